@@ -1,0 +1,1 @@
+"""Usage, prices and the ledger. Money is integer micro-credits, tokens are integers."""

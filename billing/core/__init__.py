@@ -1,0 +1,1 @@
+"""Pure billing: events, rating, postings."""

@@ -1,0 +1,1 @@
+"""The shared kernel: resources, store, settings, errors, clock, ids, units, telemetry."""

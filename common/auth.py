@@ -1,0 +1,41 @@
+"""Who is asking, and what they may see. Used by control and gateway alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.errors import Forbidden
+from common.resources.people import Role
+
+
+@dataclass(frozen=True)
+class Principal:
+    """The holder of an API key. ``tenant`` and ``project`` are None where the role is not bound to one."""
+
+    key: str
+    role: Role
+    tenant: str | None = None
+    project: str | None = None
+    models: tuple[str, ...] = ()
+
+    @property
+    def is_platform_admin(self) -> bool:
+        return self.role == "platform-admin"
+
+    def sees_project(self, project: str, tenant: str) -> bool:
+        """Whether things of ``project`` (which belongs to ``tenant``) exist for this principal."""
+        if self.is_platform_admin:
+            return True
+        if self.role == "tenant-admin":
+            return tenant == self.tenant
+        return project == self.project
+
+    def may_use_model(self, served_name: str) -> bool:
+        """Whether the key's model list allows it (an empty list allows all that is visible)."""
+        return not self.models or served_name in self.models
+
+    def require(self, *roles: Role) -> None:
+        """Raise ``Forbidden`` unless the principal has one of the roles. Platform admins always pass."""
+        if not self.is_platform_admin and self.role not in roles:
+            needed = " or ".join(roles) or "platform-admin"
+            raise Forbidden(f"this needs the role {needed}; the key {self.key} has {self.role}")

@@ -1,0 +1,139 @@
+"""The error tree, and the one table that maps it to HTTP, CLI exit codes and condition reasons.
+
+    ComputilityError
+    ├── InvalidInput          400  the request or resource is wrong; names the field or line
+    │   └── ContextExceeded   400  prompt or max_tokens beyond the model's context
+    ├── Unauthenticated       401
+    ├── Forbidden             403
+    ├── NotFound              404
+    ├── Conflict              409  exists already, is in use, or changed meanwhile
+    │   └── IdempotencyMismatch 422 same key, other body
+    ├── TooLarge              413
+    ├── Unavailable           503  try again later
+    │   └── EngineFailed      502  the engine broke while serving
+    └── SetupError            -    this machine or installation lacks something; the message says what to do
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in an input: ``path`` like ``spec.roles[0].replicas`` or ``line 7``."""
+
+    path: str
+    message: str
+    code: str = "invalid"
+
+
+@dataclass
+class ComputilityError(Exception):
+    """Base of all errors that we raise on purpose. ``code`` is stable and machine-readable."""
+
+    message: str
+    code: str = ""
+    param: str | None = None
+    problems: tuple[Problem, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        super().__init__(self.message)
+        if not self.code:
+            self.code = mapping_of(self).code
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidInput(ComputilityError):
+    """The input is wrong; ``param`` or ``problems`` name where."""
+
+
+class ContextExceeded(InvalidInput):
+    """More tokens were asked for than the model's context holds."""
+
+
+class Unauthenticated(ComputilityError):
+    """No key, an unknown key or a revoked key."""
+
+
+class Forbidden(ComputilityError):
+    """The principal is known but may not do this."""
+
+
+class NotFound(ComputilityError):
+    """There is no such thing, or the principal must not learn that there is."""
+
+
+class Conflict(ComputilityError):
+    """The thing exists already or has changed meanwhile."""
+
+
+class IdempotencyMismatch(Conflict):
+    """An Idempotency-Key was used again with another body."""
+
+
+class TooLarge(ComputilityError):
+    """The body is over the limit."""
+
+
+class Unavailable(ComputilityError):
+    """Cannot be done now; may work later."""
+
+
+class EngineFailed(Unavailable):
+    """The engine broke while it served the request."""
+
+
+class SetupError(ComputilityError):
+    """This machine or installation lacks something."""
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """How one error class appears outside: HTTP status, OpenAI error type, default code, CLI exit code, condition reason."""
+
+    http_status: int
+    openai_type: str
+    code: str
+    exit_code: int
+    reason: str
+
+
+_TABLE: dict[type[ComputilityError], Mapping] = {
+    ContextExceeded: Mapping(400, "invalid_request_error", "context_length_exceeded", 2, "ContextExceeded"),
+    InvalidInput: Mapping(400, "invalid_request_error", "invalid_value", 2, "InvalidInput"),
+    Unauthenticated: Mapping(401, "authentication_error", "invalid_api_key", 3, "Unauthenticated"),
+    Forbidden: Mapping(403, "permission_error", "forbidden", 3, "Forbidden"),
+    NotFound: Mapping(404, "not_found_error", "not_found", 4, "NotFound"),
+    IdempotencyMismatch: Mapping(422, "invalid_request_error", "idempotency_mismatch", 5, "IdempotencyMismatch"),
+    Conflict: Mapping(409, "conflict_error", "conflict", 5, "Conflict"),
+    TooLarge: Mapping(413, "invalid_request_error", "request_too_large", 2, "TooLarge"),
+    EngineFailed: Mapping(502, "server_error", "engine_failed", 6, "EngineFailed"),
+    Unavailable: Mapping(503, "server_error", "unavailable", 6, "Unavailable"),
+    SetupError: Mapping(500, "server_error", "setup_error", 7, "SetupError"),
+    ComputilityError: Mapping(500, "server_error", "internal_error", 1, "InternalError"),
+}
+
+
+def mapping_of(error: BaseException) -> Mapping:
+    """The row of the table for ``error``: that of its nearest base class; unknown errors are internal ones."""
+    for base in type(error).__mro__:
+        if base in _TABLE:
+            return _TABLE[base]
+    return _TABLE[ComputilityError]
+
+
+def openai_body(error: ComputilityError) -> dict[str, object]:
+    """The error in OpenAI's shape; ``problems`` are added where there are several places."""
+    row = mapping_of(error)
+    body: dict[str, object] = {
+        "message": error.message,
+        "type": row.openai_type,
+        "param": error.param,
+        "code": error.code,
+    }
+    if error.problems:
+        body["problems"] = [{"path": p.path, "message": p.message, "code": p.code} for p in error.problems]
+    return {"error": body}

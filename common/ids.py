@@ -1,0 +1,43 @@
+"""The one place that makes ids and secrets.
+
+Ids are ``<prefix>-<26 characters>``: 48 bits of milliseconds, 80 bits of randomness, Crockford base 32 in lower case
+(the ULID layout), so they sort by time of making.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+from common.clock import SYSTEM_CLOCK, Clock
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def _base32(value: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        digits.append(_ALPHABET[value & 31])
+        value >>= 5
+    return "".join(reversed(digits))
+
+
+def new_id(prefix: str, clock: Clock = SYSTEM_CLOCK) -> str:
+    """A fresh, time-ordered id such as ``use-01k…``."""
+    return f"{prefix}-{_base32((clock.now_ms() << 80) | secrets.randbits(80), 26)}"
+
+
+def derived_id(prefix: str, *parts: str | int) -> str:
+    """The id that these parts always give: for events that may be made more than once but must count once."""
+    digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).digest()
+    return f"{prefix}-{_base32(int.from_bytes(digest[:16], 'big'), 26)}"
+
+
+def new_secret(prefix: str) -> str:
+    """An API key or token with 256 bits of randomness, e.g. ``ck-…``."""
+    return f"{prefix}-{secrets.token_urlsafe(32)}"
+
+
+def secret_digest(secret: str) -> str:
+    """What is kept of a secret. Plain SHA-256 is enough because the secret has 256 bits of randomness itself."""
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,49 @@
+"""Price books."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from common.clock import parse_rfc3339
+from common.resources.meta import Model, Resource, Status
+
+Meter = Literal["prompt_tokens", "cached_tokens", "completion_tokens", "trained_tokens", "device_seconds"]
+
+
+def _check_time(value: str) -> str:
+    parse_rfc3339(value)
+    return value
+
+
+Time = Annotated[str, AfterValidator(_check_time)]
+
+
+class PriceItem(Model):
+    """``microcredits_per_million`` of the meter's unit (tokens or device-seconds).
+
+    ``model`` and ``device_class`` (``vendor/model``, e.g. ``nvidia/H100``) may be ``*``; the most exact match wins.
+    """
+
+    meter: Meter
+    model: str = "*"
+    device_class: str = "*"
+    microcredits_per_million: int = Field(ge=0)
+
+
+class PriceSpec(Model):
+    """A price book, in force from ``effective_from`` until the next one begins (or ``effective_until``)."""
+
+    effective_from: Time
+    effective_until: Time | None = None
+    tenant: str | None = Field(None, description="only for this tenant; it wins over books for all")
+    items: list[PriceItem] = Field(min_length=1)
+
+
+class Price(Resource):
+    PLURAL: ClassVar[str] = "prices"
+    SCOPE: ClassVar[Literal["cluster", "project", "either"]] = "cluster"
+    kind: Literal["Price"] = "Price"
+    spec: PriceSpec
+    status: Status = Field(default_factory=Status)

@@ -1,0 +1,124 @@
+"""What is served: models, adapters, endpoints."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from common.resources.meta import Model as Part
+from common.resources.meta import Name, Resource, Status
+from common.resources.pool import DeviceRequest
+
+
+class ModelSpec(Part):
+    """A base model. ``source`` is a local path (``~`` and ``$(HOME_DIR)`` allowed) or a hub name."""
+
+    source: str = Field(min_length=1)
+    tasks: list[Literal["chat", "completions", "embeddings"]] = Field(default_factory=lambda: ["chat", "completions"])
+    shared: bool = Field(False, description="visible to the other tenants too")
+
+
+class ModelStatus(Status):
+    """``digest`` is the SHA-256 over config and weights for local paths."""
+
+    digest: str = ""
+    context_tokens: int | None = None
+
+
+class Model(Resource):
+    PLURAL: ClassVar[str] = "models"
+    kind: Literal["Model"] = "Model"
+    spec: ModelSpec
+    status: ModelStatus = Field(default_factory=ModelStatus)
+
+
+class EngineSpec(Part):
+    """Flags for the engine. ``args`` go to vLLM as they are, after ours."""
+
+    max_context_tokens: int | None = Field(None, ge=1)
+    max_adapters: int = Field(4, ge=0, le=256, description="LoRA adapters in one batch; 0 = no adapters")
+    max_adapter_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
+    args: list[str] = Field(default_factory=list)
+    env: dict[str, str] = Field(default_factory=dict)
+
+
+class EndpointSpec(Part):
+    """A served model. ``served_name`` is what clients put in ``model``; unset = the Model's name."""
+
+    model: Name
+    served_name: str | None = None
+    replicas: int = Field(1, ge=0, le=1024)
+    queue: Name = "default"
+    priority: int | None = None
+    devices: DeviceRequest = Field(default_factory=DeviceRequest)
+    engine: EngineSpec = Field(default_factory=EngineSpec)
+    shared: bool = Field(False, description="visible to the other tenants too")
+
+
+class Replica(Part):
+    """One engine of an endpoint."""
+
+    workload: str
+    phase: str = "Pending"
+    ready: bool = False
+    url: str = Field("", description="base URL without /v1")
+    attempt: int = 0
+    device_class: str = ""
+    adapters: list[str] = Field(default_factory=list, description="served names of the adapters it holds")
+
+
+class EndpointStatus(Status):
+    """Condition ``Ready``: at least one replica answers and all wanted replicas exist."""
+
+    served_name: str = ""
+    ready_replicas: int = 0
+    replicas: list[Replica] = Field(default_factory=list)
+    context_tokens: int | None = None
+
+
+class Endpoint(Resource):
+    PLURAL: ClassVar[str] = "endpoints"
+    kind: Literal["Endpoint"] = "Endpoint"
+    spec: EndpointSpec
+    status: EndpointStatus = Field(default_factory=EndpointStatus)
+
+
+class Lineage(Part):
+    """What an adapter was made from."""
+
+    job: str = ""
+    training_file: str = ""
+    training_file_sha256: str = ""
+    base_digest: str = ""
+    template_sha256: str = ""
+    seed: int = 0
+    hyperparameters: dict[str, float | int | str] = Field(default_factory=dict)
+    trained_tokens: int = 0
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class AdapterSpec(Part):
+    """A LoRA adapter on a Model of the same project (or a shared one). ``served_name`` is the ``ft:…`` name."""
+
+    model: Name
+    model_project: Name | None = Field(None, description="project of the Model; unset = the adapter's own")
+    served_name: str
+    path: str
+    digest: str = ""
+    rank: int = 16
+    lineage: Lineage = Field(default_factory=Lineage)
+
+
+class AdapterStatus(Status):
+    """Condition ``Served``: loaded on every ready replica of the endpoints that serve its model."""
+
+    replicas: int = 0
+    message: str = ""
+
+
+class Adapter(Resource):
+    PLURAL: ClassVar[str] = "adapters"
+    kind: Literal["Adapter"] = "Adapter"
+    spec: AdapterSpec
+    status: AdapterStatus = Field(default_factory=AdapterStatus)

@@ -1,0 +1,169 @@
+"""All settings, in one tree. The only module that reads the process environment.
+
+Every field can be set as ``COMPUTILITY_<SECTION>__<FIELD>``, e.g. ``COMPUTILITY_GATEWAY__PORT=9000``, or in
+``<COMPUTILITY_HOME>/computility.yaml``. The environment wins.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from common.errors import InvalidInput, Problem
+
+CONFIG_FILE = "computility.yaml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ControlSettings(_Section):
+    """The control process."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8001, ge=1, le=65535)
+    upload_limit_bytes: int = Field(512 * 1024**2, gt=0, description="largest file that /v1/files takes")
+
+
+class GatewaySettings(_Section):
+    """The gateway process."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    body_limit_bytes: int = Field(16 * 1024**2, gt=0, description="largest request body for inference paths")
+    connect_timeout_seconds: float = Field(5.0, gt=0)
+    read_timeout_seconds: float = Field(600.0, gt=0, description="longest silence of an engine within one request")
+
+
+class StoreSettings(_Section):
+    """Where state lives."""
+
+    url: str = Field("", description="SQLAlchemy URL; empty = SQLite in COMPUTILITY_HOME")
+
+
+class RaySettings(_Section):
+    """The Ray cluster that runs gangs."""
+
+    address: str = Field("", description="Ray address to join; empty = `up` starts a local Ray")
+    object_store_bytes: int = Field(100 * 1024**2, ge=78 * 1024**2, description="of the local Ray")
+
+
+class SchedulerSettings(_Section):
+    """The scheduler loop and the node agents."""
+
+    cycle_seconds: float = Field(0.5, gt=0, description="pause between two cycles when nothing wakes the loop")
+    cpu_device: Literal["auto", "always", "never"] = Field(
+        "auto", description="offer a node's CPU as a device: auto = only where no accelerator is found"
+    )
+    node_lost_seconds: float = Field(20.0, gt=0, description="silence after which a node counts as lost")
+    stop_grace_seconds: float = Field(10.0, ge=0, description="between SIGTERM and SIGKILL of a gang")
+    usage_interval_seconds: int = Field(60, gt=0, description="how often device time of running gangs is metered")
+
+
+class EngineSettings(_Section):
+    """Defaults for engines that Endpoints start."""
+
+    cpu_kv_cache_gib: int = Field(1, ge=1)
+    omp_threads: int = Field(1, ge=1)
+    start_timeout_seconds: float = Field(600.0, gt=0)
+
+
+class Settings(BaseSettings):
+    """The whole tree. ``home`` holds all state of the instance."""
+
+    model_config = SettingsConfigDict(env_prefix="COMPUTILITY_", env_nested_delimiter="__", extra="forbid")
+
+    home: Path = Field(default_factory=lambda: Path.home() / ".computility")
+    instance: str = Field("", description="set by `up` for the processes it starts")
+    internal_token: str = Field("", description="shared by control and gateway; `up` keeps it in home/run/token")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    control: ControlSettings = ControlSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    store: StoreSettings = StoreSettings()
+    ray: RaySettings = RaySettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    engine: EngineSettings = EngineSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @property
+    def store_url(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.store.url or f"sqlite+aiosqlite:///{self.home / 'state.db'}"
+
+    @property
+    def control_url(self) -> str:
+        return f"http://{self.control.host}:{self.control.port}"
+
+    @property
+    def gateway_url(self) -> str:
+        """What an OpenAI client takes as ``base_url``."""
+        return f"http://{self.gateway.host}:{self.gateway.port}/v1"
+
+    def folder(self, name: str) -> Path:
+        """``home/<name>``, made when missing. Used: run, logs, files, jobs, adapters, models, spool."""
+        path = self.home / name
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from ``overrides`` over the environment over ``home/computility.yaml``.
+
+    Raises ``InvalidInput`` that names each wrong field.
+    """
+    try:
+        home = Path(overrides.get("home") or Settings().home).expanduser().absolute()
+        merged = _read_file(home / CONFIG_FILE)
+        merged["home"] = home
+        settings = Settings(**merged)
+        return settings.model_copy(update={**overrides, "home": home})
+    except ValidationError as error:
+        problems = tuple(Problem(".".join(str(p) for p in e["loc"]), e["msg"]) for e in error.errors())
+        text = "; ".join(f"{p.path}: {p.message}" for p in problems)
+        raise InvalidInput(f"settings are wrong: {text}", problems=problems) from error
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidInput(f"{path} must hold a mapping")
+    return content
+
+
+def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
+    """This process's environment plus what a process of the instance needs to find the same settings."""
+    env = dict(os.environ)
+    env.update(
+        COMPUTILITY_HOME=str(settings.home),
+        COMPUTILITY_INSTANCE=settings.instance,
+        COMPUTILITY_INTERNAL_TOKEN=settings.internal_token,
+        COMPUTILITY_LOG_LEVEL=settings.log_level,
+        COMPUTILITY_LOG_FORMAT=settings.log_format,
+    )
+    for section in ("control", "gateway", "store", "ray", "scheduler", "engine"):
+        for key, value in getattr(settings, section).model_dump(exclude_defaults=True).items():
+            env[f"COMPUTILITY_{section}__{key}".upper()] = str(value)
+    env.update(extra)
+    return env

@@ -1,0 +1,1 @@
+"""The store: its port, the rules of writing, and the adapters."""

@@ -1,0 +1,47 @@
+"""Integers with units: credits, tokens, bytes, seconds."""
+
+from __future__ import annotations
+
+import re
+
+MICROCREDITS_PER_CREDIT = 1_000_000
+MIB = 1024**2
+GIB = 1024**3
+
+_SUFFIXES = {
+    "": 1,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
+_QUANTITY = re.compile(r"^(\d+)(k|M|G|T|Ki|Mi|Gi|Ti)?$")
+
+
+def parse_bytes(text: str | int) -> int:
+    """``"80Gi"`` → bytes, with the suffixes of Kubernetes quantities. Raises ``ValueError`` on anything else."""
+    match = _QUANTITY.match(str(text))
+    if match is None:
+        raise ValueError(f"{text!r} is not a byte quantity; write e.g. 512Mi or 80Gi")
+    return int(match[1]) * _SUFFIXES[match[2] or ""]
+
+
+def format_bytes(count: int) -> str:
+    """Bytes for people: ``85899345920`` → ``80.0 GiB``."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def format_credits(microcredits: int) -> str:
+    """Micro-credits as credits with all six places: ``1234567`` → ``1.234567``."""
+    sign = "-" if microcredits < 0 else ""
+    whole, rest = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
+    return f"{sign}{whole}.{rest:06d}"

@@ -1,0 +1,59 @@
+"""What control and gateway tell each other."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.auth import Principal
+from common.resources.people import Role
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class RouteKey(_Part):
+    """One API key that is in force."""
+
+    digest: str
+    name: str
+    role: Role
+    tenant: str | None = None
+    project: str | None = None
+    models: tuple[str, ...] = ()
+    expires_ms: int | None = None
+
+    @property
+    def principal(self) -> Principal:
+        return Principal(self.name, self.role, self.tenant, self.project, self.models)
+
+
+class RouteReplica(_Part):
+    """One engine that is ready. ``id`` is the workload's name."""
+
+    id: str
+    url: str
+    device_class: str = ""
+
+
+class Route(_Part):
+    """One name that clients can put in ``model``."""
+
+    model: str
+    backend_model: str = Field(description="what the engine calls it")
+    base_model: str = Field(description="served name of the base; equals model for a base model")
+    project: str
+    tenant: str
+    shared: bool = False
+    tasks: tuple[str, ...] = ("chat", "completions")
+    context_tokens: int | None = None
+    created_ms: int = 0
+    replicas: tuple[RouteReplica, ...] = ()
+
+
+class RoutingTable(_Part):
+    """All that a gateway must know. ``version`` changes with the content."""
+
+    version: str
+    keys: tuple[RouteKey, ...] = ()
+    routes: tuple[Route, ...] = ()
