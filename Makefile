@@ -1,0 +1,50 @@
+# Computility: every target sets up what it needs first.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down test check fmt clean
+
+BIN := .venv/bin
+STAMP := .venv/.stamp
+# PACKAGES holds the product; SOURCES everything that is checked.
+PACKAGES := $(wildcard common scheduler inference finetune billing control)
+SOURCES := $(PACKAGES) $(wildcard tests)
+# MODEL=<path or hub name> serves another model; PYTEST_ARGS adds to the test run.
+MODEL ?=
+PYTEST_ARGS ?=
+# Without an accelerator the tests that need one are left out.
+HAS_GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
+MARKS := $(if $(HAS_GPU),,-m "not gpu")
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt tools/setup.sh tools/engine_requirements.py
+	@bash tools/setup.sh
+
+setup: $(STAMP) ## make .venv with everything that is needed here
+
+demo: $(STAMP) ## play the whole story on this machine, then tear down (MODEL=<path or hub name>)
+	@$(BIN)/computility demo $(if $(MODEL),--model "$(MODEL)")
+
+up: $(STAMP) ## start Computility and stay up (Ctrl-C stops it)
+	@$(BIN)/computility up $(if $(MODEL),--model "$(MODEL)")
+
+down: $(STAMP) ## stop whatever a killed `up` left
+	@$(BIN)/computility down
+
+test: $(STAMP) ## run all tests (PYTEST_ARGS="-k name" for some)
+	@$(BIN)/python -m pytest $(MARKS) --durations=15 --durations-min=0.5 $(PYTEST_ARGS)
+
+check: $(STAMP) ## lint, format, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+
+fmt: $(STAMP) ## format and fix what can be fixed by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove .venv, caches and build outputs (not COMPUTILITY_HOME)
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,53 @@
+"""What all tests share: fixtures, and the wall around unit tests."""
+
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+pytest_plugins = ["tests.fixtures.postgres"]
+
+UNIT_TESTS = Path(__file__).parent / "unit"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(UNIT_TESTS):
+            item.add_marker(pytest.mark.unit)
+
+
+@pytest.fixture(autouse=True)
+def no_network_in_unit_tests(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """A unit test that connects anywhere but to a Unix socket, or starts Ray, fails at once."""
+    if request.node.get_closest_marker("unit") is None:
+        yield
+        return
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        _refuse_network(self, address)
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        _refuse_network(self, address)
+        return connect_ex(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    if "ray" in sys.modules:
+        monkeypatch.setattr(sys.modules["ray"], "init", _refuse_ray)
+    yield
+
+
+def _refuse_network(sock: socket.socket, address: Any) -> None:
+    if sock.family != socket.AF_UNIX:
+        raise AssertionError(f"a unit test connected to {address}; move it to tests/integration")
+
+
+def _refuse_ray(*args: Any, **kwargs: Any) -> NoReturn:
+    raise AssertionError("a unit test started Ray; move it to tests/integration")
