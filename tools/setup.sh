@@ -114,8 +114,8 @@ install_cpu_engine() {
 install_cuda_engine() {
     say "vllm $engine_version (CUDA) and what Computility requires"
     pip_install -c constraints.txt packaging setuptools
-    # torch for CUDA names the triton that it was built with.
-    grep -v '^triton==' constraints.txt >"$constraints"
+    # These two follow the CUDA builds of torch and the engine, which name their own versions.
+    grep -vE '^(triton|apache-tvm-ffi)==' constraints.txt >"$constraints"
     pip_install -c "$constraints" --no-build-isolation -e ".[$extras,engine-cuda]"
 }
 

@@ -1,0 +1,1 @@
+"""The API, the command line and the process that holds the control plane together."""

@@ -1,0 +1,1 @@
+"""Serving models, billed by the token."""
