@@ -1,0 +1,1 @@
+"""Starts, watches and stops the processes of one instance on this machine: Ray, control and gateway."""

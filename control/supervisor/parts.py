@@ -1,0 +1,128 @@
+"""The three processes of an instance: how each is started and when it is ready."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+import httpx
+
+from common.settings import Settings, child_environment
+from control.supervisor.child import ChildSpec, Launch
+from control.supervisor.ports import free_ports
+from control.supervisor.sweep import sweep
+
+LOOPBACK = "127.0.0.1"
+PROBE_TIMEOUT_SECONDS = 2.0
+
+
+class LocalRay:
+    """A Ray head for this instance alone: free ports, a folder of its own, not joined to any other Ray.
+
+    The folder lies in the system's temporary folder because Ray puts Unix sockets into it, and their paths
+    may have 107 characters at most.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.port = free_ports(1)[0]
+        self.folder = Path()
+
+    @property
+    def address(self) -> str:
+        return f"{LOOPBACK}:{self.port}"
+
+    def launch(self) -> Launch:
+        self._remove_remains()
+        self.folder = Path(tempfile.mkdtemp(prefix="computility-", dir=_short_temporary_folder()))
+        agent, agent_grpc, metrics, runtime_env, client = free_ports(5)
+        command = [
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+            f"--node-ip-address={LOOPBACK}",
+            f"--port={self.port}",
+            "--min-worker-port=0",
+            "--max-worker-port=0",
+            f"--dashboard-agent-listen-port={agent}",
+            f"--dashboard-agent-grpc-port={agent_grpc}",
+            f"--metrics-export-port={metrics}",
+            f"--runtime-env-agent-port={runtime_env}",
+            f"--ray-client-server-port={client}",
+            "--include-dashboard=false",
+            "--include-log-monitor=false",
+            f"--num-cpus={os.cpu_count() or 1}",
+            f"--object-store-memory={self._settings.ray.object_store_bytes}",
+            f"--temp-dir={self.folder}",
+            "--disable-usage-stats",
+            "--log-style=record",
+        ]
+        return Launch(command, environment(self._settings))
+
+    def is_ready(self) -> bool:
+        """Ray itself reports to its log; that its node is registered shows in control, which waits for it."""
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.settimeout(PROBE_TIMEOUT_SECONDS)
+            return probe.connect_ex((LOOPBACK, self.port)) == 0
+
+    def _remove_remains(self) -> None:
+        """A head that was killed may have left workers, and with them gangs, which must not run twice."""
+        if self.folder.name:
+            sweep(None, [self.folder], grace_seconds=2)
+            self.remove_folder()
+
+    def remove_folder(self) -> None:
+        if self.folder.name:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _short_temporary_folder() -> str:
+    folder = tempfile.gettempdir()
+    return folder if len(folder) <= 20 else "/tmp"
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What every process of the instance gets; no other Ray that the caller's shell points at."""
+    env = child_environment(settings, RAY_USAGE_STATS_ENABLED="0", PYTHONUNBUFFERED="1")
+    for name in ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        env.pop(name, None)
+    # Processes import the product's packages wherever they are started from.
+    root = str(Path(__file__).resolve().parents[2])
+    env["PYTHONPATH"] = os.pathsep.join(part for part in (root, env.get("PYTHONPATH", "")) if part)
+    return env
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of ``url`` is answered with 2xx."""
+    try:
+        return httpx.get(url, timeout=PROBE_TIMEOUT_SECONDS, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def ray_child(ray: LocalRay, logs: Path) -> ChildSpec:
+    return ChildSpec("ray", ray.launch, ray.is_ready, logs / "ray.log", stop_seconds=35)
+
+
+def control_child(settings: Settings, ray_address: str, after: str, logs: Path) -> ChildSpec:
+    joined = settings.model_copy(update={"ray": settings.ray.model_copy(update={"address": ray_address})})
+    return ChildSpec(
+        "control",
+        lambda: Launch([sys.executable, "-m", "control.main"], environment(joined)),
+        lambda: answers(f"{settings.control_url}/readyz"),
+        logs / "control.log",
+        after=after,
+        start_timeout_seconds=180,
+    )
+
+
+def gateway_child(settings: Settings, logs: Path) -> ChildSpec:
+    url = settings.gateway_url.removesuffix("/v1")
+    return ChildSpec(
+        "gateway",
+        lambda: Launch([sys.executable, "-m", "inference.gateway.main"], environment(settings)),
+        lambda: answers(f"{url}/readyz"),
+        logs / "gateway.log",
+    )

@@ -1,0 +1,222 @@
+"""Keeps the processes of an instance running until told to stop."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from common.client import Client
+from common.clock import SYSTEM_CLOCK, Clock
+from common.errors import ComputilityError, SetupError
+from common.settings import Settings
+from control.supervisor.child import Child, ChildSpec
+from control.supervisor.instance import ChildState, RunFolder, SupervisorState
+from control.supervisor.parts import LocalRay, control_child, gateway_child, ray_child
+from control.supervisor.ports import require_free
+from control.supervisor.sweep import sweep
+
+TICK_SECONDS = 0.2
+GIVE_UP_AFTER_FAILURES = 3
+"""A child that never became ready is started this often before `up` gives up."""
+DRAIN_SECONDS = 30.0
+
+
+class Supervisor:
+    """Starts ``children`` in order, restarts what dies, stops all in the reverse order of ``stop_order``."""
+
+    def __init__(self, children: Sequence[ChildSpec], clock: Clock = SYSTEM_CLOCK) -> None:
+        self.children = {spec.name: Child(spec, clock) for spec in children}
+        self.deaths: list[str] = []
+
+    def step(self) -> None:
+        """One look at all children: note deaths and readiness, start what may start."""
+        for child in self.children.values():
+            code = child.poll()
+            if code is not None:
+                self.deaths.append(f"{child.name} ended with code {code}")
+                self._stop_dependents(child.name)
+        for child in self.children.values():
+            if child.may_start() and self._may_follow(child):
+                child.start()
+
+    def _may_follow(self, child: Child) -> bool:
+        before = self.children.get(child.spec.after)
+        return before is None or before.state == "ready"
+
+    def _stop_dependents(self, name: str) -> None:
+        for child in self.children.values():
+            if child.spec.after == name:
+                child.stop()
+
+    @property
+    def all_ready(self) -> bool:
+        return all(child.state == "ready" for child in self.children.values())
+
+    def require_hope(self) -> None:
+        """Raise ``SetupError`` with the end of the log when a child dies again and again before ready."""
+        for child in self.children.values():
+            if not child.was_ready and child.failures >= GIVE_UP_AFTER_FAILURES:
+                raise SetupError(
+                    f"{child.name} does not start; the end of {child.spec.log}:\n{child.log_tail()}",
+                    code="start_failed",
+                )
+
+    def stop(self, names: Sequence[str]) -> None:
+        """Stop these children, one after the other."""
+        for name in names:
+            if name in self.children:
+                self.children[name].stop()
+
+    def states(self) -> tuple[ChildState, ...]:
+        return tuple(
+            ChildState(child.name, child.pid, child.state, max(0, child.starts - 1))
+            for child in self.children.values()
+        )
+
+
+class Instance:
+    """One running `up`: takes the home, cleans up after a killed one, starts everything, stops everything."""
+
+    def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.run = RunFolder(settings)
+        self.settings = settings.model_copy(
+            update={"instance": self.run.instance(), "internal_token": self.run.token()}
+        )
+        self._clock = clock
+        self._ray: LocalRay | None = None
+        self._lock = self.run.lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._written: SupervisorState | None = None
+        self._started_ms = clock.now_ms()
+        self._phase = "starting"
+        self.failure: ComputilityError | None = None
+        self.supervisor = Supervisor(())
+
+    def clean_up(self) -> int:
+        """Stop what a killed `up` left; returns how many processes that were."""
+        return clean_up(self.run, self.settings)
+
+    def check_ports(self) -> None:
+        """Raise ``SetupError`` that names the port in use and how to choose another."""
+        control, gateway = self.settings.control, self.settings.gateway
+        if control.port == gateway.port and control.host == gateway.host:
+            raise SetupError(
+                f"control and gateway cannot both use port {control.port}; choose with --control-port PORT"
+            )
+        require_free(gateway.host, gateway.port, "gateway", "--gateway-port", "COMPUTILITY_GATEWAY__PORT")
+        require_free(control.host, control.port, "control API", "--control-port", "COMPUTILITY_CONTROL__PORT")
+
+    def start(self) -> None:
+        """Begin to supervise in the background."""
+        logs = self.settings.folder("logs")
+        children, address = [], self.settings.ray.address
+        if not address:
+            self._ray = LocalRay(self.settings)
+            address = self._ray.address
+            children.append(ray_child(self._ray, logs))
+        children.append(control_child(self.settings, address, children[0].name if children else "", logs))
+        children.append(gateway_child(self.settings, logs))
+        self.supervisor = Supervisor(children, self._clock)
+        self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(TICK_SECONDS):
+            try:
+                self.supervisor.step()
+                self.supervisor.require_hope()
+            except ComputilityError as error:
+                self.failure = error
+                return
+            if self.supervisor.all_ready and self._phase == "starting":
+                self._phase = "ready"
+            self._write_state()
+
+    def _write_state(self) -> None:
+        settings, ray = self.settings, self._ray
+        state = SupervisorState(
+            pid=os.getpid(),
+            instance=settings.instance,
+            state=self._phase,
+            started_ms=self._started_ms,
+            control_url=settings.control_url,
+            gateway_url=settings.gateway_url,
+            ray_address=ray.address if ray else settings.ray.address,
+            ray_folder=str(ray.folder) if ray and ray.folder.name else "",
+            children=self.supervisor.states(),
+        )
+        if state != self._written:
+            self.run.write_state(state)
+            self._written = state
+
+    def wait_ready(self, stop: threading.Event, tell: Callable[[tuple[ChildState, ...]], None]) -> bool:
+        """True when all children are ready, False when ``stop`` was set; raises when one cannot start."""
+        while not stop.wait(TICK_SECONDS):
+            if self.failure:
+                raise self.failure
+            tell(self.supervisor.states())
+            if self.supervisor.all_ready:
+                return True
+        return False
+
+    def stop(self, tell: Callable[[str], None] = lambda _: None) -> set[int]:
+        """Stop all; returns the processes that could not be stopped (empty: nothing is left)."""
+        self._phase = "stopping"
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+        self._write_state()
+        tell("gateway")
+        self.supervisor.stop(["gateway"])
+        tell("engines and trainers")
+        self._drain()
+        tell("control and Ray")
+        self.supervisor.stop(["control", "ray"])
+        _, left = sweep(
+            self.settings.instance, _folders(self.settings, self._ray.folder if self._ray else None)
+        )
+        if self._ray:
+            self._ray.remove_folder()
+            self._ray = None
+        self._phase = "stopped"
+        self._write_state()
+        self._lock.close()
+        return left
+
+    def _drain(self) -> None:
+        control = self.supervisor.children.get("control")
+        if control is None or control.state != "ready":
+            return
+        with Client(self.settings.control_url) as client:
+            try:
+                client.drain(self.settings.internal_token, timeout_seconds=DRAIN_SECONDS)
+            except ComputilityError:
+                # What does not drain is stopped with Ray, and by the sweep after it.
+                return
+
+
+def _folders(settings: Settings, ray_folder: Path | None) -> list[Path]:
+    folders = [settings.home / "logs"]
+    if ray_folder and ray_folder.name:
+        folders.append(ray_folder)
+    return folders
+
+
+def clean_up(run: RunFolder, settings: Settings) -> int:
+    """Stop every process of the instance that has no `up` any more; returns how many there were.
+
+    Raises ``SetupError`` naming those that would not end.
+    """
+    state = run.read_state()
+    ray_folder = Path(state.ray_folder) if state and state.ray_folder else None
+    count, left = sweep(run.instance(), _folders(settings, ray_folder))
+    if left:
+        pids = ", ".join(str(pid) for pid in sorted(left))
+        raise SetupError(f"these processes of the instance do not end: {pids}; stop them by hand (kill -9 …)")
+    if ray_folder and ray_folder.name.startswith("computility-"):
+        shutil.rmtree(ray_folder, ignore_errors=True)
+    return count
