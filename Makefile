@@ -8,7 +8,7 @@ STAMP := .venv/.stamp
 # PACKAGES holds the product; SOURCES everything that is checked.
 PACKAGES := $(wildcard common scheduler inference finetune billing control)
 SOURCES := $(PACKAGES) $(wildcard tests)
-# MODEL=<path or hub name> serves another model; PYTEST_ARGS adds to the test run.
+# MODEL=<path or hub name> makes the demo serve another model; PYTEST_ARGS adds to the test run.
 MODEL ?=
 PYTEST_ARGS ?=
 # Without an accelerator the tests that need one are left out.
@@ -27,7 +27,7 @@ demo: $(STAMP) ## play the whole story on this machine, then tear down (MODEL=<p
 	@$(BIN)/computility demo $(if $(MODEL),--model "$(MODEL)")
 
 up: $(STAMP) ## start Computility and stay up (Ctrl-C stops it)
-	@$(BIN)/computility up $(if $(MODEL),--model "$(MODEL)")
+	@$(BIN)/computility up
 
 down: $(STAMP) ## stop whatever a killed `up` left
 	@$(BIN)/computility down
