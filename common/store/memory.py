@@ -7,17 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.errors import IdempotencyMismatch
 from common.resources import Resource
-from common.store.port import Applied, AuditEntry, Change, Event, R, Replay
-from common.store.rules import check_version, not_found, plan_apply, plan_status
+from common.store.port import Applied, AuditEntry, Change, Event, Limits, R, Replay
+from common.store.rules import (
+    check_claim,
+    check_horizon,
+    check_version,
+    not_claimed,
+    not_found,
+    plan_apply,
+    plan_status,
+)
 
 
 class MemoryStore:
-    """Implements ``common.store.port.Store``."""
+    """Implements ``common.store.port.Store``. Only ``limits.history`` is kept to."""
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, clock: Clock = SYSTEM_CLOCK, limits: Limits | None = None) -> None:
         self._clock = clock
+        self._limits = limits or Limits()
         self._resources: dict[tuple[str, str, str], Resource] = {}
         self._history: list[Change] = []
         self._events: dict[str, Event] = {}
@@ -63,7 +71,13 @@ class MemoryStore:
         return merged.copy_deep()
 
     async def delete(
-        self, kind: type[R], name: str, project: str | None = None, *, resource_version: int = 0, dry_run: bool = False
+        self,
+        kind: type[R],
+        name: str,
+        project: str | None = None,
+        *,
+        resource_version: int = 0,
+        dry_run: bool = False,
     ) -> R:
         old = await self.get(kind, name, project)
         wanted = old.copy_deep()
@@ -88,6 +102,7 @@ class MemoryStore:
         return len(self._history)
 
     async def changes(self, since: int, *, kinds: Sequence[str] = (), limit: int = 500) -> Sequence[Change]:
+        check_horizon(since, len(self._history) - self._limits.history)
         found = [c for c in self._history[since:] if not kinds or c.resource.kind in kinds]
         return [Change(c.revision, c.type, c.resource.copy_deep()) for c in found[:limit]]
 
@@ -128,13 +143,14 @@ class MemoryStore:
         if known is None:
             self._answers[(principal, key)] = (body_digest, None)
             return None
-        if known[0] != body_digest:
-            raise IdempotencyMismatch(f"Idempotency-Key {key!r} was used before with another body")
+        check_claim(key, known[0], body_digest)
         return known[1]
 
     async def finish_idempotent(self, principal: str, key: str, replay: Replay) -> None:
-        digest = self._answers[(principal, key)][0]
-        self._answers[(principal, key)] = (digest, replay)
+        known = self._answers.get((principal, key))
+        if known is None:
+            raise not_claimed(key)
+        self._answers[(principal, key)] = (known[0], replay)
 
     async def audit(self, entry: AuditEntry) -> None:
         self._audit.append(entry)

@@ -1,8 +1,8 @@
 """The store port: versioned resources, events, idempotency, audit. One contract suite runs on every adapter.
 
 Rules that every adapter keeps:
-- Each write that changes something gives the next revision of one counter; ``metadata.resource_version`` is the
-  revision of the resource's last write. A write that changes nothing gives none.
+- Each write that changes something gives the next revision of one counter; ``metadata.resource_version`` is
+  the revision of the resource's last write. A write that changes nothing gives none.
 - ``apply`` writes spec, labels, annotations and owner, never status; ``set_status`` writes only status.
 - A non-zero ``resource_version`` that is not the stored one is refused with ``Conflict``.
 - What is returned is a copy; changing it changes nothing in the store.
@@ -71,6 +71,20 @@ class Replay:
     body: str
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How many rows of each kind a store keeps at least; the oldest go first.
+
+    ``history`` only has to cover the time that a watcher may be away. An event id or Idempotency-Key that has
+    gone may be used anew.
+    """
+
+    history: int = 20_000
+    events: int = 100_000
+    idempotency_keys: int = 20_000
+    audit_entries: int = 100_000
+
+
 class Store(Protocol):
     """Where all resources live. Only the control process writes."""
 
@@ -91,7 +105,8 @@ class Store(Protocol):
     async def apply(self, resource: R, *, dry_run: bool = False) -> Applied[R]:
         """Create the resource or change its spec. Raises ``Conflict`` when ``resource_version`` is stale.
 
-        uid, generation and created_ms are kept from the stored one or made. ``status`` of a new resource is stored as given.
+        uid, generation and created_ms are kept from the stored one or made. ``status`` of a new resource is
+        stored as given.
         """
         ...
 
@@ -103,7 +118,13 @@ class Store(Protocol):
         ...
 
     async def delete(
-        self, kind: type[R], name: str, project: str | None = None, *, resource_version: int = 0, dry_run: bool = False
+        self,
+        kind: type[R],
+        name: str,
+        project: str | None = None,
+        *,
+        resource_version: int = 0,
+        dry_run: bool = False,
     ) -> R:
         """Remove and return the resource; raises ``NotFound``, or ``Conflict`` when the version is stale."""
         ...
@@ -113,7 +134,11 @@ class Store(Protocol):
         ...
 
     async def changes(self, since: int, *, kinds: Sequence[str] = (), limit: int = 500) -> Sequence[Change]:
-        """Changes after revision ``since``, oldest first."""
+        """Changes after revision ``since``, oldest first.
+
+        Raises ``Conflict`` with code ``gone`` when some of them are no longer kept: list the resources again,
+        then go on from the revision read before listing.
+        """
         ...
 
     async def wait(self, since: int, timeout_seconds: float) -> int:
@@ -137,14 +162,14 @@ class Store(Protocol):
         ...
 
     async def begin_idempotent(self, principal: str, key: str, body_digest: str) -> Replay | None:
-        """Claim a key. Returns the earlier answer if there is one; raises ``IdempotencyMismatch`` for another body.
+        """Claim a key. Returns the earlier answer, if any; raises ``IdempotencyMismatch`` for another body.
 
         A claim without an answer (the process died between) may be claimed again.
         """
         ...
 
     async def finish_idempotent(self, principal: str, key: str, replay: Replay) -> None:
-        """Keep the answer for a claimed key."""
+        """Keep the answer for a claimed key; raises ``NotFound`` when it was not claimed."""
         ...
 
     async def audit(self, entry: AuditEntry) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.clock import Clock
-from common.errors import Conflict, NotFound
+from common.errors import Conflict, IdempotencyMismatch, NotFound
 from common.ids import new_id
 from common.resources import Resource
 from common.store.port import Applied, R
@@ -51,7 +51,8 @@ def check_version(old: Resource | None, new: Resource) -> None:
     wanted = new.metadata.resource_version
     if wanted and old is None:
         raise Conflict(
-            f"{new.key} does not exist any more (resourceVersion {wanted} was given)", param="metadata.resourceVersion"
+            f"{new.key} does not exist any more (resourceVersion {wanted} was given)",
+            param="metadata.resourceVersion",
         )
     if wanted and old is not None and old.metadata.resource_version != wanted:
         raise Conflict(
@@ -66,3 +67,26 @@ def not_found(kind: str, name: str, project: str | None) -> NotFound:
     """The error for a missing resource."""
     where = f" in project {project}" if project else ""
     return NotFound(f"there is no {kind} {name!r}{where}")
+
+
+def check_horizon(since: int, horizon: int) -> None:
+    """Refuse to give changes after ``since`` when changes up to ``horizon`` are not kept any more."""
+    if since < horizon:
+        raise Conflict(
+            f"changes after revision {since} are not kept any more, only those after {horizon}; list again",
+            code="gone",
+            param="since",
+        )
+
+
+def check_claim(key: str, known_digest: str, body_digest: str) -> None:
+    """Refuse a claimed Idempotency-Key with another body."""
+    if known_digest != body_digest:
+        raise IdempotencyMismatch(
+            f"Idempotency-Key {key!r} was used before with another body", param="Idempotency-Key"
+        )
+
+
+def not_claimed(key: str) -> NotFound:
+    """The error for an answer to a key that nobody claimed."""
+    return NotFound(f"Idempotency-Key {key!r} was not claimed")

@@ -1,0 +1,6 @@
+"""The SQL database: connections, transactions, migrations."""
+
+from common.db.database import Database
+from common.db.types import BIG_INTEGER_KEY, KEY
+
+__all__ = ["BIG_INTEGER_KEY", "KEY", "Database"]

@@ -1,0 +1,122 @@
+"""One async SQLAlchemy engine: an SQLite file, or PostgreSQL by URL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from common.db.migrate import upgrade_to_head
+from common.errors import InvalidInput, SetupError, Unavailable
+
+SQLITE = "sqlite+aiosqlite"
+POSTGRES = "postgresql+asyncpg"
+BUSY_TIMEOUT_SECONDS = 30
+_BEGIN = "computility_sqlite_begin"
+
+
+class Database:
+    """An engine for ``sqlite+aiosqlite:///<path>`` or ``postgresql+asyncpg://<user>@<host>/<name>``.
+
+    A committed transaction survives the death of the process and, as SQLite runs with ``synchronous=FULL``,
+    that of the machine. Raises ``InvalidInput`` for another URL, ``SetupError`` when the driver is missing.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = _parse_url(url)
+        self.is_sqlite = self.url.drivername == SQLITE
+        self.engine: AsyncEngine = _sqlite_engine(self.url) if self.is_sqlite else _postgres_engine(self.url)
+        self._writing_engine = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        self._sqlite_writer = asyncio.Lock()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection with one consistent view of the data; nothing that it does is kept."""
+        async with self.engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is committed at the end, or rolled back when the block raises.
+
+        SQLite has one writer at a time: tasks of this process queue for it here, other processes wait for the
+        lock of the file.
+        """
+        queue = self._sqlite_writer if self.is_sqlite else nullcontext()
+        async with queue, self._writing_engine.begin() as connection:
+            yield connection
+
+    async def migrate(self) -> None:
+        """Bring the tables to the newest version. Safe in several processes at once: all but one wait.
+
+        Raises ``Unavailable`` when the database cannot be reached.
+        """
+        await self._reach()
+        async with self.write() as connection:
+            await connection.run_sync(upgrade_to_head)
+
+    async def _reach(self) -> None:
+        try:
+            async with self.engine.connect() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+        except (OSError, DBAPIError) as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            raise Unavailable(
+                f"cannot open the database {self.url.render_as_string()}: {reason}; check store.url",
+                code="database_unavailable",
+            ) from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def _parse_url(text: str) -> sa.URL:
+    try:
+        url = sa.make_url(text)
+    except ArgumentError as error:
+        raise InvalidInput(f"store.url: {text!r} is not a database URL", param="store.url") from error
+    if url.drivername not in (SQLITE, POSTGRES):
+        raise InvalidInput(
+            f"store.url: {url.drivername}:// is not supported; write {SQLITE}:///<path> or {POSTGRES}://<user>@<host>/<name>",
+            param="store.url",
+        )
+    if url.drivername == SQLITE and url.database in (None, "", ":memory:"):
+        raise InvalidInput(f"store.url: SQLite needs a file; write {SQLITE}:///<path>", param="store.url")
+    return url
+
+
+def _sqlite_engine(url: sa.URL) -> AsyncEngine:
+    Path(url.database or "").parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = create_async_engine(url, connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_SECONDS})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_pragmas(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    # The driver starts no transactions (isolation_level None); a writer takes the write lock at the beginning, so
+    # that what it reads cannot change before it writes.
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+
+    return engine
+
+
+def _postgres_engine(url: sa.URL) -> AsyncEngine:
+    try:
+        return create_async_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=10)
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            f"{error.name} is missing, which {POSTGRES}:// needs; install computility[postgres]"
+        ) from error
