@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from common.errors import InvalidInput, Problem
 
 CONFIG_FILE = "computility.yaml"
+_OF_THE_CALLER = ("COMPUTILITY_API_KEY", "COMPUTILITY_CONTROL_BASE_URL", "COMPUTILITY_GATEWAY_BASE_URL")
+"""What the command line is told and no process of the instance has to know."""
 
 
 class _Section(BaseModel):
@@ -38,7 +40,9 @@ class GatewaySettings(_Section):
     port: int = Field(8000, ge=1, le=65535)
     body_limit_bytes: int = Field(16 * 1024**2, gt=0, description="largest request body for inference paths")
     connect_timeout_seconds: float = Field(5.0, gt=0)
-    read_timeout_seconds: float = Field(600.0, gt=0, description="longest silence of an engine within one request")
+    read_timeout_seconds: float = Field(
+        600.0, gt=0, description="longest silence of an engine within one request"
+    )
 
 
 class StoreSettings(_Section):
@@ -57,13 +61,17 @@ class RaySettings(_Section):
 class SchedulerSettings(_Section):
     """The scheduler loop and the node agents."""
 
-    cycle_seconds: float = Field(0.5, gt=0, description="pause between two cycles when nothing wakes the loop")
+    cycle_seconds: float = Field(
+        0.5, gt=0, description="pause between two cycles when nothing wakes the loop"
+    )
     cpu_device: Literal["auto", "always", "never"] = Field(
         "auto", description="offer a node's CPU as a device: auto = only where no accelerator is found"
     )
     node_lost_seconds: float = Field(20.0, gt=0, description="silence after which a node counts as lost")
     stop_grace_seconds: float = Field(10.0, ge=0, description="between SIGTERM and SIGKILL of a gang")
-    usage_interval_seconds: int = Field(60, gt=0, description="how often device time of running gangs is metered")
+    usage_interval_seconds: int = Field(
+        60, gt=0, description="how often device time of running gangs is metered"
+    )
 
 
 class EngineSettings(_Section):
@@ -81,7 +89,18 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=lambda: Path.home() / ".computility")
     instance: str = Field("", description="set by `up` for the processes it starts")
-    internal_token: str = Field("", description="shared by control and gateway; `up` keeps it in home/run/token")
+    api_key: str = Field(
+        "", description="of the command line; empty = the one that `up` kept in home/cli.json"
+    )
+    control_base_url: str = Field(
+        "", description="of the command line; empty = home/cli.json, then control.*"
+    )
+    gateway_base_url: str = Field(
+        "", description="of the command line, with /v1; empty as above, then gateway.*"
+    )
+    internal_token: str = Field(
+        "", description="shared by control and gateway; `up` keeps it in home/run/token"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     control: ControlSettings = ControlSettings()
@@ -154,7 +173,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
     """This process's environment plus what a process of the instance needs to find the same settings."""
-    env = dict(os.environ)
+    env = {name: value for name, value in os.environ.items() if name not in _OF_THE_CALLER}
     env.update(
         COMPUTILITY_HOME=str(settings.home),
         COMPUTILITY_INSTANCE=settings.instance,
