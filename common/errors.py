@@ -1,17 +1,17 @@
 """The error tree, and the one table that maps it to HTTP, CLI exit codes and condition reasons.
 
-    ComputilityError
-    ├── InvalidInput          400  the request or resource is wrong; names the field or line
-    │   └── ContextExceeded   400  prompt or max_tokens beyond the model's context
-    ├── Unauthenticated       401
-    ├── Forbidden             403
-    ├── NotFound              404
-    ├── Conflict              409  exists already, is in use, or changed meanwhile
-    │   └── IdempotencyMismatch 422 same key, other body
-    ├── TooLarge              413
-    ├── Unavailable           503  try again later
-    │   └── EngineFailed      502  the engine broke while serving
-    └── SetupError            -    this machine or installation lacks something; the message says what to do
+ComputilityError
+├── InvalidInput          400  the request or resource is wrong; names the field or line
+│   └── ContextExceeded   400  prompt or max_tokens beyond the model's context
+├── Unauthenticated       401
+├── Forbidden             403
+├── NotFound              404
+├── Conflict              409  exists already, is in use, or changed meanwhile
+│   └── IdempotencyMismatch 422 same key, other body
+├── TooLarge              413
+├── Unavailable           503  try again later
+│   └── EngineFailed      502  the engine broke while serving
+└── SetupError            -    this machine or installation lacks something; the message says what to do
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class SetupError(ComputilityError):
 
 @dataclass(frozen=True)
 class Mapping:
-    """How one error class appears outside: HTTP status, OpenAI error type, default code, CLI exit code, condition reason."""
+    """How one error class appears outside: in HTTP, to OpenAI clients, in the CLI, as a condition reason."""
 
     http_status: int
     openai_type: str
@@ -107,7 +107,9 @@ _TABLE: dict[type[ComputilityError], Mapping] = {
     Unauthenticated: Mapping(401, "authentication_error", "invalid_api_key", 3, "Unauthenticated"),
     Forbidden: Mapping(403, "permission_error", "forbidden", 3, "Forbidden"),
     NotFound: Mapping(404, "not_found_error", "not_found", 4, "NotFound"),
-    IdempotencyMismatch: Mapping(422, "invalid_request_error", "idempotency_mismatch", 5, "IdempotencyMismatch"),
+    IdempotencyMismatch: Mapping(
+        422, "invalid_request_error", "idempotency_mismatch", 5, "IdempotencyMismatch"
+    ),
     Conflict: Mapping(409, "conflict_error", "conflict", 5, "Conflict"),
     TooLarge: Mapping(413, "invalid_request_error", "request_too_large", 2, "TooLarge"),
     EngineFailed: Mapping(502, "server_error", "engine_failed", 6, "EngineFailed"),
@@ -118,7 +120,7 @@ _TABLE: dict[type[ComputilityError], Mapping] = {
 
 
 def mapping_of(error: BaseException) -> Mapping:
-    """The row of the table for ``error``: that of its nearest base class; unknown errors are internal ones."""
+    """The row of the table for ``error``: its nearest base class's; unknown errors are internal ones."""
     for base in type(error).__mro__:
         if base in _TABLE:
             return _TABLE[base]

@@ -1,7 +1,7 @@
 """The one place that makes ids and secrets.
 
-Ids are ``<prefix>-<26 characters>``: 48 bits of milliseconds, 80 bits of randomness, Crockford base 32 in lower case
-(the ULID layout), so they sort by time of making.
+Ids are ``<prefix>-<26 characters>``: 48 bits of milliseconds, 80 bits of randomness, Crockford base 32 in
+lower case (the ULID layout), so they sort by time of making.
 """
 
 from __future__ import annotations
@@ -39,5 +39,5 @@ def new_secret(prefix: str) -> str:
 
 
 def secret_digest(secret: str) -> str:
-    """What is kept of a secret. Plain SHA-256 is enough because the secret has 256 bits of randomness itself."""
+    """What is kept of a secret. Plain SHA-256 is enough: the secret itself has 256 bits of randomness."""
     return hashlib.sha256(secret.encode()).hexdigest()

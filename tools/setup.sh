@@ -3,14 +3,14 @@
 #
 # May be run again at any time; what is there already is kept. Settings:
 #   PYTHON              the Python 3.11 to use
-#   COMPUTILITY_ENGINE  cpu | cuda | none   (chosen by what is found when unset)
-#   COMPUTILITY_EXTRAS  extras of the distribution to install (default: postgres,ray,train,dev)
+#   COMPUTILITY_SETUP_ENGINE  cpu | cuda | none   (chosen by what is found when unset)
+#   COMPUTILITY_SETUP_EXTRAS  extras of the distribution to install (default: postgres,ray,train,dev)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly engine_version=0.32.0
 readonly torch_version=2.13.0
-readonly extras=${COMPUTILITY_EXTRAS:-postgres,ray,train,dev}
+readonly extras=${COMPUTILITY_SETUP_EXTRAS:-postgres,ray,train,dev}
 readonly venv=.venv
 readonly log=$venv/setup.log
 readonly stamp=$venv/.stamp
@@ -40,13 +40,13 @@ find_python() {
 vendor_message() {
     die "this host has $1 devices ($2)." \
         "The vLLM build for them comes from the vendor's image. Start that image, and inside it run" \
-        "    COMPUTILITY_ENGINE=none make setup" \
+        "    COMPUTILITY_SETUP_ENGINE=none make setup" \
         "which installs Computility beside the image's own vLLM and torch." \
-        "To serve on this host's CPU instead: COMPUTILITY_ENGINE=cpu make setup"
+        "To serve on this host's CPU instead: COMPUTILITY_SETUP_ENGINE=cpu make setup"
 }
 
 choose_engine() {
-    local wanted=${COMPUTILITY_ENGINE:-}
+    local wanted=${COMPUTILITY_SETUP_ENGINE:-}
     case $wanted in
         cpu | cuda | none) printf '%s\n' "$wanted" ;;
         "")
@@ -60,7 +60,7 @@ choose_engine() {
                 echo cpu
             fi
             ;;
-        *) die "COMPUTILITY_ENGINE is '$wanted'; it may be cpu, cuda or none." ;;
+        *) die "COMPUTILITY_SETUP_ENGINE is '$wanted'; it may be cpu, cuda or none." ;;
     esac
 }
 

@@ -10,14 +10,15 @@ from common.errors import InvalidInput
 
 UsageKind = Literal["inference", "training", "device"]
 METERS = ("prompt_tokens", "cached_tokens", "completion_tokens", "trained_tokens", "device_seconds")
-"""``prompt_tokens`` counts the whole prompt; ``cached_tokens`` is the part of it that came from a cache, priced apart."""
+"""``prompt_tokens`` counts the whole prompt; ``cached_tokens`` is its part from a cache, priced apart."""
 
 
 @dataclass(frozen=True)
 class UsageEvent:
     """What one request, job or span of device time used.
 
-    ``id`` is made by whoever observed the usage; the ledger posts an id once. ``quantities`` holds only meters above zero.
+    ``id`` is made by whoever observed the usage; the ledger posts an id once. ``quantities`` holds only
+    meters above zero.
     ``device_class`` is ``vendor/model``. Times are milliseconds since the epoch.
     """
 
@@ -75,7 +76,10 @@ def _check_quantities(quantities: Mapping[str, int]) -> None:
             raise InvalidInput(f"quantities.{meter}: unknown meter", param=f"quantities.{meter}")
         if isinstance(amount, bool) or not isinstance(amount, int) or amount < 0:
             raise InvalidInput(
-                f"quantities.{meter}: must be a whole number >= 0, not {amount!r}", param=f"quantities.{meter}"
+                f"quantities.{meter}: must be a whole number >= 0, not {amount!r}",
+                param=f"quantities.{meter}",
             )
     if quantities.get("cached_tokens", 0) > quantities.get("prompt_tokens", 0):
-        raise InvalidInput("quantities.cached_tokens: more than prompt_tokens", param="quantities.cached_tokens")
+        raise InvalidInput(
+            "quantities.cached_tokens: more than prompt_tokens", param="quantities.cached_tokens"
+        )

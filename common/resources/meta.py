@@ -11,14 +11,16 @@ from pydantic.alias_generators import to_camel
 
 from common.errors import InvalidInput, Problem
 
-API_VERSION = "computility.io/v1alpha1"
+API_VERSION: Literal["computility.io/v1alpha1"] = "computility.io/v1alpha1"
 
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
 
 
 def _check_name(value: str) -> str:
     if not _NAME.match(value):
-        raise ValueError("must be 1-253 characters of a-z, 0-9, '-' and '.', starting and ending with a letter or digit")
+        raise ValueError(
+            "must be 1-253 characters of a-z, 0-9, '-' and '.', starting and ending with a letter or digit"
+        )
     return value
 
 
@@ -91,7 +93,10 @@ class Status(Model):
     def set_condition(
         self, type_: str, holds: bool, reason: str, message: str = "", *, now_ms: int, generation: int = 0
     ) -> bool:
-        """Set a condition; its transition time moves only when ``status`` changes. Returns whether anything changed."""
+        """Set a condition; its transition time moves only when ``status`` changes.
+
+        Returns whether anything changed.
+        """
         status: Literal["True", "False"] = "True" if holds else "False"
         old = self.condition(type_)
         changed_at = old.last_transition_ms if old and old.status == status else now_ms

@@ -23,7 +23,8 @@ Time = Annotated[str, AfterValidator(_check_time)]
 class PriceItem(Model):
     """``microcredits_per_million`` of the meter's unit (tokens or device-seconds).
 
-    ``model`` and ``device_class`` (``vendor/model``, e.g. ``nvidia/H100``) may be ``*``; the most exact match wins.
+    ``model`` and ``device_class`` (``vendor/model``, e.g. ``nvidia/H100``) may be ``*``;
+    the most exact match wins.
     """
 
     meter: Meter

@@ -47,7 +47,9 @@ class ApiKeySpec(Model):
     role: Role
     tenant: Name | None = None
     project: Name | None = None
-    models: list[str] = Field(default_factory=list, description="served model names it may use; empty = all visible")
+    models: list[str] = Field(
+        default_factory=list, description="served model names it may use; empty = all visible"
+    )
     expires_ms: int | None = None
     revoked: bool = False
 
@@ -61,7 +63,7 @@ class ApiKeySpec(Model):
 
 
 class ApiKeyStatus(Status):
-    """``digest`` is the SHA-256 of the key in hex; the API never shows it. ``hint`` is the key's first characters."""
+    """``digest`` is the SHA-256 of the key in hex, which the API never shows; ``hint`` its first characters."""
 
     digest: str = ""
     hint: str = ""

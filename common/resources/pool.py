@@ -19,7 +19,9 @@ class Device(Model):
     vendor: Vendor
     model: str
     memory_bytes: int
-    slots: int = Field(1, ge=1, description="how many grants may share it; 1 for accelerators, cores for a CPU")
+    slots: int = Field(
+        1, ge=1, description="how many grants may share it; 1 for accelerators, cores for a CPU"
+    )
     healthy: bool = True
     fault: str = ""
     memory_used_bytes: int | None = None
@@ -40,7 +42,9 @@ class NodeStatus(Status):
     ray_node_id: str = ""
     address: str = ""
     devices: list[Device] = Field(default_factory=list)
-    probe_faults: dict[str, str] = Field(default_factory=dict, description="vendor -> why it shows no devices")
+    probe_faults: dict[str, str] = Field(
+        default_factory=dict, description="vendor -> why it shows no devices"
+    )
     cpu_cores: int = 0
     memory_bytes: int = 0
 
@@ -54,7 +58,7 @@ class Node(Resource):
 
 
 class QueueSpec(Model):
-    """Where workloads wait. ``max_devices`` limits what its running workloads hold together; unset = no limit."""
+    """Where workloads wait. ``max_devices`` limits what its workloads hold together; unset = no limit."""
 
     max_devices: int | None = Field(None, ge=0)
     default_priority: int = Field(0, ge=-1_000_000, le=1_000_000)
@@ -82,6 +86,6 @@ class DeviceRequest(Model):
     not_vendors: list[Vendor] = Field(default_factory=list)
     models: list[str] = Field(default_factory=list, description="compared without regard to case")
     not_models: list[str] = Field(default_factory=list)
-    memory_bytes: int = Field(0, ge=0, description="least memory per device; on shared devices it is set aside")
-
-
+    memory_bytes: int = Field(
+        0, ge=0, description="least memory per device; on shared devices it is set aside"
+    )

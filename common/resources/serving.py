@@ -10,12 +10,18 @@ from common.resources.meta import Model as Part
 from common.resources.meta import Name, Resource, Status
 from common.resources.pool import DeviceRequest
 
+Task = Literal["chat", "completions", "embeddings"]
+
+
+def _text_tasks() -> list[Task]:
+    return ["chat", "completions"]
+
 
 class ModelSpec(Part):
     """A base model. ``source`` is a local path (``~`` and ``$(HOME_DIR)`` allowed) or a hub name."""
 
     source: str = Field(min_length=1)
-    tasks: list[Literal["chat", "completions", "embeddings"]] = Field(default_factory=lambda: ["chat", "completions"])
+    tasks: list[Task] = Field(default_factory=_text_tasks)
     shared: bool = Field(False, description="visible to the other tenants too")
 
 
@@ -99,7 +105,7 @@ class Lineage(Part):
 
 
 class AdapterSpec(Part):
-    """A LoRA adapter on a Model of the same project (or a shared one). ``served_name`` is the ``ft:…`` name."""
+    """A LoRA adapter on a Model of the same project or a shared one; ``served_name`` is the ``ft:…`` name."""
 
     model: Name
     model_project: Name | None = Field(None, description="project of the Model; unset = the adapter's own")

@@ -22,8 +22,8 @@ class Readiness(Model):
 class WorkloadRole(Model):
     """Identical ranks.
 
-    In ``command`` and ``env`` values these are replaced: ``$(PYTHON)``, ``$(PORT:<name>)``, ``$(ADDRESS)``, ``$(RANK)``,
-    ``$(WORLD_SIZE)``, ``$(HOME_DIR)`` (COMPUTILITY_HOME of the node).
+    In ``command`` and ``env`` values these are replaced: ``$(PYTHON)``, ``$(PORT:<name>)``, ``$(ADDRESS)``,
+    ``$(RANK)``, ``$(WORLD_SIZE)``, ``$(HOME_DIR)`` (COMPUTILITY_HOME of the node).
     """
 
     name: Name
@@ -42,8 +42,10 @@ class WorkloadRole(Model):
 
 
 class RestartPolicy(Model):
-    """What happens when a rank ends. A gang restarts whole. Back-off doubles from ``backoff_seconds`` to the maximum
-    and starts afresh after ten minutes of running."""
+    """What happens when a rank ends. A gang restarts whole.
+
+    Back-off doubles from ``backoff_seconds`` to the maximum and starts afresh after ten minutes of running.
+    """
 
     policy: Literal["Always", "OnFailure", "Never"] = "OnFailure"
     max_restarts: int | None = Field(None, ge=0, description="unset = no limit")
@@ -102,13 +104,21 @@ class PendingReason(Model):
 
 
 class WorkloadStatus(Status):
-    """Conditions: ``Admitted``, ``Ready`` (every rank ready), ``Finished`` (reason ``Succeeded`` or ``Failed``).
+    """Conditions: ``Admitted``, ``Ready`` (every rank ready), ``Finished`` (``Succeeded`` or ``Failed``).
 
-    ``phase`` sums them up for people. ``attempt`` counts gangs started; ``ranks`` is the current or last gang.
+    ``phase`` sums them up for people. ``attempt`` counts gangs; ``ranks`` is the current or last one.
     """
 
     phase: Literal[
-        "Pending", "Starting", "Running", "Ready", "Restarting", "Stopping", "Suspended", "Succeeded", "Failed"
+        "Pending",
+        "Starting",
+        "Running",
+        "Ready",
+        "Restarting",
+        "Stopping",
+        "Suspended",
+        "Succeeded",
+        "Failed",
     ] = "Pending"
     attempt: int = 0
     restarts: int = 0
