@@ -1,0 +1,146 @@
+"""Brings the adapters that an engine holds in line with the Adapter resources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from common.clock import Clock
+from common.errors import ComputilityError, InvalidInput, mapping_of
+from common.telemetry import get_logger
+from inference.ports import Engines, LoadedModel
+
+_CHECK_SECONDS = 15.0
+_RETRY_SECONDS, _RETRY_MAX_SECONDS = 5.0, 300.0
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class WantedAdapter:
+    """An adapter that an engine should hold. ``key`` names the Adapter resource."""
+
+    key: str
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an adapter is not held: ``reason`` for a condition, ``message`` for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass
+class Held:
+    """What one start of an engine was last seen to hold, and when to try again what failed."""
+
+    seen_at_seconds: float = float("-inf")
+    context_tokens: int | None = None
+    paths: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, tuple[WantedAdapter, Failure]] = field(default_factory=dict)
+    retries: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self.paths)
+
+    def failure_of(self, wanted: WantedAdapter) -> Failure | None:
+        """Why the adapter is not held, if it was tried."""
+        known = self.failures.get(wanted.name)
+        return known[1] if known else None
+
+
+class AdapterSync:
+    """Level-based: each pass compares what the engine lists with what is wanted; a restart gets all."""
+
+    def __init__(self, engines: Engines, clock: Clock) -> None:
+        self._engines, self._clock = engines, clock
+        self._held: dict[tuple[str, int], Held] = {}
+
+    async def sync(
+        self, engine: tuple[str, int], url: str, wanted: Sequence[WantedAdapter], *, unload: bool = True
+    ) -> Held:
+        """Load what is missing and unload what is not wanted. ``engine`` is workload uid and attempt.
+
+        Raises ``Unavailable`` or ``EngineFailed`` when the engine does not list its models. Failures of
+        single adapters are in the result; they are tried again after a pause that grows.
+        """
+        held = self._held.setdefault(engine, Held())
+        by_name = {adapter.name: adapter for adapter in wanted}
+        if self._is_current(held, by_name, unload):
+            return held
+        await self._observe(held, url)
+        for name in held.names:
+            if name not in by_name and unload:
+                await self._unload(held, url, name)
+        for adapter in wanted:
+            if held.paths.get(adapter.name) != adapter.path and self._may_try(held, adapter):
+                await self._load(held, url, adapter)
+        for name in [name for name in held.failures if name not in by_name]:
+            self._forget_failure(held, name)
+        return held
+
+    def forget_all_but(self, engines: set[tuple[str, int]]) -> None:
+        """Drop what is known about starts of engines that are over."""
+        self._held = {engine: held for engine, held in self._held.items() if engine in engines}
+
+    def _is_current(self, held: Held, wanted: Mapping[str, WantedAdapter], unload: bool) -> bool:
+        now = self._clock.monotonic_seconds()
+        if now - held.seen_at_seconds >= _CHECK_SECONDS:
+            return False
+        missing = [w for w in wanted.values() if held.paths.get(w.name) != w.path and self._may_try(held, w)]
+        return not missing and not (unload and held.paths.keys() - wanted.keys())
+
+    async def _observe(self, held: Held, url: str) -> None:
+        models = await self._engines.loaded_models(url)
+        held.paths = {model.name: model.path for model in models if model.base is not None}
+        held.context_tokens = _context_tokens(models)
+        held.seen_at_seconds = self._clock.monotonic_seconds()
+
+    async def _load(self, held: Held, url: str, adapter: WantedAdapter) -> None:
+        try:
+            await self._engines.load_adapter(url, adapter.name, adapter.path)
+            await self._observe(held, url)
+        except ComputilityError as error:
+            reason = "LoadRefused" if isinstance(error, InvalidInput) else mapping_of(error).reason
+            self._note_failure(held, adapter, Failure(reason, error.message))
+            return
+        if held.paths.get(adapter.name) != adapter.path:
+            failure = Failure("NotListed", f"{url} does not list {adapter.name} after loading it")
+            self._note_failure(held, adapter, failure)
+            return
+        self._forget_failure(held, adapter.name)
+        _log.info("adapter loaded", adapter=adapter.name, engine=url)
+
+    async def _unload(self, held: Held, url: str, name: str) -> None:
+        try:
+            await self._engines.unload_adapter(url, name)
+        except ComputilityError as error:
+            _log.warning("adapter not unloaded", adapter=name, engine=url, error=error.message)
+            return
+        held.paths.pop(name, None)
+        _log.info("adapter unloaded", adapter=name, engine=url)
+
+    def _note_failure(self, held: Held, adapter: WantedAdapter, failure: Failure) -> None:
+        tries = held.retries.get(adapter.name, (0, 0.0))[0] + 1
+        pause = min(_RETRY_SECONDS * 2 ** (tries - 1), _RETRY_MAX_SECONDS)
+        held.retries[adapter.name] = (tries, self._clock.monotonic_seconds() + pause)
+        held.failures[adapter.name] = (adapter, failure)
+        _log.warning("adapter not loaded", adapter=adapter.name, reason=failure.reason, error=failure.message)
+
+    def _forget_failure(self, held: Held, name: str) -> None:
+        held.retries.pop(name, None)
+        held.failures.pop(name, None)
+
+    def _may_try(self, held: Held, adapter: WantedAdapter) -> bool:
+        failed = held.failures.get(adapter.name)
+        if failed is None or failed[0] != adapter:
+            return True
+        return self._clock.monotonic_seconds() >= held.retries[adapter.name][1]
+
+
+def _context_tokens(models: Sequence[LoadedModel]) -> int | None:
+    return next((model.context_tokens for model in models if model.base is None), None)

@@ -1,0 +1,1 @@
+"""What serving needs from outside: engines over HTTP."""

@@ -1,0 +1,87 @@
+"""vLLM engines over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+
+from common.errors import EngineFailed, InvalidInput, Unavailable
+from inference.ports import LoadedModel
+
+
+class VllmEngines:
+    """Implements ``inference.ports.Engines``.
+
+    ``load_timeout_seconds`` is for reading an adapter's weights, ``timeout_seconds`` for all else.
+    """
+
+    def __init__(self, timeout_seconds: float = 5.0, load_timeout_seconds: float = 120.0) -> None:
+        self._load_timeout_seconds = load_timeout_seconds
+        self._client = httpx.AsyncClient(timeout=timeout_seconds, trust_env=False)
+
+    async def loaded_models(self, url: str) -> Sequence[LoadedModel]:
+        response = await self._send("GET", f"{url}/v1/models")
+        _require_success(response)
+        try:
+            return [_loaded_model(card) for card in response.json()["data"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise EngineFailed(
+                f"the engine at {url} lists its models in an unknown form: {error!r}"
+            ) from error
+
+    async def load_adapter(self, url: str, name: str, path: str) -> None:
+        body = {"lora_name": name, "lora_path": path, "load_inplace": True}
+        response = await self._send("POST", f"{url}/v1/load_lora_adapter", body, self._load_timeout_seconds)
+        if response.status_code in (400, 404, 422):
+            raise InvalidInput(f"the engine refused adapter {name}: {_message(response)}", param="path")
+        _require_success(response)
+
+    async def unload_adapter(self, url: str, name: str) -> None:
+        response = await self._send("POST", f"{url}/v1/unload_lora_adapter", {"lora_name": name})
+        if response.status_code == 404 and "error" in _body(response):
+            return
+        _require_success(response)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _send(
+        self, method: str, url: str, body: dict[str, Any] | None = None, timeout_seconds: float | None = None
+    ) -> httpx.Response:
+        timeout = httpx.USE_CLIENT_DEFAULT if timeout_seconds is None else httpx.Timeout(timeout_seconds)
+        try:
+            return await self._client.request(method, url, json=body, timeout=timeout)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"the engine did not answer {method} {url}: {error!r}") from error
+
+
+def _loaded_model(card: dict[str, Any]) -> LoadedModel:
+    return LoadedModel(
+        name=str(card["id"]),
+        base=card.get("parent"),
+        path=card.get("root") or "",
+        context_tokens=card.get("max_model_len"),
+    )
+
+
+def _require_success(response: httpx.Response) -> None:
+    if response.status_code >= 300:
+        what = f"{response.request.method} {response.request.url}"
+        raise EngineFailed(f"the engine answered {response.status_code} to {what}: {_message(response)}")
+
+
+def _body(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _message(response: httpx.Response) -> str:
+    error = _body(response).get("error")
+    if isinstance(error, dict) and error.get("message"):
+        return str(error["message"])
+    return response.text[:500]

@@ -1,0 +1,262 @@
+"""The endpoint controller: Endpoints become Workloads, and ready engines get their adapters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from common.clock import Clock
+from common.errors import ComputilityError, Conflict, NotFound
+from common.loop import run_passes
+from common.resources import Adapter, Endpoint, Model, Workload
+from common.resources.serving import Replica
+from common.settings import Settings
+from common.store.port import Store
+from common.telemetry import get_logger
+from inference.adapter_status import AdapterReport, ReplicaReport, report_adapter
+from inference.adapter_sync import AdapterSync, Held, WantedAdapter
+from inference.core.rollout import ReplicaState, plan_rollout
+from inference.engine_workload import engine_workload, replica_of, served_name
+from inference.model_files import ModelFiles, local_path
+from inference.model_status import ModelStatusKeeper
+from inference.ports import Engines
+
+_TICK_SECONDS = 2.0
+
+_log = get_logger(__name__)
+_FoundModel = tuple[Model, ModelFiles]
+
+
+class EndpointController:
+    """Owns the Workloads of Endpoints, and the status of Endpoints, Models and Adapters."""
+
+    def __init__(self, store: Store, engines: Engines, settings: Settings, clock: Clock) -> None:
+        self._store, self._engines, self._settings, self._clock = store, engines, settings, clock
+        self._sync = AdapterSync(engines, clock)
+        self._models = ModelStatusKeeper(store, settings, clock)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Pass after pass until ``stop`` is set: after each change in the store, and every two seconds."""
+        await run_passes("endpoints", self.step, self._store, stop, _TICK_SECONDS)
+        await self._models.close()
+
+    async def step(self) -> None:
+        """One pass over all Models, Endpoints and Adapters."""
+        models = await self._observe_models()
+        endpoints = await self._store.list(Endpoint)
+        adapters = await self._store.list(Adapter)
+        owned = await self._owned_workloads({endpoint.metadata.uid for endpoint in endpoints})
+        reports: list[ReplicaReport] = []
+        await asyncio.gather(
+            *(
+                self._guard(endpoint.key, self._endpoint(endpoint, models, owned, adapters, reports))
+                for endpoint in endpoints
+            )
+        )
+        live = {(w.metadata.uid, w.status.attempt) for group in owned.values() for w in group}
+        self._sync.forget_all_but(live)
+        for adapter in adapters:
+            await self._guard(adapter.key, self._adapter(adapter, reports))
+
+    async def _guard(self, key: str, work: Coroutine[Any, Any, None]) -> None:
+        """Let the trouble of one resource not hold up the others."""
+        try:
+            await work
+        except (Conflict, NotFound) as error:
+            _log.debug("changed meanwhile; again in the next pass", resource=key, error=error.message)
+        except ComputilityError as error:
+            _log.warning("resource not reconciled", resource=key, error=error.message)
+
+    async def _observe_models(self) -> dict[tuple[str | None, str], _FoundModel]:
+        found: dict[tuple[str | None, str], _FoundModel] = {}
+
+        async def observe(model: Model) -> None:
+            found[(model.project, model.name)] = (model, await self._models.observe(model))
+
+        for model in await self._store.list(Model):
+            await self._guard(model.key, observe(model))
+        return found
+
+    async def _owned_workloads(self, endpoint_uids: set[str]) -> dict[str, list[Workload]]:
+        """Workloads of endpoints by the endpoint's uid; those whose endpoint is gone are deleted."""
+        owned: dict[str, list[Workload]] = {}
+        for workload in await self._store.list(Workload):
+            owner = workload.metadata.owner
+            if owner is None or owner.kind != "Endpoint":
+                continue
+            if owner.uid in endpoint_uids:
+                owned.setdefault(owner.uid, []).append(workload)
+            else:
+                await self._guard(workload.key, self._delete(workload))
+        return owned
+
+    async def _delete(self, workload: Workload) -> None:
+        await self._store.delete(
+            Workload, workload.name, workload.project, resource_version=workload.metadata.resource_version
+        )
+        _log.info("engine removed", workload=workload.name, project=workload.project)
+
+    async def _endpoint(
+        self,
+        endpoint: Endpoint,
+        models: dict[tuple[str | None, str], _FoundModel],
+        owned: dict[str, list[Workload]],
+        adapters: Sequence[Adapter],
+        reports: list[ReplicaReport],
+    ) -> None:
+        existing = owned.get(endpoint.metadata.uid, [])
+        found = models.get((endpoint.project, endpoint.spec.model))
+        trouble = _trouble_of(endpoint, found)
+        if found is not None and trouble is None:
+            trouble = await self._roll_out(endpoint, found[0], existing)
+        mine = [a for a in adapters if _is_on(a, endpoint)]
+        replicas = []
+        for workload in sorted(existing, key=lambda w: w.name):
+            replica, report = await self._replica(endpoint, workload, mine)
+            replicas.append(replica)
+            reports.append(report)
+        await self._write_status(endpoint, found, replicas, reports, trouble)
+
+    async def _roll_out(
+        self, endpoint: Endpoint, model: Model, existing: list[Workload]
+    ) -> tuple[str, str] | None:
+        """Make, replace and remove workloads (``existing`` follows along); a trouble when a name is taken."""
+        settings = self._settings.engine
+        wanted = {
+            w.name: w
+            for w in (engine_workload(endpoint, model, i, settings) for i in range(endpoint.spec.replicas))
+        }
+        by_name = {workload.name: workload for workload in existing}
+        states = {name: _state(workload, wanted.get(name)) for name, workload in by_name.items()}
+        plan = plan_rollout(list(wanted), states)
+        for name in (*plan.remove, *plan.replace):
+            await self._delete(by_name[name])
+            existing.remove(by_name[name])
+        for name in (*plan.create, *plan.replace):
+            taken = await self._store.find(Workload, name, endpoint.project)
+            if taken is not None:
+                return (
+                    "NameTaken",
+                    f"a Workload {name} is there that this Endpoint did not make; rename one",
+                )
+            existing.append((await self._store.apply(wanted[name])).resource)
+            _log.info("engine requested", workload=name, project=endpoint.project)
+        for name in [name for name in by_name if name in wanted and name not in plan.replace]:
+            await self._change_in_place(by_name[name], wanted[name])
+        return None
+
+    async def _change_in_place(self, workload: Workload, wanted: Workload) -> None:
+        """Queue and priority may change while an engine runs."""
+        if _is_outdated(workload, wanted) or workload.spec == wanted.spec:
+            return
+        wanted.metadata.resource_version = workload.metadata.resource_version
+        await self._store.apply(wanted)
+
+    async def _replica(
+        self, endpoint: Endpoint, workload: Workload, adapters: Sequence[Adapter]
+    ) -> tuple[Replica, ReplicaReport]:
+        """The replica with the adapters that it holds after this pass."""
+        replica = replica_of(workload)
+        engine = endpoint.spec.engine
+        if not replica.ready:
+            return replica, ReplicaReport(endpoint, replica, None)
+        loadable = [a for a in adapters if engine.max_adapters and a.spec.rank <= engine.max_adapter_rank]
+        try:
+            held = await self._sync.sync(
+                (workload.metadata.uid, workload.status.attempt),
+                replica.url,
+                [self._wanted(adapter) for adapter in loadable],
+                unload="--lora-modules" not in engine.args,
+            )
+        except ComputilityError as error:
+            _log.warning("engine not reached", workload=workload.name, error=error.message)
+            return replica, ReplicaReport(endpoint, replica, None)
+        replica.adapters = held.names
+        return replica, ReplicaReport(endpoint, replica, held)
+
+    def _wanted(self, adapter: Adapter) -> WantedAdapter:
+        path = local_path(adapter.spec.path, self._settings.home)
+        return WantedAdapter(adapter.key, adapter.spec.served_name, str(path or adapter.spec.path))
+
+    async def _write_status(
+        self,
+        endpoint: Endpoint,
+        found: _FoundModel | None,
+        replicas: list[Replica],
+        reports: Sequence[ReplicaReport],
+        trouble: tuple[str, str] | None,
+    ) -> None:
+        status, now_ms = endpoint.status, self._clock.now_ms()
+        status.observed_generation = endpoint.metadata.generation
+        status.served_name = served_name(endpoint)
+        status.replicas = replicas
+        status.ready_replicas = sum(replica.ready for replica in replicas)
+        seen = [r.held for r in reports if r.endpoint is endpoint and r.held is not None]
+        status.context_tokens = _context_tokens(endpoint, found, seen)
+        ready, reason, message = _readiness(endpoint, trouble)
+        status.set_condition(
+            "Ready", ready, reason, message, now_ms=now_ms, generation=endpoint.metadata.generation
+        )
+        await self._store.set_status(endpoint)
+
+    async def _adapter(self, adapter: Adapter, reports: Sequence[ReplicaReport]) -> None:
+        mine = [report for report in reports if _is_on(adapter, report.endpoint)]
+        report: AdapterReport = report_adapter(adapter, self._wanted(adapter), mine)
+        adapter.status.replicas = report.replicas
+        adapter.status.message = report.message
+        adapter.status.observed_generation = adapter.metadata.generation
+        adapter.status.set_condition(
+            "Served",
+            report.served,
+            report.reason,
+            report.message,
+            now_ms=self._clock.now_ms(),
+            generation=adapter.metadata.generation,
+        )
+        await self._store.set_status(adapter)
+
+
+def _is_on(adapter: Adapter, endpoint: Endpoint) -> bool:
+    project = adapter.spec.model_project or adapter.project
+    return project == endpoint.project and adapter.spec.model == endpoint.spec.model
+
+
+def _state(workload: Workload, wanted: Workload | None) -> ReplicaState:
+    outdated = wanted is not None and _is_outdated(workload, wanted)
+    return ReplicaState(outdated, replica_of(workload).ready)
+
+
+def _is_outdated(workload: Workload, wanted: Workload) -> bool:
+    """Whether the running processes are other than those wanted."""
+    return workload.spec.roles != wanted.spec.roles or workload.spec.restart != wanted.spec.restart
+
+
+def _trouble_of(endpoint: Endpoint, found: _FoundModel | None) -> tuple[str, str] | None:
+    """Why no engine can be started: reason and message. What runs already goes on running."""
+    if found is None:
+        return "ModelNotFound", f"spec.model: there is no Model {endpoint.spec.model!r} in this project"
+    files = found[1]
+    return None if files.usable else (files.reason, f"Model {endpoint.spec.model}: {files.message}")
+
+
+def _context_tokens(endpoint: Endpoint, found: _FoundModel | None, held: Sequence[Held]) -> int | None:
+    """As the engines say; before one is up, as the endpoint or the model's config says."""
+    said = [h.context_tokens for h in held if h.context_tokens is not None]
+    if said:
+        return min(said)
+    return endpoint.spec.engine.max_context_tokens or (found[1].context_tokens if found else None)
+
+
+def _readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool, str, str]:
+    """Status, reason and message of the condition ``Ready``."""
+    wanted, replicas = endpoint.spec.replicas, endpoint.status.replicas
+    if trouble is not None:
+        return False, *trouble
+    if wanted == 0:
+        return False, "ScaledToZero", "spec.replicas is 0"
+    ready = endpoint.status.ready_replicas
+    if ready >= 1 and len(replicas) == wanted:
+        return True, "Ready", f"{ready} of {wanted} replicas answer"
+    waiting = ", ".join(f"{r.workload} is {r.phase}" for r in replicas if not r.ready)
+    return False, "NoReplicaReady", f"{ready} of {wanted} replicas answer; {waiting}"

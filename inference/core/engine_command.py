@@ -1,0 +1,73 @@
+"""How an engine is started: an endpoint's wishes as a command line and environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PORT_NAME = "http"
+HEALTH_PATH = "/health"
+_MODULE = "vllm.entrypoints.openai.api_server"
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What decides how an engine is started. ``max_adapters`` 0 starts it without adapters."""
+
+    source: str
+    served_name: str
+    devices: int = 1
+    cpu_only: bool = False
+    embeddings: bool = False
+    max_context_tokens: int | None = None
+    max_adapters: int = 0
+    max_adapter_rank: int = 16
+    cpu_kv_cache_gib: int = 1
+    omp_threads: int = 1
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EngineCommand:
+    """A command and environment with the placeholders that the launcher replaces."""
+
+    command: list[str]
+    env: dict[str, str]
+
+
+def is_local(source: str) -> bool:
+    """Whether a model's source is a path and not a hub name like ``organisation/model``."""
+    return source.startswith(("/", "~", "./", "../", "$(HOME_DIR)"))
+
+
+def engine_command(options: EngineOptions) -> EngineCommand:
+    """The command of one engine. The endpoint's own ``args`` and ``env`` come last, so they win."""
+    command = ["$(PYTHON)", "-m", _MODULE, "--host", "$(ADDRESS)", "--port", f"$(PORT:{PORT_NAME})"]
+    command += ["--model", options.source, "--served-model-name", options.served_name]
+    command += ["--enable-prompt-tokens-details"]
+    if options.max_context_tokens is not None:
+        command += ["--max-model-len", str(options.max_context_tokens)]
+    if options.devices > 1 and not options.cpu_only:
+        command += ["--tensor-parallel-size", str(options.devices)]
+    if options.embeddings:
+        command += ["--runner", "pooling"]
+    if options.max_adapters:
+        command += ["--enable-lora", "--max-loras", str(options.max_adapters)]
+        command += ["--max-lora-rank", str(options.max_adapter_rank)]
+    return EngineCommand([*command, *options.args], _environment(options))
+
+
+def _environment(options: EngineOptions) -> dict[str, str]:
+    env = {
+        "VLLM_CPU_KVCACHE_SPACE": str(options.cpu_kv_cache_gib),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(options.omp_threads),
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    if is_local(options.source):
+        env["HF_HUB_OFFLINE"] = "1"
+    if options.max_adapters:
+        env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    return {**env, **options.env}

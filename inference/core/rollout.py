@@ -1,0 +1,38 @@
+"""Which replicas of an endpoint to make, replace and remove in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ReplicaState:
+    """A replica that exists. ``outdated``: it was started from an older spec."""
+
+    outdated: bool
+    ready: bool
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Names of workloads. A replaced one is removed and made again."""
+
+    create: tuple[str, ...] = ()
+    replace: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+def plan_rollout(wanted: Sequence[str], existing: Mapping[str, ReplicaState]) -> Rollout:
+    """Compare what should be with what is.
+
+    Outdated replicas that serve nobody are replaced at once. Of those that serve, one is replaced per pass, and
+    only while every other wanted replica is ready: a change takes no more than one serving replica away.
+    """
+    create = tuple(name for name in wanted if name not in existing)
+    remove = tuple(sorted(name for name in existing if name not in wanted))
+    kept = [name for name in wanted if name in existing]
+    idle = tuple(name for name in kept if existing[name].outdated and not existing[name].ready)
+    if idle or create or not all(existing[name].ready for name in kept):
+        return Rollout(create, idle, remove)
+    return Rollout(create, tuple(name for name in kept if existing[name].outdated)[:1], remove)

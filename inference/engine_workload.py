@@ -1,0 +1,98 @@
+"""The Workload of one engine, and what its status says about the replica."""
+
+from __future__ import annotations
+
+from common.resources import Endpoint, Metadata, Model, Owner, Workload
+from common.resources.serving import Replica
+from common.resources.workload import RankPlacement, Readiness, RestartPolicy, WorkloadRole, WorkloadSpec
+from common.settings import EngineSettings
+from inference.core.engine_command import HEALTH_PATH, PORT_NAME, EngineCommand, EngineOptions, engine_command
+from inference.model_files import engine_source
+
+ROLE = "engine"
+MODEL_LABEL = "computility.io/model"
+ENDPOINT_LABEL = "computility.io/endpoint"
+
+
+def served_name(endpoint: Endpoint) -> str:
+    """What clients put in ``model``."""
+    return endpoint.spec.served_name or endpoint.spec.model
+
+
+def workload_name(endpoint: Endpoint, index: int) -> str:
+    """The name of replica ``index``."""
+    return f"{endpoint.name}-{index}"
+
+
+def engine_workload(endpoint: Endpoint, model: Model, index: int, settings: EngineSettings) -> Workload:
+    """The Workload that runs replica ``index`` of the endpoint."""
+    spec, started = endpoint.spec, _command(endpoint, model, settings)
+    role = WorkloadRole(
+        name=ROLE,
+        command=started.command,
+        env=started.env,
+        ports=[PORT_NAME],
+        devices=spec.devices.model_copy(deep=True),
+        readiness=Readiness(
+            port=PORT_NAME, path=HEALTH_PATH, start_timeout_seconds=settings.start_timeout_seconds
+        ),
+    )
+    return Workload(
+        metadata=Metadata(
+            name=workload_name(endpoint, index),
+            project=endpoint.project,
+            labels={MODEL_LABEL: served_name(endpoint), ENDPOINT_LABEL: endpoint.name},
+            owner=Owner(kind="Endpoint", name=endpoint.name, uid=endpoint.metadata.uid),
+        ),
+        spec=WorkloadSpec(
+            queue=spec.queue, priority=spec.priority, roles=[role], restart=RestartPolicy(policy="Always")
+        ),
+    )
+
+
+def _command(endpoint: Endpoint, model: Model, settings: EngineSettings) -> EngineCommand:
+    engine, devices = endpoint.spec.engine, endpoint.spec.devices
+    embeddings = model.spec.tasks == ["embeddings"]
+    return engine_command(
+        EngineOptions(
+            source=engine_source(model.spec.source),
+            served_name=served_name(endpoint),
+            devices=devices.count,
+            cpu_only=devices.vendors == ["cpu"],
+            embeddings=embeddings,
+            max_context_tokens=engine.max_context_tokens,
+            max_adapters=0 if embeddings else engine.max_adapters,
+            max_adapter_rank=engine.max_adapter_rank,
+            cpu_kv_cache_gib=settings.cpu_kv_cache_gib,
+            omp_threads=settings.omp_threads,
+            args=tuple(engine.args),
+            env=engine.env,
+        )
+    )
+
+
+def replica_of(workload: Workload) -> Replica:
+    """The replica as its workload's status shows it (without adapters)."""
+    rank = next((r for r in workload.status.ranks if r.role == ROLE), None)
+    ready = workload.status.phase == "Ready" and rank is not None and rank.state == "Ready"
+    return Replica(
+        workload=workload.name,
+        phase=workload.status.phase,
+        ready=ready and bool(_url(rank)),
+        url=_url(rank) if ready else "",
+        attempt=workload.status.attempt,
+        device_class=_device_class(rank),
+    )
+
+
+def _url(rank: RankPlacement | None) -> str:
+    if rank is None or not rank.address or PORT_NAME not in rank.ports:
+        return ""
+    host = f"[{rank.address}]" if ":" in rank.address else rank.address
+    return f"http://{host}:{rank.ports[PORT_NAME]}"
+
+
+def _device_class(rank: RankPlacement | None) -> str:
+    if rank is None or not rank.grants:
+        return ""
+    return f"{rank.grants[0].vendor}/{rank.grants[0].model}"

@@ -1,0 +1,63 @@
+"""Keeps the status of Models: whether they can be served, their digest and their context length."""
+
+from __future__ import annotations
+
+import asyncio
+
+from common.clock import Clock
+from common.resources import Model
+from common.settings import Settings
+from common.store.port import Store
+from inference.model_files import ModelFiles, inspect_model, model_digest
+
+_WAIT_SECONDS = 0.5
+
+
+class ModelStatusKeeper:
+    """Condition ``Ready`` of a Model: its source can be served.
+
+    Digests are made in the background, once per state of the files: a large model does not hold up the pass.
+    """
+
+    def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+        self._store, self._settings, self._clock = store, settings, clock
+        self._digests: dict[str, asyncio.Task[str]] = {}
+
+    async def observe(self, model: Model) -> ModelFiles:
+        """Look at the model's source and write what was found into its status."""
+        files = await asyncio.to_thread(inspect_model, model.spec.source, self._settings.home)
+        model.status.set_condition(
+            "Ready",
+            files.usable,
+            files.reason,
+            files.message,
+            now_ms=self._clock.now_ms(),
+            generation=model.metadata.generation,
+        )
+        model.status.observed_generation = model.metadata.generation
+        model.status.context_tokens = files.context_tokens
+        model.status.digest = await self._digest(files) if files.usable else ""
+        await self._store.set_status(model)
+        return files
+
+    async def _digest(self, files: ModelFiles) -> str:
+        """The digest, or an empty text while it is being made (or the files vanished meanwhile)."""
+        if files.path is None:
+            return ""
+        task = self._digests.get(files.fingerprint)
+        if task is None:
+            task = asyncio.create_task(asyncio.to_thread(model_digest, files.path))
+            self._digests[files.fingerprint] = task
+        await asyncio.wait({task}, timeout=_WAIT_SECONDS)
+        if not task.done():
+            return ""
+        if task.cancelled() or task.exception() is not None:
+            del self._digests[files.fingerprint]
+            return ""
+        return task.result()
+
+    async def close(self) -> None:
+        """Stop waiting for digests."""
+        for task in self._digests.values():
+            task.cancel()
+        await asyncio.gather(*self._digests.values(), return_exceptions=True)

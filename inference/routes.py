@@ -1,0 +1,99 @@
+"""What a gateway must know, from the store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from common.resources import Adapter, ApiKey, Endpoint, Model, Project
+from common.resources.serving import Replica
+from common.store.port import Store
+from common.wire import Route, RouteKey, RouteReplica, RoutingTable
+from inference.engine_workload import served_name
+
+
+async def build_routing_table(store: Store) -> RoutingTable:
+    """Keys that are not revoked, and one route per served name of a project.
+
+    Routes without a ready replica are listed too: their model exists but cannot answer now. Keys are listed
+    with the time at which they expire, so that the table changes only with the store.
+    """
+    tenants = {project.name: project.spec.tenant for project in await store.list(Project)}
+    keys = tuple(_key(key, tenants) for key in await store.list(ApiKey) if not key.spec.revoked)
+    models = {(model.project, model.name): model for model in await store.list(Model)}
+    endpoints = sorted(await store.list(Endpoint), key=lambda e: (e.metadata.created_ms, e.key))
+    routes: dict[tuple[str, str], Route] = {}
+    for endpoint in endpoints:
+        model = models.get((endpoint.project, endpoint.spec.model))
+        _add(routes, _endpoint_route(endpoint, model, tenants))
+    for adapter in sorted(await store.list(Adapter), key=lambda a: (a.metadata.created_ms, a.key)):
+        _add(routes, _adapter_route(adapter, endpoints, tenants))
+    ordered = tuple(route for _, route in sorted(routes.items()))
+    return RoutingTable(version=_version(keys, ordered), keys=keys, routes=ordered)
+
+
+def _add(routes: dict[tuple[str, str], Route], route: Route | None) -> None:
+    """Of two with the same name in a project the older one is served."""
+    if route is not None and route.tenant:
+        routes.setdefault((route.project, route.model), route)
+
+
+def _key(key: ApiKey, tenants: dict[str, str]) -> RouteKey:
+    spec = key.spec
+    return RouteKey(
+        digest=key.status.digest,
+        name=key.name,
+        role=spec.role,
+        tenant=spec.tenant or (tenants.get(spec.project) if spec.project else None),
+        project=spec.project,
+        models=tuple(spec.models),
+        expires_ms=spec.expires_ms,
+    )
+
+
+def _endpoint_route(endpoint: Endpoint, model: Model | None, tenants: dict[str, str]) -> Route:
+    name, project = served_name(endpoint), endpoint.project or ""
+    return Route(
+        model=name,
+        backend_model=name,
+        base_model=name,
+        project=project,
+        tenant=tenants.get(project, ""),
+        shared=endpoint.spec.shared,
+        tasks=tuple(model.spec.tasks) if model else ("chat", "completions"),
+        context_tokens=endpoint.status.context_tokens,
+        created_ms=endpoint.metadata.created_ms,
+        replicas=tuple(_replica(r) for r in endpoint.status.replicas if r.ready),
+    )
+
+
+def _adapter_route(adapter: Adapter, endpoints: list[Endpoint], tenants: dict[str, str]) -> Route | None:
+    """None when no endpoint serves the adapter's model: then nothing can answer to its name."""
+    base = (adapter.spec.model_project or adapter.project, adapter.spec.model)
+    hosts = [e for e in endpoints if (e.project, e.spec.model) == base]
+    if not hosts:
+        return None
+    name, project = adapter.spec.served_name, adapter.project or ""
+    contexts = [e.status.context_tokens for e in hosts if e.status.context_tokens is not None]
+    return Route(
+        model=name,
+        backend_model=name,
+        base_model=served_name(hosts[0]),
+        project=project,
+        tenant=tenants.get(project, ""),
+        context_tokens=min(contexts, default=None),
+        created_ms=adapter.metadata.created_ms,
+        replicas=tuple(
+            _replica(r) for e in hosts for r in e.status.replicas if r.ready and name in r.adapters
+        ),
+    )
+
+
+def _replica(replica: Replica) -> RouteReplica:
+    return RouteReplica(id=replica.workload, url=replica.url, device_class=replica.device_class)
+
+
+def _version(keys: tuple[RouteKey, ...], routes: tuple[Route, ...]) -> str:
+    """The same content always has the same version, also after a restart."""
+    content = [part.model_dump(mode="json") for part in (*keys, *routes)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

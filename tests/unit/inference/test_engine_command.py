@@ -1,0 +1,53 @@
+"""The command line of an engine is what vLLM needs to serve this endpoint and nothing else."""
+
+from inference.core.engine_command import EngineOptions, engine_command
+
+
+def _value(command: list[str], flag: str) -> str:
+    return command[command.index(flag) + 1]
+
+
+def test_a_local_model_with_adapters() -> None:
+    options = EngineOptions("/models/tiny", "tiny", max_adapters=4, max_adapter_rank=16, omp_threads=2)
+    started = engine_command(options)
+    assert started.command[:3] == ["$(PYTHON)", "-m", "vllm.entrypoints.openai.api_server"]
+    assert _value(started.command, "--host") == "$(ADDRESS)"
+    assert _value(started.command, "--port") == "$(PORT:http)"
+    assert _value(started.command, "--model") == "/models/tiny"
+    assert _value(started.command, "--served-model-name") == "tiny"
+    assert _value(started.command, "--max-loras") == "4"
+    assert _value(started.command, "--max-lora-rank") == "16"
+    assert "--enable-prompt-tokens-details" in started.command
+    assert started.env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    assert started.env["HF_HUB_OFFLINE"] == "1"
+    assert started.env["OMP_NUM_THREADS"] == "2"
+    assert started.env["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+
+
+def test_a_hub_model_may_be_downloaded() -> None:
+    started = engine_command(EngineOptions("organisation/model", "model"))
+    assert "HF_HUB_OFFLINE" not in started.env
+
+
+def test_without_adapters_nobody_can_load_one_at_run_time() -> None:
+    started = engine_command(EngineOptions("/m", "m", max_adapters=0))
+    assert "--enable-lora" not in started.command
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in started.env
+
+
+def test_several_accelerators_share_the_model() -> None:
+    assert (
+        _value(engine_command(EngineOptions("/m", "m", devices=4)).command, "--tensor-parallel-size") == "4"
+    )
+    on_cpu = engine_command(EngineOptions("/m", "m", devices=4, cpu_only=True)).command
+    assert "--tensor-parallel-size" not in on_cpu
+
+
+def test_what_the_endpoint_says_itself_wins() -> None:
+    options = EngineOptions(
+        "/m", "m", max_context_tokens=512, args=("--max-num-seqs", "8"), env={"OMP_NUM_THREADS": "7"}
+    )
+    started = engine_command(options)
+    assert _value(started.command, "--max-model-len") == "512"
+    assert started.command[-2:] == ["--max-num-seqs", "8"]
+    assert started.env["OMP_NUM_THREADS"] == "7"

@@ -1,0 +1,126 @@
+"""The routing table holds what a gateway needs and no more, and its version is that of its content."""
+
+import pytest
+
+from common.clock import VirtualClock
+from common.resources import Adapter, ApiKey, Endpoint, Metadata, Model, Project
+from common.resources.people import ApiKeySpec, ApiKeyStatus, ProjectSpec
+from common.resources.serving import AdapterSpec, EndpointSpec, EndpointStatus, ModelSpec, Replica
+from common.store.memory import MemoryStore
+from common.wire import Route, RoutingTable
+from inference.routes import build_routing_table
+
+FT = "ft:tiny:acme:zoo:1"
+
+
+async def _fill(store: MemoryStore, replicas: list[Replica]) -> None:
+    for project, tenant in (("lab", "acme"), ("shop", "other")):
+        await store.apply(Project(metadata=Metadata(name=project), spec=ProjectSpec(tenant=tenant)))
+    await store.apply(
+        Model(metadata=Metadata(name="tiny", project="lab"), spec=ModelSpec(source="/m", tasks=["chat"]))
+    )
+    await store.apply(
+        Endpoint(
+            metadata=Metadata(name="chat", project="lab"),
+            spec=EndpointSpec(model="tiny", served_name="small", shared=True),
+            status=EndpointStatus(replicas=replicas, context_tokens=2048),
+        )
+    )
+
+
+async def _add_adapter(store: MemoryStore) -> None:
+    spec = AdapterSpec(model="tiny", model_project="lab", served_name=FT, path="/a")
+    await store.apply(Adapter(metadata=Metadata(name="zoo", project="shop"), spec=spec))
+
+
+async def _add_key(store: MemoryStore, name: str, revoked: bool = False) -> None:
+    spec = ApiKeySpec(role="member", project="lab", revoked=revoked, models=["small"], expires_ms=99)
+    status = ApiKeyStatus(digest=f"digest of {name}")
+    await store.apply(ApiKey(metadata=Metadata(name=name, project="lab"), spec=spec, status=status))
+
+
+def _replica(i: int, ready: bool = True, adapters: list[str] | None = None) -> Replica:
+    url = f"http://10.0.0.{i}:80" if ready else ""
+    return Replica(
+        workload=f"chat-{i}", ready=ready, url=url, device_class="cpu/x86-64", adapters=adapters or []
+    )
+
+
+def _route(table: RoutingTable, model: str) -> Route:
+    return next(route for route in table.routes if route.model == model)
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def store(clock: VirtualClock) -> MemoryStore:
+    return MemoryStore(clock)
+
+
+async def test_an_endpoint_is_routed_to_its_ready_replicas(store: MemoryStore) -> None:
+    await _fill(store, [_replica(0), _replica(1, ready=False)])
+    route = _route(await build_routing_table(store), "small")
+    assert (route.backend_model, route.base_model) == ("small", "small")
+    assert (route.project, route.tenant, route.shared) == ("lab", "acme", True)
+    assert (route.tasks, route.context_tokens) == (("chat",), 2048)
+    assert [(r.id, r.url, r.device_class) for r in route.replicas] == [
+        ("chat-0", "http://10.0.0.0:80", "cpu/x86-64")
+    ]
+
+
+async def test_an_endpoint_without_replicas_is_known_all_the_same(store: MemoryStore) -> None:
+    await _fill(store, [])
+    assert _route(await build_routing_table(store), "small").replicas == ()
+
+
+async def test_an_adapter_belongs_to_its_own_tenant_and_goes_where_it_is_held(store: MemoryStore) -> None:
+    await _fill(store, [_replica(0), _replica(1, adapters=[FT])])
+    await _add_adapter(store)
+    route = _route(await build_routing_table(store), FT)
+    assert (route.project, route.tenant, route.shared) == ("shop", "other", False)
+    assert (route.base_model, route.backend_model) == ("small", FT)
+    assert [r.id for r in route.replicas] == ["chat-1"]
+
+
+async def test_an_adapter_that_no_endpoint_serves_has_no_route(store: MemoryStore) -> None:
+    await _fill(store, [])
+    await _add_adapter(store)
+    await store.delete(Endpoint, "chat", "lab")
+    assert (await build_routing_table(store)).routes == ()
+
+
+async def test_revoked_keys_are_left_out_and_others_carry_their_limits(store: MemoryStore) -> None:
+    await _fill(store, [])
+    await _add_key(store, "good")
+    await _add_key(store, "bad", revoked=True)
+    (key,) = (await build_routing_table(store)).keys
+    assert (key.name, key.digest, key.expires_ms) == ("good", "digest of good", 99)
+    assert key.principal.tenant == "acme"
+    assert key.principal.models == ("small",)
+
+
+async def test_of_two_endpoints_with_one_name_the_older_answers(
+    clock: VirtualClock, store: MemoryStore
+) -> None:
+    await _fill(store, [_replica(0)])
+    clock.advance(1)
+    younger = Endpoint(
+        metadata=Metadata(name="another", project="lab"),
+        spec=EndpointSpec(model="tiny", served_name="small"),
+        status=EndpointStatus(replicas=[_replica(5)]),
+    )
+    await store.apply(younger)
+    (route,) = (await build_routing_table(store)).routes
+    assert [r.id for r in route.replicas] == ["chat-0"]
+
+
+async def test_the_version_follows_the_content(store: MemoryStore) -> None:
+    await _fill(store, [_replica(0)])
+    first = (await build_routing_table(store)).version
+    await store.apply(Project(metadata=Metadata(name="new"), spec=ProjectSpec(tenant="acme")))
+    assert (await build_routing_table(store)).version == first
+    await _add_key(store, "good")
+    assert (await build_routing_table(store)).version != first
