@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, cast, get_args
 
 from common.errors import InvalidInput
 
 UsageKind = Literal["inference", "training", "device"]
 METERS = ("prompt_tokens", "cached_tokens", "completion_tokens", "trained_tokens", "device_seconds")
-"""``prompt_tokens`` counts the whole prompt; ``cached_tokens`` is its part from a cache, priced apart."""
+"""``prompt_tokens`` counts the whole prompt, ``cached_tokens`` its part that came from a cache."""
+MAX_QUANTITY = 10**12
+"""Of one meter of one event: keeps every amount within 64 bits at any price."""
+MAX_TIME_MS = 10**14
+
+_TEXTS = (
+    "id",
+    "kind",
+    "tenant",
+    "project",
+    "key",
+    "model",
+    "base_model",
+    "device_class",
+    "resource",
+    "outcome",
+)
+_MAPPINGS = ("quantities", "labels")
+_TIMES = ("started_ms", "ended_ms")
 
 
 @dataclass(frozen=True)
@@ -18,8 +38,7 @@ class UsageEvent:
     """What one request, job or span of device time used.
 
     ``id`` is made by whoever observed the usage; the ledger posts an id once. ``quantities`` holds only
-    meters above zero.
-    ``device_class`` is ``vendor/model``. Times are milliseconds since the epoch.
+    meters above zero. ``device_class`` is ``vendor/model``. Times are milliseconds since the epoch.
     """
 
     id: str
@@ -38,47 +57,72 @@ class UsageEvent:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in _TEXTS:
+            _check_text(name, getattr(self, name))
         for name in ("id", "tenant", "project"):
             if not getattr(self, name):
                 raise InvalidInput(f"{name}: required, but empty", param=name)
         if self.kind not in get_args(UsageKind):
             raise InvalidInput(f"kind: {self.kind!r} is unknown", param="kind")
+        for name in _TIMES:
+            _check_whole(name, getattr(self, name), MAX_TIME_MS)
         if self.ended_ms < self.started_ms:
             raise InvalidInput("ended_ms: before started_ms", param="ended_ms")
         _check_quantities(self.quantities)
+        for label, value in self.labels.items():
+            _check_text(f"labels.{label}", label)
+            _check_text(f"labels.{label}", value)
+
+    def quantity(self, meter: str) -> int:
+        """How much of the meter was used; 0 when the event does not name it."""
+        return self.quantities.get(meter, 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {
             name: dict(value) if isinstance(value, Mapping) else value
-            for name, value in ((f, getattr(self, f)) for f in self.__dataclass_fields__)
+            for name, value in ((f.name, getattr(self, f.name)) for f in fields(self))
         }
+
+    def digest(self) -> str:
+        """The same for events that say the same."""
+        content = self.to_dict()
+        content["quantities"] = {meter: amount for meter, amount in self.quantities.items() if amount}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> UsageEvent:
         """Raises ``InvalidInput`` naming the field that is wrong, missing or unknown."""
-        known = UsageEvent.__dataclass_fields__
+        known = {f.name for f in fields(UsageEvent)}
         for name in content:
             if name not in known:
                 raise InvalidInput(f"{name}: unknown field", param=name)
-        for name, kind in (("started_ms", int), ("ended_ms", int), ("quantities", dict), ("id", str)):
-            if not isinstance(content.get(name), kind):
-                raise InvalidInput(f"{name}: must be {kind.__name__}", param=name)
-        try:
-            return UsageEvent(**cast(dict[str, Any], dict(content)))
-        except TypeError as error:
-            raise InvalidInput(f"usage event: {error}") from error
+        for name in ("id", "kind", "tenant", "project", *_TIMES, "quantities"):
+            if name not in content:
+                raise InvalidInput(f"{name}: required, but missing", param=name)
+        for name in _MAPPINGS:
+            if name in content and not isinstance(content[name], Mapping):
+                raise InvalidInput(f"{name}: must be a mapping", param=name)
+        return UsageEvent(**cast(dict[str, Any], dict(content)))
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name}: must be text, not {value!r}", param=name)
+    if any(ord(character) < 32 or 0xD800 <= ord(character) <= 0xDFFF for character in value):
+        raise InvalidInput(f"{name}: holds a control character or half a character", param=name)
+
+
+def _check_whole(name: str, value: object, maximum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= maximum:
+        raise InvalidInput(f"{name}: must be a whole number from 0 to {maximum}, not {value!r}", param=name)
 
 
 def _check_quantities(quantities: Mapping[str, int]) -> None:
     for meter, amount in quantities.items():
         if meter not in METERS:
             raise InvalidInput(f"quantities.{meter}: unknown meter", param=f"quantities.{meter}")
-        if isinstance(amount, bool) or not isinstance(amount, int) or amount < 0:
-            raise InvalidInput(
-                f"quantities.{meter}: must be a whole number >= 0, not {amount!r}",
-                param=f"quantities.{meter}",
-            )
+        _check_whole(f"quantities.{meter}", amount, MAX_QUANTITY)
     if quantities.get("cached_tokens", 0) > quantities.get("prompt_tokens", 0):
         raise InvalidInput(
             "quantities.cached_tokens: more than prompt_tokens", param="quantities.cached_tokens"

@@ -104,7 +104,7 @@ def _sqlite_engine(url: sa.URL) -> AsyncEngine:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    # The driver starts no transactions (isolation_level None); a writer takes the write lock at the beginning, so
+    # The driver starts no transactions (isolation_level None); a writer locks the file at the beginning, so
     # that what it reads cannot change before it writes.
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: sa.Connection) -> None:

@@ -1,0 +1,136 @@
+"""Rating: what an event costs, line by line, in whole micro-credits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from billing.core.events import UsageEvent
+
+MICROCREDITS_PER_UNIT = 1_000_000
+ANY = "*"
+
+
+@dataclass(frozen=True)
+class BookItem:
+    """The price of a million units (tokens, seconds). ``model`` and ``device_class`` may be ``*``."""
+
+    meter: str
+    microcredits_per_million: int
+    model: str = ANY
+    device_class: str = ANY
+
+
+@dataclass(frozen=True)
+class PriceBook:
+    """Prices that hold from ``from_ms`` (included) to ``until_ms`` (not included; None = open).
+
+    ``tenant`` None means for all. ``version`` tells two states of the same book apart.
+    """
+
+    name: str
+    version: int
+    from_ms: int
+    items: tuple[BookItem, ...]
+    until_ms: int | None = None
+    tenant: str | None = None
+
+    def in_force(self, at_ms: int) -> bool:
+        return self.from_ms <= at_ms and (self.until_ms is None or at_ms < self.until_ms)
+
+
+@dataclass(frozen=True)
+class PinnedPrice:
+    """The price that a line was rated with: the item, and the book that it stood in."""
+
+    book: str
+    version: int
+    item: BookItem
+
+
+@dataclass(frozen=True)
+class RatedLine:
+    """One meter of an event. Without a price it costs nothing and counts as unpriced."""
+
+    meter: str
+    quantity: int
+    microcredits: int
+    price: PinnedPrice | None
+
+    @property
+    def unpriced(self) -> bool:
+        return self.price is None
+
+
+def amount_microcredits(quantity: int, microcredits_per_million: int) -> int:
+    """``quantity`` times the price of one unit, rounded half up to whole micro-credits. Exact."""
+    return (quantity * microcredits_per_million + MICROCREDITS_PER_UNIT // 2) // MICROCREDITS_PER_UNIT
+
+
+def books_for(event: UsageEvent, books: Sequence[PriceBook]) -> tuple[PriceBook, ...]:
+    """The books that rate the event, first to be asked first: the tenant's own, then the one for all.
+
+    Of several in force at the event's end the one that began last counts (of those, the last by name).
+    """
+    found = []
+    for tenant in (event.tenant, None):
+        candidates = [b for b in books if b.tenant == tenant and b.in_force(event.ended_ms)]
+        found += sorted(candidates, key=lambda b: (b.from_ms, b.name))[-1:]
+    return tuple(found)
+
+
+def pick_item(book: PriceBook, event: UsageEvent, meter: str) -> BookItem | None:
+    """The item of the book that fits the event's meter most exactly, or None.
+
+    The model decides first (the event's model, then its base model, then ``*``), the device class second; of
+    equally exact items the first one counts.
+    """
+    best: tuple[tuple[int, int], BookItem] | None = None
+    for item in book.items:
+        rank = (_model_rank(item, event), _device_rank(item, event))
+        if item.meter == meter and 0 not in rank and (best is None or rank > best[0]):
+            best = rank, item
+    return best[1] if best else None
+
+
+def _model_rank(item: BookItem, event: UsageEvent) -> int:
+    if item.model == ANY:
+        return 1
+    if item.model == event.model:
+        return 3
+    return 2 if item.model == event.base_model else 0
+
+
+def _device_rank(item: BookItem, event: UsageEvent) -> int:
+    if item.device_class == ANY:
+        return 1
+    return 2 if item.device_class.lower() == event.device_class.lower() else 0
+
+
+def rate(event: UsageEvent, books: Sequence[PriceBook]) -> tuple[RatedLine, ...]:
+    """The lines of the event, one for each meter above zero.
+
+    ``prompt_tokens`` becomes what was not cached; ``cached_tokens`` has its own price or, where a book has
+    none, that book's price of prompt tokens.
+    """
+    asked = books_for(event, books)
+    cached = event.quantity("cached_tokens")
+    lines = (
+        _line(event, asked, "prompt_tokens", event.quantity("prompt_tokens") - cached),
+        _line(event, asked, "cached_tokens", cached, fallback="prompt_tokens"),
+        _line(event, asked, "completion_tokens", event.quantity("completion_tokens")),
+        _line(event, asked, "trained_tokens", event.quantity("trained_tokens")),
+        _line(event, asked, "device_seconds", event.quantity("device_seconds")),
+    )
+    return tuple(line for line in lines if line.quantity)
+
+
+def _line(
+    event: UsageEvent, books: Sequence[PriceBook], meter: str, quantity: int, fallback: str | None = None
+) -> RatedLine:
+    for book in books:
+        item = pick_item(book, event, meter) or (pick_item(book, event, fallback) if fallback else None)
+        if item is not None:
+            amount = amount_microcredits(quantity, item.microcredits_per_million)
+            return RatedLine(meter, quantity, amount, PinnedPrice(book.name, book.version, item))
+    return RatedLine(meter, quantity, 0, None)

@@ -1,0 +1,182 @@
+"""The ledger: takes usage events, posts each once, reverses, and adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing import metrics
+from billing.core.events import UsageEvent
+from billing.core.ledger import Transaction, TrialBalance, reversal_of, usage_transaction
+from billing.core.rating import RatedLine, rate
+from billing.store.books import book_of
+from billing.store.rows import entry_rows, event_row, transaction_of, transaction_row
+from billing.store.schema import journal_entries, journal_transactions, usage_events
+from billing.store.usage import UsageFilter, UsageRow, add_up
+from common.clock import SYSTEM_CLOCK, Clock
+from common.db import Database
+from common.errors import NotFound
+from common.resources import Price
+from common.store.port import Store
+
+BATCH = 200
+"""Events in one database transaction."""
+
+
+@dataclass(frozen=True)
+class PostResult:
+    """What became of the posted events. ``refused`` are ids that were posted before with another content."""
+
+    accepted: int
+    duplicates: int
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reversal:
+    """What was given back for an event. ``repeated``: it had been reversed before; nothing was posted now."""
+
+    transaction_id: str
+    microcredits: int
+    repeated: bool
+
+
+class Ledger:
+    """Rates events with the Price resources of ``store`` and keeps them in ``database``.
+
+    Safe to use from several tasks and processes: an event id is posted once, whoever posts it how often.
+    """
+
+    def __init__(self, database: Database, store: Store, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._database = database
+        self._store = store
+        self._clock = clock
+
+    async def post(self, events: Sequence[UsageEvent]) -> PostResult:
+        """Post the events that are new. When this returns, they are durable.
+
+        An id that is known with the same content is counted as a duplicate. With another content it is
+        refused: what was posted first stands, and the others of the call are posted nevertheless.
+        """
+        if not events:
+            return PostResult(0, 0)
+        first = {event.id: event for event in reversed(events)}
+        books = [book_of(price) for price in await self._store.list(Price)]
+        rated = [(event, rate(event, books)) for _, event in sorted(first.items())]
+        known: dict[str, str] = {}
+        for batch in _batches(rated):
+            known.update(await self._post_batch(batch))
+        result = _count(events, first, known)
+        metrics.count_posted(
+            [(event, lines) for event, lines in rated if event.id not in known],
+            duplicates=result.duplicates,
+            refused=len(result.refused),
+        )
+        return result
+
+    async def _post_batch(self, batch: Sequence[tuple[UsageEvent, Sequence[RatedLine]]]) -> dict[str, str]:
+        """Post a batch, ordered by id (so that two posters never wait for each other in a circle).
+
+        Returns id → digest of those that were there already.
+        """
+        now_ms = self._clock.now_ms()
+        async with self._database.write() as connection:
+            new = await self._insert_events(connection, batch, now_ms)
+            transactions = [usage_transaction(event, lines) for event, lines in batch if event.id in new]
+            await _insert_transactions(connection, transactions, now_ms)
+            old = [event.id for event, _ in batch if event.id not in new]
+            query = sa.select(usage_events.c.id, usage_events.c.digest).where(usage_events.c.id.in_(old))
+            return {row.id: row.digest for row in await connection.execute(query)} if old else {}
+
+    async def _insert_events(
+        self,
+        connection: AsyncConnection,
+        batch: Sequence[tuple[UsageEvent, Sequence[RatedLine]]],
+        now_ms: int,
+    ) -> set[str]:
+        """Insert the events whose ids are not there; the database decides. Returns the ids inserted."""
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        statement = insert(usage_events).on_conflict_do_nothing().returning(usage_events.c.id)
+        rows = [event_row(event, lines, now_ms) for event, lines in batch]
+        return set(await connection.scalars(statement, rows))
+
+    async def reverse(self, event_id: str, reason: str) -> Reversal:
+        """Take an event back: its amounts are posted with the opposite signs, and reports leave it out.
+
+        Doing it again changes nothing. Raises ``NotFound`` for an id that was never posted.
+        """
+        now_ms = self._clock.now_ms()
+        async with self._database.write() as connection:
+            query = sa.select(usage_events).where(usage_events.c.id == event_id).with_for_update()
+            event = (await connection.execute(query)).one_or_none()
+            if event is None:
+                raise NotFound(f"there is no usage event {event_id!r}")
+            reversal = reversal_of(await _usage_of(connection, event_id), reason)
+            repeated = event.reversed_ms is not None
+            if not repeated:
+                await _insert_transactions(connection, [reversal], now_ms)
+                await connection.execute(
+                    sa.update(usage_events).where(usage_events.c.id == event_id).values(reversed_ms=now_ms)
+                )
+        return Reversal(reversal.id, event.microcredits, repeated)
+
+    async def trial_balance(self) -> TrialBalance:
+        """The balance of every account; they add up to zero."""
+        amount = sa.func.sum(journal_entries.c.microcredits)
+        query = sa.select(journal_entries.c.account, amount).group_by(journal_entries.c.account)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return TrialBalance({account: int(total) for account, total in sorted((r[0], r[1]) for r in rows)})
+
+    async def transactions(self, event_id: str) -> list[Transaction]:
+        """What was posted for an event: its usage, then its reversal, if any. Empty for an unknown id."""
+        async with self._database.read() as connection:
+            return await _transactions(connection, event_id)
+
+    async def usage(self, group_by: Sequence[str] = (), where: UsageFilter | None = None) -> list[UsageRow]:
+        """Usage added up by the given columns (see ``billing.reports``)."""
+        async with self._database.read() as connection:
+            return await add_up(connection, group_by, where or UsageFilter())
+
+
+def _batches(
+    rated: Sequence[tuple[UsageEvent, Sequence[RatedLine]]],
+) -> Iterator[Sequence[tuple[UsageEvent, Sequence[RatedLine]]]]:
+    for start in range(0, len(rated), BATCH):
+        yield rated[start : start + BATCH]
+
+
+def _count(events: Sequence[UsageEvent], first: dict[str, UsageEvent], known: dict[str, str]) -> PostResult:
+    accepted = len(first) - len(known)
+    posted = {id_: known.get(id_) or event.digest() for id_, event in first.items()}
+    refused = tuple(event.id for event in events if event.digest() != posted[event.id])
+    return PostResult(accepted, len(events) - accepted - len(refused), refused)
+
+
+async def _insert_transactions(
+    connection: AsyncConnection, transactions: Sequence[Transaction], now_ms: int
+) -> None:
+    if not transactions:
+        return
+    rows = [transaction_row(transaction, now_ms) for transaction in transactions]
+    await connection.execute(sa.insert(journal_transactions), rows)
+    entries = [row for transaction in transactions for row in entry_rows(transaction)]
+    await connection.execute(sa.insert(journal_entries), entries)
+
+
+async def _usage_of(connection: AsyncConnection, event_id: str) -> Transaction:
+    return (await _transactions(connection, event_id))[0]
+
+
+async def _transactions(connection: AsyncConnection, event_id: str) -> list[Transaction]:
+    heads = sa.select(journal_transactions).where(journal_transactions.c.event_id == event_id)
+    found = []
+    for head in await connection.execute(heads.order_by(journal_transactions.c.type.desc())):
+        entries = sa.select(journal_entries).where(journal_entries.c.transaction_id == head.id)
+        rows = await connection.execute(entries.order_by(journal_entries.c.number))
+        found.append(transaction_of(event_id, head.type, head.reason, rows.all()))
+    return found
