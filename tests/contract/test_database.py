@@ -1,0 +1,144 @@
+"""What both databases must do below the store and the ledger."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from billing.store.schema import METADATA as LEDGER_TABLES
+from common.clock import VirtualClock
+from common.db import Database
+from common.errors import InvalidInput, Unavailable
+from common.resources import Metadata, Tenant
+from common.store.port import AuditEntry, Event, Limits, Replay
+from common.store.schema import METADATA as STORE_TABLES
+from common.store.schema import audit_log, events, idempotency_keys, resource_history
+from common.store.sql import SqlStore
+from common.store.sql_notes import PRUNE_EVERY
+from tests.fixtures.ports import free_port
+
+
+async def test_the_migrations_make_the_tables_of_the_code(database: Database) -> None:
+    def differences(connection: sa.Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, [STORE_TABLES, LEDGER_TABLES]))
+
+    async with database.read() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_migrating_again_and_at_the_same_time_is_safe(database_url: str) -> None:
+    databases = [Database(database_url) for _ in range(4)]
+    try:
+        await asyncio.gather(*(database.migrate() for database in databases))
+        await databases[0].migrate()
+        assert (
+            await SqlStore(databases[0]).apply(Tenant(metadata=Metadata(name="acme")))
+        ).outcome == "created"
+    finally:
+        for database in databases:
+            await database.close()
+
+
+async def test_what_was_written_is_there_after_opening_again(database_url: str) -> None:
+    database = Database(database_url)
+    await database.migrate()
+    store = SqlStore(database)
+    made = (await store.apply(Tenant(metadata=Metadata(name="acme", labels={"tier": "gold"})))).resource
+    await store.begin_idempotent("root", "k", "digest")
+    await store.finish_idempotent("root", "k", Replay(200, "{}"))
+    await store.close()
+
+    database = Database(database_url)
+    await database.migrate()
+    store = SqlStore(database)
+    assert await store.get(Tenant, "acme") == made
+    assert await store.revision() == 1
+    assert [c.resource for c in await store.changes(0)] == [made]
+    assert await store.begin_idempotent("root", "k", "digest") == Replay(200, "{}")
+    assert (await store.apply(Tenant(metadata=Metadata(name="next")))).resource.metadata.resource_version == 2
+    await store.close()
+
+
+async def test_a_writer_elsewhere_wakes_wait(database_url: str) -> None:
+    here, there = Database(database_url), Database(database_url)
+    await here.migrate()
+    waiting = asyncio.create_task(SqlStore(here).wait(0, 30))
+    await asyncio.sleep(0.05)
+    await SqlStore(there).apply(Tenant(metadata=Metadata(name="acme")))
+    async with asyncio.timeout(5):
+        assert await waiting == 1
+    await here.close()
+    await there.close()
+
+
+async def test_a_transaction_that_fails_leaves_nothing(database: Database) -> None:
+    store = SqlStore(database)
+    with pytest.raises(RuntimeError):
+        async with database.write() as connection:
+            await connection.execute(sa.text("UPDATE store_revision SET value = 7"))
+            raise RuntimeError("the process changed its mind")
+    assert await store.revision() == 0
+
+
+async def test_what_is_kept_is_bounded(database: Database) -> None:
+    keep, written = 20, 20 + 2 * PRUNE_EVERY + 1
+    clock = VirtualClock()
+    store = SqlStore(
+        database,
+        clock,
+        Limits(history=keep, events=keep, idempotency_keys=keep, audit_entries=keep),
+    )
+    for n in range(written):
+        clock.advance(1)
+        at = clock.now_ms()
+        await store.apply(Tenant(metadata=Metadata(name="acme", labels={"n": str(n)})))
+        await store.record(Event(f"e{n:05}", at, "info", "Made", "", "Tenant", "acme"))
+        await store.begin_idempotent("root", f"k{n}", "digest")
+        await store.audit(AuditEntry(f"a{n}", at, "root", "apply", "Tenant/acme", "ok"))
+    async with database.read() as connection:
+        for table in (resource_history, events, idempotency_keys, audit_log):
+            count = await connection.scalar(sa.select(sa.func.count()).select_from(table))
+            assert keep <= (count or 0) <= keep + PRUNE_EVERY, table.name
+    assert (await store.audit_log(limit=1))[0].id == f"a{written - 1}"
+    assert [e.id for e in await store.events(after=f"e{written - 2:05}")] == [f"e{written - 1:05}"]
+
+
+async def test_text_that_a_database_cannot_hold_is_made_fit(database: Database) -> None:
+    store = SqlStore(database)
+    await store.record(
+        Event("e1", 1, "error", "Failed", "a\x00b\ud800", "Tenant", "acme", data={"raw": "\x00"})
+    )
+    found = (await store.events())[0]
+    assert found.message == "a\N{REPLACEMENT CHARACTER}b?"
+    assert found.data == {"raw": "\x00"}
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nonsense", "is not a database URL"),
+        ("mysql://root@localhost/x", r"mysql:// is not supported; write sqlite\+aiosqlite"),
+        ("postgresql://root@localhost/x", r"postgresql\+asyncpg://"),
+        ("sqlite+aiosqlite://", "needs a file"),
+    ],
+)
+def test_a_wrong_url_says_what_to_write(url: str, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        Database(url)
+
+
+async def test_a_server_that_is_not_there_is_named_without_the_password(tmp_path: Path) -> None:
+    database = Database(f"postgresql+asyncpg://me:secret@127.0.0.1:{free_port()}/db")
+    with pytest.raises(Unavailable, match=r"cannot open the database postgresql\+asyncpg://me:") as refused:
+        await database.migrate()
+    assert "secret" not in str(refused.value)
+    await database.close()
+    (tmp_path / "state.db").write_bytes(b"this is not a database" * 100)
+    broken = Database(f"sqlite+aiosqlite:///{tmp_path / 'state.db'}")
+    with pytest.raises(Unavailable, match="not a database"):
+        await broken.migrate()
+    await broken.close()
