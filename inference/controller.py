@@ -12,13 +12,14 @@ from common.loop import run_passes
 from common.resources import Adapter, Endpoint, Model, Workload
 from common.resources.serving import Replica
 from common.settings import Settings
+from common.sources import local_path
 from common.store.port import Store
 from common.telemetry import get_logger
 from inference.adapter_status import AdapterReport, ReplicaReport, report_adapter
 from inference.adapter_sync import AdapterSync, Held, WantedAdapter
 from inference.core.rollout import ReplicaState, plan_rollout
 from inference.engine_workload import engine_workload, replica_of, served_name
-from inference.model_files import ModelFiles, local_path
+from inference.model_files import ModelFiles
 from inference.model_status import ModelStatusKeeper
 from inference.ports import Engines
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from common.resources import Endpoint, Metadata, Model, Owner, Workload
 from common.resources.serving import Replica
 from common.resources.workload import RankPlacement, Readiness, RestartPolicy, WorkloadRole, WorkloadSpec
 from common.settings import EngineSettings
+from common.sources import launch_source, local_path
 from inference.core.engine_command import HEALTH_PATH, PORT_NAME, EngineCommand, EngineOptions, engine_command
-from inference.model_files import engine_source
 
 ROLE = "engine"
 MODEL_LABEL = "computility.io/model"
@@ -55,8 +57,9 @@ def _command(endpoint: Endpoint, model: Model, settings: EngineSettings) -> Engi
     embeddings = model.spec.tasks == ["embeddings"]
     return engine_command(
         EngineOptions(
-            source=engine_source(model.spec.source),
+            source=launch_source(model.spec.source),
             served_name=served_name(endpoint),
+            local=local_path(model.spec.source, Path()) is not None,
             devices=devices.count,
             cpu_only=devices.vendors == ["cpu"],
             embeddings=embeddings,

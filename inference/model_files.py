@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.core.engine_command import is_local
+from common.sources import local_path
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.pt")
 _READ_BYTES = 4 * 1024**2
@@ -27,18 +27,6 @@ class ModelFiles:
     path: Path | None = None
     context_tokens: int | None = None
     fingerprint: str = ""
-
-
-def local_path(source: str, home: Path) -> Path | None:
-    """The folder that a source means on this machine; None for a hub name."""
-    if not is_local(source):
-        return None
-    return Path(source.replace("$(HOME_DIR)", str(home))).expanduser()
-
-
-def engine_source(source: str) -> str:
-    """The source as the launcher should get it: ``~`` made absolute, ``$(HOME_DIR)`` left for each node."""
-    return str(Path(source).expanduser()) if source.startswith("~") else source
 
 
 def inspect_model(source: str, home: Path) -> ModelFiles:

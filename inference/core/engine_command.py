@@ -12,10 +12,14 @@ _MODULE = "vllm.entrypoints.openai.api_server"
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What decides how an engine is started. ``max_adapters`` 0 starts it without adapters."""
+    """What decides how an engine is started.
+
+    ``local``: ``source`` is a path, so no hub is asked. ``max_adapters`` 0: the engine takes no adapters.
+    """
 
     source: str
     served_name: str
+    local: bool = False
     devices: int = 1
     cpu_only: bool = False
     embeddings: bool = False
@@ -36,16 +40,12 @@ class EngineCommand:
     env: dict[str, str]
 
 
-def is_local(source: str) -> bool:
-    """Whether a model's source is a path and not a hub name like ``organisation/model``."""
-    return source.startswith(("/", "~", "./", "../", "$(HOME_DIR)"))
-
-
 def engine_command(options: EngineOptions) -> EngineCommand:
     """The command of one engine. The endpoint's own ``args`` and ``env`` come last, so they win."""
     command = ["$(PYTHON)", "-m", _MODULE, "--host", "$(ADDRESS)", "--port", f"$(PORT:{PORT_NAME})"]
     command += ["--model", options.source, "--served-model-name", options.served_name]
-    command += ["--enable-prompt-tokens-details"]
+    # The second flag opens the route on which the gateway ends requests with an exact token count.
+    command += ["--enable-prompt-tokens-details", "--enable-scale-out"]
     if options.max_context_tokens is not None:
         command += ["--max-model-len", str(options.max_context_tokens)]
     if options.devices > 1 and not options.cpu_only:
@@ -66,7 +66,7 @@ def _environment(options: EngineOptions) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
     }
-    if is_local(options.source):
+    if options.local:
         env["HF_HUB_OFFLINE"] = "1"
     if options.max_adapters:
         env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"

@@ -26,8 +26,8 @@ class Rollout:
 def plan_rollout(wanted: Sequence[str], existing: Mapping[str, ReplicaState]) -> Rollout:
     """Compare what should be with what is.
 
-    Outdated replicas that serve nobody are replaced at once. Of those that serve, one is replaced per pass, and
-    only while every other wanted replica is ready: a change takes no more than one serving replica away.
+    Outdated replicas that serve nobody are replaced at once. Of those that serve, one is replaced per pass,
+    and only while every other wanted one is ready: a change takes no more than one serving replica away.
     """
     create = tuple(name for name in wanted if name not in existing)
     remove = tuple(sorted(name for name in existing if name not in wanted))

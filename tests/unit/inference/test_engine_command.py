@@ -8,7 +8,9 @@ def _value(command: list[str], flag: str) -> str:
 
 
 def test_a_local_model_with_adapters() -> None:
-    options = EngineOptions("/models/tiny", "tiny", max_adapters=4, max_adapter_rank=16, omp_threads=2)
+    options = EngineOptions(
+        "/models/tiny", "tiny", local=True, max_adapters=4, max_adapter_rank=16, omp_threads=2
+    )
     started = engine_command(options)
     assert started.command[:3] == ["$(PYTHON)", "-m", "vllm.entrypoints.openai.api_server"]
     assert _value(started.command, "--host") == "$(ADDRESS)"

@@ -1,0 +1,19 @@
+"""Where models and adapters lie: a path on disk, or a name on a model hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_LOCAL_PREFIXES = ("/", "~", "./", "../", "$(HOME_DIR)")
+
+
+def local_path(source: str, home: Path) -> Path | None:
+    """The path that ``source`` means on this machine (``home`` is COMPUTILITY_HOME); None for a hub name."""
+    if not source.startswith(_LOCAL_PREFIXES):
+        return None
+    return Path(source.replace("$(HOME_DIR)", str(home))).expanduser()
+
+
+def launch_source(source: str) -> str:
+    """``source`` as a launched process should get it: ``~`` made absolute, ``$(HOME_DIR)`` kept."""
+    return str(Path(source).expanduser()) if source.startswith("~") else source
