@@ -1,0 +1,47 @@
+"""Which replica gets a request, and when one is left alone for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+FAILURES_TO_OPEN = 3
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 15.0
+
+
+@dataclass
+class Breaker:
+    """Opens after some failures in a row; each further failure doubles the pause, one success closes it."""
+
+    failures: int = 0
+    open_until_seconds: float = 0.0
+
+    def allows(self, now_seconds: float) -> bool:
+        return now_seconds >= self.open_until_seconds
+
+    def failed(self, now_seconds: float) -> None:
+        self.failures += 1
+        over = self.failures - FAILURES_TO_OPEN
+        if over >= 0:
+            pause = min(FIRST_PAUSE_SECONDS * 2 ** min(over, 10), LONGEST_PAUSE_SECONDS)
+            self.open_until_seconds = now_seconds + pause
+
+    def succeeded(self) -> None:
+        self.failures = 0
+        self.open_until_seconds = 0.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One replica as the pick sees it."""
+
+    id: str
+    in_flight: int = 0
+    allowed: bool = True
+
+
+def pick(candidates: Iterable[Candidate], tried: Collection[str] = ()) -> Candidate | None:
+    """The allowed, untried replica with the fewest requests in flight; ties go to the smallest id."""
+    usable = [c for c in candidates if c.allowed and c.id not in tried]
+    return min(usable, key=lambda c: (c.in_flight, c.id), default=None)

@@ -1,0 +1,93 @@
+"""Token counts as an engine reports them, found in its JSON without parsing all of it.
+
+A key is followed by a colon and, inside a string, every quote is preceded by a backslash: so ``"usage":{``
+with a bare quote in front can only be the member that we look for, whatever the model wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+_MEMBER = re.compile(rb'(?<!\\)"usage"\s*:\s*(?=\{)')
+_BRACE = re.compile(rb"[{}]")
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """Tokens of one request. ``cached`` is the part of ``prompt`` that came from the prefix cache."""
+
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+
+    def quantities(self) -> dict[str, int]:
+        """Billing meters, only those above zero."""
+        meters = {
+            "prompt_tokens": self.prompt,
+            "cached_tokens": self.cached,
+            "completion_tokens": self.completion,
+        }
+        return {name: amount for name, amount in meters.items() if amount > 0}
+
+
+@dataclass(frozen=True)
+class UsageMember:
+    """Where the member ``"usage":{…}`` lies in some JSON bytes (``start`` at its key), and what it says."""
+
+    start: int
+    value_start: int
+    end: int
+    counts: TokenCounts
+
+
+def find_usage(content: bytes) -> UsageMember | None:
+    """The usage member of one JSON document, or None when it has none (or a ``null`` one)."""
+    match = _MEMBER.search(content)
+    if match is None:
+        return None
+    end = _closing_brace(content, match.end())
+    if end is None:
+        return None
+    try:
+        usage = json.loads(content[match.end() : end])
+    except ValueError:
+        return None
+    return UsageMember(match.start(), match.end(), end, _counts(usage))
+
+
+def without_member(content: bytes, member: UsageMember) -> bytes:
+    """``content`` less the member and the comma that joined it to its neighbour."""
+    start, end = member.start, member.end
+    if content[start - 1 : start] == b",":
+        start -= 1
+    elif content[end : end + 1] == b",":
+        end += 1
+    return content[:start] + content[end:]
+
+
+def with_null_member(content: bytes, member: UsageMember) -> bytes:
+    """``content`` with the member's value replaced by ``null``."""
+    return content[: member.value_start] + b"null" + content[member.end :]
+
+
+def _closing_brace(content: bytes, start: int) -> int | None:
+    depth = 0
+    for brace in _BRACE.finditer(content, start):
+        depth += 1 if brace[0] == b"{" else -1
+        if depth == 0:
+            return brace.end()
+    return None
+
+
+def _counts(usage: dict[str, Any]) -> TokenCounts:
+    prompt = _whole(usage.get("prompt_tokens"))
+    details = usage.get("prompt_tokens_details")
+    cached = _whole(details.get("cached_tokens")) if isinstance(details, dict) else 0
+    return TokenCounts(prompt, min(cached, prompt), _whole(usage.get("completion_tokens")))
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 0

@@ -1,0 +1,1 @@
+"""The data plane: an OpenAI-compatible front of the engines. No request waits for control."""

@@ -1,0 +1,169 @@
+"""The ASGI application: which path goes where, and the boundary where errors become answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+
+from common.clock import SYSTEM_CLOCK, Clock
+from common.errors import ComputilityError, NotFound
+from common.settings import Settings
+from common.telemetry import get_logger, render_metrics
+from common.wire import Route
+from inference.core.body import Task
+from inference.gateway import metrics
+from inference.gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
+from inference.gateway.proxy import ControlProxy, is_proxied
+from inference.gateway.routes import RouteFollower
+from inference.gateway.serve import InferenceHandler
+from inference.gateway.shipper import Shipper
+from inference.gateway.spool import Spool, segments
+from inference.gateway.upstream import ENGINE_PATHS, Upstream
+
+_MODELS_PATH = "/v1/models"
+_TASKS: dict[str, Task] = {path: task for task, path in ENGINE_PATHS.items()}
+_FAREWELL_SECONDS = 3.0
+_log = get_logger("gateway")
+
+
+class Gateway:
+    """One gateway process. ``start`` and ``stop`` bracket its life; calling it serves one request."""
+
+    def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Take up what an earlier run left, and begin to follow control. Control need not be there."""
+        settings = self._settings
+        self.spool = Spool(settings.folder("spool") / f"gateway-{settings.gateway.port}")
+        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        self._upstream = Upstream(settings.gateway, self._clock)
+        self._proxy = ControlProxy(settings)
+        self.routes = RouteFollower(settings, self._session, self._clock, self._routes_changed)
+        self.routes.load()
+        self.shipper = Shipper(settings, self._session, self.spool)
+        self._inference = InferenceHandler(
+            settings.gateway, self.routes, self._upstream, self.spool, self._clock
+        )
+        self._tasks = [asyncio.create_task(self.routes.follow()), asyncio.create_task(self.shipper.run())]
+        for task in self._tasks:
+            task.add_done_callback(_log_death)
+
+    async def stop(self) -> None:
+        """Flush the spool, ship once more if control is there, close all connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await asyncio.wait_for(self.shipper.step(), _FAREWELL_SECONDS)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            _log.warning("usage events stay in the spool", error=str(error) or type(error).__name__)
+        await self.spool.close()
+        await asyncio.gather(self._session.close(), self._upstream.close(), self._proxy.close())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(Exchange(scope, receive, send))
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await self.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serve(self, exchange: Exchange) -> None:
+        name, handler = self._handler(exchange)
+        metrics.IN_FLIGHT.inc()
+        try:
+            await handler(exchange)
+        except ComputilityError as error:
+            await exchange.respond_error(error)
+        except ClientGone:
+            exchange.status = 499
+        except Exception:  # the request boundary
+            _log.exception("a request failed", path=exchange.path, request_id=exchange.request_id)
+            if exchange.started:
+                raise
+            await exchange.respond_error(ComputilityError(f"internal error; mention {exchange.request_id}"))
+        finally:
+            metrics.IN_FLIGHT.dec()
+            metrics.REQUESTS.labels(name, str(exchange.status or 499), exchange.model).inc()
+
+    def _handler(self, exchange: Exchange) -> tuple[str, Callable[[Exchange], Awaitable[None]]]:
+        """The path's name in metrics (few values), and what answers it."""
+        method, path = exchange.method, exchange.path
+        if method == "POST" and (task := _TASKS.get(path)) is not None:
+            return path, lambda exchange: self._inference.handle(exchange, task)
+        if is_proxied(path):
+            return "/".join(path.split("/", 3)[:3]), self._proxy.handle
+        if method == "GET" and (path == _MODELS_PATH or path.startswith(f"{_MODELS_PATH}/")):
+            return _MODELS_PATH, self._models
+        own = {"/healthz": self._health, "/readyz": self._ready, "/metrics": self._metrics}
+        if method == "GET" and path in own:
+            return path, own[path]
+        return "other", _no_such_route
+
+    async def _models(self, exchange: Exchange) -> None:
+        index = self.routes.index
+        principal = index.authenticate(exchange.headers.get(b"authorization", b""), self._clock)
+        name = exchange.path[len(_MODELS_PATH) + 1 :]
+        if name:
+            await exchange.respond_json(200, _model_object(index.find(principal, name)))
+        else:
+            data = [_model_object(route) for route in index.visible(principal)]
+            await exchange.respond_json(200, {"object": "list", "data": data})
+
+    async def _health(self, exchange: Exchange) -> None:
+        await exchange.respond(200, b"ok\n", b"text/plain")
+
+    async def _ready(self, exchange: Exchange) -> None:
+        if self.routes.known:
+            await exchange.respond(200, b"ready\n", b"text/plain")
+        else:
+            await exchange.respond(503, b"no routing table yet: control was never reached\n", b"text/plain")
+
+    async def _metrics(self, exchange: Exchange) -> None:
+        waiting = segments(self.spool.folder)
+        oldest_ms = min(
+            (path.stat().st_mtime_ns // 1_000_000 for path in waiting), default=self._clock.now_ms()
+        )
+        metrics.SPOOL_SEGMENTS.set(len(waiting))
+        metrics.SPOOL_OLDEST_SECONDS.set(max(0, self._clock.now_ms() - oldest_ms) / 1000)
+        confirmed = self.routes.confirmed_seconds
+        age = -1.0 if confirmed is None else self._clock.monotonic_seconds() - confirmed
+        metrics.ROUTES_AGE_SECONDS.set(age)
+        body, content_type = render_metrics()
+        await exchange.respond(200, body, content_type.encode())
+
+    def _routes_changed(self) -> None:
+        routes = self.routes.index.routes
+        self._upstream.keep_only(replica.url for route in routes for replica in route.replicas)
+
+
+async def _no_such_route(exchange: Exchange) -> None:
+    raise NotFound(f"no such route: {exchange.method} {exchange.path}", code="unknown_url")
+
+
+def _model_object(route: Route) -> dict[str, object]:
+    """The model in OpenAI's shape."""
+    return {
+        "id": route.model,
+        "object": "model",
+        "created": route.created_ms // 1000,
+        "owned_by": route.tenant,
+    }
+
+
+def _log_death(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a background task died", error=repr(error))

@@ -1,0 +1,109 @@
+"""One HTTP request and its response, on bare ASGI."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from common.errors import ComputilityError, TooLarge, mapping_of, openai_body
+from common.ids import new_id
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
+_DISCARD_FACTOR = 4
+RETRY_AFTER_SECONDS = 2
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was read whole."""
+
+
+class Exchange:
+    """What a handler reads from and answers to. ``started`` is True once the status line is on its way."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.scope = scope
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.request_id = _request_id(self.headers.get(b"x-request-id", b""))
+        self.started = False
+        self.status = 0
+        self.model = ""
+        self._receive = receive
+        self._send = send
+
+    async def read_body(self, limit_bytes: int) -> bytes:
+        """The whole body. Raises ``TooLarge`` over the limit (having discarded the rest, within reason)."""
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in self.body_chunks():
+            size += len(chunk)
+            if size <= limit_bytes:
+                chunks.append(chunk)
+            elif size > limit_bytes * _DISCARD_FACTOR:
+                break
+        if size > limit_bytes:
+            raise TooLarge(f"the body is over the limit of {limit_bytes} bytes")
+        return b"".join(chunks)
+
+    async def body_chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises ``ClientGone`` when it breaks off."""
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            more = message.get("more_body", False)
+            if chunk := message.get("body", b""):
+                yield chunk
+
+    async def disconnected(self) -> None:
+        """Return when the client has closed the connection. Only after the body was read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send status line and headers; the request id is added."""
+        self.started = True
+        self.status = status
+        named = [*headers, (b"x-request-id", self.request_id.encode())]
+        await self._send({"type": "http.response.start", "status": status, "headers": named})
+
+    async def write(self, data: bytes, more: bool = True) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def respond(
+        self, status: int, body: bytes, content_type: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """A whole response at once."""
+        length = str(len(body)).encode()
+        await self.start(status, [(b"content-type", content_type), (b"content-length", length), *headers])
+        await self.write(body, more=False)
+
+    async def respond_json(
+        self, status: int, content: Any, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
+        await self.respond(status, json.dumps(content).encode(), b"application/json", headers)
+
+    async def respond_error(self, error: ComputilityError) -> None:
+        """The error in OpenAI's shape, with the headers that tell clients whether to retry."""
+        status = mapping_of(error).http_status
+        headers: list[tuple[bytes, bytes]] = []
+        if status == 409:
+            headers.append((b"x-should-retry", b"false"))
+        if status == 503:
+            headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+        if status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        await self.respond_json(status, openai_body(error), headers)
+
+
+def _request_id(asked: bytes) -> str:
+    return asked.decode() if _SANE_REQUEST_ID.fullmatch(asked) else new_id("req")

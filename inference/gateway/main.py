@@ -1,0 +1,68 @@
+"""The gateway process: ``python -m inference.gateway.main``."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import uvicorn
+
+from common.errors import ComputilityError, SetupError, mapping_of
+from common.settings import Settings, load_settings
+from common.telemetry import configure_logging, get_logger
+from inference.gateway.app import Gateway
+
+SHUTDOWN_SECONDS = 30
+_BACKLOG = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises ``SetupError`` that says how to choose another address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise SetupError(
+            f"the gateway cannot listen on {host}:{port} ({error.strerror}); choose another port with "
+            f"COMPUTILITY_GATEWAY__PORT or `computility up --gateway-port`"
+        ) from error
+    sock.set_inheritable(True)
+    return sock
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is in flight."""
+    sock = listen(settings.gateway.host, settings.gateway.port)
+    config = uvicorn.Config(
+        Gateway(settings),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    get_logger("gateway").info("gateway listens", url=settings.gateway_url)
+    uvicorn.Server(config).run(sockets=[sock])
+
+
+def main() -> int:
+    """The exit code."""
+    try:
+        settings = load_settings()
+        configure_logging(settings, "gateway")
+        serve(settings)
+    except ComputilityError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return mapping_of(error).exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

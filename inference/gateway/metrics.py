@@ -1,0 +1,36 @@
+"""What the gateway tells Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+REQUESTS = Counter(
+    "computility_gateway_requests",
+    "Requests answered, by path, status and model",
+    ("path", "status", "model"),
+)
+IN_FLIGHT = Gauge("computility_gateway_in_flight", "Requests being served")
+UPSTREAM_SECONDS = Histogram(
+    "computility_gateway_upstream_seconds",
+    "From sending a request to an engine to its end",
+    ("model",),
+    buckets=_SECONDS,
+)
+FIRST_BYTE_SECONDS = Histogram(
+    "computility_gateway_first_byte_seconds",
+    "From a request's arrival to the first byte of the engine's answer",
+    ("model",),
+    buckets=_SECONDS,
+)
+TOKENS = Counter("computility_gateway_tokens", "Tokens billed, by meter", ("model", "kind"))
+OUTCOMES = Counter("computility_gateway_outcomes", "Billed requests, by how they ended", ("model", "outcome"))
+FAILOVERS = Counter("computility_gateway_failovers", "Attempts moved on to another replica", ("model",))
+SPOOL_SEGMENTS = Gauge(
+    "computility_gateway_spool_segments", "Segments of usage events not yet taken by control"
+)
+SPOOL_OLDEST_SECONDS = Gauge("computility_gateway_spool_oldest_seconds", "Age of the oldest such segment")
+ROUTES_AGE_SECONDS = Gauge(
+    "computility_gateway_routes_age_seconds", "Since control last confirmed the routing table; -1 = never"
+)

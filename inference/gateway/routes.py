@@ -1,0 +1,98 @@
+"""Keeps the routing table: followed from control by long poll, and on file for when control is down."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+from pydantic import ValidationError
+
+from common.clock import Clock
+from common.settings import Settings
+from common.telemetry import get_logger
+from common.wire import RoutingTable
+from inference.gateway.table import RouteIndex
+
+WAIT_SECONDS = 20
+_FIRST_PAUSE_SECONDS = 0.25
+_LONGEST_PAUSE_SECONDS = 5.0
+_log = get_logger("gateway.routes")
+
+
+class RouteFollower:
+    """``index`` is always the newest table known; empty until one was ever seen."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        session: aiohttp.ClientSession,
+        clock: Clock,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.index = RouteIndex(RoutingTable(version=""))
+        self.confirmed_seconds: float | None = None
+        self._url = f"{settings.control_url}/internal/v1/routes"
+        self._headers = {"Authorization": f"Bearer {settings.internal_token}"}
+        self._file = settings.folder("spool") / "routes.json"
+        self._session = session
+        self._clock = clock
+        self._changed = changed
+
+    @property
+    def known(self) -> bool:
+        return self.index.version != ""
+
+    def load(self) -> None:
+        """Take up the table that an earlier run kept, if it is there and whole."""
+        try:
+            table = RoutingTable.model_validate_json(self._file.read_bytes())
+        except FileNotFoundError:
+            return
+        except (OSError, ValidationError) as error:
+            _log.warning("kept routing table is not usable", file=str(self._file), error=str(error))
+            return
+        self.index = RouteIndex(table)
+
+    async def follow(self) -> None:
+        """Poll until cancelled; while control is away, the last table stays in force."""
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self.poll(WAIT_SECONDS)
+                pause = _FIRST_PAUSE_SECONDS
+            except (aiohttp.ClientError, TimeoutError, OSError, ValidationError) as error:
+                _log.warning("no routing table from control", error=str(error) or type(error).__name__)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    async def poll(self, wait_seconds: float) -> bool:
+        """Ask once; True when a new table came. Raises aiohttp's errors when control fails."""
+        query = {"since": self.index.version, "wait_seconds": str(wait_seconds)}
+        timeout = aiohttp.ClientTimeout(total=wait_seconds + 15)
+        async with self._session.get(
+            self._url, params=query, headers=self._headers, timeout=timeout
+        ) as response:
+            if response.status == 304:
+                self.confirmed_seconds = self._clock.monotonic_seconds()
+                return False
+            response.raise_for_status()
+            content = await response.read()
+        self.index = RouteIndex(RoutingTable.model_validate_json(content))
+        self.confirmed_seconds = self._clock.monotonic_seconds()
+        self._changed()
+        await asyncio.to_thread(_write_atomically, self._file, content)
+        _log.info("routing table", version=self.index.version, routes=len(self.index.routes))
+        return True
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Replace the file as a whole, readable by the owner only: it holds key digests."""
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

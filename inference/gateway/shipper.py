@@ -1,0 +1,89 @@
+"""Brings spooled usage events to control, at least once each; the ledger posts each once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from common.settings import Settings
+from common.telemetry import get_logger
+from inference.gateway.spool import Spool, keep_rejected, lock_folder, read_segment, segments
+
+BATCH_EVENTS = 500
+TICK_SECONDS = 0.3
+_LONGEST_PAUSE_SECONDS = 10.0
+_REJECTED = frozenset({400, 413, 422})
+_log = get_logger("gateway.shipper")
+
+
+class Shipper:
+    """Ships this gateway's segments, and those that gateways on other ports left when they died."""
+
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession, spool: Spool) -> None:
+        self._url = f"{settings.control_url}/internal/v1/usage-events"
+        self._headers = {"Authorization": f"Bearer {settings.internal_token}"}
+        self._session = session
+        self._spool = spool
+
+    async def run(self) -> None:
+        """Ship until cancelled, with growing pauses while control does not take anything."""
+        pause = TICK_SECONDS
+        while True:
+            try:
+                await self.step()
+                await self.adopt()
+                pause = TICK_SECONDS
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                _log.warning("usage events wait for control", error=str(error) or type(error).__name__)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
+
+    async def step(self) -> None:
+        """Ship all there is. Left-overs go first, so that nothing is sealed while control is away."""
+        for path in self._spool.sealed():
+            await self._ship(path)
+        await self._spool.seal()
+        for path in self._spool.sealed():
+            await self._ship(path)
+
+    async def adopt(self) -> None:
+        """Ship what lies in spool folders that no living gateway holds."""
+        for folder in sorted(self._spool.folder.parent.iterdir()):
+            if folder == self._spool.folder or not folder.is_dir() or not segments(folder):
+                continue
+            lock = lock_folder(folder)
+            if lock is None:
+                continue
+            try:
+                for path in segments(folder):
+                    await self._ship(path)
+            finally:
+                os.close(lock)
+
+    async def _ship(self, path: Path) -> None:
+        events = await asyncio.to_thread(read_segment, path)
+        for start in range(0, len(events), BATCH_EVENTS):
+            await self._post(path.parent, events[start : start + BATCH_EVENTS])
+        path.unlink()
+
+    async def _post(self, folder: Path, events: list[dict[str, Any]]) -> None:
+        """Post a batch; one that is refused for its content is halved until the bad event stands alone."""
+        timeout = aiohttp.ClientTimeout(total=30)
+        async with self._session.post(
+            self._url, json={"events": events}, headers=self._headers, timeout=timeout
+        ) as response:
+            if response.status not in _REJECTED:
+                response.raise_for_status()
+                return
+            reason = (await response.text())[:500]
+        if len(events) == 1:
+            _log.error("control refuses a usage event", event_id=events[0]["id"], reason=reason)
+            await asyncio.to_thread(keep_rejected, folder, events, reason)
+            return
+        middle = len(events) // 2
+        await self._post(folder, events[:middle])
+        await self._post(folder, events[middle:])

@@ -1,0 +1,172 @@
+"""Usage events on disk, durable before a response ends.
+
+A folder of append-only segments, one JSON event per line. Events that come while a write is under way share
+the next one and its fsync (group commit). A sealed segment never changes again; the shipper deletes it once
+control has taken all of it. After a crash the last line may be torn: it was never confirmed to anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from billing.core.events import UsageEvent
+from common.errors import ComputilityError, InvalidInput, SetupError, Unavailable
+from common.telemetry import get_logger
+
+SEGMENT_BYTES = 4 * 1024**2
+_SUFFIX = ".jsonl"
+_log = get_logger("gateway.spool")
+
+
+class Spool:
+    """The spool of one gateway. One process at a time: the folder is locked while open."""
+
+    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder = folder
+        self._lock = lock_folder(folder)
+        if self._lock is None:
+            raise SetupError(f"another gateway uses the spool {folder}")
+        self._segment_bytes = segment_bytes
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._flusher: asyncio.Task[None] | None = None
+        self._file: int | None = None
+        self._path: Path | None = None
+        self._size = 0
+        self._next = 1 + max((int(path.stem) for path in segments(folder)), default=0)
+        self.commits = 0
+
+    async def append(self, event: UsageEvent) -> None:
+        """Return when the event is on disk. Raises ``Unavailable`` when the disk refuses it."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line = json.dumps(event.to_dict(), separators=(",", ":")).encode() + b"\n"
+        self._waiting.append((line, done))
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush())
+        await done
+
+    async def seal(self) -> None:
+        """Close the segment being written, so that it can be shipped."""
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._seal)
+
+    def sealed(self) -> list[Path]:
+        """The segments that will not change any more, oldest first."""
+        return [path for path in segments(self.folder) if path != self._path]
+
+    async def close(self) -> None:
+        """Write what waits, seal, and unlock."""
+        if self._flusher is not None:
+            await asyncio.wait([self._flusher])
+        await self.seal()
+        self._writer.shutdown()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            error: ComputilityError | None = None
+            try:
+                await loop.run_in_executor(self._writer, self._write, b"".join(line for line, _ in batch))
+                self.commits += 1
+            except OSError as failure:
+                _log.error("usage cannot be written", folder=str(self.folder), error=str(failure))
+                error = Unavailable("usage cannot be recorded right now; try again")
+            for _, done in batch:
+                if done.done():
+                    continue
+                if error is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(error)
+
+    def _write(self, lines: bytes) -> None:
+        if self._size >= self._segment_bytes:
+            self._seal()
+        if self._file is None:
+            self._open()
+        assert self._file is not None
+        try:
+            written = 0
+            while written < len(lines):
+                written += os.write(self._file, lines[written:])
+            os.fdatasync(self._file)
+        except OSError:
+            self._take_back()
+            raise
+        self._size += len(lines)
+
+    def _open(self) -> None:
+        path = self.folder / f"{self._next:012d}{_SUFFIX}"
+        self._path, self._size = path, 0  # named before it exists: `sealed` must never see it as closed
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._next += 1
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _take_back(self) -> None:
+        """After a failed write: cut off what was not confirmed, and leave the segment."""
+        assert self._file is not None
+        try:
+            os.ftruncate(self._file, self._size)
+        except OSError as error:
+            _log.error("a segment keeps a torn end", segment=str(self._path), error=str(error))
+        self._seal()
+
+    def _seal(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+        self._file, self._path, self._size = None, None, 0
+
+
+def lock_folder(folder: Path) -> int | None:
+    """An open, locked file of the folder, or None when another process holds it."""
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def segments(folder: Path) -> list[Path]:
+    """The segment files of a spool folder, oldest first."""
+    return sorted(path for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())
+
+
+def read_segment(path: Path) -> list[dict[str, Any]]:
+    """The events of a segment as JSON objects. A torn last line is left out; any other bad line is logged."""
+    content = path.read_bytes()
+    *lines, tail = content.split(b"\n")
+    if tail:
+        _log.warning("torn last line in a segment", segment=str(path), size_bytes=len(tail))
+    events = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            events.append(UsageEvent.from_dict(json.loads(line)).to_dict())
+        except (ValueError, InvalidInput) as error:
+            _log.error("bad line in a segment", segment=str(path), line=number, error=str(error))
+    return events
+
+
+def keep_rejected(folder: Path, events: Sequence[dict[str, Any]], reason: str) -> None:
+    """Set aside events that control will never take, for a person to look at."""
+    with (folder / "rejected.ndjson").open("a") as file:
+        for event in events:
+            file.write(json.dumps({"reason": reason, "event": event}) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

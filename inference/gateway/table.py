@@ -1,0 +1,81 @@
+"""The routing table, indexed for look-ups: who asks, and what of a name they may use."""
+
+from __future__ import annotations
+
+from common.auth import Principal
+from common.clock import Clock
+from common.errors import Forbidden, NotFound, Unauthenticated
+from common.ids import secret_digest
+from common.wire import Route, RouteKey, RoutingTable
+
+_SCHEME = b"bearer "
+
+
+class RouteIndex:
+    """One version of the table. Never changes; a new version makes a new index."""
+
+    def __init__(self, table: RoutingTable) -> None:
+        self.version = table.version
+        self.routes = table.routes
+        self._keys: dict[str, RouteKey] = {key.digest: key for key in table.keys}
+        self._by_model: dict[str, list[Route]] = {}
+        for route in table.routes:
+            self._by_model.setdefault(route.model, []).append(route)
+
+    def authenticate(self, authorization: bytes, clock: Clock) -> Principal:
+        """The holder of the bearer key. Raises ``Unauthenticated``."""
+        if authorization[: len(_SCHEME)].lower() != _SCHEME:
+            raise Unauthenticated("no API key given; send it as `Authorization: Bearer <key>`")
+        secret = authorization[len(_SCHEME) :].strip().decode("latin-1")
+        key = self._keys.get(secret_digest(secret))
+        if key is None:
+            raise Unauthenticated("incorrect API key: it is unknown or was revoked")
+        if key.expires_ms is not None and key.expires_ms <= clock.now_ms():
+            raise Unauthenticated("the API key has expired")
+        return key.principal
+
+    def find(self, principal: Principal, model: str) -> Route:
+        """What ``model`` means to this principal. Raises ``NotFound``, alike for absent and hidden."""
+        seen = [route for route in self._by_model.get(model, ()) if _sees(principal, route)]
+        if not seen:
+            raise NotFound(
+                f"The model `{model}` does not exist or you do not have access to it.",
+                code="model_not_found",
+                param="model",
+            )
+        return min(seen, key=lambda route: _rank(principal, route))
+
+    def visible(self, principal: Principal) -> list[Route]:
+        """One route per name that the principal can use, by name."""
+        names = sorted({route.model for route in self.routes if _sees(principal, route)})
+        return [self.find(principal, name) for name in names]
+
+
+def payer_of(principal: Principal, route: Route) -> tuple[str, str]:
+    """(tenant, project) that is billed: those of the key or, for keys without a project, the route's.
+
+    Raises ``Forbidden`` where that would bill another tenant.
+    """
+    if principal.project is not None and principal.tenant is not None:
+        return principal.tenant, principal.project
+    if not principal.is_platform_admin and route.tenant != principal.tenant:
+        raise Forbidden(
+            f"{route.model} belongs to another tenant: use a project's key, so that the project is billed"
+        )
+    return route.tenant, route.project
+
+
+def _sees(principal: Principal, route: Route) -> bool:
+    visible = route.shared or principal.sees_project(route.project, route.tenant)
+    return visible and principal.may_use_model(route.model)
+
+
+def _rank(principal: Principal, route: Route) -> tuple[int, str, str]:
+    """Own project first, then own tenant, then the others; by name in the end, for a stable choice."""
+    if route.project == principal.project:
+        nearness = 0
+    elif route.tenant == principal.tenant:
+        nearness = 1
+    else:
+        nearness = 2
+    return nearness, route.tenant, route.project

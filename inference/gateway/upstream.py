@@ -1,0 +1,242 @@
+"""Requests to engines: the pick of a replica, failover before the first byte, and aborts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import aiohttp
+
+from common.clock import Clock
+from common.errors import ComputilityError, EngineFailed, Unavailable
+from common.ids import new_id
+from common.settings import GatewaySettings
+from common.telemetry import get_logger
+from common.wire import Route, RouteReplica
+from inference.core.body import InferenceRequest, Task
+from inference.core.engine_errors import error_from_engine, is_retryable
+from inference.core.pick import Breaker, Candidate, pick
+from inference.gateway import metrics
+from inference.gateway.exchange import Exchange
+
+DRAIN_SECONDS = 15.0
+ABORT_INTERVAL_SECONDS = 0.15
+IDLE_CONNECTION_SECONDS = 3.0
+"""Below the 5 s after which engines close idle connections, so that no request meets a closing one."""
+
+ENGINE_PATHS: dict[Task, str] = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+}
+TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
+_BREAKING_STATUS = frozenset({502, 503})
+_log = get_logger("gateway.upstream")
+
+
+@dataclass
+class ReplicaState:
+    """What this gateway knows of one engine, by its URL."""
+
+    in_flight: int = 0
+    breaker: Breaker = field(default_factory=Breaker)
+
+
+class EngineCall:
+    """One attempt at one replica. ``status`` and the first bytes are there after ``send``."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        replica: RouteReplica,
+        state: ReplicaState,
+        request: InferenceRequest,
+    ) -> None:
+        self.replica = replica
+        self.status = 0
+        self.content = b""
+        self._session = session
+        self._state = state
+        self._request = request
+        self._id = new_id("req")
+        self._response: aiohttp.ClientResponse | None = None
+        self._open = True
+        state.in_flight += 1
+
+    async def send(self, body: bytes) -> None:
+        """Send; then read the first bytes of a stream, or all of any other answer, into ``content``."""
+        response = await self._session.post(
+            self.replica.url + ENGINE_PATHS[self._request.task],
+            data=body,
+            headers={"Content-Type": "application/json", "X-Request-Id": self._id},
+        )
+        self._response, self.status = response, response.status
+        if self._request.stream and self.status == 200:
+            self.content = await response.content.readany()
+            if not self.content:
+                raise aiohttp.ClientPayloadError("the engine closed the stream before its first byte")
+        else:
+            self.content = await response.read()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The stream, from its first bytes to its end."""
+        assert self._response is not None
+        data = self.content
+        while data:
+            yield data
+            data = await self._response.content.readany()
+
+    async def abort(self) -> bool:
+        """Tell the engine to stop; False when it cannot be told. One that has not begun yet ignores it."""
+        request_ids = _engine_ids(self._request, self._id)
+        timeout = aiohttp.ClientTimeout(total=2.0)
+        url = f"{self.replica.url}/inference/v1/abort_requests"
+        try:
+            async with self._session.post(
+                url, json={"request_ids": request_ids}, timeout=timeout
+            ) as response:
+                return response.status == 200
+        except TRANSPORT_ERRORS:
+            return False
+
+    def close(self) -> None:
+        """Give the connection back, or close it where the answer was not read whole. Safe to repeat."""
+        if self._open:
+            self._open = False
+            self._state.in_flight -= 1
+            if self._response is not None:
+                self._response.close()
+
+
+class ClientWatch:
+    """While entered: notices that the client has gone, then aborts the engine's request until that has ended.
+
+    ``gone`` tells. The block is ended with ``TimeoutError`` when the engine does not stop in time.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.gone = False
+        self.call: EngineCall | None = None
+        self._exchange = exchange
+        self._limit = asyncio.timeout(None)
+
+    async def __aenter__(self) -> ClientWatch:
+        await self._limit.__aenter__()
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._task.cancel()
+        await self._limit.__aexit__(kind, error, trace)
+
+    async def _run(self) -> None:
+        await self._exchange.disconnected()
+        self.gone = True
+        loop = asyncio.get_running_loop()
+        self._limit.reschedule(loop.time() + DRAIN_SECONDS)
+        while self.call is None or await self.call.abort():
+            await asyncio.sleep(ABORT_INTERVAL_SECONDS)
+        self._limit.reschedule(loop.time())
+
+
+class Upstream:
+    """All engines, as this gateway sees them."""
+
+    def __init__(self, settings: GatewaySettings, clock: Clock) -> None:
+        self._clock = clock
+        self._states: dict[str, ReplicaState] = {}
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=settings.connect_timeout_seconds, sock_read=settings.read_timeout_seconds
+        )
+        self._session = aiohttp.ClientSession(
+            timeout=timeout,
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION_SECONDS),
+            headers={"Accept-Encoding": "identity", "User-Agent": "computility-gateway"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    def keep_only(self, urls: Iterable[str]) -> None:
+        """Forget replicas that no route names any more."""
+        kept = set(urls)
+        self._states = {url: s for url, s in self._states.items() if url in kept or s.in_flight}
+
+    async def call(
+        self, route: Route, request: InferenceRequest, body: bytes, watch: ClientWatch
+    ) -> EngineCall:
+        """An answered call with status 200, tried on one replica after the other until the first byte.
+
+        Raises the client's error when all have failed, or at once when the engine finds the request wrong.
+        """
+        tried: set[str] = set()
+        error: ComputilityError = Unavailable(f"no replica of {route.model} is ready; try again in a moment")
+        while not watch.gone:
+            replica = self._pick(route, tried)
+            if replica is None:
+                break
+            if tried:
+                metrics.FAILOVERS.labels(route.model).inc()
+            tried.add(replica.url)
+            call = watch.call = EngineCall(self._session, replica, self._state(replica.url), request)
+            failure = await self._attempt(call, body, request)
+            if failure is None:
+                return call
+            error = failure
+        raise error
+
+    async def _attempt(
+        self, call: EngineCall, body: bytes, request: InferenceRequest
+    ) -> ComputilityError | None:
+        """None when the call was answered well; the failure when another replica may do better."""
+        breaker = self._state(call.replica.url).breaker
+        try:
+            await call.send(body)
+        except TRANSPORT_ERRORS as error:
+            call.close()
+            breaker.failed(self._clock.monotonic_seconds())
+            _log.warning(
+                "engine call failed", replica=call.replica.id, error=str(error) or type(error).__name__
+            )
+            if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+                return Unavailable("no replica of this model can be reached; try again in a moment")
+            return EngineFailed("the engine broke before it answered; try again")
+        except BaseException:
+            call.close()
+            raise
+        if call.status in _BREAKING_STATUS:
+            breaker.failed(self._clock.monotonic_seconds())
+        else:
+            breaker.succeeded()
+        if call.status == 200:
+            return None
+        call.close()
+        failure = error_from_engine(call.status, call.content, request.input_field)
+        if is_retryable(call.status):
+            return failure
+        raise failure
+
+    def _state(self, url: str) -> ReplicaState:
+        return self._states.setdefault(url, ReplicaState())
+
+    def _pick(self, route: Route, tried: set[str]) -> RouteReplica | None:
+        now = self._clock.monotonic_seconds()
+        candidates = []
+        for replica in route.replicas:
+            state = self._state(replica.url)
+            candidates.append(Candidate(replica.url, state.in_flight, state.breaker.allows(now)))
+        chosen = pick(candidates, tried)
+        return next((r for r in route.replicas if chosen is not None and r.url == chosen.id), None)
+
+
+def _engine_ids(request: InferenceRequest, base: str) -> list[str]:
+    """What the engine calls a request that was sent with ``X-Request-Id: base``."""
+    if request.task == "chat":
+        return [f"chatcmpl-{base}"]
+    prefix = "cmpl" if request.task == "completions" else "embd"
+    return [f"{prefix}-{base}-{i}" for i in range(request.prompts)]
