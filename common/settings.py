@@ -1,18 +1,25 @@
 """All settings, in one tree. The only module that reads the process environment.
 
 Every field can be set as ``COMPUTILITY_<SECTION>__<FIELD>``, e.g. ``COMPUTILITY_GATEWAY__PORT=9000``, or in
-``<COMPUTILITY_HOME>/computility.yaml``. The environment wins.
+``<COMPUTILITY_HOME>/computility.yaml``. The environment wins over the file, an argument over both.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from common.errors import InvalidInput, Problem
 
@@ -67,6 +74,7 @@ class SchedulerSettings(_Section):
     cpu_device: Literal["auto", "always", "never"] = Field(
         "auto", description="offer a node's CPU as a device: auto = only where no accelerator is found"
     )
+    device_file: str = Field("", description="YAML file that tells each node's devices instead of a probe")
     node_lost_seconds: float = Field(20.0, gt=0, description="silence after which a node counts as lost")
     stop_grace_seconds: float = Field(10.0, ge=0, description="between SIGTERM and SIGKILL of a gang")
     usage_interval_seconds: int = Field(
@@ -82,12 +90,20 @@ class EngineSettings(_Section):
     start_timeout_seconds: float = Field(600.0, gt=0)
 
 
+def _default_home() -> Path:
+    return Path.home() / ".computility"
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
 class Settings(BaseSettings):
     """The whole tree. ``home`` holds all state of the instance."""
 
     model_config = SettingsConfigDict(env_prefix="COMPUTILITY_", env_nested_delimiter="__", extra="forbid")
 
-    home: Path = Field(default_factory=lambda: Path.home() / ".computility")
+    home: Path = Field(default_factory=_default_home)
     instance: str = Field("", description="set by `up` for the processes it starts")
     api_key: str = Field(
         "", description="of the command line; empty = the one that `up` kept in home/cli.json"
@@ -119,7 +135,14 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, init_settings
+        home = init_settings().get("home") or env_settings().get("home") or _default_home()
+        content = _read_file(_absolute(Path(home)) / CONFIG_FILE)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=content)
+
+    @field_validator("home")
+    @classmethod
+    def _home_is_absolute(cls, value: Path) -> Path:
+        return _absolute(value)
 
     @property
     def store_url(self) -> str:
@@ -143,16 +166,15 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from ``overrides`` over the environment over ``home/computility.yaml``.
+    """Settings from ``overrides`` over the environment over ``home/computility.yaml``, field by field.
 
-    Raises ``InvalidInput`` that names each wrong field.
+    A section is given as a mapping, e.g. ``gateway={"port": 9000}``; None means not given. Raises
+    ``InvalidInput`` that names each wrong field.
     """
     try:
-        home = Path(overrides.get("home") or Settings().home).expanduser().absolute()
-        merged = _read_file(home / CONFIG_FILE)
-        merged["home"] = home
-        settings = Settings(**merged)
-        return settings.model_copy(update={**overrides, "home": home})
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except SettingsError as error:
+        raise InvalidInput(f"settings are wrong: {error}: {error.__cause__}") from error
     except ValidationError as error:
         problems = tuple(Problem(".".join(str(p) for p in e["loc"]), e["msg"]) for e in error.errors())
         text = "; ".join(f"{p.path}: {p.message}" for p in problems)
@@ -168,6 +190,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise InvalidInput(f"{path} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise InvalidInput(f"{path} must hold a mapping")
+    if "home" in content:
+        raise InvalidInput(f"{path}: home cannot be set in a file that lies in it", param="home")
     return content
 
 
@@ -181,8 +205,10 @@ def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
         COMPUTILITY_LOG_LEVEL=settings.log_level,
         COMPUTILITY_LOG_FORMAT=settings.log_format,
     )
-    for section in ("control", "gateway", "store", "ray", "scheduler", "engine"):
-        for key, value in getattr(settings, section).model_dump(exclude_defaults=True).items():
-            env[f"COMPUTILITY_{section}__{key}".upper()] = str(value)
+    for section, content in settings.model_dump(mode="json").items():
+        if isinstance(content, dict):
+            for key, value in content.items():
+                text = value if isinstance(value, str) else json.dumps(value)
+                env[f"COMPUTILITY_{section}__{key}".upper()] = text
     env.update(extra)
     return env

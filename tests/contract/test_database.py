@@ -77,10 +77,14 @@ async def test_a_writer_elsewhere_wakes_wait(database_url: str) -> None:
 
 async def test_a_transaction_that_fails_leaves_nothing(database: Database) -> None:
     store = SqlStore(database)
-    with pytest.raises(RuntimeError):
+
+    async def change_and_fail() -> None:
         async with database.write() as connection:
             await connection.execute(sa.text("UPDATE store_revision SET value = 7"))
             raise RuntimeError("the process changed its mind")
+
+    with pytest.raises(RuntimeError):
+        await change_and_fail()
     assert await store.revision() == 0
 
 

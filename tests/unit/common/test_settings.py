@@ -1,0 +1,118 @@
+"""Where a setting comes from, and that a child process finds the same ones."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from common.errors import InvalidInput
+from common.settings import child_environment, load_settings
+
+
+@pytest.fixture(autouse=True)
+def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("COMPUTILITY_"):
+            monkeypatch.delenv(name, raising=False)
+
+
+def write(home: Path, text: str) -> None:
+    (home / "computility.yaml").write_text(text)
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(f"COMPUTILITY_{name}", value)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    assert settings.gateway_url == "http://127.0.0.1:8000/v1"
+    assert settings.control_url == "http://127.0.0.1:8001"
+    assert settings.store_url == f"sqlite+aiosqlite:///{tmp_path}/state.db"
+
+
+def test_the_environment_wins_over_the_file_field_by_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "log_level: debug\ngateway:\n  port: 9001\n  host: 0.0.0.0\n")
+    set_environment(monkeypatch, HOME=str(tmp_path), GATEWAY__PORT="9002")
+    settings = load_settings()
+    assert settings.home == tmp_path
+    assert (settings.gateway.port, settings.gateway.host, settings.log_level) == (9002, "0.0.0.0", "debug")
+
+
+def test_an_argument_wins_over_both_field_by_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "gateway:\n  port: 9001\n  body_limit_bytes: 77\n")
+    set_environment(monkeypatch, HOME="/elsewhere", GATEWAY__PORT="9002", GATEWAY__HOST="::1")
+    settings = load_settings(home=tmp_path, gateway={"port": 9003}, instance=None)
+    assert settings.home == tmp_path
+    gateway = settings.gateway
+    assert (gateway.port, gateway.host, gateway.body_limit_bytes) == (9003, "::1", 77)
+
+
+def test_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_settings(home="~/here").home == tmp_path / "here"
+    assert load_settings().home == tmp_path / ".computility"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("gateway:\n  port: many\n", r"gateway\.port: .*integer"),
+        ("gateway:\n  prot: 1\n", r"gateway\.prot: .*not permitted"),
+        ("gatevay: {}\n", r"gatevay: .*not permitted"),
+        ("gateway:\n  port: 70000\n", r"gateway\.port: .*65535"),
+        ("- a list\n", "must hold a mapping"),
+        ("gateway: {", "is not YAML"),
+        ("home: /elsewhere\n", "home cannot be set"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, says: str) -> None:
+    write(tmp_path, text)
+    with pytest.raises(InvalidInput, match=says):
+        load_settings(home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("GATEWAY__PORT", "many", r"gateway\.port: .*integer"),
+        ("GATEWAY__PROT", "1", r"gateway\.prot: .*not permitted"),
+        ("GATEWAY", "{", "gateway"),
+    ],
+)
+def test_a_mistake_in_the_environment_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    set_environment(monkeypatch, **{name: value})
+    with pytest.raises(InvalidInput, match=says):
+        load_settings(home=tmp_path)
+
+
+def test_a_child_process_finds_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "gateway:\n  port: 9001\nscheduler:\n  cpu_device: always\n")
+    set_environment(monkeypatch, CONTROL__PORT="9002", API_KEY="ck-secret")
+    settings = load_settings(
+        home=tmp_path,
+        instance="one",
+        internal_token="token",
+        gateway={"port": 8000, "read_timeout_seconds": 1.5},
+        control={"port": 8001},
+        store={"url": "postgresql+asyncpg://me@db/x"},
+        scheduler={"usage_interval_seconds": 5},
+    )
+    environment = child_environment(settings, EXTRA="yes")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("COMPUTILITY_API_KEY")
+    assert load_settings() == settings.model_copy(update={"api_key": ""})
+    assert environment["EXTRA"] == "yes"
+    assert "COMPUTILITY_API_KEY" not in environment
+
+
+def test_folders_are_made_private(tmp_path: Path) -> None:
+    made = load_settings(home=tmp_path / "new").folder("run")
+    assert made == tmp_path / "new" / "run"
+    assert made.stat().st_mode & 0o777 == 0o700
