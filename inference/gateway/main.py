@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 
@@ -48,6 +49,9 @@ def serve(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The server raises the signal again when it has finished: an ordered stop is no failure.
+        signal.signal(number, lambda *_: sys.exit(0))
     get_logger("gateway").info("gateway listens", url=settings.gateway_url)
     uvicorn.Server(config).run(sockets=[sock])
 

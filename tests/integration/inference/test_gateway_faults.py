@@ -1,0 +1,210 @@
+"""Clients that leave, engines that die, control that is down: what is billed, and how it ends for the client."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+from common.settings import ControlSettings, GatewaySettings, Settings, child_environment
+from tests.fixtures.fake_engine import FakeEngine
+from tests.fixtures.gateway import SECRET, TOKEN, Serving, StandInControl, serving, table
+from tests.fixtures.ports import free_port
+
+pytestmark = pytest.mark.integration
+
+ASK: Any = {"model": "tiny", "messages": [{"role": "user", "content": "three words here"}]}
+
+
+@pytest.fixture
+async def engines() -> AsyncIterator[list[FakeEngine]]:
+    engines = [FakeEngine(), FakeEngine()]
+    for engine in engines:
+        await engine.start()
+    yield engines
+    for engine in engines:
+        await engine.stop()
+
+
+@pytest.fixture
+async def front(engines: list[FakeEngine], tmp_path: Path) -> AsyncIterator[Serving]:
+    """One replica."""
+    async with serving(tmp_path, table([("r0", engines[0].url)])) as front:
+        yield front
+
+
+@pytest.mark.parametrize("task", ["chat", "completions"])
+async def test_a_client_that_leaves_a_stream_pays_for_the_tokens_made(
+    front: Serving, engines: list[FakeEngine], task: str
+) -> None:
+    engines[0].token_seconds = 0.01
+    client = front.client()
+    if task == "chat":
+        stream = await client.chat.completions.create(**ASK, max_tokens=1000, stream=True)
+    else:
+        stream = await client.completions.create(
+            model="tiny", prompt=["a b", "c"], n=2, max_tokens=1000, stream=True
+        )
+    await anext(stream)
+    await stream.close()
+    [event] = await front.billed()
+    assert event["outcome"] == "cancelled"
+    assert event["quantities"]["completion_tokens"] == engines[0].generated < 1000
+    assert event["quantities"]["prompt_tokens"] == 3
+
+
+async def test_a_client_that_leaves_a_plain_request_pays_for_the_tokens_made(
+    front: Serving, engines: list[FakeEngine]
+) -> None:
+    engines[0].token_seconds = 0.01
+    with pytest.raises(openai.APITimeoutError):
+        await front.client(timeout=0.3).chat.completions.create(**ASK, max_tokens=1000)
+    [event] = await front.billed()
+    assert event["outcome"] == "cancelled"
+    assert 0 < event["quantities"]["completion_tokens"] == engines[0].generated < 1000
+
+
+async def test_without_an_abort_the_engine_is_cut_off_and_the_last_count_is_billed(
+    front: Serving, engines: list[FakeEngine]
+) -> None:
+    engines[0].token_seconds, engines[0].abort_works = 0.02, False
+    stream = await front.client().chat.completions.create(**ASK, max_tokens=1000, stream=True)
+    for _ in range(3):
+        await anext(stream)
+    await stream.close()
+    [event] = await front.billed()
+    assert event["outcome"] == "cancelled"
+    assert 3 <= event["quantities"]["completion_tokens"] <= engines[0].generated < 100
+
+
+async def test_an_engine_that_dies_in_mid_stream_ends_the_stream_cleanly(
+    front: Serving, engines: list[FakeEngine]
+) -> None:
+    engines[0].die_after_tokens, engines[0].token_seconds = 3, 0.005
+    got = []
+    with pytest.raises(openai.APIError, match="broke while it answered"):
+        async for chunk in await front.client().chat.completions.create(**ASK, max_tokens=9, stream=True):
+            got.append(chunk.choices[0].delta.content)
+    assert got == [" w1", " w2", " w3"]
+    [event] = await front.billed()
+    assert event["outcome"] == "engine_failed"
+    assert event["quantities"] == {"prompt_tokens": 3, "completion_tokens": 3}
+
+
+async def test_a_dead_engine_is_left_for_another_before_the_first_byte(
+    engines: list[FakeEngine], tmp_path: Path
+) -> None:
+    gone = f"http://127.0.0.1:{free_port()}"
+    async with serving(tmp_path, table([("a-gone", gone), ("b-alive", engines[1].url)])) as front:
+        for stream in (False, True):
+            assert await front.client().chat.completions.create(**ASK, stream=stream)
+        engines[0].die_after_tokens = 0
+        front.control.table = table([("a-dies", engines[0].url), ("b", engines[1].url)], version="2")
+        while front.gateway.routes.index.version != "2":
+            await asyncio.sleep(0.02)
+        for stream in (False, True):
+            assert await front.client().chat.completions.create(**ASK, stream=stream)
+        events = await front.billed(4)
+    assert {event["resource"] for event in events} == {"b-alive", "b"}
+
+
+async def test_no_ready_replica_is_told_with_a_time_to_come_back(tmp_path: Path) -> None:
+    async with serving(tmp_path, table([])) as front:
+        with pytest.raises(openai.InternalServerError) as nobody:
+            await front.client().chat.completions.create(**ASK)
+    assert nobody.value.status_code == 503
+    assert nobody.value.response.headers["retry-after"] == "2"
+    assert "no replica of tiny is ready" in str(nobody.value)
+
+
+async def test_requests_are_served_and_billed_while_control_is_down(
+    engines: list[FakeEngine], tmp_path: Path
+) -> None:
+    routes = table([("r0", engines[0].url)])
+    async with serving(tmp_path, routes, control_up=False) as front:
+        answer = await front.client().chat.completions.create(**ASK, max_tokens=4)
+        assert answer.usage.completion_tokens == 4
+        async with httpx.AsyncClient() as client:
+            listed = await client.get(f"{front.url}/v1/files")
+        assert (listed.status_code, listed.headers["retry-after"]) == (503, "2")
+        await front.control.start()
+        [event] = await front.billed()
+        assert event["quantities"]["completion_tokens"] == 4
+        await front.control.stop()
+
+
+async def test_an_event_that_control_refuses_does_not_hold_up_the_others(front: Serving) -> None:
+    await front.control.stop()
+    for _ in range(5):
+        await front.client().chat.completions.create(**ASK)
+    lines = [line for p in front.gateway.spool.folder.glob("*.jsonl") for line in p.read_text().splitlines()]
+    refused = json.loads(lines[2])["id"]
+    front.control.refused_ids = {refused}
+    await front.control.start()
+    events = await front.billed(4)
+    assert refused not in {event["id"] for event in events}
+    assert refused in (front.gateway.spool.folder / "rejected.ndjson").read_text()
+
+
+def gateway_process(settings: Settings) -> subprocess.Popen[str]:
+    env = child_environment(settings, COMPUTILITY_INTERNAL_TOKEN=TOKEN)
+    return subprocess.Popen(
+        [sys.executable, "-m", "inference.gateway.main"], env=env, stderr=subprocess.PIPE, text=True
+    )
+
+
+async def test_a_killed_gateway_ships_its_spool_when_it_comes_back_and_sigterm_finishes_streams(
+    engines: list[FakeEngine], tmp_path: Path
+) -> None:
+    settings = Settings(
+        home=tmp_path,
+        internal_token=TOKEN,
+        control=ControlSettings(port=free_port()),
+        gateway=GatewaySettings(port=free_port()),
+    )
+    routes = table([("r0", engines[0].url)])
+    (settings.folder("spool") / "routes.json").write_text(routes.model_dump_json())
+    control = StandInControl(settings.control.port, routes)
+    async with AsyncOpenAI(base_url=settings.gateway_url, api_key=SECRET, max_retries=40) as client:
+        process = gateway_process(settings)
+        try:
+            await client.chat.completions.create(**ASK, max_tokens=2)
+            process.kill()
+            process.communicate()
+            await control.start()
+            process = gateway_process(settings)
+            engines[0].token_seconds = 0.02
+            stream = await client.chat.completions.create(**ASK, max_tokens=20, stream=True)
+            await anext(stream)
+            process.send_signal(signal.SIGTERM)
+            assert len([chunk async for chunk in stream]) == 19, "what is in flight is finished"
+            assert await asyncio.to_thread(process.wait, 10) == 0
+        finally:
+            process.kill()
+            process.communicate()
+    tokens = [event["quantities"]["completion_tokens"] for event in control.events.values()]
+    assert sorted(tokens) == [2, 20]
+    assert not list(settings.folder("spool").glob("*/*.jsonl"))
+    await control.stop()
+
+
+def test_a_port_in_use_is_named_with_the_way_out(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = gateway_process(Settings(home=tmp_path, gateway=GatewaySettings(port=port)))
+        _, message = process.communicate(timeout=60)
+    assert process.returncode == 7
+    assert f"127.0.0.1:{port}" in message
+    assert "COMPUTILITY_GATEWAY__PORT" in message
+    assert "--gateway-port" in message
+    assert os.fspath(tmp_path) not in message
