@@ -1,0 +1,33 @@
+"""demo: the whole story on this machine, torn down afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from control.cli.lifecycle import ControlPort, GatewayPort, ModelOption, stop_signals
+from control.cli.options import session_of
+from control.cli.output import console
+from control.demo.play import DemoOptions, play
+
+
+def demo(
+    context: typer.Context,
+    model: ModelOption = "",
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with all state and logs.")] = False,
+    home: Annotated[
+        Path | None, typer.Option("--home", help="Folder for the demo's state. Default: a temporary one.")
+    ] = None,
+    gateway_port: GatewayPort = None,
+    control_port: ControlPort = None,
+) -> None:
+    """Play the whole story: build, serve, chat, fine-tune, chat again, print the bill, tear down.
+
+    It uses a folder of its own and free ports, so it disturbs no running Computility.
+    """
+    settings = session_of(context).settings
+    with stop_signals() as stop:
+        held = play(console(), DemoOptions(settings, model, keep, home, gateway_port, control_port), stop)
+    raise typer.Exit(0 if held else 1)

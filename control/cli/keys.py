@@ -1,0 +1,68 @@
+"""keys: make, list and revoke API keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from common.clock import SYSTEM_CLOCK
+from common.resources import ApiKey
+from control.cli.options import OutputOption, ProjectOption, session_of
+from control.cli.output import Output, console, print_document, print_table
+from control.cli.tables import resource_table
+
+SECONDS_PER_DAY = 86_400
+keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+
+
+@keys_app.command()
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the key; it appears on the bill.")],
+    role: Annotated[
+        str, typer.Option("--role", help="platform-admin, tenant-admin, member or agent.")
+    ] = "agent",
+    tenant: Annotated[str | None, typer.Option("--tenant", help="For tenant-admins.")] = None,
+    project: ProjectOption = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="Only this model; may be given again. Unset = all.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, help="Valid for so long; unset = always.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make a key. Its secret is shown this once and kept nowhere."""
+    expires = SYSTEM_CLOCK.now_ms() + days * SECONDS_PER_DAY * 1000 if days else None
+    with session_of(context).client() as client:
+        made = client.create_key(
+            name, role, tenant=tenant, project=project, models=model or (), expires_ms=expires
+        )
+    if output in (Output.YAML, Output.JSON):
+        print_document(made, output)
+        return
+    out = console()
+    out.print(f"key {name} ({role}); keep this secret, it is not shown again:")
+    out.print(made["secret"], style="bold", markup=False, soft_wrap=True)
+
+
+@keys_app.command("list")
+def list_(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """List the keys that you may see, without their secrets."""
+    with session_of(context).client() as client:
+        items = client.list_keys()
+    if output in (Output.YAML, Output.JSON):
+        print_document({"items": items}, output)
+    elif items:
+        print_table(*resource_table(ApiKey.__name__, items, output is Output.WIDE))
+    else:
+        console().print("no keys", style="dim")
+
+
+@keys_app.command()
+def revoke(context: typer.Context, name: Annotated[str, typer.Argument(help="Name of the key.")]) -> None:
+    """Make a key invalid from now on."""
+    with session_of(context).client() as client:
+        client.revoke_key(name)
+    console().print(f"key/{name} [red]revoked[/red]")

@@ -1,0 +1,173 @@
+"""logs, events, explain, usage: what happened, why, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from common.client import Client
+from common.errors import NotFound
+from common.resources import Workload
+from common.units import format_credits
+from control.cli.describe import print_events
+from control.cli.kinds import kind_named
+from control.cli.options import OutputOption, ProjectOption, session_of
+from control.cli.output import PHASE_STYLES, Output, console, print_document, print_table
+
+WorkloadArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A workload, or an endpoint or fine-tune job that owns workloads."),
+]
+METER_TITLES = {
+    "prompt_tokens": "PROMPT",
+    "cached_tokens": "CACHED",
+    "completion_tokens": "COMPLETION",
+    "trained_tokens": "TRAINED",
+    "device_seconds": "DEVICE-SECONDS",
+}
+
+
+def logs(
+    context: typer.Context,
+    name: WorkloadArgument,
+    project: ProjectOption = None,
+    rank: Annotated[int, typer.Option("--rank", min=0, help="Which process of the gang.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is printed.")] = False,
+    tail: Annotated[int | None, typer.Option("--tail", min=1, help="Only the last lines.")] = None,
+    attempt: Annotated[int | None, typer.Option("--attempt", min=1, help="An earlier start.")] = None,
+) -> None:
+    """Print what a workload printed."""
+    with session_of(context).client() as client:
+        workload = _workloads(client, name, project)[0]
+        metadata = workload["metadata"]
+        for line in client.logs(
+            metadata["name"], metadata["project"], rank, follow, attempt=attempt, tail_lines=tail
+        ):
+            typer.echo(line)
+
+
+def _workloads(client: Client, name: str, project: str | None) -> list[dict[str, Any]]:
+    """The workload of that name, else those that a resource of that name owns."""
+    workloads = client.list(Workload.PLURAL, project)
+    own = [item for item in workloads if item["metadata"]["name"] == name]
+    owned = [item for item in workloads if (item["metadata"].get("owner") or {}).get("name") == name]
+    if not own and not owned:
+        raise NotFound(
+            f"{name} is no workload, and no endpoint or fine-tune job that has one now; "
+            "`computility get workloads` lists them"
+        )
+    return own or owned
+
+
+def events(
+    context: typer.Context,
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Only about this kind.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only about this resource.")] = None,
+    project: ProjectOption = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 100,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show what happened to resources, oldest first."""
+    cls = kind_named(kind) if kind else None
+    with session_of(context).client() as client:
+        found = client.events(cls.__name__ if cls else None, name, project, limit=limit)
+    if output in (Output.YAML, Output.JSON):
+        print_document({"items": found}, output)
+    else:
+        print_events(console(), found)
+
+
+def explain(
+    context: typer.Context,
+    name: WorkloadArgument,
+    project: ProjectOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Say why a workload is where it is, or what it waits for and what would make it fit."""
+    with session_of(context).client() as client:
+        workloads = _workloads(client, name, project)
+        answers = [client.explain(w["metadata"]["name"], w["metadata"]["project"]) for w in workloads]
+    if output in (Output.YAML, Output.JSON):
+        print_document({"items": answers}, output)
+        return
+    for answer in answers:
+        _print_tree(console(), answer)
+
+
+def _print_tree(out: Console, content: Mapping[str, Any], indent: int = 0) -> None:
+    """Any nested answer as indented lines, in the order given."""
+    pad = "  " * indent
+    for key, value in content.items():
+        if value in (None, "", [], {}):
+            continue
+        if isinstance(value, Mapping):
+            out.print(f"{pad}{key}:", style="bold", markup=False)
+            _print_tree(out, value, indent + 1)
+        elif isinstance(value, list):
+            out.print(f"{pad}{key}:", style="bold", markup=False)
+            _print_list(out, value, indent + 1)
+        else:
+            out.print(f"{pad}{key}: ", end="", markup=False)
+            out.print(str(value), style=PHASE_STYLES.get(str(value), ""), markup=False)
+
+
+def _print_list(out: Console, values: Sequence[Any], indent: int) -> None:
+    pad = "  " * indent
+    for value in values:
+        if isinstance(value, Mapping):
+            shown = [f"{key} {item}" for key, item in value.items() if item not in (None, "", [], {})]
+            out.print(f"{pad}- {', '.join(shown)}", markup=False)
+        else:
+            out.print(f"{pad}- {value}", markup=False)
+
+
+def usage(
+    context: typer.Context,
+    by: Annotated[
+        str,
+        typer.Option("--by", help="Group by these: tenant, project, key, model, kind, device_class, day."),
+    ] = "tenant,model,key",
+    since: Annotated[str | None, typer.Option("--from", help="Begin, like 2026-11-01T00:00:00Z.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="End (not included).")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only of this tenant.")] = None,
+    project: ProjectOption = None,
+    model: Annotated[str | None, typer.Option("--model", help="Only of this model.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show what was used and what it costs, in credits."""
+    filters = {"tenant": tenant, "project": project, "model": model}
+    with session_of(context).client() as client:
+        report = client.usage(group_by=by, from_=since, to=until, **{k: v for k, v in filters.items() if v})
+    if output in (Output.YAML, Output.JSON):
+        print_document(report, output)
+    else:
+        print_usage(console(), report)
+
+
+def print_usage(out: Console, report: Mapping[str, Any]) -> None:
+    """The bill: one row per group, the total last."""
+    rows = report["rows"] or [report["total"]]
+    if not report["total"]["events"]:
+        out.print("nothing was used", style="dim")
+        return
+    groups, total = report["group_by"], report["total"]
+    meters = [meter for meter in METER_TITLES if total[meter]]
+    headers = [
+        *(group.upper().replace("_", " ") for group in groups),
+        *(METER_TITLES[m] for m in meters),
+        "CREDITS",
+    ]
+    lines: list[list[object]] = [
+        [
+            *(row[group] for group in groups),
+            *(row[meter] for meter in meters),
+            format_credits(row["microcredits"]),
+        ]
+        for row in rows
+    ]
+    sums = [*(total[meter] for meter in meters), format_credits(total["microcredits"])]
+    lines.append(["total", *("" for _ in groups[1:]), *sums])
+    print_table(headers, lines, out)

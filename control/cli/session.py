@@ -1,0 +1,82 @@
+"""What every command needs: the settings in force, who asks, and the clients to ask with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openai import OpenAI
+
+from common.client import Client
+from common.errors import Unauthenticated
+from common.settings import Settings, load_settings
+
+CREDENTIALS_FILE = "cli.json"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Where Computility is and the key to it: as told, else as `up` kept it in ``home/cli.json``."""
+
+    control_url: str
+    gateway_url: str
+    key: str
+
+
+@dataclass
+class Session:
+    """The settings of one call of the command line."""
+
+    settings: Settings
+
+    @staticmethod
+    def load(home: Path | None = None, url: str = "", gateway_url: str = "", key: str = "") -> Session:
+        """Options over environment over ``home/computility.yaml``."""
+        told = {"home": home, "control_base_url": url, "gateway_base_url": gateway_url, "api_key": key}
+        return Session(load_settings(**{name: value for name, value in told.items() if value}))
+
+    @property
+    def home(self) -> Path:
+        return self.settings.home
+
+    @property
+    def credentials(self) -> Credentials:
+        kept = self._kept()
+        settings = self.settings
+        return Credentials(
+            settings.control_base_url or kept.get("control_url", "") or settings.control_url,
+            settings.gateway_base_url or kept.get("gateway_url", "") or settings.gateway_url,
+            settings.api_key or kept.get("api_key", ""),
+        )
+
+    def _kept(self) -> dict[str, Any]:
+        try:
+            content = json.loads((self.home / CREDENTIALS_FILE).read_text())
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def client(self) -> Client:
+        """A client of control; raises ``Unauthenticated`` when no key is known."""
+        credentials = self.credentials
+        return Client(credentials.control_url, self._require_key(credentials))
+
+    def openai(self) -> OpenAI:
+        """The official client, pointed at the gateway."""
+        credentials = self.credentials
+        return OpenAI(
+            base_url=credentials.gateway_url,
+            api_key=self._require_key(credentials),
+            max_retries=1,
+            timeout=600,
+        )
+
+    def _require_key(self, credentials: Credentials) -> str:
+        if not credentials.key:
+            raise Unauthenticated(
+                "no API key: give --key or COMPUTILITY_API_KEY, or name the folder of a running Computility "
+                f"with --home ({self.home / CREDENTIALS_FILE} is not there; `computility up` writes it)"
+            )
+        return credentials.key

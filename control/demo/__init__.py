@@ -1,0 +1,1 @@
+"""The story that `computility up` and `computility demo` play on a bare machine."""

@@ -1,0 +1,83 @@
+"""The ledger beside the engines' own counters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from common.client import Client
+from common.errors import EngineFailed, Unavailable
+
+PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
+DRAIN_TIMEOUT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Prompt and completion tokens as one side counts them."""
+
+    prompt: int
+    completion: int
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.completion
+
+
+def engine_tokens(endpoint: Mapping[str, Any]) -> Tokens:
+    """What the engines of an endpoint have counted since they started."""
+    prompt = completion = 0
+    for replica in endpoint["status"]["replicas"]:
+        counters = _counters(replica["url"])
+        prompt += counters[PROMPT]
+        completion += counters[GENERATION]
+    return Tokens(prompt, completion)
+
+
+def _counters(url: str) -> dict[str, int]:
+    try:
+        text = httpx.get(f"{url}/metrics", timeout=10, trust_env=False).raise_for_status().text
+    except httpx.HTTPError as error:
+        raise EngineFailed(f"the engine at {url} does not tell its counters: {error}") from error
+    sums = {PROMPT: 0, GENERATION: 0}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name in sums:
+                sums[sample.name] += int(sample.value)
+    return sums
+
+
+def ledger_tokens(client: Client) -> Tokens:
+    """Prompt and completion tokens of all usage in the ledger."""
+    total = client.usage()["total"]
+    return Tokens(total["prompt_tokens"], total["completion_tokens"])
+
+
+def spooled_segments(gateway_url: str) -> int:
+    """How many segments of usage events the gateway still has to hand to control."""
+    url = f"{gateway_url.removesuffix('/v1')}/metrics"
+    text = httpx.get(url, timeout=10, trust_env=False).raise_for_status().text
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "computility_gateway_spool_segments":
+                return int(sample.value)
+    raise Unavailable(f"{url} does not tell its spool")
+
+
+def wait_posted(gateway_url: str) -> None:
+    """Return when the gateway's spool is empty: then the ledger has every request that was answered."""
+    deadline = time.monotonic() + DRAIN_TIMEOUT_SECONDS
+    while spooled_segments(gateway_url):
+        if time.monotonic() > deadline:
+            raise Unavailable("the gateway's usage events were not taken over by control in time")
+        time.sleep(0.2)
+
+
+def cost_by_kind(client: Client) -> dict[str, int]:
+    """Micro-credits by kind of usage: inference, training, device."""
+    return {row["kind"]: row["microcredits"] for row in client.usage(group_by="kind")["rows"]}

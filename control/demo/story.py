@@ -1,0 +1,131 @@
+"""The example resources, the small model behind them, and waiting until the endpoint answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from common.client import Client
+from common.clock import SYSTEM_CLOCK
+from common.errors import NotFound, SetupError, Unavailable
+from common.settings import Settings
+from control.cli.manifests import Manifest, read_manifests
+from control.cli.tables import condition
+from control.supervisor.parts import environment
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+DATASET = EXAMPLES / "data" / "support.jsonl"
+TINY_MODEL = "$(HOME_DIR)/models/tiny-llama"
+BUILD_TIMEOUT_SECONDS = 900.0
+READY_TIMEOUT_SECONDS = 900.0
+
+Tell = Callable[[str], None]
+
+
+def example_manifests(model: str = "") -> list[Manifest]:
+    """The documents in `examples/`; ``model`` (a path or a hub name) takes the place of the small model."""
+    if not EXAMPLES.is_dir():
+        raise SetupError(f"the examples are not at {EXAMPLES}; run from a clone, or use --no-examples")
+    manifests = read_manifests([str(EXAMPLES)])
+    if not model:
+        return manifests
+    folder = Path(model).expanduser()
+    return [
+        _with_source(manifest, str(folder.absolute()) if folder.exists() else model) for manifest in manifests
+    ]
+
+
+def _with_source(manifest: Manifest, source: str) -> Manifest:
+    if manifest.content["kind"] != "Model":
+        return manifest
+    content: dict[str, Any] = deepcopy(manifest.content)
+    content["spec"]["source"] = source
+    return replace(manifest, content=content)
+
+
+def the_endpoint(manifests: Sequence[Manifest]) -> tuple[str, str]:
+    """Project and name of the first endpoint."""
+    for manifest in manifests:
+        if manifest.content["kind"] == "Endpoint":
+            metadata = manifest.content["metadata"]
+            return metadata["project"], metadata["name"]
+    raise NotFound("the examples hold no Endpoint")
+
+
+def needs_tiny_model(manifests: Sequence[Manifest]) -> bool:
+    """Whether one of the models is the small one that is made on this machine."""
+    return any(m.content["kind"] == "Model" and m.content["spec"]["source"] == TINY_MODEL for m in manifests)
+
+
+def build_tiny_model(settings: Settings) -> None:
+    """Train the small base model, unless it is there; ``SetupError`` holds the end of its output."""
+    out = settings.home / "models" / "tiny-llama"
+    out.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    command = [sys.executable, "-m", "finetune.tiny_model", "--out", str(out)]
+    try:
+        done = subprocess.run(
+            command,
+            env=environment(settings),
+            capture_output=True,
+            text=True,
+            timeout=BUILD_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SetupError(f"building the base model took more than {BUILD_TIMEOUT_SECONDS:.0f} s") from error
+    if done.returncode != 0:
+        raise SetupError(f"building the base model failed:\n{tail(done.stderr or done.stdout)}")
+
+
+def tail(text: str, lines: int = 15) -> str:
+    """The last lines."""
+    return "\n".join(text.rstrip().splitlines()[-lines:])
+
+
+def wait_ready(
+    client: Client, project: str, name: str, tell: Tell, stop: threading.Event | None = None
+) -> Mapping[str, Any] | None:
+    """The endpoint once it is ready, or None when ``stop`` was set; ``tell`` hears what it waits for.
+
+    Raises ``Unavailable`` with the reason when it is not ready in time.
+    """
+    stop = stop or threading.Event()
+    start = SYSTEM_CLOCK.monotonic_seconds()
+    text = ""
+    while SYSTEM_CLOCK.monotonic_seconds() - start < READY_TIMEOUT_SECONDS:
+        try:
+            endpoint = client.get("endpoints", name, project)
+            found = condition(endpoint, "Ready")
+            if found and found["status"] == "True":
+                return endpoint
+            text = progress_text(client, endpoint)
+            tell(text)
+        except Unavailable as error:
+            tell(error.message)
+        if stop.wait(0.5):
+            return None
+    raise Unavailable(f"endpoint {name} is not ready after {READY_TIMEOUT_SECONDS:.0f} s: {text}")
+
+
+def progress_text(client: Client, endpoint: Mapping[str, Any]) -> str:
+    """What the endpoint's workloads are doing, in one line."""
+    replicas = endpoint.get("status", {}).get("replicas", [])
+    if not replicas:
+        return "waiting for the endpoint controller"
+    parts = []
+    for replica in replicas:
+        name = replica["workload"]
+        try:
+            status = client.get("workloads", name, endpoint["metadata"]["project"]).get("status", {})
+        except NotFound:
+            continue
+        why = status.get("message") or "; ".join(p["message"] for p in status.get("pending", []))
+        parts.append(f"{name} {status.get('phase', 'Pending')}{f' ({why})' if why else ''}")
+    return ", ".join(parts)
