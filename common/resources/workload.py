@@ -122,7 +122,9 @@ class WorkloadStatus(Status):
     ] = "Pending"
     attempt: int = 0
     restarts: int = 0
+    backoff_step: int = Field(0, description="restarts since the gang last ran for ten minutes")
     next_start_ms: int | None = Field(None, description="end of the back-off")
+    placed_digest: str = Field("", description="of spec.roles as they were placed; another one = place anew")
     admitted_ms: int | None = None
     ranks: list[RankPlacement] = Field(default_factory=list)
     pending: list[PendingReason] = Field(default_factory=list)

@@ -1,0 +1,1 @@
+"""The outside: Ray and the vendors' device libraries."""

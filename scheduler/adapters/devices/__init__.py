@@ -1,0 +1,1 @@
+"""What devices a node has, one module per vendor."""

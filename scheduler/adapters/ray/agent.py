@@ -1,0 +1,241 @@
+"""The agent of one node: says what devices and gangs it has, starts and stops gangs. Runs as a Ray actor,
+knows no Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import httpx
+import psutil
+
+from common.clock import SYSTEM_CLOCK
+from common.errors import Conflict, NotFound, Unavailable
+from common.resources.pool import Device
+from common.settings import Settings, child_environment
+from scheduler.adapters.devices.cpu import usable_cores
+from scheduler.adapters.devices.probe import Found, probe_devices
+from scheduler.adapters.ray import launcher
+from scheduler.adapters.ray.environment import Surroundings
+from scheduler.adapters.ray.process import PROBE_TIMEOUT_SECONDS, RankFiles, RankProcess
+from scheduler.ports import Endpoint, GangOrder, GangRecord, LogChunk, RankOrder
+
+WATCH_SECONDS = 0.1
+PROBE_CACHE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """Fixed when the agent is made."""
+
+    node: str
+    address: str
+    home: str
+    instance: str
+    cpu_device: Literal["auto", "always", "never"] = "auto"
+    device_file: str = ""
+    grace_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class AgentReport:
+    """What the agent answers when asked how things are."""
+
+    node: str
+    devices: tuple[Device, ...]
+    probe_faults: Mapping[str, str]
+    cpu_cores: int
+    memory_bytes: int
+    gangs: tuple[GangRecord, ...]
+
+
+class _Gang:
+    """The ranks of one gang on this node."""
+
+    def __init__(self, order: GangOrder, master: Endpoint | None, ranks: list[RankProcess]) -> None:
+        self.order = order
+        self.master = master
+        self.ranks = ranks
+        self.stopping = False
+        self.metered: dict[int, int] = {}
+
+    @property
+    def alive(self) -> bool:
+        return any(rank.alive for rank in self.ranks)
+
+    def record(self) -> GangRecord:
+        records = (rank.record for rank in self.ranks)
+        return GangRecord(
+            uid=self.order.uid,
+            attempt=self.order.attempt,
+            digest=self.order.digest,
+            billing=self.order.billing,
+            ranks=tuple(replace(r, metered_spans=self.metered.get(r.rank, 0)) for r in records),
+            master=self.master,
+            stopping=self.stopping,
+        )
+
+
+class Agent:
+    """All methods run on one event loop; nothing here is shared with other threads."""
+
+    def __init__(self, options: AgentOptions) -> None:
+        self._options = options
+        self._gangs: dict[tuple[str, int], _Gang] = {}
+        self._found = Found()
+        self._found_at = -PROBE_CACHE_SECONDS
+        self._probing = asyncio.Lock()
+        self._watching: set[asyncio.Task[None]] = set()
+        self._inherited = True
+        settings = Settings(home=Path(options.home), instance=options.instance)
+        self._base = child_environment(settings)
+
+    async def node(self) -> str:
+        """The name that this node was given."""
+        return self._options.node
+
+    async def observe(self) -> AgentReport:
+        """Devices (at most two seconds old) and gangs."""
+        async with self._probing:
+            if SYSTEM_CLOCK.monotonic_seconds() - self._found_at >= PROBE_CACHE_SECONDS:
+                options = self._options
+                arguments = (options.node, options.cpu_device, options.device_file)
+                self._found = await asyncio.to_thread(probe_devices, *arguments)
+                self._found_at = SYSTEM_CLOCK.monotonic_seconds()
+        return AgentReport(
+            node=self._options.node,
+            devices=self._found.devices,
+            probe_faults=self._found.faults,
+            cpu_cores=usable_cores(),
+            memory_bytes=psutil.virtual_memory().total,
+            gangs=tuple(gang.record() for gang in self._gangs.values()),
+        )
+
+    async def ensure_gang(self, order: GangOrder) -> GangRecord:
+        """See ``ports.Fabric.ensure_gang``."""
+        known = self._gangs.get((order.uid, order.attempt))
+        if known is not None:
+            return known.record()
+        for (uid, attempt), gang in self._gangs.items():
+            if uid == order.uid and gang.alive:
+                raise Conflict(f"attempt {attempt} of {uid} is still alive on {self._options.node}")
+        self._refuse_while_inherited()
+        gang = self._start(order)
+        self._gangs[(order.uid, order.attempt)] = gang
+        task = asyncio.create_task(self._watch(gang))
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
+        return gang.record()
+
+    def _start(self, order: GangOrder) -> _Gang:
+        taken = {p for gang in self._gangs.values() for r in gang.ranks for p in r.record.ports.values()}
+        master = order.master
+        if master is None and order.world_size > 1:
+            master = Endpoint(self._options.address, _free_port(taken))
+            taken.add(master.port)
+        ranks = []
+        for local_rank, rank in enumerate(order.ranks):
+            ports: dict[str, int] = {}
+            for name in rank.ports:
+                ports[name] = _free_port(taken)
+                taken.add(ports[name])
+            around = Surroundings(
+                python=sys.executable,
+                home=self._options.home,
+                instance=self._options.instance,
+                address=self._options.address,
+                world_size=order.world_size,
+                local_rank=local_rank,
+                ports=ports,
+                master=master,
+                base=self._base,
+            )
+            files = self._files(order, rank)
+            ranks.append(RankProcess(rank, around, files, self._options.grace_seconds, SYSTEM_CLOCK))
+        return _Gang(order, master, ranks)
+
+    def _files(self, order: GangOrder, rank: RankOrder) -> RankFiles:
+        billing = order.billing
+        log = self._log(billing.project, billing.workload, order.attempt, rank.rank)
+        return RankFiles(log, self._run_folder / f"{order.uid}-{order.attempt}-{rank.rank}.exit")
+
+    @property
+    def _run_folder(self) -> Path:
+        return Path(self._options.home) / "run" / "ranks" / self._options.node
+
+    def _log(self, project: str, workload: str, attempt: int, rank: int) -> Path:
+        return Path(self._options.home) / "logs" / f"{project}.{workload}" / f"{attempt}-{rank}.log"
+
+    def _refuse_while_inherited(self) -> None:
+        """Start nothing while launchers of an agent that died are still stopping: they hold devices and
+        ports."""
+        if not self._inherited:
+            return
+        mine = {rank.record.pid for gang in self._gangs.values() for rank in gang.ranks}
+        for process in psutil.process_iter(["pid", "cmdline"]):
+            words = process.info["cmdline"] or []
+            ours = launcher.__file__ in words and any(w.startswith(f"{self._run_folder}/") for w in words)
+            if ours and process.info["pid"] not in mine:
+                raise Unavailable(f"{self._options.node} still stops what an earlier agent ran")
+        self._inherited = False
+
+    async def _watch(self, gang: _Gang) -> None:
+        """Until every process has ended: notice exits and readiness."""
+        async with httpx.AsyncClient(trust_env=False, timeout=PROBE_TIMEOUT_SECONDS) as client:
+            while gang.alive:
+                for rank in gang.ranks:
+                    rank.poll()
+                await asyncio.gather(*(rank.probe(client) for rank in gang.ranks))
+                await asyncio.sleep(WATCH_SECONDS)
+
+    async def stop_gang(self, uid: str, attempt: int, grace_seconds: float) -> None:
+        """See ``ports.Fabric.stop_gang``."""
+        gang = self._gangs.get((uid, attempt))
+        if gang is not None:
+            gang.stopping = True
+            for rank in gang.ranks:
+                rank.stop(grace_seconds)
+
+    async def forget_gang(self, uid: str, attempt: int) -> None:
+        """See ``ports.Fabric.forget_gang``."""
+        gang = self._gangs.get((uid, attempt))
+        if gang is not None and gang.alive:
+            raise Conflict(f"attempt {attempt} of {uid} is alive on {self._options.node}; stop it first")
+        self._gangs.pop((uid, attempt), None)
+
+    async def mark_metered(self, uid: str, attempt: int, spans: Mapping[int, int]) -> None:
+        """See ``ports.Fabric.mark_metered``."""
+        gang = self._gangs.get((uid, attempt))
+        if gang is not None:
+            gang.metered.update(spans)
+
+    async def read_log(
+        self, project: str, workload: str, attempt: int, rank: int, offset_bytes: int, limit_bytes: int
+    ) -> LogChunk:
+        """See ``ports.Fabric.read_log``."""
+        path = self._log(project, workload, attempt, rank)
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, 2)
+                start = max(0, size + offset_bytes) if offset_bytes < 0 else min(offset_bytes, size)
+                file.seek(start)
+                data = file.read(limit_bytes)
+        except FileNotFoundError as error:
+            where = f"attempt {attempt}, rank {rank} of {workload} on {self._options.node}"
+            raise NotFound(f"there is no log of {where}") from error
+        return LogChunk(data, start + len(data), size)
+
+
+def _free_port(taken: set[int]) -> int:
+    """A TCP port that nothing listens on and that no gang of this node was given."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind(("", 0))
+            port: int = probe.getsockname()[1]
+        if port not in taken:
+            return port

@@ -1,0 +1,75 @@
+"""The command and environment of one rank, from its order and what the node adds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from common.errors import InvalidInput
+from scheduler.adapters.devices.visible import visible_environment
+from scheduler.ports import Endpoint, RankOrder
+
+_PLACEHOLDER = re.compile(r"\$\((PYTHON|ADDRESS|RANK|WORLD_SIZE|HOME_DIR|PORT:[^()]*)\)")
+_PRIVATE_PREFIXES = ("RAY_", "COMPUTILITY_")
+_PRIVATE = frozenset(("OMP_NUM_THREADS", "PYTHONBREAKPOINT"))
+"""What Ray sets for its own workers; the control process's settings and secrets are no workload's business
+either."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the node adds to a rank."""
+
+    python: str
+    home: str
+    instance: str
+    address: str
+    world_size: int
+    local_rank: int
+    ports: Mapping[str, int]
+    master: Endpoint | None
+    base: Mapping[str, str]
+
+
+def expand(text: str, order: RankOrder, around: Surroundings) -> str:
+    """Replace the placeholders of ``resources.workload.WorkloadRole``. Raises ``InvalidInput`` for an
+    unknown port."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name.startswith("PORT:"):
+            port = around.ports.get(name[5:])
+            if port is None:
+                raise InvalidInput(f"role {order.role}: $({name}) names a port that is not in ports")
+            return str(port)
+        return {
+            "PYTHON": around.python,
+            "ADDRESS": around.address,
+            "RANK": str(order.rank),
+            "WORLD_SIZE": str(around.world_size),
+            "HOME_DIR": around.home,
+        }[name]
+
+    return _PLACEHOLDER.sub(value, text)
+
+
+def build_environment(order: RankOrder, around: Surroundings) -> dict[str, str]:
+    """The whole environment. A role's own variables may not change which devices it sees."""
+    env = {
+        key: value
+        for key, value in around.base.items()
+        if not key.startswith(_PRIVATE_PREFIXES) and key not in _PRIVATE
+    }
+    env.update(COMPUTILITY_HOME=around.home, COMPUTILITY_INSTANCE=around.instance)
+    if around.world_size > 1:
+        env.update(RANK=str(order.rank), WORLD_SIZE=str(around.world_size), LOCAL_RANK=str(around.local_rank))
+        if around.master:
+            env.update(MASTER_ADDR=around.master.host, MASTER_PORT=str(around.master.port))
+    env.update({key: expand(value, order, around) for key, value in order.env.items()})
+    for variable, shown in visible_environment(order.grants).items():
+        if shown is None:
+            env.pop(variable, None)
+        else:
+            env[variable] = shown
+    return env

@@ -1,0 +1,250 @@
+"""The fabric on a Ray cluster: one detached, named agent actor per Ray node."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import scheduler
+from common.clock import SYSTEM_CLOCK, Clock
+from common.errors import ComputilityError, NotFound, SetupError, Unavailable
+from common.settings import Settings
+from common.telemetry import get_logger
+from scheduler.adapters.ray.agent import Agent, AgentOptions, AgentReport
+from scheduler.ports import GangOrder, GangRecord, LogChunk, NodeObservation
+
+NAMESPACE = "computility"
+NODE_LABEL = "computility.io/node"
+LISTING_TIMEOUT_SECONDS = 15.0
+OBSERVE_TIMEOUT_SECONDS = 5.0
+CALL_TIMEOUT_SECONDS = 30.0
+
+_log = get_logger(__name__)
+
+
+@dataclass
+class _Known:
+    """A Ray node with its agent, and when it answered last. ``observation`` is None until it first has."""
+
+    ray_id: str
+    name: str
+    address: str
+    agent: Any
+    seen_seconds: float
+    observation: NodeObservation | None = None
+
+
+class RayFabric:
+    """Implements ``scheduler.ports.Fabric``. Connects on first use."""
+
+    def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._known: dict[str, _Known] = {}
+        self._lost: dict[str, NodeObservation] = {}
+        self._connected_here = False
+        self._listing = asyncio.Lock()
+
+    async def nodes(self) -> Sequence[NodeObservation]:
+        """See ``ports.Fabric.nodes``."""
+        async with self._listing:
+            await self._connect()
+            listing = await self._list_ray_nodes()
+            await self._meet(listing)
+            self._part({row["NodeID"] for row in listing})
+            observations = await asyncio.gather(*(self._observe(known) for known in self._known.values()))
+        names = {observation.name for observation in observations}
+        self._lost = {name: lost for name, lost in self._lost.items() if name not in names}
+        return sorted([*observations, *self._lost.values()], key=lambda observation: observation.name)
+
+    async def _connect(self) -> None:
+        if ray.is_initialized():
+            return
+        if not self._settings.ray.address:
+            raise SetupError("ray.address is not set: there is no Ray cluster to join")
+        try:
+            await asyncio.to_thread(
+                ray.init,
+                address=self._settings.ray.address,
+                namespace=NAMESPACE,
+                log_to_driver=False,
+                configure_logging=False,
+            )
+        except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+            raise Unavailable(f"Ray at {self._settings.ray.address} cannot be reached: {error}") from error
+        self._connected_here = True
+
+    async def _list_ray_nodes(self) -> list[dict[str, Any]]:
+        try:
+            rows = await asyncio.wait_for(asyncio.to_thread(ray.nodes), LISTING_TIMEOUT_SECONDS)
+        except (TimeoutError, RayError, RuntimeError) as error:
+            raise Unavailable(f"Ray does not list its nodes: {error}") from error
+        return sorted((row for row in rows if row["Alive"]), key=lambda row: row["NodeID"])
+
+    async def _meet(self, listing: list[dict[str, Any]]) -> None:
+        """Adopt the agents of nodes that are new here; make those that do not exist yet."""
+        new = [row for row in listing if row["NodeID"] not in self._known]
+        adopted = [row["NodeID"] for row in new if await self._adopt(row)]
+        for row in new:
+            if row["NodeID"] not in adopted:
+                self._make_agent(row)
+
+    async def _adopt(self, row: dict[str, Any]) -> bool:
+        """Whether the node's agent exists already and has told its name."""
+        try:
+            agent = await asyncio.to_thread(ray.get_actor, agent_name(row["NodeID"]), NAMESPACE)
+            name = await asyncio.wait_for(agent.node.remote(), OBSERVE_TIMEOUT_SECONDS)
+        except (ValueError, TimeoutError, RayError):
+            return False
+        self._remember(row, name, agent)
+        return True
+
+    def _make_agent(self, row: dict[str, Any]) -> None:
+        settings = self._settings
+        name = unique_name(row, {known.name for known in self._known.values()})
+        options = AgentOptions(
+            node=name,
+            address=row["NodeManagerAddress"],
+            home=str(settings.home),
+            instance=settings.instance,
+            cpu_device=settings.scheduler.cpu_device,
+            device_file=settings.scheduler.device_file,
+            grace_seconds=settings.scheduler.stop_grace_seconds,
+        )
+        root = str(Path(scheduler.__file__).parent.parent)
+        actor = ray.remote(Agent).options(
+            name=agent_name(row["NodeID"]),
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            num_cpus=0,
+            max_restarts=-1,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(row["NodeID"], soft=False),
+            runtime_env={"env_vars": {"PYTHONPATH": root}},
+        )
+        self._remember(row, name, actor.remote(options))
+        _log.info("node joined", node=name, ray_node_id=row["NodeID"])
+
+    def _remember(self, row: dict[str, Any], name: str, agent: Any) -> None:
+        now = self._clock.monotonic_seconds()
+        self._known[row["NodeID"]] = _Known(row["NodeID"], name, row["NodeManagerAddress"], agent, now)
+
+    def _part(self, alive: set[str]) -> None:
+        """Nodes that Ray has given up are lost."""
+        for ray_id in [ray_id for ray_id in self._known if ray_id not in alive]:
+            known = self._known.pop(ray_id)
+            self._lost[known.name] = self._last(known, "Lost")
+            _log.warning("node lost", node=known.name, ray_node_id=ray_id)
+
+    async def _observe(self, known: _Known) -> NodeObservation:
+        try:
+            report: AgentReport = await asyncio.wait_for(
+                known.agent.observe.remote(), OBSERVE_TIMEOUT_SECONDS
+            )
+        except (TimeoutError, RayError) as error:
+            return self._silent(known, error)
+        known.name = report.node
+        known.seen_seconds = self._clock.monotonic_seconds()
+        known.observation = NodeObservation(
+            name=report.node,
+            ray_node_id=known.ray_id,
+            address=known.address,
+            state="Alive",
+            devices=report.devices,
+            probe_faults=report.probe_faults,
+            cpu_cores=report.cpu_cores,
+            memory_bytes=report.memory_bytes,
+            gangs=report.gangs,
+        )
+        return known.observation
+
+    def _silent(self, known: _Known, error: Exception) -> NodeObservation:
+        silence = self._clock.monotonic_seconds() - known.seen_seconds
+        if silence < self._settings.scheduler.node_lost_seconds:
+            return self._last(known, "Silent")
+        _log.warning(
+            "agent does not answer", node=known.name, silence_seconds=round(silence), error=str(error)
+        )
+        if isinstance(error, ray.exceptions.ActorDiedError):
+            self._known.pop(known.ray_id, None)  # made anew in the next round
+        return self._last(known, "Lost")
+
+    def _last(self, known: _Known, state: Any) -> NodeObservation:
+        blank = NodeObservation(known.name, known.ray_id, known.address, state)
+        last = known.observation or blank
+        return replace(last, state=state, gangs=last.gangs if state == "Silent" else ())
+
+    async def ensure_gang(self, node: str, order: GangOrder) -> GangRecord:
+        """See ``ports.Fabric.ensure_gang``."""
+        record: GangRecord = await self._call(node, "ensure_gang", order)
+        return record
+
+    async def stop_gang(self, node: str, uid: str, attempt: int, grace_seconds: float) -> None:
+        """See ``ports.Fabric.stop_gang``."""
+        await self._call(node, "stop_gang", uid, attempt, grace_seconds)
+
+    async def forget_gang(self, node: str, uid: str, attempt: int) -> None:
+        """See ``ports.Fabric.forget_gang``."""
+        await self._call(node, "forget_gang", uid, attempt)
+
+    async def mark_metered(self, node: str, uid: str, attempt: int, spans: Mapping[int, int]) -> None:
+        """See ``ports.Fabric.mark_metered``."""
+        await self._call(node, "mark_metered", uid, attempt, dict(spans))
+
+    async def read_log(
+        self,
+        node: str,
+        project: str,
+        workload: str,
+        attempt: int,
+        rank: int,
+        offset_bytes: int,
+        limit_bytes: int,
+    ) -> LogChunk:
+        """See ``ports.Fabric.read_log``."""
+        arguments = (project, workload, attempt, rank, offset_bytes, limit_bytes)
+        chunk: LogChunk = await self._call(node, "read_log", *arguments)
+        return chunk
+
+    async def _call(self, node: str, method: str, *arguments: object) -> Any:
+        """Ask a node's agent. Its own typed errors come back as they are; all else is ``Unavailable``."""
+        known = next((known for known in self._known.values() if known.name == node), None)
+        if known is None:
+            raise NotFound(f"there is no node {node!r} in the Ray cluster now")
+        try:
+            reference = getattr(known.agent, method).remote(*arguments)
+            return await asyncio.wait_for(reference, CALL_TIMEOUT_SECONDS)
+        except RayTaskError as error:
+            if isinstance(error.cause, ComputilityError):
+                raise error.cause from None
+            raise Unavailable(f"the agent of {node} failed in {method}: {error}") from error
+        except (TimeoutError, RayError) as error:
+            raise Unavailable(f"the agent of {node} does not answer {method}: {error}") from error
+
+    async def close(self) -> None:
+        """Disconnect; agents and gangs stay."""
+        self._known.clear()
+        if self._connected_here and ray.is_initialized():
+            await asyncio.to_thread(ray.shutdown)
+        self._connected_here = False
+
+
+def agent_name(ray_node_id: str) -> str:
+    """The actor's name in the namespace."""
+    return f"computility-agent-{ray_node_id}"
+
+
+def unique_name(row: Mapping[str, Any], taken: set[str]) -> str:
+    """A resource name for a Ray node: its label, else its host name; with a part of the Ray id where that
+    is taken."""
+    wanted = (row.get("Labels") or {}).get(NODE_LABEL) or row["NodeManagerHostname"]
+    name = re.sub(r"[^a-z0-9.-]+", "-", wanted.lower()).strip("-.")[:200] or "node"
+    return name if name not in taken else f"{name}-{row['NodeID'][:8]}"

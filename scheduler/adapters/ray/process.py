@@ -1,0 +1,162 @@
+"""One rank on this node: its launcher, its log, its readiness, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+
+from common.clock import Clock
+from common.errors import ComputilityError
+from scheduler.adapters.ray import launcher
+from scheduler.adapters.ray.environment import Surroundings, build_environment, expand
+from scheduler.ports import RankOrder, RankRecord
+
+CANNOT_START = 126
+LOG_TAIL_BYTES = 2000
+PROBE_TIMEOUT_SECONDS = 2.0
+MISSES_UNTIL_UNREADY = 3
+
+
+@dataclass(frozen=True)
+class RankFiles:
+    """Where a rank's output and its exit code go."""
+
+    log: Path
+    exit_code: Path
+
+
+class RankProcess:
+    """Starts at once. All methods belong to the thread of the agent's event loop: the kernel's parent-death
+    signal is tied to the thread that starts the launcher."""
+
+    def __init__(
+        self, order: RankOrder, around: Surroundings, files: RankFiles, grace_seconds: float, clock: Clock
+    ) -> None:
+        self._order = order
+        self._files = files
+        self._clock = clock
+        self._launcher: subprocess.Popen[bytes] | None = None
+        self._next_probe = 0.0
+        self._misses = 0
+        self.record = RankRecord(
+            rank=order.rank,
+            role=order.role,
+            replica=order.replica,
+            state="Starting" if order.readiness else "Running",
+            address=around.address,
+            started_ms=clock.now_ms(),
+            ports=dict(around.ports),
+            grants=order.grants,
+        )
+        self._start(around, grace_seconds)
+
+    @property
+    def alive(self) -> bool:
+        return self.record.state != "Exited"
+
+    def _start(self, around: Surroundings, grace_seconds: float) -> None:
+        for path in (self._files.log, self._files.exit_code):
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.unlink(missing_ok=True)
+        with self._files.log.open("wb") as log:
+            try:
+                command = [expand(word, self._order, around) for word in self._order.command]
+                environment = build_environment(self._order, around)
+                self._launcher = self._spawn(command, environment, around.home, grace_seconds, log.fileno())
+            except (ComputilityError, OSError, ValueError) as error:
+                log.write(f"cannot start: {error}\n".encode())
+        if self._launcher is None:
+            self._finish(CANNOT_START)
+        else:
+            self.record = replace(self.record, pid=self._launcher.pid)
+
+    def _spawn(
+        self, command: list[str], environment: Mapping[str, str], home: str, grace_seconds: float, log: int
+    ) -> subprocess.Popen[bytes]:
+        arguments = [str(os.getpid()), str(grace_seconds), str(self._files.exit_code), *command]
+        return subprocess.Popen(
+            [sys.executable, "-S", "-E", launcher.__file__, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=dict(environment),
+            cwd=home,
+            start_new_session=True,
+        )
+
+    def poll(self) -> None:
+        """Notice the end of the process."""
+        if not self.alive or self._launcher is None:
+            return
+        code = self._launcher.poll()
+        if code is not None:
+            self._finish(self._read_exit_code(code))
+
+    def _read_exit_code(self, launcher_code: int) -> int:
+        """As the launcher wrote it; where it could not, its own."""
+        try:
+            return int(self._files.exit_code.read_text())
+        except (OSError, ValueError):
+            return 128 - launcher_code if launcher_code < 0 else launcher_code or 1
+
+    def _finish(self, code: int) -> None:
+        self._files.exit_code.unlink(missing_ok=True)
+        tail = read_tail(self._files.log)
+        now = self._clock.now_ms()
+        self.record = replace(self.record, state="Exited", exit_code=code, finished_ms=now, log_tail=tail)
+
+    def stop(self, grace_seconds: float) -> None:
+        """SIGTERM to every process of the rank now, SIGKILL after the grace."""
+        if self._launcher is None or not self.alive:
+            return
+        if grace_seconds > 0:
+            self._launcher.send_signal(signal.SIGTERM)
+        asyncio.get_running_loop().call_later(grace_seconds, self._kill)
+
+    def _kill(self) -> None:
+        if self._launcher is not None and self._launcher.poll() is None:
+            self._launcher.send_signal(launcher.KILL_NOW)
+
+    async def probe(self, client: httpx.AsyncClient) -> None:
+        """Ask the readiness address when its period is over."""
+        readiness = self._order.readiness
+        if readiness is None or not self.alive or self._clock.monotonic_seconds() < self._next_probe:
+            return
+        self._next_probe = self._clock.monotonic_seconds() + readiness.period_seconds
+        address = self.record.address
+        host = f"[{address}]" if ":" in address else address
+        url = f"http://{host}:{self.record.ports[readiness.port]}{readiness.path}"
+        answers = await _answers(client, url)
+        if self.record.exit_code is not None:  # ended meanwhile
+            return
+        self._misses = 0 if answers else self._misses + 1
+        if answers:
+            self.record = replace(self.record, state="Ready")
+        elif self.record.state == "Ready" and self._misses >= MISSES_UNTIL_UNREADY:
+            self.record = replace(self.record, state="Running")
+
+
+async def _answers(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(url)).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def read_tail(log: Path, limit_bytes: int = LOG_TAIL_BYTES) -> str:
+    """The last whole lines of a log within the limit."""
+    with log.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - limit_bytes))
+        data = file.read()
+    if size > limit_bytes and b"\n" in data:
+        data = data.split(b"\n", 1)[1]
+    return data.decode(errors="replace").rstrip()

@@ -1,0 +1,1 @@
+"""Pure decisions: everything is an argument, time included, and reasons are part of the answer."""

@@ -1,0 +1,240 @@
+"""What becomes of a workload: from its spec, its state and what is seen of its ranks to its next state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+LONG_RUN_MS = 600_000
+"""After this long a gang has proven itself: its next failure backs off from the start again."""
+
+Phase = Literal[
+    "Pending", "Starting", "Running", "Ready", "Restarting", "Stopping", "Suspended", "Succeeded", "Failed"
+]
+RankState = Literal["Assigned", "Starting", "Running", "Ready", "Exited", "Lost"]
+
+PLACED: frozenset[str] = frozenset(("Starting", "Running", "Ready"))
+"""Phases in which the gang should run."""
+HOLDING: frozenset[str] = PLACED | {"Restarting"}
+"""Phases in which the placement is held."""
+FINISHED: frozenset[str] = frozenset(("Succeeded", "Failed"))
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """``resources.workload.RestartPolicy``."""
+
+    policy: Literal["Always", "OnFailure", "Never"]
+    max_restarts: int | None
+    backoff_seconds: float
+    backoff_max_seconds: float
+
+
+@dataclass(frozen=True)
+class Rank:
+    """A rank as it was or as it is seen. ``start_timeout_seconds``: None where the role has no readiness."""
+
+    rank: int
+    role: str
+    node: str
+    state: RankState
+    started_ms: int | None = None
+    exit_code: int | None = None
+    start_timeout_seconds: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class State:
+    """The part of a workload's status that is decided here. ``backoff_step`` counts restarts since the last
+    long run."""
+
+    phase: Phase = "Pending"
+    attempt: int = 0
+    restarts: int = 0
+    backoff_step: int = 0
+    next_start_ms: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is observed: the current gang's ranks; whether any process of the workload (of any attempt) is
+    alive;
+    whether the places that it holds can still be used; whether the gang runs what the spec says now."""
+
+    ranks: tuple[Rank, ...] = ()
+    alive: bool = False
+    places_usable: bool = True
+    spec_changed: bool = False
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth an event."""
+
+    reason: str
+    message: str
+    level: Literal["info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True)
+class Step:
+    """The next state, and what happened. ``release``: give up the places held; a cycle finds new ones."""
+
+    state: State
+    notes: tuple[Note, ...] = ()
+    release: bool = False
+
+
+def advance(restarts: Restarts, suspend: bool, state: State, seen: Seen, now_ms: int) -> Step:
+    """One step. Repeating it with what it returned and the same view changes nothing more."""
+    if state.phase in FINISHED:
+        return Step(state)
+    if suspend:
+        return _suspend(state, seen)
+    return _PHASES[state.phase](restarts, state, seen, now_ms)
+
+
+def _suspend(state: State, seen: Seen) -> Step:
+    if seen.alive:
+        notes = (
+            () if state.phase == "Stopping" else (Note("Suspending", "stopping because spec.suspend is set"),)
+        )
+        return Step(
+            replace(state, phase="Stopping", message="stopping: spec.suspend is set"), notes, release=True
+        )
+    notes = () if state.phase == "Suspended" else (Note("Suspended", "suspended: spec.suspend is set"),)
+    message = "suspended: set spec.suspend to false to go on"
+    return Step(replace(state, phase="Suspended", message=message, next_start_ms=None), notes, release=True)
+
+
+def _resume(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> Step:
+    if seen.alive:
+        return Step(state)
+    fresh = replace(state, phase="Pending", backoff_step=0, next_start_ms=None, message="")
+    return Step(fresh, (Note("Resumed", "waits for a place again"),), release=True)
+
+
+def _wait(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> Step:
+    return Step(state)
+
+
+def _restart_when_due(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> Step:
+    if not seen.places_usable:
+        note = Note("Replaced", "its place is gone; waits for a new one", "warning")
+        return Step(replace(state, phase="Pending"), (note,), release=True)
+    if seen.alive or now_ms < (state.next_start_ms or 0):
+        return Step(state)
+    started = replace(state, phase="Starting", attempt=state.attempt + 1, next_start_ms=None, message="")
+    return Step(started, (Note("Started", f"attempt {started.attempt} starts in the same place"),))
+
+
+def _watch(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> Step:
+    """A gang that should run: has it ended, got lost, changed, or become ready?"""
+    if seen.spec_changed:
+        note = Note("SpecChanged", "spec.roles changed; the gang is stopped and placed anew")
+        return Step(
+            replace(state, phase="Pending", message=note.message, backoff_step=0), (note,), release=True
+        )
+    lost = [rank for rank in seen.ranks if rank.state == "Lost"]
+    if lost:
+        return _after_loss(restarts, state, seen, lost, now_ms)
+    broken = _broken(seen, now_ms)
+    if broken:
+        return _after_exit(restarts, state, seen, broken, now_ms, failed=True)
+    ended = [rank for rank in seen.ranks if rank.state == "Exited"]
+    if ended and restarts.policy == "Always":
+        text = f"rank {ended[0].rank} ({ended[0].role}) ended with exit code 0"
+        return _after_exit(restarts, state, seen, text, now_ms, failed=False)
+    if ended and len(ended) == len(seen.ranks):
+        done = replace(state, phase="Succeeded", message="every rank ended with exit code 0")
+        return Step(done, (Note("Succeeded", done.message),))
+    return _health(state, seen)
+
+
+def _broken(seen: Seen, now_ms: int) -> str:
+    """Why the gang has failed, in words; empty while it has not."""
+    for rank in seen.ranks:
+        if rank.state == "Exited" and rank.exit_code != 0:
+            return f"rank {rank.rank} ({rank.role}) on {rank.node} ended with exit code {rank.exit_code}"
+        late = (
+            rank.start_timeout_seconds is not None
+            and rank.state == "Starting"
+            and rank.started_ms is not None
+        )
+        if late and now_ms - (rank.started_ms or 0) > (rank.start_timeout_seconds or 0) * 1000:
+            return f"rank {rank.rank} ({rank.role}) was not ready after {rank.start_timeout_seconds:g} s"
+    return ""
+
+
+def _after_loss(restarts: Restarts, state: State, seen: Seen, lost: list[Rank], now_ms: int) -> Step:
+    """A lost node is not the workload's fault: it counts towards the back-off, but not towards
+    max_restarts."""
+    nodes = ", ".join(sorted({rank.node for rank in lost}))
+    text = f"lost rank {', '.join(str(rank.rank) for rank in lost)} with node {nodes}"
+    note = Note("NodeLost", text, "error")
+    if restarts.policy == "Never":
+        return _fail(state, f"{text}, and restart.policy is Never", note)
+    waiting = _back_off(restarts, state, seen, now_ms)
+    return Step(replace(waiting, phase="Pending", message=text), (note,), release=True)
+
+
+def _after_exit(
+    restarts: Restarts, state: State, seen: Seen, text: str, now_ms: int, *, failed: bool
+) -> Step:
+    if restarts.policy == "Never":
+        return _fail(state, f"{text}, and restart.policy is Never")
+    if restarts.max_restarts is not None and state.restarts >= restarts.max_restarts:
+        return _fail(state, f"{text}, after {state.restarts} restarts (restart.maxRestarts)")
+    waiting = _back_off(restarts, state, seen, now_ms)
+    delay = ((waiting.next_start_ms or now_ms) - now_ms) / 1000
+    message = f"{text}; starts again in {delay:g} s"
+    waiting = replace(waiting, phase="Restarting", restarts=state.restarts + 1, message=message)
+    return Step(waiting, (Note("Restarting", message, "warning" if failed else "info"),))
+
+
+def _back_off(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> State:
+    started = min((rank.started_ms for rank in seen.ranks if rank.started_ms is not None), default=now_ms)
+    step = 0 if now_ms - started >= LONG_RUN_MS else state.backoff_step
+    delay = min(restarts.backoff_max_seconds, restarts.backoff_seconds * 2.0 ** min(step, 32))
+    return replace(state, backoff_step=step + 1, next_start_ms=now_ms + round(delay * 1000))
+
+
+def _fail(state: State, message: str, *notes: Note) -> Step:
+    failed = replace(state, phase="Failed", message=message, next_start_ms=None)
+    return Step(failed, (*notes, Note("Failed", message, "error")))
+
+
+def _health(state: State, seen: Seen) -> Step:
+    probed = [
+        rank for rank in seen.ranks if rank.start_timeout_seconds is not None and rank.state != "Exited"
+    ]
+    phase: Phase
+    if any(rank.state in ("Assigned", "Starting") for rank in seen.ranks):
+        phase = "Starting"
+    elif probed and all(rank.state == "Ready" for rank in probed):
+        phase = "Ready"
+    else:
+        phase = "Running"
+    if phase == state.phase:
+        return Step(state)
+    notes = {
+        "Ready": (Note("Ready", f"every rank of attempt {state.attempt} is ready"),),
+        "Running": (Note("Unready", "a rank does not answer its readiness probe", "warning"),)
+        if state.phase == "Ready"
+        else (Note("Running", f"every rank of attempt {state.attempt} runs"),),
+    }
+    return Step(replace(state, phase=phase, message=""), notes.get(phase, ()))
+
+
+_PHASES: dict[str, Callable[[Restarts, State, Seen, int], Step]] = {
+    "Pending": _wait,
+    "Starting": _watch,
+    "Running": _watch,
+    "Ready": _watch,
+    "Restarting": _restart_when_due,
+    "Stopping": _resume,
+    "Suspended": _resume,
+}

@@ -1,0 +1,109 @@
+"""Gangs on nodes follow the placements of workloads: what is missing is started, what nobody wants is
+stopped."""
+
+from __future__ import annotations
+
+from common.errors import ComputilityError
+from common.resources import Workload
+from common.resources.workload import RankPlacement
+from common.settings import Settings
+from common.telemetry import get_logger
+from scheduler.core.lifecycle import PLACED
+from scheduler.metering import DeviceMeter
+from scheduler.observed import Observed
+from scheduler.ports import Billing, Endpoint, Fabric, GangOrder, GangRecord, RankOrder
+from scheduler.views import World
+
+MODEL_LABEL = "computility.io/model"
+KEY_LABEL = "computility.io/key"
+_log = get_logger(__name__)
+
+
+def is_wanted(gang: GangRecord, node: str, world: World) -> bool:
+    """Whether this very gang should run on that node."""
+    workload = world.workloads.get(gang.uid)
+    return (
+        workload is not None
+        and workload.status.phase in PLACED
+        and workload.status.attempt == gang.attempt
+        and not workload.spec.suspend
+        and any(rank.node == node for rank in workload.status.ranks)
+    )
+
+
+class GangKeeper:
+    """Starts and stops gangs. A node that fails to answer is tried again in the next pass."""
+
+    def __init__(self, fabric: Fabric, settings: Settings) -> None:
+        self._fabric = fabric
+        self._settings = settings
+
+    async def start_missing(self, workload: Workload, world: World, observed: Observed) -> bool:
+        """Ensure the gang on each of its nodes, that of rank 0 first. Returns whether all of it runs now."""
+        status, master = workload.status, None
+        nodes = list(dict.fromkeys(rank.node for rank in sorted(status.ranks, key=lambda rank: rank.rank)))
+        for name in nodes:
+            node = observed.nodes.get(name)
+            if node is None or node.state != "Alive":
+                return False
+            record = observed.gang(name, workload.metadata.uid, status.attempt)
+            if record is None:
+                order = self._order(workload, world, name, master)
+                try:
+                    record = await self._fabric.ensure_gang(name, order)
+                except ComputilityError as error:
+                    _log.warning("gang not started", workload=workload.key, node=name, error=error.message)
+                    return False
+            master = master or record.master
+        return True
+
+    def _order(self, workload: Workload, world: World, node: str, master: Endpoint | None) -> GangOrder:
+        status = workload.status
+        here = sorted((rank for rank in status.ranks if rank.node == node), key=lambda rank: rank.rank)
+        project = world.projects[workload.project or ""]
+        billing = Billing(
+            tenant=project.spec.tenant,
+            project=project.name,
+            workload=workload.name,
+            model=workload.metadata.labels.get(MODEL_LABEL, ""),
+            key=workload.metadata.labels.get(KEY_LABEL, ""),
+            interval_seconds=self._settings.scheduler.usage_interval_seconds,
+        )
+        return GangOrder(
+            uid=workload.metadata.uid,
+            attempt=status.attempt,
+            world_size=len(status.ranks),
+            digest=status.placed_digest,
+            billing=billing,
+            ranks=tuple(_rank_order(workload, rank) for rank in here),
+            master=master,
+        )
+
+    async def stop_unwanted(self, world: World, observed: Observed, meter: DeviceMeter) -> None:
+        """Stop gangs that no workload wants; forget them once they have ended and their time is posted."""
+        for node, gang in observed.gangs():
+            if is_wanted(gang, node.name, world):
+                continue
+            try:
+                if gang.alive and not gang.stopping:
+                    grace = self._settings.scheduler.stop_grace_seconds
+                    await self._fabric.stop_gang(node.name, gang.uid, gang.attempt, grace)
+                elif not gang.alive and meter.is_settled(node.name, gang):
+                    await self._fabric.forget_gang(node.name, gang.uid, gang.attempt)
+                    meter.drop(node.name, gang)
+            except ComputilityError as error:
+                _log.warning("gang not stopped", uid=gang.uid, node=node.name, error=error.message)
+
+
+def _rank_order(workload: Workload, placed: RankPlacement) -> RankOrder:
+    role = next(role for role in workload.spec.roles if role.name == placed.role)
+    return RankOrder(
+        rank=placed.rank,
+        role=role.name,
+        replica=placed.replica,
+        command=tuple(role.command),
+        env=dict(role.env),
+        ports=tuple(role.ports),
+        grants=tuple(placed.grants),
+        readiness=role.readiness,
+    )

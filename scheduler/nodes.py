@@ -1,0 +1,109 @@
+"""Node resources follow what the fabric observes. Load is rounded, so that the store is not written for
+every flicker."""
+
+from __future__ import annotations
+
+from common.clock import Clock
+from common.errors import Conflict
+from common.resources import Metadata, Node
+from common.resources.pool import Device, NodeStatus
+from common.store.port import Store
+from scheduler.ports import NodeObservation
+from scheduler.views import World
+
+LOAD_PERIOD_MS = 15_000
+"""How often a change of load alone is written."""
+_LOAD = ("memory_used_bytes", "utilisation_percent", "temperature_celsius", "power_watts")
+_REASONS = {
+    "Alive": (True, "AgentAnswers", ""),
+    "Lost": (False, "NodeLost", "the node left the Ray cluster or its agent does not answer"),
+}
+
+
+class NodeWriter:
+    """Writes ``Node`` statuses; remembers when load was last written."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._load_written_ms: dict[str, int] = {}
+
+    async def sync(self, world: World, observations: list[NodeObservation]) -> None:
+        """Bring the store's nodes (and ``world``) up to date. A node never observed here keeps its place,
+        not ready."""
+        seen = {observation.name for observation in observations}
+        for observation in observations:
+            await self._sync_one(world, observation)
+        for name in [name for name in world.nodes if name not in seen]:
+            status = world.nodes[name].status.model_copy(deep=True)
+            await self._set_ready(world, world.nodes[name], status, "Lost")
+
+    async def _sync_one(self, world: World, observation: NodeObservation) -> None:
+        node = world.nodes.get(observation.name)
+        if node is None:
+            applied = await self._store.apply(Node(metadata=Metadata(name=observation.name)))
+            node = world.nodes[observation.name] = applied.resource
+        status = node.status.model_copy(deep=True)
+        if observation.state == "Alive":
+            status = self._observed_status(node, observation)
+        elif observation.state == "Silent":
+            return
+        await self._set_ready(world, node, status, observation.state)
+
+    def _observed_status(self, node: Node, observation: NodeObservation) -> NodeStatus:
+        now_ms = self._clock.now_ms()
+        due = now_ms - self._load_written_ms.get(node.name, 0) >= LOAD_PERIOD_MS
+        old = {device.id: device for device in node.status.devices}
+        devices = [
+            _rounded(device) if due else _with_load_of(device, old.get(device.id))
+            for device in observation.devices
+        ]
+        if due:
+            self._load_written_ms[node.name] = now_ms
+        return node.status.model_copy(
+            update={
+                "ray_node_id": observation.ray_node_id,
+                "address": observation.address,
+                "devices": devices,
+                "probe_faults": dict(observation.probe_faults),
+                "cpu_cores": observation.cpu_cores,
+                "memory_bytes": observation.memory_bytes,
+            },
+            deep=True,
+        )
+
+    async def _set_ready(self, world: World, node: Node, status: NodeStatus, state: str) -> None:
+        holds, reason, message = _REASONS[state]
+        generation = node.metadata.generation
+        status.set_condition(
+            "Ready", holds, reason, message, now_ms=self._clock.now_ms(), generation=generation
+        )
+        status.observed_generation = generation
+        if status == node.status:
+            return
+        node.status = status
+        try:
+            world.nodes[node.name] = await self._store.set_status(node)
+        except Conflict:
+            world.nodes[node.name] = node
+
+
+def _rounded(device: Device) -> Device:
+    """Load in coarse steps: 1/32 of the memory, 10 %, 5 degrees, 25 W."""
+    update = {
+        "memory_used_bytes": _step(device.memory_used_bytes, max(1, device.memory_bytes // 32)),
+        "utilisation_percent": _step(device.utilisation_percent, 10),
+        "temperature_celsius": _step(device.temperature_celsius, 5),
+        "power_watts": _step(device.power_watts, 25),
+    }
+    return device.model_copy(update=update)
+
+
+def _step(value: int | None, step: int) -> int | None:
+    return None if value is None else (value + step // 2) // step * step
+
+
+def _with_load_of(device: Device, old: Device | None) -> Device:
+    if old is None:
+        return _rounded(device)
+    return device.model_copy(update={name: getattr(old, name) for name in _LOAD})

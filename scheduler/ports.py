@@ -1,0 +1,183 @@
+"""What the scheduler needs from outside: a fabric that runs gangs on nodes, and a place for usage events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from billing.core.events import UsageEvent
+from common.resources.pool import Device
+from common.resources.workload import Grant, Readiness
+
+RankRunState = Literal["Starting", "Running", "Ready", "Exited"]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A host and a TCP port."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Billing:
+    """To whom the device time of a gang is charged. Travels with the gang, so that it outlives the workload.
+
+    ``interval_seconds`` is pinned at the start: the spans of a run must not change with a setting.
+    """
+
+    tenant: str
+    project: str
+    workload: str
+    model: str = ""
+    key: str = ""
+    interval_seconds: int = 60
+
+
+@dataclass(frozen=True)
+class RankOrder:
+    """One process to start. Placeholders in ``command`` and ``env`` are not yet replaced."""
+
+    rank: int
+    role: str
+    replica: int
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    ports: tuple[str, ...]
+    grants: tuple[Grant, ...]
+    readiness: Readiness | None = None
+
+
+@dataclass(frozen=True)
+class GangOrder:
+    """The ranks of one gang that one node runs. (``uid``, ``attempt``) is the gang's identity.
+
+    ``master`` is where rank 0 listens for the others; None on rank 0's node, which picks it.
+    """
+
+    uid: str
+    attempt: int
+    world_size: int
+    digest: str
+    billing: Billing
+    ranks: tuple[RankOrder, ...]
+    master: Endpoint | None = None
+
+
+@dataclass(frozen=True)
+class RankRecord:
+    """A started process. ``exit_code`` is 128 + n for one that signal n ended; ``log_tail`` is set when it
+    has ended."""
+
+    rank: int
+    role: str
+    replica: int
+    state: RankRunState
+    address: str
+    started_ms: int
+    ports: Mapping[str, int] = field(default_factory=dict)
+    grants: tuple[Grant, ...] = ()
+    pid: int | None = None
+    exit_code: int | None = None
+    finished_ms: int | None = None
+    log_tail: str = ""
+    metered_spans: int = 0
+
+
+@dataclass(frozen=True)
+class GangRecord:
+    """What a node knows of a gang, until it is told to forget it."""
+
+    uid: str
+    attempt: int
+    digest: str
+    billing: Billing
+    ranks: tuple[RankRecord, ...]
+    master: Endpoint | None = None
+    stopping: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether any of its processes may still be there."""
+        return any(rank.state != "Exited" for rank in self.ranks)
+
+
+@dataclass(frozen=True)
+class NodeObservation:
+    """A node as last seen. ``Silent``: its agent has not answered just now, so the rest is old. ``Lost``:
+    given up."""
+
+    name: str
+    ray_node_id: str
+    address: str
+    state: Literal["Alive", "Silent", "Lost"]
+    devices: tuple[Device, ...] = ()
+    probe_faults: Mapping[str, str] = field(default_factory=dict)
+    cpu_cores: int = 0
+    memory_bytes: int = 0
+    gangs: tuple[GangRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class LogChunk:
+    """Bytes of a log from some offset on; ``next_offset`` is where to read on. ``size_bytes``: the log's
+    size now."""
+
+    data: bytes
+    next_offset: int
+    size_bytes: int
+
+
+class Fabric(Protocol):
+    """Nodes, and gangs on them. Every call may raise ``Unavailable``; all may be repeated."""
+
+    async def nodes(self) -> Sequence[NodeObservation]:
+        """All nodes that are or were in the cluster while this process has run, by name."""
+        ...
+
+    async def ensure_gang(self, node: str, order: GangOrder) -> GangRecord:
+        """Start the gang's ranks on ``node`` unless this (uid, attempt) is known there.
+
+        Raises ``Conflict`` while another attempt of the same uid is alive there, ``NotFound`` for an
+        unknown node.
+        """
+        ...
+
+    async def stop_gang(self, node: str, uid: str, attempt: int, grace_seconds: float) -> None:
+        """Begin to stop it: SIGTERM, and SIGKILL after the grace. Unknown gangs are stopped already."""
+        ...
+
+    async def forget_gang(self, node: str, uid: str, attempt: int) -> None:
+        """Drop the record of a gang that has ended. Raises ``Conflict`` while it is alive."""
+        ...
+
+    async def mark_metered(self, node: str, uid: str, attempt: int, spans: Mapping[int, int]) -> None:
+        """Keep, for each rank, how many spans of its device time the ledger has: saves deriving them
+        again."""
+        ...
+
+    async def read_log(
+        self,
+        node: str,
+        project: str,
+        workload: str,
+        attempt: int,
+        rank: int,
+        offset_bytes: int,
+        limit_bytes: int,
+    ) -> LogChunk:
+        """A piece of a rank's log; a negative offset counts from the end. Raises ``NotFound`` when there is
+        none."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the cluster. Gangs run on."""
+        ...
+
+
+class UsageSink(Protocol):
+    """Takes usage events; the same id twice counts once."""
+
+    async def post(self, events: Sequence[UsageEvent]) -> object: ...
