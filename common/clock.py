@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -49,17 +49,19 @@ class VirtualClock:
 
 
 SYSTEM_CLOCK = SystemClock()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def rfc3339(ms: int) -> str:
     """``ms`` since the epoch as RFC 3339 in UTC with milliseconds, e.g. ``2026-11-21T07:00:00.000Z``."""
-    moment = datetime.fromtimestamp(ms / 1000, tz=UTC)
+    moment = _EPOCH + ms * _MILLISECOND
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_rfc3339(text: str) -> int:
-    """Milliseconds since the epoch for an RFC 3339 text. Raises ``ValueError`` when it is none or has no zone."""
+    """Milliseconds since the epoch for an RFC 3339 text; ``ValueError`` when it is none or has no zone."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone; write e.g. 2026-01-01T00:00:00Z")
-    return round(moment.timestamp() * 1000)
+    return (moment - _EPOCH) // _MILLISECOND

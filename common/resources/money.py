@@ -30,7 +30,7 @@ class PriceItem(Model):
     meter: Meter
     model: str = "*"
     device_class: str = "*"
-    microcredits_per_million: int = Field(ge=0)
+    microcredits_per_million: int = Field(ge=0, le=10**12)
 
 
 class PriceSpec(Model):

@@ -1,0 +1,79 @@
+"""What is a usage event, and what is not."""
+
+from typing import Any
+
+import pytest
+
+from billing.core.events import MAX_QUANTITY, UsageEvent
+from common.errors import InvalidInput
+
+EVENT: dict[str, Any] = {
+    "id": "use-1",
+    "kind": "inference",
+    "tenant": "acme",
+    "project": "web",
+    "started_ms": 100,
+    "ended_ms": 250,
+    "quantities": {"prompt_tokens": 12, "cached_tokens": 4, "completion_tokens": 7},
+    "key": "key-1",
+    "model": "tiny",
+    "labels": {"task": "greeting"},
+}
+
+
+def test_an_event_goes_over_the_wire_and_back() -> None:
+    event = UsageEvent.from_dict(EVENT)
+    assert UsageEvent.from_dict(event.to_dict()) == event
+    assert (event.quantity("prompt_tokens"), event.quantity("trained_tokens")) == (12, 0)
+    assert event.outcome == "completed"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "param"),
+    [
+        ("id", "", "id"),
+        ("id", 7, "id"),
+        ("tenant", "", "tenant"),
+        ("project", None, "project"),
+        ("kind", "training?", "kind"),
+        ("kind", ["inference"], "kind"),
+        ("model", "a\x00b", "model"),
+        ("key", "half \ud800", "key"),
+        ("labels", {"task": 5}, "labels.task"),
+        ("labels", "task", "labels"),
+        ("started_ms", "100", "started_ms"),
+        ("started_ms", -1, "started_ms"),
+        ("ended_ms", 99, "ended_ms"),
+        ("ended_ms", True, "ended_ms"),
+        ("ended_ms", 250.0, "ended_ms"),
+        ("quantities", [], "quantities"),
+        ("quantities", {"tokens": 1}, "quantities.tokens"),
+        ("quantities", {"prompt_tokens": -1}, "quantities.prompt_tokens"),
+        ("quantities", {"prompt_tokens": 1.0}, "quantities.prompt_tokens"),
+        ("quantities", {"prompt_tokens": True}, "quantities.prompt_tokens"),
+        ("quantities", {"prompt_tokens": MAX_QUANTITY + 1}, "quantities.prompt_tokens"),
+        ("quantities", {"prompt_tokens": 3, "cached_tokens": 4}, "quantities.cached_tokens"),
+        ("colour", "red", "colour"),
+    ],
+)
+def test_a_wrong_field_is_named(field: str, value: object, param: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        UsageEvent.from_dict({**EVENT, field: value})
+    assert refused.value.param == param
+    assert param in str(refused.value)
+
+
+@pytest.mark.parametrize("field", ["id", "kind", "tenant", "project", "started_ms", "ended_ms", "quantities"])
+def test_a_missing_field_is_named(field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        UsageEvent.from_dict({name: value for name, value in EVENT.items() if name != field})
+    assert refused.value.param == field
+
+
+def test_the_digest_tells_contents_apart() -> None:
+    event = UsageEvent.from_dict(EVENT)
+    reordered = UsageEvent.from_dict({name: EVENT[name] for name in reversed(EVENT)})
+    with_zero = UsageEvent.from_dict({**EVENT, "quantities": {**EVENT["quantities"], "trained_tokens": 0}})
+    other = UsageEvent.from_dict({**EVENT, "model": "other"})
+    assert event.digest() == reordered.digest() == with_zero.digest()
+    assert event.digest() != other.digest()

@@ -1,0 +1,191 @@
+"""Which price a meter gets, and that the arithmetic is exact."""
+
+from fractions import Fraction
+from math import floor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from billing.core.events import MAX_QUANTITY, UsageEvent, UsageKind
+from billing.core.rating import BookItem, PriceBook, amount_microcredits, books_for, pick_item, rate
+
+QUANTITIES = st.integers(0, MAX_QUANTITY)
+PRICES = st.integers(0, 10**12)
+
+
+def event(
+    *,
+    kind: UsageKind = "inference",
+    tenant: str = "acme",
+    ended_ms: int = 1000,
+    model: str = "tiny",
+    base_model: str = "",
+    device_class: str = "nvidia/H100",
+    **quantities: int,
+) -> UsageEvent:
+    return UsageEvent(
+        "use-1",
+        kind,
+        tenant,
+        "web",
+        0,
+        ended_ms,
+        quantities,
+        model=model,
+        base_model=base_model,
+        device_class=device_class,
+    )
+
+
+def book(*items: BookItem, name: str = "standard", **changes: object) -> PriceBook:
+    values = {"name": name, "version": 1, "from_ms": 0, "items": items}
+    return PriceBook(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def prompt(price: int, model: str = "*", device_class: str = "*") -> BookItem:
+    return BookItem("prompt_tokens", price, model, device_class)
+
+
+class TestAmount:
+    @given(QUANTITIES, PRICES)
+    def test_it_is_the_exact_product_rounded_half_up(self, quantity: int, price: int) -> None:
+        exact = Fraction(quantity) * Fraction(price, 1_000_000)
+        assert amount_microcredits(quantity, price) == floor(exact + Fraction(1, 2))
+
+    @given(QUANTITIES, QUANTITIES, PRICES)
+    def test_more_never_costs_less(self, one: int, two: int, price: int) -> None:
+        less, more = sorted((one, two))
+        assert amount_microcredits(less, price) <= amount_microcredits(more, price)
+        assert amount_microcredits(price, less) <= amount_microcredits(price, more)
+
+    @given(QUANTITIES, PRICES)
+    def test_it_fits_the_database(self, quantity: int, price: int) -> None:
+        assert 0 <= amount_microcredits(quantity, price) < 2**63
+
+    @pytest.mark.parametrize(
+        ("quantity", "price", "amount"),
+        [(1, 499_999, 0), (1, 500_000, 1), (3, 500_000, 2), (0, 10**12, 0), (1_000_000, 7, 7)],
+    )
+    def test_examples(self, quantity: int, price: int, amount: int) -> None:
+        assert amount_microcredits(quantity, price) == amount
+
+
+class TestBooks:
+    @given(st.integers(0, 100), st.integers(0, 100), st.integers(0, 100))
+    def test_a_book_holds_from_its_first_moment_to_before_its_last(
+        self, start: int, end: int, at: int
+    ) -> None:
+        found = books_for(event(ended_ms=at), [book(prompt(1), from_ms=start, until_ms=end)])
+        assert bool(found) == (start <= at < end)
+
+    @given(st.lists(st.integers(0, 100), min_size=1, unique=True), st.integers(0, 120))
+    def test_a_book_is_in_force_until_the_next_begins(self, starts: list[int], at: int) -> None:
+        books = [book(prompt(1), name=f"from-{start}", from_ms=start) for start in starts]
+        found = books_for(event(ended_ms=at), books)
+        begun = [start for start in starts if start <= at]
+        assert [b.from_ms for b in found] == ([max(begun)] if begun else [])
+
+    def test_the_tenant_s_own_book_is_asked_before_the_newer_one_for_all(self) -> None:
+        own = book(prompt(1), name="own", tenant="acme", from_ms=10)
+        general = book(prompt(2), name="general", from_ms=20)
+        other = book(prompt(3), name="other", tenant="umbrella", from_ms=30)
+        assert books_for(event(ended_ms=50), [other, general, own]) == (own, general)
+        assert books_for(event(ended_ms=50, tenant="nobody"), [other, general, own]) == (general,)
+
+    def test_what_the_tenant_s_own_book_lacks_comes_from_the_one_for_all(self) -> None:
+        own = book(prompt(1_000_000), name="own", tenant="acme")
+        general = book(prompt(9_000_000), BookItem("completion_tokens", 2_000_000), name="general")
+        lines = rate(event(prompt_tokens=5, completion_tokens=5), [general, own])
+        assert [(line.microcredits, line.price and line.price.book) for line in lines] == [
+            (5, "own"),
+            (10, "general"),
+        ]
+
+    def test_of_two_that_begin_together_the_choice_is_stable(self) -> None:
+        a, b = book(prompt(1), name="a"), book(prompt(2), name="b")
+        assert books_for(event(), [a, b]) == books_for(event(), [b, a]) == (b,)
+
+
+class TestItems:
+    def test_the_model_decides_before_the_device_class(self) -> None:
+        items = (
+            prompt(1),
+            prompt(2, device_class="nvidia/H100"),
+            prompt(3, model="tiny"),
+            prompt(4, model="tiny", device_class="nvidia/H100"),
+        )
+        for end in range(4, 0, -1):
+            assert pick_item(book(*items[:end]), event(), "prompt_tokens") == items[end - 1]
+
+    def test_an_adapter_has_its_own_price_or_that_of_its_base(self) -> None:
+        adapter = event(model="ft:tiny:acme::1", base_model="tiny")
+        own, base, rest = prompt(1, model="ft:tiny:acme::1"), prompt(2, model="tiny"), prompt(3)
+        assert pick_item(book(rest, base, own), adapter, "prompt_tokens") == own
+        assert pick_item(book(rest, base), adapter, "prompt_tokens") == base
+        assert pick_item(book(rest), adapter, "prompt_tokens") == rest
+
+    def test_other_models_devices_and_meters_do_not_fit(self) -> None:
+        items = (
+            prompt(1, model="other"),
+            prompt(1, device_class="amd/MI300X"),
+            BookItem("completion_tokens", 1),
+        )
+        assert pick_item(book(*items), event(), "prompt_tokens") is None
+
+    def test_the_device_class_is_compared_without_regard_to_case(self) -> None:
+        item = prompt(1, device_class="NVIDIA/h100")
+        assert pick_item(book(item), event(), "prompt_tokens") == item
+
+    def test_of_equally_exact_items_the_first_counts(self) -> None:
+        assert pick_item(book(prompt(1), prompt(2)), event(), "prompt_tokens") == prompt(1)
+
+
+class TestRate:
+    def test_cached_tokens_have_their_price_and_the_rest_of_the_prompt_another(self) -> None:
+        books = [book(prompt(2_000_000), BookItem("cached_tokens", 1_000_000))]
+        lines = rate(event(prompt_tokens=10, cached_tokens=4), books)
+        assert [(line.meter, line.quantity, line.microcredits) for line in lines] == [
+            ("prompt_tokens", 6, 12),
+            ("cached_tokens", 4, 4),
+        ]
+
+    def test_without_a_cached_price_they_cost_as_much_as_the_prompt(self) -> None:
+        lines = rate(event(prompt_tokens=10, cached_tokens=4), [book(prompt(2_000_000))])
+        assert [(line.meter, line.quantity, line.microcredits) for line in lines] == [
+            ("prompt_tokens", 6, 12),
+            ("cached_tokens", 4, 8),
+        ]
+        assert lines[1].price is not None
+        assert lines[1].price.item.meter == "prompt_tokens"
+
+    def test_the_tenant_s_prompt_price_wins_over_a_general_cached_price(self) -> None:
+        own = book(prompt(1_000_000), name="own", tenant="acme")
+        general = book(BookItem("cached_tokens", 9_000_000), name="general")
+        assert rate(event(prompt_tokens=4, cached_tokens=4), [own, general])[0].microcredits == 4
+
+    def test_a_missing_price_is_no_error_but_is_seen(self) -> None:
+        (line,) = rate(event(prompt_tokens=10), [])
+        assert (line.microcredits, line.unpriced, line.price) == (0, True, None)
+
+    def test_a_price_of_zero_is_a_price(self) -> None:
+        (line,) = rate(event(prompt_tokens=10), [book(prompt(0))])
+        assert (line.microcredits, line.unpriced) == (0, False)
+
+    def test_the_price_is_pinned(self) -> None:
+        (line,) = rate(event(prompt_tokens=10), [book(prompt(3), name="spring", version=42)])
+        assert line.price is not None
+        assert (line.price.book, line.price.version, line.price.item) == ("spring", 42, prompt(3))
+
+    def test_training_and_device_time_are_metered_too(self) -> None:
+        books = [book(BookItem("trained_tokens", 3_000_000), BookItem("device_seconds", 5_000_000))]
+        assert rate(event(kind="training", trained_tokens=2), books)[0].microcredits == 6
+        assert rate(event(kind="device", device_seconds=60), books)[0].microcredits == 300
+
+    @given(QUANTITIES, QUANTITIES, QUANTITIES)
+    def test_no_token_is_lost_or_billed_twice(self, uncached: int, cached: int, completion: int) -> None:
+        uncached = min(uncached, MAX_QUANTITY - cached)
+        used = event(prompt_tokens=uncached + cached, cached_tokens=cached, completion_tokens=completion)
+        lines = {line.meter: line.quantity for line in rate(used, [book(prompt(1))])}
+        expected = {"prompt_tokens": uncached, "cached_tokens": cached, "completion_tokens": completion}
+        assert lines == {meter: quantity for meter, quantity in expected.items() if quantity}
