@@ -1,0 +1,1 @@
+"""Pure rules of fine-tuning: no input or output, no clock, no randomness."""
