@@ -137,7 +137,8 @@ class Client:
         """Changes as ``{"type": "put|delete", "revision": n, "resource": {…}}``, without end.
 
         ``kinds`` are kind names; ``since`` is a revision (unset = from now on). With ``heartbeats``
-        ``{"type": "heartbeat", "revision": n}`` is given out too, so that a caller wakes when nothing changes.
+        ``{"type": "heartbeat", "revision": n}`` is given out too, so that a caller wakes when nothing
+        changes.
         """
         params = {"kinds": ",".join(kinds) or None, "project": project, "since": since}
         for line in self._stream("/api/v1/watch", params):
@@ -332,7 +333,9 @@ def error_from_body(status: int, text: str) -> ComputilityError:
 
 
 def _query(params: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters that are set, booleans in lower case, lists joined by commas, names as the API spells them."""
+    """Parameters that are set, booleans in lower case, lists joined by commas, names as the API spells
+    them.
+    """
     spelled = {"resource_version": "resourceVersion"}
     query: dict[str, str] = {}
     for name, value in params.items():

@@ -1,0 +1,48 @@
+"""The HTTP application of the control process."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+
+from common.auth import Principal
+from control.api import events, health, internal, keys, resources, usage, watch, workloads
+from control.api.edge import Edge
+from control.api.errors import install_error_handlers
+from control.api.health import product_version
+from control.api.requests import KEY_REQUIRED, caller_of
+from control.context import ControlContext
+from control.core.permissions import Verb
+
+_VERBS: dict[str, Verb] = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
+
+
+def build_app(context: ControlContext) -> FastAPI:
+    """All routes over the parts in ``context``."""
+    app = FastAPI(
+        title="Computility",
+        version=product_version(),
+        description="One pool, one API and one bill for a mixed fleet of accelerators.",
+        separate_input_output_schemas=False,
+        redoc_url=None,
+    )
+    app.state.context = context
+    app.include_router(resources.build_router())
+    for part in (keys, watch, events, usage, workloads, internal, health):
+        app.include_router(part.router)
+    if context.tuning is not None:
+        from finetune.api import build_router as build_tuning_router
+
+        app.include_router(
+            build_tuning_router(context.tuning, authenticate_tuning), dependencies=KEY_REQUIRED
+        )
+    install_error_handlers(app)
+    app.add_middleware(Edge, context=context)
+    return app
+
+
+async def authenticate_tuning(request: Request) -> Principal:
+    """Who asks for ``/v1/files`` or ``/v1/fine_tuning``; ``Forbidden`` for roles that may not."""
+    caller = caller_of(request)
+    thing = "files" if request.url.path.startswith("/v1/files") else "jobs"
+    caller.require(thing, _VERBS.get(request.method, "write"))
+    return caller.principal

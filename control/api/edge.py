@@ -1,0 +1,183 @@
+"""What every request passes first: identity, size limit, Idempotency-Key; and what every answer leaves
+behind: an audit entry and metrics. Nothing but ``PUBLIC`` is served to anyone without a key or the internal
+token."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from common.errors import ComputilityError, InvalidInput, TooLarge, Unauthenticated
+from common.ids import new_id
+from common.store.port import AuditEntry
+from common.telemetry import get_logger
+from common.units import MIB, format_bytes
+from control.api.access import authenticate, bearer_of
+from control.api.errors import error_response
+from control.api.exchange import Exchange, start_exchange
+from control.api.idempotency import HEADER, Idempotency
+
+if TYPE_CHECKING:
+    from control.context import ControlContext
+
+PUBLIC = frozenset(("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/api/v1/version"))
+INTERNAL_PREFIX = "/internal/"
+WRITES = frozenset(("POST", "PUT", "PATCH", "DELETE"))
+NOT_AUDITED = frozenset(("/internal/v1/usage-events",))
+"""Writes that are kept in a log of their own: the ledger."""
+
+JSON_LIMIT_BYTES = 4 * MIB
+USAGE_LIMIT_BYTES = 32 * MIB
+MULTIPART_OVERHEAD_BYTES = MIB
+DISCARD_SECONDS = 10.0
+MAX_TARGET_CHARACTERS = 500
+
+REQUESTS = Counter("computility_control_requests", "Answered requests", ("method", "route", "status"))
+SECONDS = Histogram("computility_control_request_seconds", "Time until the answer began", ("method", "route"))
+_log = get_logger("control.api")
+
+
+class Edge:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, context: ControlContext) -> None:
+        self._app = app
+        self._context = context
+        self._idempotency = Idempotency(context.store)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        exchange = start_exchange(scope, headers.get("x-request-id", "")[:128] or new_id("req"))
+        answer = _Answer(self._context, scope, exchange, send)
+        try:
+            await self._identify(scope["path"], headers, exchange)
+            limited = await self._limit(scope, headers, receive)
+            await self._serve(scope, headers, limited, answer.send, exchange)
+        except ComputilityError as error:
+            exchange.error_code = error.code
+            await answer.fail(scope, receive, error)
+        except ClientDisconnect:
+            return
+        except Exception:  # noqa: BLE001 - the request boundary: one request's bug must not end the process
+            _log.exception("request failed", request_id=exchange.request_id, path=scope["path"])
+            bug = ComputilityError(f"internal error; the log has the details under {exchange.request_id}")
+            exchange.error_code = bug.code
+            await answer.fail(scope, receive, bug)
+
+    async def _identify(self, path: str, headers: Mapping[str, str], exchange: Exchange) -> None:
+        if path in PUBLIC:
+            return
+        if path.startswith(INTERNAL_PREFIX):
+            token = self._context.settings.internal_token
+            if not token or not hmac.compare_digest(bearer_of(headers).encode(), token.encode()):
+                raise Unauthenticated("this needs the internal token of the instance")
+            exchange.actor = "internal"
+            return
+        exchange.caller = await authenticate(headers, self._context.directories, self._context.clock)
+        exchange.actor = exchange.caller.principal.key
+
+    async def _limit(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Receive:
+        limit = self._limit_bytes(scope["path"])
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > limit:
+            await _discard(receive)
+            raise _too_large(limit)
+        taken = 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > limit:
+                await _discard(receive)
+                raise _too_large(limit)
+            return message
+
+        return limited
+
+    def _limit_bytes(self, path: str) -> int:
+        if path == "/v1/files":
+            return self._context.settings.control.upload_limit_bytes + MULTIPART_OVERHEAD_BYTES
+        return USAGE_LIMIT_BYTES if path == "/internal/v1/usage-events" else JSON_LIMIT_BYTES
+
+    async def _serve(
+        self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send, exchange: Exchange
+    ) -> None:
+        key = headers.get(HEADER)
+        if key is None or exchange.caller is None or scope["method"] not in WRITES:
+            await self._app(scope, receive, send)
+            return
+        if not 0 < len(key) <= 255:
+            raise InvalidInput("Idempotency-Key: must have 1 to 255 characters", param="Idempotency-Key")
+        await self._idempotency.serve(self._app, scope, receive, send, exchange, key)
+
+
+class _Answer:
+    """Sends the answer; before its first byte the audit entry is kept."""
+
+    def __init__(self, context: ControlContext, scope: Scope, exchange: Exchange, send: Send) -> None:
+        self._context = context
+        self._scope = scope
+        self._exchange = exchange
+        self._send = send
+        self._began = context.clock.monotonic_seconds()
+        self.started = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and not self.started:
+            self.started = True
+            MutableHeaders(scope=message)["X-Request-Id"] = self._exchange.request_id
+            await self._leave_traces(message["status"])
+        await self._send(message)
+
+    async def fail(self, scope: Scope, receive: Receive, error: ComputilityError) -> None:
+        """Answer with the error, unless an answer has begun: then the connection just ends."""
+        if not self.started:
+            await error_response(error)(scope, receive, self.send)
+
+    async def _leave_traces(self, status: int) -> None:
+        scope, exchange = self._scope, self._exchange
+        method = scope["method"]
+        route = getattr(scope.get("route"), "path", "unmatched")
+        REQUESTS.labels(method, route, str(status)).inc()
+        SECONDS.labels(method, route).observe(self._context.clock.monotonic_seconds() - self._began)
+        denied = status in (401, 403) or exchange.denied
+        if not denied and (method not in WRITES or scope["path"] in NOT_AUDITED):
+            return
+        query = scope.get("query_string", b"").decode("latin-1")
+        target = f"{scope['path']}?{query}" if query else scope["path"]
+        entry = AuditEntry(
+            id=new_id("aud", self._context.clock),
+            time_ms=self._context.clock.now_ms(),
+            principal=exchange.actor,
+            action=method,
+            target=target[:MAX_TARGET_CHARACTERS],
+            outcome=exchange.error_code or "ok",
+        )
+        await self._context.store.audit(entry)
+
+
+def _too_large(limit_bytes: int) -> TooLarge:
+    return TooLarge(f"the body is over the limit of {format_bytes(limit_bytes)}")
+
+
+async def _discard(receive: Receive) -> None:
+    """Read on for a while, so that a client that is still sending gets to read the answer."""
+    try:
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return

@@ -1,0 +1,95 @@
+"""Errors as answers: the shape of OpenAI everywhere, with ``problems`` where several places are wrong."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from common.errors import ComputilityError, InvalidInput, NotFound, Problem, mapping_of, openai_body
+from control.api.exchange import exchange_of
+
+
+class ProblemBody(BaseModel):
+    """One place that is wrong."""
+
+    path: str
+    message: str
+    code: str
+
+
+class ErrorContent(BaseModel):
+    """What went wrong, and where."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+    problems: list[ProblemBody] = []
+
+
+class ErrorBody(BaseModel):
+    """Every error of this API."""
+
+    error: ErrorContent
+
+
+ERROR_RESPONSES: dict[int | str, dict[str, object]] = {
+    status: {"model": ErrorBody, "description": HTTPStatus(status).phrase}
+    for status in (400, 401, 403, 404, 409, 413, 422, 503)
+}
+
+
+def error_response(error: ComputilityError, status: int | None = None) -> JSONResponse:
+    """The answer for an error of ours."""
+    status = status or mapping_of(error).http_status
+    headers = {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = "1"
+    return JSONResponse(openai_body(error), status, headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make every error that a route raises an answer in our shape."""
+    app.add_exception_handler(ComputilityError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http)
+
+
+async def _ours(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ComputilityError)
+    return _noted(request, error)
+
+
+async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    problems = tuple(
+        Problem(".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0]), str(e["msg"]), e["type"])
+        for e in error.errors()
+    )
+    text = "; ".join(f"{p.path}: {p.message}" for p in problems)
+    return _noted(request, InvalidInput(text, param=problems[0].path, problems=problems))
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, ComputilityError):
+        return _noted(request, error.__cause__)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return _noted(request, NotFound(f"there is no {request.method} {request.url.path}"))
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    answer = _noted(request, InvalidInput(message, code), error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _noted(request: Request, error: ComputilityError, status: int | None = None) -> JSONResponse:
+    exchange_of(request.scope).error_code = error.code
+    return error_response(error, status)

@@ -1,0 +1,150 @@
+"""What happened: events of resources, and the audit log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from common.errors import InvalidInput
+from common.resources import KINDS, PLURALS
+from common.store.port import Event
+from control.api.access import Caller
+from control.api.errors import ERROR_RESPONSES
+from control.api.requests import KEY_REQUIRED, FromCaller, context_of
+from control.core.permissions import Owner, allows
+
+if TYPE_CHECKING:
+    from control.context import ControlContext
+
+MAX_LIMIT = 1000
+PAGE = 500
+
+router = APIRouter(prefix="/api/v1", tags=["events"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
+
+
+class EventBody(BaseModel):
+    """Something that happened to a resource."""
+
+    id: str
+    timeMs: int  # noqa: N815 - the API's spelling
+    level: Literal["info", "warning", "error"]
+    reason: str
+    message: str
+    kind: str
+    name: str
+    project: str | None = None
+    data: dict[str, Any] = {}
+
+
+class EventList(BaseModel):
+    """Oldest first."""
+
+    items: list[EventBody]
+
+
+class AuditBody(BaseModel):
+    """Who did what; ``outcome`` is ``ok``, ``replayed`` or an error code."""
+
+    id: str
+    timeMs: int  # noqa: N815 - the API's spelling
+    principal: str
+    action: str
+    target: str
+    outcome: str
+
+
+class AuditList(BaseModel):
+    """Newest first."""
+
+    items: list[AuditBody]
+
+
+@router.get("/events", response_model=EventList, summary="Events of resources, oldest first")
+async def list_events(
+    request: Request,
+    caller: FromCaller,
+    kind: Annotated[str | None, Query(description="kind or its plural")] = None,
+    name: str | None = None,
+    project: str | None = None,
+    after: Annotated[str | None, Query(description="id of the last event seen")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100,
+) -> EventList:
+    caller.require("events", "read")
+    if kind is not None:
+        kind = PLURALS[kind].__name__ if kind in PLURALS else kind
+        if kind not in KINDS:
+            raise InvalidInput(f"kind: {kind!r} is unknown; known kinds: {', '.join(KINDS)}", param="kind")
+        caller.require(kind, "read")
+    if project:
+        caller.require_project(project)
+    found = await _visible_events(context_of(request), caller, kind, name, project, after, limit)
+    return EventList(items=[_event_body(event) for event in found])
+
+
+async def _visible_events(
+    context: ControlContext,
+    caller: Caller,
+    kind: str | None,
+    name: str | None,
+    project: str | None,
+    after: str | None,
+    limit: int,
+) -> list[Event]:
+    found: list[Event] = []
+    while len(found) < limit:
+        page = await context.store.events(kind=kind, name=name, project=project, after=after, limit=PAGE)
+        found += [event for event in page if await _sees(context, caller, event)]
+        if len(page) < PAGE:
+            break
+        after = page[-1].id
+    return found[:limit]
+
+
+async def _sees(context: ControlContext, caller: Caller, event: Event) -> bool:
+    """Whether the event's resource exists for the caller, or did exist when it belonged to a project."""
+    if not allows(caller.principal.role, event.kind, "read"):
+        return False
+    if caller.principal.is_platform_admin:
+        return True
+    if event.project is not None:
+        owner = Owner(tenant=caller.directory.tenants.get(event.project), project=event.project)
+        return caller.sees_owner(owner)
+    resource = await context.store.find(KINDS[event.kind], event.name)
+    return resource is not None and caller.sees(resource)
+
+
+def _event_body(event: Event) -> EventBody:
+    return EventBody(
+        id=event.id,
+        timeMs=event.time_ms,
+        level=event.level,
+        reason=event.reason,
+        message=event.message,
+        kind=event.kind,
+        name=event.name,
+        project=event.project,
+        data=dict(event.data),
+    )
+
+
+@router.get("/audit", response_model=AuditList, summary="Who wrote what, and who was refused; newest first")
+async def list_audit(
+    request: Request, caller: FromCaller, limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100
+) -> JSONResponse:
+    caller.require("audit", "read")
+    entries = await context_of(request).store.audit_log(limit=limit)
+    items = [
+        {
+            "id": entry.id,
+            "timeMs": entry.time_ms,
+            "principal": entry.principal,
+            "action": entry.action,
+            "target": entry.target,
+            "outcome": entry.outcome,
+        }
+        for entry in entries
+    ]
+    return JSONResponse({"items": items})

@@ -1,0 +1,41 @@
+"""What is known about one request and its answer while it is served."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from control.api.access import Caller
+
+_KEY = "exchange"
+
+
+@dataclass
+class Exchange:
+    """``actor`` is who the audit log names; ``replay_body`` is what is kept for a repeated Idempotency-Key
+    instead of the answer itself (a secret is not kept)."""
+
+    request_id: str
+    actor: str = "anonymous"
+    caller: Caller | None = None
+    error_code: str = ""
+    replay_body: str | None = None
+
+    @property
+    def denied(self) -> bool:
+        """Whether something was refused to the caller or hidden from it."""
+        return self.caller is not None and self.caller.denied
+
+
+def start_exchange(scope: MutableMapping[str, Any], request_id: str) -> Exchange:
+    """Attach a fresh exchange to an ASGI scope."""
+    scope["state"] = dict(scope.get("state") or {})
+    exchange = scope["state"][_KEY] = Exchange(request_id)
+    return exchange
+
+
+def exchange_of(scope: MutableMapping[str, Any]) -> Exchange:
+    """The exchange of an ASGI scope."""
+    exchange: Exchange = scope["state"][_KEY]
+    return exchange

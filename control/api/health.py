@@ -1,0 +1,107 @@
+"""Whether the process works, its metrics, its version, and who the caller is."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from pydantic import BaseModel
+
+from common.errors import ComputilityError
+from common.resources import API_VERSION
+from common.telemetry import get_logger, render_metrics
+from control.api.errors import ERROR_RESPONSES
+from control.api.requests import KEY_REQUIRED, FromCaller, context_of
+
+_log = get_logger("control.api")
+
+router = APIRouter(tags=["about"])
+
+
+class Version(BaseModel):
+    """``api`` is the apiVersion of resources."""
+
+    version: str
+    api: str
+
+
+class WhoAmI(BaseModel):
+    """The key in use."""
+
+    key: str
+    role: str
+    tenant: str | None = None
+    project: str | None = None
+    models: list[str] = []
+
+
+class LoopBody(BaseModel):
+    """One loop of the process."""
+
+    name: str
+    alive: bool
+    restarts: int
+    error: str
+
+
+class Readiness(BaseModel):
+    """``ready`` when the store answers and every loop runs."""
+
+    ready: bool
+    store: str
+    loops: list[LoopBody]
+
+
+def product_version() -> str:
+    """The version of the installed product."""
+    try:
+        return version("computility")
+    except PackageNotFoundError:
+        return "0"
+
+
+@router.get("/healthz", response_class=PlainTextResponse, summary="The process answers")
+async def healthz() -> str:
+    return "ok\n"
+
+
+@router.get(
+    "/readyz", response_model=Readiness, responses={503: {"model": Readiness}}, summary="Ready to work"
+)
+async def readyz(request: Request) -> JSONResponse:
+    context = context_of(request)
+    try:
+        await context.store.revision()
+        store = "ok"
+    except (ComputilityError, OSError) as error:
+        store = f"unreachable: {error}"
+    except Exception as error:  # noqa: BLE001 - a probe reports whatever the database driver raises
+        _log.exception("store does not answer")
+        store = f"unreachable: {type(error).__name__}"
+    ready = store == "ok" and context.loops.all_alive
+    body = {"ready": ready, "store": store, "loops": [vars(state) for state in context.loops.states.values()]}
+    return JSONResponse(body, 200 if ready else 503)
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+async def metrics() -> Response:
+    body, content_type = render_metrics()
+    return Response(body, media_type=content_type)
+
+
+@router.get("/api/v1/version", response_model=Version, summary="Version of the server")
+async def get_version() -> Version:
+    return Version(version=product_version(), api=API_VERSION)
+
+
+@router.get(
+    "/api/v1/whoami",
+    response_model=WhoAmI,
+    dependencies=KEY_REQUIRED,
+    responses=ERROR_RESPONSES,
+    summary="The key in use",
+)
+async def whoami(caller: FromCaller) -> WhoAmI:
+    who = caller.principal
+    return WhoAmI(key=who.key, role=who.role, tenant=who.tenant, project=who.project, models=list(who.models))

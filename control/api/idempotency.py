@@ -1,0 +1,115 @@
+"""Idempotency-Key: the same write sent twice is done once, and answered twice with the same answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import tempfile
+from typing import IO, Any
+from weakref import WeakValueDictionary
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from common.store.port import Replay, Store
+from common.units import MIB
+from control.api.exchange import Exchange
+
+HEADER = "idempotency-key"
+_IN_MEMORY_BYTES = MIB
+_CHUNK_BYTES = 256 * 1024
+_BOUNDARY = re.compile(r'multipart/form-data;.*boundary="?([^";,]+)', re.IGNORECASE)
+
+
+class Idempotency:
+    """Serves writes that carry a key. Only what succeeded is kept: a refused write changed nothing and may be
+    tried again. Two requests with one key wait for each other."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    async def serve(
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, exchange: Exchange, key: str
+    ) -> None:
+        """Answer from memory, or let ``app`` answer and remember it. ``IdempotencyMismatch`` for another
+        body.
+        """
+        claim = (exchange.actor, key)
+        lock = self._locks.setdefault(claim, asyncio.Lock())
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as body:
+            await _read(receive, body)
+            async with lock:
+                replay = await self._store.begin_idempotent(*claim, _digest(scope, body))
+                if replay is None:
+                    answer = await _answer_of(app, scope, _again(body, receive))
+                    await self._keep(claim, answer, exchange)
+                else:
+                    exchange.error_code = "replayed"
+                    answer = await _answer_of(_replayed(replay), scope, receive)
+        for message in answer:
+            await send(message)
+
+    async def _keep(self, claim: tuple[str, str], answer: list[Message], exchange: Exchange) -> None:
+        status = answer[0]["status"]
+        if 200 <= status < 300:
+            text = b"".join(message.get("body", b"") for message in answer[1:]).decode()
+            await self._store.finish_idempotent(*claim, Replay(status, exchange.replay_body or text))
+
+
+async def _read(receive: Receive, body: IO[bytes]) -> None:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body.write(message.get("body", b""))
+        more = message.get("more_body", False)
+
+
+def _digest(scope: Scope, body: IO[bytes]) -> str:
+    """SHA-256 over method, path, query and body. The boundary lines of a multipart body are random, so they
+    are left out."""
+    query = scope.get("query_string", b"")
+    digest = hashlib.sha256(f"{scope['method']} {scope['path']}?".encode() + query + b"\n")
+    found = _BOUNDARY.search(Headers(scope=scope).get("content-type", ""))
+    boundary = b"--" + found[1].encode() if found else None
+    body.seek(0)
+    for line in body:
+        if boundary is None or not line.startswith(boundary):
+            digest.update(line)
+    return digest.hexdigest()
+
+
+def _again(body: IO[bytes], receive: Receive) -> Receive:
+    """A ``receive`` that gives the body that was read already."""
+    body.seek(0)
+    done = False
+
+    async def receive_again() -> Message:
+        nonlocal done
+        if done:
+            return await receive()
+        chunk = body.read(_CHUNK_BYTES)
+        done = len(chunk) < _CHUNK_BYTES
+        return {"type": "http.request", "body": chunk, "more_body": not done}
+
+    return receive_again
+
+
+def _replayed(replay: Replay) -> Response:
+    headers = {"Idempotent-Replayed": "true"}
+    return Response(replay.body, replay.status, headers, media_type="application/json")
+
+
+async def _answer_of(app: Any, scope: Scope, receive: Receive) -> list[Message]:
+    answer: list[Message] = []
+
+    async def collect(message: Message) -> None:
+        answer.append(message)
+
+    await app(scope, receive, collect)
+    return answer

@@ -1,0 +1,170 @@
+"""API keys: made, listed and revoked. A secret is shown once, when the key is made; the store keeps its
+digest.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from common.clock import rfc3339
+from common.errors import Conflict, Forbidden, InvalidInput
+from common.ids import new_secret, secret_digest
+from common.resources import ApiKey, Metadata, Tenant
+from common.resources.meta import Model, Name
+from common.resources.people import ApiKeySpec, ApiKeyStatus, Role
+from control.api.access import Caller, document_of
+from control.api.errors import ERROR_RESPONSES
+from control.api.exchange import exchange_of
+from control.api.references import keys_in_force, missing
+from control.api.requests import KEY_REQUIRED, FromCaller, context_of
+from control.api.writes import visible_resource
+from control.core.permissions import may_grant
+
+if TYPE_CHECKING:
+    from control.context import ControlContext
+
+HINT_CHARACTERS = 8
+ADMIN_KEY = "admin"
+
+
+class KeyRequest(Model):
+    """A key to make. ``project`` is required for members and agents, ``tenant`` for tenant-admins."""
+
+    name: Name
+    role: Role
+    tenant: Name | None = None
+    project: Name | None = None
+    models: list[str] = Field(
+        default_factory=list, description="served names it may use; empty = all visible"
+    )
+    expires_ms: int | None = Field(None, description="milliseconds since the epoch; unset = never")
+
+
+class KeyMade(BaseModel):
+    """``secret`` is shown this once; null when an Idempotency-Key is repeated."""
+
+    name: str
+    secret: str | None
+    resource: ApiKey
+
+
+class KeyList(BaseModel):
+    """Keys without their secrets."""
+
+    items: list[ApiKey]
+
+
+router = APIRouter(prefix="/api/v1/keys", tags=["keys"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
+
+
+@router.post("", response_model=KeyMade, status_code=201, summary="Make an API key; its secret is shown once")
+async def post_key(request: Request, wanted: KeyRequest, caller: FromCaller) -> JSONResponse:
+    context = context_of(request)
+    caller.require("keys", "write")
+    if not may_grant(caller.principal.role, wanted.role):
+        caller.denied = True
+        raise Forbidden(f"role: a {caller.principal.role} cannot make keys with the role {wanted.role}")
+    async with context.write_lock:
+        caller.directory = await context.directories.current()
+        spec = await _spec_of(wanted, caller, context)
+        old = await context.store.find(ApiKey, wanted.name)
+        if old is not None and not caller.sees(old):
+            raise Conflict(f"the name {wanted.name} is taken; choose another", param="name")
+        made = await make_key(context, wanted.name, spec)
+    return made_response(request, made, 201)
+
+
+@router.get("", response_model=KeyList, summary="List keys")
+async def list_keys(request: Request, caller: FromCaller) -> JSONResponse:
+    caller.require("keys", "read")
+    keys = await context_of(request).store.list(ApiKey)
+    return JSONResponse({"items": [document_of(key) for key in keys if caller.sees(key)]})
+
+
+@router.delete("/{name}", response_model=ApiKey, summary="Revoke a key: it is refused from now on")
+async def revoke_key(request: Request, name: str, caller: FromCaller) -> JSONResponse:
+    context = context_of(request)
+    caller.require("keys", "delete")
+    async with context.write_lock:
+        key = await visible_resource(context, caller, ApiKey, name, None)
+        key.spec.revoked = True
+        applied = await context.store.apply(key)
+    return JSONResponse(document_of(applied.resource))
+
+
+async def _spec_of(wanted: KeyRequest, caller: Caller, context: ControlContext) -> ApiKeySpec:
+    """The spec of the key, its tenant and project checked to exist for the caller."""
+    role, project = wanted.role, wanted.project
+    tenant = wanted.tenant
+    if role in ("member", "agent"):
+        if project is None:
+            raise InvalidInput(f"project: required for role {role}", param="project")
+        owner = caller.require_project(project)
+        if tenant not in (None, owner):
+            raise InvalidInput(f"tenant: project {project} does not belong to {tenant}", param="tenant")
+        tenant = owner
+    elif project is not None:
+        raise InvalidInput(f"project: not allowed for role {role}", param="project")
+    if role == "tenant-admin":
+        tenant = tenant or caller.principal.tenant
+        if tenant is None:
+            raise InvalidInput("tenant: required for role tenant-admin", param="tenant")
+        caller.require_tenant(tenant)
+        if await context.store.find(Tenant, tenant) is None:
+            raise missing("tenant", f"there is no Tenant {tenant!r}")
+    if role == "platform-admin" and tenant is not None:
+        raise InvalidInput("tenant: not allowed for role platform-admin", param="tenant")
+    now_ms = context.clock.now_ms()
+    if wanted.expires_ms is not None and wanted.expires_ms <= now_ms:
+        message = f"expiresMs: must lie in the future; now is {now_ms} ({rfc3339(now_ms)})"
+        raise InvalidInput(message, param="expiresMs")
+    return ApiKeySpec(
+        role=role, tenant=tenant, project=project, models=wanted.models, expires_ms=wanted.expires_ms
+    )
+
+
+async def make_key(
+    context: ControlContext, name: str, spec: ApiKeySpec, *, replace: bool = False
+) -> tuple[ApiKey, str]:
+    """Store a new key and return it with its secret. The write lock must be held.
+
+    A name may be used again when its key is revoked or expired (or with ``replace``); else ``Conflict``.
+    """
+    old = await context.store.find(ApiKey, name)
+    if old is not None:
+        if not replace and list(keys_in_force([old], context.clock.now_ms())):
+            raise Conflict(f"a key {name} is in force; revoke it or choose another name", param="name")
+        await context.store.delete(ApiKey, name)
+    secret = new_secret("ck")
+    status = ApiKeyStatus(digest=secret_digest(secret), hint=secret[:HINT_CHARACTERS])
+    key = ApiKey(metadata=Metadata(name=name), spec=spec, status=status)
+    return (await context.store.apply(key)).resource, secret
+
+
+async def bootstrap_admin(context: ControlContext, *, rotate: bool) -> tuple[ApiKey, str]:
+    """The first platform-admin key. Raises ``Conflict`` when one is in force, unless ``rotate`` replaces
+    it.
+    """
+    async with context.write_lock:
+        keys = keys_in_force(await context.store.list(ApiKey), context.clock.now_ms())
+        admins = [key.name for key in keys if key.spec.role == "platform-admin"]
+        if admins and not rotate:
+            raise Conflict(
+                f"a platform-admin key is in force already: {', '.join(admins)}; "
+                'send {"rotate": true} for a new admin key',
+                code="already_bootstrapped",
+            )
+        return await make_key(context, ADMIN_KEY, ApiKeySpec(role="platform-admin"), replace=True)
+
+
+def made_response(request: Request, made: tuple[ApiKey, str], status: int) -> JSONResponse:
+    """The answer that shows the secret. A repeated Idempotency-Key gets it without the secret."""
+    key, secret = made
+    answer: dict[str, Any] = {"name": key.name, "secret": secret, "resource": document_of(key)}
+    exchange_of(request.scope).replay_body = json.dumps({**answer, "secret": None})
+    return JSONResponse(answer, status, {"Cache-Control": "no-store"})

@@ -1,0 +1,64 @@
+"""What routes take from a request."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+
+from common.errors import InvalidInput, Unauthenticated
+from control.api.access import Caller
+from control.api.exchange import exchange_of
+
+if TYPE_CHECKING:
+    from control.context import ControlContext
+
+_BEARER = HTTPBearer(auto_error=False, description="an API key (`ck-…`)")
+_INTERNAL = HTTPBearer(auto_error=False, scheme_name="Internal", description="the instance's internal token")
+
+
+def context_of(request: Request) -> ControlContext:
+    """The parts of this process."""
+    context: ControlContext = request.app.state.context
+    return context
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks; the edge has checked the key already."""
+    caller = exchange_of(request.scope).caller
+    if caller is None:
+        raise Unauthenticated("this needs an API key")
+    return caller
+
+
+FromCaller = Annotated[Caller, Depends(caller_of)]
+KEY_REQUIRED: list[Any] = [Depends(_BEARER)]
+"""Shows in the OpenAPI document that routes need a key; the edge is what checks it."""
+
+TOKEN_REQUIRED: list[Any] = [Depends(_INTERNAL)]
+"""Shows that routes need the internal token."""
+
+
+async def json_of(request: Request) -> object:
+    """The body as JSON; ``InvalidInput`` names the line that is malformed."""
+    body = await request.body()
+    try:
+        return json.loads(body)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise InvalidInput(f"the body is not JSON: {where}: {error.msg}", param=where) from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput("the body is not UTF-8") from error
+
+
+def parse_labels(text: str | None) -> dict[str, str]:
+    """``a=b,c=d`` as a mapping; ``InvalidInput`` for anything else."""
+    labels: dict[str, str] = {}
+    for part in filter(None, (text or "").split(",")):
+        key, equals, value = part.partition("=")
+        if not equals or not key:
+            raise InvalidInput(f"labels: {part!r} is no selector; write key=value", param="labels")
+        labels[key] = value
+    return labels

@@ -1,0 +1,138 @@
+"""Applying and deleting resources on behalf of a caller. One write at a time, so that checks hold when
+written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from common.errors import InvalidInput, Problem
+from common.resources import ApiKey, Project, Resource, Tenant, parse_resource
+from common.store.port import Applied, R, Store
+from common.store.rules import not_found
+from control.api.access import Caller
+from control.api.references import References, check_delete, check_write, keys_in_force
+from control.core.permissions import Owner
+
+if TYPE_CHECKING:
+    from control.context import ControlContext
+
+
+def parse_documents(documents: Sequence[object]) -> list[Resource]:
+    """The documents as resources. Raises ``InvalidInput`` naming the path; in a list, ``[2].spec.model``."""
+    resources: list[Resource] = []
+    for index, document in enumerate(documents):
+        try:
+            resources.append(_parse(document))
+        except InvalidInput as error:
+            if len(documents) == 1:
+                raise
+            raise _at(index, error) from error
+    keys = [resource.key for resource in resources]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise InvalidInput(f"the same resource is given twice: {', '.join(twice)}")
+    return resources
+
+
+def _parse(document: object) -> Resource:
+    if isinstance(document, dict) and document.get("status"):
+        message = "written by controllers only; leave it out"
+        raise InvalidInput(f"status: {message}", param="status", problems=(Problem("status", message),))
+    return parse_resource(document)
+
+
+def _at(index: int, error: InvalidInput) -> InvalidInput:
+    where = f"[{index}]"
+    problems = tuple(Problem(f"{where}.{p.path}", p.message, p.code) for p in error.problems)
+    param = f"{where}.{error.param}" if error.param else where
+    return InvalidInput(f"{where}: {error.message}", error.code, param, problems)
+
+
+async def apply_resources(
+    context: ControlContext, caller: Caller, resources: Sequence[Resource], *, dry_run: bool
+) -> list[Applied[Resource]]:
+    """Write all, or none when any is refused. A dry run answers what would happen."""
+    async with context.write_lock:
+        caller.directory = await context.directories.current()
+        references = References(context.store, resources)
+        projects = {r.name: r for r in resources if isinstance(r, Project)}
+        for index, resource in enumerate(resources):
+            try:
+                await _check(resource, caller, references, projects)
+            except InvalidInput as error:
+                raise (_at(index, error) if len(resources) > 1 else error) from error
+        planned = [await context.store.apply(resource, dry_run=True) for resource in resources]
+        return planned if dry_run else [await context.store.apply(resource) for resource in resources]
+
+
+async def _check(
+    resource: Resource, caller: Caller, references: References, projects: dict[str, Project]
+) -> None:
+    caller.require(resource.kind, "write")
+    if resource.project is not None and not _sees_project(resource.project, caller, projects):
+        raise caller.hidden("Project", resource.project)
+    old = await references.stored(resource)
+    owner = resource.metadata.owner
+    if owner is not None and (old is None or old.metadata.owner != owner):
+        raise InvalidInput("metadata.owner: set by controllers only; leave it out", param="metadata.owner")
+    await check_write(resource, caller, references)
+
+
+def _sees_project(name: str, caller: Caller, projects: dict[str, Project]) -> bool:
+    """Whether the project exists for the caller, or will when this request is done."""
+    made_here = projects.get(name)
+    if made_here is not None and name not in caller.directory.tenants:
+        return caller.sees_owner(Owner(tenant=made_here.spec.tenant, project=name), "write")
+    return caller.sees_project(name)
+
+
+async def delete_resource(
+    context: ControlContext,
+    caller: Caller,
+    kind: type[R],
+    name: str,
+    project: str | None,
+    *,
+    resource_version: int = 0,
+    dry_run: bool = False,
+) -> R:
+    """Remove and return the resource; ``NotFound`` when it does not exist for the caller, ``Conflict`` when
+    in use.
+    """
+    caller.require(kind.__name__, "delete")
+    async with context.write_lock:
+        found = await visible_resource(context, caller, kind, name, project)
+        if not caller.sees(found, "delete"):
+            raise caller.hidden(kind.__name__, name, project)
+        now_ms = context.clock.now_ms()
+        await check_delete(found, caller, context.store, now_ms)
+        if not dry_run:
+            await _delete_dead_keys(found, context.store, now_ms)
+        return await context.store.delete(
+            kind, name, project, resource_version=resource_version, dry_run=dry_run
+        )
+
+
+async def _delete_dead_keys(scope: Resource, store: Store, now_ms: int) -> None:
+    """Remove the revoked and expired keys of a tenant or project that is about to go."""
+    keys = await store.list(ApiKey)
+    in_force = {key.name for key in keys_in_force(keys, now_ms)}
+    for key in keys:
+        of_project = isinstance(scope, Project) and key.spec.project == scope.name
+        of_tenant = isinstance(scope, Tenant) and key.spec.tenant == scope.name
+        if (of_project or of_tenant) and key.name not in in_force:
+            await store.delete(ApiKey, key.name)
+
+
+async def visible_resource(
+    context: ControlContext, caller: Caller, kind: type[R], name: str, project: str | None
+) -> R:
+    """The resource, if it exists for the caller; else ``NotFound``."""
+    found = await context.store.find(kind, name, project)
+    if found is None:
+        raise not_found(kind.__name__, name, project)
+    if not caller.sees(found):
+        raise caller.hidden(kind.__name__, name, project)
+    return found

@@ -1,0 +1,42 @@
+"""The parts of the control process that its HTTP API works with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from billing.store import Ledger
+from common.clock import SYSTEM_CLOCK, Clock
+from common.settings import Settings
+from common.store.port import Store
+from control.api.access import DirectoryCache
+from control.loops import Loops
+from scheduler.ports import Fabric
+
+if TYPE_CHECKING:
+    from finetune.service import FineTuneService
+
+Drain = Callable[[float], Awaitable[list[str]]]
+"""Stops all gangs, waits at most so many seconds, and returns the uids of those that still run."""
+
+
+@dataclass
+class ControlContext:
+    """Without ``fabric`` there are no logs, without ``tuning`` no ``/v1/files`` and ``/v1/fine_tuning``, and
+    without ``drain`` nothing to drain: as in tests, or where the API is served alone."""
+
+    store: Store
+    ledger: Ledger
+    settings: Settings
+    clock: Clock = SYSTEM_CLOCK
+    fabric: Fabric | None = None
+    tuning: FineTuneService | None = None
+    drain: Drain | None = None
+    loops: Loops = field(default_factory=Loops)
+    write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    directories: DirectoryCache = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.directories = DirectoryCache(self.store)

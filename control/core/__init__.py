@@ -1,0 +1,1 @@
+"""Pure rules of control: who may do what."""

@@ -1,0 +1,109 @@
+"""Who may do what: one table, deny by default.
+
+Two questions are asked of every request. *May this role do such a thing at all?* is answered by ``TABLE``; a
+no is ``Forbidden``. *Does this thing exist for this principal?* is answered by ``visible``; a no is
+``NotFound``, so nobody learns what other tenants have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["platform-admin", "tenant-admin", "member", "agent"]
+Verb = Literal["read", "write", "delete"]
+
+ROLES: tuple[Role, ...] = ("platform-admin", "tenant-admin", "member", "agent")
+_VERBS: Mapping[str, Verb] = {"r": "read", "w": "write", "d": "delete"}
+
+
+def _row(*letters: str) -> Mapping[Role, frozenset[Verb]]:
+    """One cell per role, in the order of ``ROLES``; r, w and d stand for read, write and delete."""
+    cells = zip(ROLES, letters, strict=True)
+    return {role: frozenset(_VERBS[letter] for letter in cell) for role, cell in cells}
+
+
+# fmt: off
+TABLE: Mapping[str, Mapping[Role, frozenset[Verb]]] = {
+    #                 platform-admin  tenant-admin  member  agent
+    "Tenant":    _row("rwd",          "r",          "r",    ""),
+    "Project":   _row("rwd",          "rwd",        "r",    ""),
+    "ApiKey":    _row("r",            "r",          "",     ""),
+    "Node":      _row("rwd",          "",           "",     ""),
+    "Queue":     _row("rwd",          "r",          "r",    ""),
+    "Workload":  _row("rwd",          "rwd",        "rwd",  ""),
+    "Model":     _row("rwd",          "rwd",        "rwd",  "r"),
+    "Adapter":   _row("rwd",          "rd",         "rd",   ""),
+    "Endpoint":  _row("rwd",          "rwd",        "rwd",  ""),
+    "FineTune":  _row("rd",           "rd",         "rd",   ""),
+    "File":      _row("r",            "r",          "r",    ""),
+    "Price":     _row("rwd",          "r",          "r",    ""),
+    # Things that are no kinds:
+    "keys":      _row("rwd",          "rwd",        "",     ""),
+    "usage":     _row("r",            "r",          "r",    ""),
+    "events":    _row("r",            "r",          "r",    ""),
+    "watch":     _row("r",            "r",          "r",    ""),
+    "audit":     _row("r",            "",           "",     ""),
+    "sharing":   _row("w",            "",           "",     ""),
+    "files":     _row("rwd",          "rwd",        "rwd",  ""),
+    "jobs":      _row("rwd",          "rwd",        "rwd",  ""),
+}
+"""Thing -> role -> verbs. ``sharing`` is to show a Model or Endpoint to all tenants; ``files`` and ``jobs``
+are the OpenAI-shaped ``/v1/files`` and ``/v1/fine_tuning/jobs``."""
+
+MADE_ELSEWHERE: Mapping[str, str] = {
+    "ApiKey": "keys are made with POST /api/v1/keys and revoked with DELETE /api/v1/keys/{name}",
+    "File": "files are made with POST /v1/files and deleted with DELETE /v1/files/{id}",
+    "FineTune": "jobs are made with POST /v1/fine_tuning/jobs",
+    "Adapter": "adapters are registered by fine-tune jobs, or by a platform-admin",
+}
+"""What to do instead of writing a kind that only controllers write."""
+
+GRANTABLE: Mapping[Role, frozenset[Role]] = {
+    "platform-admin": frozenset(ROLES),
+    "tenant-admin": frozenset(("tenant-admin", "member", "agent")),
+    "member": frozenset(),
+    "agent": frozenset(),
+}
+"""Role -> the roles that it may give to new keys."""
+
+
+def allows(role: str, thing: str, verb: Verb) -> bool:
+    """Whether the role may do this to some such thing. Unknown roles and things are denied."""
+    cells: Mapping[str, frozenset[Verb]] = {str(name): verbs for name, verbs in TABLE.get(thing, {}).items()}
+    return verb in cells.get(role, frozenset())
+
+
+def may_grant(role: str, granted: str) -> bool:
+    """Whether a key of ``role`` may make a key of role ``granted``."""
+    grantable = {str(name): roles for name, roles in GRANTABLE.items()}
+    return granted in grantable.get(role, frozenset())
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a thing is. ``public`` things (queues, prices for all) belong to nobody and may be read by all
+    roles that read such things; ``shared`` things belong to a project but may be read from outside."""
+
+    tenant: str | None = None
+    project: str | None = None
+    public: bool = False
+    shared: bool = False
+
+
+def visible(role: str, tenant: str | None, project: str | None, owner: Owner, verb: Verb = "read") -> bool:
+    """Whether a thing of ``owner`` exists for a principal with this role, tenant and project when it does
+    ``verb``.
+    """
+    if role == "platform-admin":
+        return True
+    if verb == "read" and (owner.public or owner.shared):
+        return True
+    if role == "tenant-admin":
+        return tenant is not None and owner.tenant == tenant
+    if role not in ("member", "agent"):
+        return False
+    if owner.project is not None:
+        return project is not None and owner.project == project
+    return tenant is not None and owner.tenant == tenant

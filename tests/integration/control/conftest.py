@@ -1,0 +1,119 @@
+"""The control API over its ASGI app, on a store in memory and on SQLite, with two tenants in it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from billing.store import Ledger
+from common.clock import VirtualClock
+from common.db import Database
+from common.resources import API_VERSION, PLURALS, parse_resource
+from common.settings import ControlSettings, Settings
+from common.store.memory import MemoryStore
+from common.store.port import Store
+from common.store.sql import SqlStore
+from control.api.app import build_app
+from control.context import ControlContext
+
+TOKEN = "internal-token-of-the-tests"
+SPECS: dict[str, dict[str, Any]] = {
+    "Tenant": {},
+    "Project": {"tenant": "acme"},
+    "Queue": {},
+    "Workload": {"roles": [{"name": "main", "command": ["true"]}]},
+    "Model": {"source": "/models/tiny"},
+    "Endpoint": {"model": "tiny"},
+    "Adapter": {"model": "tiny", "servedName": "ft:tiny", "path": "/adapters/a"},
+    "Price": {
+        "effectiveFrom": "2020-01-01T00:00:00Z",
+        "items": [{"meter": "prompt_tokens", "microcreditsPerMillion": 1_000_000}],
+    },
+    "Node": {},
+    "File": {"filename": "a.jsonl", "purpose": "fine-tune", "sizeBytes": 1, "sha256": "00"},
+    "FineTune": {"model": "tiny", "base": "tiny", "baseProject": "lab", "trainingFile": "file-1"},
+}
+PLURAL_OF = {kind.__name__: plural for plural, kind in PLURALS.items()}
+
+
+def document(kind: str, name: str, project: str | None = None, **spec: Any) -> dict[str, Any]:
+    """A valid document of the kind, with parts of its spec replaced."""
+    metadata: dict[str, Any] = {"name": name}
+    if project:
+        metadata["project"] = project
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": {**SPECS[kind], **spec}}
+
+
+@dataclass
+class World:
+    """An API with its parts, and the secrets of its keys by name."""
+
+    context: ControlContext
+    app: FastAPI
+    clock: VirtualClock
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    def client(self, key: str | None = None, secret: str | None = None) -> httpx.AsyncClient:
+        """A client with the key of that name, with any secret, or without."""
+        secret = self.secrets[key] if key else secret
+        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+        transport = httpx.ASGITransport(self.app)
+        return httpx.AsyncClient(transport=transport, base_url="http://control", headers=headers)
+
+    async def request(self, key: str | None, method: str, path: str, **options: Any) -> httpx.Response:
+        async with self.client(key) as client:
+            return await client.request(method, path, **options)
+
+    async def apply(self, *documents: dict[str, Any], key: str = "admin") -> httpx.Response:
+        return await self.request(key, "POST", "/api/v1/apply", json=list(documents))
+
+    async def make_key(self, name: str, role: str, *, by: str = "admin", **more: Any) -> str:
+        body = {"name": name, "role": role, **more}
+        answer = await self.request(by, "POST", "/api/v1/keys", json=body)
+        assert answer.status_code == 201, answer.text
+        self.secrets[name] = answer.json()["secret"]
+        return self.secrets[name]
+
+    async def store_directly(self, kind: str, name: str, project: str | None = None, **spec: Any) -> None:
+        """What a controller writes."""
+        await self.context.store.apply(parse_resource(document(kind, name, project, **spec)))
+
+
+async def _populate(world: World) -> None:
+    answer = await world.request(
+        None, "POST", "/internal/v1/bootstrap", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    world.secrets["admin"] = answer.json()["secret"]
+    applied = await world.apply(
+        document("Tenant", "acme"),
+        document("Tenant", "globex"),
+        document("Project", "search"),
+        document("Project", "lab", tenant="globex"),
+        document("Queue", "default"),
+    )
+    assert applied.status_code == 200, applied.text
+    for tenant, project in (("acme", "search"), ("globex", "lab")):
+        await world.make_key(f"{tenant}-admin", "tenant-admin", tenant=tenant)
+        await world.make_key(f"{project}-member", "member", project=project)
+        await world.make_key(f"{project}-agent", "agent", project=project)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    """Tenants acme (project search) and globex (project lab), each with a tenant-admin, a member and an agent."""
+    clock = VirtualClock()
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'state.db'}")
+    await database.migrate()
+    store: Store = MemoryStore(clock) if request.param == "memory" else SqlStore(database, clock)
+    settings = Settings(
+        home=tmp_path, internal_token=TOKEN, control=ControlSettings(upload_limit_bytes=64 * 1024)
+    )
+    context = ControlContext(store, Ledger(database, store, clock), settings, clock)
+    made = World(context, build_app(context), clock)
+    await _populate(made)
+    yield made
+    await database.close()
