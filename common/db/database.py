@@ -10,7 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from common.db.migrate import upgrade_to_head
@@ -26,7 +27,8 @@ class Database:
     """An engine for ``sqlite+aiosqlite:///<path>`` or ``postgresql+asyncpg://<user>@<host>/<name>``.
 
     A committed transaction survives the death of the process and, as SQLite runs with ``synchronous=FULL``,
-    that of the machine. Raises ``InvalidInput`` for another URL, ``SetupError`` when the driver is missing.
+    that of the machine. Raises ``InvalidInput`` for another URL and ``SetupError`` when the driver is
+    missing. Every use raises ``Unavailable`` when the database cannot be reached.
     """
 
     def __init__(self, url: str) -> None:
@@ -39,7 +41,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection with one consistent view of the data; nothing that it does is kept."""
-        async with self.engine.connect() as connection:
+        async with self._named_failures(), self.engine.connect() as connection:
             yield connection
 
     @asynccontextmanager
@@ -50,26 +52,25 @@ class Database:
         lock of the file.
         """
         queue = self._sqlite_writer if self.is_sqlite else nullcontext()
-        async with queue, self._writing_engine.begin() as connection:
+        async with queue, self._named_failures(), self._writing_engine.begin() as connection:
             yield connection
 
     async def migrate(self) -> None:
-        """Bring the tables to the newest version. Safe in several processes at once: all but one wait.
-
-        Raises ``Unavailable`` when the database cannot be reached.
-        """
-        await self._reach()
+        """Bring the tables to the newest version. Safe in several processes at once: all but one wait."""
         async with self.write() as connection:
             await connection.run_sync(upgrade_to_head)
 
-    async def _reach(self) -> None:
+    @asynccontextmanager
+    async def _named_failures(self) -> AsyncIterator[None]:
+        """A database that is away, locked, full or broken is ``Unavailable``; our own mistakes are not."""
         try:
-            async with self.engine.connect() as connection:
-                await connection.execute(sa.text("SELECT 1"))
-        except (OSError, DBAPIError) as error:
+            yield
+        except (IntegrityError, DataError, ProgrammingError):
+            raise
+        except (OSError, DBAPIError, PoolTimeout) as error:
             reason = error.orig if isinstance(error, DBAPIError) else error
             raise Unavailable(
-                f"cannot open the database {self.url.render_as_string()}: {reason}; check store.url",
+                f"the database {self.url.render_as_string()} cannot be used: {reason}; check store.url",
                 code="database_unavailable",
             ) from error
 
