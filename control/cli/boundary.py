@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import openai
 from rich.console import Console
@@ -37,8 +36,3 @@ def show(error: ComputilityError) -> int:
     if hint and "--key" not in error.message:
         out.print(f"  {hint}", markup=False, style="dim")
     return row.exit_code
-
-
-def fail(error: ComputilityError) -> None:
-    """Print the error and leave with its exit code."""
-    sys.exit(show(error))

@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
-from common.errors import ComputilityError, Unavailable
+from common.errors import ComputilityError
 from control.cli import boundary
 from control.cli.chat import chat
 from control.cli.demo import demo
@@ -86,22 +85,13 @@ def version(context: typer.Context) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and leave with its exit code; no expected error shows a traceback."""
     try:
-        code = app(arguments, standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Exit as left:
-        sys.exit(left.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        app(arguments, prog_name="computility")
+    except ComputilityError as error:
+        sys.exit(boundary.show(error))
     except BrokenPipeError:
+        # Whoever read our output has seen enough.
         sys.stderr.close()
         sys.exit(0)
-    except Unavailable as error:
-        boundary.fail(error)
-    except ComputilityError as error:
-        boundary.fail(error)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,51 @@
+"""What doctor says for what it finds."""
+
+from pathlib import Path
+
+import pytest
+
+from common.settings import load_settings
+from control.cli import checks
+from control.cli.checks import Check, judge_devices
+from control.cli.doctor import report, show
+
+CPU = {"id": "c", "vendor": "cpu", "model": "EPYC", "healthy": True}
+GPU = {"id": "GPU-1", "vendor": "nvidia", "model": "H100", "healthy": True}
+
+
+def test_devices_are_counted_by_model() -> None:
+    found = judge_devices({"devices": [GPU, {**GPU, "id": "GPU-2"}]})
+    assert (found.level, found.message) == ("ok", "2× nvidia/H100")
+
+
+def test_a_machine_with_only_a_cpu_is_fit_and_told_so() -> None:
+    found = judge_devices({"devices": [CPU]})
+    assert found.level == "ok"
+    assert "run on the CPU" in found.message
+
+
+def test_an_unhealthy_device_is_a_warning_and_none_a_failure() -> None:
+    sick = judge_devices({"devices": [GPU, {**GPU, "id": "GPU-2", "healthy": False, "fault": "ECC"}]})
+    assert (sick.level, "GPU-2: ECC" in sick.message) == ("warn", True)
+    assert judge_devices({"devices": [], "faults": {"nvidia": "no driver"}}).level == "fail"
+
+
+def test_missing_parts_say_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(checks, "ENGINES", ("no-such-engine",))
+    found = checks.check_engine(load_settings(home=tmp_path))
+    assert (found.level, "make setup" in found.advice) == ("fail", True)
+
+
+def test_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.os, "access", lambda *_: False)
+    found = checks.check_home(load_settings(home=tmp_path / "sub"))
+    assert (found.level, "--home" in found.advice) == ("fail", True)
+
+
+def test_the_report_fails_only_when_a_check_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    fine, bad = Check("a", "warn", "little", "add some"), Check("b", "fail", "none", "install it")
+    assert report([fine])["ok"] is True
+    assert report([fine, bad])["ok"] is False
+    show([fine, bad])
+    out = capsys.readouterr().out
+    assert "→ install it" in out
