@@ -15,6 +15,7 @@ from common.clock import SYSTEM_CLOCK
 
 _STEPS_PER_SECOND = 12.0
 _OVERTIME = 1.3
+_PATIENCE_SECONDS = 4.0
 _PEAK_LEARNING_RATE = 3e-3
 _CHAT_ROWS, _PASSAGE_ROWS, _PASSAGE_TOKENS = 16, 4, 96
 _PASSAGE_EVERY = 8
@@ -68,6 +69,8 @@ def fit(
             loss_value = _step(model, optimizer, rows, pad_id, _learning_rate(max(step / total, done)))
             step += 1
             spent = SYSTEM_CLOCK.monotonic_seconds() - started
+            if spent > _PATIENCE_SECONDS and step < spent * _STEPS_PER_SECOND / 3:
+                torch.set_num_threads(1)  # threads that wait for a busy core cost far more than they bring
             # Within the planned time only the step counts, so that timing noise does not change the weights.
             done = 0.0 if spent <= seconds else max(step / total, spent / limit)
             bar.set_postfix(loss=f"{loss_value:.2f}", refresh=False)

@@ -59,7 +59,7 @@ def read_corpus(folder: Path = CORPUS) -> Corpus:
     """Read ``terms.txt``, ``dialogues.txt`` and ``prose.txt``. Raises ``ValueError`` naming a bad line."""
     exchanges = [
         *_term_exchanges(folder / "terms.txt"),
-        *_dialogue_exchanges(folder / "dialogues.txt"),
+        *(list(_dialogue_exchanges(folder / "dialogues.txt")) * 2),  # talk comes up more often than terms
         *_sums(),
     ]
     prose = (folder / "prose.txt").read_text(encoding="utf-8")
