@@ -56,6 +56,7 @@ class SchedulerLoop:
         self._clock = clock
         self._settings = settings
         self._policy = policy or Policy()
+        self._last_event_ms = 0
         self._nodes = NodeWriter(store, clock)
         self._meter = DeviceMeter(fabric, usage)
         self._gangs = GangKeeper(fabric, settings)
@@ -187,9 +188,10 @@ class SchedulerLoop:
     async def _record(
         self, workload: Workload, note: Note, data: dict[str, str], identity: Iterable[str | int]
     ) -> None:
+        self._last_event_ms = max(self._clock.now_ms(), self._last_event_ms + 1)
         event = Event(
             id=derived_id("evt", workload.metadata.uid, note.reason, *identity),
-            time_ms=self._clock.now_ms(),
+            time_ms=self._last_event_ms,  # two of one millisecond keep their order
             level=note.level,
             reason=note.reason,
             message=note.message,

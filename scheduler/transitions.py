@@ -107,23 +107,20 @@ def _placed(assignment: Assignment) -> RankPlacement:
 
 
 def _set_conditions(status: WorkloadStatus, generation: int, now_ms: int) -> None:
-    phase = status.phase
-    facts = [
-        ("Admitted", phase in HOLDING or phase in FINISHED, "Placed" if phase in HOLDING else phase),
-        ("Ready", _all_ready(status), "EveryRankReady" if _all_ready(status) else phase),
-    ]
+    phase, ready = status.phase, _all_ready(status)
+    admitted = phase in HOLDING or phase in FINISHED
+    known = status.condition("Admitted")
+    if admitted or known is None or known.status == "True":  # why it waits is the cycle's to say
+        reason = "Placed" if admitted else phase
+        status.set_condition("Admitted", admitted, reason, now_ms=now_ms, generation=generation)
+    reason, message = ("EveryRankReady", "") if ready else (phase, status.message)
+    status.set_condition("Ready", ready, reason, message, now_ms=now_ms, generation=generation)
     if phase in FINISHED:
-        facts.append(("Finished", True, phase))
-    for type_, holds, reason in facts:
-        message = "" if holds and type_ != "Finished" else status.message
-        status.set_condition(type_, holds, reason, message, now_ms=now_ms, generation=generation)
+        status.set_condition("Finished", True, phase, status.message, now_ms=now_ms, generation=generation)
     status.observed_generation = generation
 
 
 def _all_ready(status: WorkloadStatus) -> bool:
-    """Ready counts what answers its probe, and what runs and has none."""
-    return (
-        status.phase in ("Ready", "Running")
-        and all(r.state in ("Ready", "Running") for r in status.ranks)
-        and (status.phase == "Ready" or all(rank.state == "Running" for rank in status.ranks))
-    )
+    """Every rank answers its probe, or runs and has none."""
+    running = status.phase == "Running" and all(rank.state == "Running" for rank in status.ranks)
+    return status.phase == "Ready" or running
