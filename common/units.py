@@ -23,7 +23,7 @@ _QUANTITY = re.compile(r"^(\d+)(k|M|G|T|Ki|Mi|Gi|Ti)?$")
 
 
 def parse_bytes(text: str | int) -> int:
-    """``"80Gi"`` → bytes, with the suffixes of Kubernetes quantities. Raises ``ValueError`` on anything else."""
+    """``"80Gi"`` → bytes, with the suffixes of Kubernetes quantities; ``ValueError`` on anything else."""
     match = _QUANTITY.match(str(text))
     if match is None:
         raise ValueError(f"{text!r} is not a byte quantity; write e.g. 512Mi or 80Gi")

@@ -63,7 +63,7 @@ class ApiKeySpec(Model):
 
 
 class ApiKeyStatus(Status):
-    """``digest`` is the SHA-256 of the key in hex, which the API never shows; ``hint`` its first characters."""
+    """``digest`` is the SHA-256 of the key in hex; the API never shows it. ``hint`` is how the key begins."""
 
     digest: str = ""
     hint: str = ""
