@@ -60,12 +60,10 @@ def find_usage(content: bytes) -> UsageMember | None:
 
 def without_member(content: bytes, member: UsageMember) -> bytes:
     """``content`` less the member and the comma that joined it to its neighbour."""
-    start, end = member.start, member.end
-    if content[start - 1 : start] == b",":
-        start -= 1
-    elif content[end : end + 1] == b",":
-        end += 1
-    return content[:start] + content[end:]
+    before, after = content[: member.start].rstrip(), content[member.end :]
+    if before.endswith(b","):
+        return before[:-1] + after
+    return before + after.lstrip().removeprefix(b",")
 
 
 def with_null_member(content: bytes, member: UsageMember) -> bytes:

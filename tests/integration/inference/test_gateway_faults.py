@@ -1,4 +1,4 @@
-"""Clients that leave, engines that die, control that is down: what is billed, and how it ends for the client."""
+"""Clients that leave, engines that die, control that is down: what is billed, and what clients see."""
 
 import asyncio
 import json
@@ -91,11 +91,11 @@ async def test_an_engine_that_dies_in_mid_stream_ends_the_stream_cleanly(
     front: Serving, engines: list[FakeEngine]
 ) -> None:
     engines[0].die_after_tokens, engines[0].token_seconds = 3, 0.005
-    got = []
-    with pytest.raises(openai.APIError, match="broke while it answered"):
-        async for chunk in await front.client().chat.completions.create(**ASK, max_tokens=9, stream=True):
-            got.append(chunk.choices[0].delta.content)
+    stream = await front.client().chat.completions.create(**ASK, max_tokens=9, stream=True)
+    got = [(await anext(stream)).choices[0].delta.content for _ in range(3)]
     assert got == [" w1", " w2", " w3"]
+    with pytest.raises(openai.APIError, match="broke while it answered"):
+        await anext(stream)
     [event] = await front.billed()
     assert event["outcome"] == "engine_failed"
     assert event["quantities"] == {"prompt_tokens": 3, "completion_tokens": 3}

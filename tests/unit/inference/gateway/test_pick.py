@@ -1,0 +1,35 @@
+"""The pick of a replica and the breaker."""
+
+from inference.core.pick import FAILURES_TO_OPEN, LONGEST_PAUSE_SECONDS, Breaker, Candidate, pick
+
+
+def test_the_least_busy_wins_and_ties_are_stable() -> None:
+    candidates = [Candidate("b", 1), Candidate("c", 1), Candidate("a", 2)]
+    assert pick(candidates) == pick(reversed(candidates)) == Candidate("b", 1)
+
+
+def test_tried_and_resting_replicas_are_left_out() -> None:
+    candidates = [Candidate("a"), Candidate("b", allowed=False), Candidate("c", 9)]
+    assert pick(candidates, tried={"a"}) == Candidate("c", 9)
+    assert pick(candidates, tried={"a", "c"}) is None
+    assert pick([]) is None
+
+
+def test_a_breaker_opens_after_failures_in_a_row_and_closes_with_a_success() -> None:
+    breaker = Breaker()
+    for _ in range(FAILURES_TO_OPEN - 1):
+        breaker.failed(100.0)
+    breaker.succeeded()
+    for _ in range(FAILURES_TO_OPEN - 1):
+        breaker.failed(100.0)
+    assert breaker.allows(100.0)
+    breaker.failed(100.0)
+    assert not breaker.allows(100.9)
+    assert breaker.allows(101.0), "after the pause one may try again"
+    breaker.failed(101.0)
+    assert not breaker.allows(102.9)
+    for _ in range(2000):
+        breaker.failed(200.0)
+    assert breaker.allows(200.0 + LONGEST_PAUSE_SECONDS)
+    breaker.succeeded()
+    assert breaker.allows(0.0)
