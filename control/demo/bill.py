@@ -52,9 +52,9 @@ def _counters(url: str) -> dict[str, int]:
     return sums
 
 
-def ledger_tokens(client: Client) -> Tokens:
-    """Prompt and completion tokens of all usage in the ledger."""
-    total = client.usage()["total"]
+def ledger_tokens(client: Client, key: str) -> Tokens:
+    """Prompt and completion tokens in the ledger that were used with this key."""
+    total = client.usage(key=key)["total"]
     return Tokens(total["prompt_tokens"], total["completion_tokens"])
 
 
@@ -78,6 +78,7 @@ def wait_posted(gateway_url: str) -> None:
         time.sleep(0.2)
 
 
-def cost_by_kind(client: Client) -> dict[str, int]:
-    """Micro-credits by kind of usage: inference, training, device."""
-    return {row["kind"]: row["microcredits"] for row in client.usage(group_by="kind")["rows"]}
+def by_kind(client: Client, key: str | None = None) -> dict[str, dict[str, int]]:
+    """Sums by kind of usage: inference, training, device."""
+    filters = {"key": key} if key else {}
+    return {row["kind"]: row for row in client.usage(group_by="kind", **filters)["rows"]}

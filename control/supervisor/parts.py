@@ -53,13 +53,16 @@ class LocalRay:
             f"--ray-client-server-port={client}",
             "--include-dashboard=false",
             "--include-log-monitor=false",
-            f"--num-cpus={os.cpu_count() or 1}",
+            "--num-cpus=1",
             f"--object-store-memory={self._settings.ray.object_store_bytes}",
             f"--temp-dir={self.folder}",
             "--disable-usage-stats",
             "--log-style=record",
         ]
-        return Launch(command, environment(self._settings))
+        env = environment(self._settings)
+        # Gangs are drained before; Ray would wait half a minute for the agents, which never go by themselves.
+        env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
+        return Launch(command, env)
 
     def is_ready(self) -> bool:
         """Ray itself reports to its log; that its node is registered shows in control, which waits for it."""
