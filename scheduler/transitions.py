@@ -107,7 +107,8 @@ def _placed(assignment: Assignment) -> RankPlacement:
 
 
 def _set_conditions(status: WorkloadStatus, generation: int, now_ms: int) -> None:
-    phase, ready = status.phase, _all_ready(status)
+    phase: str = status.phase
+    ready = _all_ready(status)
     admitted = phase in HOLDING or phase in FINISHED
     known = status.condition("Admitted")
     if admitted or known is None or known.status == "True":  # why it waits is the cycle's to say

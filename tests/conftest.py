@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.postgres"]
+pytest_plugins = ["tests.fixtures.engine", "tests.fixtures.postgres", "tests.fixtures.ray"]
 
 UNIT_TESTS = Path(__file__).parent / "unit"
 

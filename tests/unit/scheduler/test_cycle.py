@@ -1,5 +1,7 @@
 """Who is admitted, in which order, and where."""
 
+from typing import Any
+
 import pytest
 
 from scheduler.core.types import Admit, QueueView, RoleView
@@ -40,7 +42,7 @@ def test_a_workload_that_does_not_fit_does_not_hold_up_those_behind_it() -> None
         ({"count": 0, "vendors": ("nvidia",)}, "a"),
     ],
 )
-def test_filters_choose_the_node(request_: dict[str, object], fits: str) -> None:
+def test_filters_choose_the_node(request_: dict[str, Any], fits: str) -> None:
     pool = [
         node("a", gpu(0), gpu(1)),
         node("b", gpu(0, model="H200", gib=141)),

@@ -1,0 +1,162 @@
+"""What every fabric does: the one in memory that the loop's tests use, and the one on Ray."""
+
+import pytest
+
+from common.clock import SYSTEM_CLOCK
+from common.errors import Conflict, NotFound
+from common.ids import new_id
+from common.resources.workload import Grant
+from scheduler.ports import Billing, Endpoint, Fabric, GangOrder, GangRecord, RankOrder
+from tests.fixtures.fabric import FakeFabric, accelerator
+from tests.fixtures.waiting import eventually
+
+NODE = "node-a"
+
+
+@pytest.fixture(params=["memory", pytest.param("ray", marks=pytest.mark.integration)])
+def fabric(request: pytest.FixtureRequest) -> Fabric:
+    if request.param == "ray":
+        found: Fabric = request.getfixturevalue("ray_fabric")
+        return found
+    return FakeFabric(SYSTEM_CLOCK, node_a=[accelerator(NODE, 0)], node_b=[accelerator("node-b", 0)])
+
+
+def order(
+    *command: str,
+    uid: str = "",
+    attempt: int = 1,
+    world_size: int = 1,
+    rank: int = 0,
+    master: Endpoint | None = None,
+) -> GangOrder:
+    grant = Grant(device="node-a-nvidia-0", index=0, vendor="nvidia", model="H100")
+    ranks = (RankOrder(rank, "main", 0, command or ("sleep", "600"), {}, ("http",), (grant,)),)
+    billing = Billing(tenant="acme", project="p", workload="contract")
+    return GangOrder(uid or new_id("uid"), attempt, world_size, "digest", billing, ranks, master)
+
+
+async def gang(fabric: Fabric, wanted: GangOrder, node: str = NODE) -> GangRecord | None:
+    for seen in await fabric.nodes():
+        for record in seen.gangs if seen.name == node else ():
+            if (record.uid, record.attempt) == (wanted.uid, wanted.attempt):
+                return record
+    return None
+
+
+async def ended(fabric: Fabric, wanted: GangOrder) -> GangRecord:
+    async def is_over() -> bool:
+        record = await gang(fabric, wanted)
+        return record is not None and not record.alive
+
+    await eventually(is_over)
+    record = await gang(fabric, wanted)
+    assert record is not None
+    return record
+
+
+async def test_nodes_come_by_name_with_their_devices(fabric: Fabric) -> None:
+    nodes = await fabric.nodes()
+    assert [node.name for node in nodes] == sorted(node.name for node in nodes)
+    first = nodes[0]
+    assert (first.name, first.state) == (NODE, "Alive")
+    assert first.devices[0].model == "H100"
+    assert first.address
+
+
+async def test_a_gang_runs_and_is_started_only_once(fabric: Fabric) -> None:
+    wanted = order()
+    first = await fabric.ensure_gang(NODE, wanted)
+    again = await fabric.ensure_gang(NODE, wanted)
+    assert first.ranks[0].pid == again.ranks[0].pid
+    record = await gang(fabric, wanted)
+    assert record is not None
+    rank = record.ranks[0]
+    assert (rank.state, rank.exit_code) == ("Running", None)
+    assert rank.ports["http"] > 0
+    assert rank.grants[0].device == "node-a-nvidia-0"
+    assert record.billing == wanted.billing
+    assert record.master is None
+
+
+async def test_a_second_attempt_waits_for_the_end_of_the_first(fabric: Fabric) -> None:
+    first = order()
+    second = order(uid=first.uid, attempt=2)
+    await fabric.ensure_gang(NODE, first)
+    with pytest.raises(Conflict):
+        await fabric.ensure_gang(NODE, second)
+    await fabric.stop_gang(NODE, first.uid, 1, 1.0)
+    await ended(fabric, first)
+    record = await fabric.ensure_gang(NODE, second)
+    assert record.alive
+
+
+async def test_exit_codes_and_the_last_lines_are_kept_until_forgotten(fabric: Fabric) -> None:
+    wanted = order("sh", "-c", "echo done; exit 3")
+    await fabric.ensure_gang(NODE, wanted)
+    rank = (await ended(fabric, wanted)).ranks[0]
+    assert (rank.state, rank.exit_code, rank.log_tail) == ("Exited", 3, "done")
+    assert rank.finished_ms is not None
+    assert rank.finished_ms >= rank.started_ms
+    again = await fabric.ensure_gang(NODE, wanted)
+    assert not again.alive, "a known gang is not started anew"
+    await fabric.forget_gang(NODE, wanted.uid, 1)
+    assert await gang(fabric, wanted) is None
+    await fabric.forget_gang(NODE, wanted.uid, 1)
+
+
+async def test_what_lives_is_not_forgotten(fabric: Fabric) -> None:
+    wanted = order()
+    await fabric.ensure_gang(NODE, wanted)
+    with pytest.raises(Conflict):
+        await fabric.forget_gang(NODE, wanted.uid, 1)
+
+
+async def test_stopping_is_repeatable_and_shows(fabric: Fabric) -> None:
+    wanted = order()
+    await fabric.ensure_gang(NODE, wanted)
+    await fabric.stop_gang(NODE, wanted.uid, 1, 1.0)
+    await fabric.stop_gang(NODE, wanted.uid, 1, 1.0)
+    record = await ended(fabric, wanted)
+    assert record.stopping
+    assert record.ranks[0].exit_code == 143
+    await fabric.stop_gang(NODE, "uid-unknown", 1, 1.0)
+
+
+async def test_the_first_node_of_a_gang_picks_the_master(fabric: Fabric) -> None:
+    first = order(world_size=2)
+    record = await fabric.ensure_gang(NODE, first)
+    assert record.master is not None
+    assert record.master.port > 0
+    second = order(uid=first.uid, world_size=2, rank=1, master=record.master)
+    other = await fabric.ensure_gang("node-b", second)
+    assert other.master == record.master
+
+
+async def test_metering_marks_stay_with_the_gang(fabric: Fabric) -> None:
+    wanted = order()
+    await fabric.ensure_gang(NODE, wanted)
+    await fabric.mark_metered(NODE, wanted.uid, 1, {0: 7})
+    record = await gang(fabric, wanted)
+    assert record is not None
+    assert record.ranks[0].metered_spans == 7
+
+
+@pytest.mark.parametrize(
+    ("offset", "limit", "data", "following"),
+    [(0, 100, b"hello\n", 6), (2, 2, b"ll", 4), (-3, 100, b"lo\n", 6), (99, 10, b"", 6)],
+)
+async def test_logs_are_read_in_pieces(
+    fabric: Fabric, offset: int, limit: int, data: bytes, following: int
+) -> None:
+    wanted = order("sh", "-c", "echo hello; exit 0")
+    await fabric.ensure_gang(NODE, wanted)
+    await ended(fabric, wanted)
+    chunk = await fabric.read_log(NODE, "p", "contract", 1, 0, offset, limit)
+    assert (chunk.data, chunk.next_offset, chunk.size_bytes) == (data, following, 6)
+
+
+async def test_what_is_not_there_is_said_so(fabric: Fabric) -> None:
+    with pytest.raises(NotFound):
+        await fabric.ensure_gang("nowhere", order())
+    with pytest.raises(NotFound):
+        await fabric.read_log(NODE, "p", "no-such-workload", 1, 0, 0, 10)
