@@ -1,0 +1,1 @@
+"""What fine-tuning needs from outside: storage."""

@@ -1,0 +1,58 @@
+"""Blobs on a local disk."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO
+
+from common.errors import TooLarge
+from common.units import format_bytes
+from finetune.blob_folder import BlobFolder
+from finetune.ports import StagedBlob
+
+
+class LocalBlobs:
+    """Implements ``finetune.ports.Blobs`` in a folder. A chunk is the most that is held in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._blobs = BlobFolder(folder)
+
+    async def stage(self, chunks: AsyncIterator[bytes], limit_bytes: int) -> StagedBlob:
+        path = await asyncio.to_thread(self._blobs.temporary)
+        state, size = hashlib.sha256(), 0
+        try:
+            with path.open("wb") as stream:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > limit_bytes:
+                        raise TooLarge(
+                            f"file: larger than the limit of {format_bytes(limit_bytes)}", param="file"
+                        )
+                    state.update(chunk)
+                    await asyncio.to_thread(stream.write, chunk)
+                await asyncio.to_thread(_to_disk, stream)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return StagedBlob(state.hexdigest(), size, path)
+
+    async def keep(self, staged: StagedBlob) -> None:
+        await asyncio.to_thread(self._blobs.adopt, staged.path, staged.sha256)
+
+    async def discard(self, staged: StagedBlob) -> None:
+        await asyncio.to_thread(staged.path.unlink, missing_ok=True)
+
+    def path(self, sha256: str) -> Path:
+        return self._blobs.path(sha256)
+
+    async def delete(self, sha256: str) -> None:
+        await asyncio.to_thread(self._blobs.place(sha256).unlink, missing_ok=True)
+
+
+def _to_disk(stream: IO[bytes]) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())

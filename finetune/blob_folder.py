@@ -1,0 +1,65 @@
+"""Content-addressed files in a folder: each appears complete, under the SHA-256 of its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from common.errors import NotFound
+
+_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+
+
+class BlobFolder:
+    """The layout ``<folder>/<first two digits>/<sha256>``. All methods do blocking file I/O."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, sha256: str) -> Path:
+        """Where the bytes lie. Raises ``NotFound``."""
+        found = self.place(sha256)
+        if not found.is_file():
+            raise NotFound("the content of the file is gone from storage", code="file_content_missing")
+        return found
+
+    def place(self, sha256: str) -> Path:
+        """Where the bytes lie or would lie."""
+        if not _SHA256.match(sha256):
+            raise NotFound("the file has no stored content", code="file_content_missing")
+        return self.folder / sha256[:2] / sha256
+
+    def temporary(self) -> Path:
+        """A fresh, empty file in the same file system."""
+        incoming = self.folder / "incoming"
+        incoming.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=incoming)
+        os.close(handle)
+        return Path(name)
+
+    def adopt(self, temporary: Path, sha256: str) -> Path:
+        """Move a temporary file, already on disk, to its place."""
+        place = self.place(sha256)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(temporary, place)
+        return place
+
+    def put(self, chunks: Iterable[bytes]) -> tuple[str, int]:
+        """Keep bytes; returns their SHA-256 and count."""
+        temporary, state, size = self.temporary(), hashlib.sha256(), 0
+        try:
+            with temporary.open("wb") as stream:
+                for chunk in chunks:
+                    stream.write(chunk)
+                    state.update(chunk)
+                    size += len(chunk)
+                stream.flush()
+                os.fsync(stream.fileno())
+            self.adopt(temporary, state.hexdigest())
+        finally:
+            temporary.unlink(missing_ok=True)
+        return state.hexdigest(), size

@@ -1,0 +1,212 @@
+"""The fine-tune controller: queued jobs become Workloads, finished ones Adapters and bills."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from common.clock import Clock
+from common.errors import ComputilityError, Conflict, InvalidInput, NotFound
+from common.loop import run_passes
+from common.resources import Adapter, File, FineTune, Model, Queue, Workload
+from common.settings import Settings
+from common.store.port import Store
+from common.telemetry import get_logger
+from finetune.blob_folder import BlobFolder
+from finetune.core.hyperparameters import resolve
+from finetune.core.worker_events import WorkerEvent, last_of
+from finetune.dataset import check_dataset
+from finetune.job_events import Reason, note
+from finetune.job_folder import JobFolder
+from finetune.job_progress import JobProgress, failure_of
+from finetune.objects import TERMINAL
+from finetune.ports import UsageSink
+from finetune.publisher import Publisher, post_usage
+from finetune.trainer_workload import BAD_INPUT_EXIT_CODE, adapter_name, train_job, trainer_workload
+
+_TICK_SECONDS = 1.0
+
+_log = get_logger(__name__)
+
+
+class FineTuneController:
+    """Owns the Workloads and the status of FineTunes, and makes Adapters.
+
+    Every pass looks at what is stored and on disk and does what is left to do. Each step may be done again,
+    so the process may end at any point.
+    """
+
+    def __init__(self, store: Store, usage: UsageSink, settings: Settings, clock: Clock) -> None:
+        self._store, self._usage, self._settings, self._clock = store, usage, settings, clock
+        self._blobs = BlobFolder(settings.folder("files"))
+        self._progress = JobProgress(store, clock)
+        self._publisher = Publisher(store, self._blobs, settings, clock)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Pass after pass until ``stop`` is set."""
+        await run_passes("fine-tunes", self.step, self._store, stop, _TICK_SECONDS)
+
+    async def step(self) -> None:
+        """One pass over all jobs."""
+        jobs = await self._store.list(FineTune)
+        workloads = await self._owned_workloads({job.metadata.uid for job in jobs})
+        for job in jobs:
+            await self._guard(job.key, self._job(job, workloads.get(job.metadata.uid)))
+
+    async def _guard(self, key: str, work: Coroutine[Any, Any, None]) -> None:
+        """Let the trouble of one job not hold up the others."""
+        try:
+            await work
+        except (Conflict, NotFound) as error:
+            _log.debug("changed meanwhile; again in the next pass", resource=key, error=error.message)
+        except ComputilityError as error:
+            _log.warning("job not reconciled", resource=key, error=error.message)
+
+    async def _owned_workloads(self, job_uids: set[str]) -> dict[str, Workload]:
+        """Workloads of jobs by the job's uid; those whose job is gone are deleted."""
+        owned: dict[str, Workload] = {}
+        for workload in await self._store.list(Workload):
+            owner = workload.metadata.owner
+            if owner is None or owner.kind != "FineTune":
+                continue
+            if owner.uid in job_uids:
+                owned[owner.uid] = workload
+            else:
+                await self._guard(workload.key, self._delete(workload))
+        return owned
+
+    async def _delete(self, workload: Workload) -> None:
+        await self._store.delete(Workload, workload.name, workload.project)
+        _log.info("trainer removed", workload=workload.name, project=workload.project)
+
+    async def _job(self, job: FineTune, workload: Workload | None) -> None:
+        if job.status.state in TERMINAL:
+            if workload is not None and (job.status.state == "cancelled" or not _has_ended(workload)):
+                await self._delete(workload)
+            return
+        folder = JobFolder(self._settings.folder("jobs"), job)
+        await self._progress.take_over(job, workload, folder)
+        if job.spec.cancelled:
+            await self._cancel(job, workload)
+        elif workload is None or workload.status.phase == "Succeeded":
+            events = await asyncio.to_thread(folder.all_events)
+            if last_of(events, "result") is not None:
+                await self._finish(job, workload, folder, events)
+            elif workload is None:
+                await self._start(job, folder)
+            else:
+                await self._fail(job, *failure_of(workload, events))
+        elif workload.status.phase == "Failed" or _is_hopeless(workload):
+            events = await asyncio.to_thread(folder.all_events)
+            await self._fail(job, *failure_of(workload, events))
+        else:
+            await self._store.set_status(job)
+
+    async def _start(self, job: FineTune, folder: JobFolder) -> None:
+        try:
+            workload = await self._prepare(job, folder)
+        except (InvalidInput, NotFound) as error:
+            await self._fail(job, error.code, error.message, error.param)
+            return
+        job = await self._store.set_status(job)
+        await self._store.apply(workload)
+        await note(self._store, self._clock, job, "Queued", "The job waits for a device")
+
+    async def _prepare(self, job: FineTune, folder: JobFolder) -> Workload:
+        """Leave the worker's orders in its folder. Raises ``NotFound`` or ``InvalidInput``."""
+        model = await self._store.get(Model, job.spec.base, job.spec.base_project)
+        queue = await self._store.find(Queue, job.spec.queue)
+        file = await self._store.get(File, job.spec.training_file, job.project)
+        training, validation = self._blobs.path(file.spec.sha256), None
+        if job.spec.validation_file:
+            file = await self._store.get(File, job.spec.validation_file, job.project)
+            validation = self._blobs.path(file.spec.sha256)
+        if "n_epochs" not in job.status.resolved:
+            examples = await asyncio.to_thread(check_dataset, training, "training_file")
+            wanted = job.spec.hyperparameters
+            chosen = resolve(examples, wanted.n_epochs, wanted.batch_size, wanted.learning_rate_multiplier)
+            job.status.resolved = {
+                "n_epochs": chosen.n_epochs,
+                "batch_size": chosen.batch_size,
+                "learning_rate_multiplier": chosen.learning_rate_multiplier,
+                "examples": examples,
+            }
+        orders = train_job(job, model, self._settings.home, training, validation, folder.adapter)
+        await asyncio.to_thread(folder.write_job, orders)
+        taken = await self._store.find(Workload, job.name, job.project)
+        if taken is not None:
+            raise InvalidInput(
+                f"a Workload {job.name} is there that this job did not make", code="name_taken"
+            )
+        return trainer_workload(job, model, queue, folder.path, self._settings)
+
+    async def _finish(
+        self, job: FineTune, workload: Workload | None, folder: JobFolder, events: list[WorkerEvent]
+    ) -> None:
+        """Register the adapter, wait until a running engine holds it, bill, and then say ``succeeded``."""
+        result = last_of(events, "result")
+        assert result is not None
+        try:
+            adapter = await self._publisher.publish(job, folder, result, events)
+        except ComputilityError as error:
+            if isinstance(error, Conflict):
+                raise
+            await self._fail(job, error.code, error.message, error.param)
+            return
+        if await self._publisher.must_wait(adapter):
+            await note(
+                self._store,
+                self._clock,
+                job,
+                "Registered",
+                f"Adapter {adapter.spec.served_name} is registered",
+            )
+            await self._store.set_status(job)
+            return
+        job.status.trained_tokens = result.count("trained_tokens") or 0
+        job.status.finished_ms = self._clock.now_ms()
+        job.status.fine_tuned_model = adapter.spec.served_name
+        job.status.state = "succeeded"
+        await post_usage(self._store, self._usage, job, workload)
+        await self._end(job, "Succeeded", f"The job has succeeded: {adapter.spec.served_name}")
+
+    async def _fail(self, job: FineTune, code: str, message: str, param: str | None) -> None:
+        job.status.state = "failed"
+        job.status.finished_ms = self._clock.now_ms()
+        job.status.error_code, job.status.error_message, job.status.error_param = code, message, param
+        await self._end(job, "Failed", message)
+
+    async def _cancel(self, job: FineTune, workload: Workload | None) -> None:
+        """Stop the worker, take back an adapter just registered, and bill what was trained so far."""
+        if workload is not None:
+            await self._delete(workload)
+        if await self._store.find(Adapter, adapter_name(job), job.project) is not None:
+            await self._store.delete(Adapter, adapter_name(job), job.project)
+        job.status.state = "cancelled"
+        job.status.finished_ms = self._clock.now_ms()
+        await post_usage(self._store, self._usage, job, workload)
+        await self._end(job, "Cancelled", "The job has been cancelled")
+
+    async def _end(self, job: FineTune, reason: Reason, message: str) -> None:
+        job.status.estimated_finish_ms = None
+        job.status.set_condition(
+            "Finished",
+            True,
+            reason,
+            message,
+            now_ms=self._clock.now_ms(),
+            generation=job.metadata.generation,
+        )
+        job = await self._store.set_status(job)
+        await note(self._store, self._clock, job, reason, message)
+        _log.info("job ended", job=job.name, project=job.project, state=job.status.state)
+
+
+def _has_ended(workload: Workload) -> bool:
+    return workload.status.phase in ("Succeeded", "Failed")
+
+
+def _is_hopeless(workload: Workload) -> bool:
+    """Whether the worker found its input bad: starting it again would change nothing."""
+    return any(rank.exit_code == BAD_INPUT_EXIT_CODE for rank in workload.status.ranks)

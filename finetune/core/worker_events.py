@@ -1,0 +1,108 @@
+"""The lines that a training worker appends to ``events.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+TYPES = ("message", "metrics", "checkpoint", "result", "error")
+METRICS = (
+    "train_loss",
+    "train_mean_token_accuracy",
+    "valid_loss",
+    "valid_mean_token_accuracy",
+    "full_valid_loss",
+    "full_valid_mean_token_accuracy",
+)
+
+
+@dataclass(frozen=True)
+class WorkerEvent:
+    """One line. ``offset_bytes`` is where it begins; no other line of the file has the same."""
+
+    offset_bytes: int
+    type: str
+    level: str
+    created_at: int
+    message: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The loss and accuracy values among the data."""
+        found = {name: _number(self.data.get(name)) for name in METRICS}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def count(self, name: str) -> int | None:
+        """A non-negative whole number among the data."""
+        value = self.data.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def whole_lines(content: bytes, offset_bytes: int) -> tuple[list[WorkerEvent], int]:
+    """The events in ``content``, which begins at ``offset_bytes`` of the file, and the offset after them.
+
+    A line without its end is left for later; one that cannot be read becomes a warning.
+    """
+    events, position = [], offset_bytes
+    for line in content.splitlines(keepends=True):
+        if not line.endswith(b"\n"):
+            break
+        if line.strip():
+            events.append(_event(line, position))
+        position += len(line)
+    return events, position
+
+
+def _event(line: bytes, offset_bytes: int) -> WorkerEvent:
+    try:
+        content = json.loads(line)
+        if content["type"] not in TYPES or not isinstance(content.get("data", {}), dict):
+            raise ValueError("unknown form")
+        return WorkerEvent(
+            offset_bytes,
+            content["type"],
+            content.get("level", "info"),
+            int(content["created_at"]),
+            str(content["message"]),
+            content.get("data", {}),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        text = f"the worker wrote something unreadable at byte {offset_bytes} of its events"
+        return WorkerEvent(offset_bytes, "message", "warn", 0, text)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def last_of(events: Iterable[WorkerEvent], type_: str) -> WorkerEvent | None:
+    """The newest event of a type."""
+    found = None
+    for event in events:
+        if event.type == type_:
+            found = event
+    return found
+
+
+def result_csv(events: Sequence[WorkerEvent]) -> str:
+    """The metrics by step, as OpenAI's result files have them; empty where there is no value."""
+    columns = (*METRICS[:4],)
+    rows: dict[int, dict[str, float]] = {}
+    for event in events:
+        step = event.count("step")
+        if event.type == "metrics" and step is not None:
+            rows.setdefault(step, {}).update(event.metrics)
+    lines = ["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"]
+    for step, values in sorted(rows.items()):
+        lines.append(",".join([str(step), *(_cell(values.get(column)) for column in columns)]))
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.5f}"

@@ -1,0 +1,118 @@
+"""Files of a project: what lies behind ``/v1/files``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from common.clock import Clock
+from common.errors import Conflict, InvalidInput, NotFound
+from common.ids import new_id
+from common.resources import File, FineTune, Metadata
+from common.resources.tuning import FileSpec
+from common.settings import Settings
+from common.store.port import Store
+from finetune.objects import TERMINAL
+from finetune.ports import Blobs
+
+PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+MIN_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 3600, 2_592_000
+_MAX_FILENAME_CHARACTERS = 255
+
+
+class FileService:
+    """Files belong to one project; for all others they do not exist."""
+
+    def __init__(self, store: Store, blobs: Blobs, settings: Settings, clock: Clock) -> None:
+        self._store, self._blobs, self._settings, self._clock = store, blobs, settings, clock
+        # Two files may share their bytes: these must not go while a second file is being made of them.
+        self._lock = asyncio.Lock()
+
+    async def create(
+        self,
+        project: str,
+        filename: str,
+        purpose: str,
+        chunks: AsyncIterator[bytes],
+        expires_after_seconds: int | None = None,
+    ) -> File:
+        """Keep an upload. Raises ``InvalidInput`` naming the field, ``TooLarge`` over the limit."""
+        _check_upload(filename, purpose, expires_after_seconds)
+        await self.remove_expired()
+        staged = await self._blobs.stage(chunks, self._settings.control.upload_limit_bytes)
+        try:
+            if not staged.size_bytes:
+                raise InvalidInput("file: is empty", param="file")
+            now_ms = self._clock.now_ms()
+            expires_ms = now_ms + 1000 * expires_after_seconds if expires_after_seconds else None
+            file = File(
+                metadata=Metadata(name=new_id("file", self._clock), project=project),
+                spec=FileSpec(
+                    filename=filename,
+                    purpose=purpose,
+                    size_bytes=staged.size_bytes,
+                    sha256=staged.sha256,
+                    expires_ms=expires_ms,
+                ),
+            )
+            async with self._lock:
+                await self._blobs.keep(staged)
+                return (await self._store.apply(file)).resource
+        finally:
+            await self._blobs.discard(staged)
+
+    async def get(self, project: str, name: str) -> File:
+        """The file. Raises ``NotFound``, also when it has expired."""
+        file = await self._store.find(File, name, project)
+        if file is None or self._is_expired(file):
+            raise NotFound(f"there is no file {name!r}", code="file_not_found", param="file_id")
+        return file
+
+    async def list(self, project: str, purpose: str | None = None) -> list[File]:
+        """All files, oldest first."""
+        files = await self._store.list(File, project=project)
+        found = [f for f in files if not self._is_expired(f) and purpose in (None, f.spec.purpose)]
+        return sorted(found, key=lambda f: (f.metadata.created_ms, f.name))
+
+    def content_path(self, file: File) -> Path:
+        """Where the bytes can be read."""
+        return self._blobs.path(file.spec.sha256)
+
+    async def delete(self, project: str, name: str) -> None:
+        """Remove the file. Raises ``Conflict`` while a job needs it."""
+        await self.get(project, name)
+        for job in await self._store.list(FineTune, project=project):
+            needed = name in (job.spec.training_file, job.spec.validation_file)
+            if needed and job.status.state not in TERMINAL and not job.spec.cancelled:
+                raise Conflict(
+                    f"file {name} is needed by job {job.name}; cancel the job first", code="file_in_use"
+                )
+        await self._remove(project, name)
+
+    async def remove_expired(self) -> None:
+        """Remove all files whose time is over."""
+        for file in await self._store.list(File):
+            if self._is_expired(file):
+                await self._remove(file.project or "", file.name)
+
+    async def _remove(self, project: str, name: str) -> None:
+        async with self._lock:
+            gone = await self._store.delete(File, name, project)
+            if all(file.spec.sha256 != gone.spec.sha256 for file in await self._store.list(File)):
+                await self._blobs.delete(gone.spec.sha256)
+
+    def _is_expired(self, file: File) -> bool:
+        return file.spec.expires_ms is not None and file.spec.expires_ms <= self._clock.now_ms()
+
+
+def _check_upload(filename: str, purpose: str, expires_after_seconds: int | None) -> None:
+    if purpose not in PURPOSES:
+        raise InvalidInput(f"purpose: {purpose!r} is unknown; known: {', '.join(PURPOSES)}", param="purpose")
+    if not filename or len(filename) > _MAX_FILENAME_CHARACTERS:
+        raise InvalidInput(f"file: needs a name of 1-{_MAX_FILENAME_CHARACTERS} characters", param="file")
+    if expires_after_seconds is not None and not (
+        MIN_EXPIRY_SECONDS <= expires_after_seconds <= MAX_EXPIRY_SECONDS
+    ):
+        limits = f"from {MIN_EXPIRY_SECONDS} to {MAX_EXPIRY_SECONDS}"
+        raise InvalidInput(f"expires_after[seconds]: must be {limits}", param="expires_after[seconds]")

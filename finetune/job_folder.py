@@ -1,0 +1,86 @@
+"""The folder that a job shares with its worker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from common.errors import ComputilityError
+from common.resources import FineTune
+from finetune.core.job import EVENTS_FILE, JOB_FILE, TrainJob
+from finetune.core.worker_events import WorkerEvent, whole_lines
+
+ADAPTER_FOLDER = "adapter"
+WEIGHTS_FILE = "adapter_model.safetensors"
+_MAX_READ_BYTES = 4 * 1024**2
+
+
+class JobFolder:
+    """``<jobs>/<name>.<end of uid>``: a job made anew under an old name begins with an empty folder."""
+
+    def __init__(self, jobs: Path, job: FineTune) -> None:
+        self.path = jobs / f"{job.name}.{job.metadata.uid[-8:]}"
+
+    @property
+    def adapter(self) -> Path:
+        """Where the worker leaves the finished adapter."""
+        return self.path / ADAPTER_FOLDER
+
+    def write_job(self, job: TrainJob) -> None:
+        """Leave ``job.json`` for the worker, whole or not at all."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        temporary = self.path / f".{JOB_FILE}"
+        temporary.write_text(json.dumps(job.to_dict(), indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, self.path / JOB_FILE)
+
+    def new_events(self, offset_bytes: int) -> tuple[list[WorkerEvent], int]:
+        """What the worker has written since ``offset_bytes``, and the offset to go on from."""
+        try:
+            with (self.path / EVENTS_FILE).open("rb") as stream:
+                stream.seek(offset_bytes)
+                return whole_lines(stream.read(_MAX_READ_BYTES), offset_bytes)
+        except FileNotFoundError:
+            return [], offset_bytes
+
+    def all_events(self) -> list[WorkerEvent]:
+        """Everything that the worker has written."""
+        events: list[WorkerEvent] = []
+        offset = 0
+        while True:
+            more, after = self.new_events(offset)
+            if after == offset:
+                return events
+            events += more
+            offset = after
+
+    def publish_adapter(self, source: Path, target: Path, sha256: str) -> None:
+        """Copy the adapter to ``target``, which appears complete or not at all; again is no error.
+
+        Raises ``ComputilityError`` (``adapter_damaged``) when the weights are not what the worker told of.
+        """
+        if _weights_digest(target) == sha256:
+            return
+        if _weights_digest(source) != sha256:
+            raise ComputilityError(
+                f"the adapter at {source} is not what the worker has written", code="adapter_damaged"
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            shutil.copytree(source, work / ADAPTER_FOLDER)
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(work / ADAPTER_FOLDER, target)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _weights_digest(folder: Path) -> str:
+    try:
+        with (folder / WEIGHTS_FILE).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""

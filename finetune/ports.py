@@ -1,0 +1,49 @@
+"""What fine-tuning needs from outside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from billing.core.events import UsageEvent
+
+
+class UsageSink(Protocol):
+    """Takes usage events; an id that it has already is no error and counts once."""
+
+    async def post(self, events: Sequence[UsageEvent]) -> object: ...
+
+
+@dataclass(frozen=True)
+class StagedBlob:
+    """Bytes that have arrived whole but are not kept yet."""
+
+    sha256: str
+    size_bytes: int
+    path: Path
+
+
+class Blobs(Protocol):
+    """Files by the SHA-256 of their content."""
+
+    async def stage(self, chunks: AsyncIterator[bytes], limit_bytes: int) -> StagedBlob:
+        """Receive bytes. Raises ``TooLarge`` as soon as there are more than the limit, and leaves nothing."""
+        ...
+
+    async def keep(self, staged: StagedBlob) -> None:
+        """Make the bytes readable under their digest; the same content twice is kept once."""
+        ...
+
+    async def discard(self, staged: StagedBlob) -> None:
+        """Forget bytes that are not to be kept."""
+        ...
+
+    def path(self, sha256: str) -> Path:
+        """Where the bytes can be read. Raises ``NotFound`` when they are not there."""
+        ...
+
+    async def delete(self, sha256: str) -> None:
+        """Remove the bytes; it is no error when they are gone."""
+        ...

@@ -1,0 +1,126 @@
+"""From a worker's result to an Adapter, a result file and a bill: every step may be done again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from billing.core.events import UsageEvent
+from common.clock import Clock
+from common.ids import derived_id
+from common.resources import Adapter, Endpoint, File, FineTune, Metadata, Model, Project, Workload
+from common.resources.serving import AdapterSpec, Lineage
+from common.settings import Settings
+from common.store.port import Store
+from finetune.blob_folder import BlobFolder
+from finetune.core.worker_events import WorkerEvent, last_of, result_csv
+from finetune.job_folder import JobFolder
+from finetune.ports import UsageSink
+from finetune.trainer_workload import ROLE, adapter_name, adapter_served_name, result_file
+
+LOAD_WAIT_SECONDS = 120
+
+
+class Publisher:
+    """Registers what a job has made."""
+
+    def __init__(self, store: Store, blobs: BlobFolder, settings: Settings, clock: Clock) -> None:
+        self._store, self._blobs, self._settings, self._clock = store, blobs, settings, clock
+
+    async def publish(
+        self, job: FineTune, folder: JobFolder, result: WorkerEvent, events: list[WorkerEvent]
+    ) -> Adapter:
+        """The Adapter; its files are copied and verified, and the result file is in ``job.status``.
+
+        Raises ``ComputilityError`` (``adapter_damaged``) when the files are not what the worker told of.
+        """
+        digest = str(result.data.get("adapter_sha256", ""))
+        target = self._settings.folder("adapters") / (job.project or "") / adapter_name(job)
+        source = Path(str(result.data.get("adapter_path") or folder.adapter))
+        await asyncio.to_thread(folder.publish_adapter, source, target, digest)
+        job.status.result_files = [await self._keep_results(job, events)]
+        wanted = await self._adapter(job, target, digest, result, events)
+        return (await self._store.apply(wanted)).resource
+
+    async def must_wait(self, adapter: Adapter) -> bool:
+        """Whether an engine that is up should hold the adapter but does not yet; at most two minutes."""
+        if adapter.status.is_true("Served"):
+            return False
+        if self._clock.now_ms() - adapter.metadata.created_ms >= 1000 * LOAD_WAIT_SECONDS:
+            return False
+        base = (adapter.spec.model_project or adapter.project, adapter.spec.model)
+        return any(
+            (endpoint.project, endpoint.spec.model) == base
+            and endpoint.status.ready_replicas > 0
+            and endpoint.spec.engine.max_adapters > 0
+            and endpoint.spec.engine.max_adapter_rank >= adapter.spec.rank
+            for endpoint in await self._store.list(Endpoint)
+        )
+
+    async def _keep_results(self, job: FineTune, events: list[WorkerEvent]) -> str:
+        name = derived_id("file", job.metadata.uid, "results")
+        sha256, size_bytes = await asyncio.to_thread(self._blobs.put, [result_csv(events).encode()])
+        await self._store.apply(result_file(job, name, sha256, size_bytes))
+        return name
+
+    async def _adapter(
+        self, job: FineTune, path: Path, digest: str, result: WorkerEvent, events: list[WorkerEvent]
+    ) -> Adapter:
+        tenant = (await self._store.get(Project, job.project or "")).spec.tenant
+        model = await self._store.find(Model, job.spec.base, job.spec.base_project)
+        training = await self._store.find(File, job.spec.training_file, job.project)
+        metrics = last_of(events, "metrics")
+        lineage = Lineage(
+            job=job.name,
+            training_file=job.spec.training_file,
+            training_file_sha256=training.spec.sha256 if training else "",
+            base_digest=model.status.digest if model else "",
+            template_sha256=str(result.data.get("template_sha256", "")),
+            seed=job.spec.seed,
+            hyperparameters=dict(job.status.resolved),
+            trained_tokens=result.count("trained_tokens") or 0,
+            metrics=metrics.metrics if metrics else {},
+        )
+        return Adapter(
+            metadata=Metadata(name=adapter_name(job), project=job.project),
+            spec=AdapterSpec(
+                model=job.spec.base,
+                model_project=job.spec.base_project,
+                served_name=adapter_served_name(job, tenant),
+                path=str(path),
+                digest=digest,
+                rank=job.spec.adapter_rank,
+                lineage=lineage,
+            ),
+        )
+
+
+async def post_usage(store: Store, usage: UsageSink, job: FineTune, workload: Workload | None) -> None:
+    """Bill the trained tokens: one event per job, whose id is always the same, so it counts once."""
+    tokens = job.status.trained_tokens
+    if not tokens:
+        return
+    project = await store.get(Project, job.project or "")
+    ended_ms = job.status.finished_ms or job.metadata.created_ms
+    event = UsageEvent(
+        id=derived_id("use", job.metadata.uid, "training"),
+        kind="training",
+        tenant=project.spec.tenant,
+        project=project.name,
+        key=job.spec.api_key,
+        model=job.spec.model,
+        base_model=job.spec.model,
+        device_class=_device_class(workload),
+        resource=job.name,
+        outcome="completed" if job.status.state == "succeeded" else "cancelled",
+        started_ms=min(job.status.started_ms or ended_ms, ended_ms),
+        ended_ms=ended_ms,
+        quantities={"trained_tokens": tokens},
+    )
+    await usage.post([event])
+
+
+def _device_class(workload: Workload | None) -> str:
+    ranks = workload.status.ranks if workload else []
+    grants = [grant for rank in ranks if rank.role == ROLE for grant in rank.grants]
+    return f"{grants[0].vendor}/{grants[0].model}" if grants else ""

@@ -1,0 +1,209 @@
+"""Fine-tuning as tenants see it: files and jobs of a project."""
+
+from __future__ import annotations
+
+import asyncio
+from zlib import crc32
+
+from common.auth import Principal
+from common.clock import Clock
+from common.errors import Forbidden, InvalidInput, NotFound
+from common.ids import new_id
+from common.resources import FineTune, Metadata, Project
+from common.resources.tuning import FineTuneSpec, FineTuneStatus, Hyperparameters
+from common.settings import Settings
+from common.store.port import Event, Store
+from finetune.core.hyperparameters import resolve
+from finetune.dataset import Param, check_dataset
+from finetune.file_service import FileService
+from finetune.job_events import note
+from finetune.objects import TERMINAL
+from finetune.ports import Blobs
+from finetune.requests import AdapterRank, CreateJobBody
+from finetune.tuning_target import TuningTarget, find_target
+
+DUPLICATE_SECONDS = 60
+DEFAULT_RANKS: tuple[AdapterRank, ...] = (16, 8, 1)
+_EVENT_PAGE = 1000
+
+
+class FineTuneService:
+    """Files and jobs. What lies in another project than the one given does not exist."""
+
+    def __init__(self, store: Store, blobs: Blobs, settings: Settings, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+        self.files = FileService(store, blobs, settings, clock)
+        self._creating = asyncio.Lock()
+
+    async def project_of(self, principal: Principal, named: str | None) -> Project:
+        """The project that a request works in: the key's own, or for admins the one ``named``.
+
+        Raises ``InvalidInput`` when an admin names none, ``NotFound`` when the principal does not see it.
+        """
+        name = named or principal.project
+        if not name:
+            raise InvalidInput(
+                f"the key {principal.key} belongs to no project; name one with the header OpenAI-Project",
+                code="project_required",
+                param="OpenAI-Project",
+            )
+        project = await self._store.find(Project, name)
+        if project is None or not principal.sees_project(name, project.spec.tenant):
+            raise NotFound(f"there is no project {name!r}", param="OpenAI-Project")
+        return project
+
+    async def create_job(
+        self, principal: Principal, project: str, body: CreateJobBody, *, merge_duplicates: bool = True
+    ) -> FineTune:
+        """Check everything and queue the job.
+
+        With ``merge_duplicates`` an equal, unfinished job of the last minute is the answer: clients send a
+        request again when its answer is lost. Raises ``NotFound`` for a model that is not visible and
+        ``InvalidInput`` with ``param`` for anything else.
+        """
+        target = await find_target(self._store, principal, project, body.model)
+        examples = await self._check_file(project, body.training_file, "training_file")
+        if body.validation_file is not None:
+            await self._check_file(project, body.validation_file, "validation_file")
+        wanted = body.chosen_hyperparameters
+        resolved = resolve(examples, wanted.n_epochs, wanted.batch_size, wanted.learning_rate_multiplier)
+        await self._check_queue(project, body.computility.queue)
+        spec = _job_spec(principal, target, body)
+        async with self._creating:
+            found = await self._duplicate_of(project, spec) if merge_duplicates else None
+            if found is not None:
+                return found
+            status = FineTuneStatus(
+                resolved={
+                    "n_epochs": resolved.n_epochs,
+                    "batch_size": resolved.batch_size,
+                    "learning_rate_multiplier": resolved.learning_rate_multiplier,
+                    "examples": examples,
+                }
+            )
+            return await self._queue_job(project, spec, status)
+
+    async def get_job(self, project: str, name: str) -> FineTune:
+        """The job. Raises ``NotFound``."""
+        job = await self._store.find(FineTune, name, project)
+        if job is None:
+            raise NotFound(
+                f"there is no fine-tuning job {name!r}",
+                code="fine_tune_not_found",
+                param="fine_tuning_job_id",
+            )
+        return job
+
+    async def list_jobs(self, project: str, metadata: dict[str, str] | None = None) -> list[FineTune]:
+        """All jobs (with these metadata), newest first."""
+        wanted = (metadata or {}).items()
+        jobs = [
+            j for j in await self._store.list(FineTune, project=project) if wanted <= j.spec.metadata.items()
+        ]
+        return sorted(jobs, key=lambda j: (j.metadata.created_ms, j.name), reverse=True)
+
+    async def cancel_job(self, project: str, name: str) -> FineTune:
+        """Ask for the end of the job; again is no error. Raises ``InvalidInput`` when it has ended."""
+        job = await self.get_job(project, name)
+        if job.status.state in ("succeeded", "failed"):
+            raise InvalidInput(
+                f"job {name} has already {job.status.state}, so it cannot be cancelled",
+                code="job_already_ended",
+            )
+        if not job.spec.cancelled and job.status.state != "cancelled":
+            job.spec.cancelled = True
+            job = (await self._store.apply(job)).resource
+            await note(self._store, self._clock, job, "CancelRequested", "The job was cancelled")
+        return job
+
+    async def job_events(self, project: str, name: str) -> list[Event]:
+        """All events of the job, newest first."""
+        await self.get_job(project, name)
+        found: list[Event] = []
+        while True:
+            after = found[-1].id if found else None
+            more = await self._store.events(
+                kind="FineTune", name=name, project=project, after=after, limit=_EVENT_PAGE
+            )
+            found.extend(more)
+            if len(more) < _EVENT_PAGE:
+                return found[::-1]
+
+    async def _check_file(self, project: str, name: str, param: Param) -> int:
+        """The number of examples in a file that a job is to use."""
+        try:
+            file = await self.files.get(project, name)
+        except NotFound as error:
+            raise InvalidInput(f"{param}: there is no file {name!r}", f"invalid_{param}", param) from error
+        purpose = file.spec.purpose
+        if purpose != "fine-tune":
+            text = f"{param}: file {name} has purpose {purpose!r}; upload it with purpose 'fine-tune'"
+            raise InvalidInput(text, f"invalid_{param}", param)
+        return await asyncio.to_thread(check_dataset, self.files.content_path(file), param)
+
+    async def _check_queue(self, project: str, queue: str) -> None:
+        allowed = (await self._store.get(Project, project)).spec.queues
+        if allowed and queue not in allowed:
+            raise Forbidden(
+                f"project {project} may not use queue {queue!r}; it may use {', '.join(allowed)}",
+                param="computility.queue",
+            )
+
+    async def _duplicate_of(self, project: str, spec: FineTuneSpec) -> FineTune | None:
+        oldest_ms = self._clock.now_ms() - 1000 * DUPLICATE_SECONDS
+        for job in await self.list_jobs(project):
+            if job.metadata.created_ms < oldest_ms:
+                return None
+            if job.spec == spec and job.status.state not in TERMINAL:
+                return job
+        return None
+
+    async def _queue_job(self, project: str, spec: FineTuneSpec, status: FineTuneStatus) -> FineTune:
+        name = new_id("ftjob", self._clock)
+        job = FineTune(metadata=Metadata(name=name, project=project), spec=spec, status=status)
+        created = (await self._store.apply(job)).resource
+        await note(self._store, self._clock, created, "Created", f"Created fine-tuning job: {name}")
+        examples = status.resolved["examples"]
+        await note(
+            self._store,
+            self._clock,
+            created,
+            "FilesValidated",
+            f"Files validated: {examples} training examples",
+        )
+        return created
+
+
+def _job_spec(principal: Principal, target: TuningTarget, body: CreateJobBody) -> FineTuneSpec:
+    placement, wanted = body.computility, body.chosen_hyperparameters
+    # Where none is asked for, the seed follows from the file, so that a repeated request means the same job.
+    seed = body.seed if body.seed is not None else crc32(body.training_file.encode()) >> 1
+    return FineTuneSpec(
+        model=body.model,
+        base=target.model.name,
+        base_project=target.model.project or "",
+        training_file=body.training_file,
+        validation_file=body.validation_file,
+        suffix=body.suffix,
+        seed=seed,
+        hyperparameters=Hyperparameters(**wanted.model_dump()),
+        adapter_rank=_rank(target, placement.adapter_rank),
+        metadata=body.metadata or {},
+        queue=placement.queue,
+        priority=placement.priority,
+        devices=placement.devices,
+        api_key=principal.key,
+    )
+
+
+def _rank(target: TuningTarget, wanted: AdapterRank | None) -> AdapterRank:
+    """The rank of the adapter: not above what the base's endpoints can load."""
+    if wanted is None:
+        return next((r for r in DEFAULT_RANKS if target.max_rank is None or r <= target.max_rank), 1)
+    if target.max_rank is not None and wanted > target.max_rank:
+        raise InvalidInput(
+            f"computility.adapter_rank: {wanted} is above {target.max_rank}, the most that an endpoint of "
+            "the model takes (spec.engine.maxAdapterRank)",
+            param="computility.adapter_rank",
+        )
+    return wanted

@@ -1,0 +1,118 @@
+"""What a job asks of the scheduler and of its worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.resources import File, FineTune, Metadata, Model, Owner, Queue, Workload
+from common.resources.workload import RestartPolicy, WorkloadRole, WorkloadSpec
+from common.settings import Settings
+from common.sources import local_path
+from finetune.core.hyperparameters import BASE_LEARNING_RATE
+from finetune.core.job import Lora, TrainJob
+
+ROLE = "trainer"
+MAX_RESTARTS = 3
+BAD_INPUT_EXIT_CODE = 2
+MODEL_LABEL = "computility.io/model"
+KEY_LABEL = "computility.io/key"
+
+_BELOW_ENDPOINTS = 10
+_LEAST_PRIORITY = -1_000_000
+_MAX_LENGTH_TOKENS = 4096
+_DEFAULT_LENGTH_TOKENS = 1024
+
+
+def train_job(
+    job: FineTune, model: Model, home: Path, training: Path, validation: Path | None, adapter_dir: Path
+) -> TrainJob:
+    """The worker's orders. The hyper-parameters must be resolved."""
+    resolved = job.status.resolved
+    context = model.status.context_tokens or _DEFAULT_LENGTH_TOKENS
+    return TrainJob(
+        job_id=job.name,
+        base_model=str(local_path(model.spec.source, home) or model.spec.source),
+        training_file=str(training),
+        validation_file=str(validation) if validation else None,
+        adapter_dir=str(adapter_dir),
+        n_epochs=int(resolved["n_epochs"]),
+        batch_size=int(resolved["batch_size"]),
+        learning_rate=BASE_LEARNING_RATE * float(resolved["learning_rate_multiplier"]),
+        suffix=job.spec.suffix,
+        seed=job.spec.seed,
+        max_length=min(context, _MAX_LENGTH_TOKENS),
+        threads=max(1, job.spec.devices.count),
+        lora=Lora(rank=job.spec.adapter_rank, alpha=2 * job.spec.adapter_rank),
+    )
+
+
+def trainer_workload(
+    job: FineTune, model: Model, queue: Queue | None, folder: Path, settings: Settings
+) -> Workload:
+    """One process that may be stopped at any time: it goes on from its last checkpoint."""
+    role = WorkloadRole(
+        name=ROLE,
+        command=["$(PYTHON)", "-m", "finetune.train", "--job", str(folder)],
+        env=_environment(job, model, settings.home),
+        devices=job.spec.devices.model_copy(deep=True),
+    )
+    return Workload(
+        metadata=Metadata(
+            name=job.name,
+            project=job.project,
+            labels={MODEL_LABEL: job.spec.model, KEY_LABEL: job.spec.api_key},
+            owner=Owner(kind="FineTune", name=job.name, uid=job.metadata.uid),
+        ),
+        spec=WorkloadSpec(
+            queue=job.spec.queue,
+            priority=_priority(job, queue),
+            roles=[role],
+            restart=RestartPolicy(policy="OnFailure", max_restarts=MAX_RESTARTS),
+        ),
+    )
+
+
+def _priority(job: FineTune, queue: Queue | None) -> int:
+    """Unless the job says otherwise: below what serves in the same queue."""
+    if job.spec.priority is not None:
+        return job.spec.priority
+    usual = queue.spec.default_priority if queue else 0
+    return max(_LEAST_PRIORITY, usual - _BELOW_ENDPOINTS)
+
+
+def _environment(job: FineTune, model: Model, home: Path) -> dict[str, str]:
+    env = {
+        "OMP_NUM_THREADS": str(max(1, job.spec.devices.count)),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    if local_path(model.spec.source, home) is not None:
+        env["HF_HUB_OFFLINE"] = "1"
+    return env
+
+
+def adapter_name(job: FineTune) -> str:
+    """The name of the Adapter that the job makes."""
+    return f"ft-{job.name.removeprefix('ftjob-')}"
+
+
+def adapter_served_name(job: FineTune, tenant: str) -> str:
+    """What clients put in ``model``: ``ft:<base>:<tenant>:<suffix>:<short id>``."""
+    return f"ft:{job.spec.model}:{tenant}:{job.spec.suffix or ''}:{job.metadata.uid[-8:]}"
+
+
+def result_file(job: FineTune, name: str, sha256: str, size_bytes: int) -> File:
+    """The File that holds the job's metrics by step."""
+    return File.model_validate(
+        {
+            "kind": "File",
+            "metadata": {"name": name, "project": job.project},
+            "spec": {
+                "filename": "step_metrics.csv",
+                "purpose": "fine-tune-results",
+                "sizeBytes": size_bytes,
+                "sha256": sha256,
+            },
+        }
+    )

@@ -1,0 +1,135 @@
+"""Whatever dies or goes wrong on the way, a job ends once, with its reason, and is billed once."""
+
+from pathlib import Path
+
+import pytest
+
+from common.resources import File, Model
+from tests.fixtures.tuning import PROJECT, TuningWorld
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> TuningWorld:
+    made = TuningWorld(tmp_path)
+    await made.fill()
+    return made
+
+
+async def test_a_controller_that_dies_at_any_write_changes_nothing(
+    world: TuningWorld, tmp_path: Path
+) -> None:
+    """The process is killed before its first write, its second, and so on: the outcome is the same."""
+    writes = 0
+    while True:
+        home = tmp_path / f"run-{writes}"
+        home.mkdir()
+        tried = TuningWorld(home)
+        await tried.fill()
+        await tried.apply_job()
+        died = await _run_with_death_at(tried, writes)
+        job = await tried.job()
+        assert job.status.state == "succeeded"
+        assert len(await tried.adapters()) == 1
+        assert tried.bill.trained_tokens == 900
+        messages = await tried.messages()
+        assert [m for m in messages if m.startswith("Step")] == ["Step 1/9", "Step 2/9"]
+        assert len(messages) == len(set(messages))
+        assert len([f for f in await tried.store.list(File) if f.name != "file-1"]) == 1
+        if not died:
+            break
+        writes += 1
+    assert writes > 10
+
+
+class Killed(BaseException):
+    """The end of the process."""
+
+
+async def _run_with_death_at(world: TuningWorld, write: int) -> bool:
+    """Run a job to its end with the controller killed at its n-th write. Returns whether it came to that."""
+    countdown = [write]
+    controller_writes = {"on": False}
+
+    def deadly(target: object, name: str) -> None:
+        original = getattr(target, name)
+
+        async def call(*args: object, **kwargs: object) -> object:
+            if controller_writes["on"]:
+                countdown[0] -= 1
+                if countdown[0] == -1:
+                    raise Killed
+            return await original(*args, **kwargs)
+
+        setattr(target, name, call)
+
+    for name in ("apply", "set_status", "record", "delete"):
+        deadly(world.store, name)
+    deadly(world.bill, "post")
+
+    async def step() -> None:
+        for _ in range(3):
+            controller_writes["on"] = True
+            try:
+                await world.controller.step()
+            except Killed:
+                world.restart_controller()
+            finally:
+                controller_writes["on"] = False
+
+    await step()
+    await world.set_phase("Running")
+    await step()
+    world.tell_steps(1, 2)
+    await step()
+    world.leave_adapter()
+    await world.set_phase("Succeeded", 0)
+    await step()
+    return countdown[0] < 0
+
+
+async def test_a_damaged_adapter_is_not_registered(world: TuningWorld) -> None:
+    await world.apply_job()
+    await world.step()
+    world.leave_adapter()
+    (world.folder() / "adapter" / "adapter_model.safetensors").write_bytes(b"other")
+    await world.set_phase("Succeeded", 0)
+    await world.step()
+    job = await world.job()
+    assert (job.status.state, job.status.error_code) == ("failed", "adapter_damaged")
+    assert not await world.adapters()
+    assert not world.bill.events
+
+
+async def test_a_failure_is_told_in_the_workers_words(world: TuningWorld) -> None:
+    await world.apply_job()
+    await world.step()
+    world.tell("error", "line 3 is too long", code="invalid_value", param="training_file")
+    await world.set_phase("Restarting", 2)
+    await world.step()
+    status = (await world.job()).status
+    assert status.state == "failed"
+    assert (status.error_code, status.error_param) == ("invalid_value", "training_file")
+    assert status.error_message == "line 3 is too long"
+    assert await world.workload() is None
+    assert not world.bill.events
+
+
+async def test_a_worker_that_dies_without_a_word_leaves_its_exit_code(world: TuningWorld) -> None:
+    await world.apply_job()
+    await world.step()
+    await world.set_phase("Failed", 137, "killed by the system: out of memory")
+    await world.step()
+    status = (await world.job()).status
+    assert (status.state, status.error_code) == ("failed", "training_failed")
+    assert "137" in status.error_message
+    assert "out of memory" in status.error_message
+
+
+async def test_a_job_whose_model_is_gone_fails_with_the_reason(world: TuningWorld) -> None:
+    await world.store.delete(Model, "tiny", PROJECT)
+    await world.apply_job()
+    await world.step()
+    status = (await world.job()).status
+    assert status.state == "failed"
+    assert "there is no Model 'tiny'" in status.error_message
+    assert await world.workload() is None
