@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from billing.store import Ledger
 from common.clock import SYSTEM_CLOCK, Clock
@@ -13,10 +12,8 @@ from common.settings import Settings
 from common.store.port import Store
 from control.api.access import DirectoryCache
 from control.loops import Loops
+from finetune.service import FineTuneService
 from scheduler.ports import Fabric
-
-if TYPE_CHECKING:
-    from finetune.service import FineTuneService
 
 Drain = Callable[[float], Awaitable[list[str]]]
 """Stops all gangs, waits at most so many seconds, and returns the uids of those that still run."""

@@ -12,6 +12,7 @@ from control.api.health import product_version
 from control.api.requests import KEY_REQUIRED, caller_of
 from control.context import ControlContext
 from control.core.permissions import Verb
+from finetune.api import build_router as build_tuning_router
 
 _VERBS: dict[str, Verb] = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
 
@@ -26,12 +27,10 @@ def build_app(context: ControlContext) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
-    app.include_router(resources.build_router())
+    app.router.routes.extend(resources.build_router().routes)
     for part in (keys, watch, events, usage, workloads, internal, health):
         app.include_router(part.router)
     if context.tuning is not None:
-        from finetune.api import build_router as build_tuning_router
-
         app.include_router(
             build_tuning_router(context.tuning, authenticate_tuning), dependencies=KEY_REQUIRED
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -89,13 +90,14 @@ async def get_routes(
 
 async def _changed_table(context: ControlContext, since: str, wait_seconds: float) -> RoutingTable | None:
     """The routing table as soon as its version is not ``since``; None when that takes too long."""
-    deadline = context.clock.monotonic_seconds() + wait_seconds
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + wait_seconds
     while True:
         revision = await context.store.revision()
         table = await build_routing_table(context.store)
         if table.version != since:
             return table
-        left_seconds = deadline - context.clock.monotonic_seconds()
+        left_seconds = deadline - clock()
         if left_seconds <= 0 or await context.store.wait(revision, left_seconds) <= revision:
             return None
 

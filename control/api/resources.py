@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -38,8 +39,9 @@ class ApplyResult(BaseModel):
     results: list[AppliedResource]
 
 
+@cache
 def build_router() -> APIRouter:
-    """The routes of all kinds, and ``/apply``."""
+    """The routes of all kinds, and ``/apply``. They are the same in every application."""
     router = APIRouter(prefix="/api/v1", dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
     router.add_api_route(
         "/apply",

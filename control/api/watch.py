@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,7 +84,8 @@ async def _lines(
     since: int,
     timeout_seconds: float | None,
 ) -> AsyncIterator[str]:
-    began = context.clock.monotonic_seconds()
+    clock = asyncio.get_running_loop().time
+    end = None if timeout_seconds is None else clock() + timeout_seconds
     store = context.store
     yield _heartbeat(since)
     while True:
@@ -94,7 +96,7 @@ async def _lines(
                 yield _line(change)
         full = len(changes) == BATCH
         since = changes[-1].revision if full else max(since, revision, *(c.revision for c in changes))
-        left = _left_seconds(context, began, timeout_seconds)
+        left = HEARTBEAT_SECONDS if end is None else end - clock()
         if left <= 0:
             return
         if not full and await store.wait(since, min(HEARTBEAT_SECONDS, left)) <= since:
@@ -103,12 +105,6 @@ async def _lines(
             caller = await authenticate(request.headers, context.directories, context.clock)
         except ComputilityError:  # the key is no longer in force
             return
-
-
-def _left_seconds(context: ControlContext, began: float, timeout_seconds: float | None) -> float:
-    if timeout_seconds is None:
-        return HEARTBEAT_SECONDS
-    return timeout_seconds - (context.clock.monotonic_seconds() - began)
 
 
 def _shown(change: Change, caller: Caller, project: str | None) -> bool:

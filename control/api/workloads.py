@@ -16,6 +16,7 @@ from control.api.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.api.writes import visible_resource
+from scheduler.explain import explain
 from scheduler.ports import Fabric, LogChunk
 
 if TYPE_CHECKING:
@@ -36,11 +37,9 @@ FromProject = Annotated[str | None, Query(description="unset = the project of th
 async def get_explanation(
     request: Request, name: str, caller: FromCaller, project: FromProject = None
 ) -> dict[str, Any]:
-    from scheduler.explain import explain
-
     context = context_of(request)
     workload = await _workload(context, caller, name, project)
-    return await explain(context.store, name, workload.project or "")
+    return await explain(context.store, name, workload.project or "", context.clock)
 
 
 @router.get(

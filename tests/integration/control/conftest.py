@@ -104,7 +104,9 @@ async def _populate(world: World) -> None:
 
 @pytest.fixture(params=["memory", "sqlite"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    """Tenants acme (project search) and globex (project lab), each with a tenant-admin, a member and an agent."""
+    """Tenants acme (project search) and globex (project lab), each with a tenant-admin, a member and an
+    agent.
+    """
     clock = VirtualClock()
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'state.db'}")
     await database.migrate()

@@ -1,0 +1,218 @@
+"""The control process: ``python -m control.main``. The one place where its parts are put together.
+
+It ends with 0 after SIGTERM or SIGINT (gangs run on), with 6 when Ray is lost (so that the supervisor starts
+it again) and with 7 when it cannot start here, e.g. because its port is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import uvicorn
+
+from billing.store import Ledger
+from common.clock import SYSTEM_CLOCK
+from common.db import Database
+from common.errors import ComputilityError, SetupError, Unavailable, mapping_of
+from common.settings import Settings, load_settings
+from common.store.sql import SqlStore
+from common.telemetry import configure_logging, get_logger
+from control.api.app import build_app
+from control.context import ControlContext
+from control.drain import Drain
+from control.loops import Loops
+from finetune.adapters.blobs import LocalBlobs
+from finetune.controller import FineTuneController
+from finetune.service import FineTuneService
+from inference.adapters.engine import VllmEngines
+from inference.controller import EndpointController
+from scheduler.adapters.ray.fabric import RayFabric
+from scheduler.loop import SchedulerLoop
+from scheduler.ports import Fabric
+
+CONNECT_SECONDS = 60.0
+CONNECT_PAUSE_SECONDS = 1.0
+PROBE_SECONDS = 5.0
+RAY_LOST_SECONDS = 20.0
+REQUESTS_SECONDS = 1
+LOOPS_SECONDS = 1.5
+CLOSE_SECONDS = 1.5
+RAY_LOST = Unavailable("Ray was lost; a new control process has to join it again")
+
+_log = get_logger("control")
+
+
+@dataclass
+class _Parts:
+    """What has to be closed at the end."""
+
+    database: Database
+    store: SqlStore
+    fabric: RayFabric
+    engines: VllmEngines
+    context: ControlContext
+
+    async def close(self) -> None:
+        await self.fabric.close()
+        await self.engines.close()
+        await self.store.close()
+        await self.database.close()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: uvicorn would raise them again when it has ended."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises ``SetupError`` that names the port and says how to choose another."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise SetupError(
+            f"control cannot listen on {host}:{port} ({error.strerror}); choose another port with "
+            "COMPUTILITY_CONTROL__PORT or `computility up --control-port`"
+        ) from error
+    bound.set_inheritable(True)
+    return bound
+
+
+async def build(settings: Settings) -> _Parts:
+    """All parts, joined: the store is migrated, Ray is reached. Raises ``ComputilityError``."""
+    clock = SYSTEM_CLOCK
+    database = Database(settings.store_url)
+    await database.migrate()
+    store = SqlStore(database, clock)
+    ledger = Ledger(database, store, clock)
+    fabric = RayFabric(settings, clock)
+    await _connect(fabric)
+    engines, loops = VllmEngines(), Loops()
+    grace_seconds = settings.scheduler.stop_grace_seconds
+    context = ControlContext(
+        store=store,
+        ledger=ledger,
+        settings=settings,
+        clock=clock,
+        fabric=fabric,
+        tuning=FineTuneService(store, LocalBlobs(settings.folder("files")), settings, clock),
+        drain=Drain(loops, fabric, ledger, clock, grace_seconds),
+        loops=loops,
+    )
+    loops.add("scheduler", SchedulerLoop(store, fabric, ledger, settings, clock).run)
+    loops.add("endpoints", EndpointController(store, engines, settings, clock).run)
+    loops.add("finetunes", FineTuneController(store, ledger, settings, clock).run)
+    return _Parts(database, store, fabric, engines, context)
+
+
+async def _connect(fabric: Fabric) -> None:
+    """Wait until Ray answers."""
+    deadline = SYSTEM_CLOCK.monotonic_seconds() + CONNECT_SECONDS
+    while True:
+        try:
+            await fabric.nodes()
+            return
+        except Unavailable as error:
+            if SYSTEM_CLOCK.monotonic_seconds() >= deadline:
+                raise
+            _log.info("waiting for Ray", error=error.message)
+            await asyncio.sleep(CONNECT_PAUSE_SECONDS)
+
+
+async def _until_lost(fabric: Fabric) -> None:
+    """Return when Ray has not answered for a while."""
+    answered = SYSTEM_CLOCK.monotonic_seconds()
+    while SYSTEM_CLOCK.monotonic_seconds() - answered < RAY_LOST_SECONDS:
+        await asyncio.sleep(PROBE_SECONDS)
+        try:
+            await fabric.nodes()
+            answered = SYSTEM_CLOCK.monotonic_seconds()
+        except Unavailable as error:
+            _log.warning("Ray does not answer", error=error.message)
+
+
+async def serve(settings: Settings, bound: socket.socket) -> None:
+    """Serve until a signal comes. Raises ``Unavailable`` when Ray is lost meanwhile."""
+    parts = await build(settings)
+    config = uvicorn.Config(
+        build_app(parts.context),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=REQUESTS_SECONDS,
+        lifespan="off",
+    )
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _ask_to_end, server)
+    parts.context.loops.start()
+    _log.info("control listens", url=settings.control_url)
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    lost = asyncio.create_task(_until_lost(parts.fabric))
+    await asyncio.wait({serving, lost}, return_when=asyncio.FIRST_COMPLETED)
+    ray_is_lost = lost.done()
+    server.should_exit = True
+    await parts.context.loops.stop(LOOPS_SECONDS)
+    await serving
+    lost.cancel()
+    if ray_is_lost:
+        raise RAY_LOST
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await parts.close()
+
+
+def _ask_to_end(server: uvicorn.Server) -> None:
+    _log.info("control ends; gangs run on")
+    server.should_exit = True
+
+
+def main() -> int:
+    """The exit code, where the process did not come to serve."""
+    try:
+        settings = load_settings()
+        configure_logging(settings, "control")
+        bound = listen(settings.control.host, settings.control.port)
+    except ComputilityError as error:
+        return _report(error)
+    asyncio.run(_run(settings, bound))
+    return 0
+
+
+async def _run(settings: Settings, bound: socket.socket) -> None:
+    try:
+        await serve(settings, bound)
+    except ComputilityError as error:
+        _exit(_report(error))
+    _exit(0)
+
+
+def _report(error: ComputilityError) -> int:
+    sys.stderr.write(f"error: {error}\n")
+    return mapping_of(error).exit_code
+
+
+def _exit(code: int) -> None:
+    """End at once: threads that wait for a Ray that is gone would hold up an ordered end."""
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
