@@ -1,0 +1,1 @@
+"""Pure decisions of serving: no I/O, no clock."""
