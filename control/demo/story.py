@@ -107,7 +107,7 @@ def wait_ready(
                 return endpoint
             text = progress_text(client, endpoint)
             tell(text)
-        except Unavailable as error:
+        except (NotFound, Unavailable) as error:
             tell(error.message)
         if stop.wait(0.5):
             return None
