@@ -60,6 +60,7 @@ class Progress(TrainerCallback):
                 f"Step {state.global_step}/{state.max_steps}: {text}",
                 step=state.global_step,
                 total_steps=state.max_steps,
+                trained_tokens=self._lineage["trained_tokens"] * state.global_step // state.max_steps,
                 **values,
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ _EXAMPLE_KEYS = ("messages", "tools", "functions", "parallel_tool_calls")
 _MESSAGE_KEYS = ("role", "content", "name", "weight")
 _TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id")
 _TOOL_ROLES = ("tool", "function")
+_HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Finding = tuple[str, str]
@@ -150,7 +152,7 @@ def _check_content(message: dict[str, Any]) -> Iterator[Finding]:
         yield "missing_content", f".content: must be a text, not {_kind(content)}"
     elif not content.strip():
         yield "missing_content", ".content: is empty"
-    elif any("\ud800" <= character <= "\udfff" for character in content):
+    elif _HALF_SURROGATE.search(content):
         yield "invalid_text", ".content: holds half of a surrogate pair, which is no character"
 
 

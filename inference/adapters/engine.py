@@ -35,7 +35,8 @@ class VllmEngines:
         body = {"lora_name": name, "lora_path": path, "load_inplace": True}
         response = await self._send("POST", f"{url}/v1/load_lora_adapter", body, self._load_timeout_seconds)
         if response.status_code in (400, 404, 422):
-            raise InvalidInput(f"the engine refused adapter {name}: {_message(response)}", param="path")
+            text = f"the engine refused adapter {name} at {path}: {_message(response)}"
+            raise InvalidInput(text, param="path")
         _require_success(response)
 
     async def unload_adapter(self, url: str, name: str) -> None:

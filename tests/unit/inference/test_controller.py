@@ -332,7 +332,7 @@ async def test_a_refused_adapter_says_why_and_is_tried_again_with_growing_pauses
     served = (await world.adapter()).status.condition("Served")
     assert served is not None
     assert (served.status, served.reason) == ("False", "LoadRefused")
-    assert "no adapter at /gone" in served.message
+    assert "/gone: no adapter found" in served.message
     assert (await world.endpoint()).status.is_true("Ready")
     world.clock.advance(5)
     await world.step(5)

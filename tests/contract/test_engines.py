@@ -1,0 +1,133 @@
+"""What every adapter of the port ``Engines`` does: the fake that unit tests trust, and real vLLM."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import pytest
+from safetensors.numpy import save_file
+
+from common.errors import InvalidInput, Unavailable
+from inference.adapters.engine import VllmEngines
+from inference.ports import Engines, LoadedModel
+from tests.fixtures.engines import FakeEngines
+from tests.fixtures.ports import free_port
+from tests.fixtures.tiny_model import shared_tiny_model
+
+FT = "ft:tiny:acme:zoo:1"
+RANK = 8
+
+
+@dataclass
+class Subject:
+    """An adapter of the port with an engine that is up; ``path`` makes a loadable adapter there."""
+
+    engines: Engines
+    url: str
+    base_path: Path
+    folder: Path
+
+    def adapter(self, name: str = "a") -> str:
+        path = self.folder / name
+        if not path.exists():
+            make_adapter(path, self.base_path)
+        return str(path)
+
+    async def adapters(self) -> dict[str, str]:
+        models = await self.engines.loaded_models(self.url)
+        return {model.name: model.path for model in models if model.base is not None}
+
+
+def make_adapter(path: Path, base: Path) -> None:
+    """A LoRA that changes nothing: rank 8 on the query projections, with B = 0."""
+    path.mkdir(parents=True)
+    config = json.loads((base / "config.json").read_text())
+    width = config["hidden_size"]
+    weights = {}
+    for layer in range(config["num_hidden_layers"]):
+        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
+        weights[f"{name}.lora_A.weight"] = numpy.ones((RANK, width), numpy.float32)
+        weights[f"{name}.lora_B.weight"] = numpy.zeros((width, RANK), numpy.float32)
+    save_file(weights, path / "adapter_model.safetensors")
+    settings = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": str(base),
+        "r": RANK,
+        "lora_alpha": 16,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": ["q_proj"],
+        "use_dora": False,
+        "use_rslora": False,
+    }
+    (path / "adapter_config.json").write_text(json.dumps(settings))
+
+
+@pytest.fixture(
+    params=[
+        "fake",
+        pytest.param("vllm", marks=[pytest.mark.integration, pytest.mark.timeout(400)]),
+    ]
+)
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
+    base = shared_tiny_model()
+    if request.param == "fake":
+        fake = FakeEngines()
+        fake.start("http://fake")
+        fake.refused.add(str(tmp_path / "gone"))
+        yield Subject(fake, "http://fake", base, tmp_path)
+        return
+    url = request.getfixturevalue("real_engine").url
+    engines = VllmEngines()
+    made = Subject(engines, url, base, tmp_path)
+    yield made
+    for name in await made.adapters():
+        await engines.unload_adapter(url, name)
+    await engines.close()
+
+
+async def test_the_base_model_is_listed_with_its_context(subject: Subject) -> None:
+    (base,) = await subject.engines.loaded_models(subject.url)
+    assert (base.name, base.base, base.context_tokens) == ("tiny", None, 2048)
+
+
+async def test_an_adapter_is_listed_with_its_base_and_path_until_unloaded(subject: Subject) -> None:
+    path = subject.adapter()
+    await subject.engines.load_adapter(subject.url, FT, path)
+    models = await subject.engines.loaded_models(subject.url)
+    assert LoadedModel(FT, "tiny", path) in [
+        LoadedModel(model.name, model.base, model.path) for model in models
+    ]
+    await subject.engines.unload_adapter(subject.url, FT)
+    assert await subject.adapters() == {}
+
+
+async def test_loading_again_replaces(subject: Subject) -> None:
+    await subject.engines.load_adapter(subject.url, FT, subject.adapter("a"))
+    await subject.engines.load_adapter(subject.url, FT, subject.adapter("a"))
+    await subject.engines.load_adapter(subject.url, FT, subject.adapter("b"))
+    assert await subject.adapters() == {FT: subject.adapter("b")}
+
+
+async def test_an_adapter_that_is_not_there_is_refused_with_the_reason(subject: Subject) -> None:
+    path = str(subject.folder / "gone")
+    with pytest.raises(InvalidInput, match="gone"):
+        await subject.engines.load_adapter(subject.url, FT, path)
+    assert await subject.adapters() == {}
+
+
+async def test_unloading_what_is_not_there_is_no_error(subject: Subject) -> None:
+    await subject.engines.unload_adapter(subject.url, "ft:never")
+
+
+async def test_an_engine_that_is_gone_is_unavailable(subject: Subject) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(Unavailable):
+        await subject.engines.loaded_models(url)
+    with pytest.raises(Unavailable):
+        await subject.engines.load_adapter(url, FT, "/a")
+    with pytest.raises(Unavailable):
+        await subject.engines.unload_adapter(url, FT)
