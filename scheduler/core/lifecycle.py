@@ -127,8 +127,7 @@ def _restart_when_due(restarts: Restarts, state: State, seen: Seen, now_ms: int)
         return Step(replace(state, phase="Pending"), (note,), release=True)
     if seen.alive or now_ms < (state.next_start_ms or 0):
         return Step(state)
-    started = replace(state, phase="Starting", attempt=state.attempt + 1, next_start_ms=None, message="")
-    return Step(started, (Note("Started", f"attempt {started.attempt} starts in the same place"),))
+    return Step(replace(state, phase="Starting", attempt=state.attempt + 1, next_start_ms=None, message=""))
 
 
 def _watch(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> Step:

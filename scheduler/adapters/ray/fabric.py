@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import scheduler
@@ -25,7 +25,9 @@ NAMESPACE = "computility"
 NODE_LABEL = "computility.io/node"
 LISTING_TIMEOUT_SECONDS = 15.0
 OBSERVE_TIMEOUT_SECONDS = 5.0
-CALL_TIMEOUT_SECONDS = 30.0
+PATIENCE_SECONDS = 1.0
+"""How long a look at all nodes waits for those that answered last time; it never waits for silent ones."""
+CALL_TIMEOUT_SECONDS = 10.0
 
 _log = get_logger(__name__)
 
@@ -40,6 +42,8 @@ class _Known:
     agent: Any
     seen_seconds: float
     observation: NodeObservation | None = None
+    question: asyncio.Task[AgentReport] | None = None
+    silent: bool = False
 
 
 class RayFabric:
@@ -60,7 +64,8 @@ class RayFabric:
             listing = await self._list_ray_nodes()
             await self._meet(listing)
             self._part({row["NodeID"] for row in listing})
-            observations = await asyncio.gather(*(self._observe(known) for known in self._known.values()))
+            await self._ask_all()
+            observations = [self._answer_of(known) for known in list(self._known.values())]
         names = {observation.name for observation in observations}
         self._lost = {name: lost for name, lost in self._lost.items() if name not in names}
         return sorted([*observations, *self._lost.values()], key=lambda observation: observation.name)
@@ -144,13 +149,26 @@ class RayFabric:
             self._lost[known.name] = self._last(known, "Lost")
             _log.warning("node lost", node=known.name, ray_node_id=ray_id)
 
-    async def _observe(self, known: _Known) -> NodeObservation:
-        try:
-            report: AgentReport = await asyncio.wait_for(
-                known.agent.observe.remote(), OBSERVE_TIMEOUT_SECONDS
-            )
-        except (TimeoutError, RayError) as error:
+    async def _ask_all(self) -> None:
+        """Ask every agent that has no question open, and wait a moment for those that are not silent."""
+        for known in self._known.values():
+            if known.question is None:
+                known.question = asyncio.create_task(_ask(known.agent))
+        prompt = [known.question for known in self._known.values() if known.question and not known.silent]
+        if prompt:
+            await asyncio.wait(prompt, timeout=PATIENCE_SECONDS)
+
+    def _answer_of(self, known: _Known) -> NodeObservation:
+        question = known.question
+        if question is None or not question.done():
+            known.silent = True
+            return self._silent(known, None)
+        known.question = None
+        error = question.exception()
+        if error is not None:
+            known.silent = True
             return self._silent(known, error)
+        report, known.silent = question.result(), False
         known.name = report.node
         known.seen_seconds = self._clock.monotonic_seconds()
         known.observation = NodeObservation(
@@ -166,15 +184,14 @@ class RayFabric:
         )
         return known.observation
 
-    def _silent(self, known: _Known, error: Exception) -> NodeObservation:
+    def _silent(self, known: _Known, error: BaseException | None) -> NodeObservation:
         silence = self._clock.monotonic_seconds() - known.seen_seconds
+        if isinstance(error, ActorDiedError):
+            self._known.pop(known.ray_id, None)  # for good, so it is made anew in the next round
         if silence < self._settings.scheduler.node_lost_seconds:
             return self._last(known, "Silent")
-        _log.warning(
-            "agent does not answer", node=known.name, silence_seconds=round(silence), error=str(error)
-        )
-        if isinstance(error, ray.exceptions.ActorDiedError):
-            self._known.pop(known.ray_id, None)  # made anew in the next round
+        if error is not None:
+            _log.warning("agent is silent", node=known.name, seconds=round(silence), error=str(error))
         return self._last(known, "Lost")
 
     def _last(self, known: _Known, state: Any) -> NodeObservation:
@@ -231,10 +248,18 @@ class RayFabric:
 
     async def close(self) -> None:
         """Disconnect; agents and gangs stay."""
+        for known in self._known.values():
+            if known.question is not None:
+                known.question.cancel()
         self._known.clear()
         if self._connected_here and ray.is_initialized():
             await asyncio.to_thread(ray.shutdown)
         self._connected_here = False
+
+
+async def _ask(agent: Any) -> AgentReport:
+    report: AgentReport = await asyncio.wait_for(agent.observe.remote(), OBSERVE_TIMEOUT_SECONDS)
+    return report
 
 
 def agent_name(ray_node_id: str) -> str:

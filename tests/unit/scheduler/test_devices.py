@@ -1,0 +1,166 @@
+"""What a node offers, and what its processes get to see of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import InvalidInput, SetupError
+from common.resources.pool import Device
+from common.resources.workload import Grant
+from scheduler.adapters.devices import probe
+from scheduler.adapters.devices.cpu import MIN_SLOTS, model_name, probe_cpu
+from scheduler.adapters.devices.visible import visible_environment
+from scheduler.adapters.ray.environment import Surroundings, build_environment, expand
+from scheduler.ports import Endpoint, RankOrder
+
+GPU = Device(id="GPU-1", index=0, vendor="nvidia", model="H100", memory_bytes=80 * 1024**3)
+
+
+def grants(vendor: str, *indexes: int) -> list[Grant]:
+    return [Grant(device=f"{vendor}-{i}", index=i, vendor=vendor, model="m") for i in indexes]
+
+
+@pytest.mark.parametrize(
+    ("held", "variables"),
+    [
+        (
+            grants("nvidia", 3, 1),
+            {
+                "CUDA_VISIBLE_DEVICES": "1,3",
+                "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+                "ASCEND_RT_VISIBLE_DEVICES": None,
+                "HIP_VISIBLE_DEVICES": None,
+            },
+        ),
+        (
+            grants("ascend", 0),
+            {
+                "ASCEND_RT_VISIBLE_DEVICES": "0",
+                "CUDA_VISIBLE_DEVICES": None,
+                "HIP_VISIBLE_DEVICES": None,
+            },
+        ),
+        (
+            grants("amd", 2),
+            {"HIP_VISIBLE_DEVICES": "2", "CUDA_VISIBLE_DEVICES": None, "ASCEND_RT_VISIBLE_DEVICES": None},
+        ),
+        (
+            grants("cpu", 0, 0),
+            {"CUDA_VISIBLE_DEVICES": "", "ASCEND_RT_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""},
+        ),
+    ],
+)
+def test_a_process_sees_its_devices_and_no_others(
+    held: list[Grant], variables: dict[str, str | None]
+) -> None:
+    assert visible_environment(held) == variables
+
+
+def surroundings(**changes: Any) -> Surroundings:
+    values: dict[str, Any] = {
+        "python": "/py",
+        "home": "/home",
+        "instance": "i1",
+        "address": "10.0.0.1",
+        "world_size": 2,
+        "local_rank": 0,
+        "ports": {"http": 8100},
+        "master": Endpoint("10.0.0.9", 29_500),
+        "base": {
+            "PATH": "/bin",
+            "RAY_JOB_ID": "1",
+            "COMPUTILITY_INTERNAL_TOKEN": "secret",
+            "OMP_NUM_THREADS": "1",
+        },
+    }
+    return Surroundings(**{**values, **changes})
+
+
+def order(**changes: Any) -> RankOrder:
+    values: dict[str, Any] = {
+        "rank": 1,
+        "role": "main",
+        "replica": 1,
+        "command": ("x",),
+        "env": {},
+        "ports": ("http",),
+        "grants": tuple(grants("nvidia", 1)),
+    }
+    return RankOrder(**{**values, **changes})
+
+
+def test_placeholders_are_replaced_and_all_else_is_left() -> None:
+    text = "$(PYTHON) $(ADDRESS):$(PORT:http) $(RANK)/$(WORLD_SIZE) $(HOME_DIR) $(date) $HOME"
+    assert expand(text, order(), surroundings()) == "/py 10.0.0.1:8100 1/2 /home $(date) $HOME"
+
+
+def test_a_port_that_is_not_there_is_named() -> None:
+    with pytest.raises(InvalidInput, match="PORT:grpc"):
+        expand("$(PORT:grpc)", order(), surroundings())
+
+
+def test_the_environment_holds_no_secrets_and_keeps_the_grants() -> None:
+    own = {"CUDA_VISIBLE_DEVICES": "0,1,2,3", "URL": "http://$(ADDRESS)", "OMP_NUM_THREADS": "4"}
+    env = build_environment(order(env=own), surroundings())
+    assert env == {
+        "PATH": "/bin",
+        "COMPUTILITY_HOME": "/home",
+        "COMPUTILITY_INSTANCE": "i1",
+        "RANK": "1",
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "10.0.0.9",
+        "MASTER_PORT": "29500",
+        "URL": "http://10.0.0.1",
+        "OMP_NUM_THREADS": "4",
+        "CUDA_VISIBLE_DEVICES": "1",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
+
+
+def test_a_single_process_is_told_of_no_gang() -> None:
+    env = build_environment(order(rank=0), surroundings(world_size=1, master=None))
+    assert not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} & env.keys()
+
+
+def test_the_cpu_is_described(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nmodel name\t: Fast  CPU 9000\n")
+    assert model_name(cpuinfo) == "Fast CPU 9000"
+    device = probe_cpu("n", cpuinfo)
+    assert (device.id, device.vendor) == ("cpu-n", "cpu")
+    assert device.slots >= MIN_SLOTS
+    assert device.memory_bytes > 0
+    assert model_name(tmp_path / "missing") == "cpu"
+
+
+def _none_found() -> list[Device]:
+    raise SetupError("no driver")
+
+
+@pytest.mark.parametrize(
+    ("setting", "found", "vendors", "faults"),
+    [
+        ("auto", lambda: [GPU], ["nvidia"], {}),
+        ("always", lambda: [GPU], ["nvidia", "cpu"], {}),
+        ("auto", _none_found, ["cpu"], {"nvidia": "no driver"}),
+        ("never", _none_found, [], {"nvidia": "no driver"}),
+    ],
+)
+def test_the_cpu_is_offered_as_set(
+    monkeypatch: pytest.MonkeyPatch, setting: Any, found: Any, vendors: list[str], faults: dict[str, str]
+) -> None:
+    monkeypatch.setattr(probe, "ACCELERATORS", {"nvidia": found})
+    result = probe.probe_devices("n", setting)
+    assert ([device.vendor for device in result.devices], dict(result.faults)) == (vendors, faults)
+
+
+def test_a_device_file_stands_for_hardware_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "devices.yaml"
+    path.write_text("a: [{id: npu-0, index: 0, vendor: ascend, model: 910B, memoryBytes: 1024}]\n'*': []\n")
+    assert [device.model for device in probe.probe_devices("a", "auto", str(path)).devices] == ["910B"]
+    assert probe.probe_devices("b", "auto", str(path)).devices == ()
+    path.write_text("a: [{id: npu-0, index: zero, vendor: ascend, model: 910B, memoryBytes: 1024}]\n")
+    with pytest.raises(InvalidInput, match=r"devices\.yaml:a\[0\]\.index"):
+        probe.probe_devices("a", "auto", str(path))
