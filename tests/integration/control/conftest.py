@@ -19,6 +19,8 @@ from common.store.port import Store
 from common.store.sql import SqlStore
 from control.api.app import build_app
 from control.context import ControlContext
+from finetune.adapters.blobs import LocalBlobs
+from finetune.service import FineTuneService
 
 TOKEN = "internal-token-of-the-tests"
 SPECS: dict[str, dict[str, Any]] = {
@@ -114,7 +116,8 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     settings = Settings(
         home=tmp_path, internal_token=TOKEN, control=ControlSettings(upload_limit_bytes=64 * 1024)
     )
-    context = ControlContext(store, Ledger(database, store, clock), settings, clock)
+    tuning = FineTuneService(store, LocalBlobs(tmp_path / "files"), settings, clock)
+    context = ControlContext(store, Ledger(database, store, clock), settings, clock, tuning=tuning)
     made = World(context, build_app(context), clock)
     await _populate(made)
     yield made
