@@ -10,7 +10,14 @@ import json
 import re
 from typing import Literal
 
-from inference.core.usage import TokenCounts, UsageMember, find_usage, with_null_member, without_member
+from inference.core.usage import (
+    TokenCounts,
+    UsageMember,
+    find_member,
+    find_usage,
+    with_null_member,
+    without_member,
+)
 
 DONE_EVENT = b"data: [DONE]\n\n"
 
@@ -18,8 +25,9 @@ UsageShown = Literal["none", "final", "all"]
 """What the client asked for: no usage, one last chunk with it (``null`` before), or running usage as well."""
 
 _END_OF_EVENT = b"\n\n"
-_NO_CHOICES = re.compile(rb'(?<!\\)"choices"\s*:\s*\[\s*\]')
-_FIRST_INDEX = re.compile(rb'(?<!\\)"choices"\s*:\s*\[\s*\{\s*"index"\s*:\s*(\d+)')
+_CHOICES = b'"choices"'
+_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+_FIRST_INDEX = re.compile(rb'"choices"\s*:\s*\[\s*\{\s*"index"\s*:\s*(\d+)')
 _ERROR = re.compile(rb'^data:\s*\{\s*"error"\s*:')
 
 
@@ -81,7 +89,7 @@ class StreamMeter:
         usage = find_usage(event)
         if usage is None:
             self.error_event = self.error_event or _ERROR.match(event) is not None
-        elif _NO_CHOICES.search(event):
+        elif find_member(event, _CHOICES, _NO_CHOICES):
             self._total = usage.counts
             event = b"" if self._shown == "none" else event
         else:
@@ -97,7 +105,7 @@ class StreamMeter:
     def _choice_index(self, event: bytes) -> int:
         if self._single:
             return 0
-        match = _FIRST_INDEX.search(event)
+        match = find_member(event, _CHOICES, _FIRST_INDEX)
         if match is not None:
             return int(match[1])
         index = json.loads(event.removeprefix(b"data:"))["choices"][0].get("index", 0)

@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-_MEMBER = re.compile(rb'(?<!\\)"usage"\s*:\s*(?=\{)')
+_KEY = b'"usage"'
+_MEMBER = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _BRACE = re.compile(rb"[{}]")
 
 
@@ -45,7 +46,7 @@ class UsageMember:
 
 def find_usage(content: bytes) -> UsageMember | None:
     """The usage member of one JSON document, or None when it has none (or a ``null`` one)."""
-    match = _MEMBER.search(content)
+    match = find_member(content, _KEY, _MEMBER)
     if match is None:
         return None
     end = _closing_brace(content, match.end())
@@ -56,6 +57,17 @@ def find_usage(content: bytes) -> UsageMember | None:
     except ValueError:
         return None
     return UsageMember(match.start(), match.end(), end, _counts(usage))
+
+
+def find_member(content: bytes, key: bytes, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
+    """The first match of ``pattern``, which begins with the quoted ``key``, outside of any string."""
+    at = content.find(key)
+    while at >= 0:
+        match = pattern.match(content, at)
+        if match is not None and content[at - 1 : at] != b"\\":
+            return match
+        at = content.find(key, at + 1)
+    return None
 
 
 def without_member(content: bytes, member: UsageMember) -> bytes:

@@ -161,9 +161,13 @@ class InferenceHandler:
         await job.exchange.write(tail + DONE_EVENT, more=False)
 
     async def _bill(self, job: Job, counts: TokenCounts, outcome: Outcome, replica: RouteReplica) -> None:
-        """Make the usage durable. Nothing used, nothing billed."""
+        """Make the usage durable. Nothing used, nothing billed.
+
+        A prompt counts, for engine and bill alike, with the first token made from it.
+        """
         quantities = counts.quantities()
-        if not quantities:
+        unborn = outcome == "cancelled" and counts.completion == 0 and job.request.task != "embeddings"
+        if not quantities or unborn:
             return
         event = UsageEvent(
             id=new_id("use", self._clock),

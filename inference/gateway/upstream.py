@@ -98,6 +98,8 @@ class EngineCall:
                 url, json={"request_ids": request_ids}, timeout=timeout
             ) as response:
                 return response.status == 200
+        except TimeoutError:
+            return True  # a busy engine: it is asked again
         except TRANSPORT_ERRORS:
             return False
 

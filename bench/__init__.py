@@ -1,0 +1,1 @@
+"""Benchmarks: small, bounded, and repeatable on one machine."""
