@@ -99,7 +99,8 @@ class Edge:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > limit:
-                await _discard(receive)
+                if message.get("more_body", False):
+                    await _discard(receive)
                 raise _too_large(limit)
             return message
 

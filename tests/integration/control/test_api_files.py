@@ -11,14 +11,14 @@ LINE = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "c
 DATASET = (json.dumps(LINE) + "\n").encode() * 10
 
 
-async def upload(world: World, key: str, content: bytes = DATASET, **headers: str) -> tuple[int, str]:
+async def upload(world: World, key: str, content: bytes = DATASET, repeat: str = "") -> tuple[int, str]:
     answer = await world.request(
         key,
         "POST",
         "/v1/files",
         files={"file": ("chat.jsonl", content)},
         data={"purpose": "fine-tune"},
-        headers=headers,
+        headers={"Idempotency-Key": repeat} if repeat else {},
     )
     body = answer.json()
     return answer.status_code, body.get("id") or body["error"]["code"]
@@ -36,10 +36,10 @@ async def test_a_file_exists_only_for_its_project(world: World) -> None:
 
 async def test_an_upload_that_is_repeated_makes_one_file(world: World) -> None:
     # Every sending has another multipart boundary.
-    answers = {(await upload(world, "search-member", **{"Idempotency-Key": "up"})) for _ in range(2)}
+    answers = {(await upload(world, "search-member", repeat="up")) for _ in range(2)}
     assert len(answers) == 1
     assert len((await world.request("search-member", "GET", "/v1/files")).json()["data"]) == 1
-    changed = await upload(world, "search-member", DATASET * 2, **{"Idempotency-Key": "up"})
+    changed = await upload(world, "search-member", DATASET * 2, repeat="up")
     assert changed == (422, "idempotency_mismatch")
 
 
