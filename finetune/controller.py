@@ -88,7 +88,7 @@ class FineTuneController:
         folder = JobFolder(self._settings.folder("jobs"), job)
         await self._progress.take_over(job, workload, folder)
         if job.spec.cancelled:
-            await self._cancel(job, workload)
+            await self._cancel(job, workload, await asyncio.to_thread(folder.all_events))
         elif workload is None or workload.status.phase == "Succeeded":
             events = await asyncio.to_thread(folder.all_events)
             if last_of(events, "result") is not None:
@@ -168,7 +168,7 @@ class FineTuneController:
         job.status.finished_ms = self._clock.now_ms()
         job.status.fine_tuned_model = adapter.spec.served_name
         job.status.state = "succeeded"
-        await post_usage(self._store, self._usage, job, workload)
+        await post_usage(self._store, self._usage, job, workload, result)
         await self._end(job, "Succeeded", f"The job has succeeded: {adapter.spec.served_name}")
 
     async def _fail(self, job: FineTune, code: str, message: str, param: str | None) -> None:
@@ -177,15 +177,15 @@ class FineTuneController:
         job.status.error_code, job.status.error_message, job.status.error_param = code, message, param
         await self._end(job, "Failed", message)
 
-    async def _cancel(self, job: FineTune, workload: Workload | None) -> None:
+    async def _cancel(self, job: FineTune, workload: Workload | None, events: list[WorkerEvent]) -> None:
         """Stop the worker, take back an adapter just registered, and bill what was trained so far."""
+        job.status.state = "cancelled"
+        job.status.finished_ms = self._clock.now_ms()
+        await post_usage(self._store, self._usage, job, workload, events[-1] if events else None)
         if workload is not None:
             await self._delete(workload)
         if await self._store.find(Adapter, adapter_name(job), job.project) is not None:
             await self._store.delete(Adapter, adapter_name(job), job.project)
-        job.status.state = "cancelled"
-        job.status.finished_ms = self._clock.now_ms()
-        await post_usage(self._store, self._usage, job, workload)
         await self._end(job, "Cancelled", "The job has been cancelled")
 
     async def _end(self, job: FineTune, reason: Reason, message: str) -> None:

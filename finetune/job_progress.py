@@ -30,13 +30,17 @@ class JobProgress:
         status = job.status
         if workload is not None and status.state == "queued" and workload.status.phase in _BEGUN:
             status.state = "running"
-            status.started_ms = self._clock.now_ms()
+            status.started_ms = _start_of(workload) or self._clock.now_ms()
             await note(self._store, self._clock, job, "Running", "The job has started on its device")
         events, offset = await asyncio.to_thread(folder.new_events, status.events_offset_bytes)
         for event in events:
             await record_worker_event(self._store, self._clock, job, event)
             _apply(job, event)
         status.events_offset_bytes = offset
+
+
+def _start_of(workload: Workload) -> int | None:
+    return min((r.started_ms for r in workload.status.ranks if r.started_ms is not None), default=None)
 
 
 def _apply(job: FineTune, event: WorkerEvent) -> None:

@@ -95,13 +95,18 @@ class Publisher:
         )
 
 
-async def post_usage(store: Store, usage: UsageSink, job: FineTune, workload: Workload | None) -> None:
-    """Bill the trained tokens: one event per job, whose id is always the same, so it counts once."""
+async def post_usage(
+    store: Store, usage: UsageSink, job: FineTune, workload: Workload | None, last: WorkerEvent | None
+) -> None:
+    """Bill the trained tokens: one event per job, whose id is always the same, so it counts once.
+
+    Its times come from the worker's ``last`` line and not from a clock: made again, it is the same event.
+    """
     tokens = job.status.trained_tokens
     if not tokens:
         return
     project = await store.get(Project, job.project or "")
-    ended_ms = job.status.finished_ms or job.metadata.created_ms
+    ended_ms = 1000 * last.created_at if last else job.metadata.created_ms
     event = UsageEvent(
         id=derived_id("use", job.metadata.uid, "training"),
         kind="training",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from zlib import crc32
 
 from common.auth import Principal
 from common.clock import Clock
-from common.errors import Forbidden, InvalidInput, NotFound
+from common.errors import Conflict, Forbidden, InvalidInput, NotFound
 from common.ids import new_id
 from common.resources import FineTune, Metadata, Project
 from common.resources.tuning import FineTuneSpec, FineTuneStatus, Hyperparameters
@@ -25,6 +26,7 @@ from finetune.tuning_target import TuningTarget, find_target
 DUPLICATE_SECONDS = 60
 DEFAULT_RANKS: tuple[AdapterRank, ...] = (16, 8, 1)
 _EVENT_PAGE = 1000
+_CANCEL_TRIES = 10
 
 
 class FineTuneService:
@@ -104,17 +106,21 @@ class FineTuneService:
 
     async def cancel_job(self, project: str, name: str) -> FineTune:
         """Ask for the end of the job; again is no error. Raises ``InvalidInput`` when it has ended."""
-        job = await self.get_job(project, name)
-        if job.status.state in ("succeeded", "failed"):
-            raise InvalidInput(
-                f"job {name} has already {job.status.state}, so it cannot be cancelled",
-                code="job_already_ended",
-            )
-        if not job.spec.cancelled and job.status.state != "cancelled":
+        for _ in range(_CANCEL_TRIES):
+            job = await self.get_job(project, name)
+            if job.status.state in ("succeeded", "failed"):
+                raise InvalidInput(
+                    f"job {name} has already {job.status.state}, so it cannot be cancelled",
+                    code="job_already_ended",
+                )
+            if job.spec.cancelled or job.status.state == "cancelled":
+                return job
             job.spec.cancelled = True
-            job = (await self._store.apply(job)).resource
-            await note(self._store, self._clock, job, "CancelRequested", "The job was cancelled")
-        return job
+            with suppress(Conflict):
+                job = (await self._store.apply(job)).resource
+                await note(self._store, self._clock, job, "CancelRequested", "The job was cancelled")
+                return job
+        raise Conflict(f"job {name} changes all the time; try again", code="job_busy")
 
     async def job_events(self, project: str, name: str) -> list[Event]:
         """All events of the job, newest first."""

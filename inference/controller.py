@@ -39,8 +39,10 @@ class EndpointController:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Pass after pass until ``stop`` is set: after each change in the store, and every two seconds."""
-        await run_passes("endpoints", self.step, self._store, stop, _TICK_SECONDS)
-        await self._models.close()
+        try:
+            await run_passes("endpoints", self.step, self._store, stop, _TICK_SECONDS)
+        finally:
+            await self._models.close()
 
     async def step(self) -> None:
         """One pass over all Models, Endpoints and Adapters."""

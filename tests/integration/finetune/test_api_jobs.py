@@ -203,6 +203,26 @@ async def test_cancelling_is_seen_at_once_and_can_be_repeated(client: AsyncOpenA
     assert again.finished_at is not None
 
 
+async def test_a_cancel_wins_over_a_status_written_meanwhile(
+    client: AsyncOpenAI, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await client.fine_tuning.jobs.create(model="tiny", training_file=await _upload(client))
+    apply = service.store.apply
+    meddled: list[FineTune] = []
+
+    async def apply_late(resource: Any, **options: Any) -> Any:
+        if isinstance(resource, FineTune) and not meddled:
+            meddled.append(resource)
+            stored = await service.store.get(FineTune, job.id, "lab")
+            stored.status.step = 5
+            await service.store.set_status(stored)
+        return await apply(resource, **options)
+
+    monkeypatch.setattr(service.store, "apply", apply_late)
+    assert (await client.fine_tuning.jobs.cancel(job.id)).status == "cancelled"
+    assert (await service.store.get(FineTune, job.id, "lab")).status.step == 5
+
+
 async def test_an_ended_job_cannot_be_cancelled(client: AsyncOpenAI, service: Service) -> None:
     job = await client.fine_tuning.jobs.create(model="tiny", training_file=await _upload(client))
     stored = await service.store.get(FineTune, job.id, "lab")

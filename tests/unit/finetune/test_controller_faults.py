@@ -68,6 +68,7 @@ async def _run_with_death_at(world: TuningWorld, write: int) -> bool:
 
     async def step() -> None:
         for _ in range(3):
+            world.clock.advance(1)
             controller_writes["on"] = True
             try:
                 await world.controller.step()
