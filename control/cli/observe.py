@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -94,34 +94,35 @@ def explain(
         print_document({"items": answers}, output)
         return
     for answer in answers:
-        _print_tree(console(), answer)
+        print_explanation(console(), answer)
 
 
-def _print_tree(out: Console, content: Mapping[str, Any], indent: int = 0) -> None:
-    """Any nested answer as indented lines, in the order given."""
-    pad = "  " * indent
-    for key, value in content.items():
-        if value in (None, "", [], {}):
-            continue
-        if isinstance(value, Mapping):
-            out.print(f"{pad}{key}:", style="bold", markup=False)
-            _print_tree(out, value, indent + 1)
-        elif isinstance(value, list):
-            out.print(f"{pad}{key}:", style="bold", markup=False)
-            _print_list(out, value, indent + 1)
-        else:
-            out.print(f"{pad}{key}: ", end="", markup=False)
-            out.print(str(value), style=PHASE_STYLES.get(str(value), ""), markup=False)
+def print_explanation(out: Console, answer: Mapping[str, Any]) -> None:
+    """Phase and why; what it waits for and what would help; where its processes are."""
+    out.print(f"[bold]{answer['project']}/{answer['name']}[/bold] ", end="")
+    out.print(answer["phase"], style=PHASE_STYLES.get(answer["phase"], ""), end="")
+    out.print(f" {answer['message']}" if answer["message"] else "", markup=False)
+    place = answer.get("position")
+    for title, value in (
+        ("queue", f"{answer['queue']}, place {place}" if place else answer["queue"]),
+        ("attempt", f"{answer['attempt']} ({answer['restarts']} restarts)"),
+        ("fits", "never on the nodes that are here" if answer.get("neverFits") else ""),
+        ("what helps", answer.get("remedy")),
+    ):
+        if value:
+            out.print(f"  {title + ':':12}{value}", markup=False)
+    if answer["reasons"]:
+        rows = [[reason["code"], reason.get("nodes", 0), reason["message"]] for reason in answer["reasons"]]
+        print_table(["REASON", "NODES", "MESSAGE"], rows, out)
+    if answer["ranks"]:
+        rows = [_rank(rank) for rank in answer["ranks"]]
+        print_table(["ROLE", "RANK", "NODE", "STATE", "DEVICES", "ADDRESS"], rows, out)
 
 
-def _print_list(out: Console, values: Sequence[Any], indent: int) -> None:
-    pad = "  " * indent
-    for value in values:
-        if isinstance(value, Mapping):
-            shown = [f"{key} {item}" for key, item in value.items() if item not in (None, "", [], {})]
-            out.print(f"{pad}- {', '.join(shown)}", markup=False)
-        else:
-            out.print(f"{pad}- {value}", markup=False)
+def _rank(rank: Mapping[str, Any]) -> list[object]:
+    devices = ", ".join(grant["device"] for grant in rank.get("grants", ()))
+    ports = ", ".join(f"{rank.get('address')}:{port}" for port in rank.get("ports", {}).values())
+    return [rank["role"], rank["rank"], rank["node"], rank["state"], devices, ports]
 
 
 def usage(

@@ -17,7 +17,7 @@ from common.errors import NotFound, SetupError, Unavailable
 from common.settings import Settings
 from control.cli.manifests import Manifest, read_manifests
 from control.cli.tables import condition
-from control.supervisor.parts import environment
+from control.supervisor.parts import answers, environment
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -103,7 +103,7 @@ def wait_ready(
         try:
             endpoint = client.get("endpoints", name, project)
             found = condition(endpoint, "Ready")
-            if found and found["status"] == "True":
+            if found and found["status"] == "True" and _engines_answer(endpoint):
                 return endpoint
             text = progress_text(client, endpoint)
             tell(text)
@@ -112,6 +112,12 @@ def wait_ready(
         if stop.wait(0.5):
             return None
     raise Unavailable(f"endpoint {name} is not ready after {READY_TIMEOUT_SECONDS:.0f} s: {text}")
+
+
+def _engines_answer(endpoint: Mapping[str, Any]) -> bool:
+    """Just after a restart the stored status may still tell of engines that are gone."""
+    urls = [replica["url"] for replica in endpoint["status"].get("replicas", []) if replica.get("ready")]
+    return bool(urls) and all(answers(f"{url}/health") for url in urls)
 
 
 def progress_text(client: Client, endpoint: Mapping[str, Any]) -> str:

@@ -267,3 +267,39 @@ metadata:
 spec:
   displayName: Someone
 """
+
+
+def test_explain_says_what_a_waiting_workload_waits_for_and_what_helps(
+    control: Callable[[Answer], list[httpx.Request]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    workload = {
+        "kind": "Workload",
+        "metadata": {"name": "big-0", "project": "acme-agents", "owner": {"kind": "Endpoint", "name": "big"}},
+    }
+    explanation = {
+        "name": "big-0",
+        "project": "acme-agents",
+        "queue": "default",
+        "phase": "Pending",
+        "message": "no node fits",
+        "attempt": 0,
+        "restarts": 0,
+        "ranks": [],
+        "reasons": [{"code": "TooFewDevices", "message": "1 of 8 devices", "nodes": 3}],
+        "remedy": "ask for 1 device",
+        "neverFits": True,
+        "position": 2,
+    }
+    paths = {"/api/v1/workloads": {"items": [workload]}, "/api/v1/workloads/big-0/explain": explanation}
+    control(lambda request: httpx.Response(200, json=paths[request.url.path]))
+    assert run("explain", "big") == 0
+    out = capsys.readouterr().out
+    for said in (
+        "Pending no node fits",
+        "place 2",
+        "never",
+        "ask for 1 device",
+        "TooFewDevices",
+        "1 of 8 devices",
+    ):
+        assert said in out
