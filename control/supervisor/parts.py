@@ -62,6 +62,8 @@ class LocalRay:
         env = environment(self._settings)
         # Gangs are drained before; Ray would wait half a minute for the agents, which never go by themselves.
         env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
+        # Ray's workers run at nice 15 otherwise, and engines, which people wait for, would inherit that.
+        env["RAY_worker_niceness"] = "0"
         return Launch(command, env)
 
     def is_ready(self) -> bool:
