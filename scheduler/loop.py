@@ -113,7 +113,8 @@ class SchedulerLoop:
                 await self._hold_back(workload, obstacle, world)
         holding = {uid for uid, workload in world.workloads.items() if holds_places(workload)}
         snapshot = take_snapshot(world, ready, observed.lingering(holding))
-        for decision in run_cycle(snapshot, self._policy, now_ms):
+        decisions = await asyncio.to_thread(run_cycle, snapshot, self._policy, now_ms)
+        for decision in decisions:
             await self._decide(decision, world, now_ms)
         metrics.report(world, take_snapshot(world, (), observed.lingering(holding)))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scheduler.core.placing import Placed, Pool, place_gang
+from scheduler.core.filters import remembering
+from scheduler.core.placing import Placed, Pool, ideal_pool, place_gang
 from scheduler.core.reasons import defer_for_place, defer_for_queue
 from scheduler.core.types import (
     Admit,
@@ -26,6 +27,7 @@ def run_cycle(snapshot: Snapshot, policy: Policy, now_ms: int) -> list[Decision]
     # 1. Heads: everything that waits, most important first.
     heads = order(snapshot.pending, now_ms)
     pool: Pool = {node.name: node for node in sorted(snapshot.nodes, key=lambda node: node.name)}
+    ideal, judge = ideal_pool(pool), remembering()
     queues = {queue.name: queue for queue in snapshot.queues}
     held = {queue.name: queue.devices_in_use for queue in snapshot.queues}
     decisions: list[Decision] = []
@@ -35,14 +37,14 @@ def run_cycle(snapshot: Snapshot, policy: Policy, now_ms: int) -> list[Decision]
         decision: Decision | None = _check_queue(workload, queues, held)
         if decision is None:
             # 3. Filter, 4. score and 5. place each rank of the gang on a trial copy of the pool.
-            found = place_gang(workload.roles, pool, policy)
+            found = place_gang(workload.roles, pool, policy, judge)
             if isinstance(found, Placed):
                 # 6. Assume: those that follow see the pool with this gang on it.
                 pool = found.pool
                 held[workload.queue] += workload.device_count
                 decision = Admit(workload.uid, found.placement)
             else:
-                decision = defer_for_place(workload, found, pool, policy)
+                decision = defer_for_place(workload, found, pool, ideal, policy, judge)
         if isinstance(decision, Defer):
             waiting += 1
             decision = Defer(

@@ -106,6 +106,22 @@ def judge(node: NodeView, request: Request) -> Verdict:
     return _count(group_by_model(left), request)
 
 
+Judge = Callable[[NodeView, Request], Verdict]
+
+
+def remembering() -> Judge:
+    """``judge`` for one cycle: most nodes are asked the same again and again, so each answer is kept."""
+    kept: dict[tuple[int, Request], tuple[NodeView, Verdict]] = {}
+
+    def remembered(node: NodeView, request: Request) -> Verdict:
+        key = (id(node), request)
+        if key not in kept:
+            kept[key] = (node, judge(node, request))  # the node is kept too, so that its id stays its own
+        return kept[key][1]
+
+    return remembered
+
+
 def _count(groups: Sequence[Group], request: Request) -> Verdict:
     total = max(sum(capacity(device, request) for device in group) for group in groups)
     need = f"needs {request.count} {'device' if request.count == 1 else 'devices'} on one node"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from scheduler.core.filters import Group, judge, usable_slots
+from scheduler.core.filters import Group, Judge, usable_slots
 from scheduler.core.scoring import score
 from scheduler.core.types import Assignment, DeviceView, NodeView, Policy, Request, RoleView, Share
 
@@ -29,15 +29,15 @@ class Stuck:
     total: int
 
 
-def place_gang(roles: Sequence[RoleView], pool: Pool, policy: Policy) -> Placed | Stuck:
+def place_gang(roles: Sequence[RoleView], pool: Pool, policy: Policy, judge: Judge) -> Placed | Stuck:
     """All ranks, hardest role first, so that a picky role is not robbed by one that could go anywhere."""
     trial = dict(pool)
     first_rank = _first_ranks(roles)
     total = sum(role.replicas for role in roles)
     placed: list[Assignment] = []
-    for position, role in sorted(enumerate(roles), key=lambda item: _ease(item[1], pool, item[0])):
+    for position, role in sorted(enumerate(roles), key=lambda item: _ease(item[1], pool, item[0], judge)):
         for replica in range(role.replicas):
-            found = _pick(role.request, trial, policy)
+            found = _pick(role.request, trial, policy, judge)
             if found is None:
                 return Stuck(role, len(placed), total)
             node, group = found
@@ -55,7 +55,7 @@ def _first_ranks(roles: Sequence[RoleView]) -> list[int]:
     return ranks
 
 
-def _ease(role: RoleView, pool: Pool, position: int) -> tuple[int, int, int]:
+def _ease(role: RoleView, pool: Pool, position: int, judge: Judge) -> tuple[int, int, int]:
     slots = sum(
         usable_slots(device, role.request)
         for node in pool.values()
@@ -65,7 +65,7 @@ def _ease(role: RoleView, pool: Pool, position: int) -> tuple[int, int, int]:
     return (slots if role.request.count else 1 << 62, -role.request.count, position)
 
 
-def _pick(request: Request, pool: Pool, policy: Policy) -> tuple[NodeView, Group] | None:
+def _pick(request: Request, pool: Pool, policy: Policy, judge: Judge) -> tuple[NodeView, Group] | None:
     candidates = [
         (-score(node, group, request, policy), node.name, [(d.model, d.id) for d in group], node, group)
         for node in pool.values()
@@ -95,21 +95,16 @@ def _take(node: NodeView, group: Group, request: Request) -> tuple[NodeView, tup
     return replace(node, devices=tuple(changed.get(d.id, d) for d in node.devices)), tuple(shares)
 
 
-def idle(pool: Pool) -> Pool:
-    """The pool as if nothing ran on it."""
+def ideal_pool(pool: Pool) -> Pool:
+    """The pool as if nothing ran on it and nothing were lost, cordoned or broken."""
     return {
         name: replace(
-            node, devices=tuple(replace(d, used_slots=0, used_memory_bytes=0) for d in node.devices)
-        )
-        for name, node in pool.items()
-    }
-
-
-def repaired(pool: Pool) -> Pool:
-    """The pool as if nothing were lost, cordoned or broken."""
-    return {
-        name: replace(
-            node, alive=True, cordoned=False, devices=tuple(replace(d, healthy=True) for d in node.devices)
+            node,
+            alive=True,
+            cordoned=False,
+            devices=tuple(
+                replace(device, used_slots=0, used_memory_bytes=0, healthy=True) for device in node.devices
+            ),
         )
         for name, node in pool.items()
     }

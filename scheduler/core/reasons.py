@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from common.units import format_bytes
-from scheduler.core.filters import FILTERS, ORDER, Verdict, judge
-from scheduler.core.placing import Placed, Pool, Stuck, idle, place_gang, repaired
+from scheduler.core.filters import FILTERS, ORDER, Judge, Verdict
+from scheduler.core.placing import Placed, Pool, Stuck, place_gang
 from scheduler.core.types import Defer, Policy, QueueView, Reason, Request, WorkloadView
 
 
@@ -34,22 +34,23 @@ def defer_for_queue(workload: WorkloadView, code: str, queue: QueueView | None, 
     )
 
 
-def defer_for_place(workload: WorkloadView, stuck: Stuck, pool: Pool, policy: Policy) -> Defer:
-    """The answer for a workload that finds no place."""
+def defer_for_place(
+    workload: WorkloadView, stuck: Stuck, pool: Pool, ideal: Pool, policy: Policy, judge: Judge
+) -> Defer:
+    """The answer for a workload that finds no place. ``ideal``: the pool with nothing on it or broken."""
     if not pool:
         return Defer(
             workload.uid,
             (Reason("NoNodes", "waits for a node: the pool has none"),),
             "a node joins the Ray cluster",
         )
-    ideal = repaired(idle(pool))
-    at_best = place_gang(workload.roles, ideal, policy)
+    at_best = place_gang(workload.roles, ideal, policy, judge)
     if isinstance(at_best, Placed):
-        return _waits(workload, stuck, pool, ideal)
-    return _never(workload, at_best, pool, ideal)
+        return _waits(workload, stuck, pool, ideal, judge)
+    return _never(workload, at_best, pool, ideal, judge)
 
 
-def _never(workload: WorkloadView, stuck: Stuck, pool: Pool, ideal: Pool) -> Defer:
+def _never(workload: WorkloadView, stuck: Stuck, pool: Pool, ideal: Pool, judge: Judge) -> Defer:
     """It would not fit even if nothing else ran and nothing were broken."""
     request = stuck.role.request
     counted = _count({name: judge(node, request) for name, node in pool.items()}, pool)
@@ -68,7 +69,7 @@ def _never(workload: WorkloadView, stuck: Stuck, pool: Pool, ideal: Pool) -> Def
     )
 
 
-def _waits(workload: WorkloadView, stuck: Stuck, pool: Pool, ideal: Pool) -> Defer:
+def _waits(workload: WorkloadView, stuck: Stuck, pool: Pool, ideal: Pool, judge: Judge) -> Defer:
     """It fits on the pool as such: it waits for something to end, come back or heal."""
     request = stuck.role.request
     verdicts = {name: judge(node, request) for name, node in pool.items()}
