@@ -93,6 +93,9 @@ def environment(settings: Settings) -> dict[str, str]:
     env = child_environment(settings, RAY_USAGE_STATS_ENABLED="0", PYTHONUNBUFFERED="1")
     for name in ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_CONFIG_JSON_ENV_VAR"):
         env.pop(name, None)
+    if not settings.ray.address and settings.internal_token:
+        # The local Ray listens on all interfaces; without the token nobody may run anything on it.
+        env.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=settings.internal_token)
     # Processes import the product's packages wherever they are started from.
     root = str(Path(__file__).resolve().parents[2])
     env["PYTHONPATH"] = os.pathsep.join(part for part in (root, env.get("PYTHONPATH", "")) if part)
@@ -113,9 +116,10 @@ def ray_child(ray: LocalRay, logs: Path) -> ChildSpec:
 
 def control_child(settings: Settings, ray_address: str, after: str, logs: Path) -> ChildSpec:
     joined = settings.model_copy(update={"ray": settings.ray.model_copy(update={"address": ray_address})})
+    env = environment(settings) | environment(joined)
     return ChildSpec(
         "control",
-        lambda: Launch([sys.executable, "-m", "control.main"], environment(joined)),
+        lambda: Launch([sys.executable, "-m", "control.main"], env),
         lambda: answers(f"{settings.control_url}/readyz"),
         logs / "control.log",
         after=after,
