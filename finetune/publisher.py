@@ -48,9 +48,8 @@ class Publisher:
             return False
         if self._clock.now_ms() - adapter.metadata.created_ms >= 1000 * LOAD_WAIT_SECONDS:
             return False
-        base = (adapter.spec.model_project or adapter.project, adapter.spec.model)
         return any(
-            (endpoint.project, endpoint.spec.model) == base
+            endpoint.model_key == adapter.model_key
             and endpoint.status.ready_replicas > 0
             and endpoint.spec.engine.max_adapters > 0
             and endpoint.spec.engine.max_adapter_rank >= adapter.spec.rank

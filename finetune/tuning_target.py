@@ -38,7 +38,7 @@ async def find_target(store: Store, principal: Principal, project: str, name: st
     ready = model.status.condition("Ready")
     if ready is not None and ready.status == "False":
         raise _not_tunable(f"model: {name!r} cannot be used now: {ready.message}")
-    hosts = [e for e in endpoints if (e.project, e.spec.model) == (model.project, model.name)]
+    hosts = [e for e in endpoints if e.model_key == (model.project, model.name)]
     ranks = [e.spec.engine.max_adapter_rank for e in hosts if e.spec.engine.max_adapters]
     if hosts and not ranks:
         raise _not_tunable(f"model: no endpoint of {name!r} takes adapters (spec.engine.maxAdapters is 0)")
@@ -51,7 +51,8 @@ async def _find_model(store: Store, endpoints: list[Endpoint], project: str, nam
         for endpoint in endpoints:
             served = endpoint.spec.served_name or endpoint.spec.model
             if served == name and _sees(mine, project, endpoint.project, endpoint.spec.shared):
-                found = await store.find(Model, endpoint.spec.model, endpoint.project)
+                owner, base = endpoint.model_key
+                found = await store.find(Model, base, owner)
                 if found is not None:
                     return found
         for model in models:

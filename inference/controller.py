@@ -109,11 +109,12 @@ class EndpointController:
         reports: list[ReplicaReport],
     ) -> None:
         existing = owned.get(endpoint.metadata.uid, [])
-        found = models.get((endpoint.project, endpoint.spec.model))
+        found = _find_model(endpoint, models)
         trouble = _trouble_of(endpoint, found)
         if found is not None and trouble is None:
             trouble = await self._roll_out(endpoint, found[0], existing)
-        mine = [a for a in adapters if _is_on(a, endpoint)]
+        endpoint.status.model_project = (found[0].project or "") if found else ""
+        mine = [a for a in adapters if a.model_key == endpoint.model_key]
         replicas = []
         for workload in sorted(existing, key=lambda w: w.name):
             replica, report = await self._replica(endpoint, workload, mine)
@@ -204,7 +205,7 @@ class EndpointController:
         await self._store.set_status(endpoint)
 
     async def _adapter(self, adapter: Adapter, reports: Sequence[ReplicaReport]) -> None:
-        mine = [report for report in reports if _is_on(adapter, report.endpoint)]
+        mine = [report for report in reports if report.endpoint.model_key == adapter.model_key]
         report: AdapterReport = report_adapter(adapter, self._wanted(adapter), mine)
         adapter.status.replicas = report.replicas
         adapter.status.message = report.message
@@ -220,9 +221,12 @@ class EndpointController:
         await self._store.set_status(adapter)
 
 
-def _is_on(adapter: Adapter, endpoint: Endpoint) -> bool:
-    project = adapter.spec.model_project or adapter.project
-    return project == endpoint.project and adapter.spec.model == endpoint.spec.model
+def _find_model(endpoint: Endpoint, models: dict[tuple[str | None, str], _FoundModel]) -> _FoundModel | None:
+    """The Model of the endpoint's own project, or else the shared one of that name."""
+    name = endpoint.spec.model
+    own = models.get((endpoint.project, name))
+    shared = (found for (_, other), found in models.items() if other == name and found[0].spec.shared)
+    return own or next(shared, None)
 
 
 def _state(workload: Workload, wanted: Workload | None) -> ReplicaState:
@@ -238,7 +242,10 @@ def _is_outdated(workload: Workload, wanted: Workload) -> bool:
 def _trouble_of(endpoint: Endpoint, found: _FoundModel | None) -> tuple[str, str] | None:
     """Why no engine can be started: reason and message. What runs already goes on running."""
     if found is None:
-        return "ModelNotFound", f"spec.model: there is no Model {endpoint.spec.model!r} in this project"
+        return (
+            "ModelNotFound",
+            f"spec.model: there is no Model {endpoint.spec.model!r} in this project, and no shared one",
+        )
     files = found[1]
     return None if files.usable else (files.reason, f"Model {endpoint.spec.model}: {files.message}")
 

@@ -24,8 +24,7 @@ async def build_routing_table(store: Store) -> RoutingTable:
     endpoints = sorted(await store.list(Endpoint), key=lambda e: (e.metadata.created_ms, e.key))
     routes: dict[tuple[str, str], Route] = {}
     for endpoint in endpoints:
-        model = models.get((endpoint.project, endpoint.spec.model))
-        _add(routes, _endpoint_route(endpoint, model, tenants))
+        _add(routes, _endpoint_route(endpoint, models.get(endpoint.model_key), tenants))
     for adapter in sorted(await store.list(Adapter), key=lambda a: (a.metadata.created_ms, a.key)):
         _add(routes, _adapter_route(adapter, endpoints, tenants))
     ordered = tuple(route for _, route in sorted(routes.items()))
@@ -69,8 +68,7 @@ def _endpoint_route(endpoint: Endpoint, model: Model | None, tenants: dict[str, 
 
 def _adapter_route(adapter: Adapter, endpoints: list[Endpoint], tenants: dict[str, str]) -> Route | None:
     """None when no endpoint serves the adapter's model: then nothing can answer to its name."""
-    base = (adapter.spec.model_project or adapter.project, adapter.spec.model)
-    hosts = [e for e in endpoints if (e.project, e.spec.model) == base]
+    hosts = [e for e in endpoints if e.model_key == adapter.model_key]
     if not hosts:
         return None
     name, project = adapter.spec.served_name, adapter.project or ""

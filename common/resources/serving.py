@@ -78,6 +78,7 @@ class EndpointStatus(Status):
     """Condition ``Ready``: at least one replica answers and all wanted replicas exist."""
 
     served_name: str = ""
+    model_project: str = Field("", description="project of the Model; another one for a shared Model")
     ready_replicas: int = 0
     replicas: list[Replica] = Field(default_factory=list)
     context_tokens: int | None = None
@@ -88,6 +89,11 @@ class Endpoint(Resource):
     kind: Literal["Endpoint"] = "Endpoint"
     spec: EndpointSpec
     status: EndpointStatus = Field(default_factory=EndpointStatus)
+
+    @property
+    def model_key(self) -> tuple[str | None, str]:
+        """Project and name of the Model that it serves."""
+        return self.status.model_project or self.project, self.spec.model
 
 
 class Lineage(Part):
@@ -128,3 +134,8 @@ class Adapter(Resource):
     kind: Literal["Adapter"] = "Adapter"
     spec: AdapterSpec
     status: AdapterStatus = Field(default_factory=AdapterStatus)
+
+    @property
+    def model_key(self) -> tuple[str | None, str]:
+        """Project and name of the Model that it was trained on."""
+        return self.spec.model_project or self.project, self.spec.model

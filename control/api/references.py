@@ -216,11 +216,7 @@ async def _of_queue(name: str, queue: Resource, store: Store, now_ms: int) -> li
 async def _of_model(name: str, model: Resource, store: Store, now_ms: int) -> list[Resource]:
     return [
         *(endpoint for endpoint in await store.list(Endpoint) if _serves(endpoint, cast(Model, model))),
-        *(
-            adapter
-            for adapter in await store.list(Adapter)
-            if (adapter.spec.model_project or adapter.project, adapter.spec.model) == (model.project, name)
-        ),
+        *(adapter for adapter in await store.list(Adapter) if adapter.model_key == (model.project, name)),
     ]
 
 

@@ -366,3 +366,24 @@ async def test_an_engine_that_cannot_be_reached_holds_up_nobody(world: World) ->
     assert world.engines.running[there].adapters == {FT: "/adapters/1"}
     status = (await world.adapter()).status
     assert (status.is_true("Served"), status.replicas) == (False, 1)
+
+
+async def test_a_model_that_another_project_shares_is_served(world: World) -> None:
+    other = Metadata(name="tiny", project="elsewhere")
+    spec = ModelSpec(source="$(HOME_DIR)/models/tiny", shared=True)
+    await world.store.delete(Model, "tiny", PROJECT)
+    await world.store.apply(Model(metadata=other, spec=spec))
+    await world.apply_endpoint()
+    await world.store.apply(
+        Adapter(
+            metadata=Metadata(name="zoo", project=PROJECT),
+            spec=AdapterSpec(model="tiny", model_project="elsewhere", served_name=FT, path="/adapters/1"),
+        )
+    )
+    await world.step()
+    await world.start("chat-0")
+    await world.step(3)
+    endpoint = await world.endpoint()
+    assert endpoint.status.model_project == "elsewhere"
+    assert endpoint.status.replicas[0].adapters == [FT]
+    assert (await world.adapter()).status.is_true("Served")
