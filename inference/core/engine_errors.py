@@ -37,6 +37,14 @@ def error_from_engine(status: int, body: bytes, input_field: str) -> Computility
     return InvalidInput(message, param=param)
 
 
+def error_in_stream(event: bytes | None, input_field: str) -> ComputilityError:
+    """The error that ended a stream: the engine's own ``event``, or (None) that it broke off."""
+    status = _error_object(event or b"").get("code")
+    if event is None or not isinstance(status, int) or is_retryable(status):
+        return EngineFailed("the engine broke while it answered; what was delivered is billed")
+    return error_from_engine(status, event, input_field)
+
+
 def _error_object(body: bytes) -> dict[str, Any]:
     try:
         content = json.loads(body)

@@ -48,6 +48,8 @@ class StreamMeter:
 
     ``choices_per_prompt`` and ``prompts`` are those of the request: running usage is per choice, so with
     several it has to be added up. ``rename`` is (the engine's model member, the client's) where they differ.
+    ``error`` is the JSON of the engine's error event, if one came: it is kept back too, for the caller to
+    tell the client in the product's own terms.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class StreamMeter:
         rename: tuple[bytes, bytes] | None = None,
     ) -> None:
         self.finished = False
-        self.error_event = False
+        self.error: bytes | None = None
         self._shown = shown
         self._choices_per_prompt = choices_per_prompt
         self._single = choices_per_prompt * prompts == 1
@@ -86,16 +88,20 @@ class StreamMeter:
         if event == DONE_EVENT:
             self.finished = True
             return b""
+        if _ERROR.match(event):
+            self.error = event.removeprefix(b"data:").strip()
+            return b""
         usage = find_usage(event)
-        if usage is None:
-            self.error_event = self.error_event or _ERROR.match(event) is not None
-        elif find_member(event, _CHOICES, _NO_CHOICES):
-            self._total = usage.counts
-            event = b"" if self._shown == "none" else event
-        else:
-            self._by_choice[self._choice_index(event)] = usage.counts
-            event = self._hidden(event, usage)
+        if usage is not None:
+            event = self._counted(event, usage)
         return event.replace(*self._rename, 1) if self._rename else event
+
+    def _counted(self, event: bytes, usage: UsageMember) -> bytes:
+        if find_member(event, _CHOICES, _NO_CHOICES):
+            self._total = usage.counts
+            return b"" if self._shown == "none" else event
+        self._by_choice[self._choice_index(event)] = usage.counts
+        return self._hidden(event, usage)
 
     def _hidden(self, event: bytes, usage: UsageMember) -> bytes:
         if self._shown == "all":

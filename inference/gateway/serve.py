@@ -10,12 +10,13 @@ from typing import Literal
 from billing.core.events import UsageEvent
 from common.auth import Principal
 from common.clock import Clock
-from common.errors import ComputilityError, EngineFailed, NotFound, openai_body
+from common.errors import ComputilityError, NotFound, openai_body
 from common.ids import new_id
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
 from inference.core.body import InferenceRequest, Task, check_context, engine_body, parse_request
+from inference.core.engine_errors import error_in_stream
 from inference.core.sse import DONE_EVENT, StreamMeter
 from inference.core.usage import TokenCounts, find_usage
 from inference.gateway import metrics
@@ -138,15 +139,10 @@ class InferenceHandler:
             await self._finish(job, call, meter, watch.gone)
 
     async def _finish(self, job: Job, call: EngineCall, meter: StreamMeter, gone: bool) -> None:
-        broken = not meter.finished
-        outcome: Outcome = "completed"
-        if gone:
-            outcome = "cancelled"
-        elif broken or meter.error_event:
-            outcome = "engine_failed"
         error: ComputilityError | None = None
-        if broken:
-            error = EngineFailed("the engine broke while it answered; what was delivered is billed")
+        if meter.error is not None or not meter.finished:
+            error = error_in_stream(meter.error, job.request.input_field)
+        outcome: Outcome = "cancelled" if gone else "engine_failed" if error is not None else "completed"
         try:
             await self._bill(job, meter.counts, outcome, call.replica)
         except ComputilityError as failure:

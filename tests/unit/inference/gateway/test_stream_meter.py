@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.errors import ComputilityError, EngineFailed, InvalidInput
+from inference.core.engine_errors import error_in_stream
 from inference.core.sse import DONE_EVENT, StreamMeter, UsageShown
 from inference.core.usage import TokenCounts, find_usage, without_member
 
@@ -96,11 +98,36 @@ def test_spaces_and_another_order_of_members_are_understood() -> None:
     assert meter.counts == TokenCounts(prompt=2, completion=3)
 
 
-def test_an_error_event_of_the_engine_is_passed_on_and_noticed() -> None:
+def test_an_error_event_of_the_engine_is_kept_back_for_the_caller() -> None:
     meter = StreamMeter("none")
-    error = b'data: {"error":{"message":"out of memory","code":500}}\n\n'
-    assert meter.feed(error) == error
-    assert meter.error_event
+    error = b'{"error":{"message":"out of memory","code":500}}'
+    assert meter.feed(b"data: " + error + b"\n\n" + DONE_EVENT) == b""
+    assert meter.error == error
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "message"),
+    [
+        (None, EngineFailed, "the engine broke"),
+        (b"{not json", EngineFailed, "the engine broke"),
+        (
+            b'{"error":{"message":"EngineCore: see the stack trace","code":500}}',
+            EngineFailed,
+            "the engine broke",
+        ),
+        (
+            b'{"error":{"message":"bad pattern","param":"guided_regex","code":400}}',
+            InvalidInput,
+            "bad pattern",
+        ),
+    ],
+)
+def test_what_ended_a_stream_is_told_in_our_own_terms(
+    event: bytes | None, kind: type[ComputilityError], message: str
+) -> None:
+    error = error_in_stream(event, "messages")
+    assert type(error) is kind
+    assert message in error.message
 
 
 def test_the_engines_model_name_is_replaced_once_per_event() -> None:
