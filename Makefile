@@ -7,8 +7,8 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 # PACKAGES holds the product; SOURCES everything that is checked.
 PACKAGES := $(wildcard common scheduler inference finetune billing control)
-SOURCES := $(PACKAGES) $(wildcard tests)
-# MODEL=<path or hub name> makes the demo serve another model; PYTEST_ARGS adds to the test run.
+SOURCES := $(PACKAGES) $(wildcard tests bench tools)
+# MODEL=<path or hub name> makes demo and up serve another model; PYTEST_ARGS adds to the test run.
 MODEL ?=
 PYTEST_ARGS ?=
 # Without an accelerator the tests that need one are left out.
@@ -26,8 +26,8 @@ setup: $(STAMP) ## make .venv with everything that is needed here
 demo: $(STAMP) ## play the whole story on this machine, then tear down (MODEL=<path or hub name>)
 	@$(BIN)/computility demo $(if $(MODEL),--model "$(MODEL)")
 
-up: $(STAMP) ## start Computility and stay up (Ctrl-C stops it)
-	@$(BIN)/computility up
+up: $(STAMP) ## start Computility and stay up; Ctrl-C stops it (MODEL=<path or hub name>)
+	@$(BIN)/computility up $(if $(MODEL),--model "$(MODEL)")
 
 down: $(STAMP) ## stop whatever a killed `up` left
 	@$(BIN)/computility down
