@@ -26,7 +26,7 @@ from safetensors.numpy import save_file
 from common.resources.meta import API_VERSION
 from control.demo import bill
 from control.demo.background import Platform
-from tests.fixtures.platform import Running, platform_settings
+from tests.fixtures.platform import USAGE_INTERVAL_SECONDS, Running, platform_settings
 from tests.fixtures.probe import Probe, child_pid, cli, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -142,32 +142,35 @@ def plant_adapter(platform: Probe, name: str) -> None:
     platform.admin.apply({"apiVersion": API_VERSION, "kind": "Adapter", "metadata": metadata, "spec": spec})
 
 
-def test_an_engine_killed_in_mid_stream(platform: Probe) -> None:
-    client = platform.member("unlucky")
-    plant_adapter(platform, "scrambled")
-    eventually(lambda: answers(client, "scrambled"), what="the adapter")
+@pytest.mark.parametrize("part", ["server", "core"])
+def test_an_engine_killed_in_mid_stream(platform: Probe, part: str) -> None:
+    key, adapter = f"unlucky-{part}", f"scrambled-{part}"
+    client = platform.member(key)
+    plant_adapter(platform, adapter)
+    eventually(lambda: answers(client, adapter), what="the adapter")
     platform.wait_posted()
-    before, status = billed(platform, "unlucky"), platform.workload(f"{platform.endpoint}-0")["status"]
+    before, status = billed(platform, key), platform.workload(f"{platform.endpoint}-0")["status"]
     processes = platform.rank_processes(f"{platform.endpoint}-0")
     stream = client.chat.completions.create(model=platform.model, **LONG)
     engine, chunks = platform.engine_process(), [next(stream) for _ in range(20)]
-    engine.kill()
+    victim = engine if part == "server" else next(p for p in engine.children() if "EngineCore" in p.name())
+    victim.kill()
     killed_at = time.monotonic()
     with pytest.raises(openai.APIError) as raised:
         chunks.extend(stream)
     assert raised.value.code == "engine_failed"
     assert "billed" in raised.value.message
     platform.wait_posted()
-    after = billed(platform, "unlucky")
+    after = billed(platform, key)
     used = bill.Tokens(after.prompt - before.prompt, after.completion - before.completion)
     assert used == tokens(chunks[-1].usage)
     assert used.completion < LONG["max_tokens"]
     left = BACK_WITHIN_SECONDS - (time.monotonic() - killed_at)
     eventually(lambda: answers(client, platform.model), left, "the engine's return")
-    eventually(lambda: answers(client, "scrambled"), 15, "the adapter's return")
+    eventually(lambda: answers(client, adapter), 15, "the adapter's return")
     assert not any(process.is_running() for process in processes)
     endpoint, now = platform.running.wait_ready(), platform.workload(f"{platform.endpoint}-0")["status"]
-    assert endpoint["status"]["replicas"][0]["adapters"] == ["scrambled"]
+    assert adapter in endpoint["status"]["replicas"][0]["adapters"]
     assert (now["attempt"], now["restarts"]) == (status["attempt"] + 1, status["restarts"] + 1)
 
 
@@ -246,8 +249,12 @@ def running_things(platform: Probe) -> dict[str, tuple[Any, ...]]:
 
 def test_a_control_killed_while_requests_run_and_usage_waits(platform: Probe, sleeper: str) -> None:
     client, counted = platform.member("steadfast"), Counted(platform)
-    before, engine = running_things(platform), platform.engine_process()
-    control = platform.pid_of("control")
+    before, launchers, engine = running_things(platform), platform.launchers(), platform.engine_process()
+    control, metered, began = (
+        platform.pid_of("control"),
+        platform.billed()["device_seconds"],
+        time.monotonic(),
+    )
     assert control is not None
     long = client.chat.completions.create(model=platform.model, **LONG)
     spoken = next(long).usage
@@ -270,6 +277,11 @@ def test_a_control_killed_while_requests_run_and_usage_waits(platform: Probe, sl
     eventually(lambda: running_things(platform) == before, 20, "all workloads as before")
     assert engine.is_running()
     assert platform.engine_process() == engine
+    assert platform.launchers() == launchers
+    # One device was held all the time, also while nobody was there to meter it.
+    back_after = time.monotonic() - began
+    eventually(lambda: platform.billed()["device_seconds"] - metered >= back_after, 20, "its device time")
+    assert platform.billed()["device_seconds"] - metered <= time.monotonic() - began + USAGE_INTERVAL_SECONDS
     assert platform.cli("explain", "waiter", "-p", platform.project).returncode == 0
 
 
