@@ -19,7 +19,7 @@ from inference.gateway.proxy import ControlProxy, is_proxied
 from inference.gateway.routes import RouteFollower
 from inference.gateway.serve import InferenceHandler
 from inference.gateway.shipper import Shipper
-from inference.gateway.spool import Spool, segments
+from inference.gateway.spool import Spool, rejected_bytes, segments
 from inference.gateway.upstream import ENGINE_PATHS, Upstream
 
 _MODELS_PATH = "/v1/models"
@@ -41,7 +41,7 @@ class Gateway:
         settings = self._settings
         self.spool = Spool(settings.folder("spool") / f"gateway-{settings.gateway.port}")
         self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        self._upstream = Upstream(settings.gateway, self._clock)
+        self._upstream = Upstream(settings.gateway, settings.internal_token, self._clock)
         self._proxy = ControlProxy(settings)
         self.routes = RouteFollower(settings, self._session, self._clock, self._routes_changed)
         self.routes.load()
@@ -138,6 +138,7 @@ class Gateway:
             (path.stat().st_mtime_ns // 1_000_000 for path in waiting), default=self._clock.now_ms()
         )
         metrics.SPOOL_SEGMENTS.set(len(waiting))
+        metrics.SPOOL_REJECTED_BYTES.set(rejected_bytes(self.spool.folder.parent))
         metrics.SPOOL_OLDEST_SECONDS.set(max(0, self._clock.now_ms() - oldest_ms) / 1000)
         confirmed = self.routes.confirmed_seconds
         age = -1.0 if confirmed is None else self._clock.monotonic_seconds() - confirmed

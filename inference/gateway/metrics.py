@@ -31,6 +31,10 @@ SPOOL_SEGMENTS = Gauge(
     "computility_gateway_spool_segments", "Segments of usage events not yet taken by control"
 )
 SPOOL_OLDEST_SECONDS = Gauge("computility_gateway_spool_oldest_seconds", "Age of the oldest such segment")
+SPOOL_REJECTED_BYTES = Gauge(
+    "computility_gateway_spool_rejected_bytes",
+    "Usage events that control refused, set aside in rejected.ndjson for a person to look at; 0 = none",
+)
 ROUTES_AGE_SECONDS = Gauge(
     "computility_gateway_routes_age_seconds", "Since control last confirmed the routing table; -1 = never"
 )

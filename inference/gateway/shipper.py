@@ -40,6 +40,9 @@ class Shipper:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 _log.warning("usage events wait for control", error=str(error) or type(error).__name__)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            except Exception:  # noqa: BLE001 - the loop's boundary: what is spooled must not wait for ever
+                _log.exception("usage events could not be shipped")
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(pause)
 
     async def step(self) -> None:
@@ -65,25 +68,39 @@ class Shipper:
                 os.close(lock)
 
     async def _ship(self, path: Path) -> None:
-        events = await asyncio.to_thread(read_segment, path)
-        for start in range(0, len(events), BATCH_EVENTS):
-            await self._post(path.parent, events[start : start + BATCH_EVENTS])
+        segment = await asyncio.to_thread(read_segment, path)
+        if segment.unreadable:
+            await asyncio.to_thread(keep_rejected, path.parent, segment.unreadable)
+        for start in range(0, len(segment.events), BATCH_EVENTS):
+            await self._post(path.parent, segment.events[start : start + BATCH_EVENTS])
         path.unlink()
 
     async def _post(self, folder: Path, events: list[dict[str, Any]]) -> None:
-        """Post a batch; one that is refused for its content is halved until the bad event stands alone."""
+        """Post a batch; what control refuses is set aside, however it says so.
+
+        It names single events beside those that it takes; where it refuses the batch as a whole, that is
+        halved until the bad event stands alone.
+        """
         timeout = aiohttp.ClientTimeout(total=30)
         async with self._session.post(
             self._url, json={"events": events}, headers=self._headers, timeout=timeout
         ) as response:
             if response.status not in _REJECTED:
                 response.raise_for_status()
+                refused = (await response.json()).get("rejected", ())
+                await _set_aside(folder, [(events[one["index"]], one["message"]) for one in refused])
                 return
             reason = (await response.text())[:500]
         if len(events) == 1:
-            _log.error("control refuses a usage event", event_id=events[0]["id"], reason=reason)
-            await asyncio.to_thread(keep_rejected, folder, events, reason)
+            await _set_aside(folder, [(events[0], reason)])
             return
         middle = len(events) // 2
         await self._post(folder, events[:middle])
         await self._post(folder, events[middle:])
+
+
+async def _set_aside(folder: Path, rejected: list[tuple[dict[str, Any], str]]) -> None:
+    for event, reason in rejected:
+        _log.error("control refuses a usage event", event_id=event["id"], reason=reason)
+    if rejected:
+        await asyncio.to_thread(keep_rejected, folder, rejected)

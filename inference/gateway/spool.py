@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from common.errors import ComputilityError, InvalidInput, SetupError, Unavailabl
 from common.telemetry import get_logger
 
 SEGMENT_BYTES = 4 * 1024**2
+REJECTED_FILE = "rejected.ndjson"
 _SUFFIX = ".jsonl"
 _log = get_logger("gateway.spool")
 
@@ -148,25 +150,39 @@ def segments(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())
 
 
-def read_segment(path: Path) -> list[dict[str, Any]]:
-    """The events of a segment as JSON objects. A torn last line is left out; any other bad line is logged."""
+@dataclass(frozen=True)
+class Segment:
+    """What a segment file holds: its events as JSON objects, and (line, why) of what is no event."""
+
+    events: list[dict[str, Any]]
+    unreadable: list[tuple[str, str]]
+
+
+def read_segment(path: Path) -> Segment:
+    """Read a segment. A torn last line is left out: it was never confirmed."""
     content = path.read_bytes()
     *lines, tail = content.split(b"\n")
     if tail:
         _log.warning("torn last line in a segment", segment=str(path), size_bytes=len(tail))
-    events = []
+    events, unreadable = [], []
     for number, line in enumerate(lines, start=1):
         try:
             events.append(UsageEvent.from_dict(json.loads(line)).to_dict())
-        except (ValueError, InvalidInput) as error:
+        except (ValueError, TypeError, RecursionError, InvalidInput) as error:
             _log.error("bad line in a segment", segment=str(path), line=number, error=str(error))
-    return events
+            unreadable.append((line.decode("utf-8", "backslashreplace"), str(error)))
+    return Segment(events, unreadable)
 
 
-def keep_rejected(folder: Path, events: Sequence[dict[str, Any]], reason: str) -> None:
-    """Set aside events that control will never take, for a person to look at."""
-    with (folder / "rejected.ndjson").open("a") as file:
-        for event in events:
+def keep_rejected(folder: Path, rejected: Sequence[tuple[object, str]]) -> None:
+    """Set aside (event, reason) of what control will never take, for a person to look at."""
+    with (folder / REJECTED_FILE).open("a") as file:
+        for event, reason in rejected:
             file.write(json.dumps({"reason": reason, "event": event}) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def rejected_bytes(spools: Path) -> int:
+    """The size of all that was set aside in any spool folder."""
+    return sum(path.stat().st_size for path in spools.glob(f"*/{REJECTED_FILE}"))

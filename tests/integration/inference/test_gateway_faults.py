@@ -16,6 +16,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from common.auth import engine_key
 from common.settings import ControlSettings, GatewaySettings, Settings, child_environment
 from tests.fixtures.fake_engine import FakeEngine
 from tests.fixtures.gateway import SECRET, TOKEN, Serving, StandInControl, serving, table
@@ -28,7 +29,7 @@ ASK: Any = {"model": "tiny", "messages": [{"role": "user", "content": "three wor
 
 @pytest.fixture
 async def engines() -> AsyncIterator[list[FakeEngine]]:
-    engines = [FakeEngine(), FakeEngine()]
+    engines = [FakeEngine(key=engine_key(TOKEN)) for _ in range(2)]
     for engine in engines:
         await engine.start()
     yield engines
@@ -143,17 +144,51 @@ async def test_requests_are_served_and_billed_while_control_is_down(
         await front.control.stop()
 
 
-async def test_an_event_that_control_refuses_does_not_hold_up_the_others(front: Serving) -> None:
+@pytest.mark.parametrize("whole_batch", [True, False], ids=["batch refused", "event named"])
+async def test_an_event_that_control_refuses_is_kept_and_does_not_hold_up_the_others(
+    front: Serving, whole_batch: bool
+) -> None:
     await front.control.stop()
     for _ in range(5):
         await front.client().chat.completions.create(**ASK)
-    lines = [line for p in front.gateway.spool.folder.glob("*.jsonl") for line in p.read_text().splitlines()]
+    folder = front.gateway.spool.folder
+    lines = [line for path in folder.glob("*.jsonl") for line in path.read_text().splitlines()]
     refused = json.loads(lines[2])["id"]
-    front.control.refused_ids = {refused}
+    (front.control.refused_ids if whole_batch else front.control.rejected_ids).add(refused)
+    assert await _rejected_bytes(front) == 0
     await front.control.start()
     events = await front.billed(4)
+    async with asyncio.timeout(5):
+        while list(folder.glob("*.jsonl")):
+            await asyncio.sleep(0.02)
     assert refused not in {event["id"] for event in events}
-    assert refused in (front.gateway.spool.folder / "rejected.ndjson").read_text()
+    [kept] = map(json.loads, (folder / "rejected.ndjson").read_text().splitlines())
+    assert kept["event"] == json.loads(lines[2])
+    assert kept["reason"]
+    assert await _rejected_bytes(front) > 0
+
+
+async def _rejected_bytes(front: Serving) -> float:
+    async with httpx.AsyncClient() as client:
+        text = (await client.get(f"{front.url}/metrics")).text
+    [line] = [
+        line for line in text.splitlines() if line.startswith("computility_gateway_spool_rejected_bytes")
+    ]
+    return float(line.split()[1])
+
+
+async def test_a_spooled_line_that_is_no_event_is_kept_for_a_person(front: Serving) -> None:
+    await front.control.stop()
+    await front.client().chat.completions.create(**ASK)
+    left = front.gateway.spool.folder.parent / "gateway-1"
+    left.mkdir()
+    (left / "000000000001.jsonl").write_text('{"id": "use-9", "kind": "from the future"}\n')
+    await front.control.start()
+    await front.billed(1)
+    async with asyncio.timeout(5):
+        while list(left.glob("*.jsonl")):
+            await asyncio.sleep(0.02)
+    assert "from the future" in (left / "rejected.ndjson").read_text()
 
 
 def gateway_process(settings: Settings) -> subprocess.Popen[str]:

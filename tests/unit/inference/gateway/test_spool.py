@@ -25,14 +25,14 @@ def usage(number: int) -> UsageEvent:
 
 
 def ids(folder: Path) -> list[str]:
-    return [event["id"] for path in segments(folder) for event in read_segment(path)]
+    return [event["id"] for path in segments(folder) for event in read_segment(path).events]
 
 
 async def test_what_is_confirmed_is_on_disk_and_comes_back_as_it_was(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     await spool.append(usage(7))
     [path] = segments(tmp_path)
-    assert read_segment(path) == [usage(7).to_dict()]
+    assert read_segment(path).events == [usage(7).to_dict()]
     await spool.close()
 
 
