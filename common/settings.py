@@ -62,6 +62,9 @@ class RaySettings(_Section):
     """The Ray cluster that runs gangs."""
 
     address: str = Field("", description="Ray address to join; empty = `up` starts a local Ray")
+    node_address: str = Field(
+        "", description="where gangs listen; empty = the address that Ray tells; `up` sets it for a local Ray"
+    )
     object_store_bytes: int = Field(100 * 1024**2, ge=78 * 1024**2, description="of the local Ray")
 
 

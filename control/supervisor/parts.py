@@ -115,7 +115,11 @@ def ray_child(ray: LocalRay, logs: Path) -> ChildSpec:
 
 
 def control_child(settings: Settings, ray_address: str, after: str, logs: Path) -> ChildSpec:
-    joined = settings.model_copy(update={"ray": settings.ray.model_copy(update={"address": ray_address})})
+    update = {"address": ray_address}
+    if not settings.ray.address:
+        # On a single machine nobody else has business with the engines. Ray itself has no loopback nodes.
+        update["node_address"] = LOOPBACK
+    joined = settings.model_copy(update={"ray": settings.ray.model_copy(update=update)})
     env = environment(settings) | environment(joined)
     return ChildSpec(
         "control",

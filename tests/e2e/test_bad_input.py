@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import openai
+import psutil
 import pytest
 import yaml
 
@@ -72,6 +73,13 @@ def test_without_a_key_that_is_known_nothing_is_served(
     answer = httpx.request(method, platform.url + path, headers=headers, trust_env=False)
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "invalid_api_key"
+
+
+def test_nobody_reaches_the_engine_past_the_gateway(platform: Probe) -> None:
+    """On a single machine all that an engine listens on is loopback."""
+    sockets = [c for p in platform.rank_processes(f"{platform.endpoint}-0") for c in p.net_connections("tcp")]
+    listening = {c.laddr.ip for c in sockets if c.status == psutil.CONN_LISTEN}
+    assert listening == {"127.0.0.1"}
 
 
 def test_a_revoked_key_ends(platform: Probe) -> None:

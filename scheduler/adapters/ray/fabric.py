@@ -117,7 +117,7 @@ class RayFabric:
         name = unique_name(row, {known.name for known in self._known.values()})
         options = AgentOptions(
             node=name,
-            address=row["NodeManagerAddress"],
+            address=self._address_of(row),
             home=str(settings.home),
             instance=settings.instance,
             cpu_device=settings.scheduler.cpu_device,
@@ -140,7 +140,10 @@ class RayFabric:
 
     def _remember(self, row: dict[str, Any], name: str, agent: Any) -> None:
         now = self._clock.monotonic_seconds()
-        self._known[row["NodeID"]] = _Known(row["NodeID"], name, row["NodeManagerAddress"], agent, now)
+        self._known[row["NodeID"]] = _Known(row["NodeID"], name, self._address_of(row), agent, now)
+
+    def _address_of(self, row: dict[str, Any]) -> str:
+        return self._settings.ray.node_address or str(row["NodeManagerAddress"])
 
     def _part(self, alive: set[str]) -> None:
         """Nodes that Ray has given up are lost."""
