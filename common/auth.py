@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from dataclasses import dataclass
 
 from common.errors import Forbidden
 from common.resources.people import Role
+
+_ENGINE_PURPOSE = b"computility engine key"
+
+
+def engine_key(internal_token: str) -> str:
+    """The secret without which engines of this instance answer nobody; empty where there is no token.
+
+    Gateway, control and agents derive or are handed it; it is in no resource, log or command line.
+    """
+    if not internal_token:
+        return ""
+    return hmac.new(internal_token.encode(), _ENGINE_PURPOSE, hashlib.sha256).hexdigest()
+
+
+def engine_headers(internal_token: str) -> dict[str, str]:
+    """What a request to an engine carries."""
+    key = engine_key(internal_token)
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 @dataclass(frozen=True)

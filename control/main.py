@@ -101,7 +101,7 @@ async def build(settings: Settings) -> _Parts:
     ledger = Ledger(database, store, clock)
     fabric = RayFabric(settings, clock)
     await _connect(fabric)
-    engines, loops = VllmEngines(), Loops()
+    engines, loops = VllmEngines(settings.internal_token), Loops()
     grace_seconds = settings.scheduler.stop_grace_seconds
     context = ControlContext(
         store=store,

@@ -3,6 +3,7 @@ stopped."""
 
 from __future__ import annotations
 
+from common.auth import engine_key
 from common.errors import ComputilityError
 from common.resources import Workload
 from common.resources.workload import RankPlacement
@@ -77,6 +78,7 @@ class GangKeeper:
             billing=billing,
             ranks=tuple(_rank_order(workload, rank) for rank in here),
             master=master,
+            engine_key=engine_key(self._settings.internal_token) if _is_engine(workload) else "",
         )
 
     async def stop_unwanted(self, world: World, observed: Observed, meter: DeviceMeter) -> None:
@@ -93,6 +95,12 @@ class GangKeeper:
                     meter.drop(node.name, gang)
             except ComputilityError as error:
                 _log.warning("gang not stopped", uid=gang.uid, node=node.name, error=error.message)
+
+
+def _is_engine(workload: Workload) -> bool:
+    """Whether an Endpoint made it: nobody but the endpoint controller can set an owner."""
+    owner = workload.metadata.owner
+    return owner is not None and owner.kind == "Endpoint"
 
 
 def _rank_order(workload: Workload, placed: RankPlacement) -> RankOrder:

@@ -55,6 +55,7 @@ class GangOrder:
     """The ranks of one gang that one node runs. (``uid``, ``attempt``) is the gang's identity.
 
     ``master`` is where rank 0 listens for the others; None on rank 0's node, which picks it.
+    ``engine_key`` replaces ``$(ENGINE_KEY)`` in the environment of ranks; empty = this gang may not have it.
     """
 
     uid: str
@@ -64,6 +65,7 @@ class GangOrder:
     billing: Billing
     ranks: tuple[RankOrder, ...]
     master: Endpoint | None = None
+    engine_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ class WorkloadRole(Model):
     """Identical ranks.
 
     In ``command`` and ``env`` values these are replaced: ``$(PYTHON)``, ``$(PORT:<name>)``, ``$(ADDRESS)``,
-    ``$(RANK)``, ``$(WORLD_SIZE)``, ``$(HOME_DIR)`` (COMPUTILITY_HOME of the node).
+    ``$(RANK)``, ``$(WORLD_SIZE)``, ``$(HOME_DIR)`` (COMPUTILITY_HOME of the node). ``$(ENGINE_KEY)`` is
+    replaced in ``env`` only, and only where an Endpoint owns the Workload.
     """
 
     name: Name

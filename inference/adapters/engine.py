@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from common.auth import engine_headers
 from common.errors import EngineFailed, InvalidInput, Unavailable
 from inference.ports import LoadedModel
 
@@ -14,12 +15,16 @@ from inference.ports import LoadedModel
 class VllmEngines:
     """Implements ``inference.ports.Engines``.
 
+    Engines are shown the key that ``internal_token`` gives.
     ``load_timeout_seconds`` is for reading an adapter's weights, ``timeout_seconds`` for all else.
     """
 
-    def __init__(self, timeout_seconds: float = 5.0, load_timeout_seconds: float = 120.0) -> None:
+    def __init__(
+        self, internal_token: str, timeout_seconds: float = 5.0, load_timeout_seconds: float = 120.0
+    ) -> None:
         self._load_timeout_seconds = load_timeout_seconds
-        self._client = httpx.AsyncClient(timeout=timeout_seconds, trust_env=False)
+        headers = engine_headers(internal_token)
+        self._client = httpx.AsyncClient(timeout=timeout_seconds, trust_env=False, headers=headers)
 
     async def loaded_models(self, url: str) -> Sequence[LoadedModel]:
         response = await self._send("GET", f"{url}/v1/models")

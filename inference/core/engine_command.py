@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 PORT_NAME = "http"
 HEALTH_PATH = "/health"
+ENGINE_KEY = "$(ENGINE_KEY)"
+"""Replaced on the node: who does not have it is served ``/health`` and ``/metrics``, but no ``/v1``."""
 _MODULE = "vllm.entrypoints.openai.api_server"
 
 
@@ -41,7 +43,8 @@ class EngineCommand:
 
 
 def engine_command(options: EngineOptions) -> EngineCommand:
-    """The command of one engine. The endpoint's own ``args`` and ``env`` come last, so they win."""
+    """The command of one engine. The endpoint's own ``args`` and ``env`` come last, so they win;
+    only the key stays, because gateway and control know no other."""
     command = ["$(PYTHON)", "-m", _MODULE, "--host", "$(ADDRESS)", "--port", f"$(PORT:{PORT_NAME})"]
     command += ["--model", options.source, "--served-model-name", options.served_name]
     # The second flag opens the route on which the gateway ends requests with an exact token count.
@@ -63,6 +66,7 @@ def _environment(options: EngineOptions) -> dict[str, str]:
         "VLLM_CPU_KVCACHE_SPACE": str(options.cpu_kv_cache_gib),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(options.omp_threads),
+        "VLLM_HOST_IP": "$(ADDRESS)",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
     }
@@ -70,4 +74,4 @@ def _environment(options: EngineOptions) -> dict[str, str]:
         env["HF_HUB_OFFLINE"] = "1"
     if options.max_adapters:
         env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
-    return {**env, **options.env}
+    return {**env, **options.env, "VLLM_API_KEY": ENGINE_KEY}

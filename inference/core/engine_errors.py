@@ -9,7 +9,8 @@ from typing import Any
 from common.errors import ComputilityError, ContextExceeded, EngineFailed, InvalidInput, Unavailable
 
 _VALIDATION_MESSAGE = re.compile(r"'msg': (['\"])(.*?)\1[,}]")
-_RETRIED_4XX = frozenset({404, 408, 429})
+_KEY_REFUSED = frozenset({401, 403})
+_RETRIED_4XX = _KEY_REFUSED | {404, 408, 429}
 
 
 def is_retryable(status: int) -> bool:
@@ -22,6 +23,8 @@ def error_from_engine(status: int, body: bytes, input_field: str) -> Computility
     error = _error_object(body)
     if status >= 500:
         return EngineFailed("the engine failed to answer; try again")
+    if status in _KEY_REFUSED:
+        return EngineFailed("the engine does not know this gateway's key; an administrator has to look")
     if is_retryable(status):
         return Unavailable("no replica can serve this model right now; try again")
     message = str(error.get("message") or f"the engine refused the request with status {status}")

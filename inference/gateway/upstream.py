@@ -9,6 +9,7 @@ from types import TracebackType
 
 import aiohttp
 
+from common.auth import engine_headers
 from common.clock import Clock
 from common.errors import ComputilityError, EngineFailed, Unavailable
 from common.ids import new_id
@@ -148,7 +149,7 @@ class ClientWatch:
 class Upstream:
     """All engines, as this gateway sees them."""
 
-    def __init__(self, settings: GatewaySettings, clock: Clock) -> None:
+    def __init__(self, settings: GatewaySettings, internal_token: str, clock: Clock) -> None:
         self._clock = clock
         self._states: dict[str, ReplicaState] = {}
         timeout = aiohttp.ClientTimeout(
@@ -157,7 +158,11 @@ class Upstream:
         self._session = aiohttp.ClientSession(
             timeout=timeout,
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION_SECONDS),
-            headers={"Accept-Encoding": "identity", "User-Agent": "computility-gateway"},
+            headers={
+                "Accept-Encoding": "identity",
+                "User-Agent": "computility-gateway",
+                **engine_headers(internal_token),
+            },
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 

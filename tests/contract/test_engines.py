@@ -5,13 +5,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import numpy
 import pytest
 from safetensors.numpy import save_file
 
-from common.errors import InvalidInput, Unavailable
+from common.auth import engine_headers
+from common.errors import EngineFailed, InvalidInput, Unavailable
 from inference.adapters.engine import VllmEngines
 from inference.ports import Engines, LoadedModel
+from tests.fixtures.engine import TOKEN, RealEngine
 from tests.fixtures.engines import FakeEngines
 from tests.fixtures.ports import free_port
 from tests.fixtures.tiny_model import shared_tiny_model
@@ -81,7 +84,7 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield Subject(fake, "http://fake", base, tmp_path)
         return
     url = request.getfixturevalue("real_engine").url
-    engines = VllmEngines()
+    engines = VllmEngines(TOKEN)
     made = Subject(engines, url, base, tmp_path)
     yield made
     for name in await made.adapters():
@@ -131,3 +134,36 @@ async def test_an_engine_that_is_gone_is_unavailable(subject: Subject) -> None:
         await subject.engines.load_adapter(url, FT, "/a")
     with pytest.raises(Unavailable):
         await subject.engines.unload_adapter(url, FT)
+
+
+KEYLESS = [
+    ("GET", "/v1/models"),
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/completions"),
+    ("POST", "/v1/load_lora_adapter"),
+    ("POST", "/inference/v1/abort_requests"),
+]
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("authorization", [None, "Bearer ck-alice", f"Bearer {TOKEN}"])
+async def test_an_engine_answers_nobody_without_its_key(
+    real_engine: RealEngine, authorization: str | None
+) -> None:
+    headers = {"Authorization": authorization} if authorization else {}
+    async with httpx.AsyncClient(base_url=real_engine.url, headers=headers) as client:
+        answers = [(await client.request(method, path)).status_code for method, path in KEYLESS]
+        assert answers == [401] * len(KEYLESS)
+        assert (await client.get("/health")).status_code == 200
+    async with httpx.AsyncClient(base_url=real_engine.url, headers=engine_headers(TOKEN)) as client:
+        assert (await client.get("/v1/models")).status_code == 200
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(400)
+async def test_an_adapter_call_that_is_refused_is_no_bad_input(real_engine: RealEngine) -> None:
+    stranger = VllmEngines("another token")
+    with pytest.raises(EngineFailed, match="401"):
+        await stranger.load_adapter(real_engine.url, FT, "/a")
+    await stranger.close()

@@ -154,6 +154,7 @@ class Agent:
                 ports=ports,
                 master=master,
                 base=self._base,
+                engine_key=order.engine_key,
             )
             files = self._files(order, rank)
             ranks.append(RankProcess(rank, around, files, self._options.grace_seconds, SYSTEM_CLOCK))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.errors import InvalidInput
 from scheduler.adapters.devices.visible import visible_environment
 from scheduler.ports import Endpoint, RankOrder
 
-_PLACEHOLDER = re.compile(r"\$\((PYTHON|ADDRESS|RANK|WORLD_SIZE|HOME_DIR|PORT:[^()]*)\)")
+_PLACEHOLDER = re.compile(r"\$\((PYTHON|ADDRESS|RANK|WORLD_SIZE|HOME_DIR|ENGINE_KEY|PORT:[^()]*)\)")
 _PRIVATE_PREFIXES = ("RAY_", "COMPUTILITY_")
 _PRIVATE = frozenset(("OMP_NUM_THREADS", "PYTHONBREAKPOINT"))
 """What Ray sets for its own workers; the control process's settings and secrets are no workload's business
@@ -30,11 +30,12 @@ class Surroundings:
     ports: Mapping[str, int]
     master: Endpoint | None
     base: Mapping[str, str]
+    engine_key: str = field(default="", repr=False)
 
 
-def expand(text: str, order: RankOrder, around: Surroundings) -> str:
+def expand(text: str, order: RankOrder, around: Surroundings, engine_key: str = "") -> str:
     """Replace the placeholders of ``resources.workload.WorkloadRole``. Raises ``InvalidInput`` for an
-    unknown port."""
+    unknown port, and for the engine key where it may not stand."""
 
     def value(match: re.Match[str]) -> str:
         name = match[1]
@@ -43,7 +44,10 @@ def expand(text: str, order: RankOrder, around: Surroundings) -> str:
             if port is None:
                 raise InvalidInput(f"role {order.role}: $({name}) names a port that is not in ports")
             return str(port)
+        if name == "ENGINE_KEY" and not engine_key:
+            raise InvalidInput(f"role {order.role}: $(ENGINE_KEY) is for the env of Endpoints' engines only")
         return {
+            "ENGINE_KEY": engine_key,
             "PYTHON": around.python,
             "ADDRESS": around.address,
             "RANK": str(order.rank),
@@ -66,7 +70,7 @@ def build_environment(order: RankOrder, around: Surroundings) -> dict[str, str]:
         env.update(RANK=str(order.rank), WORLD_SIZE=str(around.world_size), LOCAL_RANK=str(around.local_rank))
         if around.master:
             env.update(MASTER_ADDR=around.master.host, MASTER_PORT=str(around.master.port))
-    env.update({key: expand(value, order, around) for key, value in order.env.items()})
+    env.update({key: expand(value, order, around, around.engine_key) for key, value in order.env.items()})
     for variable, shown in visible_environment(order.grants).items():
         if shown is None:
             env.pop(variable, None)

@@ -9,8 +9,9 @@ import httpx
 import openai
 import pytest
 
+from common.auth import engine_key
 from tests.fixtures.fake_engine import FakeEngine
-from tests.fixtures.gateway import OTHER_SECRET, SECRET, Serving, as_events, serving, table
+from tests.fixtures.gateway import OTHER_SECRET, SECRET, TOKEN, Serving, as_events, serving, table
 
 pytestmark = pytest.mark.integration
 
@@ -19,7 +20,7 @@ ASK: Any = {"model": "tiny", "messages": [{"role": "user", "content": "three wor
 
 @pytest.fixture
 async def engine() -> AsyncIterator[FakeEngine]:
-    engine = FakeEngine()
+    engine = FakeEngine(key=engine_key(TOKEN))
     await engine.start()
     yield engine
     await engine.stop()

@@ -1,6 +1,6 @@
 """The command line of an engine is what vLLM needs to serve this endpoint and nothing else."""
 
-from inference.core.engine_command import EngineOptions, engine_command
+from inference.core.engine_command import ENGINE_KEY, EngineOptions, engine_command
 
 
 def _value(command: list[str], flag: str) -> str:
@@ -53,3 +53,10 @@ def test_what_the_endpoint_says_itself_wins() -> None:
     assert _value(started.command, "--max-model-len") == "512"
     assert started.command[-2:] == ["--max-num-seqs", "8"]
     assert started.env["OMP_NUM_THREADS"] == "7"
+
+
+def test_only_who_has_the_key_is_answered_whatever_the_endpoint_says() -> None:
+    options = EngineOptions("/m", "m", env={"VLLM_API_KEY": "mine", "OMP_NUM_THREADS": "7"})
+    started = engine_command(options)
+    assert started.env["VLLM_API_KEY"] == ENGINE_KEY
+    assert ENGINE_KEY not in started.command
