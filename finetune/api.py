@@ -93,8 +93,8 @@ class _Routes:
     async def create_job(self, request: Request) -> JSONResponse:
         principal, project, tenant = await self._enter(request, writes=True)
         body = parse_create_job(await request.body())
-        merge = "idempotency-key" not in request.headers
-        job = await self._service.create_job(principal, project, body, merge_duplicates=merge)
+        request_key = request.headers.get("idempotency-key")
+        job = await self._service.create_job(principal, project, body, request_key)
         return JSONResponse(job_object(job, tenant))
 
     async def list_jobs(self, request: Request) -> JSONResponse:

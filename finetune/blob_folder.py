@@ -41,6 +41,11 @@ class BlobFolder:
         os.close(handle)
         return Path(name)
 
+    def remove_leftovers(self) -> None:
+        """Delete temporary files that a killed process left. Only before anything is being written."""
+        for path in (self.folder / "incoming").glob("*"):
+            path.unlink(missing_ok=True)
+
     def adopt(self, temporary: Path, sha256: str) -> Path:
         """Move a temporary file, already on disk, to its place."""
         place = self.place(sha256)

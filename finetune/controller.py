@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from common.clock import Clock
-from common.errors import ComputilityError, Conflict, InvalidInput, NotFound
+from common.errors import ComputilityError, Conflict, InvalidInput, NotFound, Unavailable
 from common.loop import run_passes
 from common.resources import Adapter, File, FineTune, Model, Queue, Workload
 from common.settings import Settings
@@ -60,8 +60,8 @@ class FineTuneController:
             await work
         except (Conflict, NotFound) as error:
             _log.debug("changed meanwhile; again in the next pass", resource=key, error=error.message)
-        except ComputilityError as error:
-            _log.warning("job not reconciled", resource=key, error=error.message)
+        except (ComputilityError, OSError) as error:
+            _log.warning("job not reconciled", resource=key, error=str(error))
 
     async def _owned_workloads(self, job_uids: set[str]) -> dict[str, Workload]:
         """Workloads of jobs by the job's uid; those whose job is gone are deleted."""
@@ -150,7 +150,7 @@ class FineTuneController:
         try:
             adapter = await self._publisher.publish(job, folder, result, events)
         except ComputilityError as error:
-            if isinstance(error, Conflict):
+            if isinstance(error, Conflict | Unavailable):
                 raise
             await self._fail(job, error.code, error.message, error.param)
             return

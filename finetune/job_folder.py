@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from common.errors import ComputilityError
@@ -69,11 +68,12 @@ class JobFolder:
                 f"the adapter at {source} is not what the worker has written", code="adapter_damaged"
             )
         target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        work = target.parent / f".{target.name}"  # what a killed process left there is written over
+        shutil.rmtree(work, ignore_errors=True)
         try:
-            shutil.copytree(source, work / ADAPTER_FOLDER)
+            shutil.copytree(source, work)
             shutil.rmtree(target, ignore_errors=True)
-            os.replace(work / ADAPTER_FOLDER, target)
+            os.replace(work, target)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 

@@ -9,8 +9,8 @@ from zlib import crc32
 from common.auth import Principal
 from common.clock import Clock
 from common.errors import Conflict, Forbidden, InvalidInput, NotFound
-from common.ids import new_id
-from common.resources import FineTune, Metadata, Project
+from common.ids import derived_id, new_id
+from common.resources import FineTune, Metadata, Project, Queue
 from common.resources.tuning import FineTuneSpec, FineTuneStatus, Hyperparameters
 from common.settings import Settings
 from common.store.port import Event, Store
@@ -55,13 +55,13 @@ class FineTuneService:
         return project
 
     async def create_job(
-        self, principal: Principal, project: str, body: CreateJobBody, *, merge_duplicates: bool = True
+        self, principal: Principal, project: str, body: CreateJobBody, request_key: str | None = None
     ) -> FineTune:
         """Check everything and queue the job.
 
-        With ``merge_duplicates`` an equal, unfinished job of the last minute is the answer: clients send a
-        request again when its answer is lost. Raises ``NotFound`` for a model that is not visible and
-        ``InvalidInput`` with ``param`` for anything else.
+        Clients send a request again when its answer is lost: the same ``request_key`` means the same job,
+        without one an equal, unfinished job of the last minute is the answer. Raises ``NotFound`` for a model
+        that is not visible and ``InvalidInput`` with ``param`` for anything else.
         """
         target = await find_target(self._store, principal, project, body.model)
         examples = await self._check_file(project, body.training_file, "training_file")
@@ -72,7 +72,8 @@ class FineTuneService:
         await self._check_queue(project, body.computility.queue)
         spec = _job_spec(principal, target, body)
         async with self._creating:
-            found = await self._duplicate_of(project, spec) if merge_duplicates else None
+            name = _job_name(principal, project, request_key, self._clock)
+            found = await self._made_before(project, name, spec, request_key)
             if found is not None:
                 return found
             status = FineTuneStatus(
@@ -83,7 +84,7 @@ class FineTuneService:
                     "examples": examples,
                 }
             )
-            return await self._queue_job(project, spec, status)
+            return await self._queue_job(project, name, spec, status)
 
     async def get_job(self, project: str, name: str) -> FineTune:
         """The job. Raises ``NotFound``."""
@@ -148,12 +149,24 @@ class FineTuneService:
         return await asyncio.to_thread(check_dataset, self.files.content_path(file), param)
 
     async def _check_queue(self, project: str, queue: str) -> None:
+        if await self._store.find(Queue, queue) is None:
+            raise InvalidInput(f"computility.queue: there is no queue {queue!r}", param="computility.queue")
         allowed = (await self._store.get(Project, project)).spec.queues
         if allowed and queue not in allowed:
             raise Forbidden(
                 f"project {project} may not use queue {queue!r}; it may use {', '.join(allowed)}",
                 param="computility.queue",
             )
+
+    async def _made_before(
+        self, project: str, name: str, spec: FineTuneSpec, request_key: str | None
+    ) -> FineTune | None:
+        if request_key is None:
+            return await self._duplicate_of(project, spec)
+        job = await self._store.find(FineTune, name, project)
+        if job is not None and job.spec.model_copy(update={"cancelled": False}) != spec:
+            raise Conflict(f"job {name} was made with the same Idempotency-Key from another request")
+        return job
 
     async def _duplicate_of(self, project: str, spec: FineTuneSpec) -> FineTune | None:
         oldest_ms = self._clock.now_ms() - 1000 * DUPLICATE_SECONDS
@@ -164,8 +177,9 @@ class FineTuneService:
                 return job
         return None
 
-    async def _queue_job(self, project: str, spec: FineTuneSpec, status: FineTuneStatus) -> FineTune:
-        name = new_id("ftjob", self._clock)
+    async def _queue_job(
+        self, project: str, name: str, spec: FineTuneSpec, status: FineTuneStatus
+    ) -> FineTune:
         job = FineTune(metadata=Metadata(name=name, project=project), spec=spec, status=status)
         created = (await self._store.apply(job)).resource
         await note(self._store, self._clock, created, "Created", f"Created fine-tuning job: {name}")
@@ -178,6 +192,13 @@ class FineTuneService:
             f"Files validated: {examples} training examples",
         )
         return created
+
+
+def _job_name(principal: Principal, project: str, request_key: str | None, clock: Clock) -> str:
+    """A new name; with a ``request_key`` always the same, also after the process was killed in between."""
+    if request_key is None:
+        return new_id("ftjob", clock)
+    return derived_id("ftjob", project, principal.key, request_key)
 
 
 def _job_spec(principal: Principal, target: TuningTarget, body: CreateJobBody) -> FineTuneSpec:

@@ -62,12 +62,19 @@ class Database:
 
     @asynccontextmanager
     async def _named_failures(self) -> AsyncIterator[None]:
-        """A database that is away, locked, full or broken is ``Unavailable``; our own mistakes are not."""
+        """A database that is away, locked, full or broken is ``Unavailable``; our own mistakes are not.
+
+        A value that it cannot hold or compare (a NUL in a text, a number over 64 bits) is ``InvalidInput``.
+        """
         try:
             yield
         except (IntegrityError, DataError, ProgrammingError):
             raise
+        except OverflowError as error:
+            raise _unfit(error) from error
         except (OSError, DBAPIError, PoolTimeout) as error:
+            if isinstance(error, DBAPIError) and _is_data_error(error):
+                raise _unfit(error.orig) from error
             reason = error.orig if isinstance(error, DBAPIError) else error
             raise Unavailable(
                 f"the database {self.url.render_as_string()} cannot be used: {reason}; check store.url",
@@ -77,6 +84,15 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+
+def _is_data_error(error: DBAPIError) -> bool:
+    """Whether a value was wrong: SQL states of class 22, for which the PostgreSQL driver has no class."""
+    return str(getattr(error.orig, "sqlstate", "") or "").startswith("22")
+
+
+def _unfit(reason: object) -> InvalidInput:
+    return InvalidInput(f"a value is one that the database cannot hold or compare: {reason}", "value_unfit")
 
 
 def _parse_url(text: str) -> sa.URL:

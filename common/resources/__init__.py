@@ -43,15 +43,29 @@ def parse_resource(document: object) -> Resource:
     if not isinstance(document, dict):
         raise InvalidInput("a resource must be a mapping with apiVersion, kind, metadata and spec", param=".")
     kind = document.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         known = ", ".join(KINDS)
         raise InvalidInput(f"kind: {kind!r} is unknown; known kinds: {known}", param="kind")
     version = document.get("apiVersion")
     if version != API_VERSION:
         raise InvalidInput(f"apiVersion: must be {API_VERSION}, not {version!r}", param="apiVersion")
+    _refuse_nul(document, "")
     resource = parse_model(KINDS[kind], document)
     _check_scope(resource)
     return resource
+
+
+def _refuse_nul(value: object, path: str) -> None:
+    """No command, file name or database takes a NUL character."""
+    if isinstance(value, str) and "\0" in value:
+        _refuse(path, "holds a NUL character")
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            _refuse_nul(str(name), path or ".")
+            _refuse_nul(part, f"{path}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            _refuse_nul(part, f"{path}[{index}]")
 
 
 def _check_scope(resource: Resource) -> None:

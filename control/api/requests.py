@@ -51,6 +51,8 @@ async def json_of(request: Request) -> object:
         raise InvalidInput(f"the body is not JSON: {where}: {error.msg}", param=where) from error
     except UnicodeDecodeError as error:
         raise InvalidInput("the body is not UTF-8") from error
+    except (ValueError, RecursionError) as error:  # a number of too many digits, or nested too deeply
+        raise InvalidInput(f"the body is not JSON: {error}") from error
 
 
 def parse_labels(text: str | None) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
+from billing.core.events import MAX_TIME_MS
 from billing.reports import usage_report
 from billing.store import UsageFilter
 from common.clock import parse_rfc3339
@@ -73,13 +74,19 @@ def _scope(caller: Caller, tenant: str | None, project: str | None) -> tuple[str
     return principal.tenant, project or principal.project
 
 
+def _in_range(time_ms: int) -> int:
+    if time_ms > MAX_TIME_MS:
+        raise ValueError(f"{time_ms} ms is too far away")
+    return time_ms
+
+
 def _time(name: str, text: str | None) -> int | None:
     """Milliseconds since the epoch."""
     if text is None:
         return None
-    if text.isdecimal():
-        return int(text)
     try:
+        if text.isdecimal():
+            return _in_range(int(text))
         return parse_rfc3339(f"{text}T00:00:00Z" if _DATE.match(text) else text)
     except ValueError as error:
         raise InvalidInput(

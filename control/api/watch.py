@@ -40,7 +40,9 @@ async def watch(
     kinds: Annotated[
         str, Query(description="kinds to watch, joined by commas; empty = all that is visible")
     ] = "",
-    since: Annotated[int | None, Query(ge=0, description="revision to go on from; unset = now")] = None,
+    since: Annotated[
+        int | None, Query(ge=0, le=2**63 - 1, description="revision to go on from; unset = now")
+    ] = None,
     project: Annotated[str | None, Query(description="only this project")] = None,
     timeout_seconds: Annotated[
         float | None, Query(gt=0, description="end after so long; unset = never")
@@ -99,7 +101,9 @@ async def _lines(
         left = HEARTBEAT_SECONDS if end is None else end - clock()
         if left <= 0:
             return
-        if not full and await store.wait(since, min(HEARTBEAT_SECONDS, left)) <= since:
+        if not full and not await context.wait_for_change(since, min(HEARTBEAT_SECONDS, left)):
+            if context.ending.is_set():
+                return
             yield _heartbeat(since)
         try:
             caller = await authenticate(request.headers, context.directories, context.clock)

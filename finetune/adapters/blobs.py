@@ -16,10 +16,14 @@ from finetune.ports import StagedBlob
 
 
 class LocalBlobs:
-    """Implements ``finetune.ports.Blobs`` in a folder. A chunk is the most that is held in memory."""
+    """Implements ``finetune.ports.Blobs`` in a folder of which it is the only user of its kind.
+
+    A chunk is the most that is held in memory. Unfinished uploads of an earlier run are removed.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._blobs = BlobFolder(folder)
+        self._blobs.remove_leftovers()
 
     async def stage(self, chunks: AsyncIterator[bytes], limit_bytes: int) -> StagedBlob:
         path = await asyncio.to_thread(self._blobs.temporary)

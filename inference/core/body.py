@@ -46,6 +46,9 @@ def parse_request(task: Task, raw: bytes) -> InferenceRequest:
     options = _optional(content, "stream_options", _is_object, "an object", {})
     for name in ("max_tokens", "max_completion_tokens"):
         _optional(content, name, _is_count, "a whole number of at least 0", None)
+    if task == "embeddings":
+        formats = "float or base64"  # others of the engine's are binary and tell no usage
+        _optional(content, "encoding_format", lambda value: value in ("float", "base64"), formats, None)
     n = _optional(content, "n", _is_positive, "a whole number of at least 1", 1)
     prompts = _check_messages(content) if task == "chat" else _check_prompt(content, _INPUT_FIELD[task])
     return InferenceRequest(task, content, model, stream, _usage_shown(options), n, prompts)

@@ -10,7 +10,7 @@ from typing import Literal
 from billing.core.events import UsageEvent
 from common.auth import Principal
 from common.clock import Clock
-from common.errors import ComputilityError, NotFound, openai_body
+from common.errors import ComputilityError, EngineFailed, NotFound, openai_body
 from common.ids import new_id
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
@@ -103,8 +103,10 @@ class InferenceHandler:
         self._saw_first_byte(job)
         call.close()
         usage = find_usage(call.content)
-        counts = usage.counts if usage is not None else TokenCounts()
-        await self._bill(job, counts, "cancelled" if watch.gone else "completed", call.replica)
+        if usage is None:
+            _log.error("an answer tells no usage", model=job.route.model, replica=call.replica.id)
+            raise EngineFailed("the engine's answer tells no token counts, so it is not given out")
+        await self._bill(job, usage.counts, "cancelled" if watch.gone else "completed", call.replica)
         if not watch.gone:
             rename = _rename(job.route)
             content = call.content.replace(*rename, 1) if rename else call.content

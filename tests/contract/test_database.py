@@ -1,6 +1,7 @@
 """What both databases must do below the store and the ledger."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from billing.store import Ledger, UsageFilter
 from billing.store.schema import METADATA as LEDGER_TABLES
 from common.clock import VirtualClock
 from common.db import Database
@@ -123,6 +125,14 @@ async def test_text_that_a_database_cannot_hold_is_made_fit(database: Database) 
     found = (await store.events())[0]
     assert found.message == "a\N{REPLACEMENT CHARACTER}b?"
     assert found.data == {"raw": "\x00"}
+
+
+async def test_a_value_that_a_database_cannot_take_is_bad_input_and_no_outage(database: Database) -> None:
+    ledger = Ledger(database, SqlStore(database))
+    with pytest.raises(InvalidInput):
+        await ledger.usage((), UsageFilter(from_ms=10**30))
+    with suppress(InvalidInput):  # SQLite compares a NUL as any other character
+        assert await SqlStore(database).find(Tenant, "\0") is None
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,8 @@ async def test_lists_are_filtered_by_project_and_labels(world: World) -> None:
         ({"metadata": {"name": "w"}}, "metadata.project"),
         ({"metadata": {"name": "Not A Name", "project": "search"}}, "metadata.name"),
         ({"kind": "Spaceship"}, "kind"),
+        ({"kind": ["Workload"]}, "kind"),
+        ({"spec": {"roles": [{"name": "main", "command": ["a", "b\0"]}]}}, "spec.roles[0].command[1]"),
         ({"apiVersion": "v9"}, "apiVersion"),
         ({"status": {"phase": "Ready"}}, "status"),
         ({"metadata": {"name": "w", "project": "search", "owner": {"kind": "A", "name": "b", "uid": "c"}}},
@@ -73,7 +75,7 @@ async def test_a_wrong_document_is_refused_naming_the_path(
     world: World, change: dict[str, Any], path: str
 ) -> None:
     answer = await world.request(
-        "search-member", "POST", "/api/v1/apply", json={**document("Workload", "w", "search"), **change}
+        "admin", "POST", "/api/v1/apply", json={**document("Workload", "w", "search"), **change}
     )
     assert answer.status_code == 400
     error = answer.json()["error"]
@@ -129,7 +131,7 @@ async def test_a_project_uses_only_its_queues(world: World) -> None:
 async def test_a_stale_resource_version_is_refused(world: World) -> None:
     first = (await world.apply(document("Model", "m", "search"))).json()["results"][0]["resource"]
     await world.apply(document("Model", "m", "search", source="/models/other"))
-    stale = document("Model", "m", "search", source="/models/third")
+    stale = document("Model", "m", "search", source="$(HOME_DIR)/models/third")
     stale["metadata"]["resourceVersion"] = first["metadata"]["resourceVersion"]
     answer = await world.request("search-member", "PUT", "/api/v1/models/m", json=stale)
     assert answer.status_code == 409
@@ -174,6 +176,23 @@ async def test_malformed_json_names_the_line(world: World) -> None:
     answer = await world.request("admin", "POST", "/api/v1/apply", content=b'{"kind":\n "Model",}')
     assert answer.status_code == 400
     assert answer.json()["error"]["param"].startswith("line 2")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b'{"a":' + b"1" * 5000 + b"}", b"\xff\xfe"],
+    ids=["too deep", "too many digits", "not UTF-8"],
+)
+async def test_a_body_that_no_parser_takes_is_bad_input(world: World, content: bytes) -> None:
+    answer = await world.request("admin", "POST", "/api/v1/apply", content=content)
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("path", ["usage?from=1" + "0" * 30, "watch?since=1" + "0" * 30])
+async def test_a_number_that_is_out_of_all_range_is_bad_input(world: World, path: str) -> None:
+    answer = await world.request("admin", "GET", f"/api/v1/{path}")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] in ("from", "since")
 
 
 async def test_what_is_in_use_is_not_deleted(world: World) -> None:

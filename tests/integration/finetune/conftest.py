@@ -14,7 +14,7 @@ from openai import AsyncOpenAI
 from common.auth import Principal
 from common.clock import SYSTEM_CLOCK
 from common.errors import ComputilityError, Unauthenticated, mapping_of, openai_body
-from common.resources import Endpoint, Metadata, Model, Project
+from common.resources import Endpoint, Metadata, Model, Project, Queue
 from common.resources.people import ProjectSpec
 from common.resources.serving import EndpointSpec, ModelSpec
 from common.settings import ControlSettings, Settings
@@ -60,6 +60,7 @@ class Service:
         return app
 
     async def fill(self) -> None:
+        await self.store.apply(Queue(metadata=Metadata(name="default")))
         for project, tenant in (("lab", "acme"), ("shop", "other")):
             await self.store.apply(Project(metadata=Metadata(name=project), spec=ProjectSpec(tenant=tenant)))
         await self.store.apply(

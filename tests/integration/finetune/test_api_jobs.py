@@ -179,6 +179,23 @@ async def test_a_request_sent_again_is_the_same_job(client: AsyncOpenAI) -> None
     assert len({first.id, other.id, keyed.id}) == 3
 
 
+async def test_a_key_means_the_same_job_even_when_its_answer_was_never_kept(client: AsyncOpenAI) -> None:
+    """The process that made the job may have been killed before it kept the answer."""
+    name = await _upload(client)
+    keyed: Any = {"model": "tiny", "training_file": name, "extra_headers": {"Idempotency-Key": "k"}}
+    first = await client.fine_tuning.jobs.create(**keyed)
+    await client.fine_tuning.jobs.cancel(first.id)
+    assert (await client.fine_tuning.jobs.create(**keyed)).id == first.id
+    with pytest.raises(openai.ConflictError, match="Idempotency-Key"):
+        await client.fine_tuning.jobs.create(**keyed, suffix="other")
+
+
+async def test_a_queue_that_is_not_there_is_refused(client: AsyncOpenAI) -> None:
+    more = {"computility": {"queue": "nope"}}
+    error = await _refused(client, model="tiny", training_file=await _upload(client), extra_body=more)
+    assert error.param == "computility.queue"
+
+
 async def test_jobs_are_listed_newest_first_in_pages(client: AsyncOpenAI) -> None:
     name = await _upload(client)
     made = [

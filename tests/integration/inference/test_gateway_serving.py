@@ -108,6 +108,27 @@ async def test_embeddings_are_billed_by_their_prompt(front: Serving) -> None:
     assert event["quantities"] == {"prompt_tokens": 3}
 
 
+async def test_embeddings_in_a_form_that_tells_no_usage_are_refused(front: Serving) -> None:
+    with pytest.raises(openai.BadRequestError, match="float or base64") as refused:
+        await front.client().embeddings.create(model="tiny", input="a", encoding_format="bytes")
+    assert refused.value.param == "encoding_format"
+
+
+async def test_an_answer_that_cannot_be_billed_is_not_given_out(front: Serving, engine: FakeEngine) -> None:
+    engine.fail_with = (200, {"choices": [{"index": 0, "message": {"content": "free"}}]})
+    with pytest.raises(openai.InternalServerError) as refused:
+        await front.client().chat.completions.create(**ASK)
+    assert refused.value.status_code == 502
+    assert "free" not in str(refused.value)
+
+
+async def test_a_url_that_is_not_ascii_is_refused(front: Serving) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", front.settings.gateway.port)
+    writer.write(b"GET /v1/files?after=\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b" 400 " in await reader.readline()
+    writer.close()
+
+
 async def test_engine_only_fields_are_dropped_and_the_cache_is_salted(
     front: Serving, engine: FakeEngine
 ) -> None:

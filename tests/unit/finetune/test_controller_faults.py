@@ -1,10 +1,15 @@
 """Whatever dies or goes wrong on the way, a job ends once, with its reason, and is billed once."""
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from common.resources import File, Model
+from common.errors import Unavailable
+from common.resources import Adapter, File, Metadata, Model, Workload
+from common.resources.tuning import FineTuneStatus
 from tests.fixtures.tuning import PROJECT, TuningWorld
 
 
@@ -134,3 +139,69 @@ async def test_a_job_whose_model_is_gone_fails_with_the_reason(world: TuningWorl
     assert status.state == "failed"
     assert "there is no Model 'tiny'" in status.error_message
     assert await world.workload() is None
+
+
+async def test_a_database_away_for_a_moment_fails_no_trained_job(
+    world: TuningWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.apply_job()
+    apply, away = world.store.apply, [True]
+
+    async def unreliable(resource: Adapter, **options: bool) -> object:
+        if isinstance(resource, Adapter) and away.pop():
+            away.append(False)
+            raise Unavailable("the database cannot be used")
+        return await apply(resource, **options)
+
+    monkeypatch.setattr(world.store, "apply", unreliable)
+    await world.run_to_end()
+    assert (await world.job()).status.state == "succeeded"
+    assert world.bill.trained_tokens == 900
+
+
+async def test_a_full_disk_at_one_job_does_not_hold_up_the_next(
+    world: TuningWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.apply_job()
+    await world.step()
+    await world.set_phase("Running")
+    world.leave_adapter()
+    await world.set_phase("Succeeded", 0)
+    (world.home / "adapters" / PROJECT).mkdir(parents=True)
+    first = await world.job()
+    later = first.model_copy(update={"metadata": Metadata(name="ftjob-2", project=PROJECT)})
+    later.status = FineTuneStatus(resolved=first.status.resolved)
+    await world.store.apply(later)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copytree", full)
+        await world.step()
+        assert await world.store.find(Workload, "ftjob-2", PROJECT) is not None
+        assert (await world.job()).status.state != "failed"
+    await world.step()
+    assert (await world.job()).status.state == "succeeded"
+
+
+async def test_what_a_killed_copy_of_an_adapter_left_is_gone(
+    world: TuningWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.apply_job()
+    original = os.replace
+
+    def killed_at_adapter(source: Path, target: Path) -> None:
+        if "adapters" in str(target):
+            raise Killed
+        original(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed_at_adapter)
+        patched.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            await world.run_to_end()
+    world.restart_controller()
+    await world.step()
+    [adapter] = await world.adapters()
+    assert [str(path) for path in Path(adapter.spec.path).parent.iterdir()] == [adapter.spec.path]

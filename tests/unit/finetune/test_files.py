@@ -36,6 +36,12 @@ async def test_what_was_staged_is_readable_only_when_kept(tmp_path: Path) -> Non
     assert _files_in(tmp_path) == []
 
 
+async def test_what_a_killed_process_left_half_is_gone(tmp_path: Path) -> None:
+    await LocalBlobs(tmp_path).stage(_pieces(b"ab"), 3)
+    LocalBlobs(tmp_path)
+    assert _files_in(tmp_path) == []
+
+
 async def test_too_much_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TooLarge, match="limit of 3 B"):
         await LocalBlobs(tmp_path).stage(_pieces(b"ab", b"cd"), 3)
