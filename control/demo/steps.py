@@ -11,7 +11,7 @@ from itertools import count
 
 import openai
 from openai import OpenAI
-from openai.types.fine_tuning import FineTuningJob, SupervisedHyperparametersParam
+from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent, SupervisedHyperparametersParam
 from rich.console import Console
 
 from common.client import Client
@@ -201,20 +201,34 @@ def _training_cost(scene: Scene, tokens: int) -> int:
 def _follow(scene: Scene, client: OpenAI, job: FineTuningJob, stage: Stage) -> FineTuningJob:
     """Print the job's events as they come, until it ends."""
     seen: set[str] = set()
+    latest = ""
     deadline = time.monotonic() + JOB_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         job = client.fine_tuning.jobs.retrieve(job.id)
         events = client.fine_tuning.jobs.list_events(job.id, limit=100)
         for event in reversed(events.data):
-            if event.id not in seen:
-                seen.add(event.id)
+            if event.id in seen:
+                continue
+            seen.add(event.id)
+            if scene.out.is_terminal:  # elsewhere every change of this line would be a line of its own
+                latest = f": {event.message}"
+            if _deserves_a_line(event):
                 stage.say(event.message)
         if job.status in ("succeeded", "failed", "cancelled"):
             return job
-        stage.tell(f"{job.status}, {len(seen)} events")
+        stage.tell(f"{job.status}{latest}")
         if scene.stop.wait(0.5):
             scene.check_not_stopped()
     raise Unavailable(f"the job {job.id} is {job.status} after {JOB_TIMEOUT_SECONDS:.0f} s")
+
+
+def _deserves_a_line(event: FineTuningJobEvent) -> bool:
+    """All but most of the steps: the first, every twentieth and the last show how the loss falls."""
+    data = event.data if isinstance(event.data, dict) else {}
+    step = data.get("step")
+    if not isinstance(step, int):
+        return True
+    return event.type == "metrics" and (step == 1 or step % 20 == 0 or step == data.get("total_steps"))
 
 
 def chat_with_adapter(scene: Scene, stage: Stage) -> None:
