@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+_CONFINED = re.compile(r"(\$\(HOME_DIR\)/models(/\w[\w.-]*)+|\w[\w.-]*(/\w[\w.-]*)?)/?", re.ASCII)
 _LOCAL_PREFIXES = ("/", "~", "./", "../", "$(HOME_DIR)")
 
 
@@ -17,3 +19,11 @@ def local_path(source: str, home: Path) -> Path | None:
 def launch_source(source: str) -> str:
     """``source`` as a launched process should get it: ``~`` made absolute, ``$(HOME_DIR)`` kept."""
     return str(Path(source).expanduser()) if source.startswith("~") else source
+
+
+def is_confined(source: str) -> bool:
+    """Whether it is a hub name (``organisation/model``) or lies below ``$(HOME_DIR)/models``.
+
+    Tenants may name these, because they lead to nothing of others.
+    """
+    return _CONFINED.fullmatch(source) is not None

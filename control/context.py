@@ -22,7 +22,9 @@ Drain = Callable[[float], Awaitable[list[str]]]
 @dataclass
 class ControlContext:
     """Without ``fabric`` there are no logs, without ``tuning`` no ``/v1/files`` and ``/v1/fine_tuning``, and
-    without ``drain`` nothing to drain: as in tests, or where the API is served alone."""
+    without ``drain`` nothing to drain: as in tests, or where the API is served alone. ``ending`` is set when
+    the process begins to end: whoever waits is answered then.
+    """
 
     store: Store
     ledger: Ledger
@@ -33,7 +35,19 @@ class ControlContext:
     drain: Drain | None = None
     loops: Loops = field(default_factory=Loops)
     write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
     directories: DirectoryCache = field(init=False)
 
     def __post_init__(self) -> None:
         self.directories = DirectoryCache(self.store)
+
+    async def wait_for_change(self, revision: int, timeout_seconds: float) -> bool:
+        """Whether the store went beyond ``revision`` in time; False at once when the process ends."""
+        change = asyncio.ensure_future(self.store.wait(revision, timeout_seconds))
+        end = asyncio.create_task(self.ending.wait())
+        try:
+            await asyncio.wait((change, end), return_when=asyncio.FIRST_COMPLETED)
+            return change.done() and change.result() > revision
+        finally:
+            change.cancel()
+            end.cancel()

@@ -159,14 +159,14 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
     server = _Server(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _ask_to_end, server)
+        loop.add_signal_handler(number, _ask_to_end, server, parts.context)
     parts.context.loops.start()
     _log.info("control listens", url=settings.control_url)
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     lost = asyncio.create_task(_until_lost(parts.fabric))
     await asyncio.wait({serving, lost}, return_when=asyncio.FIRST_COMPLETED)
     ray_is_lost = lost.done()
-    server.should_exit = True
+    _end(server, parts.context)
     await parts.context.loops.stop(LOOPS_SECONDS)
     await serving
     lost.cancel()
@@ -177,8 +177,13 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
             await parts.close()
 
 
-def _ask_to_end(server: uvicorn.Server) -> None:
+def _ask_to_end(server: uvicorn.Server, context: ControlContext) -> None:
     _log.info("control ends; gangs run on")
+    _end(server, context)
+
+
+def _end(server: uvicorn.Server, context: ControlContext) -> None:
+    context.ending.set()
     server.should_exit = True
 
 

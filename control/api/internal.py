@@ -98,7 +98,7 @@ async def _changed_table(context: ControlContext, since: str, wait_seconds: floa
         if table.version != since:
             return table
         left_seconds = deadline - clock()
-        if left_seconds <= 0 or await context.store.wait(revision, left_seconds) <= revision:
+        if left_seconds <= 0 or not await context.wait_for_change(revision, left_seconds):
             return None
 
 

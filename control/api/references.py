@@ -21,6 +21,8 @@ from common.resources import (
     Tenant,
     Workload,
 )
+from common.resources.serving import EngineSpec
+from common.sources import is_confined
 from common.store.port import R, Store
 from control.api.access import Caller
 from control.core.permissions import Owner, allows
@@ -103,6 +105,7 @@ async def _workload(resource: Resource, caller: Caller, references: References) 
 
 async def _model(resource: Resource, caller: Caller, references: References) -> None:
     model = cast(Model, resource)
+    await _may_read(model, caller, references)
     if not model.spec.shared:
         await _not_withdrawn(model, caller, references)
         return
@@ -124,6 +127,7 @@ async def _not_withdrawn(model: Model, caller: Caller, references: References) -
 
 async def _endpoint(resource: Resource, caller: Caller, references: References) -> None:
     endpoint = cast(Endpoint, resource)
+    await _may_set_flags(endpoint, caller, references)
     if endpoint.spec.shared:
         await _may_share(resource, caller, references)
     name = endpoint.spec.model
@@ -145,11 +149,34 @@ async def _adapter(resource: Resource, caller: Caller, references: References) -
 async def _may_share(resource: Resource, caller: Caller, references: References) -> None:
     """Sharing is the platform's decision; what is shared already may be changed by its project."""
     old = await references.stored(resource)
-    if old is not None and old.spec.shared:
+    if old is None or not old.spec.shared:
+        _require(caller, "sharing", "spec.shared", "only a platform-admin shares with all tenants")
+
+
+async def _may_set_flags(endpoint: Endpoint, caller: Caller, references: References) -> None:
+    """Flags can make an engine run anything on its node; what is there already may stay."""
+    old = await references.stored(endpoint)
+    engine, known = endpoint.spec.engine, old.spec.engine if old is not None else EngineSpec()
+    for name, changed in (("args", engine.args != known.args), ("env", engine.env != known.env)):
+        if changed:
+            path = f"spec.engine.{name}"
+            _require(caller, "flags", path, "only a platform-admin sets or changes it; leave it as it was")
+
+
+async def _may_read(model: Model, caller: Caller, references: References) -> None:
+    """A path can lead to the files of others; one that is there already may stay."""
+    old = await references.stored(model)
+    if is_confined(model.spec.source) or (old is not None and old.spec.source == model.spec.source):
         return
-    if not allows(caller.principal.role, "sharing", "write"):
+    message = "must be a hub name or lie below $(HOME_DIR)/models; only a platform-admin names another path"
+    _require(caller, "paths", "spec.source", message)
+
+
+def _require(caller: Caller, thing: str, path: str, message: str) -> None:
+    """Raise ``Forbidden`` naming the path unless the caller's role may write such a thing."""
+    if not allows(caller.principal.role, thing, "write"):
         caller.denied = True
-        raise Forbidden("spec.shared: only a platform-admin shares with all tenants", param="spec.shared")
+        raise Forbidden(f"{path}: {message}", param=path)
 
 
 async def _queue(resource: Resource, queue: str, references: References) -> None:

@@ -123,7 +123,7 @@ async def _pieces(context: ControlContext, log: _Log, first: LogChunk, follow: b
         if chunk.data:
             yield chunk.data
         elif chunk.next_offset >= chunk.size_bytes:
-            if not follow:
+            if not follow or context.ending.is_set():
                 return
             ended = await _ended(context, log)
             await asyncio.sleep(FOLLOW_SECONDS)

@@ -32,7 +32,7 @@ TABLE: Mapping[str, Mapping[Role, frozenset[Verb]]] = {
     "ApiKey":    _row("r",            "r",          "",     ""),
     "Node":      _row("rwd",          "",           "",     ""),
     "Queue":     _row("rwd",          "r",          "r",    ""),
-    "Workload":  _row("rwd",          "rwd",        "rwd",  ""),
+    "Workload":  _row("rwd",          "r",          "r",    ""),
     "Model":     _row("rwd",          "rwd",        "rwd",  "r"),
     "Adapter":   _row("rwd",          "rd",         "rd",   ""),
     "Endpoint":  _row("rwd",          "rwd",        "rwd",  ""),
@@ -46,19 +46,25 @@ TABLE: Mapping[str, Mapping[Role, frozenset[Verb]]] = {
     "watch":     _row("r",            "r",          "r",    ""),
     "audit":     _row("r",            "",           "",     ""),
     "sharing":   _row("w",            "",           "",     ""),
+    "flags":     _row("w",            "",           "",     ""),
+    "paths":     _row("w",            "",           "",     ""),
     "files":     _row("rwd",          "rwd",        "rwd",  ""),
     "jobs":      _row("rwd",          "rwd",        "rwd",  ""),
 }
-"""Thing -> role -> verbs. ``sharing`` is to show a Model or Endpoint to all tenants; ``files`` and ``jobs``
-are the OpenAI-shaped ``/v1/files`` and ``/v1/fine_tuning/jobs``."""
+"""Thing -> role -> verbs. ``sharing`` is to show a Model or Endpoint to all tenants; ``flags`` are arguments
+and environment of engines, ``paths`` sources of Models anywhere on the nodes; ``files`` and ``jobs`` are the
+OpenAI-shaped ``/v1/files`` and ``/v1/fine_tuning/jobs``.
+
+Who writes a Workload, or an engine's flags, runs what they like as the platform's user on its nodes."""
 
 MADE_ELSEWHERE: Mapping[str, str] = {
     "ApiKey": "keys are made with POST /api/v1/keys and revoked with DELETE /api/v1/keys/{name}",
     "File": "files are made with POST /v1/files and deleted with DELETE /v1/files/{id}",
     "FineTune": "jobs are made with POST /v1/fine_tuning/jobs",
+    "Workload": "endpoints and fine-tune jobs make their workloads; others are a platform-admin's",
     "Adapter": "adapters are registered by fine-tune jobs, or by a platform-admin",
 }
-"""What to do instead of writing a kind that only controllers write."""
+"""What to do instead of writing a kind that only controllers, or the platform, write."""
 
 GRANTABLE: Mapping[Role, frozenset[Role]] = {
     "platform-admin": frozenset(ROLES),

@@ -14,8 +14,9 @@ from common.auth import engine_headers
 from common.errors import EngineFailed, InvalidInput, Unavailable
 from inference.adapters.engine import VllmEngines
 from inference.ports import Engines, LoadedModel
-from tests.fixtures.engine import TOKEN, RealEngine
+from tests.fixtures.engine import RealEngine
 from tests.fixtures.engines import FakeEngines
+from tests.fixtures.gateway import TOKEN
 from tests.fixtures.ports import free_port
 from tests.fixtures.tiny_model import shared_tiny_model
 

@@ -70,7 +70,7 @@ class RankProcess:
             try:
                 command = [expand(word, self._order, around) for word in self._order.command]
                 environment = build_environment(self._order, around)
-                self._launcher = self._spawn(command, environment, around.home, grace_seconds, log.fileno())
+                self._launcher = self._spawn(command, environment, grace_seconds, log.fileno())
             except (ComputilityError, OSError, ValueError) as error:
                 log.write(f"cannot start: {error}\n".encode())
         if self._launcher is None:
@@ -79,7 +79,7 @@ class RankProcess:
             self.record = replace(self.record, pid=self._launcher.pid)
 
     def _spawn(
-        self, command: list[str], environment: Mapping[str, str], home: str, grace_seconds: float, log: int
+        self, command: list[str], environment: Mapping[str, str], grace_seconds: float, log: int
     ) -> subprocess.Popen[bytes]:
         arguments = [str(os.getpid()), str(grace_seconds), str(self._files.exit_code), *command]
         return subprocess.Popen(
@@ -88,7 +88,7 @@ class RankProcess:
             stdout=log,
             stderr=log,
             env=dict(environment),
-            cwd=home,
+            cwd=self._files.exit_code.parent,  # where a model's name is no path to anything
             start_new_session=True,
         )
 

@@ -168,6 +168,18 @@ async def test_routes_are_given_again_only_when_they_change(world: World) -> Non
     assert "search-agent" not in {key["name"] for key in changed.json()["keys"]}
 
 
+async def test_a_process_that_ends_answers_whoever_waits(world: World) -> None:
+    known = (await world.request(None, "GET", "/internal/v1/routes", headers=INTERNAL)).json()["version"]
+    query = {"since": known, "wait_seconds": 60}
+    routes = world.request(None, "GET", "/internal/v1/routes", headers=INTERNAL, params=query)
+    waiting = [asyncio.create_task(one) for one in (routes, world.request("admin", "GET", "/api/v1/watch"))]
+    _, still = await asyncio.wait(waiting, timeout=0.3)
+    assert len(still) == 2
+    world.context.ending.set()
+    answers = await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    assert [answer.status_code for answer in answers] == [304, 200]
+
+
 async def test_a_body_over_the_limit_is_refused(world: World) -> None:
     big = b" " * (5 * 1024 * 1024)
 

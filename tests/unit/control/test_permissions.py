@@ -5,7 +5,7 @@ import pytest
 from common.resources import KINDS
 from control.core.permissions import GRANTABLE, ROLES, TABLE, Owner, Verb, allows, may_grant, visible
 
-WRITABLE_BY_MEMBERS = {"Workload", "Model", "Endpoint", "files", "jobs"}
+WRITABLE_BY_MEMBERS = {"Model", "Endpoint", "files", "jobs"}
 
 
 def test_every_kind_has_a_row_for_every_role() -> None:
@@ -25,7 +25,9 @@ def test_agents_may_read_models_and_nothing_else(thing: str) -> None:
     assert not allows("agent", thing, "delete")
 
 
-@pytest.mark.parametrize("thing", ["Tenant", "Queue", "Price", "Node", "Adapter", "sharing"])
+@pytest.mark.parametrize(
+    "thing", ["Tenant", "Queue", "Price", "Node", "Workload", "Adapter", "sharing", "flags", "paths"]
+)
 def test_only_the_platform_writes_what_all_tenants_depend_on(thing: str) -> None:
     writers = [role for role in ROLES if allows(role, thing, "write")]
     assert writers == ["platform-admin"]
