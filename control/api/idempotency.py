@@ -43,7 +43,8 @@ class Idempotency:
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as body:
             await _read(receive, body)
             async with lock:
-                replay = await self._store.begin_idempotent(*claim, _digest(scope, body))
+                digest = await asyncio.to_thread(_digest, scope, body)
+                replay = await self._store.begin_idempotent(*claim, digest)
                 if replay is None:
                     answer = await _answer_of(app, scope, _again(body, receive))
                     await self._keep(claim, answer, exchange)
@@ -61,12 +62,18 @@ class Idempotency:
 
 
 async def _read(receive: Receive, body: IO[bytes]) -> None:
-    more = True
+    """What is more than fits in memory goes to disk, which must not hold up other requests."""
+    more, size = True, 0
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        body.write(message.get("body", b""))
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size <= _IN_MEMORY_BYTES:
+            body.write(chunk)
+        else:
+            await asyncio.to_thread(body.write, chunk)
         more = message.get("more_body", False)
 
 
@@ -93,7 +100,7 @@ def _again(body: IO[bytes], receive: Receive) -> Receive:
         nonlocal done
         if done:
             return await receive()
-        chunk = body.read(_CHUNK_BYTES)
+        chunk = await asyncio.to_thread(body.read, _CHUNK_BYTES)
         done = len(chunk) < _CHUNK_BYTES
         return {"type": "http.request", "body": chunk, "more_body": not done}
 
