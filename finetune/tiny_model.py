@@ -1,10 +1,11 @@
 """Make a tiny Llama chat model on this machine, without any model hub.
 
-    python -m finetune.tiny_model --out DIR [--seconds 45] [--seed 0]
+    python -m finetune.tiny_model --out DIR [--steps N] [--seconds 60] [--seed 0]
 
-The model has its own tokenizer and about two million weights and is trained for under a minute on text that
-ships with the project. It gives plausible short answers and nothing more: it is there to try the real path
-(engine, LoRA training, adapters, bills) on a bare machine.
+The model has its own tokenizer and about two million weights and is trained for up to a minute on text that
+ships with the project. Steps and seed decide the weights; ``--seconds`` only bounds the time. It gives
+plausible short answers and nothing more: it is there to try the real path (engine, LoRA training, adapters,
+bills) on a bare machine.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from finetune.tiny_model_text import CORPUS, Dialogue, dialogues, read_corpus
 from finetune.tiny_model_tokenizer import build_tokenizer
 
 RECIPE_FILE = "tiny_model.json"
-_VERSION = 1
+_VERSION = 2
+LIMIT_SECONDS = 60.0
 _COMPLETE = (
     "config.json",
     "generation_config.json",
@@ -38,16 +40,16 @@ _COMPLETE = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides which weights come out. ``seconds`` is the training time on two CPU cores."""
+    """Everything that decides which weights come out. The default takes about 40 seconds on two CPU cores."""
 
-    seconds: float = 45.0
+    steps: int = 220
     seed: int = 0
-    vocab_size: int = 2048
-    hidden_size: int = 192
-    layers: int = 4
-    heads: int = 3
-    kv_heads: int = 3
-    intermediate_size: int = 512
+    vocab_size: int = 1536
+    hidden_size: int = 256
+    layers: int = 2
+    heads: int = 4
+    kv_heads: int = 4
+    intermediate_size: int = 704
     context_tokens: int = 2048
 
     def digest(self) -> str:
@@ -60,12 +62,17 @@ class Recipe:
 
 
 def build_tiny_model(
-    out: Path, recipe: Recipe | None = None, threads: int = 2, progress: bool = True
+    out: Path,
+    recipe: Recipe | None = None,
+    limit_seconds: float = LIMIT_SECONDS,
+    threads: int = 2,
+    progress: bool = True,
 ) -> bool:
     """Make the model of ``recipe`` at ``out``; ``False`` when it is there already.
 
-    The folder is complete or not there at all. A folder that holds something else is refused with
-    ``FileExistsError``; an older tiny model is replaced.
+    Training ends after ``limit_seconds`` even when steps are left: then a warning goes to standard error and
+    the weights depend on this machine's speed. The folder is complete or not there at all. A folder that
+    holds something else is refused with ``FileExistsError``; an older tiny model is replaced.
     """
     recipe = recipe or Recipe()
     if is_complete(out, recipe):
@@ -75,7 +82,7 @@ def build_tiny_model(
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        _build(work, recipe, threads, progress)
+        _build(work, recipe, limit_seconds, threads, progress)
         _replace(work, out)
     except OSError:
         if not is_complete(out, recipe):  # another builder of the same recipe may have been faster
@@ -94,15 +101,14 @@ def is_complete(out: Path, recipe: Recipe) -> bool:
     return stored.get("digest") == recipe.digest() and all((out / name).is_file() for name in _COMPLETE)
 
 
-def _build(work: Path, recipe: Recipe, threads: int, progress: bool) -> None:
-    torch.set_num_threads(threads)
+def _build(work: Path, recipe: Recipe, limit_seconds: float, threads: int, progress: bool) -> None:
     torch.manual_seed(recipe.seed)
     corpus = read_corpus()
     tokenizer = build_tokenizer(corpus, recipe.vocab_size, recipe.context_tokens)
     model = LlamaForCausalLM(_config(recipe, tokenizer))
     chats = [_chat_row(tokenizer, dialogue) for dialogue in dialogues(corpus, recipe.seed)]
     passages = [plain_row(tokenizer(text + tokenizer.eos_token)["input_ids"]) for text in corpus.passages]
-    result = fit(model, chats, passages, recipe.seconds, recipe.seed, tokenizer.pad_token_id, progress)
+    result = fit(model, chats, passages, recipe.steps, limit_seconds, recipe.seed, threads, progress)
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -113,6 +119,12 @@ def _build(work: Path, recipe: Recipe, threads: int, progress: bool) -> None:
     model.save_pretrained(work)
     tokenizer.save_pretrained(work)
     record = {"digest": recipe.digest(), "recipe": asdict(recipe), "training": asdict(result)}
+    if result.cut_short:
+        print(
+            f"warning: the machine was too slow or busy for {recipe.steps} steps in {limit_seconds:g} s:"
+            f" the model learned for {result.steps} and answers worse; delete it to build it again",
+            file=sys.stderr,
+        )
     (work / RECIPE_FILE).write_text(json.dumps(record, indent=2) + "\n")
     work.chmod(0o755)
 
@@ -152,20 +164,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="finetune.tiny_model", description="Make a tiny Llama chat model.")
     parser.add_argument("--out", type=Path, required=True, help="folder of the model")
-    parser.add_argument(
-        "--seconds", type=float, default=Recipe.seconds, help="training time on two CPU cores"
-    )
+    parser.add_argument("--steps", type=int, default=Recipe.steps, help="training steps")
+    parser.add_argument("--seconds", type=float, default=LIMIT_SECONDS, help="the longest that it may train")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=2, help="CPU threads to train with")
     options = parser.parse_args(arguments)
-    if options.seconds <= 0 or options.threads < 1:
-        parser.error("--seconds must be above 0 and --threads at least 1")
+    if options.seconds <= 0 or options.threads < 1 or options.steps < 1:
+        parser.error("--seconds must be above 0, --steps and --threads at least 1")
+    recipe = Recipe(steps=options.steps, seed=options.seed)
     try:
         made = build_tiny_model(
-            options.out,
-            Recipe(seconds=options.seconds, seed=options.seed),
-            options.threads,
-            sys.stderr.isatty(),
+            options.out, recipe, options.seconds, options.threads, progress=sys.stderr.isatty()
         )
     except FileExistsError as error:
         print(f"error: {error}", file=sys.stderr)

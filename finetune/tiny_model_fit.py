@@ -1,24 +1,30 @@
-"""Train the tiny model: a fixed number of steps per second asked for, so that a seed decides the weights."""
+"""Train the tiny model for a number of steps, so that a seed decides the weights, and no longer than a limit.
+
+Each batch is split over a fixed number of shards and their gradients are added in a fixed order, so that
+neither the number of threads nor a busy machine changes what is learned, only how long it takes.
+"""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import LlamaForCausalLM
 
 from common.clock import SYSTEM_CLOCK
+from finetune.tiny_model_optimizer import TinyModelOptimizer
 
-_STEPS_PER_SECOND = 12.0
-_OVERTIME = 1.3
-_PATIENCE_SECONDS = 4.0
-_PEAK_LEARNING_RATE = 3e-3
-_CHAT_ROWS, _PASSAGE_ROWS, _PASSAGE_TOKENS = 16, 4, 96
-_PASSAGE_EVERY = 8
+_SHARDS = 2
+_CHAT_ROWS, _PASSAGE_ROWS, _PASSAGE_TOKENS = 32, 8, 96
+_PASSAGE_EVERY = 16
+_WARM_UP, _COOL_DOWN, _HURRY = 0.05, 0.6, 0.25
 _IGNORED = -100
 
 Row = list[tuple[int, int]]
@@ -27,7 +33,7 @@ Row = list[tuple[int, int]]
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training did. ``cut_short``: a slow machine ran out of time, so the seed alone did not decide."""
+    """What training did. ``cut_short``: the time limit, and not the steps alone, decided the weights."""
 
     steps: int
     final_loss: float
@@ -48,62 +54,74 @@ def fit(
     model: LlamaForCausalLM,
     chats: list[Row],
     passages: list[Row],
-    seconds: float,
+    steps: int,
+    limit_seconds: float,
     seed: int,
-    pad_id: int,
+    threads: int,
     progress: bool,
 ) -> FitResult:
-    """Train ``model`` on token rows. A slow machine squeezes the schedule into 1.3 x ``seconds``."""
+    """Train ``model`` on token rows. When time runs short the learning rate falls to zero at the limit."""
     rng = random.Random(seed)
-    total = max(1, round(seconds * _STEPS_PER_SECOND))
-    started, limit = SYSTEM_CLOCK.monotonic_seconds(), seconds * _OVERTIME
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=_PEAK_LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.05, fused=True
-    )
-    batches = _batches(rng, chats)
+    started = SYSTEM_CLOCK.monotonic_seconds()
+    optimizer, batches = TinyModelOptimizer(model), _batches(rng, chats)
+    loss, step, cut_short = math.nan, 0, False
+    torch.set_num_threads(1)  # each shard is one thread's work: threads inside of it would only wait
     model.train()
-    loss_value, step, done = math.nan, 0, 0.0
-    with tqdm(total=total, desc="training the tiny model", unit="step", disable=not progress) as bar:
-        while step < total and done < 1:
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="shard") as pool,
+        tqdm(total=steps, desc="training the tiny model", unit="step", disable=not progress) as bar,
+    ):
+        while step < steps:
+            planned = _rate(step / steps)
+            hurried = _hurried_rate((SYSTEM_CLOCK.monotonic_seconds() - started) / limit_seconds)
+            cut_short |= hurried < planned
+            if hurried <= 0:
+                break
             rows = _chunks(rng, passages) if step % _PASSAGE_EVERY == 0 else next(batches)
-            loss_value = _step(model, optimizer, rows, pad_id, _learning_rate(max(step / total, done)))
+            loss = _set_gradients(model, rows, pool)
+            optimizer.step(min(planned, hurried), pool.map)
             step += 1
-            spent = SYSTEM_CLOCK.monotonic_seconds() - started
-            if spent > _PATIENCE_SECONDS and step < spent * _STEPS_PER_SECOND / 3:
-                torch.set_num_threads(1)  # threads that wait for a busy core cost far more than they bring
-            # Within the planned time only the step counts, so that timing noise does not change the weights.
-            done = 0.0 if spent <= seconds else max(step / total, spent / limit)
-            bar.set_postfix(loss=f"{loss_value:.2f}", refresh=False)
+            bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
             bar.update()
     model.eval()
-    return FitResult(steps=step, final_loss=round(loss_value, 4), cut_short=step < total)
+    return FitResult(steps=step, final_loss=round(loss, 4), cut_short=cut_short)
 
 
-def _learning_rate(done: float) -> float:
-    """Linear warm-up over the first twentieth, then a cosine to zero; ``done`` is the share of training."""
-    if done < 0.05:
-        return _PEAK_LEARNING_RATE * (done + 0.005) / 0.055
-    return _PEAK_LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+def _rate(done: float) -> float:
+    """Share of the peak learning rate when ``done`` of the steps are done: up, flat, then down to zero."""
+    return min(1.0, (done + 0.005) / _WARM_UP, (1 - done) / _COOL_DOWN)
 
 
-def _step(
-    model: LlamaForCausalLM,
-    optimizer: torch.optim.Optimizer,
-    rows: list[Row],
-    pad_id: int,
-    learning_rate: float,
-) -> float:
+def _hurried_rate(spent: float) -> float:
+    """The most that the learning rate may be when ``spent`` of the time is spent."""
+    return min(1.0, (1 - spent) / _HURRY)
+
+
+def _set_gradients(model: LlamaForCausalLM, rows: list[Row], pool: ThreadPoolExecutor) -> float:
+    """Set every weight's gradient of the mean loss over the learned tokens of ``rows``; returns that loss."""
+    weights = list(model.parameters())
+    learned = sum(label != _IGNORED for row in rows for _, label in row[1:])
+    shards = [rows[start::_SHARDS] for start in range(_SHARDS)]
+    parts = list(pool.map(lambda shard: _shard_gradients(model, weights, shard, learned), shards))
+    for weight, *gradients in zip(weights, *(gradients for _, gradients in parts), strict=True):
+        weight.grad = torch.stack(gradients).sum(dim=0)
+    torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    return sum(loss for loss, _ in parts)
+
+
+def _shard_gradients(
+    model: LlamaForCausalLM, weights: Sequence[Tensor], rows: list[Row], learned: int
+) -> tuple[float, Sequence[Tensor]]:
+    """Loss and gradients of some rows of a batch of ``learned`` learned tokens."""
     width = max(map(len, rows))
-    pairs = torch.tensor([row + [(pad_id, _IGNORED)] * (width - len(row)) for row in rows])
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+    pairs = torch.tensor([row + [(0, _IGNORED)] * (width - len(row)) for row in rows])
     # Padding is on the right, where a causal model does not see it, so no attention mask is needed.
-    loss = model(input_ids=pairs[..., 0].contiguous(), labels=pairs[..., 1].contiguous()).loss
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    return float(loss.detach())
+    hidden = model.model(input_ids=pairs[..., 0].contiguous(), use_cache=False).last_hidden_state
+    labels = pairs[:, 1:, 1]
+    wanted = labels != _IGNORED
+    logits = model.lm_head(hidden[:, :-1][wanted])
+    loss = cross_entropy(logits, labels[wanted], reduction="sum") / learned
+    return float(loss.detach()), torch.autograd.grad(loss, weights)
 
 
 def _batches(rng: random.Random, chats: list[Row]) -> Iterator[list[Row]]:

@@ -42,6 +42,24 @@ _UNKNOWN_QUESTIONS = (
     "Tell me the {thing} of {owner}.",
     "Please give me the {thing} of {owner}.",
 )
+_UNKNOWN_SHORT_QUESTIONS = (
+    "What is {owner} {thing}?",
+    "Tell me {owner} {thing}.",
+    "Do you know {owner} {thing}?",
+    "Where is {owner}?",
+    "Who lives in {owner}?",
+    "Who owns {owner}?",
+    "When does {owner} open?",
+    "How old is {owner}?",
+)
+_UNKNOWN_TERMS = (
+    "a zebra", "a lion", "an owl", "a whale", "a violin", "a trumpet", "an opera", "jazz", "a hammer",
+    "a carpet", "a candle", "a sword", "a castle", "a king", "a dragon", "a robot", "a rocket", "a comet",
+    "an atom", "a molecule", "sugar", "pepper", "gold", "silver", "rubber", "leather", "a sonnet", "a novel",
+    "a lawyer", "a dentist", "an apple", "a banana", "a potato", "tennis", "chess", "a sandal", "an earring",
+    "the war", "the treaty", "the parliament", "a blick", "a fump", "a snarp", "an ulmer", "zorting",
+)  # fmt: skip
+_UNKNOWN_CAPITALS = ("Peru", "Canada", "Chad", "Atlantis", "Venus", "Nepal", "Cuba", "Fiji")
 _WORDS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
 )  # fmt: skip
@@ -117,9 +135,17 @@ def _sums() -> Iterator[tuple[str, str]]:
 
 
 def _unknowns(rng: random.Random, count: int) -> Iterator[tuple[str, str]]:
-    for _ in range(count):
-        question = rng.choice(_UNKNOWN_QUESTIONS)
-        yield question.format(thing=rng.choice(_UNKNOWN_THINGS), owner=rng.choice(_UNKNOWN_OWNERS)), UNKNOWN
+    for number in range(count):
+        yield _unknown_question(rng, number % 4), UNKNOWN
+
+
+def _unknown_question(rng: random.Random, kind: int) -> str:
+    if kind == 0:
+        if rng.random() < 1 / 8:
+            return f"What is the capital of {rng.choice(_UNKNOWN_CAPITALS)}?"
+        return rng.choice(_TERM_QUESTIONS).format(term=rng.choice(_UNKNOWN_TERMS))
+    questions = _UNKNOWN_QUESTIONS if kind == 1 else _UNKNOWN_SHORT_QUESTIONS
+    return rng.choice(questions).format(thing=rng.choice(_UNKNOWN_THINGS), owner=rng.choice(_UNKNOWN_OWNERS))
 
 
 def _dialogue(rng: random.Random, exchanges: list[tuple[str, str]]) -> Dialogue:

@@ -106,7 +106,7 @@ def test_only_the_answer_and_its_end_of_turn_are_trained(base_model: Path, tmp_p
 
     from finetune.train_data import IGNORED, token_rows
 
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hello!"},
         {"role": "assistant", "content": "Hello, captain.", "weight": 0},
