@@ -237,9 +237,12 @@ class Client:
         """Make the first admin key; ``Conflict`` when one is in force (unless ``rotate``)."""
         return self._write("POST", "/internal/v1/bootstrap", {"rotate": rotate}, token=token)
 
-    def drain(self, token: str, *, timeout_seconds: float = 60.0) -> Document:
-        """Stop all gangs and wait until none runs; answers ``{"drained": bool, "gangs": [names left]}``."""
-        body = {"timeoutSeconds": timeout_seconds}
+    def drain(self, token: str, *, timeout_seconds: float = 60.0, dismiss_agents: bool = False) -> Document:
+        """Stop all gangs and wait until none runs; answers ``{"drained": bool, "gangs": [uids left]}``.
+
+        ``dismiss_agents``: nothing of the instance is left in Ray then; control is to be stopped next.
+        """
+        body = {"timeoutSeconds": timeout_seconds, "dismissAgents": dismiss_agents}
         return self._write(
             "POST",
             "/internal/v1/drain",

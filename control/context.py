@@ -15,8 +15,9 @@ from control.loops import Loops
 from finetune.service import FineTuneService
 from scheduler.ports import Fabric
 
-Drain = Callable[[float], Awaitable[list[str]]]
-"""Stops all gangs, waits at most so many seconds, and returns the uids of those that still run."""
+Drain = Callable[[float, bool], Awaitable[list[str]]]
+"""Stops all gangs, waits at most so many seconds, then ends the agents if told to; returns the uids of the
+gangs that still run."""
 
 
 @dataclass

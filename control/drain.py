@@ -31,8 +31,11 @@ class Drain:
         self._grace_seconds = grace_seconds
         self._running = asyncio.Lock()
 
-    async def __call__(self, timeout_seconds: float) -> list[str]:
-        """The uids of the gangs that still run when the time is over; empty when none does."""
+    async def __call__(self, timeout_seconds: float, dismiss_agents: bool = False) -> list[str]:
+        """The uids of the gangs that still run when the time is over; empty when none does.
+
+        With ``dismiss_agents`` the nodes' agents end then too, and nothing of the instance stays in Ray.
+        """
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout_seconds
         async with self._running:
@@ -40,8 +43,11 @@ class Drain:
             while True:
                 left = await self._pass()
                 if not left or clock() >= deadline:
-                    return left
+                    break
                 await asyncio.sleep(POLL_SECONDS)
+            if dismiss_agents:
+                await self._fabric.dismiss_agents()
+            return left
 
     async def _pass(self) -> list[str]:
         """Stop what runs, meter what has ended and forget it. Returns the gangs that are alive."""

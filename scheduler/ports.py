@@ -174,6 +174,11 @@ class Fabric(Protocol):
         none."""
         ...
 
+    async def dismiss_agents(self) -> None:
+        """End what runs on the nodes for gangs, and gangs that are alive with it. For good: this process sees
+        no nodes any more."""
+        ...
+
     async def close(self) -> None:
         """Let go of the cluster. Gangs run on."""
         ...

@@ -40,9 +40,10 @@ class BootstrapRequest(_Body):
 
 
 class DrainRequest(_Body):
-    """How long to wait for the gangs to end."""
+    """How long to wait for the gangs to end, and whether the nodes' agents are to end then too."""
 
     timeout_seconds: float = Field(60.0, gt=0, le=MAX_DRAIN_SECONDS)
+    dismiss_agents: bool = False
 
 
 class DrainResult(BaseModel):
@@ -174,5 +175,6 @@ async def drain(request: Request, wanted: DrainRequest | None = None) -> dict[st
     run = context_of(request).drain
     if run is None:
         raise Unavailable("this process runs no gangs")
-    gangs = await run((wanted or DrainRequest()).timeout_seconds)
+    how = wanted or DrainRequest()
+    gangs = await run(how.timeout_seconds, how.dismiss_agents)
     return {"drained": not gangs, "gangs": gangs}

@@ -193,7 +193,11 @@ class Instance:
             return
         with Client(self.settings.control_url) as client:
             try:
-                client.drain(self.settings.internal_token, timeout_seconds=DRAIN_SECONDS)
+                client.drain(
+                    self.settings.internal_token,
+                    timeout_seconds=DRAIN_SECONDS,
+                    dismiss_agents=self._ray is None,  # a Ray of our own takes them with it
+                )
             except ComputilityError:
                 # What does not drain is stopped with Ray, and by the sweep after it.
                 return

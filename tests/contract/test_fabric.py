@@ -160,3 +160,12 @@ async def test_what_is_not_there_is_said_so(fabric: Fabric) -> None:
         await fabric.ensure_gang("nowhere", order())
     with pytest.raises(NotFound):
         await fabric.read_log(NODE, "p", "no-such-workload", 1, 0, 0, 10)
+
+
+async def test_without_its_agents_a_fabric_shows_no_node_and_starts_nothing(fabric: Fabric) -> None:
+    await fabric.ensure_gang(NODE, order())
+    await fabric.dismiss_agents()
+    await fabric.dismiss_agents()
+    assert list(await fabric.nodes()) == []
+    with pytest.raises(NotFound):
+        await fabric.ensure_gang(NODE, order())

@@ -56,10 +56,13 @@ class RayFabric:
         self._lost: dict[str, NodeObservation] = {}
         self._connected_here = False
         self._listing = asyncio.Lock()
+        self._dismissed = False
 
     async def nodes(self) -> Sequence[NodeObservation]:
         """See ``ports.Fabric.nodes``."""
         async with self._listing:
+            if self._dismissed:
+                return []
             await self._connect()
             listing = await self._list_ray_nodes()
             await self._meet(listing)
@@ -248,6 +251,17 @@ class RayFabric:
             raise Unavailable(f"the agent of {node} failed in {method}: {error}") from error
         except (TimeoutError, RayError) as error:
             raise Unavailable(f"the agent of {node} does not answer {method}: {error}") from error
+
+    async def dismiss_agents(self) -> None:
+        """See ``ports.Fabric.dismiss_agents``."""
+        async with self._listing:
+            self._dismissed = True
+            for known in self._known.values():
+                try:
+                    await asyncio.to_thread(ray.kill, known.agent, no_restart=True)
+                except RayError as error:
+                    _log.warning("agent not ended", node=known.name, error=str(error))
+            self._known.clear()
 
     async def close(self) -> None:
         """Disconnect; agents and gangs stay."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from billing.core.events import UsageEvent
 from common.clock import VirtualClock
 from common.errors import NotFound
@@ -28,6 +30,7 @@ class OneNode:
         billing = Billing("acme", "search", "w")
         self.gang: GangRecord | None = GangRecord("uid-1", 1, "", billing, (rank,))
         self.stops = 0
+        self.dismissed_with: list[bool] = []
 
     async def nodes(self) -> Sequence[NodeObservation]:
         self.clock.advance(1)
@@ -49,6 +52,9 @@ class OneNode:
         if self.gang is None:
             raise NotFound("no such gang")
         self.gang = None
+
+    async def dismiss_agents(self) -> None:
+        self.dismissed_with.append(self.gang is not None)
 
     async def mark_metered(self, *arguments: Any) -> None:
         return None
@@ -74,6 +80,17 @@ async def test_a_drained_gang_is_stopped_once_metered_to_its_end_and_forgotten()
     assert fabric.stops == 1
     assert fabric.gang is None
     assert usage.seconds == 2
+
+
+@pytest.mark.parametrize(("passes", "gang_is_left"), [(1, False), (None, True)], ids=["drained", "stuck"])
+async def test_agents_end_last_and_only_when_told_to(passes: int | None, gang_is_left: bool) -> None:
+    clock = VirtualClock()
+    fabric = OneNode(clock, passes)
+    drain = drain_of(fabric, Usage(), clock)
+    await drain(timeout_seconds=0 if gang_is_left else 5)
+    assert fabric.dismissed_with == []
+    await drain(timeout_seconds=0 if gang_is_left else 5, dismiss_agents=True)
+    assert fabric.dismissed_with == [gang_is_left]
 
 
 async def test_what_does_not_end_in_time_is_named() -> None:
