@@ -56,7 +56,7 @@ async def apply_resources(
     """Write all, or none when any is refused. A dry run answers what would happen."""
     async with context.write_lock:
         caller.directory = await context.directories.current()
-        references = References(context.store, resources)
+        references = References(context.store, resources, context.clock.now_ms())
         projects = {r.name: r for r in resources if isinstance(r, Project)}
         for index, resource in enumerate(resources):
             try:

@@ -195,6 +195,26 @@ async def test_a_number_that_is_out_of_all_range_is_bad_input(world: World, path
     assert answer.json()["error"]["param"] in ("from", "since")
 
 
+async def test_prices_in_force_are_followed_by_others_and_never_changed(world: World) -> None:
+    """Usage that ended before and is posted after must find the price of its time."""
+    items = [{"meter": "prompt_tokens", "microcreditsPerMillion": 2_000_000}]
+    await world.apply(document("Price", "old"))
+    assert (await world.apply(document("Price", "old"))).json()["results"][0]["outcome"] == "unchanged"
+    for change, param in [
+        ({"items": items}, "spec.items"),
+        ({"effectiveFrom": "2021-01-01T00:00:00Z"}, "spec"),
+        ({"effectiveUntil": "2022-01-01T00:00:00Z"}, "spec.effectiveUntil"),
+    ]:
+        refused = await world.apply(document("Price", "old", **change))
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
+    ended = document("Price", "old", effectiveUntil="2099-01-01T00:00:00Z")
+    assert (await world.apply(ended)).status_code == 200
+    later = document("Price", "new", effectiveFrom="2098-01-01T00:00:00Z")
+    assert (await world.apply(later)).status_code == 200
+    later["spec"]["items"] = items
+    assert (await world.apply(later)).status_code == 200, "it is not in force yet"
+
+
 async def test_what_is_in_use_is_not_deleted(world: World) -> None:
     await world.apply(document("Model", "tiny", "search"), document("Endpoint", "chat", "search"))
     for path, user in [
