@@ -144,6 +144,8 @@ class InferenceHandler:
         error: ComputilityError | None = None
         if meter.error is not None or not meter.finished:
             error = error_in_stream(meter.error, job.request.input_field)
+        elif not meter.counts.quantities():
+            _log.error("a stream tells no usage", model=job.route.model, replica=call.replica.id)
         outcome: Outcome = "cancelled" if gone else "engine_failed" if error is not None else "completed"
         try:
             await self._bill(job, meter.counts, outcome, call.replica)

@@ -138,6 +138,20 @@ async def test_usage_is_posted_once_and_a_wrong_event_holds_up_no_other(world: W
     assert (total["requests"], total["prompt_tokens"], total["completion_tokens"]) == (2, 20, 10)
 
 
+async def test_usage_of_what_was_deleted_meanwhile_is_still_billed(world: World) -> None:
+    """A gateway may hand over usage long after the project, its key and its tenant have gone."""
+    await world.apply(document("Tenant", "brief"), document("Project", "passing", tenant="brief"))
+    await world.make_key("guest", "member", project="passing")
+    for path in ("keys/guest", "projects/passing", "tenants/brief"):
+        assert (await world.request("admin", "DELETE", f"/api/v1/{path}")).status_code == 200
+    late = usage_event("use-1", tenant="brief", project="passing", key="guest")
+    assert (await post_usage(world, late))["accepted"] == 1
+    report = (await world.request("admin", "GET", "/api/v1/usage?group_by=tenant,project,key")).json()
+    [row] = report["rows"]
+    assert (row["tenant"], row["project"], row["key"]) == ("brief", "passing", "guest")
+    assert row["prompt_tokens"] == 10
+
+
 async def test_each_role_sees_its_own_usage(world: World) -> None:
     await post_usage(world, usage_event("use-1"), usage_event("use-2", tenant="globex", project="lab"))
 
