@@ -102,6 +102,21 @@ async def test_an_engine_that_dies_in_mid_stream_ends_the_stream_cleanly(
     assert event["quantities"] == {"prompt_tokens": 3, "completion_tokens": 3}
 
 
+async def test_an_engine_with_another_key_is_left_for_another_and_is_no_fault_of_the_client(
+    engines: list[FakeEngine], front: Serving
+) -> None:
+    engines[0].key = "of another instance"
+    for stream in (False, True):
+        with pytest.raises(openai.InternalServerError) as raised:
+            await front.client().chat.completions.create(**ASK, stream=stream)
+        assert (raised.value.status_code, raised.value.code) == (502, "engine_failed")
+    front.control.table = table([("r0", engines[0].url), ("r1", engines[1].url)], version="2")
+    while front.gateway.routes.index.version != "2":
+        await asyncio.sleep(0.02)
+    for stream in (False, True):
+        assert await front.client().chat.completions.create(**ASK, stream=stream)
+
+
 async def test_a_dead_engine_is_left_for_another_before_the_first_byte(
     engines: list[FakeEngine], tmp_path: Path
 ) -> None:
