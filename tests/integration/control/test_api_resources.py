@@ -200,11 +200,12 @@ async def test_prices_in_force_are_followed_by_others_and_never_changed(world: W
     items = [{"meter": "prompt_tokens", "microcreditsPerMillion": 2_000_000}]
     await world.apply(document("Price", "old"))
     assert (await world.apply(document("Price", "old"))).json()["results"][0]["outcome"] == "unchanged"
-    for change, param in [
+    changes: list[tuple[dict[str, Any], str]] = [
         ({"items": items}, "spec.items"),
         ({"effectiveFrom": "2021-01-01T00:00:00Z"}, "spec"),
         ({"effectiveUntil": "2022-01-01T00:00:00Z"}, "spec.effectiveUntil"),
-    ]:
+    ]
+    for change, param in changes:
         refused = await world.apply(document("Price", "old", **change))
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
     ended = document("Price", "old", effectiveUntil="2099-01-01T00:00:00Z")
