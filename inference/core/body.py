@@ -49,6 +49,12 @@ def parse_request(task: Task, raw: bytes) -> InferenceRequest:
     if task == "embeddings":
         formats = "float or base64"  # others of the engine's are binary and tell no usage
         _optional(content, "encoding_format", lambda value: value in ("float", "base64"), formats, None)
+    if _optional(content, "use_beam_search", _is_bool, "true or false", False):
+        raise InvalidInput(
+            "use_beam_search is not supported: engines do not tell the tokens that it takes",
+            "unsupported_value",
+            "use_beam_search",
+        )
     n = _optional(content, "n", _is_positive, "a whole number of at least 1", 1)
     prompts = _check_messages(content) if task == "chat" else _check_prompt(content, _INPUT_FIELD[task])
     return InferenceRequest(task, content, model, stream, _usage_shown(options), n, prompts)

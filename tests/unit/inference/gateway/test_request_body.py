@@ -33,6 +33,7 @@ def parse(task: Task = "chat", **change: Any) -> Any:
         ({"stream": "yes"}, "stream"),
         ({"stream": 1}, "stream"),
         ({"stream_options": True}, "stream_options"),
+        ({"use_beam_search": True}, "use_beam_search"),
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
         ({"n": 0}, "n"),
         ({"n": "2"}, "n"),
