@@ -19,6 +19,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
+DATABASE_UNAVAILABLE = "database_unavailable"
+"""The code of ``Unavailable`` where it is the database that fails."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong in an input: ``path`` like ``spec.roles[0].replicas`` or ``line 7``."""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from common.db.migrate import upgrade_to_head
-from common.errors import InvalidInput, SetupError, Unavailable
+from common.errors import DATABASE_UNAVAILABLE, InvalidInput, SetupError, Unavailable
 
 SQLITE = "sqlite+aiosqlite"
 POSTGRES = "postgresql+asyncpg"
@@ -78,7 +78,7 @@ class Database:
             reason = error.orig if isinstance(error, DBAPIError) else error
             raise Unavailable(
                 f"the database {self.url.render_as_string()} cannot be used: {reason}; check store.url",
-                code="database_unavailable",
+                code=DATABASE_UNAVAILABLE,
             ) from error
 
     async def close(self) -> None:

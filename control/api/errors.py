@@ -10,8 +10,21 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from common.errors import ComputilityError, InvalidInput, NotFound, Problem, mapping_of, openai_body
+from common.errors import (
+    DATABASE_UNAVAILABLE,
+    ComputilityError,
+    InvalidInput,
+    NotFound,
+    Problem,
+    Unavailable,
+    mapping_of,
+    openai_body,
+)
+from common.telemetry import get_logger
 from control.api.exchange import exchange_of
+
+
+_log = get_logger(__name__)
 
 
 class ProblemBody(BaseModel):
@@ -46,6 +59,9 @@ ERROR_RESPONSES: dict[int | str, dict[str, object]] = {
 
 def error_response(error: ComputilityError, status: int | None = None) -> JSONResponse:
     """The answer for an error of ours."""
+    if error.code == DATABASE_UNAVAILABLE:  # where the database is concerns those who run it, not callers
+        _log.error("database unavailable", error=error.message)
+        error = Unavailable("the database cannot be used now; try again later", code=error.code)
     status = status or mapping_of(error).http_status
     headers = {}
     if status == HTTPStatus.UNAUTHORIZED:
