@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-
 DATABASE_UNAVAILABLE = "database_unavailable"
 """The code of ``Unavailable`` where it is the database that fails."""
 

@@ -23,7 +23,6 @@ from common.errors import (
 from common.telemetry import get_logger
 from control.api.exchange import exchange_of
 
-
 _log = get_logger(__name__)
 
 
