@@ -86,7 +86,8 @@ class FineTuneController:
                 await self._delete(workload)
             return
         folder = JobFolder(self._settings.folder("jobs"), job)
-        await self._progress.take_over(job, workload, folder)
+        if job.status.finished_ms is None:
+            await self._progress.take_over(job, workload, folder)
         if job.spec.cancelled:
             await self._cancel(job, workload, await asyncio.to_thread(folder.all_events))
         elif workload is None or workload.status.phase == "Succeeded":
@@ -178,10 +179,16 @@ class FineTuneController:
         await self._end(job, "Failed", message)
 
     async def _cancel(self, job: FineTune, workload: Workload | None, events: list[WorkerEvent]) -> None:
-        """Stop the worker, take back an adapter just registered, and bill what was trained so far."""
+        """Stop the worker, take back an adapter just registered, and bill the tokens last reported.
+
+        The count is stored before it is billed: what a worker still does until it is stopped changes neither.
+        """
+        if job.status.finished_ms is None:
+            job.status.finished_ms = self._clock.now_ms()
+            job = await self._store.set_status(job)
         job.status.state = "cancelled"
-        job.status.finished_ms = self._clock.now_ms()
-        await post_usage(self._store, self._usage, job, workload, events[-1] if events else None)
+        taken = [event for event in events if event.offset_bytes < job.status.events_offset_bytes]
+        await post_usage(self._store, self._usage, job, workload, taken[-1] if taken else None)
         if workload is not None:
             await self._delete(workload)
         if await self._store.find(Adapter, adapter_name(job), job.project) is not None:

@@ -97,6 +97,7 @@ def _train(job: TrainJob, job_dir: Path, events: EventLog, stop: Stop) -> int:
     if trainer.state.global_step < trainer.state.max_steps:
         events.write("message", f"Stopped after step {trainer.state.global_step}", "warn")
         return EXIT_STOPPED
+    _check_count(progress.counter.trained_tokens, inputs.trained_tokens)
     digest = save_adapter(trainer.model, Path(job.adapter_dir), job.base_model, inputs.lineage)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     events.write(
@@ -111,6 +112,16 @@ def _train(job: TrainJob, job_dir: Path, events: EventLog, stop: Stop) -> int:
         template_sha256=inputs.lineage["template_sha256"],
     )
     return EXIT_DONE
+
+
+def _check_count(counted: int, expected: int) -> None:
+    """The tokens counted step by step are billed: they must be those that the rows add up to."""
+    if counted != expected:
+        raise ComputilityError(
+            f"the optimizer learned from {counted} tokens, but the training rows have {expected} over all "
+            "epochs; this is an error of the trainer, and the job is not billed",
+            code="trained_tokens_mismatch",
+        )
 
 
 def _read_json(path: Path) -> Any:

@@ -13,6 +13,7 @@ from common.errors import ComputilityError
 from finetune.core.job import CHECKPOINTS_FOLDER
 from finetune.train_adapter import mark_complete, save_adapter
 from finetune.train_events import EventLog
+from finetune.train_tokens import TokenCounter
 
 _TRAIN_FIELDS = {"loss": "train_loss", "mean_token_accuracy": "train_mean_token_accuracy"}
 _VALID_FIELDS = {"eval_loss": "valid_loss", "eval_mean_token_accuracy": "valid_mean_token_accuracy"}
@@ -25,6 +26,7 @@ class Progress(TrainerCallback):
         self._events, self._job_dir = events, job_dir
         self._base_model, self._lineage = base_model, lineage
         self._latest: dict[str, Any] = {}
+        self.counter = TokenCounter()
         self.stop = False
 
     def on_step_end(
@@ -60,7 +62,7 @@ class Progress(TrainerCallback):
                 f"Step {state.global_step}/{state.max_steps}: {text}",
                 step=state.global_step,
                 total_steps=state.max_steps,
-                trained_tokens=self._lineage["trained_tokens"] * state.global_step // state.max_steps,
+                trained_tokens=self.counter.trained_tokens,
                 **values,
             )
 
@@ -80,7 +82,8 @@ class Progress(TrainerCallback):
     def _tell_checkpoint(self, state: TrainerState, model: PeftModel) -> None:
         step = state.global_step
         target = self._job_dir / CHECKPOINTS_FOLDER / f"step-{step}"
-        digest = save_adapter(model, target, self._base_model, {**self._lineage, "step": step})
+        so_far = {"step": step, "trained_tokens": self.counter.trained_tokens}
+        digest = save_adapter(model, target, self._base_model, {**self._lineage, **so_far})
         self._events.write(
             "checkpoint",
             f"Checkpoint at step {step}/{state.max_steps}",

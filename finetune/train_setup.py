@@ -18,13 +18,14 @@ from transformers import (
     PrinterCallback,
     set_seed,
 )
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from common.errors import InvalidInput
 from finetune.core.job import TrainJob
 from finetune.train_adapter import file_digest, lora_config
 from finetune.train_callback import Progress
 from finetune.train_data import TokenRow, check_template, ends_of_turn_trained, token_rows
+from finetune.train_tokens import CountingTrainer
 
 _WARMUP_SHARE = 0.05
 
@@ -87,7 +88,7 @@ def _notes(job: TrainJob, tokenizer: PreTrainedTokenizerBase, rows: list[TokenRo
     return notes
 
 
-def build_trainer(job: TrainJob, inputs: Inputs, work_dir: Path, progress: Progress) -> SFTTrainer:
+def build_trainer(job: TrainJob, inputs: Inputs, work_dir: Path, progress: Progress) -> CountingTrainer:
     """The trainer, on the first accelerator or else on ``job.threads`` CPU threads."""
     accelerated = torch.cuda.is_available()
     if not accelerated:
@@ -119,7 +120,8 @@ def build_trainer(job: TrainJob, inputs: Inputs, work_dir: Path, progress: Progr
         disable_tqdm=not sys.stderr.isatty(),
         dataloader_pin_memory=accelerated,
     )
-    trainer = SFTTrainer(
+    trainer = CountingTrainer(
+        progress.counter,
         model=model,
         args=config,
         train_dataset=_dataset(inputs.train),

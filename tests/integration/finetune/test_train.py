@@ -75,6 +75,13 @@ def _events(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
     return [event for event in events if kind in (None, event["type"])]
 
 
+def _counts(folder: Path) -> dict[int, int]:
+    """Trained tokens by step, as the metrics tell them; each step has only one count."""
+    told = {(e["data"]["step"], e["data"]["trained_tokens"]) for e in _events(folder, "metrics")}
+    assert len(told) == len(dict(told))
+    return dict(told)
+
+
 def _wait_for_step(folder: Path, process: subprocess.Popen[bytes], step: int) -> None:
     path = folder / "events.jsonl"
     while not (path.exists() and f'"step": {step},' in path.read_text()):
@@ -145,6 +152,8 @@ def test_the_result_counts_trained_tokens_exactly(trained: Path, base_model: Pat
     assert result["data"]["trained_tokens"] == 20 * len(QUESTIONS) * answer_tokens
     assert result["data"]["steps"] == 60
     assert result["data"]["total_tokens"] > result["data"]["trained_tokens"]
+    per_step = 4 * answer_tokens
+    assert _counts(trained) == {step: step * per_step for step in range(1, 61)}
 
 
 def test_events_tell_every_step_and_the_loss_falls(trained: Path) -> None:
@@ -194,7 +203,26 @@ def test_a_worker_that_was_stopped_goes_on_to_the_same_adapter(
     metrics = [event["data"] for event in _events(tmp_path / "job", "metrics")]
     steps = [data["step"] for data in metrics if "train_loss" in data]
     assert steps == list(range(1, 61))
+    assert _counts(tmp_path / "job") == _counts(trained)
     assert any("goes on from" in event["message"] for event in _events(tmp_path / "job", "message"))
+
+
+def test_a_count_that_does_not_fit_the_rows_is_an_error_and_no_adapter(
+    base_model: Path, tmp_path: Path
+) -> None:
+    _make_job(tmp_path, base_model, n_epochs=4)
+    worker = _start(tmp_path)
+    _wait_for_step(tmp_path, worker, 2)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=60) == 143
+    for path in (tmp_path / "trainer").glob("checkpoint-*/trainer_state.json"):
+        state = json.loads(path.read_text())
+        state["stateful_callbacks"]["TokenCounter"]["attributes"]["trained_tokens"] += 1
+        path.write_text(json.dumps(state))
+    assert _run(tmp_path) == 1
+    (error,) = _events(tmp_path, "error")
+    assert error["data"]["code"] == "trained_tokens_mismatch"
+    assert not (tmp_path / "adapter").exists()
 
 
 def test_bad_rows_are_listed_with_their_lines(base_model: Path, tmp_path: Path) -> None:

@@ -93,6 +93,35 @@ async def _run_with_death_at(world: TuningWorld, write: int) -> bool:
     return countdown[0] < 0
 
 
+async def test_a_cancelled_job_is_billed_the_last_count_that_was_reported(
+    world: TuningWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker trains on while it is being stopped, and the controller dies just after it has billed."""
+    await world.apply_job()
+    await world.step()
+    await world.set_phase("Running")
+    world.tell_steps(1, 2, 3)
+    job = await world.job()
+    job.spec.cancelled = True
+    await world.store.apply(job)
+    with monkeypatch.context() as patch:
+
+        async def die(*args: object, **kwargs: object) -> None:
+            raise Killed
+
+        patch.setattr(world.store, "delete", die)
+        with pytest.raises(Killed):
+            await world.controller.step()
+    world.restart_controller()
+    world.clock.advance(5)
+    world.tell_steps(4)
+    await world.step()
+    status = (await world.job()).status
+    assert (status.state, status.trained_tokens, status.step) == ("cancelled", 300, 3)
+    assert world.bill.trained_tokens == 300
+    assert world.bill.posts == 2
+
+
 async def test_a_damaged_adapter_is_not_registered(world: TuningWorld) -> None:
     await world.apply_job()
     await world.step()
