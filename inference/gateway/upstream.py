@@ -32,6 +32,9 @@ ENGINE_PATHS: dict[Task, str] = {
     "completions": "/v1/completions",
     "embeddings": "/v1/embeddings",
 }
+MAX_FAILED_ENGINES = 2
+"""A request that broke this many engines is not tried on more: it may be what breaks them."""
+
 TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
 _BREAKING_STATUS = frozenset({502, 503})
 _log = get_logger("gateway.upstream")
@@ -182,8 +185,9 @@ class Upstream:
         Raises the client's error when all have failed, or at once when the engine finds the request wrong.
         """
         tried: set[str] = set()
+        failed = 0
         error: ComputilityError = Unavailable(f"no replica of {route.model} is ready; try again in a moment")
-        while not watch.gone:
+        while not watch.gone and failed < MAX_FAILED_ENGINES:
             replica = self._pick(route, tried)
             if replica is None:
                 break
@@ -194,6 +198,8 @@ class Upstream:
             failure = await self._attempt(call, body, request)
             if failure is None:
                 return call
+            broke = call.status == 0 or call.status >= 500
+            failed += broke and isinstance(failure, EngineFailed)
             error = failure
         raise error
 

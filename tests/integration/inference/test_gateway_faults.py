@@ -134,6 +134,20 @@ async def test_a_dead_engine_is_left_for_another_before_the_first_byte(
     assert {event["resource"] for event in events} == {"b-alive", "b"}
 
 
+async def test_a_request_that_breaks_engines_is_not_tried_on_all_of_them(tmp_path: Path) -> None:
+    engines = [FakeEngine(key=engine_key(TOKEN)) for _ in range(4)]
+    for engine in engines:
+        engine.die_after_tokens = 0
+        await engine.start()
+    replicas = [(f"r{i}", engine.url) for i, engine in enumerate(engines)]
+    async with serving(tmp_path, table(replicas)) as front:
+        with pytest.raises(openai.InternalServerError):
+            await front.client().chat.completions.create(**ASK)
+    assert sum(len(engine.bodies) for engine in engines) == 2
+    for engine in engines:
+        await engine.stop()
+
+
 async def test_no_ready_replica_is_told_with_a_time_to_come_back(tmp_path: Path) -> None:
     async with serving(tmp_path, table([])) as front:
         with pytest.raises(openai.InternalServerError) as nobody:
