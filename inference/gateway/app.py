@@ -14,8 +14,11 @@ from common.telemetry import get_logger, render_metrics
 from common.wire import Route
 from inference.core.body import Task
 from inference.gateway import metrics
+from inference.gateway.bill import Books
 from inference.gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
+from inference.gateway.journal import JOURNAL_FILE, Journal
 from inference.gateway.proxy import ControlProxy, is_proxied
+from inference.gateway.recovery import recover
 from inference.gateway.routes import RouteFollower
 from inference.gateway.serve import InferenceHandler
 from inference.gateway.shipper import Shipper
@@ -40,15 +43,16 @@ class Gateway:
         """Take up what an earlier run left, and begin to follow control. Control need not be there."""
         settings = self._settings
         self.spool = Spool(settings.folder("spool") / f"gateway-{settings.gateway.port}")
+        await recover(self.spool)
+        self._journal = Journal(self.spool.folder / JOURNAL_FILE)
         self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         self._upstream = Upstream(settings.gateway, settings.internal_token, self._clock)
         self._proxy = ControlProxy(settings)
         self.routes = RouteFollower(settings, self._session, self._clock, self._routes_changed)
         self.routes.load()
         self.shipper = Shipper(settings, self._session, self.spool)
-        self._inference = InferenceHandler(
-            settings.gateway, self.routes, self._upstream, self.spool, self._clock
-        )
+        books = Books(self.spool, self._journal, self._clock)
+        self._inference = InferenceHandler(settings.gateway, self.routes, self._upstream, books)
         self._tasks = [asyncio.create_task(self.routes.follow()), asyncio.create_task(self.shipper.run())]
         for task in self._tasks:
             task.add_done_callback(_log_death)
@@ -63,6 +67,7 @@ class Gateway:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             _log.warning("usage events stay in the spool", error=str(error) or type(error).__name__)
         await self.spool.close()
+        self._journal.close()
         await asyncio.gather(self._session.close(), self._upstream.close(), self._proxy.close())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from billing.core.events import UsageEvent
+
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 REQUESTS = Counter(
@@ -38,3 +40,13 @@ SPOOL_REJECTED_BYTES = Gauge(
 ROUTES_AGE_SECONDS = Gauge(
     "computility_gateway_routes_age_seconds", "Since control last confirmed the routing table; -1 = never"
 )
+JOURNAL_TORN = Counter(
+    "computility_gateway_journal_torn", "Requests of a gateway that died, whose noted usage was unreadable"
+)
+
+
+def count_billed(event: UsageEvent) -> None:
+    """Count a request that is in the spool now."""
+    OUTCOMES.labels(event.model, event.outcome).inc()
+    for kind, amount in event.quantities.items():
+        TOKENS.labels(event.model, kind).inc(amount)

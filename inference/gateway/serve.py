@@ -4,59 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
-from typing import Literal
 
-from billing.core.events import UsageEvent
-from common.auth import Principal
-from common.clock import Clock
 from common.errors import ComputilityError, EngineFailed, NotFound, openai_body
-from common.ids import new_id
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
-from common.wire import Route, RouteReplica
-from inference.core.body import InferenceRequest, Task, check_context, engine_body, parse_request
+from common.wire import Route
+from inference.core.body import Task, check_context, engine_body, parse_request
 from inference.core.engine_errors import error_in_stream
 from inference.core.sse import DONE_EVENT, StreamMeter
-from inference.core.usage import TokenCounts, find_usage
+from inference.core.usage import find_usage
 from inference.gateway import metrics
+from inference.gateway.bill import Bill, Books, Job, Outcome
 from inference.gateway.exchange import Exchange
 from inference.gateway.routes import RouteFollower
-from inference.gateway.spool import Spool
 from inference.gateway.table import payer_of
 from inference.gateway.upstream import TRANSPORT_ERRORS, ClientWatch, EngineCall, Upstream
 
-Outcome = Literal["completed", "cancelled", "engine_failed"]
-
 _STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 _log = get_logger("gateway.serve")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One request on its way: who, what, where to, who pays, since when."""
-
-    exchange: Exchange
-    request: InferenceRequest
-    principal: Principal
-    route: Route
-    tenant: str
-    project: str
-    started_ms: int
-    started_seconds: float
 
 
 class InferenceHandler:
     """Answers POST on the inference paths."""
 
     def __init__(
-        self, settings: GatewaySettings, routes: RouteFollower, upstream: Upstream, spool: Spool, clock: Clock
+        self, settings: GatewaySettings, routes: RouteFollower, upstream: Upstream, books: Books
     ) -> None:
         self._settings = settings
         self._routes = routes
         self._upstream = upstream
-        self._spool = spool
-        self._clock = clock
+        self._books = books
+        self._clock = books.clock
 
     async def handle(self, exchange: Exchange, task: Task) -> None:
         job = await self._admit(exchange, task)
@@ -106,7 +84,8 @@ class InferenceHandler:
         if usage is None:
             _log.error("an answer tells no usage", model=job.route.model, replica=call.replica.id)
             raise EngineFailed("the engine's answer tells no token counts, so it is not given out")
-        await self._bill(job, usage.counts, "cancelled" if watch.gone else "completed", call.replica)
+        bill = Bill(self._books, job, call.replica)
+        await bill.settle(usage.counts, "cancelled" if watch.gone else "completed")
         if not watch.gone:
             rename = _rename(job.route)
             content = call.content.replace(*rename, 1) if rename else call.content
@@ -119,11 +98,13 @@ class InferenceHandler:
             request.usage_shown, request.choices_per_prompt, request.prompts, _rename(job.route)
         )
         call: EngineCall | None = None
+        bill: Bill | None = None
         try:
             async with ClientWatch(exchange) as watch:
                 call = await self._upstream.call(job.route, request, body, watch)
+                bill = Bill(self._books, job, call.replica)
                 self._saw_first_byte(job)
-                await _forward(exchange, call, meter, watch)
+                await _forward(exchange, call, meter, watch, bill)
         except TRANSPORT_ERRORS as error:
             _log.warning("a stream broke", model=job.route.model, error=str(error) or type(error).__name__)
         except ComputilityError:
@@ -131,24 +112,24 @@ class InferenceHandler:
                 return
             raise
         except asyncio.CancelledError:
-            if call is not None:
-                await self._bill(job, meter.counts, "cancelled", call.replica)
+            if bill is not None:
+                await bill.settle(meter.counts, "cancelled")
             raise
         finally:
             if call is not None:
                 call.close()
-        if call is not None:
-            await self._finish(job, call, meter, watch.gone)
+        if bill is not None:
+            await self._finish(job, bill, meter, watch.gone)
 
-    async def _finish(self, job: Job, call: EngineCall, meter: StreamMeter, gone: bool) -> None:
+    async def _finish(self, job: Job, bill: Bill, meter: StreamMeter, gone: bool) -> None:
         error: ComputilityError | None = None
         if meter.error is not None or not meter.finished:
             error = error_in_stream(meter.error, job.request.input_field)
         elif not meter.counts.quantities():
-            _log.error("a stream tells no usage", model=job.route.model, replica=call.replica.id)
+            _log.error("a stream tells no usage", model=job.route.model, replica=bill.replica.id)
         outcome: Outcome = "cancelled" if gone else "engine_failed" if error is not None else "completed"
         try:
-            await self._bill(job, meter.counts, outcome, call.replica)
+            await bill.settle(meter.counts, outcome)
         except ComputilityError as failure:
             error = failure
         if gone:
@@ -160,45 +141,18 @@ class InferenceHandler:
         tail = f"data: {json.dumps(openai_body(error))}\n\n".encode() if error is not None else b""
         await job.exchange.write(tail + DONE_EVENT, more=False)
 
-    async def _bill(self, job: Job, counts: TokenCounts, outcome: Outcome, replica: RouteReplica) -> None:
-        """Make the usage durable. Nothing used, nothing billed.
-
-        A prompt counts, for engine and bill alike, with the first token made from it.
-        """
-        quantities = counts.quantities()
-        unborn = outcome == "cancelled" and counts.completion == 0 and job.request.task != "embeddings"
-        if not quantities or unborn:
-            return
-        event = UsageEvent(
-            id=new_id("use", self._clock),
-            kind="inference",
-            tenant=job.tenant,
-            project=job.project,
-            key=job.principal.key,
-            model=job.route.model,
-            base_model=job.route.base_model,
-            device_class=replica.device_class,
-            resource=replica.id,
-            outcome=outcome,
-            started_ms=job.started_ms,
-            ended_ms=max(self._clock.now_ms(), job.started_ms),
-            quantities=quantities,
-            labels={"task": job.request.task, "request_id": job.exchange.request_id},
-        )
-        await self._spool.append(event)
-        metrics.OUTCOMES.labels(job.route.model, outcome).inc()
-        for kind, amount in quantities.items():
-            metrics.TOKENS.labels(job.route.model, kind).inc(amount)
-
     def _saw_first_byte(self, job: Job) -> None:
         waited = self._clock.monotonic_seconds() - job.started_seconds
         metrics.FIRST_BYTE_SECONDS.labels(job.route.model).observe(waited)
 
 
-async def _forward(exchange: Exchange, call: EngineCall, meter: StreamMeter, watch: ClientWatch) -> None:
-    """Pass the stream on as it comes; once the client has gone, only count."""
+async def _forward(
+    exchange: Exchange, call: EngineCall, meter: StreamMeter, watch: ClientWatch, bill: Bill
+) -> None:
+    """Pass the stream on as it comes, each part once it is noted; when the client has gone, only count."""
     async for data in call.chunks():
         events = meter.feed(data)
+        bill.note(meter.counts)
         if not events or watch.gone:
             continue
         if not exchange.started:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from common.errors import SetupError, Unavailable
 from common.settings import Settings
 from common.telemetry import get_logger
-from inference.gateway.spool import Spool, keep_rejected, lock_folder, read_segment, segments
+from inference.gateway.recovery import is_left, recover
+from inference.gateway.spool import Spool, keep_rejected, read_segment
 
 BATCH_EVENTS = 500
 TICK_SECONDS = 0.3
@@ -37,7 +38,7 @@ class Shipper:
                 await self.step()
                 await self.adopt()
                 pause = TICK_SECONDS
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            except (aiohttp.ClientError, TimeoutError, OSError, Unavailable) as error:
                 _log.warning("usage events wait for control", error=str(error) or type(error).__name__)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             except Exception:  # noqa: BLE001 - the loop's boundary: what is spooled must not wait for ever
@@ -54,18 +55,21 @@ class Shipper:
             await self._ship(path)
 
     async def adopt(self) -> None:
-        """Ship what lies in spool folders that no living gateway holds."""
+        """Ship what lies in spool folders that no living gateway holds, and what their journals tell."""
         for folder in sorted(self._spool.folder.parent.iterdir()):
-            if folder == self._spool.folder or not folder.is_dir() or not segments(folder):
-                continue
-            lock = lock_folder(folder)
-            if lock is None:
+            if folder == self._spool.folder or not folder.is_dir() or not is_left(folder):
                 continue
             try:
-                for path in segments(folder):
+                left = Spool(folder)
+            except SetupError:
+                continue  # its gateway lives
+            try:
+                await recover(left)
+                await left.seal()
+                for path in left.sealed():
                     await self._ship(path)
             finally:
-                os.close(lock)
+                await left.close()
 
     async def _ship(self, path: Path) -> None:
         segment = await asyncio.to_thread(read_segment, path)

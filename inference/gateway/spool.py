@@ -11,7 +11,8 @@ import asyncio
 import fcntl
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from common.telemetry import get_logger
 SEGMENT_BYTES = 4 * 1024**2
 REJECTED_FILE = "rejected.ndjson"
 _SUFFIX = ".jsonl"
+_EVENT_ID = re.compile(rb'^\{"id":"([^"]*)".*\n', re.MULTILINE)
 _log = get_logger("gateway.spool")
 
 
@@ -38,7 +40,7 @@ class Spool:
             raise SetupError(f"another gateway uses the spool {folder}")
         self._segment_bytes = segment_bytes
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
-        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[bytes, asyncio.Future[None], Callable[[], None]]] = []
         self._flusher: asyncio.Task[None] | None = None
         self._file: int | None = None
         self._path: Path | None = None
@@ -46,11 +48,14 @@ class Spool:
         self._next = 1 + max((int(path.stem) for path in segments(folder)), default=0)
         self.commits = 0
 
-    async def append(self, event: UsageEvent) -> None:
-        """Return when the event is on disk. Raises ``Unavailable`` when the disk refuses it."""
+    async def append(self, event: UsageEvent, on_durable: Callable[[], None] = lambda: None) -> None:
+        """Return when the event is on disk. Raises ``Unavailable`` when the disk refuses it.
+
+        ``on_durable`` is called once it is there, also when nobody waits any more, and before it is shipped.
+        """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line = json.dumps(event.to_dict(), separators=(",", ":")).encode() + b"\n"
-        self._waiting.append((line, done))
+        self._waiting.append((line, done, on_durable))
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
         await done
@@ -79,12 +84,14 @@ class Spool:
             batch, self._waiting = self._waiting, []
             error: ComputilityError | None = None
             try:
-                await loop.run_in_executor(self._writer, self._write, b"".join(line for line, _ in batch))
+                await loop.run_in_executor(self._writer, self._write, b"".join(line for line, _, _ in batch))
                 self.commits += 1
             except OSError as failure:
                 _log.error("usage cannot be written", folder=str(self.folder), error=str(failure))
                 error = Unavailable("usage cannot be recorded right now; try again")
-            for _, done in batch:
+            for _, done, on_durable in batch:
+                if error is None:
+                    on_durable()
                 if done.done():
                     continue
                 if error is None:
@@ -172,6 +179,11 @@ def read_segment(path: Path) -> Segment:
             _log.error("bad line in a segment", segment=str(path), line=number, error=str(error))
             unreadable.append((line.decode("utf-8", "backslashreplace"), str(error)))
     return Segment(events, unreadable)
+
+
+def event_ids(path: Path) -> set[str]:
+    """The ids of a segment's events, found without reading the events; a torn last line has none."""
+    return {match[1].decode() for match in _EVENT_ID.finditer(path.read_bytes())}
 
 
 def keep_rejected(folder: Path, rejected: Sequence[tuple[object, str]]) -> None:

@@ -262,6 +262,60 @@ async def test_a_killed_gateway_ships_its_spool_when_it_comes_back_and_sigterm_f
     await control.stop()
 
 
+@pytest.mark.parametrize("same_port", [True, False], ids=["same port", "another port"])
+async def test_what_a_killed_gateway_had_delivered_is_billed_once_by_the_next(
+    engines: list[FakeEngine], tmp_path: Path, same_port: bool
+) -> None:
+    ports = ControlSettings(port=free_port()), GatewaySettings(port=free_port())
+    settings = Settings(home=tmp_path, internal_token=TOKEN, control=ports[0], gateway=ports[1])
+    routes = table([("r0", engines[0].url)])
+    (settings.folder("spool") / "routes.json").write_text(routes.model_dump_json())
+    control, engines[0].token_seconds = StandInControl(settings.control.port, routes), 0.01
+    options: Any = {"include_usage": True, "continuous_usage_stats": True}
+    ended, cut_off = [], []
+
+    async def listen(client: AsyncOpenAI, tokens: int) -> None:
+        last = 0
+        try:
+            async for chunk in await client.chat.completions.create(
+                **ASK, max_tokens=tokens, stream=True, stream_options=options
+            ):
+                last = chunk.usage.completion_tokens if chunk.usage else last
+            ended.append(last)
+        except (openai.APIConnectionError, httpx.HTTPError):
+            cut_off.append(last)
+
+    async with AsyncOpenAI(base_url=settings.gateway_url, api_key=SECRET, max_retries=40) as client:
+        process = gateway_process(settings)
+        try:
+            await listen(client, 5)
+            listeners = [asyncio.create_task(listen(client, tokens)) for tokens in (3, 9, *[1000] * 6)]
+            while len(ended) < 3:
+                await asyncio.sleep(0.02)
+            process.kill()
+            await asyncio.gather(*listeners)
+            process.communicate()
+            await control.start()
+            if not same_port:
+                settings = settings.model_copy(update={"gateway": GatewaySettings(port=free_port())})
+            process = gateway_process(settings)
+            async with asyncio.timeout(20):
+                while len(control.events) < 9:
+                    await asyncio.sleep(0.05)
+        finally:
+            process.kill()
+            process.communicate()
+    await control.stop()
+    billed: dict[str, list[int]] = {"completed": [], "gateway_lost": []}
+    for event in control.events.values():
+        billed[event["outcome"]].append(event["quantities"]["completion_tokens"])
+        assert (event["key"], event["resource"], event["quantities"]["prompt_tokens"]) == ("alice", "r0", 3)
+    assert sorted(billed["completed"]) == sorted(ended) == [3, 5, 9]
+    assert len(billed["gateway_lost"]) == len(cut_off) == 6
+    assert all(had <= paid for had, paid in zip(sorted(cut_off), sorted(billed["gateway_lost"]), strict=True))
+    assert sum(sum(tokens) for tokens in billed.values()) <= engines[0].generated
+
+
 def test_a_port_in_use_is_named_with_the_way_out(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -1,0 +1,50 @@
+"""Requests that were cut off with their gateway, billed by the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from common.telemetry import get_logger
+from inference.gateway import metrics
+from inference.gateway.journal import JOURNAL_FILE, Left, read_journal
+from inference.gateway.spool import Spool, event_ids, segments
+
+_log = get_logger("gateway.recovery")
+
+
+def is_left(folder: Path) -> bool:
+    """Whether a spool folder holds anything to be billed, once its gateway is dead."""
+    return bool(segments(folder)) or (folder / JOURNAL_FILE).exists()
+
+
+async def recover(spool: Spool) -> None:
+    """Put what the journal of the spool's former gateway holds into the spool, each event once.
+
+    To be called before anything of the spool is shipped: an event that was spooled before its slot was freed
+    is known by its id in a segment. Safe to repeat after a death at any point. Raises ``Unavailable`` when
+    the disk refuses; the journal stays.
+    """
+    path = spool.folder / JOURNAL_FILE
+    if not path.exists():
+        return
+    left, known = await asyncio.to_thread(_read, spool)
+    lost = [event for event in left.events if event.id not in known]
+    await asyncio.gather(*(spool.append(event) for event in lost))
+    path.unlink()
+    for event in lost:
+        metrics.count_billed(event)
+    metrics.JOURNAL_TORN.inc(left.torn)
+    if lost or left.torn:
+        _log.warning(
+            "requests were cut off with their gateway",
+            folder=str(spool.folder),
+            billed=len(lost),
+            torn=left.torn,
+        )
+
+
+def _read(spool: Spool) -> tuple[Left, set[str]]:
+    left = read_journal(spool.folder / JOURNAL_FILE)
+    known = {id_ for path in spool.sealed() for id_ in event_ids(path)} if left.events else set()
+    return left, known
