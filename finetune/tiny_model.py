@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from finetune.tiny_model_fit import Row, answer_row, fit, plain_row
+from finetune.tiny_model_fit import FitResult, Row, answer_row, fit, plain_row
 from finetune.tiny_model_text import CORPUS, Dialogue, dialogues, read_corpus
 from finetune.tiny_model_tokenizer import build_tokenizer
 
@@ -70,25 +70,32 @@ def build_tiny_model(
 ) -> bool:
     """Make the model of ``recipe`` at ``out``; ``False`` when it is there already.
 
-    Training ends after ``limit_seconds`` even when steps are left: then a warning goes to standard error and
-    the weights depend on this machine's speed. The folder is complete or not there at all. A folder that
-    holds something else is refused with ``FileExistsError``; an older tiny model is replaced.
+    Training ends after ``limit_seconds`` even when steps are left: then a warning goes to standard error, the
+    weights depend on this machine's speed, and the next call builds the model again. The folder is complete
+    or not there at all. A folder that holds something else is refused with ``FileExistsError``; an older tiny
+    model is replaced.
     """
     recipe = recipe or Recipe()
-    if is_complete(out, recipe):
+    if is_complete(out, recipe) and not is_cut_short(out):
         return False
     if out.exists() and any(out.iterdir()) and not (out / RECIPE_FILE).exists():
         raise FileExistsError(f"{out} holds something that is not a tiny model; choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        _build(work, recipe, limit_seconds, threads, progress)
+        trained = _build(work, recipe, limit_seconds, threads, progress)
         _replace(work, out)
     except OSError:
         if not is_complete(out, recipe):  # another builder of the same recipe may have been faster
             raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    if trained.cut_short:
+        print(
+            f"warning: the machine was too slow or busy: the model was trained for {trained.steps} of"
+            f" {recipe.steps} steps in {limit_seconds:g} s and answers worse; delete {out} to build it again",
+            file=sys.stderr,
+        )
     return True
 
 
@@ -101,7 +108,12 @@ def is_complete(out: Path, recipe: Recipe) -> bool:
     return stored.get("digest") == recipe.digest() and all((out / name).is_file() for name in _COMPLETE)
 
 
-def _build(work: Path, recipe: Recipe, limit_seconds: float, threads: int, progress: bool) -> None:
+def is_cut_short(out: Path) -> bool:
+    """Whether the tiny model in ``out`` lacks steps of its recipe because time ran out."""
+    return bool(json.loads((out / RECIPE_FILE).read_text())["training"]["cut_short"])
+
+
+def _build(work: Path, recipe: Recipe, limit_seconds: float, threads: int, progress: bool) -> FitResult:
     torch.manual_seed(recipe.seed)
     corpus = read_corpus()
     tokenizer = build_tokenizer(corpus, recipe.vocab_size, recipe.context_tokens)
@@ -119,14 +131,9 @@ def _build(work: Path, recipe: Recipe, limit_seconds: float, threads: int, progr
     model.save_pretrained(work)
     tokenizer.save_pretrained(work)
     record = {"digest": recipe.digest(), "recipe": asdict(recipe), "training": asdict(result)}
-    if result.cut_short:
-        print(
-            f"warning: the machine was too slow or busy for {recipe.steps} steps in {limit_seconds:g} s:"
-            f" the model learned for {result.steps} and answers worse; delete it to build it again",
-            file=sys.stderr,
-        )
     (work / RECIPE_FILE).write_text(json.dumps(record, indent=2) + "\n")
     work.chmod(0o755)
+    return result
 
 
 def _chat_row(tokenizer: PreTrainedTokenizerFast, dialogue: Dialogue) -> Row:

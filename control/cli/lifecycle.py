@@ -157,10 +157,14 @@ def _play_examples(out: Console, session: Session, model: str, stop: threading.E
     """Apply `examples/` the first time (or with another model), and wait until its endpoint answers."""
     applied = session.settings.folder("run") / APPLIED_FILE
     manifests = story.example_manifests(model)
-    if model or not applied.exists():
-        if story.needs_tiny_model(manifests):
-            with Stage(out, "building the small base model (up to a minute, once)"):
-                story.build_tiny_model(session.settings)
+    first = bool(model) or not applied.exists()
+    if story.needs_tiny_model(manifests) and (
+        first or not story.tiny_model_folder(session.settings).exists()
+    ):
+        with Stage(out, "building the small base model (up to a minute, once)") as stage:
+            for warning in story.build_tiny_model(session.settings):
+                stage.say(warning)
+    if first:
         with session.client() as client:
             apply_manifests(client, manifests)
         applied.write_text("")

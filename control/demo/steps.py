@@ -75,9 +75,9 @@ def build_model(scene: Scene, stage: Stage) -> None:
     manifests = story.example_manifests(scene.model)
     if story.needs_tiny_model(manifests):
         stage.tell("training a tokenizer and a few million weights, up to a minute")
-        story.build_tiny_model(scene.settings)
-        folder = scene.settings.home / "models" / "tiny-llama"
-        size = sum(path.stat().st_size for path in folder.iterdir())
+        for warning in story.build_tiny_model(scene.settings):
+            stage.say(warning)
+        size = sum(path.stat().st_size for path in story.tiny_model_folder(scene.settings).iterdir())
         stage.summary = f"tiny-llama, {size / 1e6:.1f} MB"
     else:
         stage.summary = f"{scene.model} is used instead"

@@ -64,9 +64,17 @@ def needs_tiny_model(manifests: Sequence[Manifest]) -> bool:
     return any(m.content["kind"] == "Model" and m.content["spec"]["source"] == TINY_MODEL for m in manifests)
 
 
-def build_tiny_model(settings: Settings) -> None:
-    """Train the small base model, unless it is there; ``SetupError`` holds the end of its output."""
-    out = settings.home / "models" / "tiny-llama"
+def tiny_model_folder(settings: Settings) -> Path:
+    """Where the small base model lies."""
+    return settings.home / "models" / "tiny-llama"
+
+
+def build_tiny_model(settings: Settings) -> list[str]:
+    """Train the small base model, unless it is there; returns the warnings that the user should see.
+
+    ``SetupError`` holds the end of its output.
+    """
+    out = tiny_model_folder(settings)
     out.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [sys.executable, "-m", "finetune.tiny_model", "--out", str(out)]
     try:
@@ -82,6 +90,7 @@ def build_tiny_model(settings: Settings) -> None:
         raise SetupError(f"building the base model took more than {BUILD_TIMEOUT_SECONDS:.0f} s") from error
     if done.returncode != 0:
         raise SetupError(f"building the base model failed:\n{tail(done.stderr or done.stdout)}")
+    return [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
 
 
 def tail(text: str, lines: int = 15) -> str:

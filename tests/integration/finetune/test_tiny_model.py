@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetune.tiny_model import RECIPE_FILE, Recipe, build_tiny_model, is_complete, main
+from finetune.tiny_model import RECIPE_FILE, Recipe, build_tiny_model, is_complete, is_cut_short, main
 from finetune.tiny_model_text import UNKNOWN, read_corpus
 from tests.fixtures.tiny_model import tiny_model
 
@@ -79,10 +79,22 @@ def test_a_folder_that_holds_something_else_is_refused(
 def test_a_build_that_runs_out_of_time_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "model"
     assert main(["--out", str(out), "--steps", "100000", "--seconds", "0.5"]) == 0
-    assert "too slow or busy for 100000 steps in 0.5 s" in capsys.readouterr().err
+    warning = capsys.readouterr().err.splitlines()[-1]
+    assert warning.startswith("warning: the machine was too slow or busy")
+    assert "of 100000 steps in 0.5 s" in warning
+    assert f"delete {out} to build it again" in warning
     training = json.loads((out / RECIPE_FILE).read_text())["training"]
     assert training["cut_short"]
     assert training["steps"] < 100000
+
+
+def test_a_model_that_ran_out_of_time_is_built_again(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    assert build_tiny_model(out, SMALL, limit_seconds=0.01, progress=False)
+    assert is_cut_short(out)
+    assert _build(out)
+    assert not is_cut_short(out)
+    assert not _build(out)
 
 
 def test_the_chat_template_masks_all_but_the_answers(small: Path) -> None:

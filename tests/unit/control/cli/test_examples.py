@@ -1,8 +1,17 @@
 """The example resources are right, and the small model can be replaced."""
 
+import io
+import subprocess
+import threading
 from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
 
 from common.resources import Endpoint, Model, Price
+from common.settings import Settings
+from control.cli.display import Stage
 from control.demo import steps, story
 
 
@@ -47,3 +56,25 @@ def test_the_data_set_begins_with_what_the_demo_asks() -> None:
     question, answer = steps.trained_answer()
     assert question.endswith("?")
     assert answer
+
+
+def test_a_base_model_that_was_cut_short_is_told_to_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The builder's warning reaches the terminal; what its libraries say does not."""
+    warning = "warning: the machine was too slow or busy: delete it to build it again"
+
+    def build(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        out = Path(command[-1])
+        out.mkdir()
+        (out / "model.safetensors").write_bytes(b"weights")
+        return subprocess.CompletedProcess(command, 0, "made", f"library: noise\n{warning}\n")
+
+    monkeypatch.setattr(subprocess, "run", build)
+    text = io.StringIO()
+    out = Console(file=text, width=200)
+    scene = steps.Scene(out, Settings(home=tmp_path), cast(Any, None), "", threading.Event())
+    with Stage(out, "base model") as stage:
+        steps.build_model(scene, stage)
+    assert warning in text.getvalue()
+    assert "noise" not in text.getvalue()
