@@ -299,20 +299,25 @@ def test_a_gateway_killed_in_mid_stream_while_control_hangs(platform: Probe) -> 
         # Sent to control, noted by nobody: the next gateway has to send them again.
         used += [tokens(ask(client, platform.model).usage) for _ in range(3)]
         stream = client.chat.completions.create(model=platform.model, **LONG)
-        assert next(stream)
+        delivered = [next(stream).usage for _ in range(20)]
         os.kill(gateway, signal.SIGKILL)
         with pytest.raises(BROKEN_CONNECTION):
-            list(stream)
+            delivered.extend(chunk.usage for chunk in stream)
         eventually(lambda: platform.pid_of("gateway") not in (None, gateway), 30, "a new gateway")
         used.append(tokens(ask(client, platform.model).usage))
     finally:
         os.kill(control, signal.SIGCONT)
     used.append(tokens(ask(client, platform.model).usage))
     platform.wait_posted()
-    assert billed(platform, "persistent") == total(used)
-    assert platform.billed("persistent")["requests"] == len(used)
+    paid, answered, cut_off = billed(platform, "persistent"), total(used), tokens(delivered[-1])
+    assert cut_off.completion >= 19
+    assert paid.prompt == answered.prompt + cut_off.prompt
+    assert paid.completion >= answered.completion + cut_off.completion
+    assert platform.billed("persistent")["requests"] == len(used) + 1
     eventually(lambda: is_idle(platform), 5, "the end of the broken request")
-    assert counted.now().completion >= total(used).completion
+    engine = counted.now()
+    assert engine.prompt == paid.prompt
+    assert paid.completion <= engine.completion < answered.completion + LONG["max_tokens"]
 
 
 # An `up` that dies
