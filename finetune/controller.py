@@ -13,6 +13,7 @@ from common.resources import Adapter, File, FineTune, Model, Queue, Workload
 from common.settings import Settings
 from common.store.port import Store
 from common.telemetry import get_logger
+from finetune.adapter_cleaner import AdapterCleaner
 from finetune.blob_folder import BlobFolder
 from finetune.core.hyperparameters import resolve
 from finetune.core.worker_events import WorkerEvent, last_of
@@ -42,6 +43,7 @@ class FineTuneController:
         self._blobs = BlobFolder(settings.folder("files"))
         self._progress = JobProgress(store, clock)
         self._publisher = Publisher(store, self._blobs, settings, clock)
+        self._cleaner = AdapterCleaner(store, settings, clock)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Pass after pass until ``stop`` is set."""
@@ -53,6 +55,7 @@ class FineTuneController:
         workloads = await self._owned_workloads({job.metadata.uid for job in jobs})
         for job in jobs:
             await self._guard(job.key, self._job(job, workloads.get(job.metadata.uid)))
+        await self._guard("adapter files", self._cleaner.step())
 
     async def _guard(self, key: str, work: Coroutine[Any, Any, None]) -> None:
         """Let the trouble of one job not hold up the others."""

@@ -12,6 +12,7 @@ from finetune.core.hyperparameters import BASE_LEARNING_RATE
 from finetune.core.job import Lora, TrainJob
 
 ROLE = "trainer"
+ADAPTER_PREFIX = "ft-"
 MAX_RESTARTS = 3
 BAD_INPUT_EXIT_CODE = 2
 MODEL_LABEL = "computility.io/model"
@@ -94,7 +95,7 @@ def _environment(job: FineTune, model: Model, home: Path) -> dict[str, str]:
 
 def adapter_name(job: FineTune) -> str:
     """The name of the Adapter that the job makes."""
-    return f"ft-{job.name.removeprefix('ftjob-')}"
+    return f"{ADAPTER_PREFIX}{job.name.removeprefix('ftjob-')}"
 
 
 def adapter_served_name(job: FineTune, tenant: str) -> str:

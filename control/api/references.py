@@ -234,10 +234,19 @@ async def check_delete(resource: Resource, caller: Caller, store: Store, now_ms:
     """Raise ``Conflict`` naming what still uses the resource."""
     if isinstance(resource, FineTune) and resource.status.state not in FINISHED_JOBS:
         raise Conflict(f"{resource.key} is {resource.status.state}; cancel it first")
+    if isinstance(resource, Adapter):
+        await _refuse_if_unfinished(resource, store)
     users_of = USERS.get(type(resource))
     if users_of is not None:
         users = await users_of(resource.name, resource, store, now_ms)
         _refuse_if_used(f"{resource.key} cannot be deleted", users, caller)
+
+
+async def _refuse_if_unfinished(adapter: Adapter, store: Store) -> None:
+    """A job that still publishes the adapter would only make it again."""
+    job = await store.find(FineTune, adapter.spec.lineage.job, adapter.project)
+    if job is not None and job.status.state not in FINISHED_JOBS and not job.spec.cancelled:
+        raise Conflict(f"{adapter.key} is being made by {job.key}; cancel the job instead", code="in_use")
 
 
 async def _of_tenant(name: str, tenant: Resource, store: Store, now_ms: int) -> list[Resource]:

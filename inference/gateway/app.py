@@ -109,7 +109,7 @@ class Gateway:
         method, path = exchange.method, exchange.path
         if method == "POST" and (task := _TASKS.get(path)) is not None:
             return path, lambda exchange: self._inference.handle(exchange, task)
-        if is_proxied(path):
+        if is_proxied(method, path):
             return "/".join(path.split("/", 3)[:3]), self._proxy.handle
         if method == "GET" and (path == _MODELS_PATH or path.startswith(f"{_MODELS_PATH}/")):
             return _MODELS_PATH, self._models

@@ -31,10 +31,12 @@ _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 _AUTO_HEADERS = ("User-Agent", "Accept-Encoding", "Accept", "Content-Type")
 
 
-def is_proxied(path: str) -> bool:
-    """Whether control answers ``path``. Dot segments never are passed on."""
+def is_proxied(method: str, path: str) -> bool:
+    """Whether control answers the request. Dot segments never are passed on."""
     if "/../" in f"{path}/" or "/./" in f"{path}/":
         return False
+    if method == "DELETE" and path.startswith("/v1/models/"):
+        return True
     return any(path == prefix or path.startswith(f"{prefix}/") for prefix in PROXIED_PREFIXES)
 
 
@@ -79,7 +81,7 @@ class ControlProxy:
             if exchange.started:
                 raise
             raise Unavailable(
-                "files and fine-tuning are not available right now; try again in a moment"
+                "control, which answers this, is not available right now; try again in a moment"
             ) from error
 
 

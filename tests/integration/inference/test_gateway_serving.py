@@ -1,6 +1,7 @@
 """The gateway before an engine's wire format: what the official client gets, and what is billed."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,15 @@ async def test_files_and_fine_tuning_are_passed_to_control(front: Serving) -> No
     assert front.control.seen_headers[0]["Authorization"] == "Bearer x"
     assert (conflict.status_code, conflict.headers["x-should-retry"]) == (409, "false")
     assert outside.status_code == 404
+
+
+async def test_the_deletion_of_a_model_is_passed_to_control(front: Serving) -> None:
+    answer = await front.client().models.with_raw_response.delete("ft:tiny:acme:zoo:12345678")
+    assert json.loads(answer.content) == {"path": "/v1/models/ft:tiny:acme:zoo:12345678", "method": "DELETE"}
+    assert front.control.seen_headers[-1]["Authorization"] == f"Bearer {SECRET}"
+    assert (await front.client().models.list()).data[0].id == "tiny", "reading is the gateway's own"
+    async with httpx.AsyncClient() as client:
+        assert (await client.delete(f"{front.url}/v1/models")).status_code == 404
 
 
 async def test_health_and_metrics(front: Serving) -> None:

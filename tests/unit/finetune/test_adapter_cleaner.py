@@ -1,0 +1,68 @@
+"""The files of a deleted adapter go, later; no other folder does."""
+
+from pathlib import Path
+
+import pytest
+
+from common.resources import Adapter
+from finetune.adapter_cleaner import GRACE_SECONDS
+from tests.fixtures.tuning import PROJECT, TuningWorld
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> TuningWorld:
+    made = TuningWorld(tmp_path)
+    await made.fill()
+    return made
+
+
+async def _pass_after(world: TuningWorld, seconds: float) -> None:
+    """A pass of a new process."""
+    world.clock.advance(seconds)
+    world.restart_controller()
+    await world.step(1)
+
+
+async def test_the_files_of_a_deleted_adapter_go_after_ten_minutes(world: TuningWorld) -> None:
+    await world.apply_job()
+    await world.run_to_end()
+    (adapter,) = await world.adapters()
+    folder = Path(adapter.spec.path)
+    await _pass_after(world, 2 * GRACE_SECONDS)
+    assert folder.is_dir()
+    await world.store.delete(Adapter, adapter.name, PROJECT)
+    await _pass_after(world, 60)
+    await _pass_after(world, GRACE_SECONDS - 1)
+    assert folder.is_dir()
+    await _pass_after(world, 1)
+    assert not folder.exists()
+    assert not await world.adapters()
+
+
+async def test_an_adapter_that_is_registered_again_keeps_its_files(world: TuningWorld) -> None:
+    await world.apply_job()
+    await world.run_to_end()
+    (adapter,) = await world.adapters()
+    await world.store.delete(Adapter, adapter.name, PROJECT)
+    await _pass_after(world, 60)
+    adapter.metadata.resource_version, adapter.metadata.uid = 0, ""
+    adapter.metadata.name = "by-hand"
+    await world.store.apply(adapter)
+    await _pass_after(world, 2 * GRACE_SECONDS)
+    await world.store.delete(Adapter, "by-hand", PROJECT)
+    await _pass_after(world, 60)
+    assert Path(adapter.spec.path).is_dir()
+
+
+async def test_what_an_unfinished_job_copies_and_what_no_job_made_stays(world: TuningWorld) -> None:
+    await world.apply_job()
+    await world.step()
+    project = world.home / "adapters" / PROJECT
+    copied, foreign, leftover = project / "ft-1", project / "downloaded", project / ".ft-gone"
+    for folder in (copied, foreign, leftover):
+        folder.mkdir(parents=True)
+    await _pass_after(world, 60)
+    await _pass_after(world, 2 * GRACE_SECONDS)
+    assert copied.is_dir()
+    assert foreign.is_dir()
+    assert not leftover.exists()
