@@ -24,6 +24,7 @@ DONE_EVENT = b"data: [DONE]\n\n"
 UsageShown = Literal["none", "final", "all"]
 """What the client asked for: no usage, one last chunk with it (``null`` before), or running usage as well."""
 
+_NOTHING = TokenCounts()
 _END_OF_EVENT = b"\n\n"
 _CHOICES = b'"choices"'
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
@@ -78,6 +79,8 @@ class StreamMeter:
         """The engine's total where it came, else the sum of the running usage seen so far."""
         if self._total is not None:
             return self._total
+        if self._single:
+            return self._by_choice.get(0, _NOTHING)
         prompts: dict[int, int] = {}
         for index, counts in self._by_choice.items():
             prompts[index // self._choices_per_prompt] = counts.prompt

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from billing.core.events import UsageEvent
@@ -16,7 +17,7 @@ from inference.core.body import InferenceRequest
 from inference.core.usage import TokenCounts
 from inference.gateway import metrics
 from inference.gateway.exchange import Exchange
-from inference.gateway.journal import Entry, Journal
+from inference.gateway.journal import LOST_OUTCOME, Entry, Journal
 from inference.gateway.spool import Spool
 
 Outcome = Literal["completed", "cancelled", "engine_failed"]
@@ -82,12 +83,12 @@ class Bill:
         if not quantities or unborn:
             self._close()
             return
-        event = replace(self._event(), outcome=outcome, quantities=quantities)
+        event = self._event(quantities, outcome)
         await self._books.spool.append(event, self._close)
         metrics.count_billed(event)
 
-    def _event(self) -> UsageEvent:
-        """The event as far as it is known now: without its numbers."""
+    def _event(self, quantities: Mapping[str, int], outcome: str) -> UsageEvent:
+        """The event as of now."""
         job = self._job
         return UsageEvent(
             id=self._id,
@@ -99,16 +100,17 @@ class Bill:
             base_model=job.route.base_model,
             device_class=self.replica.device_class,
             resource=self.replica.id,
+            outcome=outcome,
             started_ms=job.started_ms,
             ended_ms=max(self._books.clock.now_ms(), job.started_ms),
-            quantities={},
+            quantities=quantities,
             labels={"task": job.request.task, "request_id": job.exchange.request_id},
         )
 
     def _open(self) -> Entry | None:
         """A slot of the journal; None where it cannot be had, which is told in the log once per request."""
         try:
-            return self._books.journal.open(self._event())
+            return self._books.journal.open(self._event({}, LOST_OUTCOME))
         except (OSError, InvalidInput) as error:
             self._keeps_journal = False
             _log.error("a request is not in the journal", model=self._job.route.model, error=str(error))
