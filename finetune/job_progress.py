@@ -32,11 +32,17 @@ class JobProgress:
             status.state = "running"
             status.started_ms = _start_of(workload) or self._clock.now_ms()
             await note(self._store, self._clock, job, "Running", "The job has started on its device")
-        events, offset = await asyncio.to_thread(folder.new_events, status.events_offset_bytes)
+        while await self._take_part(job, folder):
+            pass
+
+    async def _take_part(self, job: FineTune, folder: JobFolder) -> bool:
+        """Take the next few megabytes; False when there was nothing."""
+        events, offset = await asyncio.to_thread(folder.new_events, job.status.events_offset_bytes)
         for event in events:
             await record_worker_event(self._store, self._clock, job, event)
             _apply(job, event)
-        status.events_offset_bytes = offset
+        job.status.events_offset_bytes, before = offset, job.status.events_offset_bytes
+        return offset > before
 
 
 def _start_of(workload: Workload) -> int | None:

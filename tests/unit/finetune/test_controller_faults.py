@@ -122,6 +122,20 @@ async def test_a_cancelled_job_is_billed_the_last_count_that_was_reported(
     assert world.bill.posts == 2
 
 
+async def test_a_cancelled_job_is_billed_by_its_last_line_however_much_there_is_to_read(
+    world: TuningWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finetune.job_folder._MAX_READ_BYTES", 200)
+    await world.apply_job()
+    await world.step()
+    world.tell_steps(*range(1, 9))
+    job = await world.job()
+    job.spec.cancelled = True
+    await world.store.apply(job)
+    await world.step(1)
+    assert world.bill.trained_tokens == 800
+
+
 async def test_a_damaged_adapter_is_not_registered(world: TuningWorld) -> None:
     await world.apply_job()
     await world.step()
