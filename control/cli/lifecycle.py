@@ -166,7 +166,7 @@ def _play_examples(out: Console, session: Session, model: str, stop: threading.E
                 stage.say(warning)
     if first:
         with session.client() as client:
-            apply_manifests(client, manifests)
+            apply_manifests(client, manifests, out)
         applied.write_text("")
     project, name = story.the_endpoint(manifests)
     with session.client() as client, Stage(out, f"endpoint {name}") as stage:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from common.client import Client
 from common.errors import ComputilityError, InvalidInput, NotFound
@@ -36,11 +37,13 @@ def apply(context: typer.Context, filename: FilesOption, dry_run: DryRunOption =
     """
     manifests = read_manifests(filename)
     with session_of(context).client() as client:
-        apply_manifests(client, manifests, dry_run)
+        apply_manifests(client, manifests, console(), dry_run)
 
 
-def apply_manifests(client: Client, manifests: Sequence[Manifest], dry_run: bool = False) -> None:
-    """Apply all or none, one line for each; an error says in which file, document and line it is."""
+def apply_manifests(
+    client: Client, manifests: Sequence[Manifest], out: Console, dry_run: bool = False
+) -> None:
+    """Apply all or none, one line on ``out`` for each; an error says in which file and line it is."""
     for manifest in manifests:
         manifest.parse()
     try:
@@ -49,12 +52,12 @@ def apply_manifests(client: Client, manifests: Sequence[Manifest], dry_run: bool
         raise blame(manifests, error) from error
     for manifest, result in zip(manifests, results, strict=True):
         content = manifest.content
-        _report(content["kind"], content["metadata"]["name"], result["outcome"], dry_run)
+        _report(out, content["kind"], content["metadata"]["name"], result["outcome"], dry_run)
 
 
-def _report(kind: str, name: str, outcome: str, dry_run: bool) -> None:
+def _report(out: Console, kind: str, name: str, outcome: str, dry_run: bool) -> None:
     suffix = " (dry run)" if dry_run else ""
-    console().print(f"{kind.lower()}/{name} [{OUTCOME_STYLES[outcome]}]{outcome}[/]{suffix}")
+    out.print(f"{kind.lower()}/{name} [{OUTCOME_STYLES[outcome]}]{outcome}[/]{suffix}")
 
 
 def get(
@@ -120,7 +123,7 @@ def _watch(
         if name and document["metadata"]["name"] != name:
             continue
         if change["type"] == "delete":
-            _report(cls.__name__, document["metadata"]["name"], "deleted", dry_run=False)
+            _report(console(), cls.__name__, document["metadata"]["name"], "deleted", dry_run=False)
         else:
             _show(cls, document, output, single=True)
 
@@ -165,4 +168,4 @@ def delete(
             raise InvalidInput("say what to delete: KIND NAME, or -f FILE")
         for cls, target, in_project in targets:
             client.delete(cls.PLURAL, target, in_project, dry_run=dry_run)
-            _report(cls.__name__, target, "deleted", dry_run)
+            _report(console(), cls.__name__, target, "deleted", dry_run)

@@ -93,7 +93,7 @@ def apply_examples(scene: Scene, stage: Stage) -> None:
     manifests = story.example_manifests(scene.model)
     scene.project, scene.endpoint = story.the_endpoint(manifests)
     with scene.control() as client:
-        apply_manifests(client, manifests)
+        apply_manifests(client, manifests, scene.out)
         names = {key["metadata"]["name"] for key in client.list_keys()}
         scene.key = next(name for name in (f"demo-{n}" for n in count(1)) if name not in names)
         scene.secret = client.create_key(scene.key, "member", project=scene.project)["secret"]
