@@ -123,8 +123,11 @@ async def test_an_adapter_that_is_not_there_is_refused_with_the_reason(subject: 
     assert await subject.adapters() == {}
 
 
-async def test_unloading_what_is_not_there_is_no_error(subject: Subject) -> None:
+async def test_unloading_what_is_not_there_is_no_error_and_unloads_nothing(subject: Subject) -> None:
+    path = subject.adapter()
+    await subject.engines.load_adapter(subject.url, FT, path)
     await subject.engines.unload_adapter(subject.url, "ft:never")
+    assert await subject.adapters() == {FT: path}
 
 
 async def test_an_engine_that_is_gone_is_unavailable(subject: Subject) -> None:
