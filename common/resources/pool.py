@@ -8,7 +8,16 @@ from pydantic import Field
 
 from common.resources.meta import Model, Resource, Status
 
-Vendor = Literal["nvidia", "ascend", "amd", "cpu"]
+Vendor = Literal["nvidia", "ascend", "amd", "cambricon", "hygon", "mthreads", "metax", "cpu"]
+
+
+class DeviceLink(Model):
+    """A direct connection to another device of the same node."""
+
+    peer: str = Field(description="Device.id of the other end")
+    kind: Literal["NVLink", "HCCS", "XGMI", "SIO", "PCIe", "System"]
+    lanes: int | None = Field(None, ge=0, description="bonded links, where the driver tells")
+    bandwidth_gbytes_per_second: int | None = Field(None, ge=0)
 
 
 class Device(Model):
@@ -24,6 +33,12 @@ class Device(Model):
     )
     healthy: bool = True
     fault: str = ""
+    numa: int | None = Field(None, description="NUMA node of the host")
+    bus_id: str = ""
+    links: list[DeviceLink] = Field(default_factory=list)
+    tflops: dict[str, float] = Field(
+        default_factory=dict, description="dense, per dtype; empty = as the device catalogue says"
+    )
     memory_used_bytes: int | None = None
     utilisation_percent: int | None = None
     temperature_celsius: int | None = None
