@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,10 +63,27 @@ class RaySettings(_Section):
     """The Ray cluster that runs gangs."""
 
     address: str = Field("", description="Ray address to join; empty = `up` starts a local Ray")
+    clusters: dict[str, str] = Field(
+        default_factory=dict, description="name -> Ray address of further clusters that feed the same pool"
+    )
+    accelerator_resources: list[str] = Field(
+        ["GPU", "NPU", "TPU", "HPU", "MLU", "DCU", "neuron_cores"],
+        description="Ray resources that the node agents hold, so that no other Ray job gets the devices",
+    )
     node_address: str = Field(
         "", description="where gangs listen; empty = the address that Ray tells; `up` sets it for a local Ray"
     )
     object_store_bytes: int = Field(100 * 1024**2, ge=78 * 1024**2, description="of the local Ray")
+
+    @field_validator("clusters")
+    @classmethod
+    def _names_are_parts_of_node_names(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, address in value.items():
+            if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", name):
+                raise ValueError(f"the cluster name {name!r} must be 1-40 characters of a-z, 0-9 and '-'")
+            if not address:
+                raise ValueError(f"the cluster {name} needs the address of its Ray")
+        return value
 
 
 class SchedulerSettings(_Section):
@@ -79,6 +97,9 @@ class SchedulerSettings(_Section):
     )
     device_file: str = Field("", description="YAML file that tells each node's devices instead of a probe")
     node_lost_seconds: float = Field(20.0, gt=0, description="silence after which a node counts as lost")
+    flap_backoff_seconds: float = Field(
+        60.0, ge=0, description="a node that is lost twice within an hour waits so long; doubles each time"
+    )
     stop_grace_seconds: float = Field(10.0, ge=0, description="between SIGTERM and SIGKILL of a gang")
     usage_interval_seconds: int = Field(
         60, gt=0, description="how often device time of running gangs is metered"

@@ -67,6 +67,7 @@ def trainer_workload(
         spec=WorkloadSpec(
             queue=job.spec.queue,
             priority=_priority(job, queue),
+            kind="training",
             roles=[role],
             restart=RestartPolicy(policy="OnFailure", max_restarts=MAX_RESTARTS),
         ),

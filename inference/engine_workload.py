@@ -47,7 +47,11 @@ def engine_workload(endpoint: Endpoint, model: Model, index: int, settings: Engi
             owner=Owner(kind="Endpoint", name=endpoint.name, uid=endpoint.metadata.uid),
         ),
         spec=WorkloadSpec(
-            queue=spec.queue, priority=spec.priority, roles=[role], restart=RestartPolicy(policy="Always")
+            queue=spec.queue,
+            priority=spec.priority,
+            kind="inference",
+            roles=[role],
+            restart=RestartPolicy(policy="Always"),
         ),
     )
 

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
-from common.resources.meta import Model, Resource, Status
+from common.resources.meta import Model, Name, Resource, Status
 
 Vendor = Literal["nvidia", "ascend", "amd", "cambricon", "hygon", "mthreads", "metax", "cpu"]
+
+WHOLE_MILLIS = 1000
+"""A whole device (one slot of a CPU), as shares of devices are counted."""
+
+
+def _check_device_class(value: str) -> str:
+    vendor, slash, model = value.partition("/")
+    if value == "*" or (vendor in get_args(Vendor) and (model or not slash)):
+        return value
+    known = ", ".join(get_args(Vendor))
+    raise ValueError(f"must be '*', a vendor ({known}) or vendor/model")
+
+
+DeviceClass = Annotated[str, AfterValidator(_check_device_class)]
+"""``*`` (all accelerators), a vendor, or ``vendor/model``."""
 
 
 class DeviceLink(Model):
@@ -46,9 +61,11 @@ class Device(Model):
 
 
 class NodeSpec(Model):
-    """What people may say about a node."""
+    """What people may say about a node. ``labels`` win over those of Ray and of the agent."""
 
-    cordoned: bool = False
+    cordoned: bool = Field(False, description="nothing new is placed on it")
+    drain: bool = Field(False, description="cordoned, and what runs on it moves to other nodes")
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class NodeStatus(Status):
@@ -62,6 +79,16 @@ class NodeStatus(Status):
     )
     cpu_cores: int = 0
     memory_bytes: int = 0
+    memory_available_bytes: int = Field(0, description="of the host, rounded to 1/32 of memoryBytes")
+    cluster: str = Field("", description="name in ray.clusters; empty = the one of ray.address")
+    labels: dict[str, str] = Field(default_factory=dict, description="as Ray and the agent tell them")
+    cached: list[str] = Field(default_factory=list, description="names of models and datasets on its disk")
+    drivers: dict[str, str] = Field(default_factory=dict, description="vendor -> driver version")
+    flaps: int = Field(0, description="returns after a loss, until the node has stayed for an hour")
+    returned_ms: int | None = Field(None, description="when it last came back")
+    flapping_until_ms: int | None = Field(
+        None, description="nothing new is placed before; doubles with each flap"
+    )
 
 
 class Node(Resource):
@@ -72,11 +99,49 @@ class Node(Resource):
     status: NodeStatus = Field(default_factory=NodeStatus)
 
 
+class DeviceQuota(Model):
+    """What a queue or cohort has of a class of devices."""
+
+    device_class: DeviceClass = "*"
+    nominal_devices: float = Field(0, ge=0, description="its own; in devices, fractions allowed")
+    borrowing_devices: float | None = Field(
+        None, ge=0, description="most that it may use beyond, of its cohort's unused; unset = no limit"
+    )
+    lending_devices: float | None = Field(
+        None, ge=0, description="most of its unused nominal that others may borrow; unset = all"
+    )
+
+
+class DeviceBudget(Model):
+    """Device time per calendar period (UTC; weeks begin on Monday). When it is spent nothing more is
+    admitted; what runs goes on."""
+
+    device_class: DeviceClass = "*"
+    device_hours: float = Field(ge=0)
+    period: Literal["day", "week", "month"] = "week"
+
+
 class QueueSpec(Model):
-    """Where workloads wait. ``max_devices`` limits what its workloads hold together; unset = no limit."""
+    """Where workloads wait, or, as ``cohort``, what queues share. ``max_devices`` limits what its workloads
+    hold together; unset = no limit. Without quotas of its own and of its parents that is its only limit."""
 
     max_devices: int | None = Field(None, ge=0)
     default_priority: int = Field(0, ge=-1_000_000, le=1_000_000)
+    parent: Name | None = Field(None, description="the cohort in which it borrows")
+    cohort: bool = Field(False, description="has children and no workloads of its own")
+    weight: int = Field(1, ge=1, le=1_000_000, description="of its fair share among its siblings")
+    quotas: list[DeviceQuota] = Field(default_factory=list)
+    budgets: list[DeviceBudget] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one_entry_per_class(self) -> QueueSpec:
+        classes = [quota.device_class for quota in self.quotas]
+        if len(set(classes)) != len(classes):
+            raise ValueError(f"quotas: each deviceClass only once, not {', '.join(classes)}")
+        budgets = [f"{budget.device_class} per {budget.period}" for budget in self.budgets]
+        if len(set(budgets)) != len(budgets):
+            raise ValueError(f"budgets: each deviceClass and period only once, not {', '.join(budgets)}")
+        return self
 
 
 class QueueStatus(Status):
@@ -93,10 +158,28 @@ class Queue(Resource):
     status: QueueStatus = Field(default_factory=QueueStatus)
 
 
+class Equivalence(Model):
+    """The least number of devices of one model on one node that reaches these totals: for workloads that can
+    shard. One H100 or two A100 may do."""
+
+    tflops: float = Field(0, ge=0, description="dense, in all; 0 = any")
+    dtype: str | None = Field(None, description="of the TFLOPS; unset = devices.dtype")
+    memory_bytes: int = Field(0, ge=0, description="in all; 0 = any")
+    max_count: int = Field(0, ge=0, le=1024, description="most devices; 0 = as many as a node has")
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Equivalence:
+        if not self.tflops and not self.memory_bytes:
+            raise ValueError("tflops or memoryBytes must be greater than 0")
+        return self
+
+
 class DeviceRequest(Model):
     """What each replica of a role needs. Empty vendor and model lists mean any."""
 
-    count: int = Field(1, ge=0, le=1024, description="devices per replica; all on one node")
+    count: int = Field(
+        1, ge=0, le=1024, description="devices per replica; all on one node and of one model; CPU: slots"
+    )
     vendors: list[Vendor] = Field(default_factory=list)
     not_vendors: list[Vendor] = Field(default_factory=list)
     models: list[str] = Field(default_factory=list, description="compared without regard to case")
@@ -104,3 +187,28 @@ class DeviceRequest(Model):
     memory_bytes: int = Field(
         0, ge=0, description="least memory per device; on shared devices it is set aside"
     )
+    share_millis: int = Field(
+        WHOLE_MILLIS,
+        ge=1,
+        le=WHOLE_MILLIS,
+        description="thousandths of each device (CPU: of each slot); less than 1000 only with count 1",
+    )
+    tflops: float = Field(0, ge=0, description="least dense TFLOPS per device; 0 = any")
+    dtype: str = Field("bf16", description="of tflops: as the device catalogue names them")
+    capabilities: list[str] = Field(default_factory=list, description="e.g. fp8, kv-transfer; all are needed")
+    equivalence: Equivalence | None = Field(None, description="instead of count")
+    cpu_millis: int = Field(0, ge=0, description="thousandths of a host core; 0 = not counted")
+    host_memory_bytes: int = Field(0, ge=0, description="of the host; 0 = not counted")
+    node_labels: dict[str, str] = Field(default_factory=dict, description="that the node must have")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> DeviceRequest:
+        if self.share_millis < WHOLE_MILLIS and self.count != 1:
+            raise ValueError(f"shareMillis: a part of a device needs count 1, not {self.count}")
+        if self.equivalence is None:
+            return self
+        if self.count != 1 or self.share_millis < WHOLE_MILLIS:
+            raise ValueError("equivalence: says how many devices, so leave out count and shareMillis")
+        if self.tflops and self.equivalence.dtype not in (None, self.dtype):
+            raise ValueError(f"equivalence.dtype: must be devices.dtype ({self.dtype}) where tflops is set")
+        return self

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from common.resources.meta import Model, Name, Resource, Status
-from common.resources.pool import DeviceRequest
+from common.resources.pool import WHOLE_MILLIS, DeviceRequest
 
 
 class Readiness(Model):
@@ -29,6 +29,9 @@ class WorkloadRole(Model):
 
     name: Name
     replicas: int = Field(1, ge=1, le=4096)
+    min_replicas: int | None = Field(
+        None, ge=1, description="elastic: runs with so few where there is no room for all; unset = replicas"
+    )
     command: list[str] = Field(min_length=1)
     env: dict[str, str] = Field(default_factory=dict)
     ports: list[Name] = Field(default_factory=list, description="free ports that the agent picks")
@@ -39,6 +42,8 @@ class WorkloadRole(Model):
     def _readiness_port_exists(self) -> WorkloadRole:
         if self.readiness and self.readiness.port not in self.ports:
             raise ValueError(f"readiness.port {self.readiness.port!r} is not in ports")
+        if self.min_replicas is not None and self.min_replicas > self.replicas:
+            raise ValueError(f"minReplicas: {self.min_replicas} is more than replicas ({self.replicas})")
         return self
 
 
@@ -54,18 +59,78 @@ class RestartPolicy(Model):
     backoff_max_seconds: float = Field(60.0, ge=0)
 
 
+class WorkloadAffinity(Model):
+    """Where a workload wants to be. ``same`` and ``spread`` are keys of node labels, such as
+    ``computility.io/rack``."""
+
+    data: list[str] = Field(
+        default_factory=list, description="models and datasets (names of folders); nodes that have them win"
+    )
+    near: dict[str, str] = Field(
+        default_factory=dict, description="labels of other workloads whose nodes it prefers"
+    )
+    apart: dict[str, str] = Field(
+        default_factory=dict, description="labels of other workloads whose nodes it must not share"
+    )
+    same: str = Field("", description="all ranks must share the value of this node label")
+    spread: str = Field("", description="ranks are spread over the values of this node label")
+
+
+class Rollout(Model):
+    """How a change of ``roles`` reaches what runs.
+
+    A gang is replaced whole: with ``max_surge`` (and a readiness probe in every role) the new one is started
+    beside the old one, which ends when the new one is ready; else the old one ends first. With
+    ``independent`` each replica is a gang of its own, and at most ``max_surge + max_unavailable`` are
+    replaced at a time.
+    """
+
+    independent: bool = Field(False, description="replicas do not need each other: placed one by one")
+    max_surge: int = Field(0, ge=0, description="gangs (replicas where independent) above what is asked for")
+    max_unavailable: int = Field(1, ge=0, description="gangs (replicas) that may be not ready meanwhile")
+
+    @model_validator(mode="after")
+    def _can_proceed(self) -> Rollout:
+        if not self.max_surge and not self.max_unavailable:
+            raise ValueError("maxSurge and maxUnavailable must not both be 0")
+        return self
+
+
+WorkloadKind = Literal["training", "inference", "other"]
+
+
 class WorkloadSpec(Model):
+    """What should run. ``kind``: training gives way to inference where the policy has tides."""
+
     queue: Name = "default"
     priority: int | None = Field(None, description="higher first; unset = the queue's default")
     roles: list[WorkloadRole] = Field(min_length=1)
     restart: RestartPolicy = Field(default_factory=RestartPolicy)
     suspend: bool = False
+    kind: WorkloadKind = "other"
+    affinity: WorkloadAffinity = Field(default_factory=WorkloadAffinity)
+    preemptible: bool = Field(True, description="may be stopped for others; it starts again when it can")
+    movable: bool = Field(False, description="may be moved to another place to make room for others")
+    expected_seconds: int | None = Field(None, gt=0, description="how long it runs; unset = not known")
+    start_within_seconds: int | None = Field(None, gt=0, description="promised, counted from its creation")
+    grace_seconds: float | None = Field(
+        None, ge=0, description="between SIGTERM and SIGKILL; unset = scheduler.stop_grace_seconds"
+    )
+    rollout: Rollout = Field(default_factory=Rollout)
 
     @model_validator(mode="after")
     def _role_names_differ(self) -> WorkloadSpec:
         names = [role.name for role in self.roles]
         if len(set(names)) != len(names):
             raise ValueError(f"role names must differ: {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _rollout_is_possible(self) -> WorkloadSpec:
+        if self.rollout.independent and any(role.min_replicas is not None for role in self.roles):
+            raise ValueError("roles.minReplicas: independent replicas are placed one by one without it")
+        if self.rollout.max_surge and any(role.readiness is None for role in self.roles):
+            raise ValueError("rollout.maxSurge: needs readiness in every role, to know when the new is ready")
         return self
 
 
@@ -77,6 +142,7 @@ class Grant(Model):
     vendor: str
     model: str
     memory_bytes: int = 0
+    millis: int = Field(WHOLE_MILLIS, ge=1, description="thousandths of the device (CPU: of a slot)")
 
 
 class RankPlacement(Model):
@@ -87,6 +153,8 @@ class RankPlacement(Model):
     rank: int
     node: str
     grants: list[Grant] = Field(default_factory=list)
+    cpu_millis: int = 0
+    host_memory_bytes: int = 0
     state: Literal["Assigned", "Starting", "Running", "Ready", "Exited", "Lost"] = "Assigned"
     address: str = ""
     ports: dict[str, int] = Field(default_factory=dict)
@@ -104,10 +172,24 @@ class PendingReason(Model):
     nodes: int = 0
 
 
+class NextGang(Model):
+    """The gang that takes the place of the current one. ``beside``: it runs already, and takes over when it
+    is ready; else it starts when the current one has ended. Its places are held."""
+
+    cause: Literal["Update", "Migrate", "Resize", "Drain"]
+    beside: bool = False
+    attempt: int
+    digest: str = Field(description="of spec.roles as they were placed")
+    ranks: list[RankPlacement]
+    message: str = ""
+
+
 class WorkloadStatus(Status):
     """Conditions: ``Admitted``, ``Ready`` (every rank ready), ``Finished`` (``Succeeded`` or ``Failed``).
 
-    ``phase`` sums them up for people. ``attempt`` counts gangs; ``ranks`` is the current or last one.
+    ``phase`` sums them up for people. ``attempt`` numbers gangs; ``ranks`` is the current or last one. In
+    ``Preempting``, ``Resizing`` and ``Migrating`` the gang is told to end, has its grace, and holds its
+    places.
     """
 
     phase: Literal[
@@ -116,6 +198,9 @@ class WorkloadStatus(Status):
         "Running",
         "Ready",
         "Restarting",
+        "Preempting",
+        "Resizing",
+        "Migrating",
         "Stopping",
         "Suspended",
         "Succeeded",
@@ -123,11 +208,14 @@ class WorkloadStatus(Status):
     ] = "Pending"
     attempt: int = 0
     restarts: int = 0
+    preemptions: int = 0
     backoff_step: int = Field(0, description="restarts since the gang last ran for ten minutes")
     next_start_ms: int | None = Field(None, description="end of the back-off")
     placed_digest: str = Field("", description="of spec.roles as they were placed; another one = place anew")
     admitted_ms: int | None = None
+    leaves_by_ms: int | None = Field(None, description="end of the grace of a gang that was told to end")
     ranks: list[RankPlacement] = Field(default_factory=list)
+    next: NextGang | None = None
     pending: list[PendingReason] = Field(default_factory=list)
     message: str = ""
 
