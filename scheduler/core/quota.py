@@ -1,0 +1,199 @@
+"""The quota tree: what queues and cohorts have, use, borrow and lend, by class of device.
+
+See ``docs/design/quotas.md`` for the rules with an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from common.errors import InvalidInput
+from scheduler.core.device_classes import ModelKey
+from scheduler.core.fairness import use_less, use_more
+from scheduler.core.holds import Hold, first_hold, no_queue_but_cohort, not_allowed, unknown
+from scheduler.core.queue_members import Member, grow_tree, stranger
+from scheduler.core.quota_accounts import Account, Accounts, Grant
+from scheduler.core.reclaim import may_take
+from scheduler.core.types import QueueView
+
+__all__ = ["Hold", "ModelKey", "QuotaTree"]
+
+
+class _Openings:
+    """Which of some models a queue may use, remembered until something changes in its cohort tree."""
+
+    __slots__ = ("accounts", "answers", "grants", "models", "version")
+
+    def __init__(self, grants: Sequence[Grant]) -> None:
+        self.grants = tuple(grant for grant in grants if grant.spent is None)
+        self.models = tuple(grant.model for grant in self.grants)
+        self.accounts: tuple[Account, ...] = tuple(
+            dict.fromkeys(account for grant in self.grants for account in grant.accounts)
+        )
+        self.version = -1
+        self.answers: dict[int, tuple[ModelKey, ...]] = {}
+
+    def open_to(self, member: Member, millis: int) -> tuple[ModelKey, ...]:
+        for above in member.chain:
+            if above.limit_millis is not None and above.total + millis > above.limit_millis:
+                return ()
+        if not self.accounts:
+            return self.models
+        blocked = {account for account in self.accounts if account.blocker(millis) is not None}
+        if not blocked:
+            return self.models
+        return tuple(grant.model for grant in self.grants if blocked.isdisjoint(grant.accounts))
+
+
+class QuotaTree:
+    """Usage and limits of all queues; see ``Hold`` for the answers.
+
+    ``capacity``: millis in the pool per model, of which fair shares are parts. All amounts are millis of
+    devices.
+    """
+
+    def __init__(self, queues: Sequence[QueueView], capacity: Mapping[ModelKey, int]) -> None:
+        self._members = grow_tree(queues, capacity)
+        self._queues = {name: member for name, member in self._members.items() if not member.is_cohort}
+        self._accounts = Accounts(self._members.values())
+        self._capacity = dict(capacity)
+        self._grants: dict[str, dict[ModelKey, Grant]] = {name: {} for name in self._members}
+        self._openings: dict[tuple[str, tuple[ModelKey, ...]], _Openings] = {}
+        self._changes = 0
+        self._changed: dict[Member, int] = {}
+
+    def charge(self, queue: str, model: ModelKey, millis: int) -> None:
+        """The queue uses so much more, whatever its limits say. Unknown queues are not counted."""
+        grant = self._grant(queue, model)
+        if grant is None:
+            return
+        if millis < 0:
+            raise InvalidInput(f"queue {queue}: charge of {millis} millis", param="millis")
+        for member in grant.chain:
+            use_more(member, model, millis, grant.capacity)
+        for account in grant.accounts:
+            account.take(millis)
+        self._note(grant)
+
+    def refund(self, queue: str, model: ModelKey, millis: int) -> None:
+        """The queue uses so much less. Raises ``InvalidInput`` where that is more than it uses."""
+        grant = self._grant(queue, model)
+        if grant is None or millis == 0:
+            return
+        used = grant.member.used.get(model, 0)
+        if not 0 <= millis <= used:
+            raise InvalidInput(f"queue {queue}: refund of {millis} millis, uses {used}", param="millis")
+        for member in grant.chain:
+            use_less(member, model, millis, self._capacity)
+        for account in grant.accounts:
+            account.give_back(millis)
+        self._note(grant)
+
+    def check(
+        self,
+        queue: str,
+        need: Mapping[ModelKey, int],
+        project_allows: Sequence[str] = (),
+        project: str = "",
+    ) -> Hold | None:
+        """Why a workload that needs this may not start now; None = it may. ``project_allows``: the queues
+        that its project may use, empty = all."""
+        member = self._queues.get(queue)
+        if member is None:
+            cohort = self._members.get(queue)
+            return unknown(queue) if cohort is None else no_queue_but_cohort(cohort)
+        if project_allows and queue not in project_allows:
+            return not_allowed(queue, project, project_allows)
+        grants = [self._grant_of(member, model) for model in need]
+        if len(grants) == 1 and grants[0].is_open(need[grants[0].model]):
+            return None
+        return first_hold(grants, need) if grants else None
+
+    def open_models(self, queue: str, millis: int, models: Sequence[ModelKey]) -> tuple[ModelKey, ...]:
+        """Those of ``models`` of which the queue may use ``millis`` more now, in their order."""
+        member = self._queues.get(queue)
+        if member is None:
+            return ()
+        key = (queue, tuple(models))
+        openings = self._openings.get(key)
+        if openings is None:
+            openings = self._openings[key] = _Openings([self._grant_of(member, model) for model in models])
+        if openings.version != member.root.version:
+            openings.version = member.root.version
+            openings.answers.clear()
+        answer = openings.answers.get(millis)
+        if answer is None:
+            answer = openings.answers[millis] = openings.open_to(member, millis)
+        return answer
+
+    def borrowed(self, queue: str, model: ModelKey) -> int:
+        """How much the queue uses beyond its nominal quota, in the narrowest class that counts for this
+        model."""
+        grant = self._grant(queue, model)
+        return grant.accounts[0].borrowed if grant is not None and grant.accounts else 0
+
+    def within_nominal(self, queue: str, model: ModelKey, millis: int) -> bool:
+        """Whether the queue, with so much more, keeps to its own nominal quota in each class that it has one
+        for. Without such a quota: whether no quota counts for it at all."""
+        grant = self._grant(queue, model)
+        if grant is None:
+            return False
+        own = [account for account in grant.accounts if account.granted]
+        if not own:
+            return not grant.accounts
+        return all(account.used + millis <= account.quota for account in own)
+
+    def may_reclaim(self, claimant_queue: str, victim_queue: str, model: ModelKey, millis: int) -> bool:
+        """Whether the claimant may take so much of the model from what the victim's queue uses, see
+        ``reclaim``."""
+        claimant, victim = self._grant(claimant_queue, model), self._grant(victim_queue, model)
+        if claimant is None or victim is None:
+            return False
+        return may_take(claimant, victim, millis, self._capacity)
+
+    def share(self, queue: str) -> float:
+        """The weighted fair share of a queue or cohort, see ``fairness``; infinite where it is unknown."""
+        return (self._members.get(queue) or stranger(queue)).share
+
+    def usage(self, queue: str) -> dict[ModelKey, int]:
+        """What a queue, or a cohort with all below it, uses of each model."""
+        member = self._members.get(queue)
+        return {} if member is None else dict(member.used)
+
+    def member(self, queue: str) -> Member | None:
+        """The queue in the tree; None for cohorts and unknown names."""
+        return self._queues.get(queue)
+
+    @property
+    def changes(self) -> int:
+        """How often something was charged or refunded."""
+        return self._changes
+
+    def changed_since(self, changes: int) -> Iterable[Member]:
+        """The queues whose usage has changed since ``changes`` was the number of changes."""
+        if changes == self._changes:
+            return ()
+        changed = []
+        for member, at in reversed(self._changed.items()):
+            if at <= changes:
+                break
+            changed.append(member)
+        return changed
+
+    def _note(self, grant: Grant) -> None:
+        grant.root.version += 1
+        self._changes += 1
+        self._changed.pop(grant.member, None)
+        self._changed[grant.member] = self._changes
+
+    def _grant(self, queue: str, model: ModelKey) -> Grant | None:
+        member = self._members.get(queue)
+        return None if member is None else self._grant_of(member, model)
+
+    def _grant_of(self, member: Member, model: ModelKey) -> Grant:
+        grants = self._grants[member.name]
+        grant = grants.get(model)
+        if grant is None:
+            capacity = self._capacity.get(model, 0)
+            grant = grants[model] = Grant(member, model, self._accounts, capacity)
+        return grant
