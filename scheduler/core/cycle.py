@@ -1,74 +1,192 @@
-"""One scheduling cycle, as a story in six steps. Same snapshot, same decisions."""
+"""One scheduling cycle, as a story in six steps. Same snapshot, same decisions; the snapshot is left as it was."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
-from scheduler.core.filters import remembering
-from scheduler.core.placing import Placed, Pool, ideal_pool, place_gang
-from scheduler.core.reasons import defer_for_place, defer_for_queue
+from scheduler.core.elastic import grow
+from scheduler.core.migration import consolidate, plan_moves
+from scheduler.core.ordering import Heads
+from scheduler.core.placing import Bounds, Stuck
+from scheduler.core.preemption import find_room
+from scheduler.core.quota import Hold
+from scheduler.core.reasons import (
+    Explainer,
+    defer_for_moves,
+    defer_for_queue,
+    defer_for_reservation,
+    defer_for_victims,
+)
+from scheduler.core.reservation import Reservation, backfill_nodes, reserve
+from scheduler.core.snapshot import Snapshot
+from scheduler.core.tides import defer_for_tide, ebb, within_tide
+from scheduler.core.trial import Trial
 from scheduler.core.types import (
     Admit,
+    Affinity,
     Decision,
     Defer,
+    Labels,
+    Placement,
     Policy,
-    QueueView,
-    Snapshot,
+    RoleView,
     WorkloadView,
 )
 
+Kin = tuple[str, int, tuple[RoleView, ...], Affinity, Labels, int | None, tuple[str, ...], str]
+"""What decides how a workload fares: those that are equal in it fare alike while nothing comes free."""
+
 
 def run_cycle(snapshot: Snapshot, policy: Policy, now_ms: int) -> list[Decision]:
-    """Decide about every waiting workload, in the order in which they were considered.
+    """Decide about every waiting workload, in the order in which they were considered, and about those that run
+    where that helps.
 
-    A workload that does not fit does not hold up those behind it. ``now_ms`` is the time of the cycle;
-    orderings that depend on waiting time use it.
+    A workload that does not fit does not hold up those behind it, except that room is held for the first
+    ``policy.reserve`` of them from when it will be there.
     """
-    # 1. Heads: everything that waits, most important first.
-    heads = order(snapshot.pending, now_ms)
-    pool: Pool = {node.name: node for node in sorted(snapshot.nodes, key=lambda node: node.name)}
-    ideal, judge = ideal_pool(pool), remembering()
-    queues = {queue.name: queue for queue in snapshot.queues}
-    held = {queue.name: queue.devices_in_use for queue in snapshot.queues}
-    decisions: list[Decision] = []
-    waiting = 0
-    for workload in heads:
-        # 2. Queue: may it use it, and does its limit leave room?
-        decision: Decision | None = _check_queue(workload, queues, held)
-        if decision is None:
-            # 3. Filter, 4. score and 5. place each rank of the gang on a trial copy of the pool.
-            found = place_gang(workload.roles, pool, policy, judge)
-            if isinstance(found, Placed):
-                # 6. Assume: those that follow see the pool with this gang on it.
-                pool = found.pool
-                held[workload.queue] += workload.device_count
-                decision = Admit(workload.uid, found.placement)
-            else:
-                decision = defer_for_place(workload, found, pool, ideal, policy, judge)
-        if isinstance(decision, Defer):
-            waiting += 1
-            decision = Defer(
-                decision.uid, decision.reasons, decision.remedy, decision.never, position=waiting
-            )
-        decisions.append(decision)
-    return decisions
+    pool = snapshot.pool
+    mark = pool.mark()
+    pool.use(policy, snapshot.mix)
+    try:
+        return _Cycle(snapshot, policy, now_ms).run()
+    finally:
+        pool.rollback(mark)
 
 
-def order(pending: Iterable[WorkloadView], now_ms: int) -> list[WorkloadView]:
-    """Priority first, then who came first; the name and the uid make it total. A creation time that lies in
-    the future (clocks differ) counts as now."""
-    return sorted(
-        pending,
-        key=lambda w: (-w.priority, min(w.created_ms, now_ms), w.created_ms, w.project, w.name, w.uid),
+@dataclass
+class _Cycle:
+    snapshot: Snapshot
+    policy: Policy
+    now_ms: int
+    decisions: list[Decision] = field(default_factory=list)
+    reservations: list[Reservation] = field(default_factory=list)
+    blocked: int = 0
+
+    def __post_init__(self) -> None:
+        self.trial = Trial(self.snapshot, self.policy, self.now_ms)
+        self.explainer = Explainer(self.trial.pool, self.trial.ideal)
+        self.failed: dict[Kin, Defer] = {}
+        self.names = {workload.uid: workload.name for workload in self.snapshot.pending}
+
+    def run(self) -> list[Decision]:
+        # 1. The tide: training gives back what inference needs at this hour.
+        self.decisions += ebb(self.trial)
+        # 2. Heads: everything that waits, most important first; who is served moves his queue back.
+        heads = Heads(self.snapshot.pending, self.trial.tree, self.now_ms)
+        while (workload := heads.pop()) is not None:
+            # 3. Quota, 4. filter, score and place, 5. else make room, hold it, or say why it waits.
+            self._decide(workload)
+        # 6. What is left goes to those that can grow; scattered nodes are put together.
+        self.decisions += grow(self.trial, pending_blocked=self.blocked > 0)
+        if self.policy.defragment:
+            self.decisions += consolidate(self.trial)
+        return self._with_positions()
+
+    def _decide(self, workload: WorkloadView) -> None:
+        kin = _kin(workload)
+        known = self.failed.get(kin)
+        if known is not None:
+            self.decisions.append(replace(known, uid=workload.uid, reserved_ms=None))
+            return
+        answer = self._serve(workload)
+        self.decisions.append(answer)
+        if isinstance(answer, Defer):
+            self.failed[kin] = answer
+
+    def _serve(self, workload: WorkloadView) -> Admit | Defer:
+        bounds = self.trial.bounds_for(workload)
+        if isinstance(bounds, Hold):
+            made = None if bounds.never else self._make_room(workload, bounds)
+            return made or defer_for_queue(workload, bounds)
+        fitted = within_tide(self.trial, workload)
+        if fitted is None:
+            return defer_for_tide(self.trial, workload)
+        found = self.trial.place(fitted, bounds)
+        if isinstance(found, Stuck):
+            again = self._backfill(fitted, bounds)
+            if again is None:
+                return self._wait(workload, found, bounds)
+            found = again
+        self.trial.admit(workload, found)
+        return Admit(workload.uid, found)
+
+    def _backfill(self, workload: WorkloadView, bounds: Bounds) -> Placement | None:
+        """On nodes that are held for others, when it is gone before they come."""
+        nodes = backfill_nodes(self.reservations, workload, self.now_ms)
+        if not nodes:
+            return None
+        found = self.trial.place(workload, Bounds(bounds.models, nodes))
+        return None if isinstance(found, Stuck) else found
+
+    def _wait(self, workload: WorkloadView, stuck: Stuck, bounds: Bounds) -> Defer:
+        """Make room by taking from others, by moving others, or hold what comes free."""
+        answer = self.explainer.defer(workload, stuck, bounds)
+        if answer.never:
+            return answer
+        made = self._make_room(workload, bounds)
+        if made is not None:
+            return made
+        if self.blocked >= self.policy.reserve:
+            return self._held(workload, bounds) or answer
+        self.blocked += 1
+        if self.policy.defragment:
+            moves = plan_moves(self.trial, workload, bounds)
+            if moves:
+                self.decisions += moves
+                self.failed.clear()
+                return defer_for_moves(workload, len(moves))
+        held = self._held(workload, bounds)
+        reservation = reserve(self.trial, workload, bounds)
+        if reservation is None:
+            return held or answer
+        self.reservations.append(reservation)
+        self.trial.pool.hide(reservation.nodes)
+        return replace(held or answer, reserved_ms=reservation.start_ms)
+
+    def _make_room(self, workload: WorkloadView, bounds: Bounds | Hold) -> Defer | None:
+        if not self.policy.preempt:
+            return None
+        room = find_room(self.trial, workload, bounds)
+        if room is None:
+            return None
+        self.decisions += room.resizes
+        self.decisions += room.victims
+        self.failed.clear()
+        return defer_for_victims(workload, len(room.victims) + len(room.resizes))
+
+    def _held(self, workload: WorkloadView, bounds: Bounds) -> Defer | None:
+        """Whether it waits only because room is held for others, and for whom."""
+        nodes = tuple(sorted({number for held in self.reservations for number in held.nodes}))
+        if not nodes:
+            return None
+        mark = self.trial.mark()
+        found = self.trial.place(workload, Bounds(bounds.models, nodes))
+        self.trial.rollback(mark)
+        if isinstance(found, Stuck):
+            return None
+        number = self.trial.pool.number(found[0].node)
+        holder = next(held.uid for held in self.reservations if number in held.nodes)
+        return defer_for_reservation(workload, self.names.get(holder, holder))
+
+    def _with_positions(self) -> list[Decision]:
+        waiting = 0
+        numbered: list[Decision] = []
+        for decision in self.decisions:
+            if isinstance(decision, Defer):
+                waiting += 1
+                decision = replace(decision, position=waiting)
+            numbered.append(decision)
+        return numbered
+
+
+def _kin(workload: WorkloadView) -> Kin:
+    return (
+        workload.queue,
+        workload.priority,
+        workload.roles,
+        workload.affinity,
+        workload.labels,
+        workload.expected_seconds,
+        workload.allowed_queues,
+        workload.kind,
     )
-
-
-def _check_queue(workload: WorkloadView, queues: dict[str, QueueView], held: dict[str, int]) -> Defer | None:
-    queue = queues.get(workload.queue)
-    if queue is None:
-        return defer_for_queue(workload, "QueueUnknown", None, 0)
-    if workload.allowed_queues and workload.queue not in workload.allowed_queues:
-        return defer_for_queue(workload, "QueueNotAllowed", queue, 0)
-    if queue.max_devices is not None and held[queue.name] + workload.device_count > queue.max_devices:
-        return defer_for_queue(workload, "QueueLimit", queue, held[queue.name])
-    return None

@@ -1,4 +1,4 @@
-"""Which devices of a node may serve a request, and, where there are none, which filter took the last one."""
+"""Which devices of a kind of node may serve a request, and, where there are none, which filter took the last."""
 
 from __future__ import annotations
 
@@ -6,36 +6,66 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from common.units import format_bytes
-from scheduler.core.types import DeviceView, NodeView, Request
+from scheduler.core.layout import MIB, Group
+from scheduler.core.types import WHOLE_MILLIS, Request
 
 
 @dataclass(frozen=True)
 class Filter:
-    """One question about a device. ``says`` describes a node on which no device passed."""
+    """One question about a group of devices. ``says`` describes a node on which none passed."""
 
     code: str
-    passes: Callable[[DeviceView, Request], bool]
+    passes: Callable[[Group, Request], bool]
     says: Callable[[Request], str]
 
 
-def _vendor_passes(device: DeviceView, request: Request) -> bool:
-    return device.vendor not in request.not_vendors and (
-        not request.vendors or device.vendor in request.vendors
+def _vendor_passes(group: Group, request: Request) -> bool:
+    return group.vendor not in request.not_vendors and (
+        not request.vendors or group.vendor in request.vendors
     )
 
 
-def _model_passes(device: DeviceView, request: Request) -> bool:
-    model = device.model.casefold()
+def _model_passes(group: Group, request: Request) -> bool:
+    model = group.model.casefold()
     wanted = {name.casefold() for name in request.models}
     return model not in {name.casefold() for name in request.not_models} and (not wanted or model in wanted)
 
 
-def _memory_passes(device: DeviceView, request: Request) -> bool:
-    return device.memory_bytes >= request.memory_bytes
+def _memory_passes(group: Group, request: Request) -> bool:
+    return group.memory_mebibytes >= -(-request.memory_bytes // MIB)
 
 
-def _healthy(device: DeviceView, request: Request) -> bool:
-    return device.healthy
+def _tflops_passes(group: Group, request: Request) -> bool:
+    offered = dict(group.spec.tflops).get(request.dtype, 0.0) * min(request.share_millis, WHOLE_MILLIS)
+    return offered >= request.tflops * WHOLE_MILLIS
+
+
+def _capability_passes(group: Group, request: Request) -> bool:
+    return group.spec.capabilities.issuperset(request.capabilities)
+
+
+def _count_passes(group: Group, request: Request) -> bool:
+    return count_for(group, request) is not None
+
+
+def count_for(group: Group, request: Request) -> int | None:
+    """How many devices of the group a rank takes: as asked, or the least that reach the totals, in a number that
+    the vendor's placement rule allows; None = no such number."""
+    count = request.count
+    if request.by_equivalence:
+        per_device = dict(group.spec.tflops).get(request.dtype, 0.0)
+        if request.total_tflops > 0 and per_device <= 0:
+            return None
+        by_compute = -(-request.total_tflops // per_device) if request.total_tflops > 0 else 0
+        by_memory = -(-request.total_memory_bytes // (group.memory_mebibytes * MIB or 1))
+        count = max(1, int(by_compute), by_memory)
+    legal = group.spec.rule.legal_counts
+    if legal and request.share_millis == WHOLE_MILLIS and count not in legal and not group.shared:
+        larger = [n for n in legal if n >= count]
+        if not request.by_equivalence or not larger:
+            return None
+        count = min(larger)
+    return count if not (request.by_equivalence and request.max_count and count > request.max_count) else None
 
 
 def _any_of(wanted: Sequence[str], refused: Sequence[str]) -> str:
@@ -58,98 +88,64 @@ def _no_memory(request: Request) -> str:
     return f"no device with {format_bytes(request.memory_bytes)} of memory"
 
 
+def _no_tflops(request: Request) -> str:
+    return f"no device with {request.tflops:g} {request.dtype} TFLOPS"
+
+
+def _no_capability(request: Request) -> str:
+    return f"no device with {' and '.join(request.capabilities)}"
+
+
+def _no_count(request: Request) -> str:
+    if not request.by_equivalence:
+        return f"its vendor does not allow {request.count} devices together"
+    return f"no number of devices of one model gives {totals(request)}"
+
+
+def totals(request: Request) -> str:
+    """What a request by equivalence asks for, in words."""
+    parts = []
+    if request.total_tflops:
+        parts.append(f"{request.total_tflops:g} {request.dtype} TFLOPS")
+    if request.total_memory_bytes:
+        parts.append(format_bytes(request.total_memory_bytes))
+    limit = f" with at most {request.max_count}" if request.max_count else ""
+    return " and ".join(parts) + limit
+
+
 FILTERS: tuple[Filter, ...] = (
     Filter("VendorMismatch", _vendor_passes, _no_vendor),
     Filter("ModelMismatch", _model_passes, _no_model),
+    Filter("CapabilityMissing", _capability_passes, _no_capability),
     Filter("DeviceMemory", _memory_passes, _no_memory),
-    Filter("DeviceUnhealthy", _healthy, lambda request: "every matching device is unhealthy"),
+    Filter("DeviceTflops", _tflops_passes, _no_tflops),
+    Filter("IllegalCount", _count_passes, _no_count),
 )
 """In the order in which they are asked; the first that leaves nothing is the node's reason."""
 
 ORDER: tuple[str, ...] = (
+    "QuotaModels",
     "NodeLost",
+    "NodeFlapping",
     "NodeCordoned",
+    "NodeLabels",
     *(f.code for f in FILTERS),
+    "DeviceUnhealthy",
+    "HostTooSmall",
     "DeviceCount",
+    "HostBusy",
     "DevicesBusy",
+    "TopologyBusy",
+    "NodeReserved",
 )
 """All codes about nodes, from far from fitting to near."""
 
-Group = tuple[DeviceView, ...]
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a node has for a request: ``groups`` that can serve it now (devices of one model each), or why
-    there are
-    none. ``best`` is the largest number of slots found, total for DeviceCount and free for DevicesBusy."""
-
-    groups: tuple[Group, ...] = ()
-    code: str = ""
-    message: str = ""
-    best: int = 0
-
-
-def judge(node: NodeView, request: Request) -> Verdict:
-    """Ask all filters about one node."""
-    if not node.alive:
-        return Verdict(code="NodeLost", message="the node does not answer")
-    if node.cordoned:
-        return Verdict(code="NodeCordoned", message="the node is cordoned")
-    if request.count == 0:
-        return Verdict(groups=((),))
-    left: Sequence[DeviceView] = node.devices
+def refusal(groups: Sequence[Group], request: Request) -> tuple[tuple[int, ...], Filter | None]:
+    """Indexes of the groups that pass all filters; where there are none, the filter that took the last."""
+    left = list(enumerate(groups))
     for question in FILTERS:
-        left = [device for device in left if question.passes(device, request)]
+        left = [(i, group) for i, group in left if question.passes(group, request)]
         if not left:
-            return Verdict(code=question.code, message=question.says(request))
-    return _count(group_by_model(left), request)
-
-
-Judge = Callable[[NodeView, Request], Verdict]
-
-
-def remembering() -> Judge:
-    """``judge`` for one cycle: most nodes are asked the same again and again, so each answer is kept."""
-    kept: dict[tuple[int, Request], tuple[NodeView, Verdict]] = {}
-
-    def remembered(node: NodeView, request: Request) -> Verdict:
-        key = (id(node), request)
-        if key not in kept:
-            kept[key] = (node, judge(node, request))  # the node is kept too, so that its id stays its own
-        return kept[key][1]
-
-    return remembered
-
-
-def _count(groups: Sequence[Group], request: Request) -> Verdict:
-    total = max(sum(capacity(device, request) for device in group) for group in groups)
-    need = f"needs {request.count} {'device' if request.count == 1 else 'devices'} on one node"
-    if total < request.count:
-        return Verdict(code="DeviceCount", message=f"{need}, it has {total}", best=total)
-    able = tuple(g for g in groups if sum(usable_slots(d, request) for d in g) >= request.count)
-    if able:
-        return Verdict(groups=able)
-    free = max(sum(usable_slots(device, request) for device in group) for group in groups)
-    memory = f" with {format_bytes(request.memory_bytes)} free" if request.memory_bytes else ""
-    return Verdict(code="DevicesBusy", message=f"{need}{memory}, at most {free} free", best=free)
-
-
-def group_by_model(devices: Sequence[DeviceView]) -> list[Group]:
-    """Devices of one vendor and model together, in a fixed order."""
-    keys = sorted({(device.vendor, device.model) for device in devices})
-    return [tuple(d for d in devices if (d.vendor, d.model) == key) for key in keys]
-
-
-def capacity(device: DeviceView, request: Request) -> int:
-    """How many shares of this size an idle device gives."""
-    if not device.shared or not request.memory_bytes:
-        return device.slots
-    return min(device.slots, device.memory_bytes // request.memory_bytes)
-
-
-def usable_slots(device: DeviceView, request: Request) -> int:
-    """How many shares of this size the device gives now."""
-    if not device.shared or not request.memory_bytes:
-        return device.free_slots
-    return min(device.free_slots, device.free_memory_bytes // request.memory_bytes)
+            return (), question
+    return tuple(i for i, _ in left), None

@@ -1,110 +1,261 @@
-"""Places for a whole gang, or none: every rank is put on a trial copy of the pool."""
+"""Places for a whole gang, or none. What is placed stays on the pool; the caller rolls back what it does not want."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-from scheduler.core.filters import Group, Judge, usable_slots
-from scheduler.core.scoring import score
-from scheduler.core.types import Assignment, DeviceView, NodeView, Policy, Request, RoleView, Share
+import numpy as np
 
-Pool = dict[str, NodeView]
+from scheduler.core.layout import ModelKey
+from scheduler.core.neighbours import Neighbours
+from scheduler.core.options import Option
+from scheduler.core.pool import Pool
+from scheduler.core.scoring import SCALE
+from scheduler.core.states import Shape
+from scheduler.core.types import Assignment, Placement, Policy, RoleView, Share, WorkloadView
 
-
-@dataclass(frozen=True)
-class Placed:
-    """A gang with all its ranks, and the pool with it on."""
-
-    placement: tuple[Assignment, ...]
-    pool: Pool
+DOMAINS_TRIED = 3
+"""How many domains of each level a gang is tried in before a wider one."""
 
 
 @dataclass(frozen=True)
 class Stuck:
-    """The role that found no place when ``fitted`` ranks of ``total`` had theirs."""
+    """The role that found no place when ``fitted`` ranks of ``total`` had theirs. ``scattered``: they fit, but
+    not all in one domain (``affinity.same``) or on nodes apart."""
 
     role: RoleView
     fitted: int
     total: int
+    scattered: bool = False
 
 
-def place_gang(roles: Sequence[RoleView], pool: Pool, policy: Policy, judge: Judge) -> Placed | Stuck:
-    """All ranks, hardest role first, so that a picky role is not robbed by one that could go anywhere."""
-    trial = dict(pool)
-    first_rank = _first_ranks(roles)
-    total = sum(role.replicas for role in roles)
-    placed: list[Assignment] = []
-    for position, role in sorted(enumerate(roles), key=lambda item: _ease(item[1], pool, item[0], judge)):
-        for replica in range(role.replicas):
-            found = _pick(role.request, trial, policy, judge)
-            if found is None:
-                return Stuck(role, len(placed), total)
-            node, group = found
-            node, shares = _take(node, group, role.request)
-            trial[node.name] = node
-            placed.append(Assignment(role.name, replica, first_rank[position] + replica, node.name, shares))
-    return Placed(tuple(sorted(placed, key=lambda a: a.rank)), trial)
+@dataclass(frozen=True)
+class Bounds:
+    """What limits a placement: ``models`` that the quota leaves (None = any), ``only`` these nodes (hidden ones
+    too)."""
+
+    models: tuple[ModelKey, ...] | None = None
+    only: tuple[int, ...] | None = None
 
 
-def _first_ranks(roles: Sequence[RoleView]) -> list[int]:
-    ranks, following = [], 0
-    for role in roles:
-        ranks.append(following)
-        following += role.replicas
-    return ranks
+ANYWHERE = Bounds()
 
 
-def _ease(role: RoleView, pool: Pool, position: int, judge: Judge) -> tuple[int, int, int]:
-    slots = sum(
-        usable_slots(device, role.request)
-        for node in pool.values()
-        for group in judge(node, role.request).groups
-        for device in group
-    )
-    return (slots if role.request.count else 1 << 62, -role.request.count, position)
+@dataclass
+class _Gang:
+    """One placement under way."""
+
+    workload: WorkloadView
+    pool: Pool
+    policy: Policy
+    bounds: Bounds
+    shapes: list[Shape]
+    bonus: dict[int, int]
+    domain: Sequence[int] | None = None
+    found: list[tuple[int, int, tuple[Share, ...]]] | None = None
+    apart: bool = False
+    kept_apart: list[int] = field(default_factory=list)
 
 
-def _pick(request: Request, pool: Pool, policy: Policy, judge: Judge) -> tuple[NodeView, Group] | None:
-    candidates = [
-        (-score(node, group, request, policy), node.name, [(d.model, d.id) for d in group], node, group)
-        for node in pool.values()
-        for group in judge(node, request).groups
-    ]
-    if not candidates:
-        return None
-    best = min(candidates, key=lambda candidate: candidate[:3])
-    return best[3], best[4]
+def place_gang(
+    workload: WorkloadView,
+    pool: Pool,
+    policy: Policy,
+    neighbours: Neighbours | None = None,
+    bounds: Bounds = ANYWHERE,
+) -> Placement | Stuck:
+    """All ranks of the gang (of elastic roles at least the least), or ``Stuck`` with the pool as it was."""
+    shapes = [pool.shape(role.request, bounds.models) for role in workload.roles]
+    if _plain(workload):
+        return _place_one(workload, pool, shapes[0], bounds)
+    gang = _Gang(workload, pool, policy, bounds, shapes, _bonus(workload, pool, policy, neighbours))
+    gang.apart = _apart_from_itself(workload)
+    mark = pool.mark()
+    closed = neighbours.closed_to(workload) if neighbours else set()
+    barred = [n for n in map(pool.number, closed) if n is not None and not pool.is_hidden(n)]
+    pool.hide(barred)
+    result = _in_domains(gang)
+    if isinstance(result, Stuck):
+        pool.rollback(mark)
+    else:
+        pool.unhide([*barred, *gang.kept_apart])
+    return result
 
 
-def _take(node: NodeView, group: Group, request: Request) -> tuple[NodeView, tuple[Share, ...]]:
-    """Give ``request.count`` slots of the group, fullest device first; the caller knows that they are
-    there."""
-    shares: list[Share] = []
-    changed: dict[str, DeviceView] = {}
-    for device in sorted(group, key=lambda d: (usable_slots(d, request) or 1 << 30, d.index, d.id)):
-        count = min(usable_slots(device, request), request.count - len(shares))
-        if count:
-            memory = request.memory_bytes if device.shared else device.memory_bytes
-            shares += [Share(device.id, device.index, device.vendor, device.model, memory)] * count
-            changed[device.id] = replace(
-                device,
-                used_slots=device.used_slots + count,
-                used_memory_bytes=device.used_memory_bytes + memory * count,
+def _plain(workload: WorkloadView) -> bool:
+    """One rank that has no wishes about its surroundings."""
+    affinity, role = workload.affinity, workload.roles[0]
+    wishes = affinity.data or affinity.near or affinity.apart or workload.labels
+    return len(workload.roles) == 1 and role.replicas == 1 and not wishes
+
+
+def _place_one(workload: WorkloadView, pool: Pool, shape: Shape, bounds: Bounds) -> Placement | Stuck:
+    role = workload.roles[0]
+    if bounds.only is None:
+        found = pool.find(shape)
+    else:
+        among = pool.find_among(shape, bounds.only, hidden=True)
+        found = among[:2] if among else None
+    if found is None:
+        return Stuck(role, 0, 1)
+    number, option = found
+    shares, request = pool.take(shape, number, option), role.request
+    node = pool.view(number).name
+    return (Assignment(role.name, 0, 0, node, shares, request.cpu_millis, request.host_memory_bytes),)
+
+
+def _bonus(
+    workload: WorkloadView, pool: Pool, policy: Policy, neighbours: Neighbours | None
+) -> dict[int, int]:
+    """Points for nodes that have the data or the company that it wants."""
+    affinity, total = workload.affinity, sum(weight for _, weight in policy.weights) or 1.0
+    bonus: dict[int, int] = {}
+    for data in affinity.data:
+        points = round(SCALE * policy.data_weight / total / len(affinity.data))
+        for number in pool.geography.holders(data):
+            bonus[number] = bonus.get(number, 0) + points
+    if affinity.near and neighbours:
+        points = round(SCALE * policy.near_weight / total)
+        for node in neighbours.near(affinity.near):
+            near = pool.number(node)
+            if near is not None:
+                bonus[near] = bonus.get(near, 0) + points
+    return bonus
+
+
+def _apart_from_itself(workload: WorkloadView) -> bool:
+    return bool(set(workload.affinity.apart) & set(workload.labels))
+
+
+def _in_domains(gang: _Gang) -> Placement | Stuck:
+    """In the closest domain that takes the whole gang; where none does, anywhere (unless ``same`` forbids it)."""
+    same, ranks = gang.workload.affinity.same, sum(role.least for role in gang.workload.roles)
+    stuck: Stuck | None = None
+    levels = (same,) if same else gang.policy.topology if ranks > 1 and gang.bounds.only is None else ()
+    for level in levels:
+        for domain in _domains_with_room(gang, level):
+            gang.domain = domain
+            result = _place(gang)
+            if not isinstance(result, Stuck):
+                return result
+            stuck = result
+    gang.domain = gang.bounds.only
+    if not same:
+        return _place(gang)
+    if stuck is not None:
+        return stuck
+    mark = gang.pool.mark()
+    anywhere = _place(gang)
+    gang.pool.rollback(mark)
+    total = sum(role.least for role in gang.workload.roles)
+    return anywhere if isinstance(anywhere, Stuck) else Stuck(gang.workload.roles[0], total, total, True)
+
+
+def _domains_with_room(gang: _Gang, level: str) -> Iterable[Sequence[int]]:
+    """Domains that may take the gang, the tightest first, so that large gaps stay whole."""
+    of_node, members = gang.pool.geography.domains(level)
+    if not members:
+        return ()
+    spare = np.full(len(members), np.iinfo(np.int64).max, dtype=np.int64)
+    inside = of_node >= 0
+    for role, shape in zip(gang.workload.roles, gang.shapes, strict=True):
+        per_node = gang.pool.ranks_per_node(shape)
+        room = np.bincount(of_node[inside], per_node[inside], len(members)).astype(np.int64)
+        spare = np.minimum(spare, room - role.least)
+    able = np.flatnonzero(spare >= 0)
+    tightest = able[np.argsort(spare[able], kind="stable")][:DOMAINS_TRIED]
+    return [members[domain] for domain in tightest]
+
+
+def _place(gang: _Gang) -> Placement | Stuck:
+    """Every role's least first, hardest role first; then what elastic roles can still have."""
+    roles, pool, mark = gang.workload.roles, gang.pool, gang.pool.mark()
+    gang.found = []
+    total = sum(role.least for role in roles)
+    hardest = sorted(range(len(roles)), key=lambda i: _ease(gang, i)) if len(roles) > 1 else [0]
+    for index in hardest:
+        for _ in range(roles[index].least):
+            if not _place_rank(gang, index):
+                fitted = len(gang.found)
+                pool.rollback(mark)
+                gang.kept_apart.clear()
+                return Stuck(roles[index], fitted, total)
+    for index in hardest:
+        for _ in range(roles[index].replicas - roles[index].least):
+            if not _place_rank(gang, index):
+                break
+    return _numbered(gang)
+
+
+def _ease(gang: _Gang, index: int) -> tuple[int, int, int]:
+    role = gang.workload.roles[index]
+    if not role.request.count:
+        return 1 << 62, 0, index
+    return int(gang.pool.ranks_per_node(gang.shapes[index]).sum()), -role.request.count, index
+
+
+def _place_rank(gang: _Gang, index: int) -> bool:
+    shape = gang.shapes[index]
+    found = _find(gang, shape)
+    if found is None or gang.found is None:
+        return False
+    number, option = found
+    gang.found.append((index, number, gang.pool.take(shape, number, option)))
+    if gang.apart and not gang.pool.is_hidden(number):
+        gang.pool.hide([number])
+        gang.kept_apart.append(number)
+    return True
+
+
+def _find(gang: _Gang, shape: Shape) -> tuple[int, Option] | None:
+    pool, spread = gang.pool, gang.workload.affinity.spread
+    if gang.domain is not None:
+        hidden = gang.bounds.only is not None
+        used = {number for _, number, _ in gang.found or ()} if gang.apart else ()
+        left = [number for number in gang.domain if number not in used] if used else gang.domain
+        among = pool.find_among(shape, left, hidden=hidden, bonus=gang.bonus)
+        return among[:2] if among else None
+    if spread:
+        return _find_spread(gang, shape, spread)
+    best = pool.find(shape)
+    if gang.bonus:
+        liked = pool.find_among(shape, sorted(gang.bonus), bonus=gang.bonus)
+        if liked and (best is None or liked[2] > best[1].score):
+            return liked[:2]
+    return best
+
+
+def _find_spread(gang: _Gang, shape: Shape, key: str) -> tuple[int, Option] | None:
+    """In the domain that has the fewest of the gang's ranks so far."""
+    of_node, members = gang.pool.geography.domains(key)
+    held = [0] * len(members)
+    for _, number, _ in gang.found or ():
+        if of_node[number] >= 0:
+            held[of_node[number]] += 1
+    for domain in sorted(range(len(members)), key=lambda d: (held[d], d)):
+        among = gang.pool.find_among(shape, members[domain], bonus=gang.bonus)
+        if among:
+            return among[:2]
+    return gang.pool.find(shape)
+
+
+def _numbered(gang: _Gang) -> Placement:
+    """Ranks count through the roles in their order."""
+    placement: list[Assignment] = []
+    for index, role in enumerate(gang.workload.roles):
+        mine = [(number, shares) for i, number, shares in gang.found or () if i == index]
+        for replica, (number, shares) in enumerate(mine):
+            node, request = gang.pool.view(number).name, role.request
+            placement.append(
+                Assignment(
+                    role.name,
+                    replica,
+                    len(placement),
+                    node,
+                    shares,
+                    request.cpu_millis,
+                    request.host_memory_bytes,
+                )
             )
-    return replace(node, devices=tuple(changed.get(d.id, d) for d in node.devices)), tuple(shares)
-
-
-def ideal_pool(pool: Pool) -> Pool:
-    """The pool as if nothing ran on it and nothing were lost, cordoned or broken."""
-    return {
-        name: replace(
-            node,
-            alive=True,
-            cordoned=False,
-            devices=tuple(
-                replace(device, used_slots=0, used_memory_bytes=0, healthy=True) for device in node.devices
-            ),
-        )
-        for name, node in pool.items()
-    }
+    return tuple(placement)

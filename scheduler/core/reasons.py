@@ -2,155 +2,251 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from common.units import format_bytes
-from scheduler.core.filters import FILTERS, ORDER, Judge, Verdict
-from scheduler.core.placing import Placed, Pool, Stuck, place_gang
-from scheduler.core.types import Defer, Policy, QueueView, Reason, Request, WorkloadView
+from scheduler.core.filters import FILTERS, ORDER
+from scheduler.core.ideal import Ideal
+from scheduler.core.layout import MIB, Group
+from scheduler.core.placing import Bounds, Stuck
+from scheduler.core.pool import Pool
+from scheduler.core.quota import Hold
+from scheduler.core.states import Shape
+from scheduler.core.types import Defer, Reason, Request, WorkloadView
+from scheduler.core.verdicts import Tally, Verdict, tally
 
 
-def defer_for_queue(workload: WorkloadView, code: str, queue: QueueView | None, in_use: int) -> Defer:
+def defer_for_queue(workload: WorkloadView, hold: Hold) -> Defer:
     """The answer for a workload that its queue holds back."""
-    name, need = workload.queue, workload.device_count
-    if code == "QueueUnknown":
-        return Defer(
-            workload.uid, (Reason(code, f"there is no queue {name}"),), f"apply a Queue named {name}"
-        )
-    if code == "QueueNotAllowed":
-        message = f"project {workload.project} may not use queue {name}"
-        return Defer(
-            workload.uid, (Reason(code, message),), f"use one of: {', '.join(workload.allowed_queues)}"
-        )
-    limit = (queue.max_devices if queue else None) or 0
-    if need > limit:
-        message = f"never fits in queue {name}: needs {need} devices, maxDevices is {limit}"
-        return Defer(
-            workload.uid, (Reason(code, message),), f"raise maxDevices to {need} or ask for less", never=True
-        )
-    message = f"waits for queue {name}: needs {need} devices, {in_use} of maxDevices {limit} are in use"
-    return Defer(
-        workload.uid, (Reason(code, message),), f"{need + in_use - limit} devices of the queue come free"
-    )
+    return Defer(workload.uid, (Reason(hold.code, hold.message),), hold.remedy, hold.never)
 
 
-def defer_for_place(
-    workload: WorkloadView, stuck: Stuck, pool: Pool, ideal: Pool, policy: Policy, judge: Judge
-) -> Defer:
-    """The answer for a workload that finds no place. ``ideal``: the pool with nothing on it or broken."""
-    if not pool:
+def defer_for_reservation(workload: WorkloadView, holder: str) -> Defer:
+    """The answer for one that would fit, were the room not held for another that comes first."""
+    message = f"waits behind {holder}: the room that it could use is held for that one"
+    remedy = f"{holder} starts; a shorter expectedSeconds would let it run before"
+    return Defer(workload.uid, (Reason("HeldForOthers", message),), remedy)
+
+
+def defer_for_victims(workload: WorkloadView, victims: int) -> Defer:
+    """The answer for one whose places are being taken back from others."""
+    plural = "workload" if victims == 1 else "workloads"
+    message = f"waits for {victims} {plural} of less importance to give up their places"
+    return Defer(workload.uid, (Reason("Preempting", message),), "their grace periods end")
+
+
+def defer_for_moves(workload: WorkloadView, moves: int) -> Defer:
+    """The answer for one that room is made for by moving others."""
+    plural = "workload is" if moves == 1 else "workloads are"
+    message = f"waits while {moves} running {plural} moved together to make room"
+    return Defer(workload.uid, (Reason("Migrating", message),), "they run in their new places")
+
+
+class Explainer:
+    """Finds words for one cycle; what was found for one shape of request is kept for the next."""
+
+    def __init__(self, pool: Pool, ideal: Ideal) -> None:
+        self._pool = pool
+        self._ideal = ideal
+        self._tallies: dict[int, list[Tally]] = {}
+
+    def defer(self, workload: WorkloadView, stuck: Stuck, bounds: Bounds) -> Defer:
+        """The answer for a workload that finds no place."""
+        if not self._pool.usage:
+            reason = Reason("NoNodes", "waits for a node: the pool has none")
+            return Defer(workload.uid, (reason,), "a node joins the Ray cluster")
+        at_best = self._ideal.obstacle(workload, bounds)
+        if at_best is None:
+            return self._waits(workload, stuck, bounds)
+        return self._never(workload, at_best, bounds)
+
+    def _verdicts(self, shape: Shape) -> list[Tally]:
+        if shape.number not in self._tallies:
+            self._tallies[shape.number] = tally(self._pool, shape)
+        return self._tallies[shape.number]
+
+    def _never(self, workload: WorkloadView, stuck: Stuck, bounds: Bounds) -> Defer:
+        """It would not fit even if nothing else ran and nothing were broken."""
+        shape = self._pool.shape(stuck.role.request, bounds.models)
+        verdicts = self._verdicts(shape)
+        counted = self._count(verdicts)
+        if stuck.scattered:
+            key = workload.affinity.same
+            message = f"never fits on this pool: no {key} has room for all {stuck.total} ranks"
+            remedy = f"lower replicas, drop affinity.same {key}, or add nodes to one {key}"
+            return Defer(workload.uid, (Reason("TopologyDomain", message), *counted), remedy, never=True)
+        if any(item.verdict.could for item in verdicts):
+            message = (
+                f"never fits on this pool: it has places for {stuck.fitted} of the gang's {stuck.total} ranks"
+            )
+            remedy = "lower replicas or devices.count, or add nodes"
+            return Defer(workload.uid, (Reason("GangSize", message), *counted), remedy, never=True)
+        nearest = _nearest(verdicts)
+        message = f"never fits on this pool: {nearest.verdict.message}"
         return Defer(
             workload.uid,
-            (Reason("NoNodes", "waits for a node: the pool has none"),),
-            "a node joins the Ray cluster",
+            (Reason(nearest.verdict.code, message, nearest.nodes), *counted),
+            self._remedy(nearest.verdict, shape),
+            never=True,
         )
-    at_best = place_gang(workload.roles, ideal, policy, judge)
-    if isinstance(at_best, Placed):
-        return _waits(workload, stuck, pool, ideal, judge)
-    return _never(workload, at_best, pool, ideal, judge)
 
-
-def _never(workload: WorkloadView, stuck: Stuck, pool: Pool, ideal: Pool, judge: Judge) -> Defer:
-    """It would not fit even if nothing else ran and nothing were broken."""
-    request = stuck.role.request
-    counted = _count({name: judge(node, request) for name, node in pool.items()}, pool)
-    verdicts = {name: judge(node, request) for name, node in ideal.items()}
-    if any(verdict.groups for verdict in verdicts.values()):
-        message = (
-            f"never fits on this pool: it has places for {stuck.fitted} of the gang's {stuck.total} ranks"
+    def _waits(self, workload: WorkloadView, stuck: Stuck, bounds: Bounds) -> Defer:
+        """It fits on the pool as such: it waits for something to end, come back or heal."""
+        shape = self._pool.shape(stuck.role.request, bounds.models)
+        verdicts = self._verdicts(shape)
+        counted = self._count(verdicts)
+        if stuck.scattered:
+            message = f"waits for room for all {stuck.total} ranks in one {workload.affinity.same}"
+            remedy = "running workloads end, or workloads are moved together"
+            return Defer(workload.uid, (Reason("TopologyDomain", message), *counted), remedy)
+        if any(not item.verdict.code for item in verdicts):
+            message = f"waits for room for the whole gang: {stuck.fitted} of its {stuck.total} ranks fit now"
+            if stuck.total == 1:
+                message = "waits for nodes where it may be: those with room are closed to it (affinity.apart)"
+            remedy = "running workloads end, or nodes are added"
+            code = "GangSize" if stuck.total > 1 else "AntiAffinity"
+            return Defer(workload.uid, (Reason(code, message), *counted), remedy)
+        able = [item for item in verdicts if item.verdict.could]
+        nearest = _nearest(able or verdicts)
+        message = f"{_WAITS.get(nearest.verdict.code, 'waits')}: {nearest.verdict.message}"
+        return Defer(
+            workload.uid,
+            (Reason(nearest.verdict.code, message, nearest.nodes), *counted),
+            self._remedy(nearest.verdict, shape),
         )
-        remedy = "lower replicas or devices.count, or add nodes"
-        return Defer(workload.uid, (Reason("GangSize", message), *counted), remedy, never=True)
-    nearest = _nearest(verdicts)
-    message = f"never fits on this pool: {nearest.message}"
-    dominant = Reason(nearest.code, message, sum(v.code == nearest.code for v in verdicts.values()))
-    return Defer(
-        workload.uid, (dominant, *counted), _REMEDIES[nearest.code](nearest, request, pool), never=True
-    )
+
+    def _count(self, verdicts: Sequence[Tally]) -> tuple[Reason, ...]:
+        """One reason per filter: ``2 of 3 nodes: no ascend device``; the highest count first."""
+        total = len(self._pool.usage)
+        plural = "node" if total == 1 else "nodes"
+        reasons = []
+        for code in ORDER:
+            those = [item for item in verdicts if item.verdict.code == code]
+            if those:
+                best = max(those, key=lambda item: item.verdict.best).verdict
+                nodes = sum(item.nodes for item in those)
+                reasons.append(Reason(code, f"{nodes} of {total} {plural}: {best.message}", nodes))
+        return tuple(sorted(reasons, key=lambda reason: -reason.nodes))
+
+    def _remedy(self, verdict: Verdict, shape: Shape) -> str:
+        return _REMEDIES[verdict.code](verdict, shape.request, self._pool)
 
 
-def _waits(workload: WorkloadView, stuck: Stuck, pool: Pool, ideal: Pool, judge: Judge) -> Defer:
-    """It fits on the pool as such: it waits for something to end, come back or heal."""
-    request = stuck.role.request
-    verdicts = {name: judge(node, request) for name, node in pool.items()}
-    counted = _count(verdicts, pool)
-    if any(verdict.groups for verdict in verdicts.values()):
-        message = f"waits for room for the whole gang: {stuck.fitted} of its {stuck.total} ranks fit now"
-        remedy = "running workloads end, or nodes are added"
-        return Defer(workload.uid, (Reason("GangSize", message), *counted), remedy)
-    nearest = _nearest({name: v for name, v in verdicts.items() if judge(ideal[name], request).groups})
-    message = f"{_WAITS[nearest.code]}: {nearest.message}"
-    dominant = Reason(nearest.code, message, sum(v.code == nearest.code for v in verdicts.values()))
-    return Defer(workload.uid, (dominant, *counted), _REMEDIES[nearest.code](nearest, request, pool))
-
-
-def _nearest(verdicts: dict[str, Verdict]) -> Verdict:
-    return max(verdicts.values(), key=lambda verdict: (ORDER.index(verdict.code), verdict.best))
+def _nearest(verdicts: Sequence[Tally]) -> Tally:
+    best = max(verdicts, key=lambda item: (ORDER.index(item.verdict.code), item.verdict.best))
+    nodes = sum(item.nodes for item in verdicts if item.verdict.code == best.verdict.code)
+    return Tally(best.verdict, nodes)
 
 
 _WAITS = {
     "NodeLost": "waits for a node to come back",
+    "NodeFlapping": "waits for a node's probation to end",
     "NodeCordoned": "waits for a node to be uncordoned",
+    "NodeReserved": "waits for a reservation",
     "DeviceUnhealthy": "waits for a device to become healthy",
     "DeviceCount": "waits for a device to become healthy",
+    "HostBusy": "waits for running workloads to end",
     "DevicesBusy": "waits for running workloads to end",
+    "TopologyBusy": "waits for linked devices",
 }
 """What can keep a workload from a node that would fit it, and what it then waits for."""
 
 
-def _count(verdicts: dict[str, Verdict], pool: Pool) -> tuple[Reason, ...]:
-    """One reason per filter: ``2 of 3 nodes: no ascend device``; the highest count first."""
-    reasons = []
-    for code in ORDER:
-        those = [verdict for verdict in verdicts.values() if verdict.code == code]
-        if those:
-            best = max(those, key=lambda verdict: verdict.best)
-            plural = "node" if len(pool) == 1 else "nodes"
-            reasons.append(Reason(code, f"{len(those)} of {len(pool)} {plural}: {best.message}", len(those)))
-    return tuple(sorted(reasons, key=lambda reason: -reason.nodes))
+def _groups(pool: Pool, request: Request, filters: int) -> list[Group]:
+    """All groups of the pool that pass the first so many filters."""
+    layouts = {id(usage.layout): usage.layout for usage in pool.usage}
+    return [
+        group
+        for layout in layouts.values()
+        for group in layout.mended.groups
+        if all(question.passes(group, request) for question in FILTERS[:filters])
+    ]
 
 
 def _fix_vendor(verdict: Verdict, request: Request, pool: Pool) -> str:
-    there = sorted({device.vendor for node in pool.values() for device in node.devices})
+    there = sorted({group.vendor for group in _groups(pool, request, 0)})
     if not there:
         return "add a node with such a device: the pool has no devices"
     return f"add a node with such a device, or allow one of: {', '.join(there)}"
 
 
 def _fix_model(verdict: Verdict, request: Request, pool: Pool) -> str:
-    vendor = FILTERS[0]
-    there = sorted(
-        {device.model for node in pool.values() for device in node.devices if vendor.passes(device, request)}
-    )
+    there = sorted({group.model for group in _groups(pool, request, 1)})
     return f"add a node with such a device, or allow one of: {', '.join(there)}"
 
 
+def _fix_capability(verdict: Verdict, request: Request, pool: Pool) -> str:
+    return f"add devices with {', '.join(request.capabilities)}, or leave devices.capabilities out"
+
+
 def _fix_memory(verdict: Verdict, request: Request, pool: Pool) -> str:
-    largest = max(
-        device.memory_bytes
-        for node in pool.values()
-        for device in node.devices
-        if all(question.passes(device, request) for question in FILTERS[:2])
-    )
+    largest = max(group.memory_mebibytes for group in _groups(pool, request, 3)) * MIB
     return f"lower devices.memoryBytes to at most {largest} ({format_bytes(largest)}), or add larger devices"
 
 
+def _fix_tflops(verdict: Verdict, request: Request, pool: Pool) -> str:
+    rates = [group.spec.tflops_of(request.dtype) for group in _groups(pool, request, 4)]
+    return f"lower devices.tflops to at most {max(rates):g}, or add faster devices"
+
+
+def _fix_illegal(verdict: Verdict, request: Request, pool: Pool) -> str:
+    legal = sorted({n for group in _groups(pool, request, 5) for n in group.spec.rule.legal_counts})
+    if not legal or request.by_equivalence:
+        return "raise devices.equivalence.maxCount, or ask for less"
+    return f"ask for one of {', '.join(map(str, legal))} devices"
+
+
 def _fix_health(verdict: Verdict, request: Request, pool: Pool) -> str:
+    layouts_broken = [(usage.view, usage.view.devices) for usage in pool.usage if usage.layout.broken]
     broken = sorted(
         f"{device.id} on {node.name} ({device.fault or 'no fault given'})"
-        for node in pool.values()
-        for device in node.devices
-        if not device.healthy and all(question.passes(device, request) for question in FILTERS[:3])
+        for node, devices in layouts_broken
+        for device in devices
+        if not device.healthy
+        and (not request.vendors or device.vendor in request.vendors)
+        and (not request.models or device.model.casefold() in {m.casefold() for m in request.models})
     )
-    return f"repair {', '.join(broken)}"
+    return f"repair {', '.join(broken[:8])}"
+
+
+def _names(pool: Pool, picks: Callable[[int], bool]) -> str:
+    names = [usage.view.name for number, usage in enumerate(pool.usage) if picks(number)]
+    more = f" or {len(names) - 8} more" if len(names) > 8 else ""
+    return " or ".join(names[:8]) + more
 
 
 def _fix_cordon(verdict: Verdict, request: Request, pool: Pool) -> str:
-    return f"uncordon {' or '.join(name for name, node in pool.items() if node.cordoned)}, or add a node"
+    return f"uncordon {_names(pool, lambda n: pool.view(n).cordoned)}, or add a node"
 
 
 def _fix_lost(verdict: Verdict, request: Request, pool: Pool) -> str:
-    return f"bring back {' or '.join(name for name, node in pool.items() if not node.alive)}, or add a node"
+    return f"bring back {_names(pool, lambda n: not pool.view(n).alive)}, or add a node"
+
+
+def _fix_flapping(verdict: Verdict, request: Request, pool: Pool) -> str:
+    names = _names(pool, lambda n: bool(pool.view(n).flapping_until_ms))
+    return f"the probation of {names} ends, or a node is added"
+
+
+def _fix_reserved(verdict: Verdict, request: Request, pool: Pool) -> str:
+    return "the workload that the nodes are held for starts"
+
+
+def _fix_labels(verdict: Verdict, request: Request, pool: Pool) -> str:
+    wanted = ", ".join(f"{key}={value}" for key, value in request.node_labels)
+    return f"label a node with {wanted}, or leave devices.nodeLabels out"
+
+
+def _fix_quota(verdict: Verdict, request: Request, pool: Pool) -> str:
+    return "raise the queue's quota for the models that it asks for, or allow other models"
+
+
+def _fix_host(verdict: Verdict, request: Request, pool: Pool) -> str:
+    return "lower devices.cpuMillis or devices.hostMemoryBytes, or add a larger host"
+
+
+def _fix_host_busy(verdict: Verdict, request: Request, pool: Pool) -> str:
+    return "host CPU or memory comes free on one node, or a node is added"
 
 
 def _fix_count(verdict: Verdict, request: Request, pool: Pool) -> str:
@@ -158,16 +254,33 @@ def _fix_count(verdict: Verdict, request: Request, pool: Pool) -> str:
 
 
 def _fix_busy(verdict: Verdict, request: Request, pool: Pool) -> str:
-    return f"{request.count - verdict.best} more such devices come free on one node, or a node is added"
+    more = request.count - verdict.best
+    if more < 1:
+        return "a part of such a device comes free, or a node is added"
+    return f"{more} more such devices come free on one node, or a node is added"
+
+
+def _fix_topology(verdict: Verdict, request: Request, pool: Pool) -> str:
+    return f"{request.count} devices of one ring, module or island come free together, or a node is added"
 
 
 _REMEDIES: dict[str, Callable[[Verdict, Request, Pool], str]] = {
+    "QuotaModels": _fix_quota,
     "NodeLost": _fix_lost,
+    "NodeFlapping": _fix_flapping,
     "NodeCordoned": _fix_cordon,
+    "NodeLabels": _fix_labels,
+    "NodeReserved": _fix_reserved,
     "VendorMismatch": _fix_vendor,
     "ModelMismatch": _fix_model,
+    "CapabilityMissing": _fix_capability,
     "DeviceMemory": _fix_memory,
+    "DeviceTflops": _fix_tflops,
+    "IllegalCount": _fix_illegal,
     "DeviceUnhealthy": _fix_health,
+    "HostTooSmall": _fix_host,
     "DeviceCount": _fix_count,
+    "HostBusy": _fix_host_busy,
     "DevicesBusy": _fix_busy,
+    "TopologyBusy": _fix_topology,
 }

@@ -2,44 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from scheduler.core.filters import Group
-from scheduler.core.types import NodeView, Policy, Request
+from scheduler.core.fragmentation import Fragmentation
+from scheduler.core.layout import MIB, Group
+from scheduler.core.options import Judge, Pick, islands_used
+from scheduler.core.states import Demand, NodeState, Shape
+from scheduler.core.types import WHOLE_MILLIS, Policy, Request
+
+SCALE = 1000
+"""Scores are cut into that many steps; among places of one step the first in the order of nodes is taken, which
+keeps untouched nodes untouched (see docs/design/fragmentation.md)."""
 
 
-def accelerator(node: NodeView, group: Group, request: Request) -> float:
+@dataclass(frozen=True)
+class Scale:
+    """The largest values in the pool, to put a device into proportion."""
+
+    tflops: float = 0.0
+    memory_mebibytes: int = 0
+    watts: int = 0
+    price_micros: int = 0
+
+    @staticmethod
+    def of(groups: Iterable[Group]) -> Scale:
+        """Over all groups of a pool."""
+        everything = [group for group in groups if group.vendor != "cpu"]
+        return Scale(
+            max((_bf16(group) for group in everything), default=0.0),
+            max((group.memory_mebibytes for group in everything), default=0),
+            max((group.spec.watts for group in everything), default=0),
+            max((group.spec.price_micros_per_hour for group in everything), default=0),
+        )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A rank in a place: the node's state before and after, what it takes of which group."""
+
+    before: NodeState
+    after: NodeState
+    demand: Demand
+    group: Group
+    picks: tuple[Pick, ...]
+    request: Request
+    scale: Scale
+    fragmentation: Fragmentation
+
+
+def _bf16(group: Group) -> float:
+    rates = dict(group.spec.tflops)
+    return rates.get("bf16") or rates.get("fp16") or 0.0
+
+
+def accelerator(candidate: Candidate) -> float:
     """An accelerator rather than a CPU standing for one."""
-    return 1.0 if any(device.vendor != "cpu" for device in group) else 0.0
+    return 0.0 if candidate.group.vendor == "cpu" else 1.0
 
 
-def packing(node: NodeView, group: Group, request: Request) -> float:
-    """Best fit: the fewer slots stay free on the node, the better, so that large gaps stay whole."""
-    devices = group or node.devices
-    total = sum(device.slots for device in devices)
-    free = sum(device.free_slots for device in devices)
-    return 1.0 - (free - request.count) / total if total else 0.0
+def heterogeneity(candidate: Candidate) -> float:
+    """Little beyond what was asked for: a small request leaves the large devices alone."""
+    group, request, scale = candidate.group, candidate.request, candidate.scale
+    if request.by_equivalence or group.vendor == "cpu":
+        return 1.0
+    values, needs = [], []
+    if scale.memory_mebibytes:
+        values.append(group.memory_mebibytes / scale.memory_mebibytes)
+        needs.append(request.memory_bytes / MIB / scale.memory_mebibytes)
+    if scale.tflops:
+        values.append(_bf16(group) / scale.tflops)
+        needs.append(request.tflops / scale.tflops)
+    spare = [max(0.0, value - need) for value, need in zip(values, needs, strict=True)]
+    return 1.0 - sum(spare) / len(spare) if spare else 1.0
 
 
-def memory_fit(node: NodeView, group: Group, request: Request) -> float:
-    """Little memory beyond what was asked for: a small request leaves the large devices alone."""
-    largest = max((device.memory_bytes for device in node.devices), default=0)
-    offered = min((device.memory_bytes for device in group), default=0)
-    if not largest or not offered:
-        return 0.0
-    return request.memory_bytes / offered if request.memory_bytes else 1.0 - offered / (2 * largest)
+def fragmentation(candidate: Candidate) -> float:
+    """Little stranded for the workloads that usually come."""
+    number, layout = candidate.demand.group, candidate.before.layout
+    return candidate.fragmentation.score(
+        candidate.group.model,
+        (candidate.before.cpu_free_millis, candidate.before.free_millis(number)),
+        (candidate.after.cpu_free_millis, candidate.after.free_millis(number)),
+        (layout.cpu_millis, candidate.group.devices),
+    )
 
 
-SCORERS: dict[str, Callable[[NodeView, Group, Request], float]] = {
+def packing(candidate: Candidate) -> float:
+    """Best fit: the less stays free on the node, the better, so that large gaps stay whole."""
+    total = candidate.group.devices * candidate.group.slots * WHOLE_MILLIS
+    return 1.0 - sum(candidate.after.free_millis(candidate.demand.group)) / total
+
+
+def topology(candidate: Candidate) -> float:
+    """Devices in one island (NVLink, ring) talk faster than over the host."""
+    return 1.0 / max(1, islands_used(candidate.picks))
+
+
+def energy(candidate: Candidate) -> float:
+    """Few watts."""
+    most = candidate.scale.watts
+    return 1.0 - candidate.group.spec.watts / most if most else 1.0
+
+
+def price(candidate: Candidate) -> float:
+    """Little money."""
+    most = candidate.scale.price_micros
+    return 1.0 - candidate.group.spec.price_micros_per_hour / most if most else 1.0
+
+
+SCORERS: dict[str, Callable[[Candidate], float]] = {
     "accelerator": accelerator,
+    "heterogeneity": heterogeneity,
+    "fragmentation": fragmentation,
     "packing": packing,
-    "memory_fit": memory_fit,
+    "topology": topology,
+    "energy": energy,
+    "price": price,
 }
 
 
-def score(node: NodeView, group: Group, request: Request, policy: Policy) -> float:
-    """The weighted mean over the policy's scorers."""
-    total = sum(weight for _, weight in policy.weights)
-    return sum(weight * SCORERS[name](node, group, request) for name, weight in policy.weights) / (
-        total or 1.0
-    )
+def judge_for(policy: Policy, scale: Scale, mix: Fragmentation) -> Judge:
+    """The weighted mean over the policy's scorers, in steps of 1 / ``SCALE``."""
+    weights = [(SCORERS[name], weight) for name, weight in policy.weights if weight]
+    total = sum(weight for _, weight in weights) or 1.0
+
+    def judge(
+        before: NodeState, after: NodeState, demand: Demand | None, picks: tuple[Pick, ...], shape: Shape
+    ) -> int:
+        if demand is None:
+            return _host_only(before, shape)
+        group = before.layout.groups[demand.group]
+        candidate = Candidate(before, after, demand, group, picks, shape.request, scale, mix)
+        return round(SCALE * sum(weight * scorer(candidate) for scorer, weight in weights) / total)
+
+    return judge
+
+
+def _host_only(before: NodeState, shape: Shape) -> int:
+    """For ranks without devices: nodes without accelerators, and the fullest of them."""
+    accelerators = sum(group.devices for group in before.layout.groups if group.vendor != "cpu")
+    left = before.cpu_free_millis - shape.cpu_millis
+    fullness = 1.0 - left / before.layout.cpu_millis if before.layout.cpu_millis else 0.0
+    return round(SCALE * ((0.5 if not accelerators else 0.0) + fullness / 2))

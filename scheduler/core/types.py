@@ -1,14 +1,27 @@
-"""What the scheduler looks at and what it decides, as plain frozen values."""
+"""What the scheduler looks at and what it decides, as plain frozen values.
+
+Capacity is counted in thousandths of a device (millis): a whole accelerator is 1000, a CPU 1000 per core slot,
+a fraction of an accelerator less than 1000.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from scheduler.core.catalogue import DeviceSpec
+
+WHOLE_MILLIS = 1000
+"""One whole device (one slot of a CPU)."""
+
+Labels = tuple[tuple[str, str], ...]
+"""Sorted key-value pairs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DeviceView:
-    """A device and what is held of it. A grant takes one slot; on shared devices also a part of the
-    memory."""
+    """A device as such, without what runs on it. ``island``: devices of one node with the same number are
+    linked at full speed (NVLink, HCCS ring, XGMI)."""
 
     id: str
     index: int
@@ -18,37 +31,43 @@ class DeviceView:
     slots: int = 1
     healthy: bool = True
     fault: str = ""
-    used_slots: int = 0
-    used_memory_bytes: int = 0
+    island: int = 0
+    numa: int = 0
 
     @property
-    def free_slots(self) -> int:
-        return max(0, self.slots - self.used_slots)
-
-    @property
-    def free_memory_bytes(self) -> int:
-        return max(0, self.memory_bytes - self.used_memory_bytes)
-
-    @property
-    def shared(self) -> bool:
-        """Whether several grants may be on it."""
-        return self.slots > 1
+    def capacity_millis(self) -> int:
+        return self.slots * WHOLE_MILLIS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node with its devices. ``alive``: its agent answers."""
+    """A node with its devices. ``alive``: its agent answers. ``cached``: names of models and datasets on its
+    disk. Host CPU and memory of 0 are not tracked."""
 
     name: str
     devices: tuple[DeviceView, ...] = ()
     cordoned: bool = False
     alive: bool = True
+    labels: Labels = ()
+    cached: frozenset[str] = frozenset()
+    cpu_millis: int = 0
+    host_memory_bytes: int = 0
+    flapping_until_ms: int = 0
+
+    def label(self, key: str) -> str:
+        """The value of a label; empty where it is not set."""
+        return next((value for name, value in self.labels if name == key), "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """What each rank needs on one node. Empty vendor and model lists mean any; all its devices are of one
-    model."""
+    model.
+
+    ``share_millis``: of each device, 1000 = whole; with less, ``count`` is 1. ``memory_bytes``: least memory per
+    device (for a share or on a CPU: set aside). ``total_tflops``/``total_memory_bytes``: instead of ``count``, the
+    least number of devices that reaches them, where the workload can shard (``dtype`` says which TFLOPS).
+    """
 
     count: int = 1
     vendors: tuple[str, ...] = ()
@@ -56,20 +75,59 @@ class Request:
     models: tuple[str, ...] = ()
     not_models: tuple[str, ...] = ()
     memory_bytes: int = 0
+    share_millis: int = WHOLE_MILLIS
+    tflops: float = 0.0
+    dtype: str = "bf16"
+    capabilities: tuple[str, ...] = ()
+    total_tflops: float = 0.0
+    total_memory_bytes: int = 0
+    max_count: int = 0
+    cpu_millis: int = 0
+    host_memory_bytes: int = 0
+    node_labels: Labels = ()
+
+    @property
+    def by_equivalence(self) -> bool:
+        """Whether the number of devices follows from the totals."""
+        return self.total_tflops > 0 or self.total_memory_bytes > 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RoleView:
-    """Identical ranks of a workload."""
+    """Identical ranks of a workload. Elastic between ``min_replicas`` and ``replicas`` where the first is
+    set."""
 
     name: str
     replicas: int
     request: Request
+    min_replicas: int | None = None
+
+    @property
+    def least(self) -> int:
+        return self.replicas if self.min_replicas is None else min(self.min_replicas, self.replicas)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    """Where a workload wants to be. ``data``: prefers nodes that have these cached. ``near``/``apart``: labels of
+    other workloads whose nodes it prefers / must not share. ``same``: label key of nodes (rack, zone) that
+    all ranks must share; ``spread``: label key over which its ranks should be spread."""
+
+    data: tuple[str, ...] = ()
+    near: Labels = ()
+    apart: Labels = ()
+    same: str = ""
+    spread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkloadView:
-    """A workload that waits. ``allowed_queues``: those its project may use; empty = all."""
+    """A workload that waits or runs. ``allowed_queues``: those its project may use; empty = all.
+
+    ``expected_seconds``: how long it will run once started (a stated limit or a forecast); None = without
+    end. ``deadline_ms``: when it must have started (SLA). ``kind``: training gives way to inference in
+    the tide.
+    """
 
     uid: str
     project: str
@@ -79,51 +137,28 @@ class WorkloadView:
     created_ms: int
     roles: tuple[RoleView, ...]
     allowed_queues: tuple[str, ...] = ()
-
-    @property
-    def device_count(self) -> int:
-        """Devices (slots) that the whole gang holds."""
-        return sum(role.replicas * role.request.count for role in self.roles)
-
-
-@dataclass(frozen=True)
-class QueueView:
-    """A queue, its limit (None = none) and what its running workloads hold."""
-
-    name: str
-    max_devices: int | None = None
-    devices_in_use: int = 0
+    labels: Labels = ()
+    affinity: Affinity = Affinity()
+    preemptible: bool = True
+    movable: bool = False
+    expected_seconds: int | None = None
+    deadline_ms: int | None = None
+    kind: Literal["training", "inference", "other"] = "other"
+    grace_seconds: int = 10
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """All that one cycle looks at."""
-
-    nodes: tuple[NodeView, ...]
-    queues: tuple[QueueView, ...]
-    pending: tuple[WorkloadView, ...]
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How much each scorer counts (see ``scoring.SCORERS``)."""
-
-    weights: tuple[tuple[str, float], ...] = (("accelerator", 4.0), ("packing", 2.0), ("memory_fit", 1.0))
-
-
-@dataclass(frozen=True)
-class Share:
-    """One slot of one device, given to a rank."""
+class Share(NamedTuple):
+    """A part of one device, given to a rank."""
 
     device: str
     index: int
     vendor: str
     model: str
     memory_bytes: int
+    millis: int = WHOLE_MILLIS
 
 
-@dataclass(frozen=True)
-class Assignment:
+class Assignment(NamedTuple):
     """Where one rank goes."""
 
     role: str
@@ -131,9 +166,111 @@ class Assignment:
     rank: int
     node: str
     shares: tuple[Share, ...]
+    cpu_millis: int = 0
+    host_memory_bytes: int = 0
 
 
-@dataclass(frozen=True)
+Placement = tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningView:
+    """A workload that holds places. ``leaving``: it is told to give them up (grace period); its capacity comes
+    free at ``ends_ms``."""
+
+    workload: WorkloadView
+    placement: Placement
+    started_ms: int
+    leaving: bool = False
+    ends_ms: int | None = None
+
+    def expected_end_ms(self, now_ms: int) -> int | None:
+        """When its places come free, by what is known; None = not foreseeable. Overdue means any moment."""
+        if self.ends_ms is not None:
+            return max(self.ends_ms, now_ms)
+        if self.workload.expected_seconds is None:
+            return None
+        return max(self.started_ms + self.workload.expected_seconds * 1000, now_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a queue (or cohort) has of a class of devices, in millis.
+
+    ``device_class``: ``*`` (all accelerators), a vendor, or ``vendor/model``. ``nominal`` is its own;
+    ``borrowing`` limits what it may use beyond it of its cohort's unused (None = no limit); ``lending``
+    limits how much of its unused nominal others may borrow (None = all).
+    """
+
+    device_class: str = "*"
+    nominal_millis: int = 0
+    borrowing_millis: int | None = None
+    lending_millis: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodBudget:
+    """Device time per period of a class; when it is spent, nothing more is admitted (what runs goes on)."""
+
+    device_class: str
+    limit_device_seconds: int
+    spent_device_seconds: int
+    renews_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """A queue or, with children, a cohort. ``parent``: the cohort that it borrows in. Without quotas it is only
+    limited by ``max_devices`` (None = no limit). ``decayed_use``: device-seconds used lately, decayed."""
+
+    name: str
+    max_devices: int | None = None
+    parent: str = ""
+    weight: int = 1
+    quotas: tuple[Quota, ...] = ()
+    budgets: tuple[PeriodBudget, ...] = ()
+    decayed_use: float = 0.0
+    is_cohort: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tide:
+    """Now, so many millis of the class are for inference; training may use the rest. From calendars or load."""
+
+    device_class: str
+    inference_millis: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How decisions are made.
+
+    ``weights``: how much each scorer counts (see ``scoring.SCORERS``). ``min_run_seconds``: how long a workload
+    runs before it may be preempted by one of the same priority class. ``reserve``: for how many blocked heads
+    capacity is held. ``topology``: node label keys from the closest to the widest domain.
+    """
+
+    weights: tuple[tuple[str, float], ...] = (
+        ("accelerator", 8.0),
+        ("heterogeneity", 2.0),
+        ("fragmentation", 4.0),
+        ("packing", 1.0),
+        ("topology", 1.0),
+        ("energy", 0.25),
+        ("price", 0.25),
+    )
+    data_weight: float = 2.0
+    near_weight: float = 2.0
+    min_run_seconds: int = 300
+    reserve: int = 8
+    preempt: bool = True
+    defragment: bool = True
+    max_moves: int = 8
+    topology: tuple[str, ...] = ("computility.io/island", "computility.io/rack", "computility.io/zone")
+    tides: tuple[Tide, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Reason:
     """Why a workload waits: a stable code, a sentence, and for how many nodes it holds (0 = not about
     nodes)."""
@@ -143,24 +280,56 @@ class Reason:
     nodes: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Admit:
     """Start the whole gang there."""
 
     uid: str
-    placement: tuple[Assignment, ...]
+    placement: Placement
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Preempt:
+    """Take back the places of ``uid``, for ``beneficiary``; it starts again when there is room."""
+
+    uid: str
+    beneficiary: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """An elastic workload gives up or gains ranks; ``placement`` is what it holds then."""
+
+    uid: str
+    placement: Placement
+    message: str
+    beneficiary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Migrate:
+    """Move a running workload to ``placement``, because that helps ``beneficiary`` (empty = the pool)."""
+
+    uid: str
+    placement: Placement
+    message: str
+    beneficiary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Defer:
     """Wait. ``reasons[0]`` is the dominant one; ``never`` = it cannot fit on this pool even when all else
-    is gone."""
+    is gone. ``reserved_ms``: from then on capacity is held for it."""
 
     uid: str
     reasons: tuple[Reason, ...]
     remedy: str
     never: bool = False
     position: int = field(default=0)
+    reserved_ms: int | None = None
 
 
-Decision = Admit | Defer
+Decision = Admit | Preempt | Resize | Migrate | Defer
+
+Specs = tuple[DeviceSpec, ...]

@@ -1,8 +1,12 @@
 """Short ways to say what tests of the scheduler's core are about."""
 
+from dataclasses import replace
+
 from scheduler.core.cycle import run_cycle
+from scheduler.core.snapshot import take_snapshot
 from scheduler.core.types import (
     Admit,
+    Assignment,
     Decision,
     Defer,
     DeviceView,
@@ -11,7 +15,8 @@ from scheduler.core.types import (
     QueueView,
     Request,
     RoleView,
-    Snapshot,
+    RunningView,
+    Share,
     WorkloadView,
 )
 
@@ -42,14 +47,16 @@ def cpu(node: str = "n", slots: int = 4, gib: int = 16, **more: object) -> Devic
     )
 
 
-def node(name: str, *devices: DeviceView, cordoned: bool = False, alive: bool = True) -> NodeView:
+def node(name: str, *devices: DeviceView, **more: object) -> NodeView:
     """A node; accelerators get ids that are unique in the pool."""
-    named = tuple(DeviceView(**{**device.__dict__, "id": f"{name}/{device.id}"}) for device in devices)
-    return NodeView(name, named, cordoned, alive)
+    named = tuple(replace(device, id=f"{name}/{device.id}") for device in devices)
+    return NodeView(name, named, **more)  # type: ignore[arg-type]
 
 
-def role(replicas: int = 1, name: str = "main", **request: object) -> RoleView:
-    return RoleView(name, replicas, Request(**request))  # type: ignore[arg-type]
+def role(
+    replicas: int = 1, name: str = "main", min_replicas: int | None = None, **request: object
+) -> RoleView:
+    return RoleView(name, replicas, Request(**request), min_replicas)  # type: ignore[arg-type]
 
 
 def workload(
@@ -72,11 +79,25 @@ def workload(
     )
 
 
+def holding(name: str, at: NodeView, *positions: int, **more: object) -> RunningView:
+    """A workload that runs as one rank on these devices of a node."""
+    devices = [at.devices[position] for position in positions]
+    shares = tuple(Share(d.id, d.index, d.vendor, d.model, d.memory_bytes) for d in devices)
+    started_ms = more.pop("started_ms", 0)
+    runs = workload(name, role(count=len(devices), vendors=(devices[0].vendor,)), **more)  # type: ignore[arg-type]
+    return RunningView(runs, (Assignment("main", 0, 0, at.name, shares),), started_ms)  # type: ignore[arg-type]
+
+
 def cycle(
-    nodes: list[NodeView], *pending: WorkloadView, queues: list[QueueView] | None = None
+    nodes: list[NodeView],
+    *pending: WorkloadView,
+    queues: list[QueueView] | None = None,
+    running: list[RunningView] | None = None,
+    policy: Policy | None = None,
+    now_ms: int = NOW_MS,
 ) -> list[Decision]:
-    snapshot = Snapshot(tuple(nodes), tuple(queues or [QueueView("default")]), pending)
-    return run_cycle(snapshot, Policy(), NOW_MS)
+    snapshot = take_snapshot(nodes, queues or [QueueView("default")], pending, running or [])
+    return run_cycle(snapshot, policy or Policy(), now_ms)
 
 
 def admitted(decisions: list[Decision]) -> list[str]:

@@ -5,7 +5,19 @@ from typing import Any
 import pytest
 
 from scheduler.core.types import Admit, QueueView, RoleView
-from tests.unit.scheduler.build import GIB, admitted, cpu, cycle, deferred, gpu, node, places, role, workload
+from tests.unit.scheduler.build import (
+    GIB,
+    admitted,
+    cpu,
+    cycle,
+    deferred,
+    gpu,
+    holding,
+    node,
+    places,
+    role,
+    workload,
+)
 
 
 def test_priority_comes_before_age_and_age_before_name() -> None:
@@ -39,7 +51,7 @@ def test_a_workload_that_does_not_fit_does_not_hold_up_those_behind_it() -> None
         ({"vendors": ("nvidia",), "memory_bytes": 100 * GIB}, "b"),
         ({"vendors": ("cpu",)}, "d"),
         ({"vendors": ("nvidia",), "count": 2}, "a"),
-        ({"count": 0, "vendors": ("nvidia",)}, "a"),
+        ({"count": 0, "vendors": ("nvidia",)}, "d"),
     ],
 )
 def test_filters_choose_the_node(request_: dict[str, Any], fits: str) -> None:
@@ -56,9 +68,10 @@ def test_accelerators_are_preferred_and_gaps_are_filled_first() -> None:
     pool = [
         node("cpu-only", cpu("x")),
         node("empty", *(gpu(i) for i in range(4))),
-        node("half", gpu(0, used_slots=1), gpu(1, used_slots=1), gpu(2), gpu(3)),
+        node("half", *(gpu(i) for i in range(4))),
     ]
-    assert places(cycle(pool, workload("w"))[0]) == ["half"]
+    running = [holding("there", pool[2], 0, 1)]
+    assert places(cycle(pool, workload("w"), running=running)[0]) == ["half"]
 
 
 def test_a_small_request_leaves_the_large_device_alone() -> None:
@@ -113,8 +126,9 @@ def test_a_picky_role_is_not_robbed_by_one_that_could_go_anywhere() -> None:
 
 def test_queue_limits_count_what_runs_and_what_this_cycle_admits() -> None:
     pool = [node("a", *(gpu(i) for i in range(8)))]
-    queues = [QueueView("default", max_devices=4, devices_in_use=1)]
-    decisions = cycle(pool, *(workload(f"w{i}", role(count=2)) for i in range(2)), queues=queues)
+    queues, running = [QueueView("default", max_devices=4)], [holding("there", pool[0], 0)]
+    two = [workload(f"w{i}", role(count=2)) for i in range(2)]
+    decisions = cycle(pool, *two, queues=queues, running=running)
     assert admitted(decisions) == ["w0"]
     assert deferred(decisions[1]).reasons[0].code == "QueueLimit"
     assert "3 of maxDevices 4" in deferred(decisions[1]).reasons[0].message

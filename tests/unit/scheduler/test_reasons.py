@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from scheduler.core.types import NodeView, QueueView
-from tests.unit.scheduler.build import GIB, cpu, cycle, deferred, gpu, node, role, workload
+from tests.unit.scheduler.build import GIB, cpu, cycle, deferred, gpu, holding, node, role, workload
 
 NVIDIA_PAIR = node("a", gpu(0), gpu(1))
 
@@ -46,7 +46,7 @@ def test_what_never_fits_is_said_so(
 @pytest.mark.parametrize(
     ("pool", "code", "words"),
     [
-        ([node("a", gpu(0, used_slots=1))], "DevicesBusy", "waits for running workloads to end"),
+        ([node("a", gpu(0))], "DevicesBusy", "waits for running workloads to end"),
         ([node("a", gpu(0), cordoned=True)], "NodeCordoned", "waits for a node to be uncordoned"),
         ([node("a", gpu(0), alive=False)], "NodeLost", "waits for a node to come back"),
         (
@@ -58,18 +58,20 @@ def test_what_never_fits_is_said_so(
     ],
 )
 def test_what_fits_later_says_what_it_waits_for(pool: list[NodeView], code: str, words: str) -> None:
-    answer = deferred(cycle(pool, workload("w", role(vendors=("nvidia",))))[0])
+    running = [holding("there", pool[0], 0)] if code == "DevicesBusy" else []
+    answer = deferred(cycle(pool, workload("w", role(vendors=("nvidia",))), running=running)[0])
     assert not answer.never
     assert (answer.reasons[0].code, words in answer.reasons[0].message) == (code, True)
 
 
 def test_each_filter_is_counted_over_the_nodes() -> None:
     pool = [
-        node("a", *(gpu(i, vendor="ascend", model="910B", used_slots=int(i > 1)) for i in range(4))),
+        node("a", *(gpu(i, vendor="ascend", model="910B") for i in range(4))),
         node("b", gpu(0)),
         node("c", cpu("c")),
     ]
-    answer = deferred(cycle(pool, workload("w", role(count=4, vendors=("ascend",))))[0])
+    running = [holding("there", pool[0], 2, 3)]
+    answer = deferred(cycle(pool, workload("w", role(count=4, vendors=("ascend",))), running=running)[0])
     assert [reason.message for reason in answer.reasons] == [
         "waits for running workloads to end: needs 4 devices on one node, at most 2 free",
         "2 of 3 nodes: no ascend device",
@@ -82,8 +84,8 @@ def test_a_gang_that_is_too_large_says_how_much_of_it_fits() -> None:
     never = deferred(cycle([NVIDIA_PAIR], workload("w", role(replicas=3)))[0])
     assert never.never
     assert "2 of the gang's 3 ranks" in never.reasons[0].message
-    busy = node("a", gpu(0), gpu(1, used_slots=1))
-    waits = deferred(cycle([busy], workload("w", role(replicas=2)))[0])
+    running = [holding("there", NVIDIA_PAIR, 1)]
+    waits = deferred(cycle([NVIDIA_PAIR], workload("w", role(replicas=2)), running=running)[0])
     assert not waits.never
     assert "1 of its 2 ranks fit now" in waits.reasons[0].message
 

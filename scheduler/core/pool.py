@@ -1,0 +1,371 @@
+"""All nodes with what is on them, indexed by state, so that the best node for a request is found without looking at
+every node, and every change can be undone.
+
+Nodes in equal states are interchangeable. For each shape of request the states that serve it are kept by score;
+a placement asks the best non-empty state for its first node (in the fixed order of names). A state is judged once
+per shape, when it first has a node.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from scheduler.core.catalogue import Catalogue
+from scheduler.core.finder import Finder
+from scheduler.core.fragmentation import Fragmentation
+from scheduler.core.geography import Geography
+from scheduler.core.layout import MIB, Group, ModelKey, layout_of
+from scheduler.core.options import Option, best_option
+from scheduler.core.scoring import Scale, judge_for
+from scheduler.core.states import NodeState, Shape, States, ranks_in
+from scheduler.core.types import Assignment, NodeView, Policy, Request, Share
+from scheduler.core.usage import NodeUsage
+
+LOG_LIMIT = 200_000
+"""Entries of the log of states that got a node, after which it is written anew."""
+
+
+class Pool:
+    """Mutable. ``mark`` and ``rollback`` bracket a trial; ``set_node`` is for outside of trials."""
+
+    def __init__(self, nodes: Iterable[NodeView], catalogue: Catalogue | None = None) -> None:
+        self.catalogue = catalogue or Catalogue(())
+        self.states = States()
+        self.usage: list[NodeUsage] = []
+        self.listed = bytearray()
+        self.state_of = array("i")
+        self._by_name: dict[str, int] = {}
+        self._hidden = bytearray()
+        self._journal: list[Any] = []
+        self._activated: list[int] = []
+        self._shapes: dict[tuple[Request, frozenset[ModelKey] | None], Shape] = {}
+        self._finders: dict[int, Finder] = {}
+        self._label_keys: set[str] = set()
+        self._geography: Geography | None = None
+        self._groups: list[Group] | None = None
+        self._policy, self._mix = Policy(), Fragmentation(())
+        for node in sorted(nodes, key=lambda node: node.name):
+            self._add(node)
+        self._judge = judge_for(self._policy, Scale.of(self.groups()), self._mix)
+
+    # -- nodes
+
+    @property
+    def nodes(self) -> tuple[NodeView, ...]:
+        """By the order of placement: names as first given, later ones at the end."""
+        return tuple(usage.view for usage in self.usage)
+
+    @property
+    def geography(self) -> Geography:
+        """Domains and cached data of the nodes as they are."""
+        if self._geography is None:
+            self._geography = Geography(self.nodes)
+        return self._geography
+
+    def number(self, name: str) -> int | None:
+        """The node's place in the order; None = there is no such node."""
+        return self._by_name.get(name)
+
+    def view(self, number: int) -> NodeView:
+        return self.usage[number].view
+
+    def set_node(self, node: NodeView) -> None:
+        """Add a node, or say that one is now like this (cordoned, lost, back, a device broken). What is on it
+        stays."""
+        number = self._by_name.get(node.name)
+        self._geography = self._groups = None
+        if number is None:
+            self._add(node)
+        else:
+            old = self.usage[number]
+            self._unlist(number)
+            self.usage[number] = NodeUsage(node, *layout_of(node, self.catalogue, self._label_keys))
+            self.usage[number].inherit(old)
+            self._settle(number)
+        self._judge = judge_for(self._policy, Scale.of(self.groups()), self._mix)
+        self._finders.clear()
+
+    def _add(self, node: NodeView) -> None:
+        number = len(self.usage)
+        self._by_name[node.name] = number
+        self.usage.append(NodeUsage(node, *layout_of(node, self.catalogue, self._label_keys)))
+        self.listed.append(0)
+        self._hidden.append(0)
+        self.state_of.append(-1)
+        self._settle(number)
+
+    def _settle(self, number: int) -> None:
+        """Put a node into the state that it is in, and list it where it may be used."""
+        usage = self.usage[number]
+        usage.layout = self.states.layout(usage.layout)
+        self.state_of[number] = usage.state(self.states).number
+        if usage.usable and not self._hidden[number]:
+            self._list(number)
+
+    def groups(self) -> list[Group]:
+        """All kinds of healthy devices on nodes, whether these may be used now or not."""
+        if self._groups is None:
+            layouts = {id(usage.layout): usage.layout for usage in self.usage}
+            self._groups = list(dict.fromkeys(g for layout in layouts.values() for g in layout.groups))
+        return self._groups
+
+    # -- how places are judged
+
+    def use(self, policy: Policy, mix: Fragmentation) -> None:
+        """Judge by this policy and this mix of usual requests from now on."""
+        if policy.weights == self._policy.weights and mix is self._mix:
+            self._policy = policy
+            return
+        self._policy, self._mix = policy, mix
+        self._judge = judge_for(policy, Scale.of(self.groups()), mix)
+        self._finders.clear()
+
+    def shape(self, request: Request, models: Sequence[ModelKey] | None = None) -> Shape:
+        """The compiled request; ``models`` narrows it."""
+        key = (request, None if models is None else frozenset(models))
+        shape = self._shapes.get(key)
+        if shape is None:
+            if not self._label_keys.issuperset(k for k, _ in request.node_labels):
+                self._label_keys.update(k for k, _ in request.node_labels)
+                self._lay_out_anew()
+            shape = self._shapes[key] = Shape(len(self._shapes), *key)
+        return shape
+
+    def _lay_out_anew(self) -> None:
+        for number, usage in enumerate(self.usage):
+            listed = self.listed[number]
+            self._unlist(number)
+            usage.layout = layout_of(usage.view, self.catalogue, self._label_keys)[0]
+            usage.layout = self.states.layout(usage.layout)
+            self.state_of[number] = usage.state(self.states).number
+            if listed:
+                self._list(number)
+        self._finders.clear()
+
+    # -- lists of nodes per state
+
+    def _list(self, number: int) -> None:
+        if not self.listed[number]:
+            self.listed[number] = 1
+            self._enter(self.states.all[self.state_of[number]], number)
+
+    def _unlist(self, number: int) -> None:
+        if self.listed[number]:
+            self.listed[number] = 0
+            self.states.all[self.state_of[number]].count -= 1
+
+    def _enter(self, state: NodeState, number: int) -> None:
+        state.count += 1
+        heappush(state.heap, number)
+        if state.count == 1:
+            self._activated.append(state.number)
+
+    def _move(self, number: int, state: NodeState) -> None:
+        if self.listed[number]:
+            self.states.all[self.state_of[number]].count -= 1
+            self.state_of[number] = state.number
+            self._enter(state, number)
+        else:
+            self.state_of[number] = state.number
+
+    def _first(self, state: NodeState) -> int:
+        heap = state.heap
+        while self.state_of[heap[0]] != state.number or not self.listed[heap[0]]:
+            heappop(heap)
+        return heap[0]
+
+    # -- finding
+
+    def option(self, shape: Shape, state: NodeState) -> Option | None:
+        """What a rank of this shape would take in this state."""
+        known = self._finder(shape).options
+        if state.number not in known:
+            known[state.number] = best_option(self.states, state, shape, self._judge)
+        return known[state.number]
+
+    def _finder(self, shape: Shape) -> Finder:
+        finder = self._finders.get(shape.number)
+        if finder is None:
+            finder = self._finders[shape.number] = Finder()
+        return finder
+
+    def find(self, shape: Shape) -> tuple[int, Option] | None:
+        """The best node, or None. Among nodes of equal score the first."""
+        finder = self._finder(shape)
+        self._absorb(finder, shape)
+        states = self.states.all
+        while finder.scores:
+            bucket = finder.buckets[-finder.scores[0]]
+            best, best_state, empty = -1, -1, 0
+            for number in bucket:
+                if states[number].count:
+                    node = self._first(states[number])
+                    if best < 0 or node < best:
+                        best, best_state = node, number
+                else:
+                    empty += 1
+            if best >= 0 and 2 * empty > len(bucket):
+                finder.prune(-finder.scores[0], [n for n in bucket if states[n].count])
+            if best >= 0:
+                option = finder.options[best_state]
+                assert option is not None
+                return best, option
+            finder.drop_best()
+        return None
+
+    def _absorb(self, finder: Finder, shape: Shape) -> None:
+        """Let the finder know the states that got a node since it was asked last."""
+        log, states = self._activated, self.states.all
+        if finder.cursor == len(log):
+            return
+        if len(log) > LOG_LIMIT:
+            self._shorten_log()
+            log = self._activated
+        for number in log[finder.cursor :] if finder.cursor else dict.fromkeys(log):
+            if number not in finder.inside and states[number].count:
+                option = self.option(shape, states[number])
+                if option is not None:
+                    finder.insert(number, option.score)
+        finder.cursor = len(log)
+
+    def _shorten_log(self) -> None:
+        self._activated = [state.number for state in self.states.all if state.count]
+        for finder in self._finders.values():
+            finder.cursor = 0
+
+    def find_among(
+        self,
+        shape: Shape,
+        numbers: Iterable[int],
+        *,
+        hidden: bool = False,
+        bonus: Mapping[int, int] | None = None,
+    ) -> tuple[int, Option, int] | None:
+        """The best of these nodes, its option, and its score with the node's ``bonus``."""
+        best: tuple[int, Option, int] | None = None
+        states = self.states.all
+        for number in numbers:
+            if not (self.listed[number] or (hidden and self._hidden[number] and self.usage[number].usable)):
+                continue
+            option = self.option(shape, states[self.state_of[number]])
+            if option is None:
+                continue
+            score = option.score + (bonus.get(number, 0) if bonus else 0)
+            if best is None or score > best[2] or (score == best[2] and number < best[0]):
+                best = number, option, score
+        return best
+
+    # -- taking and giving back
+
+    def mark(self) -> int:
+        """A point to which ``rollback`` returns."""
+        return len(self._journal)
+
+    def rollback(self, mark: int) -> None:
+        """Undo everything since ``mark``."""
+        while len(self._journal) > mark:
+            number, undo = self._journal.pop()
+            if undo is None:
+                self._show(number)
+            elif undo is True:
+                self._conceal(number)
+            else:
+                self.usage[number].restore(undo)
+                self._move(number, self.usage[number].state(self.states))
+
+    def take(self, shape: Shape, number: int, option: Option) -> tuple[Share, ...]:
+        """Give a rank what the option says on that node."""
+        usage = self.usage[number]
+        self._journal.append((number, usage.saved()))
+        shares = usage.take(shape, option)
+        self._move(number, option.after)
+        return shares
+
+    def occupy(self, placement: Iterable[Assignment]) -> None:
+        """Put ranks where they are. Ranks on unknown nodes are passed over."""
+        self._book(placement, 1)
+
+    def vacate(self, placement: Iterable[Assignment]) -> None:
+        """Take ranks away."""
+        self._book(placement, -1)
+
+    def _book(self, placement: Iterable[Assignment], sign: int) -> None:
+        for assignment in placement:
+            number = self._by_name.get(assignment.node)
+            if number is None:
+                continue
+            usage = self.usage[number]
+            self._journal.append((number, usage.saved()))
+            for share in assignment.shares:
+                usage.book(share, sign)
+            usage.cpu_used_millis += sign * assignment.cpu_millis
+            usage.host_used_mebibytes += sign * -(-assignment.host_memory_bytes // MIB)
+            self._move(number, usage.state(self.states))
+
+    def commit(self) -> None:
+        """Forget how to undo."""
+        self._journal.clear()
+
+    # -- nodes kept out of ordinary placement
+
+    def hide(self, numbers: Iterable[int]) -> None:
+        """Keep nodes (reserved, to be drained) from ``find``; ``find_among`` sees them when told."""
+        for number in numbers:
+            if not self._hidden[number]:
+                self._journal.append((number, None))
+                self._conceal(number)
+
+    def unhide(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            if self._hidden[number]:
+                self._journal.append((number, True))
+                self._show(number)
+
+    def _conceal(self, number: int) -> None:
+        self._hidden[number] = 1
+        self._unlist(number)
+
+    def _show(self, number: int) -> None:
+        self._hidden[number] = 0
+        if self.usage[number].usable:
+            self._list(number)
+
+    def is_hidden(self, number: int) -> bool:
+        return bool(self._hidden[number])
+
+    # -- counts
+
+    def capacity_millis(self) -> dict[ModelKey, int]:
+        """Of the healthy devices of usable nodes, per vendor and model."""
+        total: dict[ModelKey, int] = {}
+        for usage in self.usage:
+            if usage.usable:
+                for group in usage.layout.groups:
+                    total[group.key] = total.get(group.key, 0) + group.devices * group.slots * 1000
+        return total
+
+    def free_millis(self) -> dict[ModelKey, int]:
+        """Of the same devices, what nothing is on."""
+        total: dict[ModelKey, int] = {}
+        for number, usage in enumerate(self.usage):
+            if usage.usable:
+                state = self.states.all[self.state_of[number]]
+                for index, group in enumerate(state.layout.groups):
+                    total[group.key] = total.get(group.key, 0) + sum(state.free_millis(index))
+        return total
+
+    def ranks_per_node(self, shape: Shape) -> npt.NDArray[np.int64]:
+        """How many ranks of the shape each node would take; 0 for nodes that are not to be used."""
+        finder = self._finder(shape)
+        table = finder.room(len(self.states.all))
+        state_of = np.frombuffer(self.state_of, dtype=np.int32)
+        for number in np.unique(state_of):
+            if table[number] < 0:
+                table[number] = ranks_in(self.states.all[number], shape)
+        return np.where(np.frombuffer(self.listed, dtype=np.uint8) > 0, table[state_of], 0)

@@ -1,0 +1,201 @@
+"""A cycle under way: the pool, the quota books and what runs, changed together and undone together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from scheduler.core.filters import FILTERS, count_for
+from scheduler.core.ideal import Ideal
+from scheduler.core.layout import Group, ModelKey
+from scheduler.core.neighbours import Neighbours
+from scheduler.core.placing import ANYWHERE, Bounds, Stuck, place_gang
+from scheduler.core.quota import Hold, QuotaTree
+from scheduler.core.snapshot import Snapshot
+from scheduler.core.types import (
+    WHOLE_MILLIS,
+    Placement,
+    Policy,
+    Request,
+    RunningView,
+    WorkloadView,
+)
+
+
+class Trial:
+    """``mark``/``rollback`` bracket changes made by ``admit``, ``evict``, ``resize`` and by placing on the
+    pool."""
+
+    def __init__(self, snapshot: Snapshot, policy: Policy, now_ms: int) -> None:
+        self.pool = snapshot.pool
+        self.policy = policy
+        self.now_ms = now_ms
+        self.ideal = Ideal(self.pool)
+        self.capacity = self.pool.capacity_millis()
+        self.tree = QuotaTree(snapshot.queues, self.capacity)
+        for (queue, model), millis in (snapshot.held or held_millis(snapshot.running)).items():
+            self.tree.charge(queue, model, millis)
+        self._base = snapshot.running
+        self._running: dict[str, RunningView] | None = None
+        self._neighbours: Neighbours | None = None
+        self._overlay: dict[str, RunningView | None] = {}
+        self._log: list[tuple[WorkloadView, Placement, Placement, RunningView | None]] = []
+        self._models: dict[Request, tuple[tuple[ModelKey, int], ...]] = {}
+
+    @property
+    def running(self) -> dict[str, RunningView]:
+        """What holds places now, by uid; made when first asked for."""
+        if self._running is None:
+            self._running = {running.workload.uid: running for running in self._base}
+            for uid, changed in self._overlay.items():
+                if changed is None:
+                    self._running.pop(uid, None)
+                else:
+                    self._running[uid] = changed
+        return self._running
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """Who is where, by labels; made when first asked for."""
+        if self._neighbours is None:
+            self._neighbours = Neighbours()
+            for running in self.running.values():
+                self._neighbours.add(running.workload, running.placement)
+        return self._neighbours
+
+    # -- trying and undoing
+
+    def mark(self) -> tuple[int, int]:
+        return self.pool.mark(), len(self._log)
+
+    def rollback(self, mark: tuple[int, int]) -> None:
+        """Undo everything since ``mark``."""
+        self.pool.rollback(mark[0])
+        while len(self._log) > mark[1]:
+            workload, came, went, before = self._log.pop()
+            self._book(workload, came, -1)
+            self._book(workload, went, 1)
+            self._put(workload.uid, before)
+
+    # -- changes
+
+    def admit(self, workload: WorkloadView, placement: Placement) -> None:
+        """It holds these places from now on; they are on the pool already (``place`` put them there)."""
+        self._log.append((workload, placement, (), None))
+        self._book(workload, placement, 1)
+        self._put(workload.uid, RunningView(workload, placement, self.now_ms))
+
+    def evict(self, uid: str) -> RunningView:
+        """Take a running workload off the pool and the books."""
+        running = self.running[uid]
+        self._put(uid, None)
+        self._log.append((running.workload, (), running.placement, running))
+        self._book(running.workload, running.placement, -1)
+        self.pool.vacate(running.placement)
+        return running
+
+    def resize(self, uid: str, placement: Placement) -> None:
+        """A running workload holds these places instead."""
+        running = self.running[uid]
+        self._log.append((running.workload, placement, running.placement, running))
+        self._book(running.workload, running.placement, -1)
+        self._book(running.workload, placement, 1)
+        self.pool.vacate(running.placement)
+        self.pool.occupy(placement)
+        self._put(uid, replace(running, placement=placement))
+
+    def _put(self, uid: str, running: RunningView | None) -> None:
+        self._overlay[uid] = running
+        if self._running is not None:
+            if running is None:
+                self._running.pop(uid, None)
+            else:
+                self._running[uid] = running
+
+    def _book(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
+        if not placement:
+            return
+        for model, millis in millis_by_model(placement).items():
+            if sign > 0:
+                self.tree.charge(workload.queue, model, millis)
+            else:
+                self.tree.refund(workload.queue, model, millis)
+        if self._neighbours is not None:
+            change = self._neighbours.add if sign > 0 else self._neighbours.remove
+            change(workload, placement)
+
+    # -- questions
+
+    def place(self, workload: WorkloadView, bounds: Bounds = ANYWHERE) -> Placement | Stuck:
+        """Put the gang on the pool (not yet on the books), or say which role is stuck."""
+        wishes = workload.labels or workload.affinity.near or workload.affinity.apart
+        return place_gang(workload, self.pool, self.policy, self.neighbours if wishes else None, bounds)
+
+    def bounds_for(self, workload: WorkloadView) -> Bounds | Hold:
+        """What the queue's quota leaves it: models with room for all of it; ``Hold`` where there are none."""
+        hold = self.tree.check(workload.queue, {}, workload.allowed_queues, workload.project)
+        if hold is not None:
+            return hold
+        needs = self.needs(workload)
+        if not needs:
+            return ANYWHERE
+        open_models = [
+            model
+            for model, millis in needs.items()
+            if self.tree.open_models(workload.queue, millis, (model,))
+        ]
+        if len(open_models) == len(needs):
+            return ANYWHERE
+        if open_models:
+            return Bounds(models=tuple(open_models))
+        holds = [self.tree.check(workload.queue, {model: millis}) for model, millis in needs.items()]
+        known = [hold for hold in holds if hold is not None]
+        return min(known, key=lambda hold: hold.never)
+
+    def needs(self, workload: WorkloadView) -> dict[ModelKey, int]:
+        """For each model that may serve all or a part of it, the millis that the least of the gang would
+        take."""
+        total: dict[ModelKey, int] = {}
+        for role in workload.roles:
+            for model, millis in self._rank_needs(role.request):
+                total[model] = total.get(model, 0) + role.least * millis
+        return total
+
+    def _rank_needs(self, request: Request) -> tuple[tuple[ModelKey, int], ...]:
+        if request not in self._models:
+            self._models[request] = tuple(sorted(_rank_needs(self.groups(), request).items()))
+        return self._models[request]
+
+    def groups(self) -> Iterable[Group]:
+        """All kinds of devices in the pool."""
+        return self.pool.groups()
+
+
+def _rank_needs(groups: Iterable[Group], request: Request) -> dict[ModelKey, int]:
+    needs: dict[ModelKey, int] = {}
+    for group in groups:
+        count = count_for(group, request)
+        if count and all(question.passes(group, request) for question in FILTERS):
+            millis = count * min(request.share_millis, WHOLE_MILLIS)
+            needs[group.key] = max(millis, needs.get(group.key, 0))
+    return needs
+
+
+def held_millis(running: Iterable[RunningView]) -> dict[tuple[str, ModelKey], int]:
+    """Per queue and model, what is held."""
+    held: dict[tuple[str, ModelKey], int] = {}
+    for one in running:
+        for model, millis in millis_by_model(one.placement).items():
+            key = (one.workload.queue, model)
+            held[key] = held.get(key, 0) + millis
+    return held
+
+
+def millis_by_model(placement: Placement) -> dict[ModelKey, int]:
+    """What a placement holds of each vendor's models."""
+    total: dict[ModelKey, int] = {}
+    for assignment in placement:
+        for share in assignment.shares:
+            key = (share.vendor, share.model)
+            total[key] = total.get(key, 0) + share.millis
+    return total

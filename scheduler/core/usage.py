@@ -1,0 +1,102 @@
+"""What is on one node: how much of each device, of the host's CPU and memory is held."""
+
+from __future__ import annotations
+
+from scheduler.core.layout import MEMORY_BITS, MEMORY_MASK, MIB, Layout, pack
+from scheduler.core.options import Option
+from scheduler.core.states import NodeState, Shape, States
+from scheduler.core.types import NodeView, Share
+
+Saved = tuple[tuple[int, ...], tuple[int, ...], int, int]
+
+
+class NodeUsage:
+    """``entries``: packed free capacity per device, never below zero; ``used``: packed, what is held of it."""
+
+    __slots__ = (
+        "capacity",
+        "cpu_used_millis",
+        "entries",
+        "host_used_mebibytes",
+        "layout",
+        "position_of",
+        "positions",
+        "usable",
+        "used",
+        "view",
+    )
+
+    def __init__(self, view: NodeView, layout: Layout, positions: list[list[list[int]]]) -> None:
+        self.view = view
+        self.layout = layout
+        self.positions = positions
+        self.capacity = [pack(d.slots * 1000, d.memory_bytes // MIB) for d in view.devices]
+        self.entries = list(self.capacity)
+        self.used = [0] * len(self.capacity)
+        self.position_of = {device.id: position for position, device in enumerate(view.devices)}
+        self.cpu_used_millis = 0
+        self.host_used_mebibytes = 0
+        self.usable = view.alive and not view.cordoned and not view.flapping_until_ms
+
+    def inherit(self, old: NodeUsage) -> None:
+        """Take over what is on the node as it was known before."""
+        for device, position in old.position_of.items():
+            here = self.position_of.get(device)
+            if here is not None:
+                self.used[here] = old.used[position]
+                self._refresh(here)
+        self.cpu_used_millis, self.host_used_mebibytes = old.cpu_used_millis, old.host_used_mebibytes
+
+    def saved(self) -> Saved:
+        """For ``restore``."""
+        return tuple(self.used), tuple(self.entries), self.cpu_used_millis, self.host_used_mebibytes
+
+    def restore(self, saved: Saved) -> None:
+        self.used, self.entries = list(saved[0]), list(saved[1])
+        self.cpu_used_millis, self.host_used_mebibytes = saved[2], saved[3]
+
+    def state(self, states: States) -> NodeState:
+        """The state that the node is in."""
+        entries = self.entries
+        free = tuple(
+            tuple(tuple(sorted([entries[p] for p in island])) for island in group) for group in self.positions
+        )
+        layout = self.layout
+        cpu = max(0, layout.cpu_millis - self.cpu_used_millis)
+        host = max(0, layout.host_mebibytes - self.host_used_mebibytes)
+        return states.intern(layout, free, cpu, host)
+
+    def take(self, shape: Shape, option: Option) -> tuple[Share, ...]:
+        """Hold what the option says, lowest devices first."""
+        shares: list[Share] = []
+        demand = option.demand
+        if demand is not None:
+            islands, devices = self.positions[demand.group], self.view.devices
+            millis = demand.packed >> MEMORY_BITS
+            for pick in option.picks:
+                position = next(p for p in islands[pick.island] if self.entries[p] == pick.entry)
+                self.used[position] += pick.grants * demand.packed
+                self.entries[position] -= pick.grants * demand.packed
+                device = devices[position]
+                memory = device.memory_bytes if demand.whole else (demand.packed & MEMORY_MASK) * MIB
+                if not demand.whole and shape.request.memory_bytes:
+                    memory = shape.request.memory_bytes
+                share = Share(device.id, device.index, device.vendor, device.model, memory, millis)
+                shares += [share] * pick.grants
+        self.cpu_used_millis += shape.cpu_millis
+        self.host_used_mebibytes += shape.host_mebibytes
+        return tuple(shares)
+
+    def book(self, share: Share, sign: int) -> None:
+        """Hold (1) or give back (-1) a share. A device that is not there any more is passed over."""
+        position = self.position_of.get(share.device)
+        if position is None:
+            return
+        room = self.capacity[position] & MEMORY_MASK
+        self.used[position] += sign * pack(share.millis, min(room, -(-share.memory_bytes // MIB)))
+        self._refresh(position)
+
+    def _refresh(self, position: int) -> None:
+        capacity, used = self.capacity[position], self.used[position]
+        millis = max(0, (capacity >> MEMORY_BITS) - (used >> MEMORY_BITS))
+        self.entries[position] = pack(millis, max(0, (capacity & MEMORY_MASK) - (used & MEMORY_MASK)))
