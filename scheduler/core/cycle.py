@@ -1,4 +1,5 @@
-"""One scheduling cycle, as a story in six steps. Same snapshot, same decisions; the snapshot is left as it was."""
+"""One scheduling cycle, as a story in six steps. Same snapshot, same decisions; the snapshot is left as it
+was."""
 
 from __future__ import annotations
 
@@ -38,8 +39,8 @@ Kin = tuple[str, int, tuple[RoleView, ...], Affinity, Labels, int | None, tuple[
 
 
 def run_cycle(snapshot: Snapshot, policy: Policy, now_ms: int) -> list[Decision]:
-    """Decide about every waiting workload, in the order in which they were considered, and about those that run
-    where that helps.
+    """Decide about every waiting workload, in the order in which they were considered, and about those that
+    run where that helps.
 
     A workload that does not fit does not hold up those behind it, except that room is held for the first
     ``policy.reserve`` of them from when it will be there.

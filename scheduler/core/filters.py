@@ -1,4 +1,5 @@
-"""Which devices of a kind of node may serve a request, and, where there are none, which filter took the last."""
+"""Which devices of a kind of node may serve a request, and, where there are none, which filter took the
+last."""
 
 from __future__ import annotations
 
@@ -49,8 +50,8 @@ def _count_passes(group: Group, request: Request) -> bool:
 
 
 def count_for(group: Group, request: Request) -> int | None:
-    """How many devices of the group a rank takes: as asked, or the least that reach the totals, in a number that
-    the vendor's placement rule allows; None = no such number."""
+    """How many devices of the group a rank takes: as asked, or the least that reach the totals, in a number
+    that the vendor's placement rule allows; None = no such number."""
     count = request.count
     if request.by_equivalence:
         per_device = dict(group.spec.tflops).get(request.dtype, 0.0)

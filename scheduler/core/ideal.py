@@ -1,7 +1,7 @@
 """Could a gang ever be placed: on the pool as if nothing ran on it and nothing were lost, cordoned or broken?
 
-Answered per kind of node with how many there are of it, not per node, so that it takes as long on ten thousand nodes
-as on ten.
+Answered per kind of node with how many there are of it, not per node, so that it takes as long on ten
+thousand nodes as on ten.
 """
 
 from __future__ import annotations

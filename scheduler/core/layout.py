@@ -1,5 +1,5 @@
-"""What a node has, leaving aside what runs on it. Equal nodes share one layout, so that most questions are asked
-once per kind of node and not once per node."""
+"""What a node has, leaving aside what runs on it. Equal nodes share one layout, so that most questions are
+asked once per kind of node and not once per node."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def pack(millis: int, mebibytes: int) -> int:
 
 @dataclass(frozen=True)
 class Group:
-    """Healthy devices of one kind on a node. ``islands``: how many there are in each set that is linked at full
-    speed; ``capacity`` of each device is packed."""
+    """Healthy devices of one kind on a node. ``islands``: how many there are in each set that is linked at
+    full speed; ``capacity`` of each device is packed."""
 
     vendor: str
     model: str

@@ -1,4 +1,5 @@
-"""Places for a whole gang, or none. What is placed stays on the pool; the caller rolls back what it does not want."""
+"""Places for a whole gang, or none. What is placed stays on the pool; the caller rolls back what it does not
+want."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ DOMAINS_TRIED = 3
 
 @dataclass(frozen=True)
 class Stuck:
-    """The role that found no place when ``fitted`` ranks of ``total`` had theirs. ``scattered``: they fit, but
-    not all in one domain (``affinity.same``) or on nodes apart."""
+    """The role that found no place when ``fitted`` ranks of ``total`` had theirs. ``scattered``: they fit,
+    but not all in one domain (``affinity.same``) or on nodes apart."""
 
     role: RoleView
     fitted: int
@@ -32,8 +33,8 @@ class Stuck:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What limits a placement: ``models`` that the quota leaves (None = any), ``only`` these nodes (hidden ones
-    too)."""
+    """What limits a placement: ``models`` that the quota leaves (None = any), ``only`` these nodes (hidden
+    ones too)."""
 
     models: tuple[ModelKey, ...] | None = None
     only: tuple[int, ...] | None = None
@@ -129,7 +130,8 @@ def _apart_from_itself(workload: WorkloadView) -> bool:
 
 
 def _in_domains(gang: _Gang) -> Placement | Stuck:
-    """In the closest domain that takes the whole gang; where none does, anywhere (unless ``same`` forbids it)."""
+    """In the closest domain that takes the whole gang; where none does, anywhere (unless ``same`` forbids
+    it)."""
     same, ranks = gang.workload.affinity.same, sum(role.least for role in gang.workload.roles)
     stuck: Stuck | None = None
     levels = (same,) if same else gang.policy.topology if ranks > 1 and gang.bounds.only is None else ()

@@ -1,9 +1,9 @@
-"""All nodes with what is on them, indexed by state, so that the best node for a request is found without looking at
-every node, and every change can be undone.
+"""All nodes with what is on them, indexed by state, so that the best node for a request is found without
+looking at every node, and every change can be undone.
 
-Nodes in equal states are interchangeable. For each shape of request the states that serve it are kept by score;
-a placement asks the best non-empty state for its first node (in the fixed order of names). A state is judged once
-per shape, when it first has a node.
+Nodes in equal states are interchangeable. For each shape of request the states that serve it are kept by
+score; a placement asks the best non-empty state for its first node (in the fixed order of names). A state is
+judged once per shape, when it first has a node.
 """
 
 from __future__ import annotations

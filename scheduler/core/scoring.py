@@ -12,8 +12,8 @@ from scheduler.core.states import Demand, NodeState, Shape
 from scheduler.core.types import WHOLE_MILLIS, Policy, Request
 
 SCALE = 1000
-"""Scores are cut into that many steps; among places of one step the first in the order of nodes is taken, which
-keeps untouched nodes untouched (see docs/design/fragmentation.md)."""
+"""Scores are cut into that many steps; among places of one step the first in the order of nodes is taken,
+which keeps untouched nodes untouched (see docs/design/fragmentation.md)."""
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from scheduler.core.types import Assignment, NodeView, QueueView, RunningView, W
 
 @dataclass(frozen=True)
 class Snapshot:
-    """``pool`` holds the nodes with everything that is on them: the placements of ``running``, and processes that
-    still stop although nobody holds their places any more. A cycle leaves the pool as it was.
+    """``pool`` holds the nodes with everything that is on them: the placements of ``running``, and processes
+    that still stop although nobody holds their places any more. A cycle leaves the pool as it was.
 
-    ``mix``: what usually comes, to judge fragmentation by. ``held``: millis per queue and model, for who keeps
-    count; None = as ``running`` says.
+    ``mix``: what usually comes, to judge fragmentation by. ``held``: millis per queue and model, for who
+    keeps count; None = as ``running`` says.
     """
 
     pool: Pool

@@ -1,5 +1,5 @@
-"""States of nodes. Nodes of one layout with the same capacity free are interchangeable: they share one state, and
-what a request would do to it is worked out once for all of them."""
+"""States of nodes. Nodes of one layout with the same capacity free are interchangeable: they share one
+state, and what a request would do to it is worked out once for all of them."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ def grants_in(entry: int, packed: int) -> int:
 
 
 def ranks_in(state: NodeState, shape: Shape) -> int:
-    """How many ranks of the shape the state takes at least, one group after the other (an upper bound where its
-    devices lie in several islands)."""
+    """How many ranks of the shape the state takes at least, one group after the other (an upper bound where
+    its devices lie in several islands)."""
     demands = shape.demands(state.layout)
     if not demands and (shape.request.count or not _labels_fit(state.layout, shape)):
         return 0

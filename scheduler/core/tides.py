@@ -1,7 +1,8 @@
 """How a cycle obeys the tide: while inference needs devices, training has the rest of them.
 
-``Policy.tides`` says how many millis of a class are for inference now (``tidal`` works that out). Training beyond
-the rest gives ranks back: it shrinks, it is not evicted. No more of it is admitted than there is room for.
+``Policy.tides`` says how many millis of a class are for inference now (``tidal`` works that out). Training
+beyond the rest gives ranks back: it shrinks, it is not evicted. No more of it is admitted than there is room
+for.
 """
 
 from __future__ import annotations

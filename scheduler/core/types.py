@@ -1,7 +1,7 @@
 """What the scheduler looks at and what it decides, as plain frozen values.
 
-Capacity is counted in thousandths of a device (millis): a whole accelerator is 1000, a CPU 1000 per core slot,
-a fraction of an accelerator less than 1000.
+Capacity is counted in thousandths of a device (millis): a whole accelerator is 1000, a CPU 1000 per core
+slot, a fraction of an accelerator less than 1000.
 """
 
 from __future__ import annotations
@@ -64,9 +64,10 @@ class Request:
     """What each rank needs on one node. Empty vendor and model lists mean any; all its devices are of one
     model.
 
-    ``share_millis``: of each device, 1000 = whole; with less, ``count`` is 1. ``memory_bytes``: least memory per
-    device (for a share or on a CPU: set aside). ``total_tflops``/``total_memory_bytes``: instead of ``count``, the
-    least number of devices that reaches them, where the workload can shard (``dtype`` says which TFLOPS).
+    ``share_millis``: of each device, 1000 = whole; with less, ``count`` is 1. ``memory_bytes``: least memory
+    per device (for a share or on a CPU: set aside). ``total_tflops``/``total_memory_bytes``: instead of
+    ``count``, the least number of devices that reaches them, where the workload can shard (``dtype`` says
+    which TFLOPS).
     """
 
     count: int = 1
@@ -109,9 +110,9 @@ class RoleView:
 
 @dataclass(frozen=True, slots=True)
 class Affinity:
-    """Where a workload wants to be. ``data``: prefers nodes that have these cached. ``near``/``apart``: labels of
-    other workloads whose nodes it prefers / must not share. ``same``: label key of nodes (rack, zone) that
-    all ranks must share; ``spread``: label key over which its ranks should be spread."""
+    """Where a workload wants to be. ``data``: prefers nodes that have these cached. ``near``/``apart``:
+    labels of other workloads whose nodes it prefers / must not share. ``same``: label key of nodes (rack,
+    zone) that all ranks must share; ``spread``: label key over which its ranks should be spread."""
 
     data: tuple[str, ...] = ()
     near: Labels = ()
@@ -151,7 +152,7 @@ class Share(NamedTuple):
     """A part of one device, given to a rank."""
 
     device: str
-    index: int
+    index: int  # type: ignore[assignment]
     vendor: str
     model: str
     memory_bytes: int
@@ -175,8 +176,8 @@ Placement = tuple[Assignment, ...]
 
 @dataclass(frozen=True, slots=True)
 class RunningView:
-    """A workload that holds places. ``leaving``: it is told to give them up (grace period); its capacity comes
-    free at ``ends_ms``."""
+    """A workload that holds places. ``leaving``: it is told to give them up (grace period); its capacity
+    comes free at ``ends_ms``."""
 
     workload: WorkloadView
     placement: Placement
@@ -220,8 +221,9 @@ class PeriodBudget:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """A queue or, with children, a cohort. ``parent``: the cohort that it borrows in. Without quotas it is only
-    limited by ``max_devices`` (None = no limit). ``decayed_use``: device-seconds used lately, decayed."""
+    """A queue or, with children, a cohort. ``parent``: the cohort that it borrows in. Without quotas it is
+    only limited by ``max_devices`` (None = no limit). ``decayed_use``: device-seconds used lately,
+    decayed."""
 
     name: str
     max_devices: int | None = None
@@ -235,7 +237,8 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True)
 class Tide:
-    """Now, so many millis of the class are for inference; training may use the rest. From calendars or load."""
+    """Now, so many millis of the class are for inference; training may use the rest. From calendars or
+    load."""
 
     device_class: str
     inference_millis: int
@@ -245,9 +248,9 @@ class Tide:
 class Policy:
     """How decisions are made.
 
-    ``weights``: how much each scorer counts (see ``scoring.SCORERS``). ``min_run_seconds``: how long a workload
-    runs before it may be preempted by one of the same priority class. ``reserve``: for how many blocked heads
-    capacity is held. ``topology``: node label keys from the closest to the widest domain.
+    ``weights``: how much each scorer counts (see ``scoring.SCORERS``). ``min_run_seconds``: how long a
+    workload runs before it may be preempted by one of the same priority class. ``reserve``: for how many
+    blocked heads capacity is held. ``topology``: node label keys from the closest to the widest domain.
     """
 
     weights: tuple[tuple[str, float], ...] = (

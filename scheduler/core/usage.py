@@ -11,7 +11,8 @@ Saved = tuple[tuple[int, ...], tuple[int, ...], int, int]
 
 
 class NodeUsage:
-    """``entries``: packed free capacity per device, never below zero; ``used``: packed, what is held of it."""
+    """``entries``: packed free capacity per device, never below zero; ``used``: packed, what is held of
+    it."""
 
     __slots__ = (
         "capacity",

@@ -17,8 +17,9 @@ from scheduler.core.types import WHOLE_MILLIS, NodeView
 
 @dataclass(frozen=True)
 class Verdict:
-    """``code`` is empty where the node takes a rank now. ``best``: the largest number of devices found, all of
-    them for DeviceCount and the free ones for DevicesBusy. ``could``: an idle, healthy node would take it."""
+    """``code`` is empty where the node takes a rank now. ``best``: the largest number of devices found, all
+    of them for DeviceCount and the free ones for DevicesBusy. ``could``: an idle, healthy node would take
+    it."""
 
     code: str = ""
     message: str = ""
