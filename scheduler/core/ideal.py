@@ -24,7 +24,7 @@ class Ideal:
         self._pool = pool
         layouts = Counter(id(usage.layout) for usage in pool.usage)
         by_id: dict[int, Layout] = {id(usage.layout): usage.layout for usage in pool.usage}
-        self._idle_of = {key: pool.states.idle(pool.states.layout(by_id[key].mended)) for key in layouts}
+        self._idle_of = {key: pool.states.idle(pool.states.mended(by_id[key])) for key in layouts}
         self._nodes: Counter[int] = Counter()
         for key, nodes in layouts.items():
             self._nodes[self._idle_of[key].number] += nodes

@@ -227,9 +227,10 @@ class Pool:
         if len(log) > LOG_LIMIT:
             self._shorten_log()
             log = self._activated
-        for number in log[finder.cursor :] if finder.cursor else dict.fromkeys(log):
-            if number not in finder.inside and states[number].count:
-                option = self.option(shape, states[number])
+        inside, options = finder.inside, finder.options
+        for number in set(log[finder.cursor :]) - inside:
+            if states[number].count:
+                option = options[number] if number in options else self.option(shape, states[number])
                 if option is not None:
                     finder.insert(number, option.score)
         finder.cursor = len(log)

@@ -13,7 +13,7 @@ from scheduler.core.pool import Pool
 from scheduler.core.quota import Hold
 from scheduler.core.states import Shape
 from scheduler.core.types import Defer, Reason, Request, WorkloadView
-from scheduler.core.verdicts import Tally, Verdict, tally
+from scheduler.core.verdicts import Tally, Verdict, Verdicts
 
 
 def defer_for_queue(workload: WorkloadView, hold: Hold) -> Defer:
@@ -48,6 +48,7 @@ class Explainer:
     def __init__(self, pool: Pool, ideal: Ideal) -> None:
         self._pool = pool
         self._ideal = ideal
+        self._asked = Verdicts(pool)
         self._tallies: dict[int, list[Tally]] = {}
 
     def defer(self, workload: WorkloadView, stuck: Stuck, bounds: Bounds) -> Defer:
@@ -62,7 +63,7 @@ class Explainer:
 
     def _verdicts(self, shape: Shape) -> list[Tally]:
         if shape.number not in self._tallies:
-            self._tallies[shape.number] = tally(self._pool, shape)
+            self._tallies[shape.number] = self._asked.tally(shape)
         return self._tallies[shape.number]
 
     def _never(self, workload: WorkloadView, stuck: Stuck, bounds: Bounds) -> Defer:

@@ -37,15 +37,25 @@ class States:
 
     def __init__(self) -> None:
         self.all: list[NodeState] = []
-        self._known: dict[tuple[Layout, Free, int, int], NodeState] = {}
+        self._known: dict[tuple[int, Free, int, int], NodeState] = {}
         self._layouts: dict[Layout, Layout] = {}
+        self._mended: dict[int, Layout] = {}
 
     def layout(self, layout: Layout) -> Layout:
         """The one layout that equals this one."""
         return self._layouts.setdefault(layout, layout)
 
+    def mended(self, layout: Layout) -> Layout:
+        """The layout as if every device were healthy."""
+        if not layout.broken:
+            return layout
+        if id(layout) not in self._mended:
+            self._mended[id(layout)] = self.layout(layout.mended)
+        return self._mended[id(layout)]
+
     def intern(self, layout: Layout, free: Free, cpu: int, host: int) -> NodeState:
-        key = (layout, free, cpu, host)
+        """The one state like this; ``layout`` must be one that ``layout`` returned."""
+        key = (id(layout), free, cpu, host)
         state = self._known.get(key)
         if state is None:
             state = self._known[key] = NodeState(len(self.all), layout, free, cpu, host)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from scheduler.core.filters import FILTERS, count_for
@@ -139,15 +139,13 @@ class Trial:
         needs = self.needs(workload)
         if not needs:
             return ANYWHERE
-        open_models = [
-            model
-            for model, millis in needs.items()
-            if self.tree.open_models(workload.queue, millis, (model,))
-        ]
+        open_models: list[ModelKey] = []
+        for millis, models in _by_need(needs):
+            open_models += self.tree.open_models(workload.queue, millis, models)
         if len(open_models) == len(needs):
             return ANYWHERE
         if open_models:
-            return Bounds(models=tuple(open_models))
+            return Bounds(models=tuple(sorted(open_models)))
         holds = [self.tree.check(workload.queue, {model: millis}) for model, millis in needs.items()]
         known = [hold for hold in holds if hold is not None]
         return min(known, key=lambda hold: hold.never)
@@ -169,6 +167,14 @@ class Trial:
     def groups(self) -> Iterable[Group]:
         """All kinds of devices in the pool."""
         return self.pool.groups()
+
+
+def _by_need(needs: Mapping[ModelKey, int]) -> list[tuple[int, tuple[ModelKey, ...]]]:
+    """Models that need the same together: mostly all do."""
+    amounts = set(needs.values())
+    return [
+        (amount, tuple(m for m, millis in needs.items() if millis == amount)) for amount in sorted(amounts)
+    ]
 
 
 def _rank_needs(groups: Iterable[Group], request: Request) -> dict[ModelKey, int]:

@@ -6,7 +6,7 @@ slot, a fraction of an accelerator less than 1000.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple
 
 from scheduler.core.catalogue import DeviceSpec
@@ -86,6 +86,15 @@ class Request:
     cpu_millis: int = 0
     host_memory_bytes: int = 0
     node_labels: Labels = ()
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        values = tuple(getattr(self, item.name) for item in fields(self) if item.compare)
+        object.__setattr__(self, "_hash", hash(values))
+
+    def __hash__(self) -> int:
+        """Worked out once: requests are asked for by value all the time."""
+        return self._hash
 
     @property
     def by_equivalence(self) -> bool:

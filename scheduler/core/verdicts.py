@@ -11,7 +11,7 @@ from scheduler.core.filters import refusal
 from scheduler.core.layout import MEMORY_MASK, Layout
 from scheduler.core.options import host_has_room, options
 from scheduler.core.pool import Pool
-from scheduler.core.states import NodeState, Shape, grants_in
+from scheduler.core.states import NodeState, Shape, States, grants_in
 from scheduler.core.types import WHOLE_MILLIS, NodeView
 
 
@@ -35,29 +35,90 @@ class Tally:
     nodes: int
 
 
-def tally(pool: Pool, shape: Shape) -> list[Tally]:
-    """All verdicts on a rank of this shape, in a fixed order."""
-    states = pool.states.all
-    listed = np.frombuffer(pool.listed, dtype=np.uint8) > 0
-    counts = np.bincount(np.frombuffer(pool.state_of, dtype=np.int32)[listed], minlength=0)
-    found: dict[Verdict, int] = {}
-    for number in np.flatnonzero(counts):
-        verdict = judge_state(pool, states[number], shape)
-        found[verdict] = found.get(verdict, 0) + int(counts[number])
-    for number in np.flatnonzero(~listed):
-        verdict = _judge_unlisted(pool, int(number), shape)
-        found[verdict] = found.get(verdict, 0) + 1
-    return [Tally(verdict, found[verdict]) for verdict in sorted(found, key=lambda v: (v.code, v.message))]
+@dataclass(frozen=True)
+class _Kind:
+    """What is the same for all nodes of a layout: whether a healthy idle one takes a rank, why one as it is
+    never does, the devices that a rank needs and those that there are."""
+
+    could: bool
+    refusal: Verdict | None
+    needed: int = 0
+    total: int = 0
 
 
-def _judge_unlisted(pool: Pool, number: int, shape: Shape) -> Verdict:
-    could = _could(pool, pool.usage[number].layout, shape)
-    code, message = _absence(pool.view(number))
-    if code:
-        return Verdict(code, message, could=could)
-    if could:
-        return Verdict("NodeReserved", "it is held for a workload that comes first", could=True)
-    return judge_state(pool, pool.states.all[pool.state_of[number]], shape)
+class Verdicts:
+    """Asks nodes by kind and state, and remembers."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._kinds: dict[tuple[int, int], _Kind] = {}
+
+    def tally(self, shape: Shape) -> list[Tally]:
+        """All verdicts on a rank of this shape, in a fixed order."""
+        pool = self._pool
+        listed = np.frombuffer(pool.listed, dtype=np.uint8) > 0
+        counts = np.bincount(np.frombuffer(pool.state_of, dtype=np.int32)[listed])
+        found: dict[Verdict, int] = {}
+        for number in np.flatnonzero(counts).tolist():
+            verdict = self.of_state(pool.states.all[number], shape)
+            found[verdict] = found.get(verdict, 0) + int(counts[number])
+        for number in np.flatnonzero(~listed).tolist():
+            verdict = self._of_unlisted(number, shape)
+            found[verdict] = found.get(verdict, 0) + 1
+        return [
+            Tally(verdict, found[verdict]) for verdict in sorted(found, key=lambda v: (v.code, v.message))
+        ]
+
+    def _of_unlisted(self, number: int, shape: Shape) -> Verdict:
+        pool = self._pool
+        could = self._kind(pool.usage[number].layout, shape).could
+        code, message = _absence(pool.view(number))
+        if code:
+            return Verdict(code, message, could=could)
+        state = pool.states.all[pool.state_of[number]]
+        if pool.option(shape, state) is not None:
+            return Verdict("NodeReserved", "it is held for a workload that comes first")
+        return self.of_state(state, shape)
+
+    def of_state(self, state: NodeState, shape: Shape) -> Verdict:
+        """For a node that may be used."""
+        if self._pool.option(shape, state) is not None:
+            return Verdict()
+        kind = self._kind(state.layout, shape)
+        if kind.refusal is not None:
+            return kind.refusal
+        if not host_has_room(state, shape):
+            return Verdict("HostBusy", f"needs {_host(shape)} free on the host", could=kind.could)
+        need, free = _need(shape, kind.needed), _most(state, shape)
+        if free >= kind.needed:
+            message = f"{need} that its vendor links; {free} are free but not together"
+            return Verdict("TopologyBusy", message, free, kind.could)
+        wanted = shape.request.memory_bytes
+        memory = f" with {format_bytes(wanted)} free" if wanted else ""
+        return Verdict("DevicesBusy", f"{need}{memory}, at most {free} free", free, kind.could)
+
+    def _kind(self, layout: Layout, shape: Shape) -> _Kind:
+        key = (id(layout), shape.number)
+        if key not in self._kinds:
+            self._kinds[key] = self._judge_kind(layout, shape)
+        return self._kinds[key]
+
+    def _judge_kind(self, layout: Layout, shape: Shape) -> _Kind:
+        states, request = self._pool.states, shape.request
+        idle = states.idle(layout)
+        could = _takes(states.idle(states.mended(layout)), shape)
+        needed = max((demand.grants for demand in shape.demands(layout)), default=request.count)
+        total = _most(idle, shape)
+        refused = _refusal(states, layout, shape, could)
+        if refused is None and not host_has_room(idle, shape):
+            refused = Verdict("HostTooSmall", f"its host has less than {_host(shape)}", could=False)
+        if refused is None and not _takes(idle, shape):
+            refused = Verdict("DeviceCount", f"{_need(shape, needed)}, it has {total}", total, could)
+        return _Kind(could, refused, needed, total)
+
+
+def _takes(state: NodeState, shape: Shape) -> bool:
+    return next(iter(options(state, shape)), None) is not None
 
 
 def _absence(node: NodeView) -> tuple[str, str]:
@@ -70,31 +131,22 @@ def _absence(node: NodeView) -> tuple[str, str]:
     return "", ""
 
 
-def judge_state(pool: Pool, state: NodeState, shape: Shape) -> Verdict:
-    """For a node that may be used."""
-    if pool.option(shape, state) is not None:
-        return Verdict()
-    request, layout = shape.request, state.layout
+def _refusal(states: States, layout: Layout, shape: Shape, could: bool) -> Verdict | None:
+    """Which filter leaves nothing of this kind of node."""
+    request = shape.request
     if not set(request.node_labels) <= set(layout.labels):
         wanted = ", ".join(f"{key}={value}" for key, value in request.node_labels)
         return Verdict("NodeLabels", f"it has not the labels {wanted}", could=False)
-    could = _could(pool, layout, shape)
-    if request.count or request.by_equivalence:
-        indexes, question = refusal(layout.groups, request)
-        if question is not None:
-            if refusal(layout.mended.groups, request)[1] is None:
-                return Verdict("DeviceUnhealthy", "every matching device is unhealthy", could=could)
-            return Verdict(question.code, question.says(request), could=False)
-        if shape.models is not None and not any(layout.groups[i].key in shape.models for i in indexes):
-            return Verdict("QuotaModels", "the queue's quota leaves none of its models", could=False)
-    if not host_has_room(pool.states.idle(layout), shape):
-        return Verdict("HostTooSmall", f"its host has less than {_host(shape)}", could=False)
-    return _count(pool, state, shape, could)
-
-
-def _could(pool: Pool, layout: Layout, shape: Shape) -> bool:
-    idle = pool.states.idle(pool.states.layout(layout.mended))
-    return next(iter(options(idle, shape)), None) is not None
+    if not request.count and not request.by_equivalence:
+        return None
+    indexes, question = refusal(layout.groups, request)
+    if question is not None:
+        if refusal(states.mended(layout).groups, request)[1] is None:
+            return Verdict("DeviceUnhealthy", "every matching device is unhealthy", could=could)
+        return Verdict(question.code, question.says(request), could=False)
+    if shape.models is not None and not any(layout.groups[i].key in shape.models for i in indexes):
+        return Verdict("QuotaModels", "the queue's quota leaves none of its models", could=False)
+    return None
 
 
 def _host(shape: Shape) -> str:
@@ -102,23 +154,6 @@ def _host(shape: Shape) -> str:
     if shape.host_mebibytes:
         parts.append(f"{format_bytes(shape.request.host_memory_bytes)} of memory")
     return " and ".join(parts)
-
-
-def _count(pool: Pool, state: NodeState, shape: Shape, could: bool) -> Verdict:
-    request, idle = shape.request, pool.states.idle(state.layout)
-    need_count = max((d.grants for d in shape.demands(state.layout)), default=request.count)
-    need = _need(shape, need_count)
-    total, free = _most(idle, shape), _most(state, shape)
-    if next(iter(options(idle, shape)), None) is None:
-        return Verdict("DeviceCount", f"{need}, it has {total}", total, could)
-    if not host_has_room(state, shape):
-        return Verdict("HostBusy", f"needs {_host(shape)} free on the host", could=could)
-    if free >= need_count:
-        return Verdict(
-            "TopologyBusy", f"{need} that its vendor links; {free} are free but not together", free, could
-        )
-    memory = f" with {format_bytes(request.memory_bytes)} free" if request.memory_bytes else ""
-    return Verdict("DevicesBusy", f"{need}{memory}, at most {free} free", free, could)
 
 
 def _need(shape: Shape, count: int) -> str:

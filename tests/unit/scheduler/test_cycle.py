@@ -142,4 +142,5 @@ def test_unknown_and_forbidden_queues_are_named() -> None:
         workload("w2", queue="night", allowed_queues=("day",)),
         queues=queues,
     )
-    assert [deferred(d).reasons[0].code for d in decisions] == ["QueueUnknown", "QueueNotAllowed"]
+    codes = {d.uid: deferred(d).reasons[0].code for d in decisions}
+    assert codes == {"uid-w1": "QueueUnknown", "uid-w2": "QueueNotAllowed"}
