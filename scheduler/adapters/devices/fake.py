@@ -4,7 +4,11 @@ The file maps node names (``*`` = any other node) to lists of devices in the sha
 ``resources.pool.Device``::
 
     node-a:
-      - {id: npu-0, index: 0, vendor: ascend, model: Ascend 910B, memoryBytes: 68719476736}
+      - {id: npu-0, index: 0, vendor: ascend, model: 910B3, memoryBytes: 68719476736}
+      - {id: npu-1, index: 1, vendor: ascend, model: 910B3, memoryBytes: 68719476736,
+         healthy: false, fault: HBM error}
+
+It is read at every probe, so that editing it breaks, mends, adds and removes devices while all runs.
 """
 
 from __future__ import annotations
@@ -30,4 +34,10 @@ def probe_file(path: Path, node: str) -> list[Device]:
     entries = content.get(node, content.get("*", []))
     if not isinstance(entries, list):
         raise InvalidInput(f"device file {path}: {node} must be a list of devices")
-    return [parse_model(Device, entry, f"{path.name}:{node}[{i}]") for i, entry in enumerate(entries)]
+    devices = [parse_model(Device, entry, f"{path.name}:{node}[{i}]") for i, entry in enumerate(entries)]
+    seen: set[str] = set()
+    for i, device in enumerate(devices):
+        if device.id in seen:
+            raise InvalidInput(f"device file {path}: {node}[{i}]: the id {device.id} is there twice")
+        seen.add(device.id)
+    return devices

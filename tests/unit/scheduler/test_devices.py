@@ -9,6 +9,7 @@ from common.errors import InvalidInput, SetupError
 from common.resources.pool import Device
 from common.resources.workload import Grant
 from scheduler.adapters.devices import probe
+from scheduler.adapters.devices.accelerators import Accelerators
 from scheduler.adapters.devices.cpu import MIN_SLOTS, model_name, probe_cpu
 from scheduler.adapters.devices.visible import visible_environment
 from scheduler.adapters.ray.environment import Surroundings, build_environment, expand
@@ -21,40 +22,37 @@ def grants(vendor: str, *indexes: int) -> list[Grant]:
     return [Grant(device=f"{vendor}-{i}", index=i, vendor=vendor, model="m") for i in indexes]
 
 
+VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "ASCEND_RT_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "MLU_VISIBLE_DEVICES",
+    "MUSA_VISIBLE_DEVICES",
+)
+
+
 @pytest.mark.parametrize(
     ("held", "variables"),
     [
+        (grants("nvidia", 3, 1), {"CUDA_VISIBLE_DEVICES": "1,3", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}),
+        (grants("ascend", 0), {"ASCEND_RT_VISIBLE_DEVICES": "0"}),
+        (grants("amd", 2), {"HIP_VISIBLE_DEVICES": "2"}),
+        (grants("hygon", 2, 10), {"HIP_VISIBLE_DEVICES": "2,10"}),
+        (grants("cambricon", 1), {"MLU_VISIBLE_DEVICES": "1"}),
+        (grants("mthreads", 1), {"MUSA_VISIBLE_DEVICES": "1"}),
+        (grants("metax", 1), {"CUDA_VISIBLE_DEVICES": "1"}),
         (
-            grants("nvidia", 3, 1),
-            {
-                "CUDA_VISIBLE_DEVICES": "1,3",
-                "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-                "ASCEND_RT_VISIBLE_DEVICES": None,
-                "HIP_VISIBLE_DEVICES": None,
-            },
-        ),
-        (
-            grants("ascend", 0),
-            {
-                "ASCEND_RT_VISIBLE_DEVICES": "0",
-                "CUDA_VISIBLE_DEVICES": None,
-                "HIP_VISIBLE_DEVICES": None,
-            },
-        ),
-        (
-            grants("amd", 2),
-            {"HIP_VISIBLE_DEVICES": "2", "CUDA_VISIBLE_DEVICES": None, "ASCEND_RT_VISIBLE_DEVICES": None},
-        ),
-        (
-            grants("cpu", 0, 0),
-            {"CUDA_VISIBLE_DEVICES": "", "ASCEND_RT_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""},
+            [Grant(device="MIG-b", index=9, vendor="nvidia", model="m")],
+            {"CUDA_VISIBLE_DEVICES": "MIG-b", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
         ),
     ],
 )
-def test_a_process_sees_its_devices_and_no_others(
-    held: list[Grant], variables: dict[str, str | None]
-) -> None:
-    assert visible_environment(held) == variables
+def test_a_process_sees_its_devices_and_no_others(held: list[Grant], variables: dict[str, str]) -> None:
+    assert visible_environment(held) == {**dict.fromkeys(VARIABLES), **variables}
+
+
+def test_a_process_without_an_accelerator_sees_none() -> None:
+    assert visible_environment(grants("cpu", 0, 0)) == dict.fromkeys(VARIABLES, "")
 
 
 def surroundings(**changes: Any) -> Surroundings:
@@ -135,15 +133,15 @@ def test_the_cpu_is_described(tmp_path: Path) -> None:
     assert model_name(tmp_path / "missing") == "cpu"
 
 
-def _none_found() -> list[Device]:
+def _none_found(node: str) -> list[Device]:
     raise SetupError("no driver")
 
 
 @pytest.mark.parametrize(
     ("setting", "found", "vendors", "faults"),
     [
-        ("auto", lambda: [GPU], ["nvidia"], {}),
-        ("always", lambda: [GPU], ["nvidia", "cpu"], {}),
+        ("auto", lambda node: [GPU], ["nvidia"], {}),
+        ("always", lambda node: [GPU], ["nvidia", "cpu"], {}),
         ("auto", _none_found, ["cpu"], {"nvidia": "no driver"}),
         ("never", _none_found, [], {"nvidia": "no driver"}),
     ],
@@ -151,7 +149,7 @@ def _none_found() -> list[Device]:
 def test_the_cpu_is_offered_as_set(
     monkeypatch: pytest.MonkeyPatch, setting: Any, found: Any, vendors: list[str], faults: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(probe, "ACCELERATORS", {"nvidia": found})
+    monkeypatch.setattr(probe, "ACCELERATORS", Accelerators({"nvidia": found}))
     result = probe.probe_devices("n", setting)
     assert ([device.vendor for device in result.devices], dict(result.faults)) == (vendors, faults)
 
@@ -164,3 +162,35 @@ def test_a_device_file_stands_for_hardware_that_is_not_there(tmp_path: Path) -> 
     path.write_text("a: [{id: npu-0, index: zero, vendor: ascend, model: 910B, memoryBytes: 1024}]\n")
     with pytest.raises(InvalidInput, match=r"devices\.yaml:a\[0\]\.index"):
         probe.probe_devices("a", "auto", str(path))
+
+
+def test_a_device_is_broken_and_mended_by_editing_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "devices.yaml"
+    line = "- {id: npu-0, index: 0, vendor: ascend, model: 910B3, memoryBytes: 1024"
+    seen = []
+    for rest in ("}", ", healthy: false, fault: 'HBM error'}", "}"):
+        path.write_text(f"n:\n  {line}{rest}\n")
+        (device,) = probe.probe_devices("n", "never", str(path)).devices
+        seen.append((device.healthy, device.fault))
+    assert seen == [(True, ""), (False, "HBM error"), (True, "")]
+
+
+def test_a_device_file_tells_links_places_and_speed(tmp_path: Path) -> None:
+    path = tmp_path / "devices.yaml"
+    path.write_text("""
+n:
+  - {id: a, index: 0, vendor: ascend, model: 910A, memoryBytes: 1, numa: 1, busId: '0000:c1:00.0',
+     tflops: {fp16: 256.0}, links: [{peer: b, kind: HCCS, bandwidthGbytesPerSecond: 30}]}
+  - {id: b, index: 1, vendor: metax, model: MXC500, memoryBytes: 1}
+""")
+    first, second = probe.probe_devices("n", "never", str(path)).devices
+    assert (first.numa, first.links[0].peer, first.tflops) == (1, "b", {"fp16": 256.0})
+    assert second.vendor == "metax"
+
+
+def test_a_device_file_that_names_one_device_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "devices.yaml"
+    line = "  - {id: npu-0, index: 0, vendor: ascend, model: 910B3, memoryBytes: 1024}\n"
+    path.write_text("n:\n" + 2 * line)
+    with pytest.raises(InvalidInput, match=r"devices\.yaml: n\[1\]: the id npu-0 is there twice"):
+        probe.probe_devices("n", "never", str(path))
