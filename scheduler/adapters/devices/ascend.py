@@ -67,7 +67,7 @@ class NpuSmi:
         self._run = run
         self._ids: dict[str, str] = {}
         self._topology: tuple[tuple[int, ...], dict[int, dict[int, str]]] = ((), {})
-        self._mapping: dict[tuple[int, int], int] = {}
+        self._mapping: dict[tuple[int, int], int] | None = None
 
     def read(self, node: str) -> list[Device]:
         """The devices; raises ``SetupError`` with the reason where there are none to see."""
@@ -81,16 +81,17 @@ class NpuSmi:
 
     def _indexes(self, chips: Sequence[Chip]) -> list[int]:
         """What the visible-device variable counts: the physical id that the table or the mapping gives."""
-        if all(chip.index is None for chip in chips) and not self._mapping:
-            self._mapping = parse_mapping(self._optional("-m"))
+        numbered = any(chip.index is not None for chip in chips)
+        if self._mapping is None:
+            self._mapping = {} if numbered else parse_mapping(self._optional("-m"))
         indexes: list[int] = []
         for chip in chips:
-            index = chip.index
-            if index is None:
-                index = self._mapping.get((chip.npu, chip.chip or 0))
-            if index is None and any(other.index is not None for other in chips):
+            if chip.index is not None:
+                indexes.append(chip.index)
+            elif numbered:
                 raise SetupError(f"npu-smi info: NPU {chip.npu} has no second row that gives its id")
-            indexes.append(chip.npu if index is None else index)
+            else:
+                indexes.append(self._mapping.get((chip.npu, chip.chip or 0), chip.npu))
         twice = [index for index, count in Counter(indexes).items() if count > 1]
         if twice:
             raise SetupError(f"npu-smi info: the id {twice[0]} stands for several chips")
