@@ -104,20 +104,23 @@ class _Contest:
         self._popped = member
         return self._queues[member].pop()[-1]
 
-    def _renew(self, queue: Member) -> None:
-        """Give the queue and the cohorts above it the turns that are now right."""
-        waiting = self._queues.get(queue)
-        oldest = waiting[-1] if waiting else None
-        for member in queue.chain:
-            if member is not queue:
-                first = self._first(member)
-                oldest = None if first is None else first[1]
+    def _renew(self, changed: Member) -> None:
+        """Give the member and the cohorts above it the turns that are now right."""
+        for member in changed.chain:
+            oldest = self._oldest(member)
             turn = self._valid.get(member)
             if oldest is None:
                 self._valid.pop(member, None)
             elif turn is None or turn[1] is not oldest or turn[0] != member.share:
                 turn = self._valid[member] = (member.share, oldest, member)
                 heappush(self._turns.setdefault(member.parent, []), turn)
+
+    def _oldest(self, member: Member) -> _Age | None:
+        waiting = self._queues.get(member)
+        if waiting is None:
+            first = self._first(member)
+            return None if first is None else first[1]
+        return waiting[-1] if waiting else None
 
     def _first(self, cohort: Member | None) -> _Turn | None:
         turns = self._turns.get(cohort)

@@ -13,8 +13,8 @@ from scheduler.core.types import WHOLE_MILLIS, QueueView, Quota
 
 class Member:
     """A queue or cohort. ``used``: millis by model, of itself and all below it; ``dominant``: the largest
-    part of a model's capacity that this is; ``share``: what fairness compares (``fairness``). ``version`` counts
-    the changes in the whole tree and is kept at its root."""
+    part of a model's capacity that this is; ``share``: what fairness compares (``fairness``). ``version``
+    counts the changes in the whole tree and is kept at its root."""
 
     __slots__ = (
         "chain",
@@ -84,7 +84,9 @@ def grow_tree(queues: Sequence[QueueView], capacity: Mapping[ModelKey, int]) -> 
 
 def stranger(name: str) -> Member:
     """A queue that no one has declared: it comes after all others."""
-    return Member(QueueView(name, weight=0))
+    member = Member(QueueView(name, weight=0))
+    member.settle()
+    return member
 
 
 def _chain(member: Member) -> tuple[Member, ...]:

@@ -94,8 +94,12 @@ class Account:
 
 
 class Accounts:
-    """The accounts of a forest of queues. A class counts for a queue where it or a cohort above it has a
-    quota for that class."""
+    """The accounts of a forest of queues.
+
+    A class counts for a queue where it or a cohort above it has a quota for that class. Where they have none
+    that covers a model, the queue has nothing of its own to use: then all classes count that others in its
+    cohort tree have quotas for, and it borrows from them.
+    """
 
     def __init__(self, members: Iterable[Member]) -> None:
         members = sorted(members, key=lambda member: (-len(member.chain), member.name))
@@ -108,7 +112,9 @@ class Accounts:
             member.name: frozenset(name for above in member.chain for name in quotas[above.name])
             for member in members
         }
+        self._known: dict[str, set[str]] = {}
         for member in members:
+            self._known.setdefault(member.root.name, set()).update(quotas[member.name])
             for name in self._governed[member.name]:
                 self._open(member, name)
         for member in members:
@@ -117,8 +123,9 @@ class Accounts:
 
     def of(self, member: Member, model: ModelKey) -> tuple[Account, ...]:
         """The accounts that a grant of this model to the member counts in, the narrowest class first."""
-        governed, accounts = self._governed[member.name], self._accounts[member.name]
-        return tuple(accounts[name] for name in classes_of(model) if name in governed)
+        classes = classes_of(model)
+        counting = self._governed[member.name].intersection(classes) or self._known[member.root.name]
+        return tuple(self._open(member, name) for name in classes if name in counting)
 
     def _open(self, member: Member, name: str) -> Account:
         accounts = self._accounts[member.name]

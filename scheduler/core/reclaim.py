@@ -24,7 +24,7 @@ from scheduler.core.quota_accounts import Account, Grant
 def may_take(claimant: Grant, victim: Grant, millis: int, capacity: Mapping[ModelKey, int]) -> bool:
     """Whether the claimant's queue may take so much of the model from what the victim's queue holds."""
     ours, theirs = _sides(claimant.chain, victim.chain)
-    if not ours or not theirs or victim.member.used.get(victim.model, 0) < millis:
+    if not ours or not theirs or not 0 < millis <= victim.member.used.get(victim.model, 0):
         return False
     founded = _founded_on(claimant, len(ours), millis)
     if any(_keeps_nominal(victim, len(theirs), millis, device_class) for device_class in founded):
