@@ -34,7 +34,7 @@ from finetune.controller import FineTuneController
 from finetune.service import FineTuneService
 from inference.adapters.engine import VllmEngines
 from inference.controller import EndpointController
-from scheduler.adapters.ray.fabric import RayFabric
+from scheduler.adapters.ray.clusters import fabric_for
 from scheduler.loop import SchedulerLoop
 from scheduler.ports import Fabric
 
@@ -56,7 +56,7 @@ class _Parts:
 
     database: Database
     store: SqlStore
-    fabric: RayFabric
+    fabric: Fabric
     engines: VllmEngines
     context: ControlContext
 
@@ -99,7 +99,7 @@ async def build(settings: Settings) -> _Parts:
     await database.migrate()
     store = SqlStore(database, clock)
     ledger = Ledger(database, store, clock)
-    fabric = RayFabric(settings, clock)
+    fabric = fabric_for(settings, clock)
     await _connect(fabric)
     engines, loops = VllmEngines(settings.internal_token), Loops()
     grace_seconds = settings.scheduler.stop_grace_seconds

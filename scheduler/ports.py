@@ -54,6 +54,8 @@ class RankOrder:
 class GangOrder:
     """The ranks of one gang that one node runs. (``uid``, ``attempt``) is the gang's identity.
 
+    ``beside``: the attempt of the same uid that may be alive there meanwhile (the one that this replaces).
+
     ``master`` is where rank 0 listens for the others; None on rank 0's node, which picks it.
     ``engine_key`` replaces ``$(ENGINE_KEY)`` in the environment of ranks; empty = this gang may not have it.
     """
@@ -66,6 +68,7 @@ class GangOrder:
     ranks: tuple[RankOrder, ...]
     master: Endpoint | None = None
     engine_key: str = field(default="", repr=False)
+    beside: int | None = None
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,25 @@ class GangRecord:
 
 
 @dataclass(frozen=True)
+class DeviceSample:
+    """The load of a device at one moment; None = its driver does not tell."""
+
+    time_ms: int
+    healthy: bool
+    utilisation_percent: int | None = None
+    memory_used_bytes: int | None = None
+    temperature_celsius: int | None = None
+    power_watts: int | None = None
+
+
+@dataclass(frozen=True)
 class NodeObservation:
     """A node as last seen. ``Silent``: its agent has not answered just now, so the rest is old. ``Lost``:
-    given up."""
+    given up.
+
+    ``taken``: which of its accelerators belong to others, in words. ``cached``: names of models and datasets
+    on its disk. ``drivers``: vendor -> version.
+    """
 
     name: str
     ray_node_id: str
@@ -120,6 +139,12 @@ class NodeObservation:
     cpu_cores: int = 0
     memory_bytes: int = 0
     gangs: tuple[GangRecord, ...] = ()
+    cluster: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cached: tuple[str, ...] = ()
+    drivers: Mapping[str, str] = field(default_factory=dict)
+    memory_available_bytes: int = 0
+    taken: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,8 +167,8 @@ class Fabric(Protocol):
     async def ensure_gang(self, node: str, order: GangOrder) -> GangRecord:
         """Start the gang's ranks on ``node`` unless this (uid, attempt) is known there.
 
-        Raises ``Conflict`` while another attempt of the same uid is alive there, ``NotFound`` for an
-        unknown node.
+        Raises ``Conflict`` while another attempt of the same uid (but ``order.beside``) is alive there,
+        ``NotFound`` for an unknown node.
         """
         ...
 
@@ -172,6 +197,10 @@ class Fabric(Protocol):
     ) -> LogChunk:
         """A piece of a rank's log; a negative offset counts from the end. Raises ``NotFound`` when there is
         none."""
+        ...
+
+    async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:
+        """Per device id its samples of the last hour at most, the oldest first."""
         ...
 
     async def dismiss_agents(self) -> None:

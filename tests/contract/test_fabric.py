@@ -28,11 +28,12 @@ def order(
     world_size: int = 1,
     rank: int = 0,
     master: Endpoint | None = None,
+    beside: int | None = None,
 ) -> GangOrder:
     grant = Grant(device="node-a-nvidia-0", index=0, vendor="nvidia", model="H100")
     ranks = (RankOrder(rank, "main", 0, command or ("sleep", "600"), {}, ("http",), (grant,)),)
     billing = Billing(tenant="acme", project="p", workload="contract")
-    return GangOrder(uid or new_id("uid"), attempt, world_size, "digest", billing, ranks, master)
+    return GangOrder(uid or new_id("uid"), attempt, world_size, "digest", billing, ranks, master, "", beside)
 
 
 async def gang(fabric: Fabric, wanted: GangOrder, node: str = NODE) -> GangRecord | None:
@@ -88,6 +89,26 @@ async def test_a_second_attempt_waits_for_the_end_of_the_first(fabric: Fabric) -
     await ended(fabric, first)
     record = await fabric.ensure_gang(NODE, second)
     assert record.alive
+
+
+async def test_the_next_attempt_may_run_beside_the_one_that_it_replaces(fabric: Fabric) -> None:
+    first = order()
+    await fabric.ensure_gang(NODE, first)
+    second = await fabric.ensure_gang(NODE, order(uid=first.uid, attempt=2, beside=1))
+    assert second.alive
+    with pytest.raises(Conflict):
+        await fabric.ensure_gang(NODE, order(uid=first.uid, attempt=3, beside=2))
+    old = await gang(fabric, first)
+    assert old is not None
+    assert old.alive
+
+
+async def test_each_device_has_a_series_of_samples(fabric: Fabric) -> None:
+    series = await fabric.series(NODE)
+    assert set(series) >= {"node-a-nvidia-0"}
+    assert all(samples and samples[0].healthy for samples in series.values())
+    with pytest.raises(NotFound):
+        await fabric.series("nowhere")
 
 
 async def test_exit_codes_and_the_last_lines_are_kept_until_forgotten(fabric: Fabric) -> None:

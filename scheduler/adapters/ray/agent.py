@@ -4,6 +4,7 @@ knows no Ray."""
 from __future__ import annotations
 
 import asyncio
+import platform
 import socket
 import sys
 from collections.abc import Mapping
@@ -18,12 +19,16 @@ from common.clock import SYSTEM_CLOCK
 from common.errors import Conflict, NotFound, Unavailable
 from common.resources.pool import Device
 from common.settings import Settings, child_environment
+from scheduler.adapters.devices.accelerators import Found
 from scheduler.adapters.devices.cpu import usable_cores
-from scheduler.adapters.devices.probe import Found, probe_devices
+from scheduler.adapters.devices.probe import probe_devices
 from scheduler.adapters.ray import launcher
+from scheduler.adapters.ray.drivers import driver_versions
 from scheduler.adapters.ray.environment import Surroundings
+from scheduler.adapters.ray.history import DeviceHistory
+from scheduler.adapters.ray.inventory import Inventory
 from scheduler.adapters.ray.process import PROBE_TIMEOUT_SECONDS, RankFiles, RankProcess
-from scheduler.ports import Endpoint, GangOrder, GangRecord, LogChunk, RankOrder
+from scheduler.ports import DeviceSample, Endpoint, GangOrder, GangRecord, LogChunk, RankOrder
 
 WATCH_SECONDS = 0.1
 PROBE_CACHE_SECONDS = 2.0
@@ -52,6 +57,10 @@ class AgentReport:
     cpu_cores: int
     memory_bytes: int
     gangs: tuple[GangRecord, ...]
+    labels: Mapping[str, str]
+    cached: tuple[str, ...]
+    drivers: Mapping[str, str]
+    memory_available_bytes: int
 
 
 class _Gang:
@@ -88,6 +97,10 @@ class Agent:
         self._options = options
         self._gangs: dict[tuple[str, int], _Gang] = {}
         self._found = Found()
+        self._devices: tuple[Device, ...] = ()
+        self._history = DeviceHistory()
+        self._drivers = driver_versions()
+        self._inventory = Inventory(Path(options.home))
         self._found_at = -PROBE_CACHE_SECONDS
         self._probing = asyncio.Lock()
         self._watching: set[asyncio.Task[None]] = set()
@@ -103,18 +116,32 @@ class Agent:
         """Devices (at most two seconds old) and gangs."""
         async with self._probing:
             if SYSTEM_CLOCK.monotonic_seconds() - self._found_at >= PROBE_CACHE_SECONDS:
-                options = self._options
-                arguments = (options.node, options.cpu_device, options.device_file)
-                self._found = await asyncio.to_thread(probe_devices, *arguments)
-                self._found_at = SYSTEM_CLOCK.monotonic_seconds()
+                await self._probe()
+        memory = psutil.virtual_memory()
         return AgentReport(
             node=self._options.node,
-            devices=self._found.devices,
+            devices=self._devices,
             probe_faults=self._found.faults,
             cpu_cores=usable_cores(),
-            memory_bytes=psutil.virtual_memory().total,
+            memory_bytes=memory.total,
             gangs=tuple(gang.record() for gang in self._gangs.values()),
+            labels={"computility.io/host": socket.gethostname(), "computility.io/arch": platform.machine()},
+            cached=self._inventory.names(SYSTEM_CLOCK.monotonic_seconds()),
+            drivers=self._drivers,
+            memory_available_bytes=memory.available,
         )
+
+    async def _probe(self) -> None:
+        options = self._options
+        arguments = (options.node, options.cpu_device, options.device_file)
+        self._found = await asyncio.to_thread(probe_devices, *arguments)
+        now = self._found_at = SYSTEM_CLOCK.monotonic_seconds()
+        found, failed = self._found.devices, self._found.faults
+        self._devices = self._history.observe(found, failed, now, SYSTEM_CLOCK.now_ms())
+
+    async def series(self) -> dict[str, tuple[DeviceSample, ...]]:
+        """See ``ports.Fabric.series``."""
+        return self._history.series()
 
     async def ensure_gang(self, order: GangOrder) -> GangRecord:
         """See ``ports.Fabric.ensure_gang``."""
@@ -122,7 +149,7 @@ class Agent:
         if known is not None:
             return known.record()
         for (uid, attempt), gang in self._gangs.items():
-            if uid == order.uid and gang.alive:
+            if uid == order.uid and gang.alive and attempt != order.beside:
                 raise Conflict(f"attempt {attempt} of {uid} is still alive on {self._options.node}")
         self._refuse_while_inherited()
         gang = self._start(order)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from common.errors import ComputilityError, NotFound, SetupError, Unavailable
 from common.settings import Settings
 from common.telemetry import get_logger
 from scheduler.adapters.ray.agent import Agent, AgentOptions, AgentReport
-from scheduler.ports import GangOrder, GangRecord, LogChunk, NodeObservation
+from scheduler.adapters.ray.holding import Holdings, offered
+from scheduler.ports import DeviceSample, GangOrder, GangRecord, LogChunk, NodeObservation
 
 NAMESPACE = "computility"
 NODE_LABEL = "computility.io/node"
@@ -44,14 +45,19 @@ class _Known:
     observation: NodeObservation | None = None
     question: asyncio.Task[AgentReport] | None = None
     silent: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class RayFabric:
-    """Implements ``scheduler.ports.Fabric``. Connects on first use."""
+    """Implements ``scheduler.ports.Fabric``. Connects on first use. The names of nodes begin with ``cluster``
+    where one is given."""
 
-    def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK, cluster: str = "") -> None:
         self._settings = settings
         self._clock = clock
+        self._cluster = cluster
+        self._root = str(Path(scheduler.__file__).parent.parent)
+        self._holdings = Holdings(settings.ray.accelerator_resources, NAMESPACE, self._root, clock)
         self._known: dict[str, _Known] = {}
         self._lost: dict[str, NodeObservation] = {}
         self._connected_here = False
@@ -65,6 +71,7 @@ class RayFabric:
                 return []
             await self._connect()
             listing = await self._list_ray_nodes()
+            self._holdings.follow(listing)
             await self._meet(listing)
             self._part({row["NodeID"] for row in listing})
             await self._ask_all()
@@ -112,12 +119,12 @@ class RayFabric:
             name = await asyncio.wait_for(agent.node.remote(), OBSERVE_TIMEOUT_SECONDS)
         except (ValueError, TimeoutError, RayError):
             return False
-        self._remember(row, name, agent)
+        self._remember(row, in_cluster(name, self._cluster), agent)
         return True
 
     def _make_agent(self, row: dict[str, Any]) -> None:
         settings = self._settings
-        name = unique_name(row, {known.name for known in self._known.values()})
+        name = in_cluster(unique_name(row, {known.name for known in self._known.values()}), self._cluster)
         options = AgentOptions(
             node=name,
             address=self._address_of(row),
@@ -127,7 +134,6 @@ class RayFabric:
             device_file=settings.scheduler.device_file,
             grace_seconds=settings.scheduler.stop_grace_seconds,
         )
-        root = str(Path(scheduler.__file__).parent.parent)
         actor = ray.remote(Agent).options(
             name=agent_name(row["NodeID"]),
             namespace=NAMESPACE,
@@ -136,14 +142,20 @@ class RayFabric:
             num_cpus=0,
             max_restarts=-1,
             scheduling_strategy=NodeAffinitySchedulingStrategy(row["NodeID"], soft=False),
-            runtime_env={"env_vars": {"PYTHONPATH": root}},
+            runtime_env={"env_vars": {"PYTHONPATH": self._root}},
         )
         self._remember(row, name, actor.remote(options))
         _log.info("node joined", node=name, ray_node_id=row["NodeID"])
 
     def _remember(self, row: dict[str, Any], name: str, agent: Any) -> None:
-        now = self._clock.monotonic_seconds()
-        self._known[row["NodeID"]] = _Known(row["NodeID"], name, self._address_of(row), agent, now)
+        self._known[row["NodeID"]] = _Known(
+            ray_id=row["NodeID"],
+            name=name,
+            address=self._address_of(row),
+            agent=agent,
+            seen_seconds=self._clock.monotonic_seconds(),
+            labels=dict(row.get("Labels") or {}),
+        )
 
     def _address_of(self, row: dict[str, Any]) -> str:
         return self._settings.ray.node_address or str(row["NodeManagerAddress"])
@@ -152,6 +164,7 @@ class RayFabric:
         """Nodes that Ray has given up are lost."""
         for ray_id in [ray_id for ray_id in self._known if ray_id not in alive]:
             known = self._known.pop(ray_id)
+            _drop_question(known)
             self._lost[known.name] = self._last(known, "Lost")
             _log.warning("node lost", node=known.name, ray_node_id=ray_id)
 
@@ -175,20 +188,30 @@ class RayFabric:
             known.silent = True
             return self._silent(known, error)
         report, known.silent = question.result(), False
-        known.name = report.node
+        known.name = in_cluster(report.node, self._cluster)
         known.seen_seconds = self._clock.monotonic_seconds()
-        known.observation = NodeObservation(
-            name=report.node,
+        known.observation = self._observation(known, report)
+        return known.observation
+
+    def _observation(self, known: _Known, report: AgentReport) -> NodeObservation:
+        held = self._holdings.of(known.ray_id)
+        return NodeObservation(
+            name=known.name,
             ray_node_id=known.ray_id,
             address=known.address,
             state="Alive",
-            devices=report.devices,
+            devices=offered(report.devices, held),
             probe_faults=report.probe_faults,
             cpu_cores=report.cpu_cores,
             memory_bytes=report.memory_bytes,
             gangs=report.gangs,
+            cluster=self._cluster,
+            labels={**report.labels, **known.labels},
+            cached=report.cached,
+            drivers=report.drivers,
+            memory_available_bytes=report.memory_available_bytes,
+            taken=held.message if held else "",
         )
-        return known.observation
 
     def _silent(self, known: _Known, error: BaseException | None) -> NodeObservation:
         silence = self._clock.monotonic_seconds() - known.seen_seconds
@@ -237,6 +260,11 @@ class RayFabric:
         chunk: LogChunk = await self._call(node, "read_log", *arguments)
         return chunk
 
+    async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:
+        """See ``ports.Fabric.series``."""
+        series: Mapping[str, Sequence[DeviceSample]] = await self._call(node, "series")
+        return series
+
     async def _call(self, node: str, method: str, *arguments: object) -> Any:
         """Ask a node's agent. Its own typed errors come back as they are; all else is ``Unavailable``."""
         known = next((known for known in self._known.values() if known.name == node), None)
@@ -256,6 +284,8 @@ class RayFabric:
         """See ``ports.Fabric.dismiss_agents``."""
         async with self._listing:
             self._dismissed = True
+            if ray.is_initialized():
+                await self._holdings.dismiss()
             for known in self._known.values():
                 try:
                     await asyncio.to_thread(ray.kill, known.agent, no_restart=True)
@@ -265,13 +295,20 @@ class RayFabric:
 
     async def close(self) -> None:
         """Disconnect; agents and gangs stay."""
+        await self._holdings.pause()
         for known in self._known.values():
-            if known.question is not None:
-                known.question.cancel()
+            _drop_question(known)
         self._known.clear()
         if self._connected_here and ray.is_initialized():
             await asyncio.to_thread(ray.shutdown)
         self._connected_here = False
+
+
+def _drop_question(known: _Known) -> None:
+    """Nobody waits for the answer any more."""
+    if known.question is not None:
+        known.question.add_done_callback(lambda task: task.cancelled() or task.exception())
+        known.question.cancel()
 
 
 async def _ask(agent: Any) -> AgentReport:
@@ -284,9 +321,15 @@ def agent_name(ray_node_id: str) -> str:
     return f"computility-agent-{ray_node_id}"
 
 
+def in_cluster(name: str, cluster: str) -> str:
+    """A node's name in the pool: after that of its cluster where it has one. An agent keeps the name that it
+    was given, which may be of a time when its cluster had none."""
+    return name if not cluster or name.startswith(f"{cluster}.") else f"{cluster}.{name}"
+
+
 def unique_name(row: Mapping[str, Any], taken: set[str]) -> str:
     """A resource name for a Ray node: its label, else its host name; with a part of the Ray id where that
     is taken."""
     wanted = (row.get("Labels") or {}).get(NODE_LABEL) or row["NodeManagerHostname"]
-    name = re.sub(r"[^a-z0-9.-]+", "-", wanted.lower()).strip("-.")[:200] or "node"
+    name = re.sub(r"[^a-z0-9.-]+", "-", wanted.lower()).strip("-.")[:190] or "node"
     return name if name not in taken else f"{name}-{row['NodeID'][:8]}"
