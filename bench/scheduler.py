@@ -34,11 +34,12 @@ from bench.scheduler_world import (
     make_workloads,
 )
 from scheduler.core.cycle import run_cycle
-from scheduler.core.layout import ModelKey
-from scheduler.core.mix import mix_of
+from scheduler.core.fragmentation import Fragmentation
+from scheduler.core.mix import USUAL, mix_of
 from scheduler.core.pool import Pool
 from scheduler.core.snapshot import Snapshot
-from scheduler.core.trial import held_millis, millis_by_model
+from scheduler.core.quota import QuotaTree
+from scheduler.core.trial import keep_books, millis_by_model
 from scheduler.core.types import Admit, Defer, NodeView, Policy, Preempt, QueueView, RunningView, WorkloadView
 
 BATCH = 5000
@@ -62,9 +63,10 @@ class Filled:
     queues: tuple[QueueView, ...]
     running: list[RunningView]
     pending: list[WorkloadView]
-    held: dict[tuple[str, ModelKey], int]
+    books: QuotaTree
     ranks: int
     seconds: float
+    mix: Fragmentation = USUAL
 
     @property
     def placements_per_second(self) -> float:
@@ -77,19 +79,24 @@ def fill_up(
     """Offer the workloads batch by batch. What found no place is offered again with the next batch."""
     devices = sum(len(node.devices) for node in nodes)
     pool = Pool(nodes, catalogue())
-    mix = mix_of(workloads)
-    filled = Filled(pool, tuple(make_queues(devices)), [], [], {}, 0, 0.0)
+    queues = tuple(make_queues(devices))
+    filled = Filled(pool, queues, [], [], keep_books(queues, pool, ()), 0, 0.0, mix_of(workloads))
     for start in range(0, len(workloads), batch):
         filled.pending += workloads[start : start + batch]
         began = time.perf_counter()
-        snapshot = Snapshot(
-            pool, filled.queues, tuple(filled.pending), tuple(filled.running), mix, filled.held
-        )
+        snapshot = _snapshot(filled, filled.pending, filled.mix)
         decisions = run_cycle(snapshot, Policy(), NOW_MS + start)
         _apply(filled, decisions)
         filled.seconds += time.perf_counter() - began
         tick(min(batch, len(workloads) - start))
     return filled
+
+
+def _snapshot(filled: Filled, pending: Sequence[WorkloadView], mix: Fragmentation) -> Snapshot:
+    """As the loop makes it: pool and books are kept from cycle to cycle."""
+    return Snapshot(
+        filled.pool, filled.queues, tuple(pending), tuple(filled.running), mix, filled.books, flexible=False
+    )
 
 
 def _apply(filled: Filled, decisions: Sequence[object]) -> None:
@@ -100,8 +107,7 @@ def _apply(filled: Filled, decisions: Sequence[object]) -> None:
             filled.pool.occupy(decision.placement)
             filled.running.append(RunningView(workload, decision.placement, NOW_MS))
             for model, millis in millis_by_model(decision.placement).items():
-                key = (workload.queue, model)
-                filled.held[key] = filled.held.get(key, 0) + millis
+                filled.books.charge(workload.queue, model, millis)
             filled.ranks += len(decision.placement)
     filled.pool.commit()
     filled.pending = list(waiting.values())
@@ -109,7 +115,7 @@ def _apply(filled: Filled, decisions: Sequence[object]) -> None:
 
 def idle_milliseconds(filled: Filled, pending: Sequence[WorkloadView], repeats: int = 9) -> float:
     """Median of a cycle in which nothing can be done."""
-    snapshot = Snapshot(filled.pool, filled.queues, tuple(pending), tuple(filled.running), held=filled.held)
+    snapshot = _snapshot(filled, pending, filled.mix)
     run_cycle(snapshot, Policy(), NOW_MS)
     return _median_milliseconds(lambda: run_cycle(snapshot, Policy(), NOW_MS), repeats)
 
@@ -119,9 +125,9 @@ def verdict_milliseconds(filled: Filled, repeats: int = 9) -> float:
     devices."""
     gang = large_gang(len(filled.pool.usage) + 1, 8, filled.queues[-1].name, 5)
     queues = (QueueView("verdict"),)
-    snapshot = Snapshot(
-        filled.pool, queues, (replace(gang, queue="verdict"),), tuple(filled.running), held={}
-    )
+    gang = replace(gang, queue="verdict")
+    books = keep_books(queues, filled.pool, ())
+    snapshot = replace(_snapshot(filled, (gang,), filled.mix), queues=queues, books=books)
     (decision,) = run_cycle(snapshot, Policy(), NOW_MS)
     if not (isinstance(decision, Defer) and decision.never):
         raise AssertionError(f"the gang should never fit: {decision}")
@@ -156,7 +162,9 @@ def reclaim_seconds(nodes: list[NodeView], gpus: int) -> tuple[float, int]:
     pool.commit()
     per_node = len(nodes[0].devices)
     gang = large_gang(gpus // per_node, per_node, "owner", 0)
-    snapshot = Snapshot(pool, queues, (gang,), tuple(running), held=held_millis(running))
+    snapshot = Snapshot(
+        pool, queues, (gang,), tuple(running), books=keep_books(queues, pool, running), flexible=False
+    )
     began = time.perf_counter()
     decisions = run_cycle(snapshot, Policy(), NOW_MS)
     seconds = time.perf_counter() - began
@@ -207,7 +215,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         tick = lambda done: progress.advance(bar, done)  # noqa: E731
         small_nodes = make_nodes(max(1, arguments.nodes // 10), arguments.gpus_per_node)
         small_load = list(make_workloads(arguments.workloads // 10, arguments.seed))
-        small = fill_up(small_nodes, small_load, max(1, arguments.batch // 10), tick)
+        small = fill_up(small_nodes, small_load, arguments.batch, tick)
         nodes = make_nodes(arguments.nodes, arguments.gpus_per_node)
         load = list(make_workloads(arguments.workloads, arguments.seed))
         gc.collect()

@@ -45,13 +45,15 @@ def run_cycle(snapshot: Snapshot, policy: Policy, now_ms: int) -> list[Decision]
     A workload that does not fit does not hold up those behind it, except that room is held for the first
     ``policy.reserve`` of them from when it will be there.
     """
-    pool = snapshot.pool
-    mark = pool.mark()
-    pool.use(policy, snapshot.mix)
+    if not snapshot.pending and not policy.tides and not snapshot.flexible:
+        return []
+    snapshot.pool.use(policy, snapshot.mix)
+    cycle = _Cycle(snapshot, policy, now_ms)
+    mark = cycle.trial.mark()
     try:
-        return _Cycle(snapshot, policy, now_ms).run()
+        return cycle.run()
     finally:
-        pool.rollback(mark)
+        cycle.trial.rollback(mark)
 
 
 @dataclass
@@ -78,9 +80,10 @@ class _Cycle:
             # 3. Quota, 4. filter, score and place, 5. else make room, hold it, or say why it waits.
             self._decide(workload)
         # 6. What is left goes to those that can grow; scattered nodes are put together.
-        self.decisions += grow(self.trial, pending_blocked=self.blocked > 0)
-        if self.policy.defragment:
-            self.decisions += consolidate(self.trial)
+        if self.snapshot.flexible:
+            self.decisions += grow(self.trial, pending_blocked=self.blocked > 0)
+            if self.policy.defragment:
+                self.decisions += consolidate(self.trial)
         return self._with_positions()
 
     def _decide(self, workload: WorkloadView) -> None:
@@ -131,7 +134,7 @@ class _Cycle:
             return self._held(workload, bounds) or answer
         self.blocked += 1
         if self.policy.defragment:
-            moves = plan_moves(self.trial, workload, bounds)
+            moves = plan_moves(self.trial, workload, bounds) if self.snapshot.flexible else None
             if moves:
                 self.decisions += moves
                 self.failed.clear()

@@ -11,22 +11,25 @@ from scheduler.core.options import Option
 
 
 class Finder:
-    """``buckets``: score -> states in it; ``scores``: a heap of the negated scores; ``inside``: states in any
+    """``options``: what is known of states; ``chosen``: of those in a bucket; ``buckets``: score -> states in it; ``scores``: a heap of the negated scores; ``inside``: states in any
     bucket; ``cursor``: up to where the pool's log of filled states has been read."""
 
-    __slots__ = ("buckets", "cursor", "inside", "options", "ranks", "scores")
+    __slots__ = ("buckets", "chosen", "cursor", "inside", "options", "ranks", "scores")
 
     def __init__(self) -> None:
         self.options: dict[int, Option | None] = {}
+        self.chosen: dict[int, Option] = {}
         self.buckets: dict[int, list[int]] = {}
         self.scores: list[int] = []
         self.inside: set[int] = set()
         self.cursor = 0
         self.ranks: npt.NDArray[np.int64] = np.full(64, -1, dtype=np.int64)
 
-    def insert(self, state: int, score: int) -> None:
-        """Put a state into its bucket."""
+    def insert(self, state: int, option: Option) -> None:
+        """Put a state into the bucket of its option's score."""
+        score = option.score
         self.inside.add(state)
+        self.chosen[state] = option
         bucket = self.buckets.get(score)
         if bucket is None:
             self.buckets[score] = [state]

@@ -13,7 +13,7 @@ import numpy as np
 from scheduler.core.layout import Layout
 from scheduler.core.placing import Bounds, Stuck
 from scheduler.core.pool import Pool
-from scheduler.core.states import Shape, ranks_in
+from scheduler.core.states import NodeState, Shape, ranks_in
 from scheduler.core.types import WorkloadView
 
 
@@ -22,18 +22,26 @@ class Ideal:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._idle_of: dict[int, NodeState] = {}
+        self._nodes: Counter[int] = Counter()
+        self._known: dict[tuple[object, ...], Stuck | None] = {}
+
+    def _survey(self) -> None:
+        """Count the kinds of nodes, once somebody asks."""
+        if self._idle_of:
+            return
+        pool = self._pool
         layouts = Counter(id(usage.layout) for usage in pool.usage)
         by_id: dict[int, Layout] = {id(usage.layout): usage.layout for usage in pool.usage}
         self._idle_of = {key: pool.states.idle(pool.states.mended(by_id[key])) for key in layouts}
-        self._nodes: Counter[int] = Counter()
         for key, nodes in layouts.items():
             self._nodes[self._idle_of[key].number] += nodes
-        self._known: dict[tuple[object, ...], Stuck | None] = {}
 
     def obstacle(self, workload: WorkloadView, bounds: Bounds) -> Stuck | None:
         """None where the gang fits at best, else the role that does not."""
         key = (workload.roles, bounds.models, workload.affinity.same)
         if key not in self._known:
+            self._survey()
             self._known[key] = self._try(workload, bounds)
         return self._known[key]
 
@@ -41,7 +49,10 @@ class Ideal:
         shapes = [self._pool.shape(role.request, bounds.models) for role in workload.roles]
         nodes, fitted = self._nodes.copy(), 0
         total = sum(role.least for role in workload.roles)
-        order = sorted(range(len(shapes)), key=lambda i: (self._room(shapes[i]), i))
+        room = [self._room(shape) for shape in shapes]
+        order = sorted(range(len(shapes)), key=lambda i: (room[i], i))
+        if room[order[0]] < workload.roles[order[0]].least:
+            return Stuck(workload.roles[order[0]], room[order[0]], total)
         for index in order:
             for _ in range(workload.roles[index].least):
                 if not self._place(shapes[index], nodes):

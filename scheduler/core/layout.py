@@ -34,6 +34,9 @@ class Group:
     islands: tuple[int, ...]
     spec: DeviceSpec
 
+    def __hash__(self) -> int:
+        return hash((self.vendor, self.model, self.slots, self.memory_mebibytes, self.islands))
+
     @property
     def key(self) -> ModelKey:
         return self.vendor, self.model

@@ -48,7 +48,7 @@ def options(state: NodeState, shape: Shape) -> Iterator[tuple[Demand | None, tup
     if not host_has_room(state, shape):
         return
     demands = shape.demands(state.layout)
-    if not shape.request.count and not shape.request.by_equivalence:
+    if not shape.takes_devices:
         if set(shape.request.node_labels) <= set(state.layout.labels):
             yield None, ()
         return

@@ -20,6 +20,10 @@ DOMAINS_TRIED = 3
 """How many domains of each level a gang is tried in before a wider one."""
 
 
+LARGE_RANKS = 8
+"""From so many ranks on it pays to count the room before trying."""
+
+
 @dataclass(frozen=True)
 class Stuck:
     """The role that found no place when ``fitted`` ranks of ``total`` had theirs. ``scattered``: they fit,
@@ -175,6 +179,9 @@ def _place(gang: _Gang) -> Placement | Stuck:
     roles, pool, mark = gang.workload.roles, gang.pool, gang.pool.mark()
     gang.found = []
     total = sum(role.least for role in roles)
+    short = _short(gang, total)
+    if short is not None:
+        return short
     hardest = sorted(range(len(roles)), key=lambda i: _ease(gang, i)) if len(roles) > 1 else [0]
     for index in hardest:
         for _ in range(roles[index].least):
@@ -188,6 +195,16 @@ def _place(gang: _Gang) -> Placement | Stuck:
             if not _place_rank(gang, index):
                 break
     return _numbered(gang)
+
+
+def _short(gang: _Gang, total: int) -> Stuck | None:
+    """Whether a large role has more ranks than all nodes together could take."""
+    for role, shape in zip(gang.workload.roles, gang.shapes, strict=True):
+        if role.least >= LARGE_RANKS and gang.domain is None:
+            room = int(gang.pool.ranks_per_node(shape).sum())
+            if room < role.least:
+                return Stuck(role, room, total)
+    return None
 
 
 def _ease(gang: _Gang, index: int) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from heapq import heappop, heappush
 from typing import Any
 
@@ -49,6 +50,7 @@ class Pool:
         self._label_keys: set[str] = set()
         self._geography: Geography | None = None
         self._groups: list[Group] | None = None
+        self._capacity: dict[ModelKey, int] | None = None
         self._policy, self._mix = Policy(), Fragmentation(())
         for node in sorted(nodes, key=lambda node: node.name):
             self._add(node)
@@ -79,7 +81,7 @@ class Pool:
         """Add a node, or say that one is now like this (cordoned, lost, back, a device broken). What is on it
         stays."""
         number = self._by_name.get(node.name)
-        self._geography = self._groups = None
+        self._geography = self._groups = self._capacity = None
         if number is None:
             self._add(node)
         else:
@@ -135,6 +137,9 @@ class Pool:
                 self._label_keys.update(k for k, _ in request.node_labels)
                 self._lay_out_anew()
             shape = self._shapes[key] = Shape(len(self._shapes), *key)
+            anything = replace(request, vendors=(), not_vendors=(), models=(), not_models=(), node_labels=())
+            if shape.takes_devices and (anything != request or models is not None):
+                shape.amount = self.shape(anything)
         return shape
 
     def _lay_out_anew(self) -> None:
@@ -184,6 +189,8 @@ class Pool:
 
     def option(self, shape: Shape, state: NodeState) -> Option | None:
         """What a rank of this shape would take in this state."""
+        if shape.amount is not shape and len(state.layout.groups) == 1:
+            return self.option(shape.amount, state) if shape.demands(state.layout) else None
         known = self._finder(shape).options
         if state.number not in known:
             known[state.number] = best_option(self.states, state, shape, self._judge)
@@ -213,9 +220,7 @@ class Pool:
             if best >= 0 and 2 * empty > len(bucket):
                 finder.prune(-finder.scores[0], [n for n in bucket if states[n].count])
             if best >= 0:
-                option = finder.options[best_state]
-                assert option is not None
-                return best, option
+                return best, finder.chosen[best_state]
             finder.drop_best()
         return None
 
@@ -227,12 +232,12 @@ class Pool:
         if len(log) > LOG_LIMIT:
             self._shorten_log()
             log = self._activated
-        inside, options = finder.inside, finder.options
-        for number in set(log[finder.cursor :]) - inside:
-            if states[number].count:
-                option = options[number] if number in options else self.option(shape, states[number])
+        inside = finder.inside
+        for number in set(log[finder.cursor :]):
+            if states[number].count and number not in inside:
+                option = self.option(shape, states[number])
                 if option is not None:
-                    finder.insert(number, option.score)
+                    finder.insert(number, option)
         finder.cursor = len(log)
 
     def _shorten_log(self) -> None:
@@ -344,12 +349,13 @@ class Pool:
 
     def capacity_millis(self) -> dict[ModelKey, int]:
         """Of the healthy devices of usable nodes, per vendor and model."""
-        total: dict[ModelKey, int] = {}
-        for usage in self.usage:
-            if usage.usable:
-                for group in usage.layout.groups:
-                    total[group.key] = total.get(group.key, 0) + group.devices * group.slots * 1000
-        return total
+        if self._capacity is None:
+            self._capacity = {}
+            for usage in self.usage:
+                for group in usage.layout.groups if usage.usable else ():
+                    millis = group.devices * group.slots * 1000
+                    self._capacity[group.key] = self._capacity.get(group.key, 0) + millis
+        return self._capacity
 
     def free_millis(self) -> dict[ModelKey, int]:
         """Of the same devices, what nothing is on."""

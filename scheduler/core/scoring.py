@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from scheduler.core.fragmentation import Fragmentation
 from scheduler.core.layout import MIB, Group
@@ -37,8 +38,15 @@ class Scale:
         )
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Offer(NamedTuple):
+    """A kind of devices for a request: what does not depend on what is free."""
+
+    group: Group
+    request: Request
+    scale: Scale
+
+
+class Candidate(NamedTuple):
     """A rank in a place: the node's state before and after, what it takes of which group."""
 
     before: NodeState
@@ -46,8 +54,6 @@ class Candidate:
     demand: Demand
     group: Group
     picks: tuple[Pick, ...]
-    request: Request
-    scale: Scale
     fragmentation: Fragmentation
 
 
@@ -56,14 +62,14 @@ def _bf16(group: Group) -> float:
     return rates.get("bf16") or rates.get("fp16") or 0.0
 
 
-def accelerator(candidate: Candidate) -> float:
+def accelerator(offer: Offer) -> float:
     """An accelerator rather than a CPU standing for one."""
-    return 0.0 if candidate.group.vendor == "cpu" else 1.0
+    return 0.0 if offer.group.vendor == "cpu" else 1.0
 
 
-def heterogeneity(candidate: Candidate) -> float:
+def heterogeneity(offer: Offer) -> float:
     """Little beyond what was asked for: a small request leaves the large devices alone."""
-    group, request, scale = candidate.group, candidate.request, candidate.scale
+    group, request, scale = offer
     if request.by_equivalence or group.vendor == "cpu":
         return 1.0
     values, needs = [], []
@@ -99,33 +105,40 @@ def topology(candidate: Candidate) -> float:
     return 1.0 / max(1, islands_used(candidate.picks))
 
 
-def energy(candidate: Candidate) -> float:
+def energy(offer: Offer) -> float:
     """Few watts."""
-    most = candidate.scale.watts
-    return 1.0 - candidate.group.spec.watts / most if most else 1.0
+    most = offer.scale.watts
+    return 1.0 - offer.group.spec.watts / most if most else 1.0
 
 
-def price(candidate: Candidate) -> float:
+def price(offer: Offer) -> float:
     """Little money."""
-    most = candidate.scale.price_micros
-    return 1.0 - candidate.group.spec.price_micros_per_hour / most if most else 1.0
+    most = offer.scale.price_micros
+    return 1.0 - offer.group.spec.price_micros_per_hour / most if most else 1.0
 
 
-SCORERS: dict[str, Callable[[Candidate], float]] = {
+OFFER_SCORERS: dict[str, Callable[[Offer], float]] = {
     "accelerator": accelerator,
     "heterogeneity": heterogeneity,
-    "fragmentation": fragmentation,
-    "packing": packing,
-    "topology": topology,
     "energy": energy,
     "price": price,
 }
+PLACE_SCORERS: dict[str, Callable[[Candidate], float]] = {
+    "fragmentation": fragmentation,
+    "packing": packing,
+    "topology": topology,
+}
+SCORERS: tuple[str, ...] = (*OFFER_SCORERS, *PLACE_SCORERS)
+"""All names that ``Policy.weights`` may hold."""
 
 
 def judge_for(policy: Policy, scale: Scale, mix: Fragmentation) -> Judge:
     """The weighted mean over the policy's scorers, in steps of 1 / ``SCALE``."""
-    weights = [(SCORERS[name], weight) for name, weight in policy.weights if weight]
-    total = sum(weight for _, weight in weights) or 1.0
+    total = sum(weight for _, weight in policy.weights) or 1.0
+    factors = [(name, SCALE * weight / total) for name, weight in policy.weights if weight]
+    of_offers = [(OFFER_SCORERS[name], factor) for name, factor in factors if name in OFFER_SCORERS]
+    of_places = [(PLACE_SCORERS[name], factor) for name, factor in factors if name in PLACE_SCORERS]
+    offers: dict[tuple[int, Group], float] = {}
 
     def judge(
         before: NodeState, after: NodeState, demand: Demand | None, picks: tuple[Pick, ...], shape: Shape
@@ -133,8 +146,15 @@ def judge_for(policy: Policy, scale: Scale, mix: Fragmentation) -> Judge:
         if demand is None:
             return _host_only(before, shape)
         group = before.layout.groups[demand.group]
-        candidate = Candidate(before, after, demand, group, picks, shape.request, scale, mix)
-        return round(SCALE * sum(weight * scorer(candidate) for scorer, weight in weights) / total)
+        key = (shape.number, group)
+        score = offers.get(key)
+        if score is None:
+            offer = Offer(group, shape.request, scale)
+            score = offers[key] = sum(factor * scorer(offer) for scorer, factor in of_offers)
+        candidate = Candidate(before, after, demand, group, picks, mix)
+        for scorer, factor in of_places:
+            score += factor * scorer(candidate)
+        return round(score)
 
     return judge
 

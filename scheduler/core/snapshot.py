@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scheduler.core.catalogue import Catalogue
 from scheduler.core.fragmentation import Fragmentation
-from scheduler.core.layout import ModelKey
 from scheduler.core.mix import USUAL
 from scheduler.core.pool import Pool
+from scheduler.core.quota import QuotaTree
 from scheduler.core.types import Assignment, NodeView, QueueView, RunningView, WorkloadView
 
 
@@ -18,8 +18,9 @@ class Snapshot:
     """``pool`` holds the nodes with everything that is on them: the placements of ``running``, and processes
     that still stop although nobody holds their places any more. A cycle leaves the pool as it was.
 
-    ``mix``: what usually comes, to judge fragmentation by. ``held``: millis per queue and model, for who
-    keeps count; None = as ``running`` says.
+    ``mix``: what usually comes, to judge fragmentation by. ``books``: the quota tree with what ``running``
+    holds, from who keeps it from cycle to cycle; None = made from ``running``. ``flexible``: whether any of
+    ``running`` may be resized or moved; who knows that none may saves looking for it.
     """
 
     pool: Pool
@@ -27,7 +28,8 @@ class Snapshot:
     pending: tuple[WorkloadView, ...]
     running: tuple[RunningView, ...] = ()
     mix: Fragmentation = USUAL
-    held: Mapping[tuple[str, ModelKey], int] | None = None
+    books: QuotaTree | None = None
+    flexible: bool = True
 
 
 def take_snapshot(

@@ -80,17 +80,23 @@ class Demand:
 
 class Shape:
     """A request as it is asked again and again; ``models`` narrows it to those (a queue's quota leaves only
-    them). Remembers what it found out about layouts."""
+    them). ``amount``: the same amounts of anything; what they do to a state is worked out once for all shapes that
+    only differ in what they accept. Remembers what it found out about layouts."""
 
-    __slots__ = ("cpu_millis", "fits", "host_mebibytes", "models", "number", "request")
+    __slots__ = ("amount", "cpu_millis", "fits", "host_mebibytes", "models", "number", "request")
 
     def __init__(self, number: int, request: Request, models: frozenset[ModelKey] | None) -> None:
         self.number = number
+        self.amount = self
         self.request = request
         self.models = models
         self.cpu_millis = request.cpu_millis
         self.host_mebibytes = -(-request.host_memory_bytes // MIB)
         self.fits: dict[int, tuple[Demand, ...]] = {}
+
+    @property
+    def takes_devices(self) -> bool:
+        return self.request.count > 0 or self.request.by_equivalence
 
     def demands(self, layout: Layout) -> tuple[Demand, ...]:
         """One for each group that may serve it; nothing where labels or filters say no."""
@@ -138,7 +144,7 @@ def ranks_in(state: NodeState, shape: Shape) -> int:
         most = state.cpu_free_millis // shape.cpu_millis
     if shape.host_mebibytes and state.layout.host_mebibytes:
         most = min(most, state.host_free_mebibytes // shape.host_mebibytes)
-    if not shape.request.count and not shape.request.by_equivalence:
+    if not shape.takes_devices:
         return min(most, 1 << 20)
     total = 0
     for demand in demands:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from scheduler.core.filters import FILTERS, count_for
@@ -10,16 +10,23 @@ from scheduler.core.ideal import Ideal
 from scheduler.core.layout import Group, ModelKey
 from scheduler.core.neighbours import Neighbours
 from scheduler.core.placing import ANYWHERE, Bounds, Stuck, place_gang
+from scheduler.core.pool import Pool
 from scheduler.core.quota import Hold, QuotaTree
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.types import (
     WHOLE_MILLIS,
     Placement,
     Policy,
+    QueueView,
     Request,
+    RoleView,
     RunningView,
     WorkloadView,
 )
+
+
+_Needs = tuple[dict[ModelKey, int], list[tuple[int, tuple[ModelKey, ...]]]]
+"""Millis per model, and the models that need the same together."""
 
 
 class Trial:
@@ -32,15 +39,14 @@ class Trial:
         self.now_ms = now_ms
         self.ideal = Ideal(self.pool)
         self.capacity = self.pool.capacity_millis()
-        self.tree = QuotaTree(snapshot.queues, self.capacity)
-        for (queue, model), millis in (snapshot.held or held_millis(snapshot.running)).items():
-            self.tree.charge(queue, model, millis)
+        self.tree = snapshot.books or keep_books(snapshot.queues, self.pool, snapshot.running)
         self._base = snapshot.running
         self._running: dict[str, RunningView] | None = None
         self._neighbours: Neighbours | None = None
         self._overlay: dict[str, RunningView | None] = {}
         self._log: list[tuple[WorkloadView, Placement, Placement, RunningView | None]] = []
         self._models: dict[Request, tuple[tuple[ModelKey, int], ...]] = {}
+        self._needs: dict[tuple[RoleView, ...], _Needs] = {}
 
     @property
     def running(self) -> dict[str, RunningView]:
@@ -136,11 +142,9 @@ class Trial:
         hold = self.tree.check(workload.queue, {}, workload.allowed_queues, workload.project)
         if hold is not None:
             return hold
-        needs = self.needs(workload)
-        if not needs:
-            return ANYWHERE
+        needs, together = self._needs_of(workload.roles)
         open_models: list[ModelKey] = []
-        for millis, models in _by_need(needs):
+        for millis, models in together:
             open_models += self.tree.open_models(workload.queue, millis, models)
         if len(open_models) == len(needs):
             return ANYWHERE
@@ -153,11 +157,17 @@ class Trial:
     def needs(self, workload: WorkloadView) -> dict[ModelKey, int]:
         """For each model that may serve all or a part of it, the millis that the least of the gang would
         take."""
-        total: dict[ModelKey, int] = {}
-        for role in workload.roles:
-            for model, millis in self._rank_needs(role.request):
-                total[model] = total.get(model, 0) + role.least * millis
-        return total
+        return self._needs_of(workload.roles)[0]
+
+    def _needs_of(self, roles: tuple[RoleView, ...]) -> _Needs:
+        known = self._needs.get(roles)
+        if known is None:
+            total: dict[ModelKey, int] = {}
+            for role in roles:
+                for model, millis in self._rank_needs(role.request):
+                    total[model] = total.get(model, 0) + role.least * millis
+            known = self._needs[roles] = total, _by_need(total)
+        return known
 
     def _rank_needs(self, request: Request) -> tuple[tuple[ModelKey, int], ...]:
         if request not in self._models:
@@ -187,14 +197,17 @@ def _rank_needs(groups: Iterable[Group], request: Request) -> dict[ModelKey, int
     return needs
 
 
-def held_millis(running: Iterable[RunningView]) -> dict[tuple[str, ModelKey], int]:
-    """Per queue and model, what is held."""
+def keep_books(queues: Sequence[QueueView], pool: Pool, running: Iterable[RunningView]) -> QuotaTree:
+    """The quota tree with what runs on it."""
+    tree = QuotaTree(queues, pool.capacity_millis())
     held: dict[tuple[str, ModelKey], int] = {}
     for one in running:
         for model, millis in millis_by_model(one.placement).items():
             key = (one.workload.queue, model)
             held[key] = held.get(key, 0) + millis
-    return held
+    for (queue, model), millis in held.items():
+        tree.charge(queue, model, millis)
+    return tree
 
 
 def millis_by_model(placement: Placement) -> dict[ModelKey, int]:
