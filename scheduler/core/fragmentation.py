@@ -1,0 +1,91 @@
+"""How much of a node's free capacity the usual requests cannot use.
+
+The measure is that of Weng et al., "Beware of Fragmentation: Scheduling GPU-Sharing Workloads with Fragmentation
+Gradient Descent", USENIX ATC 2023.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import exp
+
+BUCKETS = 100
+"""Scores are cut into so many steps: among nearly equal nodes the first in a fixed order is taken, which keeps
+untouched nodes untouched."""
+
+NodeCapacity = tuple[int, tuple[int, ...]]
+"""(free CPU millis, free millis per device)."""
+
+
+@dataclass(frozen=True)
+class TypicalTask:
+    """A kind of request and how often it comes. ``count`` 0: it takes host CPU only. Empty ``models`` = any."""
+
+    weight: float
+    cpu_millis: int
+    count: int
+    share_millis: int
+    models: tuple[str, ...] = ()
+
+
+def typical_tasks(tasks: Iterable[TypicalTask], coverage: float = 0.95) -> tuple[TypicalTask, ...]:
+    """The most frequent kinds that together make up ``coverage`` of all, with weights that add up to 1."""
+    weights: dict[tuple[int, int, int, tuple[str, ...]], float] = {}
+    for task in tasks:
+        kind = (task.cpu_millis, task.count, task.share_millis, task.models)
+        weights[kind] = weights.get(kind, 0.0) + task.weight
+    total = sum(weights.values())
+    chosen: list[tuple[tuple[int, int, int, tuple[str, ...]], float]] = []
+    covered = 0.0
+    for kind, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0])):
+        if covered >= coverage * total:
+            break
+        chosen.append((kind, weight))
+        covered += weight
+    return tuple(TypicalTask(weight / covered, *kind) for kind, weight in chosen)
+
+
+class Fragmentation:
+    """Judges by one mix of typical tasks; remembers what it has worked out."""
+
+    def __init__(self, tasks: Sequence[TypicalTask]) -> None:
+        self.tasks = tuple(tasks)
+        self._known: dict[tuple[str, int, tuple[int, ...]], float] = {}
+
+    def stranded_millis(self, model: str, cpu_free_millis: int, free_millis: tuple[int, ...]) -> float:
+        """Free millis of the node's devices that a task of the mix cannot use, on average over the mix."""
+        key = (model, cpu_free_millis, free_millis)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._strand(model, cpu_free_millis, free_millis)
+        return known
+
+    def _strand(self, model: str, cpu_free_millis: int, free_millis: tuple[int, ...]) -> float:
+        free = sorted(free_millis)
+        sums = [0, *accumulate(free)]
+        stranded = 0.0
+        for task in self.tasks:
+            below = bisect_left(free, task.share_millis)
+            fits = (
+                task.count
+                and (not task.models or model in task.models)
+                and cpu_free_millis >= task.cpu_millis
+                and len(free) - below >= task.count
+            )
+            stranded += task.weight * (sums[below] if fits else sums[-1])
+        return stranded
+
+    def score(
+        self, model: str, before: NodeCapacity, after: NodeCapacity, capacity: tuple[int, int]
+    ) -> float:
+        """In [0, 1], higher is better: how little a placement strands. ``capacity``: the node's CPU millis (0 =
+        not tracked) and devices."""
+        tracked = capacity[0] > 0
+        cpu_before, cpu_after = (before[0], after[0]) if tracked else (1 << 62, 1 << 62)
+        gradient = self.stranded_millis(model, cpu_before, before[1]) - self.stranded_millis(
+            model, cpu_after, after[1]
+        )
+        return int(BUCKETS / (1 + exp(-gradient / 1000))) / BUCKETS
