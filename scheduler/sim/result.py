@@ -1,0 +1,103 @@
+"""What a simulation found, and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Any
+
+from scheduler.sim.books import FAIRNESS, PENDING, STRANDED, model_series
+from scheduler.sim.eta import Eta, median_error
+from scheduler.sim.jobs import Outcome
+from scheduler.sim.series import Series
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Device-seconds of all jobs until the horizon."""
+
+    useful_device_seconds: float = 0.0
+    lost_device_seconds: float = 0.0
+    paused_device_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> Totals:
+        every = list(outcomes)
+        return cls(
+            sum(outcome.useful_device_seconds for outcome in every),
+            sum(outcome.lost_device_seconds for outcome in every),
+            sum(outcome.paused_device_seconds for outcome in every),
+        )
+
+
+@dataclass(frozen=True)
+class SimResult:
+    """``decisions``: how many of each kind. ``devices``: accelerators per (vendor, model)."""
+
+    start_ms: int
+    end_ms: int
+    cycles: int
+    decisions: Mapping[str, int]
+    outcomes: tuple[Outcome, ...]
+    series: Series
+    devices: Mapping[tuple[str, str], int]
+    totals: Totals
+    etas: tuple[Eta, ...]
+
+    @property
+    def horizon_seconds(self) -> float:
+        return (self.end_ms - self.start_ms) / 1000
+
+    def utilisation(self) -> float:
+        """Part of all accelerators that was held on average, 0 to 1."""
+        total = sum(self.devices.values())
+        held = sum(self.series.mean(model_series(*model)) for model in self.devices)
+        return held / total if total else 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """The figures, ready for JSON. Waits and completion times are about jobs that have an end by
+        themselves."""
+        jobs = [outcome for outcome in self.outcomes if outcome.seconds is not None]
+        done = [o.completion_seconds for o in jobs if o.completion_seconds is not None]
+        started = [outcome.waited_seconds for outcome in jobs if outcome.first_start_ms is not None]
+        error = median_error(self.etas)
+        return {
+            "cycles": self.cycles,
+            "horizon_hours": round(self.horizon_seconds / 3600, 2),
+            "devices": {f"{vendor}/{model}": n for (vendor, model), n in self.devices.items()},
+            "decisions": dict(sorted(self.decisions.items())),
+            "jobs": {"submitted": len(jobs), "started": len(started), "completed": len(done)},
+            "utilisation_percent": round(100 * self.utilisation(), 2),
+            "utilisation_percent_by_model": {
+                f"{vendor}/{model}": round(100 * self.series.mean(model_series(vendor, model)) / n, 2)
+                for (vendor, model), n in self.devices.items()
+            },
+            "wait_seconds": spread(started),
+            "completion_seconds": spread(done),
+            "pending_mean": round(self.series.mean(PENDING), 2),
+            "stranded_devices_mean": round(self.series.mean(STRANDED), 3),
+            "fairness_jain_mean": round(self.series.mean(FAIRNESS), 4),
+            "device_hours": {
+                "useful": round(self.totals.useful_device_seconds / 3600, 1),
+                "lost": round(self.totals.lost_device_seconds / 3600, 1),
+                "paused": round(self.totals.paused_device_seconds / 3600, 1),
+            },
+            "eta": {
+                "forecasts": len(self.etas),
+                "median_relative_error_percent": None if error is None else round(100 * error, 1),
+            },
+        }
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Mean, median, 90th and 99th percentile (nearest rank), and the largest; empty for no values."""
+    if not values:
+        return {}
+    ordered = sorted(values)
+
+    def rank(part: float) -> float:
+        return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+    figures = {"mean": mean(ordered), "p50": median(ordered), "p90": rank(0.9), "p99": rank(0.99)}
+    return {name: round(value, 1) for name, value in {**figures, "max": ordered[-1]}.items()}
