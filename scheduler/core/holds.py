@@ -42,20 +42,33 @@ def not_allowed(name: str, project: str, allowed: Sequence[str]) -> Hold:
 
 
 def first_hold(grants: Sequence[Grant], need: Mapping[ModelKey, int]) -> Hold | None:
-    """The rule that holds ``need`` back, what can never be before what can wait; None = may start."""
-    member, total = grants[0].member, sum(need.values())
-    limited = grants[0].limited
+    """The rule that holds ``need`` back, what can never be before what can wait; None = may start.
+    ``grants``: one for each model needed, all of one queue."""
+    if not grants:
+        return None
     amounts = _amounts(grants, need)
-    for above in limited:
+    spent = next((grant.spent for grant in grants if grant.spent is not None), None)
+    return (
+        _never(grants[0], amounts, need)
+        or (None if spent is None else _spent(*spent))
+        or _not_now(grants[0], amounts, need)
+    )
+
+
+def _never(grant: Grant, amounts: Mapping[Account, int], need: Mapping[ModelKey, int]) -> Hold | None:
+    total = sum(need.values())
+    for above in grant.limited:
         if above.limit_millis is not None and total > above.limit_millis:
             return _over_limit(above, total, above.limit_millis)
     for account, millis in amounts.items():
         if millis > account.most():
-            return _over_quota(member, account, millis, need)
-    for grant in grants:
-        if grant.spent is not None:
-            return _spent(*grant.spent)
-    for above in limited:
+            return _over_quota(grant.member, account, millis, need)
+    return None
+
+
+def _not_now(grant: Grant, amounts: Mapping[Account, int], need: Mapping[ModelKey, int]) -> Hold | None:
+    total = sum(need.values())
+    for above in grant.limited:
         if above.limit_millis is not None and above.total + total > above.limit_millis:
             return _at_limit(above, total, above.limit_millis)
     for account, millis in amounts.items():

@@ -33,11 +33,10 @@ class Heads:
     def __init__(self, pending: Iterable[WorkloadView], tree: QuotaTree, now_ms: int) -> None:
         self._tree = tree
         self._now_ms = now_ms
-        self._waiting: dict[_Rank, dict[str, list[WorkloadView]]] = {}
+        self._waiting: dict[_Rank, list[WorkloadView]] = {}
         for workload in pending:
             deadline = math.inf if workload.deadline_ms is None else workload.deadline_ms
-            queues = self._waiting.setdefault((-workload.priority, deadline), {})
-            queues.setdefault(workload.queue, []).append(workload)
+            self._waiting.setdefault((-workload.priority, deadline), []).append(workload)
         self._ranks = sorted(self._waiting, reverse=True)
         self._contest: _Contest | None = None
         self._seen = 0
@@ -56,7 +55,10 @@ class Heads:
             self._contest = self._begin(self._waiting.pop(self._ranks.pop()))
             self._seen = self._tree.changes
 
-    def _begin(self, queues: dict[str, list[WorkloadView]]) -> _Contest:
+    def _begin(self, waiting: list[WorkloadView]) -> _Contest:
+        queues: dict[str, list[WorkloadView]] = {}
+        for workload in waiting:
+            queues.setdefault(workload.queue, []).append(workload)
         return _Contest(
             {
                 self._tree.member(name) or stranger(name): _by_age(workloads, self._now_ms)

@@ -59,6 +59,7 @@ class QuotaTree:
         self._capacity = dict(capacity)
         self._grants: dict[str, dict[ModelKey, Grant]] = {name: {} for name in self._members}
         self._openings: dict[tuple[str, tuple[ModelKey, ...]], _Openings] = {}
+        self._answers: dict[Grant, tuple[int, dict[int, Hold | None]]] = {}
         self._changes = 0
         self._changed: dict[Member, int] = {}
 
@@ -104,16 +105,29 @@ class QuotaTree:
             return unknown(queue) if cohort is None else no_queue_but_cohort(cohort)
         if project_allows and queue not in project_allows:
             return not_allowed(queue, project, project_allows)
-        grants = [self._grant_of(member, model) for model in need]
-        if len(grants) == 1 and grants[0].is_open(need[grants[0].model]):
-            return None
-        return first_hold(grants, need) if grants else None
+        if len(need) == 1:
+            ((model, millis),) = need.items()
+            return self._check_one(self._grant_of(member, model), millis)
+        need = {model: millis for model, millis in need.items() if millis > 0}
+        return first_hold([self._grant_of(member, model) for model in need], need)
+
+    def _check_one(self, grant: Grant, millis: int) -> Hold | None:
+        """What is needed of one model; remembered until something changes in the cohort tree."""
+        known = self._answers.get(grant)
+        if known is None or known[0] != grant.root.version:
+            known = self._answers[grant] = grant.root.version, {}
+        answers = known[1]
+        if millis not in answers:
+            answers[millis] = None if grant.is_open(millis) else first_hold([grant], {grant.model: millis})
+        return answers[millis]
 
     def open_models(self, queue: str, millis: int, models: Sequence[ModelKey]) -> tuple[ModelKey, ...]:
         """Those of ``models`` of which the queue may use ``millis`` more now, in their order."""
         member = self._queues.get(queue)
         if member is None:
             return ()
+        if millis <= 0:
+            return tuple(models)
         key = (queue, tuple(models))
         openings = self._openings.get(key)
         if openings is None:

@@ -167,6 +167,8 @@ class Grant:
 
     def is_open(self, millis: int) -> bool:
         """Whether so much more may be granted now."""
+        if millis <= 0:
+            return True
         if self.spent is not None:
             return False
         for above in self.limited:

@@ -265,6 +265,16 @@ def test_over_admission_after_a_quota_was_cut_is_shown_not_hidden() -> None:
     assert "0 left to borrow" in hold.message
 
 
+def test_who_needs_nothing_of_a_model_is_not_held_back_by_it() -> None:
+    spent = PeriodBudget("ascend", 1, 1, renews_ms=0)
+    queues = tree(queue("q", "", quota("nvidia", 2), max_devices=2, budgets=(spent,)))
+    queues.charge("q", H100, 3000)
+    assert queues.check("q", {}) is None
+    assert queues.check("q", {H100: 0}) is None
+    assert queues.check("q", {H100: 0, B910: 0}) is None
+    assert queues.open_models("q", 0, MODELS) == MODELS
+
+
 @pytest.mark.parametrize(
     ("views", "field"),
     [
