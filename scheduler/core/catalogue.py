@@ -7,6 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from common.units import GIB
+
+_MIG = re.compile(r"\bMIG (?:(\d)c\.)?(\d)g\.(\d{1,4})gb", re.IGNORECASE)
+_MIG_SLICES = 7
+_AMD_PARTITION = re.compile(r"\b([DTQC]PX)\b", re.IGNORECASE)
+_AMD_PARTS = {"DPX": 2, "TPX": 3, "QPX": 4, "CPX": 8}
+
 
 @dataclass(frozen=True)
 class PlacementRule:
@@ -75,11 +82,13 @@ class Catalogue:
         """The row for a model as its driver names it, e.g. ``("nvidia", "H100 80GB HBM3")``.
 
         A pattern fits where its words stand together in the model's name, without regard to case; the pattern
-        with the most characters wins. None where no row of the vendor fits.
+        with the most characters wins. A part of a device (``… MIG 1g.10gb``, ``MI300X CPX``) has the row of
+        the whole, scaled. None where no row of the vendor fits.
         """
         key = (vendor, model)
         if key not in self._found:
-            self._found[key] = self._search(vendor, model)
+            whole = self._search(vendor, model)
+            self._found[key] = None if whole is None else part_of(whole, model)
         return self._found[key]
 
     def _search(self, vendor: str, model: str) -> DeviceSpec | None:
@@ -92,6 +101,39 @@ class Catalogue:
                 if length > best_length:
                     best, best_length = spec, length
         return best
+
+
+def part_of(spec: DeviceSpec, model: str) -> DeviceSpec:
+    """The row for a part of the device ``spec`` where ``model`` says that it is one, else ``spec`` itself.
+
+    A MIG instance ``1c.3g.40gb`` has one of seven compute slices and memory as its name says; an AMD
+    partition ``CPX`` is an eighth. A part has no links of its own; a process uses one MIG instance at most.
+    """
+    mig = _MIG.search(model) if spec.vendor == "nvidia" else None
+    if mig is not None:
+        profile = mig[0].lower().removeprefix("mig ")
+        part = _scaled(spec, f"MIG {profile}", int(mig[1] or mig[2]) / _MIG_SLICES)
+        resource, rule = f"nvidia.com/mig-{profile}", PlacementRule(legal_counts=(1,))
+        return replace(part, memory_bytes=int(mig[3]) * GIB, kubernetes_resource=resource, rule=rule)
+    mode = _AMD_PARTITION.search(model) if spec.vendor == "amd" else None
+    return _scaled(spec, mode[1].upper(), 1 / _AMD_PARTS[mode[1].upper()]) if mode else spec
+
+
+def _scaled(spec: DeviceSpec, suffix: str, share: float) -> DeviceSpec:
+    return replace(
+        spec,
+        name=f"{spec.name} {suffix}",
+        tflops=tuple((dtype, value * share) for dtype, value in spec.tflops),
+        memory_bytes=int(spec.memory_bytes * share),
+        bandwidth_gbytes_per_second=int(spec.bandwidth_gbytes_per_second * share),
+        link="",
+        link_gbytes_per_second=0,
+        watts=round(spec.watts * share),
+        capabilities=spec.capabilities - {"mig"},
+        partitions=(),
+        price_micros_per_hour=round(spec.price_micros_per_hour * share),
+        rule=PlacementRule(),
+    )
 
 
 def words(name: str) -> str:

@@ -30,7 +30,7 @@ NOT_SUPPORTED = -8255
 
 
 class Library:
-    """Cards with so many chips each; calls in ``refused`` return a status, those in ``missing`` are not there."""
+    """Cards with so many chips each; calls in ``refused`` return a status, those in ``missing`` are none."""
 
     def __init__(self, cards: int = 2, chips: int = 2, name: bytes = b"Ascend910", **changes: Any) -> None:
         self.cards, self.chips, self.name = cards, chips, name
