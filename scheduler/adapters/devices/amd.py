@@ -70,16 +70,17 @@ class AmdSmi:
             self._static = self._entries("static")
             self._list, self._topology = self._optional("list"), self._optional("topology")
             self._gpus = frozenset(metric)
-        if not self._static:
+        gpus = sorted(self._static.keys() | metric.keys())
+        if not gpus:
             raise SetupError("amd-smi shows no GPU")
-        devices = {gpu: self._device(gpu, metric.get(gpu), node) for gpu in sorted(self._static)}
+        devices = {gpu: self._device(gpu, metric.get(gpu), node) for gpu in gpus}
         self._name(devices, node)
         for gpu, device in devices.items():
             device.links = _links(self._topology.get(gpu), gpu, devices)
         return list(devices.values())
 
     def _device(self, gpu: int, metric: Entry | None, node: str) -> Device:
-        static = self._static[gpu]
+        static = self._static.get(gpu)
         index = number(self._list.get(gpu), "hip_id")
         device = silent_device("amd", node, gpu if index is None else index, "")
         device.model = _model(static)
@@ -87,7 +88,7 @@ class AmdSmi:
         device.numa = _numa(static, device.bus_id)
         total = memory_bytes(metric, "mem_usage.total_vram", "vram.total")
         device.memory_bytes = total or memory_bytes(static, *SIZES) or 0
-        device.fault = _fault(metric, device.memory_bytes)
+        device.fault = _fault(static, metric, device.memory_bytes)
         device.healthy = not device.fault
         device.memory_used_bytes = memory_bytes(metric, "mem_usage.used_vram", "vram.used")
         device.utilisation_percent = number(metric, "usage.gfx_activity", "usage.gfx_usage")
@@ -99,7 +100,7 @@ class AmdSmi:
         """Give each device its UUID or serial number, where no other has the same (partitions may)."""
         names = {}
         for gpu in devices:
-            serial = pick(self._static[gpu], "asic.asic_serial")
+            serial = pick(self._static.get(gpu), "asic.asic_serial")
             name = pick(self._list.get(gpu), "uuid") or (serial and f"GPU-{serial}")
             names[gpu] = str(name) if name else ""
         indexes = [device.index for device in devices.values()]
@@ -121,21 +122,21 @@ class AmdSmi:
             return {}
 
 
-def _model(static: Entry) -> str:
+def _model(static: Entry | None) -> str:
     """The market name, with the compute partition where the GPU is cut: ``MI300X CPX``."""
     name = str(pick(static, "asic.market_name", "board.product_name") or "unknown")
     mode = str(pick(static, "partition.compute_partition", "partition.accelerator_partition") or "")
     return partition_name(name, mode)
 
 
-def _numa(static: Entry, bus_id: str) -> int | None:
+def _numa(static: Entry | None, bus_id: str) -> int | None:
     node = whole(pick(static, "numa.node"))
     return node if node is not None and node >= 0 else numa_node(bus_id)
 
 
-def _fault(metric: Entry | None, memory: int) -> str:
-    if metric is None:
-        return "amd-smi metric says nothing of it"
+def _fault(static: Entry | None, metric: Entry | None, memory: int) -> str:
+    if static is None or metric is None:
+        return f"amd-smi {'metric' if static else 'static'} says nothing of it"
     errors = number(metric, "ecc.total_uncorrectable_count")
     if errors:
         return f"{errors} uncorrected memory errors since the driver started"
