@@ -63,6 +63,16 @@ def test_the_old_shape_is_read_and_partitions_are_devices() -> None:
     assert second.healthy
 
 
+def test_a_gpu_that_only_one_command_knows_is_unhealthy() -> None:
+    known = json.dumps(json.loads(NEW["static"])["gpu_data"][1:])
+    devices = AmdSmi(Tool({**NEW, "static": known})).read("n1")
+    assert [(d.id[:8], d.model, d.healthy) for d in devices] == [
+        ("c0ff74a1", "unknown", False),
+        ("77ff74a1", "AMD Instinct MI300X OAM", False),
+    ]
+    assert devices[0].fault == "amd-smi static says nothing of it"
+
+
 def test_what_does_not_change_is_asked_once_until_the_gpus_do() -> None:
     tool = Tool(NEW)
     source = AmdSmi(tool)
@@ -79,7 +89,7 @@ def test_what_does_not_change_is_asked_once_until_the_gpus_do() -> None:
     [
         ({}, "`amd-smi metric --json` failed with status 2"),
         ({**NEW, "static": "no GPU"}, "`amd-smi static --json` prints no JSON: 'no GPU'"),
-        ({**NEW, "static": "[]"}, "amd-smi shows no GPU"),
+        ({**NEW, "metric": "[]", "static": "[]"}, "amd-smi shows no GPU"),
         ({**NEW, "static": '[\n{"gpu": 0},\n{"gpu": }]'}, "`amd-smi static --json`, line 3: Expecting value"),
         ({**NEW, "static": '[{"gpu": 0}, {"gpu": 0}]'}, "entry 1 is no GPU, or one that is there already"),
         ({**NEW, "static": '[{"name": 0}]'}, "entry 0 is no GPU"),
@@ -211,7 +221,7 @@ def test_whatever_the_library_refuses_there_is_one_device_per_gpu(refused: list[
 
 
 def test_a_library_that_shows_nothing_is_a_reason() -> None:
-    with pytest.raises(SetupError, match="amdsmi does not start: Error code: 34 | AMDSMI_STATUS_DRIVER"):
+    with pytest.raises(SetupError, match=r"amdsmi does not start: Error code: 34 \| AMDSMI_STATUS_DRIVER"):
         read_processors(FakeAmdSmi([], starts=False), "n1")
     with pytest.raises(SetupError, match="the AMD driver shows no GPU"):
         read_processors(FakeAmdSmi([]), "n1")
