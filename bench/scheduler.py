@@ -37,8 +37,8 @@ from scheduler.core.cycle import run_cycle
 from scheduler.core.fragmentation import Fragmentation
 from scheduler.core.mix import USUAL, mix_of
 from scheduler.core.pool import Pool
-from scheduler.core.snapshot import Snapshot
 from scheduler.core.quota import QuotaTree
+from scheduler.core.snapshot import Snapshot
 from scheduler.core.trial import keep_books, millis_by_model
 from scheduler.core.types import Admit, Defer, NodeView, Policy, Preempt, QueueView, RunningView, WorkloadView
 

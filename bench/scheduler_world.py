@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterator
 
 from scheduler.catalogue import load_catalogue
-
 from scheduler.core.catalogue import Catalogue
 from scheduler.core.types import (
     Assignment,

@@ -64,6 +64,7 @@ class _Cycle:
     decisions: list[Decision] = field(default_factory=list)
     reservations: list[Reservation] = field(default_factory=list)
     blocked: int = 0
+    waiting: int = 0
 
     def __post_init__(self) -> None:
         self.trial = Trial(self.snapshot, self.policy, self.now_ms)
@@ -84,17 +85,21 @@ class _Cycle:
             self.decisions += grow(self.trial, pending_blocked=self.blocked > 0)
             if self.policy.defragment:
                 self.decisions += consolidate(self.trial)
-        return self._with_positions()
+        return self.decisions
 
     def _decide(self, workload: WorkloadView) -> None:
         kin = _kin(workload)
         known = self.failed.get(kin)
-        if known is not None:
-            self.decisions.append(replace(known, uid=workload.uid, reserved_ms=None))
+        answer = known or self._serve(workload)
+        if isinstance(answer, Admit):
+            self.decisions.append(answer)
             return
-        answer = self._serve(workload)
-        self.decisions.append(answer)
-        if isinstance(answer, Defer):
+        self.waiting += 1
+        reserved_ms = None if known else answer.reserved_ms
+        self.decisions.append(
+            Defer(workload.uid, answer.reasons, answer.remedy, answer.never, self.waiting, reserved_ms)
+        )
+        if not known:
             self.failed[kin] = answer
 
     def _serve(self, workload: WorkloadView) -> Admit | Defer:
@@ -171,16 +176,6 @@ class _Cycle:
         number = self.trial.pool.number(found[0].node)
         holder = next(held.uid for held in self.reservations if number in held.nodes)
         return defer_for_reservation(workload, self.names.get(holder, holder))
-
-    def _with_positions(self) -> list[Decision]:
-        waiting = 0
-        numbered: list[Decision] = []
-        for decision in self.decisions:
-            if isinstance(decision, Defer):
-                waiting += 1
-                decision = replace(decision, position=waiting)
-            numbered.append(decision)
-        return numbered
 
 
 def _kin(workload: WorkloadView) -> Kin:

@@ -11,8 +11,9 @@ from scheduler.core.options import Option
 
 
 class Finder:
-    """``options``: what is known of states; ``chosen``: of those in a bucket; ``buckets``: score -> states in it; ``scores``: a heap of the negated scores; ``inside``: states in any
-    bucket; ``cursor``: up to where the pool's log of filled states has been read."""
+    """``options``: what is known of states; ``buckets``: score -> states in it, ``chosen``: their options;
+    ``scores``: a heap of the negated scores; ``inside``: states in any bucket and those that do not serve;
+    ``cursor``: up to where the pool's log of filled states has been read."""
 
     __slots__ = ("buckets", "chosen", "cursor", "inside", "options", "ranks", "scores")
 

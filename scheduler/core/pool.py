@@ -233,10 +233,12 @@ class Pool:
             self._shorten_log()
             log = self._activated
         inside = finder.inside
-        for number in set(log[finder.cursor :]):
-            if states[number].count and number not in inside:
+        for number in set(log[finder.cursor :]).difference(inside):
+            if states[number].count:
                 option = self.option(shape, states[number])
-                if option is not None:
+                if option is None:
+                    inside.add(number)
+                else:
                     finder.insert(number, option)
         finder.cursor = len(log)
 

@@ -80,8 +80,8 @@ class Demand:
 
 class Shape:
     """A request as it is asked again and again; ``models`` narrows it to those (a queue's quota leaves only
-    them). ``amount``: the same amounts of anything; what they do to a state is worked out once for all shapes that
-    only differ in what they accept. Remembers what it found out about layouts."""
+    them). ``amount``: the same amounts of anything; what they do to a state is worked out once for all
+    shapes that only differ in what they accept. Remembers what it found out about layouts."""
 
     __slots__ = ("amount", "cpu_millis", "fits", "host_mebibytes", "models", "number", "request")
 

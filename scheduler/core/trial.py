@@ -24,7 +24,6 @@ from scheduler.core.types import (
     WorkloadView,
 )
 
-
 _Needs = tuple[dict[ModelKey, int], list[tuple[int, tuple[ModelKey, ...]]]]
 """Millis per model, and the models that need the same together."""
 
@@ -77,11 +76,20 @@ class Trial:
     def rollback(self, mark: tuple[int, int]) -> None:
         """Undo everything since ``mark``."""
         self.pool.rollback(mark[0])
+        net: dict[tuple[str, ModelKey], int] = {}
         while len(self._log) > mark[1]:
             workload, came, went, before = self._log.pop()
-            self._book(workload, came, -1)
-            self._book(workload, went, 1)
+            for placement, sign in ((came, -1), (went, 1)):
+                for model, millis in millis_by_model(placement).items():
+                    key = (workload.queue, model)
+                    net[key] = net.get(key, 0) + sign * millis
+                self._tell_neighbours(workload, placement, sign)
             self._put(workload.uid, before)
+        for (queue, model), millis in net.items():
+            if millis > 0:
+                self.tree.charge(queue, model, millis)
+            elif millis < 0:
+                self.tree.refund(queue, model, -millis)
 
     # -- changes
 
@@ -126,7 +134,10 @@ class Trial:
                 self.tree.charge(workload.queue, model, millis)
             else:
                 self.tree.refund(workload.queue, model, millis)
-        if self._neighbours is not None:
+        self._tell_neighbours(workload, placement, sign)
+
+    def _tell_neighbours(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
+        if self._neighbours is not None and placement:
             change = self._neighbours.add if sign > 0 else self._neighbours.remove
             change(workload, placement)
 
@@ -150,9 +161,11 @@ class Trial:
             return ANYWHERE
         if open_models:
             return Bounds(models=tuple(sorted(open_models)))
-        holds = [self.tree.check(workload.queue, {model: millis}) for model, millis in needs.items()]
-        known = [hold for hold in holds if hold is not None]
-        return min(known, key=lambda hold: hold.never)
+        holds = (self.tree.check(workload.queue, {model: millis}) for model, millis in needs.items())
+        first = next(holds)
+        if first is not None and first.never:
+            first = next((hold for hold in holds if hold is not None and not hold.never), first)
+        return first or ANYWHERE
 
     def needs(self, workload: WorkloadView) -> dict[ModelKey, int]:
         """For each model that may serve all or a part of it, the millis that the least of the gang would
