@@ -69,7 +69,8 @@ class Accelerators:
     def _remember(self, vendor: Vendor, seen: Sequence[Device]) -> list[Device]:
         """What is seen, with the identity of those that no longer tell it, and those that are gone."""
         known = self._known.get(vendor, {})
-        by_index = {device.index: device for device in known.values()}
+        named = {device.id for device in seen}
+        by_index = {device.index: device for device in known.values() if device.id not in named}
         told = [
             _lost(by_index[device.index], device.fault)
             if device.model == _UNKNOWN and device.index in by_index

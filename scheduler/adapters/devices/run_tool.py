@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ def run_tool(command: Sequence[str], timeout_seconds: float = TIMEOUT_SECONDS) -
     if stuck is not None and stuck.poll() is None:
         raise SetupError(f"{tool} hangs since an earlier call and cannot be killed (pid {stuck.pid})")
     _stuck.pop(tool, None)
+    if shutil.which(tool) is None:
+        raise SetupError(f"{tool} is not installed")
     try:
         process = subprocess.Popen(
             list(command),
@@ -37,8 +40,6 @@ def run_tool(command: Sequence[str], timeout_seconds: float = TIMEOUT_SECONDS) -
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-    except FileNotFoundError as error:
-        raise SetupError(f"{tool} is not installed") from error
     except OSError as error:
         raise SetupError(f"{tool} does not start: {error.strerror}") from error
     try:

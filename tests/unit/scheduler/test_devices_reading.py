@@ -2,8 +2,11 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.errors import SetupError
 from common.resources.pool import Device
@@ -100,6 +103,35 @@ def test_a_gpu_cut_into_instances_and_back_leaves_nothing_behind() -> None:
     assert seen == [["GPU-0"], ["MIG-a", "MIG-b"], ["MIG-a"], ["GPU-0"]]
 
 
+READING = st.lists(
+    st.builds(
+        lambda index, name, silent: (
+            silent_device("nvidia", "n", index, "GPU is lost") if silent else gpu(index, id=f"GPU-{name}")
+        ),
+        st.integers(0, 3),
+        st.sampled_from("abcd"),
+        st.booleans(),
+    ),
+    unique_by=(lambda device: device.id, lambda device: device.index),
+    max_size=4,
+)
+
+
+@given(st.lists(READING | st.just(SetupError("NVML failed")), min_size=1, max_size=6))
+def test_whatever_a_driver_says_over_time_no_device_is_there_twice(
+    told: list[list[Device] | SetupError],
+) -> None:
+    accelerators = Accelerators({"nvidia": answers(*told)})
+    for answer in told:
+        found = accelerators.read("n").devices
+        devices = {device.id: device for device in found}
+        assert len(devices) == len(found)
+        named = [] if isinstance(answer, SetupError) else [d for d in answer if d.model != "unknown"]
+        assert all(devices[device.id] == device for device in named)
+        healthy = {device.id for device in devices.values() if device.healthy}
+        assert healthy == {device.id for device in named}
+
+
 def test_a_mistake_in_a_probe_is_not_taken_for_a_missing_driver() -> None:
     def wrong(node: str) -> list[Device]:
         raise ZeroDivisionError
@@ -116,7 +148,6 @@ def test_a_tool_prints() -> None:
     ("command", "reason"),
     [
         (["no-such-vendor-tool", "info"], "no-such-vendor-tool is not installed"),
-        (["/", "info"], "/ does not start: Permission denied"),
         (["sh", "-c", "echo first; echo the driver is gone >&2; exit 3"], "status 3: the driver is gone"),
         (["sh", "-c", "echo only this; exit 3"], "status 3: only this"),
         (["false"], "`false` failed with status 1: "),
@@ -126,6 +157,14 @@ def test_a_tool_that_is_missing_or_fails_is_a_reason(command: list[str], reason:
     with pytest.raises(SetupError) as raised:
         run_tool(command)
     assert raised.value.message.endswith(reason)
+
+
+def test_a_tool_that_is_no_program_is_a_reason(tmp_path: Path) -> None:
+    tool = tmp_path / "npu-smi"
+    tool.write_bytes(b"\x00 no program")
+    tool.chmod(0o755)
+    with pytest.raises(SetupError, match=r"npu-smi does not start: Exec format error"):
+        run_tool([str(tool), "info"])
 
 
 def test_a_tool_that_hangs_is_killed_with_all_that_it_started() -> None:
