@@ -126,6 +126,16 @@ def test_what_is_not_lent_cannot_be_borrowed() -> None:
     )
 
 
+def test_what_a_queue_keeps_for_itself_is_not_given_back_to_the_cohort() -> None:
+    queues = tree(cohort("ai"), queue("a", "ai", quota("*", 16, lending=12)), queue("b", "ai", quota("*", 2)))
+    queues.charge("a", H100, 18_000)
+    assert queues.open_models("b", 1, MODELS) == ()
+    queues.refund("a", H100, 3000)
+    queues.refund("a", H100, 15_000)
+    assert queues.open_models("b", 14_000, MODELS) == MODELS
+    assert queues.open_models("b", 14_001, MODELS) == ()
+
+
 def test_a_lender_is_told_that_its_own_is_lent() -> None:
     queues = tree(cohort("ai"), queue("a", "ai", quota("*", 8)), queue("b", "ai", quota("*", 8)))
     queues.charge("b", B910, 14_000)
