@@ -32,6 +32,7 @@ RANDOM_IDS = {"os.urandom", "random.SystemRandom", "secrets", "uuid"}
 CORE_MAY_IMPORT = {
     "__future__",
     "abc",
+    "array",
     "bisect",
     "collections",
     "common.errors",
