@@ -86,6 +86,34 @@ class RaySettings(_Section):
         return value
 
 
+class TideSettings(_Section):
+    """In this window so many devices of the class are for inference; training may use the rest."""
+
+    device_class: str = Field("*", description="'*', a vendor or vendor/model")
+    inference_devices: float = Field(ge=0)
+    window: str = Field(description="such as 'Mon-Fri 08:00-20:00' or '22:00-06:00'")
+
+
+class PolicySettings(_Section):
+    """How the scheduler decides; weights that are not given keep their defaults."""
+
+    weights: dict[str, float] = Field(
+        default_factory=dict,
+        description="accelerator, heterogeneity, fragmentation, packing, topology, energy, price, data, near",
+    )
+    min_run_seconds: int = Field(300, ge=0, description="before one of its priority may preempt a workload")
+    reserve: int = Field(8, ge=0, description="for so many blocked workloads room is held")
+    preempt: bool = True
+    defragment: bool = True
+    max_moves: int = Field(8, ge=0, description="workloads moved in one cycle")
+    topology: list[str] = Field(
+        ["computility.io/island", "computility.io/rack", "computility.io/zone"],
+        description="node label keys from the closest to the widest domain",
+    )
+    tides: list[TideSettings] = Field(default_factory=list)
+    utc_offset_minutes: int = Field(0, ge=-840, le=840, description="of the windows of tides")
+
+
 class SchedulerSettings(_Section):
     """The scheduler loop and the node agents."""
 
@@ -97,6 +125,8 @@ class SchedulerSettings(_Section):
     )
     device_file: str = Field("", description="YAML file that tells each node's devices instead of a probe")
     node_lost_seconds: float = Field(20.0, gt=0, description="silence after which a node counts as lost")
+    catalogue_file: str = Field("", description="YAML rows of device models, over those that come with us")
+    policy: PolicySettings = PolicySettings()
     flap_backoff_seconds: float = Field(
         60.0, ge=0, description="a node that is lost twice within an hour waits so long; doubles each time"
     )

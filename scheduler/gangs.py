@@ -3,6 +3,8 @@ stopped."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from common.auth import engine_key
 from common.errors import ComputilityError
 from common.resources import Workload
@@ -13,22 +15,43 @@ from scheduler.core.lifecycle import PLACED
 from scheduler.metering import DeviceMeter
 from scheduler.observed import Observed
 from scheduler.ports import Billing, Endpoint, Fabric, GangOrder, GangRecord, RankOrder
-from scheduler.views import World
+from scheduler.views import World, is_group
 
 MODEL_LABEL = "computility.io/model"
 KEY_LABEL = "computility.io/key"
 _log = get_logger(__name__)
 
 
+@dataclass(frozen=True)
+class Gang:
+    """A gang that should run. ``beside``: the attempt that it will take over from."""
+
+    attempt: int
+    digest: str
+    ranks: tuple[RankPlacement, ...]
+    beside: int | None = None
+
+
+def gangs_of(workload: Workload) -> list[Gang]:
+    """Those that should run now: the current one, and a successor that runs beside it."""
+    status = workload.status
+    if status.phase not in PLACED or workload.spec.suspend or is_group(workload):
+        return []
+    gangs = [Gang(status.attempt, status.placed_digest, tuple(status.ranks))]
+    if status.next is not None and status.next.beside:
+        ranks = tuple(status.next.ranks)
+        gangs.append(Gang(status.next.attempt, status.next.digest, ranks, status.attempt))
+    return gangs
+
+
 def is_wanted(gang: GangRecord, node: str, world: World) -> bool:
     """Whether this very gang should run on that node."""
     workload = world.workloads.get(gang.uid)
-    return (
-        workload is not None
-        and workload.status.phase in PLACED
-        and workload.status.attempt == gang.attempt
-        and not workload.spec.suspend
-        and any(rank.node == node for rank in workload.status.ranks)
+    if workload is None:
+        return False
+    return any(
+        wanted.attempt == gang.attempt and any(rank.node == node for rank in wanted.ranks)
+        for wanted in gangs_of(workload)
     )
 
 
@@ -39,17 +62,17 @@ class GangKeeper:
         self._fabric = fabric
         self._settings = settings
 
-    async def start_missing(self, workload: Workload, world: World, observed: Observed) -> bool:
+    async def start_missing(self, workload: Workload, gang: Gang, world: World, observed: Observed) -> bool:
         """Ensure the gang on each of its nodes, that of rank 0 first. Returns whether all of it runs now."""
-        status, master = workload.status, None
-        nodes = list(dict.fromkeys(rank.node for rank in sorted(status.ranks, key=lambda rank: rank.rank)))
+        master = None
+        nodes = list(dict.fromkeys(rank.node for rank in sorted(gang.ranks, key=lambda rank: rank.rank)))
         for name in nodes:
             node = observed.nodes.get(name)
             if node is None or node.state != "Alive":
                 return False
-            record = observed.gang(name, workload.metadata.uid, status.attempt)
+            record = observed.gang(name, workload.metadata.uid, gang.attempt)
             if record is None:
-                order = self._order(workload, world, name, master)
+                order = self._order(workload, gang, world, name, master)
                 try:
                     record = await self._fabric.ensure_gang(name, order)
                 except ComputilityError as error:
@@ -58,9 +81,10 @@ class GangKeeper:
             master = master or record.master
         return True
 
-    def _order(self, workload: Workload, world: World, node: str, master: Endpoint | None) -> GangOrder:
-        status = workload.status
-        here = sorted((rank for rank in status.ranks if rank.node == node), key=lambda rank: rank.rank)
+    def _order(
+        self, workload: Workload, gang: Gang, world: World, node: str, master: Endpoint | None
+    ) -> GangOrder:
+        here = sorted((rank for rank in gang.ranks if rank.node == node), key=lambda rank: rank.rank)
         project = world.projects[workload.project or ""]
         billing = Billing(
             tenant=project.spec.tenant,
@@ -72,13 +96,14 @@ class GangKeeper:
         )
         return GangOrder(
             uid=workload.metadata.uid,
-            attempt=status.attempt,
-            world_size=len(status.ranks),
-            digest=status.placed_digest,
+            attempt=gang.attempt,
+            world_size=len(gang.ranks),
+            digest=gang.digest,
             billing=billing,
             ranks=tuple(_rank_order(workload, rank) for rank in here),
             master=master,
             engine_key=engine_key(self._settings.internal_token) if _is_engine(workload) else "",
+            beside=gang.beside,
         )
 
     async def stop_unwanted(self, world: World, observed: Observed, meter: DeviceMeter) -> None:
@@ -88,13 +113,19 @@ class GangKeeper:
                 continue
             try:
                 if gang.alive and not gang.stopping:
-                    grace = self._settings.scheduler.stop_grace_seconds
+                    grace = grace_seconds(world.workloads.get(gang.uid), self._settings)
                     await self._fabric.stop_gang(node.name, gang.uid, gang.attempt, grace)
                 elif not gang.alive and meter.is_settled(node.name, gang):
                     await self._fabric.forget_gang(node.name, gang.uid, gang.attempt)
                     meter.drop(node.name, gang)
             except ComputilityError as error:
                 _log.warning("gang not stopped", uid=gang.uid, node=node.name, error=error.message)
+
+
+def grace_seconds(workload: Workload | None, settings: Settings) -> float:
+    """Between SIGTERM and SIGKILL; that of the settings where the workload says nothing or is deleted."""
+    asked = workload.spec.grace_seconds if workload is not None else None
+    return settings.scheduler.stop_grace_seconds if asked is None else asked
 
 
 def _is_engine(workload: Workload) -> bool:

@@ -1,65 +1,72 @@
-"""The scheduler loop: observe, advance, admit, start, stop, meter. Level-triggered: each pass starts from
+"""The scheduler loop: observe, advance, decide, start, stop, meter. Level-triggered: each pass starts from
 what is."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
+from pathlib import Path
 
 from common.clock import Clock
-from common.errors import Conflict, NotFound
-from common.ids import derived_id
 from common.loop import run_passes
 from common.resources import Workload
-from common.resources.workload import PendingReason, WorkloadStatus
+from common.resources.workload import PendingReason
 from common.settings import Settings
-from common.store.port import Event, Store
-from common.telemetry import get_logger
+from common.store.port import Store
 from scheduler import metrics
+from scheduler.catalogue import load_catalogue
 from scheduler.core.cycle import run_cycle
 from scheduler.core.lifecycle import PLACED, Note, advance
-from scheduler.core.types import Admit, Decision, Policy
-from scheduler.gangs import GangKeeper
+from scheduler.core.types import WorkloadView
+from scheduler.decisions import Decider, wants_successor
+from scheduler.gangs import GangKeeper, gangs_of
+from scheduler.journal import Journal
 from scheduler.metering import DeviceMeter
 from scheduler.nodes import NodeWriter
 from scheduler.observed import Observed, merge_ranks, seen_of
-from scheduler.ports import Fabric, UsageSink
-from scheduler.transitions import after_admit, after_defer, after_step, exit_notes, log_tail
+from scheduler.placements import held_by
+from scheduler.policy import PolicyMaker
+from scheduler.ports import Fabric, NodeObservation, UsageSink
+from scheduler.queues import QueueBook
+from scheduler.replicas import ReplicaKeeper
+from scheduler.snapshots import SnapshotKeeper, holding
+from scheduler.transitions import after_step, exit_notes, log_tail
 from scheduler.views import (
     World,
-    devices_in_use,
     holds_places,
     is_due,
+    is_group,
     read_world,
     restarts_view,
     state_view,
-    take_snapshot,
+    successor_view,
+    workload_view,
 )
-
-_log = get_logger(__name__)
 
 
 class SchedulerLoop:
-    """The only writer of Node, Queue and Workload statuses."""
+    """The only writer of Node, Queue and Workload statuses. Raises ``InvalidInput`` where the settings of
+    policy or catalogue are wrong."""
 
     def __init__(
-        self,
-        store: Store,
-        fabric: Fabric,
-        usage: UsageSink,
-        settings: Settings,
-        clock: Clock,
-        policy: Policy | None = None,
+        self, store: Store, fabric: Fabric, usage: UsageSink, settings: Settings, clock: Clock
     ) -> None:
+        options = settings.scheduler
         self._store = store
         self._fabric = fabric
         self._clock = clock
         self._settings = settings
-        self._policy = policy or Policy()
-        self._last_event_ms = 0
-        self._nodes = NodeWriter(store, clock)
+        self._policy = PolicyMaker(options.policy)
+        self._journal = Journal(store, clock)
+        self._decider = Decider(self._journal, settings)
+        self._nodes = NodeWriter(store, clock, options.flap_backoff_seconds)
+        self._queues = QueueBook(store, clock)
         self._meter = DeviceMeter(fabric, usage)
         self._gangs = GangKeeper(fabric, settings)
+        self._replicas = ReplicaKeeper(store, self._journal)
+        catalogue = load_catalogue(Path(options.catalogue_file) if options.catalogue_file else None)
+        self._snapshots = SnapshotKeeper(catalogue, options.stop_grace_seconds)
+        self._began_seconds = clock.monotonic_seconds()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Pass after pass until ``stop`` is set."""
@@ -69,54 +76,86 @@ class SchedulerLoop:
         """One pass. Raises ``Unavailable`` when the fabric cannot be reached; nothing has been changed
         then."""
         began = self._clock.monotonic_seconds()
-        observed = Observed(await self._fabric.nodes())
+        observations = await self._fabric.nodes()
         world = await read_world(self._store)
+        observed = Observed([*observations, *self._not_yet_seen(observations, world)])
         await self._nodes.sync(world, list(observed.nodes.values()))
+        await self._replicas.sync(world)
         for workload in list(world.workloads.values()):
-            await self._advance(workload, world, observed)
+            if not is_group(workload):
+                await self._advance(workload, world, observed)
         await self._meter.meter(observed, self._clock.now_ms())
-        await self._admit(world, observed)
+        await self._decide(world, observed)
         for workload in list(world.workloads.values()):
-            if workload.status.phase in PLACED:
-                await self._start(workload, world, observed)
+            await self._start(workload, world, observed)
         await self._gangs.stop_unwanted(world, observed, self._meter)
-        await self._sum_up(world)
+        await self._replicas.sum_up(world)
+        await self._queues.sum_up(world)
+        metrics.report(world, observed)
         metrics.CYCLE_SECONDS.observe(self._clock.monotonic_seconds() - began)
+
+    def _not_yet_seen(self, observations: Sequence[NodeObservation], world: World) -> list[NodeObservation]:
+        """Nodes of an earlier control process that have not shown up since this one began: silent at first,
+        so that what runs there is not started twice."""
+        since = self._clock.monotonic_seconds() - self._began_seconds
+        if since >= self._settings.scheduler.node_lost_seconds:
+            return []
+        seen = {observation.name for observation in observations}
+        return [
+            NodeObservation(
+                node.name,
+                node.status.ray_node_id,
+                node.status.address,
+                "Silent",
+                devices=tuple(node.status.devices),
+            )
+            for node in world.nodes.values()
+            if node.name not in seen and node.status.is_true("Ready")
+        ]
 
     async def _advance(self, workload: Workload, world: World, observed: Observed) -> None:
         """Take the workload's status to where its gang and its spec say that it is."""
-        now_ms, before = self._clock.now_ms(), workload.status.ranks
-        ranks = merge_ranks(workload, observed)
-        seen = seen_of(workload, ranks, observed, world.nodes)
+        now_ms, status = self._clock.now_ms(), workload.status
+        ranks = merge_ranks(workload, status.attempt, status.ranks, observed)
+        successor = status.next
+        planned = merge_ranks(workload, successor.attempt, successor.ranks, observed) if successor else []
+        grace_seconds = self._settings.scheduler.stop_grace_seconds
+        seen = seen_of(workload, ranks, planned, observed, world.nodes, grace_seconds)
         step = advance(
             restarts_view(workload.spec.restart), workload.spec.suspend, state_view(workload), seen, now_ms
         )
-        was_running = workload.status.phase in PLACED
-        exits = [(note, log_tail(workload, rank, observed)) for rank, note in exit_notes(before, ranks)]
-        if not await self._write(workload, after_step(workload, ranks, step, now_ms), world):
+        exits = [(note, log_tail(workload, rank, observed)) for rank, note in exit_notes(status.ranks, ranks)]
+        if not await self._journal.write(workload, after_step(workload, ranks, planned, step, now_ms), world):
             return
-        for note, tail in exits if was_running else ():
-            await self._note(workload, note, {"log": tail})
+        for note, tail in exits if status.phase in PLACED else ():
+            await self._journal.note(workload, note, {"log": tail})
         for note in step.notes:
-            await self._note(workload, note, {})
+            await self._journal.note(workload, note)
 
-    async def _admit(self, world: World, observed: Observed) -> None:
+    async def _decide(self, world: World, observed: Observed) -> None:
         """Run a cycle over what waits, and write its decisions down before anything starts."""
         now_ms = self._clock.now_ms()
-        waiting = [workload for workload in world.workloads.values() if is_due(workload, now_ms)]
-        ready = []
-        for workload in waiting:
-            obstacle = self._obstacle(workload, world, observed)
-            if obstacle is None:
-                ready.append(workload)
-            else:
-                await self._hold_back(workload, obstacle, world)
-        holding = {uid for uid, workload in world.workloads.items() if holds_places(workload)}
-        snapshot = take_snapshot(world, ready, observed.lingering(holding))
-        decisions = await asyncio.to_thread(run_cycle, snapshot, self._policy, now_ms)
-        for decision in decisions:
-            await self._decide(decision, world, now_ms)
-        metrics.report(world, take_snapshot(world, (), observed.lingering(holding)))
+        pending = await self._pending(world, observed, now_ms)
+        lingering = observed.lingering(holding(world))
+        snapshot = self._snapshots.take(world, pending, lingering, self._queues.spent(world), now_ms)
+        decisions = await asyncio.to_thread(run_cycle, snapshot, self._policy.at(now_ms), now_ms)
+        held = [held_by(workload) for workload in world.workloads.values() if holds_places(workload)]
+        await self._decider.carry_out(decisions, world, [*held, tuple(lingering)], now_ms)
+
+    async def _pending(self, world: World, observed: Observed, now_ms: int) -> list[WorkloadView]:
+        """Workloads that wait for a place, and gangs that are to start beside others."""
+        grace_seconds = self._settings.scheduler.stop_grace_seconds
+        views = []
+        for workload in list(world.workloads.values()):
+            if wants_successor(workload, world, now_ms):
+                views.append(successor_view(workload, world, grace_seconds))
+            elif is_due(workload, now_ms):
+                obstacle = self._obstacle(workload, world, observed)
+                if obstacle is None:
+                    views.append(workload_view(workload, world, grace_seconds))
+                else:
+                    await self._hold_back(workload, obstacle, world)
+        return views
 
     def _obstacle(self, workload: Workload, world: World, observed: Observed) -> PendingReason | None:
         """What keeps a workload from being considered at all."""
@@ -129,79 +168,11 @@ class SchedulerLoop:
 
     async def _hold_back(self, workload: Workload, reason: PendingReason, world: World) -> None:
         update = {"pending": [reason], "message": reason.message}
-        await self._write(workload, workload.status.model_copy(update=update, deep=True), world)
-
-    async def _decide(self, decision: Decision, world: World, now_ms: int) -> None:
-        workload = world.workloads[decision.uid]
-        if not isinstance(decision, Admit):
-            first_time = not workload.status.pending
-            written = await self._write(workload, after_defer(workload, decision, now_ms), world)
-            if written and first_time:
-                await self._note(workload, Note("Waiting", decision.reasons[0].message), {})
-            return
-        if await self._write(workload, after_admit(workload, decision, now_ms), world):
-            nodes = ", ".join(sorted({assignment.node for assignment in decision.placement}))
-            await self._note(workload, Note("Admitted", f"placed on {nodes}"), {})
+        await self._journal.write(workload, workload.status.model_copy(update=update, deep=True), world)
 
     async def _start(self, workload: Workload, world: World, observed: Observed) -> None:
-        assigned = any(rank.state == "Assigned" for rank in workload.status.ranks)
-        startable = assigned and workload.project in world.projects and not workload.spec.suspend
-        if startable and await self._gangs.start_missing(workload, world, observed):
-            await self._note_once(workload, Note("Started", f"attempt {workload.status.attempt} started"))
-
-    async def _sum_up(self, world: World) -> None:
-        """Write the status of each queue."""
-        for queue in world.queues.values():
-            mine = [w for w in world.workloads.values() if w.spec.queue == queue.name]
-            queue.status.pending = sum(w.status.phase == "Pending" for w in mine)
-            queue.status.running = sum(w.status.phase in PLACED for w in mine)
-            queue.status.devices_in_use = devices_in_use(world, queue.name)
-            queue.status.observed_generation = queue.metadata.generation
-            try:
-                await self._store.set_status(queue)
-            except (Conflict, NotFound):
-                _log.debug("queue changed meanwhile", queue=queue.name)
-
-    async def _write(self, workload: Workload, status: WorkloadStatus, world: World) -> bool:
-        """Write a status if the workload is still as it was read. Another writer wins; the next pass sees
-        why."""
-        uid = workload.metadata.uid
-        if status == workload.status:
-            return True
-        changed = workload.model_copy(update={"status": status})
-        try:
-            world.workloads[uid] = await self._store.set_status(changed)
-        except Conflict:
-            _log.debug("workload changed meanwhile", workload=workload.key)
-            return False
-        except NotFound:
-            world.workloads.pop(uid, None)
-            return False
-        return True
-
-    async def _note(self, workload: Workload, note: Note, data: dict[str, str]) -> None:
-        now = self._clock.now_ms()
-        await self._record(workload, note, data, (workload.metadata.resource_version, now, note.message))
-
-    async def _note_once(self, workload: Workload, note: Note) -> None:
-        await self._record(workload, note, {}, (workload.status.attempt,))
-
-    async def _record(
-        self, workload: Workload, note: Note, data: dict[str, str], identity: Iterable[str | int]
-    ) -> None:
-        self._last_event_ms = max(self._clock.now_ms(), self._last_event_ms + 1)
-        event = Event(
-            id=derived_id("evt", workload.metadata.uid, note.reason, *identity),
-            time_ms=self._last_event_ms,  # two of one millisecond keep their order
-            level=note.level,
-            reason=note.reason,
-            message=note.message,
-            kind="Workload",
-            name=workload.name,
-            project=workload.project,
-            data=data,
-        )
-        await self._store.record(event)
-        _log.info(
-            "workload", name=workload.name, project=workload.project, reason=note.reason, message=note.message
-        )
+        for gang in gangs_of(workload) if workload.project in world.projects else ():
+            assigned = any(rank.state == "Assigned" for rank in gang.ranks)
+            if assigned and await self._gangs.start_missing(workload, gang, world, observed):
+                note = Note("Started", f"attempt {gang.attempt} started")
+                await self._journal.note_once(workload, note, gang.attempt)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from billing.core.events import UsageEvent
 from common.errors import ComputilityError
 from common.ids import derived_id
+from common.resources.pool import WHOLE_MILLIS
 from common.telemetry import get_logger
 from scheduler.core.metering import Span, due_spans
 from scheduler.observed import Observed
@@ -103,6 +104,9 @@ def _due(gang: GangRecord, now_ms: int, spans: dict[int, int]) -> Iterator[tuple
 
 def _event(gang: GangRecord, rank: RankRecord, span: Span) -> UsageEvent:
     billing, grant = gang.billing, rank.grants[0]
+    millis = sum(grant.millis for grant in rank.grants)
+    before = span.index * billing.interval_seconds
+    device_seconds = millis * (before + span.seconds) // WHOLE_MILLIS - millis * before // WHOLE_MILLIS
     return UsageEvent(
         id=derived_id("use", "device", gang.uid, gang.attempt, rank.rank, span.index),
         kind="device",
@@ -114,5 +118,5 @@ def _event(gang: GangRecord, rank: RankRecord, span: Span) -> UsageEvent:
         resource=billing.workload,
         started_ms=span.started_ms,
         ended_ms=span.ended_ms,
-        quantities={"device_seconds": len(rank.grants) * span.seconds},
+        quantities={"device_seconds": device_seconds},
     )

@@ -11,21 +11,29 @@ from common.store.port import Store
 from scheduler.ports import NodeObservation
 from scheduler.views import World
 
+LOST = "NodeLost"
+"""Reason of the condition Ready, once the fabric has given the node up."""
+FLAP_WINDOW_MS = 3_600_000
+"""A node that has stayed for so long is no longer taken to be flapping."""
+FLAP_MOST_SECONDS = 3600.0
 LOAD_PERIOD_MS = 15_000
 """How often a change of load alone is written."""
 _LOAD = ("memory_used_bytes", "utilisation_percent", "temperature_celsius", "power_watts")
 _REASONS = {
     "Alive": (True, "AgentAnswers", ""),
-    "Lost": (False, "NodeLost", "the node left the Ray cluster or its agent does not answer"),
+    "Lost": (False, LOST, "the node left the Ray cluster or its agent does not answer"),
+    "Unseen": (False, "NotSeen", "the node has not been seen since control started"),
 }
 
 
 class NodeWriter:
-    """Writes ``Node`` statuses; remembers when load was last written."""
+    """Writes ``Node`` statuses; remembers when load was last written. ``flap_backoff_seconds``: see
+    ``settings.scheduler``."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, flap_backoff_seconds: float = 60.0) -> None:
         self._store = store
         self._clock = clock
+        self._flap_backoff_seconds = flap_backoff_seconds
         self._load_written_ms: dict[str, int] = {}
 
     async def sync(self, world: World, observations: list[NodeObservation]) -> None:
@@ -36,7 +44,7 @@ class NodeWriter:
             await self._sync_one(world, observation)
         for name in [name for name in world.nodes if name not in seen]:
             status = world.nodes[name].status.model_copy(deep=True)
-            await self._set_ready(world, world.nodes[name], status, "Lost")
+            await self._set_ready(world, world.nodes[name], status, "Unseen")
 
     async def _sync_one(self, world: World, observation: NodeObservation) -> None:
         node = world.nodes.get(observation.name)
@@ -54,13 +62,13 @@ class NodeWriter:
         now_ms = self._clock.now_ms()
         due = now_ms - self._load_written_ms.get(node.name, 0) >= LOAD_PERIOD_MS
         old = {device.id: device for device in node.status.devices}
-        devices = [
-            _rounded(device) if due else _with_load_of(device, old.get(device.id))
-            for device in observation.devices
-        ]
+        told = (_told(device, observation) for device in observation.devices)
+        devices = [_rounded(device) if due else _with_load_of(device, old.get(device.id)) for device in told]
+        step = max(1, observation.memory_bytes // 32)
+        available = _step(observation.memory_available_bytes, step) if due else None
         if due:
             self._load_written_ms[node.name] = now_ms
-        return node.status.model_copy(
+        status = node.status.model_copy(
             update={
                 "ray_node_id": observation.ray_node_id,
                 "address": observation.address,
@@ -68,9 +76,30 @@ class NodeWriter:
                 "probe_faults": dict(observation.probe_faults),
                 "cpu_cores": observation.cpu_cores,
                 "memory_bytes": observation.memory_bytes,
+                "memory_available_bytes": available or node.status.memory_available_bytes,
+                "cluster": observation.cluster,
+                "labels": dict(observation.labels),
+                "cached": list(observation.cached),
+                "drivers": dict(observation.drivers),
             },
             deep=True,
         )
+        self._note_return(status, now_ms)
+        _set_held(status, observation, node.metadata.generation, now_ms)
+        return status
+
+    def _note_return(self, status: NodeStatus, now_ms: int) -> None:
+        """Count returns after a loss; from the second one on within an hour the node has to wait."""
+        ready = status.condition("Ready")
+        stayed = status.returned_ms is not None and now_ms - status.returned_ms >= FLAP_WINDOW_MS
+        if ready is not None and ready.reason == LOST:
+            status.flaps = 1 if stayed else status.flaps + 1
+            status.returned_ms, status.flapping_until_ms = now_ms, None
+            if status.flaps > 1:
+                wait = min(FLAP_MOST_SECONDS, self._flap_backoff_seconds * 2.0 ** (status.flaps - 2))
+                status.flapping_until_ms = now_ms + round(wait * 1000)
+        elif stayed:
+            status.flaps, status.returned_ms, status.flapping_until_ms = 0, None, None
 
     async def _set_ready(self, world: World, node: Node, status: NodeStatus, state: str) -> None:
         holds, reason, message = _REASONS[state]
@@ -86,6 +115,24 @@ class NodeWriter:
             world.nodes[node.name] = await self._store.set_status(node)
         except Conflict:
             world.nodes[node.name] = node
+
+
+def _set_held(status: NodeStatus, observation: NodeObservation, generation: int, now_ms: int) -> None:
+    """Whether the accelerators that Ray has there are ours alone."""
+    if not observation.taken:
+        if status.condition("AcceleratorsHeld") is not None:
+            status.set_condition("AcceleratorsHeld", True, "Held", now_ms=now_ms, generation=generation)
+        return
+    status.set_condition(
+        "AcceleratorsHeld", False, "TakenByOthers", observation.taken, now_ms=now_ms, generation=generation
+    )
+
+
+def _told(device: Device, observation: NodeObservation) -> Device:
+    """The device as it is offered: not while another Ray job may have it."""
+    if device.id not in observation.withheld:
+        return device
+    return device.model_copy(update={"healthy": False, "fault": observation.taken})
 
 
 def _rounded(device: Device) -> Device:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from common.resources import Node, Workload
-from common.resources.workload import Grant, RankPlacement, WorkloadRole
-from scheduler.core.lifecycle import HOLDING, Rank, Seen
+from common.resources.workload import RankPlacement, WorkloadRole
+from scheduler.core.lifecycle import HOLDING, Rank, Seen, Successor
+from scheduler.core.types import Assignment
+from scheduler.placements import share_view
 from scheduler.ports import GangRecord, NodeObservation, RankRecord
 from scheduler.views import roles_digest
 
@@ -33,15 +35,20 @@ class Observed:
         """Whether any process of the workload is there, of any attempt."""
         return uid in self._alive
 
-    def lingering(self, holding: set[str]) -> list[Grant]:
-        """Grants of live processes whose workload (not in ``holding``) no longer holds places."""
+    def was_told(self, uid: str, attempt: int) -> bool:
+        """Whether any part of that gang was told to end."""
+        return any(
+            gang.stopping for gang in self._gangs.values() if (gang.uid, gang.attempt) == (uid, attempt)
+        )
+
+    def lingering(self, held: set[tuple[str, int]]) -> list[Assignment]:
+        """Places of live processes of gangs, (uid, attempt), that do not hold places (any more)."""
         return [
-            grant
-            for gang in self._gangs.values()
-            if gang.uid not in holding
+            Assignment(rank.role, rank.replica, rank.rank, node, tuple(share_view(g) for g in rank.grants))
+            for (node, uid, attempt), gang in self._gangs.items()
+            if (uid, attempt) not in held
             for rank in gang.ranks
             if rank.state != "Exited"
-            for grant in rank.grants
         ]
 
     def rank_record(self, uid: str, attempt: int, placed: RankPlacement) -> RankRecord | None:
@@ -49,21 +56,23 @@ class Observed:
         return next((rank for rank in gang.ranks if rank.rank == placed.rank), None) if gang else None
 
 
-def merge_ranks(workload: Workload, observed: Observed) -> list[RankPlacement]:
-    """The workload's ranks as they are now.
+def merge_ranks(
+    workload: Workload, attempt: int, ranks: Iterable[RankPlacement], observed: Observed
+) -> list[RankPlacement]:
+    """The ranks of one attempt as they are now.
 
     A rank that was started and is unknown to its (answering) node is lost: the node's agent was restarted.
     """
-    return [_merge(workload, placed, observed) for placed in workload.status.ranks]
+    return [_merge(workload.metadata.uid, attempt, placed, observed) for placed in ranks]
 
 
-def _merge(workload: Workload, placed: RankPlacement, observed: Observed) -> RankPlacement:
+def _merge(uid: str, attempt: int, placed: RankPlacement, observed: Observed) -> RankPlacement:
     if placed.state in ("Exited", "Lost"):
         return placed
     node = observed.nodes.get(placed.node)
     if node is None or node.state == "Lost":
         return placed.model_copy(update={"state": "Lost"})
-    record = observed.rank_record(workload.metadata.uid, workload.status.attempt, placed)
+    record = observed.rank_record(uid, attempt, placed)
     if record is None:
         forgotten = node.state == "Alive" and placed.state != "Assigned"
         return placed.model_copy(update={"state": "Lost"}) if forgotten else placed
@@ -81,17 +90,47 @@ def _merge(workload: Workload, placed: RankPlacement, observed: Observed) -> Ran
 
 
 def seen_of(
-    workload: Workload, ranks: Iterable[RankPlacement], observed: Observed, nodes: dict[str, Node]
+    workload: Workload,
+    ranks: Iterable[RankPlacement],
+    planned: Iterable[RankPlacement],
+    observed: Observed,
+    nodes: dict[str, Node],
+    default_grace_seconds: float,
 ) -> Seen:
-    """What the lifecycle is told about a workload."""
-    roles = {role.name: role for role in workload.spec.roles}
-    uid, status = workload.metadata.uid, workload.status
+    """What the lifecycle is told about a workload. ``planned``: the ranks of its successor, if it has one."""
+    uid, status, spec = workload.metadata.uid, workload.status, workload.spec
+    digest, grace = roles_digest(spec.roles), spec.grace_seconds
     return Seen(
-        ranks=tuple(_rank_view(placed, roles.get(placed.role)) for placed in ranks),
+        ranks=_rank_views(workload, ranks),
         alive=observed.is_alive(uid),
-        places_usable=all(_usable(placed, observed, nodes) for placed in status.ranks),
-        spec_changed=status.phase in HOLDING and status.placed_digest != roles_digest(workload.spec.roles),
+        places_usable=all(not _obstacle(placed, observed, nodes) for placed in status.ranks),
+        spec_changed=status.phase in HOLDING and status.placed_digest != digest,
+        may_surge=spec.rollout.max_surge > 0,
+        told=observed.was_told(uid, status.attempt),
+        leave=why_leave(workload, observed, nodes),
+        grace_seconds=default_grace_seconds if grace is None else grace,
+        successor=_successor(workload, planned, digest, observed, nodes),
     )
+
+
+def _successor(
+    workload: Workload,
+    planned: Iterable[RankPlacement],
+    digest: str,
+    observed: Observed,
+    nodes: dict[str, Node],
+) -> Successor | None:
+    successor = workload.status.next
+    if successor is None:
+        return None
+    usable = all(not _obstacle(placed, observed, nodes) for placed in successor.ranks)
+    ranks = _rank_views(workload, planned)
+    return Successor(successor.attempt, ranks, successor.beside, usable and successor.digest == digest)
+
+
+def _rank_views(workload: Workload, ranks: Iterable[RankPlacement]) -> tuple[Rank, ...]:
+    roles = {role.name: role for role in workload.spec.roles}
+    return tuple(_rank_view(placed, roles.get(placed.role)) for placed in ranks)
 
 
 def _rank_view(placed: RankPlacement, role: WorkloadRole | None) -> Rank:
@@ -106,9 +145,45 @@ def _rank_view(placed: RankPlacement, role: WorkloadRole | None) -> Rank:
     )
 
 
-def _usable(placed: RankPlacement, observed: Observed, nodes: dict[str, Node]) -> bool:
+def why_leave(workload: Workload, observed: Observed, nodes: dict[str, Node]) -> str:
+    """Why a gang that runs cannot stay, in words; empty while it can. Where every rank has a readiness probe,
+    a drained node is left by way of a successor."""
+    for placed in workload.status.ranks:
+        fault = _broken_device(placed, observed)
+        if fault:
+            return fault
+    if is_drained(workload, nodes) and not is_probed(workload):
+        return "its node is drained"
+    return ""
+
+
+def _broken_device(placed: RankPlacement, observed: Observed) -> str:
+    node = observed.nodes.get(placed.node)
+    if node is None or node.state != "Alive":
+        return ""
+    faults = {device.id: device.fault or "faulty" for device in node.devices if not device.healthy}
+    broken = next((grant for grant in placed.grants if grant.device in faults), None)
+    if broken is None:
+        return ""
+    return f"{broken.vendor} device {broken.index} of {placed.node} is broken: {faults[broken.device]}"
+
+
+def is_probed(workload: Workload) -> bool:
+    """Whether it can be told of every rank when it is ready."""
+    return all(role.readiness is not None for role in workload.spec.roles)
+
+
+def is_drained(workload: Workload, nodes: dict[str, Node]) -> bool:
+    """Whether any of its ranks is on a node that is to be drained."""
+    return any(rank.node in nodes and nodes[rank.node].spec.drain for rank in workload.status.ranks)
+
+
+def _obstacle(placed: RankPlacement, observed: Observed, nodes: dict[str, Node]) -> bool:
+    """Whether nothing new may be started at that place."""
     node, resource = observed.nodes.get(placed.node), nodes.get(placed.node)
-    if node is None or node.state == "Lost" or (resource is not None and resource.spec.cordoned):
-        return False
+    if node is None or node.state == "Lost":
+        return True
+    if resource is not None and (resource.spec.cordoned or resource.spec.drain):
+        return True
     healthy = {device.id for device in node.devices if device.healthy}
-    return node.state == "Silent" or all(grant.device in healthy for grant in placed.grants)
+    return node.state != "Silent" and any(grant.device not in healthy for grant in placed.grants)

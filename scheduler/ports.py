@@ -126,7 +126,8 @@ class NodeObservation:
     """A node as last seen. ``Silent``: its agent has not answered just now, so the rest is old. ``Lost``:
     given up.
 
-    ``taken``: which of its accelerators belong to others, in words. ``cached``: names of models and datasets
+    ``withheld``: ids of devices that may not be given out now, because others may have them: ``taken`` says
+    who, in words. ``cached``: names of models and datasets
     on its disk. ``drivers``: vendor -> version.
     """
 
@@ -144,6 +145,7 @@ class NodeObservation:
     cached: tuple[str, ...] = ()
     drivers: Mapping[str, str] = field(default_factory=dict)
     memory_available_bytes: int = 0
+    withheld: frozenset[str] = frozenset()
     taken: str = ""
 
 

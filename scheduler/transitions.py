@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from common.resources import Workload
-from common.resources.workload import Grant, PendingReason, RankPlacement, WorkloadStatus
-from scheduler.core.lifecycle import FINISHED, HOLDING, Note, State, Step
-from scheduler.core.types import Admit, Assignment, Defer, Reason
+from common.resources.workload import NextGang, PendingReason, RankPlacement, WorkloadStatus
+from scheduler.core.lifecycle import FINISHED, HOLDING, Note, Phase, State, Step
+from scheduler.core.types import Admit, Defer, Migrate, Placement, Preempt, Reason, Resize
 from scheduler.observed import Observed
+from scheduler.placements import rank_placement
 from scheduler.views import roles_digest
 
 
-def after_step(workload: Workload, ranks: list[RankPlacement], step: Step, now_ms: int) -> WorkloadStatus:
-    """The status after a lifecycle step."""
+def after_step(
+    workload: Workload, ranks: list[RankPlacement], planned: list[RankPlacement], step: Step, now_ms: int
+) -> WorkloadStatus:
+    """The status after a lifecycle step. ``ranks``, and ``planned`` of the successor, as they are now."""
     old, state = workload.status, step.state
-    restarted = state.attempt != old.attempt
-    status = old.model_copy(
-        update={"ranks": [_assigned(rank) for rank in ranks] if restarted else ranks, **_fields(state)},
-        deep=True,
-    )
+    successor = old.next.model_copy(update={"ranks": planned}) if old.next else None
+    update: dict[str, object] = {"ranks": ranks, "next": successor, **_fields(state)}
+    if step.succeed and successor is not None:
+        update |= {"ranks": planned, "next": None, "placed_digest": successor.digest}
+        update |= {"admitted_ms": now_ms, "pending": []}
+    elif state.attempt != old.attempt:
+        update["ranks"] = [_assigned(rank) for rank in ranks]
+    if step.drop or state.phase not in HOLDING:
+        update["next"] = None
+    status = old.model_copy(update=update, deep=True)
     if step.release:
         status.admitted_ms, status.placed_digest = None, ""
     _set_conditions(status, workload.metadata.generation, now_ms)
@@ -30,12 +39,76 @@ def after_admit(workload: Workload, decision: Admit, now_ms: int) -> WorkloadSta
     """The status of a workload that has been given its places."""
     status = workload.status.model_copy(deep=True)
     status.phase, status.attempt = "Starting", status.attempt + 1
-    status.ranks = [_placed(assignment) for assignment in decision.placement]
-    status.placed_digest = roles_digest(workload.spec.roles)
-    status.admitted_ms, status.next_start_ms = now_ms, None
+    status.ranks = [rank_placement(assignment) for assignment in decision.placement]
+    status.placed_digest, status.next = roles_digest(workload.spec.roles), None
+    status.admitted_ms, status.next_start_ms, status.leaves_by_ms = now_ms, None, None
     status.pending, status.message = [], ""
     _set_conditions(status, workload.metadata.generation, now_ms)
     return status
+
+
+def after_preempt(workload: Workload, decision: Preempt, grace_seconds: float, now_ms: int) -> WorkloadStatus:
+    """The status of a workload that is told to end, so that another one can start. Costs it no restart."""
+    status = workload.status.model_copy(deep=True)
+    status.phase, status.next, status.message = "Preempting", None, decision.message
+    status.preemptions += 1
+    status.leaves_by_ms = now_ms + round(grace_seconds * 1000)
+    _set_conditions(status, workload.metadata.generation, now_ms)
+    return status
+
+
+def after_move(
+    workload: Workload, decision: Resize | Migrate, beside: bool, grace_seconds: float, now_ms: int
+) -> WorkloadStatus:
+    """The status of a workload that is to run elsewhere or with other ranks. ``beside``: the new gang starts
+    first."""
+    status = workload.status.model_copy(deep=True)
+    cause: Literal["Resize", "Migrate"] = "Resize" if isinstance(decision, Resize) else "Migrate"
+    status.next = _next_gang(
+        status, cause, decision.placement, beside, status.placed_digest, decision.message
+    )
+    if not beside:
+        status.phase = "Resizing" if cause == "Resize" else "Migrating"
+        status.message, status.leaves_by_ms = decision.message, now_ms + round(grace_seconds * 1000)
+    _set_conditions(status, workload.metadata.generation, now_ms)
+    return status
+
+
+def after_surge(
+    workload: Workload, placement: Placement, cause: Literal["Update", "Drain"], now_ms: int
+) -> WorkloadStatus:
+    """The status of a workload whose next gang starts beside the current one."""
+    status = workload.status.model_copy(deep=True)
+    message = "spec.roles changed" if cause == "Update" else "its node is drained"
+    digest = roles_digest(workload.spec.roles)
+    status.next = _next_gang(status, cause, placement, True, digest, message)
+    status.pending, status.next_start_ms = [], None
+    _set_conditions(status, workload.metadata.generation, now_ms)
+    return status
+
+
+def after_surge_deferred(workload: Workload, decision: Defer) -> WorkloadStatus:
+    """The status of a workload whose change waits for room; what runs runs on."""
+    update = {"pending": [pending_reason(reason) for reason in decision.reasons]}
+    return workload.status.model_copy(update=update, deep=True)
+
+
+def _next_gang(
+    status: WorkloadStatus,
+    cause: Literal["Update", "Migrate", "Resize", "Drain"],
+    placement: Placement,
+    beside: bool,
+    digest: str,
+    message: str,
+) -> NextGang:
+    return NextGang(
+        cause=cause,
+        beside=beside,
+        attempt=status.attempt + 1,
+        digest=digest,
+        ranks=[rank_placement(assignment) for assignment in placement],
+        message=message,
+    )
 
 
 def after_defer(workload: Workload, decision: Defer, now_ms: int) -> WorkloadStatus:
@@ -52,6 +125,21 @@ def after_defer(workload: Workload, decision: Defer, now_ms: int) -> WorkloadSta
         generation=workload.metadata.generation,
     )
     status.observed_generation = workload.metadata.generation
+    return status
+
+
+def after_summary(
+    group: Workload,
+    phase: Phase,
+    ranks: list[RankPlacement],
+    pending: list[PendingReason],
+    message: str,
+    now_ms: int,
+) -> WorkloadStatus:
+    """The status of a group of independent replicas: what they are together."""
+    update = {"phase": phase, "ranks": ranks, "pending": pending, "message": message, "next": None}
+    status = group.status.model_copy(update={**update, "placed_digest": ""}, deep=True)
+    _set_conditions(status, group.metadata.generation, now_ms)
     return status
 
 
@@ -81,6 +169,7 @@ def _fields(state: State) -> dict[str, object]:
         "restarts": state.restarts,
         "backoff_step": state.backoff_step,
         "next_start_ms": state.next_start_ms,
+        "leaves_by_ms": state.leaves_by_ms,
         "message": state.message,
     }
 
@@ -88,21 +177,13 @@ def _fields(state: State) -> dict[str, object]:
 def _assigned(rank: RankPlacement) -> RankPlacement:
     """The same place, for the next attempt."""
     return RankPlacement(
-        role=rank.role, replica=rank.replica, rank=rank.rank, node=rank.node, grants=list(rank.grants)
-    )
-
-
-def _placed(assignment: Assignment) -> RankPlacement:
-    grants = [
-        Grant(device=s.device, index=s.index, vendor=s.vendor, model=s.model, memory_bytes=s.memory_bytes)
-        for s in assignment.shares
-    ]
-    return RankPlacement(
-        role=assignment.role,
-        replica=assignment.replica,
-        rank=assignment.rank,
-        node=assignment.node,
-        grants=grants,
+        role=rank.role,
+        replica=rank.replica,
+        rank=rank.rank,
+        node=rank.node,
+        grants=list(rank.grants),
+        cpu_millis=rank.cpu_millis,
+        host_memory_bytes=rank.host_memory_bytes,
     )
 
 

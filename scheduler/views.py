@@ -4,18 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from common.resources import Node, Project, Queue, Workload
-from common.resources.pool import DeviceRequest
-from common.resources.workload import Grant, RestartPolicy, WorkloadRole
+from common.resources.pool import Device, DeviceBudget, DeviceQuota, DeviceRequest
+from common.resources.workload import RestartPolicy, WorkloadRole, WorkloadSpec
 from common.store.port import Store
-from scheduler.core.lifecycle import HOLDING, Restarts, State
-from scheduler.core.types import DeviceView, NodeView, QueueView, Request, RoleView, Snapshot, WorkloadView
+from scheduler.core.catalogue import Catalogue
+from scheduler.core.islands import Member, islands_of
+from scheduler.core.lifecycle import HOLDING, LEAVING, Restarts, State
+from scheduler.core.snapshot import Snapshot
+from scheduler.core.snapshot import take_snapshot as snapshot_of
+from scheduler.core.spending import Spent, renews_ms
+from scheduler.core.types import (
+    WHOLE_MILLIS,
+    Affinity,
+    Assignment,
+    DeviceView,
+    Labels,
+    NodeView,
+    PeriodBudget,
+    QueueView,
+    Quota,
+    Request,
+    RoleView,
+    RunningView,
+    WorkloadView,
+)
+from scheduler.placements import beyond, placement_of, planned_of
 
 DEFAULT_QUEUE = "default"
 """A queue of this name is there even when nobody has applied one: without a limit."""
+CLUSTER_LABEL = "computility.io/cluster"
+SUCCESSOR = "/next"
+"""At the end of a uid: the gang that is to take over from the one of that workload."""
 
 
 @dataclass
@@ -39,8 +63,8 @@ async def read_world(store: Store) -> World:
 
 
 def roles_digest(roles: Sequence[WorkloadRole]) -> str:
-    """Changes when anything about the processes changes."""
-    text = json.dumps([role.to_dict() for role in roles], sort_keys=True)
+    """Changes when anything about the processes changes. ``minReplicas`` is about how many may run."""
+    text = json.dumps([role.to_dict() | {"minReplicas": None} for role in roles], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -56,11 +80,17 @@ def state_view(workload: Workload) -> State:
         restarts=status.restarts,
         backoff_step=status.backoff_step,
         next_start_ms=status.next_start_ms,
+        leaves_by_ms=status.leaves_by_ms,
         message=status.message,
     )
 
 
+def labels_view(labels: Mapping[str, str]) -> Labels:
+    return tuple(sorted(labels.items()))
+
+
 def request_view(request: DeviceRequest) -> Request:
+    equal = request.equivalence
     return Request(
         count=request.count,
         vendors=tuple(request.vendors),
@@ -68,90 +98,230 @@ def request_view(request: DeviceRequest) -> Request:
         models=tuple(request.models),
         not_models=tuple(request.not_models),
         memory_bytes=request.memory_bytes,
+        share_millis=request.share_millis,
+        tflops=request.tflops,
+        dtype=(equal.dtype if equal else None) or request.dtype,
+        capabilities=tuple(request.capabilities),
+        total_tflops=equal.tflops if equal else 0.0,
+        total_memory_bytes=equal.memory_bytes if equal else 0,
+        max_count=equal.max_count if equal else 0,
+        cpu_millis=request.cpu_millis,
+        host_memory_bytes=request.host_memory_bytes,
+        node_labels=labels_view(request.node_labels),
     )
 
 
-def workload_view(workload: Workload, world: World) -> WorkloadView:
-    queue, project = world.queues.get(workload.spec.queue), world.projects.get(workload.project or "")
-    priority = workload.spec.priority
+def affinity_view(spec: WorkloadSpec) -> Affinity:
+    wish = spec.affinity
+    near, apart = labels_view(wish.near), labels_view(wish.apart)
+    return Affinity(tuple(wish.data), near, apart, wish.same, wish.spread)
+
+
+def workload_view(workload: Workload, world: World, default_grace_seconds: float = 10.0) -> WorkloadView:
+    """What never restarts is neither preempted nor moved: it would be run a second time."""
+    spec = workload.spec
+    queue, project = world.queues.get(spec.queue), world.projects.get(workload.project or "")
+    priority, promised = spec.priority, spec.start_within_seconds
     if priority is None:
         priority = queue.spec.default_priority if queue else 0
+    grace_seconds = default_grace_seconds if spec.grace_seconds is None else spec.grace_seconds
+    once = spec.restart.policy == "Never"
     return WorkloadView(
         uid=workload.metadata.uid,
         project=workload.project or "",
         name=workload.name,
-        queue=workload.spec.queue,
+        queue=spec.queue,
         priority=priority,
         created_ms=workload.metadata.created_ms,
-        roles=tuple(RoleView(r.name, r.replicas, request_view(r.devices)) for r in workload.spec.roles),
+        roles=tuple(
+            RoleView(role.name, role.replicas, request_view(role.devices), role.min_replicas)
+            for role in spec.roles
+        ),
         allowed_queues=tuple(project.spec.queues) if project else (),
+        labels=labels_view(workload.metadata.labels),
+        affinity=affinity_view(spec),
+        preemptible=spec.preemptible and not once,
+        movable=spec.movable and not once,
+        expected_seconds=spec.expected_seconds,
+        deadline_ms=None if promised is None else workload.metadata.created_ms + promised * 1000,
+        kind=spec.kind,
+        grace_seconds=math.ceil(grace_seconds),
     )
+
+
+def successor_view(workload: Workload, world: World, default_grace_seconds: float = 10.0) -> WorkloadView:
+    """The gang that is to start beside the current one, as a workload of its own."""
+    view = workload_view(workload, world, default_grace_seconds)
+    fields = {name: getattr(view, name) for name in WorkloadView.__slots__}
+    return WorkloadView(**{**fields, "uid": view.uid + SUCCESSOR, "movable": False})
+
+
+def is_group(workload: Workload) -> bool:
+    """Whether its replicas are Workloads of their own, so that nothing is placed for itself."""
+    return workload.spec.rollout.independent
 
 
 def holds_places(workload: Workload) -> bool:
     """Whether its placement keeps devices from others."""
-    return workload.status.phase in HOLDING
+    return workload.status.phase in HOLDING and not is_group(workload)
 
 
-def held_grants(world: World) -> list[Grant]:
-    """All grants of placed workloads."""
-    return [
-        grant
-        for workload in world.workloads.values()
-        if holds_places(workload)
-        for rank in workload.status.ranks
-        for grant in rank.grants
-    ]
+def running_views(workload: Workload, world: World, default_grace_seconds: float = 10.0) -> list[RunningView]:
+    """What it holds: its gang, and the successor that runs beside it as one more. Places that a successor
+    will have when the gang has ended count to the gang."""
+    if not holds_places(workload):
+        return []
+    status, successor = workload.status, workload.status.next
+    placement, planned = placement_of(workload), planned_of(workload)
+    leaving = status.phase in LEAVING
+    stays = successor is not None and not successor.beside
+    gang = RunningView(
+        workload_view(workload, world, default_grace_seconds),
+        placement + beyond(planned, placement) if stays else placement,
+        status.admitted_ms or 0,
+        leaving=leaving,
+        ends_ms=status.leaves_by_ms if leaving and not stays else None,
+    )
+    if successor is None or not successor.beside:
+        return [gang]
+    view = successor_view(workload, world, default_grace_seconds)
+    return [gang, RunningView(view, planned, status.admitted_ms or 0)]
 
 
 def devices_in_use(world: World, queue: str) -> int:
-    """Slots that the queue's placed workloads hold."""
+    """Slots that the queue's placed workloads hold; a share counts as one."""
     return sum(
         len(rank.grants)
         for workload in world.workloads.values()
         if workload.spec.queue == queue and holds_places(workload)
-        for rank in workload.status.ranks
+        for rank in (*workload.status.ranks, *(workload.status.next.ranks if workload.status.next else ()))
     )
 
 
-def node_view(node: Node, slots: Mapping[str, int], memory: Mapping[str, int]) -> NodeView:
-    devices = tuple(
-        DeviceView(
-            id=device.id,
-            index=device.index,
-            vendor=device.vendor,
-            model=device.model,
-            memory_bytes=device.memory_bytes,
-            slots=device.slots,
-            healthy=device.healthy,
-            fault=device.fault,
-            used_slots=slots.get(device.id, 0),
-            used_memory_bytes=memory.get(device.id, 0),
-        )
-        for device in node.status.devices
+def node_view(node: Node, catalogue: Catalogue, now_ms: int = 0) -> NodeView:
+    status, spec = node.status, node.spec
+    islands = islands_of([_member(device, catalogue) for device in status.devices])
+    until_ms = status.flapping_until_ms or 0
+    cluster = {CLUSTER_LABEL: status.cluster} if status.cluster else {}
+    return NodeView(
+        name=node.name,
+        devices=tuple(device_view(*pair) for pair in zip(status.devices, islands, strict=True)),
+        cordoned=spec.cordoned or spec.drain,
+        alive=status.is_true("Ready"),
+        labels=labels_view({**cluster, **status.labels, **spec.labels}),
+        cached=frozenset(status.cached),
+        cpu_millis=status.cpu_cores * 1000,
+        host_memory_bytes=status.memory_bytes,
+        flapping_until_ms=until_ms if until_ms > now_ms else 0,
     )
-    return NodeView(node.name, devices, node.spec.cordoned, alive=node.status.is_true("Ready"))
+
+
+def _member(device: Device, catalogue: Catalogue) -> Member:
+    spec = catalogue.find(device.vendor, device.model)
+    links = tuple((link.peer, link.kind) for link in device.links)
+    return Member(device.id, device.index, links, spec.rule.island_size if spec else 0)
+
+
+def device_view(device: Device, island: int) -> DeviceView:
+    return DeviceView(
+        id=device.id,
+        index=device.index,
+        vendor=device.vendor,
+        model=device.model,
+        memory_bytes=device.memory_bytes,
+        slots=device.slots,
+        healthy=device.healthy,
+        fault=device.fault,
+        island=island,
+        numa=device.numa or 0,
+    )
+
+
+def quota_view(quota: DeviceQuota) -> Quota:
+    return Quota(
+        quota.device_class,
+        round(quota.nominal_devices * WHOLE_MILLIS),
+        None if quota.borrowing_devices is None else round(quota.borrowing_devices * WHOLE_MILLIS),
+        None if quota.lending_devices is None else round(quota.lending_devices * WHOLE_MILLIS),
+    )
+
+
+def spent_view(queue: Queue) -> dict[str, Spent]:
+    """Device time of the queue per ``vendor/model``, as last written."""
+    return {
+        use.device_class: Spent(use.day_seconds, use.week_seconds, use.month_seconds, use.decayed_seconds)
+        for use in queue.status.used
+    }
+
+
+def queue_view(queue: Queue, spent: Mapping[str, Spent], now_ms: int) -> QueueView:
+    spec = queue.spec
+
+    def spent_of(budget: DeviceBudget) -> int:
+        return round(sum(u.of(budget.period) for key, u in spent.items() if _in(key, budget.device_class)))
+
+    return QueueView(
+        name=queue.name,
+        max_devices=spec.max_devices,
+        parent=spec.parent or "",
+        weight=spec.weight,
+        quotas=tuple(quota_view(quota) for quota in spec.quotas),
+        budgets=tuple(
+            PeriodBudget(
+                budget.device_class,
+                round(budget.device_hours * 3600),
+                spent_of(budget),
+                renews_ms(budget.period, now_ms),
+            )
+            for budget in spec.budgets
+        ),
+        decayed_use=sum(use.decayed for key, use in spent.items() if _in(key, "*")),
+        is_cohort=spec.cohort,
+    )
+
+
+def _in(model: str, device_class: str) -> bool:
+    """Whether ``vendor/model`` is of that class; ``*`` are all accelerators."""
+    vendor = model.partition("/")[0]
+    return device_class in (model, vendor) or (device_class == "*" and vendor != "cpu")
+
+
+def queue_views(
+    world: World, spent: Mapping[str, Mapping[str, Spent]] | None = None, now_ms: int = 0
+) -> tuple[QueueView, ...]:
+    """All queues, and the default one also when nobody has applied it. ``spent``: per queue, where it is
+    known better than the store says."""
+    known = spent or {}
+    views = {
+        name: queue_view(queue, known.get(name) or spent_view(queue), now_ms)
+        for name, queue in world.queues.items()
+    }
+    views.setdefault(DEFAULT_QUEUE, QueueView(DEFAULT_QUEUE))
+    return tuple(views.values())
 
 
 def is_due(workload: Workload, now_ms: int) -> bool:
     """Whether it waits for a place now."""
     status = workload.status
     due = status.next_start_ms is None or status.next_start_ms <= now_ms
-    return status.phase == "Pending" and not workload.spec.suspend and due
+    return status.phase == "Pending" and due and not workload.spec.suspend and not is_group(workload)
 
 
-def take_snapshot(world: World, pending: Iterable[Workload], lingering: Sequence[Grant] = ()) -> Snapshot:
-    """What a cycle looks at. ``lingering``: grants of processes that still stop although no workload holds
+def take_snapshot(
+    world: World,
+    pending: Iterable[Workload],
+    lingering: Sequence[Assignment] = (),
+    catalogue: Catalogue | None = None,
+    now_ms: int = 0,
+) -> Snapshot:
+    """What a cycle looks at. ``lingering``: places of processes that still stop although no workload holds
     them."""
-    slots: dict[str, int] = {}
-    memory: dict[str, int] = {}
-    for grant in (*held_grants(world), *lingering):
-        slots[grant.device] = slots.get(grant.device, 0) + 1
-        memory[grant.device] = memory.get(grant.device, 0) + grant.memory_bytes
-    limits = {name: queue.spec.max_devices for name, queue in world.queues.items()}
-    limits.setdefault(DEFAULT_QUEUE, None)
-    return Snapshot(
-        nodes=tuple(node_view(node, slots, memory) for node in world.nodes.values()),
-        queues=tuple(QueueView(name, limit, devices_in_use(world, name)) for name, limit in limits.items()),
-        pending=tuple(workload_view(workload, world) for workload in pending),
+    known = catalogue or Catalogue(())
+    return snapshot_of(
+        [node_view(node, known, now_ms) for node in world.nodes.values()],
+        queue_views(world, now_ms=now_ms),
+        [workload_view(workload, world) for workload in pending],
+        [view for workload in world.workloads.values() for view in running_views(workload, world)],
+        lingering,
+        known,
     )

@@ -144,10 +144,24 @@ class QueueSpec(Model):
         return self
 
 
+class DeviceUse(Model):
+    """Device-seconds that a queue has used of one model; a share counts as its part of a device."""
+
+    device_class: str = Field(description="vendor/model")
+    day_seconds: float = Field(0, ge=0, description="of the calendar day (UTC) of usedMs")
+    week_seconds: float = Field(0, ge=0)
+    month_seconds: float = Field(0, ge=0)
+    decayed_seconds: float = Field(0, ge=0, description="older use counts less")
+
+
 class QueueStatus(Status):
+    """``used`` is as of ``used_ms``, written at most once a minute."""
+
     pending: int = 0
     running: int = 0
     devices_in_use: int = 0
+    used: list[DeviceUse] = Field(default_factory=list)
+    used_ms: int | None = None
 
 
 class Queue(Resource):

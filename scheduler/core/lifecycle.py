@@ -10,13 +10,26 @@ LONG_RUN_MS = 600_000
 """After this long a gang has proven itself: its next failure backs off from the start again."""
 
 Phase = Literal[
-    "Pending", "Starting", "Running", "Ready", "Restarting", "Stopping", "Suspended", "Succeeded", "Failed"
+    "Pending",
+    "Starting",
+    "Running",
+    "Ready",
+    "Restarting",
+    "Preempting",
+    "Resizing",
+    "Migrating",
+    "Stopping",
+    "Suspended",
+    "Succeeded",
+    "Failed",
 ]
 RankState = Literal["Assigned", "Starting", "Running", "Ready", "Exited", "Lost"]
 
 PLACED: frozenset[str] = frozenset(("Starting", "Running", "Ready"))
 """Phases in which the gang should run."""
-HOLDING: frozenset[str] = PLACED | {"Restarting"}
+LEAVING: frozenset[str] = frozenset(("Preempting", "Resizing", "Migrating"))
+"""Phases in which the gang is told to end, and has its grace."""
+HOLDING: frozenset[str] = PLACED | LEAVING | {"Restarting"}
 """Phases in which the placement is held."""
 FINISHED: frozenset[str] = frozenset(("Succeeded", "Failed"))
 
@@ -48,26 +61,47 @@ class Rank:
 @dataclass(frozen=True)
 class State:
     """The part of a workload's status that is decided here. ``backoff_step`` counts restarts since the last
-    long run."""
+    long run. ``next_start_ms``: end of the back-off; of a gang that runs, before which no other is started
+    beside it. ``leaves_by_ms``: end of the grace of a gang that was told to end."""
 
     phase: Phase = "Pending"
     attempt: int = 0
     restarts: int = 0
     backoff_step: int = 0
     next_start_ms: int | None = None
+    leaves_by_ms: int | None = None
     message: str = ""
 
 
 @dataclass(frozen=True)
+class Successor:
+    """The gang that is to take the place of the current one. ``beside``: it runs already; else it starts when
+    the current one has ended. ``usable``: its places are, and it is what the spec says."""
+
+    attempt: int
+    ranks: tuple[Rank, ...]
+    beside: bool
+    usable: bool = True
+
+
+@dataclass(frozen=True)
 class Seen:
-    """What is observed: the current gang's ranks; whether any process of the workload (of any attempt) is
-    alive;
-    whether the places that it holds can still be used; whether the gang runs what the spec says now."""
+    """What is observed of a workload.
+
+    ``alive``: any process of it, of any attempt. ``places_usable``: those that it holds. ``spec_changed``:
+    the gang runs other roles than the spec says; ``may_surge``: the new one is to start beside it then.
+    ``told``: the gang was told to end. ``leave``: why it cannot stay where it is, in words.
+    """
 
     ranks: tuple[Rank, ...] = ()
     alive: bool = False
     places_usable: bool = True
     spec_changed: bool = False
+    may_surge: bool = False
+    told: bool = False
+    leave: str = ""
+    grace_seconds: float = 0.0
+    successor: Successor | None = None
 
 
 @dataclass(frozen=True)
@@ -81,11 +115,14 @@ class Note:
 
 @dataclass(frozen=True)
 class Step:
-    """The next state, and what happened. ``release``: give up the places held; a cycle finds new ones."""
+    """The next state, and what happened. ``release``: give up the places held; a cycle finds new ones.
+    ``succeed``: the successor is the current gang now. ``drop``: there is no successor any more."""
 
     state: State
     notes: tuple[Note, ...] = ()
     release: bool = False
+    succeed: bool = False
+    drop: bool = False
 
 
 def advance(restarts: Restarts, suspend: bool, state: State, seen: Seen, now_ms: int) -> Step:
@@ -131,16 +168,22 @@ def _restart_when_due(restarts: Restarts, state: State, seen: Seen, now_ms: int)
 
 
 def _watch(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> Step:
-    """A gang that should run: has it ended, got lost, changed, or become ready?"""
-    if seen.spec_changed:
+    """A gang that should run: has it ended, got lost, changed, or become ready? Has its successor?"""
+    if seen.successor is not None and seen.successor.beside:
+        step = _succession(restarts, state, seen, seen.successor, now_ms)
+        if step is not None:
+            return step
+    elif seen.spec_changed and not seen.may_surge:
         note = Note("SpecChanged", "spec.roles changed; the gang is stopped and placed anew")
         return Step(
-            replace(state, phase="Pending", message=note.message, backoff_step=0), (note,), release=True
+            replace(state, phase="Pending", message=note.message, backoff_step=0, next_start_ms=None),
+            (note,),
+            release=True,
         )
     lost = [rank for rank in seen.ranks if rank.state == "Lost"]
     if lost:
         return _after_loss(restarts, state, seen, lost, now_ms)
-    broken = _broken(seen, now_ms)
+    broken = _broken(seen.ranks, now_ms)
     if broken:
         return _after_exit(restarts, state, seen, broken, now_ms, failed=True)
     ended = [rank for rank in seen.ranks if rank.state == "Exited"]
@@ -150,12 +193,69 @@ def _watch(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> Step:
     if ended and len(ended) == len(seen.ranks):
         done = replace(state, phase="Succeeded", message="every rank ended with exit code 0")
         return Step(done, (Note("Succeeded", done.message),))
+    if seen.leave and restarts.policy != "Never":
+        leaves_by_ms = now_ms + round(seen.grace_seconds * 1000)
+        leaving = replace(state, phase="Migrating", leaves_by_ms=leaves_by_ms, message=seen.leave)
+        return Step(leaving, (Note("Leaving", seen.leave, "warning"),))
     return _health(state, seen)
 
 
-def _broken(seen: Seen, now_ms: int) -> str:
+def _succession(
+    restarts: Restarts, state: State, seen: Seen, successor: Successor, now_ms: int
+) -> Step | None:
+    """What the gang beside the current one means for it; None = nothing yet."""
+    problem = _broken(successor.ranks, now_ms)
+    lost = [rank for rank in successor.ranks if rank.state == "Lost"]
+    if not problem and (lost or not successor.usable):
+        problem = "its place is gone" if lost else "it is not what the spec says now, or cannot stay"
+    if problem:
+        waiting = replace(_back_off(restarts, state, seen, now_ms), message=f"the new gang failed: {problem}")
+        return Step(waiting, (Note("SuccessorFailed", waiting.message, "warning"),), drop=True)
+    fresh = replace(state, attempt=successor.attempt, backoff_step=0, next_start_ms=None, message="")
+    if _is_ready(successor.ranks):
+        note = Note("TookOver", f"attempt {successor.attempt} is ready and takes over")
+        return Step(replace(fresh, phase="Ready"), (note,), succeed=True)
+    ended = any(rank.state in ("Lost", "Exited") for rank in seen.ranks)
+    if ended or seen.leave or _broken(seen.ranks, now_ms):
+        text = f"attempt {state.attempt} cannot go on, so attempt {successor.attempt} takes over at once"
+        return Step(replace(fresh, phase="Starting"), (Note("TookOver", text, "warning"),), succeed=True)
+    return None
+
+
+def _is_ready(ranks: tuple[Rank, ...]) -> bool:
+    """Whether every rank that is asked answers, and the others run."""
+    return all(
+        rank.state == "Ready" or (rank.state == "Running" and rank.start_timeout_seconds is None)
+        for rank in ranks
+    )
+
+
+def _leave(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> Step:
+    """A gang that was told to end, or is to be told."""
+    ended = bool(seen.ranks) and all(rank.state == "Exited" and rank.exit_code == 0 for rank in seen.ranks)
+    if ended and not seen.told and restarts.policy != "Always":
+        done = replace(
+            state, phase="Succeeded", leaves_by_ms=None, message="every rank ended with exit code 0"
+        )
+        return Step(done, (Note("Succeeded", done.message),), drop=True)
+    if seen.alive:
+        return Step(state)
+    fresh = replace(state, next_start_ms=None, leaves_by_ms=None)
+    successor = seen.successor
+    if successor is not None and successor.usable:
+        what = "with other ranks" if state.phase == "Resizing" else "at its new place"
+        note = Note("Resized" if state.phase == "Resizing" else "Migrated", f"starts again {what}")
+        started = replace(fresh, phase="Starting", attempt=successor.attempt, message="")
+        return Step(started, (note,), succeed=True)
+    note = Note(
+        "Preempted" if state.phase == "Preempting" else "Left", "has ended, and waits for a new place"
+    )
+    return Step(replace(fresh, phase="Pending"), (note,), release=True, drop=True)
+
+
+def _broken(ranks: tuple[Rank, ...], now_ms: int) -> str:
     """Why the gang has failed, in words; empty while it has not."""
-    for rank in seen.ranks:
+    for rank in ranks:
         if rank.state == "Exited" and rank.exit_code != 0:
             return f"rank {rank.rank} ({rank.role}) on {rank.node} ended with exit code {rank.exit_code}"
         late = (
@@ -234,6 +334,9 @@ _PHASES: dict[str, Callable[[Restarts, State, Seen, int], Step]] = {
     "Running": _watch,
     "Ready": _watch,
     "Restarting": _restart_when_due,
+    "Preempting": _leave,
+    "Resizing": _leave,
+    "Migrating": _leave,
     "Stopping": _resume,
     "Suspended": _resume,
 }

@@ -19,7 +19,7 @@ from common.errors import ComputilityError, NotFound, SetupError, Unavailable
 from common.settings import Settings
 from common.telemetry import get_logger
 from scheduler.adapters.ray.agent import Agent, AgentOptions, AgentReport
-from scheduler.adapters.ray.holding import Holdings, offered
+from scheduler.adapters.ray.holding import Holdings, withheld
 from scheduler.ports import DeviceSample, GangOrder, GangRecord, LogChunk, NodeObservation
 
 NAMESPACE = "computility"
@@ -200,7 +200,7 @@ class RayFabric:
             ray_node_id=known.ray_id,
             address=known.address,
             state="Alive",
-            devices=offered(report.devices, held),
+            devices=report.devices,
             probe_faults=report.probe_faults,
             cpu_cores=report.cpu_cores,
             memory_bytes=report.memory_bytes,
@@ -210,6 +210,7 @@ class RayFabric:
             cached=report.cached,
             drivers=report.drivers,
             memory_available_bytes=report.memory_available_bytes,
+            withheld=withheld(report.devices, held),
             taken=held.message if held else "",
         )
 

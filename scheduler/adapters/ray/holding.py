@@ -61,18 +61,19 @@ class Held:
         return f"held in Ray by another job: {', '.join(parts)}" if parts else ""
 
 
-def offered(devices: Iterable[Device], held: Held | None) -> tuple[Device, ...]:
-    """The devices with those unhealthy that another Ray job may be using."""
+def withheld(devices: Iterable[Device], held: Held | None) -> frozenset[str]:
+    """Ids of the devices that another Ray job may be using."""
     missing = held.missing if held else {}
-    return tuple(_offer(device, held, missing) if held and missing else device for device in devices)
+    if held is None or not missing:
+        return frozenset()
+    return frozenset(device.id for device in devices if _may_be_used(device, held, missing))
 
 
-def _offer(device: Device, held: Held, missing: Mapping[str, float]) -> Device:
-    for name in missing:
-        ids = held.ids.get(name, set())
-        if device.vendor in VENDORS.get(name, ()) and not {str(device.index), device.id} & ids:
-            return device.model_copy(update={"healthy": False, "fault": held.message})
-    return device
+def _may_be_used(device: Device, held: Held, missing: Mapping[str, float]) -> bool:
+    ours = {str(device.index), device.id}
+    return any(
+        device.vendor in VENDORS.get(name, ()) and not ours & held.ids.get(name, set()) for name in missing
+    )
 
 
 class Holdings:

@@ -7,7 +7,7 @@ import pytest
 from common.resources.pool import Device
 from scheduler.adapters.ray.drivers import driver_versions
 from scheduler.adapters.ray.history import DeviceHistory
-from scheduler.adapters.ray.holding import Held, offered
+from scheduler.adapters.ray.holding import Held, withheld
 from scheduler.adapters.ray.inventory import PERIOD_SECONDS, Inventory, data_name
 from tests.fixtures.fabric import accelerator, cpu_device
 
@@ -128,14 +128,12 @@ def test_driver_versions_are_read_where_drivers_tell_them(
 def test_what_another_ray_job_has_is_not_offered() -> None:
     devices = [accelerator("n", 0), accelerator("n", 1), accelerator("n", 2, "ascend"), cpu_device("n")]
     held = Held({"GPU": 2.0}, {"GPU": 1.0}, {"GPU": {"1"}})
-    healthy = [device.healthy for device in offered(devices, held)]
-    assert healthy == [False, True, True, True]
+    assert withheld(devices, held) == {devices[0].id}
     assert held.message == "held in Ray by another job: 1 of 2 GPU"
-    assert offered(devices, held)[0].fault == held.message
 
 
 def test_all_is_offered_where_all_is_held_or_ray_has_none() -> None:
     devices = (accelerator("n", 0), accelerator("n", 1))
-    assert offered(devices, None) == devices
-    assert offered(devices, Held({"GPU": 2.0}, {"GPU": 2.0}, {"GPU": {"0", "1"}})) == devices
-    assert offered(devices, Held({"NPU": 2.0})) == devices
+    assert withheld(devices, None) == frozenset()
+    assert withheld(devices, Held({"GPU": 2.0}, {"GPU": 2.0}, {"GPU": {"0", "1"}})) == frozenset()
+    assert withheld(devices, Held({"NPU": 2.0})) == frozenset()

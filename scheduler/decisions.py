@@ -1,0 +1,147 @@
+"""A cycle's decisions become statuses: each placement is written before anything starts or stops for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from common.resources import Workload
+from common.settings import Settings
+from common.telemetry import get_logger
+from scheduler.core.lifecycle import PLACED, Note
+from scheduler.core.types import Admit, Decision, Defer, Migrate, Placement, Preempt, Resize
+from scheduler.gangs import grace_seconds
+from scheduler.journal import Journal
+from scheduler.observed import is_drained, is_probed
+from scheduler.placements import placement_of
+from scheduler.room import Room
+from scheduler.transitions import (
+    after_admit,
+    after_defer,
+    after_move,
+    after_preempt,
+    after_surge,
+    after_surge_deferred,
+)
+from scheduler.views import SUCCESSOR, World, roles_digest
+
+_log = get_logger(__name__)
+
+
+def wants_successor(workload: Workload, world: World, now_ms: int) -> bool:
+    """Whether another gang is to start beside the current one: its roles changed and it may surge, or its
+    node is drained and it can be told when the other one is ready."""
+    status, spec = workload.status, workload.spec
+    if status.phase not in PLACED or status.next is not None or spec.suspend:
+        return False
+    if status.next_start_ms is not None and status.next_start_ms > now_ms:
+        return False
+    changed = status.placed_digest != roles_digest(spec.roles)
+    if changed:
+        return spec.rollout.max_surge > 0
+    return is_probed(workload) and is_drained(workload, world.nodes) and spec.restart.policy != "Never"
+
+
+class Decider:
+    """Carries out decisions in their order. One for which there is no room now, because another one has not
+    ended yet, is left for the next cycle to decide about anew."""
+
+    def __init__(self, journal: Journal, settings: Settings) -> None:
+        self._journal = journal
+        self._settings = settings
+
+    async def carry_out(
+        self, decisions: Iterable[Decision], world: World, held: Iterable[Placement], now_ms: int
+    ) -> None:
+        """``held``: all placements that hold devices now, by gangs and by processes that still stop."""
+        room = Room(world.nodes.values(), held)
+        for decision in decisions:
+            uid = decision.uid.removesuffix(SUCCESSOR)
+            workload = world.workloads.get(uid)
+            if workload is None:
+                continue
+            if uid != decision.uid:
+                await self._decide_successor(workload, decision, world, room, now_ms)
+            elif isinstance(decision, Admit):
+                await self._admit(workload, decision, world, room, now_ms)
+            elif isinstance(decision, Defer):
+                await self._defer(workload, decision, world, now_ms)
+            elif isinstance(decision, Preempt):
+                await self._preempt(workload, decision, world, now_ms)
+            else:
+                await self._move(workload, decision, world, room, now_ms)
+
+    async def _admit(
+        self, workload: Workload, decision: Admit, world: World, room: Room, now_ms: int
+    ) -> None:
+        if workload.status.phase != "Pending" or not room.take(decision.placement):
+            _log.warning("admission not carried out: no room now", workload=workload.key)
+            return
+        if await self._journal.write(workload, after_admit(workload, decision, now_ms), world):
+            nodes = ", ".join(sorted({assignment.node for assignment in decision.placement}))
+            await self._journal.note(workload, Note("Admitted", f"placed on {nodes}"))
+
+    async def _defer(self, workload: Workload, decision: Defer, world: World, now_ms: int) -> None:
+        first_time = not workload.status.pending
+        written = await self._journal.write(workload, after_defer(workload, decision, now_ms), world)
+        if written and first_time:
+            await self._journal.note(workload, Note("Waiting", decision.reasons[0].message))
+
+    async def _preempt(self, workload: Workload, decision: Preempt, world: World, now_ms: int) -> None:
+        if workload.status.phase not in PLACED:
+            return
+        grace = grace_seconds(workload, self._settings)
+        if await self._journal.write(workload, after_preempt(workload, decision, grace, now_ms), world):
+            text = f"{decision.message}; it has {grace:g} s to end"
+            await self._journal.note(workload, Note("Preempting", text, "warning"))
+
+    async def _move(
+        self, workload: Workload, decision: Resize | Migrate, world: World, room: Room, now_ms: int
+    ) -> None:
+        status = workload.status
+        if status.phase not in PLACED or status.next is not None:
+            return
+        beside = isinstance(decision, Migrate) and is_probed(workload) and room.take(decision.placement)
+        if not beside and not room.take(decision.placement, placement_of(workload)):
+            _log.info("move not carried out: no room now", workload=workload.key)
+            return
+        grace = grace_seconds(workload, self._settings)
+        moved = after_move(workload, decision, beside, grace, now_ms)
+        if await self._journal.write(workload, moved, world):
+            reason = "Resizing" if isinstance(decision, Resize) else "Migrating"
+            await self._journal.note(workload, Note(reason, decision.message))
+
+    async def _decide_successor(
+        self, workload: Workload, decision: Decision, world: World, room: Room, now_ms: int
+    ) -> None:
+        if isinstance(decision, Admit):
+            await self._surge(workload, decision.placement, world, room, now_ms)
+        elif isinstance(decision, Defer):
+            await self._stay(workload, decision, world)
+        elif isinstance(decision, Preempt) and workload.status.next is not None:
+            dropped = workload.status.model_copy(update={"next": None}, deep=True)
+            if await self._journal.write(workload, dropped, world):
+                await self._journal.note(workload, Note("SuccessorPreempted", decision.message, "warning"))
+
+    async def _surge(
+        self, workload: Workload, placement: Placement, world: World, room: Room, now_ms: int
+    ) -> None:
+        if not wants_successor(workload, world, now_ms) or not room.take(placement):
+            return
+        changed = workload.status.placed_digest != roles_digest(workload.spec.roles)
+        cause: Literal["Update", "Drain"] = "Update" if changed else "Drain"
+        if await self._journal.write(workload, after_surge(workload, placement, cause, now_ms), world):
+            nodes = ", ".join(sorted({assignment.node for assignment in placement}))
+            await self._journal.note(workload, Note("Surging", f"the next gang starts on {nodes}"))
+
+    async def _stay(self, workload: Workload, decision: Defer, world: World) -> None:
+        """No room beside it: if it may be unavailable it is stopped first, else the change waits."""
+        changed = workload.status.placed_digest != roles_digest(workload.spec.roles)
+        if changed and workload.spec.rollout.max_unavailable > 0:
+            text = "spec.roles changed, and there is no room for another gang beside it: placed anew"
+            update = {"phase": "Pending", "message": text, "admitted_ms": None, "placed_digest": ""}
+            stopped = workload.status.model_copy(update=update, deep=True)
+            if await self._journal.write(workload, stopped, world):
+                await self._journal.note(workload, Note("SpecChanged", text))
+            return
+        await self._journal.write(workload, after_surge_deferred(workload, decision), world)

@@ -1,0 +1,194 @@
+"""A Workload of independent replicas: each is a Workload of its own, and changes reach them one by one."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass
+
+from common.errors import Conflict, NotFound
+from common.resources import Metadata, Workload
+from common.resources.meta import Owner
+from common.resources.workload import PendingReason, Rollout, WorkloadRole, WorkloadSpec
+from common.store.port import Store
+from scheduler.core.lifecycle import FINISHED, PLACED, Note, Phase
+from scheduler.core.rolling import Replica, next_replacements
+from scheduler.journal import Journal
+from scheduler.transitions import after_summary
+from scheduler.views import World, is_group, roles_digest
+
+GROUP_LABEL = "computility.io/replica-of"
+LONGEST_NAME = 200
+KIND = "Workload"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One replica that there should be."""
+
+    name: str
+    role: WorkloadRole
+    replica: int
+
+
+def slots_of(group: Workload) -> list[Slot]:
+    """All replicas of the group, by role and number."""
+    return [
+        Slot(replica_name(group.name, role.name, number), role, number)
+        for role in group.spec.roles
+        for number in range(role.replicas)
+    ]
+
+
+def replica_name(group: str, role: str, number: int) -> str:
+    name = f"{group}-{role}-{number}"
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 13]}x{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+class ReplicaKeeper:
+    """Makes, changes and deletes the Workloads of replicas, and sums them up in the status of their group."""
+
+    def __init__(self, store: Store, journal: Journal) -> None:
+        self._store = store
+        self._journal = journal
+
+    async def sync(self, world: World) -> None:
+        """Bring all replicas to what their groups say, as fast as their rollouts allow."""
+        groups = [workload for workload in world.workloads.values() if is_group(workload)]
+        wanted = {group.metadata.uid: {slot.name for slot in slots_of(group)} for group in groups}
+        for workload in list(world.workloads.values()):
+            owner = workload.metadata.owner
+            if owner is not None and owner.kind == KIND and workload.name not in wanted.get(owner.uid, ()):
+                await self._delete(workload, world)
+        for group in groups:
+            await self._sync_group(group, world)
+
+    async def _delete(self, workload: Workload, world: World) -> None:
+        with suppress(NotFound):
+            await self._store.delete(Workload, workload.name, workload.project)
+        world.workloads.pop(workload.metadata.uid, None)
+
+    async def _sync_group(self, group: Workload, world: World) -> None:
+        children = children_of(group, world)
+        others = {w.name for w in world.workloads.values() if w.project == group.project} - children.keys()
+        replicas = []
+        for slot in slots_of(group):
+            child = children.get(slot.name)
+            if child is not None:
+                await self._follow(group, slot, child, world)
+                replicas.append(_replica(group, slot, children_of(group, world).get(slot.name, child)))
+            elif slot.name not in others:
+                await self._make(group, slot, world)
+        rollout = group.spec.rollout
+        slots = {slot.name: slot for slot in slots_of(group)}
+        for answer in next_replacements(replicas, rollout.max_surge, rollout.max_unavailable):
+            child, slot = children_of(group, world)[answer.name], slots[answer.name]
+            spec = child_spec(group, slot, _mode(answer.surge))
+            if await self._apply(child, spec, world):
+                how = "beside the old one" if answer.surge else "in its place"
+                await self._journal.note(group, Note("Replacing", f"{answer.name}: the new one starts {how}"))
+
+    async def _make(self, group: Workload, slot: Slot, world: World) -> None:
+        metadata = Metadata(
+            name=slot.name,
+            project=group.project,
+            labels={**group.metadata.labels, GROUP_LABEL: group.name},
+            owner=Owner(kind=KIND, name=group.name, uid=group.metadata.uid),
+        )
+        made = Workload(metadata=metadata, spec=child_spec(group, slot, _mode(surge=False)))
+        applied = (await self._store.apply(made)).resource
+        world.workloads[applied.metadata.uid] = applied
+
+    async def _follow(self, group: Workload, slot: Slot, child: Workload, world: World) -> None:
+        """What is no matter of the processes (priority, queue, suspension) is changed at once."""
+        spec = child_spec(group, slot, child.spec.rollout)
+        spec.roles = child.spec.roles
+        await self._apply(child, spec, world)
+
+    async def _apply(self, child: Workload, spec: WorkloadSpec, world: World) -> bool:
+        if child.spec == spec:
+            return False
+        changed = child.copy_deep()
+        changed.spec = spec
+        try:
+            applied = (await self._store.apply(changed)).resource
+        except (Conflict, NotFound):
+            return False  # it has just changed: the next pass looks again
+        world.workloads[applied.metadata.uid] = applied
+        return True
+
+    async def sum_up(self, world: World) -> None:
+        """Write the status of each group."""
+        for group in [workload for workload in world.workloads.values() if is_group(workload)]:
+            children = children_of(group, world)
+            slots = slots_of(group)
+            found = [(slot, children[slot.name]) for slot in slots if slot.name in children]
+            ranks = [
+                rank.model_copy(update={"rank": number, "replica": slot.replica})
+                for number, (slot, child) in enumerate(found)
+                for rank in child.status.ranks[:1]
+            ]
+            phase = group_phase([child for _, child in found], len(slots))
+            pending = next((child.status.pending for _, child in found if child.status.pending), [])
+            if len(found) < len(slots):
+                pending = [_name_taken(next(slot for slot in slots if slot.name not in children))]
+            ready = sum(is_ready(child) for _, child in found)
+            message = f"{ready} of {len(slots)} replicas are ready"
+            status = after_summary(group, phase, ranks, pending, message, self._journal.now_ms())
+            await self._journal.write(group, status, world)
+
+
+def children_of(group: Workload, world: World) -> dict[str, Workload]:
+    """By name, those that are there."""
+    uid = group.metadata.uid
+    return {
+        workload.name: workload
+        for workload in world.workloads.values()
+        if workload.metadata.owner is not None and workload.metadata.owner.uid == uid
+    }
+
+
+def child_spec(group: Workload, slot: Slot, rollout: Rollout) -> WorkloadSpec:
+    """The spec of one replica: that of its group, with one role of one rank."""
+    role = slot.role.model_copy(update={"replicas": 1}, deep=True)
+    return group.spec.model_copy(update={"roles": [role], "rollout": rollout}, deep=True)
+
+
+def _mode(surge: bool) -> Rollout:
+    return Rollout(max_surge=1, max_unavailable=0) if surge else Rollout()
+
+
+def _replica(group: Workload, slot: Slot, child: Workload) -> Replica:
+    current = child.spec.roles == child_spec(group, slot, child.spec.rollout).roles
+    runs = child.status.placed_digest == roles_digest(child.spec.roles) or child.status.phase in FINISHED
+    ready = is_ready(child)
+    return Replica(slot.name, ready, current, current and runs and ready, child.spec.rollout.max_surge > 0)
+
+
+def is_ready(child: Workload) -> bool:
+    """Whether it serves: its rank answers its probe, or runs and has none, or has done its work."""
+    phase = child.status.phase
+    return phase in ("Ready", "Succeeded") or (phase == "Running" and child.spec.roles[0].readiness is None)
+
+
+def group_phase(children: list[Workload], wanted: int) -> Phase:
+    """One phase for all of them."""
+    phases = [child.status.phase for child in children]
+    if phases and len(phases) == wanted:
+        if len(set(phases)) == 1:
+            return phases[0]
+        if all(phase in FINISHED for phase in phases):
+            return "Failed"
+        if all(is_ready(child) for child in children):
+            return "Ready" if "Ready" in phases else "Running"
+    if any(phase in PLACED for phase in phases):
+        return "Starting" if "Starting" in phases else "Running"
+    return "Pending"
+
+
+def _name_taken(slot: Slot) -> PendingReason:
+    return PendingReason(
+        code="NameTaken", message=f"another Workload has the name of its replica: {slot.name}"
+    )

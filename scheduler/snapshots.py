@@ -1,0 +1,81 @@
+"""The snapshot of each pass. The pool is kept between passes and told only what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from common.resources import Workload
+from scheduler.core.catalogue import Catalogue
+from scheduler.core.pool import Pool
+from scheduler.core.snapshot import Snapshot
+from scheduler.core.spending import Spent
+from scheduler.core.types import Assignment, NodeView, Placement, RunningView, WorkloadView
+from scheduler.views import World, holds_places, node_view, queue_views, running_views
+
+LINGERING = ""
+"""Stands for the uid of all processes that still stop although no workload holds their places."""
+
+
+class SnapshotKeeper:
+    """Owns the pool. A node that is gone from the store, and so from the pool, makes it new."""
+
+    def __init__(self, catalogue: Catalogue, default_grace_seconds: float) -> None:
+        self._catalogue = catalogue
+        self._grace_seconds = default_grace_seconds
+        self._pool: Pool | None = None
+        self._nodes: dict[str, NodeView] = {}
+        self._placed: dict[str, Placement] = {}
+
+    def running(self, world: World) -> list[RunningView]:
+        """All that holds places."""
+        return [
+            view
+            for workload in world.workloads.values()
+            for view in running_views(workload, world, self._grace_seconds)
+        ]
+
+    def take(
+        self,
+        world: World,
+        pending: Iterable[WorkloadView],
+        lingering: Sequence[Assignment],
+        spent: Mapping[str, Mapping[str, Spent]],
+        now_ms: int,
+    ) -> Snapshot:
+        """The world as a cycle looks at it."""
+        running = self.running(world)
+        nodes = {name: node_view(node, self._catalogue, now_ms) for name, node in world.nodes.items()}
+        placed = {view.workload.uid: view.placement for view in running}
+        placed[LINGERING] = tuple(lingering)
+        pool = self._follow(nodes, placed)
+        return Snapshot(pool, queue_views(world, spent, now_ms), tuple(pending), tuple(running))
+
+    def _follow(self, nodes: dict[str, NodeView], placed: dict[str, Placement]) -> Pool:
+        if self._pool is None or not nodes.keys() >= self._nodes.keys():
+            self._pool, self._placed = Pool(nodes.values(), self._catalogue), {}
+        else:
+            for uid, placement in self._placed.items():
+                if placed.get(uid) != placement:
+                    self._pool.vacate(placement)
+            self._placed = {uid: at for uid, at in self._placed.items() if placed.get(uid) == at}
+            for name, view in nodes.items():
+                if self._nodes.get(name) != view:
+                    self._pool.set_node(view)
+        for uid, placement in placed.items():
+            if uid not in self._placed:
+                self._pool.occupy(placement)
+        self._nodes, self._placed = nodes, placed
+        self._pool.commit()
+        return self._pool
+
+
+def holding(world: World) -> set[tuple[str, int]]:
+    """The gangs, (uid, attempt), whose places are held by their workload."""
+    return {(uid, attempt) for uid, workload in world.workloads.items() for attempt in _attempts(workload)}
+
+
+def _attempts(workload: Workload) -> list[int]:
+    if not holds_places(workload):
+        return []
+    successor = workload.status.next
+    return [workload.status.attempt, *([successor.attempt] if successor else [])]
