@@ -25,7 +25,8 @@ def pack(millis: int, mebibytes: int) -> int:
 @dataclass(frozen=True)
 class Group:
     """Healthy devices of one kind on a node. ``islands``: how many there are in each set that is linked at
-    full speed; ``capacity`` of each device is packed."""
+    full speed; where none is linked to another (not ``linked``) they count as one set. ``capacity`` of each
+    device is packed."""
 
     vendor: str
     model: str
@@ -33,6 +34,7 @@ class Group:
     memory_mebibytes: int
     islands: tuple[int, ...]
     spec: DeviceSpec
+    linked: bool = True
 
     def __hash__(self) -> int:
         return hash((self.vendor, self.model, self.slots, self.memory_mebibytes, self.islands))
@@ -75,7 +77,13 @@ class Layout:
             known = merged.get(kind)
             islands = _heal(known.islands, group.islands) if known else group.islands
             merged[kind] = Group(
-                group.vendor, group.model, group.slots, group.memory_mebibytes, islands, group.spec
+                group.vendor,
+                group.model,
+                group.slots,
+                group.memory_mebibytes,
+                islands,
+                group.spec,
+                (known or group).linked,
             )
         ordered = tuple(merged[kind] for kind in sorted(merged))
         return Layout(ordered, (), self.cpu_millis, self.host_mebibytes, self.labels)
@@ -120,6 +128,10 @@ def _groups(
     for (vendor, model, slots, mebibytes), islands in sorted(kinds.items()):
         spec = catalogue.find(vendor, model) or DeviceSpec(model, vendor)
         split = [islands[number] for number in sorted(islands)]
-        groups.append(Group(vendor, model, slots, mebibytes, tuple(len(island) for island in split), spec))
+        linked = len(split) == 1 or any(len(island) > 1 for island in split)
+        if not linked:
+            split = [[position for island in split for position in island]]
+        sizes = tuple(len(island) for island in split)
+        groups.append(Group(vendor, model, slots, mebibytes, sizes, spec, linked))
         where.append(split)
     return tuple(groups), where

@@ -102,6 +102,8 @@ def packing(candidate: Candidate) -> float:
 
 def topology(candidate: Candidate) -> float:
     """Devices in one island (NVLink, ring) talk faster than over the host."""
+    if not candidate.group.linked:
+        return 1.0 / max(1, len(candidate.picks))
     return 1.0 / max(1, islands_used(candidate.picks))
 
 
