@@ -23,7 +23,7 @@ from scheduler.transitions import (
     after_surge,
     after_surge_deferred,
 )
-from scheduler.views import SUCCESSOR, World, roles_digest
+from scheduler.views import SUCCESSOR, World, is_group, roles_digest
 
 _log = get_logger(__name__)
 
@@ -32,7 +32,7 @@ def wants_successor(workload: Workload, world: World, now_ms: int) -> bool:
     """Whether another gang is to start beside the current one: its roles changed and it may surge, or its
     node is drained and it can be told when the other one is ready."""
     status, spec = workload.status, workload.spec
-    if status.phase not in PLACED or status.next is not None or spec.suspend:
+    if status.phase not in PLACED or status.next is not None or spec.suspend or is_group(workload):
         return False
     if status.next_start_ms is not None and status.next_start_ms > now_ms:
         return False

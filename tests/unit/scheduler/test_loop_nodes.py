@@ -1,0 +1,122 @@
+"""The loop when devices break, nodes are drained, come and go, and control starts again."""
+
+import pytest
+
+from common.resources import Node
+from common.resources.meta import Metadata
+from common.resources.pool import NodeSpec
+from tests.unit.scheduler.loop_scene import Scene
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    scene = await Scene().set_up()
+    del scene.fabric.hosts["c"]
+    return scene
+
+
+async def drain(scene: Scene, name: str) -> None:
+    await scene.store.apply(Node(metadata=Metadata(name=name), spec=NodeSpec(drain=True)))
+
+
+async def test_a_broken_device_is_left_and_not_given_out_again(scene: Scene) -> None:
+    await scene.submit()
+    await scene.steps(2)
+    rank = (await scene.get()).status.ranks[0]
+    scene.fabric.set_device(rank.node, rank.grants[0].index, healthy=False, fault="XID 79")
+    await scene.steps(4)
+    status = (await scene.get()).status
+    assert (status.phase, status.attempt, status.restarts) == ("Running", 2, 0)
+    assert status.ranks[0].grants[0].device != rank.grants[0].device
+    node = await scene.store.get(Node, rank.node)
+    assert [device.fault for device in node.status.devices if not device.healthy] == ["XID 79"]
+    assert "Leaving" in await scene.events()
+
+
+async def test_devices_that_others_may_have_are_not_given_out_but_what_runs_stays(scene: Scene) -> None:
+    await scene.submit(count=2)
+    await scene.steps(2)
+    node = (await scene.get()).status.ranks[0].node
+    for name, host in scene.fabric.hosts.items():
+        host.withheld = frozenset(device.id for device in host.devices)
+        host.taken = f"held in Ray by another job on {name}"
+    await scene.submit("second")
+    await scene.steps(2)
+    assert (await scene.get()).status.phase == "Running"
+    assert (await scene.get("second")).status.phase == "Pending"
+    condition = (await scene.store.get(Node, node)).status.condition("AcceleratorsHeld")
+    assert condition is not None
+    assert (condition.status, condition.message) == ("False", f"held in Ray by another job on {node}")
+    for host in scene.fabric.hosts.values():
+        host.withheld, host.taken = frozenset(), ""
+    await scene.steps(2)
+    assert (await scene.get("second")).status.phase == "Running"
+
+
+async def test_a_drained_node_is_left_by_all(scene: Scene) -> None:
+    uid = await scene.submit("server", readiness=True)
+    await scene.steps(2)
+    scene.fabric.ready(uid)
+    await scene.submit("batch")
+    await scene.steps(2)
+    node = (await scene.get("server")).status.ranks[0].node
+    assert (await scene.get("batch")).status.ranks[0].node == node
+    await drain(scene, node)
+    await scene.steps(2)
+    assert len(scene.gangs(uid)) == 2, "a second one starts elsewhere before the first one ends"
+    assert (await scene.get("server")).status.phase == "Ready"
+    scene.fabric.ready(uid)
+    await scene.steps(3)
+    assert {name for name, _, _ in scene.fabric.alive()} == {"a", "b"} - {node}
+    assert (await scene.get("server")).status.phase == "Ready"
+
+
+async def test_a_node_that_comes_and_goes_waits_longer_each_time(scene: Scene) -> None:
+    await scene.steps(1)
+    waits = []
+    for _ in range(4):
+        scene.fabric.hosts["a"].state = "Lost"
+        await scene.steps(1, seconds=1.0)
+        scene.fabric.hosts["a"].state = "Alive"
+        await scene.steps(1, seconds=1.0)
+        status = (await scene.store.get(Node, "a")).status
+        waits.append(
+            ((status.flapping_until_ms or 0) - scene.clock.now_ms()) // 1000
+            if status.flapping_until_ms
+            else 0
+        )
+    assert waits == [0, 60, 120, 240]
+    scene.fabric.hosts["b"].state = "Lost"
+    await scene.submit()
+    await scene.steps(2)
+    assert (await scene.get()).status.phase == "Pending"
+    await scene.steps(2, seconds=240.0)
+    assert (await scene.get()).status.phase == "Running"
+    await scene.steps(1, seconds=4000.0)
+    assert (await scene.store.get(Node, "a")).status.flaps == 0
+
+
+async def test_a_restart_of_control_is_no_flap_and_loses_nothing_that_shows_up_late(scene: Scene) -> None:
+    uid = await scene.submit()
+    await scene.steps(2)
+    node = (await scene.get()).status.ranks[0].node
+    host = scene.fabric.hosts.pop(node)
+    scene.loop = scene.new_loop()
+    await scene.steps(2, seconds=2.0)
+    assert (await scene.get()).status.phase == "Running"
+    scene.fabric.hosts[node] = host
+    await scene.steps(2, seconds=1.0)
+    status = (await scene.get()).status
+    assert (status.phase, status.attempt, list(scene.gangs(uid))) == ("Running", 1, [1])
+    assert (await scene.store.get(Node, node)).status.flaps == 0
+
+
+async def test_a_node_that_never_shows_up_again_is_lost_after_a_while(scene: Scene) -> None:
+    await scene.submit()
+    await scene.steps(2)
+    node = (await scene.get()).status.ranks[0].node
+    del scene.fabric.hosts[node]
+    scene.loop = scene.new_loop(node_lost_seconds=20)
+    await scene.steps(5, seconds=10.0)
+    status = (await scene.get()).status
+    assert (status.phase, status.attempt) == ("Running", 2)
