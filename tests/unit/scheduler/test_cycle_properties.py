@@ -167,7 +167,7 @@ def test_the_same_input_gives_the_same_output_and_stays_as_it_was(
     assert decide(snapshot) == first
     pending, nodes, running = list(snapshot.pending), list(snapshot.pool.nodes), list(snapshot.running)
     for things in (pending, nodes, running):
-        shuffler.shuffle(things)  # type: ignore[arg-type]
+        shuffler.shuffle(things)
     again = take_snapshot(nodes, snapshot.queues, pending, running, catalogue=CATALOGUE)
     assert decide(again) == first
     books = keep_books(snapshot.queues, again.pool, running)
