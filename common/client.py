@@ -167,6 +167,19 @@ class Client:
         """Why a workload is where it is, or what it waits for."""
         return self._read(f"/api/v1/workloads/{name}/explain", project=project)
 
+    def overview(self, limit: int = 10) -> Document:
+        """The pool now: devices, nodes, queues and workloads, as far as the key may see them; at most
+        ``limit`` nodes and workloads."""
+        return self._read("/api/v1/overview", limit=limit)
+
+    def simulate(self, docs: Sequence[Mapping[str, Any]], *, at_head: bool = False) -> Document:
+        """What the scheduler would decide if these Workloads were applied; nothing is written."""
+        return self._answer(
+            self._send(
+                "POST", "/api/v1/simulate", params=_query({"at_head": at_head or None}), json=list(docs)
+            )
+        )
+
     def logs(
         self,
         name: str,
@@ -339,7 +352,7 @@ def _query(params: Mapping[str, Any]) -> dict[str, str]:
     """Parameters that are set, booleans in lower case, lists joined by commas, names as the API spells
     them.
     """
-    spelled = {"resource_version": "resourceVersion"}
+    spelled = {"resource_version": "resourceVersion", "at_head": "atHead"}
     query: dict[str, str] = {}
     for name, value in params.items():
         if value is None or value is False:

@@ -13,6 +13,7 @@ from common.store.port import Store
 from control.api.access import DirectoryCache
 from control.loops import Loops
 from finetune.service import FineTuneService
+from scheduler.insight import Insight
 from scheduler.ports import Fabric
 
 Drain = Callable[[float, bool], Awaitable[list[str]]]
@@ -38,9 +39,11 @@ class ControlContext:
     write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     directories: DirectoryCache = field(init=False)
+    insight: Insight = field(init=False)
 
     def __post_init__(self) -> None:
         self.directories = DirectoryCache(self.store)
+        self.insight = Insight(self.store, self.settings, self.clock)
 
     async def wait_for_change(self, revision: int, timeout_seconds: float) -> bool:
         """Whether the store went beyond ``revision`` in time; False at once when the process ends."""

@@ -2,63 +2,124 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from common.clock import SYSTEM_CLOCK, Clock
 from common.resources import Workload
-from common.store.port import Store
-from scheduler.core.cycle import run_cycle
-from scheduler.core.types import Admit, Policy
-from scheduler.views import is_due, read_world, take_snapshot
+from common.resources.workload import PendingReason
+from scheduler.answers import Explanation, QueueRow, RoleSize
+from scheduler.core.types import Admit, Defer
+from scheduler.outlook import Outlook, is_stopping
+from scheduler.replicas import children_of
+from scheduler.transitions import pending_reason
+from scheduler.views import holds_places, is_due, is_group
 
 
-async def explain(store: Store, name: str, project: str, clock: Clock = SYSTEM_CLOCK) -> dict[str, Any]:
-    """Phase, dominant reason, reasons per filter with node counts, what would make it fit, and the place in
-    its queue.
-
-    For a workload that does not wait, only what its status tells. Raises ``NotFound``.
-    """
-    workload = await store.get(Workload, name, project)
+def explain_workload(workload: Workload, outlook: Outlook) -> Explanation:
+    """Phase, dominant reason, reasons per filter with node counts, what would make it fit, its place in its
+    queue and when it is expected to start; of one that runs: since and until when, and how many ranks."""
     status = workload.status
-    answer: dict[str, Any] = {
-        "name": name,
-        "project": project,
-        "queue": workload.spec.queue,
-        "phase": status.phase,
-        "message": status.message,
-        "attempt": status.attempt,
-        "restarts": status.restarts,
-        "nextStartMs": status.next_start_ms,
-        "ranks": [rank.to_dict() for rank in status.ranks],
-        "reasons": [reason.to_dict() for reason in status.pending],
-        "remedy": "",
-        "neverFits": False,
-        "position": None,
-    }
-    if status.phase == "Pending":
-        answer.update(await _why_waiting(store, workload, clock.now_ms()))
+    answer = Explanation(
+        name=workload.name,
+        project=workload.project or "",
+        queue=workload.spec.queue,
+        phase=status.phase,
+        message=status.message,
+        attempt=status.attempt,
+        restarts=status.restarts,
+        next_start_ms=status.next_start_ms,
+        ranks=status.ranks,
+        reasons=status.pending,
+        queue_numbers=outlook.queues.get(workload.spec.queue),
+    )
+    if holds_places(workload):
+        _describe_gang(answer, workload)
+    elif status.phase == "Suspended" or (status.phase == "Pending" and workload.spec.suspend):
+        _say(answer, "Suspended", "it is suspended", "set spec.suspend to false")
+        answer.no_eta = "it waits until somebody lets it run"
+    elif is_group(workload):
+        _say_of_replicas(answer, workload, outlook)
+    elif status.phase == "Pending":
+        _say_why_it_waits(answer, workload, outlook)
     return answer
 
 
-async def _why_waiting(store: Store, workload: Workload, now_ms: int) -> dict[str, Any]:
-    """What the next cycle will say."""
-    world = await read_world(store)
-    uid = workload.metadata.uid
-    if not is_due(workload, now_ms):
-        return {}
-    if workload.project not in world.projects:
-        return {"remedy": f"apply a Project named {workload.project}"}
-    pending = [w for w in world.workloads.values() if is_due(w, now_ms) and w.project in world.projects]
-    decisions = run_cycle(take_snapshot(world, pending), Policy(), now_ms)
-    decision = next((decision for decision in decisions if decision.uid == uid), None)
-    if decision is None or isinstance(decision, Admit):
-        return {"message": workload.status.message or "fits now: the next cycle places it"}
-    queue = {w.metadata.uid for w in pending if w.spec.queue == workload.spec.queue}
-    waiting = [d.uid for d in decisions if not isinstance(d, Admit) and d.uid in queue]
-    return {
-        "message": decision.reasons[0].message,
-        "reasons": [{"code": r.code, "message": r.message, "nodes": r.nodes} for r in decision.reasons],
-        "remedy": decision.remedy,
-        "neverFits": decision.never,
-        "position": waiting.index(uid) + 1,
-    }
+def _say_of_replicas(answer: Explanation, group: Workload, outlook: Outlook) -> None:
+    """What the first of the replicas that wait is told."""
+    children = children_of(group, outlook.world)
+    by_uid = {child.metadata.uid: child for child in children.values()}
+    first = next((by_uid[uid] for uid in outlook.answers if uid in by_uid), None)
+    if first is not None:
+        _say_why_it_waits(answer, first, outlook)
+        answer.message = f"{group.status.message}; {first.name}: {answer.message}".removeprefix("; ")
+
+
+def _describe_gang(answer: Explanation, workload: Workload) -> None:
+    status, spec = workload.status, workload.spec
+    answer.since_ms = status.admitted_ms
+    answer.leaves_by_ms = status.leaves_by_ms
+    if status.admitted_ms is not None and spec.expected_seconds is not None:
+        answer.expected_end_ms = status.admitted_ms + spec.expected_seconds * 1000
+    for role in spec.roles:
+        ranks = sum(rank.role == role.name for rank in status.ranks)
+        least = role.replicas if role.min_replicas is None else role.min_replicas
+        answer.sizes.append(RoleSize(role=role.name, ranks=ranks, least=least, most=role.replicas))
+
+
+def _say_why_it_waits(answer: Explanation, workload: Workload, outlook: Outlook) -> None:
+    decision = outlook.answers.get(workload.metadata.uid)
+    if workload.project not in outlook.world.projects:
+        message = f"there is no project {workload.project}, so nobody could be charged"
+        _say(answer, "ProjectUnknown", message, f"apply a Project named {workload.project}")
+        answer.no_eta = "it waits until its project is there"
+    elif not is_due(workload, outlook.now_ms):
+        _say_back_off(answer, workload)
+    elif is_stopping(workload):
+        answer.no_eta = "it depends on when its earlier processes end"
+    elif isinstance(decision, Admit):
+        answer.message = "fits now: the next cycle places it"
+        answer.reasons, answer.eta_ms = [], outlook.now_ms
+    elif decision is not None:
+        _say_decision(answer, workload, decision, outlook)
+
+
+def _say_back_off(answer: Explanation, workload: Workload) -> None:
+    next_start_ms = workload.status.next_start_ms
+    if next_start_ms is None:
+        return
+    restarts = workload.status.restarts
+    times = "once" if restarts == 1 else f"{restarts} times"
+    message = f"waits out its back-off: it has been restarted {times}"
+    remedy = f"computility logs {workload.name} says why it ended; the pause doubles with each restart"
+    _say(answer, "BackOff", message, remedy)
+    answer.not_before_ms = next_start_ms
+    answer.no_eta = "it is looked at again when its back-off is over"
+
+
+def _say_decision(answer: Explanation, workload: Workload, decision: Defer, outlook: Outlook) -> None:
+    uid, line = workload.metadata.uid, outlook.line(workload.spec.queue)
+    answer.message = decision.reasons[0].message
+    answer.reasons = [pending_reason(reason) for reason in decision.reasons]
+    answer.remedy = decision.remedy
+    answer.never_fits = decision.never
+    answer.position, answer.waiting = line.index(uid) + 1, len(line)
+    answer.reserved_ms = decision.reserved_ms
+    answer.eta_ms = None if decision.never else outlook.starts.get(uid)
+    if decision.reasons[0].code == "BudgetSpent":
+        answer.not_before_ms = _renewal_ms(workload.spec.queue, outlook)
+    if answer.eta_ms is None:
+        answer.no_eta = outlook.why_no_start(decision)
+
+
+def _renewal_ms(queue: str, outlook: Outlook) -> int | None:
+    """When the last of the spent budgets of the queue, or of a cohort above it, renews."""
+    renewals: list[int] = []
+    row: QueueRow | None = outlook.queues.get(queue)
+    seen: set[str] = set()
+    while row is not None and row.name not in seen:
+        seen.add(row.name)
+        renewals += [b.renews_ms for b in row.budgets if b.spent_device_seconds >= b.limit_device_seconds]
+        row = outlook.queues.get(row.parent)
+    return max(renewals, default=None)
+
+
+def _say(answer: Explanation, code: str, message: str, remedy: str) -> None:
+    answer.message, answer.remedy = message, remedy
+    answer.reasons = [PendingReason(code=code, message=message)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from common.errors import InvalidInput, NotFound, Unavailable
 from common.resources import Workload
@@ -16,7 +16,7 @@ from control.api.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.api.writes import visible_resource
-from scheduler.explain import explain
+from scheduler.answers import Explanation
 from scheduler.ports import Fabric, LogChunk
 
 if TYPE_CHECKING:
@@ -33,13 +33,18 @@ router = APIRouter(
 FromProject = Annotated[str | None, Query(description="unset = the project of the key, if it has one")]
 
 
-@router.get("/{name}/explain", summary="Why a workload is where it is, or what it waits for")
+@router.get(
+    "/{name}/explain",
+    response_model=Explanation,
+    summary="Why a workload is where it is, or what it waits for and until when",
+)
 async def get_explanation(
     request: Request, name: str, caller: FromCaller, project: FromProject = None
-) -> dict[str, Any]:
+) -> JSONResponse:
     context = context_of(request)
     workload = await _workload(context, caller, name, project)
-    return await explain(context.store, name, workload.project or "", context.clock)
+    explanation = await context.insight.explain(name, workload.project or "")
+    return JSONResponse(explanation.to_dict())
 
 
 @router.get(

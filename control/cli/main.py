@@ -18,6 +18,7 @@ from control.cli.keys import keys_app
 from control.cli.lifecycle import down, up
 from control.cli.observe import events, explain, logs, usage
 from control.cli.options import session_of
+from control.cli.pool import simulate, top
 from control.cli.resources import apply, delete, describe, get
 from control.cli.session import Session
 
@@ -37,7 +38,7 @@ HERE, STATE, INSIGHT, ACCESS = (
 for panel, commands in (
     (HERE, (up, down, demo, doctor)),
     (STATE, (apply, get, describe, delete)),
-    (INSIGHT, (logs, events, explain, usage)),
+    (INSIGHT, (top, explain, simulate, logs, events, usage)),
     (ACCESS, (chat,)),
 ):
     for command in commands:

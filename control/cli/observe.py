@@ -13,9 +13,10 @@ from common.errors import NotFound
 from common.resources import Workload
 from common.units import format_credits
 from control.cli.describe import print_events
+from control.cli.explanations import print_explanation
 from control.cli.kinds import kind_named
-from control.cli.options import OutputOption, ProjectOption, session_of
-from control.cli.output import PHASE_STYLES, Output, console, print_document, print_table
+from control.cli.options import JsonOption, OutputOption, ProjectOption, session_of
+from control.cli.output import Output, console, print_document, print_table
 
 WorkloadArgument = Annotated[
     str,
@@ -85,44 +86,20 @@ def explain(
     name: WorkloadArgument,
     project: ProjectOption = None,
     output: OutputOption = Output.TABLE,
+    as_json: JsonOption = False,
 ) -> None:
-    """Say why a workload is where it is, or what it waits for and what would make it fit."""
+    """Say why a workload is where it is; of one that waits: for what, until when, and what would help.
+
+    Examples: computility explain train; computility explain tiny -p acme-agents --json
+    """
     with session_of(context).client() as client:
         workloads = _workloads(client, name, project)
         answers = [client.explain(w["metadata"]["name"], w["metadata"]["project"]) for w in workloads]
-    if output in (Output.YAML, Output.JSON):
-        print_document({"items": answers}, output)
+    if as_json or output in (Output.YAML, Output.JSON):
+        print_document({"items": answers}, Output.YAML if output is Output.YAML else Output.JSON)
         return
     for answer in answers:
         print_explanation(console(), answer)
-
-
-def print_explanation(out: Console, answer: Mapping[str, Any]) -> None:
-    """Phase and why; what it waits for and what would help; where its processes are."""
-    out.print(f"[bold]{answer['project']}/{answer['name']}[/bold] ", end="")
-    out.print(answer["phase"], style=PHASE_STYLES.get(answer["phase"], ""), end="")
-    out.print(f" {answer['message']}" if answer["message"] else "", markup=False)
-    place = answer.get("position")
-    for title, value in (
-        ("queue", f"{answer['queue']}, place {place}" if place else answer["queue"]),
-        ("attempt", f"{answer['attempt']} ({answer['restarts']} restarts)"),
-        ("fits", "never on the nodes that are here" if answer.get("neverFits") else ""),
-        ("what helps", answer.get("remedy")),
-    ):
-        if value:
-            out.print(f"  {title + ':':12}{value}", markup=False)
-    if answer["reasons"]:
-        rows = [[reason["code"], reason.get("nodes", 0), reason["message"]] for reason in answer["reasons"]]
-        print_table(["REASON", "NODES", "MESSAGE"], rows, out)
-    if answer["ranks"]:
-        rows = [_rank(rank) for rank in answer["ranks"]]
-        print_table(["ROLE", "RANK", "NODE", "STATE", "DEVICES", "ADDRESS"], rows, out)
-
-
-def _rank(rank: Mapping[str, Any]) -> list[object]:
-    devices = ", ".join(grant["device"] for grant in rank.get("grants", ()))
-    ports = ", ".join(f"{rank.get('address')}:{port}" for port in rank.get("ports", {}).values())
-    return [rank["role"], rank["rank"], rank["node"], rank["state"], devices, ports]
 
 
 def usage(

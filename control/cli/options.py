@@ -13,6 +13,7 @@ OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table, wid
 ProjectOption = Annotated[
     str | None, typer.Option("--project", "-p", help="Project; unset = that of the key, or all that it sees.")
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; the same as -o json.")]
 NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name; unset = all.")]
 
 

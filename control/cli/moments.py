@@ -1,0 +1,44 @@
+"""Times for people: when something is expected, and how far away that is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+
+def clock_time(moment_ms: int, now_ms: int) -> str:
+    """``14:20`` on this machine's clock; with the date where it is more than half a day away."""
+    moment = datetime.fromtimestamp(moment_ms / 1000, UTC).astimezone()
+    return f"{moment:%H:%M}" if abs(moment_ms - now_ms) < 12 * HOUR * 1000 else f"{moment:%b %d %H:%M}"
+
+
+def span(seconds: float) -> str:
+    """``35 min``, ``2 h 10 min``, ``3 days``."""
+    whole = round(abs(seconds))
+    if whole < 100:
+        return f"{whole} s"
+    minutes = round(whole / MINUTE)
+    if minutes < 100:
+        return f"{minutes} min"
+    if whole < 2 * DAY:
+        hours, rest = divmod(minutes, 60)
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{round(whole / DAY)} days"
+
+
+def expected(moment_ms: int | None, now_ms: int) -> str:
+    """``about 14:20, in 35 min``; ``now`` for what is due; empty for what is not known."""
+    if moment_ms is None:
+        return ""
+    ahead_seconds = (moment_ms - now_ms) / 1000
+    if ahead_seconds < 1:
+        return "now"
+    return f"about {clock_time(moment_ms, now_ms)}, in {span(ahead_seconds)}"
+
+
+def since(moment_ms: int | None, now_ms: int) -> str:
+    """``since 13:45, 35 min ago``."""
+    if moment_ms is None:
+        return ""
+    return f"since {clock_time(moment_ms, now_ms)}, {span((now_ms - moment_ms) / 1000)} ago"

@@ -1,0 +1,106 @@
+"""top, simulate: the pool now, and what would happen in it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from common.client import Client
+from common.errors import ComputilityError, InvalidInput
+from control.cli.explanations import print_simulation
+from control.cli.manifests import blame, read_manifests
+from control.cli.options import JsonOption, OutputOption, session_of
+from control.cli.output import Output, console, print_document
+from control.cli.pool_tables import PoolView
+from control.cli.resources import FilesOption
+
+
+def top(
+    context: typer.Context,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C; on a terminal that is the default.")
+    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="Show it once.")] = False,
+    interval: Annotated[float, typer.Option("--interval", min=0.5, help="Seconds between two looks.")] = 2.0,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=1000, help="At most so many nodes and workloads.")
+    ] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is used of the pool, by whom, and what is left over.
+
+    Nodes with the most stranded devices come first: free, but of no use for what usually comes.
+
+    Examples: computility top; computility top --once -n 50; computility top --json | jq .pool
+    """
+    if watch and once:
+        raise InvalidInput("--watch and --once: choose one of them", param="--once")
+    with session_of(context).client() as client:
+        if as_json:
+            _tell(client, limit, interval, watch)
+        elif watch or (console().is_terminal and not once):
+            _follow(client, limit, interval)
+        else:
+            console().print(PoolView().draw(client.overview(limit)))
+
+
+def _tell(client: Client, limit: int, interval_seconds: float, watch: bool) -> None:
+    """One document, or one line for each look."""
+    if not watch:
+        print_document(client.overview(limit), Output.JSON)
+        return
+    try:
+        while True:
+            typer.echo(json.dumps(client.overview(limit), ensure_ascii=False))
+            time.sleep(interval_seconds)
+    except KeyboardInterrupt:
+        return
+
+
+def _follow(client: Client, limit: int, interval_seconds: float) -> None:
+    view, out = PoolView(), console()
+    try:
+        with Live(view.draw(client.overview(limit)), console=out, screen=out.is_terminal) as live:
+            while True:
+                time.sleep(interval_seconds)
+                live.update(view.draw(client.overview(limit)), refresh=True)
+    except KeyboardInterrupt:
+        return
+
+
+def simulate(
+    context: typer.Context,
+    filename: FilesOption,
+    at_head: Annotated[
+        bool, typer.Option("--at-head", help="As if they came first of all of their priority.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether Workloads would start now and where, or when and why not; nothing is written.
+
+    The scheduler decides about a copy of the pool as it is. It also says whom they would stop, shrink or
+    move, and who would start later because of them.
+
+    Examples: computility simulate -f train.yaml; computility simulate -f train.yaml --at-head --json
+    """
+    manifests = read_manifests(filename)
+    for manifest in manifests:
+        kind = manifest.parse().kind
+        if kind != "Workload":
+            raise InvalidInput(
+                f"{manifest.where('kind')}: kind: only Workloads can be simulated, not {kind}", param="kind"
+            )
+    with session_of(context).client() as client:
+        try:
+            answer = client.simulate([manifest.content for manifest in manifests], at_head=at_head)
+        except ComputilityError as error:
+            raise blame(manifests, error) from error
+    if as_json or output in (Output.YAML, Output.JSON):
+        print_document(answer, Output.YAML if output is Output.YAML else Output.JSON)
+    else:
+        print_simulation(console(), answer)

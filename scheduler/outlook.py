@@ -1,0 +1,132 @@
+"""What the next cycle would look at, what it would decide, and when what waits is expected to start."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from common.resources import Workload
+from scheduler.answers import QueueRow
+from scheduler.core.catalogue import Catalogue
+from scheduler.core.cycle import run_cycle
+from scheduler.core.forecast import forecast_starts
+from scheduler.core.snapshot import Snapshot
+from scheduler.core.trial import keep_books
+from scheduler.core.types import Admit, Decision, Defer, Policy, WorkloadView
+from scheduler.decisions import wants_successor
+from scheduler.queue_numbers import queue_rows
+from scheduler.snapshots import SnapshotKeeper
+from scheduler.views import World, is_due, successor_view, workload_view
+
+FORECAST_LIMIT = 1000
+"""So many of the first that wait get an expected start."""
+
+STILL_STOPPING = "StillStopping"
+"""The reason that the loop gives a workload whose earlier processes have not ended; only it can know."""
+
+
+def is_stopping(workload: Workload) -> bool:
+    """Whether the loop keeps it out of cycles until its earlier processes have ended."""
+    return any(reason.code == STILL_STOPPING for reason in workload.status.pending)
+
+
+def waiting_in(world: World, now_ms: int, grace_seconds: float) -> list[WorkloadView]:
+    """What the next cycle decides about: what waits, and gangs that are to start beside others."""
+    views = []
+    for workload in world.workloads.values():
+        if wants_successor(workload, world, now_ms):
+            views.append(successor_view(workload, world, grace_seconds))
+        elif is_due(workload, now_ms) and workload.project in world.projects and not is_stopping(workload):
+            views.append(workload_view(workload, world, grace_seconds))
+    return views
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How decisions are made at a time, and what is known of devices."""
+
+    policy: Policy
+    catalogue: Catalogue
+    grace_seconds: float
+
+
+class Outlook:
+    """One world at one time. Everything is worked out when it is first asked for; the snapshot is its own,
+    so nothing that is done with it reaches the scheduler's."""
+
+    def __init__(self, world: World, rules: Rules, now_ms: int, first: Collection[str] = ()) -> None:
+        """``first``: uids that come before all others of their priority."""
+        self.world = world
+        self.rules = rules
+        self.now_ms = now_ms
+        self._first = first
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        grace_seconds = self.rules.grace_seconds
+        pending = waiting_in(self.world, self.now_ms, grace_seconds)
+        ordered = [replace(v, deadline_ms=0) if v.uid in self._first else v for v in pending]
+        keeper = SnapshotKeeper(self.rules.catalogue, grace_seconds)
+        return keeper.take(self.world, ordered, (), {}, self.now_ms)
+
+    @cached_property
+    def decisions(self) -> Sequence[Decision]:
+        """As the next cycle would decide."""
+        return run_cycle(self.snapshot, self.rules.policy, self.now_ms)
+
+    @cached_property
+    def answers(self) -> Mapping[str, Admit | Defer]:
+        """The decision about each workload that waits, by uid, in the order in which they are considered."""
+        return {one.uid: one for one in self.decisions if isinstance(one, Admit | Defer)}
+
+    @cached_property
+    def starts(self) -> Mapping[str, int]:
+        """When what waits is expected to start, by uid; where that is not foreseeable it is missing."""
+        starts = dict(forecast_starts(self.snapshot, self.rules.policy, self.now_ms, limit=FORECAST_LIMIT))
+        admitted = (uid for uid, answer in self.answers.items() if isinstance(answer, Admit))
+        return {**starts, **dict.fromkeys(admitted, self.now_ms)}
+
+    @cached_property
+    def queues(self) -> Mapping[str, QueueRow]:
+        """Numbers of all queues and cohorts, by name."""
+        snapshot = self.snapshot
+        books = keep_books(snapshot.queues, snapshot.pool, snapshot.running)
+        rows = queue_rows(snapshot.queues, books, self.world.workloads.values())
+        return {row.name: row for row in rows}
+
+    def line(self, queue: str) -> list[str]:
+        """The uids that keep waiting in that queue, in the order in which they are considered."""
+        of_queue = {view.uid for view in self.snapshot.pending if view.queue == queue}
+        return [uid for uid, answer in self.answers.items() if uid in of_queue and isinstance(answer, Defer)]
+
+    def why_no_start(self, answer: Defer) -> str:
+        """Why nobody can say when it starts."""
+        code = answer.reasons[0].code
+        if answer.never:
+            return "it never fits on this pool"
+        if code in _BY_PEOPLE:
+            return _BY_PEOPLE[code]
+        running = [view for view in self.snapshot.running if not view.leaving]
+        endless = sum(view.expected_end_ms(self.now_ms) is None for view in running)
+        if answer.position > FORECAST_LIMIT:
+            return f"only the first {FORECAST_LIMIT} that wait are forecast, it is number {answer.position}"
+        if endless:
+            workloads = f"{endless} of {_count(running, 'running workload')}"
+            return f"{workloads} did not say how long they run (spec.expectedSeconds)"
+        return "it does not start within the time that is looked ahead"
+
+
+_BY_PEOPLE = {
+    "NoNodes": "nobody can say when a node joins",
+    "NodeLost": "nobody can say when a lost node comes back",
+    "NodeCordoned": "nobody can say when a node is uncordoned",
+    "DeviceUnhealthy": "nobody can say when a device is repaired",
+    "QueueUnknown": "it waits until its queue is there",
+    "QueueNotAllowed": "it waits until its project may use the queue",
+}
+"""What ends when somebody does something."""
+
+
+def _count(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}" if len(things) == 1 else f"{len(things)} {name}s"
