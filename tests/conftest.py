@@ -7,19 +7,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
 
 pytest_plugins = [
     "tests.fixtures.engine",
+    "tests.fixtures.ray",
     "tests.fixtures.fleet",
     "tests.fixtures.postgres",
-    "tests.fixtures.ray",
 ]
-
-# A busy machine is slow at making examples; that says nothing about the code.
-hypothesis_settings.register_profile("shared", suppress_health_check=[HealthCheck.too_slow], deadline=None)
-hypothesis_settings.load_profile("shared")
 
 UNIT_TESTS = Path(__file__).parent / "unit"
 
