@@ -14,7 +14,7 @@ H100 = "nvidia/H100"
 
 
 def ms(*when: int) -> int:
-    return int(datetime(*when, tzinfo=UTC).timestamp() * 1000)  # type: ignore[arg-type]
+    return int(datetime(*when, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc,arg-type]
 
 
 @pytest.mark.parametrize(
