@@ -101,7 +101,7 @@ def _say_decision(answer: Explanation, workload: Workload, decision: Defer, outl
     answer.never_fits = decision.never
     answer.position, answer.waiting = line.index(uid) + 1, len(line)
     answer.reserved_ms = decision.reserved_ms
-    answer.eta_ms = None if decision.never else outlook.starts.get(uid)
+    answer.eta_ms = outlook.start_ms(decision)
     if decision.reasons[0].code == "BudgetSpent":
         answer.not_before_ms = _renewal_ms(workload.spec.queue, outlook)
     if answer.eta_ms is None:

@@ -87,6 +87,10 @@ class Outlook:
         admitted = (uid for uid, answer in self.answers.items() if isinstance(answer, Admit))
         return {**starts, **dict.fromkeys(admitted, self.now_ms)}
 
+    def start_ms(self, answer: Defer) -> int | None:
+        """When a workload that waits is expected to start; None = not foreseeable."""
+        return None if answer.never else self.starts.get(answer.uid, answer.reserved_ms)
+
     @cached_property
     def queues(self) -> Mapping[str, QueueRow]:
         """Numbers of all queues and cohorts, by name."""
@@ -112,8 +116,8 @@ class Outlook:
         if answer.position > FORECAST_LIMIT:
             return f"only the first {FORECAST_LIMIT} that wait are forecast, it is number {answer.position}"
         if endless:
-            workloads = f"{endless} of {_count(running, 'running workload')}"
-            return f"{workloads} did not say how long they run (spec.expectedSeconds)"
+            verb = "has" if endless == 1 else "have"
+            return f"{endless} of {len(running)} running workloads {verb} no expectedSeconds"
         return "it does not start within the time that is looked ahead"
 
 
@@ -126,7 +130,3 @@ _BY_PEOPLE = {
     "QueueNotAllowed": "it waits until its project may use the queue",
 }
 """What ends when somebody does something."""
-
-
-def _count(things: Sequence[object], name: str) -> str:
-    return f"{len(things)} {name}" if len(things) == 1 else f"{len(things)} {name}s"

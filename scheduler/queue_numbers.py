@@ -28,9 +28,16 @@ def queue_rows(queues: Sequence[QueueView], tree: QuotaTree, workloads: Iterable
     for row in rows.values():
         if row.cohort:
             row.quotas = _cohort_quotas(row.name, queues, tree.usage(row.name))
-        if row.quotas:
-            row.nominal_millis, row.borrowed_millis = _overall(row.quotas)
+            _sum_up(row, [rows[view.name] for view in queues if row.name in _upwards(view.name, parents)])
     return list(rows.values())
+
+
+def _sum_up(cohort: QueueRow, members: Sequence[QueueRow]) -> None:
+    """Nominal quota of the cohort and of all below it, and what is used beyond that."""
+    nominal = [member.nominal_millis for member in members if member.nominal_millis is not None]
+    if nominal:
+        cohort.nominal_millis = sum(nominal)
+        cohort.borrowed_millis = max(0, cohort.used_millis - sum(nominal))
 
 
 def least_millis(workload: Workload) -> int:
@@ -43,15 +50,19 @@ def least_millis(workload: Workload) -> int:
 
 def _row(view: QueueView, tree: QuotaTree) -> QueueRow:
     used, share = tree.usage(view.name), tree.share(view.name)
+    quotas = [_quota(quota.device_class, quota.nominal_millis, used) for quota in view.quotas]
+    nominal, borrowed = _overall(quotas)
     return QueueRow(
         name=view.name,
         cohort=view.is_cohort,
         parent=view.parent,
         weight=view.weight,
         share=round(share, 6) if math.isfinite(share) else None,
+        nominal_millis=nominal if quotas else None,
         used_millis=sum(used.values()),
+        borrowed_millis=borrowed,
         max_devices=view.max_devices,
-        quotas=[_quota(quota.device_class, quota.nominal_millis, used) for quota in view.quotas],
+        quotas=quotas,
         budgets=[
             BudgetRow(
                 device_class=budget.device_class,

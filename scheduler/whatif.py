@@ -83,7 +83,7 @@ def _outcome(asked: _Asked, then: Outlook) -> Outcome:
         outcome.reasons = [pending_reason(reason) for reason in answer.reasons]
         outcome.remedy, outcome.reserved_ms = answer.remedy, answer.reserved_ms
         outcome.position = then.line(workload.spec.queue).index(uid) + 1
-        outcome.eta_ms = None if answer.never else then.starts.get(uid)
+        outcome.eta_ms = then.start_ms(answer)
         if outcome.eta_ms is None:
             outcome.no_eta = then.why_no_start(answer)
             outcome.starts = "Never" if answer.never else "Unknown"

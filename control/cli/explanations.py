@@ -53,8 +53,10 @@ def _print_lines(out: Console, lines: Iterable[tuple[str, Any]]) -> None:
 
 
 def _print_reasons(out: Console, answer: Answer) -> None:
-    if answer.get("reasons"):
-        rows = [[reason["code"], reason.get("nodes", 0), reason["message"]] for reason in answer["reasons"]]
+    """What each filter leaves; the dominant reason stands above already."""
+    reasons = answer.get("reasons") or ()
+    if reasons:
+        rows = [[r["code"], r.get("nodes", 0), r["message"]] for r in (reasons[1:] or reasons)]
         print_table(["REASON", "NODES", "MESSAGE"], rows, out)
 
 
@@ -78,6 +80,8 @@ def _queue(answer: Answer) -> str:
 
 
 def _start(answer: Answer, now_ms: int) -> str:
+    if answer.get("neverFits") or answer.get("starts") in ("Now", "Never"):
+        return ""
     if answer.get("etaMs") is not None:
         return expected(answer["etaMs"], now_ms)
     earliest = answer.get("notBeforeMs")
@@ -150,13 +154,12 @@ def _print_outcome(out: Console, one: Answer, now_ms: int) -> None:
     out.print(f"[bold]{one['project']}/{one['name']}[/bold] ", end="")
     out.print(words, style=style, end="")
     out.print(f", in place of the one that is {one['replaces']}" if one.get("replaces") else "", markup=False)
-    waits = one["starts"] != "Now"
     why = one["reasons"][0]["message"] if one.get("reasons") else ""
     _print_lines(
         out,
         (
             ("why", why),
-            ("starts", _start(one, now_ms) if waits else ""),
+            ("starts", _start(one, now_ms)),
             ("reserved", _reserved(one, now_ms)),
             ("queue", f"place {one['position']}" if one.get("position") else ""),
             ("what helps", one.get("remedy")),

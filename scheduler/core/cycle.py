@@ -65,12 +65,14 @@ class _Cycle:
     reservations: list[Reservation] = field(default_factory=list)
     blocked: int = 0
     waiting: int = 0
+    others: Defer | None = None
+    """What those are told who are like the one that room is being made for."""
 
     def __post_init__(self) -> None:
         self.trial = Trial(self.snapshot, self.policy, self.now_ms)
         self.explainer = Explainer(self.trial.pool, self.trial.ideal)
         self.failed: dict[Kin, Defer] = {}
-        self.names = {workload.uid: workload.name for workload in self.snapshot.pending}
+        self.queue_of = {workload.uid: workload.queue for workload in self.snapshot.pending}
 
     def run(self) -> list[Decision]:
         # 1. The tide: training gives back what inference needs at this hour.
@@ -100,13 +102,14 @@ class _Cycle:
             Defer(workload.uid, answer.reasons, answer.remedy, answer.never, self.waiting, reserved_ms)
         )
         if not known:
-            self.failed[kin] = answer
+            self.failed[kin] = self.others or answer
+            self.others = None
 
     def _serve(self, workload: WorkloadView) -> Admit | Defer:
         bounds = self.trial.bounds_for(workload)
         if isinstance(bounds, Hold):
-            made = None if bounds.never else self._make_room(workload, bounds)
-            return made or defer_for_queue(workload, bounds)
+            answer = defer_for_queue(workload, bounds)
+            return answer if bounds.never else self._make_room(workload, bounds, answer) or answer
         fitted = within_tide(self.trial, workload)
         if fitted is None:
             return defer_for_tide(self.trial, workload)
@@ -132,7 +135,7 @@ class _Cycle:
         answer = self.explainer.defer(workload, stuck, bounds)
         if answer.never:
             return answer
-        made = self._make_room(workload, bounds)
+        made = self._make_room(workload, bounds, answer)
         if made is not None:
             return made
         if self.blocked >= self.policy.reserve:
@@ -143,6 +146,7 @@ class _Cycle:
             if moves:
                 self.decisions += moves
                 self.failed.clear()
+                self.others = answer
                 return defer_for_moves(workload, len(moves))
         held = self._held(workload, bounds)
         reservation = reserve(self.trial, workload, bounds)
@@ -152,7 +156,7 @@ class _Cycle:
         self.trial.pool.hide(reservation.nodes)
         return replace(held or answer, reserved_ms=reservation.start_ms)
 
-    def _make_room(self, workload: WorkloadView, bounds: Bounds | Hold) -> Defer | None:
+    def _make_room(self, workload: WorkloadView, bounds: Bounds | Hold, answer: Defer) -> Defer | None:
         if not self.policy.preempt:
             return None
         room = find_room(self.trial, workload, bounds)
@@ -161,6 +165,7 @@ class _Cycle:
         self.decisions += room.resizes
         self.decisions += room.victims
         self.failed.clear()
+        self.others = answer
         return defer_for_victims(workload, len(room.victims) + len(room.resizes))
 
     def _held(self, workload: WorkloadView, bounds: Bounds) -> Defer | None:
@@ -175,7 +180,7 @@ class _Cycle:
             return None
         number = self.trial.pool.number(found[0].node)
         holder = next(held.uid for held in self.reservations if number in held.nodes)
-        return defer_for_reservation(workload, self.names.get(holder, holder))
+        return defer_for_reservation(workload, self.queue_of[holder])
 
 
 def _kin(workload: WorkloadView) -> Kin:

@@ -21,17 +21,21 @@ def defer_for_queue(workload: WorkloadView, hold: Hold) -> Defer:
     return Defer(workload.uid, (Reason(hold.code, hold.message),), hold.remedy, hold.never)
 
 
-def defer_for_reservation(workload: WorkloadView, holder: str) -> Defer:
-    """The answer for one that would fit, were the room not held for another that comes first."""
-    message = f"waits behind {holder}: the room that it could use is held for that one"
-    remedy = f"{holder} starts; a shorter expectedSeconds would let it run before"
+def defer_for_reservation(workload: WorkloadView, queue: str) -> Defer:
+    """The answer for one that would fit, were the room not held for another that comes first. That one may be
+    of another tenant: only its queue is told."""
+    message = f"waits behind a workload of queue {queue}: the room that it could use is held for that one"
+    remedy = "that one starts; a shorter expectedSeconds would let it run before"
     return Defer(workload.uid, (Reason("HeldForOthers", message),), remedy)
 
 
 def defer_for_victims(workload: WorkloadView, victims: int) -> Defer:
-    """The answer for one whose places are being taken back from others."""
-    plural = "workload" if victims == 1 else "workloads"
-    message = f"waits for {victims} {plural} of less importance to give up their places"
+    """The answer for one whose places are being taken back from others; from none where those that hold them
+    end already."""
+    message = "waits for workloads that give up their places already"
+    if victims:
+        plural = "workload" if victims == 1 else "workloads"
+        message = f"waits for {victims} {plural} of less importance to give up their places"
     return Defer(workload.uid, (Reason("Preempting", message),), "their grace periods end")
 
 

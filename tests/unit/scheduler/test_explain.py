@@ -215,6 +215,57 @@ async def test_each_kind_of_waiting_has_its_one_reason(name: str) -> None:
     assert (answer.eta_ms is None) == bool(answer.no_eta)
 
 
+async def full_node(status: dict[str, object] | None = None) -> PoolScene:
+    """Eight devices, all held by a workload of less importance."""
+    scene = PoolScene(policy={"min_run_seconds": 0})
+    await scene.project()
+    await scene.node("a", devices("a"))
+    await scene.runs("low", "a", *range(8), priority=-5, status=status)
+    scene.clock.advance(1)
+    return scene
+
+
+async def test_preemption_in_progress_is_the_reason_before_and_while_the_victims_leave() -> None:
+    before = await full_node()
+    await before.workload("w", request={"count": 4}, priority=5)
+    answer = await before.explain("w")
+    assert (answer.reasons[0].code, answer.never_fits) == ("Preempting", False)
+    assert "waits for 1 workload of less importance" in answer.message
+    meanwhile = await full_node({"phase": "Preempting", "leaves_by_ms": START_MS + 10_000})
+    await meanwhile.workload("w", request={"count": 4}, priority=5)
+    answer = await meanwhile.explain("w")
+    assert answer.reasons[0].code == "Preempting"
+    assert "give up their places already" in answer.message
+    assert answer.remedy == "their grace periods end"
+
+
+async def test_room_that_is_made_is_not_promised_to_others_who_ask_for_the_same() -> None:
+    scene = await full_node({"phase": "Preempting", "leaves_by_ms": START_MS + 10_000})
+    for name in ("first", "second"):
+        await scene.workload(name, request={"count": 8}, priority=5)
+    codes = [(await scene.explain(name)).reasons[0].code for name in ("first", "second")]
+    assert codes == ["Preempting", "DevicesBusy"]
+
+
+async def test_room_held_for_another_is_the_reason_and_that_one_is_not_named_to_strangers() -> None:
+    scene = PoolScene(policy={"preempt": False, "defragment": False})
+    await scene.project()
+    await scene.project("theirs")
+    await scene.node("a", devices("a"))
+    await scene.runs("there", "a", *range(4), expected_seconds=600)
+    await scene.workload("secret-plan", project="theirs", priority=1, request={"count": 8})
+    await scene.workload("w", request={"count": 2})
+    await scene.workload("short", request={"count": 2}, expected_seconds=60)
+    held = await scene.explain("secret-plan", "theirs")
+    assert held.reserved_ms == held.eta_ms == START_MS + 600_000
+    answer = await scene.explain("w")
+    assert answer.reasons[0].code == "HeldForOthers"
+    assert "behind a workload of queue default" in answer.message
+    assert "secret-plan" not in str(answer.to_dict())
+    assert "expectedSeconds" in answer.remedy
+    assert "fits now" in (await scene.explain("short")).message
+
+
 async def test_filters_are_counted_over_the_nodes_behind_the_dominant_reason() -> None:
     scene = PoolScene()
     await scene.project()

@@ -107,6 +107,7 @@ async def test_queues_are_counted_with_what_they_borrow_and_cohorts_with_all_bel
         "*": 1000,
         "nvidia": 6000,
     }
+    assert (company.nominal_millis, company.borrowed_millis) == (7000, 0)
     assert rows["default"].nominal_millis is None
 
 
