@@ -1,12 +1,12 @@
 """The tide: how many devices of each class are for inference, from a calendar and from load.
 
 What inference will need is known before it needs it: from the calendar, from the same time on earlier days,
-and from a short trend. Training makes room in time by losing ranks, and grows into the trough. Whoever
-gives devices back waits until it has not needed them for a while, so that a short dip moves nothing.
+and while there are no earlier days from a short trend. Training makes room in time by losing ranks, and grows
+into the trough. Whoever gives devices back waits until it has not needed them for a while, so that a short
+dip moves nothing.
 
 The forecast is a seasonal-naive one (period: a day) with the level of today (Hyndman and Athanasopoulos,
-"Forecasting: principles and practice", 3rd ed., section 5.2), never below what a trend of the last minutes
-says.
+"Forecasting: principles and practice", 3rd ed., section 5.2), and never below the load of now.
 """
 
 from __future__ import annotations
@@ -167,9 +167,8 @@ def forecast_requests_per_second(history: Sequence[LoadSample], now_ms: int, ahe
     """
     recent = _between(history, now_ms - TREND_WINDOW_MS, now_ms)
     current = recent[-1].requests_per_second if recent else 0.0
-    expected = max(current, _trend(recent, ahead_seconds))
     seasonal = _seasonal(history, now_ms, ahead_seconds)
-    return max(expected, seasonal)
+    return max(current, _trend(recent, ahead_seconds) if seasonal is None else seasonal)
 
 
 def _trend(recent: Sequence[LoadSample], ahead_seconds: int) -> float:
@@ -189,8 +188,9 @@ def _trend(recent: Sequence[LoadSample], ahead_seconds: int) -> float:
     return min(mean_load + slope * (ahead_seconds - mean_time), TREND_LIMIT * max(loads))
 
 
-def _seasonal(history: Sequence[LoadSample], now_ms: int, ahead_seconds: int) -> float:
-    """The median over earlier days of the highest load in the same span, at today's level."""
+def _seasonal(history: Sequence[LoadSample], now_ms: int, ahead_seconds: int) -> float | None:
+    """The median over earlier days of the highest load in the same span, at today's level; None without
+    earlier days."""
     level = _mean(_between(history, now_ms - LEVEL_WINDOW_MS, now_ms))
     guesses: list[float] = []
     for days in range(1, EARLIER_DAYS + 1):
@@ -201,7 +201,7 @@ def _seasonal(history: Sequence[LoadSample], now_ms: int, ahead_seconds: int) ->
             ratio = level / before if before else 1.0
             peak = max(sample.requests_per_second for sample in span)
             guesses.append(peak * min(max(ratio, LEVEL_RANGE[0]), LEVEL_RANGE[1]))
-    return median(guesses) if guesses else 0.0
+    return median(guesses) if guesses else None
 
 
 def _between(history: Sequence[LoadSample], start_ms: int, end_ms: int) -> Sequence[LoadSample]:

@@ -15,7 +15,7 @@ from scheduler.sim.series import Series
 
 @dataclass(frozen=True)
 class Totals:
-    """Device-seconds of all jobs until the horizon."""
+    """Device-seconds until the horizon, of all jobs that have an end by themselves."""
 
     useful_device_seconds: float = 0.0
     lost_device_seconds: float = 0.0
@@ -23,7 +23,7 @@ class Totals:
 
     @classmethod
     def of(cls, outcomes: Iterable[Outcome]) -> Totals:
-        every = list(outcomes)
+        every = [outcome for outcome in outcomes if outcome.seconds is not None]
         return cls(
             sum(outcome.useful_device_seconds for outcome in every),
             sum(outcome.lost_device_seconds for outcome in every),
