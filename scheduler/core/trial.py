@@ -30,7 +30,7 @@ _Needs = tuple[dict[ModelKey, int], list[tuple[int, tuple[ModelKey, ...]]]]
 
 class Trial:
     """``mark``/``rollback`` bracket changes made by ``admit``, ``evict``, ``resize`` and by placing on the
-    pool."""
+    pool. ``notes``: what those who work on the trial remember until it ends."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy, now_ms: int) -> None:
         self.pool = snapshot.pool
@@ -46,6 +46,7 @@ class Trial:
         self._log: list[tuple[WorkloadView, Placement, Placement, RunningView | None]] = []
         self._models: dict[Request, tuple[tuple[ModelKey, int], ...]] = {}
         self._needs: dict[tuple[RoleView, ...], _Needs] = {}
+        self.notes: dict[type, object] = {}
 
     @property
     def running(self) -> dict[str, RunningView]:
@@ -58,6 +59,11 @@ class Trial:
                 else:
                     self._running[uid] = changed
         return self._running
+
+    @property
+    def changed(self) -> Mapping[str, RunningView | None]:
+        """What changed since the trial began, by uid, as it is now; None = it holds nothing any more."""
+        return self._overlay
 
     @property
     def neighbours(self) -> Neighbours:
@@ -116,7 +122,7 @@ class Trial:
         self._book(running.workload, placement, 1)
         self.pool.vacate(running.placement)
         self.pool.occupy(placement)
-        self._put(uid, replace(running, placement=placement))
+        self._put(uid, replace(running, placement=placement, resized_ms=self.now_ms))
 
     def _put(self, uid: str, running: RunningView | None) -> None:
         self._overlay[uid] = running

@@ -186,13 +186,14 @@ Placement = tuple[Assignment, ...]
 @dataclass(frozen=True, slots=True)
 class RunningView:
     """A workload that holds places. ``leaving``: it is told to give them up (grace period); its capacity
-    comes free at ``ends_ms``."""
+    comes free at ``ends_ms``. ``resized_ms``: when its ranks last became more or fewer (0 = never)."""
 
     workload: WorkloadView
     placement: Placement
     started_ms: int
     leaving: bool = False
     ends_ms: int | None = None
+    resized_ms: int = 0
 
     def expected_end_ms(self, now_ms: int) -> int | None:
         """When its places come free, by what is known; None = not foreseeable. Overdue means any moment."""
@@ -258,8 +259,9 @@ class Policy:
     """How decisions are made.
 
     ``weights``: how much each scorer counts (see ``scoring.SCORERS``). ``min_run_seconds``: how long a
-    workload runs before it may be preempted by one of the same priority class. ``reserve``: for how many
-    blocked heads capacity is held. ``topology``: node label keys from the closest to the widest domain.
+    workload runs before it may be preempted by one of the same priority class. ``resize_seconds``: how long
+    an elastic workload keeps its ranks before it gets more. ``reserve``: for how many blocked heads capacity
+    is held. ``topology``: node label keys from the closest to the widest domain.
     """
 
     weights: tuple[tuple[str, float], ...] = (
@@ -274,6 +276,7 @@ class Policy:
     data_weight: float = 2.0
     near_weight: float = 2.0
     min_run_seconds: int = 300
+    resize_seconds: int = 120
     reserve: int = 8
     preempt: bool = True
     defragment: bool = True

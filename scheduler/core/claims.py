@@ -1,0 +1,114 @@
+"""Whose places a workload may claim: of lower priority, or of a queue that has more than its due.
+
+- *By priority*, a workload takes from those of lower priority: in its own queue always, in other queues of
+  its cohort tree only as far as its own queue then keeps to its nominal quota. Who borrows takes nothing from
+  its lenders by priority: they would take it back at once.
+- *By quota*, a queue reclaims what ``reclaim`` gives it, whatever the priorities; from those that are as
+  important as the claimant, or more, only when they have run for ``Policy.min_run_seconds``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from scheduler.core.layout import ModelKey
+from scheduler.core.trial import Trial
+from scheduler.core.types import WorkloadView
+
+
+class Class(NamedTuple):
+    """Running workloads that are alike to a claimant. ``ripe``: they have run for the least time."""
+
+    queue: str
+    priority: int
+    ripe: bool
+
+
+class Claim:
+    """What one claimant may take. Answers depend on the quota tree as it is when asked."""
+
+    def __init__(self, trial: Trial, workload: WorkloadView) -> None:
+        self._tree = trial.tree
+        self._queue = workload.queue
+        self._priority = workload.priority
+        self._needs = trial.needs(workload)
+        member = self._tree.member(workload.queue)
+        self._root = member.root if member else None
+        self._own: dict[ModelKey, bool] = {}
+        self._refused: dict[tuple[Class, ModelKey], int] = {}
+
+    def open_classes(self, classes: Iterable[Class]) -> set[Class]:
+        """Those that it may take anything from."""
+        found: set[Class] = set()
+        reclaimable: dict[str, bool] = {}
+        for one in classes:
+            if self._by_priority(one):
+                found.add(one)
+            elif self._by_quota(one):
+                if one.queue not in reclaimable:
+                    reclaimable[one.queue] = self._reclaims_from(one.queue)
+                if reclaimable[one.queue]:
+                    found.add(one)
+        return found
+
+    def may_take(self, one: Class, held: Mapping[ModelKey, int]) -> bool:
+        """Whether it may take so much in addition to what has been taken off the tree already."""
+        if self._by_priority(one) and all(self._within_nominal(one.queue, model) for model in held):
+            return True
+        return self._by_quota(one) and all(self._may_reclaim(one, model, held[model]) for model in held)
+
+    def has_refused(self, one: Class, held: Mapping[ModelKey, int]) -> bool:
+        """Whether so much, or less, was refused before; it is not asked again."""
+        for model, millis in held.items():
+            least = self._refused.get((one, model))
+            if least is not None and millis >= least:
+                return True
+        return False
+
+    def _by_priority(self, one: Class) -> bool:
+        if one.priority >= self._priority:
+            return False
+        return any(self._within_nominal(one.queue, model) for model in self._needs) or not self._needs
+
+    def _within_nominal(self, queue: str, model: ModelKey) -> bool:
+        """Whether the claimant's queue keeps to its own with all of the claim, where that matters."""
+        if queue == self._queue or self._root is None:
+            return True
+        member = self._tree.member(queue)
+        if member is None or member.root is not self._root:
+            return True
+        if model not in self._own:
+            need = self._needs.get(model, 0)
+            self._own[model] = self._tree.within_nominal(self._queue, model, need)
+        return self._own[model]
+
+    def _by_quota(self, one: Class) -> bool:
+        return one.queue != self._queue and (one.ripe or one.priority < self._priority)
+
+    def _reclaims_from(self, queue: str) -> bool:
+        member = self._tree.member(queue)
+        if member is None or member.root is not self._root:
+            return False
+        used = self._tree.usage(queue)
+        return any(self._asks(queue, model, 1) for model in self._needs if used.get(model))
+
+    def _may_reclaim(self, one: Class, model: ModelKey, millis: int) -> bool:
+        """Remembers the least that was refused: more is refused then, too."""
+        least = self._refused.get((one, model))
+        if least is not None and millis >= least:
+            return False
+        if self._asks(one.queue, model, millis):
+            return True
+        self._refused[one, model] = millis
+        return False
+
+    def _asks(self, queue: str, model: ModelKey, millis: int) -> bool:
+        """Asks the tree as if the claimant had all the rest of what it needs."""
+        rest = self._needs.get(model, 0) - millis
+        if rest <= 0:
+            return self._tree.may_reclaim(self._queue, queue, model, millis)
+        self._tree.charge(self._queue, model, rest)
+        answer = self._tree.may_reclaim(self._queue, queue, model, millis)
+        self._tree.refund(self._queue, model, rest)
+        return answer
