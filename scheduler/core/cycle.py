@@ -18,7 +18,7 @@ from scheduler.core.reasons import (
     defer_for_reservation,
     defer_for_victims,
 )
-from scheduler.core.reservation import Reservation, backfill_nodes, reserve
+from scheduler.core.reservation import Reservation, backfill, reserve
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.tides import defer_for_tide, ebb, within_tide
 from scheduler.core.trial import Trial
@@ -28,7 +28,6 @@ from scheduler.core.types import (
     Decision,
     Defer,
     Labels,
-    Placement,
     Policy,
     RoleView,
     WorkloadView,
@@ -92,15 +91,12 @@ class _Cycle:
     def _decide(self, workload: WorkloadView) -> None:
         kin = _kin(workload)
         known = self.failed.get(kin)
-        answer = known or self._serve(workload)
+        answer = self._like(workload, known) if known else self._serve(workload)
         if isinstance(answer, Admit):
             self.decisions.append(answer)
             return
         self.waiting += 1
-        reserved_ms = None if known else answer.reserved_ms
-        self.decisions.append(
-            Defer(workload.uid, answer.reasons, answer.remedy, answer.never, self.waiting, reserved_ms)
-        )
+        self.decisions.append(replace(answer, uid=workload.uid, position=self.waiting))
         if not known:
             self.failed[kin] = self.others or answer
             self.others = None
@@ -115,20 +111,22 @@ class _Cycle:
             return defer_for_tide(self.trial, workload)
         found = self.trial.place(fitted, bounds)
         if isinstance(found, Stuck):
-            again = self._backfill(fitted, bounds)
+            again = backfill(self.trial, fitted, bounds, self.reservations)
             if again is None:
                 return self._wait(workload, found, bounds)
             found = again
         self.trial.admit(workload, found)
         return Admit(workload.uid, found)
 
-    def _backfill(self, workload: WorkloadView, bounds: Bounds) -> Placement | None:
-        """On nodes that are held for others, when it is gone before they come."""
-        nodes = backfill_nodes(self.reservations, workload, self.now_ms)
-        if not nodes:
-            return None
-        found = self.trial.place(workload, Bounds(bounds.models, nodes))
-        return None if isinstance(found, Stuck) else found
+    def _like(self, workload: WorkloadView, known: Defer) -> Defer:
+        """The answer to one that is equal to a workload which waits. Room is held for it too, else those
+        behind it could be promised what it takes first."""
+        answer = replace(known, reserved_ms=None)
+        bounds = self.trial.bounds_for(workload) if known.reserved_ms is not None else None
+        if bounds is None or isinstance(bounds, Hold) or self.blocked >= self.policy.reserve:
+            return answer
+        self.blocked += 1
+        return self._hold_room(workload, bounds, answer)
 
     def _wait(self, workload: WorkloadView, stuck: Stuck, bounds: Bounds) -> Defer:
         """Make room by taking from others, by moving others, or hold what comes free."""
@@ -148,13 +146,16 @@ class _Cycle:
                 self.failed.clear()
                 self.others = answer
                 return defer_for_moves(workload, len(moves))
-        held = self._held(workload, bounds)
-        reservation = reserve(self.trial, workload, bounds)
+        return self._hold_room(workload, bounds, self._held(workload, bounds) or answer)
+
+    def _hold_room(self, workload: WorkloadView, bounds: Bounds, answer: Defer) -> Defer:
+        """The answer with the time from which room is held for it, where that is foreseeable."""
+        reservation = reserve(self.trial, workload, bounds, self.reservations)
         if reservation is None:
-            return held or answer
+            return answer
         self.reservations.append(reservation)
         self.trial.pool.hide(reservation.nodes)
-        return replace(held or answer, reserved_ms=reservation.start_ms)
+        return replace(answer, reserved_ms=reservation.start_ms)
 
     def _make_room(self, workload: WorkloadView, bounds: Bounds | Hold, answer: Defer) -> Defer | None:
         if not self.policy.preempt:
