@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from common.resources import Workload
 from common.resources.workload import Grant, RankPlacement
 from scheduler.core.types import Assignment, Placement, Share
+
+_Amounts = dict[tuple[str, str], list[int]]
+"""Per node and device (empty: the host itself) the millis and the memory that are held."""
 
 
 def assignment_view(rank: RankPlacement) -> Assignment:
@@ -61,31 +66,35 @@ def held_by(workload: Workload) -> Placement:
 
 
 def beyond(planned: Placement, current: Placement) -> Placement:
-    """What of ``planned`` is not covered by what is held now: per node and device, the part that is more."""
-    left: dict[str, list[Share]] = {}
-    host: dict[str, list[int]] = {}
+    """What of ``planned`` is not covered by what is held now: per device and node, the part that is more."""
+    left: _Amounts = {}
     for assignment in current:
-        for share in assignment.shares:
-            left.setdefault(share.device, []).append(share)
-        cpu = host.setdefault(assignment.node, [0, 0])
-        cpu[0] += assignment.cpu_millis
-        cpu[1] += assignment.host_memory_bytes
-    return tuple(_more(assignment, left, host.setdefault(assignment.node, [0, 0])) for assignment in planned)
+        for key, millis, memory_bytes in _parts(assignment):
+            held = left.setdefault(key, [0, 0])
+            held[0] += millis
+            held[1] += memory_bytes
+    more = (_more(assignment, left) for assignment in planned)
+    return tuple(one for one in more if one.shares or one.cpu_millis or one.host_memory_bytes)
 
 
-def _more(wanted: Assignment, left: dict[str, list[Share]], host: list[int]) -> Assignment:
+def _parts(assignment: Assignment) -> Iterator[tuple[tuple[str, str], int, int]]:
+    """Millis and memory of each device, and of the host."""
+    for share in assignment.shares:
+        yield (assignment.node, share.device), share.millis, share.memory_bytes
+    yield (assignment.node, ""), assignment.cpu_millis, assignment.host_memory_bytes
+
+
+def _more(wanted: Assignment, left: _Amounts) -> Assignment:
+    def beyond_held(key: str, millis: int, memory_bytes: int) -> tuple[int, int]:
+        held = left.get((wanted.node, key), [0, 0])
+        covered = min(held[0], millis), min(held[1], memory_bytes)
+        held[0], held[1] = held[0] - covered[0], held[1] - covered[1]
+        return millis - covered[0], memory_bytes - covered[1]
+
     shares = []
     for share in wanted.shares:
-        held = left.get(share.device)
-        known = held.pop() if held else None
-        millis = share.millis - (known.millis if known else 0)
-        memory = share.memory_bytes - (known.memory_bytes if known else 0)
-        if millis > 0 or memory > 0:
-            shares.append(share._replace(millis=max(0, millis), memory_bytes=max(0, memory)))
-    cpu, memory_bytes = min(host[0], wanted.cpu_millis), min(host[1], wanted.host_memory_bytes)
-    host[0], host[1] = host[0] - cpu, host[1] - memory_bytes
-    return wanted._replace(
-        shares=tuple(shares),
-        cpu_millis=wanted.cpu_millis - cpu,
-        host_memory_bytes=wanted.host_memory_bytes - memory_bytes,
-    )
+        millis, memory_bytes = beyond_held(share.device, share.millis, share.memory_bytes)
+        if millis or memory_bytes:
+            shares.append(share._replace(millis=millis, memory_bytes=memory_bytes))
+    cpu_millis, memory_bytes = beyond_held("", wanted.cpu_millis, wanted.host_memory_bytes)
+    return wanted._replace(shares=tuple(shares), cpu_millis=cpu_millis, host_memory_bytes=memory_bytes)

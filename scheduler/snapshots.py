@@ -17,7 +17,8 @@ LINGERING = ""
 
 
 class SnapshotKeeper:
-    """Owns the pool. A node that is gone from the store, and so from the pool, makes it new."""
+    """Owns the pool. It is made anew when nodes or devices come or go: a placement may be known before its
+    device is."""
 
     def __init__(self, catalogue: Catalogue, default_grace_seconds: float) -> None:
         self._catalogue = catalogue
@@ -51,7 +52,7 @@ class SnapshotKeeper:
         return Snapshot(pool, queue_views(world, spent, now_ms), tuple(pending), tuple(running))
 
     def _follow(self, nodes: dict[str, NodeView], placed: dict[str, Placement]) -> Pool:
-        if self._pool is None or not nodes.keys() >= self._nodes.keys():
+        if self._pool is None or _hardware(nodes) != _hardware(self._nodes):
             self._pool, self._placed = Pool(nodes.values(), self._catalogue), {}
         else:
             for uid, placement in self._placed.items():
@@ -67,6 +68,10 @@ class SnapshotKeeper:
         self._nodes, self._placed = nodes, placed
         self._pool.commit()
         return self._pool
+
+
+def _hardware(nodes: Mapping[str, NodeView]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(device.id for device in node.devices) for name, node in nodes.items()}
 
 
 def holding(world: World) -> set[tuple[str, int]]:

@@ -23,7 +23,11 @@ def after_step(
     update: dict[str, object] = {"ranks": ranks, "next": successor, **_fields(state)}
     if step.succeed and successor is not None:
         update |= {"ranks": planned, "next": None, "placed_digest": successor.digest}
-        update |= {"admitted_ms": now_ms, "pending": []}
+        update["pending"] = []
+        if successor.cause == "Update":
+            update["admitted_ms"] = now_ms
+        if successor.cause == "Resize":
+            update["resized_ms"] = now_ms
     elif state.attempt != old.attempt:
         update["ranks"] = [_assigned(rank) for rank in ranks]
     if step.drop or state.phase not in HOLDING:
@@ -41,7 +45,8 @@ def after_admit(workload: Workload, decision: Admit, now_ms: int) -> WorkloadSta
     status.phase, status.attempt = "Starting", status.attempt + 1
     status.ranks = [rank_placement(assignment) for assignment in decision.placement]
     status.placed_digest, status.next = roles_digest(workload.spec.roles), None
-    status.admitted_ms, status.next_start_ms, status.leaves_by_ms = now_ms, None, None
+    status.admitted_ms, status.next_start_ms = now_ms, None
+    status.resized_ms, status.leaves_by_ms = None, None
     status.pending, status.message = [], ""
     _set_conditions(status, workload.metadata.generation, now_ms)
     return status

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from common.resources import Node, Project, Queue, Workload
 from common.resources.pool import Device, DeviceBudget, DeviceQuota, DeviceRequest
@@ -40,6 +40,8 @@ DEFAULT_QUEUE = "default"
 CLUSTER_LABEL = "computility.io/cluster"
 SUCCESSOR = "/next"
 """At the end of a uid: the gang that is to take over from the one of that workload."""
+LEFT = "/left"
+"""The same: places that the workload gives up as soon as its gang has ended."""
 
 
 @dataclass
@@ -151,9 +153,7 @@ def workload_view(workload: Workload, world: World, default_grace_seconds: float
 
 def successor_view(workload: Workload, world: World, default_grace_seconds: float = 10.0) -> WorkloadView:
     """The gang that is to start beside the current one, as a workload of its own."""
-    view = workload_view(workload, world, default_grace_seconds)
-    fields = {name: getattr(view, name) for name in WorkloadView.__slots__}
-    return WorkloadView(**{**fields, "uid": view.uid + SUCCESSOR, "movable": False})
+    return _as(workload_view(workload, world, default_grace_seconds), SUCCESSOR)
 
 
 def is_group(workload: Workload) -> bool:
@@ -167,25 +167,29 @@ def holds_places(workload: Workload) -> bool:
 
 
 def running_views(workload: Workload, world: World, default_grace_seconds: float = 10.0) -> list[RunningView]:
-    """What it holds: its gang, and the successor that runs beside it as one more. Places that a successor
-    will have when the gang has ended count to the gang."""
+    """What it holds: its gang; the successor beside it as one more; of a gang that makes way for a successor,
+    the places that it will have and, as one more that leaves, those that will come free."""
     if not holds_places(workload):
         return []
     status, successor = workload.status, workload.status.next
-    placement, planned = placement_of(workload), planned_of(workload)
+    view, started_ms = workload_view(workload, world, default_grace_seconds), status.admitted_ms or 0
+    current, planned = placement_of(workload), planned_of(workload)
     leaving = status.phase in LEAVING
-    stays = successor is not None and not successor.beside
     gang = RunningView(
-        workload_view(workload, world, default_grace_seconds),
-        placement + beyond(planned, placement) if stays else placement,
-        status.admitted_ms or 0,
-        leaving=leaving,
-        ends_ms=status.leaves_by_ms if leaving and not stays else None,
+        view, current, started_ms, leaving, status.leaves_by_ms if leaving else None, status.resized_ms or 0
     )
-    if successor is None or not successor.beside:
+    if successor is None:
         return [gang]
-    view = successor_view(workload, world, default_grace_seconds)
-    return [gang, RunningView(view, planned, status.admitted_ms or 0)]
+    if successor.beside:
+        return [gang, RunningView(_as(view, SUCCESSOR), planned, started_ms)]
+    rest = RunningView(
+        _as(view, LEFT), beyond(current, planned), started_ms, leaving=True, ends_ms=status.leaves_by_ms
+    )
+    return [replace(gang, placement=planned, ends_ms=None), rest]
+
+
+def _as(view: WorkloadView, suffix: str) -> WorkloadView:
+    return replace(view, uid=view.uid + suffix, movable=False)
 
 
 def devices_in_use(world: World, queue: str) -> int:

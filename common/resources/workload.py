@@ -212,7 +212,8 @@ class WorkloadStatus(Status):
     backoff_step: int = Field(0, description="restarts since the gang last ran for ten minutes")
     next_start_ms: int | None = Field(None, description="end of the back-off")
     placed_digest: str = Field("", description="of spec.roles as they were placed; another one = place anew")
-    admitted_ms: int | None = None
+    admitted_ms: int | None = Field(None, description="when it got places; moves and other sizes keep it")
+    resized_ms: int | None = Field(None, description="when its ranks last became more or fewer")
     leaves_by_ms: int | None = Field(None, description="end of the grace of a gang that was told to end")
     ranks: list[RankPlacement] = Field(default_factory=list)
     next: NextGang | None = None
