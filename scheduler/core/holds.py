@@ -97,10 +97,9 @@ def _over_limit(above: Member, total: int, limit: int) -> Hold:
 def _at_limit(above: Member, total: int, limit: int) -> Hold:
     need, used, most = _devices(total), _devices(above.total), _devices(limit)
     message = f"waits for {_name(above)}: needs {need} devices, {used} of maxDevices {most} are in use"
-    kind = "cohort" if above.is_cohort else "queue"
-    return Hold(
-        "QueueLimit", message, f"{_devices(total + above.total - limit)} devices of the {kind} come free"
-    )
+    kind, missing = "cohort" if above.is_cohort else "queue", _devices(total + above.total - limit)
+    what, come = ("device", "comes") if missing == "1" else ("devices", "come")
+    return Hold("QueueLimit", message, f"{missing} {what} of the {kind} {come} free")
 
 
 def _over_quota(member: Member, account: Account, millis: int, need: Mapping[ModelKey, int]) -> Hold:

@@ -262,7 +262,8 @@ def _fix_busy(verdict: Verdict, request: Request, pool: Pool) -> str:
     more = request.count - verdict.best
     if more < 1:
         return "a part of such a device comes free, or a node is added"
-    return f"{more} more such devices come free on one node, or a node is added"
+    what = "1 more such device comes" if more == 1 else f"{more} more such devices come"
+    return f"{what} free on one node, or a node is added"
 
 
 def _fix_topology(verdict: Verdict, request: Request, pool: Pool) -> str:

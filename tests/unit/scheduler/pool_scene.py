@@ -4,6 +4,7 @@ from typing import Any
 
 from common.clock import VirtualClock
 from common.resources import Metadata, Node, Project, Queue, Workload
+from common.resources.meta import Owner
 from common.resources.people import ProjectSpec
 from common.resources.pool import Device, DeviceRequest, NodeSpec, NodeStatus, QueueSpec, QueueStatus
 from common.resources.workload import (
@@ -88,6 +89,7 @@ class PoolScene:
         request: dict[str, Any] | None = None,
         status: WorkloadStatus | None = None,
         restart: RestartPolicy | None = None,
+        owner: Owner | None = None,
         **spec: Any,
     ) -> Workload:
         role = WorkloadRole(
@@ -98,7 +100,7 @@ class PoolScene:
             devices=DeviceRequest(**(request or {})),
         )
         made = Workload(
-            metadata=Metadata(name=name, project=project, labels=labels or {}),
+            metadata=Metadata(name=name, project=project, labels=labels or {}, owner=owner),
             spec=WorkloadSpec(roles=[role], restart=restart or RestartPolicy(), **spec),
         )
         workload = (await self.store.apply(made)).resource

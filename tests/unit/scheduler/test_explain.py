@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from common.resources.meta import Owner
 from common.resources.pool import DeviceBudget, DeviceQuota, DeviceUse, QueueStatus
-from common.resources.workload import PendingReason, WorkloadAffinity, WorkloadStatus
+from common.resources.workload import PendingReason, Rollout, WorkloadAffinity, WorkloadStatus
 from tests.unit.scheduler.pool_scene import GIB, MINUTE_MS, START_MS, PoolScene, devices
 
 NEXT_MONDAY_MS = 1_700_438_400_000  # 2023-11-20T00:00Z; the clock stands in the week before
@@ -178,7 +179,7 @@ CASES = {
     "gang": Case(gang_too_large, "GangSize", "2 of the gang's 3 ranks", "lower replicas", True),
     "scattered": Case(gang_scattered, "TopologyDomain", "no rack has room for all 2 ranks", "rack", True),
     "scattered-now": Case(gang_scattered_now, "TopologyDomain", "all 2 ranks in one rack", "workloads end"),
-    "queue-limit": Case(queue_limit, "QueueLimit", "3 of maxDevices 4 are in use", "1 devices of the queue"),
+    "queue-limit": Case(queue_limit, "QueueLimit", "3 of maxDevices 4 are in use", "1 device of the queue"),
     "quota": Case(quota_exhausted, "QuotaExhausted", "has 4 nominal, 3 in use", "come free"),
     "cohort": Case(nothing_to_borrow, "CohortExhausted", "0 left to borrow in cohort company", "come free"),
     "budget": Case(budget_spent, "BudgetSpent", "10 of 10 device-hours", "2023-11-20 00:00 UTC"),
@@ -332,6 +333,23 @@ async def test_what_runs_says_where_since_when_until_when_and_how_many() -> None
     size = answer.sizes[0]
     assert (size.role, size.ranks, size.least, size.most) == ("main", 1, 1, 4)
     assert (answer.position, answer.no_eta) == (None, "")
+
+
+async def test_independent_replicas_are_told_what_the_first_of_them_waits_for() -> None:
+    scene = PoolScene()
+    await scene.project()
+    await scene.node("a", devices("a"))
+    status = WorkloadStatus(phase="Running", message="1 of 2 replicas are ready")
+    request = {"count": 8}
+    group = await scene.workload(
+        "w", replicas=2, request=request, status=status, rollout=Rollout(independent=True)
+    )
+    owner = Owner(kind="Workload", name="w", uid=group.metadata.uid)
+    await scene.runs("w-main-0", "a", *range(8), owner=owner)
+    await scene.workload("w-main-1", request=request, owner=owner)
+    answer = await scene.explain("w")
+    assert answer.message.startswith("1 of 2 replicas are ready; w-main-1: waits for running workloads")
+    assert (answer.reasons[0].code, answer.position) == ("DevicesBusy", 1)
 
 
 async def test_a_gang_that_is_told_to_end_says_by_when() -> None:
