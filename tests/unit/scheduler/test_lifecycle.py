@@ -250,6 +250,10 @@ ranks_seen = st.lists(
 PHASES = list(get_args(Phase))
 
 
+def restarts(policy: Any) -> Restarts:
+    return Restarts(policy, 2, 1.0, 9.0)
+
+
 @given(
     state=st.builds(
         State,
@@ -271,7 +275,7 @@ PHASES = list(get_args(Phase))
         st.just(1.0),
         st.none() | st.builds(Successor, st.integers(4, 5), ranks_seen, st.booleans(), st.booleans()),
     ),
-    policy=st.sampled_from(["Always", "OnFailure", "Never"]).map(lambda name: Restarts(name, 2, 1.0, 9.0))  # type: ignore[arg-type],
+    policy=st.sampled_from(["Always", "OnFailure", "Never"]).map(restarts),
     suspend=st.booleans(),
 )
 def test_whatever_is_seen_a_gang_never_starts_while_the_old_one_may_be_alive(
