@@ -1,13 +1,14 @@
 """The loop when things that run have to move, shrink, change or make room."""
 
+from typing import Any
+
 import pytest
 
 from common.resources import Workload
-from scheduler import loop
-from scheduler.core.cycle import run_cycle
-from scheduler.core.snapshot import Snapshot
-from scheduler.core.types import Admit, Decision, Migrate, Placement, Policy, Preempt, Resize
+from scheduler.core.types import Admit, Decision, Migrate, Placement, Preempt, Resize
+from scheduler.decisions import Decider
 from scheduler.placements import placement_of
+from scheduler.views import World
 from tests.unit.scheduler.loop_scene import Scene
 
 
@@ -24,11 +25,15 @@ class Decide:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.next: list[Decision] = []
 
-        def cycle(snapshot: Snapshot, policy: Policy, now_ms: int) -> list[Decision]:
-            mine, self.next = self.next, []
-            return [*mine, *run_cycle(snapshot, policy, now_ms)]
+        carry_out = Decider.carry_out
 
-        monkeypatch.setattr(loop, "run_cycle", cycle)
+        async def also_mine(
+            self_: Decider, decisions: list[Decision], world: World, held: Any, now_ms: int
+        ) -> None:
+            mine, self.next = self.next, []
+            await carry_out(self_, [*mine, *decisions], world, held, now_ms)
+
+        monkeypatch.setattr(Decider, "carry_out", also_mine)
 
 
 @pytest.fixture
