@@ -55,9 +55,18 @@ class Outlook:
     """One world at one time. Everything is worked out when it is first asked for; the snapshot is its own,
     so nothing that is done with it reaches the scheduler's."""
 
-    def __init__(self, world: World, rules: Rules, now_ms: int, first: Collection[str] = ()) -> None:
-        """``first``: uids that come before all others of their priority."""
+    def __init__(
+        self,
+        world: World,
+        rules: Rules,
+        now_ms: int,
+        first: Collection[str] = (),
+        same_pool: Outlook | None = None,
+    ) -> None:
+        """``first``: uids that come before all others of their priority. ``same_pool``: an outlook of a world
+        that differs in what waits only; cycles leave a pool as it was, so both may use it."""
         self.world = world
+        self._same_pool = same_pool
         self.rules = rules
         self.now_ms = now_ms
         self._first = first
@@ -67,6 +76,8 @@ class Outlook:
         grace_seconds = self.rules.grace_seconds
         pending = waiting_in(self.world, self.now_ms, grace_seconds)
         ordered = [replace(v, deadline_ms=0) if v.uid in self._first else v for v in pending]
+        if self._same_pool is not None:
+            return replace(self._same_pool.snapshot, pending=tuple(ordered))
         keeper = SnapshotKeeper(self.rules.catalogue, grace_seconds)
         return keeper.take(self.world, ordered, (), {}, self.now_ms)
 

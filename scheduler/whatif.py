@@ -13,7 +13,7 @@ from scheduler.outlook import Outlook
 from scheduler.placements import rank_placement
 from scheduler.replicas import child_spec, slots_of
 from scheduler.transitions import pending_reason
-from scheduler.views import World, is_group
+from scheduler.views import World, holds_places, is_group
 
 MOST_DELAYS = 100
 SECOND_MS = 1000
@@ -34,7 +34,9 @@ def simulate(workloads: Sequence[Workload], live: Outlook, *, at_head: bool) -> 
     changed = World(live.world.nodes, live.world.queues, live.world.projects, dict(live.world.workloads))
     asked = [one for workload in workloads for one in _asked(workload, changed, live.now_ms)]
     ours = {one.workload.metadata.uid for one in asked}
-    then = Outlook(changed, live.rules, live.now_ms, first=ours if at_head else ())
+    known = [live.world.workloads[uid] for uid in ours if uid in live.world.workloads]
+    same_pool = None if any(holds_places(workload) for workload in known) else live
+    then = Outlook(changed, live.rules, live.now_ms, ours if at_head else (), same_pool)
     return Simulation(
         at_ms=live.now_ms,
         workloads=[_outcome(one, then) for one in asked],

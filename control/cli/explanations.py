@@ -83,7 +83,9 @@ def _start(answer: Answer, now_ms: int) -> str:
     if answer.get("neverFits") or answer.get("starts") in ("Now", "Never"):
         return ""
     if answer.get("etaMs") is not None:
-        return expected(answer["etaMs"], now_ms)
+        start = expected(answer["etaMs"], now_ms)
+        overdue = start == "now" and answer.get("reasons")
+        return "any moment: what it waits for is overdue" if overdue else start
     earliest = answer.get("notBeforeMs")
     parts = [f"not before {clock_time(earliest, now_ms)}" if earliest else "", answer.get("noEta", "")]
     text = ": ".join(part for part in parts if part)

@@ -188,6 +188,8 @@ def test_without_a_start_it_says_why_there_is_none() -> None:
     assert "not foreseeable: 2 of 3 running workloads have no" in printed(print_explanation, unknown, NOW)
     later = {**unknown, "notBeforeMs": NOW + MINUTE, "noEta": "its budget is spent"}
     assert f"not before {clock_time(NOW + MINUTE, NOW)}: its budget" in printed(print_explanation, later, NOW)
+    overdue = {**WAITS, "etaMs": NOW}
+    assert "any moment: what it waits for is overdue" in printed(print_explanation, overdue, NOW)
     never = {**unknown, "neverFits": True}
     assert "starts:" not in printed(print_explanation, never, NOW)
 
