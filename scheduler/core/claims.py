@@ -37,6 +37,7 @@ class Claim:
         self._root = member.root if member else None
         self._own: dict[ModelKey, bool] = {}
         self._refused: dict[tuple[Class, ModelKey], int] = {}
+        self._refusing: set[Class] = set()
 
     def open_classes(self, classes: Iterable[Class]) -> set[Class]:
         """Those that it may take anything from."""
@@ -59,12 +60,10 @@ class Claim:
         return self._by_quota(one) and all(self._may_reclaim(one, model, held[model]) for model in held)
 
     def has_refused(self, one: Class, held: Mapping[ModelKey, int]) -> bool:
-        """Whether so much, or less, was refused before; it is not asked again."""
-        for model, millis in held.items():
-            least = self._refused.get((one, model))
-            if least is not None and millis >= least:
-                return True
-        return False
+        """Whether so much, or less, was refused before: it need not be asked again."""
+        if one not in self._refusing:
+            return False
+        return any(held[model] >= self._refused.get((one, model), held[model] + 1) for model in held)
 
     def _by_priority(self, one: Class) -> bool:
         if one.priority >= self._priority:
@@ -101,6 +100,7 @@ class Claim:
         if self._asks(one.queue, model, millis):
             return True
         self._refused[one, model] = millis
+        self._refusing.add(one)
         return False
 
     def _asks(self, queue: str, model: ModelKey, millis: int) -> bool:

@@ -21,7 +21,7 @@ Chosen = frozenset[int]
 K = TypeVar("K")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Item(Generic[K]):
     """Something that can be taken away as a whole. ``key`` tells the caller what it is; ``on``: packed, what
     it holds of each device (by position) of this node."""
@@ -79,7 +79,8 @@ class Clearing(Generic[K]):
         rule = group.spec.rule
         if rule.pair_size > 1 and count % rule.pair_size == 0:
             whole = [island for island, there in zip(able, islands, strict=True) if len(island) == len(there)]
-            pairs = self._cheapest_of(whole[:], count // rule.pair_size)
+            needed = min(count // rule.pair_size, -(-count // max(group.islands)))
+            pairs = self._cheapest_of(whole, needed)
             return pairs if self._suits(pairs, group, islands, count) else None
         if rule.island_rule not in ("inside", "even"):
             return self._cheapest_of([[p] for island in able for p in island], count)

@@ -16,7 +16,7 @@ from scheduler.core.placing import Bounds
 from scheduler.core.quota import Hold
 from scheduler.core.selection import Selection
 from scheduler.core.shadows import shadows
-from scheduler.core.taking import Taking, fits_beside
+from scheduler.core.taking import Taking, fits_beside, keep_apart
 from scheduler.core.tides import within_tide
 from scheduler.core.trial import Trial, millis_by_model
 from scheduler.core.types import Assignment, Placement, Preempt, Resize, WorkloadView
@@ -201,49 +201,47 @@ class _Search:
             kinds,
             self.taking,
             self.victims.shelves,
-            self._closed(),
             domain,
+            self._shunned(),
             bool(set(self.least.affinity.apart) & set(self.least.labels)),
         )
         seats = selection.run()
         if seats is not None:
             self.trial.pool.vacate(seats)
-            if self._loosen(selection):
-                placement = self._place()
-                if placement is not None:
-                    return self._refine(self._fill_back(placement))
+            placement = self._place() or self._loosen(selection)
+            if placement is not None:
+                return self._refine(self._fill_back(placement))
         self.trial.rollback(mark)
         self.taking.restore(before)
         return None
 
-    def _closed(self) -> set[int]:
+    def _shunned(self) -> set[int]:
         """Nodes that it must keep apart from."""
         names = self.trial.neighbours.closed_to(self.least) if self.wishes else set()
         return {number for number in map(self.trial.pool.number, names) if number is not None}
 
-    def _loosen(self, selection: Selection) -> bool:
-        """Take more, cheapest first, until the quota allows the gang."""
-        if isinstance(self._bounds(), Bounds):
-            return True
-        step = 1
-        nodes = iter(sorted(self.victims.shelves.at))
-        cheapest = sorted(
-            {
-                (item.price, node, number): item
-                for node in nodes
-                for number, item in enumerate(selection.items(node))
-            }.items(),
-            key=lambda pair: pair[0],
-        )
+    def _loosen(self, selection: Selection) -> Placement | None:
+        """Where the quota does not leave what was cleared: take more, cheapest first, until it does."""
+        bounds, step = self._bounds(), 1
+        if bounds == selection.bounds:
+            return None
+        priced = [
+            (item.price, node, number, item)
+            for node in sorted(self.victims.shelves.at)
+            for number, item in enumerate(selection.items(node))
+        ]
+        cheapest = [item for _, _, _, item in sorted(priced, key=lambda each: each[:3])]
         while cheapest:
             batch, cheapest = cheapest[:step], cheapest[step:]
-            for _, item in batch:
+            for item in batch:
                 if self._is_there(*item.key):
                     selection.take([item])
-            if isinstance(self._bounds(), Bounds):
-                return True
+            before, bounds = bounds, self._bounds()
+            placement = self._place() if bounds != before else None
+            if placement is not None:
+                return placement
             step *= 2
-        return False
+        return None
 
     def _is_there(self, held: Held, rank: Assignment | None) -> bool:
         left = self.taking.placement(held)
@@ -266,13 +264,19 @@ class _Search:
         self, held: Held, rank: Assignment | None, placement: Placement, crowded: set[str]
     ) -> bool:
         places = self.trial.running[held.workload.uid].placement if rank is None else (rank,)
-        if not fits_beside(self.trial.pool, places, crowded):
+        if not self._tolerates(held.workload, places, crowded):
             return False
         self._return(held, rank)
         if self._quota_allows(placement):
             return True
         self._take(held, rank)
         return False
+
+    def _tolerates(self, other: WorkloadView, places: Placement, crowded: set[str]) -> bool:
+        """Whether these places can stay taken beside the gang, which is on the ``crowded`` nodes."""
+        if keep_apart(self.workload, other) and any(one.node in crowded for one in places):
+            return False
+        return fits_beside(self.trial.pool, places, crowded)
 
     def _refine(self, placement: Placement) -> Placement:
         """Of few victims, let go those without whom the gang fits elsewhere."""
@@ -324,7 +328,7 @@ class _Search:
         """Which of those that leave the gang waits for."""
         crowded, gone = {one.node for one in placement}, []
         for one in self.taking.aside:
-            if fits_beside(self.trial.pool, one.placement, crowded):
+            if self._tolerates(one.workload, one.placement, crowded):
                 self.trial.pool.occupy(one.placement)
             else:
                 gone.append(one.workload.uid)

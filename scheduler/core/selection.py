@@ -15,7 +15,7 @@ from scheduler.core.elastic import spare_ranks
 from scheduler.core.layout import MEMORY_MASK, MIB, pack
 from scheduler.core.placing import Bounds
 from scheduler.core.states import Shape
-from scheduler.core.taking import Taking
+from scheduler.core.taking import Taking, keep_apart
 from scheduler.core.trial import Trial, millis_by_model
 from scheduler.core.types import Assignment, Placement, RoleView, Share, WorkloadView
 from scheduler.core.usage import NodeUsage
@@ -28,8 +28,9 @@ Takeable = Item[Key]
 
 @dataclass
 class Selection:
-    """One attempt. ``closed``: nodes that must not be used; ``domain``: the only ones that may; ``refused``:
-    candidates that the claim does not reach after all."""
+    """One attempt. ``domain``: the only nodes that may be used; ``shunned``: nodes with somebody that the gang
+    must keep apart from, who has to go first; ``alone``: its ranks keep apart from each other; ``closed``:
+    nodes that are out of the question; ``refused``: candidates that the claim does not reach after all."""
 
     trial: Trial
     workload: WorkloadView
@@ -38,9 +39,10 @@ class Selection:
     kinds: set[Class]
     taking: Taking
     shelves: Shelves
-    closed: set[int]
     domain: Sequence[int] | None = None
+    shunned: set[int] = field(default_factory=set)
     alone: bool = False
+    closed: set[int] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     found: list[Assignment] = field(default_factory=list)
 
@@ -69,9 +71,9 @@ class Selection:
             current = running.get(uid)
             if current is None:
                 continue
-            if held.rank_price:
+            if held.rank_price and not keep_apart(self.workload, held.workload):
                 found += self._elastic_items(usage, held, ranks)
-            elif current is held.running:
+            elif current is held.running and not self.claim.has_refused(held.kind, held.by_model):
                 found.append(_item((held, None), held.price, usage, ranks))
         return found
 
@@ -139,7 +141,6 @@ class _Contest:
         self._pool = selection.trial.pool
         self._shape: Shape = self._pool.shape(role.request, selection.bounds.models)
         below = selection.shelves.bounds_below(self._shape, selection.kinds)
-        below[list(selection.closed)] = np.inf
         if selection.domain is not None:
             inside = np.zeros(len(below), dtype=bool)
             inside[list(selection.domain)] = True
@@ -172,12 +173,26 @@ class _Contest:
         selection = self._selection
         if node in selection.closed or not self._pool.listed[node]:
             return
-        clearing = Clearing(self._pool.usage[node], selection.items(node))
-        found = clearing.cheapest(self._shape)
+        items = selection.items(node)
+        must = []
+        if self._is_shunned(node):
+            must = [item for item in items if keep_apart(selection.workload, item.key[0].workload)]
+        extra = sum(item.price for item in must)
+        for item in must:
+            item.price = 0
+        found = Clearing(self._pool.usage[node], items).cheapest(self._shape)
         self._version[node] = self._version.get(node, 0) + 1
         if found is not None:
-            self._items[node] = found[1]
-            heappush(self._judged, (found[0], node, self._version[node]))
+            self._items[node] = [*must, *(item for item in found[1] if item not in must)]
+            heappush(self._judged, (found[0] + extra, node, self._version[node]))
+
+    def _is_shunned(self, node: int) -> bool:
+        """Whether somebody is there now that the gang must keep apart from."""
+        selection = self._selection
+        if node not in selection.shunned:
+            return False
+        name = self._pool.view(node).name
+        return name in selection.trial.neighbours.closed_to(selection.workload)
 
     def _win(self, node: int) -> bool:
         selection = self._selection
@@ -185,7 +200,7 @@ class _Contest:
         if touched is None:
             self._judge(node)
             return False
-        found = self._pool.find_among(self._shape, (node,))
+        found = None if self._is_shunned(node) else self._pool.find_among(self._shape, (node,))
         if found is None:
             selection.closed.add(node)
         else:

@@ -9,7 +9,7 @@ from scheduler.core.elastic import without
 from scheduler.core.layout import MEMORY_BITS, MEMORY_MASK, MIB, ModelKey, pack
 from scheduler.core.pool import Pool
 from scheduler.core.trial import Trial, millis_by_model
-from scheduler.core.types import Assignment, Placement, RunningView
+from scheduler.core.types import Assignment, Placement, RunningView, WorkloadView
 from scheduler.core.victims import Held
 
 Saved = tuple[
@@ -121,6 +121,15 @@ class Taking:
             pool.occupy(placement)
         else:
             pool.vacate(placement)
+
+
+def keep_apart(one: WorkloadView, other: WorkloadView) -> bool:
+    """Whether two workloads must not be on one node (``affinity.apart``)."""
+    if not (one.affinity.apart or other.affinity.apart):
+        return False
+    return not (
+        set(one.affinity.apart).isdisjoint(other.labels) and set(other.affinity.apart).isdisjoint(one.labels)
+    )
 
 
 def fits_beside(pool: Pool, placement: Iterable[Assignment], crowded: set[str]) -> bool:

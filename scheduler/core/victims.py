@@ -46,6 +46,11 @@ class Held:
     def workload(self) -> WorkloadView:
         return self.running.workload
 
+    @property
+    def by_model(self) -> dict[ModelKey, int]:
+        """Its millis of each model."""
+        return {model: millis for model, millis in millis_by_model(self.running.placement).items() if millis}
+
 
 class Victims:
     """All candidates of one trial: what is preemptible and not about to go; what was admitted in this trial
