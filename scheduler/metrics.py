@@ -41,8 +41,9 @@ def report(world: World, observed: Observed) -> None:
     for workload in world.workloads.values():
         WORKLOADS.labels(workload.spec.queue, workload.status.phase).inc()
     QUEUE_DEVICES.clear()
-    for queue in {*world.queues, *(w.spec.queue for w in world.workloads.values() if holds_places(w))}:
-        QUEUE_DEVICES.labels(queue).set(devices_in_use(world, queue))
+    slots = devices_in_use(world)
+    for queue in {*world.queues, *slots}:
+        QUEUE_DEVICES.labels(queue).set(slots.get(queue, 0))
     used = _used_slots(world)
     for gauge in (DEVICES, HEALTHY, *_LOAD.values()):
         gauge.clear()

@@ -20,6 +20,7 @@ class Observed:
         self.nodes = {node.name: node for node in nodes}
         self._gangs = {(node.name, gang.uid, gang.attempt): gang for node in nodes for gang in node.gangs}
         self._alive = {gang.uid for gang in self._gangs.values() if gang.alive}
+        self._told = {(gang.uid, gang.attempt) for gang in self._gangs.values() if gang.stopping}
 
     def gangs(self) -> Iterator[tuple[NodeObservation, GangRecord]]:
         """Every gang on a node that answers."""
@@ -37,9 +38,7 @@ class Observed:
 
     def was_told(self, uid: str, attempt: int) -> bool:
         """Whether any part of that gang was told to end."""
-        return any(
-            gang.stopping for gang in self._gangs.values() if (gang.uid, gang.attempt) == (uid, attempt)
-        )
+        return (uid, attempt) in self._told
 
     def lingering(self, held: set[tuple[str, int]]) -> list[Assignment]:
         """Places of live processes of gangs, (uid, attempt), that do not hold places (any more)."""

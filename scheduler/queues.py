@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 from common.clock import Clock
 from common.errors import Conflict, NotFound
-from common.resources import Queue, Workload
+from common.resources import Queue
 from common.resources.pool import WHOLE_MILLIS, DeviceUse, QueueStatus
 from common.store.port import Store
 from common.telemetry import get_logger
@@ -45,9 +48,14 @@ class QueueBook:
 
     async def sum_up(self, world: World) -> None:
         """Write the status of each queue that has changed."""
+        slots = devices_in_use(world)
+        phases = Counter(
+            (workload.spec.queue, str(workload.status.phase))
+            for workload in world.workloads.values()
+            if not is_group(workload)
+        )
         for queue in world.queues.values():
-            mine = [w for w in world.workloads.values() if w.spec.queue == queue.name and not is_group(w)]
-            status = self._status(queue, mine, devices_in_use(world, queue.name))
+            status = self._status(queue, phases, slots.get(queue.name, 0))
             if status == queue.status:
                 continue
             queue.status = status
@@ -56,11 +64,11 @@ class QueueBook:
             except (Conflict, NotFound):
                 _log.debug("queue changed meanwhile", queue=queue.name)
 
-    def _status(self, queue: Queue, workloads: list[Workload], in_use: int) -> QueueStatus:
+    def _status(self, queue: Queue, phases: Mapping[tuple[str, str], int], in_use: int) -> QueueStatus:
         now_ms = self._clock.now_ms()
         status = queue.status.model_copy(deep=True)
-        status.pending = sum(w.status.phase == "Pending" for w in workloads)
-        status.running = sum(w.status.phase in PLACED for w in workloads)
+        status.pending = phases.get((queue.name, "Pending"), 0)
+        status.running = sum(phases.get((queue.name, phase), 0) for phase in PLACED)
         status.devices_in_use, status.observed_generation = in_use, queue.metadata.generation
         spent = self._spent.get(queue.name, {})
         due = status.used_ms is None or now_ms - status.used_ms >= WRITE_MS

@@ -20,6 +20,8 @@ from scheduler.views import World, is_group, roles_digest
 GROUP_LABEL = "computility.io/replica-of"
 LONGEST_NAME = 200
 KIND = "Workload"
+Family = dict[str, Workload]
+"""The replicas of one group, by name."""
 
 
 @dataclass(frozen=True)
@@ -56,37 +58,38 @@ class ReplicaKeeper:
 
     async def sync(self, world: World) -> None:
         """Bring all replicas to what their groups say, as fast as their rollouts allow."""
-        groups = [workload for workload in world.workloads.values() if is_group(workload)]
-        wanted = {group.metadata.uid: {slot.name for slot in slots_of(group)} for group in groups}
-        for workload in list(world.workloads.values()):
-            owner = workload.metadata.owner
-            if owner is not None and owner.kind == KIND and workload.name not in wanted.get(owner.uid, ()):
-                await self._delete(workload, world)
-        for group in groups:
-            await self._sync_group(group, world)
+        groups = {
+            workload.metadata.uid: workload for workload in world.workloads.values() if is_group(workload)
+        }
+        wanted = {uid: {slot.name for slot in slots_of(group)} for uid, group in groups.items()}
+        names = {(workload.project, workload.name) for workload in world.workloads.values()}
+        families = families_of(world)
+        for uid, children in families.items():
+            for name in [name for name in children if name not in wanted.get(uid, ())]:
+                await self._delete(children.pop(name), world)
+        for uid, group in groups.items():
+            await self._sync_group(group, families.get(uid, {}), names, world)
 
     async def _delete(self, workload: Workload, world: World) -> None:
         with suppress(NotFound):
             await self._store.delete(Workload, workload.name, workload.project)
         world.workloads.pop(workload.metadata.uid, None)
 
-    async def _sync_group(self, group: Workload, world: World) -> None:
-        children = children_of(group, world)
-        others = {w.name for w in world.workloads.values() if w.project == group.project} - children.keys()
-        replicas = []
-        for slot in slots_of(group):
-            child = children.get(slot.name)
-            if child is not None:
-                await self._follow(group, slot, child, world)
-                replicas.append(_replica(group, slot, children_of(group, world).get(slot.name, child)))
-            elif slot.name not in others:
-                await self._make(group, slot, world)
-        rollout = group.spec.rollout
+    async def _sync_group(
+        self, group: Workload, children: Family, names: set[tuple[str | None, str]], world: World
+    ) -> None:
         slots = {slot.name: slot for slot in slots_of(group)}
+        for name, slot in slots.items():
+            if name in children:
+                children[name] = await self._follow(group, slot, children[name], world)
+            elif (group.project, name) not in names:
+                await self._make(group, slot, world)
+        replicas = [_replica(group, slot, children[name]) for name, slot in slots.items() if name in children]
+        rollout = group.spec.rollout
         for answer in next_replacements(replicas, rollout.max_surge, rollout.max_unavailable):
-            child, slot = children_of(group, world)[answer.name], slots[answer.name]
-            spec = child_spec(group, slot, _mode(answer.surge))
-            if await self._apply(child, spec, world):
+            child = children[answer.name]
+            spec = child_spec(group, slots[answer.name], _mode(answer.surge))
+            if await self._apply(child, spec, world) is not child:
                 how = "beside the old one" if answer.surge else "in its place"
                 await self._journal.note(group, Note("Replacing", f"{answer.name}: the new one starts {how}"))
 
@@ -101,28 +104,30 @@ class ReplicaKeeper:
         applied = (await self._store.apply(made)).resource
         world.workloads[applied.metadata.uid] = applied
 
-    async def _follow(self, group: Workload, slot: Slot, child: Workload, world: World) -> None:
+    async def _follow(self, group: Workload, slot: Slot, child: Workload, world: World) -> Workload:
         """What is no matter of the processes (priority, queue, suspension) is changed at once."""
         spec = child_spec(group, slot, child.spec.rollout)
         spec.roles = child.spec.roles
-        await self._apply(child, spec, world)
+        return await self._apply(child, spec, world)
 
-    async def _apply(self, child: Workload, spec: WorkloadSpec, world: World) -> bool:
+    async def _apply(self, child: Workload, spec: WorkloadSpec, world: World) -> Workload:
+        """The replica with this spec; as it was where it has just been changed by somebody else."""
         if child.spec == spec:
-            return False
+            return child
         changed = child.copy_deep()
         changed.spec = spec
         try:
             applied = (await self._store.apply(changed)).resource
         except (Conflict, NotFound):
-            return False  # it has just changed: the next pass looks again
+            return child
         world.workloads[applied.metadata.uid] = applied
-        return True
+        return applied
 
     async def sum_up(self, world: World) -> None:
         """Write the status of each group."""
+        families = families_of(world)
         for group in [workload for workload in world.workloads.values() if is_group(workload)]:
-            children = children_of(group, world)
+            children = families.get(group.metadata.uid, {})
             slots = slots_of(group)
             found = [(slot, children[slot.name]) for slot in slots if slot.name in children]
             ranks = [
@@ -140,14 +145,14 @@ class ReplicaKeeper:
             await self._journal.write(group, status, world)
 
 
-def children_of(group: Workload, world: World) -> dict[str, Workload]:
-    """By name, those that are there."""
-    uid = group.metadata.uid
-    return {
-        workload.name: workload
-        for workload in world.workloads.values()
-        if workload.metadata.owner is not None and workload.metadata.owner.uid == uid
-    }
+def families_of(world: World) -> dict[str, Family]:
+    """The replicas of each group, by the uid of the group and their names."""
+    families: dict[str, Family] = {}
+    for workload in world.workloads.values():
+        owner = workload.metadata.owner
+        if owner is not None and owner.kind == KIND:
+            families.setdefault(owner.uid, {})[workload.name] = workload
+    return families
 
 
 def child_spec(group: Workload, slot: Slot, rollout: Rollout) -> WorkloadSpec:

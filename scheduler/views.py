@@ -192,14 +192,16 @@ def _as(view: WorkloadView, suffix: str) -> WorkloadView:
     return replace(view, uid=view.uid + suffix, movable=False)
 
 
-def devices_in_use(world: World, queue: str) -> int:
-    """Slots that the queue's placed workloads hold; a share counts as one."""
-    return sum(
-        len(rank.grants)
-        for workload in world.workloads.values()
-        if workload.spec.queue == queue and holds_places(workload)
-        for rank in (*workload.status.ranks, *(workload.status.next.ranks if workload.status.next else ()))
-    )
+def devices_in_use(world: World) -> dict[str, int]:
+    """Slots that placed workloads hold, per queue; a share counts as one."""
+    slots: dict[str, int] = {}
+    for workload in world.workloads.values():
+        if holds_places(workload):
+            successor = workload.status.next
+            ranks = (*workload.status.ranks, *(successor.ranks if successor else ()))
+            queue = workload.spec.queue
+            slots[queue] = slots.get(queue, 0) + sum(len(rank.grants) for rank in ranks)
+    return slots
 
 
 def node_view(node: Node, catalogue: Catalogue, now_ms: int = 0) -> NodeView:
