@@ -33,7 +33,6 @@ from bench.scheduler_world import (
     make_queues,
     make_workloads,
 )
-from scheduler.core.cycle import run_cycle
 from scheduler.core.fragmentation import Fragmentation
 from scheduler.core.mix import USUAL, mix_of
 from scheduler.core.pool import Pool
@@ -41,6 +40,7 @@ from scheduler.core.quota import QuotaTree
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.trial import keep_books, millis_by_model
 from scheduler.core.types import Admit, Defer, NodeView, Policy, Preempt, QueueView, RunningView, WorkloadView
+from scheduler.deciding import decide
 
 BATCH = 5000
 """Workloads that arrive between two cycles."""
@@ -85,7 +85,7 @@ def fill_up(
         filled.pending += workloads[start : start + batch]
         began = time.perf_counter()
         snapshot = _snapshot(filled, filled.pending, filled.mix)
-        decisions = run_cycle(snapshot, Policy(), NOW_MS + start)
+        decisions = decide(snapshot, Policy(), NOW_MS + start)
         _apply(filled, decisions)
         filled.seconds += time.perf_counter() - began
         tick(min(batch, len(workloads) - start))
@@ -116,8 +116,8 @@ def _apply(filled: Filled, decisions: Sequence[object]) -> None:
 def idle_milliseconds(filled: Filled, pending: Sequence[WorkloadView], repeats: int = 9) -> float:
     """Median of a cycle in which nothing can be done."""
     snapshot = _snapshot(filled, pending, filled.mix)
-    run_cycle(snapshot, Policy(), NOW_MS)
-    return _median_milliseconds(lambda: run_cycle(snapshot, Policy(), NOW_MS), repeats)
+    decide(snapshot, Policy(), NOW_MS)
+    return _median_milliseconds(lambda: decide(snapshot, Policy(), NOW_MS), repeats)
 
 
 def verdict_milliseconds(filled: Filled, repeats: int = 9) -> float:
@@ -128,10 +128,10 @@ def verdict_milliseconds(filled: Filled, repeats: int = 9) -> float:
     gang = replace(gang, queue="verdict")
     books = keep_books(queues, filled.pool, ())
     snapshot = replace(_snapshot(filled, (gang,), filled.mix), queues=queues, books=books)
-    (decision,) = run_cycle(snapshot, Policy(), NOW_MS)
+    (decision,) = decide(snapshot, Policy(), NOW_MS)
     if not (isinstance(decision, Defer) and decision.never):
         raise AssertionError(f"the gang should never fit: {decision}")
-    return _median_milliseconds(lambda: run_cycle(snapshot, Policy(), NOW_MS), repeats)
+    return _median_milliseconds(lambda: decide(snapshot, Policy(), NOW_MS), repeats)
 
 
 def _median_milliseconds(call: Callable[[], object], repeats: int) -> float:
@@ -166,7 +166,7 @@ def reclaim_seconds(nodes: list[NodeView], gpus: int) -> tuple[float, int]:
         pool, queues, (gang,), tuple(running), books=keep_books(queues, pool, running), flexible=False
     )
     began = time.perf_counter()
-    decisions = run_cycle(snapshot, Policy(), NOW_MS)
+    decisions = decide(snapshot, Policy(), NOW_MS)
     seconds = time.perf_counter() - began
     victims = sum(isinstance(decision, Preempt) for decision in decisions)
     if victims != gpus:

@@ -15,9 +15,9 @@ from common.settings import Settings
 from common.store.port import Store
 from scheduler import metrics
 from scheduler.catalogue import load_catalogue
-from scheduler.core.cycle import run_cycle
 from scheduler.core.lifecycle import PLACED, Note, advance
 from scheduler.core.types import WorkloadView
+from scheduler.deciding import decide
 from scheduler.decisions import Decider, wants_successor
 from scheduler.gangs import GangKeeper, gangs_of
 from scheduler.journal import Journal
@@ -138,7 +138,7 @@ class SchedulerLoop:
         pending = await self._pending(world, observed, now_ms)
         lingering = observed.lingering(holding(world))
         snapshot = self._snapshots.take(world, pending, lingering, self._queues.spent(world), now_ms)
-        decisions = await asyncio.to_thread(run_cycle, snapshot, self._policy.at(now_ms), now_ms)
+        decisions = await asyncio.to_thread(decide, snapshot, self._policy.at(now_ms), now_ms)
         held = [held_by(workload) for workload in world.workloads.values() if holds_places(workload)]
         await self._decider.carry_out(decisions, world, [*held, tuple(lingering)], now_ms)
 

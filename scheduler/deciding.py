@@ -1,0 +1,21 @@
+"""A cycle as it is run outside of tests."""
+
+from __future__ import annotations
+
+import gc
+
+from scheduler.core.cycle import run_cycle
+from scheduler.core.snapshot import Snapshot
+from scheduler.core.types import Decision, Policy
+
+
+def decide(snapshot: Snapshot, policy: Policy, now_ms: int) -> list[Decision]:
+    """``run_cycle`` with the garbage collector held back: a cycle makes many small objects that do not
+    refer to each other in circles, and every collection in its midst would look through the whole pool."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return run_cycle(snapshot, policy, now_ms)
+    finally:
+        if collects:
+            gc.enable()
