@@ -1,0 +1,226 @@
+"""When those that wait will start: the scheduler's own cycle, run forward over the expected ends of what
+runs."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import replace
+
+from scheduler.core.cycle import run_cycle
+from scheduler.core.ordering import Heads
+from scheduler.core.quota import QuotaTree
+from scheduler.core.runtimes import run_ms
+from scheduler.core.snapshot import Snapshot
+from scheduler.core.trial import keep_books, millis_by_model
+from scheduler.core.types import (
+    Admit,
+    Decision,
+    Defer,
+    Migrate,
+    Placement,
+    Policy,
+    Preempt,
+    QueueView,
+    Resize,
+    RunningView,
+    WorkloadView,
+)
+
+HORIZON_MS = 30 * 86_400_000
+"""So far is looked ahead."""
+
+WORK = 1_000_000
+"""Workloads looked at in all cycles together; it limits how many cycles there are."""
+
+FEWEST_CYCLES, MOST_CYCLES = 16, 2000
+SETTLE_MS = 1000
+"""After somebody was moved or resized, the next cycle comes so soon."""
+
+
+def forecast_starts(snapshot: Snapshot, policy: Policy, now_ms: int, limit: int = 1000) -> dict[str, int]:
+    """The expected start, by uid, of those of the first ``limit`` pending workloads for which it is known.
+
+    What is admitted runs for its ``expected_seconds``; what has none never ends. What runs longer than
+    expected is expected to take twice as long, and twice again. The first half of the cycles (their number
+    depends on how much there is to look at) is one for each end; later ones are so far apart that the rest
+    of the horizon is covered. The snapshot is left as it was.
+    """
+    if not snapshot.pending:
+        return {}
+    mark = snapshot.pool.mark()
+    try:
+        return _Future(snapshot, policy, now_ms, limit).play()
+    finally:
+        snapshot.pool.rollback(mark)
+
+
+class _Future:
+    """What runs and waits at the time ``_time_ms``."""
+
+    def __init__(self, snapshot: Snapshot, policy: Policy, now_ms: int, limit: int) -> None:
+        self._snapshot, self._policy = snapshot, policy
+        self._pool = snapshot.pool
+        self._now_ms = self._time_ms = now_ms
+        self._queues = snapshot.queues
+        self._books = keep_books(snapshot.queues, self._pool, snapshot.running)
+        self._waiting = {w.uid: w for w in _first(snapshot.pending, self._books, now_ms, limit)}
+        self._asked = set(self._waiting)
+        self._starts: dict[str, int] = {}
+        self._running: dict[str, RunningView] = {}
+        self._ends: list[tuple[int, str]] = []
+        self._preempted: set[str] = set()
+        self._settle_ms: int | None = None
+        for running in snapshot.running:
+            self._run(_with_end(running, now_ms))
+        work = len(snapshot.running) + len(self._waiting)
+        self._cycles = min(MOST_CYCLES, max(FEWEST_CYCLES, WORK // work))
+
+    def play(self) -> dict[str, int]:
+        for left in range(self._cycles, 0, -1):
+            self._release()
+            self._carry_out(run_cycle(self._view(), self._policy, self._time_ms))
+            next_ms = self._next_ms()
+            if next_ms is None or not self._asked & self._waiting.keys():
+                break
+            passed_ms = self._time_ms - self._now_ms
+            if passed_ms and 2 * left < self._cycles:
+                wider = (HORIZON_MS / passed_ms) ** (1 / left)
+                next_ms = max(next_ms, self._now_ms + int(passed_ms * wider))
+            if next_ms > self._now_ms + HORIZON_MS:
+                break
+            self._time_ms = next_ms
+        return self._starts
+
+    def _view(self) -> Snapshot:
+        waiting, running = tuple(self._waiting.values()), tuple(self._running.values())
+        return replace(
+            self._snapshot, queues=self._queues, pending=waiting, running=running, books=self._books
+        )
+
+    # -- time
+
+    def _next_ms(self) -> int | None:
+        """When something changes next; None = never."""
+        while self._ends and not self._is_end(*self._ends[0]):
+            heapq.heappop(self._ends)
+        times = [self._ends[0][0]] if self._ends else []
+        times += [b.renews_ms for q in self._queues for b in q.budgets if b.renews_ms > self._time_ms]
+        times += [self._settle_ms] if self._settle_ms is not None else []
+        return min(times, default=None)
+
+    def _is_end(self, at_ms: int, uid: str) -> bool:
+        running = self._running.get(uid)
+        return running is not None and running.ends_ms == at_ms
+
+    def _release(self) -> None:
+        """What ends by now gives its places back; who was preempted waits again; budgets are renewed."""
+        self._settle_ms = None
+        while self._ends and self._ends[0][0] <= self._time_ms:
+            at_ms, uid = heapq.heappop(self._ends)
+            if self._is_end(at_ms, uid):
+                gone = self._running.pop(uid)
+                self._pool.vacate(gone.placement)
+                self._charge(gone.workload, gone.placement, -1)
+                if uid in self._preempted:
+                    self._preempted.remove(uid)
+                    self._waiting[uid] = gone.workload
+        queues = tuple(_renewed(queue, self._time_ms) for queue in self._queues)
+        if queues != self._queues:
+            self._queues = queues
+            self._books = keep_books(queues, self._pool, self._running.values())
+
+    # -- decisions
+
+    def _carry_out(self, decisions: Iterable[Decision]) -> None:
+        for decision in decisions:
+            if isinstance(decision, Admit):
+                self._admit(decision)
+            elif isinstance(decision, Preempt):
+                self._preempt(decision.uid)
+            elif isinstance(decision, Resize | Migrate):
+                self._change(decision)
+            elif isinstance(decision, Defer) and decision.never:
+                self._waiting.pop(decision.uid, None)
+
+    def _admit(self, decision: Admit) -> None:
+        workload = self._waiting.pop(decision.uid)
+        if decision.uid in self._asked:
+            self._starts.setdefault(decision.uid, self._time_ms)
+        self._pool.occupy(decision.placement)
+        self._charge(workload, decision.placement, 1)
+        self._run(_with_end(RunningView(workload, decision.placement, self._time_ms), self._time_ms))
+
+    def _preempt(self, uid: str) -> None:
+        """It saves what it did and goes on with the rest when it is its turn again."""
+        running = self._running[uid]
+        if running.leaving:
+            return
+        workload = running.workload
+        if running.ends_ms is not None:
+            left = max(1, (running.ends_ms - self._time_ms) // 1000)
+            workload = replace(workload, expected_seconds=left)
+        ends_ms = self._time_ms + workload.grace_seconds * 1000
+        self._preempted.add(uid)
+        self._run(replace(running, workload=workload, leaving=True, ends_ms=ends_ms))
+
+    def _change(self, decision: Resize | Migrate) -> None:
+        """It goes on with other ranks, the faster the more it has."""
+        running, placement = self._running[decision.uid], decision.placement
+        before, after = run_ms(running.workload, running.placement), run_ms(running.workload, placement)
+        changed = replace(running, placement=placement)
+        if running.ends_ms is not None and before and after:
+            left_ms = (running.ends_ms - self._time_ms) * after // before
+            changed = replace(changed, ends_ms=self._time_ms + left_ms)
+        if isinstance(decision, Resize):
+            changed = replace(changed, resized_ms=self._time_ms)
+        self._pool.vacate(running.placement)
+        self._pool.occupy(placement)
+        self._charge(running.workload, running.placement, -1)
+        self._charge(running.workload, placement, 1)
+        self._run(changed)
+        self._settle_ms = self._time_ms + SETTLE_MS
+
+    def _run(self, running: RunningView) -> None:
+        self._running[running.workload.uid] = running
+        if running.ends_ms is not None:
+            heapq.heappush(self._ends, (running.ends_ms, running.workload.uid))
+
+    def _charge(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
+        book = self._books.charge if sign > 0 else self._books.refund
+        for model, millis in millis_by_model(placement).items():
+            book(workload.queue, model, millis)
+
+
+def _first(
+    pending: tuple[WorkloadView, ...], books: QuotaTree, now_ms: int, limit: int
+) -> Iterable[WorkloadView]:
+    """Those that are considered first."""
+    if len(pending) <= limit:
+        return pending
+    heads = Heads(pending, books, now_ms)
+    return [workload for workload in (heads.pop() for _ in range(limit)) if workload is not None]
+
+
+def _with_end(running: RunningView, now_ms: int) -> RunningView:
+    """With ``ends_ms`` where it is foreseeable; where that is past, the run time is doubled until it is
+    not."""
+    if running.leaving:
+        return running
+    length_ms = run_ms(running.workload, running.placement)
+    if running.ends_ms is not None:
+        length_ms = running.ends_ms - running.started_ms
+    if length_ms is None:
+        return running
+    length_ms = max(1, length_ms)
+    while running.started_ms + length_ms < now_ms:
+        length_ms *= 2
+    return replace(running, ends_ms=running.started_ms + length_ms)
+
+
+def _renewed(queue: QueueView, now_ms: int) -> QueueView:
+    """Budgets whose period is over are unspent."""
+    if all(budget.renews_ms > now_ms or not budget.spent_device_seconds for budget in queue.budgets):
+        return queue
+    budgets = (replace(b, spent_device_seconds=0) if b.renews_ms <= now_ms else b for b in queue.budgets)
+    return replace(queue, budgets=tuple(budgets))
