@@ -173,7 +173,10 @@ class _Search:
         kinds = set(shelves.kinds)
         _, members = pool.geography.domains(same)
         shapes = [pool.shape(role.request, bounds.models) for role in self.least.roles]
-        below = [shelves.bounds_below(shape, kinds) for shape in shapes]
+        below = [
+            shelves.bounds_below(shape, kinds, role.least)
+            for shape, role in zip(shapes, self.least.roles, strict=True)
+        ]
         priced: list[tuple[float, int]] = []
         for number, nodes in enumerate(members):
             price = 0.0

@@ -11,7 +11,6 @@ import numpy as np
 
 from scheduler.core.claims import Claim, Class
 from scheduler.core.clearing import Clearing, Item
-from scheduler.core.elastic import spare_ranks
 from scheduler.core.layout import MEMORY_MASK, MIB, pack
 from scheduler.core.placing import Bounds
 from scheduler.core.states import Shape
@@ -19,7 +18,7 @@ from scheduler.core.taking import Taking, keep_apart
 from scheduler.core.trial import Trial, millis_by_model
 from scheduler.core.types import Assignment, Placement, RoleView, Share, WorkloadView
 from scheduler.core.usage import NodeUsage
-from scheduler.core.victims import Held, Shelves
+from scheduler.core.victims import Held, Shelves, price_of_rank
 
 Key = tuple[Held, Assignment | None]
 """All of a workload, or a rank that it can spare."""
@@ -28,9 +27,10 @@ Takeable = Item[Key]
 
 @dataclass
 class Selection:
-    """One attempt. ``domain``: the only nodes that may be used; ``shunned``: nodes with somebody that the gang
-    must keep apart from, who has to go first; ``alone``: its ranks keep apart from each other; ``closed``:
-    nodes that are out of the question; ``refused``: candidates that the claim does not reach after all."""
+    """One attempt. ``domain``: the only nodes that may be used; ``shunned``: nodes with somebody whom the
+    gang must keep apart from, and who has to go first; ``alone``: its ranks keep apart from each other;
+    ``closed``: nodes that are out of the question; ``refused``: candidates that the claim does not reach
+    after all; ``wanted``: ranks of the role at hand that have no node yet."""
 
     trial: Trial
     workload: WorkloadView
@@ -44,6 +44,7 @@ class Selection:
     alone: bool = False
     closed: set[int] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
+    wanted: int = 1
     found: list[Assignment] = field(default_factory=list)
 
     def run(self) -> Placement | None:
@@ -55,7 +56,8 @@ class Selection:
         )
         for index in hardest:
             contest = _Contest(self, roles[index])
-            for _ in range(roles[index].least):
+            for wanted in range(roles[index].least, 0, -1):
+                self.wanted = wanted
                 if not contest.place_rank():
                     return None
         return tuple(self.found)
@@ -74,18 +76,13 @@ class Selection:
             if held.rank_price and not keep_apart(self.workload, held.workload):
                 found += self._elastic_items(usage, held, ranks)
             elif current is held.running and not self.claim.has_refused(held.kind, held.by_model):
-                found.append(_item((held, None), held.price, usage, ranks))
+                found.append(_item((held, None), self._price(held), usage, ranks))
         return found
 
     def _elastic_items(self, usage: NodeUsage, held: Held, ranks: list[Assignment]) -> list[Takeable]:
         """Ranks that it can spare, the highest replica numbers first; the others only with all of it."""
-        current = self.trial.running[held.workload.uid]
-        gone = self.taking.shrunk.get(held.workload.uid, (held, []))[1]
-        names = {(one.role, one.replica): one for one in current.placement}
-        spare = spare_ranks(current)
-        for one in gone:
-            spare[one.role] -= 1
-            del names[one.role, one.replica]
+        names = {(one.role, one.replica): one for one in self.taking.placement(held)}
+        spare = self.taking.spare(held)
         items, rest = [], []
         for rank in sorted(ranks, key=lambda one: (one.role, -one.replica)):
             known = names.get((rank.role, rank.replica))
@@ -93,16 +90,20 @@ class Selection:
                 continue
             if spare.get(rank.role, 0) > 0:
                 spare[rank.role] -= 1
-                items.append(_item((held, known), held.rank_price, usage, [known]))
+                items.append(_item((held, known), price_of_rank(held, known), usage, [known]))
             else:
                 rest.append(known)
         if rest:
-            items.append(_item((held, None), held.price, usage, rest))
+            items.append(_item((held, None), self._price(held), usage, rest))
         return items
 
+    def _price(self, held: Held) -> int:
+        """On one node: what frees several nodes that are wanted is paid for on each in part."""
+        return held.price // min(held.nodes, self.wanted) if held.nodes > 1 else held.price
+
     def take(self, items: Sequence[Takeable]) -> set[str] | None:
-        """Take these away; the nodes that get emptier. None where the claim does not reach all of them:
-        nothing is taken then."""
+        """Take these away; the nodes that get emptier. None where the claim does not reach all of them, or
+        where a workload has given up all that it could spare meanwhile: nothing is taken then."""
         keys = [item.key for item in items]
         whole = {held.number for held, rank in keys if rank is None}
         touched: set[str] = set()
@@ -110,6 +111,9 @@ class Selection:
         for held, rank in keys:
             if rank is not None and held.number in whole:
                 continue
+            if rank is not None and not self.taking.spare(held).get(rank.role):
+                self._give_back(taken)
+                return None
             placement = self.taking.placement(held) if rank is None else (rank,)
             millis = {model: n for model, n in millis_by_model(placement).items() if n}
             if not self.claim.may_take(held.kind, millis):
@@ -140,7 +144,7 @@ class _Contest:
         self._role = role
         self._pool = selection.trial.pool
         self._shape: Shape = self._pool.shape(role.request, selection.bounds.models)
-        below = selection.shelves.bounds_below(self._shape, selection.kinds)
+        below = selection.shelves.bounds_below(self._shape, selection.kinds, role.least)
         if selection.domain is not None:
             inside = np.zeros(len(below), dtype=bool)
             inside[list(selection.domain)] = True
@@ -164,8 +168,15 @@ class _Contest:
                 self._next += 1
             if not self._judged:
                 return False
-            _, node, version = heappop(self._judged)
-            if version == self._version[node] and self._win(node):
+            price, node, version = heappop(self._judged)
+            if version != self._version[node]:
+                continue
+            if any(held.nodes > 1 for held, _ in (item.key for item in self._items[node])):
+                self._judge(node)
+                if not self._judged or self._judged[0][0] > price or self._judged[0][1] != node:
+                    continue
+                heappop(self._judged)
+            if self._win(node):
                 return True
 
     def _judge(self, node: int) -> None:

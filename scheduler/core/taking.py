@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scheduler.core.elastic import without
+from scheduler.core.elastic import spare_ranks, without
 from scheduler.core.layout import MEMORY_BITS, MEMORY_MASK, MIB, ModelKey, pack
 from scheduler.core.pool import Pool
 from scheduler.core.trial import Trial, millis_by_model
@@ -40,6 +40,13 @@ class Taking:
             return ()
         current = self._trial.running[uid].placement
         return without(current, self.shrunk[uid][1]) if uid in self.shrunk else current
+
+    def spare(self, held: Held) -> dict[str, int]:
+        """Per role, how many ranks it could still give up."""
+        spare = spare_ranks(self._trial.running[held.workload.uid])
+        for rank in self.shrunk.get(held.workload.uid, (held, []))[1]:
+            spare[rank.role] -= 1
+        return spare
 
     def set_aside(self, leaving: RunningView) -> None:
         """Look at the pool as it will be when this one is gone."""

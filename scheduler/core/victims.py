@@ -26,6 +26,8 @@ RESUMES = 4
 """Workloads that can be moved or resized save their work: so many times cheaper."""
 LEVEL_BITS = 52
 """Prices of one priority are below 2 ** LEVEL_BITS, also added up."""
+REPLICAS = 1 << 12
+"""Ranks with higher numbers than this are priced alike."""
 MOST_LEVELS = 15
 """Further priorities are priced alike."""
 
@@ -33,7 +35,8 @@ MOST_LEVELS = 15
 @dataclass(slots=True)
 class Held:
     """A running workload that may be taken from. ``price`` of all of it, ``rank_price`` of a rank that it
-    can spare (0 = it is not elastic); ``millis``: of all its devices."""
+    can spare (0 = it is not elastic); ``millis``: of all its devices, on so many
+    ``nodes``."""
 
     number: int
     running: RunningView
@@ -41,6 +44,7 @@ class Held:
     price: int = 0
     rank_price: int = 0
     millis: int = 0
+    nodes: int = 0
 
     @property
     def workload(self) -> WorkloadView:
@@ -50,6 +54,11 @@ class Held:
     def by_model(self) -> dict[ModelKey, int]:
         """Its millis of each model."""
         return {model: millis for model, millis in millis_by_model(self.running.placement).items() if millis}
+
+
+def price_of_rank(held: Held, rank: Assignment) -> int:
+    """Of one workload, the rank with the highest replica number costs least."""
+    return held.rank_price * REPLICAS + REPLICAS - 1 - min(rank.replica, REPLICAS - 1)
 
 
 class Victims:
@@ -98,6 +107,11 @@ class Victims:
         return self._shelves
 
 
+_Entry = tuple[int, int, int, float, float]
+"""Node, number of who is there, his millis there, least price per millis when only this node is wanted, and
+when all are that he is on."""
+
+
 class Shelves:
     """Candidates by node. ``dead`` ones have been taken in this trial."""
 
@@ -107,7 +121,7 @@ class Shelves:
         self.held: list[Held] = []
         self.at: dict[int, list[tuple[Held, list[Assignment]]]] = {}
         levels = {priority: n for n, priority in enumerate(sorted({kind.priority for kind in classes}))}
-        entries: list[tuple[int, int, int, float]] = []
+        entries: list[_Entry] = []
         kind_of: list[int] = []
         self.millis: dict[Class, dict[ModelKey, int]] = {}
         for index, kind in enumerate(self.kinds):
@@ -117,7 +131,8 @@ class Shelves:
                 self._shelve(running, kind, level, entries, total)
         self._kind_of = np.array(kind_of, dtype=np.int64)
         self.dead = np.zeros(len(self.held), dtype=bool)
-        self._arrange(entries)
+        table = np.array(entries, dtype=np.float64).reshape(-1, 5)
+        self._ladders = _Ladder(table, 3), _Ladder(table, 4)
         self._shortfalls: dict[Shape, npt.NDArray[np.int64]] = {}
 
     def _shelve(
@@ -125,11 +140,10 @@ class Shelves:
         running: RunningView,
         kind: Class,
         level: int,
-        entries: list[tuple[int, int, int, float]],
+        entries: list[_Entry],
         total: dict[ModelKey, int],
     ) -> None:
-        """Put it to its nodes. An entry: node, number, millis there, least price per millis. ``total`` counts
-        the millis of its class."""
+        """Put it to its nodes. ``total`` counts the millis of its class."""
         held = Held(len(self.held), running, kind)
         self.held.append(held)
         by_node: dict[int, tuple[list[Assignment], list[int]]] = {}
@@ -145,14 +159,15 @@ class Shelves:
                 ranks, amounts = by_node.setdefault(node, ([], []))
                 ranks.append(rank)
                 amounts.append(millis)
+        held.nodes = len(by_node)
         self._appraise(held, level)
         for node, (ranks, amounts) in by_node.items():
             self.at.setdefault(node, []).append((held, ranks))
             millis = sum(amounts)
             density = held.price / (millis or 1)
             if held.rank_price:
-                density = min(density, held.rank_price / max(1, *amounts))
-            entries.append((node, held.number, millis, density))
+                density = min(density, held.rank_price * REPLICAS / max(1, *amounts))
+            entries.append((node, held.number, millis, density, density / held.nodes))
 
     def _appraise(self, held: Held, level: int) -> None:
         """Device-milliseconds of work that would be lost; a rank of whatever priority is below any kill."""
@@ -163,18 +178,7 @@ class Shelves:
         cost = held.millis * age_ms // (RESUMES * WHOLE_MILLIS if saves else WHOLE_MILLIS)
         held.price = min(KILL_MS + cost, (1 << LEVEL_BITS) - 1) << (LEVEL_BITS * (level + 1))
         if elastic:
-            held.rank_price = 1 + (level << 40) + min(age_ms, (1 << 40) - 1)
-
-    def _arrange(self, entries: list[tuple[int, int, int, float]]) -> None:
-        """By node, and on each node the cheapest millis first."""
-        table = np.array(entries, dtype=np.float64).reshape(-1, 4)
-        table = table[np.lexsort((table[:, 1], table[:, 3], table[:, 0]))]
-        self._node_of = table[:, 0].astype(np.int64)
-        self._nodes, self._starts = np.unique(self._node_of, return_index=True)
-        self._sizes = np.diff(np.append(self._starts, len(table)))
-        self._number_of = table[:, 1].astype(np.int64)
-        self._millis_of = table[:, 2]
-        self._density_of = table[:, 3]
+            held.rank_price = ((1 + level) << 32) + min(age_ms // 1000, (1 << 32) - 1)
 
     def millis_of(self, kinds: Iterable[Class]) -> dict[ModelKey, int]:
         """What all of these classes held at the start of the trial."""
@@ -184,24 +188,15 @@ class Shelves:
                 total[model] = total.get(model, 0) + millis
         return total
 
-    def bounds_below(self, shape: Shape, kinds: set[Class]) -> npt.NDArray[np.float64]:
-        """Per node a price that clearing it for one rank does not fall below, when only these classes are
-        taken from: that of the cheapest millis that make up what it is short of (the bound of the fractional
-        knapsack, Dantzig 1957). Infinite where there is not enough."""
+    def bounds_below(self, shape: Shape, kinds: set[Class], ranks: int) -> npt.NDArray[np.float64]:
+        """Per node a price that clearing it for one of so many ranks does not fall below, when only these
+        classes are taken from. Infinite where they do not hold enough."""
         pool = self._trial.pool
         short = self._shortfall(shape)[np.frombuffer(pool.state_of, dtype=np.int32)]
         listed = np.frombuffer(pool.listed, dtype=np.uint8) > 0
-        least, there = np.zeros(len(short)), np.zeros(len(short))
-        if len(self._starts):
-            open_kinds = np.array([kind in kinds for kind in self.kinds], dtype=bool)
-            usable = (open_kinds[self._kind_of] & ~self.dead)[self._number_of]
-            millis = np.where(usable, self._millis_of, 0.0)
-            reached = np.cumsum(millis)
-            before = reached - millis
-            before -= np.repeat(before[self._starts], self._sizes)
-            part = np.clip(short[self._node_of] - before, 0.0, millis)
-            least[self._nodes] = np.add.reduceat(part * self._density_of, self._starts)
-            there[self._nodes] = np.add.reduceat(millis, self._starts)
+        open_kinds = np.array([kind in kinds for kind in self.kinds], dtype=bool)
+        usable = open_kinds[self._kind_of] & ~self.dead
+        least, there = self._ladders[ranks > 1].climb(short, usable)
         able = listed & (short >= 0) & (short <= there)
         return np.where(able, least * (1 - 1e-9), np.inf)
 
@@ -223,3 +218,32 @@ class Shelves:
         """These have been taken: they are no candidates any more."""
         for held in gone:
             self.dead[held.number] = True
+
+
+class _Ladder:
+    """What is on each node, the cheapest millis first."""
+
+    def __init__(self, table: npt.NDArray[np.float64], density: int) -> None:
+        table = table[np.lexsort((table[:, 1], table[:, density], table[:, 0]))]
+        self._node_of = table[:, 0].astype(np.int64)
+        self._nodes, self._starts = np.unique(self._node_of, return_index=True)
+        self._sizes = np.diff(np.append(self._starts, len(table)))
+        self._number_of = table[:, 1].astype(np.int64)
+        self._millis_of = table[:, 2]
+        self._density_of = table[:, density]
+
+    def climb(
+        self, short: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Per node the price of the cheapest millis that make up what it is short of (the bound of the
+        fractional knapsack, Dantzig 1957), and all millis that are there."""
+        least, there = np.zeros(len(short)), np.zeros(len(short))
+        if not len(self._starts):
+            return least, there
+        millis = np.where(usable[self._number_of], self._millis_of, 0.0)
+        before = np.cumsum(millis) - millis
+        before -= np.repeat(before[self._starts], self._sizes)
+        part = np.clip(short[self._node_of] - before, 0.0, millis)
+        least[self._nodes] = np.add.reduceat(part * self._density_of, self._starts)
+        there[self._nodes] = np.add.reduceat(millis, self._starts)
+        return least, there
