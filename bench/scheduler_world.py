@@ -98,7 +98,7 @@ def make_workloads(count: int, seed: int) -> Iterator[WorkloadView]:
             project=f"project-{number % 40}",
             name=f"w{number}",
             queue=f"queue-{rng.randrange(QUEUES):03d}",
-            priority=rng.choice((0, 0, 0, 10)),
+            priority=0,
             created_ms=number,
             roles=(role,),
         )

@@ -64,6 +64,7 @@ class _Cycle:
     reservations: list[Reservation] = field(default_factory=list)
     blocked: int = 0
     waiting: int = 0
+    claims: int = 0
     others: Defer | None = None
     """What those are told who are like the one that room is being made for."""
 
@@ -158,11 +159,12 @@ class _Cycle:
         return replace(answer, reserved_ms=reservation.start_ms)
 
     def _make_room(self, workload: WorkloadView, bounds: Bounds | Hold, answer: Defer) -> Defer | None:
-        if not self.policy.preempt:
+        if not self.policy.preempt or self.claims >= self.policy.claims:
             return None
         room = find_room(self.trial, workload, bounds)
         if room is None:
             return None
+        self.claims += bool(room.resizes or room.victims)
         self.decisions += room.resizes
         self.decisions += room.victims
         self.failed.clear()

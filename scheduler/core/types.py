@@ -260,8 +260,9 @@ class Policy:
 
     ``weights``: how much each scorer counts (see ``scoring.SCORERS``). ``min_run_seconds``: how long a
     workload runs before it may be preempted by one of the same priority class. ``resize_seconds``: how long
-    an elastic workload keeps its ranks before it gets more. ``reserve``: for how many blocked heads capacity
-    is held. ``topology``: node label keys from the closest to the widest domain.
+    an elastic workload keeps its ranks before it gets more. ``reserve``: for how many blocked heads
+    capacity is held. ``claims``: for so many workloads a cycle takes places back from others; more wait for
+    the next. ``topology``: node label keys from the closest to the widest domain.
     """
 
     weights: tuple[tuple[str, float], ...] = (
@@ -279,6 +280,7 @@ class Policy:
     resize_seconds: int = 120
     reserve: int = 8
     preempt: bool = True
+    claims: int = 64
     defragment: bool = True
     max_moves: int = 8
     topology: tuple[str, ...] = ("computility.io/island", "computility.io/rack", "computility.io/zone")
