@@ -3,8 +3,9 @@
 - *By priority*, a workload takes from those of lower priority: in its own queue always, in other queues of
   its cohort tree only as far as its own queue then keeps to its nominal quota. Who borrows takes nothing from
   its lenders by priority: they would take it back at once.
-- *By quota*, a queue reclaims what ``reclaim`` gives it, whatever the priorities; from those that are as
-  important as the claimant, or more, only when they have run for ``Policy.min_run_seconds``.
+- *By quota*, a queue reclaims what ``reclaim`` gives it from those that are not more important than the
+  claimant; from those that are as important only when they have run for ``Policy.min_run_seconds``. Who is
+  more important would be served before the claimant and be back in the same places at once.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ class Claim:
         return self._own[model]
 
     def _by_quota(self, one: Class) -> bool:
-        return one.queue != self._queue and (one.ripe or one.priority < self._priority)
+        least = self._priority if one.ripe else self._priority - 1
+        return one.queue != self._queue and one.priority <= least
 
     def _reclaims_from(self, queue: str) -> bool:
         member = self._tree.member(queue)

@@ -216,14 +216,17 @@ class TestQuota:
         ]
         return trial([self.a], guests, list(self.queues))
 
-    def test_a_queue_takes_back_what_it_lent_whatever_the_priority(self) -> None:
-        on = self.world(4, priority=9)
+    def test_a_queue_takes_back_what_it_lent(self) -> None:
+        on = self.world(4)
         claimant = workload("w", role(count=2), queue="owner")
         assert isinstance(on.bounds_for(claimant), Hold)
         room = seek(on, claimant)
         assert len(victims(room)) == 2
         assert room is not None
         assert "takes back" in room.victims[0].message
+
+    def test_not_from_who_is_more_important_and_would_be_back_at_once(self) -> None:
+        assert seek(self.world(4, priority=9), workload("w", queue="owner", priority=8)) is None
 
     def test_it_does_not_take_more_than_was_lent(self) -> None:
         on = self.world(2)

@@ -74,6 +74,7 @@ def test_nobody_gives_way_who_need_not(world: World) -> None:
             assert not one.leaving, uid
             if one.workload.priority < workload.priority:
                 continue
+            assert one.workload.priority == workload.priority, uid
             assert one.workload.queue != workload.queue, uid
             assert world.now_ms - one.started_ms >= world.policy.min_run_seconds * 1000, uid
             assert any(
