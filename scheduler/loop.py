@@ -155,6 +155,9 @@ class SchedulerLoop:
                     views.append(workload_view(workload, world, grace_seconds))
                 else:
                     await self._hold_back(workload, obstacle, world)
+            elif workload.status.phase in PLACED and workload.status.pending and not is_group(workload):
+                settled = workload.status.model_copy(update={"pending": []}, deep=True)
+                await self._journal.write(workload, settled, world)
         return views
 
     def _obstacle(self, workload: Workload, world: World, observed: Observed) -> PendingReason | None:

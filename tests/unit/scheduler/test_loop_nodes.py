@@ -1,10 +1,14 @@
 """The loop when devices break, nodes are drained, come and go, and control starts again."""
 
 import pytest
+from prometheus_client import REGISTRY
 
 from common.resources import Node
 from common.resources.meta import Metadata
 from common.resources.pool import NodeSpec
+from common.resources.workload import WorkloadAffinity
+from scheduler.core.catalogue import Catalogue
+from scheduler.views import node_view
 from tests.unit.scheduler.loop_scene import Scene
 
 
@@ -120,3 +124,42 @@ async def test_a_node_that_never_shows_up_again_is_lost_after_a_while(scene: Sce
     await scene.steps(5, seconds=10.0)
     status = (await scene.get()).status
     assert (status.phase, status.attempt) == ("Running", 2)
+
+
+async def test_a_drain_that_is_called_off_leaves_nothing_behind(scene: Scene) -> None:
+    del scene.fabric.hosts["b"]
+    uid = await scene.submit("server", count=2, readiness=True)
+    await scene.steps(2)
+    scene.fabric.ready(uid)
+    await drain(scene, "a")
+    await scene.steps(2)
+    status = (await scene.get("server")).status
+    assert (status.phase, bool(status.pending)) == ("Ready", True)
+    await scene.store.apply(Node(metadata=Metadata(name="a")))
+    await scene.steps(1)
+    status = (await scene.get("server")).status
+    assert (status.phase, status.attempt, status.pending) == ("Ready", 1, [])
+
+
+async def test_a_node_tells_its_labels_its_data_and_its_load(scene: Scene) -> None:
+    host = scene.fabric.hosts["a"]
+    host.labels, host.cached = {"computility.io/rack": "r1", "zone": "z"}, ("llama",)
+    scene.fabric.set_device("a", 0, utilisation_percent=93, power_watts=410)
+    await scene.store.apply(Node(metadata=Metadata(name="a"), spec=NodeSpec(labels={"zone": "mine"})))
+    await scene.steps(1)
+    node = await scene.store.get(Node, "a")
+    assert (node.status.labels["computility.io/rack"], node.status.cached) == ("r1", ["llama"])
+    view = node_view(node, Catalogue(()))
+    assert (view.label("zone"), view.cached) == ("mine", {"llama"})
+    labels = {"node": "a", "device": "a-nvidia-0", "vendor": "nvidia", "model": "H100"}
+    assert REGISTRY.get_sample_value("computility_device_utilisation_percent", labels) == 93
+    assert REGISTRY.get_sample_value("computility_device_power_watts", labels) == 410
+    assert REGISTRY.get_sample_value("computility_device_healthy", labels) == 1
+    assert REGISTRY.get_sample_value("computility_device_temperature_celsius", labels) is None
+
+
+async def test_work_goes_to_where_its_data_is(scene: Scene) -> None:
+    scene.fabric.hosts["b"].cached = ("llama",)
+    await scene.submit(affinity=WorkloadAffinity(data=["llama"]))
+    await scene.steps(2)
+    assert (await scene.get()).status.ranks[0].node == "b"
