@@ -20,7 +20,7 @@ from scheduler.core.taking import Taking, fits_beside, keep_apart
 from scheduler.core.tides import within_tide
 from scheduler.core.trial import Trial, millis_by_model
 from scheduler.core.types import Assignment, Placement, Preempt, Resize, WorkloadView
-from scheduler.core.victims import Held, Victims
+from scheduler.core.victims import Held, Outline, Victims
 
 CURABLE = ("QueueLimit", "QuotaExhausted", "CohortExhausted")
 """What a queue holds back for, and that passes when others give something up."""
@@ -49,7 +49,7 @@ def find_room(trial: Trial, workload: WorkloadView, bounds: Bounds | Hold) -> Ro
     """
     if isinstance(bounds, Hold) and (bounds.never or bounds.code not in CURABLE):
         return None
-    if within_tide(trial, workload) is None:
+    if not Outline.of(trial).helps(workload.priority) or within_tide(trial, workload) is None:
         return None
     search = _Search(trial, workload, bounds)
     mark = trial.mark()

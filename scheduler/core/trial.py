@@ -49,6 +49,11 @@ class Trial:
         self.notes: dict[type, object] = {}
 
     @property
+    def at_start(self) -> tuple[RunningView, ...]:
+        """What held places when the trial began."""
+        return self._base
+
+    @property
     def running(self) -> dict[str, RunningView]:
         """What holds places now, by uid; made when first asked for."""
         if self._running is None:

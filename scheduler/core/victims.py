@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,33 @@ class Held:
 def price_of_rank(held: Held, rank: Assignment) -> int:
     """Of one workload, the rank with the highest replica number costs least."""
     return held.rank_price * REPLICAS + REPLICAS - 1 - min(rank.replica, REPLICAS - 1)
+
+
+class Outline(NamedTuple):
+    """The least priority of what ran when the trial began, and of what had run for the least time; whether
+    anything was leaving. 1 << 62 = nothing."""
+
+    lowest: int
+    lowest_ripe: int
+    leaving: bool
+
+    @staticmethod
+    def of(trial: Trial) -> Outline:
+        """That of the trial, made when first asked for."""
+        found = trial.notes.get(Outline)
+        if not isinstance(found, Outline):
+            ripe_ms = trial.now_ms - trial.policy.min_run_seconds * 1000
+            running = trial.at_start
+            found = trial.notes[Outline] = Outline(
+                min((one.workload.priority for one in running), default=1 << 62),
+                min((one.workload.priority for one in running if one.started_ms <= ripe_ms), default=1 << 62),
+                any(one.leaving for one in running),
+            )
+        return found
+
+    def helps(self, priority: int) -> bool:
+        """Whether any of them may have to give way to this priority, or does so already."""
+        return self.leaving or self.lowest < priority or self.lowest_ripe <= priority
 
 
 class Victims:
