@@ -1,0 +1,85 @@
+"""Who may be moved now, and where to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from scheduler.core.placing import Bounds, Stuck
+from scheduler.core.runtimes import end_ms
+from scheduler.core.trial import Trial, millis_by_model
+from scheduler.core.types import Placement, RunningView, WorkloadView
+
+LEAST_LEFT_MS = 120_000
+"""What ends within this time is not worth a move."""
+
+
+class Movers:
+    """The workloads that may be moved now. ``on_node``: by number of node, in a fixed order."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        self.views = {view.workload.uid: view for view in trial.running.values() if self._may_move(view)}
+        self.on_node: dict[int, list[str]] = {}
+        for uid in sorted(self.views):
+            for name in sorted({assignment.node for assignment in self.views[uid].placement}):
+                number = trial.pool.number(name)
+                if number is not None and trial.pool.listed[number]:
+                    self.on_node.setdefault(number, []).append(uid)
+
+    def _may_move(self, view: RunningView) -> bool:
+        """It lets itself be moved, has run for the least run time, is not about to end, and nothing was
+        decided about it in this cycle."""
+        trial, uid = self.trial, view.workload.uid
+        if not view.workload.movable or view.leaving or uid in trial.changed:
+            return False
+        if trial.now_ms - view.started_ms < trial.policy.min_run_seconds * 1000:
+            return False
+        ends_ms = end_ms(view, trial.now_ms)
+        return ends_ms is None or ends_ms - trial.now_ms >= LEAST_LEFT_MS
+
+    def cost(self, uids: Iterable[str]) -> tuple[int, int, int]:
+        """How much it takes to move them: how many, the most important one, millis."""
+        views = [self.views[uid] for uid in uids]
+        most = max((view.workload.priority for view in views), default=0)
+        return len(views), most, sum(_millis(view) for view in views)
+
+    def move(
+        self, uids: Iterable[str], barred: Iterable[int], moved: Iterable[str] = ()
+    ) -> dict[str, Placement] | None:
+        """Move them, largest first, to nodes that are not ``barred``; None where one finds no place (the
+        trial is then to be rolled back). The new places are free while all, and those that ``moved``
+        already, are still at their old ones."""
+        trial, found = self.trial, dict[str, Placement]()
+        mark = trial.mark()
+        trial.pool.hide(barred)
+        trial.pool.occupy(self.left_by(moved))
+        for uid in sorted(uids, key=lambda uid: (-_millis(self.views[uid]), uid)):
+            view = self.views[uid]
+            held = millis_by_model(view.placement)
+            placed = trial.place(_as_it_is(view), Bounds(models=tuple(sorted(held)) or None))
+            if isinstance(placed, Stuck) or millis_by_model(placed) != held:
+                return None
+            found[uid] = placed
+        trial.rollback(mark)
+        for uid, placement in found.items():
+            trial.resize(uid, placement)
+        return found
+
+    def left_by(self, uids: Iterable[str]) -> Placement:
+        """Their old places."""
+        return tuple(place for uid in uids for place in self.views[uid].placement)
+
+
+def _millis(view: RunningView) -> int:
+    return sum(millis_by_model(view.placement).values())
+
+
+def _as_it_is(view: RunningView) -> WorkloadView:
+    """The workload with exactly the ranks that it has."""
+    roles = []
+    for role in view.workload.roles:
+        held = sum(assignment.role == role.name for assignment in view.placement)
+        if held:
+            roles.append(replace(role, replicas=held, min_replicas=None))
+    return replace(view.workload, roles=tuple(roles))
