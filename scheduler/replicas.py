@@ -145,11 +145,6 @@ class ReplicaKeeper:
             await self._journal.write(group, status, world)
 
 
-def children_of(group: Workload, world: World) -> Family:
-    """Those replicas of a group that are there."""
-    return families_of(world).get(group.metadata.uid, {})
-
-
 def families_of(world: World) -> dict[str, Family]:
     """The replicas of each group, by the uid of the group and their names."""
     families: dict[str, Family] = {}

@@ -151,6 +151,30 @@ async def test_a_broken_device_is_left_and_its_node_is_not_given_more(fleet: Fle
     fleet.cluster.tell(first.node, pretended(first.node, "ascend", "910B", 2))
 
 
+async def test_a_preempted_gang_saves_its_work_and_goes_on_later(fleet: Fleet) -> None:
+    low = fleet.watched.role("amd", replicas=2, count=2)
+    low.command = ["sh", "-c", "trap 'echo saved; exit 0' TERM; echo began; sleep 600 & wait"]
+    await fleet.submit("low", low, grace_seconds=20.0)
+    ranks = (await fleet.until("low", "Running")).status.ranks
+
+    async def logs() -> set[bytes]:
+        chunks = [await fleet.fabric.read_log(r.node, "p", "low", 1, r.rank, 0, 1000) for r in ranks]
+        return {chunk.data for chunk in chunks}
+
+    async def both_began() -> bool:
+        return await logs() == {b"began\n"}
+
+    await eventually(both_began)
+    await fleet.submit("high", fleet.watched.role("amd", count=2), priority=10)
+    await fleet.until("high", "Running")
+    status = (await fleet.get("low")).status
+    assert (status.phase, status.restarts, status.preemptions) == ("Pending", 0, 1)
+    assert await logs() == {b"began\nsaved\n"}
+    await fleet.store.delete(Workload, "high", "p")
+    status = (await fleet.until("low", "Running", attempt=2)).status
+    assert (len(status.ranks), status.restarts) == (2, 0)
+
+
 async def test_a_gang_of_a_killed_raylet_runs_elsewhere_within_30_seconds(
     fleet: Fleet, six_raylets: dict[str, Any]
 ) -> None:
