@@ -5,9 +5,9 @@ from __future__ import annotations
 from common.resources import Workload
 from common.resources.workload import PendingReason
 from scheduler.answers import Explanation, QueueRow, RoleSize
+from scheduler.core.runtimes import run_ms
 from scheduler.core.types import Admit, Defer
 from scheduler.outlook import Outlook, is_stopping
-from scheduler.replicas import children_of
 from scheduler.transitions import pending_reason
 from scheduler.views import holds_places, is_due, is_group
 
@@ -30,7 +30,7 @@ def explain_workload(workload: Workload, outlook: Outlook) -> Explanation:
         queue_numbers=outlook.queues.get(workload.spec.queue),
     )
     if holds_places(workload):
-        _describe_gang(answer, workload)
+        _describe_gang(answer, workload, outlook)
     elif status.phase == "Suspended" or (status.phase == "Pending" and workload.spec.suspend):
         _say(answer, "Suspended", "it is suspended", "set spec.suspend to false")
         answer.no_eta = "it waits until somebody lets it run"
@@ -43,21 +43,23 @@ def explain_workload(workload: Workload, outlook: Outlook) -> Explanation:
 
 def _say_of_replicas(answer: Explanation, group: Workload, outlook: Outlook) -> None:
     """What the first of the replicas that wait is told."""
-    children = children_of(group, outlook.world)
-    by_uid = {child.metadata.uid: child for child in children.values()}
-    first = next((by_uid[uid] for uid in outlook.answers if uid in by_uid), None)
+    uid, workloads = group.metadata.uid, outlook.world.workloads
+    replicas = {u: w for u, w in workloads.items() if w.metadata.owner and w.metadata.owner.uid == uid}
+    first = next((replicas[u] for u in outlook.answers if u in replicas), None)
     if first is not None:
         _say_why_it_waits(answer, first, outlook)
         answer.message = f"{group.status.message}; {first.name}: {answer.message}".removeprefix("; ")
 
 
-def _describe_gang(answer: Explanation, workload: Workload) -> None:
-    status, spec = workload.status, workload.spec
+def _describe_gang(answer: Explanation, workload: Workload, outlook: Outlook) -> None:
+    status, uid = workload.status, workload.metadata.uid
     answer.since_ms = status.admitted_ms
     answer.leaves_by_ms = status.leaves_by_ms
-    if status.admitted_ms is not None and spec.expected_seconds is not None:
-        answer.expected_end_ms = status.admitted_ms + spec.expected_seconds * 1000
-    for role in spec.roles:
+    gang = next((view for view in outlook.snapshot.running if view.workload.uid == uid), None)
+    length_ms = run_ms(gang.workload, gang.placement) if gang is not None else None
+    if status.admitted_ms is not None and length_ms is not None:
+        answer.expected_end_ms = status.admitted_ms + length_ms
+    for role in workload.spec.roles:
         ranks = sum(rank.role == role.name for rank in status.ranks)
         least = role.replicas if role.min_replicas is None else role.min_replicas
         answer.sizes.append(RoleSize(role=role.name, ranks=ranks, least=least, most=role.replicas))

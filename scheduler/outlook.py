@@ -11,6 +11,7 @@ from scheduler.answers import QueueRow
 from scheduler.core.catalogue import Catalogue
 from scheduler.core.cycle import run_cycle
 from scheduler.core.forecast import forecast_starts
+from scheduler.core.runtimes import end_ms
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.trial import keep_books
 from scheduler.core.types import Admit, Decision, Defer, Policy, WorkloadView
@@ -19,8 +20,14 @@ from scheduler.queue_numbers import queue_rows
 from scheduler.snapshots import SnapshotKeeper
 from scheduler.views import World, is_due, successor_view, workload_view
 
-FORECAST_LIMIT = 1000
+FORECAST_LIMIT = 500
 """So many of the first that wait get an expected start."""
+
+FORECAST_WORK = 150_000
+"""Somebody waits for the answer: a few seconds at most. On small pools that is as exact as it gets."""
+
+FORECAST_MOST = 20_000
+"""With more that runs no forecast is tried."""
 
 STILL_STOPPING = "StillStopping"
 """The reason that the loop gives a workload whose earlier processes have not ended; only it can know."""
@@ -94,9 +101,13 @@ class Outlook:
     @cached_property
     def starts(self) -> Mapping[str, int]:
         """When what waits is expected to start, by uid; where that is not foreseeable it is missing."""
-        starts = dict(forecast_starts(self.snapshot, self.rules.policy, self.now_ms, limit=FORECAST_LIMIT))
         admitted = (uid for uid, answer in self.answers.items() if isinstance(answer, Admit))
-        return {**starts, **dict.fromkeys(admitted, self.now_ms)}
+        now = dict.fromkeys(admitted, self.now_ms)
+        if len(self.snapshot.running) > FORECAST_MOST:
+            return now
+        policy, limit = self.rules.policy, FORECAST_LIMIT
+        starts = forecast_starts(self.snapshot, policy, self.now_ms, limit, FORECAST_WORK)
+        return {**starts, **now}
 
     def start_ms(self, answer: Defer) -> int | None:
         """When a workload that waits is expected to start; None = not foreseeable."""
@@ -123,7 +134,9 @@ class Outlook:
         if code in _BY_PEOPLE:
             return _BY_PEOPLE[code]
         running = [view for view in self.snapshot.running if not view.leaving]
-        endless = sum(view.expected_end_ms(self.now_ms) is None for view in running)
+        endless = sum(end_ms(view, self.now_ms) is None for view in running)
+        if len(running) > FORECAST_MOST:
+            return "too much runs to look ahead; room is held for the first that wait only"
         if answer.position > FORECAST_LIMIT:
             return f"only the first {FORECAST_LIMIT} that wait are forecast, it is number {answer.position}"
         if endless:

@@ -11,6 +11,7 @@ from common.resources.pool import Device
 from scheduler.answers import DeviceBar, NodeCondition, NodeRow, NodeTotals, PoolRow, WorkloadRow
 from scheduler.core.layout import MEMORY_BITS, ModelKey
 from scheduler.core.pool import Pool
+from scheduler.core.runtimes import end_ms
 from scheduler.core.states import NodeState, Shape, ranks_in
 from scheduler.core.types import WHOLE_MILLIS, NodeView, Request, RunningView, WorkloadView
 from scheduler.core.usage import NodeUsage
@@ -190,5 +191,5 @@ def _workload_row(view: RunningView, workload: Workload, now_ms: int) -> Workloa
         models=sorted({f"{share.vendor}/{share.model}" for share in shares}),
         nodes=len({assignment.node for assignment in view.placement}),
         since_ms=view.started_ms,
-        expected_end_ms=view.expected_end_ms(now_ms),
+        expected_end_ms=end_ms(view, now_ms),
     )

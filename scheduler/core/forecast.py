@@ -31,14 +31,17 @@ HORIZON_MS = 30 * 86_400_000
 """So far is looked ahead."""
 
 WORK = 1_000_000
-"""Workloads looked at in all cycles together; it limits how many cycles there are."""
+"""Workloads looked at in all cycles together, where nobody asks for less; it limits how many cycles there
+are."""
 
 FEWEST_CYCLES, MOST_CYCLES = 16, 2000
 SETTLE_MS = 1000
 """After somebody was moved or resized, the next cycle comes so soon."""
 
 
-def forecast_starts(snapshot: Snapshot, policy: Policy, now_ms: int, limit: int = 1000) -> dict[str, int]:
+def forecast_starts(
+    snapshot: Snapshot, policy: Policy, now_ms: int, limit: int = 1000, work: int | None = None
+) -> dict[str, int]:
     """The expected start, by uid, of those of the first ``limit`` pending workloads for which it is known.
 
     What is admitted runs for its ``expected_seconds``; what has none never ends. What runs longer than
@@ -50,7 +53,7 @@ def forecast_starts(snapshot: Snapshot, policy: Policy, now_ms: int, limit: int 
         return {}
     mark = snapshot.pool.mark()
     try:
-        return _Future(snapshot, policy, now_ms, limit).play()
+        return _Future(snapshot, policy, now_ms, limit, WORK if work is None else work).play()
     finally:
         snapshot.pool.rollback(mark)
 
@@ -58,7 +61,7 @@ def forecast_starts(snapshot: Snapshot, policy: Policy, now_ms: int, limit: int 
 class _Future:
     """What runs and waits at the time ``_time_ms``."""
 
-    def __init__(self, snapshot: Snapshot, policy: Policy, now_ms: int, limit: int) -> None:
+    def __init__(self, snapshot: Snapshot, policy: Policy, now_ms: int, limit: int, work: int) -> None:
         self._snapshot, self._policy = snapshot, policy
         self._pool = snapshot.pool
         self._now_ms = self._time_ms = now_ms
@@ -73,8 +76,8 @@ class _Future:
         self._settle_ms: int | None = None
         for running in snapshot.running:
             self._run(_with_end(running, now_ms))
-        work = len(snapshot.running) + len(self._waiting)
-        self._cycles = min(MOST_CYCLES, max(FEWEST_CYCLES, WORK // work))
+        each = len(snapshot.running) + len(self._waiting)
+        self._cycles = min(MOST_CYCLES, max(FEWEST_CYCLES, work // each))
 
     def play(self) -> dict[str, int]:
         for left in range(self._cycles, 0, -1):

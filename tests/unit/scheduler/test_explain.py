@@ -327,12 +327,29 @@ async def test_what_runs_says_where_since_when_until_when_and_how_many() -> None
     assert (answer.phase, answer.since_ms, answer.expected_end_ms) == (
         "Running",
         START_MS,
-        START_MS + 3_600_000,
+        START_MS + 240 * MINUTE_MS,  # with one rank of four
     )
     assert [rank.node for rank in answer.ranks] == ["a"]
     size = answer.sizes[0]
     assert (size.role, size.ranks, size.least, size.most) == ("main", 1, 1, 4)
     assert (answer.position, answer.no_eta) == (None, "")
+
+
+async def test_who_waits_is_told_when_it_is_expected_to_start() -> None:
+    scene = PoolScene(policy={"preempt": False, "defragment": False})
+    await scene.project()
+    await scene.node("a", devices("a"))
+    await scene.runs("there", "a", *range(8), expected_seconds=600)
+    request = {"count": 8}
+    for name in ("first", "second"):
+        await scene.workload(name, request=request, expected_seconds=1200)
+        scene.clock.advance(60)
+    first, second = [await scene.explain(name) for name in ("first", "second")]
+    assert first.eta_ms == first.reserved_ms == START_MS + 10 * MINUTE_MS
+    assert (second.eta_ms, second.no_eta) == (START_MS + 30 * MINUTE_MS, "")
+    await scene.workload("endless", request=request, priority=1)
+    after = await scene.explain("first")
+    assert (after.eta_ms, after.no_eta) == (None, "it does not start within the time that is looked ahead")
 
 
 async def test_independent_replicas_are_told_what_the_first_of_them_waits_for() -> None:
