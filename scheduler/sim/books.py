@@ -23,10 +23,16 @@ def queue_series(name: str) -> str:
 
 
 class Books:
-    """Counts devices (shares as parts of one). CPUs are left out."""
+    """Counts devices (shares as parts of one) from ``start_ms`` on; averages are over ``spans`` parts of
+    ``span``. CPUs are left out."""
 
     def __init__(
-        self, nodes: Sequence[NodeView], queues: Sequence[QueueView], span: tuple[int, int], spans: int
+        self,
+        nodes: Sequence[NodeView],
+        queues: Sequence[QueueView],
+        start_ms: int,
+        span: tuple[int, int],
+        spans: int,
     ) -> None:
         self._capacity = {
             (node.name, device.id): device.capacity_millis
@@ -46,7 +52,7 @@ class Books:
         self._millis: dict[tuple[str, str], int] = {}
         self._stranded = 0
         self._seconds: dict[str, float] = dict.fromkeys(self.queues, 0.0)
-        self._at_ms = self._decayed_ms = span[0]
+        self._at_ms = self._decayed_ms = start_ms
         self._recorder.put(FAIRNESS, 1.0)
 
     def advance(self, now_ms: int) -> None:

@@ -88,17 +88,15 @@ class Simulation:
         self._running: dict[str, Run] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._left = 0
-        self._totals: Totals | None = None
+        self._totals: list[Totals] = []
 
     # -- the loop
 
     def play(
         self, jobs: Sequence[Job], actors: Sequence[Actor], changes: Iterable[NodeChange | TideChange]
     ) -> SimResult:
-        start = self._begin(jobs, actors, changes)
-        end = start + self._options.horizon_seconds * SECOND_MS
+        start, end = self._begin(jobs, actors, changes)
         last = end + self._options.drain_seconds * SECOND_MS
-        self._at(end, self._measure)
         while self._events:
             at_ms = self._events[0][0]
             if at_ms > last or (at_ms > end and not self._left):
@@ -111,15 +109,18 @@ class Simulation:
 
     def _begin(
         self, jobs: Sequence[Job], actors: Sequence[Actor], changes: Iterable[NodeChange | TideChange]
-    ) -> int:
+    ) -> tuple[int, int]:
         if len({job.workload.uid for job in jobs}) != len(jobs):
             raise InvalidInput("two jobs have the same uid", param="jobs")
         firsts = [job.workload.created_ms for job in jobs]
         start = self._options.start_ms
         start = min(firsts, default=0) if start is None else start
         self._now = start
-        end = start + self._options.horizon_seconds * SECOND_MS
-        self._books = Books(self._nodes, self._queues, (start, end), self._options.spans)
+        measured = start + self._options.warmup_seconds * SECOND_MS
+        end = measured + self._options.horizon_seconds * SECOND_MS
+        self._books = Books(self._nodes, self._queues, start, (measured, end), self._options.spans)
+        self._at(measured, self._measure)
+        self._at(end, self._measure)
         self._left = sum(job.seconds is not None for job in jobs)
         for job in jobs:
             self._at(max(start, job.workload.created_ms), partial(self._submit, job))
@@ -128,7 +129,7 @@ class Simulation:
         for change in changes:
             act = self._change_node if isinstance(change, NodeChange) else self._change_tide
             self._at(max(start, change.at_ms), partial(act, change))  # type: ignore[arg-type]
-        return start
+        return measured, end
 
     def _at(self, at_ms: int, act: Callable[[], None], last: bool = False) -> None:
         """``last``: after all else of that time."""
@@ -216,10 +217,10 @@ class Simulation:
         self._wake()
 
     def _measure(self) -> None:
-        """The time that figures are about is over."""
+        """The time that figures are about begins or is over."""
         for run in self._running.values():
             run.settle(self._now)
-        self._totals = Totals.of(self._outcomes.values())
+        self._totals.append(Totals.of(self._outcomes.values()))
 
     # -- a cycle
 
@@ -341,9 +342,7 @@ class Simulation:
         self._books.book(run.workload, gone, -1)
 
     def _result(self, start: int, end: int) -> SimResult:
-        if self._totals is None:
-            self._measure()
-        totals = self._totals or Totals()
+        before, after = self._totals
         return SimResult(
             start,
             end,
@@ -352,7 +351,7 @@ class Simulation:
             tuple(self._outcomes.values()),
             self._books.series(),
             dict(self._books.devices_of),
-            totals,
+            after.since(before),
             self._forecasts.kept(),
         )
 

@@ -18,7 +18,8 @@ class Habits:
     """What is drawn from ``seed`` for each job.
 
     ``estimate_error``: users say how long their job runs, and are wrong by up to this part, either way
-    (``upper_bounds``: only too much). ``elastic_part``: so many of the jobs with two ranks and more can run
+    (``upper_bounds``: only too much); ``estimate_step``: they say it in steps of this part of it (0 = to the
+    second). ``elastic_part``: so many of the jobs with two ranks and more can run
     with ``elastic_least`` of their ranks. ``vendor``: where a trace names no devices, those of this vendor
     (empty = any).
     """
@@ -26,13 +27,14 @@ class Habits:
     seed: int = 0
     estimate_error: float = 0.2
     upper_bounds: bool = False
+    estimate_step: float = 0.0
     elastic_part: float = 0.0
     elastic_least: float = 0.25
     checkpoint_seconds: int = 1800
     vendor: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("estimate_error", "elastic_part", "elastic_least"):
+        for name in ("estimate_error", "estimate_step", "elastic_part", "elastic_least"):
             part = getattr(self, name)
             if not 0 <= part <= 1:
                 raise InvalidInput(f"{name} is a part of one, not {part:g}", param=name)
@@ -41,7 +43,11 @@ class Habits:
         """What the user says."""
         error = draw.uniform(-1, 1)
         wrong = abs(error) if self.upper_bounds else error
-        return max(1, math.ceil(seconds * (1 + self.estimate_error * wrong)))
+        said = max(1.0, seconds * (1 + self.estimate_error * wrong))
+        if self.estimate_step:
+            step = math.log1p(self.estimate_step)
+            said = math.exp(math.ceil(math.log(said) / step) * step)
+        return math.ceil(said)
 
     def least_ranks(self, ranks: int, draw: np.random.Generator) -> int | None:
         """With how many ranks it can run; None = only with all."""

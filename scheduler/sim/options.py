@@ -18,15 +18,16 @@ Watch = Callable[[int, Sequence[Decision]], None]
 class Options:
     """How long and how closely.
 
-    ``horizon_seconds``: figures are about this time from the start. Jobs that are not through then get
-    ``drain_seconds`` more. ``batch_seconds``: cycles are at least so far apart (0 = one at each event
-    time); while somebody waits, at most ``heartbeat_seconds``. ``spans``: points of the series.
+    Figures are about ``horizon_seconds``, which begin ``warmup_seconds`` after the start. Jobs that are not
+    through then get ``drain_seconds`` more. ``batch_seconds``: cycles are at least so far apart (0 = one at
+    each event time); while somebody waits, at most ``heartbeat_seconds``. ``spans``: points of the series.
     ``audit_every``: devices and quotas are counted anew in every so-manieth cycle. ``promises``: check that
     reservations are kept (only where estimates are upper bounds and all jobs are of one queue and
     priority). ``eta_seconds``: so far apart, starts are forecast (0 = never).
     """
 
     horizon_seconds: int
+    warmup_seconds: int = 0
     drain_seconds: int = 0
     batch_seconds: int = 0
     heartbeat_seconds: int = 300

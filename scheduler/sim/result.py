@@ -15,7 +15,7 @@ from scheduler.sim.series import Series
 
 @dataclass(frozen=True)
 class Totals:
-    """Device-seconds until the horizon, of all jobs that have an end by themselves."""
+    """Device-seconds so far, of all jobs that have an end by themselves."""
 
     useful_device_seconds: float = 0.0
     lost_device_seconds: float = 0.0
@@ -28,6 +28,14 @@ class Totals:
             sum(outcome.useful_device_seconds for outcome in every),
             sum(outcome.lost_device_seconds for outcome in every),
             sum(outcome.paused_device_seconds for outcome in every),
+        )
+
+    def since(self, before: Totals) -> Totals:
+        """What came on top of ``before``."""
+        return Totals(
+            self.useful_device_seconds - before.useful_device_seconds,
+            self.lost_device_seconds - before.lost_device_seconds,
+            self.paused_device_seconds - before.paused_device_seconds,
         )
 
 

@@ -23,6 +23,7 @@ class Run:
         "placement",
         "progress_seconds",
         "queued_ms",
+        "resized_ms",
         "settled_ms",
         "speed",
         "started_ms",
@@ -40,6 +41,7 @@ class Run:
         self.progress_seconds = 0.0
         self.queued_ms = now_ms
         self.started_ms = self.working_ms = self.settled_ms = now_ms
+        self.resized_ms = 0
         self.speed = 0.0
         self.leaving = False
         self.ends_ms: int | None = None
@@ -59,12 +61,14 @@ class Run:
         if not again:
             outcome.first_start_ms = now_ms
         self.started_ms = self.settled_ms = now_ms
+        self.resized_ms = 0
         self._hold(placement, now_ms, self.job.restart_seconds if again else 0)
 
     def resize(self, placement: Placement, now_ms: int) -> None:
         """It has other ranks from now on; nothing is lost."""
         self.settle(now_ms)
         self.outcome.resizes += 1
+        self.resized_ms = now_ms
         self._hold(placement, now_ms, self.job.resize_seconds)
 
     def move(self, placement: Placement, now_ms: int) -> None:
@@ -150,7 +154,9 @@ class Run:
         self._refresh()
 
     def _refresh(self) -> None:
-        self.view = RunningView(self.workload, self.placement, self.started_ms, self.leaving, self.ends_ms)
+        self.view = RunningView(
+            self.workload, self.placement, self.started_ms, self.leaving, self.ends_ms, self.resized_ms
+        )
 
 
 def speed_of(workload: WorkloadView, placement: Placement) -> float:

@@ -62,14 +62,14 @@ class Served:
 
 
 class Queue:
-    """The fluid queue. ``backlog_seconds`` is work that came and is not done. Figures are about the first
-    ``measured_seconds`` of the load (None = all)."""
+    """The fluid queue. ``backlog_seconds`` is work that came and is not done. Figures are about the
+    ``measured`` seconds of the load (None = all)."""
 
-    def __init__(self, load: Load, bound_seconds: float, measured_seconds: int | None = None) -> None:
+    def __init__(self, load: Load, bound_seconds: float, measured: range | None = None) -> None:
         self._work = load.work.tolist()
         self._requests = load.requests.tolist()
         self._bound = bound_seconds
-        self._measured = len(load.work) if measured_seconds is None else measured_seconds
+        self._measured = range(len(load.work)) if measured is None else measured
         self._step = 0
         self.start_ms = load.start_ms
         self.backlog_seconds = 0.0
@@ -89,7 +89,7 @@ class Queue:
             done = min(backlog, ready)
             self.backlog_seconds = backlog - done
             self.wait_seconds = self.backlog_seconds / ready if ready else float("inf")
-            if step >= self._measured:
+            if step not in self._measured:
                 continue
             served.requests += self._requests[step]
             served.busy_device_seconds += done
@@ -100,10 +100,10 @@ class Queue:
 
 
 def serve_statically(
-    load: Load, replicas: int, bound_seconds: float, measured_seconds: int | None = None
+    load: Load, replicas: int, bound_seconds: float, measured: range | None = None
 ) -> Served:
     """With so many replicas of one device all the time."""
-    queue = Queue(load, bound_seconds, measured_seconds)
+    queue = Queue(load, bound_seconds, measured)
     queue.serve(load.end_ms, [load.start_ms] * replicas, replicas)
     return queue.served
 
@@ -131,12 +131,12 @@ class Service:
         spec: ServiceSpec,
         load: Load,
         history: Sequence[LoadSample] = (),
-        measured_seconds: int | None = None,
+        measured: range | None = None,
     ) -> None:
         self._spec = spec
         self._load = load
         self._history = list(history)
-        self._queue = Queue(load, spec.bound_seconds, measured_seconds)
+        self._queue = Queue(load, spec.bound_seconds, measured)
         self._replicas: list[str] = []
         self._count = 0
         self._seen_ms = load.start_ms

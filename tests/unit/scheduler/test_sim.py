@@ -172,6 +172,14 @@ def test_figures_are_about_the_horizon_and_jobs_may_drain_after_it() -> None:
     assert cut.totals.useful_device_seconds == 4 * 200
 
 
+def test_figures_may_begin_after_a_warm_up() -> None:
+    jobs = [gpu_job("one", 4, 150), gpu_job("two", 2, 100)]
+    warm = play([gpu_node("a")], jobs, warmup_seconds=100, horizon_seconds=100)
+    assert (warm.start_ms, warm.end_ms) == (100_000, 200_000)
+    assert warm.totals.useful_device_seconds == 4 * 50 + 2 * 50
+    assert warm.utilisation() == pytest.approx(300 / 400)
+
+
 class Ramp:
     """Starts a service at 10 s, and ends it when it has run for a minute; the tide follows."""
 

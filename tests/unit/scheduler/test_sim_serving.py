@@ -56,7 +56,8 @@ def test_a_burst_is_worked_off() -> None:
 
 def test_figures_are_about_the_measured_time() -> None:
     load = load_of((50, 1.0), (50, 9.0))
-    assert serve_statically(load, 2, 1.0, measured_seconds=50).attainment == 1.0
+    assert serve_statically(load, 2, 1.0, range(50)).attainment == 1.0
+    assert serve_statically(load, 2, 1.0, range(60, 100)).attainment == 0.0
 
 
 def test_a_load_is_about_seconds() -> None:
