@@ -35,7 +35,8 @@ class Reservation:
 def reserve(
     trial: Trial, workload: WorkloadView, bounds: Bounds = ANYWHERE, earlier: Sequence[Reservation] = ()
 ) -> Reservation | None:
-    """The earliest start by the expected ends of what runs; None where that is not foreseeable.
+    """The earliest start, by the expected ends of what runs, of a workload that does not fit now; None where
+    that is not foreseeable.
 
     ``earlier`` reservations (their nodes hidden) take their places when they start and give them back when
     they end; until then their nodes are free for whoever ends before. The trial is left as it was: nothing
