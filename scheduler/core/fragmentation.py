@@ -25,7 +25,9 @@ SHORT_WEIGHT = 0.7
 WORTH_WEIGHT = 2.0
 """Of the three parts of the score; chosen on the default openb trace."""
 
-_ENDLESS = 1 << 62
+UNTRACKED = 1 << 62
+"""Free CPU of a node whose host CPU is not tracked."""
+
 _STEEPEST = 500.0
 NodeCapacity = tuple[int, tuple[int, ...]]
 """(free CPU millis, free millis per device)."""
@@ -89,13 +91,15 @@ class Fragmentation:
         """In [0, 1], higher is better: how little a placement wastes. ``capacity``: the node's CPU millis
         (0 = not tracked) and devices."""
         tracked = capacity[0] > 0
-        cpu_before, cpu_after = (before[0], after[0]) if tracked else (_ENDLESS, _ENDLESS)
-        more = self._wasted_millis(model, cpu_after, after[1]) - self._wasted_millis(
+        cpu_before, cpu_after = (before[0], after[0]) if tracked else (UNTRACKED, UNTRACKED)
+        more = self.wasted_millis(model, cpu_after, after[1]) - self.wasted_millis(
             model, cpu_before, before[1]
         )
         return int(BUCKETS / (1 + exp(min(more / WHOLE_MILLIS, _STEEPEST)))) / BUCKETS
 
-    def _wasted_millis(self, model: str, cpu: int, free: tuple[int, ...]) -> float:
+    def wasted_millis(self, model: str, cpu: int, free: tuple[int, ...]) -> float:
+        """What the score weighs: the parts of a node's free devices that are of little use, weighted and
+        added up."""
         key = (model, cpu, free)
         known = self._waste.get(key)
         if known is None:
