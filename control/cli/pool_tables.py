@@ -48,7 +48,8 @@ class PoolView:
         bad, off = (sum(row[key] for row in pool) for key in ("unhealthy", "unavailable"))
         percent = round(100 * held / whole) if whole else 0
         text = Text(f"Pool at {clock_time(overview['atMs'], overview['atMs'])}", style="bold")
-        text.append(f"  {count:,} devices, {percent} % allocated", style="not bold")
+        plural = "device" if count == 1 else "devices"
+        text.append(f"  {count:,} {plural}, {percent} % allocated", style="not bold")
         if bad:
             text.append(f", {bad:,} unhealthy", style="not bold red")
         if off:
