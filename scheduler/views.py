@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.resources import Node, Project, Queue, Workload
@@ -15,13 +15,10 @@ from common.store.port import Store
 from scheduler.core.catalogue import Catalogue
 from scheduler.core.islands import Member, islands_of
 from scheduler.core.lifecycle import HOLDING, LEAVING, Restarts, State
-from scheduler.core.snapshot import Snapshot
-from scheduler.core.snapshot import take_snapshot as snapshot_of
 from scheduler.core.spending import Spent, renews_ms
 from scheduler.core.types import (
     WHOLE_MILLIS,
     Affinity,
-    Assignment,
     DeviceView,
     Labels,
     NodeView,
@@ -311,23 +308,3 @@ def is_due(workload: Workload, now_ms: int) -> bool:
     status = workload.status
     due = status.next_start_ms is None or status.next_start_ms <= now_ms
     return status.phase == "Pending" and due and not workload.spec.suspend and not is_group(workload)
-
-
-def take_snapshot(
-    world: World,
-    pending: Iterable[Workload],
-    lingering: Sequence[Assignment] = (),
-    catalogue: Catalogue | None = None,
-    now_ms: int = 0,
-) -> Snapshot:
-    """What a cycle looks at. ``lingering``: places of processes that still stop although no workload holds
-    them."""
-    known = catalogue or Catalogue(())
-    return snapshot_of(
-        [node_view(node, known, now_ms) for node in world.nodes.values()],
-        queue_views(world, now_ms=now_ms),
-        [workload_view(workload, world) for workload in pending],
-        [view for workload in world.workloads.values() for view in running_views(workload, world)],
-        lingering,
-        known,
-    )
