@@ -19,7 +19,7 @@ class Movers:
 
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
-        self.views = {view.workload.uid: view for view in trial.running.values() if self._may_move(view)}
+        self.views = {view.workload.uid: view for view in _movable(trial) if self._may_move(view)}
         self.on_node: dict[int, list[str]] = {}
         for uid in sorted(self.views):
             for name in sorted({assignment.node for assignment in self.views[uid].placement}):
@@ -28,10 +28,10 @@ class Movers:
                     self.on_node.setdefault(number, []).append(uid)
 
     def _may_move(self, view: RunningView) -> bool:
-        """It lets itself be moved, has run for the least run time, is not about to end, and nothing was
-        decided about it in this cycle."""
-        trial, uid = self.trial, view.workload.uid
-        if not view.workload.movable or view.leaving or uid in trial.changed:
+        """It has run for the least run time, is not about to end, and nothing was decided about it in this
+        cycle."""
+        trial = self.trial
+        if view.leaving or trial.changed.get(view.workload.uid, view) is not view:
             return False
         if trial.now_ms - view.started_ms < trial.policy.min_run_seconds * 1000:
             return False
@@ -69,6 +69,15 @@ class Movers:
     def left_by(self, uids: Iterable[str]) -> Placement:
         """Their old places."""
         return tuple(place for uid in uids for place in self.views[uid].placement)
+
+
+def _movable(trial: Trial) -> list[RunningView]:
+    """What ran and lets itself be moved when this was first asked in the trial; later changes are in
+    ``trial.changed``."""
+    known = trial.notes.get(Movers)
+    if not isinstance(known, list):
+        known = trial.notes[Movers] = [view for view in trial.running.values() if view.workload.movable]
+    return known
 
 
 def _millis(view: RunningView) -> int:

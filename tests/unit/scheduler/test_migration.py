@@ -84,6 +84,14 @@ def test_only_what_may_be_moved_is() -> None:
     assert plan_moves(trial, wants(4), ANYWHERE) is None, "nobody is moved twice"
 
 
+def test_what_was_tried_and_undone_may_be_moved() -> None:
+    trial = trial_of([A, B], runs("x", A, 0), holding("y", B, 0))
+    mark = trial.mark()
+    trial.evict("uid-x")
+    trial.rollback(mark)
+    assert targets(plan_moves(trial, wants(4), ANYWHERE)) == {"x": ["b"]}
+
+
 def test_shares_are_put_together_for_a_whole_device() -> None:
     def half(name: str, at: NodeView) -> RunningView:
         view = runs(name, at, 0)
