@@ -370,10 +370,12 @@ class _Search:
         )
 
     def _because(self, held: Held) -> str:
-        name = self.workload.name
+        """The claimant may be of another tenant: only its queue is told."""
+        queue = self.workload.queue
         if held.workload.priority < self.workload.priority:
-            return f"{name} has priority {self.workload.priority} over {held.workload.priority}"
-        return f"queue {self.workload.queue} takes back for {name} what {held.workload.queue} borrowed"
+            mine, theirs = held.workload.priority, self.workload.priority
+            return f"a workload of queue {queue} has priority {theirs} over {mine}"
+        return f"queue {queue} takes back what {held.workload.queue} borrowed"
 
 
 def _cheapest(held: Held) -> tuple[int, int, str]:
