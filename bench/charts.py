@@ -55,8 +55,9 @@ def bars(
         drawn = plot.bar(list(figures), means, yerr=[bar.deviation for bar in figures.values()], capsize=3)
         plot.bar_label(drawn, labels=[f"{mean:.2f}" for mean in means], padding=3, fontsize=9)
         for label, value in (limits or {}).items():
-            plot.axhline(value, linestyle="--", linewidth=1, color="black")
-            plot.annotate(label, (1.0, value), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+            plot.axhline(value, linestyle="--", linewidth=1, color="black", label=f"{label}: {value:.2f}")
+        if limits:
+            plot.legend(frameon=False, fontsize=9)
     return OUT / f"{name}.png"
 
 

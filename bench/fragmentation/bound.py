@@ -53,6 +53,8 @@ class _Program:
                 self._entries.append(entry)
 
     def solve(self) -> float:
+        if not self.values:
+            return 0.0
         shape = (len(self.limits), len(self.values))
         matrix = coo_array((self._entries, (self._rows, self._columns)), shape=shape).tocsr()
         solution = linprog(-np.array(self.values), A_ub=matrix, b_ub=np.array(self.limits), method="highs")
