@@ -102,7 +102,9 @@ class PolicySettings(_Section):
         description="accelerator, heterogeneity, fragmentation, packing, topology, energy, price, data, near",
     )
     min_run_seconds: int = Field(300, ge=0, description="before one of its priority may preempt a workload")
-    reserve: int = Field(8, ge=0, description="for so many blocked workloads room is held")
+    reserve: int = Field(
+        1, ge=0, description="for so many blocked workloads room is held; promises to more than one may slip"
+    )
     preempt: bool = True
     defragment: bool = True
     max_moves: int = Field(8, ge=0, description="workloads moved in one cycle")

@@ -33,6 +33,9 @@ from scheduler.core.types import (
     WorkloadView,
 )
 
+MOVED_FOR = 8
+"""For so many blocked workloads a cycle looks whether moving others would make room."""
+
 Kin = tuple[str, int, tuple[RoleView, ...], Affinity, Labels, int | None, tuple[str, ...], str]
 """What decides how a workload fares: those that are equal in it fare alike while nothing comes free."""
 
@@ -114,7 +117,7 @@ class _Cycle:
         if isinstance(found, Stuck):
             again = backfill(self.trial, fitted, bounds, self.reservations)
             if again is None:
-                return self._wait(workload, found, bounds)
+                return self._wait(fitted, found, bounds)
             found = again
         self.trial.admit(workload, found)
         return Admit(workload.uid, found)
@@ -137,17 +140,16 @@ class _Cycle:
         made = self._make_room(workload, bounds, answer)
         if made is not None:
             return made
-        if self.blocked >= self.policy.reserve:
-            return self._held(workload, bounds) or answer
         self.blocked += 1
-        if self.policy.defragment:
-            moves = plan_moves(self.trial, workload, bounds) if self.snapshot.flexible else None
+        if self.policy.defragment and self.snapshot.flexible and self.blocked <= MOVED_FOR:
+            moves = plan_moves(self.trial, workload, bounds)
             if moves:
                 self.decisions += moves
                 self.failed.clear()
                 self.others = answer
                 return defer_for_moves(workload, len(moves))
-        return self._hold_room(workload, bounds, self._held(workload, bounds) or answer)
+        answer = self._held(workload, bounds) or answer
+        return answer if self.blocked > self.policy.reserve else self._hold_room(workload, bounds, answer)
 
     def _hold_room(self, workload: WorkloadView, bounds: Bounds, answer: Defer) -> Defer:
         """The answer with the time from which room is held for it, where that is foreseeable."""

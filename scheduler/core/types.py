@@ -278,7 +278,7 @@ class Policy:
     near_weight: float = 2.0
     min_run_seconds: int = 300
     resize_seconds: int = 120
-    reserve: int = 8
+    reserve: int = 1
     preempt: bool = True
     claims: int = 64
     defragment: bool = True
