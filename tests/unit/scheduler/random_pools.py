@@ -1,4 +1,5 @@
-"""Random snapshots of three vendors, with fractions, gangs, quotas and things that run, for property tests."""
+"""Random snapshots of three vendors, with fractions, gangs, quotas and things that run, for property
+tests."""
 
 from hypothesis import strategies as st
 
@@ -11,8 +12,8 @@ from scheduler.core.types import (
     DeviceView,
     NodeView,
     Policy,
-    Quota,
     QueueView,
+    Quota,
     Request,
     RoleView,
     RunningView,
