@@ -111,15 +111,14 @@ def table(results: Results) -> Table:
         ratio = statistics.mean(run.fragment_ratio[EARLY] for run in runs)
         seconds = statistics.mean(run.seconds for run in runs)
         shown.add_row(name, *_cells(values), published.get(name, ""), f"{ratio:.1f}", f"{seconds:.1f}")
-    for label, moving in (("computility, moves", results.moving), ("  and choosy", results.choosy)):
-        if moving:
-            seconds = statistics.mean(one.run.seconds for one in moving)
-            values = [one.run.unallocated_percent[FULL] for one in moving]
-            shown.add_row(label, *_cells(values), "", "", f"{seconds:.1f}")
+    for label, moved in _with_moves(results).items():
+        seconds = statistics.mean(run.seconds for run in moved)
+        values = [run.unallocated_percent[FULL] for run in moved]
+        shown.add_row(label, *_cells(values), "", "", f"{seconds:.1f}")
     floors = [one.floor for one in results.moving if one.floor is not None]
     if floors:
-        shown.add_row("bound with all that ran before the first was left out", *_cells(floors))
-    shown.add_row("bound for any packing", *_cells(results.bounds))
+        shown.add_row("floor of moves", *_cells(floors))
+    shown.add_row("bound of any packing", *_cells(results.bounds))
     return shown
 
 
@@ -130,7 +129,7 @@ def draw(results: Results) -> list[Path]:
     ratios = {name: _curve(runs, "fragment_percent") for name, runs in results.policies.items()}
     figures = {
         name: charts.Bar(*_mean_and_deviation([run.unallocated_percent[FULL] for run in runs]))
-        for name, runs in results.policies.items()
+        for name, runs in {**results.policies, **_with_moves(results)}.items()
     }
     arrived = "GPUs asked for, % of the cluster"
     return [
@@ -151,6 +150,11 @@ def draw(results: Results) -> list[Path]:
             {"no packing can beat this": statistics.mean(results.bounds)},
         ),
     ]
+
+
+def _with_moves(results: Results) -> dict[str, list[Run]]:
+    named = {"with moves": results.moving, "and choosy": results.choosy}
+    return {label: [one.run for one in moving] for label, moving in named.items() if moving}
 
 
 def _curve(runs: Sequence[Run], field: str) -> charts.Line:
