@@ -74,7 +74,7 @@ def generated_jobs(count: int, devices: int, load: float, habits: Habits) -> lis
     """
     if count <= 0 or load <= 0 or devices <= 0:
         raise InvalidInput("jobs, load and devices are above 0", param="load")
-    draw = np.random.default_rng(habits.seed)
+    draw = habits.draws()
     jobs = [_job(number, devices, habits, draw) for number in range(count)]
     return at_poisson_times(jobs, devices, load, habits.seed)
 

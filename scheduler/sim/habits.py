@@ -39,6 +39,10 @@ class Habits:
             if not 0 <= part <= 1:
                 raise InvalidInput(f"{name} is a part of one, not {part:g}", param=name)
 
+    def draws(self) -> np.random.Generator:
+        """The same draws every time."""
+        return np.random.default_rng(self.seed)
+
     def expected_seconds(self, seconds: float, draw: np.random.Generator) -> int:
         """What the user says."""
         error = draw.uniform(-1, 1)

@@ -9,11 +9,13 @@ from common.errors import ComputilityError
 from scheduler.core.device_classes import CPU, classes_of
 from scheduler.core.types import (
     WHOLE_MILLIS,
+    Assignment,
     Defer,
     NodeView,
     Placement,
     QueueView,
     RunningView,
+    Share,
     WorkloadView,
 )
 
@@ -51,8 +53,9 @@ class Invariants:
     def placed(self, placement: Placement, before: Placement = ()) -> None:
         """Ranks that were not there ``before`` are on nodes that may be used and on healthy devices of
         theirs."""
+        there = {_place(assignment) for assignment in before}
         for assignment in placement:
-            if assignment in before:
+            if _place(assignment) in there:
                 continue
             node = self.nodes.get(assignment.node)
             if node is None or node.cordoned or not node.alive:
@@ -156,6 +159,11 @@ class Invariants:
     def forget(self) -> None:
         """Something happened that may rightly delay those who wait."""
         self._promised.clear()
+
+
+def _place(assignment: Assignment) -> tuple[str, int, str, tuple[Share, ...]]:
+    """Where it is, whatever its rank is counted as."""
+    return assignment.role, assignment.replica, assignment.node, assignment.shares
 
 
 def _used_by_queue(running: Iterable[RunningView]) -> dict[str, dict[Model, int]]:

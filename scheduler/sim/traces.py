@@ -125,7 +125,7 @@ def jobs_of(records: list[_Record], habits: Habits) -> list[Job]:
     """Jobs of records: what the trace does not tell is drawn."""
     records = sorted(records, key=lambda record: record.submit_seconds)
     first = records[0].submit_seconds if records else 0.0
-    draw = np.random.default_rng(habits.seed)
+    draw = habits.draws()
     return [_job(record, first, habits, draw) for record in records]
 
 
