@@ -46,9 +46,7 @@ def _nodes(draw: st.DrawFn, name: str) -> NodeView:
     slots = draw(st.integers(2, 6)) if vendor == "cpu" else 1
     memory = draw(st.sampled_from((16, 64))) * GIB
     devices = tuple(
-        DeviceView(
-            f"{name}-{i}", i, vendor, model, memory, slots, draw(st.integers(0, 9)) > 0, island=i // 2
-        )
+        DeviceView(f"{name}-{i}", i, vendor, model, memory, slots, draw(st.integers(0, 9)) > 0, island=i // 2)
         for i in range(draw(st.integers(0, 1 if vendor == "cpu" else 4)))
     )
     return NodeView(
