@@ -219,7 +219,7 @@ def _service(story: Story) -> ServiceSpec:
         device_class=VENDOR,
         requests_per_second=1 / story.work_per_request,
         headroom=setting.headroom,
-        ahead_seconds=2 * (LOAD_SECONDS + setting.batch_seconds) if setting.forecast else 0,
+        ahead_seconds=2 * LOAD_SECONDS + 3 * setting.batch_seconds if setting.forecast else 0,
         p95_limit_seconds=BOUND_SECONDS / 2,
         most_replicas=setting.devices,
     )
