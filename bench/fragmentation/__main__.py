@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.fragmentation import report
 from bench.fragmentation.experiment import MAKERS, bound, run, run_moving
+from bench.fragmentation.variants import VARIANTS, vary
 from bench.traces import TraceNode, TraceTask, read_nodes, read_tasks
 from common.errors import InvalidInput, mapping_of
 
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(options: argparse.Namespace) -> report.Results:
     """All policies and seeds, in up to ``options.jobs`` processes."""
-    trace = read_nodes(options.nodes), read_tasks(options.pods)
+    nodes, tasks = read_nodes(options.nodes), read_tasks(options.pods)
+    trace = nodes, vary(options.variant, nodes, tasks) if options.variant else tasks
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     kinds = [*options.policies, "bound", *(("moves", "choosy") if options.migration else ())]
     with (
@@ -70,6 +72,7 @@ def measure(options: argparse.Namespace) -> report.Results:
     return report.Results(
         str(options.nodes),
         str(options.pods),
+        options.variant,
         list(seeds),
         {policy: by_kind[policy] for policy in options.policies},
         by_kind["bound"],
@@ -133,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--policies", type=_policies, default=list(MAKERS), help="comma-separated (default: all)"
     )
+    parser.add_argument("--variant", choices=VARIANTS, default="", help="draw another mix from the pods")
     parser.add_argument(
         "--migration",
         action=argparse.BooleanOptionalAction,

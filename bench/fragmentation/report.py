@@ -31,6 +31,7 @@ class Results:
 
     nodes: str
     pods: str
+    variant: str
     seeds: Sequence[int]
     policies: Mapping[str, Sequence[Run]]
     bounds: Sequence[float]
@@ -43,6 +44,7 @@ def to_json(results: Results) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "nodes": results.nodes,
         "pods": results.pods,
+        "variant": results.variant,
         "seeds": list(results.seeds),
         "policies": {name: _figures(runs) for name, runs in results.policies.items()},
         "bound": _spread("unallocated_percent", results.bounds),
@@ -105,7 +107,7 @@ def table(results: Results) -> Table:
     shown = Table(title=f"GPUs unallocated when {FULL} % has arrived, {len(results.seeds)} seeds")
     for heading in ("", "unallocated %", "sd", "published", f"fragment ratio at {EARLY} %", "seconds"):
         shown.add_column(heading, justify="left" if not heading else "right")
-    published = PUBLISHED if "default" in Path(results.pods).name else {}
+    published = PUBLISHED if "default" in _trace(results) else {}
     for name, runs in results.policies.items():
         values = [run.unallocated_percent[FULL] for run in runs]
         ratio = statistics.mean(run.fragment_ratio[EARLY] for run in runs)
@@ -124,7 +126,7 @@ def table(results: Results) -> Table:
 
 def draw(results: Results) -> list[Path]:
     """The charts in ``bench/out/``."""
-    trace = Path(results.pods).name.split(".")[0]
+    trace = _trace(results)
     curves = {name: _curve(runs, "unallocated_percent") for name, runs in results.policies.items()}
     ratios = {name: _curve(runs, "fragment_percent") for name, runs in results.policies.items()}
     figures = {
@@ -150,6 +152,11 @@ def draw(results: Results) -> list[Path]:
             {"no packing can beat this": statistics.mean(results.bounds)},
         ),
     ]
+
+
+def _trace(results: Results) -> str:
+    """What was played, for names of files."""
+    return results.variant or Path(results.pods).name.split(".")[0]
 
 
 def _with_moves(results: Results) -> dict[str, list[Run]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from bench.fragmentation.arrivals import arrivals, gpu_millis_of
 from bench.fragmentation.bound import cuts, most_used_millis
 from bench.fragmentation.cluster import Cluster, Policy, Shape, State, after_taking, fits
 from bench.fragmentation.experiment import MAKERS, mix_of, run, run_moving
+from bench.fragmentation.variants import VARIANTS, vary
 from bench.traces import TraceNode, TraceTask
 from common.errors import InvalidInput
 
@@ -153,6 +155,25 @@ def test_moves_stay_above_their_floor() -> None:
         assert moving.floor - 1e-6 <= moving.run.unallocated_percent[100]
         assert moving.tally.turned_away == 0
         assert moving.tally.made_room_for <= moving.tally.moves
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_are_drawn_alike_every_time(name: str) -> None:
+    drawn = vary(name, NODES, TASKS)
+    assert drawn == vary(name, NODES, TASKS)
+    assert drawn != TASKS
+    kinds = {replace(task, models=()) for task in TASKS}
+    assert {replace(task, models=()) for task in drawn} <= kinds
+
+
+def test_a_variant_has_the_sharing_that_it_says() -> None:
+    drawn = vary("sharing80", NODES, TASKS)
+    shared = sum(task.gpu_millis for task in drawn if 0 < task.share_millis < 1000)
+    assert shared / sum(task.gpu_millis for task in drawn) == pytest.approx(0.8, abs=0.05)
+    with pytest.raises(InvalidInput, match="share"):
+        vary("sharing80", NODES, [KINDS[2]])
+    with pytest.raises(InvalidInput, match="no such tasks"):
+        vary("host200", NODES, [KINDS[2]])
 
 
 def test_a_cluster_may_be_too_small_to_compare() -> None:
