@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from scheduler.core.elastic import grow
+from scheduler.core.elastic import grow, is_elastic, within_quota
 from scheduler.core.migration import consolidate, plan_moves
 from scheduler.core.ordering import Heads
 from scheduler.core.placing import Bounds, Stuck
@@ -33,10 +33,12 @@ from scheduler.core.types import (
     WorkloadView,
 )
 
+MADE_FOR_ONE = ("Preempting", "Migrating")
+"""Room is made for the workload that is told so, and not for others like it."""
 MOVED_FOR = 8
 """For so many blocked workloads a cycle looks whether moving others would make room."""
 
-Kin = tuple[str, int, tuple[RoleView, ...], Affinity, Labels, int | None, tuple[str, ...], str]
+Kin = tuple[str, int, tuple[RoleView, ...], Affinity, Labels, object, tuple[str, ...], str]
 """What decides how a workload fares: those that are equal in it fare alike while nothing comes free."""
 
 
@@ -68,8 +70,6 @@ class _Cycle:
     blocked: int = 0
     waiting: int = 0
     claims: int = 0
-    others: Defer | None = None
-    """What those are told who are like the one that room is being made for."""
 
     def __post_init__(self) -> None:
         self.trial = Trial(self.snapshot, self.policy, self.now_ms)
@@ -93,7 +93,7 @@ class _Cycle:
         return self.decisions
 
     def _decide(self, workload: WorkloadView) -> None:
-        kin = _kin(workload)
+        kin = self._kin(workload)
         known = self.failed.get(kin)
         answer = self._like(workload, known) if known else self._serve(workload)
         if isinstance(answer, Admit):
@@ -101,15 +101,14 @@ class _Cycle:
             return
         self.waiting += 1
         self.decisions.append(replace(answer, uid=workload.uid, position=self.waiting))
-        if not known:
-            self.failed[kin] = self.others or answer
-            self.others = None
+        if not known and answer.reasons[0].code not in MADE_FOR_ONE:
+            self.failed[kin] = answer
 
     def _serve(self, workload: WorkloadView) -> Admit | Defer:
         bounds = self.trial.bounds_for(workload)
         if isinstance(bounds, Hold):
             answer = defer_for_queue(workload, bounds)
-            return answer if bounds.never else self._make_room(workload, bounds, answer) or answer
+            return answer if bounds.never else self._make_room(workload, bounds) or answer
         fitted = within_tide(self.trial, workload)
         if fitted is None:
             return defer_for_tide(self.trial, workload)
@@ -119,6 +118,7 @@ class _Cycle:
             if again is None:
                 return self._wait(fitted, found, bounds)
             found = again
+        found = within_quota(self.trial, workload, found)
         self.trial.admit(workload, found)
         return Admit(workload.uid, found)
 
@@ -137,7 +137,7 @@ class _Cycle:
         answer = self.explainer.defer(workload, stuck, bounds)
         if answer.never:
             return answer
-        made = self._make_room(workload, bounds, answer)
+        made = self._make_room(workload, bounds)
         if made is not None:
             return made
         self.blocked += 1
@@ -146,7 +146,6 @@ class _Cycle:
             if moves:
                 self.decisions += moves
                 self.failed.clear()
-                self.others = answer
                 return defer_for_moves(workload, len(moves))
         answer = self._held(workload, bounds) or answer
         return answer if self.blocked > self.policy.reserve else self._hold_room(workload, bounds, answer)
@@ -160,7 +159,7 @@ class _Cycle:
         self.trial.pool.hide(reservation.nodes)
         return replace(answer, reserved_ms=reservation.start_ms)
 
-    def _make_room(self, workload: WorkloadView, bounds: Bounds | Hold, answer: Defer) -> Defer | None:
+    def _make_room(self, workload: WorkloadView, bounds: Bounds | Hold) -> Defer | None:
         if not self.policy.preempt or self.claims >= self.policy.claims:
             return None
         room = find_room(self.trial, workload, bounds)
@@ -170,7 +169,6 @@ class _Cycle:
         self.decisions += room.resizes
         self.decisions += room.victims
         self.failed.clear()
-        self.others = answer
         return defer_for_victims(workload, len(room.victims) + len(room.resizes))
 
     def _held(self, workload: WorkloadView, bounds: Bounds) -> Defer | None:
@@ -187,15 +185,23 @@ class _Cycle:
         holder = next(held.uid for held in self.reservations if number in held.nodes)
         return defer_for_reservation(workload, self.queue_of[holder])
 
-
-def _kin(workload: WorkloadView) -> Kin:
-    return (
-        workload.queue,
-        workload.priority,
-        workload.roles,
-        workload.affinity,
-        workload.labels,
-        workload.expected_seconds,
-        workload.allowed_queues,
-        workload.kind,
-    )
+    def _kin(self, workload: WorkloadView) -> Kin:
+        """How long it runs matters for which of the held nodes it may use until then, and for nothing
+        else."""
+        seconds = workload.expected_seconds
+        time: object = seconds
+        if seconds is not None and not is_elastic(workload):
+            ends_ms = self.now_ms + seconds * 1000
+            time = tuple(ends_ms <= held.start_ms for held in self.reservations)
+        elif not self.reservations:
+            time = ()
+        return (
+            workload.queue,
+            workload.priority,
+            workload.roles,
+            workload.affinity,
+            workload.labels,
+            time,
+            workload.allowed_queues,
+            workload.kind,
+        )

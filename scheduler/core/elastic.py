@@ -55,6 +55,18 @@ def with_rank(running: RunningView, role: RoleView, more: Assignment) -> Placeme
     return tuple(one._replace(rank=rank) for rank, one in enumerate(grown))
 
 
+def within_quota(trial: Trial, workload: WorkloadView, placement: Placement) -> Placement:
+    """What of a placement on the pool the queue may have: ranks beyond the least that its quota does not
+    cover are taken off again, last ones first."""
+    spare = spare_ranks(RunningView(workload, placement, trial.now_ms))
+    while any(spare.values()) and trial.tree.check(workload.queue, millis_by_model(placement)) is not None:
+        last = next(one for one in reversed(placement) if spare[one.role])
+        spare[last.role] -= 1
+        trial.pool.vacate((last,))
+        placement = without(placement, (last,))
+    return placement
+
+
 def grow(trial: Trial, pending_blocked: bool) -> tuple[Resize, ...]:
     """Give what is left over to running workloads that have fewer ranks than they ask for: rank by rank, the
     queue with the lowest fair share first, then the more important, then who started first.

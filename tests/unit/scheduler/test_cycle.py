@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.types import Admit, QueueView, RoleView
+from scheduler.core.types import Admit, Defer, Preempt, QueueView, RoleView
 from tests.unit.scheduler.build import (
     GIB,
     admitted,
@@ -144,3 +144,18 @@ def test_unknown_and_forbidden_queues_are_named() -> None:
     )
     codes = {d.uid: deferred(d).reasons[0].code for d in decisions}
     assert codes == {"uid-w1": "QueueUnknown", "uid-w2": "QueueNotAllowed"}
+
+
+def test_an_elastic_gang_starts_with_what_its_quota_leaves() -> None:
+    pool = [node("a", *(gpu(i) for i in range(8)))]
+    wants = workload("w", role(replicas=6, min_replicas=2))
+    decision = cycle(pool, wants, queues=[QueueView("default", max_devices=3)])[0]
+    assert len(places(decision)) == 3
+
+
+def test_equal_workloads_are_made_room_for_in_one_cycle() -> None:
+    pool = [node("a", *(gpu(i) for i in range(4)))]
+    running = [holding(f"low{i}", pool[0], i) for i in range(4)]
+    decisions = cycle(pool, *(workload(f"high{i}", priority=5) for i in range(3)), running=running)
+    assert len([d for d in decisions if isinstance(d, Preempt)]) == 3
+    assert [deferred(d).reasons[0].code for d in decisions if isinstance(d, Defer)] == ["Preempting"] * 3
