@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.fragmentation.arrivals import gpu_millis_of
+from bench.fragmentation.board import Board, Need, PackedNode, PackedTask
 from bench.fragmentation.cluster import Cluster, State
+from bench.fragmentation.planner import Plan, make_room
 from bench.traces import TraceNode, TraceTask
-from scheduler.core.defragment import Plan, make_room
 from scheduler.core.fragmentation import Fragmentation
-from scheduler.core.moves import Board, Need, PackedNode, PackedTask
 from scheduler.core.types import WHOLE_MILLIS
 
 MAX_MOVES = 4

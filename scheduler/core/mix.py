@@ -33,4 +33,4 @@ def mix_of(workloads: Iterable[WorkloadView]) -> Fragmentation:
         for role in workload.roles
         if not role.request.by_equivalence
     ]
-    return Fragmentation(typical_tasks(tasks)) if tasks else USUAL
+    return Fragmentation(typical_tasks(tasks, coverage=1.0)) if tasks else USUAL

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice
 
+from bench.fragmentation.board import Board, Move, Need, PackedNode, PackedTask, Spot, device_choices
 from scheduler.core.fragmentation import Fragmentation
-from scheduler.core.moves import Board, Move, Need, PackedNode, PackedTask, Spot, device_choices
 
 MAX_TRIALS = 64
 """Sets of tasks of one size that are tried for a task that needs room."""

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.defragment import Plan, defragment, make_room
+from bench.fragmentation.board import Move, Need, PackedNode, PackedTask
+from bench.fragmentation.planner import Plan, defragment, make_room
 from scheduler.core.fragmentation import UNTRACKED, Fragmentation, TypicalTask
-from scheduler.core.moves import Move, Need, PackedNode, PackedTask
 
 pytestmark = pytest.mark.unit
 
