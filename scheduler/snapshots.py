@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from common.resources import Workload
 from scheduler.core.catalogue import Catalogue
+from scheduler.core.fragmentation import Fragmentation
+from scheduler.core.mix import USUAL, mix_of
 from scheduler.core.pool import Pool
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.spending import Spent
@@ -14,6 +16,12 @@ from scheduler.views import World, holds_places, node_view, queue_views, running
 
 LINGERING = ""
 """Stands for the uid of all processes that still stop although no workload holds their places."""
+
+
+MIX_MS = 600_000
+"""How long fragmentation is judged by one mix of requests: a new one makes every place to be judged anew."""
+MIX_WORKLOADS = 32
+"""From so many workloads on their own mix says more than the usual one."""
 
 
 class SnapshotKeeper:
@@ -26,6 +34,7 @@ class SnapshotKeeper:
         self._pool: Pool | None = None
         self._nodes: dict[str, NodeView] = {}
         self._placed: dict[str, Placement] = {}
+        self._mix, self._mix_ms = USUAL, -MIX_MS
 
     def running(self, world: World) -> list[RunningView]:
         """All that holds places."""
@@ -48,8 +57,15 @@ class SnapshotKeeper:
         nodes = {name: node_view(node, self._catalogue, now_ms) for name, node in world.nodes.items()}
         placed = {view.workload.uid: view.placement for view in running}
         placed[LINGERING] = tuple(lingering)
-        pool = self._follow(nodes, placed)
-        return Snapshot(pool, queue_views(world, spent, now_ms), tuple(pending), tuple(running))
+        pool, waiting = self._follow(nodes, placed), tuple(pending)
+        mix = self._usual([*waiting, *(view.workload for view in running)], now_ms)
+        return Snapshot(pool, queue_views(world, spent, now_ms), waiting, tuple(running), mix)
+
+    def _usual(self, workloads: Sequence[WorkloadView], now_ms: int) -> Fragmentation:
+        """What usually comes here, by what waits and runs."""
+        if now_ms - self._mix_ms >= MIX_MS and len(workloads) >= MIX_WORKLOADS:
+            self._mix, self._mix_ms = mix_of(workloads), now_ms
+        return self._mix
 
     def _follow(self, nodes: dict[str, NodeView], placed: dict[str, Placement]) -> Pool:
         if self._pool is None or _hardware(nodes) != _hardware(self._nodes):

@@ -1,0 +1,27 @@
+"""By which requests fragmentation is judged."""
+
+from scheduler.core.catalogue import Catalogue
+from scheduler.core.mix import USUAL, mix_of
+from scheduler.snapshots import MIX_MS, MIX_WORKLOADS, SnapshotKeeper
+from scheduler.views import World
+from tests.unit.scheduler.build import role, workload
+
+
+def test_rare_kinds_count_too_and_ranks_are_weighed() -> None:
+    mix = mix_of([workload("w", role(replicas=199, share_millis=500)), workload("rare", role(count=8))])
+    assert [(round(task.weight, 3), task.count, task.share_millis) for task in mix.tasks] == [
+        (0.995, 1, 500),
+        (0.005, 8, 1000),
+    ]
+    assert mix_of([]) is USUAL
+
+
+def test_a_pool_gets_a_mix_of_its_own_once_enough_runs_there_and_keeps_it_for_a_while() -> None:
+    keeper = SnapshotKeeper(Catalogue(()), 10.0)
+    few = [workload(f"w{n}") for n in range(MIX_WORKLOADS - 1)]
+    many = [*few, workload("half", role(share_millis=500))]
+    assert keeper.take(World(), few, (), {}, 0).mix is USUAL
+    mix = keeper.take(World(), many, (), {}, 0).mix
+    assert len(mix.tasks) == 2
+    assert keeper.take(World(), few, (), {}, MIX_MS - 1).mix is mix
+    assert keeper.take(World(), many, (), {}, MIX_MS).mix is not mix
