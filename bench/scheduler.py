@@ -40,9 +40,9 @@ from scheduler.core.quota import QuotaTree
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.trial import keep_books, millis_by_model
 from scheduler.core.types import Admit, Defer, NodeView, Policy, Preempt, QueueView, RunningView, WorkloadView
-from scheduler.deciding import decide
+from scheduler.deciding import collector_held, decide
 
-BATCH = 5000
+BATCH = 10_000
 """Workloads that arrive between two cycles."""
 NOW_MS = 1_000_000_000
 PUBLISHED = {
@@ -84,9 +84,9 @@ def fill_up(
     for start in range(0, len(workloads), batch):
         filled.pending += workloads[start : start + batch]
         began = time.perf_counter()
-        snapshot = _snapshot(filled, filled.pending, filled.mix)
-        decisions = decide(snapshot, Policy(), NOW_MS + start)
-        _apply(filled, decisions)
+        with collector_held():
+            snapshot = _snapshot(filled, filled.pending, filled.mix)
+            _apply(filled, decide(snapshot, Policy(), NOW_MS + start))
         filled.seconds += time.perf_counter() - began
         tick(min(batch, len(workloads) - start))
     return filled

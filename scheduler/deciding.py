@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from scheduler.core.cycle import run_cycle
 from scheduler.core.snapshot import Snapshot
@@ -10,12 +12,19 @@ from scheduler.core.types import Decision, Policy
 
 
 def decide(snapshot: Snapshot, policy: Policy, now_ms: int) -> list[Decision]:
-    """``run_cycle`` with the garbage collector held back: a cycle makes many small objects that do not
-    refer to each other in circles, and every collection in its midst would look through the whole pool."""
+    """``run_cycle`` with the garbage collector held back."""
+    with collector_held():
+        return run_cycle(snapshot, policy, now_ms)
+
+
+@contextmanager
+def collector_held() -> Iterator[None]:
+    """No garbage is collected meanwhile: a cycle makes many small objects that do not refer to each other in
+    circles, and every collection in its midst would look through the whole pool."""
     collects = gc.isenabled()
     gc.disable()
     try:
-        return run_cycle(snapshot, policy, now_ms)
+        yield
     finally:
         if collects:
             gc.enable()

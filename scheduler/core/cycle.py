@@ -100,7 +100,16 @@ class _Cycle:
             self.decisions.append(answer)
             return
         self.waiting += 1
-        self.decisions.append(replace(answer, uid=workload.uid, position=self.waiting))
+        self.decisions.append(
+            Defer(
+                workload.uid,
+                answer.reasons,
+                answer.remedy,
+                answer.never,
+                self.waiting,
+                None if answer is known else answer.reserved_ms,
+            )
+        )
         if not known and answer.reasons[0].code not in MADE_FOR_ONE:
             self.failed[kin] = answer
 
@@ -125,12 +134,13 @@ class _Cycle:
     def _like(self, workload: WorkloadView, known: Defer) -> Defer:
         """The answer to one that is equal to a workload which waits. Room is held for it too, else those
         behind it could be promised what it takes first."""
-        answer = replace(known, reserved_ms=None)
-        bounds = self.trial.bounds_for(workload) if known.reserved_ms is not None else None
-        if bounds is None or isinstance(bounds, Hold) or self.blocked >= self.policy.reserve:
-            return answer
+        if known.reserved_ms is None or self.blocked >= self.policy.reserve:
+            return known
+        bounds = self.trial.bounds_for(workload)
+        if isinstance(bounds, Hold):
+            return known
         self.blocked += 1
-        return self._hold_room(workload, bounds, answer)
+        return self._hold_room(workload, bounds, replace(known, reserved_ms=None))
 
     def _wait(self, workload: WorkloadView, stuck: Stuck, bounds: Bounds) -> Defer:
         """Make room by taking from others, by moving others, or hold what comes free."""

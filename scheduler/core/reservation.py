@@ -18,6 +18,7 @@ from scheduler.core.releases import NEVER_MS, Releases, outlook
 from scheduler.core.runtimes import longest_ms, run_ms
 from scheduler.core.trial import Trial
 from scheduler.core.types import Placement, WorkloadView
+from scheduler.core.victims import Outline
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,20 @@ def reserve(
     they end; until then their nodes are free for whoever ends before. The trial is left as it was: nothing
     is hidden yet.
     """
+    if not Outline.of(trial).ends and not earlier and not _admitted_end(trial):
+        return None
     mark = trial.mark()
     try:
         return _Search(trial, workload, bounds, earlier).run()
     finally:
         trial.rollback(mark)
+
+
+def _admitted_end(trial: Trial) -> bool:
+    """Whether anything that came in this trial has a foreseeable end."""
+    return any(
+        view is not None and view.workload.expected_seconds is not None for view in trial.changed.values()
+    )
 
 
 def backfill_nodes(

@@ -64,11 +64,12 @@ def price_of_rank(held: Held, rank: Assignment) -> int:
 
 class Outline(NamedTuple):
     """The least priority of what ran when the trial began, and of what had run for the least time; whether
-    anything was leaving. 1 << 62 = nothing."""
+    anything was leaving. 1 << 62 = nothing. ``ends``: whether any end is foreseeable."""
 
     lowest: int
     lowest_ripe: int
     leaving: bool
+    ends: bool
 
     @staticmethod
     def of(trial: Trial) -> Outline:
@@ -81,6 +82,7 @@ class Outline(NamedTuple):
                 min((one.workload.priority for one in running), default=1 << 62),
                 min((one.workload.priority for one in running if one.started_ms <= ripe_ms), default=1 << 62),
                 any(one.leaving for one in running),
+                any(one.workload.expected_seconds is not None or one.ends_ms is not None for one in running),
             )
         return found
 
