@@ -12,7 +12,6 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,7 @@ from scheduler.core.options import Option, best_option
 from scheduler.core.scoring import Scale, judge_for
 from scheduler.core.states import NodeState, Shape, States, ranks_in
 from scheduler.core.types import Assignment, NodeView, Policy, Request, Share
-from scheduler.core.usage import NodeUsage
+from scheduler.core.usage import NodeUsage, Saved
 
 LOG_LIMIT = 200_000
 """Entries of the log of states that got a node, after which it is written anew."""
@@ -43,7 +42,7 @@ class Pool:
         self.state_of = array("i")
         self._by_name: dict[str, int] = {}
         self._hidden = bytearray()
-        self._journal: list[Any] = []
+        self._journal: list[tuple[int, Saved | bool]] = []
         self._activated: list[int] = []
         self._shapes: dict[tuple[Request, frozenset[ModelKey] | None], Shape] = {}
         self._finders: dict[int, Finder] = {}
@@ -277,15 +276,21 @@ class Pool:
 
     def rollback(self, mark: int) -> None:
         """Undo everything since ``mark``."""
-        while len(self._journal) > mark:
-            number, undo = self._journal.pop()
-            if undo is None:
-                self._show(number)
-            elif undo is True:
-                self._conceal(number)
+        first: dict[int, Saved] = {}
+        hidden: dict[int, bool] = {}
+        for number, undo in self._journal[mark:]:
+            if isinstance(undo, bool):
+                hidden.setdefault(number, undo)
             else:
-                self.usage[number].restore(undo)
-                self._move(number, self.usage[number].state(self.states))
+                first.setdefault(number, undo)
+        del self._journal[mark:]
+        for number, saved in first.items():
+            self.usage[number].restore(saved)
+            self._move(number, self.usage[number].state(self.states))
+        for number, was_hidden in hidden.items():
+            if was_hidden != self.is_hidden(number):
+                change = self._conceal if was_hidden else self._show
+                change(number)
 
     def take(self, shape: Shape, number: int, option: Option) -> tuple[Share, ...]:
         """Give a rank what the option says on that node."""
@@ -326,7 +331,7 @@ class Pool:
         """Keep nodes (reserved, to be drained) from ``find``; ``find_among`` sees them when told."""
         for number in numbers:
             if not self._hidden[number]:
-                self._journal.append((number, None))
+                self._journal.append((number, False))
                 self._conceal(number)
 
     def unhide(self, numbers: Iterable[int]) -> None:

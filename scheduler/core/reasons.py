@@ -54,16 +54,22 @@ class Explainer:
         self._ideal = ideal
         self._asked = Verdicts(pool)
         self._tallies: dict[int, list[Tally]] = {}
+        self._answers: dict[tuple[object, ...], Defer] = {}
 
     def defer(self, workload: WorkloadView, stuck: Stuck, bounds: Bounds) -> Defer:
         """The answer for a workload that finds no place."""
         if not self._pool.usage:
             reason = Reason("NoNodes", "waits for a node: the pool has none")
             return Defer(workload.uid, (reason,), "a node joins the Ray cluster")
-        at_best = self._ideal.obstacle(workload, bounds)
-        if at_best is None:
-            return self._waits(workload, stuck, bounds)
-        return self._never(workload, at_best, bounds)
+        key = (workload.roles, bounds.models, workload.affinity.same, stuck)
+        if key not in self._answers:
+            at_best = self._ideal.obstacle(workload, bounds)
+            if at_best is None:
+                self._answers[key] = self._waits(workload, stuck, bounds)
+            else:
+                self._answers[key] = self._never(workload, at_best, bounds)
+        known = self._answers[key]
+        return Defer(workload.uid, known.reasons, known.remedy, known.never)
 
     def _verdicts(self, shape: Shape) -> list[Tally]:
         if shape.number not in self._tallies:
