@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from common.units import format_bytes
-from scheduler.core.layout import MIB, Group
+from scheduler.core.layout import MIB, Group, ModelKey
 from scheduler.core.types import WHOLE_MILLIS, Request
 
 
@@ -20,14 +20,25 @@ class Filter:
     says: Callable[[Request], str]
 
 
+def accepts(model: ModelKey, request: Request) -> bool:
+    """Whether a request takes devices of this vendor and model."""
+    return _takes_vendor(model[0], request) and _takes_model(model[1], request)
+
+
 def _vendor_passes(group: Group, request: Request) -> bool:
-    return group.vendor not in request.not_vendors and (
-        not request.vendors or group.vendor in request.vendors
-    )
+    return _takes_vendor(group.vendor, request)
+
+
+def _takes_vendor(vendor: str, request: Request) -> bool:
+    return vendor not in request.not_vendors and (not request.vendors or vendor in request.vendors)
 
 
 def _model_passes(group: Group, request: Request) -> bool:
-    model = group.model.casefold()
+    return _takes_model(group.model, request)
+
+
+def _takes_model(name: str, request: Request) -> bool:
+    model = name.casefold()
     wanted = {name.casefold() for name in request.models}
     return model not in {name.casefold() for name in request.not_models} and (not wanted or model in wanted)
 

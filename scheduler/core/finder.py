@@ -7,15 +7,16 @@ from heapq import heappop, heappush
 import numpy as np
 import numpy.typing as npt
 
+from scheduler.core.layout import ModelKey
 from scheduler.core.options import Option
 
 
 class Finder:
     """``options``: what is known of states; ``buckets``: score -> states in it, ``chosen``: their options;
     ``scores``: a heap of the negated scores; ``inside``: states in any bucket and those that do not serve;
-    ``cursor``: up to where the pool's log of filled states has been read."""
+    ``cursors``: up to where the pool's logs of filled states have been read, -1 = need not be."""
 
-    __slots__ = ("buckets", "chosen", "cursor", "inside", "options", "ranks", "scores")
+    __slots__ = ("buckets", "chosen", "cursors", "inside", "options", "ranks", "scores")
 
     def __init__(self) -> None:
         self.options: dict[int, Option | None] = {}
@@ -23,7 +24,7 @@ class Finder:
         self.buckets: dict[int, list[int]] = {}
         self.scores: list[int] = []
         self.inside: set[int] = set()
-        self.cursor = 0
+        self.cursors: dict[tuple[ModelKey, ...], int] = {}
         self.ranks: npt.NDArray[np.int64] = np.full(64, -1, dtype=np.int64)
 
     def insert(self, state: int, option: Option) -> None:

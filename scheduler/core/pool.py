@@ -43,7 +43,8 @@ class Pool:
         self._by_name: dict[str, int] = {}
         self._hidden = bytearray()
         self._journal: list[tuple[int, Saved | bool]] = []
-        self._activated: list[int] = []
+        self._filled: dict[tuple[ModelKey, ...], list[int]] = {}
+        self._filled_entries = 0
         self._shapes: dict[tuple[Request, frozenset[ModelKey] | None], Shape] = {}
         self._finders: dict[int, Finder] = {}
         self._label_keys: set[str] = set()
@@ -168,7 +169,8 @@ class Pool:
         state.count += 1
         heappush(state.heap, number)
         if state.count == 1:
-            self._activated.append(state.number)
+            self._filled.setdefault(state.kind, []).append(state.number)
+            self._filled_entries += 1
 
     def _move(self, number: int, state: NodeState) -> None:
         if self.listed[number]:
@@ -224,27 +226,34 @@ class Pool:
         return None
 
     def _absorb(self, finder: Finder, shape: Shape) -> None:
-        """Let the finder know the states that got a node since it was asked last."""
-        log, states = self._activated, self.states.all
-        if finder.cursor == len(log):
-            return
-        if len(log) > LOG_LIMIT:
-            self._shorten_log()
-            log = self._activated
-        inside = finder.inside
-        for number in set(log[finder.cursor :]).difference(inside):
-            if states[number].count:
-                option = self.option(shape, states[number])
-                if option is None:
-                    inside.add(number)
-                else:
-                    finder.insert(number, option)
-        finder.cursor = len(log)
+        """Let the finder know the states that got a node since it was asked last. There is a log per kind of
+        node, so that a shape reads of those only that may serve it."""
+        if self._filled_entries > LOG_LIMIT:
+            self._shorten_logs()
+        states, inside, cursors = self.states.all, finder.inside, finder.cursors
+        for kind, log in self._filled.items():
+            cursor = cursors.get(kind)
+            if cursor is None:
+                cursor = cursors[kind] = 0 if shape.may_serve(kind) else -1
+            if cursor < 0 or cursor == len(log):
+                continue
+            for number in set(log[cursor:]).difference(inside):
+                if states[number].count:
+                    option = self.option(shape, states[number])
+                    if option is None:
+                        inside.add(number)
+                    else:
+                        finder.insert(number, option)
+            cursors[kind] = len(log)
 
-    def _shorten_log(self) -> None:
-        self._activated = [state.number for state in self.states.all if state.count]
+    def _shorten_logs(self) -> None:
+        self._filled.clear()
+        filled = [state for state in self.states.all if state.count]
+        for state in filled:
+            self._filled.setdefault(state.kind, []).append(state.number)
+        self._filled_entries = len(filled)
         for finder in self._finders.values():
-            finder.cursor = 0
+            finder.cursors.clear()
 
     def find_among(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scheduler.core.filters import count_for, refusal
+from scheduler.core.filters import accepts, count_for, refusal
 from scheduler.core.layout import MEMORY_BITS, MEMORY_MASK, MIB, Group, Layout, ModelKey, pack
 from scheduler.core.types import WHOLE_MILLIS, Request
 
@@ -16,11 +16,21 @@ Free = tuple[tuple[tuple[int, ...], ...], ...]
 class NodeState:
     """One state and the nodes that are in it. ``count`` of them may be given out."""
 
-    __slots__ = ("count", "cpu_free_millis", "free", "heap", "host_free_mebibytes", "layout", "number")
+    __slots__ = (
+        "count",
+        "cpu_free_millis",
+        "free",
+        "heap",
+        "host_free_mebibytes",
+        "kind",
+        "layout",
+        "number",
+    )
 
     def __init__(self, number: int, layout: Layout, free: Free, cpu: int, host: int) -> None:
         self.number = number
         self.layout = layout
+        self.kind = tuple(group.key for group in layout.groups)
         self.free = free
         self.cpu_free_millis = cpu
         self.host_free_mebibytes = host
@@ -97,6 +107,14 @@ class Shape:
     @property
     def takes_devices(self) -> bool:
         return self.request.count > 0 or self.request.by_equivalence
+
+    def may_serve(self, kind: tuple[ModelKey, ...]) -> bool:
+        """Whether nodes with devices of these models may serve it at all, by vendor and model."""
+        if not self.takes_devices:
+            return True
+        return any(
+            (self.models is None or model in self.models) and accepts(model, self.request) for model in kind
+        )
 
     def demands(self, layout: Layout) -> tuple[Demand, ...]:
         """One for each group that may serve it; nothing where labels or filters say no."""
