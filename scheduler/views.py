@@ -300,7 +300,20 @@ def queue_views(
         for name, queue in world.queues.items()
     }
     views.setdefault(DEFAULT_QUEUE, QueueView(DEFAULT_QUEUE))
-    return tuple(views.values())
+    return tuple(
+        replace(view, parent="") if _is_own_ancestor(name, views) else view for name, view in views.items()
+    )
+
+
+def _is_own_ancestor(name: str, views: Mapping[str, QueueView]) -> bool:
+    """Parents in a circle bound nothing: those on it stand alone until somebody mends them, and the other
+    queues go on."""
+    seen: set[str] = set()
+    above = views[name].parent
+    while above in views and above not in seen:
+        seen.add(above)
+        above = views[above].parent
+    return name in seen
 
 
 def is_due(workload: Workload, now_ms: int) -> bool:
