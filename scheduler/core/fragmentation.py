@@ -73,6 +73,8 @@ class Fragmentation:
             for task in tasks
             if task.count
         )
+        self._all: dict[str, _Demands] = {}
+        self._demands: dict[str, _Demands] = {}
         self._stranded: dict[tuple[str, int, tuple[int, ...]], float] = {}
         self._waste: dict[tuple[str, int, tuple[int, ...]], float] = {}
         self._prospects: dict[str, Prospects] = {}
@@ -82,7 +84,10 @@ class Fragmentation:
         key = (model, cpu_free_millis, free_millis)
         known = self._stranded.get(key)
         if known is None:
-            known = self._stranded[key] = _strand(self.tasks, model, cpu_free_millis, free_millis)
+            demands = self._all.get(model)
+            if demands is None:
+                demands = self._all[model] = _Demands(self.tasks, model)
+            known = self._stranded[key] = demands.strand(cpu_free_millis, free_millis)
         return known
 
     def score(
@@ -106,8 +111,9 @@ class Fragmentation:
             prospect = self._prospects.get(model)
             if prospect is None:
                 prospect = self._prospects[model] = self._prospects_of(model)
+                self._demands[model] = _Demands(self._by_devices, model)
             known = self._waste[key] = (
-                STRANDED_WEIGHT * _strand(self._by_devices, model, cpu, free)
+                STRANDED_WEIGHT * self._demands[model].strand(cpu, free)
                 + SHORT_WEIGHT * prospect.short_millis(cpu, sum(free))
                 + WORTH_WEIGHT * prospect.worthless_millis(free)
             )
@@ -123,19 +129,31 @@ class Fragmentation:
         )
 
 
-def _strand(
-    tasks: Sequence[TypicalTask], model: str, cpu_free_millis: int, free_millis: tuple[int, ...]
-) -> float:
-    free = sorted(free_millis)
-    sums = [0, *accumulate(free)]
-    stranded = 0.0
-    for task in tasks:
-        below = bisect_left(free, task.share_millis)
-        fits = (
-            task.count
-            and (not task.models or model in task.models)
-            and cpu_free_millis >= task.cpu_millis
-            and len(free) - below >= task.count
-        )
-        stranded += task.weight * (sums[below] if fits else sums[-1])
-    return stranded
+class _Demands:
+    """What a mix of tasks asks of one model's devices, by kinds of request. ``others``: the weight of what
+    cannot use them at all."""
+
+    __slots__ = ("kinds", "others")
+
+    def __init__(self, tasks: Sequence[TypicalTask], model: str) -> None:
+        self.others = 0.0
+        weights: dict[tuple[int, int, int], float] = {}
+        for task in tasks:
+            if task.count and (not task.models or model in task.models):
+                kind = (task.share_millis, task.count, task.cpu_millis)
+                weights[kind] = weights.get(kind, 0.0) + task.weight
+            else:
+                self.others += task.weight
+        self.kinds = [(weight, *kind) for kind, weight in weights.items()]
+
+    def strand(self, cpu_free_millis: int, free_millis: tuple[int, ...]) -> float:
+        """Free millis that a task cannot use, on average over the mix."""
+        free = sorted(free_millis)
+        sums = [0, *accumulate(free)]
+        total, devices = sums[-1], len(free)
+        stranded = self.others * total
+        for weight, share_millis, count, cpu_millis in self.kinds:
+            below = bisect_left(free, share_millis)
+            fits = cpu_free_millis >= cpu_millis and devices - below >= count
+            stranded += weight * (sums[below] if fits else total)
+        return stranded
