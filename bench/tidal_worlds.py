@@ -217,7 +217,7 @@ def _service(story: Story) -> ServiceSpec:
     setting = story.setting
     rule = LoadRule(
         device_class=VENDOR,
-        requests_per_second=1 / story.work_per_request,
+        load_per_replica=1 / story.work_per_request,
         headroom=setting.headroom,
         ahead_seconds=2 * LOAD_SECONDS + 3 * setting.batch_seconds if setting.forecast else 0,
         p95_limit_seconds=BOUND_SECONDS / 2,

@@ -35,6 +35,8 @@ TREND_LIMIT = 2.0
 """A trend forecasts at most so many times the load of now."""
 PRESSURE_STEP = 0.25
 """Where requests queue or are slow although load says it suffices, so much more than now."""
+SILENT_MS = 3 * MINUTE_MS
+"""Without a sample for so long nothing is known of the load of now."""
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WINDOW = re.compile(r"^(?:([A-Za-z,-]+) +)?(\d{1,2}):(\d\d) *- *(\d{1,2}):(\d\d)$")
@@ -122,11 +124,11 @@ def scheduled_millis(calendar: Calendar, now_ms: int, ahead_seconds: int = 0) ->
 
 @dataclass(frozen=True, slots=True)
 class LoadSample:
-    """What was seen of a service: requests that came in per second, requests that waited, and the 95th
-    percentile of the time to the first token."""
+    """What was seen of a service: its load, requests that waited, and the 95th percentile of the time to the
+    first token. ``load`` is in any one unit, e.g. requests per second or devices that have work."""
 
     at_ms: int
-    requests_per_second: float
+    load: float
     queued: float = 0.0
     p95_seconds: float = 0.0
 
@@ -135,7 +137,7 @@ class LoadSample:
 class LoadRule:
     """How load becomes devices.
 
-    ``requests_per_second``: what one replica of ``replica_millis`` serves when it is full. ``headroom``: so
+    ``load_per_replica``: what one replica of ``replica_millis`` bears when it is full. ``headroom``: so
     much more than the load. ``ahead_seconds``: how far ahead it looks: at least as long as training needs
     to give way and a model to load. ``release_seconds``: what was not needed for so long is given back.
     ``queued_limit`` (requests per replica) and ``p95_limit_seconds``: beyond them more is taken at once (0
@@ -143,7 +145,7 @@ class LoadRule:
     """
 
     device_class: str
-    requests_per_second: float
+    load_per_replica: float
     replica_millis: int = WHOLE_MILLIS
     headroom: float = 0.25
     ahead_seconds: int = 900
@@ -154,19 +156,19 @@ class LoadRule:
     most_replicas: int | None = None
 
     def __post_init__(self) -> None:
-        if self.requests_per_second <= 0 or self.replica_millis <= 0:
-            raise InvalidInput("a replica needs devices and serves requests", param="requests_per_second")
+        if self.load_per_replica <= 0 or self.replica_millis <= 0:
+            raise InvalidInput("a replica needs devices and bears load", param="load_per_replica")
         if self.headroom < 0 or self.ahead_seconds < 0 or self.release_seconds < 0:
             raise InvalidInput("headroom and times are not below 0", param="headroom")
 
 
-def forecast_requests_per_second(history: Sequence[LoadSample], now_ms: int, ahead_seconds: int) -> float:
+def forecast_load(history: Sequence[LoadSample], now_ms: int, ahead_seconds: int) -> float:
     """The highest load expected from now until ``ahead_seconds`` later.
 
     ``history`` is in the order of time; what is later than now is not looked at. 0.0 without history.
     """
     recent = _between(history, now_ms - TREND_WINDOW_MS, now_ms)
-    current = recent[-1].requests_per_second if recent else 0.0
+    current = recent[-1].load if recent else 0.0
     seasonal = _seasonal(history, now_ms, ahead_seconds)
     return max(current, _trend(recent, ahead_seconds) if seasonal is None else seasonal)
 
@@ -177,7 +179,7 @@ def _trend(recent: Sequence[LoadSample], ahead_seconds: int) -> float:
         return 0.0
     origin = recent[-1].at_ms
     times = [(sample.at_ms - origin) / 1000 for sample in recent]
-    loads = [sample.requests_per_second for sample in recent]
+    loads = [sample.load for sample in recent]
     mean_time, mean_load = sum(times) / len(times), sum(loads) / len(loads)
     spread = sum((t - mean_time) ** 2 for t in times)
     if not spread:
@@ -199,7 +201,7 @@ def _seasonal(history: Sequence[LoadSample], now_ms: int, ahead_seconds: int) ->
         if span:
             before = _mean(_between(history, then - LEVEL_WINDOW_MS, then))
             ratio = level / before if before else 1.0
-            peak = max(sample.requests_per_second for sample in span)
+            peak = max(sample.load for sample in span)
             guesses.append(peak * min(max(ratio, LEVEL_RANGE[0]), LEVEL_RANGE[1]))
     return median(guesses) if guesses else None
 
@@ -214,12 +216,12 @@ def _time(sample: LoadSample) -> int:
 
 
 def _mean(samples: Sequence[LoadSample]) -> float:
-    return sum(s.requests_per_second for s in samples) / len(samples) if samples else 0.0
+    return sum(s.load for s in samples) / len(samples) if samples else 0.0
 
 
-def replicas_for(rule: LoadRule, requests_per_second: float) -> int:
-    """Replicas that serve this load with the rule's headroom."""
-    wanted = math.ceil(requests_per_second * (1 + rule.headroom) / rule.requests_per_second - 1e-9)
+def replicas_for(rule: LoadRule, load: float) -> int:
+    """Replicas that bear this load with the rule's headroom."""
+    wanted = math.ceil(load * (1 + rule.headroom) / rule.load_per_replica - 1e-9)
     bounded = max(wanted, rule.least_replicas)
     return bounded if rule.most_replicas is None else min(bounded, rule.most_replicas)
 
@@ -230,14 +232,28 @@ def wanted_replicas(rule: LoadRule, history: Sequence[LoadSample], held: int, no
     The most of: what is forecast, what any moment of the last ``release_seconds`` needed, and a step up while
     requests queue or are slow.
     """
-    forecast = forecast_requests_per_second(history, now_ms, rule.ahead_seconds)
+    forecast = forecast_load(history, now_ms, rule.ahead_seconds)
     lately = _between(history, now_ms - rule.release_seconds * 1000, now_ms)
-    needed = max([forecast, *(sample.requests_per_second for sample in lately)])
+    needed = max([forecast, *(sample.load for sample in lately)])
     wanted = replicas_for(rule, needed)
     if lately and _pressed(rule, lately[-1], held):
         stepped = max(wanted, math.ceil(held * (1 + PRESSURE_STEP)))
         wanted = stepped if rule.most_replicas is None else min(stepped, rule.most_replicas)
     return wanted
+
+
+def reserved_replicas(rule: LoadRule, history: Sequence[LoadSample], now_ms: int) -> int:
+    """For how many replicas training leaves room: the most that was forecast at any moment of the last
+    ``release_seconds``, so that neither a dip nor a shaky forecast moves it.
+
+    Where nothing has been heard for ``SILENT_MS`` the last that is known goes on: silence is no calm.
+    """
+    heard = bisect_right(history, now_ms, key=_time)
+    last_ms = history[heard - 1].at_ms if heard else now_ms
+    until_ms = last_ms if now_ms - last_ms > SILENT_MS else now_ms
+    lately = _between(history, until_ms - rule.release_seconds * 1000, until_ms)
+    moments = {now_ms, until_ms, *map(_time, lately)}
+    return replicas_for(rule, max(forecast_load(history, at_ms, rule.ahead_seconds) for at_ms in moments))
 
 
 def _pressed(rule: LoadRule, sample: LoadSample, held: int) -> bool:

@@ -32,7 +32,7 @@ def load_of(*parts: tuple[int, float]) -> Load:
 
 
 def spec(**more: object) -> ServiceSpec:
-    rule = LoadRule("nvidia", requests_per_second=2.0, headroom=0.25, ahead_seconds=120, release_seconds=300)
+    rule = LoadRule("nvidia", load_per_replica=2.0, headroom=0.25, ahead_seconds=120, release_seconds=300)
     return ServiceSpec(REPLICA, rule, bound_seconds=1.0, work_per_request=0.5, load_seconds=30, **more)  # type: ignore[arg-type]
 
 
@@ -67,7 +67,7 @@ def test_a_load_is_about_seconds() -> None:
 
 def test_samples_are_requests_per_second_of_whole_minutes() -> None:
     samples = samples_of(load_of((60, 1.0), (90, 3.0)), work_per_request=0.5)
-    assert [(s.at_ms, s.requests_per_second) for s in samples] == [(60_000, 2.0), (120_000, 6.0)]
+    assert [(s.at_ms, s.load) for s in samples] == [(60_000, 2.0), (120_000, 6.0)]
 
 
 def test_replicas_follow_the_load_and_training_gives_way_without_eviction() -> None:

@@ -11,7 +11,7 @@ from scheduler.core.tidal import (
     Calendar,
     LoadRule,
     LoadSample,
-    forecast_requests_per_second,
+    forecast_load,
     parse_window,
     replicas_for,
     scheduled_millis,
@@ -63,7 +63,7 @@ def test_the_calendar_looks_ahead_and_takes_the_largest_window_in_local_time() -
 
 
 def rule(**more: object) -> LoadRule:
-    return LoadRule("nvidia", requests_per_second=10.0, headroom=0.25, **more)  # type: ignore[arg-type]
+    return LoadRule("nvidia", load_per_replica=10.0, headroom=0.25, **more)  # type: ignore[arg-type]
 
 
 def days_of(load_at_hour: dict[int, float], days: int) -> list[LoadSample]:
@@ -77,27 +77,27 @@ def days_of(load_at_hour: dict[int, float], days: int) -> list[LoadSample]:
 def test_the_morning_rise_is_foreseen_from_earlier_days() -> None:
     history = [sample for sample in days_of({9: 100.0}, 8) if sample.at_ms < NOW_MS - 15 * HOUR_MS]
     before_nine = NOW_MS - 15 * HOUR_MS - 10 * MINUTE_MS
-    assert forecast_requests_per_second(history, before_nine, 300) == pytest.approx(5.0)
-    assert forecast_requests_per_second(history, before_nine, 900) == pytest.approx(100.0)
+    assert forecast_load(history, before_nine, 300) == pytest.approx(5.0)
+    assert forecast_load(history, before_nine, 900) == pytest.approx(100.0)
 
 
 def test_a_busier_day_than_usual_is_forecast_higher_within_limits() -> None:
     usual = days_of({9: 40.0}, 3)
     now = NOW_MS + 8 * HOUR_MS + 50 * MINUTE_MS
     today = [LoadSample(NOW_MS + n * MINUTE_MS, 7.5) for n in range(8 * 60 + 51)]
-    assert forecast_requests_per_second([*usual, *today], now, 900) == pytest.approx(60.0)
+    assert forecast_load([*usual, *today], now, 900) == pytest.approx(60.0)
     absurd = [LoadSample(sample.at_ms, 50.0) for sample in today]
-    assert forecast_requests_per_second([*usual, *absurd], now, 900) == pytest.approx(80.0)
+    assert forecast_load([*usual, *absurd], now, 900) == pytest.approx(80.0)
 
 
 def test_without_earlier_days_a_rising_trend_is_continued_and_bounded() -> None:
     rising = [LoadSample(NOW_MS + n * MINUTE_MS, 10.0 + n) for n in range(16)]
     now = rising[-1].at_ms
-    assert forecast_requests_per_second(rising, now, 300) == pytest.approx(30.0)
-    assert forecast_requests_per_second(rising, now, 36_000) == pytest.approx(50.0)
+    assert forecast_load(rising, now, 300) == pytest.approx(30.0)
+    assert forecast_load(rising, now, 36_000) == pytest.approx(50.0)
     falling = [LoadSample(NOW_MS + n * MINUTE_MS, 30.0 - n) for n in range(16)]
-    assert forecast_requests_per_second(falling, now, 3600) == pytest.approx(15.0)
-    assert forecast_requests_per_second((), now, 900) == 0.0
+    assert forecast_load(falling, now, 3600) == pytest.approx(15.0)
+    assert forecast_load((), now, 900) == 0.0
 
 
 def test_what_is_not_needed_is_given_back_only_after_a_while() -> None:
@@ -127,9 +127,9 @@ def test_replicas_are_enough_for_load_and_headroom_within_bounds() -> None:
 
 def test_a_rule_that_cannot_serve_is_refused() -> None:
     with pytest.raises(InvalidInput):
-        LoadRule("nvidia", requests_per_second=0.0)
+        LoadRule("nvidia", load_per_replica=0.0)
     with pytest.raises(InvalidInput):
-        LoadRule("nvidia", requests_per_second=1.0, headroom=-0.1)
+        LoadRule("nvidia", load_per_replica=1.0, headroom=-0.1)
 
 
 def test_services_of_a_class_add_up_and_the_calendar_is_the_least() -> None:
@@ -153,5 +153,5 @@ def test_the_tide_never_leaves_inference_less_than_its_load_of_now(
     history = [LoadSample(NOW_MS + n * MINUTE_MS, load) for n, load in enumerate(loads)]
     one = LoadRule("nvidia", 10.0, headroom=headroom, ahead_seconds=ahead)
     replicas = wanted_replicas(one, history, 0, history[-1].at_ms)
-    assert replicas * one.requests_per_second >= loads[-1] - 1e-6
-    assert replicas <= max(1, max(loads) * 2 * (1 + headroom) / one.requests_per_second + 1)
+    assert replicas * one.load_per_replica >= loads[-1] - 1e-6
+    assert replicas <= max(1, max(loads) * 2 * (1 + headroom) / one.load_per_replica + 1)
