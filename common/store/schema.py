@@ -73,3 +73,11 @@ audit_log = sa.Table(
     sa.Column("target", sa.Text, nullable=False),
     sa.Column("outcome", sa.Text, nullable=False),
 )
+
+samples = sa.Table(
+    "samples",
+    METADATA,
+    sa.Column("series", KEY, primary_key=True),
+    sa.Column("at_ms", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("value", sa.Double, nullable=False),
+)
