@@ -1,10 +1,12 @@
-"""What the endpoint controller needs from engines."""
+"""What control needs from engines."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from common.load import EngineLoad
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class Engines(Protocol):
 
     async def unload_adapter(self, url: str, name: str) -> None:
         """Forget the adapter; one that is not there is no error."""
+        ...
+
+    async def load(self, url: str) -> EngineLoad:
+        """What the engine does now. ``EngineFailed`` also where it was started without statistics."""
         ...
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from billing.core.events import UsageEvent
+from common.load import ReplicaLoad
 from common.resources.pool import Device
 from common.resources.workload import Grant, Readiness
 
@@ -212,6 +213,15 @@ class Fabric(Protocol):
 
     async def close(self) -> None:
         """Let go of the cluster. Gangs run on."""
+        ...
+
+
+class ServingLoads(Protocol):
+    """What inference does with its devices."""
+
+    async def replicas(self) -> Sequence[ReplicaLoad]:
+        """Every engine that is ready, also one that did not tell its load. Raises ``Unavailable`` when it is
+        not known which are."""
         ...
 
 

@@ -9,6 +9,8 @@ import httpx
 
 from common.auth import engine_headers
 from common.errors import EngineFailed, InvalidInput, Unavailable
+from common.load import EngineLoad
+from inference.adapters.engine_metrics import read_load
 from inference.ports import LoadedModel
 
 
@@ -49,6 +51,14 @@ class VllmEngines:
         if response.status_code == 404 and "error" in _body(response):
             return
         _require_success(response)
+
+    async def load(self, url: str) -> EngineLoad:
+        response = await self._send("GET", f"{url}/metrics")
+        _require_success(response)
+        try:
+            return read_load(response.text)
+        except ValueError as error:
+            raise EngineFailed(f"the engine at {url} tells no load: {error}") from error
 
     async def close(self) -> None:
         await self._client.aclose()

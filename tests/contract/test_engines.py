@@ -130,6 +130,17 @@ async def test_unloading_what_is_not_there_is_no_error_and_unloads_nothing(subje
     assert await subject.adapters() == {FT: path}
 
 
+async def test_an_engine_tells_its_load(subject: Subject) -> None:
+    load = await subject.engines.load(subject.url)
+    assert (load.running, load.waiting) == (0, 0)
+    assert 0.0 <= load.kv_cache_use <= 1.0
+    bounds = [bound for bound, _ in load.first_token_buckets]
+    counts = [count for _, count in load.first_token_buckets]
+    assert bounds == sorted(bounds)
+    assert bounds[-1] == float("inf")
+    assert counts == sorted(counts)
+
+
 async def test_an_engine_that_is_gone_is_unavailable(subject: Subject) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(Unavailable):
@@ -138,6 +149,8 @@ async def test_an_engine_that_is_gone_is_unavailable(subject: Subject) -> None:
         await subject.engines.load_adapter(url, FT, "/a")
     with pytest.raises(Unavailable):
         await subject.engines.unload_adapter(url, FT)
+    with pytest.raises(Unavailable):
+        await subject.engines.load(url)
 
 
 KEYLESS = [
@@ -162,6 +175,25 @@ async def test_an_engine_answers_nobody_without_its_key(
         assert (await client.get("/health")).status_code == 200
     async with httpx.AsyncClient(base_url=real_engine.url, headers=engine_headers(TOKEN)) as client:
         assert (await client.get("/v1/models")).status_code == 200
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(400)
+async def test_a_busy_engine_is_seen_to_be_busy(real_engine: RealEngine) -> None:
+    engines = VllmEngines(TOKEN)
+    before = await engines.load(real_engine.url)
+    body = {"model": "tiny", "prompt": "a", "max_tokens": 2000, "ignore_eos": True, "stream": True}
+    headers = engine_headers(TOKEN)
+    async with (
+        httpx.AsyncClient(base_url=real_engine.url, headers=headers, timeout=60) as client,
+        client.stream("POST", "/v1/completions", json=body) as answer,
+    ):
+        await anext(answer.aiter_lines())
+        busy = await engines.load(real_engine.url)
+    assert busy.running == 1
+    assert busy.kv_cache_use > 0
+    assert busy.first_token_buckets[-1][1] - before.first_token_buckets[-1][1] == 1
+    await engines.close()
 
 
 @pytest.mark.integration

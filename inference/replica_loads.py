@@ -1,0 +1,64 @@
+"""The load of all engines that are ready, for whoever shares devices with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from common.errors import ComputilityError
+from common.load import EngineLoad, ReplicaLoad
+from common.resources import Workload
+from common.resources.serving import Replica
+from common.store.port import Store
+from common.telemetry import get_logger
+from inference.engine_workload import ROLE, replica_of
+from inference.ports import Engines
+
+_log = get_logger(__name__)
+
+
+class ReplicaLoads:
+    """Implements ``scheduler.ports.ServingLoads``: every engine of an Endpoint is asked, all at once."""
+
+    def __init__(self, store: Store, engines: Engines) -> None:
+        self._store, self._engines = store, engines
+        self._silent: set[str] = set()
+
+    async def replicas(self) -> Sequence[ReplicaLoad]:
+        ready = [
+            (workload, replica)
+            for workload in await self._store.list(Workload)
+            if _is_engine(workload) and (replica := replica_of(workload)).ready
+        ]
+        loads = await asyncio.gather(*(self._load(replica) for _, replica in ready))
+        found = [_told(workload, load) for (workload, _), load in zip(ready, loads, strict=True)]
+        self._report({one.id for one in found if one.load is None})
+        return found
+
+    async def _load(self, replica: Replica) -> EngineLoad | None:
+        try:
+            return await self._engines.load(replica.url)
+        except ComputilityError as error:
+            _log.debug("engine tells no load", workload=replica.workload, error=error.message)
+            return None
+
+    def _report(self, silent: set[str]) -> None:
+        """Say so once, not with every look."""
+        for replica in sorted(silent - self._silent):
+            _log.warning("engine tells no load; the others stand for it", replica=replica)
+        self._silent = silent
+
+
+def _is_engine(workload: Workload) -> bool:
+    owner = workload.metadata.owner
+    return owner is not None and owner.kind == "Endpoint"
+
+
+def _told(workload: Workload, load: EngineLoad | None) -> ReplicaLoad:
+    rank = next(rank for rank in workload.status.ranks if rank.role == ROLE)
+    return ReplicaLoad(
+        id=f"{workload.metadata.uid}/{workload.status.attempt}",
+        device_class=replica_of(workload).device_class,
+        millis=sum(grant.millis for grant in rank.grants),
+        load=load,
+    )
