@@ -172,6 +172,13 @@ class Client:
         ``limit`` nodes and workloads."""
         return self._read("/api/v1/overview", limit=limit)
 
+    def series(
+        self, node: str, *, device: str | None = None, window_seconds: int = 3600, step_seconds: int = 0
+    ) -> Document:
+        """The load of a node's devices (or of that one) lately; as means over steps, or (0) every sample."""
+        path = f"/api/v1/nodes/{node}/series"
+        return self._read(path, device=device, window_seconds=window_seconds, step_seconds=step_seconds)
+
     def simulate(self, docs: Sequence[Mapping[str, Any]], *, at_head: bool = False) -> Document:
         """What the scheduler would decide if these Workloads were applied; nothing is written."""
         return self._answer(

@@ -106,6 +106,7 @@ class WorkloadRow(Model):
     nodes: int
     since_ms: int
     expected_end_ms: int | None = None
+    end_predicted: bool = Field(False, description="by past runs: it does not say how long it runs")
 
 
 class NodeTotals(Model):
@@ -128,6 +129,39 @@ class Overview(Model):
     workloads: list[WorkloadRow] | None = Field(None, description="those with the most devices")
 
 
+class SeriesPoint(Model):
+    """Means over a step, of ``samples`` samples; what the driver does not tell is unset. ``time_ms``: when
+    the step begins. ``healthy``: all the time."""
+
+    time_ms: int
+    samples: int
+    healthy: bool
+    utilisation_percent: int | None = None
+    memory_used_bytes: int | None = None
+    temperature_celsius: int | None = None
+    power_watts: int | None = None
+
+
+class DeviceSeries(Model):
+    """What a device did, the oldest first; nothing where its agent has no samples of it."""
+
+    device: str
+    index: int
+    vendor: str
+    model: str
+    points: list[SeriesPoint]
+
+
+class NodeSeries(Model):
+    """What the devices of a node did lately. ``step_seconds`` 0: every sample is a point."""
+
+    node: str
+    at_ms: int
+    window_seconds: int
+    step_seconds: int
+    devices: list[DeviceSeries]
+
+
 class RoleSize(Model):
     """How many ranks of a role run, of how few and how many it may have. Elastic where these differ."""
 
@@ -141,8 +175,10 @@ class Explanation(Model):
     """Why a workload is where it is. ``reasons[0]`` is the dominant one; the others count nodes per filter.
 
     ``eta_ms``: when it is expected to start; where it is unset and the workload waits, ``no_eta`` says why.
+    ``eta_predicted``: it rests on ends that past runs let expect, not on stated ones alone.
     ``not_before_ms``: it cannot start earlier (back-off, a spent budget). ``reserved_ms``: from then on
-    capacity is held for it. ``position`` and ``waiting``: its place in its queue, and how many wait there.
+    capacity is held for it. ``expected_end_ms``: by what is stated, else by past runs; ``end_predicted_by``
+    says which in words. ``position`` and ``waiting``: its place in its queue, and how many wait there.
     """
 
     name: str
@@ -161,11 +197,13 @@ class Explanation(Model):
     waiting: int | None = None
     queue_numbers: QueueRow | None = None
     eta_ms: int | None = None
+    eta_predicted: bool = False
     no_eta: str = ""
     not_before_ms: int | None = None
     reserved_ms: int | None = None
     since_ms: int | None = None
     expected_end_ms: int | None = None
+    end_predicted_by: str = ""
     leaves_by_ms: int | None = None
     sizes: list[RoleSize] = Field(default_factory=list)
 
@@ -199,6 +237,7 @@ class Outcome(Model):
     remedy: str = ""
     position: int | None = None
     eta_ms: int | None = None
+    eta_predicted: bool = Field(False, description="rests on ends that past runs let expect")
     no_eta: str = ""
     reserved_ms: int | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from common.resources import Workload
 from common.resources.workload import PendingReason
 from scheduler.answers import Explanation, QueueRow, RoleSize
-from scheduler.core.runtimes import run_ms
+from scheduler.core.runtimes import Prediction, run_ms
 from scheduler.core.types import Admit, Defer
 from scheduler.outlook import Outlook, is_stopping
 from scheduler.transitions import pending_reason
@@ -56,13 +56,22 @@ def _describe_gang(answer: Explanation, workload: Workload, outlook: Outlook) ->
     answer.since_ms = status.admitted_ms
     answer.leaves_by_ms = status.leaves_by_ms
     gang = next((view for view in outlook.snapshot.running if view.workload.uid == uid), None)
-    length_ms = run_ms(gang.workload, gang.placement) if gang is not None else None
+    prediction = outlook.predictions.get(uid)
+    seconds = prediction.seconds if prediction else None
+    length_ms = run_ms(gang.workload, gang.placement, seconds) if gang is not None else None
     if status.admitted_ms is not None and length_ms is not None:
         answer.expected_end_ms = status.admitted_ms + length_ms
+        answer.end_predicted_by = _words(prediction) if prediction else ""
     for role in workload.spec.roles:
         ranks = sum(rank.role == role.name for rank in status.ranks)
         least = role.replicas if role.min_replicas is None else role.min_replicas
         answer.sizes.append(RoleSize(role=role.name, ranks=ranks, least=least, most=role.replicas))
+
+
+def _words(prediction: Prediction) -> str:
+    """The runs that it was predicted by."""
+    runs = f"last {prediction.runs} runs"
+    return f"its {runs}" if prediction.alike != "kind and devices" else f"the {runs} of its kind and size"
 
 
 def _say_why_it_waits(answer: Explanation, workload: Workload, outlook: Outlook) -> None:
@@ -104,6 +113,7 @@ def _say_decision(answer: Explanation, workload: Workload, decision: Defer, outl
     answer.position, answer.waiting = line.index(uid) + 1, len(line)
     answer.reserved_ms = decision.reserved_ms
     answer.eta_ms = outlook.start_ms(decision)
+    answer.eta_predicted = answer.eta_ms is not None and outlook.is_guess(uid)
     if decision.reasons[0].code == "BudgetSpent":
         answer.not_before_ms = _renewal_ms(workload.spec.queue, outlook)
     if answer.eta_ms is None:

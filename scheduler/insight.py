@@ -18,6 +18,7 @@ from scheduler.core.catalogue import Catalogue
 from scheduler.explain import explain_workload
 from scheduler.outlook import Outlook, Rules
 from scheduler.overview import node_rows, pool_rows, usual_requests, workload_rows
+from scheduler.past_runs import PastRuns
 from scheduler.policy import PolicyMaker
 from scheduler.views import read_world
 from scheduler.whatif import simulate
@@ -40,6 +41,7 @@ class Insight:
         self._store = store
         self._settings = settings.scheduler
         self._clock = clock
+        self._past_runs = PastRuns(store)
         self._lock = asyncio.Lock()
         self._outlook: Outlook | None = None
         self._revision = -1
@@ -91,9 +93,10 @@ class Insight:
             same_moment = revision == self._revision and now_ms == known.now_ms
             if same_moment or now_seconds < self._good_until_seconds:
                 return known
-        world = await read_world(self._store)
+        world, history = await read_world(self._store), await self._past_runs.read()
         self._revision = revision
-        rules = Rules(self._policies.at(now_ms), self._catalogue, self._settings.stop_grace_seconds)
+        grace_seconds = self._settings.stop_grace_seconds
+        rules = Rules(self._policies.at(now_ms), self._catalogue, grace_seconds, history)
         self._outlook = Outlook(world, rules, now_ms)
         self._good_until_seconds = now_seconds
         return self._outlook
@@ -124,5 +127,5 @@ def _overview(
     if queues:
         answer.queues = list(outlook.queues.values())
     mine = [view for view in snapshot.running if sees(view.workload.project)]
-    answer.workloads = workload_rows(mine, world.workloads, outlook.now_ms)[:limit]
+    answer.workloads = workload_rows(mine, outlook)[:limit]
     return answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from common.clock import Clock
 from common.errors import Conflict, NotFound
@@ -12,6 +12,7 @@ from common.resources.workload import WorkloadStatus
 from common.store.port import Event, Store
 from common.telemetry import get_logger
 from scheduler.core.lifecycle import Note
+from scheduler.past_runs import facts_of
 from scheduler.views import World
 
 _log = get_logger(__name__)
@@ -46,18 +47,18 @@ class Journal:
             return False
         return True
 
-    async def note(self, workload: Workload, note: Note, data: dict[str, str] | None = None) -> None:
-        """An event about a workload as it is now."""
+    async def note(self, workload: Workload, note: Note, data: Mapping[str, object] | None = None) -> None:
+        """An event about a workload as it is now; that of a run that ended well says how long it took."""
         now = self._clock.now_ms()
         identity = (workload.metadata.resource_version, now, note.message)
-        await self._record(workload, note, data or {}, identity)
+        await self._record(workload, note, data or facts_of(workload, note, now), identity)
 
     async def note_once(self, workload: Workload, note: Note, *identity: str | int) -> None:
         """An event that is recorded once, however often it is noted with this identity."""
         await self._record(workload, note, {}, identity)
 
     async def _record(
-        self, workload: Workload, note: Note, data: dict[str, str], identity: Iterable[str | int]
+        self, workload: Workload, note: Note, data: Mapping[str, object], identity: Iterable[str | int]
     ) -> None:
         self._last_event_ms = max(self._clock.now_ms(), self._last_event_ms + 1)
         event = Event(

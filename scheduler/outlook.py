@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from common.resources import Workload
 from scheduler.answers import QueueRow
 from scheduler.core.catalogue import Catalogue
 from scheduler.core.cycle import run_cycle
-from scheduler.core.forecast import forecast_starts
-from scheduler.core.runtimes import end_ms
+from scheduler.core.forecast import Forecast, forecast
+from scheduler.core.runtimes import Prediction, RunHistory, end_ms
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.trial import keep_books
-from scheduler.core.types import Admit, Decision, Defer, Policy, WorkloadView
+from scheduler.core.types import Admit, Decision, Defer, Policy, RunningView, WorkloadView
 from scheduler.decisions import wants_successor
 from scheduler.queue_numbers import queue_rows
 from scheduler.snapshots import SnapshotKeeper
@@ -51,11 +51,12 @@ def waiting_in(world: World, now_ms: int, grace_seconds: float) -> list[Workload
 
 @dataclass(frozen=True)
 class Rules:
-    """How decisions are made at a time, and what is known of devices."""
+    """How decisions are made at a time, and what is known of devices and of past runs."""
 
     policy: Policy
     catalogue: Catalogue
     grace_seconds: float
+    history: RunHistory = field(default_factory=RunHistory)
 
 
 class Outlook:
@@ -99,19 +100,44 @@ class Outlook:
         return {one.uid: one for one in self.decisions if isinstance(one, Admit | Defer)}
 
     @cached_property
+    def predictions(self) -> Mapping[str, Prediction]:
+        """How long what does not say it will probably run, by uid: for forecasts alone. Decisions, and so
+        promises, rest on what is stated: a wrong guess would break them."""
+        views = [*self.snapshot.pending, *(one.workload for one in self.snapshot.running if not one.leaving)]
+        found = {view.uid: self.rules.history.predict(view) for view in views if self._may_end(view)}
+        return {uid: prediction for uid, prediction in found.items() if prediction is not None}
+
+    def _may_end(self, view: WorkloadView) -> bool:
+        """Whether it will end by itself, although it does not say when."""
+        workload = self.world.workloads.get(view.uid.partition("/")[0])
+        endless = workload is None or workload.spec.restart.policy == "Always"
+        return view.expected_seconds is None and not endless
+
+    def end_ms(self, running: RunningView) -> int | None:
+        """When its places come free, by what is stated, else by what is predicted; None = not foreseeable."""
+        prediction = self.predictions.get(running.workload.uid)
+        return end_ms(running, self.now_ms, prediction.seconds if prediction else None)
+
+    @cached_property
+    def _forecast(self) -> Forecast:
+        if len(self.snapshot.running) > FORECAST_MOST:
+            return Forecast()
+        seconds = {uid: prediction.seconds for uid, prediction in self.predictions.items()}
+        return forecast(self.snapshot, self.rules.policy, self.now_ms, FORECAST_LIMIT, FORECAST_WORK, seconds)
+
+    @cached_property
     def starts(self) -> Mapping[str, int]:
         """When what waits is expected to start, by uid; where that is not foreseeable it is missing."""
         admitted = (uid for uid, answer in self.answers.items() if isinstance(answer, Admit))
-        now = dict.fromkeys(admitted, self.now_ms)
-        if len(self.snapshot.running) > FORECAST_MOST:
-            return now
-        policy, limit = self.rules.policy, FORECAST_LIMIT
-        starts = forecast_starts(self.snapshot, policy, self.now_ms, limit, FORECAST_WORK)
-        return {**starts, **now}
+        return {**self._forecast.starts, **dict.fromkeys(admitted, self.now_ms)}
 
     def start_ms(self, answer: Defer) -> int | None:
         """When a workload that waits is expected to start; None = not foreseeable."""
         return None if answer.never else self.starts.get(answer.uid, answer.reserved_ms)
+
+    def is_guess(self, uid: str) -> bool:
+        """Whether its expected start comes after ends that were predicted by past runs."""
+        return uid in self._forecast.guessed
 
     @cached_property
     def queues(self) -> Mapping[str, QueueRow]:
@@ -134,14 +160,17 @@ class Outlook:
         if code in _BY_PEOPLE:
             return _BY_PEOPLE[code]
         running = [view for view in self.snapshot.running if not view.leaving]
-        endless = sum(end_ms(view, self.now_ms) is None for view in running)
+        endless = sum(self.end_ms(view) is None for view in running)
         if len(running) > FORECAST_MOST:
             return "too much runs to look ahead; room is held for the first that wait only"
         if answer.position > FORECAST_LIMIT:
             return f"only the first {FORECAST_LIMIT} that wait are forecast, it is number {answer.position}"
         if endless:
             verb = "has" if endless == 1 else "have"
-            return f"{endless} of {len(running)} running workloads {verb} no expectedSeconds"
+            return (
+                f"{endless} of {len(running)} running workloads {verb} no expectedSeconds, "
+                "and too few like them have ended to tell"
+            )
         return "it does not start within the time that is looked ahead"
 
 

@@ -11,10 +11,10 @@ from common.resources.pool import Device
 from scheduler.answers import DeviceBar, NodeCondition, NodeRow, NodeTotals, PoolRow, WorkloadRow
 from scheduler.core.layout import MEMORY_BITS, ModelKey
 from scheduler.core.pool import Pool
-from scheduler.core.runtimes import end_ms
 from scheduler.core.states import NodeState, Shape, ranks_in
 from scheduler.core.types import WHOLE_MILLIS, NodeView, Request, RunningView, WorkloadView
 from scheduler.core.usage import NodeUsage
+from scheduler.outlook import Outlook
 
 USUAL_REQUESTS = 32
 """Kinds of requests by which it is judged what is stranded: the most frequent of those that wait, else of
@@ -167,19 +167,18 @@ def _condition(node: Node, view: NodeView) -> NodeCondition:
     return "Probation" if view.flapping_until_ms else "Ready"
 
 
-def workload_rows(
-    running: Iterable[RunningView], workloads: Mapping[str, Workload], now_ms: int
-) -> list[WorkloadRow]:
+def workload_rows(running: Iterable[RunningView], outlook: Outlook) -> list[WorkloadRow]:
     """What holds devices, the most devices first."""
+    workloads = outlook.world.workloads
     rows = [
-        _workload_row(view, workloads[view.workload.uid], now_ms)
+        _workload_row(view, workloads[view.workload.uid], outlook)
         for view in running
         if view.workload.uid in workloads
     ]
     return sorted(rows, key=lambda row: (-row.millis, row.since_ms, row.project, row.name))
 
 
-def _workload_row(view: RunningView, workload: Workload, now_ms: int) -> WorkloadRow:
+def _workload_row(view: RunningView, workload: Workload, outlook: Outlook) -> WorkloadRow:
     shares = [share for assignment in view.placement for share in assignment.shares]
     return WorkloadRow(
         project=view.workload.project,
@@ -191,5 +190,6 @@ def _workload_row(view: RunningView, workload: Workload, now_ms: int) -> Workloa
         models=sorted({f"{share.vendor}/{share.model}" for share in shares}),
         nodes=len({assignment.node for assignment in view.placement}),
         since_ms=view.started_ms,
-        expected_end_ms=end_ms(view, now_ms),
+        expected_end_ms=outlook.end_ms(view),
+        end_predicted=view.workload.uid in outlook.predictions,
     )

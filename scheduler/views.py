@@ -110,6 +110,13 @@ def request_view(request: DeviceRequest) -> Request:
     )
 
 
+def role_views(spec: WorkloadSpec) -> tuple[RoleView, ...]:
+    return tuple(
+        RoleView(role.name, role.replicas, request_view(role.devices), role.min_replicas)
+        for role in spec.roles
+    )
+
+
 def affinity_view(spec: WorkloadSpec) -> Affinity:
     wish = spec.affinity
     near, apart = labels_view(wish.near), labels_view(wish.apart)
@@ -132,10 +139,7 @@ def workload_view(workload: Workload, world: World, default_grace_seconds: float
         queue=spec.queue,
         priority=priority,
         created_ms=workload.metadata.created_ms,
-        roles=tuple(
-            RoleView(role.name, role.replicas, request_view(role.devices), role.min_replicas)
-            for role in spec.roles
-        ),
+        roles=role_views(spec),
         allowed_queues=tuple(project.spec.queues) if project else (),
         labels=labels_view(workload.metadata.labels),
         affinity=affinity_view(spec),

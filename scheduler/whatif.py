@@ -90,7 +90,7 @@ def _outcome(asked: _Asked, then: Outlook) -> Outcome:
             outcome.no_eta = then.why_no_start(answer)
             outcome.starts = "Never" if answer.never else "Unknown"
         else:
-            outcome.starts = "Later"
+            outcome.starts, outcome.eta_predicted = "Later", then.is_guess(uid)
     return outcome
 
 

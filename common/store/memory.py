@@ -124,6 +124,7 @@ class MemoryStore:
         kind: str | None = None,
         name: str | None = None,
         project: str | None = None,
+        reason: str | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> Sequence[Event]:
@@ -134,6 +135,7 @@ class MemoryStore:
             if (kind is None or e.kind == kind)
             and (name is None or e.name == name)
             and (project is None or e.project == project)
+            and (reason is None or e.reason == reason)
             and (start is None or (e.time_ms, e.id) > (start.time_ms, start.id))
         ]
         return found[:limit]

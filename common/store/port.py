@@ -155,6 +155,7 @@ class Store(Protocol):
         kind: str | None = None,
         name: str | None = None,
         project: str | None = None,
+        reason: str | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> Sequence[Event]:

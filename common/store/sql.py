@@ -171,10 +171,13 @@ class SqlStore:
         kind: str | None = None,
         name: str | None = None,
         project: str | None = None,
+        reason: str | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> Sequence[Event]:
-        return await self._notes.events(kind=kind, name=name, project=project, after=after, limit=limit)
+        return await self._notes.events(
+            kind=kind, name=name, project=project, reason=reason, after=after, limit=limit
+        )
 
     async def begin_idempotent(self, principal: str, key: str, body_digest: str) -> Replay | None:
         return await self._notes.begin_idempotent(principal, key, body_digest)

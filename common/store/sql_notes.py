@@ -44,13 +44,12 @@ class SqlNotes:
             await self._insert_new(connection, events, row)
             await self._prune(connection, events.c.time_ms, self._limits.events)
 
-    async def events(
-        self, *, kind: str | None, name: str | None, project: str | None, after: str | None, limit: int
-    ) -> Sequence[Event]:
+    async def events(self, *, after: str | None, limit: int, **wanted: str | None) -> Sequence[Event]:
+        """``wanted``: values of columns; None = any."""
         query = sa.select(events)
-        for column, value in ((events.c.kind, kind), (events.c.name, name), (events.c.project, project)):
+        for column, value in wanted.items():
             if value is not None:
-                query = query.where(column == value)
+                query = query.where(events.c[column] == value)
         async with self._database.read() as connection:
             if after is not None:
                 found = await connection.execute(sa.select(events.c.time_ms).where(events.c.id == after))

@@ -5,7 +5,19 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 
 from common.auth import Principal
-from control.api import events, health, insight, internal, keys, models, resources, usage, watch, workloads
+from control.api import (
+    events,
+    health,
+    insight,
+    internal,
+    keys,
+    models,
+    nodes,
+    resources,
+    usage,
+    watch,
+    workloads,
+)
 from control.api.edge import Edge
 from control.api.errors import install_error_handlers
 from control.api.health import product_version
@@ -28,7 +40,7 @@ def build_app(context: ControlContext) -> FastAPI:
     )
     app.state.context = context
     app.router.routes.extend(resources.build_router().routes)
-    for part in (keys, watch, events, usage, workloads, insight, models, internal, health):
+    for part in (keys, watch, events, usage, workloads, nodes, insight, models, internal, health):
         app.include_router(part.router)
     if context.tuning is not None:
         app.include_router(

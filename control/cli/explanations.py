@@ -85,7 +85,9 @@ def _start(answer: Answer, now_ms: int) -> str:
     if answer.get("etaMs") is not None:
         start = expected(answer["etaMs"], now_ms)
         overdue = start == "now" and answer.get("reasons")
-        return "any moment: what it waits for is overdue" if overdue else start
+        if overdue:
+            return "any moment: what it waits for is overdue"
+        return f"{start}, as past runs let expect" if answer.get("etaPredicted") else start
     earliest = answer.get("notBeforeMs")
     parts = [f"not before {clock_time(earliest, now_ms)}" if earliest else "", answer.get("noEta", "")]
     text = ": ".join(part for part in parts if part)
@@ -103,10 +105,15 @@ def _run(answer: Answer, now_ms: int) -> str:
     text = since(answer["sinceMs"], now_ms)
     if answer.get("leavesByMs"):
         return f"{text}; gives up its places by {clock_time(answer['leavesByMs'], now_ms)}"
-    end = expected(answer.get("expectedEndMs"), now_ms)
+    end, predicted_by = expected(answer.get("expectedEndMs"), now_ms), answer.get("endPredictedBy")
+    if not end:
+        return f"{text}; did not say how long (spec.expectedSeconds)"
+    if predicted_by:
+        late = f"runs longer than {predicted_by} let expect"
+        return f"{text}; {late}" if end == "now" else f"{text}; ends {end}, expected by {predicted_by}"
     if end == "now":
         return f"{text}; should have ended {clock_time(answer['expectedEndMs'], now_ms)}"
-    return f"{text}; ends {end}" if end else f"{text}; did not say how long (spec.expectedSeconds)"
+    return f"{text}; ends {end}"
 
 
 def _sizes(answer: Answer) -> str:

@@ -7,6 +7,7 @@ import time
 from typing import Annotated
 
 import typer
+from rich.console import RenderableType
 from rich.live import Live
 
 from common.client import Client
@@ -33,7 +34,8 @@ def top(
 ) -> None:
     """Show what is used of the pool, by whom, and what is left over.
 
-    Nodes with the most stranded devices come first: free, but of no use for what usually comes.
+    Nodes with the most stranded devices come first: free, but of no use for what usually comes. Blocks of
+    LOAD of devices, and LAST HOUR of nodes, are five minutes each. An end after ~ is expected by past runs.
 
     Examples: computility top; computility top --once -n 50; computility top --json | jq .pool
     """
@@ -45,7 +47,7 @@ def top(
         elif watch or (console().is_terminal and not once):
             _follow(client, limit, interval)
         else:
-            console().print(PoolView().draw(client.overview(limit)))
+            console().print(_look(PoolView(), client, limit))
 
 
 def _tell(client: Client, limit: int, interval_seconds: float, watch: bool) -> None:
@@ -61,13 +63,19 @@ def _tell(client: Client, limit: int, interval_seconds: float, watch: bool) -> N
         return
 
 
+def _look(view: PoolView, client: Client, limit: int) -> RenderableType:
+    overview = client.overview(limit)
+    view.history.recall(client, overview)
+    return view.draw(overview)
+
+
 def _follow(client: Client, limit: int, interval_seconds: float) -> None:
     view, out = PoolView(), console()
     try:
-        with Live(view.draw(client.overview(limit)), console=out, screen=out.is_terminal) as live:
+        with Live(_look(view, client, limit), console=out, screen=out.is_terminal) as live:
             while True:
                 time.sleep(interval_seconds)
-                live.update(view.draw(client.overview(limit)), refresh=True)
+                live.update(_look(view, client, limit), refresh=True)
     except KeyboardInterrupt:
         return
 

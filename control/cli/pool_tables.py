@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,31 +11,30 @@ from rich.text import Text
 
 from common.units import format_bytes
 from control.cli.bars import bar, devices, sparkline
+from control.cli.load_history import LoadHistory, of_model, of_node
 from control.cli.moments import clock_time, span
 from control.cli.output import PHASE_STYLES
-
-HISTORY = 8
-"""So many samples of the load are drawn."""
 
 Row = Mapping[str, Any]
 STATE_STYLES = {"Lost": "red", "Cordoned": "yellow", "Draining": "yellow", "Probation": "yellow"}
 
 
 class PoolView:
-    """Draws one overview after the other, and remembers how the load went."""
+    """Draws one overview after the other, and how the load went over the last hour."""
 
     def __init__(self) -> None:
-        self._load: dict[str, deque[int | None]] = {}
+        self.history = LoadHistory()
 
     def draw(self, overview: Row) -> RenderableType:
         """The whole screen; parts that the key may not see are not there."""
+        self.history.see(overview)
         parts: list[RenderableType] = []
         if overview.get("pool") is not None:
-            parts += [self._title(overview), self._pool(overview["pool"])]
+            parts += [self._title(overview), self._pool(overview["pool"], overview["atMs"])]
         if overview.get("queues") is not None:
             parts += [_heading("Queues"), _queues(overview["queues"], overview["atMs"])]
         if overview.get("nodes") is not None:
-            parts += [_nodes_heading(overview), _nodes(overview["nodes"])]
+            parts += [_nodes_heading(overview), self._nodes(overview["nodes"], overview["atMs"])]
         parts += [_heading("Workloads"), _workloads(overview.get("workloads") or (), overview["atMs"])]
         return Group(*parts)
 
@@ -56,25 +54,44 @@ class PoolView:
             text.append(f", {off:,} on nodes that are not in use", style="not bold yellow")
         return text
 
-    def _pool(self, rows: Sequence[Row]) -> Table:
+    def _pool(self, rows: Sequence[Row], now_ms: int) -> Table:
         titles = ("DEVICE", "NODES", "USED", "IDLE", "BAD", "OFF", "ALLOCATED", "LOAD", "MEMORY", "POWER")
         table = _table(titles, numeric=(1, 2, 3, 4, 5, 8, 9))
         for row in rows:
-            name = f"{row['vendor']}/{row['model']}"
-            load = row.get("utilisationPercent")
-            history = self._load.setdefault(name, deque(maxlen=HISTORY))
-            history.append(load)
+            load, history = row.get("utilisationPercent"), self.history.last(of_model(row), now_ms)
             table.add_row(
-                name,
+                f"{row['vendor']}/{row['model']}",
                 f"{row['nodes']:,}",
                 f"{devices(row['allocatedMillis'])}/{devices(row['capacityMillis'])}",
                 devices(row["idleMillis"]),
                 Text(str(row["unhealthy"]), style="red" if row["unhealthy"] else ""),
                 Text(str(row["unavailable"]), style="yellow" if row["unavailable"] else ""),
                 bar(row["allocatedMillis"], row["capacityMillis"]),
-                "-" if load is None else f"{sparkline(list(history))} {load}%",
+                "-" if load is None else f"{sparkline(history)} {load}%",
                 _memory(row),
                 _power(row),
+            )
+        return table
+
+    def _nodes(self, rows: Sequence[Row], now_ms: int) -> Table:
+        titles = ("NODE", "STATE", "DEVICES", "FREE", "STRANDED", "HELD", "LOAD", "LAST HOUR")
+        table = _table(titles, numeric=(3, 4))
+        for row in rows:
+            held, load = Text(), Text()
+            for device in row["devices"]:
+                style = "" if device["healthy"] else "red"
+                held.append(sparkline([device["heldPercent"]]) if device["healthy"] else "✗", style=style)
+                load.append(sparkline([device.get("utilisationPercent")]), style=style)
+            stranded = row["strandedMillis"]
+            table.add_row(
+                row["name"],
+                Text(row["state"], style=STATE_STYLES.get(row["state"], "green")),
+                ", ".join(row["models"]),
+                devices(row["freeMillis"]),
+                Text(devices(stranded), style="yellow" if stranded else ""),
+                held,
+                load,
+                sparkline(self.history.last(of_node(row["name"]), now_ms)),
             )
         return table
 
@@ -145,35 +162,13 @@ def _nodes_heading(overview: Row) -> Text:
     return text
 
 
-def _nodes(rows: Sequence[Row]) -> Table:
-    titles = ("NODE", "STATE", "DEVICES", "FREE", "STRANDED", "HELD", "LOAD")
-    table = _table(titles, numeric=(3, 4))
-    for row in rows:
-        held, load = Text(), Text()
-        for device in row["devices"]:
-            style = "" if device["healthy"] else "red"
-            held.append(sparkline([device["heldPercent"]]) if device["healthy"] else "✗", style=style)
-            load.append(sparkline([device.get("utilisationPercent")]), style=style)
-        stranded = row["strandedMillis"]
-        table.add_row(
-            row["name"],
-            Text(row["state"], style=STATE_STYLES.get(row["state"], "green")),
-            ", ".join(row["models"]),
-            devices(row["freeMillis"]),
-            Text(devices(stranded), style="yellow" if stranded else ""),
-            held,
-            load,
-        )
-    return table
-
-
 def _workloads(rows: Sequence[Row], now_ms: int) -> RenderableType:
     if not rows:
         return Text("none runs", style="dim")
     titles = ("PROJECT", "NAME", "QUEUE", "PHASE", "DEVICES", "MODEL", "RANKS", "NODES", "FOR", "ENDS IN")
     table = _table(titles, numeric=(4, 6, 7, 8, 9))
     for row in rows:
-        end_ms = row.get("expectedEndMs")
+        end_ms, about = row.get("expectedEndMs"), "~" if row.get("endPredicted") else ""
         table.add_row(
             row["project"],
             row["name"],
@@ -184,7 +179,7 @@ def _workloads(rows: Sequence[Row], now_ms: int) -> RenderableType:
             str(row["ranks"]),
             str(row["nodes"]),
             span((now_ms - row["sinceMs"]) / 1000),
-            "-" if end_ms is None else span(max(0, end_ms - now_ms) / 1000),
+            "-" if end_ms is None else f"{about}{span(max(0, end_ms - now_ms) / 1000)}",
         )
     return table
 

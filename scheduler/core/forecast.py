@@ -4,8 +4,8 @@ runs."""
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from scheduler.core.cycle import run_cycle
 from scheduler.core.ordering import Heads
@@ -39,21 +39,43 @@ SETTLE_MS = 1000
 """After somebody was moved or resized, the next cycle comes so soon."""
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """Expected starts by uid. ``guessed``: those that come after an end that was predicted, not stated."""
+
+    starts: dict[str, int] = field(default_factory=dict)
+    guessed: set[str] = field(default_factory=set)
+
+
 def forecast_starts(
     snapshot: Snapshot, policy: Policy, now_ms: int, limit: int = 1000, work: int | None = None
 ) -> dict[str, int]:
-    """The expected start, by uid, of those of the first ``limit`` pending workloads for which it is known.
+    """``forecast`` by stated run times alone."""
+    return forecast(snapshot, policy, now_ms, limit, work).starts
 
-    What is admitted runs for its ``expected_seconds``; what has none never ends. What runs longer than
-    expected is expected to take twice as long, and twice again. The first half of the cycles (their number
-    depends on how much there is to look at) is one for each end; later ones are so far apart that the rest
-    of the horizon is covered. The snapshot is left as it was.
+
+def forecast(
+    snapshot: Snapshot,
+    policy: Policy,
+    now_ms: int,
+    limit: int = 1000,
+    work: int | None = None,
+    predicted_seconds: Mapping[str, int] | None = None,
+) -> Forecast:
+    """The expected start of those of the first ``limit`` pending workloads for which it is known.
+
+    What is admitted runs for its ``expected_seconds``, else for its ``predicted_seconds`` (by uid); what has
+    neither never ends. Cycles are not told of predicted ends, now or ahead: they hold and lend room by stated
+    ones alone. What runs longer than expected is expected to take twice as long, and twice again. The first
+    half of the cycles (their number depends on how much there is to look at) is one for each end; later ones
+    are so far apart that the rest of the horizon is covered. The snapshot is left as it was.
     """
     if not snapshot.pending:
-        return {}
+        return Forecast()
     mark = snapshot.pool.mark()
     try:
-        return _Future(snapshot, policy, now_ms, limit, WORK if work is None else work).play()
+        most = WORK if work is None else work
+        return _Future(snapshot, policy, now_ms, limit, most, predicted_seconds or {}).play()
     finally:
         snapshot.pool.rollback(mark)
 
@@ -61,7 +83,15 @@ def forecast_starts(
 class _Future:
     """What runs and waits at the time ``_time_ms``."""
 
-    def __init__(self, snapshot: Snapshot, policy: Policy, now_ms: int, limit: int, work: int) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        policy: Policy,
+        now_ms: int,
+        limit: int,
+        work: int,
+        predicted_seconds: Mapping[str, int],
+    ) -> None:
         self._snapshot, self._policy = snapshot, policy
         self._pool = snapshot.pool
         self._now_ms = self._time_ms = now_ms
@@ -69,17 +99,20 @@ class _Future:
         self._books = keep_books(snapshot.queues, self._pool, snapshot.running)
         self._waiting = {w.uid: w for w in _first(snapshot.pending, self._books, now_ms, limit)}
         self._asked = set(self._waiting)
-        self._starts: dict[str, int] = {}
+        self._forecast = Forecast()
         self._running: dict[str, RunningView] = {}
+        self._predicted_seconds = dict(predicted_seconds)
+        self._guessing = False
+        self._end_of: dict[str, int] = {}
         self._ends: list[tuple[int, str]] = []
         self._preempted: set[str] = set()
         self._settle_ms: int | None = None
         for running in snapshot.running:
-            self._run(_with_end(running, now_ms))
+            self._begin(running)
         each = len(snapshot.running) + len(self._waiting)
         self._cycles = min(MOST_CYCLES, max(FEWEST_CYCLES, work // each))
 
-    def play(self) -> dict[str, int]:
+    def play(self) -> Forecast:
         for left in range(self._cycles, 0, -1):
             self._release()
             self._carry_out(run_cycle(self._view(), self._policy, self._time_ms))
@@ -93,7 +126,7 @@ class _Future:
             if next_ms > self._now_ms + HORIZON_MS:
                 break
             self._time_ms = next_ms
-        return self._starts
+        return self._forecast
 
     def _view(self) -> Snapshot:
         waiting, running = tuple(self._waiting.values()), tuple(self._running.values())
@@ -113,8 +146,7 @@ class _Future:
         return min(times, default=None)
 
     def _is_end(self, at_ms: int, uid: str) -> bool:
-        running = self._running.get(uid)
-        return running is not None and running.ends_ms == at_ms
+        return self._end_of.get(uid) == at_ms
 
     def _release(self) -> None:
         """What ends by now gives its places back; who was preempted waits again; budgets are renewed."""
@@ -123,6 +155,8 @@ class _Future:
             at_ms, uid = heapq.heappop(self._ends)
             if self._is_end(at_ms, uid):
                 gone = self._running.pop(uid)
+                del self._end_of[uid]
+                self._guessing |= gone.ends_ms is None
                 self._pool.vacate(gone.placement)
                 self._charge(gone.workload, gone.placement, -1)
                 if uid in self._preempted:
@@ -148,11 +182,13 @@ class _Future:
 
     def _admit(self, decision: Admit) -> None:
         workload = self._waiting.pop(decision.uid)
-        if decision.uid in self._asked:
-            self._starts.setdefault(decision.uid, self._time_ms)
+        if decision.uid in self._asked and decision.uid not in self._forecast.starts:
+            self._forecast.starts[decision.uid] = self._time_ms
+            if self._guessing:
+                self._forecast.guessed.add(decision.uid)
         self._pool.occupy(decision.placement)
         self._charge(workload, decision.placement, 1)
-        self._run(_with_end(RunningView(workload, decision.placement, self._time_ms), self._time_ms))
+        self._begin(RunningView(workload, decision.placement, self._time_ms))
 
     def _preempt(self, uid: str) -> None:
         """It saves what it did and goes on with the rest when it is its turn again."""
@@ -160,34 +196,63 @@ class _Future:
         if running.leaving:
             return
         workload = running.workload
-        if running.ends_ms is not None:
-            left = max(1, (running.ends_ms - self._time_ms) // 1000)
-            workload = replace(workload, expected_seconds=left)
+        if uid in self._end_of:
+            left = max(1, (self._end_of[uid] - self._time_ms) // 1000)
+            if running.ends_ms is None:
+                self._predicted_seconds[uid] = left
+            else:
+                workload = replace(workload, expected_seconds=left)
         ends_ms = self._time_ms + workload.grace_seconds * 1000
         self._preempted.add(uid)
-        self._run(replace(running, workload=workload, leaving=True, ends_ms=ends_ms))
+        self._run(replace(running, workload=workload, leaving=True, ends_ms=ends_ms), ends_ms)
 
     def _change(self, decision: Resize | Migrate) -> None:
         """It goes on with other ranks, the faster the more it has."""
         running, placement = self._running[decision.uid], decision.placement
-        before, after = run_ms(running.workload, running.placement), run_ms(running.workload, placement)
-        changed = replace(running, placement=placement)
-        if running.ends_ms is not None and before and after:
-            left_ms = (running.ends_ms - self._time_ms) * after // before
-            changed = replace(changed, ends_ms=self._time_ms + left_ms)
+        before, after = self._length_ms(running), self._length_ms(replace(running, placement=placement))
+        changed, ends_ms = replace(running, placement=placement), self._end_of.get(decision.uid)
+        if ends_ms is not None and before and after:
+            ends_ms = self._time_ms + (ends_ms - self._time_ms) * after // before
+        if running.ends_ms is not None:
+            changed = replace(changed, ends_ms=ends_ms)
         if isinstance(decision, Resize):
             changed = replace(changed, resized_ms=self._time_ms)
         self._pool.vacate(running.placement)
         self._pool.occupy(placement)
         self._charge(running.workload, running.placement, -1)
         self._charge(running.workload, placement, 1)
-        self._run(changed)
+        self._run(changed, ends_ms)
         self._settle_ms = self._time_ms + SETTLE_MS
 
-    def _run(self, running: RunningView) -> None:
-        self._running[running.workload.uid] = running
+    def _begin(self, running: RunningView) -> None:
+        """It runs until its stated end, which cycles see, or its predicted one; where that is past, its run
+        time is doubled until it is not."""
+        if running.leaving:
+            self._run(running, running.ends_ms)
+            return
+        stated = running.ends_ms is not None or running.workload.expected_seconds is not None
+        length_ms = self._length_ms(running)
         if running.ends_ms is not None:
-            heapq.heappush(self._ends, (running.ends_ms, running.workload.uid))
+            length_ms = running.ends_ms - running.started_ms
+        if length_ms is None:
+            self._run(running, None)
+            return
+        length_ms = max(1, length_ms)
+        while running.started_ms + length_ms < self._time_ms:
+            length_ms *= 2
+        ends_ms = running.started_ms + length_ms
+        self._run(replace(running, ends_ms=ends_ms) if stated else running, ends_ms)
+
+    def _length_ms(self, running: RunningView) -> int | None:
+        predicted_seconds = self._predicted_seconds.get(running.workload.uid)
+        return run_ms(running.workload, running.placement, predicted_seconds)
+
+    def _run(self, running: RunningView, ends_ms: int | None) -> None:
+        uid = running.workload.uid
+        self._running[uid] = running
+        if ends_ms is not None:
+            self._end_of[uid] = ends_ms
+            heapq.heappush(self._ends, (ends_ms, uid))
 
     def _charge(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
         book = self._books.charge if sign > 0 else self._books.refund
@@ -203,22 +268,6 @@ def _first(
         return pending
     heads = Heads(pending, books, now_ms)
     return [workload for workload in (heads.pop() for _ in range(limit)) if workload is not None]
-
-
-def _with_end(running: RunningView, now_ms: int) -> RunningView:
-    """With ``ends_ms`` where it is foreseeable; where that is past, the run time is doubled until it is
-    not."""
-    if running.leaving:
-        return running
-    length_ms = run_ms(running.workload, running.placement)
-    if running.ends_ms is not None:
-        length_ms = running.ends_ms - running.started_ms
-    if length_ms is None:
-        return running
-    length_ms = max(1, length_ms)
-    while running.started_ms + length_ms < now_ms:
-        length_ms *= 2
-    return replace(running, ends_ms=running.started_ms + length_ms)
 
 
 def _renewed(queue: QueueView, now_ms: int) -> QueueView:

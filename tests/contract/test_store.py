@@ -305,11 +305,14 @@ class TestConcurrency:
 
 class TestEvents:
     async def test_events_come_oldest_first_and_filtered(self, store: Store) -> None:
-        late = event("b", 20, name="other", project="p", data={"loss": 0.5, "step": 3})
+        late = event("b", 20, name="other", project="p", reason="Ended", data={"loss": 0.5, "step": 3})
         for e in (late, event("d", 10), event("c", 10)):
             await store.record(e)
         assert [e.id for e in await store.events()] == ["c", "d", "b"]
         assert list(await store.events(name="other", kind="Tenant", project="p")) == [late]
+        assert list(await store.events(reason="Ended")) == [late]
+        assert list(await store.events(reason="Ended", after="d")) == [late]
+        assert await store.events(reason="Ended", name="acme") == []
         assert [e.id for e in await store.events(limit=1)] == ["c"]
         assert [e.id for e in await store.events(after="c")] == ["d", "b"]
         assert [e.id for e in await store.events(after="b")] == []

@@ -1,5 +1,6 @@
 """The pool in numbers, why workloads wait, and what would happen: who may ask, and what they are told."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from common.resources import Node, Workload
 from common.resources.pool import Device, NodeStatus
 from common.resources.workload import Grant, RankPlacement, WorkloadStatus
+from scheduler.ports import DeviceSample
+from tests.fixtures.fabric import FakeFabric
 from tests.integration.control.conftest import World, document
 
 GIB = 1024**3
@@ -74,6 +77,48 @@ async def test_without_the_right_to_read_workloads_there_is_no_overview(world: W
     assert (await world.request("search-agent", "GET", "/api/v1/overview")).status_code == 403
     assert (await world.request(None, "GET", "/api/v1/overview")).status_code == 401
     assert (await world.request("admin", "GET", "/api/v1/overview?limit=0")).status_code == 400
+
+
+async def with_history(world: World) -> World:
+    await with_pool(world)
+    cards = (await world.context.store.get(Node, "node-a")).status.devices
+    fabric = FakeFabric(world.clock, node_a=cards)
+    now_ms = world.clock.now_ms()
+    fabric.samples["gpu-0"] = [DeviceSample(now_ms - ago * 1000, True, ago) for ago in (90, 30, 10)]
+    world.app.state.context = replace(world.context, fabric=fabric)
+    return world
+
+
+async def test_the_last_hour_of_a_node_is_told_to_those_who_may_read_nodes(world: World) -> None:
+    await with_history(world)
+    path = "/api/v1/nodes/node-a/series"
+    body = (await world.request("admin", "GET", path)).json()
+    assert (body["node"], body["windowSeconds"], body["stepSeconds"]) == ("node-a", 3600, 0)
+    assert [device["device"] for device in body["devices"]] == [f"gpu-{i}" for i in range(4)]
+    assert [p.get("utilisationPercent") for p in body["devices"][0]["points"]] == [90, 30, 10, None]
+    one = (
+        await world.request("admin", "GET", f"{path}?device=gpu-0&window_seconds=60&step_seconds=3600")
+    ).json()
+    assert [device["device"] for device in one["devices"]] == ["gpu-0"]
+    assert sum(point["samples"] for point in one["devices"][0]["points"]) == 3
+    for key in ("search-member", "acme-admin", "search-agent"):
+        assert (await world.request(key, "GET", path)).status_code == 403
+    assert (await world.request(None, "GET", path)).status_code == 401
+
+
+async def test_a_series_that_cannot_be_told_says_why(world: World) -> None:
+    path = "/api/v1/nodes/node-a/series"
+    assert (await world.request("admin", "GET", path)).status_code == 404
+    await with_pool(world)
+    assert (await world.request("admin", "GET", path)).status_code == 503, "this process has no fabric"
+    await with_history(world)
+    unknown = await world.request("admin", "GET", f"{path}?device=gpu-9")
+    assert unknown.status_code == 404
+    assert "its devices: gpu-0, gpu-1" in unknown.json()["error"]["message"]
+    for query, name in (("window_seconds=0", "window_seconds"), ("step_seconds=3601", "step_seconds")):
+        refused = await world.request("admin", "GET", f"{path}?{query}")
+        assert refused.status_code == 400
+        assert name in refused.json()["error"]["message"]
 
 
 async def test_a_member_is_told_why_its_workload_waits_and_until_when(world: World) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scheduler.core import forecast
 from scheduler.core.cycle import run_cycle
-from scheduler.core.forecast import forecast_starts
+from scheduler.core.forecast import Forecast, forecast_starts
 from scheduler.core.snapshot import Snapshot, take_snapshot
 from scheduler.core.types import (
     PeriodBudget,
@@ -58,6 +58,37 @@ def test_who_waits_for_somebody_without_end_has_no_forecast() -> None:
     assert seconds_of(world(pending, endless, until(30, "x", 1, 2, 3))) == {"part": 30}
     assert seconds_of(world([wants("never", 5)])) == {}
     assert seconds_of(world([])) == {}
+
+
+def by_past_runs(snapshot: Snapshot, **seconds: int) -> Forecast:
+    predicted = {f"uid-{name}": length for name, length in seconds.items()}
+    return forecast.forecast(snapshot, Policy(), NOW_MS, predicted_seconds=predicted)
+
+
+def test_who_waits_for_predicted_ends_has_a_forecast_that_is_marked_as_a_guess() -> None:
+    endless = holding("endless", A, 0, started_ms=NOW_MS - 10_000)
+    pending = [wants("part", 3, None), wants("whole", 4, created_ms=1), wants("last", 4, created_ms=2)]
+    found = by_past_runs(world(pending, endless, until(30, "x", 1, 2, 3)), endless=70, part=50)
+    starts = {"uid-part": NOW_MS + 30_000, "uid-whole": NOW_MS + 80_000, "uid-last": NOW_MS + 180_000}
+    assert found == Forecast(starts, {"uid-whole", "uid-last"})
+
+
+def test_a_stated_length_wins_and_what_overruns_a_predicted_one_is_expected_to_take_twice_as_long() -> None:
+    late = holding("late", A, 0, started_ms=NOW_MS - 50_000)
+    assert by_past_runs(world([wants("whole", 4)], late), late=20).starts == {"uid-whole": NOW_MS + 30_000}
+    stated = until(30, "x", 0)
+    assert by_past_runs(world([wants("whole", 4)], stated), x=500).starts == {"uid-whole": NOW_MS + 30_000}
+
+
+def test_no_room_is_held_or_lent_by_predicted_ends() -> None:
+    """``w`` might end before ``whole`` can start, but nobody said so: it waits behind it."""
+    pending = [wants("whole", 4), wants("w", 1, None, created_ms=1)]
+    snapshot = world(pending, until(300, "x", 0, 1, 2))
+    assert by_past_runs(snapshot, w=20) == Forecast(
+        {"uid-whole": NOW_MS + 300_000, "uid-w": NOW_MS + 400_000}
+    )
+    endless = world([wants("whole", 4), wants("w", 1, 100, created_ms=1)], holding("x", A, 0, 1, 2, started_ms=NOW_MS))
+    assert by_past_runs(endless, x=30).starts == {"uid-w": NOW_MS, "uid-whole": NOW_MS + 100_000}
 
 
 def test_what_takes_longer_than_expected_is_expected_to_take_twice_as_long() -> None:

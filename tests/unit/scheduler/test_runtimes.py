@@ -6,12 +6,15 @@ from hypothesis import strategies as st
 
 from scheduler.core.runtimes import (
     LATEST_RUNS,
+    MOST_SORTS,
     PastRun,
+    Prediction,
+    RunHistory,
     devices_of,
     longest_ms,
     name_stem,
-    predict_seconds,
 )
+from scheduler.core.types import WorkloadView
 from tests.unit.scheduler.build import role, workload
 
 
@@ -19,6 +22,11 @@ def ran(
     name: str, *seconds: float, devices: float = 1, kind: str = "other", project: str = "p"
 ) -> list[PastRun]:
     return [PastRun(project, name, kind, devices, each) for each in seconds]
+
+
+def predict_seconds(runs: list[PastRun], job: WorkloadView) -> int | None:
+    prediction = RunHistory(runs).predict(job)
+    return prediction.seconds if prediction else None
 
 
 @pytest.mark.parametrize(
@@ -38,7 +46,7 @@ def test_numbers_and_hashes_at_the_end_of_a_name_do_not_count(name: str, stem: s
 
 def test_the_runs_that_are_most_alike_decide() -> None:
     job = workload("train-9", role(2, count=4))
-    assert devices_of(job) == 8
+    assert devices_of(job.roles) == 8
     kind = ran("other", 5, 6, 7, devices=8)
     named = ran("train-1", 50, 60, 70, devices=4)
     same = ran("train-2", 500, 600, 90_000, devices=8)
@@ -48,6 +56,27 @@ def test_the_runs_that_are_most_alike_decide() -> None:
     assert predict_seconds([*named[:2], *kind[:2]], job) is None
     assert predict_seconds(ran("train-1", 1, 1, 1, devices=8, project="q"), job) is None
     assert predict_seconds([], job) is None
+
+
+def test_a_prediction_says_by_how_many_runs_and_what_they_have_in_common() -> None:
+    job = workload("train-9", role(2, count=4))
+    named, sized = ran("train-1", 5, 6, 7, 8, devices=4), ran("other", *[9] * 40, devices=8)
+    assert RunHistory(named).predict(job) == Prediction(7, 4, "name")
+    assert RunHistory(sized).predict(job) == Prediction(9, LATEST_RUNS, "kind and devices")
+
+
+def test_inference_has_no_end() -> None:
+    assert RunHistory(ran("chat", 60, 60, 60)).predict(workload("chat", kind="inference")) is None
+
+
+def test_what_nothing_was_added_to_for_longest_is_forgotten_first() -> None:
+    history = RunHistory(ran("old", 1, 1, 1))
+    for number in range(MOST_SORTS // 2):
+        history.add(PastRun("p", f"job{number}", "training", 2, 60))
+    assert history.predict(workload("old")) is None
+    assert history.predict(workload("a", role(count=2), kind="training")) == Prediction(
+        60, LATEST_RUNS, "kind and devices"
+    )
 
 
 def test_only_the_latest_runs_count_and_one_that_is_far_off_changes_little() -> None:

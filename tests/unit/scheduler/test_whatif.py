@@ -42,7 +42,7 @@ async def test_it_says_why_it_would_wait_or_never_start() -> None:
     )
     waits, never = answer.workloads
     assert (waits.starts, waits.reasons[0].code) == ("Unknown", "DevicesBusy")
-    assert waits.no_eta == "1 of 1 running workloads has no expectedSeconds"
+    assert waits.no_eta.startswith("1 of 1 running workloads has no expectedSeconds, and too few like them")
     assert (never.starts, never.reasons[0].code) == ("Never", "DeviceCount")
     assert "at most 8" in never.remedy
 

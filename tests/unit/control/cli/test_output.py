@@ -1,9 +1,12 @@
 """How values are shown."""
 
+from typing import get_args
+
 import pytest
 
 from common.resources import KINDS
-from control.cli.output import age, cell
+from common.resources.workload import WorkloadStatus
+from control.cli.output import PHASE_STYLES, age, cell
 from control.cli.tables import COLUMNS
 
 
@@ -37,6 +40,12 @@ def test_phases_have_colours() -> None:
         "red",
         "",
     ]
+
+
+def test_every_phase_of_a_workload_has_a_colour() -> None:
+    phases = get_args(WorkloadStatus.model_fields["phase"].annotation)
+    assert {"Preempting", "Resizing", "Migrating"} <= set(phases)
+    assert [phase for phase in phases if phase not in PHASE_STYLES] == []
 
 
 def test_every_kind_has_a_table() -> None:

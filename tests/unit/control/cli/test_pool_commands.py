@@ -220,7 +220,7 @@ def test_a_running_workload_says_since_when_until_when_and_its_size() -> None:
 
 def test_the_pool_is_drawn_within_a_hundred_columns() -> None:
     view = PoolView()
-    view.draw(OVERVIEW)
+    view.draw({**OVERVIEW, "atMs": NOW - 5 * MINUTE})
     text = printed(lambda out: out.print(view.draw(OVERVIEW)))
     for said in (
         "8 devices, 69 % allocated, 1 unhealthy",
@@ -235,7 +235,7 @@ def test_the_pool_is_drawn_within_a_hundred_columns() -> None:
         "11 of 12 in use, 0.5 of 1.5 free devices of no use",
         "(1 shown)",
         "█▅✗",
-        "█·▁",
+        "█·▁   ··········▄▄",
         "35 min",
         "20 min",
     ):
@@ -251,7 +251,7 @@ def test_parts_that_may_not_be_seen_are_not_drawn() -> None:
 
 
 def test_top_shows_once_where_there_is_no_terminal(control: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    seen = control(lambda request: httpx.Response(200, json=OVERVIEW))
+    seen = control(pool_of_one)
     assert run("top", "-n", "3") == 0
     assert seen[0].url.path == "/api/v1/overview"
     assert seen[0].url.params["limit"] == "3"
@@ -272,11 +272,75 @@ def test_top_goes_on_until_it_is_interrupted(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(pool.time, "sleep", pause)
-    seen = control(lambda request: httpx.Response(200, json=OVERVIEW))
+    seen = control(pool_of_one)
     assert run("top", "--watch", "--json", "--interval", "1.5") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["atMs"] for line in lines] == [NOW] * 3
     assert pauses == [1.5] * 3
     assert run("top", "--watch") == 0
-    assert len(seen) == 6
-    assert "▅▅▅ 50%" in capsys.readouterr().out
+    asked = [request.url.path for request in seen[3:]]
+    assert asked.count("/api/v1/nodes/node-a/series") == 1, "a node is asked once what it remembers"
+    assert asked.count("/api/v1/overview") == 4, "three looks, and one for the names of all nodes"
+    assert "▅ 50%" in capsys.readouterr().out
+
+
+def remembered(percents: dict[int, int]) -> dict[str, Any]:
+    """What node-a remembers of its first device: percent by minutes ago."""
+    points = [
+        {"timeMs": NOW - ago * MINUTE, "samples": 60, "healthy": True, "utilisationPercent": percent}
+        for ago, percent in percents.items()
+    ]
+    device = {"device": "gpu-0", "index": 0, "vendor": "nvidia", "model": "H100", "points": points}
+    return {"node": "node-a", "atMs": NOW, "windowSeconds": 3600, "stepSeconds": 300, "devices": [device]}
+
+
+def pool_of_one(request: httpx.Request, nodes: int = 12) -> httpx.Response:
+    if request.url.path.endswith("/series"):
+        return httpx.Response(200, json=remembered({55: 0, 10: 100, 5: 50}))
+    return httpx.Response(200, json={**OVERVIEW, "totals": {**OVERVIEW["totals"], "nodes": nodes}})
+
+
+def test_the_first_frame_shows_the_last_hour(control: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = control(pool_of_one)
+    assert run("top", "--once") == 0
+    series = next(request for request in seen if request.url.path == "/api/v1/nodes/node-a/series")
+    assert dict(series.url.params) == {"window_seconds": "3600", "step_seconds": "300"}
+    text = capsys.readouterr().out
+    assert "▁········█▅▅ 50%" in text, "of the model: remembered, and now"
+    assert "▁········█▅▄" in text, "of the node"
+
+
+def test_of_a_large_pool_only_nodes_that_are_shown_have_a_past(
+    control: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = control(lambda request: pool_of_one(request, nodes=1000))
+    assert run("top", "--once") == 0
+    assert [request.url.path for request in seen] == ["/api/v1/overview", "/api/v1/nodes/node-a/series"]
+    text = capsys.readouterr().out
+    assert "···········▅ 50%" in text
+    assert "▁········█▅▄" in text
+
+
+def test_a_node_that_does_not_answer_has_no_past_and_top_goes_on(
+    control: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/series"):
+            return httpx.Response(503, json={"error": {"message": "away", "code": "unavailable"}})
+        return pool_of_one(request)
+
+    control(answer)
+    assert run("top", "--once") == 0
+    assert "···········▄" in capsys.readouterr().out
+
+
+def test_ends_and_starts_that_past_runs_let_expect_are_marked() -> None:
+    rows = [{**OVERVIEW["workloads"][0], "endPredicted": True}]
+    assert "~20 min" in printed(lambda out: out.print(PoolView().draw({**OVERVIEW, "workloads": rows})))
+    waits = printed(print_explanation, {**WAITS, "etaPredicted": True}, NOW)
+    assert "in 35 min, as past runs let expect" in waits
+    runs = {**WAITS, "phase": "Running", "etaMs": None, "reservedMs": None, "sinceMs": NOW - 35 * MINUTE}
+    runs |= {"expectedEndMs": NOW + 20 * MINUTE, "endPredictedBy": "its last 7 runs"}
+    assert "in 20 min, expected by its last 7 runs" in printed(print_explanation, runs, NOW)
+    late = printed(print_explanation, {**runs, "expectedEndMs": NOW - MINUTE}, NOW)
+    assert "runs longer than its last 7 runs let expect" in late
