@@ -72,14 +72,17 @@ class _Plan:
             if not isinstance(found, Stuck):
                 return found if self.moves else None
             shape = self.trial.pool.shape(found.role.request, self.bounds.models)
-            if not self._clear_cheapest(shape):
+            if not self._clear_cheapest(shape, found.total - found.fitted):
                 return None
 
-    def _clear_cheapest(self, shape: Shape) -> bool:
-        """Make room for one more rank by the fewest and cheapest moves."""
-        trial, room = self.trial, self._room(shape)
-        for _, number, uids in self._choices(shape)[:NODES_TRIED]:
-            for barred in (self._useful(shape), ()):
+    def _clear_cheapest(self, shape: Shape, missing: int) -> bool:
+        """Make room for one more rank by the fewest and cheapest moves. Of ``missing`` ranks the others need
+        nodes too: the moved do not go where the next would be cleared, if there are other places."""
+        trial, room, choices = self.trial, self._room(shape), self._choices(shape)[:NODES_TRIED]
+        useful = self._useful(shape)
+        following = [number for _, number, _ in choices[:missing]] if missing > 1 else []
+        for _, number, uids in choices:
+            for barred in ([*useful, *following], useful, []) if following else (useful, []):
                 mark = trial.mark()
                 found = self.movers.move(uids, {number, *self.cleared, *barred}, self.moves)
                 if found is not None and self._room(shape) > room:

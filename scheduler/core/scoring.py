@@ -146,7 +146,7 @@ def judge_for(policy: Policy, scale: Scale, mix: Fragmentation) -> Judge:
         before: NodeState, after: NodeState, demand: Demand | None, picks: tuple[Pick, ...], shape: Shape
     ) -> int:
         if demand is None:
-            return _host_only(before, shape)
+            return _host_only(before, after, mix)
         group = before.layout.groups[demand.group]
         key = (shape.number, group)
         score = offers.get(key)
@@ -161,9 +161,21 @@ def judge_for(policy: Policy, scale: Scale, mix: Fragmentation) -> Judge:
     return judge
 
 
-def _host_only(before: NodeState, shape: Shape) -> int:
-    """For ranks without devices: nodes without accelerators, and the fullest of them."""
-    accelerators = sum(group.devices for group in before.layout.groups if group.vendor != "cpu")
-    left = before.cpu_free_millis - shape.cpu_millis
-    fullness = 1.0 - left / before.layout.cpu_millis if before.layout.cpu_millis else 0.0
-    return round(SCALE * ((0.5 if not accelerators else 0.0) + fullness / 2))
+def _host_only(before: NodeState, after: NodeState, mix: Fragmentation) -> int:
+    """For ranks without devices: the fullest of the nodes without accelerators, before those where the least
+    of the accelerators runs short of CPU."""
+    layout = before.layout
+    strands = [
+        mix.score(
+            group.model,
+            (before.cpu_free_millis, before.free_millis(number)),
+            (after.cpu_free_millis, after.free_millis(number)),
+            (layout.cpu_millis, group.devices),
+        )
+        for number, group in enumerate(layout.groups)
+        if group.vendor != "cpu"
+    ]
+    if strands:
+        return round(SCALE * min(strands) / 2)
+    fullness = 1.0 - after.cpu_free_millis / layout.cpu_millis if layout.cpu_millis else 0.0
+    return round(SCALE * (1.0 + fullness) / 2)

@@ -269,7 +269,7 @@ class Policy:
         ("accelerator", 8.0),
         ("heterogeneity", 2.0),
         ("fragmentation", 4.0),
-        ("packing", 1.0),
+        ("packing", 0.0),
         ("topology", 1.0),
         ("energy", 0.25),
         ("price", 0.25),

@@ -36,8 +36,9 @@ def runs(name: str, at: NodeView, *positions: int, **more: object) -> RunningVie
 
 
 def trial_of(nodes: list[NodeView], *running: RunningView, **policy: int) -> Trial:
-    snapshot = take_snapshot(nodes, [QueueView("default")], [], running)
-    return Trial(snapshot, Policy(**policy), NOW_MS)  # type: ignore[arg-type]
+    snapshot, rules = take_snapshot(nodes, [QueueView("default")], [], running), Policy(**policy)  # type: ignore[arg-type]
+    snapshot.pool.use(rules, snapshot.mix)
+    return Trial(snapshot, rules, NOW_MS)
 
 
 def wants(count: int, ranks: int = 1, **more: object) -> WorkloadView:
