@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -23,6 +31,7 @@ from pydantic_settings import (
 )
 
 from common.errors import InvalidInput, Problem
+from common.resources.pool import DeviceClass
 
 CONFIG_FILE = "computility.yaml"
 _OF_THE_CALLER = ("COMPUTILITY_API_KEY", "COMPUTILITY_CONTROL_BASE_URL", "COMPUTILITY_GATEWAY_BASE_URL")
@@ -89,9 +98,45 @@ class RaySettings(_Section):
 class TideSettings(_Section):
     """In this window so many devices of the class are for inference; training may use the rest."""
 
-    device_class: str = Field("*", description="'*', a vendor or vendor/model")
-    inference_devices: float = Field(ge=0)
+    device_class: DeviceClass = "*"
+    inference_devices: FiniteFloat = Field(ge=0)
     window: str = Field(description="such as 'Mon-Fri 08:00-20:00' or '22:00-06:00'")
+
+
+class LoadTideSettings(_Section):
+    """So many devices of the class are for inference as the load of its engines asks for; training may use
+    the rest. Where windows are open for the class too, the larger counts."""
+
+    device_class: DeviceClass = "*"
+    requests_per_replica: FiniteFloat = Field(
+        32, gt=0, description="requests that run or wait in one engine when it is full"
+    )
+    kv_cache_limit: FiniteFloat = Field(
+        0.9, gt=0, le=1, description="part of an engine's KV cache in use when it is full"
+    )
+    first_token_limit_seconds: FiniteFloat = Field(
+        0, ge=0, description="95th percentile beyond which all its engines count as full; 0 = not looked at"
+    )
+    devices_per_replica: FiniteFloat = Field(
+        1, ge=0.001, le=1024, description="room is made in steps of so many; as many as an engine has"
+    )
+    headroom: FiniteFloat = Field(0.25, ge=0, le=10, description="so much more than the load")
+    ahead_seconds: int = Field(
+        900, ge=0, le=86_400, description="how far ahead it looks: training's grace and a model's start"
+    )
+    release_seconds: int = Field(
+        1200, ge=0, le=86_400, description="what was not needed for so long is given back to training"
+    )
+    least_replicas: int = Field(0, ge=0, description="room for so many is kept, whatever the load")
+    most_replicas: int | None = Field(None, ge=0, description="room for no more is made; unset = no limit")
+
+    @field_validator("most_replicas")
+    @classmethod
+    def _most_is_not_below_least(cls, value: int | None, info: ValidationInfo) -> int | None:
+        least = info.data.get("least_replicas", 0)
+        if value is not None and value < least:
+            raise ValueError(f"{value} is less than least_replicas ({least})")
+        return value
 
 
 class PolicySettings(_Section):
@@ -112,8 +157,20 @@ class PolicySettings(_Section):
         ["computility.io/island", "computility.io/rack", "computility.io/zone"],
         description="node label keys from the closest to the widest domain",
     )
-    tides: list[TideSettings] = Field(default_factory=list)
+    tides: list[TideSettings] = Field(default_factory=list, description="by the calendar")
+    load_tides: list[LoadTideSettings] = Field(
+        default_factory=list, description="by the load of engines; a class that is not named has none"
+    )
     utc_offset_minutes: int = Field(0, ge=-840, le=840, description="of the windows of tides")
+
+    @field_validator("load_tides")
+    @classmethod
+    def _one_rule_per_class(cls, value: list[LoadTideSettings]) -> list[LoadTideSettings]:
+        classes = [rule.device_class.lower() for rule in value]
+        for name in classes:
+            if classes.count(name) > 1:
+                raise ValueError(f"device_class: {name} has more than one rule")
+        return value
 
 
 class SchedulerSettings(_Section):

@@ -15,6 +15,7 @@ from control.loops import Loops
 from finetune.service import FineTuneService
 from scheduler.insight import Insight
 from scheduler.ports import Fabric
+from scheduler.serving_need import ServingNeed
 
 Drain = Callable[[float, bool], Awaitable[list[str]]]
 """Stops all gangs, waits at most so many seconds, then ends the agents if told to; returns the uids of the
@@ -25,7 +26,7 @@ gangs that still run."""
 class ControlContext:
     """Without ``fabric`` there are no logs, without ``tuning`` no ``/v1/files`` and ``/v1/fine_tuning``, and
     without ``drain`` nothing to drain: as in tests, or where the API is served alone. ``ending`` is set when
-    the process begins to end: whoever waits is answered then.
+    the process begins to end: whoever waits is answered then. Without ``need`` tides follow the calendar.
     """
 
     store: Store
@@ -35,6 +36,7 @@ class ControlContext:
     fabric: Fabric | None = None
     tuning: FineTuneService | None = None
     drain: Drain | None = None
+    need: ServingNeed | None = None
     loops: Loops = field(default_factory=Loops)
     write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
@@ -43,7 +45,8 @@ class ControlContext:
 
     def __post_init__(self) -> None:
         self.directories = DirectoryCache(self.store)
-        self.insight = Insight(self.store, self.settings, self.clock)
+        needs = self.need.needs if self.need else None
+        self.insight = Insight(self.store, self.settings, self.clock, needs=needs)
 
     async def wait_for_change(self, revision: int, timeout_seconds: float) -> bool:
         """Whether the store went beyond ``revision`` in time; False at once when the process ends."""

@@ -23,6 +23,7 @@ from common.clock import SYSTEM_CLOCK
 from common.db import Database
 from common.errors import ComputilityError, SetupError, Unavailable, mapping_of
 from common.settings import Settings, load_settings
+from common.store.samples import SqlSampleLog
 from common.store.sql import SqlStore
 from common.telemetry import configure_logging, get_logger
 from control.api.app import build_app
@@ -34,9 +35,11 @@ from finetune.controller import FineTuneController
 from finetune.service import FineTuneService
 from inference.adapters.engine import VllmEngines
 from inference.controller import EndpointController
+from inference.replica_loads import ReplicaLoads
 from scheduler.adapters.ray.clusters import fabric_for
 from scheduler.loop import SchedulerLoop
 from scheduler.ports import Fabric
+from scheduler.serving_need import ServingNeed
 
 CONNECT_SECONDS = 60.0
 CONNECT_PAUSE_SECONDS = 1.0
@@ -102,6 +105,9 @@ async def build(settings: Settings) -> _Parts:
     fabric = fabric_for(settings, clock)
     await _connect(fabric)
     engines, loops = VllmEngines(settings.internal_token), Loops()
+    rules = settings.scheduler.policy.load_tides
+    need = ServingNeed(ReplicaLoads(store, engines), SqlSampleLog(database), rules, clock)
+    await need.restore()
     grace_seconds = settings.scheduler.stop_grace_seconds
     context = ControlContext(
         store=store,
@@ -111,9 +117,12 @@ async def build(settings: Settings) -> _Parts:
         fabric=fabric,
         tuning=FineTuneService(store, LocalBlobs(settings.folder("files")), settings, clock),
         drain=Drain(loops, fabric, ledger, clock, grace_seconds),
+        need=need,
         loops=loops,
     )
-    loops.add("scheduler", SchedulerLoop(store, fabric, ledger, settings, clock).run)
+    if need.has_rules:
+        loops.add("serving-need", need.run)
+    loops.add("scheduler", SchedulerLoop(store, fabric, ledger, settings, clock, need.needs).run)
     loops.add("endpoints", EndpointController(store, engines, settings, clock).run)
     loops.add("finetunes", FineTuneController(store, ledger, settings, clock).run)
     return _Parts(database, store, fabric, engines, context)

@@ -118,11 +118,29 @@ class NodeTotals(Model):
     stranded_millis: int = 0
 
 
+class TideRow(Model):
+    """What of a class is for inference now: the larger of what the calendar says and what load asks for.
+
+    ``load_millis``: unset = it has no rule by load. ``work_millis`` keeps so much of devices busy now, and
+    ``expected_work_millis`` is the most that is foreseen. ``heard_ms``: when engines last told their load.
+    """
+
+    device_class: str
+    inference_millis: int
+    calendar_millis: int = 0
+    load_millis: int | None = None
+    work_millis: int | None = None
+    expected_work_millis: int | None = None
+    heard_ms: int | None = None
+    reason: str = ""
+
+
 class Overview(Model):
     """The pool at one moment. Parts that the caller may not see are left out."""
 
     at_ms: int
     pool: list[PoolRow] | None = None
+    tides: list[TideRow] | None = Field(None, description="empty = training and inference share freely")
     totals: NodeTotals | None = None
     nodes: list[NodeRow] | None = Field(None, description="those with the most stranded, then most used")
     queues: list[QueueRow] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,7 @@ from common.clock import Clock
 from common.resources import Workload
 from common.settings import Settings
 from common.store.port import Store
-from scheduler.answers import Explanation, Overview, Simulation
+from scheduler.answers import Explanation, Overview, Simulation, TideRow
 from scheduler.catalogue import load_catalogue
 from scheduler.core.catalogue import Catalogue
 from scheduler.explain import explain_workload
@@ -20,6 +20,7 @@ from scheduler.outlook import Outlook, Rules
 from scheduler.overview import node_rows, pool_rows, usual_requests, workload_rows
 from scheduler.past_runs import PastRuns
 from scheduler.policy import PolicyMaker
+from scheduler.serving_need import Need
 from scheduler.views import read_world
 from scheduler.whatif import simulate
 
@@ -34,9 +35,16 @@ class Insight:
     """One question at a time; each is worked out in a thread of its own, and nothing is written."""
 
     def __init__(
-        self, store: Store, settings: Settings, clock: Clock, catalogue: Catalogue | None = None
+        self,
+        store: Store,
+        settings: Settings,
+        clock: Clock,
+        catalogue: Catalogue | None = None,
+        needs: Mapping[str, Need] | None = None,
     ) -> None:
-        """``catalogue``: None = as the settings say, read when it is first needed."""
+        """``catalogue``: None = as the settings say, read when it is first needed. ``needs``: of inference,
+        as the scheduler's loop has them."""
+        self._needs = needs
         self._known_catalogue = catalogue
         self._store = store
         self._settings = settings.scheduler
@@ -66,7 +74,8 @@ class Insight:
         whether devices and nodes, and queues, may; ``limit``: at most so many nodes and workloads."""
         async with self._lock:
             outlook = await self._current()
-            return await self._work_out(lambda: _overview(outlook, sees, nodes, queues, limit))
+            tides = self._policies.tides(outlook.now_ms) if nodes else None
+            return await self._work_out(lambda: _overview(outlook, tides, sees, queues, limit))
 
     async def simulate(self, workloads: Sequence[Workload], *, at_head: bool = False) -> Simulation:
         """What the next cycle would decide were these workloads there."""
@@ -83,7 +92,7 @@ class Insight:
 
     @cached_property
     def _policies(self) -> PolicyMaker:
-        return PolicyMaker(self._settings.policy)
+        return PolicyMaker(self._settings.policy, self._needs)
 
     async def _current(self, about: Workload | None = None) -> Outlook:
         """The outlook in use, or a new one when the store, or ``about``, has changed since."""
@@ -116,11 +125,13 @@ def _knows(outlook: Outlook, workload: Workload) -> bool:
 
 
 def _overview(
-    outlook: Outlook, sees: Callable[[str], bool], nodes: bool, queues: bool, limit: int
+    outlook: Outlook, tides: list[TideRow] | None, sees: Callable[[str], bool], queues: bool, limit: int
 ) -> Overview:
+    """``tides``: None where nodes may not be seen."""
     world, snapshot = outlook.world, outlook.snapshot
     answer = Overview(at_ms=outlook.now_ms)
-    if nodes:
+    if tides is not None:
+        answer.tides = tides
         requests = usual_requests(snapshot.pending, snapshot.running)
         answer.pool = pool_rows(snapshot.pool, world.nodes)
         answer.nodes, answer.totals = node_rows(snapshot.pool, world.nodes, requests, limit)

@@ -4,7 +4,7 @@ what is."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.clock import Clock
@@ -29,6 +29,7 @@ from scheduler.policy import PolicyMaker
 from scheduler.ports import Fabric, NodeObservation, UsageSink
 from scheduler.queues import QueueBook
 from scheduler.replicas import ReplicaKeeper
+from scheduler.serving_need import Need
 from scheduler.snapshots import SnapshotKeeper, holding
 from scheduler.transitions import after_step, exit_notes, log_tail
 from scheduler.views import (
@@ -49,14 +50,21 @@ class SchedulerLoop:
     policy or catalogue are wrong."""
 
     def __init__(
-        self, store: Store, fabric: Fabric, usage: UsageSink, settings: Settings, clock: Clock
+        self,
+        store: Store,
+        fabric: Fabric,
+        usage: UsageSink,
+        settings: Settings,
+        clock: Clock,
+        needs: Mapping[str, Need] | None = None,
     ) -> None:
+        """``needs``: of inference, by class of devices; see ``PolicyMaker``."""
         options = settings.scheduler
         self._store = store
         self._fabric = fabric
         self._clock = clock
         self._settings = settings
-        self._policy = PolicyMaker(options.policy)
+        self._policy = PolicyMaker(options.policy, needs)
         self._journal = Journal(store, clock)
         self._decider = Decider(self._journal, settings)
         self._nodes = NodeWriter(store, clock, options.flap_backoff_seconds)
@@ -138,7 +146,9 @@ class SchedulerLoop:
         pending = await self._pending(world, observed, now_ms)
         lingering = observed.lingering(holding(world))
         snapshot = self._snapshots.take(world, pending, lingering, self._queues.spent(world), now_ms)
-        decisions = await asyncio.to_thread(decide, snapshot, self._policy.at(now_ms), now_ms)
+        policy = self._policy.at(now_ms)
+        metrics.report_tides(policy)
+        decisions = await asyncio.to_thread(decide, snapshot, policy, now_ms)
         held = [held_by(workload) for workload in world.workloads.values() if holds_places(workload)]
         await self._decider.carry_out(decisions, world, [*held, tuple(lingering)], now_ms)
 

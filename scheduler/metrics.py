@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import Gauge, Histogram
 
 from common.resources.pool import WHOLE_MILLIS, Device
+from scheduler.core.types import Policy
 from scheduler.observed import Observed
 from scheduler.placements import held_by
 from scheduler.views import World, devices_in_use, holds_places
@@ -21,6 +22,7 @@ DEVICES = Gauge(
     "Device slots of nodes that answer; used: held, shares as parts",
     ["vendor", "model", "state"],
 )
+TIDE = Gauge("computility_scheduler_tide_devices", "Devices that are for inference now", ["device_class"])
 _DEVICE = ["node", "device", "vendor", "model"]
 HEALTHY = Gauge("computility_device_healthy", "1 where the device works", _DEVICE)
 UTILISATION = Gauge("computility_device_utilisation_percent", "Load as the driver tells it", _DEVICE)
@@ -52,6 +54,13 @@ def report(world: World, observed: Observed) -> None:
             DEVICES.labels(device.vendor, device.model, "total").inc(device.slots)
             DEVICES.labels(device.vendor, device.model, "used").inc(used.get(device.id, 0.0))
             _report_device(node.name, device)
+
+
+def report_tides(policy: Policy) -> None:
+    """Set the tides in force."""
+    TIDE.clear()
+    for tide in policy.tides:
+        TIDE.labels(tide.device_class).set(tide.inference_millis / WHOLE_MILLIS)
 
 
 def _report_device(node: str, device: Device) -> None:

@@ -14,6 +14,7 @@ from control.cli.bars import bar, devices, sparkline
 from control.cli.load_history import LoadHistory, of_model, of_node
 from control.cli.moments import clock_time, span
 from control.cli.output import PHASE_STYLES
+from control.cli.tide_table import tide_table
 
 Row = Mapping[str, Any]
 STATE_STYLES = {"Lost": "red", "Cordoned": "yellow", "Draining": "yellow", "Probation": "yellow"}
@@ -31,6 +32,8 @@ class PoolView:
         parts: list[RenderableType] = []
         if overview.get("pool") is not None:
             parts += [self._title(overview), self._pool(overview["pool"], overview["atMs"])]
+        if overview.get("tides"):
+            parts += [_heading("Tides"), tide_table(overview["tides"])]
         if overview.get("queues") is not None:
             parts += [_heading("Queues"), _queues(overview["queues"], overview["atMs"])]
         if overview.get("nodes") is not None:

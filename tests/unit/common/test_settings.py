@@ -8,6 +8,8 @@ import pytest
 from common.errors import InvalidInput
 from common.settings import child_environment, load_settings
 
+LOAD_TIDES = "scheduler:\n  policy:\n    load_tides:\n"
+
 
 @pytest.fixture(autouse=True)
 def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +66,20 @@ def test_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         ("gateway:\n  prot: 1\n", r"gateway\.prot: .*not permitted"),
         ("gatevay: {}\n", r"gatevay: .*not permitted"),
         ("gateway:\n  port: 70000\n", r"gateway\.port: .*65535"),
+        (LOAD_TIDES + "    - device_class: nvida\n", r"load_tides\.0\.device_class: .*nvidia, ascend"),
+        (
+            LOAD_TIDES + "    - requests_per_replica: 0\n",
+            r"load_tides\.0\.requests_per_replica: .*greater than 0",
+        ),
+        (LOAD_TIDES + "    - headroom: .inf\n", r"load_tides\.0\.headroom: .*finite"),
+        (
+            LOAD_TIDES + "    - least_replicas: 3\n      most_replicas: 2\n",
+            r"load_tides\.0\.most_replicas: .*2 is less than least_replicas \(3\)",
+        ),
+        (
+            LOAD_TIDES + "    - device_class: amd\n    - device_class: amd\n",
+            r"scheduler\.policy\.load_tides: .*amd has more than one rule",
+        ),
         ("- a list\n", "must hold a mapping"),
         ("gateway: {", "is not YAML"),
         ("home: /elsewhere\n", "home cannot be set"),
@@ -94,6 +110,7 @@ def test_a_mistake_in_the_environment_is_named(
 def test_a_child_process_finds_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "gateway:\n  port: 9001\nscheduler:\n  cpu_device: always\n")
     set_environment(monkeypatch, CONTROL__PORT="9002", API_KEY="ck-secret")
+    rule = {"device_class": "nvidia/H100", "most_replicas": 8}
     settings = load_settings(
         home=tmp_path,
         instance="one",
@@ -101,7 +118,7 @@ def test_a_child_process_finds_the_same_settings(tmp_path: Path, monkeypatch: py
         gateway={"port": 8000, "read_timeout_seconds": 1.5},
         control={"port": 8001},
         store={"url": "postgresql+asyncpg://me@db/x"},
-        scheduler={"usage_interval_seconds": 5},
+        scheduler={"usage_interval_seconds": 5, "policy": {"load_tides": [rule]}},
     )
     environment = child_environment(settings, EXTRA="yes")
     for name, value in environment.items():

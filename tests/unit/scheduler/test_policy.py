@@ -3,9 +3,10 @@
 import pytest
 
 from common.errors import InvalidInput
-from common.settings import PolicySettings, TideSettings
+from common.settings import LoadTideSettings, PolicySettings, TideSettings
 from scheduler.core.types import Policy, Tide
 from scheduler.policy import PolicyMaker
+from scheduler.serving_need import Need, rule_of
 
 MONDAY_NOON_MS = 1_795_392_000_000 + 12 * 3_600_000
 NIGHT_MS = MONDAY_NOON_MS + 12 * 3_600_000
@@ -28,6 +29,36 @@ def test_tides_follow_the_clock_of_the_place() -> None:
     assert policies.at(NIGHT_MS).tides == ()
     east = PolicyMaker(PolicySettings(tides=[day], utc_offset_minutes=600))
     assert east.at(MONDAY_NOON_MS).tides == ()
+
+
+def test_tides_by_load_are_as_they_are_known_at_the_time() -> None:
+    needs: dict[str, Need] = {}
+    rule = LoadTideSettings(device_class="nvidia", devices_per_replica=2)
+    policies = PolicyMaker(PolicySettings(load_tides=[rule]), needs)
+    assert policies.at(0) == Policy()
+    needs["nvidia"] = Need(rule_of(rule), 3, 4.2, 5.5, heard_ms=0)
+    assert policies.at(0).tides == (Tide("nvidia", 6000),)
+    (row,) = policies.tides(60_000)
+    assert row.reason == "4.2 devices' worth of work, 5.5 expected within 15 min"
+    (row,) = policies.tides(600_000)
+    assert (row.inference_millis, row.heard_ms) == (6000, 0)
+    assert "what was known last goes on" in row.reason
+    needs["nvidia"] = Need(rule_of(rule))
+    assert policies.at(0).tides == ()
+    assert policies.tides(0)[0].reason == "no engine has told its load yet"
+
+
+def test_of_calendar_and_load_the_larger_counts() -> None:
+    rule = LoadTideSettings(device_class="nvidia")
+    day = TideSettings(device_class="nvidia", inference_devices=6, window="Mon-Fri 08:00-20:00")
+    amd = TideSettings(device_class="amd", inference_devices=2, window="Mon-Fri 08:00-20:00")
+    needs = {"nvidia": Need(rule_of(rule), 4, heard_ms=NIGHT_MS)}
+    policies = PolicyMaker(PolicySettings(tides=[day, amd], load_tides=[rule]), needs)
+    assert policies.at(MONDAY_NOON_MS).tides == (Tide("amd", 2000), Tide("nvidia", 6000))
+    assert policies.at(NIGHT_MS).tides == (Tide("nvidia", 4000),)
+    rows = {row.device_class: row for row in policies.tides(NIGHT_MS)}
+    assert (rows["amd"].inference_millis, rows["amd"].reason) == (0, "no window is open")
+    assert (rows["nvidia"].calendar_millis, rows["nvidia"].load_millis) == (0, 4000)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from scheduler.core.tidal import (
     forecast_load,
     parse_window,
     replicas_for,
+    reserved_replicas,
     scheduled_millis,
     tides,
     wanted_replicas,
@@ -116,6 +117,25 @@ def test_a_queue_or_slow_answers_take_more_than_load_asks_for() -> None:
     assert wanted_replicas(rule(queued_limit=2.0), [queued], 8, NOW_MS) == 10
     slow = LoadSample(NOW_MS, 20.0, p95_seconds=3.0)
     assert wanted_replicas(rule(p95_limit_seconds=2.0, most_replicas=9), [slow], 8, NOW_MS) == 9
+
+
+def test_room_is_held_against_dips_and_forecasts_that_come_and_go() -> None:
+    loads = [40.0, 40.0, 80.0, 10.0, 10.0, 60.0, *[10.0] * 60]
+    history = [LoadSample(NOW_MS + n * MINUTE_MS, load) for n, load in enumerate(loads)]
+    patient = rule(ahead_seconds=0, release_seconds=600)
+    held = [reserved_replicas(patient, history, NOW_MS + n * MINUTE_MS) for n in range(20)]
+    assert held == [5, 5, *[10] * 11, *[8] * 3, *[2] * 4]
+    rising = [LoadSample(NOW_MS + n * MINUTE_MS, 10.0 + n) for n in range(16)]
+    foreseen = rule(ahead_seconds=300, release_seconds=600)
+    calm = [*rising, LoadSample(NOW_MS + 16 * MINUTE_MS, 10.0)]
+    assert reserved_replicas(foreseen, rising, rising[-1].at_ms) == 4
+    assert reserved_replicas(foreseen, calm, calm[-1].at_ms) == 4
+
+
+def test_silence_is_no_calm() -> None:
+    history = [LoadSample(NOW_MS - n * MINUTE_MS, 80.0) for n in (2, 1, 0)]
+    assert reserved_replicas(rule(release_seconds=60), history, NOW_MS + DAY_MS // 2) == 10
+    assert reserved_replicas(rule(least_replicas=2), (), NOW_MS) == 2
 
 
 def test_replicas_are_enough_for_load_and_headroom_within_bounds() -> None:
