@@ -122,10 +122,10 @@ class LoadTideSettings(_Section):
     )
     headroom: FiniteFloat = Field(0.25, ge=0, le=10, description="so much more than the load")
     ahead_seconds: int = Field(
-        900, ge=0, le=86_400, description="how far ahead it looks: training's grace and a model's start"
+        900, ge=0, le=7200, description="how far ahead it looks: training's grace and a model's start"
     )
     release_seconds: int = Field(
-        1200, ge=0, le=86_400, description="what was not needed for so long is given back to training"
+        1200, ge=0, le=7200, description="what was not needed for so long is given back to training"
     )
     least_replicas: int = Field(0, ge=0, description="room for so many is kept, whatever the load")
     most_replicas: int | None = Field(None, ge=0, description="room for no more is made; unset = no limit")
