@@ -65,7 +65,11 @@ class _Watch:
         return self.rule.device_class
 
     def note(self, load: float, now_ms: int) -> LoadSample | None:
-        """Add a reading to its minute; returns the minute before when it is over now."""
+        """Add a reading to its minute; returns the minute before when it is over now. What a clock that was
+        set back calls the future goes."""
+        while self.history and self.history[-1].at_ms > now_ms:
+            self.history.pop()
+            self.readings = 0
         open_minute = self.history[-1].at_ms // MINUTE_MS if self.readings else None
         ended = None
         if open_minute == now_ms // MINUTE_MS:

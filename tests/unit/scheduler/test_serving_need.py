@@ -157,6 +157,14 @@ async def test_minutes_are_averages_and_history_is_bounded() -> None:
     assert len(kept) <= 2
 
 
+async def test_a_clock_that_is_set_back_forgets_the_future() -> None:
+    watch = Watch()
+    await watch.minutes(1.0, 1.0, 6.0)
+    watch.clock = watch.need._clock = VirtualClock(START_MS + 2 * MINUTE_MS)
+    await watch.minutes(1.0)
+    assert (watch.now.load, watch.now.replicas) == (pytest.approx(1.0), 1)
+
+
 async def test_without_rules_there_is_nothing_to_watch() -> None:
     need = ServingNeed(FakeLoads(), MemorySampleLog(), [], VirtualClock())
     await need.restore()
