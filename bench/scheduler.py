@@ -38,7 +38,7 @@ from scheduler.core.mix import USUAL, mix_of
 from scheduler.core.pool import Pool
 from scheduler.core.quota import QuotaTree
 from scheduler.core.snapshot import Snapshot
-from scheduler.core.trial import keep_books, millis_by_model
+from scheduler.core.trial import keep_books
 from scheduler.core.types import Admit, Defer, NodeView, Policy, Preempt, QueueView, RunningView, WorkloadView
 from scheduler.deciding import collector_held, decide
 
@@ -86,7 +86,7 @@ def fill_up(
         began = time.perf_counter()
         with collector_held():
             snapshot = _snapshot(filled, filled.pending, filled.mix)
-            _apply(filled, decide(snapshot, Policy(), NOW_MS + start))
+            _apply(filled, decide(snapshot, Policy(), NOW_MS + start, keep=True))
         filled.seconds += time.perf_counter() - began
         tick(min(batch, len(workloads) - start))
     return filled
@@ -104,12 +104,8 @@ def _apply(filled: Filled, decisions: Sequence[object]) -> None:
     for decision in decisions:
         if isinstance(decision, Admit):
             workload = waiting.pop(decision.uid)
-            filled.pool.occupy(decision.placement)
             filled.running.append(RunningView(workload, decision.placement, NOW_MS))
-            for model, millis in millis_by_model(decision.placement).items():
-                filled.books.charge(workload.queue, model, millis)
             filled.ranks += len(decision.placement)
-    filled.pool.commit()
     filled.pending = list(waiting.values())
 
 

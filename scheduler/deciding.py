@@ -11,10 +11,10 @@ from scheduler.core.snapshot import Snapshot
 from scheduler.core.types import Decision, Policy
 
 
-def decide(snapshot: Snapshot, policy: Policy, now_ms: int) -> list[Decision]:
+def decide(snapshot: Snapshot, policy: Policy, now_ms: int, *, keep: bool = False) -> list[Decision]:
     """``run_cycle`` with the garbage collector held back."""
     with collector_held():
-        return run_cycle(snapshot, policy, now_ms)
+        return run_cycle(snapshot, policy, now_ms, keep=keep)
 
 
 @contextmanager

@@ -3,7 +3,7 @@ was."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from scheduler.core.elastic import grow, is_elastic, within_quota
 from scheduler.core.migration import consolidate, plan_moves
@@ -24,12 +24,9 @@ from scheduler.core.tides import defer_for_tide, ebb, within_tide
 from scheduler.core.trial import Trial
 from scheduler.core.types import (
     Admit,
-    Affinity,
     Decision,
     Defer,
-    Labels,
     Policy,
-    RoleView,
     WorkloadView,
 )
 
@@ -38,13 +35,14 @@ MADE_FOR_ONE = ("Preempting", "Migrating")
 MOVED_FOR = 8
 """For so many blocked workloads a cycle looks whether moving others would make room."""
 
-Kin = tuple[str, int, tuple[RoleView, ...], Affinity, Labels, object, tuple[str, ...], str]
+Kin = tuple[str, int, int, object]
 """What decides how a workload fares: those that are equal in it fare alike while nothing comes free."""
 
 
-def run_cycle(snapshot: Snapshot, policy: Policy, now_ms: int) -> list[Decision]:
+def run_cycle(snapshot: Snapshot, policy: Policy, now_ms: int, *, keep: bool = False) -> list[Decision]:
     """Decide about every waiting workload, in the order in which they were considered, and about those that
-    run where that helps.
+    run where that helps. ``keep``: what is admitted stays on the snapshot's pool and books, for who goes on
+    from there; all else is as it was.
 
     A workload that does not fit does not hold up those behind it, except that room is held for the first
     ``policy.reserve`` of them from when it will be there.
@@ -55,9 +53,12 @@ def run_cycle(snapshot: Snapshot, policy: Policy, now_ms: int) -> list[Decision]
     cycle = _Cycle(snapshot, policy, now_ms)
     mark = cycle.trial.mark()
     try:
-        return cycle.run()
-    finally:
+        decisions = cycle.run()
+    except BaseException:
         cycle.trial.rollback(mark)
+        raise
+    cycle.end(mark, keep)
+    return decisions
 
 
 @dataclass
@@ -75,7 +76,7 @@ class _Cycle:
         self.trial = Trial(self.snapshot, self.policy, self.now_ms)
         self.explainer = Explainer(self.trial.pool, self.trial.ideal)
         self.failed: dict[Kin, Defer] = {}
-        self.queue_of = {workload.uid: workload.queue for workload in self.snapshot.pending}
+        self.pending = {workload.uid: workload for workload in self.snapshot.pending}
 
     def run(self) -> list[Decision]:
         # 1. The tide: training gives back what inference needs at this hour.
@@ -91,6 +92,16 @@ class _Cycle:
             if self.policy.defragment:
                 self.decisions += consolidate(self.trial)
         return self.decisions
+
+    def end(self, mark: tuple[int, int], keep: bool) -> None:
+        """Leave the snapshot as it was, but for what was admitted where that is to stay."""
+        if not keep:
+            self.trial.rollback(mark)
+            return
+        admitted = [
+            (self.pending[each.uid], each.placement) for each in self.decisions if isinstance(each, Admit)
+        ]
+        self.trial.keep(mark, admitted)
 
     def _decide(self, workload: WorkloadView) -> None:
         kin = self._kin(workload)
@@ -140,7 +151,7 @@ class _Cycle:
         if isinstance(bounds, Hold):
             return known
         self.blocked += 1
-        return self._hold_room(workload, bounds, replace(known, reserved_ms=None))
+        return self._hold_room(workload, bounds, known._replace(reserved_ms=None))
 
     def _wait(self, workload: WorkloadView, stuck: Stuck, bounds: Bounds) -> Defer:
         """Make room by taking from others, by moving others, or hold what comes free."""
@@ -167,7 +178,7 @@ class _Cycle:
             return answer
         self.reservations.append(reservation)
         self.trial.pool.hide(reservation.nodes)
-        return replace(answer, reserved_ms=reservation.start_ms)
+        return answer._replace(reserved_ms=reservation.start_ms)
 
     def _make_room(self, workload: WorkloadView, bounds: Bounds | Hold) -> Defer | None:
         if not self.policy.preempt or self.claims >= self.policy.claims:
@@ -193,7 +204,7 @@ class _Cycle:
             return None
         number = self.trial.pool.number(found[0].node)
         holder = next(held.uid for held in self.reservations if number in held.nodes)
-        return defer_for_reservation(workload, self.queue_of[holder])
+        return defer_for_reservation(workload, self.pending[holder].queue)
 
     def _kin(self, workload: WorkloadView) -> Kin:
         """How long it runs matters for which of the held nodes it may use until then, and for nothing
@@ -205,13 +216,4 @@ class _Cycle:
             time = tuple(ends_ms <= held.start_ms for held in self.reservations)
         elif not self.reservations:
             time = ()
-        return (
-            workload.queue,
-            workload.priority,
-            workload.roles,
-            workload.affinity,
-            workload.labels,
-            time,
-            workload.allowed_queues,
-            workload.kind,
-        )
+        return workload.queue, workload.priority, self.trial.asks.of(workload).number, time

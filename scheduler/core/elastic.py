@@ -58,6 +58,8 @@ def with_rank(running: RunningView, role: RoleView, more: Assignment) -> Placeme
 def within_quota(trial: Trial, workload: WorkloadView, placement: Placement) -> Placement:
     """What of a placement on the pool the queue may have: ranks beyond the least that its quota does not
     cover are taken off again, last ones first."""
+    if not is_elastic(workload):
+        return placement
     spare = spare_ranks(RunningView(workload, placement, trial.now_ms))
     while any(spare.values()) and trial.tree.check(workload.queue, millis_by_model(placement)) is not None:
         last = next(one for one in reversed(placement) if spare[one.role])

@@ -7,25 +7,54 @@ from heapq import heappop, heappush
 import numpy as np
 import numpy.typing as npt
 
-from scheduler.core.layout import ModelKey
 from scheduler.core.options import Option
+from scheduler.core.states import Kind, Shape
+
+Top = tuple[int, int, Option]
+"""Negated score, node and option: the least is the best."""
 
 
-class Finder:
-    """``options``: what is known of states; ``buckets``: score -> states in it, ``chosen``: their options;
-    ``scores``: a heap of the negated scores; ``inside``: states in any bucket and those that do not serve;
-    ``cursors``: up to where the pool's logs of filled states have been read, -1 = need not be."""
+class Ranking:
+    """States of one kind by their scores for one shape. ``options``: what is known of states; ``buckets``:
+    score -> states in it, ``chosen``: their options; ``scores``: a heap of the negated scores; ``inside``:
+    states in any bucket and those that do not serve; ``cursor``: up to where the kind's log has been read, of
+    the log's ``edition``; ``top``: the best node when the kind's ``changes`` were ``seen``."""
 
-    __slots__ = ("buckets", "chosen", "cursors", "inside", "options", "ranks", "scores")
+    __slots__ = (
+        "buckets",
+        "chosen",
+        "cursor",
+        "edition",
+        "inside",
+        "kind",
+        "options",
+        "scores",
+        "seen",
+        "shape",
+        "top",
+    )
 
-    def __init__(self) -> None:
-        self.options: dict[int, Option | None] = {}
+    def __init__(self, kind: Kind, shape: Shape, options: dict[int, Option | None]) -> None:
+        self.kind = kind
+        self.shape = shape
+        self.options = options
         self.chosen: dict[int, Option] = {}
         self.buckets: dict[int, list[int]] = {}
         self.scores: list[int] = []
         self.inside: set[int] = set()
-        self.cursors: dict[tuple[ModelKey, ...], int] = {}
-        self.ranks: npt.NDArray[np.int64] = np.full(64, -1, dtype=np.int64)
+        self.cursor, self.edition, self.seen = 0, 0, -1
+        self.top: Top | None = None
+
+    def unread(self) -> set[int]:
+        """States that got their first node since this was last asked, of which nothing is known."""
+        log = self.kind.log
+        if self.edition != self.kind.edition:
+            self.edition, self.cursor = self.kind.edition, 0
+        if self.cursor == len(log):
+            return set()
+        new = set(log[self.cursor :]).difference(self.inside)
+        self.cursor = len(log)
+        return new
 
     def insert(self, state: int, option: Option) -> None:
         """Put a state into the bucket of its option's score."""
@@ -48,6 +77,19 @@ class Finder:
     def drop_best(self) -> None:
         """Forget the best bucket: its states have no nodes now and are told again when they get one."""
         self.inside.difference_update(self.buckets.pop(-heappop(self.scores)))
+
+
+class Finder:
+    """What is known for one shape. ``options``: of states; ``rankings``: of the kinds that may serve it among
+    the first ``kinds``; ``ranks``: per state, see ``room``."""
+
+    __slots__ = ("kinds", "options", "rankings", "ranks")
+
+    def __init__(self) -> None:
+        self.options: dict[int, Option | None] = {}
+        self.rankings: list[Ranking] = []
+        self.kinds = 0
+        self.ranks: npt.NDArray[np.int64] = np.full(64, -1, dtype=np.int64)
 
     def room(self, states: int) -> npt.NDArray[np.int64]:
         """Ranks per state, -1 where not yet known; grown to hold that many states."""

@@ -16,7 +16,7 @@ _Rank = tuple[float, float]
 _Age = tuple[int, str, str, str, int, WorkloadView]
 """Creation, project, name, uid: the order within one queue."""
 
-_Turn = tuple[float, _Age, Member]
+_Turn = tuple[float, _Age, "_Seat"]
 """The share of a queue or cohort, and the oldest workload that it would send."""
 
 
@@ -78,56 +78,79 @@ def _by_age(workloads: list[WorkloadView], now_ms: int) -> list[_Age]:
     )
 
 
+class _Seat:
+    """A queue with its workloads (the oldest last), or a cohort with the turns of its children. ``turn`` is
+    the one that is right now; others of this seat are dropped when they come up."""
+
+    __slots__ = ("member", "parent", "turn", "turns", "waiting")
+
+    def __init__(self, member: Member | None, parent: _Seat | None, waiting: list[_Age] | None) -> None:
+        self.member = member
+        self.parent = parent
+        self.waiting = waiting
+        self.turns: list[_Turn] = []
+        self.turn: _Turn | None = None
+
+    def first(self) -> _Turn | None:
+        """The child whose turn it is."""
+        turns = self.turns
+        while turns and turns[0][2].turn is not turns[0]:
+            heappop(turns)
+        return turns[0] if turns else None
+
+    def oldest(self) -> _Age | None:
+        """The workload that it would send next."""
+        if self.waiting is not None:
+            return self.waiting[-1] if self.waiting else None
+        first = self.first()
+        return None if first is None else first[1]
+
+
 class _Contest:
     """The queues with workloads of one rank. Each cohort keeps a heap of its children's turns; a child whose
-    share or oldest workload has changed gets a new turn, and the old one is dropped when it comes up."""
+    share or oldest workload has changed gets a new turn."""
 
     def __init__(self, queues: dict[Member, list[_Age]]) -> None:
-        self._queues = queues
-        self._turns: dict[Member | None, list[_Turn]] = {None: []}
-        self._valid: dict[Member, _Turn] = {}
-        self._popped: Member | None = None
-        for member in queues:
-            self._renew(member)
+        self._root = _Seat(None, None, None)
+        self._seats: dict[Member, _Seat] = {}
+        self._popped: _Seat | None = None
+        for member, waiting in queues.items():
+            seat = self._seat(member)
+            seat.waiting = waiting
+            self._renew(seat)
 
     def pop(self, changed: Iterable[Member]) -> WorkloadView | None:
         """The next workload, after the shares of ``changed`` queues have changed."""
-        if self._popped is not None:
-            self._renew(self._popped)
+        popped = self._popped
+        if popped is not None:
+            self._renew(popped)
         for queue in changed:
-            if queue is not self._popped:
-                self._renew(queue)
-        turn = self._first(None)
+            seat = self._seats.get(queue)
+            if seat is not None and seat is not popped:
+                self._renew(seat)
+        turn = self._root.first()
         if turn is None:
             return None
-        member = turn[2]
-        while (below := self._first(member)) is not None:
-            member = below[2]
-        self._popped = member
-        return self._queues[member].pop()[-1]
+        while (below := turn[2].first()) is not None:
+            turn = below
+        self._popped = seat = turn[2]
+        return seat.waiting.pop()[-1] if seat.waiting else None
 
-    def _renew(self, changed: Member) -> None:
-        """Give the member and the cohorts above it the turns that are now right."""
-        for member in changed.chain:
-            oldest = self._oldest(member)
-            turn = self._valid.get(member)
+    def _seat(self, member: Member) -> _Seat:
+        seat = self._seats.get(member)
+        if seat is None:
+            parent = self._root if member.parent is None else self._seat(member.parent)
+            seat = self._seats[member] = _Seat(member, parent, None)
+        return seat
+
+    def _renew(self, changed: _Seat) -> None:
+        """Give the seat and those above it the turns that are now right."""
+        seat: _Seat = changed
+        while (parent := seat.parent) is not None and seat.member is not None:
+            oldest, turn, share = seat.oldest(), seat.turn, seat.member.share
             if oldest is None:
-                self._valid.pop(member, None)
-            elif turn is None or turn[1] is not oldest or turn[0] != member.share:
-                turn = self._valid[member] = (member.share, oldest, member)
-                heappush(self._turns.setdefault(member.parent, []), turn)
-
-    def _oldest(self, member: Member) -> _Age | None:
-        waiting = self._queues.get(member)
-        if waiting is None:
-            first = self._first(member)
-            return None if first is None else first[1]
-        return waiting[-1] if waiting else None
-
-    def _first(self, cohort: Member | None) -> _Turn | None:
-        turns = self._turns.get(cohort)
-        if turns is None:
-            return None
-        while turns and self._valid.get(turns[0][2]) is not turns[0]:
-            heappop(turns)
-        return turns[0] if turns else None
+                seat.turn = None
+            elif turn is None or turn[1] is not oldest or turn[0] != share:
+                seat.turn = (share, oldest, seat)
+                heappush(parent.turns, seat.turn)
+            seat = parent

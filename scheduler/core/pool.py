@@ -1,34 +1,23 @@
-"""All nodes with what is on them, indexed by state, so that the best node for a request is found without
-looking at every node, and every change can be undone.
-
-Nodes in equal states are interchangeable. For each shape of request the states that serve it are kept by
-score; a placement asks the best non-empty state for its first node (in the fixed order of names). A state is
-judged once per shape, when it first has a node.
-"""
+"""All nodes with what is on them, indexed by state, and every change can be undone."""
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from heapq import heappop, heappush
 
 import numpy as np
 import numpy.typing as npt
 
 from scheduler.core.catalogue import Catalogue
-from scheduler.core.finder import Finder
 from scheduler.core.fragmentation import Fragmentation
 from scheduler.core.geography import Geography
+from scheduler.core.index import Index
 from scheduler.core.layout import MIB, Group, ModelKey, layout_of
-from scheduler.core.options import Option, best_option
+from scheduler.core.options import Option
 from scheduler.core.scoring import Scale, judge_for
-from scheduler.core.states import NodeState, Shape, States, ranks_in
+from scheduler.core.states import NodeState, Shape
 from scheduler.core.types import Assignment, NodeView, Policy, Request, Share
 from scheduler.core.usage import NodeUsage, Saved
-
-LOG_LIMIT = 200_000
-"""Entries of the log of states that got a node, after which it is written anew."""
 
 
 class Pool:
@@ -36,25 +25,21 @@ class Pool:
 
     def __init__(self, nodes: Iterable[NodeView], catalogue: Catalogue | None = None) -> None:
         self.catalogue = catalogue or Catalogue(())
-        self.states = States()
         self.usage: list[NodeUsage] = []
-        self.listed = bytearray()
-        self.state_of = array("i")
         self._by_name: dict[str, int] = {}
         self._hidden = bytearray()
         self._journal: list[tuple[int, Saved | bool]] = []
-        self._filled: dict[tuple[ModelKey, ...], list[int]] = {}
-        self._filled_entries = 0
         self._shapes: dict[tuple[Request, frozenset[ModelKey] | None], Shape] = {}
-        self._finders: dict[int, Finder] = {}
         self._label_keys: set[str] = set()
         self._geography: Geography | None = None
         self._groups: list[Group] | None = None
         self._capacity: dict[ModelKey, int] | None = None
         self._policy, self._mix = Policy(), Fragmentation(())
+        self._index = Index(judge_for(self._policy, Scale(), self._mix))
+        self.states, self.state_of, self.listed = self._index.states, self._index.state_of, self._index.listed
         for node in sorted(nodes, key=lambda node: node.name):
             self._add(node)
-        self._judge = judge_for(self._policy, Scale.of(self.groups()), self._mix)
+        self._judge_anew()
 
     # -- nodes
 
@@ -86,20 +71,21 @@ class Pool:
             self._add(node)
         else:
             old = self.usage[number]
-            self._unlist(number)
+            self._index.conceal(number)
             self.usage[number] = NodeUsage(node, *layout_of(node, self.catalogue, self._label_keys))
             self.usage[number].inherit(old)
             self._settle(number)
-        self._judge = judge_for(self._policy, Scale.of(self.groups()), self._mix)
-        self._finders.clear()
+        self._judge_anew()
+
+    def _judge_anew(self) -> None:
+        self._index.judge_by(judge_for(self._policy, Scale.of(self.groups()), self._mix))
 
     def _add(self, node: NodeView) -> None:
         number = len(self.usage)
         self._by_name[node.name] = number
         self.usage.append(NodeUsage(node, *layout_of(node, self.catalogue, self._label_keys)))
-        self.listed.append(0)
+        self._index.add()
         self._hidden.append(0)
-        self.state_of.append(-1)
         self._settle(number)
 
     def _settle(self, number: int) -> None:
@@ -108,7 +94,7 @@ class Pool:
         usage.layout = self.states.layout(usage.layout)
         self.state_of[number] = usage.state(self.states).number
         if usage.usable and not self._hidden[number]:
-            self._list(number)
+            self._index.show(number)
 
     def groups(self) -> list[Group]:
         """All kinds of healthy devices on nodes, whether these may be used now or not."""
@@ -125,8 +111,7 @@ class Pool:
             self._policy = policy
             return
         self._policy, self._mix = policy, mix
-        self._judge = judge_for(policy, Scale.of(self.groups()), mix)
-        self._finders.clear()
+        self._judge_anew()
 
     def shape(self, request: Request, models: Sequence[ModelKey] | None = None) -> Shape:
         """The compiled request; ``models`` narrows it."""
@@ -145,115 +130,23 @@ class Pool:
     def _lay_out_anew(self) -> None:
         for number, usage in enumerate(self.usage):
             listed = self.listed[number]
-            self._unlist(number)
+            self._index.conceal(number)
             usage.layout = layout_of(usage.view, self.catalogue, self._label_keys)[0]
             usage.layout = self.states.layout(usage.layout)
             self.state_of[number] = usage.state(self.states).number
             if listed:
-                self._list(number)
-        self._finders.clear()
-
-    # -- lists of nodes per state
-
-    def _list(self, number: int) -> None:
-        if not self.listed[number]:
-            self.listed[number] = 1
-            self._enter(self.states.all[self.state_of[number]], number)
-
-    def _unlist(self, number: int) -> None:
-        if self.listed[number]:
-            self.listed[number] = 0
-            self.states.all[self.state_of[number]].count -= 1
-
-    def _enter(self, state: NodeState, number: int) -> None:
-        state.count += 1
-        heappush(state.heap, number)
-        if state.count == 1:
-            self._filled.setdefault(state.kind, []).append(state.number)
-            self._filled_entries += 1
-
-    def _move(self, number: int, state: NodeState) -> None:
-        if self.listed[number]:
-            self.states.all[self.state_of[number]].count -= 1
-            self.state_of[number] = state.number
-            self._enter(state, number)
-        else:
-            self.state_of[number] = state.number
-
-    def _first(self, state: NodeState) -> int:
-        heap = state.heap
-        while self.state_of[heap[0]] != state.number or not self.listed[heap[0]]:
-            heappop(heap)
-        return heap[0]
+                self._index.show(number)
+        self._judge_anew()
 
     # -- finding
 
     def option(self, shape: Shape, state: NodeState) -> Option | None:
         """What a rank of this shape would take in this state."""
-        if shape.amount is not shape and len(state.layout.groups) == 1:
-            return self.option(shape.amount, state) if shape.demands(state.layout) else None
-        known = self._finder(shape).options
-        if state.number not in known:
-            known[state.number] = best_option(self.states, state, shape, self._judge)
-        return known[state.number]
-
-    def _finder(self, shape: Shape) -> Finder:
-        finder = self._finders.get(shape.number)
-        if finder is None:
-            finder = self._finders[shape.number] = Finder()
-        return finder
+        return self._index.option(shape, state)
 
     def find(self, shape: Shape) -> tuple[int, Option] | None:
         """The best node, or None. Among nodes of equal score the first."""
-        finder = self._finder(shape)
-        self._absorb(finder, shape)
-        states = self.states.all
-        while finder.scores:
-            bucket = finder.buckets[-finder.scores[0]]
-            best, best_state, empty = -1, -1, 0
-            for number in bucket:
-                if states[number].count:
-                    node = self._first(states[number])
-                    if best < 0 or node < best:
-                        best, best_state = node, number
-                else:
-                    empty += 1
-            if best >= 0 and 2 * empty > len(bucket):
-                finder.prune(-finder.scores[0], [n for n in bucket if states[n].count])
-            if best >= 0:
-                return best, finder.chosen[best_state]
-            finder.drop_best()
-        return None
-
-    def _absorb(self, finder: Finder, shape: Shape) -> None:
-        """Let the finder know the states that got a node since it was asked last. There is a log per kind of
-        node, so that a shape reads of those only that may serve it."""
-        if self._filled_entries > LOG_LIMIT:
-            self._shorten_logs()
-        states, inside, cursors = self.states.all, finder.inside, finder.cursors
-        for kind, log in self._filled.items():
-            cursor = cursors.get(kind)
-            if cursor is None:
-                cursor = cursors[kind] = 0 if shape.may_serve(kind) else -1
-            if cursor < 0 or cursor == len(log):
-                continue
-            for number in set(log[cursor:]).difference(inside):
-                if states[number].count:
-                    option = self.option(shape, states[number])
-                    if option is None:
-                        inside.add(number)
-                    else:
-                        finder.insert(number, option)
-            cursors[kind] = len(log)
-
-    def _shorten_logs(self) -> None:
-        self._filled.clear()
-        filled = [state for state in self.states.all if state.count]
-        for state in filled:
-            self._filled.setdefault(state.kind, []).append(state.number)
-        self._filled_entries = len(filled)
-        for finder in self._finders.values():
-            finder.cursors.clear()
+        return self._index.find(shape)
 
     def find_among(
         self,
@@ -269,7 +162,7 @@ class Pool:
         for number in numbers:
             if not (self.listed[number] or (hidden and self._hidden[number] and self.usage[number].usable)):
                 continue
-            option = self.option(shape, states[self.state_of[number]])
+            option = self._index.option(shape, states[self.state_of[number]])
             if option is None:
                 continue
             score = option.score + (bonus.get(number, 0) if bonus else 0)
@@ -295,18 +188,25 @@ class Pool:
         del self._journal[mark:]
         for number, saved in first.items():
             self.usage[number].restore(saved)
-            self._move(number, self.usage[number].state(self.states))
-        for number, was_hidden in hidden.items():
-            if was_hidden != self.is_hidden(number):
-                change = self._conceal if was_hidden else self._show
-                change(number)
+            self._index.move(number, self.usage[number].state(self.states))
+        self._cover(hidden)
+
+    def settle(self, mark: int, changes: int) -> bool:
+        """Where nodes have been changed just so often since ``mark``: keep that, forget how to undo it, and
+        say yes. Nodes that have been hidden or shown since are as they were."""
+        hidden = [(number, was) for number, was in self._journal[mark:] if isinstance(was, bool)]
+        if len(self._journal) - mark - len(hidden) != changes:
+            return False
+        del self._journal[mark:]
+        self._cover(dict(reversed(hidden)))
+        return True
 
     def take(self, shape: Shape, number: int, option: Option) -> tuple[Share, ...]:
         """Give a rank what the option says on that node."""
         usage = self.usage[number]
         self._journal.append((number, usage.saved()))
         shares = usage.take(shape, option)
-        self._move(number, option.after)
+        self._index.move(number, option.after)
         return shares
 
     def occupy(self, placement: Iterable[Assignment]) -> None:
@@ -328,7 +228,7 @@ class Pool:
                 usage.book(share, sign)
             usage.cpu_used_millis += sign * assignment.cpu_millis
             usage.host_used_mebibytes += sign * -(-assignment.host_memory_bytes // MIB)
-            self._move(number, usage.state(self.states))
+            self._index.move(number, usage.state(self.states))
 
     def commit(self) -> None:
         """Forget how to undo."""
@@ -349,14 +249,21 @@ class Pool:
                 self._journal.append((number, True))
                 self._show(number)
 
+    def _cover(self, hidden: Mapping[int, bool]) -> None:
+        """Hide or show each of these nodes."""
+        for number, wanted in hidden.items():
+            if wanted != self.is_hidden(number):
+                change = self._conceal if wanted else self._show
+                change(number)
+
     def _conceal(self, number: int) -> None:
         self._hidden[number] = 1
-        self._unlist(number)
+        self._index.conceal(number)
 
     def _show(self, number: int) -> None:
         self._hidden[number] = 0
         if self.usage[number].usable:
-            self._list(number)
+            self._index.show(number)
 
     def is_hidden(self, number: int) -> bool:
         return bool(self._hidden[number])
@@ -385,10 +292,4 @@ class Pool:
 
     def ranks_per_node(self, shape: Shape) -> npt.NDArray[np.int64]:
         """How many ranks of the shape each node would take; 0 for nodes that are not to be used."""
-        finder = self._finder(shape)
-        table = finder.room(len(self.states.all))
-        state_of = np.frombuffer(self.state_of, dtype=np.int32)
-        for number in np.unique(state_of):
-            if table[number] < 0:
-                table[number] = ranks_in(self.states.all[number], shape)
-        return np.where(np.frombuffer(self.listed, dtype=np.uint8) > 0, table[state_of], 0)
+        return self._index.ranks_per_node(shape)

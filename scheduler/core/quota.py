@@ -19,12 +19,15 @@ from scheduler.core.types import QueueView
 __all__ = ["Hold", "ModelKey", "QuotaTree"]
 
 
-class _Openings:
+class Openings:
     """Which of some models a queue may use, remembered until something changes in its cohort tree."""
 
-    __slots__ = ("accounts", "answers", "grants", "models", "version")
+    __slots__ = ("accounts", "answers", "asked", "grants", "limited", "member", "models", "version")
 
-    def __init__(self, grants: Sequence[Grant]) -> None:
+    def __init__(self, member: Member, grants: Sequence[Grant]) -> None:
+        self.member = member
+        self.limited = any(above.limit_millis is not None for above in member.chain)
+        self.asked = tuple(grant.model for grant in grants)
         self.grants = tuple(grant for grant in grants if grant.spent is None)
         self.models = tuple(grant.model for grant in self.grants)
         self.accounts: tuple[Account, ...] = tuple(
@@ -33,12 +36,23 @@ class _Openings:
         self.version = -1
         self.answers: dict[int, tuple[ModelKey, ...]] = {}
 
-    def open_to(self, member: Member, millis: int) -> tuple[ModelKey, ...]:
-        for above in member.chain:
+    def open_to(self, millis: int) -> tuple[ModelKey, ...]:
+        """Those of which the queue may use so much more now."""
+        version = self.member.root.version
+        if self.version != version:
+            self.version = version
+            self.answers.clear()
+        answer = self.answers.get(millis)
+        if answer is None:
+            answer = self.answers[millis] = self._work_out(millis)
+        return answer
+
+    def _work_out(self, millis: int) -> tuple[ModelKey, ...]:
+        if millis <= 0:
+            return self.asked
+        for above in self.member.chain if self.limited else ():
             if above.limit_millis is not None and above.total + millis > above.limit_millis:
                 return ()
-        if not self.accounts:
-            return self.models
         blocked = {account for account in self.accounts if account.blocker(millis) is not None}
         if not blocked:
             return self.models
@@ -58,7 +72,7 @@ class QuotaTree:
         self._accounts = Accounts(self._members.values())
         self._capacity = dict(capacity)
         self._grants: dict[str, dict[ModelKey, Grant]] = {name: {} for name in self._members}
-        self._openings: dict[tuple[str, tuple[ModelKey, ...]], _Openings] = {}
+        self._openings: dict[tuple[str, tuple[ModelKey, ...]], Openings] = {}
         self._answers: dict[Grant, tuple[int, dict[int, Hold | None]]] = {}
         self._changes = 0
         self._changed: dict[Member, int] = {}
@@ -90,6 +104,16 @@ class QuotaTree:
             account.give_back(millis)
         self._note(grant)
 
+    def refusal(self, queue: str, project_allows: Sequence[str] = (), project: str = "") -> Hold | None:
+        """Why the queue takes nothing from this project, whatever it needs; None = it may.
+        ``project_allows``: the queues that the project may use, empty = all."""
+        if queue not in self._queues:
+            cohort = self._members.get(queue)
+            return unknown(queue) if cohort is None else no_queue_but_cohort(cohort)
+        if project_allows and queue not in project_allows:
+            return not_allowed(queue, project, project_allows)
+        return None
+
     def check(
         self,
         queue: str,
@@ -97,14 +121,11 @@ class QuotaTree:
         project_allows: Sequence[str] = (),
         project: str = "",
     ) -> Hold | None:
-        """Why a workload that needs this may not start now; None = it may. ``project_allows``: the queues
-        that its project may use, empty = all."""
-        member = self._queues.get(queue)
-        if member is None:
-            cohort = self._members.get(queue)
-            return unknown(queue) if cohort is None else no_queue_but_cohort(cohort)
-        if project_allows and queue not in project_allows:
-            return not_allowed(queue, project, project_allows)
+        """Why a workload that needs this may not start now; None = it may. See ``refusal``."""
+        refused = self.refusal(queue, project_allows, project)
+        if refused is not None:
+            return refused
+        member = self._queues[queue]
         if len(need) == 1:
             ((model, millis),) = need.items()
             return self._check_one(self._grant_of(member, model), millis)
@@ -121,24 +142,19 @@ class QuotaTree:
             answers[millis] = None if grant.is_open(millis) else first_hold([grant], {grant.model: millis})
         return answers[millis]
 
+    def openings(self, queue: str, models: Sequence[ModelKey]) -> Openings:
+        """Which of ``models`` the queue may use; none where it is unknown."""
+        key = (queue, tuple(models))
+        known = self._openings.get(key)
+        if known is None:
+            member = self._queues.get(queue)
+            grants = [] if member is None else [self._grant_of(member, model) for model in models]
+            known = self._openings[key] = Openings(member or stranger(queue), grants)
+        return known
+
     def open_models(self, queue: str, millis: int, models: Sequence[ModelKey]) -> tuple[ModelKey, ...]:
         """Those of ``models`` of which the queue may use ``millis`` more now, in their order."""
-        member = self._queues.get(queue)
-        if member is None:
-            return ()
-        if millis <= 0:
-            return tuple(models)
-        key = (queue, tuple(models))
-        openings = self._openings.get(key)
-        if openings is None:
-            openings = self._openings[key] = _Openings([self._grant_of(member, model) for model in models])
-        if openings.version != member.root.version:
-            openings.version = member.root.version
-            openings.answers.clear()
-        answer = openings.answers.get(millis)
-        if answer is None:
-            answer = openings.answers[millis] = openings.open_to(member, millis)
-        return answer
+        return self.openings(queue, models).open_to(millis)
 
     def borrowed(self, queue: str, model: ModelKey) -> int:
         """How much the queue uses beyond its nominal quota, in the narrowest class that counts for this
@@ -201,8 +217,10 @@ class QuotaTree:
         self._changed[grant.member] = self._changes
 
     def _grant(self, queue: str, model: ModelKey) -> Grant | None:
-        member = self._members.get(queue)
-        return None if member is None else self._grant_of(member, model)
+        grants = self._grants.get(queue)
+        if grants is None:
+            return None
+        return grants.get(model) or self._grant_of(self._members[queue], model)
 
     def _grant_of(self, member: Member, model: ModelKey) -> Grant:
         grants = self._grants[member.name]

@@ -13,10 +13,32 @@ Free = tuple[tuple[tuple[int, ...], ...], ...]
 """Packed free capacity per group, island and device; devices of an island in ascending order."""
 
 
+class Kind:
+    """Nodes with devices of the same models. ``log``: states that got their first node, one after the other
+    (its ``edition`` is new whenever it is written anew); ``changes``: how often a node came to or left one of
+    its states."""
+
+    __slots__ = ("changes", "edition", "log", "models", "number", "states")
+
+    def __init__(self, number: int, models: tuple[ModelKey, ...]) -> None:
+        self.number = number
+        self.models = models
+        self.states: list[NodeState] = []
+        self.log: list[int] = []
+        self.edition = 0
+        self.changes = 0
+
+    def shorten_log(self) -> None:
+        """Leave only the states that have nodes now."""
+        self.log = [state.number for state in self.states if state.count]
+        self.edition += 1
+
+
 class NodeState:
     """One state and the nodes that are in it. ``count`` of them may be given out."""
 
     __slots__ = (
+        "_millis",
         "count",
         "cpu_free_millis",
         "free",
@@ -27,19 +49,25 @@ class NodeState:
         "number",
     )
 
-    def __init__(self, number: int, layout: Layout, free: Free, cpu: int, host: int) -> None:
+    def __init__(self, number: int, layout: Layout, kind: Kind, free: Free, cpu: int, host: int) -> None:
         self.number = number
         self.layout = layout
-        self.kind = tuple(group.key for group in layout.groups)
+        self.kind = kind
         self.free = free
         self.cpu_free_millis = cpu
         self.host_free_mebibytes = host
         self.count = 0
         self.heap: list[int] = []
+        self._millis: tuple[tuple[int, ...], ...] = ()
 
     def free_millis(self, group: int) -> tuple[int, ...]:
         """Per device of the group."""
-        return tuple(entry >> MEMORY_BITS for island in self.free[group] for entry in island)
+        if not self._millis:
+            self._millis = tuple(
+                tuple([entry >> MEMORY_BITS for island in islands for entry in island])
+                for islands in self.free
+            )
+        return self._millis[group]
 
 
 class States:
@@ -47,8 +75,10 @@ class States:
 
     def __init__(self) -> None:
         self.all: list[NodeState] = []
+        self.kinds: list[Kind] = []
         self._known: dict[tuple[int, Free, int, int], NodeState] = {}
         self._layouts: dict[Layout, Layout] = {}
+        self._kinds: dict[tuple[ModelKey, ...], Kind] = {}
         self._mended: dict[int, Layout] = {}
 
     def layout(self, layout: Layout) -> Layout:
@@ -68,9 +98,18 @@ class States:
         key = (id(layout), free, cpu, host)
         state = self._known.get(key)
         if state is None:
-            state = self._known[key] = NodeState(len(self.all), layout, free, cpu, host)
+            kind = self._kind(tuple(group.key for group in layout.groups))
+            state = self._known[key] = NodeState(len(self.all), layout, kind, free, cpu, host)
             self.all.append(state)
+            kind.states.append(state)
         return state
+
+    def _kind(self, models: tuple[ModelKey, ...]) -> Kind:
+        kind = self._kinds.get(models)
+        if kind is None:
+            kind = self._kinds[models] = Kind(len(self.kinds), models)
+            self.kinds.append(kind)
+        return kind
 
     def idle(self, layout: Layout) -> NodeState:
         """Of a node of this layout with nothing on it."""

@@ -5,27 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from scheduler.core.filters import FILTERS, count_for
+from scheduler.core.asks import Asks
 from scheduler.core.ideal import Ideal
-from scheduler.core.layout import Group, ModelKey
+from scheduler.core.layout import ModelKey
 from scheduler.core.neighbours import Neighbours
 from scheduler.core.placing import ANYWHERE, Bounds, Stuck, place_gang
 from scheduler.core.pool import Pool
 from scheduler.core.quota import Hold, QuotaTree
 from scheduler.core.snapshot import Snapshot
-from scheduler.core.types import (
-    WHOLE_MILLIS,
-    Placement,
-    Policy,
-    QueueView,
-    Request,
-    RoleView,
-    RunningView,
-    WorkloadView,
-)
-
-_Needs = tuple[dict[ModelKey, int], list[tuple[int, tuple[ModelKey, ...]]]]
-"""Millis per model, and the models that need the same together."""
+from scheduler.core.types import Placement, Policy, QueueView, RunningView, WorkloadView
 
 
 class Trial:
@@ -43,9 +31,9 @@ class Trial:
         self._running: dict[str, RunningView] | None = None
         self._neighbours: Neighbours | None = None
         self._overlay: dict[str, RunningView | None] = {}
+        self._admitted: list[tuple[WorkloadView, Placement]] = []
         self._log: list[tuple[WorkloadView, Placement, Placement, RunningView | None]] = []
-        self._models: dict[Request, tuple[tuple[ModelKey, int], ...]] = {}
-        self._needs: dict[tuple[RoleView, ...], _Needs] = {}
+        self.asks = Asks(self.pool)
         self.notes: dict[type, object] = {}
 
     @property
@@ -56,9 +44,10 @@ class Trial:
     @property
     def running(self) -> dict[str, RunningView]:
         """What holds places now, by uid; made when first asked for."""
+        changed_too = self.changed
         if self._running is None:
             self._running = {running.workload.uid: running for running in self._base}
-            for uid, changed in self._overlay.items():
+            for uid, changed in changed_too.items():
                 if changed is None:
                     self._running.pop(uid, None)
                 else:
@@ -68,6 +57,9 @@ class Trial:
     @property
     def changed(self) -> Mapping[str, RunningView | None]:
         """What changed since the trial began, by uid, as it is now; None = it holds nothing any more."""
+        for workload, placement in self._admitted:
+            self._put(workload.uid, RunningView(workload, placement, self.now_ms))
+        self._admitted.clear()
         return self._overlay
 
     @property
@@ -102,13 +94,25 @@ class Trial:
             elif millis < 0:
                 self.tree.refund(queue, model, -millis)
 
+    def keep(self, mark: tuple[int, int], admitted: Sequence[tuple[WorkloadView, Placement]]) -> None:
+        """End the trial: undo everything since ``mark`` but that these were admitted, and forget how to undo
+        that."""
+        ranks = sum(len(placement) for _, placement in admitted)
+        if len(self._log) - mark[1] == len(admitted) and self.pool.settle(mark[0], ranks):
+            return
+        self.rollback(mark)
+        for workload, placement in admitted:
+            self.pool.occupy(placement)
+            self._book(workload, placement, 1)
+        self.pool.settle(mark[0], ranks)
+
     # -- changes
 
     def admit(self, workload: WorkloadView, placement: Placement) -> None:
         """It holds these places from now on; they are on the pool already (``place`` put them there)."""
         self._log.append((workload, placement, (), None))
         self._book(workload, placement, 1)
-        self._put(workload.uid, RunningView(workload, placement, self.now_ms))
+        self._admitted.append((workload, placement))
 
     def evict(self, uid: str) -> RunningView:
         """Take a running workload off the pool and the books."""
@@ -161,18 +165,22 @@ class Trial:
 
     def bounds_for(self, workload: WorkloadView) -> Bounds | Hold:
         """What the queue's quota leaves it: models with room for all of it; ``Hold`` where there are none."""
-        hold = self.tree.check(workload.queue, {}, workload.allowed_queues, workload.project)
+        queue = workload.queue
+        hold = self.tree.refusal(queue, workload.allowed_queues, workload.project)
         if hold is not None:
             return hold
-        needs, together = self._needs_of(workload.roles)
-        open_models: list[ModelKey] = []
-        for millis, models in together:
-            open_models += self.tree.open_models(workload.queue, millis, models)
-        if len(open_models) == len(needs):
+        ask = self.asks.of(workload)
+        open_models: tuple[ModelKey, ...] = ()
+        for millis, alternatives in ask.together:
+            openings = alternatives.openings.get(queue)
+            if openings is None:
+                openings = alternatives.openings[queue] = self.tree.openings(queue, alternatives.models)
+            open_models += openings.open_to(millis)
+        if len(open_models) == len(ask.needs):
             return ANYWHERE
         if open_models:
             return Bounds(models=tuple(sorted(open_models)))
-        holds = (self.tree.check(workload.queue, {model: millis}) for model, millis in needs.items())
+        holds = (self.tree.check(queue, {model: millis}) for model, millis in ask.needs.items())
         first = next(holds)
         if first is not None and first.never:
             first = next((hold for hold in holds if hold is not None and not hold.never), first)
@@ -181,44 +189,7 @@ class Trial:
     def needs(self, workload: WorkloadView) -> dict[ModelKey, int]:
         """For each model that may serve all or a part of it, the millis that the least of the gang would
         take."""
-        return self._needs_of(workload.roles)[0]
-
-    def _needs_of(self, roles: tuple[RoleView, ...]) -> _Needs:
-        known = self._needs.get(roles)
-        if known is None:
-            total: dict[ModelKey, int] = {}
-            for role in roles:
-                for model, millis in self._rank_needs(role.request):
-                    total[model] = total.get(model, 0) + role.least * millis
-            known = self._needs[roles] = total, _by_need(total)
-        return known
-
-    def _rank_needs(self, request: Request) -> tuple[tuple[ModelKey, int], ...]:
-        if request not in self._models:
-            self._models[request] = tuple(sorted(_rank_needs(self.groups(), request).items()))
-        return self._models[request]
-
-    def groups(self) -> Iterable[Group]:
-        """All kinds of devices in the pool."""
-        return self.pool.groups()
-
-
-def _by_need(needs: Mapping[ModelKey, int]) -> list[tuple[int, tuple[ModelKey, ...]]]:
-    """Models that need the same together: mostly all do."""
-    amounts = set(needs.values())
-    return [
-        (amount, tuple(m for m, millis in needs.items() if millis == amount)) for amount in sorted(amounts)
-    ]
-
-
-def _rank_needs(groups: Iterable[Group], request: Request) -> dict[ModelKey, int]:
-    needs: dict[ModelKey, int] = {}
-    for group in groups:
-        count = count_for(group, request)
-        if count and all(question.passes(group, request) for question in FILTERS):
-            millis = count * min(request.share_millis, WHOLE_MILLIS)
-            needs[group.key] = max(millis, needs.get(group.key, 0))
-    return needs
+        return self.asks.of(workload).needs
 
 
 def keep_books(queues: Sequence[QueueView], pool: Pool, running: Iterable[RunningView]) -> QuotaTree:

@@ -111,6 +111,15 @@ class RoleView:
     replicas: int
     request: Request
     min_replicas: int | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        values = (self.name, self.replicas, self.request, self.min_replicas)
+        object.__setattr__(self, "_hash", hash(values))
+
+    def __hash__(self) -> int:
+        """Worked out once, as that of the request."""
+        return self._hash
 
     @property
     def least(self) -> int:
@@ -128,6 +137,15 @@ class Affinity:
     apart: Labels = ()
     same: str = ""
     spread: str = ""
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        values = (self.data, self.near, self.apart, self.same, self.spread)
+        object.__setattr__(self, "_hash", hash(values))
+
+    def __hash__(self) -> int:
+        """Worked out once, as that of requests."""
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,8 +315,7 @@ class Reason:
     nodes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Admit:
+class Admit(NamedTuple):
     """Start the whole gang there."""
 
     uid: str
@@ -334,8 +351,7 @@ class Migrate:
     beneficiary: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Defer:
+class Defer(NamedTuple):
     """Wait. ``reasons[0]`` is the dominant one; ``never`` = it cannot fit on this pool even when all else
     is gone. ``reserved_ms``: from then on capacity is held for it."""
 
@@ -343,7 +359,7 @@ class Defer:
     reasons: tuple[Reason, ...]
     remedy: str
     never: bool = False
-    position: int = field(default=0)
+    position: int = 0
     reserved_ms: int | None = None
 
 

@@ -75,7 +75,7 @@ class NodeUsage:
             islands, devices = self.positions[demand.group], self.view.devices
             millis = demand.packed >> MEMORY_BITS
             for pick in option.picks:
-                position = next(p for p in islands[pick.island] if self.entries[p] == pick.entry)
+                position = self._position(islands[pick.island], pick.entry)
                 self.used[position] += pick.grants * demand.packed
                 self.entries[position] -= pick.grants * demand.packed
                 device = devices[position]
@@ -87,6 +87,14 @@ class NodeUsage:
         self.cpu_used_millis += shape.cpu_millis
         self.host_used_mebibytes += shape.host_mebibytes
         return tuple(shares)
+
+    def _position(self, island: list[int], entry: int) -> int:
+        """Of the first device of an island with just so much free."""
+        entries = self.entries
+        for position in island:
+            if entries[position] == entry:
+                return position
+        raise LookupError(f"node {self.view.name} has no device in that state")
 
     def book(self, share: Share, sign: int) -> None:
         """Hold (1) or give back (-1) a share. A device that is not there any more is passed over."""

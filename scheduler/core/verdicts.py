@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +16,7 @@ from scheduler.core.states import NodeState, Shape, States, grants_in
 from scheduler.core.types import WHOLE_MILLIS, NodeView
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """``code`` is empty where the node takes a rank now. ``best``: the largest number of devices found, all
     of them for DeviceCount and the free ones for DevicesBusy. ``could``: an idle, healthy node would take
     it."""
@@ -52,6 +52,7 @@ class Verdicts:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._kinds: dict[tuple[int, int], _Kind] = {}
+        self._present: dict[tuple[int, int], Verdict] = {}
 
     def tally(self, shape: Shape) -> list[Tally]:
         """All verdicts on a rank of this shape, in a fixed order."""
@@ -59,9 +60,20 @@ class Verdicts:
         listed = np.frombuffer(pool.listed, dtype=np.uint8) > 0
         counts = np.bincount(np.frombuffer(pool.state_of, dtype=np.int32)[listed])
         found: dict[Verdict, int] = {}
+        refused: dict[int, tuple[Verdict | None, int]] = {}
         for number in np.flatnonzero(counts).tolist():
-            verdict = self.of_state(pool.states.all[number], shape)
-            found[verdict] = found.get(verdict, 0) + int(counts[number])
+            state, nodes = pool.states.all[number], int(counts[number])
+            layout = id(state.layout)
+            known = refused.get(layout)
+            if known is None:
+                known = self._kind(state.layout, shape).refusal, 0
+            refused[layout] = known[0], known[1] + nodes
+            if known[0] is None:
+                verdict = self._at_present(state, shape)
+                found[verdict] = found.get(verdict, 0) + nodes
+        for why, nodes in refused.values():
+            if why is not None:
+                found[why] = found.get(why, 0) + nodes
         for number in np.flatnonzero(~listed).tolist():
             verdict = self._of_unlisted(number, shape)
             found[verdict] = found.get(verdict, 0) + 1
@@ -82,11 +94,22 @@ class Verdicts:
 
     def of_state(self, state: NodeState, shape: Shape) -> Verdict:
         """For a node that may be used."""
+        return self._kind(state.layout, shape).refusal or self._at_present(state, shape)
+
+    def _at_present(self, state: NodeState, shape: Shape) -> Verdict:
+        """For a node that would take a rank if nothing else were on it. Shapes that only differ in what they
+        accept are told the same."""
+        alike = shape.amount if len(state.layout.groups) == 1 else shape
+        key = (alike.number, state.number)
+        known = self._present.get(key)
+        if known is None:
+            known = self._present[key] = self._look_at(state, shape)
+        return known
+
+    def _look_at(self, state: NodeState, shape: Shape) -> Verdict:
         if self._pool.option(shape, state) is not None:
             return Verdict()
         kind = self._kind(state.layout, shape)
-        if kind.refusal is not None:
-            return kind.refusal
         if not host_has_room(state, shape):
             return Verdict("HostBusy", f"needs {_host(shape)} free on the host", could=kind.could)
         need, free = _need(shape, kind.needed), _most(state, shape)

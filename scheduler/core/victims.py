@@ -76,19 +76,27 @@ class Outline(NamedTuple):
         """That of the trial, made when first asked for."""
         found = trial.notes.get(Outline)
         if not isinstance(found, Outline):
-            ripe_ms = trial.now_ms - trial.policy.min_run_seconds * 1000
-            running = trial.at_start
-            found = trial.notes[Outline] = Outline(
-                min((one.workload.priority for one in running), default=1 << 62),
-                min((one.workload.priority for one in running if one.started_ms <= ripe_ms), default=1 << 62),
-                any(one.leaving for one in running),
-                any(one.workload.expected_seconds is not None or one.ends_ms is not None for one in running),
-            )
+            found = trial.notes[Outline] = _outline(trial)
         return found
 
     def helps(self, priority: int) -> bool:
         """Whether any of them may have to give way to this priority, or does so already."""
         return self.leaving or self.lowest < priority or self.lowest_ripe <= priority
+
+
+def _outline(trial: Trial) -> Outline:
+    ripe_ms = trial.now_ms - trial.policy.min_run_seconds * 1000
+    lowest = lowest_ripe = 1 << 62
+    leaving = ends = False
+    for one in trial.at_start:
+        workload = one.workload
+        if workload.priority < lowest:
+            lowest = workload.priority
+        if workload.priority < lowest_ripe and one.started_ms <= ripe_ms:
+            lowest_ripe = workload.priority
+        leaving = leaving or one.leaving
+        ends = ends or workload.expected_seconds is not None or one.ends_ms is not None
+    return Outline(lowest, lowest_ripe, leaving, ends)
 
 
 class Victims:

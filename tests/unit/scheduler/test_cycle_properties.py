@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scheduler.core.cycle import run_cycle
 from scheduler.core.snapshot import Snapshot, take_snapshot
-from scheduler.core.trial import keep_books, millis_by_model
+from scheduler.core.trial import Trial, keep_books, millis_by_model
 from scheduler.core.types import (
     Admit,
     Assignment,
@@ -20,9 +20,11 @@ from scheduler.core.types import (
     Policy,
     Preempt,
     Resize,
+    RunningView,
     WorkloadView,
 )
 from tests.unit.scheduler.random_pools import CATALOGUE, NOW_MS, snapshots
+from tests.unit.scheduler.worlds import World, fingerprint, worlds
 
 POLICY = Policy(min_run_seconds=0)
 
@@ -182,3 +184,28 @@ def test_everybody_who_waits_gets_one_answer_with_a_reason(snapshot: Snapshot) -
     waiting = [d for d in answers if isinstance(d, Defer)]
     assert all(d.reasons[0].message and d.remedy for d in waiting)
     assert [d.position for d in waiting] == list(range(1, len(waiting) + 1))
+
+
+@settings(max_examples=120, deadline=None)
+@given(worlds(), st.booleans())
+def test_what_is_kept_of_a_cycle_is_what_was_admitted(world: World, preempt: bool) -> None:
+    policy = replace(world.policy, preempt=preempt, min_run_seconds=0)
+    bare = world.snapshot()
+    snapshot = replace(bare, books=keep_books(world.queues, bare.pool, world.running))
+    decisions = run_cycle(snapshot, policy, NOW_MS, keep=True)
+    assert decisions == run_cycle(world.snapshot(), policy, NOW_MS)
+
+    pending = {workload.uid: workload for workload in world.pending}
+    admitted = [
+        RunningView(pending[each.uid], each.placement, NOW_MS)
+        for each in decisions
+        if isinstance(each, Admit)
+    ]
+    after = replace(world, running=(*world.running, *admitted)).trial()
+    kept = Trial(replace(snapshot, running=(*world.running, *admitted)), policy, NOW_MS)
+    assert fingerprint(kept, world.queues) == fingerprint(after, world.queues)
+    assert kept.pool.free_millis() == after.pool.free_millis()
+    waiting = tuple(workload for uid, workload in pending.items() if uid not in kept.running)
+    again = replace(snapshot, pending=waiting, running=(*world.running, *admitted))
+    anew = replace(world, pending=waiting, running=again.running)
+    assert run_cycle(again, policy, NOW_MS) == run_cycle(anew.snapshot(), policy, NOW_MS)
