@@ -26,7 +26,7 @@ FORECAST_LIMIT = 500
 FORECAST_WORK = 150_000
 """Somebody waits for the answer: a few seconds at most. On small pools that is as exact as it gets."""
 
-FORECAST_MOST = 20_000
+FORECAST_MOST = 50_000
 """With more that runs no forecast is tried."""
 
 STILL_STOPPING = "StillStopping"

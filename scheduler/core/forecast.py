@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from scheduler.core.cycle import run_cycle
+from scheduler.core.layout import ModelKey
 from scheduler.core.ordering import Heads
 from scheduler.core.quota import QuotaTree
+from scheduler.core.releases import Followed, Releases
 from scheduler.core.runtimes import run_ms
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.trial import keep_books, millis_by_model
@@ -102,7 +104,11 @@ class _Future:
         self._forecast = Forecast()
         self._running: dict[str, RunningView] = {}
         self._predicted_seconds = dict(predicted_seconds)
+        self._unstated: set[str] = set()
         self._guessing = False
+        self._releases: Releases | None = None
+        self._gone: set[str] = set()
+        self._came: dict[str, RunningView] = {}
         self._end_of: dict[str, int] = {}
         self._ends: list[tuple[int, str]] = []
         self._preempted: set[str] = set()
@@ -129,10 +135,24 @@ class _Future:
         return self._forecast
 
     def _view(self) -> Snapshot:
-        waiting, running = tuple(self._waiting.values()), tuple(self._running.values())
+        waiting, running = tuple(self._waiting.values()), self._running.values()
         return replace(
-            self._snapshot, queues=self._queues, pending=waiting, running=running, books=self._books
+            self._snapshot,
+            queues=self._queues,
+            pending=waiting,
+            running=Followed.by(self._known_releases, running),
+            books=self._books,
         )
+
+    def _known_releases(self) -> Releases:
+        """Of what runs; what changed since they were last asked for is told to them then."""
+        if self._releases is None:
+            self._releases = Releases(self._running.values(), self._pool, self._time_ms)
+        elif self._gone or self._came:
+            came = self._came.values()
+            self._releases = self._releases.follow(self._gone, came, self._pool, self._time_ms)
+        self._gone, self._came = set(), {}
+        return self._releases
 
     # -- time
 
@@ -151,17 +171,21 @@ class _Future:
     def _release(self) -> None:
         """What ends by now gives its places back; who was preempted waits again; budgets are renewed."""
         self._settle_ms = None
+        freed: dict[tuple[str, ModelKey], int] = {}
         while self._ends and self._ends[0][0] <= self._time_ms:
             at_ms, uid = heapq.heappop(self._ends)
             if self._is_end(at_ms, uid):
-                gone = self._running.pop(uid)
-                del self._end_of[uid]
-                self._guessing |= gone.ends_ms is None
+                gone = self._leave(uid)
+                self._guessing |= uid in self._unstated
                 self._pool.vacate(gone.placement)
-                self._charge(gone.workload, gone.placement, -1)
+                for model, millis in millis_by_model(gone.placement).items():
+                    key = gone.workload.queue, model
+                    freed[key] = freed.get(key, 0) + millis
                 if uid in self._preempted:
                     self._preempted.remove(uid)
                     self._waiting[uid] = gone.workload
+        for (queue, model), millis in freed.items():
+            self._books.refund(queue, model, millis)
         queues = tuple(_renewed(queue, self._time_ms) for queue in self._queues)
         if queues != self._queues:
             self._queues = queues
@@ -198,12 +222,13 @@ class _Future:
         workload = running.workload
         if uid in self._end_of:
             left = max(1, (self._end_of[uid] - self._time_ms) // 1000)
-            if running.ends_ms is None:
+            if uid in self._unstated:
                 self._predicted_seconds[uid] = left
             else:
                 workload = replace(workload, expected_seconds=left)
         ends_ms = self._time_ms + workload.grace_seconds * 1000
         self._preempted.add(uid)
+        self._unstated.discard(uid)
         self._run(replace(running, workload=workload, leaving=True, ends_ms=ends_ms), ends_ms)
 
     def _change(self, decision: Resize | Migrate) -> None:
@@ -213,7 +238,7 @@ class _Future:
         changed, ends_ms = replace(running, placement=placement), self._end_of.get(decision.uid)
         if ends_ms is not None and before and after:
             ends_ms = self._time_ms + (ends_ms - self._time_ms) * after // before
-        if running.ends_ms is not None:
+        if decision.uid not in self._unstated:
             changed = replace(changed, ends_ms=ends_ms)
         if isinstance(decision, Resize):
             changed = replace(changed, resized_ms=self._time_ms)
@@ -227,21 +252,20 @@ class _Future:
     def _begin(self, running: RunningView) -> None:
         """It runs until its stated end, which cycles see, or its predicted one; where that is past, its run
         time is doubled until it is not."""
-        if running.leaving:
-            self._run(running, running.ends_ms)
-            return
-        stated = running.ends_ms is not None or running.workload.expected_seconds is not None
         length_ms = self._length_ms(running)
         if running.ends_ms is not None:
             length_ms = running.ends_ms - running.started_ms
-        if length_ms is None:
-            self._run(running, None)
+        if running.leaving or length_ms is None:
+            self._run(running, running.ends_ms)
             return
-        length_ms = max(1, length_ms)
+        stated = running.ends_ms is not None or running.workload.expected_seconds is not None
+        length_ms, late = max(1, length_ms), False
         while running.started_ms + length_ms < self._time_ms:
-            length_ms *= 2
+            length_ms, late = length_ms * 2, True
         ends_ms = running.started_ms + length_ms
-        self._run(replace(running, ends_ms=ends_ms) if stated else running, ends_ms)
+        if not stated:
+            self._unstated.add(running.workload.uid)
+        self._run(replace(running, ends_ms=ends_ms) if stated and late else running, ends_ms)
 
     def _length_ms(self, running: RunningView) -> int | None:
         predicted_seconds = self._predicted_seconds.get(running.workload.uid)
@@ -249,10 +273,17 @@ class _Future:
 
     def _run(self, running: RunningView, ends_ms: int | None) -> None:
         uid = running.workload.uid
-        self._running[uid] = running
+        self._running[uid] = self._came[uid] = running
+        self._gone.add(uid)
         if ends_ms is not None:
             self._end_of[uid] = ends_ms
             heapq.heappush(self._ends, (ends_ms, uid))
+
+    def _leave(self, uid: str) -> RunningView:
+        self._gone.add(uid)
+        self._came.pop(uid, None)
+        del self._end_of[uid]
+        return self._running.pop(uid)
 
     def _charge(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
         book = self._books.charge if sign > 0 else self._books.refund

@@ -3,7 +3,7 @@ without looking at each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass
 from itertools import compress
@@ -59,10 +59,29 @@ class Releases:
     @classmethod
     def of(cls, trial: Trial) -> Releases:
         """Of what runs in the trial as it is now; most of it is looked at once per trial."""
-        base = trial.notes.get(cls)
+        base, running = trial.notes.get(cls), trial.at_start
         if not isinstance(base, cls):
-            base = trial.notes[cls] = cls(trial.running.values(), trial.pool, trial.now_ms)
+            known = running.releases() if isinstance(running, Followed) else None
+            base = trial.notes[cls] = known or cls(trial.running.values(), trial.pool, trial.now_ms)
         return base._since(trial)
+
+    def follow(self, gone: Iterable[str], came: Iterable[RunningView], pool: Pool, now_ms: int) -> Releases:
+        """The same when some have gone (by uid) and others have come since; nothing of it ends before
+        ``now_ms``."""
+        kept = np.ones(len(self.holders), dtype=np.bool_)
+        for uid in gone:
+            self._drop(uid, kept)
+        both = self._with(kept, Releases(came, pool, now_ms))
+        rows = range(len(both.holders) - 1, -1, -1)
+        both._rows = {both.holders[row].workload.uid: row for row in rows}
+        return both
+
+    def _drop(self, uid: str, kept: npt.NDArray[np.bool_]) -> None:
+        """Its ranks, which stand one after the other, are not kept."""
+        row = self._rows.get(uid, len(kept))
+        while row < len(kept) and self.holders[row].workload.uid == uid:
+            kept[row] = False
+            row += 1
 
     def _since(self, trial: Trial) -> Releases:
         """The same without what has gone and with what has come."""
@@ -70,12 +89,9 @@ class Releases:
         came: list[RunningView] = []
         for uid, view in trial.changed.items():
             row = self._rows.get(uid, len(kept))
-            known = self.holders[row] if row < len(kept) else None
-            if known is view:
+            if row < len(kept) and self.holders[row] is view:
                 continue
-            while row < len(kept) and self.holders[row] is known:
-                kept[row] = False
-                row += 1
+            self._drop(uid, kept)
             if view is not None:
                 came.append(view)
         more = Releases(came, trial.pool, trial.now_ms)
@@ -91,6 +107,18 @@ class Releases:
         for name in ("ends_ms", "nodes", "millis", "devices_millis"):
             setattr(both, name, np.concatenate((getattr(self, name)[kept], getattr(more, name))))
         return both
+
+
+class Followed(tuple[RunningView, ...]):
+    """What runs, from who keeps its ``releases`` from cycle to cycle; asked for when they are needed."""
+
+    releases: Callable[[], Releases]
+
+    @classmethod
+    def by(cls, releases: Callable[[], Releases], running: Iterable[RunningView]) -> Followed:
+        followed = cls(running)
+        followed.releases = releases
+        return followed
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Starts are forecast as they then happen, where run times are what was expected."""
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from scheduler.core import forecast
 from scheduler.core.cycle import run_cycle
 from scheduler.core.forecast import Forecast, forecast_starts
+from scheduler.core.releases import Followed
 from scheduler.core.snapshot import Snapshot, take_snapshot
 from scheduler.core.types import (
     PeriodBudget,
@@ -87,7 +89,9 @@ def test_no_room_is_held_or_lent_by_predicted_ends() -> None:
     assert by_past_runs(snapshot, w=20) == Forecast(
         {"uid-whole": NOW_MS + 300_000, "uid-w": NOW_MS + 400_000}
     )
-    endless = world([wants("whole", 4), wants("w", 1, 100, created_ms=1)], holding("x", A, 0, 1, 2, started_ms=NOW_MS))
+    endless = world(
+        [wants("whole", 4), wants("w", 1, 100, created_ms=1)], holding("x", A, 0, 1, 2, started_ms=NOW_MS)
+    )
     assert by_past_runs(endless, x=30).starts == {"uid-w": NOW_MS, "uid-whole": NOW_MS + 100_000}
 
 
@@ -149,6 +153,17 @@ def test_the_snapshot_is_left_as_it_was_and_the_same_input_gives_the_same_foreca
     assert forecast_starts(snapshot, Policy(), NOW_MS) == first
     assert set(first) <= {workload.uid for workload in snapshot.pending}
     assert all(start_ms >= NOW_MS for start_ms in first.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(snapshots())
+def test_releases_that_are_kept_from_cycle_to_cycle_are_those_that_would_be_made_anew(
+    snapshot: Snapshot,
+) -> None:
+    policy = Policy(reserve=3)
+    kept = forecast_starts(snapshot, policy, NOW_MS)
+    with patch.object(Followed, "by", lambda releases, running: tuple(running)):
+        assert forecast_starts(snapshot, policy, NOW_MS) == kept
 
 
 @st.composite
