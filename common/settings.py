@@ -183,6 +183,11 @@ class SchedulerSettings(_Section):
         "auto", description="offer a node's CPU as a device: auto = only where no accelerator is found"
     )
     device_file: str = Field("", description="YAML file that tells each node's devices instead of a probe")
+    node_late_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="silence after which a node gets nothing new; what runs there is left alone",
+    )
     node_lost_seconds: float = Field(20.0, gt=0, description="silence after which a node counts as lost")
     catalogue_file: str = Field("", description="YAML rows of device models, over those that come with us")
     policy: PolicySettings = PolicySettings()

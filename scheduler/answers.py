@@ -41,7 +41,7 @@ class DeviceBar(Model):
     healthy: bool = True
 
 
-NodeCondition = Literal["Ready", "Lost", "Cordoned", "Draining", "Probation"]
+NodeCondition = Literal["Ready", "Silent", "Lost", "Cordoned", "Draining", "Probation"]
 
 
 class NodeRow(Model):

@@ -7,6 +7,7 @@ from common.resources.workload import PendingReason
 from scheduler.answers import Explanation, QueueRow, RoleSize
 from scheduler.core.runtimes import Prediction, run_ms
 from scheduler.core.types import Admit, Defer
+from scheduler.nodes import LOST
 from scheduler.outlook import Outlook, is_stopping
 from scheduler.transitions import pending_reason
 from scheduler.views import holds_places, is_due, is_group
@@ -108,6 +109,8 @@ def _say_decision(answer: Explanation, workload: Workload, decision: Defer, outl
     uid, line = workload.metadata.uid, outlook.line(workload.spec.queue)
     answer.message = decision.reasons[0].message
     answer.reasons = [pending_reason(reason) for reason in decision.reasons]
+    if any(reason.code == LOST for reason in decision.reasons):
+        answer.reasons += _silences(outlook)
     answer.remedy = decision.remedy
     answer.never_fits = decision.never
     answer.position, answer.waiting = line.index(uid) + 1, len(line)
@@ -118,6 +121,18 @@ def _say_decision(answer: Explanation, workload: Workload, decision: Defer, outl
         answer.not_before_ms = _renewal_ms(workload.spec.queue, outlook)
     if answer.eta_ms is None:
         answer.no_eta = outlook.why_no_start(decision)
+
+
+def _silences(outlook: Outlook) -> list[PendingReason]:
+    """Each node that is late, and for how long."""
+    reasons = []
+    for name, node in sorted(outlook.world.nodes.items()):
+        late = node.status.condition("Responsive")
+        if late is not None and late.status == "False" and node.status.is_true("Ready"):
+            seconds = (outlook.now_ms - late.last_transition_ms) // 1000
+            text = f"node {name} has not answered for {seconds} s: it is given nothing new until it does"
+            reasons.append(PendingReason(code=late.reason, message=text, nodes=1))
+    return reasons
 
 
 def _renewal_ms(queue: str, outlook: Outlook) -> int | None:

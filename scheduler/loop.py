@@ -17,7 +17,6 @@ from scheduler import metrics
 from scheduler.catalogue import load_catalogue
 from scheduler.core.lifecycle import PLACED, Note, advance
 from scheduler.core.types import WorkloadView
-from scheduler.deciding import decide
 from scheduler.decisions import Decider, wants_successor
 from scheduler.gangs import GangKeeper, gangs_of
 from scheduler.journal import Journal
@@ -67,7 +66,7 @@ class SchedulerLoop:
         self._policy = PolicyMaker(options.policy, needs)
         self._journal = Journal(store, clock)
         self._decider = Decider(self._journal, settings)
-        self._nodes = NodeWriter(store, clock, options.flap_backoff_seconds)
+        self._nodes = NodeWriter(store, clock, options.flap_backoff_seconds, options.node_late_seconds)
         self._queues = QueueBook(store, clock)
         self._meter = DeviceMeter(fabric, usage)
         self._gangs = GangKeeper(fabric, settings)
@@ -148,7 +147,7 @@ class SchedulerLoop:
         snapshot = self._snapshots.take(world, pending, lingering, self._queues.spent(world), now_ms)
         policy = self._policy.at(now_ms)
         metrics.report_tides(policy)
-        decisions = await asyncio.to_thread(decide, snapshot, policy, now_ms)
+        decisions = await asyncio.to_thread(self._snapshots.decide, snapshot, policy, now_ms)
         held = [held_by(workload) for workload in world.workloads.values() if holds_places(workload)]
         await self._decider.carry_out(decisions, world, [*held, tuple(lingering)], now_ms)
 

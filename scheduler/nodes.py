@@ -3,13 +3,13 @@ every flicker."""
 
 from __future__ import annotations
 
-from common.clock import Clock
+from common.clock import Clock, rfc3339
 from common.errors import Conflict
 from common.resources import Metadata, Node
 from common.resources.pool import Device, NodeStatus
 from common.store.port import Store
 from scheduler.ports import NodeObservation
-from scheduler.views import World
+from scheduler.views import LATE, World
 
 LOST = "NodeLost"
 """Reason of the condition Ready, once the fabric has given the node up."""
@@ -27,14 +27,18 @@ _REASONS = {
 
 
 class NodeWriter:
-    """Writes ``Node`` statuses; remembers when load was last written. ``flap_backoff_seconds``: see
-    ``settings.scheduler``."""
+    """Writes ``Node`` statuses; remembers when load was last written and when each node answered last.
+    ``flap_backoff_seconds`` and ``late_seconds``: see ``settings.scheduler``."""
 
-    def __init__(self, store: Store, clock: Clock, flap_backoff_seconds: float = 60.0) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, flap_backoff_seconds: float = 60.0, late_seconds: float = 5.0
+    ) -> None:
         self._store = store
         self._clock = clock
         self._flap_backoff_seconds = flap_backoff_seconds
+        self._late_ms = round(late_seconds * 1000)
         self._load_written_ms: dict[str, int] = {}
+        self._answered_ms: dict[str, int] = {}
 
     async def sync(self, world: World, observations: list[NodeObservation]) -> None:
         """Bring the store's nodes (and ``world``) up to date. A node never observed here keeps its place,
@@ -55,8 +59,21 @@ class NodeWriter:
         if observation.state == "Alive":
             status = self._observed_status(node, observation)
         elif observation.state == "Silent":
+            await self._note_silence(world, node)
             return
         await self._set_ready(world, node, status, observation.state)
+
+    async def _note_silence(self, world: World, node: Node) -> None:
+        """Once it has been silent for too long, it is given nothing new."""
+        now_ms = self._clock.now_ms()
+        since_ms = self._answered_ms.setdefault(node.name, now_ms)
+        if now_ms - since_ms < self._late_ms or not node.status.is_true("Ready"):
+            return
+        status = node.status.model_copy(deep=True)
+        message = f"its agent has not answered since {rfc3339(since_ms)}; nothing new is placed there"
+        generation = node.metadata.generation
+        status.set_condition("Responsive", False, LATE, message, now_ms=since_ms, generation=generation)
+        await self._write(world, node, status)
 
     def _observed_status(self, node: Node, observation: NodeObservation) -> NodeStatus:
         now_ms = self._clock.now_ms()
@@ -84,7 +101,12 @@ class NodeWriter:
             },
             deep=True,
         )
+        self._answered_ms[node.name] = now_ms
         self._note_return(status, now_ms)
+        if status.condition("Responsive") is not None:
+            status.set_condition(
+                "Responsive", True, "AgentAnswers", now_ms=now_ms, generation=node.metadata.generation
+            )
         _set_held(status, observation, node.metadata.generation, now_ms)
         return status
 
@@ -108,6 +130,9 @@ class NodeWriter:
             "Ready", holds, reason, message, now_ms=self._clock.now_ms(), generation=generation
         )
         status.observed_generation = generation
+        await self._write(world, node, status)
+
+    async def _write(self, world: World, node: Node, status: NodeStatus) -> None:
         if status == node.status:
             return
         node.status = status

@@ -159,7 +159,7 @@ def _node_row(node: Node, usage: NodeUsage, free: int, stranded: int) -> NodeRow
 
 def _condition(node: Node, view: NodeView) -> NodeCondition:
     if not view.alive:
-        return "Lost"
+        return "Silent" if node.status.is_true("Ready") else "Lost"
     if node.spec.drain:
         return "Draining"
     if view.cordoned:

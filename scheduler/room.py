@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from common.resources import Node
 from scheduler.core.types import WHOLE_MILLIS, Assignment, Placement
 from scheduler.placements import beyond
+from scheduler.views import answers
 
 
 class Room:
@@ -16,7 +17,7 @@ class Room:
         self._free = {
             (node.name, device.id): device.slots * WHOLE_MILLIS
             for node in nodes
-            if node.status.is_true("Ready") and not node.spec.cordoned and not node.spec.drain
+            if answers(node) and not node.spec.cordoned and not node.spec.drain
             for device in node.status.devices
             if device.healthy
         }

@@ -205,6 +205,17 @@ def devices_in_use(world: World) -> dict[str, int]:
     return slots
 
 
+LATE = "AgentLate"
+"""Reason of the condition Responsive while the node's agent has been silent for too long to rely on it."""
+
+
+def answers(node: Node) -> bool:
+    """Whether it is there and answers. One that is late is given nothing new; what runs there is left alone
+    until it is given up."""
+    responsive = node.status.condition("Responsive")
+    return node.status.is_true("Ready") and (responsive is None or responsive.status == "True")
+
+
 def node_view(node: Node, catalogue: Catalogue, now_ms: int = 0) -> NodeView:
     status, spec = node.status, node.spec
     islands = islands_of([_member(device, catalogue) for device in status.devices])
@@ -214,7 +225,7 @@ def node_view(node: Node, catalogue: Catalogue, now_ms: int = 0) -> NodeView:
         name=node.name,
         devices=tuple(device_view(*pair) for pair in zip(status.devices, islands, strict=True)),
         cordoned=spec.cordoned or spec.drain,
-        alive=status.is_true("Ready"),
+        alive=answers(node),
         labels=labels_view({**cluster, **status.labels, **spec.labels}),
         cached=frozenset(status.cached),
         cpu_millis=status.cpu_cores * 1000,

@@ -17,7 +17,13 @@ from control.cli.output import PHASE_STYLES
 from control.cli.tide_table import tide_table
 
 Row = Mapping[str, Any]
-STATE_STYLES = {"Lost": "red", "Cordoned": "yellow", "Draining": "yellow", "Probation": "yellow"}
+STATE_STYLES = {
+    "Lost": "red",
+    "Silent": "yellow",
+    "Cordoned": "yellow",
+    "Draining": "yellow",
+    "Probation": "yellow",
+}
 
 
 class PoolView:

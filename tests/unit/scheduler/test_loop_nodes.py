@@ -8,8 +8,9 @@ from common.resources.meta import Metadata
 from common.resources.pool import NodeSpec
 from common.resources.workload import WorkloadAffinity
 from scheduler.core.catalogue import Catalogue
-from scheduler.views import node_view
+from scheduler.views import LATE, node_view
 from tests.unit.scheduler.loop_scene import Scene
+from tests.unit.scheduler.pool_scene import PoolScene, devices
 
 
 @pytest.fixture
@@ -163,3 +164,59 @@ async def test_work_goes_to_where_its_data_is(scene: Scene) -> None:
     await scene.submit(affinity=WorkloadAffinity(data=["llama"]))
     await scene.steps(2)
     assert (await scene.get()).status.ranks[0].node == "b"
+
+
+async def test_a_node_that_is_late_is_given_nothing_new_and_keeps_what_runs(scene: Scene) -> None:
+    uid = await scene.submit(count=2)
+    await scene.steps(2)
+    node = (await scene.get()).status.ranks[0].node
+    other = next(name for name in ("a", "b") if name != node)
+    scene.fabric.hosts[other].state = "Silent"
+    await scene.steps(1, seconds=4.0)
+    assert node_view(await scene.store.get(Node, other), Catalogue(())).alive, "one answer late is no silence"
+    await scene.steps(1, seconds=4.0)
+    await scene.submit("new")
+    await scene.steps(2, seconds=4.0)
+    waiting = (await scene.get("new")).status
+    assert (waiting.phase, scene.fabric.hosts[other].gangs) == ("Pending", {})
+    assert "1 of 2 nodes: the node does not answer" in [reason.message for reason in waiting.pending]
+    condition = (await scene.store.get(Node, other)).status.condition("Responsive")
+    assert condition is not None
+    assert (condition.status, condition.reason) == ("False", "AgentLate")
+    scene.fabric.hosts[node].state = "Silent"
+    await scene.steps(3, seconds=4.0)
+    assert ((await scene.get()).status.phase, list(scene.gangs(uid))) == ("Running", [1])
+    scene.fabric.hosts[other].state = "Alive"
+    await scene.steps(2)
+    assert (await scene.get("new")).status.ranks[0].node == other
+    status = (await scene.store.get(Node, other)).status
+    assert (status.is_true("Responsive"), status.flaps) == (True, 0)
+
+
+async def test_a_silence_outlasts_a_restart_of_control_and_is_written_once(scene: Scene) -> None:
+    await scene.steps(1)
+    scene.fabric.hosts["a"].state = scene.fabric.hosts["b"].state = "Silent"
+    await scene.steps(2, seconds=6.0)
+    written = await scene.store.revision()
+    scene.loop = scene.new_loop()
+    await scene.steps(3, seconds=1.0)
+    assert await scene.store.revision() == written
+    await scene.submit()
+    await scene.steps(3)
+    assert (await scene.get()).status.phase == "Pending"
+
+
+async def test_a_node_that_is_late_is_named_with_how_long_it_has_been_silent() -> None:
+    scene = PoolScene()
+    await scene.project()
+    await scene.node("a", devices("a"))
+    await scene.workload("w")
+    assert "fits now" in (await scene.explain("w")).message
+    node = await scene.store.get(Node, "a")
+    node.status.set_condition("Responsive", False, LATE, now_ms=scene.clock.now_ms())
+    await scene.store.set_status(node)
+    scene.clock.advance(12)
+    answer = await scene.explain("w")
+    assert answer.message == "waits for a node to come back: the node does not answer"
+    assert (answer.reasons[-1].code, answer.reasons[-1].nodes) == ("AgentLate", 1)
+    assert answer.reasons[-1].message.startswith("node a has not answered for 12 s")
