@@ -64,7 +64,7 @@ def _command(endpoint: Endpoint, model: Model, settings: EngineSettings) -> Engi
             source=launch_source(model.spec.source),
             served_name=served_name(endpoint),
             local=local_path(model.spec.source, Path()) is not None,
-            devices=devices.count,
+            shards=devices.count > 1 or devices.equivalence is not None,
             cpu_only=devices.vendors == ["cpu"],
             embeddings=embeddings,
             max_context_tokens=engine.max_context_tokens,

@@ -23,8 +23,9 @@ class WorkloadRole(Model):
     """Identical ranks.
 
     In ``command`` and ``env`` values these are replaced: ``$(PYTHON)``, ``$(PORT:<name>)``, ``$(ADDRESS)``,
-    ``$(RANK)``, ``$(WORLD_SIZE)``, ``$(HOME_DIR)`` (COMPUTILITY_HOME of the node). ``$(ENGINE_KEY)`` is
-    replaced in ``env`` only, and only where an Endpoint owns the Workload.
+    ``$(RANK)``, ``$(WORLD_SIZE)``, ``$(DEVICES)`` (how many devices the rank was given, at least 1; slots of
+    a CPU are one device), ``$(HOME_DIR)`` (COMPUTILITY_HOME of the node). ``$(ENGINE_KEY)`` is replaced in
+    ``env`` only, and only where an Endpoint owns the Workload.
     """
 
     name: Name

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 PORT_NAME = "http"
 HEALTH_PATH = "/health"
+DEVICES = "$(DEVICES)"
+"""Replaced on the node: how many devices the engine was given there."""
 ENGINE_KEY = "$(ENGINE_KEY)"
 """Replaced on the node: who does not have it is served ``/health`` and ``/metrics``, but no ``/v1``."""
 _MODULE = "vllm.entrypoints.openai.api_server"
@@ -16,13 +18,14 @@ _MODULE = "vllm.entrypoints.openai.api_server"
 class EngineOptions:
     """What decides how an engine is started.
 
-    ``local``: ``source`` is a path, so no hub is asked. ``max_adapters`` 0: the engine takes no adapters.
+    ``local``: ``source`` is a path, so no hub is asked. ``shards``: it may be given several devices.
+    ``max_adapters`` 0: the engine takes no adapters.
     """
 
     source: str
     served_name: str
     local: bool = False
-    devices: int = 1
+    shards: bool = False
     cpu_only: bool = False
     embeddings: bool = False
     max_context_tokens: int | None = None
@@ -51,8 +54,8 @@ def engine_command(options: EngineOptions) -> EngineCommand:
     command += ["--enable-prompt-tokens-details", "--enable-scale-out"]
     if options.max_context_tokens is not None:
         command += ["--max-model-len", str(options.max_context_tokens)]
-    if options.devices > 1 and not options.cpu_only:
-        command += ["--tensor-parallel-size", str(options.devices)]
+    if options.shards and not options.cpu_only:
+        command += ["--tensor-parallel-size", DEVICES]
     if options.embeddings:
         command += ["--runner", "pooling"]
     if options.max_adapters:

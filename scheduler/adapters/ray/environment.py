@@ -10,7 +10,7 @@ from common.errors import InvalidInput
 from scheduler.adapters.devices.visible import visible_environment
 from scheduler.ports import Endpoint, RankOrder
 
-_PLACEHOLDER = re.compile(r"\$\((PYTHON|ADDRESS|RANK|WORLD_SIZE|HOME_DIR|ENGINE_KEY|PORT:[^()]*)\)")
+_PLACEHOLDER = re.compile(r"\$\((PYTHON|ADDRESS|RANK|WORLD_SIZE|DEVICES|HOME_DIR|ENGINE_KEY|PORT:[^()]*)\)")
 _PRIVATE_PREFIXES = ("RAY_", "COMPUTILITY_")
 _PRIVATE = frozenset(("OMP_NUM_THREADS", "PYTHONBREAKPOINT"))
 """What Ray sets for its own workers; the control process's settings and secrets are no workload's business
@@ -52,6 +52,7 @@ def expand(text: str, order: RankOrder, around: Surroundings, engine_key: str = 
             "ADDRESS": around.address,
             "RANK": str(order.rank),
             "WORLD_SIZE": str(around.world_size),
+            "DEVICES": str(max(1, len({grant.device for grant in order.grants}))),
             "HOME_DIR": around.home,
         }[name]
 

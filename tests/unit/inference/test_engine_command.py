@@ -37,11 +37,11 @@ def test_without_adapters_nobody_can_load_one_at_run_time() -> None:
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in started.env
 
 
-def test_several_accelerators_share_the_model() -> None:
-    assert (
-        _value(engine_command(EngineOptions("/m", "m", devices=4)).command, "--tensor-parallel-size") == "4"
-    )
-    on_cpu = engine_command(EngineOptions("/m", "m", devices=4, cpu_only=True)).command
+def test_as_many_accelerators_share_the_model_as_the_engine_is_given() -> None:
+    sharded = engine_command(EngineOptions("/m", "m", shards=True)).command
+    assert _value(sharded, "--tensor-parallel-size") == "$(DEVICES)"
+    assert "--tensor-parallel-size" not in engine_command(EngineOptions("/m", "m")).command
+    on_cpu = engine_command(EngineOptions("/m", "m", shards=True, cpu_only=True)).command
     assert "--tensor-parallel-size" not in on_cpu
 
 
