@@ -11,7 +11,17 @@ from scheduler.core.mix import USUAL, mix_of
 from scheduler.core.pool import Pool
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.spending import Spent
-from scheduler.core.types import Assignment, NodeView, Placement, RunningView, WorkloadView
+from scheduler.core.types import (
+    Admit,
+    Assignment,
+    Decision,
+    NodeView,
+    Placement,
+    Policy,
+    RunningView,
+    WorkloadView,
+)
+from scheduler.deciding import decide
 from scheduler.views import World, holds_places, node_view, queue_views, running_views
 
 LINGERING = ""
@@ -60,6 +70,13 @@ class SnapshotKeeper:
         pool, waiting = self._follow(nodes, placed), tuple(pending)
         mix = self._usual([*waiting, *(view.workload for view in running)], now_ms)
         return Snapshot(pool, queue_views(world, spent, now_ms), waiting, tuple(running), mix)
+
+    def decide(self, snapshot: Snapshot, policy: Policy, now_ms: int) -> list[Decision]:
+        """Run a cycle on the snapshot taken last. What it admits stays on the pool, and is taken off again by
+        the next ``take`` where it could not be carried out."""
+        decisions = decide(snapshot, policy, now_ms, keep=True)
+        self._placed.update((each.uid, each.placement) for each in decisions if isinstance(each, Admit))
+        return decisions
 
     def _usual(self, workloads: Sequence[WorkloadView], now_ms: int) -> Fragmentation:
         """What usually comes here, by what waits and runs."""

@@ -11,12 +11,14 @@ from common.resources.pool import NodeSpec, NodeStatus
 from common.resources.workload import NextGang, WorkloadRole, WorkloadSpec, WorkloadStatus
 from scheduler.core.catalogue import Catalogue
 from scheduler.core.pool import Pool
-from scheduler.core.types import Assignment, Placement, Share
+from scheduler.core.types import Assignment, Placement, Policy, Share
 from scheduler.placements import assignment_view, beyond, held_by, rank_placement
 from scheduler.room import Room
 from scheduler.snapshots import SnapshotKeeper
 from scheduler.views import World, node_view
 from tests.fixtures.fabric import accelerator, cpu_device
+from tests.unit.scheduler.build import role
+from tests.unit.scheduler.build import workload as asks
 
 NODES = ("a", "b", "c")
 DEVICES = 2
@@ -122,14 +124,17 @@ def worlds(draw: st.DrawFn) -> World:
 def test_a_pool_that_is_kept_says_what_a_new_one_says(passes: list[tuple[World, Placement]]) -> None:
     catalogue = Catalogue(())
     keeper = SnapshotKeeper(catalogue, 10.0)
+    waiting = [asks("w0", role(count=2)), asks("w1", role(share_millis=500)), asks("w2", role())]
     for world, lingering in passes:
-        kept = keeper.take(world, [], lingering, {}, 0).pool
+        snapshot = keeper.take(world, waiting, lingering, {}, 0)
+        kept = snapshot.pool
         fresh = Pool([node_view(one, catalogue) for one in world.nodes.values()], catalogue)
         for held in (*map(held_by, filter(_holds, world.workloads.values())), lingering):
             fresh.occupy(held)
         assert kept.free_millis() == fresh.free_millis()
         assert kept.capacity_millis() == fresh.capacity_millis()
         assert {view.name: view for view in kept.nodes} == {view.name: view for view in fresh.nodes}
+        keeper.decide(snapshot, Policy(), 0)  # nothing of it is carried out
 
 
 def _holds(one: Workload) -> bool:
