@@ -107,6 +107,9 @@ async def test_each_device_has_a_series_of_samples(fabric: Fabric) -> None:
     series = await fabric.series(NODE)
     assert set(series) >= {"node-a-nvidia-0"}
     assert all(samples and samples[0].healthy for samples in series.values())
+    for samples in series.values():
+        times = [sample.time_ms for sample in samples]
+        assert times == sorted(set(times)), "the oldest first, each once"
     with pytest.raises(NotFound):
         await fabric.series("nowhere")
 
