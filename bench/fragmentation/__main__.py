@@ -2,8 +2,8 @@
 
 ``python -m bench.fragmentation --nodes N.csv.gz --pods P.csv.gz --seeds 10`` fills a cluster with tasks
 that arrive one by one and never leave, under each policy, and shows what part of the GPUs nobody has when
-tasks for 100 % of them have arrived; beside it what no packing can beat, and what the product's planner
-reaches by moving tasks. Charts go to ``bench/out/``."""
+tasks for 100 % of them have arrived; beside it what no packing can beat, and what the product's scheduler
+reaches when it moves tasks, without and with patience. Charts go to ``bench/out/``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.fragmentation import report
-from bench.fragmentation.experiment import MAKERS, bound, run, run_moving
+from bench.fragmentation.experiment import POLICIES, bound, run, run_moving
 from bench.fragmentation.variants import VARIANTS, vary
 from bench.traces import TraceNode, TraceTask, read_nodes, read_tasks
 from common.errors import InvalidInput, mapping_of
@@ -54,7 +54,7 @@ def measure(options: argparse.Namespace) -> report.Results:
     nodes, tasks = read_nodes(options.nodes), read_tasks(options.pods)
     trace = nodes, vary(options.variant, nodes, tasks) if options.variant else tasks
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    kinds = [*options.policies, "bound", *(("moves", "choosy") if options.migration else ())]
+    kinds = [*options.policies, "bound", *(("moves", "patience") if options.migration else ())]
     with (
         ProcessPoolExecutor(options.jobs, initializer=_set_trace, initargs=trace) as pool,
         Progress(
@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace) -> report.Results:
         {policy: by_kind[policy] for policy in options.policies},
         by_kind["bound"],
         by_kind.get("moves", ()),
-        by_kind.get("choosy", ()),
+        by_kind.get("patience", ()),
     )
 
 
@@ -104,16 +104,16 @@ def _measure(kind: str, seed: int) -> Any:
     nodes, tasks = _trace
     if kind == "bound":
         return bound(nodes, tasks, seed)
-    if kind in MAKERS:
+    if kind in POLICIES:
         return run(nodes, tasks, kind, seed)
-    return run_moving(nodes, tasks, kind == "choosy", seed)
+    return run_moving(nodes, tasks, kind == "patience", seed)
 
 
 def _policies(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in MAKERS]
+    unknown = [name for name in names if name not in POLICIES]
     if unknown or not names:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'none'}: known are {', '.join(MAKERS)}")
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'none'}: known are {', '.join(POLICIES)}")
     return list(dict.fromkeys(names))
 
 
@@ -134,14 +134,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=_positive, default=PUBLISHED_SEEDS, help="how many (default 10)")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument(
-        "--policies", type=_policies, default=list(MAKERS), help="comma-separated (default: all)"
+        "--policies", type=_policies, default=list(POLICIES), help="comma-separated (default: all)"
     )
     parser.add_argument("--variant", choices=VARIANTS, default="", help="draw another mix from the pods")
     parser.add_argument(
         "--migration",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="also run our policy with its planner",
+        help="also run our scheduler with moves, without and with patience",
     )
     parser.add_argument(
         "--jobs",

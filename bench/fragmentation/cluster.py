@@ -5,7 +5,7 @@ state is worked out once for all of them, so that a step only looks up one score
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -90,9 +90,8 @@ class Cluster:
         self.used_millis = 0
         self.fragment_millis = sum(self._stranded(state) for state in first)
 
-    def offer(self, task: TraceTask, refuse: Callable[[State, State], bool] | None = None) -> int | None:
-        """Place the task; the node's index, or None where it fits nowhere. ``refuse``: says of the states
-        before and after whether the task is turned away although it fits."""
+    def offer(self, task: TraceTask) -> int | None:
+        """Place the task; the node's index, or None where it fits nowhere."""
         shape = Shape(task.cpu_millis, task.count, task.share_millis, task.models)
         scores = self._scores_of(shape)[self._at]
         scores[self._memory < task.memory_mebibytes] = INFEASIBLE
@@ -102,21 +101,15 @@ class Cluster:
         number = int(self._at[node])
         before = self._states[number]
         after = self._policy.settle(before, shape, self._after[shape, number])
-        if refuse is not None and refuse(before, after):
-            return None
-        self.change(node, after, -task.memory_mebibytes)
+        self.fragment_millis += self._stranded(after) - self._stranded(before)
+        self._at[node] = self._number(after)
+        self._memory[node] -= task.memory_mebibytes
         self.used_millis += task.gpu_millis
         return node
 
     def state(self, node: int) -> State:
         """Of the node, as it is now."""
         return self._states[int(self._at[node])]
-
-    def change(self, node: int, after: State, memory_mebibytes: int) -> None:
-        """The node is in this state now, and has so much more memory free."""
-        self.fragment_millis += self._stranded(after) - self._stranded(self.state(node))
-        self._at[node] = self._number(after)
-        self._memory[node] += memory_mebibytes
 
     def _number(self, state: State) -> int:
         number = self._numbers.get(state)

@@ -13,7 +13,8 @@ from bench.fragmentation import policies
 from bench.fragmentation.arrivals import arrivals, gpu_millis_of
 from bench.fragmentation.bound import most_used_millis
 from bench.fragmentation.cluster import Cluster, Policy
-from bench.fragmentation.moving import MovingCluster, Tally
+from bench.fragmentation.moving import PATIENCE_SECONDS, MovingCluster, Tally
+from bench.fragmentation.product import ProductCluster
 from bench.traces import TraceNode, TraceTask
 from common.errors import InvalidInput
 from scheduler.core.fragmentation import Fragmentation, TypicalTask, typical_tasks
@@ -22,6 +23,8 @@ FULL = 100
 """Per cent of the cluster's GPUs that have been asked for, where policies are compared."""
 EARLY = 80
 """Where the fragment ratio is compared: later nearly all that is free is a fragment."""
+NEARLY = 95
+"""Where it shows what patience costs: room that is free, and tasks that wait."""
 PAPER_COVERAGE = 0.95
 BOUND_STEPS = 4
 
@@ -32,8 +35,11 @@ MAKERS: dict[str, Callable[[Sequence[TraceTask], np.random.Generator], Policy]] 
     "gpupacking": lambda tasks, draw: policies.GpuPacking(),
     "bestfit": lambda tasks, draw: policies.BestFit(),
     "fgd": lambda tasks, draw: policies.fragmentation_gradient(mix_of(tasks, PAPER_COVERAGE)),
-    "computility": lambda tasks, draw: policies.computility(mix_of(tasks, 1.0)),
 }
+"""The policies of the paper."""
+OURS = "computility"
+"""The product's scheduler itself."""
+POLICIES = (*MAKERS, OURS)
 
 
 @dataclass(frozen=True)
@@ -73,15 +79,22 @@ def scene(nodes: Sequence[TraceNode], tasks: Sequence[TraceTask], seed: int) -> 
 
 
 def run(nodes: Sequence[TraceNode], tasks: Sequence[TraceTask], policy: str, seed: int) -> Run:
-    """All arrivals under one of ``MAKERS``."""
+    """All arrivals under one of ``POLICIES``."""
     began = time.perf_counter()
-    stage = scene(nodes, tasks, seed)
-    cluster = Cluster(stage.nodes, MAKERS[policy](tasks, stage.draw), mix_of(tasks, PAPER_COVERAGE))
+    stage, measure = scene(nodes, tasks, seed), mix_of(tasks, PAPER_COVERAGE)
+    if policy == OURS:
+        ours = ProductCluster(stage.nodes, mix_of(tasks, 1.0), measure)
+        return record(stage, ours, ours.offer, began)
+    cluster = Cluster(stage.nodes, MAKERS[policy](tasks, stage.draw), measure)
     return record(stage, cluster, lambda _, task: cluster.offer(task) is not None, began)
 
 
 def record(
-    stage: Scene, cluster: Cluster, offer: Callable[[str, TraceTask], bool], began: float, until: int = 1000
+    stage: Scene,
+    cluster: Cluster | ProductCluster,
+    offer: Callable[[str, TraceTask], bool],
+    began: float,
+    until: int = 1000,
 ) -> Run:
     """Offer all tasks in their order, each with a name of its own, until so many per cent have arrived."""
     values: dict[int, list[tuple[int, float]]] = defaultdict(list)
@@ -91,7 +104,7 @@ def record(
             break
         placed += offer(f"task-{number}", task)
         values[percent].append((cluster.used_millis, cluster.fragment_millis))
-    for percent in (EARLY, FULL):
+    for percent in (EARLY, NEARLY, FULL):
         values[percent] = [value for near in _near(values, percent) for value in values[near]]
     means = {percent: np.mean(seen, axis=0) / stage.capacity_millis for percent, seen in values.items()}
     return Run(
@@ -139,27 +152,28 @@ def bound(nodes: Sequence[TraceNode], tasks: Sequence[TraceTask], seed: int, run
 
 @dataclass(frozen=True)
 class MovingRun:
-    """``floor``: the least per cent unallocated once all that was placed before the first task was left out
-    is running; None for a choosy run."""
+    """``placed``: tasks that ran in the end. ``floor``: the least per cent unallocated once all that was
+    placed before the first task did not fit is running; None for a run with patience."""
 
     run: Run
     tally: Tally
+    placed: int
     floor: float | None
 
 
-def run_moving(nodes: Sequence[TraceNode], tasks: Sequence[TraceTask], choosy: bool, seed: int) -> MovingRun:
-    """The product's policy with its planner, until ``FULL`` has arrived."""
+def run_moving(nodes: Sequence[TraceNode], tasks: Sequence[TraceTask], patient: bool, seed: int) -> MovingRun:
+    """The product's scheduler with its moves, until ``FULL`` has arrived; ``patient``: and its patience."""
     began = time.perf_counter()
     stage = scene(nodes, tasks, seed)
-    judge = mix_of(tasks, 1.0)
-    cluster = Cluster(stage.nodes, policies.computility(judge), mix_of(tasks, PAPER_COVERAGE))
-    moving = MovingCluster(stage.nodes, cluster, judge, choosy)
+    patience_seconds = PATIENCE_SECONDS if patient else 0
+    mix, measure = mix_of(tasks, 1.0), mix_of(tasks, PAPER_COVERAGE)
+    cluster = MovingCluster(stage.nodes, mix, measure, patience_seconds)
     answers: list[bool] = []
 
     def offer(name: str, task: TraceTask) -> bool:
-        answers.append(moving.offer(name, task))
+        answers.append(cluster.offer(name, task))
         return answers[-1]
 
     result = record(stage, cluster, offer, began, FULL)
-    floor = None if choosy else bound(nodes, tasks, seed, [*answers, False].index(False))
-    return MovingRun(result, moving.tally, floor)
+    floor = None if patient else bound(nodes, tasks, seed, [*answers, False].index(False))
+    return MovingRun(result, cluster.tally, len(cluster.running), floor)

@@ -1,118 +1,154 @@
-"""The product's policy with its planner: a task that fits nowhere gets room by moving others, where that is
-possible.
+"""The product's scheduler with its moves, and with its patience.
 
-Moves alone gain little in a cluster that only fills up, because what is placed well from the start need not
-be moved. What is lost there is the room beside shares that leave a worthless rest, and these were placed
-because they fitted. So a ``choosy`` planner also turns such tasks away while the pool is nearly full:
-others that waste less will come for the room."""
+A task that fits nowhere waits. The product's planner (``scheduler/core/migration.py``) looks for moves that
+make room for it; after moves all that wait are looked at again. Moves alone gain little in a cluster that
+only fills up: what is lost there is the room beside shares that leave a worthless rest, and these were
+placed because they fitted. So a second run also has the scheduler's patience
+(``scheduler/core/patience.py``): while the pool is nearly full, such shares wait up to ``PATIENCE_SECONDS``
+for others that waste less. Nothing is turned away: who waits is placed when his patience ends, if he fits
+then."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.fragmentation.arrivals import gpu_millis_of
-from bench.fragmentation.board import Board, Need, PackedNode, PackedTask
-from bench.fragmentation.cluster import Cluster, State
-from bench.fragmentation.planner import Plan, make_room
+from bench.fragmentation.product import POLICY, QUEUE, ProductCluster, workload_of
 from bench.traces import TraceNode, TraceTask
 from scheduler.core.fragmentation import Fragmentation
-from scheduler.core.types import WHOLE_MILLIS
+from scheduler.core.migration import plan_moves
+from scheduler.core.patience import should_wait
+from scheduler.core.placing import Stuck
+from scheduler.core.quota import QuotaTree
+from scheduler.core.snapshot import Snapshot
+from scheduler.core.trial import Trial, millis_by_model
+from scheduler.core.types import Placement, QueueView, RoleView, RunningView, WorkloadView
 
-MAX_MOVES = 4
-NEARLY_FULL = 0.85
-"""Part of the GPUs in use from which wasteful tasks are turned away."""
-WASTEFUL_MILLIS = 300.0
-"""By the measure of the product's score, which counts a worthless rest twice."""
+ARRIVAL_SECONDS = 60
+"""Between two arrivals; the trace's tasks came more slowly."""
+PATIENCE_SECONDS = 24 * 3600
+"""1,440 arrivals, about 18 % of the cluster."""
+QUEUES = (QueueView(QUEUE),)
 
 
 @dataclass
 class Tally:
-    """What the planner did."""
+    """What happened. ``held``: tasks that fitted and had to wait all the same; ``holding``: those of them
+    that wait still. ``longest_wait_seconds``: of one that was held and then placed."""
 
     moves: int = 0
     made_room_for: int = 0
     most_moves: int = 0
-    turned_away: int = 0
+    held: int = 0
+    holding: int = 0
+    longest_wait_seconds: int = 0
 
 
-class MovingCluster:
-    """A cluster under the product's policy that knows which task is where. ``choosy``: turn wasteful tasks
-    away."""
+@dataclass
+class Waiting:
+    """``held``: it fitted, and waits for a better place."""
+
+    workload: WorkloadView
+    gpu_millis: int
+    held: bool = False
+
+
+class MovingCluster(ProductCluster):
+    """``patience_seconds`` 0: everything that fits is placed at once. ``running`` and ``waiting`` by the name
+    of the arrival."""
 
     def __init__(
-        self, nodes: Sequence[TraceNode], cluster: Cluster, judge: Fragmentation, choosy: bool
+        self,
+        nodes: Sequence[TraceNode],
+        mix: Fragmentation,
+        measure: Fragmentation,
+        patience_seconds: int = 0,
     ) -> None:
-        self._cluster = cluster
-        self._judge = judge
-        self._board = Board([_packed(node) for node in nodes], judge)
-        self._numbers = {node.name: index for index, node in enumerate(nodes)}
-        self._choosy_from = NEARLY_FULL * gpu_millis_of(nodes) if choosy else float("inf")
-        self._hopeless: set[Need] = set()
+        super().__init__(nodes, mix, measure)
+        self._mix = mix
+        self._patience_seconds = patience_seconds
+        self.running: dict[str, RunningView] = {}
+        self.waiting: dict[str, Waiting] = {}
+        self._books = QuotaTree(QUEUES, self.pool.capacity_millis())
+        self._hopeless: set[tuple[RoleView, ...]] = set()
+        self._now_ms = 0
         self.tally = Tally()
 
     def offer(self, name: str, task: TraceTask) -> bool:
-        """Place the task, if it takes GPUs also after moves. ``name``: of this arrival."""
-        need = Need(task.cpu_millis, task.memory_mebibytes, task.count, task.share_millis, task.models)
-        turned_away = self.tally.turned_away
-        node = self._cluster.offer(task, self._refuse)
-        if node is not None:
-            indexes = _taken(self._board.nodes[node].free_millis, self._cluster.state(node).free, need)
-            self._board.put(node, PackedTask(name, need, indexes))
-            return True
-        if self.tally.turned_away > turned_away or not task.count or need in self._hopeless:
+        """The task arrives; whether it is placed at once, after moves if need be. Those whose patience has
+        ended are placed before it."""
+        self._now_ms += ARRIVAL_SECONDS * 1000
+        ended_ms = self._now_ms - self._patience_seconds * 1000
+        for one in [one for one in self.waiting.values() if one.held]:
+            if one.workload.created_ms <= ended_ms:
+                self._consider(one)
+        return self._consider(Waiting(workload_of(name, task, self._now_ms), task.gpu_millis))
+
+    def _consider(self, one: Waiting) -> bool:
+        """Place it, after moves if need be, or let it wait."""
+        trial, workload = self._trial(), one.workload
+        placement = trial.place(workload)
+        if not isinstance(placement, Stuck):
+            if not should_wait(trial, self._mix, workload, placement, self._patience_seconds):
+                self._start(one, placement)
+                return True
+            trial.rollback((0, 0))
+            self._wait(one, held=True)
             return False
-        plan = make_room(self._board.nodes, need, self._judge, MAX_MOVES)
-        if plan is None:
-            self._hopeless.add(need)
+        moves = None if workload.roles in self._hopeless else plan_moves(trial, workload)
+        if moves is None:
+            self._hopeless.add(workload.roles)
+            self._wait(one, held=False)
             return False
-        self._carry_out(plan, PackedTask(name, need, plan.indexes))
+        placement = trial.running[workload.uid].placement
+        trial.rollback((0, 0))
+        self._move({move.uid: move.placement for move in moves})
+        self.pool.occupy(placement)
+        self._start(one, placement)
+        self._look_again()
         return True
 
-    def _refuse(self, before: State, after: State) -> bool:
-        if self._cluster.used_millis < self._choosy_from:
-            return False
-        now, then = (self._judge.wasted_millis(one.model, one.cpu_free, one.free) for one in (before, after))
-        self.tally.turned_away += then - now >= WASTEFUL_MILLIS
-        return then - now >= WASTEFUL_MILLIS
+    def _trial(self) -> Trial:
+        running = tuple(self.running.values())
+        snapshot = Snapshot(self.pool, QUEUES, (), running, self._mix, self._books)
+        return Trial(snapshot, POLICY, self._now_ms)
 
-    def _carry_out(self, plan: Plan, newcomer: PackedTask) -> None:
-        board = self._board
-        self._hopeless.clear()
-        for move in plan.moves:
-            source, target = self._numbers[move.source], self._numbers[move.target]
-            task = next(task for task in board.nodes[source].tasks if task.id == move.task)
-            board.take(source, task)
-            board.put(target, replace(task, indexes=move.indexes))
-            self._tell(source, task.need.memory_mebibytes)
-            self._tell(target, -task.need.memory_mebibytes)
-        node = self._numbers[plan.node]
-        board.put(node, newcomer)
-        self._tell(node, -newcomer.need.memory_mebibytes)
-        self._cluster.used_millis += newcomer.need.devices * newcomer.need.share_millis
-        self.tally.moves += len(plan.moves)
+    def _wait(self, one: Waiting, held: bool) -> None:
+        self.tally.held += held and one.workload.uid not in self.waiting
+        self.tally.holding += held - one.held
+        one.held = held
+        self.waiting[one.workload.uid] = one
+
+    def _start(self, one: Waiting, placement: Placement) -> None:
+        """It is on the pool."""
+        uid = one.workload.uid
+        self.running[uid] = RunningView(one.workload, placement, self._now_ms)
+        self.waiting.pop(uid, None)
+        if one.held:
+            self.tally.holding -= 1
+            waited = (self._now_ms - one.workload.created_ms) // 1000
+            self.tally.longest_wait_seconds = max(self.tally.longest_wait_seconds, waited)
+        for model, millis in millis_by_model(placement).items():
+            self._books.charge(QUEUE, model, millis)
+        self.settle([placement], one.gpu_millis)
+
+    def _move(self, moved: dict[str, Placement]) -> None:
+        """All leave, then all are at their new places, which were free before."""
+        left = [self.running[uid].placement for uid in moved]
+        for placement in left:
+            self.pool.vacate(placement)
+        for uid, placement in moved.items():
+            self.pool.occupy(placement)
+            self.running[uid] = replace(self.running[uid], placement=placement)
+        self.settle([*left, *moved.values()])
+        self.tally.moves += len(moved)
         self.tally.made_room_for += 1
-        self.tally.most_moves = max(self.tally.most_moves, len(plan.moves))
+        self.tally.most_moves = max(self.tally.most_moves, len(moved))
 
-    def _tell(self, number: int, memory_mebibytes: int) -> None:
-        """The cluster, which only knows states, of a change on the board."""
-        node, state = self._board.nodes[number], self._cluster.state(number)
-        after = state._replace(cpu_free=node.cpu_free_millis, free=tuple(sorted(node.free_millis)))
-        self._cluster.change(number, after, memory_mebibytes)
-
-
-def _packed(node: TraceNode) -> PackedNode:
-    return PackedNode(
-        node.name, node.model, node.cpu_millis, node.memory_mebibytes, (WHOLE_MILLIS,) * node.gpus
-    )
-
-
-def _taken(before: tuple[int, ...], after: tuple[int, ...], need: Need) -> tuple[int, ...]:
-    """On which devices a task went, of which only the amounts are known that were free before and after."""
-    if not need.devices:
-        return ()
-    if need.devices > 1 or need.share_millis == WHOLE_MILLIS:
-        return tuple(i for i, free in enumerate(before) if free == WHOLE_MILLIS)[: need.devices]
-    gone = Counter(before) - Counter(after)
-    return (before.index(next(iter(gone))),)
+    def _look_again(self) -> None:
+        """After moves there is room elsewhere."""
+        self._hopeless.clear()
+        for one in list(self.waiting.values()):
+            still = one.workload.uid in self.waiting
+            if still and (one.held or one.workload.roles not in self._hopeless):
+                self._consider(one)

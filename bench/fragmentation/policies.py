@@ -1,4 +1,4 @@
-"""The policies of the FGD experiments (Weng et al., USENIX ATC 2023), and ours.
+"""The policies of the FGD experiments (Weng et al., USENIX ATC 2023).
 
 Scores are whole numbers; among the best nodes the first of the run's fixed order is taken, as in the
 published setup."""
@@ -11,7 +11,7 @@ from math import exp
 import numpy as np
 
 from bench.fragmentation.cluster import Scores, Shape, State, after_taking
-from scheduler.core.fragmentation import BUCKETS, Fragmentation
+from scheduler.core.fragmentation import Fragmentation
 from scheduler.core.types import WHOLE_MILLIS
 
 CPU_SCALE = 128_000
@@ -144,17 +144,5 @@ def fragmentation_gradient(mix: Fragmentation) -> ByFragments:
             after.model, after.cpu_free, after.free
         )
         return int(100 / (1 + exp(-less / 1000)))
-
-    return ByFragments(judge)
-
-
-def computility(mix: Fragmentation) -> ByFragments:
-    """The score of the product's scheduler, in its steps."""
-
-    def judge(before: State, after: State) -> int:
-        score = mix.score(
-            before.model, (before.cpu_free, before.free), (after.cpu_free, after.free), before.capacity
-        )
-        return round(score * BUCKETS)
 
     return ByFragments(judge)

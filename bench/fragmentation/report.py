@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from bench import charts
-from bench.fragmentation.experiment import EARLY, FULL, MovingRun, Run
+from bench.fragmentation.experiment import EARLY, FULL, NEARLY, MovingRun, Run
 
 CURVES_FROM = 70
 PUBLISHED = {
@@ -36,7 +36,7 @@ class Results:
     policies: Mapping[str, Sequence[Run]]
     bounds: Sequence[float]
     moving: Sequence[MovingRun] = ()
-    choosy: Sequence[MovingRun] = ()
+    patient: Sequence[MovingRun] = ()
 
 
 def to_json(results: Results) -> dict[str, Any]:
@@ -55,8 +55,9 @@ def to_json(results: Results) -> dict[str, Any]:
         answer["of_the_distance_to_the_bound_percent"] = round(
             100 * (fgd - ours) / (fgd - statistics.mean(results.bounds)), 2
         )
-    if results.choosy:
-        answer["migration"] = {**_moving(results.choosy), "moves_only": _moving(results.moving)}
+    if results.patient:
+        answer["migration"] = {"runs": "moves and patience", **_moving(results.patient)}
+        answer["migration"]["moves_only"] = _moving(results.moving)
     return answer
 
 
@@ -64,11 +65,13 @@ def _moving(runs: Sequence[MovingRun]) -> dict[str, Any]:
     floors = [one.floor for one in runs if one.floor is not None]
     return {
         **_spread("unallocated_percent", [one.run.unallocated_percent[FULL] for one in runs]),
+        **_spread("unallocated_nearly_full_percent", [one.run.unallocated_percent[NEARLY] for one in runs]),
         **(_spread("floor_percent", floors) if floors else {}),
-        "placed_mean": statistics.mean(one.run.placed for one in runs),
+        "placed_mean": statistics.mean(one.placed for one in runs),
         "moves_mean": statistics.mean(one.tally.moves for one in runs),
         "made_room_for_mean": statistics.mean(one.tally.made_room_for for one in runs),
-        "turned_away_mean": statistics.mean(one.tally.turned_away for one in runs),
+        "held_mean": statistics.mean(one.tally.held for one in runs),
+        "still_held_mean": statistics.mean(one.tally.holding for one in runs),
         "most_moves_for_one_task": max(one.tally.most_moves for one in runs),
         "seconds_mean": round(statistics.mean(one.run.seconds for one in runs), 2),
     }
@@ -81,6 +84,7 @@ def _figures(runs: Sequence[Run]) -> dict[str, Any]:
             "unallocated_at_end_percent",
             [run.unallocated_percent[max(run.unallocated_percent)] for run in runs],
         ),
+        **_spread("unallocated_nearly_full_percent", [run.unallocated_percent[NEARLY] for run in runs]),
         **_spread("fragment_ratio_early_percent", [run.fragment_ratio[EARLY] for run in runs]),
         "seconds_mean": round(statistics.mean(run.seconds for run in runs), 2),
     }
@@ -105,18 +109,24 @@ def _last(curve: Mapping[int, float]) -> float:
 def table(results: Results) -> Table:
     """Means and standard deviations over the seeds, for people."""
     shown = Table(title=f"GPUs unallocated when {FULL} % has arrived, {len(results.seeds)} seeds")
-    for heading in ("", "unallocated %", "sd", "published", f"fragment ratio at {EARLY} %", "seconds"):
+    columns = (
+        "unallocated %",
+        "sd",
+        "published",
+        f"at {NEARLY} %",
+        f"fragment ratio at {EARLY} %",
+        "seconds",
+    )
+    for heading in ("", *columns):
         shown.add_column(heading, justify="left" if not heading else "right")
     published = PUBLISHED if "default" in _trace(results) else {}
-    for name, runs in results.policies.items():
+    for name, runs in {**results.policies, **_with_moves(results)}.items():
         values = [run.unallocated_percent[FULL] for run in runs]
+        nearly = statistics.mean(run.unallocated_percent[NEARLY] for run in runs)
         ratio = statistics.mean(run.fragment_ratio[EARLY] for run in runs)
         seconds = statistics.mean(run.seconds for run in runs)
-        shown.add_row(name, *_cells(values), published.get(name, ""), f"{ratio:.1f}", f"{seconds:.1f}")
-    for label, moved in _with_moves(results).items():
-        seconds = statistics.mean(run.seconds for run in moved)
-        values = [run.unallocated_percent[FULL] for run in moved]
-        shown.add_row(label, *_cells(values), "", "", f"{seconds:.1f}")
+        measured = (f"{nearly:.2f}", f"{ratio:.1f}", f"{seconds:.1f}")
+        shown.add_row(name, *_cells(values), published.get(name, ""), *measured)
     floors = [one.floor for one in results.moving if one.floor is not None]
     if floors:
         shown.add_row("floor of moves", *_cells(floors))
@@ -160,7 +170,7 @@ def _trace(results: Results) -> str:
 
 
 def _with_moves(results: Results) -> dict[str, list[Run]]:
-    named = {"with moves": results.moving, "and choosy": results.choosy}
+    named = {"with moves": results.moving, "moves and patience": results.patient}
     return {label: [one.run for one in moving] for label, moving in named.items() if moving}
 
 

@@ -116,25 +116,28 @@ class _Plan:
         pool, movers = self.trial.pool, self.movers
         movable = [uid for uid in movers.on_node[number] if uid not in self.moves]
         name, mark = pool.view(number).name, pool.mark()
-        needed = self._ranks(shape, number) + 1
+        needed = self._takes(shape, number) + 1
         on_it = {uid: [a for a in movers.views[uid].placement if a.node == name] for uid in movable}
         for places in on_it.values():
             pool.vacate(places)
         gone: list[str] = []
-        if self._ranks(shape, number) >= needed:
+        if self._takes(shape, number, needed) == needed:
             for uid in sorted(movable, key=lambda uid: (movers.cost([uid])[1:], uid), reverse=True):
                 again = pool.mark()
                 pool.occupy(on_it[uid])
-                if self._ranks(shape, number) < needed:
+                if self._takes(shape, number, needed) < needed:
                     pool.rollback(again)
                     gone.append(uid)
         pool.rollback(mark)
         return gone
 
-    def _ranks(self, shape: Shape, number: int) -> int:
-        """How many ranks the node takes now."""
+    def _takes(self, shape: Shape, number: int, most: int | None = None) -> int:
+        """How many ranks the node takes now; asked for at ``most`` so many."""
         pool, mark, count = self.trial.pool, self.trial.pool.mark(), 0
-        while (option := pool.option(shape, pool.states.all[pool.state_of[number]])) is not None:
+        while count != most:
+            option = pool.option(shape, pool.states.all[pool.state_of[number]])
+            if option is None:
+                break
             pool.take(shape, number, option)
             count += 1
             if not shape.takes_devices:

@@ -72,11 +72,10 @@ class Movers:
 
 
 def _movable(trial: Trial) -> list[RunningView]:
-    """What ran and lets itself be moved when this was first asked in the trial; later changes are in
-    ``trial.changed``."""
+    """What ran when the cycle began and lets itself be moved; looked for once in a trial."""
     known = trial.notes.get(Movers)
     if not isinstance(known, list):
-        known = trial.notes[Movers] = [view for view in trial.running.values() if view.workload.movable]
+        known = trial.notes[Movers] = [view for view in trial.at_start if view.workload.movable]
     return known
 
 

@@ -85,6 +85,17 @@ def test_only_what_may_be_moved_is() -> None:
     assert plan_moves(trial, wants(4), ANYWHERE) is None, "nobody is moved twice"
 
 
+def test_what_starts_in_this_cycle_is_not_moved() -> None:
+    trial = trial_of([A, B], holding("y", B, 0), min_run_seconds=0)
+    new = workload("new", role(count=1, vendors=("nvidia",)), movable=True)
+    placement = trial.place(new, Bounds(only=(0,)))
+    assert not isinstance(placement, Stuck)
+    trial.admit(new, placement)
+    assert trial.running[new.uid].placement[0].node == "a"
+    assert plan_moves(trial, wants(4), ANYWHERE) is None
+    assert consolidate(trial) == ()
+
+
 def test_what_was_tried_and_undone_may_be_moved() -> None:
     trial = trial_of([A, B], runs("x", A, 0), holding("y", B, 0))
     mark = trial.mark()
