@@ -32,6 +32,10 @@ from scheduler.ports import DeviceSample, Endpoint, GangOrder, GangRecord, LogCh
 
 WATCH_SECONDS = 0.1
 PROBE_CACHE_SECONDS = 2.0
+ABANDONED = "abandoned"
+"""Code of the error of an agent that another installation has left behind."""
+ABANDONED_SECONDS = 60.0
+"""An agent that its installation has not asked for so long, and that runs nothing, may be replaced."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +109,20 @@ class Agent:
         self._probing = asyncio.Lock()
         self._watching: set[asyncio.Task[None]] = set()
         self._inherited = True
+        self._asked_at = SYSTEM_CLOCK.monotonic_seconds()
         settings = Settings(home=Path(options.home), instance=options.instance)
         self._base = child_environment(settings)
 
-    async def node(self) -> str:
-        """The name that this node was given."""
+    async def node(self, instance: str) -> str:
+        """The name that this node was given. Raises ``Conflict`` when another installation asks than the one
+        that the agent works for."""
+        self._require_own(instance)
         return self._options.node
 
-    async def observe(self) -> AgentReport:
-        """Devices (at most two seconds old) and gangs."""
+    async def observe(self, instance: str) -> AgentReport:
+        """Devices (at most two seconds old) and gangs. Raises ``Conflict`` as ``node`` does."""
+        self._require_own(instance)
+        self._asked_at = SYSTEM_CLOCK.monotonic_seconds()
         async with self._probing:
             if SYSTEM_CLOCK.monotonic_seconds() - self._found_at >= PROBE_CACHE_SECONDS:
                 await self._probe()
@@ -129,6 +138,18 @@ class Agent:
             cached=self._inventory.names(SYSTEM_CLOCK.monotonic_seconds()),
             drivers=self._drivers,
             memory_available_bytes=memory.available,
+        )
+
+    def _require_own(self, instance: str) -> None:
+        options = self._options
+        if instance == options.instance:
+            return
+        silence = SYSTEM_CLOCK.monotonic_seconds() - self._asked_at
+        idle = not any(gang.alive for gang in self._gangs.values())
+        raise Conflict(
+            f"the Ray node {options.node} works for another installation of Computility, with the home "
+            f"{options.home}: give each a Ray cluster of its own, or stop that one with `computility down`",
+            code=ABANDONED if idle and silence >= ABANDONED_SECONDS else "other_installation",
         )
 
     async def _probe(self) -> None:

@@ -15,10 +15,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import scheduler
 from common.clock import SYSTEM_CLOCK, Clock
-from common.errors import ComputilityError, NotFound, SetupError, Unavailable
+from common.errors import ComputilityError, Conflict, NotFound, SetupError, Unavailable
 from common.settings import Settings
 from common.telemetry import get_logger
-from scheduler.adapters.ray.agent import Agent, AgentOptions, AgentReport
+from scheduler.adapters.ray.agent import ABANDONED, Agent, AgentOptions, AgentReport
 from scheduler.adapters.ray.holding import Holdings, withheld
 from scheduler.ports import DeviceSample, GangOrder, GangRecord, LogChunk, NodeObservation
 
@@ -65,14 +65,14 @@ class RayFabric:
         self._dismissed = False
 
     async def nodes(self) -> Sequence[NodeObservation]:
-        """See ``ports.Fabric.nodes``."""
+        """See ``ports.Fabric.nodes``. Raises ``SetupError`` where another installation uses the cluster."""
         async with self._listing:
             if self._dismissed:
                 return []
             await self._connect()
             listing = await self._list_ray_nodes()
-            self._holdings.follow(listing)
             await self._meet(listing)
+            self._holdings.follow(listing)
             self._part({row["NodeID"] for row in listing})
             await self._ask_all()
             observations = [self._answer_of(known) for known in list(self._known.values())]
@@ -116,7 +116,11 @@ class RayFabric:
         """Whether the node's agent exists already and has told its name."""
         try:
             agent = await asyncio.to_thread(ray.get_actor, agent_name(row["NodeID"]), NAMESPACE)
-            name = await asyncio.wait_for(agent.node.remote(), OBSERVE_TIMEOUT_SECONDS)
+            question = agent.node.remote(self._settings.instance)
+            name = await asyncio.wait_for(question, OBSERVE_TIMEOUT_SECONDS)
+        except RayTaskError as error:
+            _replace_or_refuse(agent, error)
+            return False
         except (ValueError, TimeoutError, RayError):
             return False
         self._remember(row, in_cluster(name, self._cluster), agent)
@@ -172,7 +176,7 @@ class RayFabric:
         """Ask every agent that has no question open, and wait a moment for those that are not silent."""
         for known in self._known.values():
             if known.question is None:
-                known.question = asyncio.create_task(_ask(known.agent))
+                known.question = asyncio.create_task(_ask(known.agent, self._settings.instance))
         prompt = [known.question for known in self._known.values() if known.question and not known.silent]
         if prompt:
             await asyncio.wait(prompt, timeout=PATIENCE_SECONDS)
@@ -184,6 +188,8 @@ class RayFabric:
             return self._silent(known, None)
         known.question = None
         error = question.exception()
+        if isinstance(error, RayTaskError):
+            _replace_or_refuse(known.agent, error)
         if error is not None:
             known.silent = True
             return self._silent(known, error)
@@ -312,8 +318,20 @@ def _drop_question(known: _Known) -> None:
         known.question.cancel()
 
 
-async def _ask(agent: Any) -> AgentReport:
-    report: AgentReport = await asyncio.wait_for(agent.observe.remote(), OBSERVE_TIMEOUT_SECONDS)
+def _replace_or_refuse(agent: Any, error: RayTaskError) -> None:
+    """Where the agent is of another installation: end it if that one has left it behind, else raise
+    ``SetupError``."""
+    refusal = error.cause
+    if not isinstance(refusal, Conflict):
+        return
+    if refusal.code != ABANDONED:
+        raise SetupError(refusal.message, code=refusal.code) from None
+    _log.warning("agent of another installation replaced", refusal=refusal.message)
+    ray.kill(agent, no_restart=True)
+
+
+async def _ask(agent: Any, instance: str) -> AgentReport:
+    report: AgentReport = await asyncio.wait_for(agent.observe.remote(instance), OBSERVE_TIMEOUT_SECONDS)
     return report
 
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from common.clock import SYSTEM_CLOCK
+from common.errors import SetupError
 from common.ids import new_id
 from common.resources import Metadata, Project, Workload
 from common.resources.people import ProjectSpec
@@ -213,3 +214,22 @@ async def test_a_killed_agent_takes_its_gangs_and_comes_back_empty(scene: Scene)
     status = (await scene.until("Running", attempt=2, timeout_seconds=60)).status
     assert status.ranks[0].pid != rank.pid
     assert not psutil.pid_exists(rank.pid or 0)
+
+
+async def test_another_installation_is_refused_and_touches_nothing(
+    ray_fabric: RayFabric, ray_settings: Settings
+) -> None:
+    before = await ray_fabric.nodes()
+    other = RayFabric(ray_settings.model_copy(update={"instance": "others", "home": Path("/elsewhere")}))
+
+    async def is_never() -> bool:
+        return await other.nodes() == []
+
+    with pytest.raises(SetupError, match="another installation") as refused:
+        await eventually(is_never)
+    assert str(ray_settings.home) in refused.value.message
+    await other.close()
+    after = await ray_fabric.nodes()
+    assert [(node.name, node.ray_node_id, node.state) for node in after] == [
+        (node.name, node.ray_node_id, "Alive") for node in before
+    ]
