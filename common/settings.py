@@ -153,6 +153,11 @@ class PolicySettings(_Section):
     preempt: bool = True
     defragment: bool = True
     max_moves: int = Field(8, ge=0, description="workloads moved in one cycle")
+    patience_seconds: int = Field(
+        0,
+        ge=0,
+        description="so long a share waits on a nearly full pool rather than leave a rest that nobody wants",
+    )
     topology: list[str] = Field(
         ["computility.io/island", "computility.io/rack", "computility.io/zone"],
         description="node label keys from the closest to the widest domain",

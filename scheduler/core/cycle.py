@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from scheduler.core.elastic import grow, is_elastic, within_quota
 from scheduler.core.migration import consolidate, plan_moves
 from scheduler.core.ordering import Heads
+from scheduler.core.patience import should_wait, until_ms
 from scheduler.core.placing import Bounds, Stuck
 from scheduler.core.preemption import find_room
 from scheduler.core.quota import Hold
 from scheduler.core.reasons import (
     Explainer,
+    defer_for_fit,
     defer_for_moves,
     defer_for_queue,
     defer_for_reservation,
@@ -30,8 +32,9 @@ from scheduler.core.types import (
     WorkloadView,
 )
 
-MADE_FOR_ONE = ("Preempting", "Migrating")
-"""Room is made for the workload that is told so, and not for others like it."""
+FOR_ONE = ("Preempting", "Migrating", "WaitsForFit")
+"""True of the workload that is told so (room is made for it, its patience ends), and not of others like
+it."""
 MOVED_FOR = 8
 """For so many blocked workloads a cycle looks whether moving others would make room."""
 
@@ -121,7 +124,7 @@ class _Cycle:
                 None if answer is known else answer.reserved_ms,
             )
         )
-        if not known and answer.reasons[0].code not in MADE_FOR_ONE:
+        if not known and answer.reasons[0].code not in FOR_ONE:
             self.failed[kin] = answer
 
     def _serve(self, workload: WorkloadView) -> Admit | Defer:
@@ -132,12 +135,16 @@ class _Cycle:
         fitted = within_tide(self.trial, workload)
         if fitted is None:
             return defer_for_tide(self.trial, workload)
+        mark, patience = self.trial.mark(), self.policy.patience_seconds
         found = self.trial.place(fitted, bounds)
         if isinstance(found, Stuck):
             again = backfill(self.trial, fitted, bounds, self.reservations)
             if again is None:
                 return self._wait(fitted, found, bounds)
             found = again
+        elif patience and should_wait(self.trial, self.snapshot.mix, fitted, found, patience):
+            self.trial.rollback(mark)
+            return defer_for_fit(workload, until_ms(workload, patience))
         found = within_quota(self.trial, workload, found)
         self.trial.admit(workload, found)
         return Admit(workload.uid, found)

@@ -25,17 +25,18 @@ WASTEFUL_MILLIS = 300.0
 def should_wait(
     trial: Trial, mix: Fragmentation, workload: WorkloadView, placement: Placement, patience_seconds: int
 ) -> bool:
-    """Whether a workload is not to be admitted where it has been placed (on the trial's pool) but to wait.
-
-    Nobody waits past ``patience_seconds`` after its creation or past its deadline."""
-    until_ms = workload.created_ms + patience_seconds * 1000
-    if workload.deadline_ms is not None:
-        until_ms = min(until_ms, workload.deadline_ms)
-    if trial.now_ms >= until_ms or not _leaves_rests(trial.pool, placement):
+    """Whether a workload is not to be admitted where it has been placed (on the trial's pool) but to wait."""
+    if trial.now_ms >= until_ms(workload, patience_seconds) or not _leaves_rests(trial.pool, placement):
         return False
     if added_waste_millis(trial.pool, mix, placement) < WASTEFUL_MILLIS * len(placement):
         return False
     return _used(trial, workload, placement) >= NEARLY_FULL
+
+
+def until_ms(workload: WorkloadView, patience_seconds: int) -> int:
+    """Nobody waits past ``patience_seconds`` after its creation or past its deadline."""
+    end_ms = workload.created_ms + patience_seconds * 1000
+    return end_ms if workload.deadline_ms is None else min(end_ms, workload.deadline_ms)
 
 
 def _leaves_rests(pool: Pool, placement: Placement) -> bool:

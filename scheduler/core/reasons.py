@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 
 from common.units import format_bytes
 from scheduler.core.filters import FILTERS, ORDER
@@ -44,6 +45,17 @@ def defer_for_moves(workload: WorkloadView, moves: int) -> Defer:
     plural = "workload is" if moves == 1 else "workloads are"
     message = f"waits while {moves} running {plural} moved together to make room"
     return Defer(workload.uid, (Reason("Migrating", message),), "they run in their new places")
+
+
+def defer_for_fit(workload: WorkloadView, until_ms: int) -> Defer:
+    """The answer for a share that waits rather than leave a worthless rest."""
+    until = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=until_ms)
+    message = (
+        "waits for a device that it fills up: where it could start now, it would leave a rest that hardly"
+        f" anybody uses; it starts at {until:%Y-%m-%d %H:%M} UTC at the latest, if there is room then"
+    )
+    remedy = "a device with just so much free, or fewer devices in use; scheduler.policy.patience_seconds"
+    return Defer(workload.uid, (Reason("WaitsForFit", message),), remedy)
 
 
 class Explainer:

@@ -1,13 +1,16 @@
 """Who waits for a better place, and for how long."""
 
+from dataclasses import replace
+
 import pytest
 
+from scheduler.core.cycle import run_cycle
 from scheduler.core.mix import mix_of
 from scheduler.core.patience import added_waste_millis, should_wait
 from scheduler.core.placing import Stuck
 from scheduler.core.snapshot import take_snapshot
 from scheduler.core.trial import Trial
-from scheduler.core.types import Placement, Policy, QueueView, RunningView, WorkloadView
+from scheduler.core.types import Admit, Defer, Placement, Policy, QueueView, RunningView, WorkloadView
 from tests.unit.scheduler.build import NOW_MS, cpu, gpu, holding, node, role, workload
 
 pytestmark = pytest.mark.unit
@@ -86,3 +89,23 @@ def test_cpu_devices_are_no_accelerators() -> None:
     placement = trial.place(ask)
     assert not isinstance(placement, Stuck)
     assert not should_wait(trial, MIX, ask, placement, 600)
+
+
+def test_a_cycle_lets_it_wait_and_says_until_when_and_others_go_first() -> None:
+    late = workload("late", LARGE, created_ms=NOW_MS - 600_000)
+    whole = workload("whole", WHOLE, created_ms=NOW_MS + 1)
+    snapshot = take_snapshot([EIGHT, SECOND], [QueueView("default")], [head(), late, whole], NEARLY_FULL)
+    snapshot = replace(snapshot, mix=MIX)
+    patient = Policy(patience_seconds=600, preempt=False)
+    decisions = {each.uid: each for each in run_cycle(snapshot, patient, NOW_MS)}
+    held = decisions["uid-head"]
+    assert isinstance(held, Defer)
+    assert (held.reasons[0].code, held.never) == ("WaitsForFit", False)
+    assert "hardly anybody uses" in held.reasons[0].message
+    assert "1970-01-01 00:26 UTC" in held.reasons[0].message
+    assert isinstance(decisions["uid-whole"], Admit)
+    assert isinstance(decisions["uid-late"], Admit), "its own patience has ended"
+    at_once = run_cycle(snapshot, Policy(preempt=False), NOW_MS)
+    assert sum(isinstance(each, Admit) for each in at_once) == 2, "without patience the head takes a device"
+    later = run_cycle(replace(snapshot, pending=(head(),)), patient, NOW_MS + 600_000)
+    assert isinstance(later[0], Admit)
