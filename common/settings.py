@@ -205,6 +205,15 @@ class SchedulerSettings(_Section):
     )
 
 
+class RetentionSettings(_Section):
+    """What is kept of work that has ended. Beyond ``bytes`` the longest unused goes first; 0 = no limit."""
+
+    log_days: float = Field(14.0, ge=0, description="logs of processes, on each node")
+    log_bytes: int = Field(0, ge=0, description="of all logs of processes in one COMPUTILITY_HOME")
+    job_days: float = Field(14.0, ge=0, description="work folders of fine-tuning jobs; adapters are kept")
+    job_bytes: int = Field(0, ge=0, description="of all work folders")
+
+
 class EngineSettings(_Section):
     """Defaults for engines that Endpoints start."""
 
@@ -248,6 +257,7 @@ class Settings(BaseSettings):
     ray: RaySettings = RaySettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     engine: EngineSettings = EngineSettings()
+    retention: RetentionSettings = RetentionSettings()
 
     @classmethod
     def settings_customise_sources(

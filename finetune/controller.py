@@ -18,6 +18,7 @@ from finetune.blob_folder import BlobFolder
 from finetune.core.hyperparameters import resolve
 from finetune.core.worker_events import WorkerEvent, last_of
 from finetune.dataset import check_dataset
+from finetune.job_cleaner import JobCleaner
 from finetune.job_events import Reason, note
 from finetune.job_folder import JobFolder
 from finetune.job_progress import JobProgress, failure_of
@@ -43,7 +44,7 @@ class FineTuneController:
         self._blobs = BlobFolder(settings.folder("files"))
         self._progress = JobProgress(store, clock)
         self._publisher = Publisher(store, self._blobs, settings, clock)
-        self._cleaner = AdapterCleaner(store, settings, clock)
+        self._cleaners = (AdapterCleaner(store, settings, clock), JobCleaner(store, settings, clock))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Pass after pass until ``stop`` is set."""
@@ -55,7 +56,8 @@ class FineTuneController:
         workloads = await self._owned_workloads({job.metadata.uid for job in jobs})
         for job in jobs:
             await self._guard(job.key, self._job(job, workloads.get(job.metadata.uid)))
-        await self._guard("adapter files", self._cleaner.step())
+        for cleaner in self._cleaners:
+            await self._guard("files of ended jobs", cleaner.step())
 
     async def _guard(self, key: str, work: Coroutine[Any, Any, None]) -> None:
         """Let the trouble of one job not hold up the others."""

@@ -27,11 +27,13 @@ from scheduler.adapters.ray.drivers import driver_versions
 from scheduler.adapters.ray.environment import Surroundings
 from scheduler.adapters.ray.history import DeviceHistory
 from scheduler.adapters.ray.inventory import Inventory
+from scheduler.adapters.ray.log_cleaner import LogCleaner
 from scheduler.adapters.ray.process import PROBE_TIMEOUT_SECONDS, RankFiles, RankProcess
 from scheduler.ports import DeviceSample, Endpoint, GangOrder, GangRecord, LogChunk, RankOrder
 
 WATCH_SECONDS = 0.1
 PROBE_CACHE_SECONDS = 2.0
+SWEEP_SECONDS = 600.0
 ABANDONED = "abandoned"
 """Code of the error of an agent that another installation has left behind."""
 ABANDONED_SECONDS = 60.0
@@ -49,6 +51,8 @@ class AgentOptions:
     cpu_device: Literal["auto", "always", "never"] = "auto"
     device_file: str = ""
     grace_seconds: float = 10.0
+    log_days: float = 14.0
+    log_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,9 @@ class Agent:
         self._inventory = Inventory(Path(options.home))
         self._found_at = -PROBE_CACHE_SECONDS
         self._probing = asyncio.Lock()
-        self._watching: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cleaner = LogCleaner(Path(options.home) / "logs", options.log_days, options.log_bytes)
+        self._swept_at = -SWEEP_SECONDS
         self._inherited = True
         self._asked_at = SYSTEM_CLOCK.monotonic_seconds()
         settings = Settings(home=Path(options.home), instance=options.instance)
@@ -126,6 +132,9 @@ class Agent:
         async with self._probing:
             if SYSTEM_CLOCK.monotonic_seconds() - self._found_at >= PROBE_CACHE_SECONDS:
                 await self._probe()
+        if SYSTEM_CLOCK.monotonic_seconds() - self._swept_at >= SWEEP_SECONDS:
+            self._swept_at = SYSTEM_CLOCK.monotonic_seconds()
+            self._keep(asyncio.create_task(self._sweep_logs()))
         memory = psutil.virtual_memory()
         return AgentReport(
             node=self._options.node,
@@ -160,6 +169,14 @@ class Agent:
         found, failed = self._found.devices, self._found.faults
         self._devices = self._history.observe(found, failed, now, SYSTEM_CLOCK.now_ms())
 
+    async def _sweep_logs(self) -> None:
+        """Beside all else: a slow disk must not make the node look silent."""
+        now_ms = SYSTEM_CLOCK.now_ms()
+        orders = [gang.order for gang in self._gangs.values()]
+        live = {self._files(order, rank).log for order in orders for rank in order.ranks}
+        await asyncio.to_thread(self._cleaner.sweep, live, now_ms)
+        self._cleaner.remove_empty_folders(now_ms)
+
     async def series(self) -> dict[str, tuple[DeviceSample, ...]]:
         """See ``ports.Fabric.series``."""
         return self._history.series()
@@ -175,9 +192,7 @@ class Agent:
         self._refuse_while_inherited()
         gang = self._start(order)
         self._gangs[(order.uid, order.attempt)] = gang
-        task = asyncio.create_task(self._watch(gang))
-        self._watching.add(task)
-        task.add_done_callback(self._watching.discard)
+        self._keep(asyncio.create_task(self._watch(gang)))
         return gang.record()
 
     def _start(self, order: GangOrder) -> _Gang:
@@ -232,6 +247,11 @@ class Agent:
             if ours and process.info["pid"] not in mine:
                 raise Unavailable(f"{self._options.node} still stops what an earlier agent ran")
         self._inherited = False
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Until it is done."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _watch(self, gang: _Gang) -> None:
         """Until every process has ended: notice exits and readiness."""

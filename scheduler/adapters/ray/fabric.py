@@ -137,6 +137,8 @@ class RayFabric:
             cpu_device=settings.scheduler.cpu_device,
             device_file=settings.scheduler.device_file,
             grace_seconds=settings.scheduler.stop_grace_seconds,
+            log_days=settings.retention.log_days,
+            log_bytes=settings.retention.log_bytes,
         )
         actor = ray.remote(Agent).options(
             name=agent_name(row["NodeID"]),
