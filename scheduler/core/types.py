@@ -213,14 +213,6 @@ class RunningView:
     ends_ms: int | None = None
     resized_ms: int = 0
 
-    def expected_end_ms(self, now_ms: int) -> int | None:
-        """When its places come free, by what is known; None = not foreseeable. Overdue means any moment."""
-        if self.ends_ms is not None:
-            return max(self.ends_ms, now_ms)
-        if self.workload.expected_seconds is None:
-            return None
-        return max(self.started_ms + self.workload.expected_seconds * 1000, now_ms)
-
 
 @dataclass(frozen=True, slots=True)
 class Quota:
