@@ -16,6 +16,7 @@ class Geography:
     def __init__(self, nodes: Sequence[NodeView]) -> None:
         self._nodes = nodes
         self._domains: dict[str, tuple[npt.NDArray[np.int32], list[list[int]]]] = {}
+        self._slots: dict[str, npt.NDArray[np.intp]] = {}
         self._cached: dict[str, list[int]] | None = None
 
     def domains(self, key: str) -> tuple[npt.NDArray[np.int32], list[list[int]]]:
@@ -31,6 +32,14 @@ class Geography:
             of_node = np.array([numbers.get(value, -1) for value in values], dtype=np.int32)
             known = self._domains[key] = of_node, members
         return known
+
+    def sums(self, key: str, per_node: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Per domain what its nodes have together."""
+        slots = self._slots.get(key)
+        of_node, members = self.domains(key)
+        if slots is None:
+            slots = self._slots[key] = of_node.astype(np.intp) + 1
+        return np.bincount(slots, per_node, len(members) + 1)[1:].astype(np.int64)
 
     def holders(self, data: str) -> list[int]:
         """Nodes that have a model or dataset cached."""

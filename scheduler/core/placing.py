@@ -160,14 +160,13 @@ def _in_domains(gang: _Gang) -> Placement | Stuck:
 
 def _domains_with_room(gang: _Gang, level: str) -> Iterable[Sequence[int]]:
     """Domains that may take the gang, the tightest first, so that large gaps stay whole."""
-    of_node, members = gang.pool.geography.domains(level)
+    geography = gang.pool.geography
+    members = geography.domains(level)[1]
     if not members:
         return ()
     spare = np.full(len(members), np.iinfo(np.int64).max, dtype=np.int64)
-    inside = of_node >= 0
     for role, shape in zip(gang.workload.roles, gang.shapes, strict=True):
-        per_node = gang.pool.ranks_per_node(shape)
-        room = np.bincount(of_node[inside], per_node[inside], len(members)).astype(np.int64)
+        room = geography.sums(level, gang.pool.ranks_per_node(shape))
         spare = np.minimum(spare, room - role.least)
     able = np.flatnonzero(spare >= 0)
     tightest = able[np.argsort(spare[able], kind="stable")][:DOMAINS_TRIED]
