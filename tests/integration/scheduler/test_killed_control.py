@@ -34,7 +34,7 @@ from tests.fixtures.waiting import eventually
 
 KILLS = int(os.environ.get("COMPUTILITY_TEST_KILLS", "20"))
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120 + 20 * KILLS)]
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.1
 CLIENTS = 3
 NAMES = 3
 """Of workloads per client: a name is used again when its workload is deleted."""
@@ -284,11 +284,11 @@ async def scene(
 async def test_after_each_kill_what_is_allocated_is_what_runs(scene: Scene) -> None:
     chance, kills, counts = random.Random(7), 0, []
     while kills < KILLS:
-        await asyncio.sleep(chance.uniform(0.1, 1.0))
+        await asyncio.sleep(chance.uniform(0.1, 0.6))
         scene.control.kill()
         kills += 1
         if kills % 5 == 1:  # and once more, while it starts
-            await scene.control.start_and_kill(chance.uniform(1.0, 4.0))
+            await scene.control.start_and_kill(chance.uniform(0.5, 3.0))
             kills += 1
         await scene.control.start()
         counts.append(await scene.agreement())
