@@ -209,9 +209,9 @@ class _Cycle:
         self.trial.rollback(mark)
         if isinstance(found, Stuck):
             return None
-        number = self.trial.pool.number(found[0].node)
-        holder = next(held.uid for held in self.reservations if number in held.nodes)
-        return defer_for_reservation(workload, self.pending[holder].queue)
+        used = {self.trial.pool.number(rank.node) for rank in found}
+        holder = next((held.uid for held in self.reservations if used.intersection(held.nodes)), None)
+        return None if holder is None else defer_for_reservation(workload, self.pending[holder].queue)
 
     def _kin(self, workload: WorkloadView) -> Kin:
         """How long it runs matters for which of the held nodes it may use until then, and for nothing

@@ -45,14 +45,12 @@ class Ranking:
         self.cursor, self.edition, self.seen = 0, 0, -1
         self.top: Top | None = None
 
-    def unread(self) -> set[int]:
-        """States that got their first node since this was last asked, of which nothing is known."""
+    def unread(self) -> list[int]:
+        """States that got their first node since this was last asked."""
         log = self.kind.log
         if self.edition != self.kind.edition:
             self.edition, self.cursor = self.kind.edition, 0
-        if self.cursor == len(log):
-            return set()
-        new = set(log[self.cursor :]).difference(self.inside)
+        new = log[self.cursor :]
         self.cursor = len(log)
         return new
 

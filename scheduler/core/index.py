@@ -103,7 +103,12 @@ class Index:
         best: Top | None = None
         for ranking in finder.rankings:
             if ranking.seen != ranking.kind.changes:
-                self._refresh(ranking)
+                self._read_on(ranking)
+                scores = ranking.scores
+                if best is not None and (not scores or scores[0] > best[0]):
+                    continue  # whatever its best node is now, it is worse
+                ranking.top = self._top(ranking)
+                ranking.seen = ranking.kind.changes
             top = ranking.top
             if top is not None and (best is None or top < best):
                 best = top
@@ -128,40 +133,40 @@ class Index:
                 finder.rankings.append(ranking)
         finder.kinds = len(self.states.kinds)
 
-    def _refresh(self, ranking: Ranking) -> None:
-        """Let the ranking know the states that got a node since it was asked last, and find its best node."""
-        states, kind, options = self.states.all, ranking.kind, ranking.options
+    def _read_on(self, ranking: Ranking) -> None:
+        """Let the ranking know the states that got a node since it was asked last."""
+        states, kind, options, inside = self.states.all, ranking.kind, ranking.options, ranking.inside
         for number in ranking.unread():
-            if states[number].count:
+            if number not in inside and states[number].count:
                 if number not in options:
                     options[number] = best_option(self.states, states[number], ranking.shape, self._judge)
                 option = options[number]
                 if option is None:
-                    ranking.inside.add(number)
+                    inside.add(number)
                 else:
                     ranking.insert(number, option)
-        ranking.top = self._top(ranking)
-        ranking.seen = kind.changes
         if len(kind.log) > LOG_LIMIT:
             kind.shorten_log()
 
     def _top(self, ranking: Ranking) -> Top | None:
-        states = self.states.all
-        while ranking.scores:
-            score = -ranking.scores[0]
-            bucket = ranking.buckets[score]
+        states, state_of, listed, scores = self.states.all, self.state_of, self.listed, ranking.scores
+        while scores:
+            bucket = ranking.buckets[-scores[0]]
             best, best_state, empty = -1, -1, 0
             for number in bucket:
-                if states[number].count:
-                    node = self._first(states[number])
-                    if best < 0 or node < best:
-                        best, best_state = node, number
-                else:
+                state = states[number]
+                if not state.count:
                     empty += 1
+                    continue
+                node = state.heap[0]
+                if state_of[node] != number or not listed[node]:
+                    node = self._first(state)
+                if best < 0 or node < best:
+                    best, best_state = node, number
             if best >= 0:
                 if 2 * empty > len(bucket):
-                    ranking.prune(score, [n for n in bucket if states[n].count])
-                return -score, best, ranking.chosen[best_state]
+                    ranking.prune(-scores[0], [n for n in bucket if states[n].count])
+                return scores[0], best, ranking.chosen[best_state]
             ranking.drop_best()
         return None
 

@@ -72,18 +72,23 @@ class NodeUsage:
         shares: list[Share] = []
         demand = option.demand
         if demand is not None:
-            islands, devices = self.positions[demand.group], self.view.devices
-            millis = demand.packed >> MEMORY_BITS
-            for pick in option.picks:
-                position = self._position(islands[pick.island], pick.entry)
-                self.used[position] += pick.grants * demand.packed
-                self.entries[position] -= pick.grants * demand.packed
+            islands, devices, used, entries = (
+                self.positions[demand.group],
+                self.view.devices,
+                self.used,
+                self.entries,
+            )
+            packed = demand.packed
+            millis = packed >> MEMORY_BITS
+            memory = shape.request.memory_bytes or (packed & MEMORY_MASK) * MIB
+            for island, entry, grants in option.picks:
+                position = self._position(islands[island], entry)
+                used[position] += grants * packed
+                entries[position] -= grants * packed
                 device = devices[position]
-                memory = device.memory_bytes if demand.whole else (demand.packed & MEMORY_MASK) * MIB
-                if not demand.whole and shape.request.memory_bytes:
-                    memory = shape.request.memory_bytes
-                share = Share(device.id, device.index, device.vendor, device.model, memory, millis)
-                shares += [share] * pick.grants
+                amount = device.memory_bytes if demand.whole else memory
+                share = Share(device.id, device.index, device.vendor, device.model, amount, millis)
+                shares += [share] * grants
         self.cpu_used_millis += shape.cpu_millis
         self.host_used_mebibytes += shape.host_mebibytes
         return tuple(shares)

@@ -10,13 +10,14 @@ from scheduler.core.snapshot import take_snapshot
 from scheduler.core.trial import Trial
 from scheduler.core.types import (
     Affinity,
+    Defer,
     NodeView,
     Policy,
     QueueView,
     RunningView,
     WorkloadView,
 )
-from tests.unit.scheduler.build import NOW_MS, gpu, holding, node, role, workload
+from tests.unit.scheduler.build import NOW_MS, cycle, gpu, holding, node, role, workload
 
 A = node("a", *(gpu(i) for i in range(4)))
 B = node("b", *(gpu(i) for i in range(4)))
@@ -169,3 +170,18 @@ def test_backfill_uses_held_and_other_nodes_together_and_keeps_them_held() -> No
     assert not trial.pool.is_hidden(1)
     trial.rollback((0, 0))
     assert trial.pool.free_millis() == {("nvidia", "H100"): 8000}
+
+
+def test_a_gang_that_would_use_a_held_node_beside_others_is_told_so() -> None:
+    rack, app = (("rack", "r"),), (("app", "db"),)
+    small = node("a", gpu(0), gpu(1), labels=rack)
+    large = node("b", gpu(0), gpu(1), gpu(2), labels=rack)
+    busy = holding("busy", large, 0, expected_seconds=3600, started_ms=NOW_MS)
+    first = workload("first", role(count=3))
+    apart = Affinity(same="rack", apart=app)
+    gang = workload("gang", role(2), created_ms=1, affinity=apart, labels=app)
+    head, second = cycle([small, large], first, gang, running=[busy], policy=Policy(preempt=False))
+    assert isinstance(head, Defer)
+    assert head.reserved_ms == NOW_MS + 3_600_000
+    assert isinstance(second, Defer)
+    assert second.reasons[0].code == "HeldForOthers"
