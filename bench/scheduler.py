@@ -1,7 +1,8 @@
 """How fast the scheduler decides: the very ``run_cycle`` of the product on a large pool that is filled up.
 
-``python -m bench.scheduler --nodes 12500 --gpus-per-node 8 --workloads 100000`` fills the pool from a queue
-of waiting workloads, cycle by cycle, as the loop does, and applies every decision. A placement is one rank
+``python -m bench.scheduler --nodes 12500 --gpus-per-node 8 --workloads 100000`` fills the pool from queues in
+which they all wait (``--batch``: in which so many arrive between two cycles, while those that found no place
+wait on), as the loop does, and applies every decision. A placement is one rank
 (what Kubernetes calls a pod) that is given its devices. Beside it a scheduler that looks at every node for
 every rank (vectorised, without quotas) is measured in the same run; figures that peers have published are
 shown as such.
@@ -42,8 +43,6 @@ from scheduler.core.trial import keep_books
 from scheduler.core.types import Admit, Defer, NodeView, Policy, Preempt, QueueView, RunningView, WorkloadView
 from scheduler.deciding import collector_held, decide
 
-BATCH = 10_000
-"""Workloads that arrive between two cycles."""
 NOW_MS = 1_000_000_000
 PUBLISHED = {
     "kube-scheduler, CI floor on 5,000 nodes (pods/s)": "180-810",
@@ -76,11 +75,13 @@ class Filled:
 def fill_up(
     nodes: list[NodeView], workloads: Sequence[WorkloadView], batch: int, tick: Callable[[int], None]
 ) -> Filled:
-    """Offer the workloads batch by batch. What found no place is offered again with the next batch."""
+    """Offer the workloads batch by batch (0: all at once). What found no place is offered again with the
+    next batch."""
     devices = sum(len(node.devices) for node in nodes)
     pool = Pool(nodes, catalogue())
     queues = tuple(make_queues(devices))
     filled = Filled(pool, queues, [], [], keep_books(queues, pool, ()), 0, 0.0, mix_of(workloads))
+    batch = batch or len(workloads)
     for start in range(0, len(workloads), batch):
         filled.pending += workloads[start : start + batch]
         began = time.perf_counter()
@@ -243,6 +244,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "reclaim_seconds": round(seconds, 3),
         "reclaim_victims": victims,
         "scan_baseline_placements_per_second": round(scan),
+        "batch": arguments.batch or arguments.workloads,
         "nodes": arguments.nodes,
         "gpus_per_node": arguments.gpus_per_node,
         "workloads": arguments.workloads,
@@ -271,14 +273,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--nodes", type=int, default=12_500)
     parser.add_argument("--gpus-per-node", type=int, default=8)
     parser.add_argument("--workloads", type=int, default=100_000)
-    parser.add_argument("--batch", type=int, default=BATCH, help="workloads that arrive between two cycles")
+    parser.add_argument(
+        "--batch", type=int, default=0, help="workloads that arrive between two cycles (default: all at once)"
+    )
     parser.add_argument("--reclaim-gpus", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     arguments = parser.parse_args(argv)
-    if min(arguments.nodes, arguments.gpus_per_node, arguments.workloads, arguments.batch) < 1:
-        parser.error("--nodes, --gpus-per-node, --workloads and --batch must be positive")
+    if min(arguments.nodes, arguments.gpus_per_node, arguments.workloads) < 1 or arguments.batch < 0:
+        parser.error("--nodes, --gpus-per-node and --workloads must be positive, --batch not negative")
     result = measure(arguments)
     if arguments.json:
         print(json.dumps(result))
