@@ -132,7 +132,7 @@ class _Cycle:
         if isinstance(bounds, Hold):
             answer = defer_for_queue(workload, bounds)
             return answer if bounds.never else self._make_room(workload, bounds) or answer
-        fitted = within_tide(self.trial, workload)
+        fitted = within_tide(self.trial, workload) if self.policy.tides else workload
         if fitted is None:
             return defer_for_tide(self.trial, workload)
         mark, patience = self.trial.mark(), self.policy.patience_seconds

@@ -50,7 +50,9 @@ class Index:
         """It may be given out from now on."""
         if not self.listed[number]:
             self.listed[number] = 1
-            self._enter(self.states.all[self.state_of[number]], number)
+            state = self.states.all[self.state_of[number]]
+            state.count += 1  # as if it were there: ``move`` counts it out and in
+            self.move(number, state)
 
     def conceal(self, number: int) -> None:
         """It is not to be given out for now."""
@@ -67,16 +69,13 @@ class Index:
             before.count -= 1
             before.kind.changes += 1
             self.state_of[number] = state.number
-            self._enter(state, number)
+            state.count += 1
+            state.kind.changes += 1
+            heappush(state.heap, number)
+            if state.count == 1:
+                state.kind.log.append(state.number)
         else:
             self.state_of[number] = state.number
-
-    def _enter(self, state: NodeState, number: int) -> None:
-        state.count += 1
-        state.kind.changes += 1
-        heappush(state.heap, number)
-        if state.count == 1:
-            state.kind.log.append(state.number)
 
     def _first(self, state: NodeState) -> int:
         heap = state.heap

@@ -98,13 +98,6 @@ class _Seat:
             heappop(turns)
         return turns[0] if turns else None
 
-    def oldest(self) -> _Age | None:
-        """The workload that it would send next."""
-        if self.waiting is not None:
-            return self.waiting[-1] if self.waiting else None
-        first = self.first()
-        return None if first is None else first[1]
-
 
 class _Contest:
     """The queues with workloads of one rank. Each cohort keeps a heap of its children's turns; a child whose
@@ -131,9 +124,10 @@ class _Contest:
         turn = self._root.first()
         if turn is None:
             return None
-        while (below := turn[2].first()) is not None:
-            turn = below
-        self._popped = seat = turn[2]
+        seat = turn[2]
+        while seat.waiting is None and (turn := seat.first()) is not None:
+            seat = turn[2]
+        self._popped = seat
         return seat.waiting.pop()[-1] if seat.waiting else None
 
     def _seat(self, member: Member) -> _Seat:
@@ -147,7 +141,12 @@ class _Contest:
         """Give the seat and those above it the turns that are now right."""
         seat: _Seat = changed
         while (parent := seat.parent) is not None and seat.member is not None:
-            oldest, turn, share = seat.oldest(), seat.turn, seat.member.share
+            waiting, turn, share = seat.waiting, seat.turn, seat.member.share
+            if waiting is None:
+                first = seat.first()
+                oldest = None if first is None else first[1]
+            else:
+                oldest = waiting[-1] if waiting else None
             if oldest is None:
                 seat.turn = None
             elif turn is None or turn[1] is not oldest or turn[0] != share:

@@ -71,9 +71,9 @@ def place_gang(
     bounds: Bounds = ANYWHERE,
 ) -> Placement | Stuck:
     """All ranks of the gang (of elastic roles at least the least), or ``Stuck`` with the pool as it was."""
-    shapes = [pool.shape(role.request, bounds.models) for role in workload.roles]
     if _plain(workload):
-        return _place_one(workload, pool, shapes[0], bounds)
+        return _place_one(workload, pool, pool.shape(workload.roles[0].request, bounds.models), bounds)
+    shapes = [pool.shape(role.request, bounds.models) for role in workload.roles]
     gang = _Gang(workload, pool, policy, bounds, shapes, _bonus(workload, pool, policy, neighbours))
     gang.apart = _apart_from_itself(workload)
     mark = pool.mark()

@@ -53,9 +53,12 @@ class Openings:
         for above in self.member.chain if self.limited else ():
             if above.limit_millis is not None and above.total + millis > above.limit_millis:
                 return ()
-        blocked = {account for account in self.accounts if account.blocker(millis) is not None}
-        if not blocked:
+        for account in self.accounts:
+            if account.blocker(millis) is not None:
+                break
+        else:
             return self.models
+        blocked = {account for account in self.accounts if account.blocker(millis) is not None}
         return tuple(grant.model for grant in self.grants if blocked.isdisjoint(grant.accounts))
 
 
@@ -63,7 +66,7 @@ class QuotaTree:
     """Usage and limits of all queues; see ``Hold`` for the answers.
 
     ``capacity``: millis in the pool per model, of which fair shares are parts. All amounts are millis of
-    devices.
+    devices. ``changes``: how often something was charged or refunded.
     """
 
     def __init__(self, queues: Sequence[QueueView], capacity: Mapping[ModelKey, int]) -> None:
@@ -74,7 +77,7 @@ class QuotaTree:
         self._grants: dict[str, dict[ModelKey, Grant]] = {name: {} for name in self._members}
         self._openings: dict[tuple[str, tuple[ModelKey, ...]], Openings] = {}
         self._answers: dict[Grant, tuple[int, dict[int, Hold | None]]] = {}
-        self._changes = 0
+        self.changes = 0
         self._changed: dict[Member, int] = {}
 
     def charge(self, queue: str, model: ModelKey, millis: int) -> None:
@@ -194,14 +197,9 @@ class QuotaTree:
         """The queue in the tree; None for cohorts and unknown names."""
         return self._queues.get(queue)
 
-    @property
-    def changes(self) -> int:
-        """How often something was charged or refunded."""
-        return self._changes
-
     def changed_since(self, changes: int) -> Iterable[Member]:
         """The queues whose usage has changed since ``changes`` was the number of changes."""
-        if changes == self._changes:
+        if changes == self.changes:
             return ()
         changed = []
         for member, at in reversed(self._changed.items()):
@@ -212,9 +210,9 @@ class QuotaTree:
 
     def _note(self, grant: Grant) -> None:
         grant.root.version += 1
-        self._changes += 1
+        self.changes += 1
         self._changed.pop(grant.member, None)
-        self._changed[grant.member] = self._changes
+        self._changed[grant.member] = self.changes
 
     def _grant(self, queue: str, model: ModelKey) -> Grant | None:
         grants = self._grants.get(queue)

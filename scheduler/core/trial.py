@@ -149,7 +149,8 @@ class Trial:
                 self.tree.charge(workload.queue, model, millis)
             else:
                 self.tree.refund(workload.queue, model, millis)
-        self._tell_neighbours(workload, placement, sign)
+        if self._neighbours is not None:
+            self._tell_neighbours(workload, placement, sign)
 
     def _tell_neighbours(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
         if self._neighbours is not None and placement:
