@@ -18,9 +18,6 @@ from scheduler.core.finder import Finder, Ranking, Top
 from scheduler.core.options import Judge, Option, best_option
 from scheduler.core.states import NodeState, Shape, States, ranks_in
 
-LOG_LIMIT = 20_000
-"""Entries of a kind's log, after which it is written anew."""
-
 
 class Index:
     """``state_of``: the state of each node, by number; ``listed``: whether it may be given out."""
@@ -144,7 +141,7 @@ class Index:
                     inside.add(number)
                 else:
                     ranking.insert(number, option)
-        if len(kind.log) > LOG_LIMIT:
+        if len(kind.log) > kind.log_limit:
             kind.shorten_log()
 
     def _top(self, ranking: Ranking) -> Top | None:

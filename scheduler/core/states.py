@@ -13,24 +13,30 @@ Free = tuple[tuple[tuple[int, ...], ...], ...]
 """Packed free capacity per group, island and device; devices of an island in ascending order."""
 
 
+LOG_LIMIT = 20_000
+"""Entries of a kind's log, after which it is written anew at the earliest."""
+
+
 class Kind:
     """Nodes with devices of the same models. ``log``: states that got their first node, one after the other
-    (its ``edition`` is new whenever it is written anew); ``changes``: how often a node came to or left one of
-    its states."""
+    (its ``edition`` is new whenever it is written anew, which is due from ``log_limit`` entries on);
+    ``changes``: how often a node came to or left one of its states."""
 
-    __slots__ = ("changes", "edition", "log", "models", "number", "states")
+    __slots__ = ("changes", "edition", "log", "log_limit", "models", "number", "states")
 
     def __init__(self, number: int, models: tuple[ModelKey, ...]) -> None:
         self.number = number
         self.models = models
         self.states: list[NodeState] = []
         self.log: list[int] = []
+        self.log_limit = LOG_LIMIT
         self.edition = 0
         self.changes = 0
 
     def shorten_log(self) -> None:
         """Leave only the states that have nodes now."""
         self.log = [state.number for state in self.states if state.count]
+        self.log_limit = max(LOG_LIMIT, 2 * len(self.log))
         self.edition += 1
 
 

@@ -57,9 +57,7 @@ class Trial:
     @property
     def changed(self) -> Mapping[str, RunningView | None]:
         """What changed since the trial began, by uid, as it is now; None = it holds nothing any more."""
-        for workload, placement in self._admitted:
-            self._put(workload.uid, RunningView(workload, placement, self.now_ms))
-        self._admitted.clear()
+        self._view_admitted()
         return self._overlay
 
     @property
@@ -78,6 +76,7 @@ class Trial:
 
     def rollback(self, mark: tuple[int, int]) -> None:
         """Undo everything since ``mark``."""
+        self._view_admitted()
         self.pool.rollback(mark[0])
         net: dict[tuple[str, ModelKey], int] = {}
         while len(self._log) > mark[1]:
@@ -132,6 +131,12 @@ class Trial:
         self.pool.vacate(running.placement)
         self.pool.occupy(placement)
         self._put(uid, replace(running, placement=placement, resized_ms=self.now_ms))
+
+    def _view_admitted(self) -> None:
+        """Views of what was admitted are made when somebody asks."""
+        for workload, placement in self._admitted:
+            self._put(workload.uid, RunningView(workload, placement, self.now_ms))
+        self._admitted.clear()
 
     def _put(self, uid: str, running: RunningView | None) -> None:
         self._overlay[uid] = running

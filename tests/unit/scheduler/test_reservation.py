@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler.core.placing import Bounds
+from scheduler.core.placing import Bounds, Stuck
 from scheduler.core.reservation import Reservation, backfill, backfill_nodes, reserve
 from scheduler.core.snapshot import take_snapshot
 from scheduler.core.trial import Trial
@@ -185,3 +185,15 @@ def test_a_gang_that_would_use_a_held_node_beside_others_is_told_so() -> None:
     assert head.reserved_ms == NOW_MS + 3_600_000
     assert isinstance(second, Defer)
     assert second.reasons[0].code == "HeldForOthers"
+
+
+def test_what_is_undone_was_never_admitted() -> None:
+    trial = trial_of([A])
+    mark = trial.mark()
+    ask = workload("undone")
+    placement = trial.place(ask)
+    assert not isinstance(placement, Stuck)
+    trial.admit(ask, placement)
+    trial.rollback(mark)
+    assert trial.running == {}
+    assert not any(trial.changed.values())
