@@ -1,0 +1,29 @@
+"""All settings, in one tree; ``tree.py`` says where they come from."""
+
+from common.settings.scheduling import LoadTideSettings, PolicySettings, SchedulerSettings, TideSettings
+from common.settings.services import (
+    ControlSettings,
+    EngineSettings,
+    GatewaySettings,
+    RaySettings,
+    RetentionSettings,
+    StoreSettings,
+)
+from common.settings.tree import CONFIG_FILE, Settings, child_environment, load_settings
+
+__all__ = [
+    "CONFIG_FILE",
+    "ControlSettings",
+    "EngineSettings",
+    "GatewaySettings",
+    "LoadTideSettings",
+    "PolicySettings",
+    "RaySettings",
+    "RetentionSettings",
+    "SchedulerSettings",
+    "Settings",
+    "StoreSettings",
+    "TideSettings",
+    "child_environment",
+    "load_settings",
+]

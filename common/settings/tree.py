@@ -1,0 +1,162 @@
+"""All settings, in one tree. The only module that reads the process environment.
+
+Every field can be set as ``COMPUTILITY_<SECTION>__<FIELD>``, e.g. ``COMPUTILITY_GATEWAY__PORT=9000``, or in
+``<COMPUTILITY_HOME>/computility.yaml``. The environment wins over the file, an argument over both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from common.errors import InvalidInput, Problem
+from common.settings.scheduling import SchedulerSettings
+from common.settings.services import (
+    ControlSettings,
+    EngineSettings,
+    GatewaySettings,
+    RaySettings,
+    RetentionSettings,
+    StoreSettings,
+)
+
+CONFIG_FILE = "computility.yaml"
+_OF_THE_CALLER = ("COMPUTILITY_API_KEY", "COMPUTILITY_CONTROL_BASE_URL", "COMPUTILITY_GATEWAY_BASE_URL")
+"""What the command line is told and no process of the instance has to know."""
+
+
+def _default_home() -> Path:
+    return Path.home() / ".computility"
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+class Settings(BaseSettings):
+    """The whole tree. ``home`` holds all state of the instance."""
+
+    model_config = SettingsConfigDict(env_prefix="COMPUTILITY_", env_nested_delimiter="__", extra="forbid")
+
+    home: Path = Field(default_factory=_default_home)
+    instance: str = Field("", description="set by `up` for the processes it starts")
+    api_key: str = Field(
+        "", description="of the command line; empty = the one that `up` kept in home/cli.json"
+    )
+    control_base_url: str = Field(
+        "", description="of the command line; empty = home/cli.json, then control.*"
+    )
+    gateway_base_url: str = Field(
+        "", description="of the command line, with /v1; empty as above, then gateway.*"
+    )
+    internal_token: str = Field(
+        "", description="shared by control and gateway; `up` keeps it in home/run/token"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    control: ControlSettings = ControlSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    store: StoreSettings = StoreSettings()
+    ray: RaySettings = RaySettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    engine: EngineSettings = EngineSettings()
+    retention: RetentionSettings = RetentionSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        home = init_settings().get("home") or env_settings().get("home") or _default_home()
+        content = _read_file(_absolute(Path(home)) / CONFIG_FILE)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=content)
+
+    @field_validator("home")
+    @classmethod
+    def _home_is_absolute(cls, value: Path) -> Path:
+        return _absolute(value)
+
+    @property
+    def store_url(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.store.url or f"sqlite+aiosqlite:///{self.home / 'state.db'}"
+
+    @property
+    def control_url(self) -> str:
+        return f"http://{self.control.host}:{self.control.port}"
+
+    @property
+    def gateway_url(self) -> str:
+        """What an OpenAI client takes as ``base_url``."""
+        return f"http://{self.gateway.host}:{self.gateway.port}/v1"
+
+    def folder(self, name: str) -> Path:
+        """``home/<name>``, made when missing. Used: run, logs, files, jobs, adapters, models, spool."""
+        path = self.home / name
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from ``overrides`` over the environment over ``home/computility.yaml``, field by field.
+
+    A section is given as a mapping, e.g. ``gateway={"port": 9000}``; None means not given. Raises
+    ``InvalidInput`` that names each wrong field.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except SettingsError as error:
+        raise InvalidInput(f"settings are wrong: {error}: {error.__cause__}") from error
+    except ValidationError as error:
+        problems = tuple(Problem(".".join(str(p) for p in e["loc"]), e["msg"]) for e in error.errors())
+        text = "; ".join(f"{p.path}: {p.message}" for p in problems)
+        raise InvalidInput(f"settings are wrong: {text}", problems=problems) from error
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidInput(f"{path} must hold a mapping")
+    if "home" in content:
+        raise InvalidInput(f"{path}: home cannot be set in a file that lies in it", param="home")
+    return content
+
+
+def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
+    """This process's environment plus what a process of the instance needs to find the same settings."""
+    env = {name: value for name, value in os.environ.items() if name not in _OF_THE_CALLER}
+    env.update(
+        COMPUTILITY_HOME=str(settings.home),
+        COMPUTILITY_INSTANCE=settings.instance,
+        COMPUTILITY_INTERNAL_TOKEN=settings.internal_token,
+        COMPUTILITY_LOG_LEVEL=settings.log_level,
+        COMPUTILITY_LOG_FORMAT=settings.log_format,
+    )
+    for section, content in settings.model_dump(mode="json").items():
+        if isinstance(content, dict):
+            for key, value in content.items():
+                text = value if isinstance(value, str) else json.dumps(value)
+                env[f"COMPUTILITY_{section}__{key}".upper()] = text
+    env.update(extra)
+    return env
