@@ -25,8 +25,8 @@ from common.resources.serving import EngineSpec
 from common.sources import is_confined
 from common.store.port import R, Store
 from control.api.access import Caller
+from control.api.prices import check_prices
 from control.core.permissions import Owner, allows
-from control.core.prices import check_prices
 
 MAX_NAMED_USERS = 5
 FINISHED_JOBS = frozenset(("succeeded", "failed", "cancelled"))

@@ -4,7 +4,7 @@ import pytest
 
 from common.errors import InvalidInput
 from common.resources.money import Meter, PriceItem, PriceSpec
-from control.core.prices import check_prices
+from control.api.prices import check_prices
 
 START = "2026-01-01T00:00:00Z"
 
