@@ -37,7 +37,7 @@ class PriceItem(Model):
 class PriceSpec(Model):
     """A price book, in force from ``effective_from`` until the next one begins (or ``effective_until``)."""
 
-    effective_from: Time
+    effective_from: Time | None = Field(None, description="not in the past; unset = when the book is made")
     effective_until: Time | None = None
     tenant: str | None = Field(None, description="only for this tenant; it wins over books for all")
     items: list[PriceItem] = Field(min_length=1)

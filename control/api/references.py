@@ -25,7 +25,7 @@ from common.resources.serving import EngineSpec
 from common.sources import is_confined
 from common.store.port import R, Store
 from control.api.access import Caller
-from control.api.prices import check_prices
+from control.api.prices import check_price_delete, check_prices, has_ended
 from control.core.permissions import Owner, allows
 
 MAX_NAMED_USERS = 5
@@ -100,8 +100,7 @@ async def _price(resource: Resource, caller: Caller, references: References) -> 
     tenant = price.spec.tenant
     if tenant is not None and await references.find(Tenant, tenant) is None:
         raise missing("spec.tenant", f"there is no Tenant {tenant!r}")
-    old = await references.stored(price)
-    check_prices(price.spec, old.spec if old is not None else None, references.now_ms)
+    check_prices(price, await references.stored(price), references.now_ms)
 
 
 async def _workload(resource: Resource, caller: Caller, references: References) -> None:
@@ -211,6 +210,8 @@ async def check_delete(resource: Resource, caller: Caller, store: Store, now_ms:
     """Raise ``Conflict`` naming what still uses the resource."""
     if isinstance(resource, FineTune) and resource.status.state not in FINISHED_JOBS:
         raise Conflict(f"{resource.key} is {resource.status.state}; cancel it first")
+    if isinstance(resource, Price):
+        check_price_delete(resource, now_ms)
     if isinstance(resource, Adapter):
         await _refuse_if_unfinished(resource, store)
     users_of = USERS.get(type(resource))
@@ -230,7 +231,7 @@ async def _of_tenant(name: str, tenant: Resource, store: Store, now_ms: int) -> 
     keys = keys_in_force(await store.list(ApiKey), now_ms)
     return [
         *(project for project in await store.list(Project) if project.spec.tenant == name),
-        *(price for price in await store.list(Price) if price.spec.tenant == name),
+        *(p for p in await store.list(Price) if p.spec.tenant == name and not has_ended(p, now_ms)),
         *(key for key in keys if key.spec.tenant == name),
     ]
 
