@@ -25,8 +25,9 @@ Time = Annotated[str, StringConstraints(max_length=64), AfterValidator(_check_ti
 class PriceItem(Model):
     """``microcredits_per_million`` of the meter's unit (tokens or device-seconds).
 
-    ``model`` and ``device_class`` (``vendor/model``, e.g. ``nvidia/H100``) may be ``*``;
-    the most exact match wins.
+    ``model`` names the Model that does the work: ``project/name``, or ``name`` alone for one that is shared
+    with all tenants; an adapter costs what its base costs. ``device_class`` is ``vendor/model``, e.g.
+    ``nvidia/H100``. Both may be ``*``; the most exact match wins. Device time has no model.
     """
 
     meter: Meter

@@ -56,6 +56,11 @@ class Model(Resource):
     status: ModelStatus = Field(default_factory=ModelStatus)
 
 
+def model_identity(key: tuple[str | None, str]) -> str:
+    """``project/name``: what a Model is known by to prices and reports."""
+    return f"{key[0] or ''}/{key[1]}"
+
+
 class EngineSpec(Part):
     """Flags for the engine. ``args`` go to vLLM as they are, after ours."""
 
@@ -88,6 +93,7 @@ class Replica(Part):
     url: str = Field("", description="base URL without /v1")
     attempt: int = 0
     device_class: str = ""
+    model_identity: str = Field("", description="project/name of the Model that the engine was started with")
     adapters: list[str] = Field(default_factory=list, description="served names of the adapters it holds")
 
 

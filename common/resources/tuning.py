@@ -118,3 +118,8 @@ class FineTune(Resource):
     kind: Literal["FineTune"] = "FineTune"
     spec: FineTuneSpec
     status: FineTuneStatus = Field(default_factory=FineTuneStatus)
+
+    @property
+    def base_key(self) -> tuple[str | None, str]:
+        """Project and name of the Model that it trains on."""
+        return self.spec.base_project, self.spec.base

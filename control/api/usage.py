@@ -37,13 +37,14 @@ async def get_usage(
     caller: FromCaller,
     group_by: Annotated[
         str,
-        Query(description="any of tenant, project, key, model, kind, device_class, day; joined by commas"),
+        Query(description="tenant, project, key, model, model_identity, kind, device_class, day; by commas"),
     ] = "",
     from_: Annotated[str | None, Query(alias="from", description="RFC 3339, date or milliseconds")] = None,
     to: Annotated[str | None, Query(description="like from; usage that ended before it counts")] = None,
     tenant: str | None = None,
     project: str | None = None,
     model: str | None = None,
+    model_identity: str | None = None,
     key: str | None = None,
 ) -> dict[str, Any]:
     caller.require("usage", "read")
@@ -53,6 +54,7 @@ async def get_usage(
         project=project,
         key=key,
         model=model,
+        model_identity=model_identity,
         from_ms=_time("from", from_),
         to_ms=_time("to", to),
     )
