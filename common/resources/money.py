@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 
 from common.clock import parse_rfc3339
+from common.resources.fields import AdapterName, DeviceModel, Name
 from common.resources.meta import Model, Resource, Status
 
+MAX_ITEMS = 1000
 Meter = Literal["prompt_tokens", "cached_tokens", "completion_tokens", "trained_tokens", "device_seconds"]
 
 
@@ -17,7 +19,7 @@ def _check_time(value: str) -> str:
     return value
 
 
-Time = Annotated[str, AfterValidator(_check_time)]
+Time = Annotated[str, StringConstraints(max_length=64), AfterValidator(_check_time)]
 
 
 class PriceItem(Model):
@@ -29,8 +31,8 @@ class PriceItem(Model):
     """
 
     meter: Meter
-    model: str = "*"
-    device_class: str = "*"
+    model: AdapterName = "*"
+    device_class: DeviceModel = "*"
     microcredits_per_million: int = Field(ge=0, le=10**12)
 
 
@@ -39,8 +41,8 @@ class PriceSpec(Model):
 
     effective_from: Time | None = Field(None, description="not in the past; unset = when the book is made")
     effective_until: Time | None = None
-    tenant: str | None = Field(None, description="only for this tenant; it wins over books for all")
-    items: list[PriceItem] = Field(min_length=1)
+    tenant: Name | None = Field(None, description="only for this tenant; it wins over books for all")
+    items: list[PriceItem] = Field(min_length=1, max_length=MAX_ITEMS)
 
 
 class Price(Resource):

@@ -17,7 +17,7 @@ from control.api.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 
-_DATE = re.compile(r"^\d{4}-\d\d-\d\d$")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 router = APIRouter(prefix="/api/v1", tags=["usage"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
 
@@ -89,7 +89,7 @@ def _time(name: str, text: str | None) -> int | None:
     try:
         if text.isdecimal():
             return _in_range(int(text))
-        return parse_rfc3339(f"{text}T00:00:00Z" if _DATE.match(text) else text)
+        return parse_rfc3339(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text)
     except ValueError as error:
         raise InvalidInput(
             f"{name}: {text!r} is no time; write 2026-01-31, 2026-01-31T12:00:00Z or milliseconds", param=name
