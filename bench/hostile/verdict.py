@@ -32,7 +32,7 @@ class EngineCounter:
     def look(self) -> None:
         """Take over what the engine counts now, if it answers."""
         try:
-            now = bill.engine_tokens(self._endpoint or self._find()).completion
+            now = bill.engine_tokens(self._endpoint or self._find(), self.world.platform.settings).completion
         except ComputilityError:
             self._endpoint = {}
             return
