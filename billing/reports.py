@@ -31,7 +31,7 @@ class UsageReport:
 async def usage_report(
     ledger: Ledger, group_by: Sequence[str] = (), where: UsageFilter | None = None
 ) -> UsageReport:
-    """Usage grouped by any of tenant, project, key, model, kind, device_class and day (UTC).
+    """Usage grouped by any of tenant, project, key, model, model_identity, kind, device_class, day (UTC).
 
     Raises ``InvalidInput`` for another or a repeated group, or a time span that ends before it begins.
     """

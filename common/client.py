@@ -24,6 +24,7 @@ from common.errors import (
     NotFound,
     Problem,
     TooLarge,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
 )
@@ -40,6 +41,7 @@ _BY_STATUS: dict[int, type[ComputilityError]] = {
     409: Conflict,
     413: TooLarge,
     422: IdempotencyMismatch,
+    429: TooManyRequests,
     502: EngineFailed,
     503: Unavailable,
 }

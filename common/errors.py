@@ -9,6 +9,7 @@ ComputilityError
 ├── Conflict              409  exists already, is in use, or changed meanwhile
 │   └── IdempotencyMismatch 422 same key, other body
 ├── TooLarge              413
+├── TooManyRequests       429  over a limit of rate or of how much at once; ``retry_after_seconds`` says when
 ├── Unavailable           503  try again later
 │   └── EngineFailed      502  the engine broke while serving
 └── SetupError            -    this machine or installation lacks something; the message says what to do
@@ -81,6 +82,13 @@ class TooLarge(ComputilityError):
     """The body is over the limit."""
 
 
+@dataclass
+class TooManyRequests(ComputilityError):
+    """More than the caller may do at once or within a time; ``retry_after_seconds`` is when to try again."""
+
+    retry_after_seconds: int = 1
+
+
 class Unavailable(ComputilityError):
     """Cannot be done now; may work later."""
 
@@ -115,6 +123,7 @@ _TABLE: dict[type[ComputilityError], Mapping] = {
     ),
     Conflict: Mapping(409, "conflict_error", "conflict", 5, "Conflict"),
     TooLarge: Mapping(413, "invalid_request_error", "request_too_large", 2, "TooLarge"),
+    TooManyRequests: Mapping(429, "rate_limit_error", "rate_limit_exceeded", 6, "TooManyRequests"),
     EngineFailed: Mapping(502, "server_error", "engine_failed", 6, "EngineFailed"),
     Unavailable: Mapping(503, "server_error", "unavailable", 6, "Unavailable"),
     SetupError: Mapping(500, "server_error", "setup_error", 7, "SetupError"),

@@ -19,12 +19,12 @@ _SUFFIXES = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
-_QUANTITY = re.compile(r"^(\d+)(k|M|G|T|Ki|Mi|Gi|Ti)?$")
+_QUANTITY = re.compile(r"(\d{1,18})(k|M|G|T|Ki|Mi|Gi|Ti)?", re.ASCII)
 
 
 def parse_bytes(text: str | int) -> int:
     """``"80Gi"`` → bytes, with the suffixes of Kubernetes quantities; ``ValueError`` on anything else."""
-    match = _QUANTITY.match(str(text))
+    match = _QUANTITY.fullmatch(str(text))
     if match is None:
         raise ValueError(f"{text!r} is not a byte quantity; write e.g. 512Mi or 80Gi")
     return int(match[1]) * _SUFFIXES[match[2] or ""]

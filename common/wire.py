@@ -34,6 +34,8 @@ class RouteReplica(_Part):
     id: str
     url: str
     device_class: str = ""
+    model_identity: str = Field(description="project/name of the Model that it runs; prices go by it")
+    model_shared: bool = Field(False, description="whether that Model is for all tenants")
 
 
 class Route(_Part):
@@ -41,7 +43,9 @@ class Route(_Part):
 
     model: str
     backend_model: str = Field(description="what the engine calls it")
-    base_model: str = Field(description="served name of the base; equals model for a base model")
+    base_model: str = Field(
+        description="served name of the base, for information; equals model for a base model"
+    )
     project: str
     tenant: str
     shared: bool = False

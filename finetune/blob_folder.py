@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.errors import NotFound
 
-_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class BlobFolder:
@@ -29,7 +29,7 @@ class BlobFolder:
 
     def place(self, sha256: str) -> Path:
         """Where the bytes lie or would lie."""
-        if not _SHA256.match(sha256):
+        if not _SHA256.fullmatch(sha256):
             raise NotFound("the file has no stored content", code="file_content_missing")
         return self.folder / sha256[:2] / sha256
 

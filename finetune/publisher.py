@@ -9,7 +9,7 @@ from billing.core.events import UsageEvent
 from common.clock import Clock
 from common.ids import derived_id
 from common.resources import Adapter, Endpoint, File, FineTune, Metadata, Model, Project, Workload
-from common.resources.serving import AdapterSpec, Lineage
+from common.resources.serving import AdapterSpec, Lineage, model_identity
 from common.settings import Settings
 from common.store.port import Store
 from finetune.blob_folder import BlobFolder
@@ -106,6 +106,7 @@ async def post_usage(
         return
     project = await store.get(Project, job.project or "")
     ended_ms = 1000 * last.created_at if last else job.metadata.created_ms
+    base = await store.find(Model, job.spec.base, job.spec.base_project)
     event = UsageEvent(
         id=derived_id("use", job.metadata.uid, "training"),
         kind="training",
@@ -114,6 +115,8 @@ async def post_usage(
         key=job.spec.api_key,
         model=job.spec.model,
         base_model=job.spec.model,
+        model_identity=model_identity(job.base_key),
+        model_shared=base is not None and base.spec.shared,
         device_class=_device_class(workload),
         resource=job.name,
         outcome="completed" if job.status.state == "succeeded" else "cancelled",

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import InvalidInput, Problem
-from common.resources.meta import Name, problems_of
+from common.resources.fields import AdapterName, Name, Priority, Suffix, Text
+from common.resources.meta import problems_of
 from common.resources.pool import DeviceRequest
+from common.resources.tuning import Tags
 
 AdapterRank = Literal[1, 8, 16, 32, 64, 128]
-
-_SUFFIX = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$")
-_MAX_METADATA, _MAX_KEY_CHARACTERS, _MAX_VALUE_CHARACTERS = 16, 64, 512
-
-
-def _check_suffix(value: str) -> str:
-    if not _SUFFIX.match(value):
-        raise ValueError("must be 1-64 characters of A-Z, a-z, 0-9, '-', '_' and '.'")
-    return value
-
-
-def _check_metadata(value: dict[str, str]) -> dict[str, str]:
-    if len(value) > _MAX_METADATA:
-        raise ValueError(f"must have at most {_MAX_METADATA} pairs")
-    for key, text in value.items():
-        if len(key) > _MAX_KEY_CHARACTERS or len(text) > _MAX_VALUE_CHARACTERS:
-            limits = f"{_MAX_KEY_CHARACTERS} characters per key and {_MAX_VALUE_CHARACTERS} per value"
-            raise ValueError(f"must have at most {limits}")
-    return value
 
 
 class _Body(BaseModel):
@@ -58,7 +40,7 @@ class PlacementBody(_Body):
     """What only this service knows (``extra_body={"computility": …}``): where and how the job runs."""
 
     queue: Name = "default"
-    priority: int | None = Field(None, ge=-1_000_000, le=1_000_000)
+    priority: Priority | None = None
     adapter_rank: AdapterRank | None = None
     devices: DeviceRequest = Field(default_factory=DeviceRequest)
 
@@ -66,12 +48,12 @@ class PlacementBody(_Body):
 class CreateJobBody(_Body):
     """``hyperparameters`` is the older place for what ``method.supervised.hyperparameters`` holds."""
 
-    model: str = Field(min_length=1)
-    training_file: str = Field(min_length=1)
-    validation_file: str | None = None
-    suffix: Annotated[str, AfterValidator(_check_suffix)] | None = None
+    model: AdapterName
+    training_file: Text = Field(min_length=1)
+    validation_file: Text | None = None
+    suffix: Suffix | None = None
     seed: int | None = Field(None, ge=0, le=2**31 - 1)
-    metadata: Annotated[dict[str, str], AfterValidator(_check_metadata)] | None = None
+    metadata: Tags | None = None
     integrations: Annotated[list[Any], Field(max_length=0)] | None = None
     method: MethodBody | None = None
     hyperparameters: HyperparametersBody | None = None

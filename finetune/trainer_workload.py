@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.resources import File, FineTune, Metadata, Model, Owner, Queue, Workload
+from common.resources.serving import model_identity
 from common.resources.workload import RestartPolicy, WorkloadRole, WorkloadSpec
 from common.settings import Settings
 from common.sources import local_path
@@ -16,6 +17,7 @@ ADAPTER_PREFIX = "ft-"
 MAX_RESTARTS = 3
 BAD_INPUT_EXIT_CODE = 2
 MODEL_LABEL = "computility.io/model"
+IDENTITY_LABEL = "computility.io/model-identity"
 KEY_LABEL = "computility.io/key"
 
 _BELOW_ENDPOINTS = 10
@@ -61,7 +63,11 @@ def trainer_workload(
         metadata=Metadata(
             name=job.name,
             project=job.project,
-            labels={MODEL_LABEL: job.spec.model, KEY_LABEL: job.spec.api_key},
+            labels={
+                MODEL_LABEL: job.spec.model,
+                IDENTITY_LABEL: model_identity(job.base_key),
+                KEY_LABEL: job.spec.api_key,
+            },
             owner=Owner(kind="FineTune", name=job.name, uid=job.metadata.uid),
         ),
         spec=WorkloadSpec(

@@ -18,7 +18,7 @@ from common.telemetry import get_logger
 from inference.adapter_status import AdapterReport, ReplicaReport, report_adapter
 from inference.adapter_sync import AdapterSync, Held, WantedAdapter
 from inference.core.rollout import ReplicaState, plan_rollout
-from inference.engine_workload import engine_workload, replica_of, served_name
+from inference.engine_workload import IDENTITY_LABEL, engine_workload, replica_of, served_name
 from inference.model_files import ModelFiles
 from inference.model_status import ModelStatusKeeper
 from inference.ports import Engines
@@ -154,8 +154,9 @@ class EndpointController:
         return None
 
     async def _change_in_place(self, workload: Workload, wanted: Workload) -> None:
-        """Queue and priority may change while an engine runs."""
-        if _is_outdated(workload, wanted) or workload.spec == wanted.spec:
+        """Queue, priority and labels may change while an engine runs."""
+        same = workload.spec == wanted.spec and workload.metadata.labels == wanted.metadata.labels
+        if same or _is_outdated(workload, wanted):
             return
         wanted.metadata.resource_version = workload.metadata.resource_version
         await self._store.apply(wanted)
@@ -252,7 +253,10 @@ def _state(workload: Workload, wanted: Workload | None) -> ReplicaState:
 
 
 def _is_outdated(workload: Workload, wanted: Workload) -> bool:
-    """Whether the running processes are other than those wanted."""
+    """Whether the running processes are other than those wanted, or were started with another Model."""
+    identity = wanted.metadata.labels[IDENTITY_LABEL]
+    if workload.metadata.labels.get(IDENTITY_LABEL, identity) != identity:
+        return True
     return workload.spec.roles != wanted.spec.roles or workload.spec.restart != wanted.spec.restart
 
 

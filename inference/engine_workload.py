@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.resources import Endpoint, Metadata, Model, Owner, Workload
-from common.resources.serving import Replica
+from common.resources.serving import Replica, model_identity
 from common.resources.workload import RankPlacement, Readiness, RestartPolicy, WorkloadRole, WorkloadSpec
 from common.settings import EngineSettings
 from common.sources import launch_source, local_path
@@ -13,6 +13,7 @@ from inference.core.engine_command import HEALTH_PATH, PORT_NAME, EngineCommand,
 
 ROLE = "engine"
 MODEL_LABEL = "computility.io/model"
+IDENTITY_LABEL = "computility.io/model-identity"
 ENDPOINT_LABEL = "computility.io/endpoint"
 
 
@@ -43,7 +44,11 @@ def engine_workload(endpoint: Endpoint, model: Model, index: int, settings: Engi
         metadata=Metadata(
             name=workload_name(endpoint, index),
             project=endpoint.project,
-            labels={MODEL_LABEL: served_name(endpoint), ENDPOINT_LABEL: endpoint.name},
+            labels={
+                MODEL_LABEL: served_name(endpoint),
+                IDENTITY_LABEL: model_identity((model.project, model.name)),
+                ENDPOINT_LABEL: endpoint.name,
+            },
             owner=Owner(kind="Endpoint", name=endpoint.name, uid=endpoint.metadata.uid),
         ),
         spec=WorkloadSpec(
@@ -89,6 +94,7 @@ def replica_of(workload: Workload) -> Replica:
         url=_url(rank) if ready else "",
         attempt=workload.status.attempt,
         device_class=_device_class(rank),
+        model_identity=workload.metadata.labels.get(IDENTITY_LABEL, ""),
     )
 
 

@@ -6,10 +6,12 @@ import hashlib
 import json
 
 from common.resources import Adapter, ApiKey, Endpoint, Model, Project
-from common.resources.serving import Replica
+from common.resources.serving import Replica, model_identity
 from common.store.port import Store
 from common.wire import Route, RouteKey, RouteReplica, RoutingTable
 from inference.engine_workload import served_name
+
+_Models = dict[tuple[str | None, str], Model]
 
 
 async def build_routing_table(store: Store) -> RoutingTable:
@@ -20,13 +22,13 @@ async def build_routing_table(store: Store) -> RoutingTable:
     """
     tenants = {project.name: project.spec.tenant for project in await store.list(Project)}
     keys = tuple(_key(key, tenants) for key in await store.list(ApiKey) if not key.spec.revoked)
-    models = {(model.project, model.name): model for model in await store.list(Model)}
+    models: _Models = {(model.project, model.name): model for model in await store.list(Model)}
     endpoints = sorted(await store.list(Endpoint), key=lambda e: (e.metadata.created_ms, e.key))
     routes: dict[tuple[str, str], Route] = {}
     for endpoint in endpoints:
-        _add(routes, _endpoint_route(endpoint, models.get(endpoint.model_key), tenants))
+        _add(routes, _endpoint_route(endpoint, models, tenants))
     for adapter in sorted(await store.list(Adapter), key=lambda a: (a.metadata.created_ms, a.key)):
-        _add(routes, _adapter_route(adapter, endpoints, tenants))
+        _add(routes, _adapter_route(adapter, endpoints, models, tenants))
     ordered = tuple(route for _, route in sorted(routes.items()))
     return RoutingTable(version=_version(keys, ordered), keys=keys, routes=ordered)
 
@@ -50,8 +52,8 @@ def _key(key: ApiKey, tenants: dict[str, str]) -> RouteKey:
     )
 
 
-def _endpoint_route(endpoint: Endpoint, model: Model | None, tenants: dict[str, str]) -> Route:
-    name, project = served_name(endpoint), endpoint.project or ""
+def _endpoint_route(endpoint: Endpoint, models: _Models, tenants: dict[str, str]) -> Route:
+    name, project, model = served_name(endpoint), endpoint.project or "", models.get(endpoint.model_key)
     return Route(
         model=name,
         backend_model=name,
@@ -62,11 +64,13 @@ def _endpoint_route(endpoint: Endpoint, model: Model | None, tenants: dict[str, 
         tasks=tuple(model.spec.tasks) if model else ("chat", "completions"),
         context_tokens=endpoint.status.context_tokens,
         created_ms=endpoint.metadata.created_ms,
-        replicas=tuple(_replica(r) for r in endpoint.status.replicas if r.ready),
+        replicas=tuple(_replica(r, endpoint, models) for r in endpoint.status.replicas if r.ready),
     )
 
 
-def _adapter_route(adapter: Adapter, endpoints: list[Endpoint], tenants: dict[str, str]) -> Route | None:
+def _adapter_route(
+    adapter: Adapter, endpoints: list[Endpoint], models: _Models, tenants: dict[str, str]
+) -> Route | None:
     """None when no endpoint serves the adapter's model: then nothing can answer to its name."""
     hosts = [e for e in endpoints if e.model_key == adapter.model_key]
     if not hosts:
@@ -82,13 +86,24 @@ def _adapter_route(adapter: Adapter, endpoints: list[Endpoint], tenants: dict[st
         context_tokens=min(contexts, default=None),
         created_ms=adapter.metadata.created_ms,
         replicas=tuple(
-            _replica(r) for e in hosts for r in e.status.replicas if r.ready and name in r.adapters
+            _replica(r, e, models) for e in hosts for r in e.status.replicas if r.ready and name in r.adapters
         ),
     )
 
 
-def _replica(replica: Replica) -> RouteReplica:
-    return RouteReplica(id=replica.workload, url=replica.url, device_class=replica.device_class)
+def _replica(replica: Replica, endpoint: Endpoint, models: _Models) -> RouteReplica:
+    """Billed is the Model that the engine was started with, whatever the Endpoint says by now; an engine that
+    is older than its label has the Endpoint's."""
+    identity = replica.model_identity or model_identity(endpoint.model_key)
+    project, _, name = identity.partition("/")
+    model = models.get((project, name))
+    return RouteReplica(
+        id=replica.workload,
+        url=replica.url,
+        device_class=replica.device_class,
+        model_identity=identity,
+        model_shared=model is not None and model.spec.shared,
+    )
 
 
 def _version(keys: tuple[RouteKey, ...], routes: tuple[Route, ...]) -> str:

@@ -18,6 +18,7 @@ from scheduler.ports import Billing, Endpoint, Fabric, GangOrder, GangRecord, Ra
 from scheduler.views import World, is_group
 
 MODEL_LABEL = "computility.io/model"
+IDENTITY_LABEL = "computility.io/model-identity"
 KEY_LABEL = "computility.io/key"
 _log = get_logger(__name__)
 
@@ -91,6 +92,7 @@ class GangKeeper:
             project=project.name,
             workload=workload.name,
             model=workload.metadata.labels.get(MODEL_LABEL, ""),
+            model_identity=workload.metadata.labels.get(IDENTITY_LABEL, ""),
             key=workload.metadata.labels.get(KEY_LABEL, ""),
             interval_seconds=self._settings.scheduler.usage_interval_seconds,
         )

@@ -114,6 +114,7 @@ def _event(gang: GangRecord, rank: RankRecord, span: Span) -> UsageEvent:
         project=billing.project,
         key=billing.key,
         model=billing.model,
+        model_identity=billing.model_identity,
         device_class=f"{grant.vendor}/{grant.model}",
         resource=billing.workload,
         started_ms=span.started_ms,

@@ -35,6 +35,7 @@ class Billing:
     model: str = ""
     key: str = ""
     interval_seconds: int = 60
+    model_identity: str = ""
 
 
 @dataclass(frozen=True)

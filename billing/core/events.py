@@ -25,11 +25,13 @@ _TEXTS = (
     "key",
     "model",
     "base_model",
+    "model_identity",
     "device_class",
     "resource",
     "outcome",
 )
 _MAPPINGS = ("quantities", "labels")
+_SINCE_IDENTITY = ("model_identity", "model_shared")
 _TIMES = ("started_ms", "ended_ms")
 
 
@@ -39,6 +41,11 @@ class UsageEvent:
 
     ``id`` is made by whoever observed the usage; the ledger posts an id once. ``quantities`` holds only
     meters above zero. ``device_class`` is ``vendor/model``. Times are milliseconds since the epoch.
+
+    ``model`` is the name that the client used, for reports; no price follows from it. ``model_identity`` is
+    ``project/name`` of the Model that did the work (an adapter's base), ``model_shared`` whether all tenants
+    may use it. Both are unset on events that are older than these fields; such an event is the only one that
+    is rated by ``model`` and ``base_model``.
     """
 
     id: str
@@ -55,6 +62,8 @@ class UsageEvent:
     resource: str = ""
     outcome: str = "completed"
     labels: Mapping[str, str] = field(default_factory=dict)
+    model_identity: str = ""
+    model_shared: bool = False
 
     def __post_init__(self) -> None:
         for name in _TEXTS:
@@ -64,6 +73,8 @@ class UsageEvent:
                 raise InvalidInput(f"{name}: required, but empty", param=name)
         if self.kind not in get_args(UsageKind):
             raise InvalidInput(f"kind: {self.kind!r} is unknown", param="kind")
+        if not isinstance(self.model_shared, bool):
+            raise InvalidInput("model_shared: must be true or false", param="model_shared")
         for name in _TIMES:
             _check_whole(name, getattr(self, name), MAX_TIME_MS)
         if self.ended_ms < self.started_ms:
@@ -85,8 +96,11 @@ class UsageEvent:
         }
 
     def digest(self) -> str:
-        """The same for events that say the same."""
+        """The same for events that say the same, also for those posted before they could name a Model."""
         content = self.to_dict()
+        for name in _SINCE_IDENTITY:
+            if not content[name]:
+                del content[name]
         content["quantities"] = {meter: amount for meter, amount in self.quantities.items() if amount}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -13,7 +13,10 @@ ANY = "*"
 
 @dataclass(frozen=True)
 class BookItem:
-    """The price of a million units (tokens, seconds). ``model`` and ``device_class`` may be ``*``."""
+    """The price of a million units (tokens, seconds). ``model`` and ``device_class`` may be ``*``.
+
+    ``model`` names a Model: ``project/name``, or ``name`` alone for one that is shared with all tenants.
+    """
 
     meter: str
     microcredits_per_million: int
@@ -82,8 +85,8 @@ def books_for(event: UsageEvent, books: Sequence[PriceBook]) -> tuple[PriceBook,
 def pick_item(book: PriceBook, event: UsageEvent, meter: str) -> BookItem | None:
     """The item of the book that fits the event's meter most exactly, or None.
 
-    The model decides first (the event's model, then its base model, then ``*``), the device class second; of
-    equally exact items the first one counts.
+    The Model decides first (``project/name``, then the name of a shared one, then ``*``), the device class
+    second; of equally exact items the first one counts. Device time has a price by device class only.
     """
     best: tuple[tuple[int, int], BookItem] | None = None
     for item in book.items:
@@ -94,8 +97,22 @@ def pick_item(book: PriceBook, event: UsageEvent, meter: str) -> BookItem | None
 
 
 def _model_rank(item: BookItem, event: UsageEvent) -> int:
+    """How exactly the item names the Model that did the work. What tenants name themselves (an Endpoint's
+    served name, a Model that is not shared, an adapter) never leads to the price of something else."""
     if item.model == ANY:
         return 1
+    if event.kind == "device":
+        return 0
+    if not event.model_identity:
+        return _rank_by_name(item, event)
+    if item.model == event.model_identity:
+        return 3
+    name = event.model_identity.rpartition("/")[2]
+    return 2 if event.model_shared and item.model == name else 0
+
+
+def _rank_by_name(item: BookItem, event: UsageEvent) -> int:
+    """For events that are older than the Model's identity: they were promised the price of their name."""
     if item.model == event.model:
         return 3
     return 2 if item.model == event.base_model else 0

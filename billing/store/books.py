@@ -13,7 +13,7 @@ def book_of(price: Price) -> PriceBook:
     return PriceBook(
         name=price.name,
         version=price.metadata.resource_version,
-        from_ms=parse_rfc3339(spec.effective_from),
+        from_ms=parse_rfc3339(spec.effective_from) if spec.effective_from else price.metadata.created_ms,
         until_ms=parse_rfc3339(spec.effective_until) if spec.effective_until else None,
         tenant=spec.tenant,
         items=tuple(

@@ -25,6 +25,7 @@ def event_row(event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int) -> 
         "project": event.project,
         "key": event.key,
         "model": event.model,
+        "model_identity": event.model_identity,
         "device_class": event.device_class,
         "day": rfc3339(event.ended_ms)[:10],
         "ended_ms": event.ended_ms,

@@ -34,6 +34,7 @@ usage_events = sa.Table(
     sa.Column("device_seconds", sa.BigInteger, nullable=False),
     sa.Column("microcredits", sa.BigInteger, nullable=False),
     sa.Column("unpriced_lines", sa.Integer, nullable=False),
+    sa.Column("model_identity", KEY, nullable=False, server_default=""),
     sa.Index("ix_usage_events_ended_ms", "ended_ms"),
     sa.Index("ix_usage_events_tenant_ended_ms", "tenant", "project", "ended_ms"),
 )

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.core.events import METERS
 from billing.store.schema import usage_events
 
-GROUPS = ("tenant", "project", "key", "model", "kind", "device_class", "day")
+GROUPS = ("tenant", "project", "key", "model", "model_identity", "kind", "device_class", "day")
 SUMS = (*METERS, "microcredits", "unpriced_lines")
 
 
@@ -23,6 +23,7 @@ class UsageFilter:
     project: str | None = None
     key: str | None = None
     model: str | None = None
+    model_identity: str | None = None
     from_ms: int | None = None
     to_ms: int | None = None
 
@@ -74,7 +75,7 @@ def _sum(expression: sa.ColumnElement[int], name: str) -> sa.Label[int]:
 
 
 def _conditions(where: UsageFilter) -> Iterator[sa.ColumnElement[bool]]:
-    for name in ("tenant", "project", "key", "model"):
+    for name in ("tenant", "project", "key", "model", "model_identity"):
         value = getattr(where, name)
         if value is not None:
             yield usage_events.c[name] == value

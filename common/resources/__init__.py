@@ -12,6 +12,7 @@ from common.resources.pool import Node, Queue
 from common.resources.serving import Adapter, Endpoint, Model
 from common.resources.tuning import File, FineTune
 from common.resources.workload import Workload
+from common.vocabulary import MAX_DEPTH, MAX_DOCUMENT_BYTES, NAME_CHARACTERS, odd_character, shortened
 
 KINDS: dict[str, type[Resource]] = {
     kind.model_fields["kind"].default: kind
@@ -49,23 +50,27 @@ def parse_resource(document: object) -> Resource:
     version = document.get("apiVersion")
     if version != API_VERSION:
         raise InvalidInput(f"apiVersion: must be {API_VERSION}, not {version!r}", param="apiVersion")
-    _refuse_nul(document, "")
-    resource = parse_model(KINDS[kind], document)
+    _check_characters(document, "", 0)
+    resource = parse_model(KINDS[kind], document, limit_bytes=MAX_DOCUMENT_BYTES)
     _check_scope(resource)
     return resource
 
 
-def _refuse_nul(value: object, path: str) -> None:
-    """No command, file name or database takes a NUL character."""
-    if isinstance(value, str) and "\0" in value:
-        _refuse(path, "holds a NUL character")
+def _check_characters(value: object, path: str, depth: int) -> None:
+    """No command, file name or database takes a NUL character or half a surrogate pair."""
+    if depth > MAX_DEPTH:
+        _refuse(shortened(path, 200), f"is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, str):
+        found = odd_character(value, lines=True)
+        if found:
+            _refuse(path, f"holds the character {found}")
     elif isinstance(value, dict):
         for name, part in value.items():
-            _refuse_nul(str(name), path or ".")
-            _refuse_nul(part, f"{path}.{name}".lstrip("."))
+            _check_characters(str(name), path or ".", depth + 1)
+            _check_characters(part, f"{path}.{name}".lstrip("."), depth + 1)
     elif isinstance(value, list):
         for index, part in enumerate(value):
-            _refuse_nul(part, f"{path}[{index}]")
+            _check_characters(part, f"{path}[{index}]", depth + 1)
 
 
 def _check_scope(resource: Resource) -> None:
@@ -74,6 +79,8 @@ def _check_scope(resource: Resource) -> None:
         _refuse("metadata.project", f"required for kind {resource.kind}")
     if scope == "cluster" and project:
         _refuse("metadata.project", f"not allowed: kind {resource.kind} belongs to no project")
+    if not resource.DERIVED_NAMES and len(resource.name) > NAME_CHARACTERS:
+        _refuse("metadata.name", f"must have at most {NAME_CHARACTERS} characters, not {len(resource.name)}")
 
 
 def _refuse(path: str, message: str) -> None:

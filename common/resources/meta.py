@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 import json
-import re
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from common.errors import InvalidInput, Problem
+from common.resources.fields import (
+    Annotations,
+    Labels,
+    LongName,
+    Message,
+    Name,
+    OptionalName,
+    TimeMs,
+    Whole,
+    Word,
+    explain_pattern,
+)
+from common.vocabulary import (
+    NAME_CHARACTERS,
+    NAME_PATTERN,
+    harmless,
+    shortened,
+)
 
 API_VERSION: Literal["computility.io/v1alpha1"] = "computility.io/v1alpha1"
 
-_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
-
-
-def _check_name(value: str) -> str:
-    if not _NAME.match(value):
-        raise ValueError(
-            "must be 1-253 characters of a-z, 0-9, '-' and '.', starting and ending with a letter or digit"
-        )
-    return value
-
-
-Name = Annotated[str, AfterValidator(_check_name)]
+MAX_PROBLEMS = 100
+"""As many mistakes of one document are named."""
+_SHOWN_CHARACTERS = 80
 
 
 class Model(BaseModel):
-    """Base of every part of a resource: camelCase outside, unknown fields refused, no silent conversions."""
+    """Base of every part of a resource: camelCase outside, unknown fields refused, no silent conversions,
+    numbers that are finite."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=True, validate_assignment=True
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        strict=True,
+        validate_assignment=True,
+        allow_inf_nan=False,
     )
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,7 +64,7 @@ class Condition(Model):
     type: str
     status: Literal["True", "False", "Unknown"]
     reason: str = Field(description="one CamelCase word")
-    message: str = ""
+    message: Message = ""
     last_transition_ms: int = 0
     observed_generation: int = 0
 
@@ -56,23 +72,23 @@ class Condition(Model):
 class Owner(Model):
     """The resource for which this one was made."""
 
-    kind: str
-    name: str
-    uid: str
+    kind: Word
+    name: LongName
+    uid: Word
 
 
 class Metadata(Model):
     """Identity of a resource. All but name, project, labels and annotations is set by the store."""
 
-    name: Name
-    project: str | None = None
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
+    name: LongName
+    project: Name | None = None
+    labels: Labels = Field(default_factory=dict)
+    annotations: Annotations = Field(default_factory=dict)
     owner: Owner | None = None
-    uid: str = ""
-    resource_version: int = Field(0, description="store revision of the last write; 0 = do not care")
-    generation: int = Field(0, description="counts changes of spec")
-    created_ms: int = 0
+    uid: OptionalName = ""
+    resource_version: Whole = Field(0, description="store revision of the last write; 0 = do not care")
+    generation: Whole = Field(0, description="counts changes of spec")
+    created_ms: TimeMs = 0
 
 
 class Status(Model):
@@ -119,6 +135,8 @@ class Resource(Model):
 
     PLURAL: ClassVar[str]
     SCOPE: ClassVar[Literal["cluster", "project", "either"]] = "project"
+    DERIVED_NAMES: ClassVar[bool] = False
+    """Whether names of the kind are made of other names, and so may be longer than what people choose."""
 
     api_version: Literal["computility.io/v1alpha1"] = API_VERSION
     kind: str
@@ -143,40 +161,70 @@ class Resource(Model):
     def copy_deep(self) -> Self:
         return self.model_copy(deep=True)
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema of the kind, with the length of its names."""
+        schema = handler(core)
+        if not cls.DERIVED_NAMES:
+            name = {"maxLength": NAME_CHARACTERS, "pattern": f"^{NAME_PATTERN}$"}
+            inner = handler.resolve_ref_schema(schema)
+            inner["properties"]["metadata"] = {
+                "allOf": [inner["properties"]["metadata"], {"properties": {"name": name}}]
+            }
+        return schema
+
 
 def problems_of(error: ValidationError, prefix: str = "") -> tuple[Problem, ...]:
-    """A pydantic error as problems with paths like ``spec.roles[0].replicas``."""
-    return tuple(Problem(_path(prefix, e["loc"]), _say(e), e["type"]) for e in error.errors())
+    """A pydantic error as problems with paths like ``spec.roles[0].replicas``; the first hundred."""
+    found = error.errors(include_url=False)[:MAX_PROBLEMS]
+    return tuple(Problem(_path(prefix, e["loc"]), say(e), e["type"]) for e in found)
 
 
-def parse_model(model: type[M], content: object, prefix: str = "") -> M:
+def parse_model(model: type[M], content: object, prefix: str = "", limit_bytes: int | None = None) -> M:
     """``content`` (from JSON or YAML) as ``model``; ``InvalidInput`` names every path that is wrong."""
+    text = _to_json(content)
+    if limit_bytes is not None and len(text) > limit_bytes:
+        raise InvalidInput(f"has {len(text)} bytes as JSON, but may have at most {limit_bytes}", param=".")
     try:
-        return model.model_validate_json(_to_json(content))
+        return model.model_validate_json(text)
     except ValidationError as error:
         problems = problems_of(error, prefix)
-        text = "; ".join(f"{p.path}: {p.message}" for p in problems)
-        raise InvalidInput(text, param=problems[0].path, problems=problems) from error
+        message = "; ".join(f"{p.path}: {p.message}" for p in problems)
+        raise InvalidInput(message, param=problems[0].path, problems=problems) from error
 
 
 def _to_json(content: object) -> bytes:
     try:
-        return json.dumps(content).encode()
+        return json.dumps(content, ensure_ascii=False).encode()
     except TypeError as error:
         raise InvalidInput(f"only JSON values are allowed (quote dates and times): {error}") from error
+    except (ValueError, RecursionError) as error:  # half a surrogate pair, a number without end, a circle
+        raise InvalidInput(f"only JSON values are allowed: {error}") from error
 
 
 def _path(prefix: str, loc: tuple[int | str, ...]) -> str:
     text = prefix
     for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part != "[key]":  # pydantic's word for "the key itself"; the key stands before it
+            name = shortened(part, _SHOWN_CHARACTERS)
+            text += f".{name}" if text else name
     return text or "."
 
 
-def _say(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
+def say(error: Any) -> str:
+    """What one error of pydantic means, in plain words."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
         return "unknown field"
-    if error["type"] == "missing":
+    if kind == "missing":
         return "required, but missing"
+    if kind == "string_pattern_mismatch":
+        return explain_pattern(context["pattern"])
+    if kind == "string_unicode":
+        return "holds half of a surrogate pair, which is no character"
+    if kind == "string_too_long":
+        return f"must have at most {context['max_length']} characters, not {len(error['input'])}"
     message: str = error["msg"]
-    return message.removeprefix("Value error, ")
+    return harmless(message.removeprefix("Value error, "))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from common.resources.meta import Model, Name, Resource, Status
+from common.resources.fields import ModelNames, Name, Text, TimeMs
+from common.resources.meta import Model, Resource, Status
+from common.vocabulary import MAX_LIST
 
 Role = Literal["platform-admin", "tenant-admin", "member", "agent"]
 
@@ -14,7 +16,7 @@ Role = Literal["platform-admin", "tenant-admin", "member", "agent"]
 class TenantSpec(Model):
     """A paying organisation."""
 
-    display_name: str = ""
+    display_name: Text = ""
 
 
 class Tenant(Resource):
@@ -29,8 +31,10 @@ class ProjectSpec(Model):
     """A group of people and agents within a tenant. Project names are unique in the whole installation."""
 
     tenant: Name
-    display_name: str = ""
-    queues: list[Name] = Field(default_factory=list, description="queues it may use; empty = all")
+    display_name: Text = ""
+    queues: Annotated[list[Name], Field(max_length=MAX_LIST)] = Field(
+        default_factory=list, description="queues it may use; empty = all"
+    )
 
 
 class Project(Resource):
@@ -47,10 +51,10 @@ class ApiKeySpec(Model):
     role: Role
     tenant: Name | None = None
     project: Name | None = None
-    models: list[str] = Field(
+    models: ModelNames = Field(
         default_factory=list, description="served model names it may use; empty = all visible"
     )
-    expires_ms: int | None = None
+    expires_ms: TimeMs | None = None
     revoked: bool = False
 
     @model_validator(mode="after")

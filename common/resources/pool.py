@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from common.resources.meta import Model, Name, Resource, Status
+from common.resources.fields import DeviceModel, Labels, Message, Name, Number, Priority, Whole, Word
+from common.resources.meta import Model, Resource, Status
+from common.vocabulary import MAX_LIST, SERVED_NAME_CHARACTERS, TEXT_PATTERN
 
 Vendor = Literal["nvidia", "ascend", "amd", "cambricon", "hygon", "mthreads", "metax", "cpu"]
 
@@ -22,7 +24,11 @@ def _check_device_class(value: str) -> str:
     raise ValueError(f"must be '*', a vendor ({known}) or vendor/model")
 
 
-DeviceClass = Annotated[str, AfterValidator(_check_device_class)]
+DeviceClass = Annotated[
+    str,
+    StringConstraints(max_length=SERVED_NAME_CHARACTERS, pattern=f"^{TEXT_PATTERN}$"),
+    AfterValidator(_check_device_class),
+]
 """``*`` (all accelerators), a vendor, or ``vendor/model``."""
 
 
@@ -47,7 +53,7 @@ class Device(Model):
         1, ge=1, description="how many grants may share it; 1 for accelerators, cores for a CPU"
     )
     healthy: bool = True
-    fault: str = ""
+    fault: Message = ""
     numa: int | None = Field(None, description="NUMA node of the host")
     bus_id: str = ""
     links: list[DeviceLink] = Field(default_factory=list)
@@ -65,7 +71,7 @@ class NodeSpec(Model):
 
     cordoned: bool = Field(False, description="nothing new is placed on it")
     drain: bool = Field(False, description="cordoned, and what runs on it moves to other nodes")
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: Labels = Field(default_factory=dict)
 
 
 class NodeStatus(Status):
@@ -74,7 +80,7 @@ class NodeStatus(Status):
     ray_node_id: str = ""
     address: str = ""
     devices: list[Device] = Field(default_factory=list)
-    probe_faults: dict[str, str] = Field(
+    probe_faults: dict[str, Message] = Field(
         default_factory=dict, description="vendor -> why it shows no devices"
     )
     cpu_cores: int = 0
@@ -93,6 +99,7 @@ class NodeStatus(Status):
 
 class Node(Resource):
     PLURAL: ClassVar[str] = "nodes"
+    DERIVED_NAMES: ClassVar[bool] = True
     SCOPE: ClassVar[Literal["cluster", "project", "either"]] = "cluster"
     kind: Literal["Node"] = "Node"
     spec: NodeSpec = Field(default_factory=NodeSpec)
@@ -103,12 +110,12 @@ class DeviceQuota(Model):
     """What a queue or cohort has of a class of devices."""
 
     device_class: DeviceClass = "*"
-    nominal_devices: float = Field(0, ge=0, description="its own; in devices, fractions allowed")
-    borrowing_devices: float | None = Field(
-        None, ge=0, description="most that it may use beyond, of its cohort's unused; unset = no limit"
+    nominal_devices: Number = Field(0, description="its own; in devices, fractions allowed")
+    borrowing_devices: Number | None = Field(
+        None, description="most that it may use beyond, of its cohort's unused; unset = no limit"
     )
-    lending_devices: float | None = Field(
-        None, ge=0, description="most of its unused nominal that others may borrow; unset = all"
+    lending_devices: Number | None = Field(
+        None, description="most of its unused nominal that others may borrow; unset = all"
     )
 
 
@@ -117,7 +124,7 @@ class DeviceBudget(Model):
     admitted; what runs goes on."""
 
     device_class: DeviceClass = "*"
-    device_hours: float = Field(ge=0)
+    device_hours: Number
     period: Literal["day", "week", "month"] = "week"
 
 
@@ -125,13 +132,13 @@ class QueueSpec(Model):
     """Where workloads wait, or, as ``cohort``, what queues share. ``max_devices`` limits what its workloads
     hold together; unset = no limit. Without quotas of its own and of its parents that is its only limit."""
 
-    max_devices: int | None = Field(None, ge=0)
-    default_priority: int = Field(0, ge=-1_000_000, le=1_000_000)
+    max_devices: Whole | None = None
+    default_priority: Priority = 0
     parent: Name | None = Field(None, description="the cohort in which it borrows")
     cohort: bool = Field(False, description="has children and no workloads of its own")
     weight: int = Field(1, ge=1, le=1_000_000, description="of its fair share among its siblings")
-    quotas: list[DeviceQuota] = Field(default_factory=list)
-    budgets: list[DeviceBudget] = Field(default_factory=list)
+    quotas: list[DeviceQuota] = Field(default_factory=list, max_length=MAX_LIST)
+    budgets: list[DeviceBudget] = Field(default_factory=list, max_length=MAX_LIST)
 
     @model_validator(mode="after")
     def _one_entry_per_class(self) -> QueueSpec:
@@ -176,9 +183,9 @@ class Equivalence(Model):
     """The least number of devices of one model on one node that reaches these totals: for workloads that can
     shard. One H100 or two A100 may do."""
 
-    tflops: float = Field(0, ge=0, description="dense, in all; 0 = any")
-    dtype: str | None = Field(None, description="of the TFLOPS; unset = devices.dtype")
-    memory_bytes: int = Field(0, ge=0, description="in all; 0 = any")
+    tflops: Number = Field(0, description="dense, in all; 0 = any")
+    dtype: Word | None = Field(None, description="of the TFLOPS; unset = devices.dtype")
+    memory_bytes: Whole = Field(0, description="in all; 0 = any")
     max_count: int = Field(0, ge=0, le=1024, description="most devices; 0 = as many as a node has")
 
     @model_validator(mode="after")
@@ -194,26 +201,28 @@ class DeviceRequest(Model):
     count: int = Field(
         1, ge=0, le=1024, description="devices per replica; all on one node and of one model; CPU: slots"
     )
-    vendors: list[Vendor] = Field(default_factory=list)
-    not_vendors: list[Vendor] = Field(default_factory=list)
-    models: list[str] = Field(default_factory=list, description="compared without regard to case")
-    not_models: list[str] = Field(default_factory=list)
-    memory_bytes: int = Field(
-        0, ge=0, description="least memory per device; on shared devices it is set aside"
+    vendors: list[Vendor] = Field(default_factory=list, max_length=MAX_LIST)
+    not_vendors: list[Vendor] = Field(default_factory=list, max_length=MAX_LIST)
+    models: list[DeviceModel] = Field(
+        default_factory=list, max_length=MAX_LIST, description="compared without regard to case"
     )
+    not_models: list[DeviceModel] = Field(default_factory=list, max_length=MAX_LIST)
+    memory_bytes: Whole = Field(0, description="least memory per device; on shared devices it is set aside")
     share_millis: int = Field(
         WHOLE_MILLIS,
         ge=1,
         le=WHOLE_MILLIS,
         description="thousandths of each device (CPU: of each slot); less than 1000 only with count 1",
     )
-    tflops: float = Field(0, ge=0, description="least dense TFLOPS per device; 0 = any")
-    dtype: str = Field("bf16", description="of tflops: as the device catalogue names them")
-    capabilities: list[str] = Field(default_factory=list, description="e.g. fp8, kv-transfer; all are needed")
+    tflops: Number = Field(0, description="least dense TFLOPS per device; 0 = any")
+    dtype: Word = Field("bf16", description="of tflops: as the device catalogue names them")
+    capabilities: list[Word] = Field(
+        default_factory=list, max_length=MAX_LIST, description="e.g. fp8, kv-transfer; all are needed"
+    )
     equivalence: Equivalence | None = Field(None, description="instead of count")
-    cpu_millis: int = Field(0, ge=0, description="thousandths of a host core; 0 = not counted")
-    host_memory_bytes: int = Field(0, ge=0, description="of the host; 0 = not counted")
-    node_labels: dict[str, str] = Field(default_factory=dict, description="that the node must have")
+    cpu_millis: Whole = Field(0, description="thousandths of a host core; 0 = not counted")
+    host_memory_bytes: Whole = Field(0, description="of the host; 0 = not counted")
+    node_labels: Labels = Field(default_factory=dict, description="that the node must have")
 
     @model_validator(mode="after")
     def _fits_together(self) -> DeviceRequest:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from common.resources.fields import (
+    AdapterName,
+    Command,
+    Message,
+    Metric,
+    Name,
+    OptionalName,
+    Priority,
+    Scalar,
+    ServedName,
+    Text,
+    Variables,
+    Whole,
+    Word,
+)
 from common.resources.meta import Model as Part
-from common.resources.meta import Name, Resource, Status
+from common.resources.meta import Resource, Status
 from common.resources.pool import DeviceRequest
+from common.vocabulary import MAX_LIST
 
+MAX_CONTEXT_TOKENS = 10**9
 Task = Literal["chat", "completions", "embeddings"]
 
 
@@ -20,8 +37,8 @@ def _text_tasks() -> list[Task]:
 class ModelSpec(Part):
     """A base model. ``source`` is a local path (``~`` and ``$(HOME_DIR)`` allowed) or a hub name."""
 
-    source: str = Field(min_length=1)
-    tasks: list[Task] = Field(default_factory=_text_tasks)
+    source: Text = Field(min_length=1)
+    tasks: list[Task] = Field(default_factory=_text_tasks, max_length=MAX_LIST)
     shared: bool = Field(False, description="visible to the other tenants too")
 
 
@@ -39,24 +56,29 @@ class Model(Resource):
     status: ModelStatus = Field(default_factory=ModelStatus)
 
 
+def model_identity(key: tuple[str | None, str]) -> str:
+    """``project/name``: what a Model is known by to prices and reports."""
+    return f"{key[0] or ''}/{key[1]}"
+
+
 class EngineSpec(Part):
     """Flags for the engine. ``args`` go to vLLM as they are, after ours."""
 
-    max_context_tokens: int | None = Field(None, ge=1)
+    max_context_tokens: int | None = Field(None, ge=1, le=MAX_CONTEXT_TOKENS)
     max_adapters: int = Field(4, ge=0, le=256, description="LoRA adapters in one batch; 0 = no adapters")
     max_adapter_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
-    args: list[str] = Field(default_factory=list)
-    env: dict[str, str] = Field(default_factory=dict)
+    args: Command = Field(default_factory=list)
+    env: Variables = Field(default_factory=dict)
 
 
 class EndpointSpec(Part):
     """A served model. ``served_name`` is what clients put in ``model``; unset = the Model's name."""
 
     model: Name
-    served_name: str | None = None
+    served_name: ServedName | None = None
     replicas: int = Field(1, ge=0, le=1024)
     queue: Name = "default"
-    priority: int | None = None
+    priority: Priority | None = None
     devices: DeviceRequest = Field(default_factory=DeviceRequest)
     engine: EngineSpec = Field(default_factory=EngineSpec)
     shared: bool = Field(False, description="visible to the other tenants too")
@@ -71,6 +93,7 @@ class Replica(Part):
     url: str = Field("", description="base URL without /v1")
     attempt: int = 0
     device_class: str = ""
+    model_identity: str = Field("", description="project/name of the Model that the engine was started with")
     adapters: list[str] = Field(default_factory=list, description="served names of the adapters it holds")
 
 
@@ -99,15 +122,15 @@ class Endpoint(Resource):
 class Lineage(Part):
     """What an adapter was made from."""
 
-    job: str = ""
-    training_file: str = ""
-    training_file_sha256: str = ""
-    base_digest: str = ""
-    template_sha256: str = ""
-    seed: int = 0
-    hyperparameters: dict[str, float | int | str] = Field(default_factory=dict)
-    trained_tokens: int = 0
-    metrics: dict[str, float] = Field(default_factory=dict)
+    job: OptionalName = ""
+    training_file: OptionalName = ""
+    training_file_sha256: Text = ""
+    base_digest: Text = ""
+    template_sha256: Text = ""
+    seed: Whole = 0
+    hyperparameters: Annotated[dict[Word, Scalar], Field(max_length=MAX_LIST)] = Field(default_factory=dict)
+    trained_tokens: Whole = 0
+    metrics: Annotated[dict[Word, Metric], Field(max_length=MAX_LIST)] = Field(default_factory=dict)
 
 
 class AdapterSpec(Part):
@@ -115,10 +138,10 @@ class AdapterSpec(Part):
 
     model: Name
     model_project: Name | None = Field(None, description="project of the Model; unset = the adapter's own")
-    served_name: str
-    path: str
-    digest: str = ""
-    rank: int = 16
+    served_name: AdapterName
+    path: Text
+    digest: Text = ""
+    rank: int = Field(16, ge=1, le=1024)
     lineage: Lineage = Field(default_factory=Lineage)
 
 
@@ -126,7 +149,7 @@ class AdapterStatus(Status):
     """Condition ``Served``: loaded on every ready replica of the endpoints that serve its model."""
 
     replicas: int = 0
-    message: str = ""
+    message: Message = ""
 
 
 class Adapter(Resource):

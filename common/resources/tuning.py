@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
+from common.resources.fields import (
+    AdapterName,
+    Message,
+    Name,
+    Number,
+    OptionalName,
+    Priority,
+    Suffix,
+    Text,
+    TimeMs,
+    Whole,
+    Word,
+)
 from common.resources.meta import Model as Part
-from common.resources.meta import Name, Resource, Status
+from common.resources.meta import Resource, Status
 from common.resources.pool import DeviceRequest
+from common.vocabulary import LINES_PATTERN
+
+MAX_TAGS = 16
+TagKey = Annotated[str, StringConstraints(max_length=64, pattern=f"^{LINES_PATTERN}$")]
+TagValue = Annotated[str, StringConstraints(max_length=512, pattern=f"^{LINES_PATTERN}$")]
+Tags = Annotated[dict[TagKey, TagValue], Field(max_length=MAX_TAGS)]
+"""What OpenAI calls metadata: for the client's own use."""
 
 
 class FileSpec(Part):
     """A stored file; its bytes lie in the blob store under ``sha256``."""
 
-    filename: str
-    purpose: str
-    size_bytes: int = Field(ge=0)
-    sha256: str
-    expires_ms: int | None = None
+    filename: Text
+    purpose: Word
+    size_bytes: Whole
+    sha256: Text
+    expires_ms: TimeMs | None = None
 
 
 class FileStatus(Status):
     """``state`` and ``details`` as OpenAI's file object shows them."""
 
     state: Literal["uploaded", "processed", "error"] = "processed"
-    details: str = ""
+    details: Message = ""
 
 
 class File(Resource):
@@ -38,29 +58,29 @@ class File(Resource):
 class Hyperparameters(Part):
     """As the client gave them; ``auto`` is resolved when the job is made and kept in the status."""
 
-    n_epochs: int | Literal["auto"] = "auto"
-    batch_size: int | Literal["auto"] = "auto"
-    learning_rate_multiplier: float | Literal["auto"] = "auto"
+    n_epochs: Whole | Literal["auto"] = "auto"
+    batch_size: Whole | Literal["auto"] = "auto"
+    learning_rate_multiplier: Number | Literal["auto"] = "auto"
 
 
 class FineTuneSpec(Part):
     """A LoRA job. ``model`` is the served name that the client gave; ``base`` the Model behind it."""
 
-    model: str
+    model: AdapterName
     base: Name
     base_project: Name
-    training_file: str
-    validation_file: str | None = None
-    suffix: str | None = None
-    seed: int = 0
+    training_file: Name
+    validation_file: Name | None = None
+    suffix: Suffix | None = None
+    seed: Whole = 0
     hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
     adapter_rank: Literal[1, 8, 16, 32, 64, 128] = 16
-    metadata: dict[str, str] = Field(default_factory=dict)
+    metadata: Tags = Field(default_factory=dict)
     queue: Name = "default"
-    priority: int | None = None
+    priority: Priority | None = None
     devices: DeviceRequest = Field(default_factory=DeviceRequest)
     cancelled: bool = False
-    api_key: str = Field("", description="name of the ApiKey that made it; it is billed")
+    api_key: OptionalName = Field("", description="name of the ApiKey that made it; it is billed")
 
 
 class Checkpoint(Part):
@@ -89,7 +109,7 @@ class FineTuneStatus(Status):
     estimated_finish_ms: int | None = None
     events_offset_bytes: int = Field(0, description="how much of the worker's events.jsonl was taken over")
     error_code: str = ""
-    error_message: str = ""
+    error_message: Message = ""
     error_param: str | None = None
 
 
@@ -98,3 +118,8 @@ class FineTune(Resource):
     kind: Literal["FineTune"] = "FineTune"
     spec: FineTuneSpec
     status: FineTuneStatus = Field(default_factory=FineTuneStatus)
+
+    @property
+    def base_key(self) -> tuple[str | None, str]:
+        """Project and name of the Model that it trains on."""
+        return self.spec.base_project, self.spec.base

@@ -6,17 +6,35 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from common.resources.meta import Model, Name, Resource, Status
+from common.resources.fields import (
+    Command,
+    Labels,
+    Message,
+    Name,
+    OptionalLabelKey,
+    Priority,
+    Seconds,
+    Text,
+    Variables,
+    Whole,
+    WholeSeconds,
+)
+from common.resources.meta import Model, Resource, Status
 from common.resources.pool import WHOLE_MILLIS, DeviceRequest
+from common.vocabulary import MAX_LIST
+
+MAX_ROLES = 16
+MAX_RANKS = 4096
+"""Of all roles of a workload together."""
 
 
 class Readiness(Model):
     """A rank is ready when ``GET http://<address>:<port><path>`` answers 2xx."""
 
     port: Name
-    path: str = "/health"
-    period_seconds: float = Field(1.0, gt=0)
-    start_timeout_seconds: float = Field(600.0, gt=0, description="not ready by then = failed")
+    path: Text = "/health"
+    period_seconds: Seconds = Field(1.0, ge=0.05)
+    start_timeout_seconds: Seconds = Field(600.0, gt=0, description="not ready by then = failed")
 
 
 class WorkloadRole(Model):
@@ -29,13 +47,18 @@ class WorkloadRole(Model):
     """
 
     name: Name
-    replicas: int = Field(1, ge=1, le=4096)
+    replicas: int = Field(1, ge=1, le=MAX_RANKS)
     min_replicas: int | None = Field(
-        None, ge=1, description="elastic: runs with so few where there is no room for all; unset = replicas"
+        None,
+        ge=1,
+        le=MAX_RANKS,
+        description="elastic: runs with so few where there is no room for all; unset = replicas",
     )
-    command: list[str] = Field(min_length=1)
-    env: dict[str, str] = Field(default_factory=dict)
-    ports: list[Name] = Field(default_factory=list, description="free ports that the agent picks")
+    command: Command = Field(min_length=1)
+    env: Variables = Field(default_factory=dict)
+    ports: list[Name] = Field(
+        default_factory=list, max_length=MAX_LIST, description="free ports that the agent picks"
+    )
     devices: DeviceRequest = Field(default_factory=DeviceRequest)
     readiness: Readiness | None = None
 
@@ -55,26 +78,26 @@ class RestartPolicy(Model):
     """
 
     policy: Literal["Always", "OnFailure", "Never"] = "OnFailure"
-    max_restarts: int | None = Field(None, ge=0, description="unset = no limit")
-    backoff_seconds: float = Field(1.0, ge=0)
-    backoff_max_seconds: float = Field(60.0, ge=0)
+    max_restarts: Whole | None = Field(None, description="unset = no limit")
+    backoff_seconds: Seconds = 1.0
+    backoff_max_seconds: Seconds = 60.0
 
 
 class WorkloadAffinity(Model):
     """Where a workload wants to be. ``same`` and ``spread`` are keys of node labels, such as
     ``computility.io/rack``."""
 
-    data: list[str] = Field(
-        default_factory=list, description="models and datasets (names of folders); nodes that have them win"
+    data: list[Text] = Field(
+        default_factory=list,
+        max_length=MAX_LIST,
+        description="models and datasets (names of folders); nodes that have them win",
     )
-    near: dict[str, str] = Field(
-        default_factory=dict, description="labels of other workloads whose nodes it prefers"
-    )
-    apart: dict[str, str] = Field(
+    near: Labels = Field(default_factory=dict, description="labels of other workloads whose nodes it prefers")
+    apart: Labels = Field(
         default_factory=dict, description="labels of other workloads whose nodes it must not share"
     )
-    same: str = Field("", description="all ranks must share the value of this node label")
-    spread: str = Field("", description="ranks are spread over the values of this node label")
+    same: OptionalLabelKey = Field("", description="all ranks must share the value of this node label")
+    spread: OptionalLabelKey = Field("", description="ranks are spread over the values of this node label")
 
 
 class Rollout(Model):
@@ -87,8 +110,12 @@ class Rollout(Model):
     """
 
     independent: bool = Field(False, description="replicas do not need each other: placed one by one")
-    max_surge: int = Field(0, ge=0, description="gangs (replicas where independent) above what is asked for")
-    max_unavailable: int = Field(1, ge=0, description="gangs (replicas) that may be not ready meanwhile")
+    max_surge: int = Field(
+        0, ge=0, le=MAX_RANKS, description="gangs (replicas where independent) above what is asked for"
+    )
+    max_unavailable: int = Field(
+        1, ge=0, le=MAX_RANKS, description="gangs (replicas) that may be not ready meanwhile"
+    )
 
     @model_validator(mode="after")
     def _can_proceed(self) -> Rollout:
@@ -104,18 +131,18 @@ class WorkloadSpec(Model):
     """What should run. ``kind``: training gives way to inference where the policy has tides."""
 
     queue: Name = "default"
-    priority: int | None = Field(None, description="higher first; unset = the queue's default")
-    roles: list[WorkloadRole] = Field(min_length=1)
+    priority: Priority | None = Field(None, description="higher first; unset = the queue's default")
+    roles: list[WorkloadRole] = Field(min_length=1, max_length=MAX_ROLES)
     restart: RestartPolicy = Field(default_factory=RestartPolicy)
     suspend: bool = False
     kind: WorkloadKind = "other"
     affinity: WorkloadAffinity = Field(default_factory=WorkloadAffinity)
     preemptible: bool = Field(True, description="may be stopped for others; it starts again when it can")
     movable: bool = Field(False, description="may be moved to another place to make room for others")
-    expected_seconds: int | None = Field(None, gt=0, description="how long it runs; unset = not known")
-    start_within_seconds: int | None = Field(None, gt=0, description="promised, counted from its creation")
-    grace_seconds: float | None = Field(
-        None, ge=0, description="between SIGTERM and SIGKILL; unset = scheduler.stop_grace_seconds"
+    expected_seconds: WholeSeconds | None = Field(None, description="how long it runs; unset = not known")
+    start_within_seconds: WholeSeconds | None = Field(None, description="promised, counted from its creation")
+    grace_seconds: Seconds | None = Field(
+        None, description="between SIGTERM and SIGKILL; unset = scheduler.stop_grace_seconds"
     )
     rollout: Rollout = Field(default_factory=Rollout)
 
@@ -124,6 +151,9 @@ class WorkloadSpec(Model):
         names = [role.name for role in self.roles]
         if len(set(names)) != len(names):
             raise ValueError(f"role names must differ: {', '.join(names)}")
+        ranks = sum(role.replicas for role in self.roles)
+        if ranks > MAX_RANKS:
+            raise ValueError(f"roles: {ranks} replicas in all, but at most {MAX_RANKS} are possible")
         return self
 
     @model_validator(mode="after")
@@ -169,7 +199,7 @@ class PendingReason(Model):
     """Why a workload waits: ``code`` is stable, ``nodes`` counts the nodes that it holds for."""
 
     code: str
-    message: str
+    message: Message
     nodes: int = 0
 
 
@@ -182,7 +212,7 @@ class NextGang(Model):
     attempt: int
     digest: str = Field(description="of spec.roles as they were placed")
     ranks: list[RankPlacement]
-    message: str = ""
+    message: Message = ""
 
 
 class WorkloadStatus(Status):
@@ -219,11 +249,12 @@ class WorkloadStatus(Status):
     ranks: list[RankPlacement] = Field(default_factory=list)
     next: NextGang | None = None
     pending: list[PendingReason] = Field(default_factory=list)
-    message: str = ""
+    message: Message = ""
 
 
 class Workload(Resource):
     PLURAL: ClassVar[str] = "workloads"
+    DERIVED_NAMES: ClassVar[bool] = True
     kind: Literal["Workload"] = "Workload"
     spec: WorkloadSpec
     status: WorkloadStatus = Field(default_factory=WorkloadStatus)

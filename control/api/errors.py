@@ -16,6 +16,7 @@ from common.errors import (
     InvalidInput,
     NotFound,
     Problem,
+    TooManyRequests,
     Unavailable,
     mapping_of,
     openai_body,
@@ -52,7 +53,7 @@ class ErrorBody(BaseModel):
 
 ERROR_RESPONSES: dict[int | str, dict[str, object]] = {
     status: {"model": ErrorBody, "description": HTTPStatus(status).phrase}
-    for status in (400, 401, 403, 404, 409, 413, 422, 503)
+    for status in (400, 401, 403, 404, 409, 413, 422, 429, 503)
 }
 
 
@@ -67,6 +68,8 @@ def error_response(error: ComputilityError, status: int | None = None) -> JSONRe
         headers["WWW-Authenticate"] = "Bearer"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "1"
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = str(error.retry_after_seconds)
     return JSONResponse(openai_body(error), status, headers)
 
 

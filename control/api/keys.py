@@ -15,7 +15,8 @@ from common.clock import rfc3339
 from common.errors import Conflict, Forbidden, InvalidInput
 from common.ids import new_secret, secret_digest
 from common.resources import ApiKey, Metadata, Tenant
-from common.resources.meta import Model, Name
+from common.resources.fields import ModelNames, Name, TimeMs
+from common.resources.meta import Model
 from common.resources.people import ApiKeySpec, ApiKeyStatus, Role
 from control.api.access import Caller, document_of
 from control.api.errors import ERROR_RESPONSES
@@ -39,10 +40,10 @@ class KeyRequest(Model):
     role: Role
     tenant: Name | None = None
     project: Name | None = None
-    models: list[str] = Field(
+    models: ModelNames = Field(
         default_factory=list, description="served names it may use; empty = all visible"
     )
-    expires_ms: int | None = Field(None, description="milliseconds since the epoch; unset = never")
+    expires_ms: TimeMs | None = Field(None, description="milliseconds since the epoch; unset = never")
 
 
 class KeyMade(BaseModel):

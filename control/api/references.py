@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import cast
 
-from common.clock import parse_rfc3339
 from common.errors import Conflict, Forbidden, InvalidInput, Problem
 from common.resources import (
     KINDS,
@@ -22,11 +21,11 @@ from common.resources import (
     Tenant,
     Workload,
 )
-from common.resources.money import PriceSpec
 from common.resources.serving import EngineSpec
 from common.sources import is_confined
 from common.store.port import R, Store
 from control.api.access import Caller
+from control.api.prices import check_price_delete, check_prices, has_ended
 from control.core.permissions import Owner, allows
 
 MAX_NAMED_USERS = 5
@@ -101,30 +100,7 @@ async def _price(resource: Resource, caller: Caller, references: References) -> 
     tenant = price.spec.tenant
     if tenant is not None and await references.find(Tenant, tenant) is None:
         raise missing("spec.tenant", f"there is no Tenant {tenant!r}")
-    old = await references.stored(price)
-    if old is not None:
-        _refuse_change_of_past(old.spec, price.spec, references.now_ms)
-
-
-def _refuse_change_of_past(old: PriceSpec, new: PriceSpec, now_ms: int) -> None:
-    """Usage of the past may not be posted yet: it has to find the prices that were in force when it ended."""
-    if parse_rfc3339(old.effective_from) > now_ms:
-        return
-    ends = [parse_rfc3339(end) for end in (old.effective_until, new.effective_until) if end]
-    if old.effective_until != new.effective_until and min(ends) < now_ms:
-        path, message = (
-            "spec.effectiveUntil",
-            "a book can end only from now on, and one that has ended stays so",
-        )
-    elif new.model_copy(update={"effective_until": old.effective_until}) != old:
-        path = "spec.items" if new.items != old.items else "spec"
-        message = (
-            f"these prices are in force since {old.effective_from} and cannot change; apply a Price with "
-            "another name that begins now or later: the book that began last counts"
-        )
-    else:
-        return
-    raise InvalidInput(f"{path}: {message}", param=path, problems=(Problem(path, message),))
+    check_prices(price, await references.stored(price), references.now_ms)
 
 
 async def _workload(resource: Resource, caller: Caller, references: References) -> None:
@@ -234,6 +210,8 @@ async def check_delete(resource: Resource, caller: Caller, store: Store, now_ms:
     """Raise ``Conflict`` naming what still uses the resource."""
     if isinstance(resource, FineTune) and resource.status.state not in FINISHED_JOBS:
         raise Conflict(f"{resource.key} is {resource.status.state}; cancel it first")
+    if isinstance(resource, Price):
+        check_price_delete(resource, now_ms)
     if isinstance(resource, Adapter):
         await _refuse_if_unfinished(resource, store)
     users_of = USERS.get(type(resource))
@@ -253,7 +231,7 @@ async def _of_tenant(name: str, tenant: Resource, store: Store, now_ms: int) -> 
     keys = keys_in_force(await store.list(ApiKey), now_ms)
     return [
         *(project for project in await store.list(Project) if project.spec.tenant == name),
-        *(price for price in await store.list(Price) if price.spec.tenant == name),
+        *(p for p in await store.list(Price) if p.spec.tenant == name and not has_ended(p, now_ms)),
         *(key for key in keys if key.spec.tenant == name),
     ]
 

@@ -17,7 +17,7 @@ from control.api.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 
-_DATE = re.compile(r"^\d{4}-\d\d-\d\d$")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 router = APIRouter(prefix="/api/v1", tags=["usage"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
 
@@ -37,13 +37,14 @@ async def get_usage(
     caller: FromCaller,
     group_by: Annotated[
         str,
-        Query(description="any of tenant, project, key, model, kind, device_class, day; joined by commas"),
+        Query(description="tenant, project, key, model, model_identity, kind, device_class, day; by commas"),
     ] = "",
     from_: Annotated[str | None, Query(alias="from", description="RFC 3339, date or milliseconds")] = None,
     to: Annotated[str | None, Query(description="like from; usage that ended before it counts")] = None,
     tenant: str | None = None,
     project: str | None = None,
     model: str | None = None,
+    model_identity: str | None = None,
     key: str | None = None,
 ) -> dict[str, Any]:
     caller.require("usage", "read")
@@ -53,6 +54,7 @@ async def get_usage(
         project=project,
         key=key,
         model=model,
+        model_identity=model_identity,
         from_ms=_time("from", from_),
         to_ms=_time("to", to),
     )
@@ -87,7 +89,7 @@ def _time(name: str, text: str | None) -> int | None:
     try:
         if text.isdecimal():
             return _in_range(int(text))
-        return parse_rfc3339(f"{text}T00:00:00Z" if _DATE.match(text) else text)
+        return parse_rfc3339(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text)
     except ValueError as error:
         raise InvalidInput(
             f"{name}: {text!r} is no time; write 2026-01-31, 2026-01-31T12:00:00Z or milliseconds", param=name

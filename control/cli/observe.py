@@ -118,11 +118,20 @@ def usage(
     """Show what was used and what it costs, in credits."""
     filters = {"tenant": tenant, "project": project, "model": model}
     with session_of(context).client() as client:
-        report = client.usage(group_by=by, from_=since, to=until, **{k: v for k, v in filters.items() if v})
+        given = {name: value for name, value in filters.items() if value}
+        report = client.usage(group_by=_with_identity(by), from_=since, to=until, **given)
     if output in (Output.YAML, Output.JSON):
         print_document(report, output)
     else:
         print_usage(console(), report)
+
+
+def _with_identity(by: str) -> str:
+    """A served name is free: beside it stands the Model that did the work, which the price goes by."""
+    names = by.split(",")
+    if "model" in names and "model_identity" not in names:
+        names.insert(names.index("model") + 1, "model_identity")
+    return ",".join(names)
 
 
 def print_usage(out: Console, report: Mapping[str, Any]) -> None:
@@ -133,19 +142,24 @@ def print_usage(out: Console, report: Mapping[str, Any]) -> None:
         return
     groups, total = report["group_by"], report["total"]
     meters = [meter for meter in METER_TITLES if total[meter]]
+    unpriced = bool(total["unpriced_lines"])
     headers = [
         *(group.upper().replace("_", " ") for group in groups),
         *(METER_TITLES[m] for m in meters),
         "CREDITS",
+        *(["WITHOUT PRICE"] if unpriced else []),
     ]
     lines: list[list[object]] = [
         [
             *(row[group] for group in groups),
             *(row[meter] for meter in meters),
             format_credits(row["microcredits"]),
+            *([row["unpriced_lines"]] if unpriced else []),
         ]
         for row in rows
     ]
-    sums = [*(total[meter] for meter in meters), format_credits(total["microcredits"])]
+    sums: list[object] = [*(total[meter] for meter in meters), format_credits(total["microcredits"])]
+    if unpriced:
+        sums.append(total["unpriced_lines"])
     lines.append(["total", *("" for _ in groups[1:]), *sums])
     print_table(headers, lines, out)

@@ -98,6 +98,8 @@ class Bill:
             key=job.principal.key,
             model=job.route.model,
             base_model=job.route.base_model,
+            model_identity=self.replica.model_identity,
+            model_shared=self.replica.model_shared,
             device_class=self.replica.device_class,
             resource=self.replica.id,
             outcome=outcome,

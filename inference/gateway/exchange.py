@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from common.errors import ComputilityError, TooLarge, mapping_of, openai_body
+from common.errors import ComputilityError, TooLarge, TooManyRequests, mapping_of, openai_body
 from common.ids import new_id
 
 Scope = MutableMapping[str, Any]
@@ -100,6 +100,8 @@ class Exchange:
             headers.append((b"x-should-retry", b"false"))
         if status == 503:
             headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+        if isinstance(error, TooManyRequests):
+            headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         await self.respond_json(status, openai_body(error), headers)

@@ -39,7 +39,7 @@ SILENT_MS = 3 * MINUTE_MS
 """Without a sample for so long nothing is known of the load of now."""
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_WINDOW = re.compile(r"^(?:([A-Za-z,-]+) +)?(\d{1,2}):(\d\d) *- *(\d{1,2}):(\d\d)$")
+_WINDOW = re.compile(r"(?:([A-Za-z,-]+) +)?(\d{1,2}):(\d\d) *- *(\d{1,2}):(\d\d)", re.ASCII)
 _EPOCH_WEEKDAY = 3
 """1 January 1970 was a Thursday; Monday is 0."""
 
@@ -79,7 +79,7 @@ def parse_window(text: str, device_class: str, inference_millis: int) -> Window:
 
     ``InvalidInput`` where the text is none of these.
     """
-    match = _WINDOW.match(text.strip())
+    match = _WINDOW.fullmatch(text.strip())
     if match is None:
         raise InvalidInput(f"{text!r} is not a window; write e.g. Mon-Fri 08:00-20:00", param="window")
     start, end = _minute(match[2], match[3], text), _minute(match[4], match[5], text)

@@ -47,6 +47,8 @@ def chat(id_: str = "use-1", **changes: object) -> UsageEvent:
         quantities={"prompt_tokens": 10, "cached_tokens": 4, "completion_tokens": 7},
         key="key-1",
         model="tiny",
+        model_identity="platform/tiny",
+        model_shared=True,
     )
     return replace(event, **changes)  # type: ignore[arg-type]
 
@@ -142,8 +144,25 @@ class TestPost:
             books.append(line and line.price and line.price.book)
         assert books == ["standard", "spring"]
 
+    async def test_a_served_name_chooses_no_price(self, ledger: Ledger) -> None:
+        names = ("tiny", "small", "*", "platform/tiny")
+        await ledger.post([chat(f"use-{n}", model=name) for n, name in enumerate(names)])
+        report = await usage_report(ledger, ["model", "model_identity"])
+        assert {row.group["model"] for row in report.rows} == set(names)
+        assert {(row.group["model_identity"], row.microcredits) for row in report.rows} == {
+            ("platform/tiny", 56)
+        }
+        assert (await usage_report(ledger, where=UsageFilter(model_identity="x/y"))).total.events == 0
+
+    async def test_what_an_older_gateway_left_is_posted_at_the_price_of_its_name(
+        self, ledger: Ledger
+    ) -> None:
+        old = {name: value for name, value in chat().to_dict().items() if not name.startswith("model_")}
+        assert await ledger.post([UsageEvent.from_dict(old)]) == PostResult(1, 0)
+        assert (await usage_report(ledger)).total.microcredits == 56
+
     async def test_what_has_no_price_is_posted_and_shown(self, ledger: Ledger) -> None:
-        await ledger.post([chat(model="unknown"), chat("use-2", quantities={})])
+        await ledger.post([chat(model_identity="lab/tiny", model_shared=False), chat("use-2", quantities={})])
         total = (await usage_report(ledger)).total
         assert (total.events, total.completion_tokens, total.unpriced_lines, total.microcredits) == (
             2,

@@ -32,7 +32,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "Endpoint": {"model": "tiny"},
     "Adapter": {"model": "tiny", "servedName": "ft:tiny", "path": "/adapters/a"},
     "Price": {
-        "effectiveFrom": "2020-01-01T00:00:00Z",
+        "effectiveFrom": "2090-01-01T00:00:00Z",
         "items": [{"meter": "prompt_tokens", "microcreditsPerMillion": 1_000_000}],
     },
     "Node": {},

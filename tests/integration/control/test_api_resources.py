@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from common.clock import rfc3339
 from common.resources import Workload
 from tests.integration.control.conftest import PLURAL_OF, SPECS, World, document
 
@@ -198,22 +199,46 @@ async def test_a_number_that_is_out_of_all_range_is_bad_input(world: World, path
 async def test_prices_in_force_are_followed_by_others_and_never_changed(world: World) -> None:
     """Usage that ended before and is posted after must find the price of its time."""
     items = [{"meter": "prompt_tokens", "microcreditsPerMillion": 2_000_000}]
-    await world.apply(document("Price", "old"))
-    assert (await world.apply(document("Price", "old"))).json()["results"][0]["outcome"] == "unchanged"
+    old = document("Price", "old")
+    del old["spec"]["effectiveFrom"]
+    await world.apply(old)
+    world.clock.advance(60)
+    assert (await world.apply(old)).json()["results"][0]["outcome"] == "unchanged"
     changes: list[tuple[dict[str, Any], str]] = [
         ({"items": items}, "spec.items"),
         ({"effectiveFrom": "2021-01-01T00:00:00Z"}, "spec"),
         ({"effectiveUntil": "2022-01-01T00:00:00Z"}, "spec.effectiveUntil"),
     ]
     for change, param in changes:
-        refused = await world.apply(document("Price", "old", **change))
+        refused = await world.apply({**old, "spec": {**old["spec"], **change}})
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
-    ended = document("Price", "old", effectiveUntil="2099-01-01T00:00:00Z")
+    for name in ("old", "new"):
+        backdated = await world.apply(document("Price", name, effectiveFrom="2023-01-01T00:00:00Z"))
+        assert backdated.status_code == 400, "no book begins in the past"
+    deleted = await world.request("admin", "DELETE", "/api/v1/prices/old")
+    assert (deleted.status_code, deleted.json()["error"]["code"]) == (409, "in_force")
+    ended = {**old, "spec": {**old["spec"], "effectiveUntil": "2099-01-01T00:00:00Z"}}
     assert (await world.apply(ended)).status_code == 200
     later = document("Price", "new", effectiveFrom="2098-01-01T00:00:00Z")
     assert (await world.apply(later)).status_code == 200
     later["spec"]["items"] = items
     assert (await world.apply(later)).status_code == 200, "it is not in force yet"
+    assert (await world.request("admin", "DELETE", "/api/v1/prices/new")).status_code == 200
+
+
+async def test_a_tenant_goes_with_prices_that_are_over_and_they_still_rate_what_it_used(world: World) -> None:
+    await world.apply(document("Tenant", "brief"))
+    own = document("Price", "own", tenant="brief")
+    del own["spec"]["effectiveFrom"]
+    await world.apply(own)
+    world.clock.advance(60)
+    refused = await world.request("admin", "DELETE", "/api/v1/tenants/brief")
+    assert "Price/own" in refused.json()["error"]["message"]
+    own["spec"]["effectiveUntil"] = rfc3339(world.clock.now_ms())
+    assert (await world.apply(own)).status_code == 200
+    world.clock.advance(60)
+    assert (await world.request("admin", "DELETE", "/api/v1/tenants/brief")).status_code == 200
+    assert (await world.request("admin", "GET", "/api/v1/prices/own")).status_code == 200
 
 
 async def test_what_is_in_use_is_not_deleted(world: World) -> None:

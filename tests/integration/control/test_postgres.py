@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.postgres]
 
 TOKEN = "internal-token-of-the-tests"
 EXAMPLES = Path(__file__).parents[3] / "examples"
-ENDED_MS = 1_780_000_000_000  # in 2026, when the example's prices are in force
 
 
 @dataclass
@@ -80,13 +80,15 @@ def _documents() -> list[dict[str, Any]]:
 
 
 def _event(number: int, project: str, tenant: str) -> dict[str, Any]:
+    """An event of now, when the example's prices are in force."""
+    ended_ms = time.time_ns() // 1_000_000
     return {
         "id": f"use-{number}",
         "kind": "inference",
         "tenant": tenant,
         "project": project,
-        "started_ms": ENDED_MS - 1000,
-        "ended_ms": ENDED_MS,
+        "started_ms": ended_ms - 1000,
+        "ended_ms": ended_ms,
         "quantities": {"prompt_tokens": 1000, "completion_tokens": 100},
     }
 

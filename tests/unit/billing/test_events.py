@@ -1,5 +1,8 @@
 """What is a usage event, and what is not."""
 
+import hashlib
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -39,6 +42,8 @@ def test_an_event_goes_over_the_wire_and_back() -> None:
         ("kind", ["inference"], "kind"),
         ("model", "a\x00b", "model"),
         ("key", "half \ud800", "key"),
+        ("model_identity", 5, "model_identity"),
+        ("model_shared", "yes", "model_shared"),
         ("labels", {"task": 5}, "labels.task"),
         ("labels", "task", "labels"),
         ("started_ms", "100", "started_ms"),
@@ -77,3 +82,14 @@ def test_the_digest_tells_contents_apart() -> None:
     other = UsageEvent.from_dict({**EVENT, "model": "other"})
     assert event.digest() == reordered.digest() == with_zero.digest()
     assert event.digest() != other.digest()
+
+
+def test_an_event_of_before_models_were_named_is_known_again() -> None:
+    """A spool may hold what was posted already by a release that knew fewer fields."""
+    fields = ("base_model", "device_class", "resource")
+    content = {**EVENT, **dict.fromkeys(fields, ""), "outcome": "completed"}
+    was = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    event = UsageEvent.from_dict(EVENT)
+    assert event.digest() == was
+    assert replace(event, model_identity="platform/tiny").digest() != was
+    assert replace(event, model_shared=True).digest() != was

@@ -12,6 +12,9 @@ from billing.core.rating import BookItem, PriceBook, amount_microcredits, books_
 
 QUANTITIES = st.integers(0, MAX_QUANTITY)
 PRICES = st.integers(0, 10**12)
+NAMES = st.sampled_from(("big-70b", "small-1b", "p/x", "*")) | st.text(
+    st.characters(min_codepoint=32, codec="utf-8")
+)
 
 
 def event(
@@ -21,6 +24,8 @@ def event(
     ended_ms: int = 1000,
     model: str = "tiny",
     base_model: str = "",
+    identity: str = "platform/tiny",
+    shared: bool = True,
     device_class: str = "nvidia/H100",
     **quantities: int,
 ) -> UsageEvent:
@@ -34,6 +39,8 @@ def event(
         quantities,
         model=model,
         base_model=base_model,
+        model_identity=identity,
+        model_shared=shared,
         device_class=device_class,
     )
 
@@ -118,12 +125,44 @@ class TestItems:
         for end in range(4, 0, -1):
             assert pick_item(book(*items[:end]), event(), "prompt_tokens") == items[end - 1]
 
-    def test_an_adapter_has_its_own_price_or_that_of_its_base(self) -> None:
+    def test_a_model_is_named_by_its_project_or_as_a_shared_one_or_not_at_all(self) -> None:
+        exact, shared, rest = prompt(1, model="platform/tiny"), prompt(2, model="tiny"), prompt(3)
+        assert pick_item(book(rest, shared, exact), event(), "prompt_tokens") == exact
+        assert pick_item(book(rest, shared), event(), "prompt_tokens") == shared
+        assert pick_item(book(rest), event(), "prompt_tokens") == rest
+
+    def test_an_adapter_costs_what_its_base_costs(self) -> None:
         adapter = event(model="ft:tiny:acme::1", base_model="tiny")
-        own, base, rest = prompt(1, model="ft:tiny:acme::1"), prompt(2, model="tiny"), prompt(3)
-        assert pick_item(book(rest, base, own), adapter, "prompt_tokens") == own
-        assert pick_item(book(rest, base), adapter, "prompt_tokens") == base
-        assert pick_item(book(rest), adapter, "prompt_tokens") == rest
+        own, base = prompt(1, model="ft:tiny:acme::1"), prompt(2, model="tiny")
+        assert pick_item(book(own, base), adapter, "prompt_tokens") == base
+        assert pick_item(book(own), adapter, "prompt_tokens") is None
+
+    def test_a_tenant_s_own_model_named_like_a_shared_one_does_not_get_its_price(self) -> None:
+        own = event(identity="evil/tiny", shared=False)
+        assert pick_item(book(prompt(2, model="tiny")), own, "prompt_tokens") is None
+        assert pick_item(book(prompt(2, model="platform/tiny")), own, "prompt_tokens") is None
+        assert pick_item(book(prompt(2, model="evil/tiny")), own, "prompt_tokens") is not None
+
+    @given(NAMES, NAMES, st.sampled_from(("big-70b", "small-1b", "*", "p/x")))
+    def test_no_name_that_a_tenant_gives_changes_what_its_usage_costs(
+        self, served: str, base: str, priced: str
+    ) -> None:
+        used = event(model="big-70b", base_model="big-70b", identity="platform/big-70b")
+        renamed = event(model=served, base_model=base, identity="platform/big-70b")
+        books = book(prompt(5, model="big-70b"), prompt(1, model=priced), prompt(3))
+        assert pick_item(books, renamed, "prompt_tokens") == pick_item(books, used, "prompt_tokens")
+
+    @pytest.mark.parametrize("identity", ["", "platform/tiny"])
+    def test_device_time_has_a_price_by_device_class_only(self, identity: str) -> None:
+        by_model = BookItem("device_seconds", 1, model="tiny")
+        by_class = BookItem("device_seconds", 2, device_class="nvidia/H100")
+        used = event(kind="device", identity=identity, shared=bool(identity))
+        assert pick_item(book(by_model, by_class), used, "device_seconds") == by_class
+        assert pick_item(book(by_model), used, "device_seconds") is None
+
+    def test_an_event_from_before_models_were_named_keeps_the_price_of_its_name(self) -> None:
+        old = event(model="ft:tiny:acme::1", base_model="tiny", identity="", shared=False)
+        assert pick_item(book(prompt(2, model="tiny"), prompt(3)), old, "prompt_tokens") == prompt(2, "tiny")
 
     def test_other_models_devices_and_meters_do_not_fit(self) -> None:
         items = (

@@ -81,7 +81,7 @@ def test_a_document_goes_through_the_store_and_back() -> None:
         ("spec.restart.policy", "Sometimes", "spec.restart.policy", "'Always'"),
         ("spec.suspend", "yes", "spec.suspend", "boolean"),
         ("metadata.name", "Train_1", "metadata.name", "a-z, 0-9"),
-        ("metadata.name", "a" * 254, "metadata.name", "1-253 characters"),
+        ("metadata.name", "a" * 254, "metadata.name", "at most 253 characters"),
         ("metadata.labels", {"n": 1}, "metadata.labels.n", "string"),
         ("metadata.project", None, "metadata.project", "required"),
         ("kind", "Wrkload", "kind", "'Wrkload' is unknown; known kinds: Tenant"),

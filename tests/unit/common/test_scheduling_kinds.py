@@ -61,7 +61,7 @@ SERVER = {"ports": ["http"], "readiness": {"port": "http"}}
         (queue(quotas=[{"deviceClass": "nvidia/"}]), "spec.quotas[0].deviceClass", "a vendor"),
         (queue(quotas=[{}, {}]), "spec", "each deviceClass only once"),
         (queue(budgets=[{"deviceHours": 1}] * 2), "spec", "each deviceClass and period only once"),
-        (queue(parent="No Name"), "spec.parent", "must be 1-253 characters"),
+        (queue(parent="No Name"), "spec.parent", "must be 1-63 characters"),
         (queue(weight=0), "spec.weight", "greater than or equal to 1"),
     ],
 )

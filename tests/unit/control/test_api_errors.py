@@ -2,7 +2,7 @@
 
 import json
 
-from common.errors import DATABASE_UNAVAILABLE, Unavailable
+from common.errors import DATABASE_UNAVAILABLE, TooManyRequests, Unavailable
 from control.api.errors import error_response
 
 
@@ -15,3 +15,10 @@ def test_callers_do_not_learn_where_the_database_is() -> None:
     assert answer.headers["retry-after"] == "1"
     assert "db.internal" not in error["message"]
     assert error["code"] == DATABASE_UNAVAILABLE
+
+
+def test_whoever_asks_too_often_learns_when_to_come_back() -> None:
+    answer = error_response(TooManyRequests("too many watches", retry_after_seconds=7))
+    error = json.loads(bytes(answer.body))["error"]
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+    assert (error["type"], error["code"]) == ("rate_limit_error", "rate_limit_exceeded")

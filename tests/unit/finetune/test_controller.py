@@ -30,7 +30,11 @@ async def test_a_queued_job_becomes_a_workload_with_orders(world: TuningWorld) -
     assert job.status.state == "queued"
     assert workload.metadata.owner is not None
     assert workload.metadata.owner.uid == job.metadata.uid
-    assert workload.metadata.labels == {"computility.io/model": "tiny", "computility.io/key": "ada"}
+    assert workload.metadata.labels == {
+        "computility.io/model": "tiny",
+        "computility.io/model-identity": f"{PROJECT}/tiny",
+        "computility.io/key": "ada",
+    }
     assert workload.spec.restart.policy == "OnFailure"
     assert workload.spec.restart.max_restarts == 3
     role = workload.spec.roles[0]

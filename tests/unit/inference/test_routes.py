@@ -71,6 +71,26 @@ async def test_an_endpoint_is_routed_to_its_ready_replicas(store: MemoryStore) -
     ]
 
 
+async def test_a_served_name_does_not_change_which_model_is_billed(store: MemoryStore) -> None:
+    await _fill(store, [_replica(0)])
+    for name in ("big", "anything at all"):
+        endpoint = await store.get(Endpoint, "chat", "lab")
+        endpoint.spec.served_name = name
+        await store.apply(endpoint)
+        (replica,) = _route(await build_routing_table(store), name).replicas
+        assert (replica.model_identity, replica.model_shared) == ("lab/tiny", False)
+
+
+async def test_billed_is_the_model_that_the_engine_runs_not_what_its_endpoint_says_by_now(
+    store: MemoryStore,
+) -> None:
+    await _fill(store, [_replica(0).model_copy(update={"model_identity": "models/big-70b"})])
+    spec = ModelSpec(source="/m", shared=True)
+    await store.apply(Model(metadata=Metadata(name="big-70b", project="models"), spec=spec))
+    (replica,) = _route(await build_routing_table(store), "small").replicas
+    assert (replica.model_identity, replica.model_shared) == ("models/big-70b", True)
+
+
 async def test_an_endpoint_without_replicas_is_known_all_the_same(store: MemoryStore) -> None:
     await _fill(store, [])
     assert _route(await build_routing_table(store), "small").replicas == ()
@@ -82,7 +102,7 @@ async def test_an_adapter_belongs_to_its_own_tenant_and_goes_where_it_is_held(st
     route = _route(await build_routing_table(store), FT)
     assert (route.project, route.tenant, route.shared) == ("shop", "other", False)
     assert (route.base_model, route.backend_model) == ("small", FT)
-    assert [r.id for r in route.replicas] == ["chat-1"]
+    assert [(r.id, r.model_identity) for r in route.replicas] == [("chat-1", "lab/tiny")]
 
 
 async def test_an_adapter_that_no_endpoint_serves_has_no_route(store: MemoryStore) -> None:

@@ -214,7 +214,7 @@ def test_the_bill_has_a_total_and_leaves_out_meters_nobody_used(
         "completion_tokens": 34,
         "trained_tokens": 0,
     }
-    sums |= {"device_seconds": 0, "microcredits": 1_234_567}
+    sums |= {"device_seconds": 0, "microcredits": 1_234_567, "unpriced_lines": 0}
     report = {"group_by": ["tenant"], "rows": [{"tenant": "acme", **sums}], "total": sums}
     control(lambda request: httpx.Response(200, json=report))
     assert run("usage", "--by", "tenant") == 0
@@ -223,6 +223,23 @@ def test_the_bill_has_a_total_and_leaves_out_meters_nobody_used(
         ["TENANT", "PROMPT", "COMPLETION", "CREDITS"],
         ["acme", "1,200", "34", "1.234567"],
         ["total", "1,200", "34", "1.234567"],
+    ]
+
+
+def test_the_bill_by_model_shows_what_was_priced_and_what_had_no_price(
+    control: Callable[[Answer], list[httpx.Request]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sums = dict.fromkeys(("cached_tokens", "completion_tokens", "trained_tokens", "device_seconds"), 0)
+    sums |= {"events": 1, "prompt_tokens": 12, "microcredits": 0, "unpriced_lines": 1}
+    group = {"model": "cheap-name", "model_identity": "platform/big"}
+    report = {"group_by": list(group), "rows": [{**group, **sums}], "total": sums}
+    asked = control(lambda request: httpx.Response(200, json=report))
+    assert run("usage", "--by", "model") == 0
+    assert asked[0].url.params["group_by"] == "model,model_identity"
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[:2] == [
+        ["MODEL", "MODEL", "IDENTITY", "PROMPT", "CREDITS", "WITHOUT", "PRICE"],
+        ["cheap-name", "platform/big", "12", "0.000000", "1"],
     ]
 
 
