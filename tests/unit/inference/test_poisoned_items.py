@@ -45,8 +45,10 @@ class World:
             await self.store.apply(Model(metadata=Metadata(name="tiny", project=project), spec=source))
             spec = EndpointSpec(model="tiny")
             await self.store.apply(Endpoint(metadata=Metadata(name=name, project=project), spec=spec))
-            spec = AdapterSpec(model="tiny", served_name=f"ft:{project}", path=f"/adapters/{project}", rank=8)
-            await self.store.apply(Adapter(metadata=Metadata(name="zoo", project=project), spec=spec))
+            tuned = AdapterSpec(
+                model="tiny", served_name=f"ft:{project}", path=f"/adapters/{project}", rank=8
+            )
+            await self.store.apply(Adapter(metadata=Metadata(name="zoo", project=project), spec=tuned))
 
     async def start_engines(self) -> None:
         for number, workload in enumerate(await self.store.list(Workload)):
