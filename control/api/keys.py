@@ -23,7 +23,7 @@ from common.store.port import Applied, Delete, Put, Write
 from control.api.access import Caller, document_of
 from control.api.errors import ERROR_RESPONSES
 from control.api.references import keys_in_force, missing
-from control.api.requests import KEY_REQUIRED, FromCaller, context_of
+from control.api.requests import KEY_REQUIRED, FromCaller, StrictRoute, context_of
 from control.api.writes import visible_resource
 from control.core.permissions import may_grant
 
@@ -61,7 +61,13 @@ class KeyList(BaseModel):
     items: list[ApiKey]
 
 
-router = APIRouter(prefix="/api/v1/keys", tags=["keys"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
+router = APIRouter(
+    prefix="/api/v1/keys",
+    tags=["keys"],
+    dependencies=KEY_REQUIRED,
+    responses=ERROR_RESPONSES,
+    route_class=StrictRoute,
+)
 
 
 @router.post("", response_model=KeyMade, status_code=201, summary="Make an API key; its secret is shown once")

@@ -14,13 +14,14 @@ from common.errors import InvalidInput, Problem
 from common.resources import PLURALS, Resource
 from common.store.answers import json_answer
 from common.store.port import Applied
+from common.vocabulary import MAX_DOCUMENTS, MAX_NUMBER
 from control.api.access import document_of
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of, json_of, parse_labels
 from control.api.writes import apply_resources, delete_resource, parse_documents, visible_resource
 from control.core.permissions import TABLE
 
-MAX_DOCUMENTS = 500
+_DOCUMENTS: dict[str, Any] = {"items": {"type": "object"}, "minItems": 1, "maxItems": MAX_DOCUMENTS}
 Outcome = Literal["created", "configured", "unchanged"]
 FromProject = Annotated[
     str | None, Query(description="project of the resource; unset = the project of the key, if it has one")
@@ -52,7 +53,14 @@ def build_router() -> APIRouter:
         response_model=ApplyResult,
         tags=["resources"],
         summary="Apply a resource or a list of resources: all or none",
-        openapi_extra=_body({"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}),
+        openapi_extra=_body(
+            {
+                "oneOf": [
+                    {"type": "object"},
+                    {"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": MAX_DOCUMENTS},
+                ]
+            }
+        ),
     )
     for plural, kind in PLURALS.items():
         _add_kind(router, plural, kind)
@@ -205,7 +213,12 @@ def _deleter(kind: type[Resource]) -> Any:
         dry_run: FromDryRun = False,
         resource_version: Annotated[
             int,
-            Query(alias="resourceVersion", ge=0, description="refuse if it changed since; 0 = do not care"),
+            Query(
+                alias="resourceVersion",
+                ge=0,
+                le=MAX_NUMBER,
+                description="refuse if it changed since; 0 = do not care",
+            ),
         ] = 0,
     ) -> JSONResponse:
         where = caller.project_for(kind, project)

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
-from billing.core.events import MAX_TIME_MS
 from billing.reports import usage_report
 from billing.store import UsageFilter
 from common.clock import parse_rfc3339
 from common.errors import InvalidInput
 from common.resources import Project, Tenant
 from common.store.port import Store
+from common.vocabulary import MAX_TIME_MS
 from control.api.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
