@@ -274,8 +274,17 @@ class Client:
         )
 
     def ready(self) -> Document:
-        """The content of ``/readyz``; ``Unavailable`` when control is not ready."""
-        return self._read("/readyz")
+        """The content of ``/readyz``: whether control is ready, and which loop is in what trouble."""
+        response = self._send("GET", "/readyz")
+        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            return self._answer(response)
+        try:
+            content = response.json()
+        except ValueError:
+            content = None
+        if not isinstance(content, dict) or "loops" not in content:
+            raise error_from_body(response.status_code, response.text)
+        return content
 
     # Transport
 

@@ -1,42 +1,160 @@
-"""The one way in which level-triggered loops run."""
+"""The one way in which level-triggered loops run, and how their passes have gone."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
-from common.errors import Conflict
+from prometheus_client import Counter, Gauge
+
+from common.clock import SYSTEM_CLOCK, Clock
+from common.errors import ComputilityError, Conflict, mapping_of
+from common.guard import place_of, trace_of
 from common.store.port import Store
 from common.telemetry import get_logger
 
+FAILED_IN_ROW = 3
+"""After so many passes that failed a loop is in trouble."""
+HUNG_SECONDS = 60.0
+"""The same when it has not ended a pass well for so long."""
+LOG_AGAIN_SECONDS = 60.0
+
+FAILED_PASSES = Counter("computility_loop_failed_passes", "Passes of the loop that failed", ("loop",))
+SINCE_GOOD_PASS = Gauge(
+    "computility_loop_seconds_since_good_pass", "How long ago the loop's last good pass ended", ("loop",)
+)
 _log = get_logger(__name__)
 
 
+class LoopHealth:
+    """How the passes of one loop have gone. ``error`` says what the last failed one met: the sort of error
+    and the place in the code, never its text, which may hold names of tenants or secrets."""
+
+    def __init__(self, name: str, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.name = name
+        self._clock = clock
+        self._good_seconds = clock.monotonic_seconds()
+        self._logged: tuple[str, float] = ("", 0.0)
+        self.failed_passes = 0
+        self.error = ""
+        SINCE_GOOD_PASS.labels(name).set_function(lambda: self.seconds_since_good_pass)
+
+    @property
+    def seconds_since_good_pass(self) -> float:
+        """Since the loop began where there was none yet."""
+        return self._clock.monotonic_seconds() - self._good_seconds
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with its passes, in words; empty while nothing is."""
+        if self.failed_passes >= FAILED_IN_ROW:
+            return f"the last {self.failed_passes} passes failed: {self.error}"
+        since = self.seconds_since_good_pass
+        if since < HUNG_SECONDS:
+            return ""
+        return f"no pass has ended well for {since:.0f} s" + (f": {self.error}" if self.error else "")
+
+    def note(self, error: Exception | None) -> None:
+        """A pass has ended. One that met another writer is neither good nor bad: it is made again at once."""
+        if error is None:
+            self.failed_passes, self.error = 0, ""
+            self._good_seconds = self._clock.monotonic_seconds()
+            return
+        self.error = sort_of(error)
+        if isinstance(error, Conflict):
+            _log.debug("pass met another writer", loop=self.name, error=error.message)
+            return
+        self.failed_passes += 1
+        FAILED_PASSES.labels(self.name).inc()
+        self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        """Once, and once a minute while it goes on."""
+        now, (known, told_seconds) = self._clock.monotonic_seconds(), self._logged
+        if known == self.error and now - told_seconds < LOG_AGAIN_SECONDS:
+            return
+        self._logged = (self.error, now)
+        _log.error("pass failed", loop=self.name, failed_passes=self.failed_passes, exception=trace_of(error))
+
+
+def sort_of(error: BaseException) -> str:
+    """An exception without its text: what it is and where it was raised."""
+    code = f" ({error.code})" if isinstance(error, ComputilityError) else ""
+    name = mapping_of(error).reason if isinstance(error, ComputilityError) else type(error).__name__
+    place = place_of(error)
+    return f"{name}{code} in {place}" if place else f"{name}{code}"
+
+
 async def run_passes(
-    name: str, step: Callable[[], Awaitable[None]], store: Store, stop: asyncio.Event, tick_seconds: float
+    name: str,
+    step: Callable[[], Awaitable[None]],
+    store: Store,
+    stop: asyncio.Event,
+    tick_seconds: float,
+    health: LoopHealth | None = None,
 ) -> None:
     """Call ``step`` until ``stop`` is set: after each change in the store, and every ``tick_seconds``.
 
-    A pass that fails is logged and made again after a tick; one that met another writer at once.
+    A pass that fails is made again after a tick or the next change; one that met another writer at once.
     """
+    health = health or LoopHealth(name)
     while not stop.is_set():
-        revision = await store.revision()
+        revision: int | None = None
         try:
-            await step()
-        except Conflict as error:
-            _log.debug("pass met another writer", loop=name, error=error.message)
-        except Exception:  # noqa: BLE001 - the loop's boundary: one bad pass must not end it
-            _log.exception("pass failed", loop=name)
             revision = await store.revision()
+            await step()
+            health.note(None)
+        except Exception as error:  # noqa: BLE001 - the loop's boundary: one bad pass must not end it
+            health.note(error)
+            if not isinstance(error, Conflict):
+                revision = await _revision(store)
         await _wait_for_change(store, revision, stop, tick_seconds)
 
 
-async def _wait_for_change(store: Store, revision: int, stop: asyncio.Event, tick_seconds: float) -> None:
+async def run_every(
+    step: Callable[[], Awaitable[None]], stop: asyncio.Event, seconds: float, health: LoopHealth
+) -> None:
+    """Call ``step`` every so many seconds until ``stop`` is set."""
+    while not stop.is_set():
+        try:
+            await step()
+            health.note(None)
+        except Exception as error:  # noqa: BLE001 - the loop's boundary: one bad pass must not end it
+            health.note(error)
+        await _stopped_within(stop, seconds)
+
+
+async def _revision(store: Store) -> int | None:
+    """The store's revision; None while it does not answer."""
+    try:
+        return await store.revision()
+    except Exception:  # noqa: BLE001 - the pass has told of it
+        return None
+
+
+async def _wait_for_change(
+    store: Store, revision: int | None, stop: asyncio.Event, tick_seconds: float
+) -> None:
+    """A store that does not answer is asked again after a tick, not at once."""
+    if revision is None:
+        await _stopped_within(stop, tick_seconds)
+        return
     changed = asyncio.create_task(store.wait(revision, tick_seconds))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({changed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        broke = changed.done() and changed.exception() is not None
     finally:
         changed.cancel()
         stopped.cancel()
         await asyncio.gather(changed, stopped, return_exceptions=True)
+    if broke:
+        await _stopped_within(stop, tick_seconds)
+
+
+async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    return stop.is_set()

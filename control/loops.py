@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter, Gauge
 
+from common.clock import SYSTEM_CLOCK, Clock
+from common.loop import LoopHealth, sort_of
 from common.telemetry import get_logger
 
 FIRST_BACKOFF_SECONDS = 1.0
@@ -17,17 +19,24 @@ ALIVE = Gauge("computility_control_loop_alive", "Whether the loop runs", ("loop"
 RESTARTS = Counter("computility_control_loop_restarts", "Times that the loop was started again", ("loop",))
 _log = get_logger("control.loops")
 
-Run = Callable[[asyncio.Event], Awaitable[None]]
+Run = Callable[[asyncio.Event, LoopHealth], Awaitable[None]]
 
 
 @dataclass
 class LoopState:
-    """How one loop is. ``error`` says why it does not run, or why it had to be started again last."""
+    """How one loop is. ``error`` says why it does not run, or why it had to be started again last; as anybody
+    may read it, it tells the sort of error and where it was raised only."""
 
     name: str
+    health: LoopHealth
     alive: bool = False
     restarts: int = 0
     error: str = ""
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it, in words; empty while nothing is."""
+        return self.health.trouble if self.alive else f"does not run: {self.error or 'not started yet'}"
 
 
 class Loops:
@@ -35,7 +44,10 @@ class Loops:
     time.
     """
 
-    def __init__(self, first_backoff_seconds: float = FIRST_BACKOFF_SECONDS) -> None:
+    def __init__(
+        self, first_backoff_seconds: float = FIRST_BACKOFF_SECONDS, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._clock = clock
         self._first_backoff_seconds = first_backoff_seconds
         self._runs: dict[str, Run] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -43,9 +55,10 @@ class Loops:
         self.states: dict[str, LoopState] = {}
 
     def add(self, name: str, run: Run) -> None:
-        """Name a loop; ``run`` is given an event that is set when it has to end."""
+        """Name a loop; ``run`` is given an event that is set when it has to end, and what it tells of its
+        passes."""
         self._runs[name] = run
-        self.states[name] = LoopState(name)
+        self.states[name] = LoopState(name, LoopHealth(name, self._clock))
 
     def start(self) -> None:
         """Start all loops that were added."""
@@ -66,9 +79,9 @@ class Loops:
         self._tasks = []
 
     @property
-    def all_alive(self) -> bool:
-        """Whether every loop runs."""
-        return all(state.alive for state in self.states.values())
+    def all_well(self) -> bool:
+        """Whether every loop runs, and its passes end well."""
+        return not any(state.trouble for state in self.states.values())
 
     async def _supervise(self, name: str, run: Run) -> None:
         backoff_seconds = self._first_backoff_seconds
@@ -76,11 +89,11 @@ class Loops:
         while not self._stop.is_set():
             self._set_alive(state, True)
             try:
-                await run(self._stop)
+                await run(self._stop, state.health)
                 state.error = "ended by itself"
             except Exception as error:  # noqa: BLE001 - the loop's boundary: the other loops go on
                 _log.exception("loop broke", loop=name)
-                state.error = f"{type(error).__name__}: {error}"
+                state.error = sort_of(error)
             finally:
                 self._set_alive(state, False)
             if await self._stopped_within(backoff_seconds):

@@ -105,7 +105,7 @@ async def build(settings: Settings) -> _Parts:
     ledger = Ledger(database, store, clock)
     fabric = fabric_for(settings, clock)
     await _connect(fabric)
-    engines, loops = VllmEngines(settings.internal_token), Loops()
+    engines, loops = VllmEngines(settings.internal_token), Loops(clock=clock)
     rules = settings.scheduler.policy.load_tides
     need = ServingNeed(ReplicaLoads(store, engines), SqlSampleLog(database), rules, clock)
     await need.restore()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from functools import partial
 
 from common.clock import Clock
 from common.errors import ComputilityError, Conflict, InvalidInput, NotFound, Unavailable
-from common.loop import run_passes
+from common.guard import ResourceGuard
+from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, File, FineTune, Model, Queue, Workload
 from common.settings import Settings
 from common.store.port import Store
@@ -58,29 +58,25 @@ class FineTuneController:
         self._blobs = BlobFolder(settings.folder("files"))
         self._progress = JobProgress(store, clock)
         self._publisher = Publisher(store, self._blobs, settings, clock)
+        self._guard = ResourceGuard("finetunes", store, clock)
         self._cleaners = (AdapterCleaner(store, settings, clock), JobCleaner(store, settings, clock))
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Pass after pass until ``stop`` is set."""
-        await run_passes("fine-tunes", self.step, self._store, stop, _TICK_SECONDS)
+        await run_passes("finetunes", self.step, self._store, stop, _TICK_SECONDS, health)
 
     async def step(self) -> None:
-        """One pass over all jobs."""
+        """One pass over all jobs. The trouble of one holds up no other."""
         jobs = await self._store.list(FineTune)
         workloads = await self._owned_workloads({job.metadata.uid for job in jobs})
         for job in jobs:
-            await self._guard(job.key, self._job(job, workloads.get(job.metadata.uid)))
+            await self._guard.handle(job, partial(self._job, job, workloads.get(job.metadata.uid)))
         for cleaner in self._cleaners:
-            await self._guard("files of ended jobs", cleaner.step())
-
-    async def _guard(self, key: str, work: Coroutine[Any, Any, None]) -> None:
-        """Let the trouble of one job not hold up the others."""
-        try:
-            await work
-        except (Conflict, NotFound) as error:
-            _log.debug("changed meanwhile; again in the next pass", resource=key, error=error.message)
-        except (ComputilityError, OSError) as error:
-            _log.warning("job not reconciled", resource=key, error=str(error))
+            key = ("cleaner", type(cleaner).__name__)
+            if self._guard.items.may_try(key):
+                with self._guard.items.item("Cleaner", key):
+                    await cleaner.step()
+        self._guard.items.forget_gone()
 
     async def _owned_workloads(self, job_uids: set[str]) -> dict[str, Workload]:
         """Workloads of jobs by the job's uid; those whose job is gone are deleted."""
@@ -92,7 +88,8 @@ class FineTuneController:
             if owner.uid in job_uids:
                 owned[owner.uid] = workload
             else:
-                await self._guard(workload.key, self._delete(workload))
+                with self._guard.items.item("Workload", ("delete", workload.metadata.uid)):
+                    await self._delete(workload)
         return owned
 
     async def _delete(self, workload: Workload) -> None:

@@ -12,6 +12,7 @@ from common.ids import new_id
 from common.resources import File, FineTune, Metadata
 from common.resources.tuning import FileSpec
 from common.settings import Settings
+from common.store.answers import Answer
 from common.store.port import Store
 from finetune.objects import TERMINAL
 from finetune.ports import Blobs
@@ -36,8 +37,11 @@ class FileService:
         purpose: str,
         chunks: AsyncIterator[bytes],
         expires_after_seconds: int | None = None,
+        answer: Answer | None = None,
     ) -> File:
-        """Keep an upload. Raises ``InvalidInput`` naming the field, ``TooLarge`` over the limit."""
+        """Keep an upload, and the ``answer`` to its request. Raises ``InvalidInput`` naming the field,
+        ``TooLarge`` over the limit.
+        """
         _check_upload(filename, purpose, expires_after_seconds)
         await self.remove_expired()
         staged = await self._blobs.stage(chunks, self._settings.control.upload_limit_bytes)
@@ -58,7 +62,7 @@ class FileService:
             )
             async with self._lock:
                 await self._blobs.keep(staged)
-                return (await self._store.apply(file)).resource
+                return (await self._store.apply(file, answer=answer)).resource
         finally:
             await self._blobs.discard(staged)
 
@@ -79,8 +83,8 @@ class FileService:
         """Where the bytes can be read."""
         return self._blobs.path(file.spec.sha256)
 
-    async def delete(self, project: str, name: str) -> None:
-        """Remove the file. Raises ``Conflict`` while a job needs it."""
+    async def delete(self, project: str, name: str, answer: Answer | None = None) -> None:
+        """Remove the file and keep the request's ``answer``. Raises ``Conflict`` while a job needs it."""
         await self.get(project, name)
         for job in await self._store.list(FineTune, project=project):
             needed = name in (job.spec.training_file, job.spec.validation_file)
@@ -88,7 +92,7 @@ class FileService:
                 raise Conflict(
                     f"file {name} is needed by job {job.name}; cancel the job first", code="file_in_use"
                 )
-        await self._remove(project, name)
+        await self._remove(project, name, answer)
 
     async def remove_expired(self) -> None:
         """Remove all files whose time is over."""
@@ -96,9 +100,9 @@ class FileService:
             if self._is_expired(file):
                 await self._remove(file.project or "", file.name)
 
-    async def _remove(self, project: str, name: str) -> None:
+    async def _remove(self, project: str, name: str, answer: Answer | None = None) -> None:
         async with self._lock:
-            gone = await self._store.delete(File, name, project)
+            gone = await self._store.delete(File, name, project, answer=answer)
             if all(file.spec.sha256 != gone.spec.sha256 for file in await self._store.list(File)):
                 await self._blobs.delete(gone.spec.sha256)
 

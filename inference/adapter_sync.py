@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from common.clock import Clock
-from common.errors import ComputilityError, InvalidInput, mapping_of
+from common.errors import InvalidInput
+from common.guard import fault_of
 from common.telemetry import get_logger
 from inference.ports import Engines, LoadedModel
 
@@ -104,9 +105,10 @@ class AdapterSync:
         try:
             await self._engines.load_adapter(url, adapter.name, adapter.path)
             await self._observe(held, url)
-        except ComputilityError as error:
-            reason = "LoadRefused" if isinstance(error, InvalidInput) else mapping_of(error).reason
-            self._note_failure(held, adapter, Failure(reason, error.message))
+        except Exception as error:  # noqa: BLE001 - one adapter's trouble is not the others'
+            fault = fault_of(error)
+            reason = "LoadRefused" if isinstance(error, InvalidInput) else fault.reason
+            self._note_failure(held, adapter, Failure(reason, fault.message))
             return
         if held.paths.get(adapter.name) != adapter.path:
             failure = Failure("NotListed", f"{url} does not list {adapter.name} after loading it")
@@ -118,8 +120,8 @@ class AdapterSync:
     async def _unload(self, held: Held, url: str, name: str) -> None:
         try:
             await self._engines.unload_adapter(url, name)
-        except ComputilityError as error:
-            _log.warning("adapter not unloaded", adapter=name, engine=url, error=error.message)
+        except Exception as error:  # noqa: BLE001 - one adapter's trouble is not the others'
+            _log.warning("adapter not unloaded", adapter=name, engine=url, error=fault_of(error).message)
             return
         held.paths.pop(name, None)
         _log.info("adapter unloaded", adapter=name, engine=url)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Iterable, Sequence
+from functools import partial
 
 from common.clock import Clock
-from common.errors import ComputilityError, Conflict, NotFound
-from common.loop import run_passes
+from common.guard import Fault, ResourceGuard
+from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, Endpoint, Model, Workload
 from common.resources.serving import Replica
 from common.settings import Settings
@@ -36,49 +36,44 @@ class EndpointController:
         self._store, self._engines, self._settings, self._clock = store, engines, settings, clock
         self._sync = AdapterSync(engines, clock)
         self._models = ModelStatusKeeper(store, settings, clock)
+        self._guard = ResourceGuard("endpoints", store, clock)
+        self._parts = self._guard.items
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Pass after pass until ``stop`` is set: after each change in the store, and every two seconds."""
         try:
-            await run_passes("endpoints", self.step, self._store, stop, _TICK_SECONDS)
+            await run_passes("endpoints", self.step, self._store, stop, _TICK_SECONDS, health)
         finally:
             await self._models.close()
 
     async def step(self) -> None:
-        """One pass over all Models, Endpoints and Adapters."""
+        """One pass over all Models, Endpoints and Adapters. The trouble of one holds up no other."""
         models = await self._observe_models()
         endpoints = await self._store.list(Endpoint)
         adapters = await self._store.list(Adapter)
         owned = await self._owned_workloads({endpoint.metadata.uid for endpoint in endpoints})
         reports: list[ReplicaReport] = []
-        await asyncio.gather(
-            *(
-                self._guard(endpoint.key, self._endpoint(endpoint, models, owned, adapters, reports))
-                for endpoint in endpoints
-            )
+        await _all(
+            self._guard.handle(endpoint, partial(self._endpoint, endpoint, models, owned, adapters, reports))
+            for endpoint in endpoints
         )
-        live = {(w.metadata.uid, w.status.attempt) for group in owned.values() for w in group}
-        self._sync.forget_all_but(live)
+        workloads = [workload for group in owned.values() for workload in group]
+        self._sync.forget_all_but({(w.metadata.uid, w.status.attempt) for w in workloads})
         for adapter in adapters:
-            await self._guard(adapter.key, self._adapter(adapter, reports))
-
-    async def _guard(self, key: str, work: Coroutine[Any, Any, None]) -> None:
-        """Let the trouble of one resource not hold up the others."""
-        try:
-            await work
-        except (Conflict, NotFound) as error:
-            _log.debug("changed meanwhile; again in the next pass", resource=key, error=error.message)
-        except ComputilityError as error:
-            _log.warning("resource not reconciled", resource=key, error=error.message)
+            await self._guard.handle(adapter, partial(self._adapter, adapter, reports))
+        self._parts.forget_gone()
 
     async def _observe_models(self) -> dict[tuple[str | None, str], _FoundModel]:
         found: dict[tuple[str | None, str], _FoundModel] = {}
 
-        async def observe(model: Model) -> None:
+        async def observe(model: Model) -> Fault | None:
             found[(model.project, model.name)] = (model, await self._models.observe(model))
+            return None
 
         for model in await self._store.list(Model):
-            await self._guard(model.key, observe(model))
+            fault = await self._guard.handle(model, partial(observe, model))
+            if fault is not None:
+                found[(model.project, model.name)] = (model, ModelFiles(False, fault.reason, fault.message))
         return found
 
     async def _owned_workloads(self, endpoint_uids: set[str]) -> dict[str, list[Workload]]:
@@ -91,7 +86,8 @@ class EndpointController:
             if owner.uid in endpoint_uids:
                 owned.setdefault(owner.uid, []).append(workload)
             else:
-                await self._guard(workload.key, self._delete(workload))
+                with self._parts.item("Workload", ("delete", workload.metadata.uid)):
+                    await self._delete(workload)
         return owned
 
     async def _delete(self, workload: Workload) -> None:
@@ -107,12 +103,18 @@ class EndpointController:
         owned: dict[str, list[Workload]],
         adapters: Sequence[Adapter],
         reports: list[ReplicaReport],
-    ) -> None:
+    ) -> Fault | None:
+        """Returns why its engines are not as it says; what runs already is looked after all the same."""
         existing = owned.get(endpoint.metadata.uid, [])
         found = _find_model(endpoint, models)
-        trouble = _trouble_of(endpoint, found)
+        trouble, fault = _trouble_of(endpoint, found), None
         if found is not None and trouble is None:
-            trouble = await self._roll_out(endpoint, found[0], existing)
+            key, generation = ("roll out", endpoint.metadata.uid), endpoint.metadata.generation
+            if self._parts.may_try(key, generation):
+                with self._parts.item("Endpoint", key, generation):
+                    trouble = await self._roll_out(endpoint, found[0], existing)
+            fault = self._parts.fault_of(key)
+            trouble = (fault.reason, fault.message) if fault else trouble
         endpoint.status.model_project = (found[0].project or "") if found else ""
         mine = [a for a in adapters if a.model_key == endpoint.model_key]
         replicas = []
@@ -121,6 +123,7 @@ class EndpointController:
             replicas.append(replica)
             reports.append(report)
         await self._write_status(endpoint, found, replicas, reports, trouble)
+        return fault
 
     async def _roll_out(
         self, endpoint: Endpoint, model: Model, existing: list[Workload]
@@ -167,18 +170,24 @@ class EndpointController:
         if not replica.ready:
             return replica, ReplicaReport(endpoint, replica, None)
         loadable = [a for a in adapters if engine.max_adapters and a.spec.rank <= engine.max_adapter_rank]
-        try:
+        held: Held | None = None
+        with self._parts.item("Engine", ("engine", workload.metadata.uid)):
             held = await self._sync.sync(
                 (workload.metadata.uid, workload.status.attempt),
                 replica.url,
-                [self._wanted(adapter) for adapter in loadable],
+                self._all_wanted(loadable),
                 unload="--lora-modules" not in engine.args,
             )
-        except ComputilityError as error:
-            _log.warning("engine not reached", workload=workload.name, error=error.message)
-            return replica, ReplicaReport(endpoint, replica, None)
-        replica.adapters = held.names
+            replica.adapters = held.names
         return replica, ReplicaReport(endpoint, replica, held)
+
+    def _all_wanted(self, adapters: Sequence[Adapter]) -> list[WantedAdapter]:
+        """An adapter that cannot be told where it lies is none that an engine can be given."""
+        wanted = []
+        for adapter in adapters:
+            with self._parts.item("Adapter", ("wanted", adapter.metadata.uid), adapter.metadata.generation):
+                wanted.append(self._wanted(adapter))
+        return wanted
 
     def _wanted(self, adapter: Adapter) -> WantedAdapter:
         path = local_path(adapter.spec.path, self._settings.home)
@@ -205,7 +214,7 @@ class EndpointController:
         )
         await self._store.set_status(endpoint)
 
-    async def _adapter(self, adapter: Adapter, reports: Sequence[ReplicaReport]) -> None:
+    async def _adapter(self, adapter: Adapter, reports: Sequence[ReplicaReport]) -> Fault | None:
         mine = [report for report in reports if report.endpoint.model_key == adapter.model_key]
         report: AdapterReport = report_adapter(adapter, self._wanted(adapter), mine)
         adapter.status.replicas = report.replicas
@@ -220,6 +229,14 @@ class EndpointController:
             generation=adapter.metadata.generation,
         )
         await self._store.set_status(adapter)
+        return None
+
+
+async def _all(works: Iterable[Awaitable[object]]) -> None:
+    """Do them at the same time, all to their end. Raises what the first of those that failed raised."""
+    for outcome in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 def _find_model(endpoint: Endpoint, models: dict[tuple[str | None, str], _FoundModel]) -> _FoundModel | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.clock import Clock
-from common.loop import run_passes
+from common.loop import LoopHealth, run_passes
 from common.resources import Workload
 from common.resources.workload import PendingReason
 from common.settings import Settings
@@ -75,9 +75,10 @@ class SchedulerLoop:
         self._snapshots = SnapshotKeeper(catalogue, options.stop_grace_seconds)
         self._began_seconds = clock.monotonic_seconds()
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Pass after pass until ``stop`` is set."""
-        await run_passes("scheduler", self.step, self._store, stop, self._settings.scheduler.cycle_seconds)
+        tick_seconds = self._settings.scheduler.cycle_seconds
+        await run_passes("scheduler", self.step, self._store, stop, tick_seconds, health)
 
     async def step(self) -> None:
         """One pass. Raises ``Unavailable`` when the fabric cannot be reached; nothing has been changed

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from common.clock import Clock
 from common.errors import ComputilityError
 from common.load import ReplicaLoad
+from common.loop import LoopHealth, run_every
 from common.settings import LoadTideSettings
 from common.store.samples import SampleLog
 from common.telemetry import get_logger
@@ -109,13 +109,9 @@ class ServingNeed:
             watch.history[:] = [LoadSample(at_ms, load) for at_ms, load in kept]
         self._work_out()
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Look every ``SAMPLE_SECONDS`` until ``stop`` is set."""
-        while not stop.is_set():
-            await self.step()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SAMPLE_SECONDS):
-                    await stop.wait()
+        await run_every(self.step, stop, SAMPLE_SECONDS, health or LoopHealth("serving-need", self._clock))
 
     async def step(self) -> None:
         """One look at all engines."""

@@ -12,7 +12,7 @@ from common.resources.pool import Node, Queue
 from common.resources.serving import Adapter, Endpoint, Model
 from common.resources.tuning import File, FineTune
 from common.resources.workload import Workload
-from common.vocabulary import MAX_DEPTH, MAX_DOCUMENT_BYTES, NAME_CHARACTERS, odd_character, shortened
+from common.vocabulary import MAX_DEPTH, MAX_DOCUMENT_BYTES, NAME_CHARACTERS, odd_character, quoted, shortened
 
 KINDS: dict[str, type[Resource]] = {
     kind.model_fields["kind"].default: kind
@@ -46,10 +46,10 @@ def parse_resource(document: object) -> Resource:
     kind = document.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         known = ", ".join(KINDS)
-        raise InvalidInput(f"kind: {kind!r} is unknown; known kinds: {known}", param="kind")
+        raise InvalidInput(f"kind: {quoted(kind)} is unknown; known kinds: {known}", param="kind")
     version = document.get("apiVersion")
     if version != API_VERSION:
-        raise InvalidInput(f"apiVersion: must be {API_VERSION}, not {version!r}", param="apiVersion")
+        raise InvalidInput(f"apiVersion: must be {API_VERSION}, not {quoted(version)}", param="apiVersion")
     _check_characters(document, "", 0)
     resource = parse_model(KINDS[kind], document, limit_bytes=MAX_DOCUMENT_BYTES)
     _check_scope(resource)
@@ -67,7 +67,7 @@ def _check_characters(value: object, path: str, depth: int) -> None:
     elif isinstance(value, dict):
         for name, part in value.items():
             _check_characters(str(name), path or ".", depth + 1)
-            _check_characters(part, f"{path}.{name}".lstrip("."), depth + 1)
+            _check_characters(part, f"{path}.{shortened(str(name), 80)}".lstrip("."), depth + 1)
     elif isinstance(value, list):
         for index, part in enumerate(value):
             _check_characters(part, f"{path}[{index}]", depth + 1)

@@ -14,6 +14,19 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from common import vocabulary as v
 
+_C = TypeVar("_C")
+
+
+def _within(content: _C, size: int, limit: int) -> _C:
+    if size > limit:
+        raise ValueError(f"has {size} bytes in all, but may have at most {limit}")
+    return content
+
+
+def _check_bytes(name: str) -> str:
+    return _within(name, len(name.encode()), v.ADAPTER_NAME_BYTES)
+
+
 Name = Annotated[str, StringConstraints(max_length=v.NAME_CHARACTERS, pattern=f"^{v.NAME_PATTERN}$")]
 OptionalName = Annotated[
     str, StringConstraints(max_length=v.NAME_CHARACTERS, pattern=f"^({v.NAME_PATTERN})?$")
@@ -27,7 +40,9 @@ ServedName = Annotated[
 ]
 """What clients put in ``model`` to reach an Endpoint."""
 AdapterName = Annotated[
-    str, StringConstraints(max_length=v.ADAPTER_NAME_CHARACTERS, pattern=f"^{v.SERVED_NAME_PATTERN}$")
+    str,
+    StringConstraints(max_length=v.ADAPTER_NAME_CHARACTERS, pattern=f"^{v.SERVED_NAME_PATTERN}$"),
+    AfterValidator(_check_bytes),
 ]
 """What clients put in ``model``: a served name or a ``ft:…`` name."""
 ModelNames = Annotated[list[AdapterName], Field(max_length=256)]
@@ -83,15 +98,6 @@ def _check_annotations(annotations: _D) -> _D:
 
 def _bytes_of(mapping: Mapping[str, str]) -> int:
     return sum(len(key.encode()) + len(value.encode()) for key, value in mapping.items())
-
-
-_C = TypeVar("_C")
-
-
-def _within(content: _C, size: int, limit: int) -> _C:
-    if size > limit:
-        raise ValueError(f"has {size} bytes in all, but may have at most {limit}")
-    return content
 
 
 _Word = Annotated[str, StringConstraints(max_length=v.COMMAND_BYTES, pattern=f"^{v.LINES_PATTERN}$")]

@@ -177,7 +177,7 @@ class Resource(Model):
 def problems_of(error: ValidationError, prefix: str = "") -> tuple[Problem, ...]:
     """A pydantic error as problems with paths like ``spec.roles[0].replicas``; the first hundred."""
     found = error.errors(include_url=False)[:MAX_PROBLEMS]
-    return tuple(Problem(_path(prefix, e["loc"]), say(e), e["type"]) for e in found)
+    return tuple(Problem(path_of(prefix, e["loc"]), say(e), e["type"]) for e in found)
 
 
 def parse_model(model: type[M], content: object, prefix: str = "", limit_bytes: int | None = None) -> M:
@@ -202,7 +202,9 @@ def _to_json(content: object) -> bytes:
         raise InvalidInput(f"only JSON values are allowed: {error}") from error
 
 
-def _path(prefix: str, loc: tuple[int | str, ...]) -> str:
+def path_of(prefix: str, loc: tuple[int | str, ...]) -> str:
+    """A place as pydantic tells it, like ``spec.roles[0].name``; names that are long or odd are shown so that
+    they do no harm."""
     text = prefix
     for part in loc:
         if isinstance(part, int):

@@ -145,6 +145,11 @@ def _read_file(path: Path) -> dict[str, Any]:
     return content
 
 
+def engine_key_of_process() -> str:
+    """The key of the engine that this process is; empty in any other."""
+    return os.environ.get("VLLM_API_KEY", "")
+
+
 def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
     """This process's environment plus what a process of the instance needs to find the same settings."""
     env = {name: value for name, value in os.environ.items() if name not in _OF_THE_CALLER}

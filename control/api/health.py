@@ -9,10 +9,12 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel
 
 from common.errors import ComputilityError
+from common.loop import sort_of
 from common.resources import API_VERSION
 from common.telemetry import get_logger, render_metrics
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
+from control.loops import LoopState
 
 _log = get_logger("control.api")
 
@@ -37,16 +39,20 @@ class WhoAmI(BaseModel):
 
 
 class LoopBody(BaseModel):
-    """One loop of the process."""
+    """One loop of the process. ``failed_passes``: in a row, up to now. ``error``: the sort of the last error
+    and where it was raised; its text is in the log alone. ``trouble``: empty while the loop is well."""
 
     name: str
     alive: bool
     restarts: int
+    failed_passes: int
+    seconds_since_good_pass: float
     error: str
+    trouble: str
 
 
 class Readiness(BaseModel):
-    """``ready`` when the store answers and every loop runs."""
+    """``ready`` when the store answers, every loop runs, and the passes of each end well."""
 
     ready: bool
     store: str
@@ -75,13 +81,26 @@ async def readyz(request: Request) -> JSONResponse:
         await context.store.revision()
         store = "ok"
     except (ComputilityError, OSError) as error:
-        store = f"unreachable: {error}"
+        store = f"unreachable: {sort_of(error)}"
     except Exception as error:  # noqa: BLE001 - a probe reports whatever the database driver raises
         _log.exception("store does not answer")
         store = f"unreachable: {type(error).__name__}"
-    ready = store == "ok" and context.loops.all_alive
-    body = {"ready": ready, "store": store, "loops": [vars(state) for state in context.loops.states.values()]}
-    return JSONResponse(body, 200 if ready else 503)
+    ready = store == "ok" and context.loops.all_well
+    body = Readiness(ready=ready, store=store, loops=[_loop(one) for one in context.loops.states.values()])
+    return JSONResponse(body.model_dump(), 200 if ready else 503)
+
+
+def _loop(state: LoopState) -> LoopBody:
+    health = state.health
+    return LoopBody(
+        name=state.name,
+        alive=state.alive,
+        restarts=state.restarts,
+        failed_passes=health.failed_passes,
+        seconds_since_good_pass=round(health.seconds_since_good_pass, 1),
+        error=health.error or state.error,
+        trouble=state.trouble,
+    )
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from control.cli.checks import CHECKS, Check
+from control.cli.loop_check import check_loops
 from control.cli.options import OutputOption, session_of
 from control.cli.output import Output, console, print_document
 
@@ -14,12 +15,12 @@ MARKS = {"ok": "[green]ok  [/green]", "warn": "[yellow]warn[/yellow]", "fail": "
 
 
 def doctor(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Check Python, engine, devices, memory, disk and ports, and say what to do.
+    """Check Python, engine, devices, memory, disk, ports and the loops of control, and say what to do.
 
     The exit code is 1 when something fails.
     """
     settings = session_of(context).settings
-    checks = [check(settings) for check in CHECKS]
+    checks = [check(settings) for check in (*CHECKS, check_loops)]
     if output in (Output.YAML, Output.JSON):
         print_document(report(checks), output)
     else:

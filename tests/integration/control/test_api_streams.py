@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from common.loop import LoopHealth
 from common.resources import Workload
 from common.store.port import Event
 from control.loops import Loops
@@ -218,10 +219,10 @@ async def test_a_workload_explains_itself_and_has_no_log_before_it_starts(world:
 
 
 async def test_the_process_tells_how_it_is(world: World) -> None:
-    async def broken(stop: asyncio.Event) -> None:
-        raise RuntimeError("no good")
+    async def broken(stop: asyncio.Event, health: LoopHealth) -> None:
+        raise RuntimeError("no good, says acme")
 
-    async def good(stop: asyncio.Event) -> None:
+    async def good(stop: asyncio.Event, health: LoopHealth) -> None:
         await stop.wait()
 
     assert (await world.request(None, "GET", "/readyz")).status_code == 200
@@ -236,7 +237,8 @@ async def test_the_process_tells_how_it_is(world: World) -> None:
     assert not body["ready"]
     assert states["good"]["alive"]
     assert not states["broken"]["alive"]
-    assert "no good" in states["broken"]["error"]
+    assert "RuntimeError in " in states["broken"]["error"]
+    assert "acme" not in json.dumps(body)
     await loops.stop(1)
     assert (await world.request(None, "GET", "/healthz")).text == "ok\n"
     assert "computility_control_requests_total" in (await world.request(None, "GET", "/metrics")).text

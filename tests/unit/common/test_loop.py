@@ -1,15 +1,24 @@
-"""Loops wake up for changes, survive bad passes and stop when told."""
+"""Loops wake up for changes, survive bad passes, tell how their passes go, and stop when told."""
 
 import asyncio
 from collections.abc import Sequence
 
-from common.errors import Conflict
-from common.loop import run_passes
+import pytest
+from prometheus_client import REGISTRY
+
+from common.clock import VirtualClock
+from common.errors import Conflict, Unavailable
+from common.loop import FAILED_IN_ROW, HUNG_SECONDS, LoopHealth, run_every, run_passes
 from common.resources import Metadata, Tenant
 from common.store.memory import MemoryStore
 
 
-async def _run(passes: Sequence[BaseException | None], store: MemoryStore, tick_seconds: float) -> int:
+async def _run(
+    passes: Sequence[BaseException | None],
+    store: MemoryStore,
+    tick_seconds: float,
+    health: LoopHealth | None = None,
+) -> int:
     """Run a loop whose passes end as given; it is stopped in the last one. Returns how many there were."""
     stop, made = asyncio.Event(), 0
 
@@ -23,7 +32,7 @@ async def _run(passes: Sequence[BaseException | None], store: MemoryStore, tick_
             raise outcome
 
     async with asyncio.timeout(5):
-        await run_passes("test", step, store, stop, tick_seconds)
+        await run_passes("test", step, store, stop, tick_seconds, health)
     return made
 
 
@@ -42,3 +51,73 @@ async def test_a_change_in_the_store_wakes_the_loop() -> None:
     changing = asyncio.create_task(change())
     assert await _run([None, None], store, 1000.0) == 2
     await changing
+
+
+class Away(MemoryStore):
+    """A store that does not answer for the first questions."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.asked, self._times = 0, times
+
+    async def revision(self) -> int:
+        self.asked += 1
+        if self.asked <= self._times:
+            raise Unavailable("the database is away")
+        return await super().revision()
+
+    async def wait(self, since: int, timeout_seconds: float) -> int:
+        raise Unavailable("the database is away")
+
+
+async def test_a_store_that_is_away_ends_no_loop_and_is_not_asked_without_a_pause() -> None:
+    store, health = Away(times=4), LoopHealth("away", VirtualClock())
+    began = asyncio.get_running_loop().time()
+    assert await _run([None, None], store, 0.02, health) == 2
+    assert asyncio.get_running_loop().time() - began >= 0.05
+    assert store.asked < 10
+    assert health.trouble == ""
+
+
+async def test_a_loop_whose_passes_fail_says_so_and_says_when_it_is_well_again() -> None:
+    health = LoopHealth("failing", VirtualClock())
+    bad = [ValueError("of tenant acme")] * FAILED_IN_ROW
+    await _run([*bad[:-1], None], MemoryStore(), 0.001, health)
+    assert health.trouble == ""
+    await _run(bad, MemoryStore(), 0.001, health)
+    assert health.trouble.startswith(f"the last {FAILED_IN_ROW} passes failed: ValueError in tests/unit/")
+    assert "acme" not in health.trouble
+    failed = REGISTRY.get_sample_value("computility_loop_failed_passes_total", {"loop": "failing"})
+    assert failed == 2 * FAILED_IN_ROW - 1
+    await _run([None], MemoryStore(), 0.001, health)
+    assert health.trouble == ""
+
+
+@pytest.mark.parametrize("error", [None, Conflict("changed")], ids=["hangs", "meets others for ever"])
+def test_a_loop_that_ends_no_pass_says_so(error: Conflict | None) -> None:
+    clock = VirtualClock()
+    health = LoopHealth("hanging", clock)
+    health.note(None)
+    clock.advance(HUNG_SECONDS - 1)
+    assert health.trouble == ""
+    if error is not None:
+        health.note(error)
+    clock.advance(1)
+    assert health.trouble.startswith("no pass has ended well for 60 s")
+    since = REGISTRY.get_sample_value("computility_loop_seconds_since_good_pass", {"loop": "hanging"})
+    assert since == HUNG_SECONDS
+
+
+async def test_a_loop_by_the_clock_survives_bad_passes_too() -> None:
+    stop, made, health = asyncio.Event(), 0, LoopHealth("regular", VirtualClock())
+
+    async def step() -> None:
+        nonlocal made
+        made += 1
+        if made == 3:
+            stop.set()
+        raise ValueError("bug")
+
+    async with asyncio.timeout(5):
+        await run_every(step, stop, 0.001, health)
+    assert health.failed_passes == 3

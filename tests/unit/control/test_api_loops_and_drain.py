@@ -12,6 +12,7 @@ import pytest
 from billing.core.events import UsageEvent
 from common.clock import VirtualClock
 from common.errors import NotFound
+from common.loop import LoopHealth
 from common.resources.workload import Grant
 from control.drain import Drain
 from control.loops import Loops
@@ -102,7 +103,7 @@ async def test_what_does_not_end_in_time_is_named() -> None:
 async def test_a_loop_that_broke_is_started_again() -> None:
     runs, again = 0, asyncio.Event()
 
-    async def breaks_once(stop: asyncio.Event) -> None:
+    async def breaks_once(stop: asyncio.Event, health: LoopHealth) -> None:
         nonlocal runs
         runs += 1
         if runs == 1:
@@ -115,6 +116,7 @@ async def test_a_loop_that_broke_is_started_again() -> None:
     loops.start()
     await asyncio.wait_for(again.wait(), 5)
     state = loops.states["fragile"]
-    assert (state.alive, state.restarts, state.error) == (True, 1, "RuntimeError: no good")
+    assert (state.alive, state.restarts, state.trouble) == (True, 1, "")
+    assert state.error.startswith("RuntimeError in tests/unit/control/")
     await loops.stop(1)
-    assert not loops.all_alive
+    assert not loops.all_well

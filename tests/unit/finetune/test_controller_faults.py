@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,7 +191,7 @@ async def test_a_database_away_for_a_moment_fails_no_trained_job(
     await world.apply_job()
     apply, away = world.store.apply, [True]
 
-    async def unreliable(resource: Adapter, **options: bool) -> object:
+    async def unreliable(resource: Adapter, **options: Any) -> object:
         if isinstance(resource, Adapter) and away.pop():
             away.append(False)
             raise Unavailable("the database cannot be used")
@@ -223,9 +224,16 @@ async def test_a_full_disk_at_one_job_does_not_hold_up_the_next(
         patched.setattr(shutil, "copytree", full)
         await world.step()
         assert await world.store.find(Workload, "ftjob-2", PROJECT) is not None
-        assert (await world.job()).status.state != "failed"
+        waiting = await world.job()
+        assert waiting.status.state != "failed"
+        told = waiting.status.condition("Handled")
+        assert told is not None
+        assert (told.status, told.reason) == ("False", "InternalError")
+        assert "No space left on device" in told.message
+    world.clock.advance(60)
     await world.step()
     assert (await world.job()).status.state == "succeeded"
+    assert (await world.job()).status.is_true("Handled")
 
 
 async def test_what_a_killed_copy_of_an_adapter_left_is_gone(

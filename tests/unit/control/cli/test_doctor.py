@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from common.client import Client
+from common.errors import Unavailable
 from common.settings import load_settings
 from control.cli import checks
 from control.cli.checks import Check, judge_devices
 from control.cli.doctor import report, show
+from control.cli.loop_check import check_loops, judge_loops
 
 CPU = {"id": "c", "vendor": "cpu", "model": "EPYC", "healthy": True}
 GPU = {"id": "GPU-1", "vendor": "nvidia", "model": "H100", "healthy": True}
@@ -49,3 +52,22 @@ def test_the_report_fails_only_when_a_check_fails(capsys: pytest.CaptureFixture[
     show([fine, bad])
     out = capsys.readouterr().out
     assert "→ install it" in out
+
+
+def test_a_loop_whose_passes_fail_is_named_with_what_it_met() -> None:
+    well = {"name": "endpoints", "trouble": ""}
+    bad = {"name": "scheduler", "trouble": "the last 9 passes failed: OverflowError in scheduler/views.py:1"}
+    found = judge_loops({"ready": False, "store": "ok", "loops": [well, bad]})
+    assert found.level == "fail"
+    assert found.message == f"scheduler: {bad['trouble']}"
+    assert "log of control" in found.advice
+    assert judge_loops({"ready": True, "store": "ok", "loops": [well]}).level == "ok"
+    assert judge_loops({"ready": False, "store": "unreachable", "loops": [well]}).level == "fail"
+
+
+def test_a_control_that_does_not_run_is_no_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(client: Client) -> None:
+        raise Unavailable("cannot reach control")
+
+    monkeypatch.setattr(Client, "ready", away)
+    assert check_loops(load_settings(home=tmp_path)).level == "ok"
