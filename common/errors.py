@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from common.vocabulary import harmless
+
 DATABASE_UNAVAILABLE = "database_unavailable"
 """The code of ``Unavailable`` where it is the database that fails."""
 
@@ -140,14 +142,17 @@ def mapping_of(error: BaseException) -> Mapping:
 
 
 def openai_body(error: ComputilityError) -> dict[str, object]:
-    """The error in OpenAI's shape; ``problems`` are added where there are several places."""
+    """The error in OpenAI's shape; ``problems`` are added where there are several places. What it quotes can
+    always be sent and shown."""
     row = mapping_of(error)
     body: dict[str, object] = {
-        "message": error.message,
+        "message": harmless(error.message),
         "type": row.openai_type,
-        "param": error.param,
+        "param": harmless(error.param) if error.param else error.param,
         "code": error.code,
     }
     if error.problems:
-        body["problems"] = [{"path": p.path, "message": p.message, "code": p.code} for p in error.problems]
+        body["problems"] = [
+            {"path": harmless(p.path), "message": harmless(p.message), "code": p.code} for p in error.problems
+        ]
     return {"error": body}

@@ -20,16 +20,21 @@ SERVED_NAME_CHARACTERS = 128
 """Of what clients put in ``model`` to reach an Endpoint."""
 ADAPTER_NAME_CHARACTERS = 384
 """Of a ``ft:<base>:<tenant>:<suffix>:<id>`` name: its parts at their longest fit."""
+ADAPTER_NAME_BYTES = 768
+"""The same in UTF-8."""
 SUFFIX_CHARACTERS = 64
 LABEL_KEY_CHARACTERS = LONG_NAME_CHARACTERS + 1 + NAME_CHARACTERS
 TEXT_CHARACTERS = 1024
 """Of a display name, a path, a source, a reason."""
+FILE_NAME_CHARACTERS = 255
 MESSAGE_CHARACTERS = 4096
 """Of what a controller says about a resource."""
 COMMAND_BYTES = 32 * 1024
 """Of a command, or of an environment, all words together; they are copied into each process's record."""
 ANNOTATION_BYTES = 64 * 1024
 """Of all annotations of a resource."""
+EVENT_BYTES = 3500
+"""Of all texts of a usage event, as JSON: it has to fit a slot of the gateway's journal."""
 MAX_DOCUMENT_BYTES = 256 * 1024
 """Of a resource as it is applied: apiVersion, kind, metadata and spec as JSON."""
 MAX_DOCUMENTS = 500
@@ -98,3 +103,11 @@ def shortened(text: str, characters: int = MESSAGE_CHARACTERS) -> str:
     """A harmless text of at most so many characters, for what others wrote and we only pass on."""
     text = harmless(text[: characters + 1])
     return text if len(text) <= characters else f"{text[: characters - 1]}…"
+
+
+def quoted(value: object, characters: int = 80) -> str:
+    """Any value as a message may quote it."""
+    try:
+        return shortened(repr(value), characters)
+    except (ValueError, RecursionError):  # a number of very many digits
+        return f"a value of type {type(value).__name__}"

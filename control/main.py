@@ -33,6 +33,7 @@ from control.drain import Drain
 from control.loops import Loops
 from finetune.adapters.blobs import LocalBlobs
 from finetune.controller import FineTuneController
+from finetune.dataset import DatasetChecks
 from finetune.service import FineTuneService
 from inference.adapters.engine import VllmEngines
 from inference.controller import EndpointController
@@ -110,13 +111,14 @@ async def build(settings: Settings) -> _Parts:
     need = ServingNeed(ReplicaLoads(store, engines), SqlSampleLog(database), rules, clock)
     await need.restore()
     grace_seconds, rejected = settings.scheduler.stop_grace_seconds, rejected_usage(settings)
+    checks = DatasetChecks(settings.tuning)
     context = ControlContext(
         store=store,
         ledger=ledger,
         settings=settings,
         clock=clock,
         fabric=fabric,
-        tuning=FineTuneService(store, LocalBlobs(settings.folder("files")), settings, clock),
+        tuning=FineTuneService(store, LocalBlobs(settings.folder("files")), settings, clock, checks),
         drain=Drain(loops, fabric, ledger, rejected, clock, grace_seconds),
         need=need,
         loops=loops,
@@ -126,7 +128,7 @@ async def build(settings: Settings) -> _Parts:
         loops.add("serving-need", need.run)
     loops.add("scheduler", scheduler.run)
     loops.add("endpoints", EndpointController(store, engines, settings, clock).run)
-    loops.add("finetunes", FineTuneController(store, ledger, settings, clock).run)
+    loops.add("finetunes", FineTuneController(store, ledger, settings, clock, checks).run)
     return _Parts(database, store, fabric, engines, context)
 
 

@@ -11,6 +11,7 @@ from common.resources.fields import AdapterName, Name, Priority, Suffix, Text
 from common.resources.meta import problems_of
 from common.resources.pool import DeviceRequest
 from common.resources.tuning import Tags
+from common.strict_json import parse_json
 
 AdapterRank = Literal[1, 8, 16, 32, 64, 128]
 
@@ -70,6 +71,7 @@ class CreateJobBody(_Body):
 
 def parse_create_job(content: bytes) -> CreateJobBody:
     """The body of ``POST /v1/fine_tuning/jobs``. Raises ``InvalidInput`` naming each wrong field."""
+    parse_json(content or b"{}", code="invalid_json")
     try:
         return CreateJobBody.model_validate_json(content or b"{}")
     except ValidationError as error:

@@ -77,6 +77,7 @@ def _command(endpoint: Endpoint, model: Model, settings: EngineSettings) -> Engi
             max_adapter_rank=engine.max_adapter_rank,
             cpu_kv_cache_gib=settings.cpu_kv_cache_gib,
             omp_threads=settings.omp_threads,
+            media_domains=tuple(settings.media_domains),
             args=tuple(engine.args),
             env=engine.env,
         )

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, cast, get_args
 
 from common.errors import InvalidInput
+from common.vocabulary import EVENT_BYTES, MAX_TIME_MS, odd_character, quoted, shortened
 
 UsageKind = Literal["inference", "training", "device"]
 METERS = ("prompt_tokens", "cached_tokens", "completion_tokens", "trained_tokens", "device_seconds")
 """``prompt_tokens`` counts the whole prompt, ``cached_tokens`` its part that came from a cache."""
 MAX_QUANTITY = 10**12
 """Of one meter of one event: keeps every amount within 64 bits at any price."""
-MAX_TIME_MS = 10**14
 
 _TEXTS = (
     "id",
@@ -72,7 +72,7 @@ class UsageEvent:
             if not getattr(self, name):
                 raise InvalidInput(f"{name}: required, but empty", param=name)
         if self.kind not in get_args(UsageKind):
-            raise InvalidInput(f"kind: {self.kind!r} is unknown", param="kind")
+            raise InvalidInput("kind: must be one of inference, training, device", param="kind")
         if not isinstance(self.model_shared, bool):
             raise InvalidInput("model_shared: must be true or false", param="model_shared")
         for name in _TIMES:
@@ -81,8 +81,9 @@ class UsageEvent:
             raise InvalidInput("ended_ms: before started_ms", param="ended_ms")
         _check_quantities(self.quantities)
         for label, value in self.labels.items():
-            _check_text(f"labels.{label}", label)
+            _check_text("labels", label)
             _check_text(f"labels.{label}", value)
+        _check_size([*(getattr(self, name) for name in _TEXTS), *self.labels, *self.labels.values()])
 
     def quantity(self, meter: str) -> int:
         """How much of the meter was used; 0 when the event does not name it."""
@@ -110,7 +111,8 @@ class UsageEvent:
         known = {f.name for f in fields(UsageEvent)}
         for name in content:
             if name not in known:
-                raise InvalidInput(f"{name}: unknown field", param=name)
+                short = shortened(str(name), 80)
+                raise InvalidInput(f"{short}: unknown field", param=short)
         for name in ("id", "kind", "tenant", "project", *_TIMES, "quantities"):
             if name not in content:
                 raise InvalidInput(f"{name}: required, but missing", param=name)
@@ -122,20 +124,35 @@ class UsageEvent:
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
-        raise InvalidInput(f"{name}: must be text, not {value!r}", param=name)
-    if any(ord(character) < 32 or 0xD800 <= ord(character) <= 0xDFFF for character in value):
-        raise InvalidInput(f"{name}: holds a control character or half a character", param=name)
+        raise InvalidInput(f"{name}: must be text, not {type(value).__name__}", param=name)
+    odd = odd_character(value)
+    if odd:
+        raise InvalidInput(f"{name}: holds the character {odd}, which cannot be seen", param=name)
+
+
+def _check_size(texts: list[str]) -> None:
+    """No character has more than four bytes, so most events need no look at each."""
+    if 4 * sum(map(len, texts)) <= EVENT_BYTES:
+        return
+    size = sum(len(json.dumps(text, ensure_ascii=False).encode()) - 2 for text in texts)
+    if size > EVENT_BYTES:
+        raise InvalidInput(
+            f"model: the names of an event have at most {EVENT_BYTES} bytes, not {size}", param="model"
+        )
 
 
 def _check_whole(name: str, value: object, maximum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= maximum:
-        raise InvalidInput(f"{name}: must be a whole number from 0 to {maximum}, not {value!r}", param=name)
+        raise InvalidInput(
+            f"{name}: must be a whole number from 0 to {maximum}, not {quoted(value)}", param=name
+        )
 
 
 def _check_quantities(quantities: Mapping[str, int]) -> None:
     for meter, amount in quantities.items():
         if meter not in METERS:
-            raise InvalidInput(f"quantities.{meter}: unknown meter", param=f"quantities.{meter}")
+            path = f"quantities.{shortened(str(meter), 80)}"
+            raise InvalidInput(f"{path}: unknown meter", param=path)
         _check_whole(f"quantities.{meter}", amount, MAX_QUANTITY)
     if quantities.get("cached_tokens", 0) > quantities.get("prompt_tokens", 0):
         raise InvalidInput(

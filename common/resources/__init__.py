@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from common.errors import InvalidInput, Problem
 from common.resources.meta import API_VERSION, Metadata, Owner, Resource, Status, parse_model, problems_of
 from common.resources.money import Price
@@ -12,7 +10,7 @@ from common.resources.pool import Node, Queue
 from common.resources.serving import Adapter, Endpoint, Model
 from common.resources.tuning import File, FineTune
 from common.resources.workload import Workload
-from common.vocabulary import MAX_DEPTH, MAX_DOCUMENT_BYTES, NAME_CHARACTERS, odd_character, shortened
+from common.vocabulary import MAX_DEPTH, MAX_DOCUMENT_BYTES, NAME_CHARACTERS, odd_character, quoted, shortened
 
 KINDS: dict[str, type[Resource]] = {
     kind.model_fields["kind"].default: kind
@@ -46,10 +44,10 @@ def parse_resource(document: object) -> Resource:
     kind = document.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         known = ", ".join(KINDS)
-        raise InvalidInput(f"kind: {kind!r} is unknown; known kinds: {known}", param="kind")
+        raise InvalidInput(f"kind: {quoted(kind)} is unknown; known kinds: {known}", param="kind")
     version = document.get("apiVersion")
     if version != API_VERSION:
-        raise InvalidInput(f"apiVersion: must be {API_VERSION}, not {version!r}", param="apiVersion")
+        raise InvalidInput(f"apiVersion: must be {API_VERSION}, not {quoted(version)}", param="apiVersion")
     _check_characters(document, "", 0)
     resource = parse_model(KINDS[kind], document, limit_bytes=MAX_DOCUMENT_BYTES)
     _check_scope(resource)
@@ -67,7 +65,7 @@ def _check_characters(value: object, path: str, depth: int) -> None:
     elif isinstance(value, dict):
         for name, part in value.items():
             _check_characters(str(name), path or ".", depth + 1)
-            _check_characters(part, f"{path}.{name}".lstrip("."), depth + 1)
+            _check_characters(part, f"{path}.{shortened(str(name), 80)}".lstrip("."), depth + 1)
     elif isinstance(value, list):
         for index, part in enumerate(value):
             _check_characters(part, f"{path}[{index}]", depth + 1)
@@ -79,17 +77,27 @@ def _check_scope(resource: Resource) -> None:
         _refuse("metadata.project", f"required for kind {resource.kind}")
     if scope == "cluster" and project:
         _refuse("metadata.project", f"not allowed: kind {resource.kind} belongs to no project")
-    if not resource.DERIVED_NAMES and len(resource.name) > NAME_CHARACTERS:
-        _refuse("metadata.name", f"must have at most {NAME_CHARACTERS} characters, not {len(resource.name)}")
+    if not resource.DERIVED_NAMES:
+        _check_length("metadata.name", resource.name)
+    _check_length("metadata.project", project or "")
+
+
+def _check_length(path: str, name: str) -> None:
+    """Only where a document enters: what is stored under a longer name is still read."""
+    if len(name) > NAME_CHARACTERS:
+        _refuse(path, f"must have at most {NAME_CHARACTERS} characters, not {len(name)}")
 
 
 def _refuse(path: str, message: str) -> None:
     raise InvalidInput(f"{path}: {message}", param=path, problems=(Problem(path, message),))
 
 
-def load_stored(kind: str, document: dict[str, Any]) -> Resource:
-    """A resource from the store. Stored documents are ours, so a mistake in one is an internal error."""
-    return KINDS[kind].model_validate(document, strict=False)
+def load_stored(kind: str, document: str) -> Resource:
+    """A resource from the store, where it is JSON.
+
+    Raises ``ValidationError`` or ``KeyError`` where an older version wrote what is not taken any more.
+    """
+    return KINDS[kind].model_validate_json(document, strict=False)
 
 
 __all__ = [

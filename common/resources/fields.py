@@ -14,6 +14,19 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from common import vocabulary as v
 
+_C = TypeVar("_C")
+
+
+def _within(content: _C, size: int, limit: int) -> _C:
+    if size > limit:
+        raise ValueError(f"has {size} bytes in all, but may have at most {limit}")
+    return content
+
+
+def _check_bytes(name: str) -> str:
+    return _within(name, len(name.encode()), v.ADAPTER_NAME_BYTES)
+
+
 Name = Annotated[str, StringConstraints(max_length=v.NAME_CHARACTERS, pattern=f"^{v.NAME_PATTERN}$")]
 OptionalName = Annotated[
     str, StringConstraints(max_length=v.NAME_CHARACTERS, pattern=f"^({v.NAME_PATTERN})?$")
@@ -27,7 +40,9 @@ ServedName = Annotated[
 ]
 """What clients put in ``model`` to reach an Endpoint."""
 AdapterName = Annotated[
-    str, StringConstraints(max_length=v.ADAPTER_NAME_CHARACTERS, pattern=f"^{v.SERVED_NAME_PATTERN}$")
+    str,
+    StringConstraints(max_length=v.ADAPTER_NAME_CHARACTERS, pattern=f"^{v.SERVED_NAME_PATTERN}$"),
+    AfterValidator(_check_bytes),
 ]
 """What clients put in ``model``: a served name or a ``ft:…`` name."""
 ModelNames = Annotated[list[AdapterName], Field(max_length=256)]
@@ -51,6 +66,13 @@ LabelValue = Annotated[
 """Long enough for the name of a served model, which is a label of the workload that serves it."""
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=v.MAX_LIST)]
 
+
+def _file_name(name: str) -> str:
+    return v.shortened(name, v.FILE_NAME_CHARACTERS)
+
+
+FileName = Annotated[str, Field(max_length=v.TEXT_CHARACTERS), AfterValidator(_file_name)]
+"""Made harmless, not refused: uploads of before may have odd ones."""
 Message = Annotated[str, AfterValidator(v.shortened)]
 """What a controller or a process said: made harmless and short, never refused."""
 
@@ -83,15 +105,6 @@ def _check_annotations(annotations: _D) -> _D:
 
 def _bytes_of(mapping: Mapping[str, str]) -> int:
     return sum(len(key.encode()) + len(value.encode()) for key, value in mapping.items())
-
-
-_C = TypeVar("_C")
-
-
-def _within(content: _C, size: int, limit: int) -> _C:
-    if size > limit:
-        raise ValueError(f"has {size} bytes in all, but may have at most {limit}")
-    return content
 
 
 _Word = Annotated[str, StringConstraints(max_length=v.COMMAND_BYTES, pattern=f"^{v.LINES_PATTERN}$")]

@@ -109,6 +109,11 @@ class SchedulerSettings(Section):
         description="silence after which a node gets nothing new; what runs there is left alone",
     )
     node_lost_seconds: float = Field(20.0, gt=0, description="silence after which a node counts as lost")
+    gang_environment: list[str] = Field(
+        default_factory=list,
+        description="names of further variables of a node's environment that engines and trainers inherit, "
+        "e.g. HTTPS_PROXY; no token is, unless it is named here",
+    )
     catalogue_file: str = Field("", description="YAML rows of device models, over those that come with us")
     policy: PolicySettings = PolicySettings()
     flap_backoff_seconds: float = Field(

@@ -6,6 +6,7 @@ import re
 
 from pydantic import Field, field_validator
 
+from common.resources.fields import LongName
 from common.settings.section import Section
 
 
@@ -77,3 +78,8 @@ class EngineSettings(Section):
     cpu_kv_cache_gib: int = Field(1, ge=1)
     omp_threads: int = Field(1, ge=1)
     start_timeout_seconds: float = Field(600.0, gt=0)
+    media_domains: list[LongName] = Field(
+        default_factory=list,
+        description="hosts from which engines may fetch the images and sounds that requests name by URL; "
+        "empty = none, so that no tenant reaches the platform's own network through an engine",
+    )

@@ -31,6 +31,7 @@ from common.settings.services import (
     RetentionSettings,
     StoreSettings,
 )
+from common.settings.tuning import TuningSettings
 
 CONFIG_FILE = "computility.yaml"
 _OF_THE_CALLER = ("COMPUTILITY_API_KEY", "COMPUTILITY_CONTROL_BASE_URL", "COMPUTILITY_GATEWAY_BASE_URL")
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     scheduler: SchedulerSettings = SchedulerSettings()
     engine: EngineSettings = EngineSettings()
     retention: RetentionSettings = RetentionSettings()
+    tuning: TuningSettings = TuningSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -141,6 +143,11 @@ def _read_file(path: Path) -> dict[str, Any]:
     if "home" in content:
         raise InvalidInput(f"{path}: home cannot be set in a file that lies in it", param="home")
     return content
+
+
+def engine_key_of_process() -> str:
+    """The key of the engine that this process is; empty in any other."""
+    return os.environ.get("VLLM_API_KEY", "")
 
 
 def child_environment(settings: Settings, **extra: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from common.errors import (
     mapping_of,
     openai_body,
 )
+from common.resources.meta import MAX_PROBLEMS, path_of, say
 from common.telemetry import get_logger
 from control.api.exchange import exchange_of
 
@@ -88,8 +89,8 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems = tuple(
-        Problem(".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0]), str(e["msg"]), e["type"])
-        for e in error.errors()
+        Problem(path_of("", e["loc"][1:]) if e["loc"][1:] else str(e["loc"][0]), say(e), e["type"])
+        for e in error.errors()[:MAX_PROBLEMS]
     )
     text = "; ".join(f"{p.path}: {p.message}" for p in problems)
     return _noted(request, InvalidInput(text, param=problems[0].path, problems=problems))

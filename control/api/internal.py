@@ -15,7 +15,7 @@ from common.errors import InvalidInput, Unavailable
 from common.wire import RoutingTable
 from control.api.errors import ERROR_RESPONSES
 from control.api.keys import KeyMade, bootstrap_admin, made_response
-from control.api.requests import TOKEN_REQUIRED, context_of, json_of
+from control.api.requests import TOKEN_REQUIRED, StrictRoute, context_of, json_of
 from inference.routes import build_routing_table
 
 if TYPE_CHECKING:
@@ -25,12 +25,18 @@ MAX_WAIT_SECONDS = 60.0
 MAX_DRAIN_SECONDS = 600.0
 
 router = APIRouter(
-    prefix="/internal/v1", tags=["internal"], dependencies=TOKEN_REQUIRED, responses=ERROR_RESPONSES
+    prefix="/internal/v1",
+    tags=["internal"],
+    dependencies=TOKEN_REQUIRED,
+    responses=ERROR_RESPONSES,
+    route_class=StrictRoute,
 )
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", allow_inf_nan=False, alias_generator=to_camel, populate_by_name=True
+    )
 
 
 class BootstrapRequest(_Body):
@@ -166,7 +172,7 @@ def _rejected(index: int, document: object, message: str, param: str | None) -> 
 async def bootstrap(request: Request, wanted: BootstrapRequest | None = None) -> JSONResponse:
     """409 when a platform-admin key is in force, unless ``rotate`` replaces the key ``admin``."""
     rotate = wanted is not None and wanted.rotate
-    return made_response(request, await bootstrap_admin(context_of(request), rotate=rotate), 201)
+    return made_response(await bootstrap_admin(context_of(request), rotate=rotate), 201)
 
 
 @router.post("/drain", response_model=DrainResult, summary="Stop all gangs and wait until none runs")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
 from common.errors import InvalidInput, Unauthenticated
+from common.strict_json import parse_json
+from common.vocabulary import MAX_LIST
 from control.api.access import Caller
 from control.api.exchange import exchange_of
 
@@ -43,16 +46,24 @@ TOKEN_REQUIRED: list[Any] = [Depends(_INTERNAL)]
 
 async def json_of(request: Request) -> object:
     """The body as JSON; ``InvalidInput`` names the line that is malformed."""
-    body = await request.body()
-    try:
-        return json.loads(body)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}"
-        raise InvalidInput(f"the body is not JSON: {where}: {error.msg}", param=where) from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput("the body is not UTF-8") from error
-    except (ValueError, RecursionError) as error:  # a number of too many digits, or nested too deeply
-        raise InvalidInput(f"the body is not JSON: {error}") from error
+    return parse_json(await request.body())
+
+
+class _StrictRequest(Request):
+    async def json(self) -> Any:
+        return await json_of(self)
+
+
+class StrictRoute(APIRoute):
+    """A route whose body, parsed by FastAPI, is held to the same JSON as ``json_of`` takes."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(_StrictRequest(request.scope, request.receive))
+
+        return handle
 
 
 def parse_labels(text: str | None) -> dict[str, str]:
@@ -63,4 +74,6 @@ def parse_labels(text: str | None) -> dict[str, str]:
         if not equals or not key:
             raise InvalidInput(f"labels: {part!r} is no selector; write key=value", param="labels")
         labels[key] = value
+    if len(labels) > MAX_LIST:
+        raise InvalidInput(f"labels: at most {MAX_LIST}, not {len(labels)}", param="labels")
     return labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -11,14 +12,16 @@ from pydantic import BaseModel, create_model
 
 from common.errors import InvalidInput, Problem
 from common.resources import PLURALS, Resource
+from common.store.answers import json_answer
 from common.store.port import Applied
+from common.vocabulary import MAX_DOCUMENTS, MAX_NUMBER
 from control.api.access import document_of
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of, json_of, parse_labels
 from control.api.writes import apply_resources, delete_resource, parse_documents, visible_resource
 from control.core.permissions import TABLE
 
-MAX_DOCUMENTS = 500
+_DOCUMENTS: dict[str, Any] = {"items": {"type": "object"}, "minItems": 1, "maxItems": MAX_DOCUMENTS}
 Outcome = Literal["created", "configured", "unchanged"]
 FromProject = Annotated[
     str | None, Query(description="project of the resource; unset = the project of the key, if it has one")
@@ -50,7 +53,14 @@ def build_router() -> APIRouter:
         response_model=ApplyResult,
         tags=["resources"],
         summary="Apply a resource or a list of resources: all or none",
-        openapi_extra=_body({"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}),
+        openapi_extra=_body(
+            {
+                "oneOf": [
+                    {"type": "object"},
+                    {"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": MAX_DOCUMENTS},
+                ]
+            }
+        ),
     )
     for plural, kind in PLURALS.items():
         _add_kind(router, plural, kind)
@@ -58,14 +68,24 @@ def build_router() -> APIRouter:
 
 
 async def apply_documents(request: Request, caller: FromCaller, dry_run: FromDryRun = False) -> JSONResponse:
-    """Apply a resource or a list of them. All are checked before the first is written."""
+    """Apply a resource or a list of them, in one transaction."""
     content = await json_of(request)
     documents = content if isinstance(content, list) else [content]
     if not 0 < len(documents) <= MAX_DOCUMENTS:
         raise InvalidInput(f"1 to {MAX_DOCUMENTS} resources can be applied at once, not {len(documents)}")
     resources = parse_documents(documents)
-    applied = await apply_resources(context_of(request), caller, resources, dry_run=dry_run)
-    return JSONResponse({"results": [_applied(one) for one in applied]})
+    applied = await apply_resources(
+        context_of(request),
+        caller,
+        resources,
+        dry_run=dry_run,
+        answer=lambda done: json_answer(_all_applied(done)),
+    )
+    return JSONResponse(_all_applied(applied))
+
+
+def _all_applied(applied: Sequence[Applied[Resource]]) -> dict[str, Any]:
+    return {"results": [_applied(one) for one in applied]}
 
 
 def _applied(applied: Applied[Resource]) -> dict[str, Any]:
@@ -166,7 +186,13 @@ def _putter(kind: type[Resource]) -> Any:
         _require_same("metadata.name", resource.name, name)
         if project:
             _require_same("metadata.project", resource.project, project)
-        [applied] = await apply_resources(context_of(request), caller, [resource], dry_run=dry_run)
+        [applied] = await apply_resources(
+            context_of(request),
+            caller,
+            [resource],
+            dry_run=dry_run,
+            answer=lambda done: json_answer(_applied(done[0])),
+        )
         return JSONResponse(_applied(applied))
 
     return put_resource
@@ -187,7 +213,12 @@ def _deleter(kind: type[Resource]) -> Any:
         dry_run: FromDryRun = False,
         resource_version: Annotated[
             int,
-            Query(alias="resourceVersion", ge=0, description="refuse if it changed since; 0 = do not care"),
+            Query(
+                alias="resourceVersion",
+                ge=0,
+                le=MAX_NUMBER,
+                description="refuse if it changed since; 0 = do not care",
+            ),
         ] = 0,
     ) -> JSONResponse:
         where = caller.project_for(kind, project)
@@ -199,6 +230,7 @@ def _deleter(kind: type[Resource]) -> Any:
             where,
             resource_version=resource_version,
             dry_run=dry_run,
+            answer=lambda done: json_answer(document_of(done[0].resource)),
         )
         return JSONResponse(document_of(deleted))
 

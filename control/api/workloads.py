@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from common.errors import InvalidInput, NotFound, Unavailable
 from common.resources import Workload
+from common.vocabulary import MAX_NUMBER
 from control.api.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
@@ -58,10 +59,14 @@ async def get_logs(
     name: str,
     caller: FromCaller,
     project: FromProject = None,
-    rank: Annotated[int, Query(ge=0)] = 0,
-    attempt: Annotated[int | None, Query(ge=1, description="unset = the current or last one")] = None,
+    rank: Annotated[int, Query(ge=0, le=MAX_NUMBER)] = 0,
+    attempt: Annotated[
+        int | None, Query(ge=1, le=MAX_NUMBER, description="unset = the current or last one")
+    ] = None,
     follow: Annotated[bool, Query(description="go on until the rank ends")] = False,
-    tail_lines: Annotated[int | None, Query(ge=0, description="only the last lines; unset = all")] = None,
+    tail_lines: Annotated[
+        int | None, Query(ge=0, le=MAX_NUMBER, description="only the last lines; unset = all")
+    ] = None,
 ) -> StreamingResponse:
     context = context_of(request)
     workload = await _workload(context, caller, name, project)

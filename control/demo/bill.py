@@ -10,8 +10,11 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from common.auth import engine_headers
 from common.client import Client
 from common.errors import EngineFailed, Unavailable
+from common.settings import Settings
+from control.supervisor.instance import RunFolder
 
 PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
 DRAIN_TIMEOUT_SECONDS = 30.0
@@ -29,21 +32,27 @@ class Tokens:
         return self.prompt + self.completion
 
 
-def engine_tokens(endpoint: Mapping[str, Any]) -> Tokens:
-    """What the engines of an endpoint have counted since they started."""
+def engine_tokens(endpoint: Mapping[str, Any], settings: Settings) -> Tokens:
+    """What the engines of an endpoint of this instance have counted since they started."""
     prompt = completion = 0
     for replica in endpoint["status"]["replicas"]:
-        counters = _counters(replica["url"])
+        counters = _counters(engine_metrics(replica["url"], settings))
         prompt += counters[PROMPT]
         completion += counters[GENERATION]
     return Tokens(prompt, completion)
 
 
-def _counters(url: str) -> dict[str, int]:
+def engine_metrics(url: str, settings: Settings) -> str:
+    """What the engine tells Prometheus; ``EngineFailed`` when it does not."""
+    headers = engine_headers(RunFolder(settings).token())
     try:
-        text = httpx.get(f"{url}/metrics", timeout=10, trust_env=False).raise_for_status().text
+        answer = httpx.get(f"{url}/metrics", timeout=10, trust_env=False, headers=headers)
+        return answer.raise_for_status().text
     except httpx.HTTPError as error:
         raise EngineFailed(f"the engine at {url} does not tell its counters: {error}") from error
+
+
+def _counters(text: str) -> dict[str, int]:
     sums = {PROMPT: 0, GENERATION: 0}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

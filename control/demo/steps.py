@@ -278,7 +278,7 @@ def print_bill(scene: Scene, stage: Stage) -> None:
         report = client.usage(group_by="tenant,model,key")
         device = bill.by_kind(client)["device"]
         ledger = bill.ledger_tokens(client, scene.key)
-        engine = bill.engine_tokens(client.get("endpoints", scene.endpoint, scene.project))
+        engine = bill.engine_tokens(client.get("endpoints", scene.endpoint, scene.project), scene.settings)
     print_usage(scene.out, report)
     stage.say(f"ledger: {ledger.prompt:,} prompt + {ledger.completion:,} completion tokens")
     stage.say(

@@ -10,8 +10,11 @@ HEALTH_PATH = "/health"
 DEVICES = "$(DEVICES)"
 """Replaced on the node: how many devices the engine was given there."""
 ENGINE_KEY = "$(ENGINE_KEY)"
-"""Replaced on the node: who does not have it is served ``/health`` and ``/metrics``, but no ``/v1``."""
+"""Replaced on the node: who does not have it is served ``/health`` only."""
+NO_MEDIA_DOMAIN = "none.invalid"
+"""No host of that name can be (RFC 2606). vLLM takes an empty list for: fetch from anywhere."""
 _MODULE = "vllm.entrypoints.openai.api_server"
+_GUARD = "inference.engine_guard.EngineGuard"
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class EngineOptions:
     """What decides how an engine is started.
 
     ``local``: ``source`` is a path, so no hub is asked. ``shards``: it may be given several devices.
-    ``max_adapters`` 0: the engine takes no adapters.
+    ``max_adapters`` 0: the engine takes no adapters. ``media_domains``: hosts from which it may fetch images
+    and sounds that requests name; none, unless given.
     """
 
     source: str
@@ -33,6 +37,7 @@ class EngineOptions:
     max_adapter_rank: int = 16
     cpu_kv_cache_gib: int = 1
     omp_threads: int = 1
+    media_domains: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -51,7 +56,8 @@ def engine_command(options: EngineOptions) -> EngineCommand:
     command = ["$(PYTHON)", "-m", _MODULE, "--host", "$(ADDRESS)", "--port", f"$(PORT:{PORT_NAME})"]
     command += ["--model", options.source, "--served-model-name", options.served_name]
     # The second flag opens the route on which the gateway ends requests with an exact token count.
-    command += ["--enable-prompt-tokens-details", "--enable-scale-out"]
+    command += ["--enable-prompt-tokens-details", "--enable-scale-out", "--middleware", _GUARD]
+    command += ["--allowed-media-domains", *(options.media_domains or (NO_MEDIA_DOMAIN,))]
     if options.max_context_tokens is not None:
         command += ["--max-model-len", str(options.max_context_tokens)]
     if options.shards and not options.cpu_only:
@@ -70,6 +76,7 @@ def _environment(options: EngineOptions) -> dict[str, str]:
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(options.omp_threads),
         "VLLM_HOST_IP": "$(ADDRESS)",
+        "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
     }

@@ -1,6 +1,9 @@
 """What every adapter of the port ``Engines`` does: the fake that unit tests trust, and real vLLM."""
 
+import asyncio
+import importlib.util
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,7 @@ from safetensors.numpy import save_file
 from common.auth import engine_headers
 from common.errors import EngineFailed, InvalidInput, Unavailable
 from inference.adapters.engine import VllmEngines
+from inference.engine_guard import ROUTES
 from inference.ports import Engines, LoadedModel
 from tests.fixtures.engine import RealEngine
 from tests.fixtures.engines import FakeEngines
@@ -153,13 +157,19 @@ async def test_an_engine_that_is_gone_is_unavailable(subject: Subject) -> None:
         await subject.engines.load(url)
 
 
-KEYLESS = [
-    ("GET", "/v1/models"),
-    ("POST", "/v1/chat/completions"),
-    ("POST", "/v1/completions"),
-    ("POST", "/v1/load_lora_adapter"),
-    ("POST", "/inference/v1/abort_requests"),
-]
+def routes_of_the_engine() -> list[tuple[str, str]]:
+    """Method and path of every route that the installed engine's source declares."""
+    spec = importlib.util.find_spec("vllm")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    folder = Path(spec.submodule_search_locations[0]) / "entrypoints"
+    declared = re.compile(r"\.(get|post|put|delete|patch|api_route)\(\s*[\"'](/[^\"']*)[\"']")
+    found = {
+        ("GET" if method == "api_route" else method.upper(), re.sub(r"\{[^}]*\}", "x", path))
+        for file in folder.rglob("*.py")
+        for method, path in declared.findall(file.read_text())
+    }
+    return sorted(found)
 
 
 @pytest.mark.integration
@@ -170,11 +180,40 @@ async def test_an_engine_answers_nobody_without_its_key(
 ) -> None:
     headers = {"Authorization": authorization} if authorization else {}
     async with httpx.AsyncClient(base_url=real_engine.url, headers=headers) as client:
-        answers = [(await client.request(method, path)).status_code for method, path in KEYLESS]
-        assert answers == [401] * len(KEYLESS)
-        assert (await client.get("/health")).status_code == 200
+        for path, method in ROUTES.items():
+            expected = 200 if path == "/health" else 401
+            assert (await client.request(method, path)).status_code == expected, path
     async with httpx.AsyncClient(base_url=real_engine.url, headers=engine_headers(TOKEN)) as client:
         assert (await client.get("/v1/models")).status_code == 200
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(400)
+async def test_no_other_route_of_the_engine_is_open_even_with_the_key(real_engine: RealEngine) -> None:
+    others = [route for route in routes_of_the_engine() if ROUTES.get(route[1]) != route[0]]
+    assert {("POST", "/invocations"), ("POST", "/tokenize"), ("POST", "/scale_elastic_ep")} <= set(others)
+    async with httpx.AsyncClient(base_url=real_engine.url, headers=engine_headers(TOKEN)) as client:
+        for method, path in [*others, ("POST", "/adapters"), ("DELETE", "/adapters/x")]:
+            assert (await client.request(method, path, json={})).status_code == 404, (method, path)
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(400)
+async def test_an_engine_fetches_nothing_that_a_request_names(real_engine: RealEngine) -> None:
+    fetched = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        fetched.append(await reader.readline())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x.png"
+    parts = [{"type": "image_url", "image_url": {"url": url}}]
+    body = {"model": "tiny", "messages": [{"role": "user", "content": parts}], "max_tokens": 1}
+    async with httpx.AsyncClient(base_url=real_engine.url, headers=engine_headers(TOKEN)) as client:
+        assert (await client.post("/v1/chat/completions", json=body, timeout=30)).status_code == 400
+    server.close()
+    assert fetched == []
 
 
 @pytest.mark.integration

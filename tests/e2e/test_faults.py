@@ -75,7 +75,7 @@ def billed(platform: Probe, key: str) -> bill.Tokens:
 def is_idle(platform: Probe) -> bool:
     """Whether the engine works on nothing."""
     url = platform.served()["status"]["replicas"][0]["url"]
-    lines = httpx.get(f"{url}/metrics", trust_env=False).text.splitlines()
+    lines = bill.engine_metrics(url, platform.settings).splitlines()
     busy = [
         line for line in lines if line.startswith(("vllm:num_requests_running", "vllm:num_requests_waiting{"))
     ]

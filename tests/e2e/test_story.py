@@ -170,7 +170,7 @@ def test_the_bill_is_what_the_engine_counted(running_platform: Running) -> None:
     with running_platform.control() as client:
         total = client.usage()["total"]
         by_kind = bill.by_kind(client)
-    engine = bill.engine_tokens(running_platform.status())
+    engine = bill.engine_tokens(running_platform.status(), running_platform.settings)
     assert (total["prompt_tokens"], total["completion_tokens"]) == (engine.prompt, engine.completion)
     assert total["completion_tokens"] > 0
     assert by_kind["device"]["device_seconds"] > 0

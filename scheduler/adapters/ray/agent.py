@@ -26,6 +26,7 @@ from scheduler.adapters.ray import launcher
 from scheduler.adapters.ray.drivers import driver_versions
 from scheduler.adapters.ray.environment import Surroundings
 from scheduler.adapters.ray.history import DeviceHistory
+from scheduler.adapters.ray.inherited import inherited
 from scheduler.adapters.ray.inventory import Inventory
 from scheduler.adapters.ray.log_cleaner import LogCleaner
 from scheduler.adapters.ray.process import PROBE_TIMEOUT_SECONDS, RankFiles, RankProcess
@@ -53,6 +54,7 @@ class AgentOptions:
     grace_seconds: float = 10.0
     log_days: float = 14.0
     log_bytes: int = 0
+    gang_environment: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Agent:
         self._inherited = True
         self._asked_at = SYSTEM_CLOCK.monotonic_seconds()
         settings = Settings(home=Path(options.home), instance=options.instance)
-        self._base = child_environment(settings)
+        self._base = inherited(child_environment(settings), options.gang_environment)
 
     async def node(self, instance: str) -> str:
         """The name that this node was given. Raises ``Conflict`` when another installation asks than the one

@@ -11,15 +11,11 @@ from scheduler.adapters.devices.visible import visible_environment
 from scheduler.ports import Endpoint, RankOrder
 
 _PLACEHOLDER = re.compile(r"\$\((PYTHON|ADDRESS|RANK|WORLD_SIZE|DEVICES|HOME_DIR|ENGINE_KEY|PORT:[^()]*)\)")
-_PRIVATE_PREFIXES = ("RAY_", "COMPUTILITY_")
-_PRIVATE = frozenset(("OMP_NUM_THREADS", "PYTHONBREAKPOINT"))
-"""What Ray sets for its own workers; the control process's settings and secrets are no workload's business
-either."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the node adds to a rank."""
+    """What the node adds to a rank. ``base``: variables that it inherits."""
 
     python: str
     home: str
@@ -61,11 +57,7 @@ def expand(text: str, order: RankOrder, around: Surroundings, engine_key: str = 
 
 def build_environment(order: RankOrder, around: Surroundings) -> dict[str, str]:
     """The whole environment. A role's own variables may not change which devices it sees."""
-    env = {
-        key: value
-        for key, value in around.base.items()
-        if not key.startswith(_PRIVATE_PREFIXES) and key not in _PRIVATE
-    }
+    env = dict(around.base)
     env.update(COMPUTILITY_HOME=around.home, COMPUTILITY_INSTANCE=around.instance)
     if around.world_size > 1:
         env.update(RANK=str(order.rank), WORLD_SIZE=str(around.world_size), LOCAL_RANK=str(around.local_rank))

@@ -1,6 +1,7 @@
 """The control API over its ASGI app, on a store in memory and on SQLite, with two tenants in it."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,17 @@ class World:
         await self.context.store.apply(parse_resource(document(kind, name, project, **spec)))
 
 
-async def _populate(world: World) -> None:
+def build_world(store: Store, database: Database, clock: VirtualClock, home: Path) -> World:
+    """An API over these parts, with nobody in it."""
+    settings = Settings(
+        home=home, internal_token=TOKEN, control=ControlSettings(upload_limit_bytes=64 * 1024)
+    )
+    tuning = FineTuneService(store, LocalBlobs(home / "files"), settings, clock)
+    context = ControlContext(store, Ledger(database, store, clock), settings, clock, tuning=tuning)
+    return World(context, build_app(context), clock)
+
+
+async def populate(world: World) -> None:
     answer = await world.request(
         None, "POST", "/internal/v1/bootstrap", headers={"Authorization": f"Bearer {TOKEN}"}
     )
@@ -104,21 +115,23 @@ async def _populate(world: World) -> None:
         await world.make_key(f"{project}-agent", "agent", project=project)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+@asynccontextmanager
+async def running_world(folder: Path, kind: str) -> AsyncIterator[World]:
     """Tenants acme (project search) and globex (project lab), each with a tenant-admin, a member and an
-    agent.
+    agent, on a store of the kind ``memory`` or ``sqlite``.
     """
     clock = VirtualClock()
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'state.db'}")
+    database = Database(f"sqlite+aiosqlite:///{folder / 'state.db'}")
     await database.migrate()
-    store: Store = MemoryStore(clock) if request.param == "memory" else SqlStore(database, clock)
-    settings = Settings(
-        home=tmp_path, internal_token=TOKEN, control=ControlSettings(upload_limit_bytes=64 * 1024)
-    )
-    tuning = FineTuneService(store, LocalBlobs(tmp_path / "files"), settings, clock)
-    context = ControlContext(store, Ledger(database, store, clock), settings, clock, tuning=tuning)
-    made = World(context, build_app(context), clock)
-    await _populate(made)
+    store: Store = MemoryStore(clock) if kind == "memory" else SqlStore(database, clock)
+    made = build_world(store, database, clock, folder)
+    await populate(made)
     yield made
     await database.close()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    """Both tenants, on each kind of store."""
+    async with running_world(tmp_path, request.param) as made:
+        yield made

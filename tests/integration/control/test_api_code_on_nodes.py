@@ -70,7 +70,6 @@ FOREIGN_PATHS = [
     "a/..",
     "--trust-remote-code",
     "s3://bucket/m",
-    "organisation/model\n",
 ]
 OPEN_SOURCES = ["$(HOME_DIR)/models/tiny", "$(HOME_DIR)/models/a/b-1.0/", "Qwen/Qwen3-0.6B", "gpt2"]
 

@@ -94,7 +94,7 @@ async def test_a_wrong_hyperparameter_is_named(
         ({"suffix": "a:b"}, "suffix"),
         ({"suffix": "x" * 65}, "suffix"),
         ({"seed": -1}, "seed"),
-        ({"metadata": {"k": "v" * 513}}, "metadata"),
+        ({"metadata": {"k": "v" * 513}}, "metadata.k"),
         ({"method": {"type": "dpo"}}, "method.type"),
         ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations"),
         ({"extra_body": {"n_epoch": 3}}, "n_epoch"),

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from billing.core.events import MAX_QUANTITY, UsageEvent, UsageKind
 from billing.core.rating import BookItem, PriceBook, amount_microcredits, books_for, pick_item, rate
+from common.vocabulary import odd_character
 
 QUANTITIES = st.integers(0, MAX_QUANTITY)
 PRICES = st.integers(0, 10**12)
 NAMES = st.sampled_from(("big-70b", "small-1b", "p/x", "*")) | st.text(
-    st.characters(min_codepoint=32, codec="utf-8")
-)
+    st.characters(codec="utf-8"), max_size=100
+).filter(lambda name: odd_character(name) is None)
 
 
 def event(

@@ -1,5 +1,7 @@
 """The command line of an engine is what vLLM needs to serve this endpoint and nothing else."""
 
+from importlib import import_module
+
 from inference.core.engine_command import ENGINE_KEY, EngineOptions, engine_command
 
 
@@ -60,3 +62,17 @@ def test_only_who_has_the_key_is_answered_whatever_the_endpoint_says() -> None:
     started = engine_command(options)
     assert started.env["VLLM_API_KEY"] == ENGINE_KEY
     assert ENGINE_KEY not in started.command
+
+
+def test_media_are_fetched_from_named_hosts_only() -> None:
+    closed = engine_command(EngineOptions("/m", "m"))
+    assert _value(closed.command, "--allowed-media-domains") == "none.invalid"
+    assert closed.env["VLLM_MEDIA_URL_ALLOW_REDIRECTS"] == "0"
+    opened = engine_command(EngineOptions("/m", "m", media_domains=("images.example",)))
+    assert _value(opened.command, "--allowed-media-domains") == "images.example"
+
+
+def test_the_door_of_the_engine_is_guarded() -> None:
+    started = engine_command(EngineOptions("/m", "m"))
+    module, _, name = _value(started.command, "--middleware").rpartition(".")
+    assert hasattr(import_module(module), name)

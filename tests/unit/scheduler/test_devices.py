@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.errors import InvalidInput, SetupError
 from common.resources.pool import Device
@@ -13,6 +15,7 @@ from scheduler.adapters.devices.accelerators import Accelerators
 from scheduler.adapters.devices.cpu import MIN_SLOTS, model_name, probe_cpu
 from scheduler.adapters.devices.visible import visible_environment
 from scheduler.adapters.ray.environment import Surroundings, build_environment, expand
+from scheduler.adapters.ray.inherited import NAMES, PREFIXES, inherited
 from scheduler.ports import Endpoint, RankOrder
 
 GPU = Device(id="GPU-1", index=0, vendor="nvidia", model="H100", memory_bytes=80 * 1024**3)
@@ -65,12 +68,7 @@ def surroundings(**changes: Any) -> Surroundings:
         "local_rank": 0,
         "ports": {"http": 8100},
         "master": Endpoint("10.0.0.9", 29_500),
-        "base": {
-            "PATH": "/bin",
-            "RAY_JOB_ID": "1",
-            "COMPUTILITY_INTERNAL_TOKEN": "secret",
-            "OMP_NUM_THREADS": "1",
-        },
+        "base": {"PATH": "/bin"},
     }
     return Surroundings(**{**values, **changes})
 
@@ -115,6 +113,31 @@ def test_the_environment_holds_no_secrets_and_keeps_the_grants() -> None:
         "CUDA_VISIBLE_DEVICES": "1",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     }
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Z][A-Z_]{0,30}", fullmatch=True), st.text(max_size=5)))
+def test_processes_inherit_nothing_that_is_not_named(environment: dict[str, str]) -> None:
+    secrets = {
+        "HF_TOKEN": "hf_x",
+        "HUGGING_FACE_HUB_TOKEN": "hf_x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "NVIDIA_API_KEY": "x",
+        "HTTPS_PROXY": "http://user:password@proxy",
+        "COMPUTILITY_INTERNAL_TOKEN": "x",
+        "RAY_JOB_ID": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONBREAKPOINT": "x",
+    }
+    known = {"PATH": "/bin", "LD_LIBRARY_PATH": "/lib", "NCCL_DEBUG": "INFO", "ASCEND_HOME_PATH": "/a"}
+    found = inherited({**environment, **secrets, **known})
+    assert known.items() <= found.items()
+    assert not secrets.keys() & found.keys()
+    assert all(name in NAMES or name.startswith(PREFIXES) for name in found)
+
+
+def test_the_platforms_settings_may_name_more() -> None:
+    environment = {"HTTPS_PROXY": "http://proxy", "HF_TOKEN": "x"}
+    assert inherited(environment, ["HTTPS_PROXY"]) == {"HTTPS_PROXY": "http://proxy"}
 
 
 def test_a_single_process_is_told_of_no_gang() -> None:

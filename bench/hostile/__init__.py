@@ -1,0 +1,1 @@
+"""One tenant against the platform and everybody else on it."""

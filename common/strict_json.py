@@ -1,0 +1,77 @@
+"""JSON as the standard has it: what Python's parser takes beyond that is refused with its place."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from common.errors import InvalidInput
+from common.vocabulary import shortened
+
+MAX_DIGITS = 300
+"""Of a whole number: what passes can be made a float."""
+_SHOWN_CHARACTERS = 80
+
+
+def parse_json(raw: bytes | str, what: str = "the body", code: str = "") -> Any:
+    """The value. Raises ``InvalidInput`` naming the line, or what is wrong with it.
+
+    Refused are ``NaN`` and ``Infinity``, numbers that no float holds, the same key twice in an object, halves
+    of surrogate pairs, and what is nested too deeply to read.
+    """
+    try:
+        text = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw
+        content = _DECODER.decode(text)
+        if "\\u" in text or not isinstance(raw, bytes):
+            _refuse_halves(content, what, code)
+        return content
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise InvalidInput(f"{what} is not JSON: {where}: {error.msg}", code, where) from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{what} is not UTF-8 at byte {error.start + 1}", code) from error
+    except RecursionError as error:
+        raise InvalidInput(f"{what} is not JSON: nested too deeply", code) from error
+    except ValueError as error:
+        raise InvalidInput(f"{what} is not JSON: {error}", code) from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _whole(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{shortened(text, _SHOWN_CHARACTERS)} is too large for a number")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in content if keys.count(key) > 1)
+        raise ValueError(f"{shortened(json.dumps(twice), _SHOWN_CHARACTERS)} stands twice in one object")
+    return content
+
+
+_DECODER = json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_int=_whole, parse_float=_float, object_pairs_hook=_object
+)
+
+
+def _refuse_halves(content: object, what: str, code: str) -> None:
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        found = f"U+{ord(error.object[error.start]):04X}"
+        raise InvalidInput(
+            f"{what} holds {found}, half of a surrogate pair, which is no character", code
+        ) from error
