@@ -6,6 +6,7 @@ import pytest
 
 import scheduler.metering as metering
 from common.errors import InvalidInput
+from tests.fixtures.past_the_gate import put
 from tests.unit.scheduler.loop_scene import Scene
 from tests.unit.scheduler.poison import BAD, phases, poison
 
@@ -22,7 +23,7 @@ async def test_an_odd_name_makes_no_device_time_free_and_stops_nobody(scene: Sce
     workload = await scene.get(BAD)
     labels = {"computility.io/model": text, "computility.io/key": text}
     odd = workload.metadata.model_copy(update={"labels": labels})
-    await scene.store._put(workload.model_copy(update={"metadata": odd}))
+    put(scene.store, workload.model_copy(update={"metadata": odd}))
     await scene.steps(2)
     scene.clock.advance(90)
     scene.fabric.exit(uid, 0, 0)

@@ -23,6 +23,7 @@ from scheduler.gangs import GangKeeper
 from scheduler.insight import Insight
 from scheduler.nodes import NodeWriter
 from tests.fixtures.fabric import cpu_device
+from tests.fixtures.past_the_gate import put
 from tests.unit.scheduler.loop_scene import Scene
 from tests.unit.scheduler.poison import BAD, phases, poison
 
@@ -146,7 +147,7 @@ async def test_whatever_a_stored_workload_says_the_others_are_placed(
     role = odd.spec.roles[0]
     parts = {"devices": role.devices, "role": role, "spec": odd.spec, "metadata": odd.metadata}
     parts[part].__dict__[field] = value
-    await scene.store._put(odd)
+    put(scene.store, odd)
     await scene.submit("good-2")
     await scene.steps(6, seconds=1)
     found = await phases(scene)
