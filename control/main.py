@@ -23,6 +23,7 @@ from common.clock import SYSTEM_CLOCK
 from common.db import Database
 from common.errors import ComputilityError, SetupError, Unavailable, mapping_of
 from common.settings import Settings, load_settings
+from common.store.port import Limits
 from common.store.samples import SqlSampleLog
 from common.store.sql import SqlStore
 from common.telemetry import configure_logging, get_logger
@@ -100,7 +101,7 @@ async def build(settings: Settings) -> _Parts:
     clock = SYSTEM_CLOCK
     database = Database(settings.store_url)
     await database.migrate()
-    store = SqlStore(database, clock)
+    store = SqlStore(database, clock, Limits(history_bytes=settings.store.history_bytes))
     ledger = Ledger(database, store, clock)
     fabric = fabric_for(settings, clock)
     await _connect(fabric)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import IO
 
 from common.errors import TooLarge
 from common.units import format_bytes
@@ -38,7 +36,7 @@ class LocalBlobs:
                         )
                     state.update(chunk)
                     await asyncio.to_thread(stream.write, chunk)
-                await asyncio.to_thread(_to_disk, stream)
+                await asyncio.to_thread(stream.flush)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -55,8 +53,3 @@ class LocalBlobs:
 
     async def delete(self, sha256: str) -> None:
         await asyncio.to_thread(self._blobs.place(sha256).unlink, missing_ok=True)
-
-
-def _to_disk(stream: IO[bytes]) -> None:
-    stream.flush()
-    os.fsync(stream.fileno())
