@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import uvicorn
 
+from billing.rejected import rejected_usage
 from billing.store import Ledger
 from common.clock import SYSTEM_CLOCK
 from common.db import Database
@@ -109,7 +110,8 @@ async def build(settings: Settings) -> _Parts:
     rules = settings.scheduler.policy.load_tides
     need = ServingNeed(ReplicaLoads(store, engines), SqlSampleLog(database), rules, clock)
     await need.restore()
-    grace_seconds, checks = settings.scheduler.stop_grace_seconds, DatasetChecks(settings.tuning)
+    grace_seconds, rejected = settings.scheduler.stop_grace_seconds, rejected_usage(settings)
+    checks = DatasetChecks(settings.tuning)
     context = ControlContext(
         store=store,
         ledger=ledger,
@@ -117,13 +119,14 @@ async def build(settings: Settings) -> _Parts:
         clock=clock,
         fabric=fabric,
         tuning=FineTuneService(store, LocalBlobs(settings.folder("files")), settings, clock, checks),
-        drain=Drain(loops, fabric, ledger, clock, grace_seconds),
+        drain=Drain(loops, fabric, ledger, rejected, clock, grace_seconds),
         need=need,
         loops=loops,
     )
+    scheduler = SchedulerLoop(store, fabric, ledger, settings, clock, need.needs, rejected)
     if need.has_rules:
         loops.add("serving-need", need.run)
-    loops.add("scheduler", SchedulerLoop(store, fabric, ledger, settings, clock, need.needs).run)
+    loops.add("scheduler", scheduler.run)
     loops.add("endpoints", EndpointController(store, engines, settings, clock).run)
     loops.add("finetunes", FineTuneController(store, ledger, settings, clock, checks).run)
     return _Parts(database, store, fabric, engines, context)
