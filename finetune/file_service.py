@@ -14,12 +14,12 @@ from common.resources.tuning import FileSpec
 from common.settings import Settings
 from common.store.answers import Answer
 from common.store.port import Store
+from common.vocabulary import FILE_NAME_CHARACTERS, odd_character
 from finetune.objects import TERMINAL
 from finetune.ports import Blobs
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 MIN_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 3600, 2_592_000
-_MAX_FILENAME_CHARACTERS = 255
 
 
 class FileService:
@@ -103,7 +103,9 @@ class FileService:
     async def _remove(self, project: str, name: str, answer: Answer | None = None) -> None:
         async with self._lock:
             gone = await self._store.delete(File, name, project, answer=answer)
-            if all(file.spec.sha256 != gone.spec.sha256 for file in await self._store.list(File)):
+            others = await self._store.list(File)
+            unread = await self._store.set_aside(File)  # their bytes are not known
+            if not unread and all(file.spec.sha256 != gone.spec.sha256 for file in others):
                 await self._blobs.delete(gone.spec.sha256)
 
     def _is_expired(self, file: File) -> bool:
@@ -113,8 +115,11 @@ class FileService:
 def _check_upload(filename: str, purpose: str, expires_after_seconds: int | None) -> None:
     if purpose not in PURPOSES:
         raise InvalidInput(f"purpose: {purpose!r} is unknown; known: {', '.join(PURPOSES)}", param="purpose")
-    if not filename or len(filename) > _MAX_FILENAME_CHARACTERS:
-        raise InvalidInput(f"file: needs a name of 1-{_MAX_FILENAME_CHARACTERS} characters", param="file")
+    if not filename or len(filename) > FILE_NAME_CHARACTERS:
+        raise InvalidInput(f"file: needs a name of 1-{FILE_NAME_CHARACTERS} characters", param="file")
+    odd = odd_character(filename)
+    if odd:
+        raise InvalidInput(f"file: its name holds the character {odd}", param="file")
     if expires_after_seconds is not None and not (
         MIN_EXPIRY_SECONDS <= expires_after_seconds <= MAX_EXPIRY_SECONDS
     ):

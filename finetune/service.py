@@ -16,7 +16,7 @@ from common.settings import Settings
 from common.store.answers import Answer
 from common.store.port import Event, Store
 from finetune.core.hyperparameters import resolve
-from finetune.dataset import Param, check_dataset
+from finetune.dataset import DatasetChecks, Param
 from finetune.file_service import FileService
 from finetune.job_events import note
 from finetune.objects import TERMINAL
@@ -33,8 +33,16 @@ _CANCEL_TRIES = 10
 class FineTuneService:
     """Files and jobs. What lies in another project than the one given does not exist."""
 
-    def __init__(self, store: Store, blobs: Blobs, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        settings: Settings,
+        clock: Clock,
+        checks: DatasetChecks | None = None,
+    ) -> None:
         self._store, self._clock = store, clock
+        self._checks = checks or DatasetChecks(settings.tuning)
         self.files = FileService(store, blobs, settings, clock)
         self._creating = asyncio.Lock()
 
@@ -152,7 +160,7 @@ class FineTuneService:
         if purpose != "fine-tune":
             text = f"{param}: file {name} has purpose {purpose!r}; upload it with purpose 'fine-tune'"
             raise InvalidInput(text, f"invalid_{param}", param)
-        return await asyncio.to_thread(check_dataset, self.files.content_path(file), param)
+        return await self._checks.examples(project, file.spec.sha256, self.files.content_path(file), param)
 
     async def _check_queue(self, project: str, queue: str) -> None:
         if await self._store.find(Queue, queue) is None:

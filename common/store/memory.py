@@ -25,6 +25,7 @@ from common.store.rules import (
     plan,
     plan_status,
 )
+from common.store.set_aside import SetAside
 
 PRUNE_EVERY = 64
 
@@ -108,6 +109,12 @@ class MemoryStore:
     async def apply(self, resource: R, *, dry_run: bool = False, answer: Answer | None = None) -> Applied[R]:
         [applied] = await self.write_all([Put(resource)], dry_run=dry_run, answer=answer)
         return cast(Applied[R], applied)
+
+    async def set_aside(self, kind: type[Resource] | None = None) -> Sequence[SetAside]:
+        return []
+
+    async def remove_set_aside(self, kind: str, name: str, project: str | None = None) -> SetAside:
+        raise not_found(kind, name, project)
 
     async def set_status(self, resource: R) -> R:
         stored = self._stored(Put(resource))

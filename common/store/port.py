@@ -20,6 +20,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay
 from common.store.ownership import NOBODY_ELSE, Ownership, Viewer
+from common.store.set_aside import SetAside
 from common.units import MIB
 
 R = TypeVar("R", bound=Resource)
@@ -144,6 +145,14 @@ class Store(Protocol):
         uid, generation and created_ms are kept from the stored one or made. ``status`` of a new resource is
         stored as given.
         """
+        ...
+
+    async def set_aside(self, kind: type[Resource] | None = None) -> Sequence[SetAside]:
+        """Stored resources (of a kind) that today's kinds do not take any more. Nothing else shows them."""
+        ...
+
+    async def remove_set_aside(self, kind: str, name: str, project: str | None = None) -> SetAside:
+        """Remove and return one that is set aside; raises ``NotFound`` where none is."""
         ...
 
     async def set_status(self, resource: R) -> R:

@@ -20,7 +20,8 @@ from common.store.ownership import NOBODY_ELSE, Ownership, Viewer, owner_below, 
 from common.store.port import Applied, AuditEntry, Change, Delete, Event, Limits, Put, R, Write
 from common.store.rules import Stored, in_order, key_of, not_found, plan, plan_status
 from common.store.schema import resources, store_revision
-from common.store.sql_history import SqlHistory, load_document
+from common.store.set_aside import SetAside, check_free, read_document, what_is_wrong
+from common.store.sql_history import SqlHistory
 from common.store.sql_notes import SqlNotes
 
 POLL_SECONDS = 1.0
@@ -62,8 +63,8 @@ class SqlStore:
 
     async def find(self, kind: type[R], name: str, project: str | None = None) -> R | None:
         async with self._database.read() as connection:
-            stored = await _stored(connection, kind.__name__, name, project)
-        return cast(R, stored.resource) if stored else None
+            row = await _row(connection, kind.__name__, name, project)
+        return cast(R | None, read_document(kind.__name__, row.document)) if row else None
 
     async def list(
         self, kind: type[R], *, project: str | None = None, labels: Mapping[str, str] | None = None
@@ -74,8 +75,30 @@ class SqlStore:
         async with self._database.read() as connection:
             documents = await connection.scalars(query.order_by(resources.c.project, resources.c.name))
         wanted = (labels or {}).items()
-        found = [cast(R, load_document(kind.__name__, document)) for document in documents]
-        return [r for r in found if wanted <= r.metadata.labels.items()]
+        found = (cast(R | None, read_document(kind.__name__, document)) for document in documents)
+        return [r for r in found if r is not None and wanted <= r.metadata.labels.items()]
+
+    async def set_aside(self, kind: type[Resource] | None = None) -> Sequence[SetAside]:
+        columns = (resources.c.kind, resources.c.project, resources.c.name, resources.c.document)
+        query = sa.select(*columns).order_by(resources.c.kind, resources.c.project, resources.c.name)
+        if kind is not None:
+            query = query.where(resources.c.kind == kind.__name__)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query)
+        return [
+            SetAside(row.kind, row.name, row.project or None, reason)
+            for row in rows
+            if (reason := what_is_wrong(row.kind, row.document))
+        ]
+
+    async def remove_set_aside(self, kind: str, name: str, project: str | None = None) -> SetAside:
+        async with self._database.write() as connection:
+            row = await _row(connection, kind, name, project)
+            reason = what_is_wrong(kind, row.document) if row else ""
+            if not reason:
+                raise not_found(kind, name, project)
+            await connection.execute(sa.delete(resources).where(_is(kind, name, project)))
+        return SetAside(kind, name, project, reason)
 
     async def write_all(
         self, writes: Sequence[Write], *, dry_run: bool = False, answer: Answer | None = None
@@ -168,11 +191,12 @@ class SqlStore:
             "owner_tenant": owner.tenant,
             "owner_project": owner.project,
         }
+        where = _is(resource.kind, resource.name, resource.project)
         if is_new:
+            await write.connection.execute(sa.delete(resources).where(where))  # what is set aside there
             key = {"kind": resource.kind, "project": resource.project or "", "name": resource.name}
             await write.connection.execute(sa.insert(resources).values(**key, **row))
         else:
-            where = _is(resource.kind, resource.name, resource.project)
             await write.connection.execute(sa.update(resources).where(where).values(row))
         await self._note(write, "put", resource, owner, row["document"])
 
@@ -267,12 +291,21 @@ async def _revision(connection: AsyncConnection) -> int:
     return value
 
 
-async def _stored(connection: AsyncConnection, kind: str, name: str, project: str | None) -> Stored | None:
+async def _row(connection: AsyncConnection, kind: str, name: str, project: str | None) -> Any:
     columns = (resources.c.document, resources.c.owner_tenant, resources.c.owner_project)
-    row = (await connection.execute(sa.select(*columns).where(_is(kind, name, project)))).one_or_none()
+    return (await connection.execute(sa.select(*columns).where(_is(kind, name, project)))).one_or_none()
+
+
+async def _stored(connection: AsyncConnection, kind: str, name: str, project: str | None) -> Stored | None:
+    """What a write meets. Raises ``Conflict`` where the name is that of something set aside."""
+    row = await _row(connection, kind, name, project)
     if row is None:
         return None
-    return Stored(load_document(kind, row.document), Ownership(row.owner_tenant, row.owner_project))
+    resource = read_document(kind, row.document)
+    if resource is None:
+        check_free(kind, name, row.document)
+        return None
+    return Stored(resource, Ownership(row.owner_tenant, row.owner_project))
 
 
 async def _owner_of(connection: AsyncConnection, resource: Resource) -> Ownership:

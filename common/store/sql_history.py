@@ -8,12 +8,12 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from common.resources import KINDS, Resource
 from common.store.fairness import Group
 from common.store.ownership import EVERYBODY, Ownership, Viewer
 from common.store.port import Change, Limits
 from common.store.rules import check_horizon
 from common.store.schema import history_horizons, owned_by, resource_history, seen_by
+from common.store.set_aside import read_document
 from common.store.sql_prune import Bound, Pruner
 
 
@@ -94,16 +94,7 @@ class SqlHistory:
         check_horizon(since, await connection.scalar(horizon) or 0)
         rows = await connection.execute(query.order_by(resource_history.c.revision).limit(limit))
         return [
-            Change(
-                row.revision,
-                row.type,
-                load_document(row.kind, row.document),
-                Ownership(row.owner_tenant, row.owner_project),
-            )
+            Change(row.revision, row.type, found, Ownership(row.owner_tenant, row.owner_project))
             for row in rows
+            if (found := read_document(row.kind, row.document)) is not None
         ]
-
-
-def load_document(kind: str, document: str) -> Resource:
-    """A stored document as the resource of its kind."""
-    return KINDS[kind].model_validate_json(document, strict=False)

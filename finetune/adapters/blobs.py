@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from common.errors import TooLarge
+from common.threads import Threads
 from common.units import format_bytes
 from finetune.blob_folder import BlobFolder
 from finetune.ports import StagedBlob
+
+_THREADS = 4
 
 
 class LocalBlobs:
@@ -22,9 +24,10 @@ class LocalBlobs:
     def __init__(self, folder: Path) -> None:
         self._blobs = BlobFolder(folder)
         self._blobs.remove_leftovers()
+        self._threads = Threads("blobs", _THREADS)
 
     async def stage(self, chunks: AsyncIterator[bytes], limit_bytes: int) -> StagedBlob:
-        path = await asyncio.to_thread(self._blobs.temporary)
+        path = await self._threads.run(self._blobs.temporary)
         state, size = hashlib.sha256(), 0
         try:
             with path.open("wb") as stream:
@@ -35,21 +38,21 @@ class LocalBlobs:
                             f"file: larger than the limit of {format_bytes(limit_bytes)}", param="file"
                         )
                     state.update(chunk)
-                    await asyncio.to_thread(stream.write, chunk)
-                await asyncio.to_thread(stream.flush)
+                    await self._threads.run(stream.write, chunk)
+                await self._threads.run(stream.flush)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
         return StagedBlob(state.hexdigest(), size, path)
 
     async def keep(self, staged: StagedBlob) -> None:
-        await asyncio.to_thread(self._blobs.adopt, staged.path, staged.sha256)
+        await self._threads.run(self._blobs.adopt, staged.path, staged.sha256)
 
     async def discard(self, staged: StagedBlob) -> None:
-        await asyncio.to_thread(staged.path.unlink, missing_ok=True)
+        await self._threads.run(staged.path.unlink, missing_ok=True)
 
     def path(self, sha256: str) -> Path:
         return self._blobs.path(sha256)
 
     async def delete(self, sha256: str) -> None:
-        await asyncio.to_thread(self._blobs.place(sha256).unlink, missing_ok=True)
+        await self._threads.run(self._blobs.place(sha256).unlink, missing_ok=True)
