@@ -7,10 +7,11 @@ import re
 from pydantic import Field, field_validator
 
 from common.resources.fields import LongName
+from common.settings.listener import ListenerSettings
 from common.settings.section import Section
 
 
-class ControlSettings(Section):
+class ControlSettings(ListenerSettings):
     """The control process."""
 
     host: str = "127.0.0.1"
@@ -18,7 +19,7 @@ class ControlSettings(Section):
     upload_limit_bytes: int = Field(512 * 1024**2, gt=0, description="largest file that /v1/files takes")
 
 
-class GatewaySettings(Section):
+class GatewaySettings(ListenerSettings):
     """The gateway process."""
 
     host: str = "127.0.0.1"
