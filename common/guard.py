@@ -4,7 +4,7 @@ why, and tries it again later."""
 from __future__ import annotations
 
 import traceback
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -77,6 +77,10 @@ class Guard:
         """Why the item is set aside; None where it is not."""
         aside = self._asides.get(key)
         return aside.fault if aside else None
+
+    def all_aside(self) -> Iterable[Hashable]:
+        """The keys of all that is set aside."""
+        return self._asides.keys()
 
     def tries_of(self, key: Hashable) -> int:
         """How often in a row the item could not be handled."""

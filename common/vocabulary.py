@@ -26,6 +26,7 @@ SUFFIX_CHARACTERS = 64
 LABEL_KEY_CHARACTERS = LONG_NAME_CHARACTERS + 1 + NAME_CHARACTERS
 TEXT_CHARACTERS = 1024
 """Of a display name, a path, a source, a reason."""
+FILE_NAME_CHARACTERS = 255
 MESSAGE_CHARACTERS = 4096
 """Of what a controller says about a resource."""
 COMMAND_BYTES = 32 * 1024

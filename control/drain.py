@@ -10,7 +10,7 @@ from common.telemetry import get_logger
 from control.loops import Loops
 from scheduler.metering import DeviceMeter
 from scheduler.observed import Observed
-from scheduler.ports import Fabric, UsageSink
+from scheduler.ports import Fabric, RejectedSink, UsageSink
 
 POLL_SECONDS = 0.25
 LOOPS_SECONDS = 5.0
@@ -22,11 +22,17 @@ class Drain:
     the end. Calling it again goes on where it was."""
 
     def __init__(
-        self, loops: Loops, fabric: Fabric, usage: UsageSink, clock: Clock, grace_seconds: float
+        self,
+        loops: Loops,
+        fabric: Fabric,
+        usage: UsageSink,
+        rejected: RejectedSink,
+        clock: Clock,
+        grace_seconds: float,
     ) -> None:
         self._loops = loops
         self._fabric = fabric
-        self._meter = DeviceMeter(fabric, usage)
+        self._meter = DeviceMeter(fabric, usage, rejected, clock)
         self._clock = clock
         self._grace_seconds = grace_seconds
         self._running = asyncio.Lock()

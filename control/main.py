@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import uvicorn
 
+from billing.rejected import rejected_usage
 from billing.store import Ledger
 from common.clock import SYSTEM_CLOCK
 from common.db import Database
@@ -34,6 +35,7 @@ from control.drain import Drain
 from control.loops import Loops
 from finetune.adapters.blobs import LocalBlobs
 from finetune.controller import FineTuneController
+from finetune.dataset import DatasetChecks
 from finetune.service import FineTuneService
 from inference.adapters.engine import VllmEngines
 from inference.controller import EndpointController
@@ -110,23 +112,25 @@ async def build(settings: Settings) -> _Parts:
     rules = settings.scheduler.policy.load_tides
     need = ServingNeed(ReplicaLoads(store, engines), SqlSampleLog(database), rules, clock)
     await need.restore()
-    grace_seconds = settings.scheduler.stop_grace_seconds
+    grace_seconds, rejected = settings.scheduler.stop_grace_seconds, rejected_usage(settings)
+    checks = DatasetChecks(settings.tuning)
     context = ControlContext(
         store=store,
         ledger=ledger,
         settings=settings,
         clock=clock,
         fabric=fabric,
-        tuning=FineTuneService(store, LocalBlobs(settings.folder("files")), settings, clock),
-        drain=Drain(loops, fabric, ledger, clock, grace_seconds),
+        tuning=FineTuneService(store, LocalBlobs(settings.folder("files")), settings, clock, checks),
+        drain=Drain(loops, fabric, ledger, rejected, clock, grace_seconds),
         need=need,
         loops=loops,
     )
+    scheduler = SchedulerLoop(store, fabric, ledger, settings, clock, need.needs, rejected)
     if need.has_rules:
         loops.add("serving-need", need.run)
-    loops.add("scheduler", SchedulerLoop(store, fabric, ledger, settings, clock, need.needs).run)
+    loops.add("scheduler", scheduler.run)
     loops.add("endpoints", EndpointController(store, engines, settings, clock).run)
-    loops.add("finetunes", FineTuneController(store, ledger, settings, clock).run)
+    loops.add("finetunes", FineTuneController(store, ledger, settings, clock, checks).run)
     return _Parts(database, store, fabric, engines, context)
 
 

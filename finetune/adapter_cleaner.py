@@ -40,6 +40,8 @@ class AdapterCleaner:
         if now_ms < self._next_ms:
             return
         self._next_ms = now_ms + 1000 * _PAUSE_SECONDS
+        if await self._store.set_aside(Adapter) or await self._store.set_aside(FineTune):
+            return  # what they need is not known
         # Jobs before Adapters: a job that ends in between has registered its Adapter by then.
         jobs = [job for job in await self._store.list(FineTune) if job.status.state not in TERMINAL]
         adapters = await self._store.list(Adapter)

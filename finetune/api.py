@@ -13,6 +13,7 @@ from starlette.formparsers import MultiPartException
 from common.auth import Principal
 from common.errors import InvalidInput
 from common.resources import FineTune
+from common.store.answers import Answer, json_answer
 from finetune.objects import checkpoint_object, event_object, file_object, job_object, page
 from finetune.requests import parse_create_job
 from finetune.service import FineTuneService
@@ -61,7 +62,12 @@ class _Routes:
         try:
             upload = _upload_of(form)
             file = await self._service.files.create(
-                project, upload.filename or "", _text(form, "purpose"), _chunks(upload), _expiry(form)
+                project,
+                upload.filename or "",
+                _text(form, "purpose"),
+                _chunks(upload),
+                _expiry(form),
+                answer=lambda done: json_answer(file_object(done[0].resource)),
             )
         finally:
             await form.close()
@@ -81,8 +87,9 @@ class _Routes:
 
     async def delete_file(self, request: Request, file_id: str) -> JSONResponse:
         _, project, _ = await self._enter(request, writes=True)
-        await self._service.files.delete(project, file_id)
-        return JSONResponse({"id": file_id, "object": "file", "deleted": True})
+        deleted = {"id": file_id, "object": "file", "deleted": True}
+        await self._service.files.delete(project, file_id, answer=lambda _: json_answer(deleted))
+        return JSONResponse(deleted)
 
     async def file_content(self, request: Request, file_id: str) -> FileResponse:
         _, project, _ = await self._enter(request)
@@ -94,7 +101,7 @@ class _Routes:
         principal, project, tenant = await self._enter(request, writes=True)
         body = parse_create_job(await request.body())
         request_key = request.headers.get("idempotency-key")
-        job = await self._service.create_job(principal, project, body, request_key)
+        job = await self._service.create_job(principal, project, body, request_key, _job_answer(tenant))
         return JSONResponse(job_object(job, tenant))
 
     async def list_jobs(self, request: Request) -> JSONResponse:
@@ -109,7 +116,8 @@ class _Routes:
 
     async def cancel_job(self, request: Request, job_id: str) -> JSONResponse:
         _, project, tenant = await self._enter(request, writes=True)
-        return JSONResponse(job_object(await self._service.cancel_job(project, job_id), tenant))
+        job = await self._service.cancel_job(project, job_id, _job_answer(tenant))
+        return JSONResponse(job_object(job, tenant))
 
     async def job_events(self, request: Request, job_id: str) -> JSONResponse:
         _, project, _ = await self._enter(request)
@@ -134,6 +142,10 @@ class _Routes:
     async def _job(self, request: Request, job_id: str) -> tuple[FineTune, str]:
         _, project, tenant = await self._enter(request)
         return await self._service.get_job(project, job_id), tenant
+
+
+def _job_answer(tenant: str) -> Answer:
+    return lambda done: json_answer(job_object(done[0].resource, tenant))
 
 
 def _upload_of(form: FormData) -> UploadFile:

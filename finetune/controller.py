@@ -17,7 +17,7 @@ from finetune.adapter_cleaner import AdapterCleaner
 from finetune.blob_folder import BlobFolder
 from finetune.core.hyperparameters import resolve
 from finetune.core.worker_events import WorkerEvent, last_of
-from finetune.dataset import check_dataset
+from finetune.dataset import DatasetChecks
 from finetune.job_cleaner import JobCleaner
 from finetune.job_events import Reason, note
 from finetune.job_folder import JobFolder
@@ -25,7 +25,13 @@ from finetune.job_progress import JobProgress, failure_of
 from finetune.objects import TERMINAL
 from finetune.ports import UsageSink
 from finetune.publisher import Publisher, post_usage
-from finetune.trainer_workload import BAD_INPUT_EXIT_CODE, adapter_name, train_job, trainer_workload
+from finetune.trainer_workload import (
+    BAD_INPUT_EXIT_CODE,
+    adapter_name,
+    data_file,
+    train_job,
+    trainer_workload,
+)
 
 _TICK_SECONDS = 1.0
 
@@ -39,7 +45,15 @@ class FineTuneController:
     so the process may end at any point.
     """
 
-    def __init__(self, store: Store, usage: UsageSink, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        usage: UsageSink,
+        settings: Settings,
+        clock: Clock,
+        checks: DatasetChecks | None = None,
+    ) -> None:
+        self._checks = checks or DatasetChecks(settings.tuning)
         self._store, self._usage, self._settings, self._clock = store, usage, settings, clock
         self._blobs = BlobFolder(settings.folder("files"))
         self._progress = JobProgress(store, clock)
@@ -121,20 +135,12 @@ class FineTuneController:
         model = await self._store.get(Model, job.spec.base, job.spec.base_project)
         queue = await self._store.find(Queue, job.spec.queue)
         file = await self._store.get(File, job.spec.training_file, job.project)
-        training, validation = self._blobs.path(file.spec.sha256), None
+        training, validation = data_file(file, self._blobs.path(file.spec.sha256)), None
+        if "n_epochs" not in job.status.resolved:
+            await self._resolve(job, file)
         if job.spec.validation_file:
             file = await self._store.get(File, job.spec.validation_file, job.project)
-            validation = self._blobs.path(file.spec.sha256)
-        if "n_epochs" not in job.status.resolved:
-            examples = await asyncio.to_thread(check_dataset, training, "training_file")
-            wanted = job.spec.hyperparameters
-            chosen = resolve(examples, wanted.n_epochs, wanted.batch_size, wanted.learning_rate_multiplier)
-            job.status.resolved = {
-                "n_epochs": chosen.n_epochs,
-                "batch_size": chosen.batch_size,
-                "learning_rate_multiplier": chosen.learning_rate_multiplier,
-                "examples": examples,
-            }
+            validation = data_file(file, self._blobs.path(file.spec.sha256))
         orders = train_job(job, model, self._settings.home, training, validation, folder.adapter)
         await asyncio.to_thread(folder.write_job, orders)
         taken = await self._store.find(Workload, job.name, job.project)
@@ -143,6 +149,19 @@ class FineTuneController:
                 f"a Workload {job.name} is there that this job did not make", code="name_taken"
             )
         return trainer_workload(job, model, queue, folder.path, self._settings)
+
+    async def _resolve(self, job: FineTune, file: File) -> None:
+        """Turn the hyper-parameters into numbers, for a job that was not made by our API."""
+        path = self._blobs.path(file.spec.sha256)
+        examples = await self._checks.examples(job.project or "", file.spec.sha256, path, "training_file")
+        wanted = job.spec.hyperparameters
+        chosen = resolve(examples, wanted.n_epochs, wanted.batch_size, wanted.learning_rate_multiplier)
+        job.status.resolved = {
+            "n_epochs": chosen.n_epochs,
+            "batch_size": chosen.batch_size,
+            "learning_rate_multiplier": chosen.learning_rate_multiplier,
+            "examples": examples,
+        }
 
     async def _finish(
         self, job: FineTune, workload: Workload | None, folder: JobFolder, events: list[WorkerEvent]

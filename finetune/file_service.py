@@ -12,13 +12,14 @@ from common.ids import new_id
 from common.resources import File, FineTune, Metadata
 from common.resources.tuning import FileSpec
 from common.settings import Settings
+from common.store.answers import Answer
 from common.store.port import Store
+from common.vocabulary import FILE_NAME_CHARACTERS, odd_character
 from finetune.objects import TERMINAL
 from finetune.ports import Blobs
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 MIN_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 3600, 2_592_000
-_MAX_FILENAME_CHARACTERS = 255
 
 
 class FileService:
@@ -36,8 +37,11 @@ class FileService:
         purpose: str,
         chunks: AsyncIterator[bytes],
         expires_after_seconds: int | None = None,
+        answer: Answer | None = None,
     ) -> File:
-        """Keep an upload. Raises ``InvalidInput`` naming the field, ``TooLarge`` over the limit."""
+        """Keep an upload, and the ``answer`` to its request. Raises ``InvalidInput`` naming the field,
+        ``TooLarge`` over the limit.
+        """
         _check_upload(filename, purpose, expires_after_seconds)
         await self.remove_expired()
         staged = await self._blobs.stage(chunks, self._settings.control.upload_limit_bytes)
@@ -58,7 +62,7 @@ class FileService:
             )
             async with self._lock:
                 await self._blobs.keep(staged)
-                return (await self._store.apply(file)).resource
+                return (await self._store.apply(file, answer=answer)).resource
         finally:
             await self._blobs.discard(staged)
 
@@ -79,8 +83,8 @@ class FileService:
         """Where the bytes can be read."""
         return self._blobs.path(file.spec.sha256)
 
-    async def delete(self, project: str, name: str) -> None:
-        """Remove the file. Raises ``Conflict`` while a job needs it."""
+    async def delete(self, project: str, name: str, answer: Answer | None = None) -> None:
+        """Remove the file and keep the request's ``answer``. Raises ``Conflict`` while a job needs it."""
         await self.get(project, name)
         for job in await self._store.list(FineTune, project=project):
             needed = name in (job.spec.training_file, job.spec.validation_file)
@@ -88,7 +92,7 @@ class FileService:
                 raise Conflict(
                     f"file {name} is needed by job {job.name}; cancel the job first", code="file_in_use"
                 )
-        await self._remove(project, name)
+        await self._remove(project, name, answer)
 
     async def remove_expired(self) -> None:
         """Remove all files whose time is over."""
@@ -96,10 +100,12 @@ class FileService:
             if self._is_expired(file):
                 await self._remove(file.project or "", file.name)
 
-    async def _remove(self, project: str, name: str) -> None:
+    async def _remove(self, project: str, name: str, answer: Answer | None = None) -> None:
         async with self._lock:
-            gone = await self._store.delete(File, name, project)
-            if all(file.spec.sha256 != gone.spec.sha256 for file in await self._store.list(File)):
+            gone = await self._store.delete(File, name, project, answer=answer)
+            others = await self._store.list(File)
+            unread = await self._store.set_aside(File)  # their bytes are not known
+            if not unread and all(file.spec.sha256 != gone.spec.sha256 for file in others):
                 await self._blobs.delete(gone.spec.sha256)
 
     def _is_expired(self, file: File) -> bool:
@@ -109,8 +115,11 @@ class FileService:
 def _check_upload(filename: str, purpose: str, expires_after_seconds: int | None) -> None:
     if purpose not in PURPOSES:
         raise InvalidInput(f"purpose: {purpose!r} is unknown; known: {', '.join(PURPOSES)}", param="purpose")
-    if not filename or len(filename) > _MAX_FILENAME_CHARACTERS:
-        raise InvalidInput(f"file: needs a name of 1-{_MAX_FILENAME_CHARACTERS} characters", param="file")
+    if not filename or len(filename) > FILE_NAME_CHARACTERS:
+        raise InvalidInput(f"file: needs a name of 1-{FILE_NAME_CHARACTERS} characters", param="file")
+    odd = odd_character(filename)
+    if odd:
+        raise InvalidInput(f"file: its name holds the character {odd}", param="file")
     if expires_after_seconds is not None and not (
         MIN_EXPIRY_SECONDS <= expires_after_seconds <= MAX_EXPIRY_SECONDS
     ):

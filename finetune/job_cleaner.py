@@ -36,6 +36,8 @@ class JobCleaner:
         if now_ms < self._next_ms:
             return
         self._next_ms = now_ms + 1000 * SWEEP_SECONDS
+        if await self._store.set_aside(FineTune) or await self._store.set_aside(Workload):
+            return  # what they need is not known
         # Folders before jobs: one that a job begins after the look is not among them.
         jobs = self._settings.folder("jobs")
         folders = await asyncio.to_thread(lambda: [path for path in jobs.iterdir() if path.is_dir()])

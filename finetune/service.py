@@ -13,9 +13,10 @@ from common.ids import derived_id, new_id
 from common.resources import FineTune, Metadata, Project, Queue
 from common.resources.tuning import FineTuneSpec, FineTuneStatus, Hyperparameters
 from common.settings import Settings
+from common.store.answers import Answer
 from common.store.port import Event, Store
 from finetune.core.hyperparameters import resolve
-from finetune.dataset import Param, check_dataset
+from finetune.dataset import DatasetChecks, Param
 from finetune.file_service import FileService
 from finetune.job_events import note
 from finetune.objects import TERMINAL
@@ -32,8 +33,16 @@ _CANCEL_TRIES = 10
 class FineTuneService:
     """Files and jobs. What lies in another project than the one given does not exist."""
 
-    def __init__(self, store: Store, blobs: Blobs, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        settings: Settings,
+        clock: Clock,
+        checks: DatasetChecks | None = None,
+    ) -> None:
         self._store, self._clock = store, clock
+        self._checks = checks or DatasetChecks(settings.tuning)
         self.files = FileService(store, blobs, settings, clock)
         self._creating = asyncio.Lock()
 
@@ -55,9 +64,14 @@ class FineTuneService:
         return project
 
     async def create_job(
-        self, principal: Principal, project: str, body: CreateJobBody, request_key: str | None = None
+        self,
+        principal: Principal,
+        project: str,
+        body: CreateJobBody,
+        request_key: str | None = None,
+        answer: Answer | None = None,
     ) -> FineTune:
-        """Check everything and queue the job.
+        """Check everything and queue the job; its ``answer`` is kept with it.
 
         Clients send a request again when its answer is lost: the same ``request_key`` means the same job,
         without one an equal, unfinished job of the last minute is the answer. Raises ``NotFound`` for a model
@@ -84,7 +98,7 @@ class FineTuneService:
                     "examples": examples,
                 }
             )
-            return await self._queue_job(project, name, spec, status)
+            return await self._queue_job(project, name, spec, status, answer)
 
     async def get_job(self, project: str, name: str) -> FineTune:
         """The job. Raises ``NotFound``."""
@@ -105,7 +119,7 @@ class FineTuneService:
         ]
         return sorted(jobs, key=lambda j: (j.metadata.created_ms, j.name), reverse=True)
 
-    async def cancel_job(self, project: str, name: str) -> FineTune:
+    async def cancel_job(self, project: str, name: str, answer: Answer | None = None) -> FineTune:
         """Ask for the end of the job; again is no error. Raises ``InvalidInput`` when it has ended."""
         for _ in range(_CANCEL_TRIES):
             job = await self.get_job(project, name)
@@ -118,7 +132,7 @@ class FineTuneService:
                 return job
             job.spec.cancelled = True
             with suppress(Conflict):
-                job = (await self._store.apply(job)).resource
+                job = (await self._store.apply(job, answer=answer)).resource
                 await note(self._store, self._clock, job, "CancelRequested", "The job was cancelled")
                 return job
         raise Conflict(f"job {name} changes all the time; try again", code="job_busy")
@@ -146,7 +160,7 @@ class FineTuneService:
         if purpose != "fine-tune":
             text = f"{param}: file {name} has purpose {purpose!r}; upload it with purpose 'fine-tune'"
             raise InvalidInput(text, f"invalid_{param}", param)
-        return await asyncio.to_thread(check_dataset, self.files.content_path(file), param)
+        return await self._checks.examples(project, file.spec.sha256, self.files.content_path(file), param)
 
     async def _check_queue(self, project: str, queue: str) -> None:
         if await self._store.find(Queue, queue) is None:
@@ -178,10 +192,15 @@ class FineTuneService:
         return None
 
     async def _queue_job(
-        self, project: str, name: str, spec: FineTuneSpec, status: FineTuneStatus
+        self,
+        project: str,
+        name: str,
+        spec: FineTuneSpec,
+        status: FineTuneStatus,
+        answer: Answer | None,
     ) -> FineTune:
         job = FineTune(metadata=Metadata(name=name, project=project), spec=spec, status=status)
-        created = (await self._store.apply(job)).resource
+        created = (await self._store.apply(job, answer=answer)).resource
         await note(self._store, self._clock, created, "Created", f"Created fine-tuning job: {name}")
         examples = status.resolved["examples"]
         await note(

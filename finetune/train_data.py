@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Literal
 
 from common.errors import InvalidInput, Problem
+from finetune.core.chat_line import Message
+from finetune.core.chat_rows import NotLines, Row, chat_rows
+from finetune.core.validate import MAX_PROBLEMS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Param = Literal["training_file", "validation_file"]
 
 IGNORED = -100
+_CHUNK_BYTES = 1024**2
+_SHOWN_LINES = 20
 _GENERATION_MARK = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 
 
@@ -30,6 +37,14 @@ class TokenRow:
     @property
     def trained_tokens(self) -> int:
         return sum(label != IGNORED for label in self.labels)
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """What a file gives to train, and the lines whose answer lies beyond the context."""
+
+    rows: tuple[TokenRow, ...]
+    left_out: tuple[int, ...]
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -50,62 +65,57 @@ def check_template(tokenizer: PreTrainedTokenizerBase) -> str:
     return template
 
 
-def token_rows(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[TokenRow]:
-    """Every row of a JSONL chat file as tokens, cut at ``max_length`` tokens.
+def token_rows(
+    path: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    param: Param = "training_file",
+    name: str = "",
+) -> TokenRows:
+    """The rows of a JSONL chat file as tokens, cut at ``max_length`` tokens.
 
-    Raises ``InvalidInput`` that lists each bad line: not readable, or no answer to train, also after the cut.
+    A row whose answer lies beyond the cut is left out. Raises ``InvalidInput`` with ``param``, naming the
+    file as ``name``, where a line cannot be read or nothing is left to train.
     """
     rows: list[TokenRow] = []
+    left_out: list[int] = []
     problems: list[Problem] = []
-    for number, text in _lines(path):
+    file = f"{param} {name}".rstrip()
+    for row in _rows(path, file, param):
         try:
-            row = _token_row(number, _messages(text), tokenizer, max_length)
+            made = _token_row(row, tokenizer, max_length)
         except ValueError as error:
-            problems.append(Problem(f"line {number}", str(error)))
+            problems.append(Problem(f"line {row.number}", str(error)))
+            continue
+        if made.trained_tokens:
+            rows.append(made)
         else:
-            rows.append(row)
+            left_out.append(row.number)
     if problems:
-        shown = "; ".join(f"{p.path}: {p.message}" for p in problems[:20])
-        raise InvalidInput(
-            f"{path.name} has {len(problems)} bad lines: {shown}", "", path.name, tuple(problems)
-        )
+        shown = "; ".join(f"{p.path}: {p.message}" for p in problems[:_SHOWN_LINES])
+        text = f"{file} has {len(problems)} bad lines: {shown}"
+        raise InvalidInput(text, f"invalid_{param}", param, tuple(problems[:MAX_PROBLEMS]))
     if not rows:
-        raise InvalidInput(f"{path.name} has no row", param=path.name)
-    return rows
+        why = f"all answers lie beyond {max_length} tokens" if left_out else "there is no row"
+        raise InvalidInput(f"{file} leaves nothing to train: {why}", f"invalid_{param}", param)
+    return TokenRows(tuple(rows), tuple(left_out))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _rows(path: Path, file: str, param: Param) -> Iterator[Row]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"cannot read {path.name}: {error}", param=path.name) from error
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, line
+        with path.open("rb") as stream:
+            yield from chat_rows(iter(lambda: stream.read(_CHUNK_BYTES), b""))
+    except NotLines as cause:
+        raise InvalidInput(f"{file} {cause.message}", f"invalid_{param}", param) from cause
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}", f"invalid_{param}", param) from error
 
 
-def _messages(text: str) -> list[dict[str, Any]]:
-    try:
-        row = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"not JSON: {error}") from error
-    messages = row.get("messages") if isinstance(row, dict) else None
-    if not isinstance(messages, list) or not messages:
-        raise ValueError("`messages` must be a list with at least one message")
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise ValueError(f"messages[{index}] must be an object with a role")
-        if not isinstance(message.get("content"), str):
-            raise ValueError(f"messages[{index}].content must be a text")
-        if message.get("weight", 1) not in (0, 1):
-            raise ValueError(f"messages[{index}].weight must be 0 or 1")
-    return messages
-
-
-def _token_row(
-    line: int, messages: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> TokenRow:
-    plain = [{key: value for key, value in message.items() if key != "weight"} for message in messages]
+def _token_row(row: Row, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenRow:
+    """The row's tokens; none is trained where the answer lies beyond the cut. Raises ``ValueError``."""
+    if row.findings:
+        raise ValueError("; ".join(message for _, message in row.findings))
+    plain = [{key: value for key, value in message.items() if key != "weight"} for message in row.messages]
     try:
         encoded = tokenizer.apply_chat_template(
             plain, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
@@ -113,23 +123,14 @@ def _token_row(
     except Exception as error:  # templates raise whatever they like about a row
         raise ValueError(f"the chat template refuses it: {error}") from error
     ids = list(encoded["input_ids"])
-    mask = _weighted(list(encoded["assistant_masks"]), messages)
-    row = TokenRow(
-        line=line,
-        input_ids=ids[:max_length],
-        labels=[token if trained else IGNORED for token, trained in zip(ids, mask, strict=True)][:max_length],
-        truncated=len(ids) > max_length,
-    )
-    if row.trained_tokens == 0:
-        raise ValueError(
-            f"its answer lies beyond {max_length} tokens"
-            if any(mask)
-            else "it has no assistant message with weight 1 to train"
-        )
-    return row
+    mask = _weighted(list(encoded["assistant_masks"]), row.messages)
+    if not any(mask):
+        raise ValueError("the chat template marks none of its assistant messages to be trained")
+    labels = [token if trained else IGNORED for token, trained in zip(ids, mask, strict=True)]
+    return TokenRow(row.number, ids[:max_length], labels[:max_length], truncated=len(ids) > max_length)
 
 
-def _weighted(mask: list[int], messages: Iterable[dict[str, Any]]) -> list[int]:
+def _weighted(mask: list[int], messages: Iterable[Message]) -> list[int]:
     """``mask`` without the spans of assistant messages of weight 0. Spans are in message order."""
     weights = [message.get("weight", 1) for message in messages if message["role"] == "assistant"]
     if all(weights):

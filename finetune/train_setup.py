@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ from common.errors import InvalidInput
 from finetune.core.job import TrainJob
 from finetune.train_adapter import file_digest, lora_config
 from finetune.train_callback import Progress
-from finetune.train_data import TokenRow, check_template, ends_of_turn_trained, token_rows
+from finetune.train_data import TokenRow, TokenRows, check_template, ends_of_turn_trained, token_rows
 from finetune.train_tokens import CountingTrainer
 
 _WARMUP_SHARE = 0.05
+_NAMED_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Inputs:
     """The tokenized rows and what they add up to over all epochs. ``notes`` are (level, text) events."""
 
     tokenizer: PreTrainedTokenizerBase
-    train: list[TokenRow]
-    valid: list[TokenRow] | None
+    train: tuple[TokenRow, ...]
+    valid: tuple[TokenRow, ...] | None
     trained_tokens: int
     total_tokens: int
     lineage: dict[str, Any]
@@ -52,8 +54,9 @@ def load_inputs(job: TrainJob) -> Inputs:
             f"cannot load the tokenizer of {job.base_model}: {error}", param="model"
         ) from error
     template = check_template(tokenizer)
-    train = token_rows(Path(job.training_file), tokenizer, job.max_length)
-    valid = token_rows(Path(job.validation_file), tokenizer, job.max_length) if job.validation_file else None
+    given = token_rows(Path(job.training_file), tokenizer, job.max_length, name=job.training_file_name)
+    checked = _validation_rows(job, tokenizer)
+    train = given.rows
     trained = job.n_epochs * sum(row.trained_tokens for row in train)
     total = job.n_epochs * sum(len(row.input_ids) for row in train)
     lineage = {
@@ -66,26 +69,41 @@ def load_inputs(job: TrainJob) -> Inputs:
         "learning_rate": job.learning_rate,
         "trained_tokens": trained,
     }
-    return Inputs(tokenizer, train, valid, trained, total, lineage, _notes(job, tokenizer, train))
+    valid = checked.rows if checked else None
+    return Inputs(tokenizer, train, valid, trained, total, lineage, _notes(job, tokenizer, given, checked))
 
 
-def _notes(job: TrainJob, tokenizer: PreTrainedTokenizerBase, rows: list[TokenRow]) -> list[tuple[str, str]]:
-    notes = [
-        (
-            "info",
-            f"{len(rows)} training rows, {sum(row.trained_tokens for row in rows)} trained tokens per epoch",
-        )
-    ]
-    cut = [str(row.line) for row in rows if row.truncated]
+def _validation_rows(job: TrainJob, tokenizer: PreTrainedTokenizerBase) -> TokenRows | None:
+    if not job.validation_file:
+        return None
+    path, name = Path(job.validation_file), job.validation_file_name
+    return token_rows(path, tokenizer, job.max_length, "validation_file", name)
+
+
+def _notes(
+    job: TrainJob, tokenizer: PreTrainedTokenizerBase, given: TokenRows, checked: TokenRows | None
+) -> list[tuple[str, str]]:
+    rows = given.rows
+    trained = sum(row.trained_tokens for row in rows)
+    notes = [("info", f"{len(rows)} training rows, {trained} trained tokens per epoch")]
+    for kind, lines in (("training", given.left_out), ("validation", checked.left_out if checked else ())):
+        if lines:
+            what = f"{len(lines)} {kind} rows were left out, as their answer lies beyond"
+            notes.append(("warn", f"{what} {job.max_length} tokens: {_list_of(lines)}"))
+    cut = [row.line for row in rows if row.truncated]
     if cut:
-        notes.append(
-            ("warn", f"{len(cut)} rows were cut at {job.max_length} tokens: lines {', '.join(cut[:20])}")
-        )
+        notes.append(("warn", f"{len(cut)} rows were cut at {job.max_length} tokens: {_list_of(cut)}"))
     if tokenizer.eos_token_id is not None and not ends_of_turn_trained(rows, {tokenizer.eos_token_id}):
         notes.append(
             ("warn", "the chat template leaves the end-of-turn token untrained; answers may not end")
         )
     return notes
+
+
+def _list_of(lines: Sequence[int]) -> str:
+    """The lines by number; of many only the first."""
+    more = len(lines) - _NAMED_LINES
+    return f"lines {', '.join(map(str, lines[:_NAMED_LINES]))}" + (f" and {more} more" if more > 0 else "")
 
 
 def build_trainer(job: TrainJob, inputs: Inputs, work_dir: Path, progress: Progress) -> CountingTrainer:
@@ -156,5 +174,5 @@ def _load_model(job: TrainJob, accelerated: bool) -> PreTrainedModel:
     return model
 
 
-def _dataset(rows: list[TokenRow]) -> Dataset:
+def _dataset(rows: Sequence[TokenRow]) -> Dataset:
     return Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in rows])

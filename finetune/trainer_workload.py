@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.resources import File, FineTune, Metadata, Model, Owner, Queue, Workload
@@ -26,8 +27,26 @@ _MAX_LENGTH_TOKENS = 4096
 _DEFAULT_LENGTH_TOKENS = 1024
 
 
+@dataclass(frozen=True)
+class DataFile:
+    """A file of the job: where its bytes lie, and what messages call it."""
+
+    path: Path
+    name: str
+
+
+def data_file(file: File, path: Path) -> DataFile:
+    """The file with its bytes at ``path``: its id, and the name that it was uploaded with."""
+    return DataFile(path, f"{file.name} ({file.spec.filename})")
+
+
 def train_job(
-    job: FineTune, model: Model, home: Path, training: Path, validation: Path | None, adapter_dir: Path
+    job: FineTune,
+    model: Model,
+    home: Path,
+    training: DataFile,
+    validation: DataFile | None,
+    adapter_dir: Path,
 ) -> TrainJob:
     """The worker's orders. The hyper-parameters must be resolved."""
     resolved = job.status.resolved
@@ -35,8 +54,10 @@ def train_job(
     return TrainJob(
         job_id=job.name,
         base_model=str(local_path(model.spec.source, home) or model.spec.source),
-        training_file=str(training),
-        validation_file=str(validation) if validation else None,
+        training_file=str(training.path),
+        training_file_name=training.name,
+        validation_file=str(validation.path) if validation else None,
+        validation_file_name=validation.name if validation else "",
         adapter_dir=str(adapter_dir),
         n_epochs=int(resolved["n_epochs"]),
         batch_size=int(resolved["batch_size"]),

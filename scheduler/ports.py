@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from billing.core.events import UsageEvent
 from common.load import ReplicaLoad
@@ -230,3 +230,11 @@ class UsageSink(Protocol):
     """Takes usage events; the same id twice counts once."""
 
     async def post(self, events: Sequence[UsageEvent]) -> object: ...
+
+
+class RejectedSink(Protocol):
+    """Keeps what cannot be billed, for people to look at."""
+
+    async def keep(self, event: Mapping[str, Any], reason: str) -> None:
+        """Return when it is durable. Raises ``OSError``."""
+        ...

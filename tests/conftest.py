@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.ray",
     "tests.fixtures.fleet",
     "tests.fixtures.postgres",
+    "tests.fixtures.stores",
 ]
 
 UNIT_TESTS = Path(__file__).parent / "unit"

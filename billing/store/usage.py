@@ -17,7 +17,8 @@ SUMS = (*METERS, "microcredits", "unpriced_lines")
 
 @dataclass(frozen=True)
 class UsageFilter:
-    """Which events count; unset = all. An event belongs to when it ended: ``from_ms <= end < to_ms``."""
+    """Which events count; unset = all. An event belongs to when it ended: ``from_ms <= end < to_ms``.
+    What ended before ``born_ms`` was of others who had the names of tenant and project."""
 
     tenant: str | None = None
     project: str | None = None
@@ -25,6 +26,7 @@ class UsageFilter:
     model: str | None = None
     model_identity: str | None = None
     from_ms: int | None = None
+    born_ms: int = 0
     to_ms: int | None = None
 
 
@@ -79,6 +81,8 @@ def _conditions(where: UsageFilter) -> Iterator[sa.ColumnElement[bool]]:
         value = getattr(where, name)
         if value is not None:
             yield usage_events.c[name] == value
+    if where.born_ms:
+        yield usage_events.c.ended_ms >= where.born_ms
     if where.from_ms is not None:
         yield usage_events.c.ended_ms >= where.from_ms
     if where.to_ms is not None:

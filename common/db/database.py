@@ -20,7 +20,18 @@ from common.errors import DATABASE_UNAVAILABLE, InvalidInput, SetupError, Unavai
 SQLITE = "sqlite+aiosqlite"
 POSTGRES = "postgresql+asyncpg"
 BUSY_TIMEOUT_SECONDS = 30
+FREED_PAGES = 4096
 _BEGIN = "computility_sqlite_begin"
+_LOG_BYTES = 16 * 1024**2
+_PRAGMAS = (
+    "auto_vacuum=INCREMENTAL",  # first: only an empty file takes it
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    f"journal_size_limit={_LOG_BYTES}",
+)
+"""Of every SQLite connection. Pages of rows that are gone are given back by the store as it prunes; the
+write-ahead log is cut back to ``_LOG_BYTES`` when it was larger."""
 
 
 class Database:
@@ -57,8 +68,30 @@ class Database:
 
     async def migrate(self) -> None:
         """Bring the tables to the newest version. Safe in several processes at once: all but one wait."""
+        if self.is_sqlite:
+            await self._let_the_file_shrink()
         async with self.write() as connection:
             await connection.run_sync(upgrade_to_head)
+
+    async def shrink(self) -> None:
+        """Give free pages back to the file system, not too many at a time; PostgreSQL sees to it itself."""
+        if not self.is_sqlite:
+            return
+        async with self._sqlite_writer, self._named_failures(), self.engine.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver is not None
+            # As a script: the driver would make only the first step of the statement alone.
+            await driver.executescript(f"PRAGMA incremental_vacuum({FREED_PAGES})")
+
+    async def _let_the_file_shrink(self) -> None:
+        """Rewrite, once, a file that was made without keeping account of its free pages."""
+        async with self._sqlite_writer, self._named_failures(), self.engine.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver is not None
+            [(mode,)] = await (await driver.execute("PRAGMA auto_vacuum")).fetchall()
+            if mode == 0:
+                await driver.execute("PRAGMA auto_vacuum=INCREMENTAL")
+                await driver.execute("VACUUM")
 
     @asynccontextmanager
     async def _named_failures(self) -> AsyncIterator[None]:
@@ -117,7 +150,7 @@ def _sqlite_engine(url: sa.URL) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "connect")
     def set_pragmas(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in _PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from common.errors import InvalidInput, Problem
 from common.resources.meta import API_VERSION, Metadata, Owner, Resource, Status, parse_model, problems_of
 from common.resources.money import Price
@@ -79,17 +77,27 @@ def _check_scope(resource: Resource) -> None:
         _refuse("metadata.project", f"required for kind {resource.kind}")
     if scope == "cluster" and project:
         _refuse("metadata.project", f"not allowed: kind {resource.kind} belongs to no project")
-    if not resource.DERIVED_NAMES and len(resource.name) > NAME_CHARACTERS:
-        _refuse("metadata.name", f"must have at most {NAME_CHARACTERS} characters, not {len(resource.name)}")
+    if not resource.DERIVED_NAMES:
+        _check_length("metadata.name", resource.name)
+    _check_length("metadata.project", project or "")
+
+
+def _check_length(path: str, name: str) -> None:
+    """Only where a document enters: what is stored under a longer name is still read."""
+    if len(name) > NAME_CHARACTERS:
+        _refuse(path, f"must have at most {NAME_CHARACTERS} characters, not {len(name)}")
 
 
 def _refuse(path: str, message: str) -> None:
     raise InvalidInput(f"{path}: {message}", param=path, problems=(Problem(path, message),))
 
 
-def load_stored(kind: str, document: dict[str, Any]) -> Resource:
-    """A resource from the store. Stored documents are ours, so a mistake in one is an internal error."""
-    return KINDS[kind].model_validate(document, strict=False)
+def load_stored(kind: str, document: str) -> Resource:
+    """A resource from the store, where it is JSON.
+
+    Raises ``ValidationError`` or ``KeyError`` where an older version wrote what is not taken any more.
+    """
+    return KINDS[kind].model_validate_json(document, strict=False)
 
 
 __all__ = [

@@ -66,6 +66,13 @@ LabelValue = Annotated[
 """Long enough for the name of a served model, which is a label of the workload that serves it."""
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=v.MAX_LIST)]
 
+
+def _file_name(name: str) -> str:
+    return v.shortened(name, v.FILE_NAME_CHARACTERS)
+
+
+FileName = Annotated[str, Field(max_length=v.TEXT_CHARACTERS), AfterValidator(_file_name)]
+"""Made harmless, not refused: uploads of before may have odd ones."""
 Message = Annotated[str, AfterValidator(v.shortened)]
 """What a controller or a process said: made harmless and short, never refused."""
 

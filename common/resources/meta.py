@@ -16,7 +16,6 @@ from common.resources.fields import (
     Labels,
     LongName,
     Message,
-    Name,
     OptionalName,
     TimeMs,
     Whole,
@@ -25,7 +24,6 @@ from common.resources.fields import (
 )
 from common.vocabulary import (
     NAME_CHARACTERS,
-    NAME_PATTERN,
     harmless,
     shortened,
 )
@@ -81,7 +79,7 @@ class Metadata(Model):
     """Identity of a resource. All but name, project, labels and annotations is set by the store."""
 
     name: LongName
-    project: Name | None = None
+    project: LongName | None = None
     labels: Labels = Field(default_factory=dict)
     annotations: Annotations = Field(default_factory=dict)
     owner: Owner | None = None
@@ -163,14 +161,12 @@ class Resource(Model):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The schema of the kind, with the length of its names."""
+        """The schema of the kind, with the length of the names that people choose."""
         schema = handler(core)
-        if not cls.DERIVED_NAMES:
-            name = {"maxLength": NAME_CHARACTERS, "pattern": f"^{NAME_PATTERN}$"}
-            inner = handler.resolve_ref_schema(schema)
-            inner["properties"]["metadata"] = {
-                "allOf": [inner["properties"]["metadata"], {"properties": {"name": name}}]
-            }
+        short = {"maxLength": NAME_CHARACTERS}
+        limits = {"project": short} if cls.DERIVED_NAMES else {"name": short, "project": short}
+        inner = handler.resolve_ref_schema(schema)
+        inner["properties"]["metadata"] = {"allOf": [inner["properties"]["metadata"], {"properties": limits}]}
         return schema
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from common.resources.fields import (
     AdapterName,
+    FileName,
     Message,
     Name,
     Number,
@@ -34,7 +35,7 @@ Tags = Annotated[dict[TagKey, TagValue], Field(max_length=MAX_TAGS)]
 class FileSpec(Part):
     """A stored file; its bytes lie in the blob store under ``sha256``."""
 
-    filename: Text
+    filename: FileName
     purpose: Word
     size_bytes: Whole
     sha256: Text

@@ -10,6 +10,7 @@ from common.settings.services import (
     StoreSettings,
 )
 from common.settings.tree import CONFIG_FILE, Settings, child_environment, load_settings
+from common.settings.tuning import TuningSettings
 
 __all__ = [
     "CONFIG_FILE",
@@ -24,6 +25,7 @@ __all__ = [
     "Settings",
     "StoreSettings",
     "TideSettings",
+    "TuningSettings",
     "child_environment",
     "load_settings",
 ]

@@ -31,6 +31,7 @@ from common.settings.services import (
     RetentionSettings,
     StoreSettings,
 )
+from common.settings.tuning import TuningSettings
 
 CONFIG_FILE = "computility.yaml"
 _OF_THE_CALLER = ("COMPUTILITY_API_KEY", "COMPUTILITY_CONTROL_BASE_URL", "COMPUTILITY_GATEWAY_BASE_URL")
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     scheduler: SchedulerSettings = SchedulerSettings()
     engine: EngineSettings = EngineSettings()
     retention: RetentionSettings = RetentionSettings()
+    tuning: TuningSettings = TuningSettings()
 
     @classmethod
     def settings_customise_sources(

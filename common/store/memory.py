@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import cast
+from dataclasses import replace
+from typing import Literal, cast
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.resources import Resource
-from common.store.port import Applied, AuditEntry, Change, Event, Limits, R, Replay
+from common.store.answers import Answer, Claim, Replay, current_claim
+from common.store.fairness import Group, allowances
+from common.store.ownership import NOBODY_ELSE, Ownership, Viewer, owner_below, parent_of
+from common.store.port import Applied, AuditEntry, Change, Delete, Event, Limits, Put, R, Write
 from common.store.rules import (
+    Stored,
     check_claim,
     check_horizon,
-    check_version,
-    not_claimed,
+    in_order,
+    key_of,
     not_found,
-    plan_apply,
+    plan,
     plan_status,
 )
+from common.store.set_aside import SetAside
+
+PRUNE_EVERY = 64
 
 
 class MemoryStore:
-    """Implements ``common.store.port.Store``. Only ``limits.history`` is kept to."""
+    """Implements ``common.store.port.Store``. Of the limits only ``history`` is kept to."""
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK, limits: Limits | None = None) -> None:
         self._clock = clock
         self._limits = limits or Limits()
-        self._resources: dict[tuple[str, str, str], Resource] = {}
+        self._resources: dict[tuple[str, str, str], Stored] = {}
+        self._revision = 0
         self._history: list[Change] = []
+        self._horizons: dict[Group, int] = {}
         self._events: dict[str, Event] = {}
         self._audit: list[AuditEntry] = []
-        self._answers: dict[tuple[str, str], tuple[str, Replay | None]] = {}
+        self._answers: dict[tuple[str, str], tuple[str, Replay]] = {}
         self._changed = asyncio.Condition()
 
     async def get(self, kind: type[R], name: str, project: str | None = None) -> R:
@@ -41,33 +53,77 @@ class MemoryStore:
 
     async def find(self, kind: type[R], name: str, project: str | None = None) -> R | None:
         found = self._resources.get((kind.__name__, project or "", name))
-        return cast(R, found).copy_deep() if found else None
+        return cast(R, found.resource).copy_deep() if found else None
 
     async def list(
         self, kind: type[R], *, project: str | None = None, labels: Mapping[str, str] | None = None
     ) -> list[R]:
         wanted = (labels or {}).items()
         return [
-            cast(R, r).copy_deep()
-            for key, r in sorted(self._resources.items(), key=lambda item: item[0])
+            cast(R, stored.resource).copy_deep()
+            for key, stored in sorted(self._resources.items(), key=lambda item: item[0])
             if key[0] == kind.__name__
             and (project is None or key[1] == project)
-            and wanted <= r.metadata.labels.items()
+            and wanted <= stored.resource.metadata.labels.items()
         ]
 
-    async def apply(self, resource: R, *, dry_run: bool = False) -> Applied[R]:
-        old = await self.find(type(resource), resource.name, resource.project)
-        applied = plan_apply(old, resource, len(self._history) + 1, self._clock)
-        if not dry_run and applied.outcome != "unchanged":
-            await self._put(applied.resource)
-        return applied
+    async def write_all(
+        self, writes: Sequence[Write], *, dry_run: bool = False, answer: Answer | None = None
+    ) -> Sequence[Applied[Resource]]:
+        if dry_run:
+            return [plan(self._stored(w), w, self._revision + 1, self._clock)[0] for w in writes]
+        claim = current_claim() if answer else None
+        before = dict(self._resources), self._revision, list(self._history)
+        try:
+            done = {position: self._do(writes[position]) for position in in_order(writes)}
+            results = [done[position] for position in range(len(writes))]
+            replay = answer(results) if claim and answer else None
+        except BaseException:
+            self._resources, self._revision, self._history = before
+            raise
+        if claim and replay:
+            await self.keep_answer(claim, replay)
+            claim.kept = True
+        if self._revision > before[1]:
+            await self._tell()
+        return results
+
+    def _do(self, wanted: Write) -> Applied[Resource]:
+        applied, owner = plan(self._stored(wanted), wanted, self._revision + 1, self._clock)
+        resource = applied.resource
+        if applied.outcome == "deleted":
+            del self._resources[_place(*key_of(wanted))]
+            self._note("delete", resource.copy_deep(), owner or NOBODY_ELSE)
+        elif applied.outcome != "unchanged":
+            self._put(resource, self._owner_of(resource) if owner is None else owner)
+        return replace(applied, resource=resource.copy_deep())
+
+    def _stored(self, write: Write) -> Stored | None:
+        return self._resources.get(_place(*key_of(write)))
+
+    def _owner_of(self, resource: Resource) -> Ownership:
+        parent = parent_of(resource)
+        found = self._resources.get(_place(parent.kind, parent.name, None)) if parent else None
+        return owner_below(resource, found.owner if found else NOBODY_ELSE)
+
+    async def apply(self, resource: R, *, dry_run: bool = False, answer: Answer | None = None) -> Applied[R]:
+        [applied] = await self.write_all([Put(resource)], dry_run=dry_run, answer=answer)
+        return cast(Applied[R], applied)
+
+    async def set_aside(self, kind: type[Resource] | None = None) -> Sequence[SetAside]:
+        return []
+
+    async def remove_set_aside(self, kind: str, name: str, project: str | None = None) -> SetAside:
+        raise not_found(kind, name, project)
 
     async def set_status(self, resource: R) -> R:
-        old = await self.find(type(resource), resource.name, resource.project)
-        merged = plan_status(old, resource, len(self._history) + 1)
-        if merged is None:
-            return cast(R, old)
-        await self._put(merged)
+        stored = self._stored(Put(resource))
+        old = cast(R, stored.resource) if stored else None
+        merged = plan_status(old, resource, self._revision + 1)
+        if merged is None or stored is None:
+            return cast(R, old).copy_deep()
+        self._put(merged, stored.owner)
+        await self._tell()
         return merged.copy_deep()
 
     async def delete(
@@ -78,45 +134,75 @@ class MemoryStore:
         *,
         resource_version: int = 0,
         dry_run: bool = False,
+        answer: Answer | None = None,
     ) -> R:
-        old = await self.get(kind, name, project)
-        wanted = old.copy_deep()
-        wanted.metadata.resource_version = resource_version
-        check_version(old, wanted)
-        if not dry_run:
-            del self._resources[(kind.__name__, project or "", name)]
-            await self._note(Change(len(self._history) + 1, "delete", old.copy_deep()))
-        return old
+        wanted = Delete(kind, name, project, resource_version)
+        [deleted] = await self.write_all([wanted], dry_run=dry_run, answer=answer)
+        return cast(R, deleted.resource)
 
-    async def _put(self, resource: Resource) -> None:
+    def _put(self, resource: Resource, owner: Ownership) -> None:
         kept = resource.copy_deep()
-        self._resources[(kept.kind, kept.project or "", kept.name)] = kept
-        await self._note(Change(kept.metadata.resource_version, "put", kept))
+        self._resources[_place(kept.kind, kept.name, kept.project)] = Stored(kept, owner)
+        self._note("put", kept, owner)
 
-    async def _note(self, change: Change) -> None:
-        self._history.append(change)
+    def _note(self, type_: Literal["put", "delete"], resource: Resource, owner: Ownership) -> None:
+        self._revision += 1
+        self._history.append(Change(self._revision, type_, resource, owner))
+        if len(self._history) >= self._limits.history + PRUNE_EVERY:
+            self._prune()
+
+    def _prune(self) -> None:
+        """Drop the oldest changes of those owners who have most."""
+        groups = [(change.owner.tenant, change.owner.project) for change in self._history]
+        counts = Counter(groups)
+        excess = {g: counts[g] - kept for g, kept in allowances(counts, self._limits.history).items()}
+        history = []
+        for group, change in zip(groups, self._history, strict=True):
+            if excess.get(group, 0) > 0:
+                excess[group] -= 1
+                self._horizons[group] = change.revision
+            else:
+                history.append(change)
+        self._history = history
+
+    async def _tell(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
     async def revision(self) -> int:
-        return len(self._history)
+        return self._revision
 
-    async def changes(self, since: int, *, kinds: Sequence[str] = (), limit: int = 500) -> Sequence[Change]:
-        check_horizon(since, len(self._history) - self._limits.history)
-        found = [c for c in self._history[since:] if not kinds or c.resource.kind in kinds]
-        return [Change(c.revision, c.type, c.resource.copy_deep()) for c in found[:limit]]
+    async def changes(
+        self,
+        since: int,
+        *,
+        kinds: Sequence[str] = (),
+        limit: int = 500,
+        viewer: Viewer | None = None,
+    ) -> Sequence[Change]:
+        cut = [at for group, at in self._horizons.items() if viewer is None or viewer.sees(Ownership(*group))]
+        check_horizon(since, max(cut, default=0))
+        start = bisect_right(self._history, since, key=lambda change: change.revision)
+        found = [
+            change
+            for change in self._history[start:]
+            if (not kinds or change.resource.kind in kinds) and (viewer is None or viewer.sees(change.owner))
+        ]
+        return [replace(change, resource=change.resource.copy_deep()) for change in found[:limit]]
 
     async def wait(self, since: int, timeout_seconds: float) -> int:
         async with self._changed:
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    await self._changed.wait_for(lambda: len(self._history) > since)
+                    await self._changed.wait_for(lambda: self._revision > since)
             except TimeoutError:
                 pass
-        return len(self._history)
+        return self._revision
 
     async def record(self, event: Event) -> None:
-        self._events.setdefault(event.id, event)
+        kind, name = ("Project", event.project) if event.project else (event.kind, event.name)
+        stored = self._resources.get(_place(kind, name, None))
+        self._events.setdefault(event.id, replace(event, owner=stored.owner if stored else NOBODY_ELSE))
 
     async def events(
         self,
@@ -127,6 +213,8 @@ class MemoryStore:
         reason: str | None = None,
         after: str | None = None,
         limit: int = 100,
+        kinds: Sequence[str] = (),
+        viewer: Viewer | None = None,
     ) -> Sequence[Event]:
         start = self._events.get(after) if after else None
         found = [
@@ -136,23 +224,21 @@ class MemoryStore:
             and (name is None or e.name == name)
             and (project is None or e.project == project)
             and (reason is None or e.reason == reason)
+            and (not kinds or e.kind in kinds)
+            and (viewer is None or viewer.sees(e.owner))
             and (start is None or (e.time_ms, e.id) > (start.time_ms, start.id))
         ]
         return found[:limit]
 
-    async def begin_idempotent(self, principal: str, key: str, body_digest: str) -> Replay | None:
-        known = self._answers.get((principal, key))
+    async def find_answer(self, claim: Claim) -> Replay | None:
+        known = self._answers.get((claim.scope, claim.key))
         if known is None:
-            self._answers[(principal, key)] = (body_digest, None)
             return None
-        check_claim(key, known[0], body_digest)
+        check_claim(claim, known[0])
         return known[1]
 
-    async def finish_idempotent(self, principal: str, key: str, replay: Replay) -> None:
-        known = self._answers.get((principal, key))
-        if known is None:
-            raise not_claimed(key)
-        self._answers[(principal, key)] = (known[0], replay)
+    async def keep_answer(self, claim: Claim, replay: Replay) -> None:
+        self._answers.setdefault((claim.scope, claim.key), (claim.digest, replay))
 
     async def audit(self, entry: AuditEntry) -> None:
         self._audit.append(entry)
@@ -162,3 +248,7 @@ class MemoryStore:
 
     async def close(self) -> None:
         return None
+
+
+def _place(kind: str, name: str, project: str | None) -> tuple[str, str, str]:
+    return kind, project or "", name

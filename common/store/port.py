@@ -6,6 +6,9 @@ Rules that every adapter keeps:
 - ``apply`` writes spec, labels, annotations and owner, never status; ``set_status`` writes only status.
 - A non-zero ``resource_version`` that is not the stored one is refused with ``Conflict``.
 - What is returned is a copy; changing it changes nothing in the store.
+- Each change and event keeps whose it was (``common.store.ownership``), whoever has the name later.
+- A write that is given an ``answer`` keeps it for the claim of the request (``common.store.answers``) in the
+  same transaction.
 """
 
 from __future__ import annotations
@@ -15,30 +18,57 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from common.resources import Resource
+from common.store.answers import Answer, Claim, Replay
+from common.store.ownership import NOBODY_ELSE, Ownership, Viewer
+from common.store.set_aside import SetAside
+from common.units import MIB
 
 R = TypeVar("R", bound=Resource)
 
 
 @dataclass(frozen=True)
 class Applied(Generic[R]):
-    """What ``apply`` did (or, in a dry run, would do)."""
+    """What a write did (or, in a dry run, would do). What was deleted is as it was before."""
 
     resource: R
-    outcome: Literal["created", "configured", "unchanged"]
+    outcome: Literal["created", "configured", "unchanged", "deleted"]
 
 
 @dataclass(frozen=True)
-class Change:
-    """One step of the store's history: the resource after the write, or as it was when deleted."""
+class Put:
+    """Create the resource or change its spec: one of several writes."""
 
-    revision: int
-    type: Literal["put", "delete"]
     resource: Resource
 
 
 @dataclass(frozen=True)
+class Delete:
+    """Remove a resource: one of several writes."""
+
+    kind: type[Resource]
+    name: str
+    project: str | None = None
+    resource_version: int = 0
+
+
+Write = Put | Delete
+
+
+@dataclass(frozen=True)
+class Change:
+    """One step of the store's history: the resource after the write, or as it was when deleted; ``owner`` is
+    whose it was then."""
+
+    revision: int
+    type: Literal["put", "delete"]
+    resource: Resource
+    owner: Ownership = NOBODY_ELSE
+
+
+@dataclass(frozen=True)
 class Event:
-    """Something that happened to a resource. An id that is there already is not recorded again."""
+    """Something that happened to a resource. An id that is there already is not recorded again; ``owner`` is
+    set by the store."""
 
     id: str
     time_ms: int
@@ -49,11 +79,12 @@ class Event:
     name: str
     project: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
+    owner: Ownership = field(default=NOBODY_ELSE, compare=False)
 
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """Who did what. ``outcome`` is ``ok`` or an error code."""
+    """Who did what. ``outcome`` is ``ok`` or an error code; ``tenant`` is the uid of the principal's."""
 
     id: str
     time_ms: int
@@ -61,27 +92,23 @@ class AuditEntry:
     action: str
     target: str
     outcome: str
-
-
-@dataclass(frozen=True)
-class Replay:
-    """The answer that an Idempotency-Key got before."""
-
-    status: int
-    body: str
+    tenant: str = ""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many rows of each kind a store keeps at least; the oldest go first.
+    """How many rows (and bytes) of each kind a store keeps at least; beyond, the oldest go of those who have
+    most (``common.store.fairness``).
 
     ``history`` only has to cover the time that a watcher may be away. An event id or Idempotency-Key that has
     gone may be used anew.
     """
 
     history: int = 20_000
+    history_bytes: int = 64 * MIB
     events: int = 100_000
-    idempotency_keys: int = 20_000
+    answers: int = 20_000
+    answer_bytes: int = 64 * MIB
     audit_entries: int = 100_000
 
 
@@ -102,12 +129,30 @@ class Store(Protocol):
         """All of a kind (of one project, with these labels), ordered by project and name."""
         ...
 
-    async def apply(self, resource: R, *, dry_run: bool = False) -> Applied[R]:
+    async def write_all(
+        self, writes: Sequence[Write], *, dry_run: bool = False, answer: Answer | None = None
+    ) -> Sequence[Applied[Resource]]:
+        """Do all writes in one transaction, or none: results stand in the order given.
+
+        Each takes a revision of its own: what is deleted first, then tenants, then projects, then the rest as
+        they come. Raises what ``apply`` and ``delete`` raise.
+        """
+        ...
+
+    async def apply(self, resource: R, *, dry_run: bool = False, answer: Answer | None = None) -> Applied[R]:
         """Create the resource or change its spec. Raises ``Conflict`` when ``resource_version`` is stale.
 
         uid, generation and created_ms are kept from the stored one or made. ``status`` of a new resource is
         stored as given.
         """
+        ...
+
+    async def set_aside(self, kind: type[Resource] | None = None) -> Sequence[SetAside]:
+        """Stored resources (of a kind) that today's kinds do not take any more. Nothing else shows them."""
+        ...
+
+    async def remove_set_aside(self, kind: str, name: str, project: str | None = None) -> SetAside:
+        """Remove and return one that is set aside; raises ``NotFound`` where none is."""
         ...
 
     async def set_status(self, resource: R) -> R:
@@ -125,6 +170,7 @@ class Store(Protocol):
         *,
         resource_version: int = 0,
         dry_run: bool = False,
+        answer: Answer | None = None,
     ) -> R:
         """Remove and return the resource; raises ``NotFound``, or ``Conflict`` when the version is stale."""
         ...
@@ -133,8 +179,15 @@ class Store(Protocol):
         """The last revision given."""
         ...
 
-    async def changes(self, since: int, *, kinds: Sequence[str] = (), limit: int = 500) -> Sequence[Change]:
-        """Changes after revision ``since``, oldest first.
+    async def changes(
+        self,
+        since: int,
+        *,
+        kinds: Sequence[str] = (),
+        limit: int = 500,
+        viewer: Viewer | None = None,
+    ) -> Sequence[Change]:
+        """Changes after revision ``since``, oldest first; for a ``viewer`` only those that it may see.
 
         Raises ``Conflict`` with code ``gone`` when some of them are no longer kept: list the resources again,
         then go on from the revision read before listing.
@@ -146,7 +199,7 @@ class Store(Protocol):
         ...
 
     async def record(self, event: Event) -> None:
-        """Keep an event; the same id twice is kept once."""
+        """Keep an event; the same id twice is kept once. It belongs to whom its project belongs to now."""
         ...
 
     async def events(
@@ -158,19 +211,24 @@ class Store(Protocol):
         reason: str | None = None,
         after: str | None = None,
         limit: int = 100,
+        kinds: Sequence[str] = (),
+        viewer: Viewer | None = None,
     ) -> Sequence[Event]:
-        """Events ordered by (time, id), oldest first; ``after`` is an event id."""
-        ...
+        """Events ordered by (time, id), oldest first; ``after`` is an event id.
 
-    async def begin_idempotent(self, principal: str, key: str, body_digest: str) -> Replay | None:
-        """Claim a key. Returns the earlier answer, if any; raises ``IdempotencyMismatch`` for another body.
-
-        A claim without an answer (the process died between) may be claimed again.
+        ``kinds``: only of these; empty = of all. For a ``viewer`` only those that it may see; what others
+        have costs it nothing.
         """
         ...
 
-    async def finish_idempotent(self, principal: str, key: str, replay: Replay) -> None:
-        """Keep the answer for a claimed key; raises ``NotFound`` when it was not claimed."""
+    async def find_answer(self, claim: Claim) -> Replay | None:
+        """The answer that was kept for the claim; raises ``IdempotencyMismatch`` when it was for another
+        request.
+        """
+        ...
+
+    async def keep_answer(self, claim: Claim, replay: Replay) -> None:
+        """Keep the answer to a request that wrote nothing; one that is there stays."""
         ...
 
     async def audit(self, entry: AuditEntry) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from common.clock import Clock
 from common.errors import Conflict, IdempotencyMismatch, NotFound
 from common.ids import new_id
-from common.resources import Resource
-from common.store.port import Applied, R
+from common.resources import Model, Project, Resource, Tenant
+from common.store.answers import Claim
+from common.store.ownership import Ownership, parent_of
+from common.store.port import Applied, Delete, R, Write
 
 
 def plan_apply(old: R | None, new: R, revision: int, clock: Clock) -> Applied[R]:
@@ -31,6 +36,62 @@ def plan_apply(old: R | None, new: R, revision: int, clock: Clock) -> Applied[R]
         merged.metadata.generation += 1
     merged.metadata.resource_version = revision
     return Applied(merged, "configured")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A resource in the store, and whose it is."""
+
+    resource: Resource
+    owner: Ownership
+
+
+def key_of(write: Write) -> tuple[str, str, str | None]:
+    """Kind, name and project of what is written."""
+    if isinstance(write, Delete):
+        return write.kind.__name__, write.name, write.project
+    return type(write.resource).__name__, write.resource.name, write.resource.project
+
+
+def plan(
+    old: Stored | None, write: Write, revision: int, clock: Clock
+) -> tuple[Applied[Resource], Ownership | None]:
+    """What the write does, and whose the resource stays; None where that is to be found out."""
+    if isinstance(write, Delete):
+        if old is None:
+            raise not_found(*key_of(write))
+        _check_stored(old.resource, write.resource_version)
+        return Applied(old.resource, "deleted"), old.owner
+    known = old.resource if old else None
+    applied = plan_apply(known, write.resource, revision, clock)
+    same = known is not None and _belongs_alike(known, applied.resource)
+    return applied, old.owner if old and same else None
+
+
+def _belongs_alike(old: Resource, new: Resource) -> bool:
+    shared = isinstance(old, Model) and isinstance(new, Model) and old.spec.shared != new.spec.shared
+    return not shared and parent_of(old) == parent_of(new)
+
+
+def _check_stored(old: Resource, resource_version: int) -> None:
+    asked = old.copy_deep()
+    asked.metadata.resource_version = resource_version
+    check_version(old, asked)
+
+
+def in_order(writes: Sequence[Write]) -> list[int]:
+    """Positions of the writes in the order in which they are made: a name is freed before it is used again,
+    and what others belong to comes before them."""
+
+    def rank(position: int) -> int:
+        write = writes[position]
+        if isinstance(write, Delete):
+            return 0
+        if isinstance(write.resource, Tenant | Project):
+            return 1 if isinstance(write.resource, Tenant) else 2
+        return 3
+
+    return sorted(range(len(writes)), key=rank)
 
 
 def plan_status(old: R | None, new: R, revision: int) -> R | None:
@@ -79,14 +140,9 @@ def check_horizon(since: int, horizon: int) -> None:
         )
 
 
-def check_claim(key: str, known_digest: str, body_digest: str) -> None:
-    """Refuse a claimed Idempotency-Key with another body."""
-    if known_digest != body_digest:
+def check_claim(claim: Claim, known_digest: str) -> None:
+    """Refuse an Idempotency-Key that was used for another request."""
+    if known_digest != claim.digest:
         raise IdempotencyMismatch(
-            f"Idempotency-Key {key!r} was used before with another body", param="Idempotency-Key"
+            f"Idempotency-Key {claim.key!r} was used before for another request", param="Idempotency-Key"
         )
-
-
-def not_claimed(key: str) -> NotFound:
-    """The error for an answer to a key that nobody claimed."""
-    return NotFound(f"Idempotency-Key {key!r} was not claimed")

@@ -1,10 +1,14 @@
-"""The store's tables. ``common/db/migrations`` makes them; a test keeps both the same."""
+"""The store's tables. ``common/db/migrations`` makes them; a test keeps both the same.
+
+``owner_tenant`` and ``owner_project`` are an ``Ownership``: uids, or ``*``, or empty.
+"""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
 from common.db import BIG_INTEGER_KEY, KEY
+from common.store.ownership import EVERYBODY, Viewer
 
 METADATA = sa.MetaData()
 
@@ -23,6 +27,8 @@ resources = sa.Table(
     sa.Column("name", KEY, primary_key=True),
     sa.Column("resource_version", sa.BigInteger, nullable=False),
     sa.Column("document", sa.Text, nullable=False),
+    sa.Column("owner_tenant", KEY, nullable=False, server_default=""),
+    sa.Column("owner_project", KEY, nullable=False, server_default=""),
 )
 
 resource_history = sa.Table(
@@ -32,7 +38,20 @@ resource_history = sa.Table(
     sa.Column("type", sa.Text, nullable=False),
     sa.Column("kind", KEY, nullable=False),
     sa.Column("document", sa.Text, nullable=False),
+    sa.Column("owner_tenant", KEY, nullable=False, server_default=""),
+    sa.Column("owner_project", KEY, nullable=False, server_default=""),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("ix_resource_history_owner", "owner_tenant", "owner_project", "revision", "size_bytes"),
 )
+
+history_horizons = sa.Table(
+    "history_horizons",
+    METADATA,
+    sa.Column("owner_tenant", KEY, primary_key=True),
+    sa.Column("owner_project", KEY, primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+)
+"""Of each owner, the last revision whose change is no longer kept."""
 
 events = sa.Table(
     "events",
@@ -46,21 +65,28 @@ events = sa.Table(
     sa.Column("name", KEY, nullable=False),
     sa.Column("project", KEY, nullable=True),
     sa.Column("data", sa.Text, nullable=False),
+    sa.Column("owner_tenant", KEY, nullable=False, server_default=""),
+    sa.Column("owner_project", KEY, nullable=False, server_default=""),
     sa.Index("ix_events_time_ms_id", "time_ms", "id"),
     sa.Index("ix_events_kind_name_time_ms", "kind", "name", "time_ms"),
+    sa.Index("ix_events_owner_tenant", "owner_tenant", "owner_project", "time_ms", "id"),
+    sa.Index("ix_events_owner_project", "owner_project", "time_ms", "id"),
 )
 
-idempotency_keys = sa.Table(
-    "idempotency_keys",
+answers = sa.Table(
+    "answers",
     METADATA,
-    sa.Column("principal", KEY, primary_key=True),
+    sa.Column("scope", KEY, primary_key=True),
     sa.Column("key", KEY, primary_key=True),
-    sa.Column("body_digest", sa.Text, nullable=False),
-    sa.Column("status", sa.Integer, nullable=True),
-    sa.Column("body", sa.Text, nullable=True),
+    sa.Column("tenant", KEY, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
-    sa.Index("ix_idempotency_keys_created_ms", "created_ms"),
+    sa.Index("ix_answers_tenant_scope", "tenant", "scope", "created_ms", "size_bytes"),
 )
+"""What writes with an Idempotency-Key were answered."""
 
 audit_log = sa.Table(
     "audit_log",
@@ -72,6 +98,8 @@ audit_log = sa.Table(
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("target", sa.Text, nullable=False),
     sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("tenant", KEY, nullable=False, server_default=""),
+    sa.Index("ix_audit_log_tenant_principal", "tenant", "principal", "sequence"),
 )
 
 samples = sa.Table(
@@ -81,3 +109,20 @@ samples = sa.Table(
     sa.Column("at_ms", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("value", sa.Double, nullable=False),
 )
+
+
+def owned_by(table: sa.Table, tenant: str, project: str | None = None) -> sa.ColumnElement[bool]:
+    """Rows of ``table`` that belong to a tenant, or of those to one project."""
+    of_tenant = table.c.owner_tenant == tenant
+    return of_tenant if project is None else sa.and_(of_tenant, table.c.owner_project == project)
+
+
+def seen_by(table: sa.Table, viewer: Viewer) -> tuple[sa.ColumnElement[bool], ...]:
+    """Conditions that no two rows share: together they find what ``Viewer.sees``, each by one index."""
+    conditions = [table.c.owner_tenant == EVERYBODY]
+    if viewer.project:
+        own = table.c.owner_project == viewer.project
+        conditions.append(sa.and_(own, table.c.owner_tenant != EVERYBODY))
+    if viewer.tenant:
+        conditions.append(owned_by(table, viewer.tenant, "" if viewer.project else None))
+    return tuple(conditions)

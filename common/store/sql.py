@@ -7,21 +7,24 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database
-from common.resources import KINDS, Resource
-from common.store.port import Applied, AuditEntry, Change, Event, Limits, R, Replay
-from common.store.rules import check_horizon, check_version, not_found, plan_apply, plan_status
-from common.store.schema import resource_history, resources, store_revision
+from common.resources import Resource
+from common.store.answers import Answer, Claim, Replay, current_claim
+from common.store.ownership import NOBODY_ELSE, Ownership, Viewer, owner_below, parent_of
+from common.store.port import Applied, AuditEntry, Change, Delete, Event, Limits, Put, R, Write
+from common.store.rules import Stored, in_order, key_of, not_found, plan, plan_status
+from common.store.schema import resources, store_revision
+from common.store.set_aside import SetAside, check_free, read_document, what_is_wrong
+from common.store.sql_history import SqlHistory
 from common.store.sql_notes import SqlNotes
 
 POLL_SECONDS = 1.0
-PRUNE_EVERY = 64
 
 
 @dataclass
@@ -31,6 +34,7 @@ class _Write:
     connection: AsyncConnection
     revision: int
     changed: bool = False
+    dropped: bool = False
 
     @property
     def next_revision(self) -> int:
@@ -46,8 +50,9 @@ class SqlStore:
     def __init__(self, database: Database, clock: Clock = SYSTEM_CLOCK, limits: Limits | None = None) -> None:
         self._database = database
         self._clock = clock
-        self._limits = limits or Limits()
-        self._notes = SqlNotes(database, clock, self._limits)
+        limits = limits or Limits()
+        self._notes = SqlNotes(database, clock, limits)
+        self._history = SqlHistory(limits)
         self._changed = asyncio.Condition()
 
     async def get(self, kind: type[R], name: str, project: str | None = None) -> R:
@@ -58,7 +63,8 @@ class SqlStore:
 
     async def find(self, kind: type[R], name: str, project: str | None = None) -> R | None:
         async with self._database.read() as connection:
-            return await _find(connection, kind, name, project)
+            row = await _row(connection, kind.__name__, name, project)
+        return cast(R | None, read_document(kind.__name__, row.document)) if row else None
 
     async def list(
         self, kind: type[R], *, project: str | None = None, labels: Mapping[str, str] | None = None
@@ -69,28 +75,82 @@ class SqlStore:
         async with self._database.read() as connection:
             documents = await connection.scalars(query.order_by(resources.c.project, resources.c.name))
         wanted = (labels or {}).items()
-        found = [cast(R, _load(kind.__name__, document)) for document in documents]
-        return [r for r in found if wanted <= r.metadata.labels.items()]
+        found = (cast(R | None, read_document(kind.__name__, document)) for document in documents)
+        return [r for r in found if r is not None and wanted <= r.metadata.labels.items()]
 
-    async def apply(self, resource: R, *, dry_run: bool = False) -> Applied[R]:
-        kind = type(resource)
+    async def set_aside(self, kind: type[Resource] | None = None) -> Sequence[SetAside]:
+        columns = (resources.c.kind, resources.c.project, resources.c.name, resources.c.document)
+        query = sa.select(*columns).order_by(resources.c.kind, resources.c.project, resources.c.name)
+        if kind is not None:
+            query = query.where(resources.c.kind == kind.__name__)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query)
+        return [
+            SetAside(row.kind, row.name, row.project or None, reason)
+            for row in rows
+            if (reason := what_is_wrong(row.kind, row.document))
+        ]
+
+    async def remove_set_aside(self, kind: str, name: str, project: str | None = None) -> SetAside:
+        async with self._database.write() as connection:
+            row = await _row(connection, kind, name, project)
+            reason = what_is_wrong(kind, row.document) if row else ""
+            if not reason:
+                raise not_found(kind, name, project)
+            await connection.execute(sa.delete(resources).where(_is(kind, name, project)))
+        return SetAside(kind, name, project, reason)
+
+    async def write_all(
+        self, writes: Sequence[Write], *, dry_run: bool = False, answer: Answer | None = None
+    ) -> Sequence[Applied[Resource]]:
         if dry_run:
-            old = await self.find(kind, resource.name, resource.project)
-            return plan_apply(old, resource, await self.revision() + 1, self._clock)
+            return await self._try_all(writes)
+        done: dict[int, Applied[Resource]] = {}
+        claim = current_claim() if answer else None
         async with self._write() as write:
-            old = await _find(write.connection, kind, resource.name, resource.project)
-            applied = plan_apply(old, resource, write.next_revision, self._clock)
-            if applied.outcome != "unchanged":
-                await _put(write, applied.resource)
+            for position in in_order(writes):
+                done[position] = await self._do(write, writes[position])
+            results = [done[position] for position in range(len(writes))]
+            if claim and answer:
+                replay = answer(results)
+                await self._notes.insert_answer(write.connection, claim, replay)
+        if claim:
+            claim.kept = True
+        return results
+
+    async def _try_all(self, writes: Sequence[Write]) -> Sequence[Applied[Resource]]:
+        async with self._database.read() as connection:
+            revision = await _revision(connection) + 1
+            return [
+                plan(await _stored(connection, *key_of(write)), write, revision, self._clock)[0]
+                for write in writes
+            ]
+
+    async def _do(self, write: _Write, wanted: Write) -> Applied[Resource]:
+        old = await _stored(write.connection, *key_of(wanted))
+        applied, owner = plan(old, wanted, write.next_revision, self._clock)
+        if applied.outcome == "deleted":
+            await write.connection.execute(sa.delete(resources).where(_is(*key_of(wanted))))
+            await self._note(write, "delete", applied.resource, owner or NOBODY_ELSE)
+        elif applied.outcome != "unchanged":
+            if owner is None:
+                owner = await _owner_of(write.connection, applied.resource)
+            await self._put(write, applied.resource, owner, is_new=old is None)
         return applied
+
+    async def apply(self, resource: R, *, dry_run: bool = False, answer: Answer | None = None) -> Applied[R]:
+        [applied] = await self.write_all([Put(resource)], dry_run=dry_run, answer=answer)
+        return cast(Applied[R], applied)
 
     async def set_status(self, resource: R) -> R:
         async with self._write() as write:
-            old = await _find(write.connection, type(resource), resource.name, resource.project)
+            key = type(resource).__name__, resource.name, resource.project
+            stored = await _stored(write.connection, *key)
+            old = cast(R, stored.resource) if stored else None
             merged = plan_status(old, resource, write.next_revision)
-            if merged is None:
+            if merged is None or stored is None:
                 return cast(R, old)
-            await _put(write, merged)
+            await self._put(write, merged, stored.owner, is_new=False)
         return merged
 
     async def delete(
@@ -101,51 +161,76 @@ class SqlStore:
         *,
         resource_version: int = 0,
         dry_run: bool = False,
+        answer: Answer | None = None,
     ) -> R:
-        async with self._write() as write:
-            old = await _find(write.connection, kind, name, project)
-            if old is None:
-                raise not_found(kind.__name__, name, project)
-            wanted = old.copy_deep()
-            wanted.metadata.resource_version = resource_version
-            check_version(old, wanted)
-            if not dry_run:
-                await write.connection.execute(sa.delete(resources).where(_is(kind, name, project)))
-                await _note(write, "delete", old)
-        return old
+        wanted = Delete(kind, name, project, resource_version)
+        [deleted] = await self.write_all([wanted], dry_run=dry_run, answer=answer)
+        return cast(R, deleted.resource)
 
     @asynccontextmanager
     async def _write(self) -> AsyncIterator[_Write]:
         """The store's write lock, held to the end of the transaction; wakes ``wait`` after a change."""
         async with self._database.write() as connection:
-            query = sa.select(store_revision.c.value).where(store_revision.c.id == 1).with_for_update()
+            counter = store_revision.c
+            query = sa.select(counter.value).where(counter.id == 1).with_for_update()
             write = _Write(connection, (await connection.execute(query)).scalar_one())
             yield write
             if write.changed:
-                await self._prune_history(write)
+                moved = sa.update(store_revision).where(counter.id == 1).values(value=write.revision)
+                await connection.execute(moved)
         if write.changed:
             async with self._changed:
                 self._changed.notify_all()
+        if write.dropped:
+            await self._database.shrink()
 
-    async def _prune_history(self, write: _Write) -> None:
-        if write.revision % PRUNE_EVERY == 0:
-            horizon = write.revision - self._limits.history
-            await write.connection.execute(
-                sa.delete(resource_history).where(resource_history.c.revision <= horizon)
-            )
+    async def _put(self, write: _Write, resource: Resource, owner: Ownership, *, is_new: bool) -> None:
+        row: dict[str, Any] = {
+            "resource_version": resource.metadata.resource_version,
+            "document": _dump(resource),
+            "owner_tenant": owner.tenant,
+            "owner_project": owner.project,
+        }
+        where = _is(resource.kind, resource.name, resource.project)
+        if is_new:
+            await write.connection.execute(sa.delete(resources).where(where))  # what is set aside there
+            key = {"kind": resource.kind, "project": resource.project or "", "name": resource.name}
+            await write.connection.execute(sa.insert(resources).values(**key, **row))
+        else:
+            await write.connection.execute(sa.update(resources).where(where).values(row))
+        await self._note(write, "put", resource, owner, row["document"])
+
+    async def _note(
+        self,
+        write: _Write,
+        type_: Literal["put", "delete"],
+        resource: Resource,
+        owner: Ownership,
+        document: str | None = None,
+    ) -> None:
+        """Give the next revision to this change and keep it."""
+        write.revision += 1
+        write.changed = True
+        text = document if document is not None else _dump(resource)
+        dropped = await self._history.note(
+            write.connection, write.revision, type_, resource.kind, text, owner
+        )
+        write.dropped = write.dropped or dropped
 
     async def revision(self) -> int:
         async with self._database.read() as connection:
             return await _revision(connection)
 
-    async def changes(self, since: int, *, kinds: Sequence[str] = (), limit: int = 500) -> Sequence[Change]:
-        query = sa.select(resource_history).where(resource_history.c.revision > since)
-        if kinds:
-            query = query.where(resource_history.c.kind.in_(kinds))
+    async def changes(
+        self,
+        since: int,
+        *,
+        kinds: Sequence[str] = (),
+        limit: int = 500,
+        viewer: Viewer | None = None,
+    ) -> Sequence[Change]:
         async with self._database.read() as connection:
-            check_horizon(since, await _revision(connection) - self._limits.history)
-            rows = await connection.execute(query.order_by(resource_history.c.revision).limit(limit))
-        return [Change(row.revision, row.type, _load(row.kind, row.document)) for row in rows]
+            return await self._history.changes(connection, since, kinds, limit, viewer)
 
     async def wait(self, since: int, timeout_seconds: float) -> int:
         deadline = asyncio.get_running_loop().time() + timeout_seconds
@@ -174,16 +259,17 @@ class SqlStore:
         reason: str | None = None,
         after: str | None = None,
         limit: int = 100,
+        kinds: Sequence[str] = (),
+        viewer: Viewer | None = None,
     ) -> Sequence[Event]:
-        return await self._notes.events(
-            kind=kind, name=name, project=project, reason=reason, after=after, limit=limit
-        )
+        wanted = {"kind": kind, "name": name, "project": project, "reason": reason}
+        return await self._notes.events(after, limit, kinds, viewer, wanted)
 
-    async def begin_idempotent(self, principal: str, key: str, body_digest: str) -> Replay | None:
-        return await self._notes.begin_idempotent(principal, key, body_digest)
+    async def find_answer(self, claim: Claim) -> Replay | None:
+        return await self._notes.find_answer(claim)
 
-    async def finish_idempotent(self, principal: str, key: str, replay: Replay) -> None:
-        await self._notes.finish_idempotent(principal, key, replay)
+    async def keep_answer(self, claim: Claim, replay: Replay) -> None:
+        await self._notes.keep_answer(claim, replay)
 
     async def audit(self, entry: AuditEntry) -> None:
         await self._notes.audit(entry)
@@ -195,10 +281,8 @@ class SqlStore:
         await self._database.close()
 
 
-def _is(kind: type[Resource], name: str, project: str | None) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        resources.c.kind == kind.__name__, resources.c.project == (project or ""), resources.c.name == name
-    )
+def _is(kind: str, name: str, project: str | None) -> sa.ColumnElement[bool]:
+    return sa.and_(resources.c.kind == kind, resources.c.project == (project or ""), resources.c.name == name)
 
 
 async def _revision(connection: AsyncConnection) -> int:
@@ -207,41 +291,33 @@ async def _revision(connection: AsyncConnection) -> int:
     return value
 
 
-async def _find(connection: AsyncConnection, kind: type[R], name: str, project: str | None) -> R | None:
-    document = await connection.scalar(sa.select(resources.c.document).where(_is(kind, name, project)))
-    return None if document is None else cast(R, _load(kind.__name__, document))
+async def _row(connection: AsyncConnection, kind: str, name: str, project: str | None) -> Any:
+    columns = (resources.c.document, resources.c.owner_tenant, resources.c.owner_project)
+    return (await connection.execute(sa.select(*columns).where(_is(kind, name, project)))).one_or_none()
 
 
-async def _put(write: _Write, resource: Resource) -> None:
-    row: dict[str, Any] = {
-        "resource_version": resource.metadata.resource_version,
-        "document": _dump(resource),
-    }
-    where = _is(type(resource), resource.name, resource.project)
-    updated = await write.connection.execute(sa.update(resources).where(where).values(row))
-    if updated.rowcount == 0:
-        key = {"kind": resource.kind, "project": resource.project or "", "name": resource.name}
-        await write.connection.execute(sa.insert(resources).values(**key, **row))
-    await _note(write, "put", resource)
+async def _stored(connection: AsyncConnection, kind: str, name: str, project: str | None) -> Stored | None:
+    """What a write meets. Raises ``Conflict`` where the name is that of something set aside."""
+    row = await _row(connection, kind, name, project)
+    if row is None:
+        return None
+    resource = read_document(kind, row.document)
+    if resource is None:
+        check_free(kind, name, row.document)
+        return None
+    return Stored(resource, Ownership(row.owner_tenant, row.owner_project))
 
 
-async def _note(write: _Write, type_: str, resource: Resource) -> None:
-    """Give the next revision to this change and keep it."""
-    write.revision += 1
-    write.changed = True
-    await write.connection.execute(
-        sa.update(store_revision).where(store_revision.c.id == 1).values(value=write.revision)
-    )
-    await write.connection.execute(
-        sa.insert(resource_history).values(
-            revision=write.revision, type=type_, kind=resource.kind, document=_dump(resource)
-        )
-    )
+async def _owner_of(connection: AsyncConnection, resource: Resource) -> Ownership:
+    """Whose the resource is, by what it belongs to now."""
+    parent = parent_of(resource)
+    if parent is None:
+        return owner_below(resource, NOBODY_ELSE)
+    columns = (resources.c.owner_tenant, resources.c.owner_project)
+    query = sa.select(*columns).where(_is(parent.kind, parent.name, None))
+    row = (await connection.execute(query)).one_or_none()
+    return owner_below(resource, Ownership(*row) if row else NOBODY_ELSE)
 
 
 def _dump(resource: Resource) -> str:
     return json.dumps(resource.to_dict(), ensure_ascii=False, separators=(",", ":"))
-
-
-def _load(kind: str, document: str) -> Resource:
-    return KINDS[kind].model_validate_json(document, strict=False)

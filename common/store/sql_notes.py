@@ -1,9 +1,9 @@
-"""What the SQL store keeps beside resources: events, idempotency answers, the audit log; all bounded."""
+"""What the SQL store keeps beside resources, bounded: events, answers to repeated writes, the audit log."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,21 +12,35 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.clock import Clock
 from common.db import Database
-from common.store.port import AuditEntry, Event, Limits, Replay
-from common.store.rules import check_claim, not_claimed
-from common.store.schema import audit_log, events, idempotency_keys
-
-PRUNE_EVERY = 64
+from common.store.answers import Claim, Replay
+from common.store.ownership import Ownership, Viewer
+from common.store.port import AuditEntry, Event, Limits
+from common.store.rules import check_claim
+from common.store.schema import answers, audit_log, events, resources, seen_by
+from common.store.sql_prune import Bound, Pruner
 
 
 class SqlNotes:
-    """A part of ``SqlStore``. The oldest rows go when a table is ``PRUNE_EVERY`` rows over its limit."""
+    """A part of ``SqlStore``."""
 
     def __init__(self, database: Database, clock: Clock, limits: Limits) -> None:
         self._database = database
         self._clock = clock
-        self._limits = limits
-        self._writes: dict[str, int] = {}
+        self._events = Pruner(
+            Bound((events.c.owner_tenant, events.c.owner_project), events.c.time_ms, limits.events)
+        )
+        self._answers = Pruner(
+            Bound(
+                (answers.c.tenant, answers.c.scope),
+                answers.c.created_ms,
+                limits.answers,
+                answers.c.size_bytes,
+                limits.answer_bytes,
+            )
+        )
+        self._audit = Pruner(
+            Bound((audit_log.c.tenant, audit_log.c.principal), audit_log.c.sequence, limits.audit_entries)
+        )
 
     async def record(self, event: Event) -> None:
         row = {
@@ -39,49 +53,65 @@ class SqlNotes:
             "name": event.name,
             "project": event.project,
             "data": json.dumps(dict(event.data)),
+            "owner_tenant": _owner_now(event, resources.c.owner_tenant),
+            "owner_project": _owner_now(event, resources.c.owner_project),
         }
         async with self._database.write() as connection:
             await self._insert_new(connection, events, row)
-            await self._prune(connection, events.c.time_ms, self._limits.events)
+            await self._events.wrote(connection)
 
-    async def events(self, *, after: str | None, limit: int, **wanted: str | None) -> Sequence[Event]:
+    async def events(
+        self,
+        after: str | None,
+        limit: int,
+        kinds: Sequence[str],
+        viewer: Viewer | None,
+        wanted: Mapping[str, str | None],
+    ) -> Sequence[Event]:
         """``wanted``: values of columns; None = any."""
         query = sa.select(events)
         for column, value in wanted.items():
             if value is not None:
                 query = query.where(events.c[column] == value)
+        if kinds:
+            query = query.where(events.c.kind.in_(kinds))
         async with self._database.read() as connection:
             if after is not None:
                 found = await connection.execute(sa.select(events.c.time_ms).where(events.c.id == after))
                 start_ms = found.scalar_one_or_none()
                 if start_ms is not None:
                     query = query.where(sa.tuple_(events.c.time_ms, events.c.id) > (start_ms, after))
-            rows = await connection.execute(query.order_by(events.c.time_ms, events.c.id).limit(limit))
-        return [Event(**{**row, "data": json.loads(row["data"])}) for row in rows.mappings()]
+            rows = await connection.execute(_oldest_first(query, limit, viewer))
+        return [_event(row) for row in rows.mappings()]
 
-    async def begin_idempotent(self, principal: str, key: str, body_digest: str) -> Replay | None:
+    async def find_answer(self, claim: Claim) -> Replay | None:
+        query = sa.select(answers).where(answers.c.scope == claim.scope, answers.c.key == claim.key)
+        async with self._database.read() as connection:
+            known = (await connection.execute(query)).one_or_none()
+        if known is None:
+            return None
+        check_claim(claim, known.digest)
+        return Replay(known.status, known.body)
+
+    async def keep_answer(self, claim: Claim, replay: Replay) -> None:
+        async with self._database.write() as connection:
+            await self.insert_answer(connection, claim, replay)
+
+    async def insert_answer(self, connection: AsyncConnection, claim: Claim, replay: Replay) -> None:
+        """Keep the answer in the transaction of ``connection``."""
+        size_bytes = len(replay.body.encode())
         row = {
-            "principal": principal,
-            "key": key,
-            "body_digest": body_digest,
+            "scope": claim.scope,
+            "key": claim.key,
+            "tenant": claim.tenant,
+            "digest": claim.digest,
+            "status": replay.status,
+            "body": replay.body,
+            "size_bytes": size_bytes,
             "created_ms": self._clock.now_ms(),
         }
-        async with self._database.write() as connection:
-            await self._insert_new(connection, idempotency_keys, row)
-            query = sa.select(idempotency_keys).where(_claim(principal, key))
-            known = (await connection.execute(query)).one()
-            await self._prune(connection, idempotency_keys.c.created_ms, self._limits.idempotency_keys)
-        check_claim(key, known.body_digest, body_digest)
-        return None if known.status is None else Replay(known.status, known.body)
-
-    async def finish_idempotent(self, principal: str, key: str, replay: Replay) -> None:
-        values = {"status": replay.status, "body": replay.body}
-        async with self._database.write() as connection:
-            done = await connection.execute(
-                sa.update(idempotency_keys).where(_claim(principal, key)).values(values)
-            )
-        if done.rowcount == 0:
-            raise not_claimed(key)
+        await self._insert_new(connection, answers, row)
+        await self._answers.wrote(connection, size_bytes=size_bytes)
 
     async def audit(self, entry: AuditEntry) -> None:
         async with self._database.write() as connection:
@@ -93,9 +123,10 @@ class SqlNotes:
                     action=entry.action,
                     target=_storable(entry.target),
                     outcome=entry.outcome,
+                    tenant=entry.tenant,
                 )
             )
-            await self._prune(connection, audit_log.c.sequence, self._limits.audit_entries)
+            await self._audit.wrote(connection)
 
     async def audit_log(self, *, limit: int = 100) -> Sequence[AuditEntry]:
         columns = [column for column in audit_log.c if column.name != "sequence"]
@@ -109,18 +140,33 @@ class SqlNotes:
         insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         await connection.execute(insert(table).values(row).on_conflict_do_nothing())
 
-    async def _prune(self, connection: AsyncConnection, order: sa.Column[int], keep: int) -> None:
-        """Once in a while, delete the rows below the ``keep`` highest of ``order``."""
-        table = order.table
-        count = self._writes.get(str(table), 0)
-        self._writes[str(table)] = count + 1
-        if count % PRUNE_EVERY == 0:
-            oldest_kept = sa.select(order).order_by(order.desc()).offset(keep - 1).limit(1).scalar_subquery()
-            await connection.execute(sa.delete(table).where(order < oldest_kept))
+
+def _owner_now(event: Event, column: sa.Column[str]) -> sa.ColumnElement[str]:
+    """Whose the event is: its project's, or that of the resource that it tells of."""
+    kind, name = ("Project", event.project) if event.project else (event.kind, event.name)
+    row = sa.and_(resources.c.kind == kind, resources.c.project == "", resources.c.name == name)
+    return sa.func.coalesce(sa.select(column).where(row).scalar_subquery(), "")
 
 
-def _claim(principal: str, key: str) -> sa.ColumnElement[bool]:
-    return sa.and_(idempotency_keys.c.principal == principal, idempotency_keys.c.key == key)
+def _oldest_first(
+    query: sa.Select[Any], limit: int, viewer: Viewer | None
+) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+    """The first rows of ``query``; for a viewer found by the index of each kind of owner, so that rows of
+    others are not read."""
+    in_order = (events.c.time_ms, events.c.id)
+    if viewer is None:
+        return query.order_by(*in_order).limit(limit)
+    parts = [
+        sa.select(query.where(seen).order_by(*in_order).limit(limit).subquery())
+        for seen in seen_by(events, viewer)
+    ]
+    return sa.union_all(*parts).order_by("time_ms", "id").limit(limit)
+
+
+def _event(row: Mapping[str, Any]) -> Event:
+    content = dict(row)
+    owner = Ownership(content.pop("owner_tenant"), content.pop("owner_project"))
+    return Event(**{**content, "data": json.loads(content["data"]), "owner": owner})
 
 
 def _storable(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from common.auth import Principal
@@ -11,18 +11,25 @@ from common.clock import Clock, rfc3339
 from common.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from common.ids import secret_digest
 from common.resources import ApiKey, Model, Price, Project, Resource, Tenant
+from common.store.ownership import Viewer
 from common.store.port import Store
 from common.store.rules import not_found
 from control.core.permissions import MADE_ELSEWHERE, Owner, Verb, allows, visible
 
+DIRECTORY_KINDS = ("ApiKey", "Project", "Tenant")
+"""Kinds that a ``Directory`` is made of."""
+
 
 @dataclass(frozen=True)
 class Directory:
-    """All keys and projects as they were at a revision of the store."""
+    """All keys, projects and tenants as they were at a revision of the store: keys by their digests,
+    ``tenants`` by the names of their projects, uids by name."""
 
     revision: int
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
     tenants: Mapping[str, str] = field(default_factory=dict)
+    tenant_uids: Mapping[str, str] = field(default_factory=dict)
+    project_uids: Mapping[str, str] = field(default_factory=dict)
 
     def principal_of(self, secret: str, now_ms: int) -> Principal:
         """The holder of a key. Raises ``Unauthenticated`` when it is unknown, revoked, expired or left
@@ -59,46 +66,69 @@ class Directory:
 
 
 class DirectoryCache:
-    """The directory in force, read anew only after a change of a key or a project."""
+    """The directory in force, read anew only after a change of a key, a project or a tenant."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._directory: Directory | None = None
 
-    async def current(self) -> Directory:
-        """A directory that holds every change made before this call."""
-        known, revision = self._directory, await self._store.revision()
+    async def current(self, at_least: int | None = None) -> Directory:
+        """A directory that holds every change made before this call, or those up to revision ``at_least``."""
+        known = self._directory
+        if known is not None and at_least is not None and known.revision >= at_least:
+            return known
+        revision = await self._store.revision()
         if known is not None and known.revision == revision:
             return known
         if known is None or await self._changed_since(known.revision):
             self._directory = await self._read(revision)
         else:
-            self._directory = Directory(revision, known.keys, known.tenants)
+            self._directory = replace(known, revision=revision)
         return self._directory
 
     async def _changed_since(self, revision: int) -> bool:
         try:
-            return bool(await self._store.changes(revision, kinds=("ApiKey", "Project"), limit=1))
+            return bool(await self._store.changes(revision, kinds=DIRECTORY_KINDS, limit=1))
         except Conflict:  # so long ago that the store does not know any more
             return True
 
     async def _read(self, revision: int) -> Directory:
         keys = await self._store.list(ApiKey)
         projects = await self._store.list(Project)
+        tenants = await self._store.list(Tenant)
         return Directory(
             revision,
             {key.status.digest: key for key in keys if key.status.digest},
             {project.name: project.spec.tenant for project in projects},
+            {tenant.name: tenant.metadata.uid for tenant in tenants},
+            {project.name: project.metadata.uid for project in projects},
         )
 
 
 @dataclass
 class Caller:
-    """A principal with what it may see. ``denied`` is set when something was hidden or refused."""
+    """A principal with what it may see. ``key_uid`` tells its key from others that had the name; ``denied``
+    is set when something was hidden or refused."""
 
     principal: Principal
     directory: Directory
     denied: bool = False
+    key_uid: str = ""
+
+    @property
+    def viewer(self) -> Viewer | None:
+        """What it may see of history; None = everything."""
+        who, known = self.principal, self.directory
+        if who.is_platform_admin:
+            return None
+        return Viewer(
+            known.tenant_uids.get(who.tenant or "", ""), known.project_uids.get(who.project or "", "")
+        )
+
+    @property
+    def tenant_uid(self) -> str:
+        """Of the principal's tenant; empty without one."""
+        return self.directory.tenant_uids.get(self.principal.tenant or "", "")
 
     def require(self, thing: str, verb: Verb) -> None:
         """Raise ``Forbidden`` unless the role may do this at all."""
@@ -166,11 +196,14 @@ def bearer_of(headers: Mapping[str, str]) -> str:
     return secret.strip()
 
 
-async def authenticate(headers: Mapping[str, str], cache: DirectoryCache, clock: Clock) -> Caller:
-    """The caller behind an API key; raises ``Unauthenticated``."""
+async def authenticate(
+    headers: Mapping[str, str], cache: DirectoryCache, clock: Clock, at_least: int | None = None
+) -> Caller:
+    """The caller behind an API key, as of now or of revision ``at_least``; raises ``Unauthenticated``."""
     secret = bearer_of(headers)
-    directory = await cache.current()
-    return Caller(directory.principal_of(secret, clock.now_ms()), directory)
+    directory = await cache.current(at_least)
+    principal = directory.principal_of(secret, clock.now_ms())
+    return Caller(principal, directory, key_uid=directory.keys[secret_digest(secret)].metadata.uid)
 
 
 def document_of(resource: Resource) -> dict[str, Any]:

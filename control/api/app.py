@@ -14,6 +14,7 @@ from control.api import (
     models,
     nodes,
     resources,
+    set_aside,
     usage,
     watch,
     workloads,
@@ -40,7 +41,7 @@ def build_app(context: ControlContext) -> FastAPI:
     )
     app.state.context = context
     app.router.routes.extend(resources.build_router().routes)
-    for part in (keys, watch, events, usage, workloads, nodes, insight, models, internal, health):
+    for part in (keys, watch, events, usage, workloads, nodes, insight, models, internal, health, set_aside):
         app.include_router(part.router)
     if context.tuning is not None:
         app.include_router(

@@ -164,6 +164,7 @@ class _Answer:
             action=method,
             target=target[:MAX_TARGET_CHARACTERS],
             outcome=exchange.error_code or "ok",
+            tenant=exchange.caller.tenant_uid if exchange.caller else "",
         )
         await self._context.store.audit(entry)
 

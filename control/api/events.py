@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
@@ -11,16 +11,11 @@ from pydantic import BaseModel
 from common.errors import InvalidInput
 from common.resources import KINDS, PLURALS
 from common.store.port import Event
-from control.api.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
-from control.core.permissions import Owner, allows
-
-if TYPE_CHECKING:
-    from control.context import ControlContext
+from control.core.permissions import allows
 
 MAX_LIMIT = 1000
-PAGE = 500
 
 router = APIRouter(prefix="/api/v1", tags=["events"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
 
@@ -80,40 +75,16 @@ async def list_events(
         caller.require(kind, "read")
     if project:
         caller.require_project(project)
-    found = await _visible_events(context_of(request), caller, kind, name, project, after, limit)
+    found = await context_of(request).store.events(
+        kind=kind,
+        name=name,
+        project=project,
+        after=after,
+        limit=limit,
+        kinds=[kind for kind in KINDS if allows(caller.principal.role, kind, "read")],
+        viewer=caller.viewer,
+    )
     return EventList(items=[_event_body(event) for event in found])
-
-
-async def _visible_events(
-    context: ControlContext,
-    caller: Caller,
-    kind: str | None,
-    name: str | None,
-    project: str | None,
-    after: str | None,
-    limit: int,
-) -> list[Event]:
-    found: list[Event] = []
-    while len(found) < limit:
-        page = await context.store.events(kind=kind, name=name, project=project, after=after, limit=PAGE)
-        found += [event for event in page if await _sees(context, caller, event)]
-        if len(page) < PAGE:
-            break
-        after = page[-1].id
-    return found[:limit]
-
-
-async def _sees(context: ControlContext, caller: Caller, event: Event) -> bool:
-    """Whether the event's resource exists for the caller, or did exist when it belonged to a project."""
-    if not allows(caller.principal.role, event.kind, "read"):
-        return False
-    if caller.principal.is_platform_admin:
-        return True
-    if event.project is not None:
-        owner = Owner(tenant=caller.directory.tenants.get(event.project), project=event.project)
-        return caller.sees_owner(owner)
-    resource = await context.store.find(KINDS[event.kind], event.name)
-    return resource is not None and caller.sees(resource)
 
 
 def _event_body(event: Event) -> EventBody:

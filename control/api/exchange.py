@@ -13,14 +13,12 @@ _KEY = "exchange"
 
 @dataclass
 class Exchange:
-    """``actor`` is who the audit log names; ``replay_body`` is what is kept for a repeated Idempotency-Key
-    instead of the answer itself (a secret is not kept)."""
+    """``actor`` is who the audit log names."""
 
     request_id: str
     actor: str = "anonymous"
     caller: Caller | None = None
     error_code: str = ""
-    replay_body: str | None = None
 
     @property
     def denied(self) -> bool:

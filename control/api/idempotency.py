@@ -9,12 +9,13 @@ import tempfile
 from typing import IO, Any
 from weakref import WeakValueDictionary
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common.store.port import Replay, Store
+from common.store.answers import Claim, Replay, claimed
+from common.store.port import Store
 from common.units import MIB
 from control.api.exchange import Exchange
 
@@ -26,7 +27,11 @@ _BOUNDARY = re.compile(r'multipart/form-data;.*boundary="?([^";,]+)', re.IGNOREC
 
 class Idempotency:
     """Serves writes that carry a key. Only what succeeded is kept: a refused write changed nothing and may be
-    tried again. Two requests with one key wait for each other."""
+    tried again. Two requests with one key wait for each other.
+
+    A key counts for the API key that sent it and for the project that is meant, so an answer never tells of
+    another project, or of whoever had the API key's name before.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -35,30 +40,42 @@ class Idempotency:
     async def serve(
         self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, exchange: Exchange, key: str
     ) -> None:
-        """Answer from memory, or let ``app`` answer and remember it. ``IdempotencyMismatch`` for another
-        body.
+        """Answer from memory, or let ``app`` answer. What it writes keeps the answer in the same transaction;
+        an answer without a write is kept here. ``IdempotencyMismatch`` for another request.
         """
-        claim = (exchange.actor, key)
-        lock = self._locks.setdefault(claim, asyncio.Lock())
+        whose = _whose(scope, exchange)
+        lock = self._locks.setdefault((whose, key), asyncio.Lock())
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as body:
             await _read(receive, body)
             async with lock:
                 digest = await asyncio.to_thread(_digest, scope, body)
-                replay = await self._store.begin_idempotent(*claim, digest)
+                tenant = exchange.caller.tenant_uid if exchange.caller else ""
+                claim = Claim(tenant, whose, key, digest)
+                replay = await self._store.find_answer(claim)
                 if replay is None:
-                    answer = await _answer_of(app, scope, _again(body, receive))
-                    await self._keep(claim, answer, exchange)
+                    with claimed(claim):
+                        answer = await _answer_of(app, scope, _again(body, receive))
+                    await self._keep(claim, answer)
                 else:
                     exchange.error_code = "replayed"
                     answer = await _answer_of(_replayed(replay), scope, receive)
         for message in answer:
             await send(message)
 
-    async def _keep(self, claim: tuple[str, str], answer: list[Message], exchange: Exchange) -> None:
+    async def _keep(self, claim: Claim, answer: list[Message]) -> None:
         status = answer[0]["status"]
-        if 200 <= status < 300:
+        if not claim.kept and 200 <= status < 300:
             text = b"".join(message.get("body", b"") for message in answer[1:]).decode()
-            await self._store.finish_idempotent(*claim, Replay(status, exchange.replay_body or text))
+            await self._store.keep_answer(claim, Replay(status, text))
+
+
+def _whose(scope: Scope, exchange: Exchange) -> str:
+    """The API key, told by its uid, and the project that the request is about."""
+    caller = exchange.caller
+    query = QueryParams(scope.get("query_string", b""))
+    named = Headers(scope=scope).get("openai-project") or query.get("project")
+    project = named or (caller.principal.project if caller else None) or ""
+    return f"{caller.key_uid if caller else exchange.actor}/{project}"
 
 
 async def _read(receive: Receive, body: IO[bytes]) -> None:

@@ -172,7 +172,7 @@ def _rejected(index: int, document: object, message: str, param: str | None) -> 
 async def bootstrap(request: Request, wanted: BootstrapRequest | None = None) -> JSONResponse:
     """409 when a platform-admin key is in force, unless ``rotate`` replaces the key ``admin``."""
     rotate = wanted is not None and wanted.rotate
-    return made_response(request, await bootstrap_admin(context_of(request), rotate=rotate), 201)
+    return made_response(await bootstrap_admin(context_of(request), rotate=rotate), 201)
 
 
 @router.post("/drain", response_model=DrainResult, summary="Stop all gangs and wait until none runs")

@@ -4,8 +4,8 @@ digest.
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -18,9 +18,10 @@ from common.resources import ApiKey, Metadata, Tenant
 from common.resources.fields import ModelNames, Name, TimeMs
 from common.resources.meta import Model
 from common.resources.people import ApiKeySpec, ApiKeyStatus, Role
+from common.store.answers import Answer, Replay, json_answer
+from common.store.port import Applied, Delete, Put, Write
 from control.api.access import Caller, document_of
 from control.api.errors import ERROR_RESPONSES
-from control.api.exchange import exchange_of
 from control.api.references import keys_in_force, missing
 from control.api.requests import KEY_REQUIRED, FromCaller, StrictRoute, context_of
 from control.api.writes import visible_resource
@@ -82,8 +83,8 @@ async def post_key(request: Request, wanted: KeyRequest, caller: FromCaller) -> 
         old = await context.store.find(ApiKey, wanted.name)
         if old is not None and not caller.sees(old):
             raise Conflict(f"the name {wanted.name} is taken; choose another", param="name")
-        made = await make_key(context, wanted.name, spec)
-    return made_response(request, made, 201)
+        made = await make_key(context, wanted.name, spec, answer=_answer_without_secret)
+    return made_response(made, 201)
 
 
 @router.get("", response_model=KeyList, summary="List keys")
@@ -100,7 +101,9 @@ async def revoke_key(request: Request, name: str, caller: FromCaller) -> JSONRes
     async with context.write_lock:
         key = await visible_resource(context, caller, ApiKey, name, None)
         key.spec.revoked = True
-        applied = await context.store.apply(key)
+        applied = await context.store.apply(
+            key, answer=lambda done: json_answer(document_of(done[0].resource))
+        )
     return JSONResponse(document_of(applied.resource))
 
 
@@ -136,21 +139,26 @@ async def _spec_of(wanted: KeyRequest, caller: Caller, context: ControlContext) 
 
 
 async def make_key(
-    context: ControlContext, name: str, spec: ApiKeySpec, *, replace: bool = False
+    context: ControlContext,
+    name: str,
+    spec: ApiKeySpec,
+    *,
+    replace: bool = False,
+    answer: Answer | None = None,
 ) -> tuple[ApiKey, str]:
     """Store a new key and return it with its secret. The write lock must be held.
 
     A name may be used again when its key is revoked or expired (or with ``replace``); else ``Conflict``.
     """
     old = await context.store.find(ApiKey, name)
-    if old is not None:
-        if not replace and list(keys_in_force([old], context.clock.now_ms())):
-            raise Conflict(f"a key {name} is in force; revoke it or choose another name", param="name")
-        await context.store.delete(ApiKey, name)
+    if old is not None and not replace and list(keys_in_force([old], context.clock.now_ms())):
+        raise Conflict(f"a key {name} is in force; revoke it or choose another name", param="name")
     secret = new_secret("ck")
     status = ApiKeyStatus(digest=secret_digest(secret), hint=secret[:HINT_CHARACTERS])
     key = ApiKey(metadata=Metadata(name=name), spec=spec, status=status)
-    return (await context.store.apply(key)).resource, secret
+    writes: list[Write] = [Put(key)] if old is None else [Put(key), Delete(ApiKey, name)]
+    made = await context.store.write_all(writes, answer=answer)
+    return cast(ApiKey, made[0].resource), secret
 
 
 async def bootstrap_admin(context: ControlContext, *, rotate: bool) -> tuple[ApiKey, str]:
@@ -169,9 +177,15 @@ async def bootstrap_admin(context: ControlContext, *, rotate: bool) -> tuple[Api
         return await make_key(context, ADMIN_KEY, ApiKeySpec(role="platform-admin"), replace=True)
 
 
-def made_response(request: Request, made: tuple[ApiKey, str], status: int) -> JSONResponse:
-    """The answer that shows the secret. A repeated Idempotency-Key gets it without the secret."""
-    key, secret = made
-    answer: dict[str, Any] = {"name": key.name, "secret": secret, "resource": document_of(key)}
-    exchange_of(request.scope).replay_body = json.dumps({**answer, "secret": None})
-    return JSONResponse(answer, status, {"Cache-Control": "no-store"})
+def made_response(made: tuple[ApiKey, str], status: int) -> JSONResponse:
+    """The answer that shows the secret."""
+    return JSONResponse(_key_made(*made), status, {"Cache-Control": "no-store"})
+
+
+def _key_made(key: ApiKey, secret: str | None) -> dict[str, Any]:
+    return {"name": key.name, "secret": secret, "resource": document_of(key)}
+
+
+def _answer_without_secret(done: Sequence[Applied[ApiKey]]) -> Replay:
+    """What a repeated Idempotency-Key gets: keeping the secret for it would be keeping it."""
+    return json_answer(_key_made(done[0].resource, None), 201)

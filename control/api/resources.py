@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, create_model
 
 from common.errors import InvalidInput, Problem
 from common.resources import PLURALS, Resource
+from common.store.answers import json_answer
 from common.store.port import Applied
 from common.vocabulary import MAX_DOCUMENTS, MAX_NUMBER
 from control.api.access import document_of
@@ -66,14 +68,24 @@ def build_router() -> APIRouter:
 
 
 async def apply_documents(request: Request, caller: FromCaller, dry_run: FromDryRun = False) -> JSONResponse:
-    """Apply a resource or a list of them. All are checked before the first is written."""
+    """Apply a resource or a list of them, in one transaction."""
     content = await json_of(request)
     documents = content if isinstance(content, list) else [content]
     if not 0 < len(documents) <= MAX_DOCUMENTS:
         raise InvalidInput(f"1 to {MAX_DOCUMENTS} resources can be applied at once, not {len(documents)}")
     resources = parse_documents(documents)
-    applied = await apply_resources(context_of(request), caller, resources, dry_run=dry_run)
-    return JSONResponse({"results": [_applied(one) for one in applied]})
+    applied = await apply_resources(
+        context_of(request),
+        caller,
+        resources,
+        dry_run=dry_run,
+        answer=lambda done: json_answer(_all_applied(done)),
+    )
+    return JSONResponse(_all_applied(applied))
+
+
+def _all_applied(applied: Sequence[Applied[Resource]]) -> dict[str, Any]:
+    return {"results": [_applied(one) for one in applied]}
 
 
 def _applied(applied: Applied[Resource]) -> dict[str, Any]:
@@ -174,7 +186,13 @@ def _putter(kind: type[Resource]) -> Any:
         _require_same("metadata.name", resource.name, name)
         if project:
             _require_same("metadata.project", resource.project, project)
-        [applied] = await apply_resources(context_of(request), caller, [resource], dry_run=dry_run)
+        [applied] = await apply_resources(
+            context_of(request),
+            caller,
+            [resource],
+            dry_run=dry_run,
+            answer=lambda done: json_answer(_applied(done[0])),
+        )
         return JSONResponse(_applied(applied))
 
     return put_resource
@@ -212,6 +230,7 @@ def _deleter(kind: type[Resource]) -> Any:
             where,
             resource_version=resource_version,
             dry_run=dry_run,
+            answer=lambda done: json_answer(document_of(done[0].resource)),
         )
         return JSONResponse(document_of(deleted))
 

@@ -12,6 +12,8 @@ from billing.reports import usage_report
 from billing.store import UsageFilter
 from common.clock import parse_rfc3339
 from common.errors import InvalidInput
+from common.resources import Project, Tenant
+from common.store.port import Store
 from common.vocabulary import MAX_TIME_MS
 from control.api.access import Caller
 from control.api.errors import ERROR_RESPONSES
@@ -49,6 +51,8 @@ async def get_usage(
 ) -> dict[str, Any]:
     caller.require("usage", "read")
     tenant, project = _scope(caller, tenant, project)
+    context = context_of(request)
+    born_ms = 0 if caller.principal.is_platform_admin else await _born_ms(context.store, tenant, project)
     where = UsageFilter(
         tenant=tenant,
         project=project,
@@ -57,9 +61,10 @@ async def get_usage(
         model_identity=model_identity,
         from_ms=_time("from", from_),
         to_ms=_time("to", to),
+        born_ms=born_ms,
     )
     groups = [name for name in group_by.split(",") if name]
-    return (await usage_report(context_of(request).ledger, groups, where)).to_dict()
+    return (await usage_report(context.ledger, groups, where)).to_dict()
 
 
 def _scope(caller: Caller, tenant: str | None, project: str | None) -> tuple[str | None, str | None]:
@@ -74,6 +79,15 @@ def _scope(caller: Caller, tenant: str | None, project: str | None) -> tuple[str
     if principal.tenant is None:
         raise caller.hidden("Tenant", tenant or "")
     return principal.tenant, project or principal.project
+
+
+async def _born_ms(store: Store, tenant: str | None, project: str | None) -> int:
+    """When the tenant and the project were made: usage from before is that of others who had the names."""
+    made = (
+        await store.find(Tenant, tenant) if tenant else None,
+        await store.find(Project, project) if project else None,
+    )
+    return max((one.metadata.created_ms for one in made if one is not None), default=0)
 
 
 def _in_range(time_ms: int) -> int:

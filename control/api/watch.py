@@ -59,7 +59,7 @@ async def watch(
     if project:
         caller.require_project(project)
     start = await context.store.revision() if since is None else since
-    await context.store.changes(start, limit=1)
+    await context.store.changes(start, limit=1, viewer=caller.viewer)
     lines = _lines(context, request, caller, wanted, project, start, timeout_seconds)
     return StreamingResponse(lines, media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
 
@@ -92,9 +92,9 @@ async def _lines(
     yield _heartbeat(since)
     while True:
         revision = await store.revision()
-        changes = await store.changes(since, kinds=kinds, limit=BATCH)
+        changes = await store.changes(since, kinds=kinds, limit=BATCH, viewer=caller.viewer)
         for change in changes:
-            if _shown(change, caller, project):
+            if project is None or change.resource.project == project:
                 yield _line(change)
         full = len(changes) == BATCH
         since = changes[-1].revision if full else max(since, revision, *(c.revision for c in changes))
@@ -109,11 +109,6 @@ async def _lines(
             caller = await authenticate(request.headers, context.directories, context.clock)
         except ComputilityError:  # the key is no longer in force
             return
-
-
-def _shown(change: Change, caller: Caller, project: str | None) -> bool:
-    resource = change.resource
-    return caller.sees(resource) and (project is None or resource.project == project)
 
 
 def _line(change: Change) -> str:

@@ -5,11 +5,12 @@ written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from common.errors import InvalidInput, Problem
 from common.resources import ApiKey, Project, Resource, Tenant, parse_resource
-from common.store.port import Applied, R, Store
+from common.store.answers import Answer
+from common.store.port import Applied, Delete, Put, R, Store
 from common.store.rules import not_found
 from control.api.access import Caller
 from control.api.references import References, check_delete, check_write, keys_in_force
@@ -51,9 +52,14 @@ def _at(index: int, error: InvalidInput) -> InvalidInput:
 
 
 async def apply_resources(
-    context: ControlContext, caller: Caller, resources: Sequence[Resource], *, dry_run: bool
-) -> list[Applied[Resource]]:
-    """Write all, or none when any is refused. A dry run answers what would happen."""
+    context: ControlContext,
+    caller: Caller,
+    resources: Sequence[Resource],
+    *,
+    dry_run: bool,
+    answer: Answer | None = None,
+) -> Sequence[Applied[Resource]]:
+    """Write all in one transaction, or none when any is refused. A dry run answers what would happen."""
     async with context.write_lock:
         caller.directory = await context.directories.current()
         references = References(context.store, resources, context.clock.now_ms())
@@ -63,8 +69,8 @@ async def apply_resources(
                 await _check(resource, caller, references, projects)
             except InvalidInput as error:
                 raise (_at(index, error) if len(resources) > 1 else error) from error
-        planned = [await context.store.apply(resource, dry_run=True) for resource in resources]
-        return planned if dry_run else [await context.store.apply(resource) for resource in resources]
+        writes = [Put(resource) for resource in resources]
+        return await context.store.write_all(writes, dry_run=dry_run, answer=answer)
 
 
 async def _check(
@@ -97,6 +103,7 @@ async def delete_resource(
     *,
     resource_version: int = 0,
     dry_run: bool = False,
+    answer: Answer | None = None,
 ) -> R:
     """Remove and return the resource; ``NotFound`` when it does not exist for the caller, ``Conflict`` when
     in use.
@@ -108,22 +115,24 @@ async def delete_resource(
             raise caller.hidden(kind.__name__, name, project)
         now_ms = context.clock.now_ms()
         await check_delete(found, caller, context.store, now_ms)
-        if not dry_run:
-            await _delete_dead_keys(found, context.store, now_ms)
-        return await context.store.delete(
-            kind, name, project, resource_version=resource_version, dry_run=dry_run
-        )
+        wanted = Delete(kind, name, project, resource_version)
+        dead = await _dead_keys(found, context.store, now_ms)
+        gone = await context.store.write_all([wanted, *dead], dry_run=dry_run, answer=answer)
+        return cast(R, gone[0].resource)
 
 
-async def _delete_dead_keys(scope: Resource, store: Store, now_ms: int) -> None:
-    """Remove the revoked and expired keys of a tenant or project that is about to go."""
+async def _dead_keys(scope: Resource, store: Store, now_ms: int) -> list[Delete]:
+    """The revoked and expired keys of a tenant or project: they go with it."""
+    if not isinstance(scope, Project | Tenant):
+        return []
     keys = await store.list(ApiKey)
     in_force = {key.name for key in keys_in_force(keys, now_ms)}
-    for key in keys:
-        of_project = isinstance(scope, Project) and key.spec.project == scope.name
-        of_tenant = isinstance(scope, Tenant) and key.spec.tenant == scope.name
-        if (of_project or of_tenant) and key.name not in in_force:
-            await store.delete(ApiKey, key.name)
+    return [
+        Delete(ApiKey, key.name)
+        for key in keys
+        if key.name not in in_force
+        and scope.name == (key.spec.project if isinstance(scope, Project) else key.spec.tenant)
+    ]
 
 
 async def visible_resource(

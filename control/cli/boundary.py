@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import openai
-from rich.console import Console
 
 from common.client import error_from_body
 from common.errors import ComputilityError, Unavailable, mapping_of
+from control.cli.terminal import Terminal
 
 HINTS = {
     "Unauthenticated": "give another key with --key or COMPUTILITY_API_KEY",
@@ -29,7 +29,7 @@ def of_openai(error: openai.OpenAIError) -> ComputilityError:
 def show(error: ComputilityError) -> int:
     """Print the error to standard error; returns the exit code."""
     row = mapping_of(error)
-    out = Console(stderr=True, highlight=False, soft_wrap=True)
+    out = Terminal(stderr=True, highlight=False, soft_wrap=True)
     out.print("[red]error:[/red]", end=" ")
     out.print(error.message, markup=False)
     hint = HINTS.get(row.reason, "")

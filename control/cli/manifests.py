@@ -13,8 +13,11 @@ import yaml
 
 from common.errors import ComputilityError, InvalidInput, NotFound, Problem
 from common.resources import Resource, parse_resource
+from common.vocabulary import quoted, shortened
 
 SUFFIXES = (".yaml", ".yml", ".json")
+MAX_NODES = 200_000
+"""Values in one document, aliases counted as what they stand for."""
 _INDEX = re.compile(r"^\[(\d+)\]\.?")
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
@@ -32,8 +35,9 @@ class Manifest:
     def title(self) -> str:
         """``Kind/name`` as far as the document says it."""
         metadata = self.content.get("metadata")
-        name = metadata.get("name", "?") if isinstance(metadata, dict) else "?"
-        return f"{self.content.get('kind', '?')}/{name}"
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        kind = self.content.get("kind")
+        return "/".join(shortened(part, 80) if isinstance(part, str) else "?" for part in (kind, name))
 
     def where(self, path: str = "") -> str:
         """``file:line (document n, Kind/name)`` for a path like ``spec.roles[0].name``."""
@@ -109,19 +113,62 @@ def _files(source: str) -> list[str]:
     return found
 
 
+def _check_node(top: yaml.Node, where: str) -> None:
+    """Refuse a key that stands twice, of which only the last would count, and aliases that stand for more
+    than anybody wrote."""
+    sizes: dict[int, int] = {}
+
+    def size_of(node: yaml.Node) -> int:
+        if id(node) in sizes:
+            return sizes[id(node)]
+        sizes[id(node)] = MAX_NODES  # until it is known: an alias of what it stands in
+        children: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(node, where)
+            children = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        sizes[id(node)] = 1 + sum(map(size_of, children))
+        if sizes[id(node)] >= MAX_NODES:
+            line = node.start_mark.line + 1
+            raise InvalidInput(f"{where.format(line=line)}: has more than {MAX_NODES} values")
+        return sizes[id(node)]
+
+    size_of(top)
+
+
+def _check_keys(node: yaml.MappingNode, where: str) -> None:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+            continue
+        if key.value in seen:
+            line = key.start_mark.line + 1
+            raise InvalidInput(f"{where.format(line=line)}: {quoted(key.value)} stands twice in one mapping")
+        seen.add(key.value)
+
+
+def _loader(text: str, name: str) -> yaml.SafeLoader:
+    try:
+        return yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        raise InvalidInput(f"{name}: not YAML: holds U+{error.character:04X}") from error
+
+
 def _read(file: str) -> Iterator[Manifest]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).expanduser().read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"cannot read {file}: {error}") from error
     name = "standard input" if file == "-" else file
-    loader = yaml.SafeLoader(text)
+    loader = _loader(text, name)
     number = 0
     try:
         while loader.check_node():
             node = cast(yaml.Node, loader.get_node())
-            content = loader.construct_document(node)
             number += 1
+            _check_node(node, f"{name}:{{line}} (document {number})")
+            content = loader.construct_document(node)
             if content is None:
                 continue
             if not isinstance(content, dict):
@@ -134,5 +181,9 @@ def _read(file: str) -> Iterator[Manifest]:
         line = mark.line + 1 if mark else "?"
         text = error.problem or error.context or "wrong"
         raise InvalidInput(f"{name}:{line} (document {number + 1}): not YAML: {text}") from error
+    except RecursionError as error:
+        raise InvalidInput(f"{name} (document {number + 1}): nested too deeply") from error
+    except ValueError as error:  # a number of very many digits, a day that no calendar has
+        raise InvalidInput(f"{name} (document {number}): not YAML: {error}") from error
     finally:
         loader.dispose()

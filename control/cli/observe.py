@@ -17,6 +17,7 @@ from control.cli.explanations import print_explanation
 from control.cli.kinds import kind_named
 from control.cli.options import JsonOption, OutputOption, ProjectOption, session_of
 from control.cli.output import Output, console, print_document, print_table
+from control.cli.terminal import log_line
 
 WorkloadArgument = Annotated[
     str,
@@ -47,7 +48,7 @@ def logs(
         for line in client.logs(
             metadata["name"], metadata["project"], rank, follow, attempt=attempt, tail_lines=tail
         ):
-            typer.echo(line)
+            typer.echo(log_line(line))
 
 
 def _workloads(client: Client, name: str, project: str | None) -> list[dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
@@ -14,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from common.clock import SYSTEM_CLOCK
+from common.vocabulary import harmless
+from control.cli.terminal import Terminal, json_text, write_out
 
 Document = Mapping[str, Any]
 
@@ -57,17 +57,17 @@ PHASE_STYLES = {
 
 def console() -> Console:
     """The terminal; as wide as it is, and never narrower than 100 columns when it is none."""
-    out = Console(highlight=False, soft_wrap=False)
-    return out if out.is_terminal else Console(highlight=False, width=max(out.width, 100))
+    out = Terminal(highlight=False, soft_wrap=False)
+    return out if out.is_terminal else Terminal(highlight=False, width=max(out.width, 100))
 
 
 def print_document(content: object, output: Output) -> None:
     """Print JSON or YAML to standard output."""
     if output is Output.JSON:
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        text = json_text(content, indent=2) + "\n"
     else:
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
-    sys.stdout.write(text)
+    write_out(text)
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], out: Console | None = None) -> None:
@@ -89,7 +89,7 @@ def cell(value: object) -> Text:
         return Text("yes" if value else "no")
     if isinstance(value, int):
         return Text(f"{value:,}")
-    text = str(value)
+    text = harmless(str(value))
     return Text(text, style=PHASE_STYLES.get(text, ""))
 
 

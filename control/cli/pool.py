@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from control.cli.options import JsonOption, OutputOption, session_of
 from control.cli.output import Output, console, print_document
 from control.cli.pool_tables import PoolView
 from control.cli.resources import FilesOption
+from control.cli.terminal import json_text
 
 
 def top(
@@ -57,7 +57,7 @@ def _tell(client: Client, limit: int, interval_seconds: float, watch: bool) -> N
         return
     try:
         while True:
-            typer.echo(json.dumps(client.overview(limit), ensure_ascii=False))
+            typer.echo(json_text(client.overview(limit)))
             time.sleep(interval_seconds)
     except KeyboardInterrupt:
         return

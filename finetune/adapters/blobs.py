@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -10,9 +9,12 @@ from pathlib import Path
 from typing import IO
 
 from common.errors import TooLarge
+from common.threads import Threads
 from common.units import format_bytes
 from finetune.blob_folder import BlobFolder
 from finetune.ports import StagedBlob
+
+_THREADS = 4
 
 
 class LocalBlobs:
@@ -24,9 +26,10 @@ class LocalBlobs:
     def __init__(self, folder: Path) -> None:
         self._blobs = BlobFolder(folder)
         self._blobs.remove_leftovers()
+        self._threads = Threads("blobs", _THREADS)
 
     async def stage(self, chunks: AsyncIterator[bytes], limit_bytes: int) -> StagedBlob:
-        path = await asyncio.to_thread(self._blobs.temporary)
+        path = await self._threads.run(self._blobs.temporary)
         state, size = hashlib.sha256(), 0
         try:
             with path.open("wb") as stream:
@@ -37,24 +40,24 @@ class LocalBlobs:
                             f"file: larger than the limit of {format_bytes(limit_bytes)}", param="file"
                         )
                     state.update(chunk)
-                    await asyncio.to_thread(stream.write, chunk)
-                await asyncio.to_thread(_to_disk, stream)
+                    await self._threads.run(stream.write, chunk)
+                await self._threads.run(_to_disk, stream)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
         return StagedBlob(state.hexdigest(), size, path)
 
     async def keep(self, staged: StagedBlob) -> None:
-        await asyncio.to_thread(self._blobs.adopt, staged.path, staged.sha256)
+        await self._threads.run(self._blobs.adopt, staged.path, staged.sha256)
 
     async def discard(self, staged: StagedBlob) -> None:
-        await asyncio.to_thread(staged.path.unlink, missing_ok=True)
+        await self._threads.run(staged.path.unlink, missing_ok=True)
 
     def path(self, sha256: str) -> Path:
         return self._blobs.path(sha256)
 
     async def delete(self, sha256: str) -> None:
-        await asyncio.to_thread(self._blobs.place(sha256).unlink, missing_ok=True)
+        await self._threads.run(self._blobs.place(sha256).unlink, missing_ok=True)
 
 
 def _to_disk(stream: IO[bytes]) -> None:

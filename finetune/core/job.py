@@ -32,7 +32,8 @@ class TrainJob:
     """One supervised LoRA job with every hyper-parameter resolved to a number.
 
     ``base_model`` is a folder or a hub name, ``training_file`` and ``validation_file`` are JSONL chat files,
-    ``adapter_dir`` is where the finished adapter appears. ``max_length`` is in tokens per row.
+    of which messages speak by ``training_file_name`` and ``validation_file_name``; ``adapter_dir`` is where
+    the finished adapter appears. ``max_length`` is in tokens per row.
     """
 
     job_id: str
@@ -43,6 +44,8 @@ class TrainJob:
     batch_size: int
     learning_rate: float
     validation_file: str | None = None
+    training_file_name: str = ""
+    validation_file_name: str = ""
     method: str = "supervised"
     suffix: str | None = None
     seed: int = 0
@@ -79,9 +82,11 @@ def _build(data: Mapping[str, Any]) -> TrainJob:
 
 
 _TEXT, _COUNT, _NUMBER, _MAYBE_TEXT = "a text", "an integer", "a number", "a text or null"
+_SOME_TEXT = "a text, also an empty one"
 _TYPES = {
     "job_id": _TEXT, "base_model": _TEXT, "training_file": _TEXT, "adapter_dir": _TEXT, "method": _TEXT,
     "n_epochs": _COUNT, "batch_size": _COUNT, "seed": _COUNT, "max_length": _COUNT, "threads": _COUNT,
+    "training_file_name": _SOME_TEXT, "validation_file_name": _SOME_TEXT,
     "learning_rate": _NUMBER, "validation_file": _MAYBE_TEXT, "suffix": _MAYBE_TEXT,
     "rank": _COUNT, "alpha": _COUNT,
 }  # fmt: skip
@@ -115,6 +120,8 @@ def _lora_shape_problems(lora: object) -> list[Problem]:
 def _is(value: object, kind: str) -> bool:
     if kind == _TEXT:
         return isinstance(value, str) and value != ""
+    if kind == _SOME_TEXT:
+        return isinstance(value, str)
     if kind == _MAYBE_TEXT:
         return value is None or isinstance(value, str)
     if isinstance(value, bool):

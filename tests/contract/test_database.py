@@ -15,11 +15,12 @@ from common.clock import VirtualClock
 from common.db import Database
 from common.errors import InvalidInput, Unavailable
 from common.resources import Metadata, Tenant
-from common.store.port import AuditEntry, Event, Limits, Replay
+from common.store.answers import Claim, Replay
+from common.store.port import AuditEntry, Event, Limits
 from common.store.schema import METADATA as STORE_TABLES
-from common.store.schema import audit_log, events, idempotency_keys, resource_history
+from common.store.schema import answers, audit_log, events, resource_history
 from common.store.sql import SqlStore
-from common.store.sql_notes import PRUNE_EVERY
+from common.store.sql_prune import PRUNE_EVERY
 from tests.fixtures.ports import free_port
 
 
@@ -54,8 +55,8 @@ async def test_what_was_written_is_there_after_opening_again(database_url: str) 
     await database.migrate()
     store = SqlStore(database)
     made = (await store.apply(Tenant(metadata=Metadata(name="acme", labels={"tier": "gold"})))).resource
-    await store.begin_idempotent("root", "k", "digest")
-    await store.finish_idempotent("root", "k", Replay(200, "{}"))
+    claim = Claim("uid", "uid/web", "k", "digest")
+    await store.keep_answer(claim, Replay(200, "{}"))
     await store.close()
 
     database = Database(database_url)
@@ -64,7 +65,7 @@ async def test_what_was_written_is_there_after_opening_again(database_url: str) 
     assert await store.get(Tenant, "acme") == made
     assert await store.revision() == 1
     assert [c.resource for c in await store.changes(0)] == [made]
-    assert await store.begin_idempotent("root", "k", "digest") == Replay(200, "{}")
+    assert await store.find_answer(claim) == Replay(200, "{}")
     assert (await store.apply(Tenant(metadata=Metadata(name="next")))).resource.metadata.resource_version == 2
     await store.close()
 
@@ -100,21 +101,56 @@ async def test_what_is_kept_is_bounded(database: Database) -> None:
     store = SqlStore(
         database,
         clock,
-        Limits(history=keep, events=keep, idempotency_keys=keep, audit_entries=keep),
+        Limits(history=keep, events=keep, answers=keep, audit_entries=keep),
     )
     for n in range(written):
         clock.advance(1)
         at = clock.now_ms()
         await store.apply(Tenant(metadata=Metadata(name="acme", labels={"n": str(n)})))
         await store.record(Event(f"e{n:05}", at, "info", "Made", "", "Tenant", "acme"))
-        await store.begin_idempotent("root", f"k{n}", "digest")
+        await store.keep_answer(Claim("uid", "uid/web", f"k{n}", "digest"), Replay(200, "{}"))
         await store.audit(AuditEntry(f"a{n}", at, "root", "apply", "Tenant/acme", "ok"))
     async with database.read() as connection:
-        for table in (resource_history, events, idempotency_keys, audit_log):
+        for table in (resource_history, events, answers, audit_log):
             count = await connection.scalar(sa.select(sa.func.count()).select_from(table))
             assert keep <= (count or 0) <= keep + PRUNE_EVERY, table.name
     assert (await store.audit_log(limit=1))[0].id == f"a{written - 1}"
     assert [e.id for e in await store.events(after=f"e{written - 2:05}")] == [f"e{written - 1:05}"]
+
+
+async def test_large_documents_leave_no_more_behind_than_a_bound(database: Database) -> None:
+    bound, size = 1_000_000, 60_000
+    store = SqlStore(database, VirtualClock(), Limits(history_bytes=bound))
+    for n in range(100):
+        large = {"n": str(n), "text": "x" * size}
+        await store.apply(Tenant(metadata=Metadata(name="acme", annotations=large)))
+    await store.delete(Tenant, "acme")
+    async with database.read() as connection:
+        held = sa.select(sa.func.sum(resource_history.c.size_bytes))
+        assert bound - size <= (await connection.scalar(held) or 0) <= bound + 2 * size
+        if database.is_sqlite:
+            pages = await connection.scalar(sa.text("PRAGMA page_count")) or 0
+            assert pages * (await connection.scalar(sa.text("PRAGMA page_size")) or 0) < 3 * bound
+    revision = await store.revision()
+    assert [c.type for c in await store.changes(revision - 1)] == ["delete"]
+
+
+async def test_nobody_s_notes_push_out_those_of_others(database: Database) -> None:
+    keep, clock = 30, VirtualClock()
+    store = SqlStore(database, clock, Limits(events=keep, answers=keep, audit_entries=keep))
+    quiet = AuditEntry("a", 1, "admin", "POST", "/", "ok")
+    await store.audit(quiet)
+    await store.keep_answer(Claim("uid-1", "uid-1/web", "k", "digest"), Replay(200, "mine"))
+    await store.record(Event("mine", 1, "info", "Made", "", "Tenant", "acme"))
+    await store.apply(Tenant(metadata=Metadata(name="loud")))
+    for n in range(4 * PRUNE_EVERY):
+        clock.advance(1)
+        await store.audit(AuditEntry(f"a{n}", 2, "loud-member", "GET", "/", "not_found", tenant="uid-2"))
+        await store.keep_answer(Claim("uid-2", "uid-2/web", f"k{n}", "digest"), Replay(200, "{}"))
+        await store.record(Event(f"e{n}", clock.now_ms(), "info", "Made", "", "Tenant", "loud"))
+    assert quiet in await store.audit_log(limit=1000)
+    assert (await store.find_answer(Claim("uid-1", "uid-1/web", "k", "digest"))) == Replay(200, "mine")
+    assert (await store.events(limit=1))[0].id == "mine"
 
 
 async def test_text_that_a_database_cannot_hold_is_made_fit(database: Database) -> None:

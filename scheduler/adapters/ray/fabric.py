@@ -20,6 +20,7 @@ from common.settings import Settings
 from common.telemetry import get_logger
 from scheduler.adapters.ray.agent import ABANDONED, Agent, AgentOptions, AgentReport
 from scheduler.adapters.ray.holding import Holdings, withheld
+from scheduler.adapters.ray.threads import in_ray_thread
 from scheduler.ports import DeviceSample, GangOrder, GangRecord, LogChunk, NodeObservation
 
 NAMESPACE = "computility"
@@ -86,7 +87,7 @@ class RayFabric:
         if not self._settings.ray.address:
             raise SetupError("ray.address is not set: there is no Ray cluster to join")
         try:
-            await asyncio.to_thread(
+            await in_ray_thread(
                 ray.init,
                 address=self._settings.ray.address,
                 namespace=NAMESPACE,
@@ -99,7 +100,7 @@ class RayFabric:
 
     async def _list_ray_nodes(self) -> list[dict[str, Any]]:
         try:
-            rows = await asyncio.wait_for(asyncio.to_thread(ray.nodes), LISTING_TIMEOUT_SECONDS)
+            rows = await asyncio.wait_for(in_ray_thread(ray.nodes), LISTING_TIMEOUT_SECONDS)
         except (TimeoutError, RayError, RuntimeError) as error:
             raise Unavailable(f"Ray does not list its nodes: {error}") from error
         return sorted((row for row in rows if row["Alive"]), key=lambda row: row["NodeID"])
@@ -115,7 +116,7 @@ class RayFabric:
     async def _adopt(self, row: dict[str, Any]) -> bool:
         """Whether the node's agent exists already and has told its name."""
         try:
-            agent = await asyncio.to_thread(ray.get_actor, agent_name(row["NodeID"]), NAMESPACE)
+            agent = await in_ray_thread(ray.get_actor, agent_name(row["NodeID"]), NAMESPACE)
             question = agent.node.remote(self._settings.instance)
             name = await asyncio.wait_for(question, OBSERVE_TIMEOUT_SECONDS)
         except RayTaskError as error:
@@ -298,7 +299,7 @@ class RayFabric:
                 await self._holdings.dismiss()
             for known in self._known.values():
                 try:
-                    await asyncio.to_thread(ray.kill, known.agent, no_restart=True)
+                    await in_ray_thread(ray.kill, known.agent, no_restart=True)
                 except RayError as error:
                     _log.warning("agent not ended", node=known.name, error=str(error))
             self._known.clear()
@@ -310,7 +311,7 @@ class RayFabric:
             _drop_question(known)
         self._known.clear()
         if self._connected_here and ray.is_initialized():
-            await asyncio.to_thread(ray.shutdown)
+            await in_ray_thread(ray.shutdown)
         self._connected_here = False
 
 

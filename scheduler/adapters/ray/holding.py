@@ -21,6 +21,7 @@ from common.clock import Clock
 from common.resources.pool import Device
 from common.telemetry import get_logger
 from scheduler.adapters.ray.holder import Holder
+from scheduler.adapters.ray.threads import in_ray_thread
 
 PREFIX = "computility-holder-"
 RETRY_SECONDS = 10.0
@@ -108,8 +109,8 @@ class Holdings:
 
     async def _take(self, ray_ids: Sequence[str]) -> None:
         try:
-            names = await asyncio.to_thread(_holder_names, self._namespace)
-            free = await asyncio.to_thread(available_resources_per_node)
+            names = await in_ray_thread(_holder_names, self._namespace)
+            free = await in_ray_thread(available_resources_per_node)
             await asyncio.gather(*(self._take_on(ray_id, names, free) for ray_id in ray_ids))
         except (RayError, RuntimeError, TimeoutError, ValueError) as error:
             _log.warning("accelerators not held in Ray", error=str(error))
@@ -133,7 +134,7 @@ class Holdings:
 
     async def _adopt(self, name: str, held: Held) -> None:
         """Count a holder that is there already: of an earlier control process."""
-        actor = await asyncio.to_thread(ray.get_actor, name, self._namespace)
+        actor = await in_ray_thread(ray.get_actor, name, self._namespace)
         await self._count(name, actor, _read(name), held)
 
     async def _hold(self, name: str, ray_id: str, wanted: Mapping[str, float], held: Held) -> None:
@@ -161,7 +162,7 @@ class Holdings:
             ids = await asyncio.wait_for(actor.held.remote(), ANSWER_SECONDS)
         except TimeoutError:
             # Somebody was faster: give up the place in Ray's line, and ask for what is left next time.
-            await asyncio.to_thread(ray.kill, actor, no_restart=True)
+            await in_ray_thread(ray.kill, actor, no_restart=True)
             _log.warning("accelerators not held in Ray: another job was faster", holder=name)
             return
         held.names.add(name)
@@ -173,10 +174,10 @@ class Holdings:
     async def dismiss(self) -> None:
         """Give all back."""
         await self.pause()
-        for name in await asyncio.to_thread(_holder_names, self._namespace):
+        for name in await in_ray_thread(_holder_names, self._namespace):
             try:
-                actor = await asyncio.to_thread(ray.get_actor, name, self._namespace)
-                await asyncio.to_thread(ray.kill, actor, no_restart=True)
+                actor = await in_ray_thread(ray.get_actor, name, self._namespace)
+                await in_ray_thread(ray.kill, actor, no_restart=True)
             except (RayError, ValueError) as error:
                 _log.warning("accelerators not given back", holder=name, error=str(error))
         self._nodes.clear()

@@ -19,6 +19,7 @@ from common.settings import Settings, child_environment
 from common.telemetry import get_logger
 from scheduler.adapters.ray import connector
 from scheduler.adapters.ray.frames import frame, read_frame
+from scheduler.adapters.ray.threads import in_ray_thread
 from scheduler.ports import DeviceSample, GangOrder, GangRecord, LogChunk, NodeObservation
 
 QUESTION_SECONDS = 30.0
@@ -73,7 +74,7 @@ class ClusterLink:
         self._failures, self._not_before_seconds = self._failures + 1, now + delay
         ours, theirs = socket.socketpair()
         with theirs:
-            process = await asyncio.to_thread(self._spawn, theirs.fileno())
+            process = await in_ray_thread(self._spawn, theirs.fileno())
         ours.setblocking(False)
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._reading = asyncio.create_task(self._read(reader, process))
@@ -103,7 +104,7 @@ class ClusterLink:
             _log.warning("connector ended", cluster=self._cluster)
         finally:
             self._hang_up()
-            await asyncio.to_thread(_end, process)
+            await in_ray_thread(_end, process)
 
     def _take(self, answer: Any) -> None:
         number, worked, value = answer

@@ -86,7 +86,17 @@ class World:
         await self.context.store.apply(parse_resource(document(kind, name, project, **spec)))
 
 
-async def _populate(world: World) -> None:
+def build_world(store: Store, database: Database, clock: VirtualClock, home: Path) -> World:
+    """An API over these parts, with nobody in it."""
+    settings = Settings(
+        home=home, internal_token=TOKEN, control=ControlSettings(upload_limit_bytes=64 * 1024)
+    )
+    tuning = FineTuneService(store, LocalBlobs(home / "files"), settings, clock)
+    context = ControlContext(store, Ledger(database, store, clock), settings, clock, tuning=tuning)
+    return World(context, build_app(context), clock)
+
+
+async def populate(world: World) -> None:
     answer = await world.request(
         None, "POST", "/internal/v1/bootstrap", headers={"Authorization": f"Bearer {TOKEN}"}
     )
@@ -114,13 +124,8 @@ async def running_world(folder: Path, kind: str) -> AsyncIterator[World]:
     database = Database(f"sqlite+aiosqlite:///{folder / 'state.db'}")
     await database.migrate()
     store: Store = MemoryStore(clock) if kind == "memory" else SqlStore(database, clock)
-    settings = Settings(
-        home=folder, internal_token=TOKEN, control=ControlSettings(upload_limit_bytes=64 * 1024)
-    )
-    tuning = FineTuneService(store, LocalBlobs(folder / "files"), settings, clock)
-    context = ControlContext(store, Ledger(database, store, clock), settings, clock, tuning=tuning)
-    made = World(context, build_app(context), clock)
-    await _populate(made)
+    made = build_world(store, database, clock, folder)
+    await populate(made)
     yield made
     await database.close()
 

@@ -109,3 +109,14 @@ def test_the_openapi_document_shows_the_limits(world: World) -> None:
     assert (key["name"]["maxLength"], key["models"]["maxItems"]) == (63, 256)
     body = world.app.openapi()["paths"]["/api/v1/apply"]["post"]["requestBody"]
     assert body["content"]["application/json"]["schema"]["oneOf"][1]["maxItems"] == 500
+
+
+async def test_only_platform_admins_see_what_is_set_aside(world: World) -> None:
+    path = "/api/v1/set-aside"
+    assert (await world.request("acme-admin", "GET", path)).status_code == 403
+    assert (
+        await world.request("search-member", "DELETE", f"{path}/Model/m?project=search")
+    ).status_code == 403
+    listed = await world.request("admin", "GET", path)
+    assert (listed.status_code, listed.json()) == (200, {"items": []})
+    assert (await world.request("admin", "DELETE", f"{path}/Nonsense/m")).status_code == 404

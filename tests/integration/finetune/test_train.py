@@ -123,7 +123,7 @@ def test_only_the_answer_and_its_end_of_turn_are_trained(base_model: Path, tmp_p
     both = [{key: value for key, value in message.items() if key != "weight"} for message in messages]
     path = _write_rows(tmp_path / "train.jsonl", [{"messages": both}, {"messages": messages}])
     tokenizer = AutoTokenizer.from_pretrained(base_model)
-    whole, weighted = token_rows(path, tokenizer, 512)
+    whole, weighted = token_rows(path, tokenizer, 512).rows
     end = tokenizer.eos_token
     learned = [[label for label in row.labels if label != IGNORED] for row in (whole, weighted)]
     assert tokenizer.decode(learned[0]) == f"Hello, captain.{end}{ANSWER}{end}"

@@ -1,5 +1,6 @@
 """Documents become resources, or every mistake is named with its path."""
 
+import json
 from copy import deepcopy
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_a_document_goes_through_the_store_and_back() -> None:
     assert resource.spec.roles[0].devices.not_vendors == ["cpu"]
     stored = resource.to_dict()
     assert stored["spec"]["roles"][0]["devices"]["memoryBytes"] == 1024
-    assert load_stored("Workload", stored) == resource
+    assert load_stored("Workload", json.dumps(stored)) == resource
     assert parse_resource(stored) == resource
 
 

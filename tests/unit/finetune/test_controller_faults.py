@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,7 +191,7 @@ async def test_a_database_away_for_a_moment_fails_no_trained_job(
     await world.apply_job()
     apply, away = world.store.apply, [True]
 
-    async def unreliable(resource: Adapter, **options: bool) -> object:
+    async def unreliable(resource: Adapter, **options: Any) -> object:
         if isinstance(resource, Adapter) and away.pop():
             away.append(False)
             raise Unavailable("the database cannot be used")

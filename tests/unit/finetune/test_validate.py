@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.core.validate import MAX_LINE_BYTES, MAX_PROBLEMS, validate_chat
+from finetune.core.chat_line import MAX_LINE_BYTES
+from finetune.core.validate import MAX_PROBLEMS, validate_chat
 
 
 def _example(*messages: object, **more: object) -> bytes:

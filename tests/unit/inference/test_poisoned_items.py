@@ -14,6 +14,7 @@ from common.resources import Adapter, Endpoint, Metadata, Model, Workload
 from common.resources.serving import AdapterSpec, EndpointSpec, ModelSpec
 from common.settings import Settings
 from common.store.memory import MemoryStore
+from common.store.ownership import NOBODY_ELSE
 from inference.adapter_sync import AdapterSync
 from inference.controller import EndpointController
 from tests.fixtures.engines import FakeEngines
@@ -146,7 +147,7 @@ async def test_an_endpoint_whose_engines_cannot_be_named_says_so(world: World) -
     for number, name in enumerate(("x" * 253, "nl\n", "tab\tname")):
         odd = Endpoint(metadata=Metadata(name="odd", project="evil"), spec=EndpointSpec(model="tiny"))
         metadata = odd.metadata.model_copy(update={"name": name, "uid": f"odd-{number}"})
-        await world.store._put(odd.model_copy(update={"metadata": metadata}))
+        world.store._put(odd.model_copy(update={"metadata": metadata}), NOBODY_ELSE)
     await world.controller.step()
     for endpoint in await world.store.list(Endpoint):
         ready, handled = endpoint.status.condition("Ready"), endpoint.status.condition("Handled")

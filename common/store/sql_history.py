@@ -1,0 +1,100 @@
+"""The history of the SQL store: every change with whose it was, bounded in rows and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from common.store.fairness import Group
+from common.store.ownership import EVERYBODY, Ownership, Viewer
+from common.store.port import Change, Limits
+from common.store.rules import check_horizon
+from common.store.schema import history_horizons, owned_by, resource_history, seen_by
+from common.store.set_aside import read_document
+from common.store.sql_prune import Bound, Pruner
+
+
+class SqlHistory:
+    """A part of ``SqlStore``."""
+
+    def __init__(self, limits: Limits) -> None:
+        columns = resource_history.c
+        self._pruner = Pruner(
+            Bound(
+                group=(columns.owner_tenant, columns.owner_project),
+                order=columns.revision,
+                rows=limits.history,
+                size=columns.size_bytes,
+                size_bytes=limits.history_bytes,
+            )
+        )
+
+    async def note(
+        self,
+        connection: AsyncConnection,
+        revision: int,
+        type_: Literal["put", "delete"],
+        kind: str,
+        document: str,
+        owner: Ownership,
+    ) -> bool:
+        """Keep a change, and drop old ones when there are too many; whether any were dropped."""
+        size_bytes = len(document.encode())
+        await connection.execute(
+            sa.insert(resource_history).values(
+                revision=revision,
+                type=type_,
+                kind=kind,
+                document=document,
+                owner_tenant=owner.tenant,
+                owner_project=owner.project,
+                size_bytes=size_bytes,
+            )
+        )
+        dropped = await self._pruner.wrote(connection, size_bytes=size_bytes)
+        if dropped:
+            await self._move_horizons(connection, dropped)
+        return bool(dropped)
+
+    async def _move_horizons(self, connection: AsyncConnection, dropped: Mapping[Group, int]) -> None:
+        """Remember up to where changes of these owners are gone. What is older than all that is kept is gone
+        for everybody, so that owners without a history take no room."""
+        oldest = await connection.scalar(sa.select(sa.func.min(resource_history.c.revision)))
+        everybody, floor = (EVERYBODY, ""), (oldest or 1) - 1
+        horizons = {**dropped, everybody: max(floor, dropped.get(everybody, 0))}
+        table = history_horizons
+        for (tenant, project), horizon in horizons.items():
+            where = owned_by(table, tenant, project)
+            known = await connection.scalar(sa.select(table.c.revision).where(where))
+            row = {"owner_tenant": tenant, "owner_project": project, "revision": max(horizon, known or 0)}
+            await connection.execute(sa.delete(table).where(where))
+            await connection.execute(sa.insert(table).values(row))
+        outdated = sa.and_(table.c.revision <= floor, table.c.owner_tenant != EVERYBODY)
+        await connection.execute(sa.delete(table).where(outdated))
+
+    async def changes(
+        self,
+        connection: AsyncConnection,
+        since: int,
+        kinds: Sequence[str],
+        limit: int,
+        viewer: Viewer | None,
+    ) -> Sequence[Change]:
+        """See ``Store.changes``."""
+        horizon = sa.select(sa.func.max(history_horizons.c.revision))
+        query = sa.select(resource_history).where(resource_history.c.revision > since)
+        if viewer is not None:
+            horizon = horizon.where(sa.or_(*seen_by(history_horizons, viewer)))
+            query = query.where(sa.or_(*seen_by(resource_history, viewer)))
+        if kinds:
+            query = query.where(resource_history.c.kind.in_(kinds))
+        check_horizon(since, await connection.scalar(horizon) or 0)
+        rows = await connection.execute(query.order_by(resource_history.c.revision).limit(limit))
+        return [
+            Change(row.revision, row.type, found, Ownership(row.owner_tenant, row.owner_project))
+            for row in rows
+            if (found := read_document(row.kind, row.document)) is not None
+        ]
