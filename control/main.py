@@ -23,6 +23,8 @@ from billing.store import Ledger
 from common.clock import SYSTEM_CLOCK
 from common.db import Database
 from common.errors import ComputilityError, SetupError, Unavailable, mapping_of
+from common.http_server.door import Door
+from common.http_server.protocol import guarded
 from common.settings import Settings, load_settings
 from common.store.port import Limits
 from common.store.samples import SqlSampleLog
@@ -164,6 +166,9 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
     parts = await build(settings)
     config = uvicorn.Config(
         build_app(parts.context),
+        http=guarded(Door(settings.control)),
+        timeout_keep_alive=settings.control.idle_seconds,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

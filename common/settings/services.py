@@ -7,10 +7,11 @@ import re
 from pydantic import Field, field_validator
 
 from common.resources.fields import LongName
+from common.settings.listener import ListenerSettings
 from common.settings.section import Section
 
 
-class ControlSettings(Section):
+class ControlSettings(ListenerSettings):
     """The control process."""
 
     host: str = "127.0.0.1"
@@ -19,7 +20,7 @@ class ControlSettings(Section):
     max_watches_per_key: int = Field(16, ge=1, description="streams of changes that one key may have open")
 
 
-class GatewaySettings(Section):
+class GatewaySettings(ListenerSettings):
     """The gateway process."""
 
     host: str = "127.0.0.1"
