@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from billing.rejected import rejected_usage
 from common.clock import Clock
 from common.errors import ComputilityError, Conflict, InvalidInput, NotFound, Unavailable
 from common.guard import ResourceGuard
+from common.ids import derived_id
 from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, File, FineTune, Model, Queue, Workload
 from common.settings import Settings
@@ -58,6 +60,7 @@ class FineTuneController:
         self._blobs = BlobFolder(settings.folder("files"))
         self._progress = JobProgress(store, clock)
         self._publisher = Publisher(store, self._blobs, settings, clock)
+        self._rejected = rejected_usage(settings)
         self._guard = ResourceGuard("finetunes", store, clock)
         self._cleaners = (AdapterCleaner(store, settings, clock), JobCleaner(store, settings, clock))
 
@@ -190,8 +193,24 @@ class FineTuneController:
         job.status.finished_ms = self._clock.now_ms()
         job.status.fine_tuned_model = adapter.spec.served_name
         job.status.state = "succeeded"
-        await post_usage(self._store, self._usage, job, workload, result)
+        await self._bill(job, workload, result)
         await self._end(job, "Succeeded", f"The job has succeeded: {adapter.spec.served_name}")
+
+    async def _bill(self, job: FineTune, workload: Workload | None, last: WorkerEvent | None) -> None:
+        """Post the trained tokens. What can never be billed is kept for people to look at: the job ends."""
+        try:
+            await post_usage(self._store, self._usage, job, workload, last)
+        except (InvalidInput, NotFound) as error:
+            record = {
+                "id": derived_id("use", job.metadata.uid, "training"),
+                "kind": "training",
+                "project": job.project,
+                "key": job.spec.api_key,
+                "model": job.spec.model,
+                "resource": job.name,
+                "quantities": {"trained_tokens": job.status.trained_tokens},
+            }
+            await self._rejected.keep(record, error.message)
 
     async def _fail(self, job: FineTune, code: str, message: str, param: str | None) -> None:
         job.status.state = "failed"
@@ -209,7 +228,7 @@ class FineTuneController:
             job = await self._store.set_status(job)
         job.status.state = "cancelled"
         taken = [event for event in events if event.offset_bytes < job.status.events_offset_bytes]
-        await post_usage(self._store, self._usage, job, workload, taken[-1] if taken else None)
+        await self._bill(job, workload, taken[-1] if taken else None)
         if workload is not None:
             await self._delete(workload)
         if await self._store.find(Adapter, adapter_name(job), job.project) is not None:
