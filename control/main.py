@@ -23,7 +23,10 @@ from billing.store import Ledger
 from common.clock import SYSTEM_CLOCK
 from common.db import Database
 from common.errors import ComputilityError, SetupError, Unavailable, mapping_of
+from common.http_server.door import Door
+from common.http_server.protocol import guarded
 from common.settings import Settings, load_settings
+from common.store.port import Limits
 from common.store.samples import SqlSampleLog
 from common.store.sql import SqlStore
 from common.telemetry import configure_logging, get_logger
@@ -102,7 +105,7 @@ async def build(settings: Settings) -> _Parts:
     clock = SYSTEM_CLOCK
     database = Database(settings.store_url)
     await database.migrate()
-    store = SqlStore(database, clock)
+    store = SqlStore(database, clock, Limits(history_bytes=settings.store.history_bytes))
     ledger = Ledger(database, store, clock)
     fabric = fabric_for(settings, clock)
     await _connect(fabric)
@@ -163,6 +166,9 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
     parts = await build(settings)
     config = uvicorn.Config(
         build_app(parts.context),
+        http=guarded(Door(settings.control)),
+        timeout_keep_alive=settings.control.idle_seconds,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

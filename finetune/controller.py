@@ -9,8 +9,10 @@ from billing.rejected import rejected_usage
 from common.clock import Clock
 from common.errors import ComputilityError, Conflict, InvalidInput, NotFound, Unavailable
 from common.guard import ResourceGuard
+from common.ids import derived_id
 from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, File, FineTune, Model, Queue, Workload
+from common.resources.serving import model_identity
 from common.settings import Settings
 from common.store.port import Store
 from common.telemetry import get_logger
@@ -204,7 +206,21 @@ class FineTuneController:
         await self._end(job, "Succeeded", f"The job has succeeded: {adapter.spec.served_name}")
 
     async def _bill(self, job: FineTune, workload: Workload | None, last: WorkerEvent | None) -> None:
-        await post_usage(self._store, self._usage, self._rejected, job, workload, last)
+        """Post the trained tokens. What can never be billed is kept for people to look at: the job ends."""
+        try:
+            await post_usage(self._store, self._usage, job, workload, last)
+        except (InvalidInput, NotFound) as error:
+            record = {
+                "id": derived_id("use", job.metadata.uid, "training"),
+                "kind": "training",
+                "project": job.project,
+                "key": job.spec.api_key,
+                "model": job.spec.model,
+                "resource": job.name,
+                "model_identity": model_identity(job.base_key),
+                "quantities": {"trained_tokens": job.status.trained_tokens},
+            }
+            await self._rejected.keep(record, error.message)
 
     async def _fail(self, job: FineTune, code: str, message: str, param: str | None) -> None:
         job.status.state = "failed"

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 from billing.core.events import UsageEvent
-from billing.rejected import RejectedUsage
 from common.clock import Clock
-from common.errors import InvalidInput
 from common.ids import derived_id
 from common.resources import Adapter, Endpoint, File, FineTune, Metadata, Model, Project, Workload
 from common.resources.serving import AdapterSpec, Lineage, model_identity
@@ -101,7 +98,6 @@ class Publisher:
 async def post_usage(
     store: Store,
     usage: UsageSink,
-    rejected: RejectedUsage,
     job: FineTune,
     workload: Workload | None,
     last: WorkerEvent | None,
@@ -109,8 +105,8 @@ async def post_usage(
     """Bill the trained tokens: one event per job, whose id is always the same, so it counts once.
 
     Its times come from the worker's ``last`` line and not from a clock: made again, it is the same event.
-    Names are for reports, so an odd one makes nothing free; what cannot be billed at all is kept and told,
-    and the job ends nevertheless.
+    Names are for reports, so an odd one makes nothing free. Raises ``InvalidInput`` for what can never be
+    billed.
     """
     tokens = job.status.trained_tokens
     if not tokens:
@@ -118,27 +114,24 @@ async def post_usage(
     project = await store.get(Project, job.project or "")
     ended_ms = 1000 * last.created_at if last else job.metadata.created_ms
     base = await store.find(Model, job.spec.base, job.spec.base_project)
-    fields: dict[str, Any] = {
-        "id": derived_id("use", job.metadata.uid, "training"),
-        "kind": "training",
-        "tenant": project.spec.tenant,
-        "project": project.name,
-        "key": one_line(job.spec.api_key),
-        "model": one_line(job.spec.model),
-        "base_model": one_line(job.spec.model),
-        "model_identity": model_identity(job.base_key),
-        "model_shared": base is not None and base.spec.shared,
-        "device_class": _device_class(workload),
-        "resource": job.name,
-        "outcome": "completed" if job.status.state == "succeeded" else "cancelled",
-        "started_ms": min(job.status.started_ms or ended_ms, ended_ms),
-        "ended_ms": ended_ms,
-        "quantities": {"trained_tokens": tokens},
-    }
-    try:
-        await usage.post([UsageEvent(**fields)])
-    except InvalidInput as error:
-        await rejected.keep(fields, error.message)
+    event = UsageEvent(
+        id=derived_id("use", job.metadata.uid, "training"),
+        kind="training",
+        tenant=project.spec.tenant,
+        project=project.name,
+        key=one_line(job.spec.api_key),
+        model=one_line(job.spec.model),
+        base_model=one_line(job.spec.model),
+        model_identity=model_identity(job.base_key),
+        model_shared=base is not None and base.spec.shared,
+        device_class=_device_class(workload),
+        resource=job.name,
+        outcome="completed" if job.status.state == "succeeded" else "cancelled",
+        started_ms=min(job.status.started_ms or ended_ms, ended_ms),
+        ended_ms=ended_ms,
+        quantities={"trained_tokens": tokens},
+    )
+    await usage.post([event])
 
 
 def _device_class(workload: Workload | None) -> str:

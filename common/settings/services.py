@@ -7,18 +7,20 @@ import re
 from pydantic import Field, field_validator
 
 from common.resources.fields import LongName
+from common.settings.listener import ListenerSettings
 from common.settings.section import Section
 
 
-class ControlSettings(Section):
+class ControlSettings(ListenerSettings):
     """The control process."""
 
     host: str = "127.0.0.1"
     port: int = Field(8001, ge=1, le=65535)
     upload_limit_bytes: int = Field(512 * 1024**2, gt=0, description="largest file that /v1/files takes")
+    max_watches_per_key: int = Field(16, ge=1, description="streams of changes that one key may have open")
 
 
-class GatewaySettings(Section):
+class GatewaySettings(ListenerSettings):
     """The gateway process."""
 
     host: str = "127.0.0.1"
@@ -34,6 +36,9 @@ class StoreSettings(Section):
     """Where state lives."""
 
     url: str = Field("", description="SQLAlchemy URL; empty = SQLite in COMPUTILITY_HOME")
+    history_bytes: int = Field(
+        64 * 1024**2, ge=1024**2, description="of changes kept for those who watch; then the oldest go"
+    )
 
 
 class RaySettings(Section):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import Unavailable
+from common.errors import InvalidInput, Unavailable
 from common.resources import Adapter, File, Metadata, Model, Workload
 from common.resources.tuning import FineTuneStatus
 from tests.fixtures.tuning import PROJECT, TuningWorld
@@ -284,14 +284,24 @@ async def test_a_job_whose_adapter_can_have_no_name_ends_and_says_so(world: Tuni
     assert "cannot be registered" in status.error_message
 
 
-async def test_a_job_whose_tokens_cannot_be_billed_ends_and_they_are_kept(world: TuningWorld) -> None:
+async def test_trained_tokens_that_can_never_be_billed_are_kept_and_the_job_ends(
+    world: TuningWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise InvalidInput("key: holds a control character")
+
+    monkeypatch.setattr(world.bill, "post", refuse)
     await world.apply_job()
     await world.step()
     await world.set_phase("Running")
-    await world.step()
-    world.leave_adapter(tokens=10**13)
+    world.leave_adapter()
     await world.set_phase("Succeeded", 0)
     await world.step()
-    assert (await world.job()).status.state == "succeeded"
-    (kept,) = (world.home / "spool" / "control" / "rejected.ndjson").read_text().splitlines()
-    assert json.loads(kept)["event"]["quantities"] == {"trained_tokens": 10**13}
+    job = await world.job()
+    assert job.status.state == "succeeded"
+    (line,) = (world.home / "spool" / "control" / "rejected.ndjson").read_text().splitlines()
+    kept = json.loads(line)
+    assert kept["reason"] == "key: holds a control character"
+    assert kept["event"]["quantities"] == {"trained_tokens": job.status.trained_tokens}
+    await world.step()
+    assert (world.home / "spool" / "control" / "rejected.ndjson").read_text().count("\n") == 1
