@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from common.errors import InvalidInput, Problem
+from common.settings.limits import LimitsSettings
 from common.settings.scheduling import SchedulerSettings
 from common.settings.services import (
     ControlSettings,
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     retention: RetentionSettings = RetentionSettings()
     tuning: TuningSettings = TuningSettings()
+    limits: LimitsSettings = LimitsSettings()
 
     @classmethod
     def settings_customise_sources(
