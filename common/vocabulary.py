@@ -31,6 +31,8 @@ MESSAGE_CHARACTERS = 4096
 """Of what a controller says about a resource."""
 COMMAND_BYTES = 32 * 1024
 """Of a command, or of an environment, all words together; they are copied into each process's record."""
+ENGINE_BYTES = COMMAND_BYTES // 2
+"""Of what an Endpoint adds to the command, or to the environment, of its engines."""
 ANNOTATION_BYTES = 64 * 1024
 """Of all annotations of a resource."""
 EVENT_BYTES = 3500
@@ -51,6 +53,8 @@ MAX_TIME_MS = 10**14
 MAX_PRIORITY = 10**6
 MAX_LIST = 64
 """Entries of a list or mapping that people write, unless its field says otherwise."""
+OWN_LABELS = 8
+"""That controllers may add to those that people write."""
 
 NAME_PATTERN = r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?"
 LONG_NAME_PATTERN = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from common.resources.fields import (
     AdapterName,
-    Command,
+    EngineArgs,
+    EngineVariables,
     Message,
     Metric,
     Name,
@@ -17,7 +18,6 @@ from common.resources.fields import (
     Scalar,
     ServedName,
     Text,
-    Variables,
     Whole,
     Word,
 )
@@ -67,8 +67,8 @@ class EngineSpec(Part):
     max_context_tokens: int | None = Field(None, ge=1, le=MAX_CONTEXT_TOKENS)
     max_adapters: int = Field(4, ge=0, le=256, description="LoRA adapters in one batch; 0 = no adapters")
     max_adapter_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
-    args: Command = Field(default_factory=list)
-    env: Variables = Field(default_factory=dict)
+    args: EngineArgs = Field(default_factory=list)
+    env: EngineVariables = Field(default_factory=dict)
 
 
 class EndpointSpec(Part):
