@@ -57,6 +57,7 @@ async def test_a_plain_answer_is_billed_to_the_key_with_the_tokens_of_the_engine
     assert (event["tenant"], event["project"], event["key"]) == ("acme", "acme-bots", "alice")
     assert (event["model"], event["resource"], event["outcome"]) == ("tiny", "r0", "completed")
     assert event["device_class"] == "cpu/any"
+    assert event["model_identity"] == "acme-bots/tiny"
 
 
 async def test_a_stream_shows_no_usage_to_a_client_that_did_not_ask(front: Serving) -> None:
