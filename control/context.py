@@ -11,6 +11,8 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.settings import Settings
 from common.store.port import Store
 from control.api.access import DirectoryCache
+from control.audit import AuditTrail
+from control.change_feed import ChangeFeed
 from control.loops import Loops
 from finetune.service import FineTuneService
 from scheduler.insight import Insight
@@ -41,10 +43,14 @@ class ControlContext:
     write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     directories: DirectoryCache = field(init=False)
+    feed: ChangeFeed = field(init=False)
+    audit: AuditTrail = field(init=False)
     insight: Insight = field(init=False)
 
     def __post_init__(self) -> None:
         self.directories = DirectoryCache(self.store)
+        self.feed = ChangeFeed(self.store, self.settings.control.max_watches_per_key)
+        self.audit = AuditTrail(self.store, self.clock)
         needs = self.need.needs if self.need else None
         self.insight = Insight(self.store, self.settings, self.clock, needs=needs)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from common.clock import Clock
-from common.errors import ComputilityError, Conflict, NotFound
+from common.errors import Conflict, NotFound
+from common.guard import fault_of
 from common.telemetry import get_logger
 from control.loops import Loops
 from scheduler.metering import DeviceMeter
 from scheduler.observed import Observed
-from scheduler.ports import Fabric, UsageSink
+from scheduler.ports import Fabric, RejectedSink, UsageSink
 
 POLL_SECONDS = 0.25
 LOOPS_SECONDS = 5.0
@@ -22,11 +23,17 @@ class Drain:
     the end. Calling it again goes on where it was."""
 
     def __init__(
-        self, loops: Loops, fabric: Fabric, usage: UsageSink, clock: Clock, grace_seconds: float
+        self,
+        loops: Loops,
+        fabric: Fabric,
+        usage: UsageSink,
+        rejected: RejectedSink,
+        clock: Clock,
+        grace_seconds: float,
     ) -> None:
         self._loops = loops
         self._fabric = fabric
-        self._meter = DeviceMeter(fabric, usage)
+        self._meter = DeviceMeter(fabric, usage, rejected, clock)
         self._clock = clock
         self._grace_seconds = grace_seconds
         self._running = asyncio.Lock()
@@ -64,6 +71,6 @@ class Drain:
                     await self._fabric.forget_gang(node.name, gang.uid, gang.attempt)
             except (Conflict, NotFound) as error:
                 _log.debug("gang changed meanwhile", uid=gang.uid, error=error.message)
-            except ComputilityError as error:
-                _log.warning("gang not stopped", uid=gang.uid, node=node.name, error=error.message)
+            except Exception as error:  # noqa: BLE001 - one gang's trouble is not the others'
+                _log.warning("gang not stopped", uid=gang.uid, node=node.name, error=fault_of(error).message)
         return sorted(set(left))

@@ -18,11 +18,15 @@ from dataclasses import dataclass
 
 import uvicorn
 
+from billing.rejected import rejected_usage
 from billing.store import Ledger
 from common.clock import SYSTEM_CLOCK
 from common.db import Database
 from common.errors import ComputilityError, SetupError, Unavailable, mapping_of
+from common.http_server.door import Door
+from common.http_server.protocol import guarded
 from common.settings import Settings, load_settings
+from common.store.port import Limits
 from common.store.samples import SqlSampleLog
 from common.store.sql import SqlStore
 from common.telemetry import configure_logging, get_logger
@@ -101,7 +105,7 @@ async def build(settings: Settings) -> _Parts:
     clock = SYSTEM_CLOCK
     database = Database(settings.store_url)
     await database.migrate()
-    store = SqlStore(database, clock)
+    store = SqlStore(database, clock, Limits(history_bytes=settings.store.history_bytes))
     ledger = Ledger(database, store, clock)
     fabric = fabric_for(settings, clock)
     await _connect(fabric)
@@ -109,7 +113,8 @@ async def build(settings: Settings) -> _Parts:
     rules = settings.scheduler.policy.load_tides
     need = ServingNeed(ReplicaLoads(store, engines), SqlSampleLog(database), rules, clock)
     await need.restore()
-    grace_seconds, checks = settings.scheduler.stop_grace_seconds, DatasetChecks(settings.tuning)
+    grace_seconds, rejected = settings.scheduler.stop_grace_seconds, rejected_usage(settings)
+    checks = DatasetChecks(settings.tuning)
     context = ControlContext(
         store=store,
         ledger=ledger,
@@ -117,13 +122,14 @@ async def build(settings: Settings) -> _Parts:
         clock=clock,
         fabric=fabric,
         tuning=FineTuneService(store, LocalBlobs(settings.folder("files")), settings, clock, checks),
-        drain=Drain(loops, fabric, ledger, clock, grace_seconds),
+        drain=Drain(loops, fabric, ledger, rejected, clock, grace_seconds),
         need=need,
         loops=loops,
     )
+    scheduler = SchedulerLoop(store, fabric, ledger, settings, clock, need.needs, rejected)
     if need.has_rules:
         loops.add("serving-need", need.run)
-    loops.add("scheduler", SchedulerLoop(store, fabric, ledger, settings, clock, need.needs).run)
+    loops.add("scheduler", scheduler.run)
     loops.add("endpoints", EndpointController(store, engines, settings, clock).run)
     loops.add("finetunes", FineTuneController(store, ledger, settings, clock, checks).run)
     return _Parts(database, store, fabric, engines, context)
@@ -160,6 +166,9 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
     parts = await build(settings)
     config = uvicorn.Config(
         build_app(parts.context),
+        http=guarded(Door(settings.control)),
+        timeout_keep_alive=settings.control.idle_seconds,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from common.durable import put_in_place
 from common.errors import NotFound
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -47,10 +48,9 @@ class BlobFolder:
             path.unlink(missing_ok=True)
 
     def adopt(self, temporary: Path, sha256: str) -> Path:
-        """Move a temporary file, already on disk, to its place."""
+        """Move a temporary file to its place, on disk when this returns."""
         place = self.place(sha256)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(temporary, place)
+        put_in_place(temporary, place)
         return place
 
     def put(self, chunks: Iterable[bytes]) -> tuple[str, int]:
@@ -62,8 +62,6 @@ class BlobFolder:
                     stream.write(chunk)
                     state.update(chunk)
                     size += len(chunk)
-                stream.flush()
-                os.fsync(stream.fileno())
             self.adopt(temporary, state.hexdigest())
         finally:
             temporary.unlink(missing_ok=True)

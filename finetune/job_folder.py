@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 
+from common.durable import put_in_place
 from common.errors import ComputilityError
 from common.resources import FineTune
 from finetune.core.job import EVENTS_FILE, JOB_FILE, TrainJob
@@ -34,7 +34,7 @@ class JobFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         temporary = self.path / f".{JOB_FILE}"
         temporary.write_text(json.dumps(job.to_dict(), indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, self.path / JOB_FILE)
+        put_in_place(temporary, self.path / JOB_FILE)
 
     def new_events(self, offset_bytes: int) -> tuple[list[WorkerEvent], int]:
         """What the worker has written since ``offset_bytes``, and the offset to go on from."""
@@ -73,7 +73,7 @@ class JobFolder:
         try:
             shutil.copytree(source, work)
             shutil.rmtree(target, ignore_errors=True)
-            os.replace(work, target)
+            put_in_place(work, target)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from peft import LoraConfig, PeftModel
 
+from common.durable import put_in_place, sync_tree
 from finetune.core.job import TrainJob
 
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -44,11 +44,10 @@ def save_adapter(model: PeftModel, target: Path, base_model: str, lineage: dict[
         _write_json(work / LINEAGE_FILE, {**lineage, "base_model": base_model, "adapter_sha256": digest})
         for path in work.iterdir():
             path.chmod(0o644)
-            _sync(path)
         work.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)
-        work.rename(target)
+        put_in_place(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return digest
@@ -62,10 +61,9 @@ def file_digest(path: Path) -> str:
 
 def mark_complete(trainer_checkpoint: Path) -> None:
     """Say that every file of a trainer checkpoint is on disk."""
-    for path in trainer_checkpoint.iterdir():
-        _sync(path)
+    sync_tree(trainer_checkpoint)
     _write_json(trainer_checkpoint / _COMPLETE_MARK, {})
-    _sync(trainer_checkpoint / _COMPLETE_MARK)
+    sync_tree(trainer_checkpoint)
 
 
 def last_complete(trainer_dir: Path) -> Path | None:
@@ -81,9 +79,3 @@ def last_complete(trainer_dir: Path) -> Path | None:
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:
     path.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _sync(path: Path) -> None:
-    if path.is_file():
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())

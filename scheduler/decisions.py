@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Literal
 
 from common.resources import Workload
 from common.settings import Settings
 from common.telemetry import get_logger
+from scheduler.aside import SchedulerGuard
 from scheduler.core.lifecycle import PLACED, Note
 from scheduler.core.types import Admit, Decision, Defer, Migrate, Placement, Preempt, Resize
 from scheduler.gangs import grace_seconds
@@ -46,9 +48,10 @@ class Decider:
     """Carries out decisions in their order. One for which there is no room now, because another one has not
     ended yet, is left for the next cycle to decide about anew."""
 
-    def __init__(self, journal: Journal, settings: Settings) -> None:
+    def __init__(self, journal: Journal, settings: Settings, guard: SchedulerGuard) -> None:
         self._journal = journal
         self._settings = settings
+        self._guard = guard
 
     async def carry_out(
         self, decisions: Iterable[Decision], world: World, held: Iterable[Placement], now_ms: int
@@ -58,18 +61,23 @@ class Decider:
         for decision in decisions:
             uid = decision.uid.removesuffix(SUCCESSOR)
             workload = world.workloads.get(uid)
-            if workload is None:
-                continue
-            if uid != decision.uid:
-                await self._decide_successor(workload, decision, world, room, now_ms)
-            elif isinstance(decision, Admit):
-                await self._admit(workload, decision, world, room, now_ms)
-            elif isinstance(decision, Defer):
-                await self._defer(workload, decision, world, now_ms)
-            elif isinstance(decision, Preempt):
-                await self._preempt(workload, decision, world, now_ms)
-            else:
-                await self._move(workload, decision, world, room, now_ms)
+            if workload is not None:
+                work = partial(self._carry_out, workload, decision, world, room, now_ms)
+                await self._guard.step("carry out", workload, world, work)
+
+    async def _carry_out(
+        self, workload: Workload, decision: Decision, world: World, room: Room, now_ms: int
+    ) -> None:
+        if workload.metadata.uid != decision.uid:
+            await self._decide_successor(workload, decision, world, room, now_ms)
+        elif isinstance(decision, Admit):
+            await self._admit(workload, decision, world, room, now_ms)
+        elif isinstance(decision, Defer):
+            await self._defer(workload, decision, world, now_ms)
+        elif isinstance(decision, Preempt):
+            await self._preempt(workload, decision, world, now_ms)
+        else:
+            await self._move(workload, decision, world, room, now_ms)
 
     async def _admit(
         self, workload: Workload, decision: Admit, world: World, room: Room, now_ms: int

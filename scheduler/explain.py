@@ -5,6 +5,7 @@ from __future__ import annotations
 from common.resources import Workload
 from common.resources.workload import PendingReason
 from scheduler.answers import Explanation, QueueRow, RoleSize
+from scheduler.aside import is_set_aside
 from scheduler.core.runtimes import Prediction, run_ms
 from scheduler.core.types import Admit, Defer
 from scheduler.nodes import LOST
@@ -81,6 +82,9 @@ def _say_why_it_waits(answer: Explanation, workload: Workload, outlook: Outlook)
         message = f"there is no project {workload.project}, so nobody could be charged"
         _say(answer, "ProjectUnknown", message, f"apply a Project named {workload.project}")
         answer.no_eta = "it waits until its project is there"
+    elif is_set_aside(workload):
+        answer.remedy = "change what the reason names; it is tried again as soon as its spec changes"
+        answer.no_eta = "it is set aside until it can be handled"
     elif not is_due(workload, outlook.now_ms):
         _say_back_off(answer, workload)
     elif is_stopping(workload):

@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.auth import engine_key
-from common.errors import ComputilityError
+from common.errors import Conflict
+from common.guard import Guard
 from common.resources import Workload
 from common.resources.workload import RankPlacement
 from common.settings import Settings
@@ -20,6 +21,8 @@ from scheduler.views import World, is_group
 MODEL_LABEL = "computility.io/model"
 IDENTITY_LABEL = "computility.io/model-identity"
 KEY_LABEL = "computility.io/key"
+STOP_PAUSE_SECONDS = 10.0
+"""The longest pause before a gang that holds devices and that nobody wants is told to end again."""
 _log = get_logger(__name__)
 
 
@@ -64,7 +67,10 @@ class GangKeeper:
         self._settings = settings
 
     async def start_missing(self, workload: Workload, gang: Gang, world: World, observed: Observed) -> bool:
-        """Ensure the gang on each of its nodes, that of rank 0 first. Returns whether all of it runs now."""
+        """Ensure the gang on each of its nodes, that of rank 0 first. Returns whether all of it runs now.
+
+        Raises what the node's agent raises, but for ``Conflict``: another attempt has not ended there yet.
+        """
         master = None
         nodes = list(dict.fromkeys(rank.node for rank in sorted(gang.ranks, key=lambda rank: rank.rank)))
         for name in nodes:
@@ -76,8 +82,8 @@ class GangKeeper:
                 order = self._order(workload, gang, world, name, master)
                 try:
                     record = await self._fabric.ensure_gang(name, order)
-                except ComputilityError as error:
-                    _log.warning("gang not started", workload=workload.key, node=name, error=error.message)
+                except Conflict as error:
+                    _log.debug("gang not started yet", workload=workload.key, node=name, error=error.message)
                     return False
             master = master or record.master
         return True
@@ -108,20 +114,23 @@ class GangKeeper:
             beside=gang.beside,
         )
 
-    async def stop_unwanted(self, world: World, observed: Observed, meter: DeviceMeter) -> None:
+    async def stop_unwanted(self, world: World, observed: Observed, meter: DeviceMeter, guard: Guard) -> None:
         """Stop gangs that no workload wants; forget them once they have ended and their time is posted."""
         for node, gang in observed.gangs():
-            if is_wanted(gang, node.name, world):
-                continue
-            try:
-                if gang.alive and not gang.stopping:
-                    grace = grace_seconds(world.workloads.get(gang.uid), self._settings)
-                    await self._fabric.stop_gang(node.name, gang.uid, gang.attempt, grace)
-                elif not gang.alive and meter.is_settled(node.name, gang):
-                    await self._fabric.forget_gang(node.name, gang.uid, gang.attempt)
-                    meter.drop(node.name, gang)
-            except ComputilityError as error:
-                _log.warning("gang not stopped", uid=gang.uid, node=node.name, error=error.message)
+            key = ("stop", gang.uid, gang.attempt, node.name)
+            if guard.may_try(key, longest_seconds=STOP_PAUSE_SECONDS):
+                with guard.item("Gang", key):
+                    await self._stop_unwanted(node.name, gang, world, meter)
+
+    async def _stop_unwanted(self, node: str, gang: GangRecord, world: World, meter: DeviceMeter) -> None:
+        if is_wanted(gang, node, world):
+            return
+        if gang.alive and not gang.stopping:
+            grace = grace_seconds(world.workloads.get(gang.uid), self._settings)
+            await self._fabric.stop_gang(node, gang.uid, gang.attempt, grace)
+        elif not gang.alive and meter.is_settled(node, gang):
+            await self._fabric.forget_gang(node, gang.uid, gang.attempt)
+            meter.drop(node, gang)
 
 
 def grace_seconds(workload: Workload | None, settings: Settings) -> float:
@@ -147,4 +156,5 @@ def _rank_order(workload: Workload, placed: RankPlacement) -> RankOrder:
         ports=tuple(role.ports),
         grants=tuple(placed.grants),
         readiness=role.readiness,
+        sandbox=role.sandbox,
     )

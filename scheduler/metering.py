@@ -2,68 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from billing.core.events import UsageEvent
-from common.errors import ComputilityError
+from common.clock import Clock
+from common.errors import ComputilityError, Unavailable
+from common.guard import Fault, Guard, fault_of
 from common.ids import derived_id
 from common.resources.pool import WHOLE_MILLIS
 from common.telemetry import get_logger
+from common.vocabulary import one_line
 from scheduler.core.metering import Span, due_spans
 from scheduler.observed import Observed
-from scheduler.ports import Fabric, GangRecord, NodeObservation, RankRecord, UsageSink
+from scheduler.ports import Fabric, GangRecord, NodeObservation, RankRecord, RejectedSink, UsageSink
 
 BATCH = 200
 _log = get_logger(__name__)
 _Key = tuple[str, str, int]
+_DueSpan = tuple[RankRecord, Span]
+_ODD = re.compile("[\x00-\x1f\ud800-\udfff]")
+_PASSING = frozenset(("Unavailable", "EngineFailed"))
+"""Reasons of faults that pass by themselves."""
+
+
+MOST_TRIES = 6
+"""What fails so often is no passing trouble: it is set aside for good."""
 
 
 @dataclass
 class _Metered:
-    """A gang on a node as last seen, and how many spans of each rank the ledger has."""
+    """A gang on a node as last seen, and how many spans of each rank the ledger has. ``given_up``: its device
+    time cannot be told."""
 
     record: GangRecord
     seen_ms: int
     spans: dict[int, int]
+    given_up: bool = False
+
+
+@dataclass(frozen=True)
+class NotBilled:
+    """Device time of a workload that is not billed (yet, or ``rejected``: ever) and why. ``id``: of the usage
+    event that there is not."""
+
+    uid: str
+    fault: Fault
+    id: str = ""
+    rejected: bool = False
 
 
 class DeviceMeter:
     """Derives spans from the agents' records. An id follows from (uid, attempt, rank, span), so repeating
     is harmless.
 
-    A gang whose record vanished (node lost, agent restarted) is charged until it was last seen.
+    A gang whose record vanished (node lost, agent restarted) is charged until it was last seen. What cannot
+    be billed is kept in ``rejected``, and holds up nothing else.
     """
 
-    def __init__(self, fabric: Fabric, usage: UsageSink) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        usage: UsageSink,
+        rejected: RejectedSink,
+        clock: Clock,
+        guard: Guard | None = None,
+    ) -> None:
         self._fabric = fabric
         self._usage = usage
+        self._rejected = rejected
+        self._guard = guard or Guard("meter", clock)
         self._known: dict[_Key, _Metered] = {}
+        self._not_billed: list[NotBilled] = []
 
-    async def meter(self, observed: Observed, now_ms: int) -> None:
-        """Post what is due."""
-        present = set()
+    async def meter(self, observed: Observed, now_ms: int) -> list[NotBilled]:
+        """Post what is due. Returns what could not be. Raises ``Unavailable`` where the database is away."""
+        self._not_billed, present = [], set()
         for node, gang in observed.gangs():
             key = (node.name, gang.uid, gang.attempt)
             present.add(key)
-            spans = self._known[key].spans if key in self._known else {}
-            self._known[key] = _Metered(gang, now_ms, spans)
-            await self._post(key, gang, now_ms)
+            known = self._known.get(key) or _Metered(gang, now_ms, {})
+            known.record, known.seen_ms = gang, now_ms
+            self._known[key] = known
+            await self._try(key, gang, now_ms)
         for key in [
             key for key in self._known if key not in present and _is_gone(observed.nodes.get(key[0]))
         ]:
             metered = self._known[key]
-            await self._post(key, _closed(metered.record, metered.seen_ms), metered.seen_ms)
-            del self._known[key]
+            if await self._try(key, _closed(metered.record, metered.seen_ms), metered.seen_ms):
+                del self._known[key]
+        return self._not_billed
 
     def is_settled(self, node: str, gang: GangRecord) -> bool:
-        """Whether all of an ended gang's device time is posted."""
+        """Whether all of an ended gang's device time is posted, or kept as what cannot be."""
         metered = self._known.get((node, gang.uid, gang.attempt))
-        return metered is not None and not gang.alive and not list(_due(gang, 0, metered.spans))
+        if metered is None or gang.alive:
+            return False
+        return metered.given_up or not list(_due(gang, 0, metered.spans))
 
     def drop(self, node: str, gang: GangRecord) -> None:
         """The node has forgotten the gang, as it was told to."""
         self._known.pop((node, gang.uid, gang.attempt), None)
+
+    async def _try(self, key: _Key, gang: GangRecord, now_ms: int) -> bool:
+        """Post what is due of one gang. Returns whether that is done with."""
+        node, uid, attempt = key
+        name = ("meter", uid, node, attempt)
+        if self._known[key].given_up:
+            return True
+        if not self._guard.may_try(name):
+            return False
+        with self._guard.item("Gang", name) as tried:
+            await self._post(key, gang, now_ms)
+        if tried.fault is None:
+            return tried.worked
+        if self._guard.tries_of(name) < MOST_TRIES or tried.fault.reason in _PASSING:
+            self._not_billed.append(NotBilled(uid, tried.fault))
+            return False
+        return await self._give_up(key, gang, tried.fault)
+
+    async def _give_up(self, key: _Key, gang: GangRecord, fault: Fault) -> bool:
+        """Keep the whole record of a gang whose spans cannot be told. Returns whether it is kept."""
+        node, uid, attempt = key
+        record = {"id": derived_id("use", "gang", uid, attempt, node), "kind": "device", "gang": asdict(gang)}
+        with self._guard.item("Gang", ("give up", uid, node, attempt)) as tried:
+            await self._reject(uid, record, fault)
+            self._known[key].given_up = True
+            self._guard.handled(("meter", uid, node, attempt))
+        return tried.worked
 
     async def _post(self, key: _Key, gang: GangRecord, now_ms: int) -> None:
         spans = self._known[key].spans
@@ -71,13 +139,40 @@ class DeviceMeter:
         if not due:
             return
         for start in range(0, len(due), BATCH):
-            batch = due[start : start + BATCH]
-            await self._usage.post([_event(gang, rank, span) for rank, span in batch])
-            spans.update({rank.rank: span.index + 1 for rank, span in batch})
+            await self._post_batch(key, gang, due[start : start + BATCH])
         try:
             await self._fabric.mark_metered(key[0], gang.uid, gang.attempt, spans)
         except ComputilityError as error:  # only saves work after a restart
             _log.info("metering mark not kept", node=key[0], error=error.message)
+
+    async def _post_batch(self, key: _Key, gang: GangRecord, batch: Sequence[_DueSpan]) -> None:
+        """All at once, or, where that is refused, one by one."""
+        spans = self._known[key].spans
+        try:
+            await self._usage.post([_event(gang, rank, span) for rank, span in batch])
+        except Exception as error:
+            if isinstance(error, Unavailable):
+                raise
+            for rank, span in batch:
+                await self._post_one(key, gang, rank, span)
+                spans[rank.rank] = span.index + 1
+            return
+        spans.update({rank.rank: span.index + 1 for rank, span in batch})
+
+    async def _post_one(self, key: _Key, gang: GangRecord, rank: RankRecord, span: Span) -> None:
+        """Post it, or keep it as what cannot be billed. Raises what may pass."""
+        try:
+            await self._usage.post([_event(gang, rank, span)])
+        except Exception as error:
+            tries = self._guard.tries_of(("meter", gang.uid, key[0], gang.attempt))
+            refused = isinstance(error, ComputilityError) and not isinstance(error, Unavailable)
+            if not refused and (isinstance(error, Unavailable) or tries < MOST_TRIES - 1):
+                raise
+            await self._reject(gang.uid, _fields(gang, rank, span), fault_of(error))
+
+    async def _reject(self, uid: str, record: Mapping[str, Any], fault: Fault) -> None:
+        await self._rejected.keep(record, fault.message)
+        self._not_billed.append(NotBilled(uid, fault, str(record["id"]), rejected=True))
 
 
 def _is_gone(node: NodeObservation | None) -> bool:
@@ -93,7 +188,7 @@ def _closed(gang: GangRecord, ended_ms: int) -> GangRecord:
     return replace(gang, ranks=tuple(ranks))
 
 
-def _due(gang: GangRecord, now_ms: int, spans: dict[int, int]) -> Iterator[tuple[RankRecord, Span]]:
+def _due(gang: GangRecord, now_ms: int, spans: dict[int, int]) -> Iterator[_DueSpan]:
     for rank in gang.ranks:
         if rank.grants:
             first = max(rank.metered_spans, spans.get(rank.rank, 0))
@@ -103,21 +198,26 @@ def _due(gang: GangRecord, now_ms: int, spans: dict[int, int]) -> Iterator[tuple
 
 
 def _event(gang: GangRecord, rank: RankRecord, span: Span) -> UsageEvent:
+    return UsageEvent(**_fields(gang, rank, span))
+
+
+def _fields(gang: GangRecord, rank: RankRecord, span: Span) -> dict[str, Any]:
+    """The event that bills a span. Names are for reports: an odd character in one makes nothing free."""
     billing, grant = gang.billing, rank.grants[0]
     millis = sum(grant.millis for grant in rank.grants)
     before = span.index * billing.interval_seconds
     device_seconds = millis * (before + span.seconds) // WHOLE_MILLIS - millis * before // WHOLE_MILLIS
-    return UsageEvent(
-        id=derived_id("use", "device", gang.uid, gang.attempt, rank.rank, span.index),
-        kind="device",
-        tenant=billing.tenant,
-        project=billing.project,
-        key=billing.key,
-        model=billing.model,
-        model_identity=billing.model_identity,
-        device_class=f"{grant.vendor}/{grant.model}",
-        resource=billing.workload,
-        started_ms=span.started_ms,
-        ended_ms=span.ended_ms,
-        quantities={"device_seconds": device_seconds},
-    )
+    return {
+        "id": derived_id("use", "device", gang.uid, gang.attempt, rank.rank, span.index),
+        "kind": "device",
+        "tenant": billing.tenant,
+        "project": billing.project,
+        "key": one_line(billing.key),
+        "model": one_line(billing.model),
+        "model_identity": billing.model_identity,
+        "device_class": f"{grant.vendor}/{grant.model}",
+        "resource": one_line(billing.workload),
+        "started_ms": span.started_ms,
+        "ended_ms": span.ended_ms,
+        "quantities": {"device_seconds": device_seconds},
+    }

@@ -3,8 +3,12 @@ every flicker."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from common.clock import Clock, rfc3339
 from common.errors import Conflict
+from common.guard import HANDLED, Guard, tell_handled
 from common.resources import Metadata, Node
 from common.resources.pool import Device, NodeStatus
 from common.store.port import Store
@@ -31,8 +35,14 @@ class NodeWriter:
     ``flap_backoff_seconds`` and ``late_seconds``: see ``settings.scheduler``."""
 
     def __init__(
-        self, store: Store, clock: Clock, flap_backoff_seconds: float = 60.0, late_seconds: float = 5.0
+        self,
+        store: Store,
+        clock: Clock,
+        flap_backoff_seconds: float = 60.0,
+        late_seconds: float = 5.0,
+        guard: Guard | None = None,
     ) -> None:
+        self._guard = guard or Guard("nodes", clock)
         self._store = store
         self._clock = clock
         self._flap_backoff_seconds = flap_backoff_seconds
@@ -45,10 +55,21 @@ class NodeWriter:
         not ready."""
         seen = {observation.name for observation in observations}
         for observation in observations:
-            await self._sync_one(world, observation)
+            await self._guarded(world, observation.name, partial(self._sync_one, world, observation))
         for name in [name for name in world.nodes if name not in seen]:
-            status = world.nodes[name].status.model_copy(deep=True)
-            await self._set_ready(world, world.nodes[name], status, "Unseen")
+            await self._guarded(world, name, partial(self._sync_unseen, world, world.nodes[name]))
+
+    async def _guarded(self, world: World, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """One node's trouble is not the others': it is left as it was, and tried again in the next pass."""
+        with self._guard.item("Node", ("sync", name)) as tried:
+            await work()
+        node = world.nodes.get(name)
+        fault = tried.fault or self._guard.fault_of(("Node", name))
+        if node is not None and (fault is not None or _is_aside(node)):
+            await tell_handled(self._store, node, fault, self._clock)
+
+    async def _sync_unseen(self, world: World, node: Node) -> None:
+        await self._set_ready(world, node, node.status.model_copy(deep=True), "Unseen")
 
     async def _sync_one(self, world: World, observation: NodeObservation) -> None:
         node = world.nodes.get(observation.name)
@@ -140,6 +161,11 @@ class NodeWriter:
             world.nodes[node.name] = await self._store.set_status(node)
         except Conflict:
             world.nodes[node.name] = node
+
+
+def _is_aside(node: Node) -> bool:
+    known = node.status.condition(HANDLED)
+    return known is not None and known.status == "False"
 
 
 def _set_held(status: NodeStatus, observation: NodeObservation, generation: int, now_ms: int) -> None:

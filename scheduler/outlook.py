@@ -8,6 +8,7 @@ from functools import cached_property
 
 from common.resources import Workload
 from scheduler.answers import QueueRow
+from scheduler.aside import is_set_aside
 from scheduler.core.catalogue import Catalogue
 from scheduler.core.cycle import run_cycle
 from scheduler.core.forecast import Forecast, forecast
@@ -15,6 +16,7 @@ from scheduler.core.runtimes import Prediction, RunHistory, end_ms
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.trial import keep_books
 from scheduler.core.types import Admit, Decision, Defer, Policy, RunningView, WorkloadView
+from scheduler.cycles import apart
 from scheduler.decisions import wants_successor
 from scheduler.queue_numbers import queue_rows
 from scheduler.snapshots import SnapshotKeeper
@@ -42,6 +44,8 @@ def waiting_in(world: World, now_ms: int, grace_seconds: float) -> list[Workload
     """What the next cycle decides about: what waits, and gangs that are to start beside others."""
     views = []
     for workload in world.workloads.values():
+        if is_set_aside(workload):
+            continue
         if wants_successor(workload, world, now_ms):
             views.append(successor_view(workload, world, grace_seconds))
         elif is_due(workload, now_ms) and workload.project in world.projects and not is_stopping(workload):
@@ -87,7 +91,9 @@ class Outlook:
         if self._same_pool is not None:
             return replace(self._same_pool.snapshot, pending=tuple(ordered))
         keeper = SnapshotKeeper(self.rules.catalogue, grace_seconds)
-        return keeper.take(self.world, ordered, (), {}, self.now_ms)
+        aside = {uid for uid, workload in self.world.workloads.items() if is_set_aside(workload)}
+        running, held = apart(keeper.running(self.world), aside)
+        return keeper.take(self.world, ordered, held, {}, self.now_ms, running)
 
     @cached_property
     def decisions(self) -> Sequence[Decision]:
@@ -104,8 +110,15 @@ class Outlook:
         """How long what does not say it will probably run, by uid: for forecasts alone. Decisions, and so
         promises, rest on what is stated: a wrong guess would break them."""
         views = [*self.snapshot.pending, *(one.workload for one in self.snapshot.running if not one.leaving)]
-        found = {view.uid: self.rules.history.predict(view) for view in views if self._may_end(view)}
+        found = {view.uid: self._predict(view) for view in views if self._may_end(view)}
         return {uid: prediction for uid, prediction in found.items() if prediction is not None}
+
+    def _predict(self, view: WorkloadView) -> Prediction | None:
+        """None also where it cannot be told: one workload's trouble is not the others'."""
+        try:
+            return self.rules.history.predict(view)
+        except (ArithmeticError, ValueError, TypeError):
+            return None
 
     def _may_end(self, view: WorkloadView) -> bool:
         """Whether it will end by itself, although it does not say when."""

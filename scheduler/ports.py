@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from billing.core.events import UsageEvent
 from common.load import ReplicaLoad
 from common.resources.pool import Device
-from common.resources.workload import Grant, Readiness
+from common.resources.workload import Grant, Readiness, Sandbox
 
 RankRunState = Literal["Starting", "Running", "Ready", "Exited"]
 
@@ -50,6 +50,7 @@ class RankOrder:
     ports: tuple[str, ...]
     grants: tuple[Grant, ...]
     readiness: Readiness | None = None
+    sandbox: Sandbox | None = None
 
 
 @dataclass(frozen=True)
@@ -190,17 +191,10 @@ class Fabric(Protocol):
         ...
 
     async def read_log(
-        self,
-        node: str,
-        project: str,
-        workload: str,
-        attempt: int,
-        rank: int,
-        offset_bytes: int,
-        limit_bytes: int,
+        self, node: str, uid: str, attempt: int, rank: int, offset_bytes: int, limit_bytes: int
     ) -> LogChunk:
-        """A piece of a rank's log; a negative offset counts from the end. Raises ``NotFound`` when there is
-        none."""
+        """A piece of the log of a rank of the workload ``uid``; a negative offset counts from the end. Raises
+        ``NotFound`` when there is none."""
         ...
 
     async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:
@@ -230,3 +224,11 @@ class UsageSink(Protocol):
     """Takes usage events; the same id twice counts once."""
 
     async def post(self, events: Sequence[UsageEvent]) -> object: ...
+
+
+class RejectedSink(Protocol):
+    """Keeps what cannot be billed, for people to look at."""
+
+    async def keep(self, event: Mapping[str, Any], reason: str) -> None:
+        """Return when it is durable. Raises ``OSError``."""
+        ...

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from common.clock import Clock
-from common.errors import Conflict, NotFound
+from common.guard import HANDLED, Fault, Guard, tell_handled
 from common.resources import Queue
 from common.resources.pool import WHOLE_MILLIS, DeviceUse, QueueStatus
 from common.store.port import Store
-from common.telemetry import get_logger
 from scheduler.core.lifecycle import PLACED
 from scheduler.core.spending import Spent, spend
 from scheduler.placements import held_by
@@ -19,13 +18,13 @@ from scheduler.views import World, devices_in_use, holds_places, is_group, spent
 WRITE_MS = 60_000
 """How often device time alone is written. A control process that is killed loses so much at most, and charges
 its own absence at what ran when it came back."""
-_log = get_logger(__name__)
 
 
 class QueueBook:
     """Keeps account of device time in memory, and writes the statuses of queues and cohorts."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, guard: Guard | None = None) -> None:
+        self._guard = guard or Guard("queues", clock)
         self._store = store
         self._clock = clock
         self._spent: dict[str, dict[str, Spent]] = {}
@@ -36,15 +35,19 @@ class QueueBook:
         now_ms = self._clock.now_ms()
         held = held_devices(world)
         for name, queue in world.queues.items():
-            since_ms = self._since_ms.get(name)
-            if since_ms is None:
-                self._spent[name] = spent_view(queue)
-                since_ms = now_ms if queue.status.used_ms is None else min(now_ms, queue.status.used_ms)
-            self._spent[name] = spend(self._spent[name], held.get(name, {}), since_ms, now_ms)
-            self._since_ms[name] = now_ms
+            with self._guard.item("Queue", ("spent", name)):
+                self._spend(queue, held.get(name, {}), now_ms)
         self._spent = {name: spent for name, spent in self._spent.items() if name in world.queues}
         self._since_ms = {name: since for name, since in self._since_ms.items() if name in world.queues}
         return self._spent
+
+    def _spend(self, queue: Queue, held: Mapping[str, float], now_ms: int) -> None:
+        name, since_ms = queue.name, self._since_ms.get(queue.name)
+        if since_ms is None:
+            self._spent[name] = spent_view(queue)
+            since_ms = now_ms if queue.status.used_ms is None else min(now_ms, queue.status.used_ms)
+        self._spent[name] = spend(self._spent[name], held, since_ms, now_ms)
+        self._since_ms[name] = now_ms
 
     async def sum_up(self, world: World) -> None:
         """Write the status of each queue that has changed."""
@@ -55,14 +58,21 @@ class QueueBook:
             if not is_group(workload)
         )
         for queue in world.queues.values():
-            status = self._status(queue, phases, slots.get(queue.name, 0))
-            if status == queue.status:
-                continue
+            aside = _is_aside(queue)
+            with self._guard.item("Queue", ("sum up", queue.name)) as tried:
+                await self._sum_up(queue, phases, slots.get(queue.name, 0))
+            fault = tried.fault or self._guard.fault_of(("spent", queue.name)) or self._fault_of_view(queue)
+            if fault is not None or aside:
+                await tell_handled(self._store, queue, fault, self._clock)
+
+    def _fault_of_view(self, queue: Queue) -> Fault | None:
+        return self._guard.fault_of(("Queue", queue.name))
+
+    async def _sum_up(self, queue: Queue, phases: Mapping[tuple[str, str], int], in_use: int) -> None:
+        status = self._status(queue, phases, in_use)
+        if status != queue.status:
             queue.status = status
-            try:
-                await self._store.set_status(queue)
-            except (Conflict, NotFound):
-                _log.debug("queue changed meanwhile", queue=queue.name)
+            await self._store.set_status(queue)
 
     def _status(self, queue: Queue, phases: Mapping[tuple[str, str], int], in_use: int) -> QueueStatus:
         now_ms = self._clock.now_ms()
@@ -85,6 +95,11 @@ class QueueBook:
             ]
             status.used_ms = now_ms
         return status
+
+
+def _is_aside(queue: Queue) -> bool:
+    known = queue.status.condition(HANDLED)
+    return known is not None and known.status == "False"
 
 
 def held_devices(world: World) -> dict[str, dict[str, float]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from common.errors import Conflict, NotFound
 from common.resources import Metadata, Workload
 from common.resources.meta import Owner
 from common.resources.workload import PendingReason, Rollout, WorkloadRole, WorkloadSpec
 from common.store.port import Store
+from scheduler.aside import SchedulerGuard
 from scheduler.core.lifecycle import FINISHED, PLACED, Note, Phase
 from scheduler.core.rolling import Replica, next_replacements
 from scheduler.journal import Journal
@@ -52,23 +54,24 @@ def replica_name(group: str, role: str, number: int) -> str:
 class ReplicaKeeper:
     """Makes, changes and deletes the Workloads of replicas, and sums them up in the status of their group."""
 
-    def __init__(self, store: Store, journal: Journal) -> None:
+    def __init__(self, store: Store, journal: Journal, guard: SchedulerGuard) -> None:
         self._store = store
         self._journal = journal
+        self._guard = guard
 
     async def sync(self, world: World) -> None:
         """Bring all replicas to what their groups say, as fast as their rollouts allow."""
         groups = {
             workload.metadata.uid: workload for workload in world.workloads.values() if is_group(workload)
         }
-        wanted = {uid: {slot.name for slot in slots_of(group)} for uid, group in groups.items()}
         names = {(workload.project, workload.name) for workload in world.workloads.values()}
         families = families_of(world)
-        for uid, children in families.items():
-            for name in [name for name in children if name not in wanted.get(uid, ())]:
-                await self._delete(children.pop(name), world)
+        for orphans in [children for uid, children in families.items() if uid not in groups]:
+            for child in orphans.values():
+                await self._guard.step("remove", child, world, partial(self._delete, child, world))
         for uid, group in groups.items():
-            await self._sync_group(group, families.get(uid, {}), names, world)
+            work = partial(self._sync_group, group, families.get(uid, {}), names, world)
+            await self._guard.step("replicas", group, world, work)
 
     async def _delete(self, workload: Workload, world: World) -> None:
         with suppress(NotFound):
@@ -79,6 +82,8 @@ class ReplicaKeeper:
         self, group: Workload, children: Family, names: set[tuple[str | None, str]], world: World
     ) -> None:
         slots = {slot.name: slot for slot in slots_of(group)}
+        for name in [name for name in children if name not in slots]:
+            await self._delete(children.pop(name), world)
         for name, slot in slots.items():
             if name in children:
                 children[name] = await self._follow(group, slot, children[name], world)
@@ -127,22 +132,25 @@ class ReplicaKeeper:
         """Write the status of each group."""
         families = families_of(world)
         for group in [workload for workload in world.workloads.values() if is_group(workload)]:
-            children = families.get(group.metadata.uid, {})
-            slots = slots_of(group)
-            found = [(slot, children[slot.name]) for slot in slots if slot.name in children]
-            ranks = [
-                rank.model_copy(update={"rank": number, "replica": slot.replica})
-                for number, (slot, child) in enumerate(found)
-                for rank in child.status.ranks[:1]
-            ]
-            phase = group_phase([child for _, child in found], len(slots))
-            pending = next((child.status.pending for _, child in found if child.status.pending), [])
-            if len(found) < len(slots):
-                pending = [_name_taken(next(slot for slot in slots if slot.name not in children))]
-            ready = sum(is_ready(child) for _, child in found)
-            message = f"{ready} of {len(slots)} replicas are ready"
-            status = after_summary(group, phase, ranks, pending, message, self._journal.now_ms())
-            await self._journal.write(group, status, world)
+            work = partial(self._sum_up, group, families.get(group.metadata.uid, {}), world)
+            await self._guard.step("sum up", group, world, work)
+
+    async def _sum_up(self, group: Workload, children: Family, world: World) -> None:
+        slots = slots_of(group)
+        found = [(slot, children[slot.name]) for slot in slots if slot.name in children]
+        ranks = [
+            rank.model_copy(update={"rank": number, "replica": slot.replica})
+            for number, (slot, child) in enumerate(found)
+            for rank in child.status.ranks[:1]
+        ]
+        phase = group_phase([child for _, child in found], len(slots))
+        pending = next((child.status.pending for _, child in found if child.status.pending), [])
+        if len(found) < len(slots):
+            pending = [_name_taken(next(slot for slot in slots if slot.name not in children))]
+        ready = sum(is_ready(child) for _, child in found)
+        message = f"{ready} of {len(slots)} replicas are ready"
+        status = after_summary(group, phase, ranks, pending, message, self._journal.now_ms())
+        await self._journal.write(group, status, world)
 
 
 def families_of(world: World) -> dict[str, Family]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
+from common.guard import fault_of
 from common.resources import Workload
+from common.telemetry import get_logger
 from scheduler.core.catalogue import Catalogue
 from scheduler.core.fragmentation import Fragmentation
 from scheduler.core.mix import USUAL, mix_of
@@ -24,6 +26,7 @@ from scheduler.core.types import (
 from scheduler.deciding import decide
 from scheduler.views import World, holds_places, node_view, queue_views, running_views
 
+_log = get_logger(__name__)
 LINGERING = ""
 """Stands for the uid of all processes that still stop although no workload holds their places."""
 
@@ -45,14 +48,31 @@ class SnapshotKeeper:
         self._nodes: dict[str, NodeView] = {}
         self._placed: dict[str, Placement] = {}
         self._mix, self._mix_ms = USUAL, -MIX_MS
+        self.faults: dict[tuple[str, str], Exception] = {}
+        """What could not be looked at, by kind and name (workloads: uid), and why. The caller empties it."""
 
     def running(self, world: World) -> list[RunningView]:
-        """All that holds places."""
-        return [
-            view
-            for workload in world.workloads.values()
-            for view in running_views(workload, world, self._grace_seconds)
-        ]
+        """All that holds places. What cannot be looked at is in ``faults``."""
+        views: list[RunningView] = []
+        for uid, workload in world.workloads.items():
+            try:
+                views += running_views(workload, world, self._grace_seconds)
+            except Exception as error:  # noqa: BLE001 - one workload's trouble is not the others'
+                self.faults["Workload", uid] = error
+        return views
+
+    def _node_views(self, world: World, now_ms: int) -> dict[str, NodeView]:
+        views: dict[str, NodeView] = {}
+        for name, node in world.nodes.items():
+            try:
+                views[name] = node_view(node, self._catalogue, now_ms)
+            except Exception as error:  # noqa: BLE001 - one node's trouble is not the others'
+                self.faults["Node", name] = error
+        return views
+
+    def forget(self) -> None:
+        """Make the pool anew: a cycle broke, so it may be in disorder."""
+        self._pool = None
 
     def take(
         self,
@@ -61,15 +81,18 @@ class SnapshotKeeper:
         lingering: Sequence[Assignment],
         spent: Mapping[str, Mapping[str, Spent]],
         now_ms: int,
+        running: Sequence[RunningView] | None = None,
     ) -> Snapshot:
-        """The world as a cycle looks at it."""
-        running = self.running(world)
-        nodes = {name: node_view(node, self._catalogue, now_ms) for name, node in world.nodes.items()}
+        """The world as a cycle looks at it. ``running``: where it is known already. Nodes and queues that
+        cannot be looked at are left out and told in ``faults``."""
+        running = self.running(world) if running is None else running
+        nodes = self._node_views(world, now_ms)
         placed = {view.workload.uid: view.placement for view in running}
         placed[LINGERING] = tuple(lingering)
         pool, waiting = self._follow(nodes, placed), tuple(pending)
         mix = self._usual([*waiting, *(view.workload for view in running)], now_ms)
-        return Snapshot(pool, queue_views(world, spent, now_ms), waiting, tuple(running), mix)
+        queues = queue_views(world, spent, now_ms, self.faults)
+        return Snapshot(pool, queues, waiting, tuple(running), mix)
 
     def decide(self, snapshot: Snapshot, policy: Policy, now_ms: int) -> list[Decision]:
         """Run a cycle on the snapshot taken last. What it admits stays on the pool, and is taken off again by
@@ -79,9 +102,13 @@ class SnapshotKeeper:
         return decisions
 
     def _usual(self, workloads: Sequence[WorkloadView], now_ms: int) -> Fragmentation:
-        """What usually comes here, by what waits and runs."""
+        """What usually comes here, by what waits and runs; as it was where that cannot be told."""
         if now_ms - self._mix_ms >= MIX_MS and len(workloads) >= MIX_WORKLOADS:
-            self._mix, self._mix_ms = mix_of(workloads), now_ms
+            self._mix_ms = now_ms
+            try:
+                self._mix = mix_of(workloads)
+            except Exception as error:  # noqa: BLE001 - it only guides scoring
+                _log.warning("mix of requests not told", error=fault_of(error).message)
         return self._mix
 
     def _follow(self, nodes: dict[str, NodeView], placed: dict[str, Placement]) -> Pool:
@@ -107,9 +134,15 @@ def _hardware(nodes: Mapping[str, NodeView]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(device.id for device in node.devices) for name, node in nodes.items()}
 
 
-def holding(world: World) -> set[tuple[str, int]]:
-    """The gangs, (uid, attempt), whose places are held by their workload."""
-    return {(uid, attempt) for uid, workload in world.workloads.items() for attempt in _attempts(workload)}
+def holding(world: World, faults: Container[tuple[str, str]] = ()) -> set[tuple[str, int]]:
+    """The gangs, (uid, attempt), whose places are held by their workload; not of those that cannot be looked
+    at: of these it counts what runs."""
+    return {
+        (uid, attempt)
+        for uid, workload in world.workloads.items()
+        if ("Workload", uid) not in faults
+        for attempt in _attempts(workload)
+    }
 
 
 def _attempts(workload: Workload) -> list[int]:

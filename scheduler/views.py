@@ -305,15 +305,22 @@ def _in(model: str, device_class: str) -> bool:
 
 
 def queue_views(
-    world: World, spent: Mapping[str, Mapping[str, Spent]] | None = None, now_ms: int = 0
+    world: World,
+    spent: Mapping[str, Mapping[str, Spent]] | None = None,
+    now_ms: int = 0,
+    faults: dict[tuple[str, str], Exception] | None = None,
 ) -> tuple[QueueView, ...]:
     """All queues, and the default one also when nobody has applied it. ``spent``: per queue, where it is
-    known better than the store says."""
-    known = spent or {}
-    views = {
-        name: queue_view(queue, known.get(name) or spent_view(queue), now_ms)
-        for name, queue in world.queues.items()
-    }
+    known better than the store says. Queues that cannot be looked at are left out, and put into ``faults``
+    where that is given."""
+    known, views = spent or {}, dict[str, QueueView]()
+    for name, queue in world.queues.items():
+        try:
+            views[name] = queue_view(queue, known.get(name) or spent_view(queue), now_ms)
+        except Exception as error:
+            if faults is None:
+                raise
+            faults["Queue", name] = error
     views.setdefault(DEFAULT_QUEUE, QueueView(DEFAULT_QUEUE))
     return tuple(
         replace(view, parent="") if _is_own_ancestor(name, views) else view for name, view in views.items()

@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.errors import ComputilityError, InvalidInput, TooLarge, Unauthenticated
 from common.ids import new_id
-from common.store.port import AuditEntry
 from common.telemetry import get_logger
 from common.units import MIB, format_bytes
 from control.api.access import authenticate, bearer_of
@@ -157,16 +156,14 @@ class _Answer:
             return
         query = scope.get("query_string", b"").decode("latin-1")
         target = f"{scope['path']}?{query}" if query else scope["path"]
-        entry = AuditEntry(
-            id=new_id("aud", self._context.clock),
-            time_ms=self._context.clock.now_ms(),
-            principal=exchange.actor,
-            action=method,
-            target=target[:MAX_TARGET_CHARACTERS],
-            outcome=exchange.error_code or "ok",
-            tenant=exchange.caller.tenant_uid if exchange.caller else "",
+        audit = self._context.audit
+        await (audit.refuse if denied or status >= 400 else audit.keep)(
+            exchange.actor,
+            method,
+            target[:MAX_TARGET_CHARACTERS],
+            exchange.error_code or "ok",
+            exchange.caller.tenant_uid if exchange.caller else "",
         )
-        await self._context.store.audit(entry)
 
 
 def _too_large(limit_bytes: int) -> TooLarge:

@@ -41,7 +41,8 @@ class EventList(BaseModel):
 
 
 class AuditBody(BaseModel):
-    """Who did what; ``outcome`` is ``ok``, ``replayed`` or an error code."""
+    """Who did what; ``outcome`` is ``ok``, ``replayed`` or an error code. The action ``COUNTED`` stands for
+    several refused requests; its ``outcome`` is that of the last."""
 
     id: str
     timeMs: int  # noqa: N815 - the API's spelling
@@ -106,7 +107,9 @@ async def list_audit(
     request: Request, caller: FromCaller, limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100
 ) -> JSONResponse:
     caller.require("audit", "read")
-    entries = await context_of(request).store.audit_log(limit=limit)
+    context = context_of(request)
+    await context.audit.settle()
+    entries = await context.store.audit_log(limit=limit)
     items = [
         {
             "id": entry.id,

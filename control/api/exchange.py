@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from control.api.access import Caller
+from control.audit import ANONYMOUS
 
 _KEY = "exchange"
 
@@ -16,7 +17,7 @@ class Exchange:
     """``actor`` is who the audit log names."""
 
     request_id: str
-    actor: str = "anonymous"
+    actor: str = ANONYMOUS
     caller: Caller | None = None
     error_code: str = ""
 

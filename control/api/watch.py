@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from common.errors import ComputilityError, InvalidInput
 from common.resources import KINDS, PLURALS
+from common.store.ownership import Viewer
 from common.store.port import Change
-from control.api.access import Caller, authenticate, document_of
+from control.api.access import DIRECTORY_KINDS, Caller, authenticate
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
+from control.change_feed import ChangeFeed, Watch
 from control.core.permissions import allows
 
-if TYPE_CHECKING:
-    from control.context import ControlContext
-
 HEARTBEAT_SECONDS = 10.0
-BATCH = 500
 _LINES = {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
 
 router = APIRouter(prefix="/api/v1", tags=["watch"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
@@ -51,7 +51,8 @@ async def watch(
     """Each line is ``{"type": "put" | "delete" | "heartbeat", "revision": n, "resource": {…}}``.
 
     A client that was away goes on with ``since`` = the last revision it saw; 409 with the code ``gone``
-    means that it was away for too long and has to list again.
+    means that it was away for too long and has to list again. 429 means that the key has as many watches open
+    as it may.
     """
     context = context_of(request)
     caller.require("watch", "read")
@@ -60,8 +61,9 @@ async def watch(
         caller.require_project(project)
     start = await context.store.revision() if since is None else since
     await context.store.changes(start, limit=1, viewer=caller.viewer)
-    lines = _lines(context, request, caller, wanted, project, start, timeout_seconds)
-    return StreamingResponse(lines, media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
+    seat = context.feed.open(caller.key_uid, start)
+    lines = _lines(request, caller, seat, wanted, project, timeout_seconds)
+    return _Stream(lines, context.feed, seat)
 
 
 def _kinds(text: str, caller: Caller) -> list[str]:
@@ -77,47 +79,60 @@ def _kinds(text: str, caller: Caller) -> list[str]:
     return chosen
 
 
+class _Stream(StreamingResponse):
+    """The answer; when it ends, however it ends, its watch does."""
+
+    def __init__(self, lines: AsyncIterator[str], feed: ChangeFeed, seat: Watch) -> None:
+        headers = {"Cache-Control": "no-store"}
+        super().__init__(lines, media_type="application/x-ndjson", headers=headers)
+        self._feed, self._watch = feed, seat
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._feed.close(self._watch)
+
+
 async def _lines(
-    context: ControlContext,
     request: Request,
     caller: Caller,
+    watch: Watch,
     kinds: Sequence[str],
     project: str | None,
-    since: int,
     timeout_seconds: float | None,
 ) -> AsyncIterator[str]:
-    clock = asyncio.get_running_loop().time
+    context = context_of(request)
+    feed, clock = context.feed, asyncio.get_running_loop().time
     end = None if timeout_seconds is None else clock() + timeout_seconds
-    store = context.store
-    yield _heartbeat(since)
+    yield _heartbeat(watch.since)
     while True:
-        revision = await store.revision()
-        changes = await store.changes(since, kinds=kinds, limit=BATCH, viewer=caller.viewer)
-        for change in changes:
-            if project is None or change.resource.project == project:
-                yield _line(change)
-        full = len(changes) == BATCH
-        since = changes[-1].revision if full else max(since, revision, *(c.revision for c in changes))
-        left = HEARTBEAT_SECONDS if end is None else end - clock()
+        watch.wants = partial(_wanted, kinds, caller.viewer)
+        try:
+            told, watch.since = await feed.after(watch.since, kinds, caller.viewer)
+        except ComputilityError:  # it was too slow, or the store is away: asked again, the answer says which
+            return
+        for one in told:
+            if project is None or one.change.resource.project == project:
+                yield one.line
+        left = HEARTBEAT_SECONDS if end is None else min(HEARTBEAT_SECONDS, end - clock())
         if left <= 0:
             return
-        if not full and not await context.wait_for_change(since, min(HEARTBEAT_SECONDS, left)):
-            if context.ending.is_set():
-                return
-            yield _heartbeat(since)
+        await feed.wait(watch, left, context.ending)
+        if context.ending.is_set():
+            return
+        if not watch.woken.is_set() and watch.since >= feed.end:
+            yield _heartbeat(watch.since)
         try:
-            caller = await authenticate(request.headers, context.directories, context.clock)
+            caller = await authenticate(request.headers, context.directories, context.clock, feed.end)
         except ComputilityError:  # the key is no longer in force
             return
 
 
-def _line(change: Change) -> str:
-    content: dict[str, Any] = {
-        "type": change.type,
-        "revision": change.revision,
-        "resource": document_of(change.resource),
-    }
-    return json.dumps(content) + "\n"
+def _wanted(kinds: Sequence[str], viewer: Viewer | None, change: Change) -> bool:
+    """Whether a change concerns a stream: because it is shown, or because it may end it."""
+    kind = change.resource.kind
+    return kind in DIRECTORY_KINDS or (kind in kinds and (viewer is None or viewer.sees(change.owner)))
 
 
 def _heartbeat(revision: int) -> str:

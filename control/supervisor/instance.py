@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from common.durable import put_in_place
 from common.errors import Conflict, SetupError
 from common.ids import new_id, new_secret
 from common.settings import Settings
@@ -113,4 +114,4 @@ def write_private(path: Path, text: str) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
-    temporary.replace(path)
+    put_in_place(temporary, path)

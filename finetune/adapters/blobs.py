@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import IO
 
 from common.errors import TooLarge
 from common.threads import Threads
@@ -41,7 +39,7 @@ class LocalBlobs:
                         )
                     state.update(chunk)
                     await self._threads.run(stream.write, chunk)
-                await self._threads.run(_to_disk, stream)
+                await self._threads.run(stream.flush)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -58,8 +56,3 @@ class LocalBlobs:
 
     async def delete(self, sha256: str) -> None:
         await self._threads.run(self._blobs.place(sha256).unlink, missing_ok=True)
-
-
-def _to_disk(stream: IO[bytes]) -> None:
-    stream.flush()
-    os.fsync(stream.fileno())

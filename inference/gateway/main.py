@@ -9,6 +9,8 @@ import sys
 import uvicorn
 
 from common.errors import ComputilityError, SetupError, mapping_of
+from common.http_server.door import Door
+from common.http_server.protocol import guarded
 from common.settings import Settings, load_settings
 from common.telemetry import configure_logging, get_logger
 from inference.gateway.app import Gateway
@@ -41,7 +43,8 @@ def serve(settings: Settings) -> None:
     config = uvicorn.Config(
         Gateway(settings),
         loop="uvloop",
-        http="httptools",
+        http=guarded(Door(settings.gateway)),
+        timeout_keep_alive=settings.gateway.idle_seconds,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -11,6 +11,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from common.clock import Clock
+from common.durable import put_in_place
 from common.settings import Settings
 from common.telemetry import get_logger
 from common.wire import RoutingTable
@@ -93,6 +94,4 @@ def _write_atomically(path: Path, content: bytes) -> None:
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    put_in_place(draft, path)

@@ -1,6 +1,7 @@
 """What both databases must do below the store and the ledger."""
 
 import asyncio
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from common.db import Database
 from common.errors import InvalidInput, Unavailable
 from common.resources import Metadata, Tenant
 from common.store.answers import Claim, Replay
+from common.store.ownership import Viewer
 from common.store.port import AuditEntry, Event, Limits
 from common.store.schema import METADATA as STORE_TABLES
 from common.store.schema import answers, audit_log, events, resource_history
@@ -151,6 +153,27 @@ async def test_nobody_s_notes_push_out_those_of_others(database: Database) -> No
     assert quiet in await store.audit_log(limit=1000)
     assert (await store.find_answer(Claim("uid-1", "uid-1/web", "k", "digest"))) == Replay(200, "mine")
     assert (await store.events(limit=1))[0].id == "mine"
+
+
+async def test_events_of_others_cost_nobody_time(database: Database) -> None:
+    """A hundred thousand events of others, half of them of the platform's own: none of them is read."""
+    store = SqlStore(database, VirtualClock())
+    made = (await store.apply(Tenant(metadata=Metadata(name="acme")))).resource
+    rest = {"level": "info", "reason": "Did", "message": "it", "kind": "Node", "name": "w", "data": "{}"}
+    rows = [
+        {**rest, "id": f"e{n}", "time_ms": n, "owner_tenant": f"uid-{n % 2}", "owner_project": ""}
+        for n in range(100_000)
+    ]
+    async with database.write() as connection:
+        for start in range(0, len(rows), 1000):
+            await connection.execute(sa.insert(events), rows[start : start + 1000])
+    await store.record(Event("mine", 200_000, "info", "Made", "", "Tenant", "acme"))
+    viewer = Viewer(made.metadata.uid, "uid-of-a-project")
+    await store.events(viewer=viewer, kinds=["Tenant", "Node"])
+    began = time.perf_counter()
+    found = await store.events(viewer=viewer, kinds=["Tenant", "Node"], after="e10", limit=1)
+    assert time.perf_counter() - began < 0.1
+    assert [event.id for event in found] == ["mine"]
 
 
 async def test_text_that_a_database_cannot_hold_is_made_fit(database: Database) -> None:

@@ -11,7 +11,7 @@ from common.errors import SetupError
 from common.resources.pool import Device, DeviceLink
 from scheduler.adapters.devices.amd_json import Entry, memory_bytes, number, parse_entries, pick
 from scheduler.adapters.devices.amd_library import partition_name, read_processors
-from scheduler.adapters.devices.facts import bus_address, numa_node, silent_device, whole
+from scheduler.adapters.devices.facts import bus_address, numa_node, shared_indexes, silent_device, whole
 from scheduler.adapters.devices.run_tool import run_tool
 
 Run = Callable[[Sequence[str]], str]
@@ -74,6 +74,10 @@ class AmdSmi:
         if not gpus:
             raise SetupError("amd-smi shows no GPU")
         devices = {gpu: self._device(gpu, metric.get(gpu), node) for gpu in gpus}
+        for index in shared_indexes(devices.values()):
+            devices = {gpu: device for gpu, device in devices.items() if device.index != index}
+            if not devices:
+                raise SetupError(f"amd-smi: the HIP id {index} stands for several GPUs")
         self._name(devices, node)
         for gpu, device in devices.items():
             device.links = _links(self._topology.get(gpu), gpu, devices)
@@ -88,8 +92,10 @@ class AmdSmi:
         device.numa = _numa(static, device.bus_id)
         total = memory_bytes(metric, "mem_usage.total_vram", "vram.total")
         device.memory_bytes = total or memory_bytes(static, *SIZES) or 0
-        device.fault = _fault(static, metric, device.memory_bytes)
+        device.fault = _fault(static, metric)
         device.healthy = not device.fault
+        if device.healthy and not device.memory_bytes:
+            device.fault = "amd-smi does not tell its memory"
         device.memory_used_bytes = memory_bytes(metric, "mem_usage.used_vram", "vram.used")
         device.utilisation_percent = number(metric, "usage.gfx_activity", "usage.gfx_usage")
         device.temperature_celsius = number(metric, "temperature.hotspot", "temperature.edge")
@@ -103,10 +109,7 @@ class AmdSmi:
             serial = pick(self._static.get(gpu), "asic.asic_serial")
             name = pick(self._list.get(gpu), "uuid") or (serial and f"GPU-{serial}")
             names[gpu] = str(name) if name else ""
-        indexes = [device.index for device in devices.values()]
         for gpu, device in devices.items():
-            if indexes.count(device.index) > 1:
-                raise SetupError(f"amd-smi: the HIP id {device.index} stands for several GPUs")
             if names[gpu] and list(names.values()).count(names[gpu]) == 1:
                 device.id = names[gpu]
 
@@ -134,13 +137,11 @@ def _numa(static: Entry | None, bus_id: str) -> int | None:
     return node if node is not None and node >= 0 else numa_node(bus_id)
 
 
-def _fault(static: Entry | None, metric: Entry | None, memory: int) -> str:
+def _fault(static: Entry | None, metric: Entry | None) -> str:
     if static is None or metric is None:
         return f"amd-smi {'metric' if static else 'static'} says nothing of it"
     errors = number(metric, "ecc.total_uncorrectable_count")
-    if errors:
-        return f"{errors} uncorrected memory errors since the driver started"
-    return "" if memory else "amd-smi does not tell its memory"
+    return f"{errors} uncorrected memory errors since the driver started" if errors else ""
 
 
 def _links(topology: Entry | None, gpu: int, devices: Mapping[int, Device]) -> list[DeviceLink]:

@@ -10,7 +10,16 @@ from typing import Any
 from common.errors import SetupError
 from common.resources.pool import Device, DeviceLink
 from common.units import MIB
-from scheduler.adapters.devices.facts import bus_address, numa_node, silent_device, whole
+from scheduler.adapters.devices.facts import (
+    UNREADABLE,
+    bus_address,
+    numa_node,
+    shared_indexes,
+    silent_device,
+    whole,
+)
+
+_NOT_SUPPORTED = "AMDSMI_STATUS_NOT_SUPPORTED"
 
 
 def read_processors(smi: Any, node: str) -> list[Device]:
@@ -24,9 +33,14 @@ def read_processors(smi: Any, node: str) -> list[Device]:
         handles = smi.amdsmi_get_processor_handles()
         if not handles:
             raise SetupError("the AMD driver shows no GPU")
-        devices = [_describe(smi, handle, order, node) for order, handle in enumerate(handles)]
+        gpus = [(handle, _describe(smi, handle, order, node)) for order, handle in enumerate(handles)]
+        for index in shared_indexes(device for _, device in gpus):
+            gpus = [(handle, device) for handle, device in gpus if device.index != index]
+            if not gpus:
+                raise SetupError(f"amdsmi: the HIP id {index} stands for several GPUs")
+        devices = [device for _, device in gpus]
         _make_unique(devices, node)
-        _link(smi, list(zip(handles, devices, strict=True)))
+        _link(smi, gpus)
     except smi.AmdSmiException as error:
         raise SetupError(f"amdsmi failed: {_said(error)}") from error
     finally:
@@ -40,17 +54,19 @@ def _describe(smi: Any, handle: Any, order: int, node: str) -> Device:
     index = whole(hip)
     device = silent_device("amd", node, order if index is None else index, "")
     try:
-        device.id = smi.amdsmi_get_gpu_device_uuid(handle)
-        device.bus_id = bus_address(smi.amdsmi_get_gpu_device_bdf(handle))
+        device.id = _told(smi, lambda: smi.amdsmi_get_gpu_device_uuid(handle)) or ""
+        device.bus_id = bus_address(_told(smi, lambda: smi.amdsmi_get_gpu_device_bdf(handle)) or "")
         device.model = _model(smi, handle)
-        usage = smi.amdsmi_get_gpu_vram_usage(handle)
-    except smi.AmdSmiException as error:
+        usage = _told(smi, lambda: smi.amdsmi_get_gpu_vram_usage(handle)) or {}
+        device.memory_bytes = (whole(usage.get("vram_total")) or 0) * MIB
+        device.memory_used_bytes = (whole(usage.get("vram_used")) or 0) * MIB
+    except (smi.AmdSmiException, *UNREADABLE) as error:
         device.fault = _said(error)
         return device
-    device.memory_bytes = (whole(usage["vram_total"]) or 0) * MIB
-    device.memory_used_bytes = (whole(usage["vram_used"]) or 0) * MIB
     device.fault = _fault(smi, handle)
     device.healthy = not device.fault
+    if device.healthy and not device.memory_bytes:
+        device.fault = "amdsmi does not tell its memory"
     numa = whole(_optional(smi, lambda: smi.amdsmi_get_gpu_topo_numa_affinity(handle)))
     device.numa = numa if numa is not None and numa >= 0 else numa_node(device.bus_id)
     busy = _optional(smi, lambda: smi.amdsmi_get_gpu_activity(handle)["gfx_activity"])
@@ -63,10 +79,7 @@ def _describe(smi: Any, handle: Any, order: int, node: str) -> Device:
 def _make_unique(devices: list[Device], node: str) -> None:
     """Partitions of one GPU may share its UUID; then their indexes tell them apart."""
     ids = [device.id for device in devices]
-    indexes = [device.index for device in devices]
     for device in devices:
-        if indexes.count(device.index) > 1:
-            raise SetupError(f"amdsmi: the HIP id {device.index} stands for several GPUs")
         if not device.id or ids.count(device.id) > 1:
             device.id = f"amd-{node}-{device.index}"
 
@@ -127,7 +140,17 @@ def _optional(smi: Any, read: Callable[[], Any]) -> Any:
     """A value that not every GPU and version tells; None where it is not told."""
     try:
         return read()
-    except (smi.AmdSmiException, AttributeError, KeyError):
+    except (smi.AmdSmiException, *UNREADABLE):
+        return None
+
+
+def _told(smi: Any, read: Callable[[], Any]) -> Any:
+    """A value; None where this GPU does not tell it, which is no failure."""
+    try:
+        return read()
+    except smi.AmdSmiException as error:
+        if _NOT_SUPPORTED not in str(error):
+            raise
         return None
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Literal
 
 from common.errors import SetupError
 from common.resources.pool import Device, DeviceLink
+from common.telemetry import get_logger
 from common.units import MIB
 from scheduler.adapters.devices.dcmi import Dcmi, load_dcmi
 from scheduler.adapters.devices.facts import numa_node
@@ -33,6 +33,8 @@ LINK_KINDS: Mapping[str, LinkKind] = {
     "PHB": "PCIe",
 }
 """As npu-smi and DCMI name a path → the kind of link; paths between CPU sockets are none."""
+
+_log = get_logger(__name__)
 
 
 def probe_ascend(node: str) -> list[Device]:
@@ -68,34 +70,52 @@ class NpuSmi:
         self._ids: dict[str, str] = {}
         self._topology: tuple[tuple[int, ...], dict[int, dict[int, str]]] = ((), {})
         self._mapping: dict[tuple[int, int], int] | None = None
+        self._told: frozenset[str] = frozenset()
 
     def read(self, node: str) -> list[Device]:
         """The devices; raises ``SetupError`` with the reason where there are none to see."""
-        chips = parse_info(self._run(["npu-smi", "info"]))
-        if not chips:
-            raise SetupError("npu-smi shows no NPU")
-        indexes = self._indexes(chips)
-        devices = [self._device(chip, index, node) for chip, index in zip(chips, indexes, strict=True)]
+        table = parse_info(self._run(["npu-smi", "info"]))
+        numbered, notes = self._numbered(table.chips)
+        notes = [*table.notes, *notes]
+        if not numbered:
+            raise SetupError(notes[0] if notes else "npu-smi shows no NPU")
+        self._tell(notes)
+        chips = list(numbered.values())
+        devices = [self._device(chip, index, node) for index, chip in numbered.items()]
         self._link(chips, devices)
         return devices
 
-    def _indexes(self, chips: Sequence[Chip]) -> list[int]:
-        """What the visible-device variable counts: the physical id that the table or the mapping gives."""
-        numbered = any(chip.index is not None for chip in chips)
+    def _numbered(self, chips: Sequence[Chip]) -> tuple[dict[int, Chip], list[str]]:
+        """Chips by what the visible-device variable counts, the physical id that the table or the mapping
+        gives; and notes of those whose number is not certain: no other chip must be used in their place."""
+        found: dict[int, list[Chip]] = {}
+        notes: list[str] = []
+        in_table = any(chip.index is not None for chip in chips)
         if self._mapping is None:
-            self._mapping = {} if numbered else parse_mapping(self._optional("-m"))
-        indexes: list[int] = []
+            self._mapping = {} if in_table else parse_mapping(self._optional("-m"))
         for chip in chips:
-            if chip.index is not None:
-                indexes.append(chip.index)
-            elif numbered:
-                raise SetupError(f"npu-smi info: NPU {chip.npu} has no second row that gives its id")
+            index = chip.index if in_table else self._mapped(chip)
+            if index is None:
+                source = "second row" if in_table else "row of `npu-smi info -m`"
+                notes.append(f"npu-smi info: NPU {chip.npu} has no {source} that gives its id")
             else:
-                indexes.append(self._mapping.get((chip.npu, chip.chip or 0), chip.npu))
-        twice = [index for index, count in Counter(indexes).items() if count > 1]
-        if twice:
-            raise SetupError(f"npu-smi info: the id {twice[0]} stands for several chips")
-        return indexes
+                found.setdefault(index, []).append(chip)
+        notes += [
+            f"npu-smi info: the id {index} stands for several chips"
+            for index, same in found.items()
+            if len(same) > 1
+        ]
+        return {index: same[0] for index, same in found.items() if len(same) == 1}, notes
+
+    def _mapped(self, chip: Chip) -> int | None:
+        """By the mapping; an older tool that has none counts NPUs."""
+        return self._mapping.get((chip.npu, chip.chip or 0)) if self._mapping else chip.npu
+
+    def _tell(self, notes: Sequence[str]) -> None:
+        for note in notes:
+            if note not in self._told:
+                _log.warning("npu-smi is not understood in part", reason=note)
+        self._told = frozenset(notes)
 
     def _device(self, chip: Chip, index: int, node: str) -> Device:
         return Device(

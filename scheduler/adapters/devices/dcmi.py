@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import ctypes
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from common.errors import SetupError
 from common.resources.pool import Device, DeviceLink
 from common.units import MIB
-from scheduler.adapters.devices.facts import numa_node, silent_device
+from scheduler.adapters.devices.facts import numa_node, shared_indexes, silent_device
 
 LIBRARIES = (
     "libdcmi.so",
     "/usr/local/Ascend/driver/lib64/driver/libdcmi.so",
     "/usr/local/dcmi/libdcmi.so",
 )
+T = TypeVar("T")
+
 MOST_CARDS = 64
 AI_CORE = 2
 VDIE = 1
@@ -133,9 +134,10 @@ class Dcmi:
         if not places:
             raise SetupError("DCMI shows no NPU")
         devices = {p: _describe(self._library, p, order, node) for order, p in enumerate(places)}
-        for what, count in Counter(d.index for d in devices.values()).items():
-            if count > 1:
-                raise SetupError(f"DCMI: the physical id {what} stands for several chips")
+        for index in shared_indexes(devices.values()):
+            devices = {place: device for place, device in devices.items() if device.index != index}
+            if not devices:
+                raise SetupError(f"DCMI: the physical id {index} stands for several chips")
         for place, device in devices.items():
             device.links = self._links(place, devices)
         return list(devices.values())
@@ -171,19 +173,22 @@ def _describe(library: Any, place: Place, order: int, node: str) -> Device:
     try:
         device.index = _physical_id(library, place)
         device.id = _identity(library, place) or f"ascend-{node}-{device.index}"
-        device.bus_id = _bus_id(library, place)
+        device.bus_id = _told(lambda: _bus_id(library, place)) or ""
         device.numa = numa_node(device.bus_id)
         chip = ChipInfo()
         _call(library, "dcmi_get_device_chip_info_v2", *place, ctypes.byref(chip))
         device.model = chip.chip_name.decode(errors="replace")
-        total, used = _memory_mib(library, place)
-        device.memory_bytes, device.memory_used_bytes = total * MIB, used * MIB
-        alarm = _alarm(library, place)
     except DcmiError as error:
         device.fault = str(error)
         return device
-    device.healthy = alarm in (0, MINOR)
-    device.fault = f"DCMI reports {ALARMS.get(alarm, alarm)}" if alarm else ""
+    memory, alarm = _told(lambda: _memory_mib(library, place)), _told(lambda: _alarm(library, place))
+    if memory is not None:
+        device.memory_bytes, device.memory_used_bytes = memory[0] * MIB, memory[1] * MIB
+    device.healthy = alarm in (None, 0, MINOR)
+    missing = [what for what, told in (("memory", memory), ("health", alarm)) if told is None]
+    device.fault = f"DCMI does not tell its {' and '.join(missing)}" if missing else ""
+    if alarm:
+        device.fault = f"DCMI reports {ALARMS.get(alarm, alarm)}"
     device.utilisation_percent = _reading(library, "dcmi_get_device_utilization_rate", *place, AI_CORE)
     device.temperature_celsius = _reading(library, "dcmi_get_device_temperature", *place)
     tenths = _reading(library, "dcmi_get_device_power_info", *place)
@@ -235,6 +240,14 @@ def _alarm(library: Any, place: Place) -> int:
     health = ctypes.c_uint()
     _call(library, "dcmi_get_device_health", *place, ctypes.byref(health))
     return health.value
+
+
+def _told(read: Callable[[], T]) -> T | None:
+    """A value; None where this chip or driver does not tell it."""
+    try:
+        return read()
+    except DcmiError:
+        return None
 
 
 def _reading(library: Any, name: str, *arguments: int) -> int | None:

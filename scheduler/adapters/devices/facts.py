@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+
+import psutil
 
 from common.resources.pool import Device, Vendor
 
 PCI_DEVICES = Path("/sys/bus/pci/devices")
+
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+"""What a vendor's bindings raise for a reading of another form than they know; it costs that reading only."""
 
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,9})?")
 _BUS_ID = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-9a-f])", re.IGNORECASE)
@@ -35,6 +42,17 @@ def numa_node(bus_id: str, pci_devices: Path = PCI_DEVICES) -> int | None:
     except (OSError, UnicodeDecodeError):
         return None
     return node if node is not None and node >= 0 else None
+
+
+def host_memory_bytes() -> int:
+    """All memory of this machine."""
+    return int(psutil.virtual_memory().total)
+
+
+def shared_indexes(devices: Iterable[Device]) -> list[int]:
+    """Indexes that stand for several devices: none of these can be used, as another would be used instead."""
+    count = Counter(device.index for device in devices)
+    return [index for index, times in count.items() if times > 1]
 
 
 def silent_device(vendor: Vendor, node: str, index: int, fault: str) -> Device:

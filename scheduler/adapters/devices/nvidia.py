@@ -10,8 +10,18 @@ from typing import Any
 
 from common.errors import SetupError
 from common.resources.pool import Device
-from scheduler.adapters.devices.facts import bus_address, numa_node, silent_device
+from scheduler.adapters.devices.facts import (
+    UNREADABLE,
+    bus_address,
+    host_memory_bytes,
+    numa_node,
+    silent_device,
+)
 from scheduler.adapters.devices.nvlink import Gpu, gpu_links
+
+NOTHING_CUT = (
+    "MIG is on and no instance is cut from it; cut some with `nvidia-smi mig -cgi … -C`, or turn MIG off"
+)
 
 
 def probe_nvidia(node: str) -> list[Device]:
@@ -52,7 +62,7 @@ def _read_all(nvml: Any, node: str) -> list[Device]:
     found: list[Device] = []
     for handle, device in zip(handles, devices, strict=True):
         device.links = links.get(device.id, [])
-        found += _instances(nvml, handle.value, device, count) or [device]
+        found += _as_cut(nvml, handle.value, device, count)
     return found
 
 
@@ -82,11 +92,10 @@ def _describe(nvml: Any, handle: _Handle, node: str, index: int) -> Device:
     try:
         device.id = _text(nvml.nvmlDeviceGetUUID(gpu))
         device.model = _text(nvml.nvmlDeviceGetName(gpu)).removeprefix("NVIDIA ")
-        memory = nvml.nvmlDeviceGetMemoryInfo(gpu)
-    except nvml.NVMLError as error:
+        device.memory_bytes, device.memory_used_bytes = _memory(nvml, gpu)
+    except (nvml.NVMLError, *UNREADABLE) as error:
         device.fault = str(error)
         return device
-    device.memory_bytes, device.memory_used_bytes = int(memory.total), int(memory.used)
     device.fault = _fault(nvml, gpu)
     device.healthy = not device.fault
     device.utilisation_percent = _number(nvml, lambda: nvml.nvmlDeviceGetUtilizationRates(gpu).gpu)
@@ -95,14 +104,34 @@ def _describe(nvml: Any, handle: _Handle, node: str, index: int) -> Device:
     return device
 
 
+def _memory(nvml: Any, gpu: Any) -> tuple[int, int | None]:
+    """Total and used. A GPU that shares the host's memory (GB10) tells none of its own: it has the host's."""
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(gpu)
+    except nvml.NVMLError as error:
+        if getattr(error, "value", None) != nvml.NVML_ERROR_NOT_SUPPORTED:
+            raise
+        return host_memory_bytes(), None
+    total = int(memory.total)
+    return (total, int(memory.used)) if total > 0 else (host_memory_bytes(), None)
+
+
+def _as_cut(nvml: Any, gpu: Any, device: Device, gpus: int) -> list[Device]:
+    """The GPU itself or, where MIG is on, its instances: as a whole it runs nothing then."""
+    mode = _optional(nvml, lambda: nvml.nvmlDeviceGetMigMode(gpu)[0]) if gpu is not None else None
+    if mode != nvml.NVML_DEVICE_MIG_ENABLE:
+        return [device]
+    instances = _instances(nvml, gpu, device, gpus)
+    if not instances:
+        device.healthy, device.fault = False, device.fault or NOTHING_CUT
+    return instances or [device]
+
+
 def _instances(nvml: Any, gpu: Any, parent: Device, gpus: int) -> list[Device]:
-    """The MIG instances of a GPU; empty where MIG is off or nothing has been cut from it yet.
+    """The MIG instances of a GPU; empty where nothing has been cut from it yet.
 
     Their indexes follow those of all GPUs, a block for each, so that none moves when a neighbour is cut anew.
     """
-    mode = _optional(nvml, lambda: nvml.nvmlDeviceGetMigMode(gpu)[0]) if gpu is not None else None
-    if mode != nvml.NVML_DEVICE_MIG_ENABLE:
-        return []
     most = _number(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(gpu)) or 0
     found = []
     for place in range(most):
@@ -130,7 +159,7 @@ def _instance(nvml: Any, handle: Any, parent: Device, index: int) -> Device:
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         device.memory_bytes, device.memory_used_bytes = int(memory.total), int(memory.used)
         device.model = _instance_model(nvml, handle, parent)
-    except nvml.NVMLError as error:
+    except (nvml.NVMLError, *UNREADABLE) as error:
         device.healthy, device.fault = False, parent.fault or str(error)
     return device
 
@@ -169,7 +198,7 @@ def _optional(nvml: Any, read: Callable[[], Any]) -> Any:
     """A value that not every GPU and driver tells; None where it is not told."""
     try:
         return read()
-    except nvml.NVMLError:
+    except (nvml.NVMLError, *UNREADABLE):
         return None
 
 

@@ -218,6 +218,6 @@ async def test_every_write_and_every_refusal_is_in_the_audit_log(world: World) -
         ("search-member", "POST", "/api/v1/apply", "ok"),
         ("search-member", "GET", "/api/v1/projects/lab", "not_found"),
         ("search-member", "GET", "/api/v1/nodes", "forbidden"),
-        ("anonymous", "GET", "/api/v1/models", "invalid_api_key"),
+        ("anonymous", "COUNTED", "1 refused requests", "invalid_api_key"),
     ]
     assert (await world.request("acme-admin", "GET", "/api/v1/audit")).status_code == 403

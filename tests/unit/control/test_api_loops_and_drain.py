@@ -5,11 +5,13 @@ them.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from billing.core.events import UsageEvent
+from billing.rejected import RejectedUsage
 from common.clock import VirtualClock
 from common.errors import NotFound
 from common.loop import LoopHealth
@@ -71,7 +73,7 @@ class Usage:
 
 def drain_of(fabric: OneNode, usage: Usage, clock: VirtualClock) -> Drain:
     stub: Any = fabric
-    return Drain(Loops(), stub, usage, clock, grace_seconds=5)
+    return Drain(Loops(), stub, usage, RejectedUsage(Path("unused")), clock, grace_seconds=5)
 
 
 async def test_a_drained_gang_is_stopped_once_metered_to_its_end_and_forgotten() -> None:

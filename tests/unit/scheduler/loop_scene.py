@@ -5,12 +5,12 @@ from typing import Any
 from common.clock import VirtualClock
 from common.resources import Metadata, Project, Workload
 from common.resources.people import ProjectSpec
-from common.resources.pool import DeviceRequest
+from common.resources.pool import DeviceRequest, Vendor
 from common.resources.workload import Readiness, WorkloadRole, WorkloadSpec
 from common.settings import SchedulerSettings, Settings
 from common.store.memory import MemoryStore
 from scheduler.loop import SchedulerLoop
-from tests.fixtures.fabric import FakeFabric, UsageLog, accelerator, cpu_device
+from tests.fixtures.fabric import FakeFabric, RejectedLog, UsageLog, accelerator, cpu_device
 
 
 class Scene:
@@ -25,14 +25,16 @@ class Scene:
             b=[accelerator("b", 0), accelerator("b", 1)],
             c=[cpu_device("c")],
         )
-        self.usage = UsageLog()
+        self.usage, self.rejected = UsageLog(), RejectedLog()
         self.loop = self.new_loop()
 
     def new_loop(self, **options: Any) -> SchedulerLoop:
         """As after a restart of the control process, with these settings of the scheduler."""
         scheduler = SchedulerSettings(usage_interval_seconds=60, **options)
         settings = Settings(scheduler=scheduler)
-        return SchedulerLoop(self.store, self.fabric, self.usage, settings, self.clock)
+        return SchedulerLoop(
+            self.store, self.fabric, self.usage, settings, self.clock, rejected=self.rejected
+        )
 
     async def set_up(self) -> "Scene":
         await self.store.apply(Project(metadata=Metadata(name="p"), spec=ProjectSpec(tenant="acme")))
@@ -47,6 +49,7 @@ class Scene:
         min_replicas: int | None = None,
         readiness: bool = False,
         command: str = "600",
+        vendor: Vendor = "nvidia",
         **spec: Any,
     ) -> str:
         role = WorkloadRole(
@@ -55,7 +58,7 @@ class Scene:
             min_replicas=min_replicas,
             command=["sleep", command],
             ports=["http"],
-            devices=DeviceRequest(count=count, vendors=["nvidia"]),
+            devices=DeviceRequest(count=count, vendors=[vendor]),
             readiness=Readiness(port="http", start_timeout_seconds=100.0) if readiness else None,
         )
         labels = {"computility.io/model": "m", "computility.io/key": "key-1"}

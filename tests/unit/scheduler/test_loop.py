@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from common.errors import Unavailable
 from common.resources import Metadata, Node, Queue, Workload
 from common.resources.pool import QueueSpec
 from common.resources.workload import RestartPolicy, WorkloadRole, WorkloadSpec
@@ -70,9 +69,13 @@ async def test_a_gang_is_completed_when_a_node_answers_again(scene: Scene) -> No
     scene.fabric.refuse_start.add("b")
     await scene.steps(3)
     assert (await scene.get()).status.phase == "Starting"
+    handled = (await scene.get()).status.condition("Handled")
+    assert handled is not None
+    assert (handled.status, handled.message) == ("False", "b does not answer")
     scene.fabric.refuse_start.clear()
-    await scene.steps(2)
+    await scene.steps(2, seconds=2)
     assert (await scene.get()).status.phase == "Running"
+    assert (await scene.get()).status.is_true("Handled")
     masters = {order.master for _, order in scene.fabric.started[1:]}
     assert masters == {scene.fabric.hosts[scene.fabric.started[0][0]].gangs.popitem()[1].master}
 
@@ -279,8 +282,7 @@ async def test_a_gang_is_not_forgotten_before_its_time_is_posted(scene: Scene) -
     scene.clock.advance(7)
     scene.fabric.exit(uid, 0, 0)
     scene.usage.fail = True
-    with pytest.raises(Unavailable):
-        await scene.loop.step()
+    await scene.steps()
     scene.usage.fail = False
     await scene.steps(3)
     assert scene.usage.device_seconds() == 7

@@ -91,7 +91,7 @@ def test_what_does_not_change_is_asked_once_until_the_gpus_do() -> None:
         ({**NEW, "static": "no GPU"}, "`amd-smi static --json` prints no JSON: 'no GPU'"),
         ({**NEW, "metric": "[]", "static": "[]"}, "amd-smi shows no GPU"),
         ({**NEW, "static": '[\n{"gpu": 0},\n{"gpu": }]'}, "`amd-smi static --json`, line 3: Expecting value"),
-        ({**NEW, "static": '[{"gpu": 0}, {"gpu": 0}]'}, "entry 1 is no GPU, or one that is there already"),
+        ({**NEW, "static": '[{"gpu": 0}, {"gpu": 0}]'}, "entry 0 is no GPU, or one that is there twice"),
         ({**NEW, "static": '[{"name": 0}]'}, "entry 0 is no GPU"),
         ({**NEW, "static": "[" * 20_000}, "cannot be read"),
         ({**NEW, "static": '[{"gpu": ' + "9" * 5000 + "}]"}, "cannot be read"),
@@ -154,6 +154,27 @@ JSON = st.recursive(
     ),
     max_leaves=12,
 )
+
+
+def test_an_odd_entry_costs_no_other_gpu() -> None:
+    metric = json.loads(NEW["metric"])
+    first = metric["gpu_data"][0]
+    for odd in ([1, None, {"name": 0}, {"gpu": -1}], [{"gpu": 7}, {"gpu": 7}]):
+        answers = {**NEW, "metric": json.dumps({"gpu_data": [*odd, first, *metric["gpu_data"][1:]]})}
+        assert [d.index for d in AmdSmi(Tool(answers)).read("n1") if d.model != "unknown"] == [1, 0]
+
+
+def test_a_gpu_whose_memory_is_not_told_still_works_and_says_so() -> None:
+    static = json.loads(NEW["static"])
+    metric = json.loads(NEW["metric"])
+    for entry in (*static["gpu_data"], *metric["gpu_data"]):
+        entry.pop("vram", None), entry.pop("mem_usage", None)
+    answers = {**NEW, "static": json.dumps(static), "metric": json.dumps(metric)}
+    first, _ = AmdSmi(Tool(answers)).read("n1")
+    assert (first.healthy, first.memory_bytes, first.fault) == (True, 0, "amd-smi does not tell its memory")
+    refuses = frozenset({"amdsmi_get_gpu_vram_usage"})
+    (device,) = read_processors(FakeAmdSmi([replace(A, refuses=refuses)]), "n1")
+    assert (device.healthy, device.fault) == (True, "amdsmi does not tell its memory")
 
 
 @given(JSON)

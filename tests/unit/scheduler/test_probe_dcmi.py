@@ -156,7 +156,21 @@ def test_whatever_is_refused_there_is_one_device_per_chip(
     devices = Dcmi(Library(refused=refused, missing=missing)).read("n1")
     assert len(devices) == len({d.id for d in devices}) == len({d.index for d in devices}) == 4
     assert all(device.healthy or device.fault for device in devices)
-    assert all(device.memory_bytes for device in devices if device.healthy)
+    assert all(device.memory_bytes or device.fault for device in devices)
+
+
+@pytest.mark.parametrize(
+    ("refused", "fault"),
+    [
+        ({"dcmi_get_device_hbm_info", "dcmi_get_device_memory_info_v3"}, "DCMI does not tell its memory"),
+        ({"dcmi_get_device_health"}, "DCMI does not tell its health"),
+        ({"dcmi_get_device_pcie_info_v2"}, ""),
+        ({"dcmi_get_device_die_v2"}, ""),
+    ],
+)
+def test_a_reading_that_is_not_told_condemns_no_chip(refused: set[str], fault: str) -> None:
+    devices = Dcmi(Library(refused=refused)).read("n1")
+    assert [(device.healthy, device.fault) for device in devices] == [(True, fault)] * 4
 
 
 @pytest.mark.parametrize(

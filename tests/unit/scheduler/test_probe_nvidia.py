@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,8 +79,31 @@ def test_each_mig_instance_is_a_device_of_its_own() -> None:
     assert (one.bus_id, one.temperature_celsius, one.power_watts, one.links) == ("0000:13:00.0", 39, None, [])
 
 
-def test_with_mig_on_and_nothing_cut_the_gpu_itself_is_the_device() -> None:
-    assert [d.id for d in probe(replace(HGX[0], mig=(None,) * 7))] == ["GPU-0E"]
+def test_with_mig_on_and_nothing_cut_the_gpu_is_there_but_not_offered() -> None:
+    uncut, other = probe(replace(HGX[0], mig=(None,) * 7), HGX[1])
+    assert (uncut.id, uncut.healthy) == ("GPU-0E", False)
+    assert "MIG is on and no instance is cut" in uncut.fault
+    assert other.healthy
+
+
+@pytest.mark.parametrize(
+    "gpu",
+    [
+        replace(HGX[0], name="NVIDIA GB10", lacks=frozenset({"nvmlDeviceGetMemoryInfo"})),
+        replace(HGX[0], name="NVIDIA GB10", memory_mib=0, used_mib=0),
+    ],
+)
+def test_a_gpu_that_shares_the_hosts_memory_has_the_hosts_memory(gpu: Gpu) -> None:
+    (device,) = probe(gpu)
+    assert (device.model, device.healthy, device.fault) == ("GB10", True, "")
+    assert device.memory_bytes == psutil.virtual_memory().total
+    assert device.memory_used_bytes is None
+
+
+@pytest.mark.parametrize("reading", sorted({*READINGS} - {"nvmlDeviceGetUUID", "nvmlDeviceGetName"}))
+def test_no_reading_that_is_not_supported_condemns_a_gpu(reading: str) -> None:
+    devices = probe(*(replace(gpu, lacks=frozenset({reading})) for gpu in HGX[:2]))
+    assert [(device.id, device.healthy) for device in devices] == [("GPU-0E", True), ("GPU-13", True)]
 
 
 def test_a_mig_instance_is_as_sick_as_its_gpu() -> None:

@@ -1,0 +1,47 @@
+"""Files and folders that appear complete or not at all, also when the machine loses power.
+
+A rename alone is not on disk: neither what the file holds nor the entry in its folder need be there after a
+loss of power. Whoever names a file in the store, which is synced, has to put it in place like this before.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def put_in_place(work: Path, target: Path) -> None:
+    """Rename ``work`` (a file, or a folder with all that is in it) to ``target``, on disk when this returns.
+
+    Both lie in one file system; a folder that is there already has to be empty. Folders above are made.
+    """
+    sync_tree(work)
+    make_folder(target.parent)
+    os.replace(work, target)
+    _sync(target.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """The folder and those above it, on disk."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync(folder.parent)
+
+
+def sync_tree(path: Path) -> None:
+    """Bring a file, or a folder with all that is in it, to disk."""
+    if path.is_dir():
+        for part in path.iterdir():
+            if not part.is_symlink():
+                sync_tree(part)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

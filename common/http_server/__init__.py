@@ -1,0 +1,1 @@
+"""What both HTTP servers, gateway and control, do to hold against whoever reaches their ports."""
