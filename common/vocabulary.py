@@ -46,6 +46,8 @@ MAX_DEPTH = 32
 MAX_NUMBER = 10**15
 """Of any quantity: a whole number that a float, a 64-bit column and JavaScript hold exactly."""
 MAX_FLOAT = sys.float_info.max
+SOURCE_CHARACTERS = 512
+"""Of where a model lies: with the folder that ``$(HOME_DIR)`` stands for it is still a path."""
 MAX_SECONDS = 10**9
 """Of a length of time: 31 years."""
 MAX_TIME_MS = 10**14

@@ -50,6 +50,9 @@ Word = Annotated[str, StringConstraints(max_length=v.NAME_CHARACTERS, pattern=f"
 """A short identifier: a dtype, a capability, a hyper-parameter."""
 Text = Annotated[str, StringConstraints(max_length=v.TEXT_CHARACTERS, pattern=f"^{v.TEXT_PATTERN}$")]
 """One line for people, or a path."""
+Source = Annotated[
+    str, StringConstraints(min_length=1, max_length=v.SOURCE_CHARACTERS, pattern=f"^{v.TEXT_PATTERN}$")
+]
 DeviceModel = Annotated[
     str, StringConstraints(max_length=v.SERVED_NAME_CHARACTERS, pattern=f"^{v.TEXT_PATTERN}$", min_length=1)
 ]

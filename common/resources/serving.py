@@ -17,6 +17,7 @@ from common.resources.fields import (
     Priority,
     Scalar,
     ServedName,
+    Source,
     Text,
     Whole,
     Word,
@@ -37,7 +38,7 @@ def _text_tasks() -> list[Task]:
 class ModelSpec(Part):
     """A base model. ``source`` is a local path (``~`` and ``$(HOME_DIR)`` allowed) or a hub name."""
 
-    source: Text = Field(min_length=1)
+    source: Source
     tasks: list[Task] = Field(default_factory=_text_tasks, max_length=MAX_LIST)
     shared: bool = Field(False, description="visible to the other tenants too")
 

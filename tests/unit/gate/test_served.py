@@ -99,7 +99,7 @@ def test_every_job_is_trained_named_and_rated(runner: asyncio.Runner, tmp_path: 
         training = data_file(file, tmp_path / "file")  # type: ignore[arg-type]
         orders = train_job(job, model, tmp_path, training, training, tmp_path / "adapter")
         parse_job(json.loads(json.dumps(orders.to_dict())))
-        workload = trainer_workload(job, model, None, tmp_path / "job", Settings(home=tmp_path))
+        workload = trainer_workload(job, model, None, tmp_path / "job", orders, Settings(home=tmp_path))
         runner.run(scheduled(model, workload))
         name = adapter_served_name(job, TENANT)
         spec = {"model": job.spec.base, "servedName": name, "path": "/a"}
