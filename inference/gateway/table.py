@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.auth import Principal
 from common.clock import Clock
-from common.errors import Forbidden, NotFound, Unauthenticated
+from common.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from common.ids import secret_digest
 from common.wire import Route, RouteKey, RoutingTable
 
@@ -23,11 +23,13 @@ class RouteIndex:
             self._by_model.setdefault(route.model, []).append(route)
 
     def authenticate(self, authorization: bytes, clock: Clock) -> Principal:
-        """The holder of the bearer key. Raises ``Unauthenticated``."""
+        """The holder of the bearer key. Raises ``Unauthenticated``, or ``Unavailable`` before any table."""
         if authorization[: len(_SCHEME)].lower() != _SCHEME:
             raise Unauthenticated("no API key given; send it as `Authorization: Bearer <key>`")
         secret = authorization[len(_SCHEME) :].strip().decode("latin-1")
         key = self._keys.get(secret_digest(secret))
+        if key is None and not self.version:
+            raise Unavailable("no keys are known yet, since control was never reached; try again in a moment")
         if key is None:
             raise Unauthenticated("incorrect API key: it is unknown or was revoked")
         if key.expires_ms is not None and key.expires_ms <= clock.now_ms():
