@@ -94,6 +94,11 @@ def harmless(text: str) -> str:
     return _FIND_HARMFUL.sub(lambda found: _escape(found[0]), text)
 
 
+def one_line(text: str) -> str:
+    """A name as it may stand where ``odd_character`` finds nothing: odd characters become their escapes."""
+    return _FIND_ODD.sub(lambda found: _escape(found[0]), text)
+
+
 def _escape(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from billing.rejected import rejected_usage
 from common.clock import Clock
 from common.errors import ComputilityError, Conflict, InvalidInput, NotFound, Unavailable
 from common.guard import ResourceGuard
+from common.ids import derived_id
 from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, File, FineTune, Model, Queue, Workload
+from common.resources.serving import model_identity
 from common.settings import Settings
 from common.store.port import Store
 from common.telemetry import get_logger
+from common.vocabulary import shortened
 from finetune.adapter_cleaner import AdapterCleaner
 from finetune.blob_folder import BlobFolder
 from finetune.core.hyperparameters import resolve
@@ -58,6 +62,7 @@ class FineTuneController:
         self._blobs = BlobFolder(settings.folder("files"))
         self._progress = JobProgress(store, clock)
         self._publisher = Publisher(store, self._blobs, settings, clock)
+        self._rejected = rejected_usage(settings)
         self._guard = ResourceGuard("finetunes", store, clock)
         self._cleaners = (AdapterCleaner(store, settings, clock), JobCleaner(store, settings, clock))
 
@@ -126,6 +131,9 @@ class FineTuneController:
         except (InvalidInput, NotFound) as error:
             await self._fail(job, error.code, error.message, error.param)
             return
+        except ValueError as error:  # no Workload can be made of it, now or later
+            await self._fail(job, "job_not_startable", f"the job cannot start: {shortened(str(error))}", None)
+            return
         job = await self._store.set_status(job)
         await self._store.apply(workload)
         await note(self._store, self._clock, job, "Queued", "The job waits for a device")
@@ -176,6 +184,10 @@ class FineTuneController:
                 raise
             await self._fail(job, error.code, error.message, error.param)
             return
+        except ValueError as error:  # no Adapter can be made of it, now or later
+            text = f"the adapter cannot be registered: {shortened(str(error))}"
+            await self._fail(job, "adapter_not_registered", text, None)
+            return
         if await self._publisher.must_wait(adapter):
             await note(
                 self._store,
@@ -190,8 +202,25 @@ class FineTuneController:
         job.status.finished_ms = self._clock.now_ms()
         job.status.fine_tuned_model = adapter.spec.served_name
         job.status.state = "succeeded"
-        await post_usage(self._store, self._usage, job, workload, result)
+        await self._bill(job, workload, result)
         await self._end(job, "Succeeded", f"The job has succeeded: {adapter.spec.served_name}")
+
+    async def _bill(self, job: FineTune, workload: Workload | None, last: WorkerEvent | None) -> None:
+        """Post the trained tokens. What can never be billed is kept for people to look at: the job ends."""
+        try:
+            await post_usage(self._store, self._usage, job, workload, last)
+        except (InvalidInput, NotFound) as error:
+            record = {
+                "id": derived_id("use", job.metadata.uid, "training"),
+                "kind": "training",
+                "project": job.project,
+                "key": job.spec.api_key,
+                "model": job.spec.model,
+                "resource": job.name,
+                "model_identity": model_identity(job.base_key),
+                "quantities": {"trained_tokens": job.status.trained_tokens},
+            }
+            await self._rejected.keep(record, error.message)
 
     async def _fail(self, job: FineTune, code: str, message: str, param: str | None) -> None:
         job.status.state = "failed"
@@ -209,7 +238,7 @@ class FineTuneController:
             job = await self._store.set_status(job)
         job.status.state = "cancelled"
         taken = [event for event in events if event.offset_bytes < job.status.events_offset_bytes]
-        await post_usage(self._store, self._usage, job, workload, taken[-1] if taken else None)
+        await self._bill(job, workload, taken[-1] if taken else None)
         if workload is not None:
             await self._delete(workload)
         if await self._store.find(Adapter, adapter_name(job), job.project) is not None:

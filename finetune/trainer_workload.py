@@ -10,6 +10,7 @@ from common.resources.serving import model_identity
 from common.resources.workload import RestartPolicy, WorkloadRole, WorkloadSpec
 from common.settings import Settings
 from common.sources import local_path
+from common.vocabulary import one_line
 from finetune.core.hyperparameters import BASE_LEARNING_RATE
 from finetune.core.job import Lora, TrainJob
 
@@ -85,9 +86,9 @@ def trainer_workload(
             name=job.name,
             project=job.project,
             labels={
-                MODEL_LABEL: job.spec.model,
+                MODEL_LABEL: one_line(job.spec.model),
                 IDENTITY_LABEL: model_identity(job.base_key),
-                KEY_LABEL: job.spec.api_key,
+                KEY_LABEL: one_line(job.spec.api_key),
             },
             owner=Owner(kind="FineTune", name=job.name, uid=job.metadata.uid),
         ),

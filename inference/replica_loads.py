@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from common.errors import ComputilityError
+from common.guard import fault_of
 from common.load import EngineLoad, ReplicaLoad
 from common.resources import Workload
 from common.resources.serving import Replica
@@ -38,8 +38,8 @@ class ReplicaLoads:
     async def _load(self, replica: Replica) -> EngineLoad | None:
         try:
             return await self._engines.load(replica.url)
-        except ComputilityError as error:
-            _log.debug("engine tells no load", workload=replica.workload, error=error.message)
+        except Exception as error:  # noqa: BLE001 - one engine's trouble is not the others'
+            _log.debug("engine tells no load", workload=replica.workload, error=fault_of(error).message)
             return None
 
     def _report(self, silent: set[str]) -> None:

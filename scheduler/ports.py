@@ -190,17 +190,10 @@ class Fabric(Protocol):
         ...
 
     async def read_log(
-        self,
-        node: str,
-        project: str,
-        workload: str,
-        attempt: int,
-        rank: int,
-        offset_bytes: int,
-        limit_bytes: int,
+        self, node: str, uid: str, attempt: int, rank: int, offset_bytes: int, limit_bytes: int
     ) -> LogChunk:
-        """A piece of a rank's log; a negative offset counts from the end. Raises ``NotFound`` when there is
-        none."""
+        """A piece of the log of a rank of the workload ``uid``; a negative offset counts from the end. Raises
+        ``NotFound`` when there is none."""
         ...
 
     async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from common.clock import Clock
 from common.errors import ComputilityError
+from common.guard import Guard
 from common.load import ReplicaLoad
 from common.loop import LoopHealth, run_every
 from common.settings import LoadTideSettings
@@ -93,6 +94,7 @@ class ServingNeed:
         self._loads, self._log, self._clock = loads, log, clock
         self._watches = [_Watch(one, rule_of(one), [], FirstTokens()) for one in rules]
         self._forgot_ms = 0
+        self._guard = Guard("serving-need", clock)
         self.needs: dict[str, Need] = {}
 
     @property
@@ -125,9 +127,10 @@ class ServingNeed:
         now_ms = self._clock.now_ms()
         ended = []
         for watch in self._watches:
-            load = measure(watch.settings, watch.first_tokens, _of_class(replicas, watch.name), now_ms)
-            if load is not None and (minute := watch.note(load, now_ms)):
-                ended.append((watch.name, minute))
+            with self._guard.item("LoadTide", watch.name):
+                load = measure(watch.settings, watch.first_tokens, _of_class(replicas, watch.name), now_ms)
+                if load is not None and (minute := watch.note(load, now_ms)):
+                    ended.append((watch.name, minute))
         for name, minute in ended:
             await self._log.add(_series(name), minute.at_ms, minute.load)
         if now_ms - self._forgot_ms >= FORGET_EVERY_MS:
@@ -141,7 +144,9 @@ class ServingNeed:
 
     def _work_out(self) -> None:
         now_ms = self._clock.now_ms()
-        self.needs.update((watch.name, _need(watch, now_ms)) for watch in self._watches)
+        for watch in self._watches:
+            with self._guard.item("LoadTide", (watch.name, "need")):
+                self.needs[watch.name] = _need(watch, now_ms)
 
 
 def rule_of(settings: LoadTideSettings) -> LoadRule:

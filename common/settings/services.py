@@ -34,6 +34,25 @@ class GatewaySettings(AddressSettings, ListenerSettings):
     read_timeout_seconds: float = Field(
         600.0, gt=0, description="longest silence of an engine within one request"
     )
+    large_body_bytes: int = Field(
+        64 * 1024,
+        gt=0,
+        description="a longer body is read and parsed beside the others, one at a time for each key",
+    )
+    body_bytes_per_key: int = Field(
+        64 * 1024**2, gt=0, description="of the bodies of one key's requests until engines have begun them"
+    )
+    max_values_per_request: int = Field(
+        1_000_000, gt=0, description="entries of all lists and objects in one body"
+    )
+    max_sequences_per_request: int = Field(
+        128, gt=0, description="answers that one request may ask for: choices times prompts"
+    )
+    max_inputs_per_request: int = Field(2048, gt=0, description="texts of one embeddings request")
+    max_requests_per_key: int = Field(512, gt=0, description="open at once, streams included")
+    max_sequences_per_key: int = Field(
+        2048, gt=0, description="answers that the open requests of one key may ask for together"
+    )
 
 
 class StoreSettings(Section):

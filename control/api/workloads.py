@@ -94,8 +94,7 @@ class _Log:
     async def read(self, offset_bytes: int, limit_bytes: int = CHUNK_BYTES) -> LogChunk:
         return await self.fabric.read_log(
             self.node,
-            self.workload.project or "",
-            self.workload.name,
+            self.workload.metadata.uid,
             self.attempt,
             self.rank,
             offset_bytes,

@@ -18,6 +18,7 @@ from common.tls import ClientTrust
 from common.wire import Route
 from inference.core.body import Task
 from inference.gateway import metrics
+from inference.gateway.aside import rejected_bytes
 from inference.gateway.bill import Books
 from inference.gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
 from inference.gateway.journal import JOURNAL_FILE, Journal
@@ -26,7 +27,7 @@ from inference.gateway.recovery import recover
 from inference.gateway.routes import RouteFollower
 from inference.gateway.serve import InferenceHandler
 from inference.gateway.shipper import Shipper
-from inference.gateway.spool import Spool, rejected_bytes, segments
+from inference.gateway.spool import Spool, segments
 from inference.gateway.upstream import ENGINE_PATHS, Upstream
 
 _MODELS_PATH = "/v1/models"
@@ -62,7 +63,8 @@ class Gateway:
         self.shipper = Shipper(settings, self._session, self.spool)
         books = Books(self.spool, self._journal, self._clock)
         self._inference = InferenceHandler(settings.gateway, self.routes, self._upstream, books)
-        self._tasks = [asyncio.create_task(self.routes.follow()), asyncio.create_task(self.shipper.run())]
+        loops = (self.routes.follow(), self.shipper.run(), self._inference.admission.watch_keys())
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:
             task.add_done_callback(_log_death)
 
@@ -77,7 +79,8 @@ class Gateway:
             _log.warning("usage events stay in the spool", error=str(error) or type(error).__name__)
         await self.spool.close()
         self._journal.close()
-        await asyncio.gather(self._session.close(), self._upstream.close(), self._proxy.close())
+        closing = (self._session, self._upstream, self._proxy, self._inference)
+        await asyncio.gather(*(part.close() for part in closing))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

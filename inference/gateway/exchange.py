@@ -41,14 +41,21 @@ class Exchange:
         self._receive = receive
         self._send = send
 
-    async def read_body(self, limit_bytes: int) -> bytes:
-        """The whole body. Raises ``TooLarge`` over the limit (having discarded the rest, within reason)."""
+    async def read_body(
+        self, limit_bytes: int, keep: Callable[[int], Awaitable[None]] | None = None
+    ) -> bytes:
+        """The whole body. Raises ``TooLarge`` over the limit (having discarded the rest, within reason).
+
+        ``keep`` is told the size of each part before it is kept, and may wait or raise.
+        """
         self._receive = decoded(self._receive, self.headers.get(b"content-encoding", b""), limit_bytes)
         chunks: list[bytes] = []
         size = 0
         async for chunk in self.body_chunks():
             size += len(chunk)
             if size <= limit_bytes:
+                if keep is not None:
+                    await keep(len(chunk))
                 chunks.append(chunk)
             elif size > limit_bytes * _DISCARD_FACTOR:
                 break

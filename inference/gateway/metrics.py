@@ -30,6 +30,10 @@ FIRST_BYTE_SECONDS = Histogram(
 )
 TOKENS = Counter("computility_gateway_tokens", "Tokens billed, by meter", ("model", "kind"))
 OUTCOMES = Counter("computility_gateway_outcomes", "Billed requests, by how they ended", ("model", "outcome"))
+ENGINE_REFUSED = Counter(
+    "computility_gateway_engine_refused",
+    "Requests that an engine failed on though it goes on serving others; told as the client's mistake",
+)
 FAILOVERS = Counter("computility_gateway_failovers", "Attempts moved on to another replica", ("model",))
 SPOOL_SEGMENTS = Gauge(
     "computility_gateway_spool_segments", "Segments of usage events not yet taken by control"
@@ -37,7 +41,15 @@ SPOOL_SEGMENTS = Gauge(
 SPOOL_OLDEST_SECONDS = Gauge("computility_gateway_spool_oldest_seconds", "Age of the oldest such segment")
 SPOOL_REJECTED_BYTES = Gauge(
     "computility_gateway_spool_rejected_bytes",
-    "Usage events that control refused, set aside in rejected.ndjson for a person to look at; 0 = none",
+    "Usage events that wait in rejected.ndjson for a person to mend them; 0 = none",
+)
+USAGE_SET_ASIDE = Counter(
+    "computility_gateway_usage_set_aside",
+    "Usage events that could not be posted as they were, kept with their reason in rejected.ndjson",
+)
+USAGE_NOT_TOLD = Counter(
+    "computility_gateway_usage_not_told",
+    "Answers whose engine told no token counts, or no final ones: the engine is rested",
 )
 ROUTES_AGE_SECONDS = Gauge(
     "computility_gateway_routes_age_seconds", "Since control last confirmed the routing table; -1 = never"

@@ -175,7 +175,7 @@ async def test_logs_are_read_in_pieces(
     wanted = order("sh", "-c", "echo hello; exit 0")
     await fabric.ensure_gang(NODE, wanted)
     await ended(fabric, wanted)
-    chunk = await fabric.read_log(NODE, "p", "contract", 1, 0, offset, limit)
+    chunk = await fabric.read_log(NODE, wanted.uid, 1, 0, offset, limit)
     assert (chunk.data, chunk.next_offset, chunk.size_bytes) == (data, following, 6)
 
 
@@ -183,7 +183,7 @@ async def test_what_is_not_there_is_said_so(fabric: Fabric) -> None:
     with pytest.raises(NotFound):
         await fabric.ensure_gang("nowhere", order())
     with pytest.raises(NotFound):
-        await fabric.read_log(NODE, "p", "no-such-workload", 1, 0, 0, 10)
+        await fabric.read_log(NODE, "uid-of-nothing", 1, 0, 0, 10)
 
 
 async def test_without_its_agents_a_fabric_shows_no_node_and_starts_nothing(fabric: Fabric) -> None:

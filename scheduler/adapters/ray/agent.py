@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import re
 import socket
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from common.clock import SYSTEM_CLOCK
 from common.errors import Conflict, NotFound, Unavailable
 from common.resources.pool import Device
 from common.settings import Settings, child_environment
+from common.telemetry import get_logger
 from scheduler.adapters.devices.accelerators import Found
 from scheduler.adapters.devices.cpu import usable_cores
 from scheduler.adapters.devices.probe import probe_devices
@@ -28,13 +30,15 @@ from scheduler.adapters.ray.environment import Surroundings
 from scheduler.adapters.ray.history import DeviceHistory
 from scheduler.adapters.ray.inherited import inherited
 from scheduler.adapters.ray.inventory import Inventory
-from scheduler.adapters.ray.log_cleaner import LogCleaner
+from scheduler.adapters.ray.log_cleaner import WORKLOADS, LogCleaner
 from scheduler.adapters.ray.process import PROBE_TIMEOUT_SECONDS, RankFiles, RankProcess
 from scheduler.ports import DeviceSample, Endpoint, GangOrder, GangRecord, LogChunk, RankOrder
 
 WATCH_SECONDS = 0.1
 PROBE_CACHE_SECONDS = 2.0
 SWEEP_SECONDS = 600.0
+_log = get_logger(__name__)
+UID = re.compile("[a-z0-9-]{1,100}")
 ABANDONED = "abandoned"
 """Code of the error of an agent that another installation has left behind."""
 ABANDONED_SECONDS = 60.0
@@ -226,16 +230,16 @@ class Agent:
         return _Gang(order, master, ranks)
 
     def _files(self, order: GangOrder, rank: RankOrder) -> RankFiles:
-        billing = order.billing
-        log = self._log(billing.project, billing.workload, order.attempt, rank.rank)
+        log = self._log(order.uid, order.attempt, rank.rank)
         return RankFiles(log, self._run_folder / f"{order.uid}-{order.attempt}-{rank.rank}.exit")
 
     @property
     def _run_folder(self) -> Path:
         return Path(self._options.home) / "run" / "ranks" / self._options.node
 
-    def _log(self, project: str, workload: str, attempt: int, rank: int) -> Path:
-        return Path(self._options.home) / "logs" / f"{project}.{workload}" / f"{attempt}-{rank}.log"
+    def _log(self, uid: str, attempt: int, rank: int) -> Path:
+        """By uid: names may be another's one day, and two of them may read the same."""
+        return Path(self._options.home) / "logs" / WORKLOADS / uid / f"{attempt}-{rank}.log"
 
     def _refuse_while_inherited(self) -> None:
         """Start nothing while launchers of an agent that died are still stopping: they hold devices and
@@ -256,12 +260,18 @@ class Agent:
         task.add_done_callback(self._tasks.discard)
 
     async def _watch(self, gang: _Gang) -> None:
-        """Until every process has ended: notice exits and readiness."""
+        """Until every process has ended: notice exits and readiness. A probe that breaks ends no watch."""
+        told = ""
         async with httpx.AsyncClient(trust_env=False, timeout=PROBE_TIMEOUT_SECONDS) as client:
             while gang.alive:
                 for rank in gang.ranks:
                     rank.poll()
-                await asyncio.gather(*(rank.probe(client) for rank in gang.ranks))
+                probes = (rank.probe(client) for rank in gang.ranks)
+                outcomes = await asyncio.gather(*probes, return_exceptions=True)
+                broken = next((one for one in outcomes if isinstance(one, Exception)), None)
+                if broken is not None and repr(broken) != told:
+                    told = repr(broken)
+                    _log.warning("rank not probed", uid=gang.order.uid, error=told)
                 await asyncio.sleep(WATCH_SECONDS)
 
     async def stop_gang(self, uid: str, attempt: int, grace_seconds: float) -> None:
@@ -286,10 +296,12 @@ class Agent:
             gang.metered.update(spans)
 
     async def read_log(
-        self, project: str, workload: str, attempt: int, rank: int, offset_bytes: int, limit_bytes: int
+        self, uid: str, attempt: int, rank: int, offset_bytes: int, limit_bytes: int
     ) -> LogChunk:
         """See ``ports.Fabric.read_log``."""
-        path = self._log(project, workload, attempt, rank)
+        if not UID.fullmatch(uid):
+            raise NotFound(f"there is no workload {uid!r}")
+        path = self._log(uid, attempt, rank)
         try:
             with path.open("rb") as file:
                 size = file.seek(0, 2)
@@ -297,7 +309,7 @@ class Agent:
                 file.seek(start)
                 data = file.read(limit_bytes)
         except FileNotFoundError as error:
-            where = f"attempt {attempt}, rank {rank} of {workload} on {self._options.node}"
+            where = f"attempt {attempt}, rank {rank} of {uid} on {self._options.node}"
             raise NotFound(f"there is no log of {where}") from error
         return LogChunk(data, start + len(data), size)
 

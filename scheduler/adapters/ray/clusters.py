@@ -110,18 +110,10 @@ class ManyClusters:
         await self._of(node).mark_metered(node, uid, attempt, spans)
 
     async def read_log(
-        self,
-        node: str,
-        project: str,
-        workload: str,
-        attempt: int,
-        rank: int,
-        offset_bytes: int,
-        limit_bytes: int,
+        self, node: str, uid: str, attempt: int, rank: int, offset_bytes: int, limit_bytes: int
     ) -> LogChunk:
         """See ``ports.Fabric.read_log``."""
-        fabric = self._of(node)
-        return await fabric.read_log(node, project, workload, attempt, rank, offset_bytes, limit_bytes)
+        return await self._of(node).read_log(node, uid, attempt, rank, offset_bytes, limit_bytes)
 
     async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:
         """See ``ports.Fabric.series``."""

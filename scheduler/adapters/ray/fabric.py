@@ -257,17 +257,10 @@ class RayFabric:
         await self._call(node, "mark_metered", uid, attempt, dict(spans))
 
     async def read_log(
-        self,
-        node: str,
-        project: str,
-        workload: str,
-        attempt: int,
-        rank: int,
-        offset_bytes: int,
-        limit_bytes: int,
+        self, node: str, uid: str, attempt: int, rank: int, offset_bytes: int, limit_bytes: int
     ) -> LogChunk:
         """See ``ports.Fabric.read_log``."""
-        arguments = (project, workload, attempt, rank, offset_bytes, limit_bytes)
+        arguments = (uid, attempt, rank, offset_bytes, limit_bytes)
         chunk: LogChunk = await self._call(node, "read_log", *arguments)
         return chunk
 

@@ -148,19 +148,10 @@ class ClusterLink:
         await self._ask("mark_metered", node, uid, attempt, dict(spans))
 
     async def read_log(
-        self,
-        node: str,
-        project: str,
-        workload: str,
-        attempt: int,
-        rank: int,
-        offset_bytes: int,
-        limit_bytes: int,
+        self, node: str, uid: str, attempt: int, rank: int, offset_bytes: int, limit_bytes: int
     ) -> LogChunk:
         """See ``ports.Fabric.read_log``."""
-        chunk: LogChunk = await self._ask(
-            "read_log", node, project, workload, attempt, rank, offset_bytes, limit_bytes
-        )
+        chunk: LogChunk = await self._ask("read_log", node, uid, attempt, rank, offset_bytes, limit_bytes)
         return chunk
 
     async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from common.retention import FRESH_MS, expired, look
 
-LOGS = "*.*/[0-9]*-[0-9]*.log"
-"""``<project>.<workload>/<attempt>-<rank>.log``"""
+WORKLOADS = "workloads"
+FOLDERS = (f"{WORKLOADS}/*", "*.*")
+"""``workloads/<uid>``; earlier versions wrote to ``<project>.<workload>``, which two may share."""
+LOG = "[0-9]*-[0-9]*.log"
+"""``<attempt>-<rank>.log``"""
 
 
 class LogCleaner:
@@ -28,16 +31,20 @@ class LogCleaner:
         for path in live:
             with suppress(OSError):
                 os.utime(path, (now_ms / 1000, now_ms / 1000))
-        found = [kept for path in self._logs.glob(LOGS) if path not in live and (kept := look(path))]
+        found = [kept for path in self._found() if path not in live and (kept := look(path))]
         dropped = expired(found, now_ms, self._days, self._size_bytes)
         for path in dropped:
             with suppress(OSError):  # it is tried again in the next sweep
                 path.unlink()
         return dropped
 
+    def _found(self) -> Iterator[Path]:
+        for folders in FOLDERS:
+            yield from self._logs.glob(f"{folders}/{LOG}")
+
     def remove_empty_folders(self, now_ms: int) -> None:
         """Those of workloads without logs; not while a process may be starting in one."""
-        for folder in self._logs.glob("*.*"):
+        for folder in (folder for folders in FOLDERS for folder in self._logs.glob(folders)):
             with suppress(OSError):  # not empty, or gone
                 if folder.is_dir() and now_ms - folder.stat().st_mtime * 1000 > FRESH_MS:
                     folder.rmdir()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class RankProcess:
         self._files = files
         self._clock = clock
         self._launcher: subprocess.Popen[bytes] | None = None
+        self._trouble = ""
         self._next_probe = 0.0
         self._misses = 0
         self.record = RankRecord(
@@ -63,17 +65,20 @@ class RankProcess:
         return self.record.state != "Exited"
 
     def _start(self, around: Surroundings, grace_seconds: float) -> None:
-        for path in (self._files.log, self._files.exit_code):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.unlink(missing_ok=True)
-        with self._files.log.open("wb") as log:
-            try:
+        """Whatever keeps it from starting ends it with the reason: what has not ended holds devices."""
+        try:
+            for path in (self._files.log, self._files.exit_code):
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                path.unlink(missing_ok=True)
+            with self._files.log.open("wb") as log:
                 command = [expand(word, self._order, around) for word in self._order.command]
                 environment = build_environment(self._order, around)
                 self._launcher = self._spawn(command, environment, grace_seconds, log.fileno())
-            except (ComputilityError, OSError, ValueError) as error:
-                log.write(f"cannot start: {error}\n".encode())
-        if self._launcher is None:
+        except Exception as error:  # noqa: BLE001 - as above
+            text = str(error) if isinstance(error, ComputilityError | OSError) else repr(error)
+            self._trouble = f"cannot start: {text}"
+            with suppress(OSError):
+                self._files.log.write_text(f"{self._trouble}\n", errors="replace")
             self._finish(CANNOT_START)
         else:
             self.record = replace(self.record, pid=self._launcher.pid)
@@ -108,8 +113,12 @@ class RankProcess:
             return 128 - launcher_code if launcher_code < 0 else launcher_code or 1
 
     def _finish(self, code: int) -> None:
-        self._files.exit_code.unlink(missing_ok=True)
-        tail = read_tail(self._files.log)
+        with suppress(OSError):
+            self._files.exit_code.unlink(missing_ok=True)
+        try:
+            tail = read_tail(self._files.log) or self._trouble
+        except OSError as error:
+            tail = self._trouble or f"its log cannot be read: {error}"
         now = self._clock.now_ms()
         self.record = replace(self.record, state="Exited", exit_code=code, finished_ms=now, log_tail=tail)
 
@@ -147,7 +156,7 @@ class RankProcess:
 async def _answers(client: httpx.AsyncClient, url: str) -> bool:
     try:
         return (await client.get(url)).is_success
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL):
         return False
 
 

@@ -57,6 +57,7 @@ async def test_a_plain_answer_is_billed_to_the_key_with_the_tokens_of_the_engine
     assert (event["tenant"], event["project"], event["key"]) == ("acme", "acme-bots", "alice")
     assert (event["model"], event["resource"], event["outcome"]) == ("tiny", "r0", "completed")
     assert event["device_class"] == "cpu/any"
+    assert event["model_identity"] == "acme-bots/tiny"
 
 
 async def test_a_stream_shows_no_usage_to_a_client_that_did_not_ask(front: Serving) -> None:
@@ -202,7 +203,7 @@ async def test_errors_are_those_of_the_official_client(front: Serving, engine: F
 @pytest.mark.parametrize(
     ("body", "param", "text"),
     [
-        (b'{"model": "tiny", "messages": [}', None, "line 1, column "),
+        (b'{"model": "tiny", "messages": [}', "line 1 column 32", "is not JSON"),
         (b"[1]", None, "must be a JSON object"),
         (b'{"model": "tiny", "messages": [1]}', "messages[0]", "must be an object"),
         (b'{"model": 1, "messages": []}', "model", "must be a non-empty string"),

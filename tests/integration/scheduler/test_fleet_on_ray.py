@@ -41,7 +41,7 @@ async def test_mixed_gangs_hold_every_device_of_six_raylets_once(fleet: Fleet) -
     assert devices_of(gangs[0]).isdisjoint(devices_of(gangs[1]))
     for gang in gangs:
         for rank in gang.status.ranks:
-            log = await fleet.fabric.read_log(rank.node, "p", gang.name, 1, rank.rank, 0, 1000)
+            log = await fleet.fabric.read_log(rank.node, gang.metadata.uid, 1, rank.rank, 0, 1000)
             assert log.data == b""
 
 
@@ -53,11 +53,12 @@ async def test_each_rank_sees_its_devices_and_the_whole_gang(fleet: Fleet) -> No
         made.command = ["$(PYTHON)", "-c", show]
         roles.append(made)
     await fleet.submit("show", *roles)
-    ranks = (await fleet.until("show", "Succeeded", timeout_seconds=60)).status.ranks
+    shown_all = await fleet.until("show", "Succeeded", timeout_seconds=60)
+    ranks = shown_all.status.ranks
     assert len({rank.node for rank in ranks}) == 6
     variables = {"one": "CUDA", "two": "ASCEND_RT", "three": "HIP"}
     for rank in ranks:
-        log = await fleet.fabric.read_log(rank.node, "p", "show", 1, rank.rank, 0, 100_000)
+        log = await fleet.fabric.read_log(rank.node, shown_all.metadata.uid, 1, rank.rank, 0, 100_000)
         env: dict[str, str] = json.loads(log.data)
         shown = {name: value for name, value in env.items() if name.endswith("VISIBLE_DEVICES")}
         assert shown == {f"{variables[rank.role]}_VISIBLE_DEVICES": "0,1"}
@@ -155,10 +156,11 @@ async def test_a_preempted_gang_saves_its_work_and_goes_on_later(fleet: Fleet) -
     low = fleet.watched.role("amd", replicas=2, count=2)
     low.command = ["sh", "-c", "trap 'echo saved; exit 0' TERM; echo began; sleep 600 & wait"]
     await fleet.submit("low", low, grace_seconds=20.0)
-    ranks = (await fleet.until("low", "Running")).status.ranks
+    running = await fleet.until("low", "Running")
+    ranks, uid = running.status.ranks, running.metadata.uid
 
     async def logs() -> set[bytes]:
-        chunks = [await fleet.fabric.read_log(r.node, "p", "low", 1, r.rank, 0, 1000) for r in ranks]
+        chunks = [await fleet.fabric.read_log(r.node, uid, 1, r.rank, 0, 1000) for r in ranks]
         return {chunk.data for chunk in chunks}
 
     async def both_began() -> bool:

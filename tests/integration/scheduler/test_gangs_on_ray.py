@@ -66,7 +66,7 @@ class Scene:
     async def log(self, rank: int) -> str:
         workload = await self.get()
         placed = workload.status.ranks[rank]
-        arguments = ("p", self.name, workload.status.attempt, rank, 0, 100_000)
+        arguments = (workload.metadata.uid, workload.status.attempt, rank, 0, 100_000)
         return (await self.fabric.read_log(placed.node, *arguments)).data.decode()
 
 

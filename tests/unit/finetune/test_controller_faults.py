@@ -1,6 +1,7 @@
 """Whatever dies or goes wrong on the way, a job ends once, with its reason, and is billed once."""
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import Unavailable
+from common.errors import InvalidInput, Unavailable
 from common.resources import Adapter, File, Metadata, Model, Workload
 from common.resources.tuning import FineTuneStatus
 from tests.fixtures.tuning import PROJECT, TuningWorld
@@ -256,3 +257,51 @@ async def test_what_a_killed_copy_of_an_adapter_left_is_gone(
     await world.step()
     [adapter] = await world.adapters()
     assert [str(path) for path in Path(adapter.spec.path).parent.iterdir()] == [adapter.spec.path]
+
+
+async def _odd(world: TuningWorld, **spec: str) -> None:
+    """A job as an earlier release, which checked less, may have stored it."""
+    await world.apply_job()
+    job = await world.job()
+    vars(job.spec).update(spec)
+    await world.store.apply(job)
+    assert vars((await world.job()).spec).items() >= spec.items()
+
+
+async def test_a_job_of_a_key_with_an_odd_name_ends_and_is_billed(world: TuningWorld) -> None:
+    await _odd(world, api_key="free\n")
+    await world.run_to_end()
+    assert (await world.job()).status.state == "succeeded"
+    (event,) = world.bill.events.values()
+    assert (event.key, event.quantities) == ("free\\x0a", {"trained_tokens": 900})
+
+
+async def test_a_job_whose_adapter_can_have_no_name_ends_and_says_so(world: TuningWorld) -> None:
+    await _odd(world, suffix="zoo\n")
+    await world.run_to_end()
+    status = (await world.job()).status
+    assert (status.state, status.error_code) == ("failed", "adapter_not_registered")
+    assert "cannot be registered" in status.error_message
+
+
+async def test_trained_tokens_that_can_never_be_billed_are_kept_and_the_job_ends(
+    world: TuningWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise InvalidInput("key: holds a control character")
+
+    monkeypatch.setattr(world.bill, "post", refuse)
+    await world.apply_job()
+    await world.step()
+    await world.set_phase("Running")
+    world.leave_adapter()
+    await world.set_phase("Succeeded", 0)
+    await world.step()
+    job = await world.job()
+    assert job.status.state == "succeeded"
+    (line,) = (world.home / "spool" / "control" / "rejected.ndjson").read_text().splitlines()
+    kept = json.loads(line)
+    assert kept["reason"] == "key: holds a control character"
+    assert kept["event"]["quantities"] == {"trained_tokens": job.status.trained_tokens}
+    await world.step()
+    assert (world.home / "spool" / "control" / "rejected.ndjson").read_text().count("\n") == 1

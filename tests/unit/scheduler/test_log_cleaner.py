@@ -26,7 +26,8 @@ def test_old_logs_of_ended_processes_go_and_nothing_else(tmp_path: Path) -> None
     recent = written(tmp_path, "p.w/2-1.log", 13)
     others = [written(tmp_path, name, 99) for name in ("control.log", "p.w/notes.log", "gateway/1-0.log")]
     cleaner = LogCleaner(tmp_path, days=14, size_bytes=0)
-    assert cleaner.sweep({quiet}, NOW_MS) == [old]
+    ours = written(tmp_path, "workloads/uid-1/1-0.log", 15)
+    assert set(cleaner.sweep({quiet}, NOW_MS)) == {old, ours}
     assert cleaner.sweep({quiet}, NOW_MS) == []
     assert all(path.exists() for path in (quiet, recent, *others))
 
@@ -47,8 +48,9 @@ def test_the_oldest_go_first_where_there_are_too_many_bytes(
     assert [path for path in logs if path.exists()] == logs[:left]
 
 
-def test_empty_folders_go_later(tmp_path: Path) -> None:
-    log = written(tmp_path, "p.w/1-0.log", 15)
+@pytest.mark.parametrize("folder", ["p.w", "workloads/uid-1"])
+def test_empty_folders_go_later(tmp_path: Path, folder: str) -> None:
+    log = written(tmp_path, f"{folder}/1-0.log", 15)
     cleaner = LogCleaner(tmp_path, days=14, size_bytes=0)
     cleaner.sweep(set(), NOW_MS)
     changed_ms = round(log.parent.stat().st_mtime * 1000)
