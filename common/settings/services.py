@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -98,6 +99,19 @@ class RetentionSettings(Section):
     log_bytes: int = Field(0, ge=0, description="of all logs of processes in one COMPUTILITY_HOME")
     job_days: float = Field(14.0, ge=0, description="work folders of fine-tuning jobs; adapters are kept")
     job_bytes: int = Field(0, ge=0, description="of all work folders")
+
+
+SandboxMode = Literal["auto", "require", "off"]
+
+
+class SandboxSettings(Section):
+    """The cells in which trainers run on the nodes: see docs/design/sandbox.md."""
+
+    mode: SandboxMode = Field(
+        "auto",
+        description="auto = where bubblewrap works on the node; require = trainers start nowhere else; "
+        "off = never: trainers are the platform's user and see all that it sees",
+    )
 
 
 class EngineSettings(Section):

@@ -29,6 +29,7 @@ from common.settings.services import (
     GatewaySettings,
     RaySettings,
     RetentionSettings,
+    SandboxSettings,
     StoreSettings,
 )
 from common.settings.tuning import TuningSettings
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     scheduler: SchedulerSettings = SchedulerSettings()
     engine: EngineSettings = EngineSettings()
     retention: RetentionSettings = RetentionSettings()
+    sandbox: SandboxSettings = SandboxSettings()
     tuning: TuningSettings = TuningSettings()
 
     @classmethod
