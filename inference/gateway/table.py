@@ -27,7 +27,7 @@ class RouteIndex:
         return self.key_of(authorization, clock).principal
 
     def key_of(self, authorization: bytes, clock: Clock) -> RouteKey:
-        """The bearer key. Raises ``Unauthenticated`` unless it is in force (``Unavailable`` before any table)."""
+        """The bearer key. Raises ``Unauthenticated`` unless in force, ``Unavailable`` without a table."""
         if authorization[: len(_SCHEME)].lower() != _SCHEME:
             raise Unauthenticated("no API key given; send it as `Authorization: Bearer <key>`")
         secret = authorization[len(_SCHEME) :].strip().decode("latin-1")
