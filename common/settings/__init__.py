@@ -8,6 +8,7 @@ from common.settings.services import (
     GatewaySettings,
     RaySettings,
     RetentionSettings,
+    SandboxSettings,
     StoreSettings,
 )
 from common.settings.tree import CONFIG_FILE, Settings, child_environment, load_settings
@@ -23,6 +24,7 @@ __all__ = [
     "PolicySettings",
     "RaySettings",
     "RetentionSettings",
+    "SandboxSettings",
     "SchedulerSettings",
     "Settings",
     "StoreSettings",

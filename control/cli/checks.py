@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Literal
 
 import psutil
@@ -95,26 +96,54 @@ def check_ray(settings: Settings) -> Check:
 
 
 def check_devices(settings: Settings) -> Check:
-    """Asked in a process of its own, because a vendor's library may hang."""
+    """The node's devices, as its agent would find them."""
+    try:
+        return judge_devices(_probe(settings))
+    except SetupError as error:
+        advice = "a vendor's driver may hang: try its tool (nvidia-smi, npu-smi, amd-smi)"
+        return Check("devices", "fail", error.message, advice)
+
+
+def check_sandbox(settings: Settings) -> Check:
+    """Whether trainers can be put into cells on this machine."""
+    if settings.sandbox.mode == "off":
+        advice = "sandbox.mode: auto puts trainers into cells where bubblewrap works"
+        return Check("sandbox", "warn", "off: trainers see all that the platform's user sees", advice)
+    try:
+        why = str(_probe(settings).get("no_sandbox", ""))
+    except SetupError as error:
+        why = error.message
+    if not why:
+        return Check("sandbox", "ok", "trainers run in cells, as nobody and without a network")
+    level: Level = "fail" if settings.sandbox.mode == "require" else "warn"
+    outcome = "start nowhere" if level == "fail" else "run as the platform's user and see all that it sees"
+    return Check("sandbox", level, f"{why}; trainers {outcome}", "see docs/design/sandbox.md")
+
+
+@cache
+def _probe_once(environment_of_probe: tuple[tuple[str, str], ...]) -> Mapping[str, object]:
     command = [sys.executable, "-m", "control.supervisor.probe_devices"]
     try:
         done = subprocess.run(
             command,
-            env=environment(settings),
+            env=dict(environment_of_probe),
             capture_output=True,
             text=True,
             timeout=PROBE_TIMEOUT_SECONDS,
             check=False,
         )
-        content = json.loads(done.stdout or "{}")
-    except subprocess.TimeoutExpired:
-        advice = "the vendor's driver does not answer: try its tool (nvidia-smi, npu-smi, amd-smi)"
-        return Check("devices", "fail", f"no answer in {PROBE_TIMEOUT_SECONDS:.0f} s", advice)
-    except ValueError:
-        return Check(
-            "devices", "fail", "the probe failed", "see `python -m control.supervisor.probe_devices`"
-        )
-    return judge_devices(content)
+        content: Mapping[str, object] = json.loads(done.stdout or "{}")
+    except subprocess.TimeoutExpired as error:
+        raise SetupError(f"the probe gave no answer in {PROBE_TIMEOUT_SECONDS:.0f} s") from error
+    except ValueError as error:
+        raise SetupError("the probe failed; see `python -m control.supervisor.probe_devices`") from error
+    return content
+
+
+def _probe(settings: Settings) -> Mapping[str, object]:
+    """What the machine has, asked in a process of its own, because a vendor's library may hang. Raises
+    ``SetupError`` where it gives no answer."""
+    return _probe_once(tuple(sorted(environment(settings).items())))
 
 
 def judge_devices(content: Mapping[str, object]) -> Check:
@@ -203,6 +232,7 @@ CHECKS: tuple[Callable[[Settings], Check], ...] = (
     check_training,
     check_ray,
     check_devices,
+    check_sandbox,
     check_memory,
     check_disk,
     check_shared_memory,

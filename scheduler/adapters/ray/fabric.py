@@ -141,6 +141,7 @@ class RayFabric:
             log_days=settings.retention.log_days,
             log_bytes=settings.retention.log_bytes,
             gang_environment=tuple(settings.scheduler.gang_environment),
+            sandbox_mode=settings.sandbox.mode,
         )
         actor = ray.remote(Agent).options(
             name=agent_name(row["NodeID"]),
