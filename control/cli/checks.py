@@ -16,6 +16,7 @@ from typing import Literal
 import psutil
 
 from common.errors import SetupError
+from common.private import is_open
 from common.settings import Settings
 from common.units import GIB, MIB, format_bytes
 from control.supervisor.instance import RunFolder
@@ -168,11 +169,15 @@ def check_home(settings: Settings) -> Check:
     existing = folder
     while not existing.exists():
         existing = existing.parent
-    if os.access(existing, os.W_OK | os.X_OK):
-        return Check("home", "ok", str(folder) if existing == folder else f"{folder} (will be made)")
-    return Check(
-        "home", "fail", f"cannot write {existing}", "choose another folder with --home or COMPUTILITY_HOME"
-    )
+    if not os.access(existing, os.W_OK | os.X_OK):
+        advice = "choose another folder with --home or COMPUTILITY_HOME"
+        return Check("home", "fail", f"cannot write {existing}", advice)
+    if existing != folder:
+        return Check("home", "ok", f"{folder} (will be made)")
+    if is_open(folder):
+        advice = f"`up` closes it; or do it now: chmod 700 {folder}"
+        return Check("home", "warn", f"{folder} is open to other users of this machine", advice)
+    return Check("home", "ok", f"{folder}, closed to other users")
 
 
 def check_ports(settings: Settings) -> Check:
