@@ -47,12 +47,13 @@ class Fault:
 
 @dataclass
 class _Aside:
-    """An item that is set aside, and when it is tried again: then, or as soon as its version is another."""
+    """An item that is set aside. It is tried again after its pause, or as soon as its version is another."""
 
     fault: Fault
     version: int
     tries: int = 0
-    next_seconds: float = 0.0
+    failed_seconds: float = 0.0
+    pause_seconds: float = 0.0
 
 
 class Guard:
@@ -66,12 +67,16 @@ class Guard:
         self._met: dict[Hashable, int] = {}
         self._logged: set[str] = set()
 
-    def may_try(self, key: Hashable, version: int = 0) -> bool:
-        """Whether the item is not set aside, or is to be tried again now."""
+    def may_try(
+        self, key: Hashable, version: int = 0, longest_seconds: float = LONGEST_PAUSE_SECONDS
+    ) -> bool:
+        """Whether the item is not set aside, or is to be tried again now: after ``longest_seconds`` at the
+        latest."""
         aside = self._asides.get(key)
         if aside is None or aside.version != version:
             return True
-        return self._clock.monotonic_seconds() >= aside.next_seconds
+        paused_seconds = self._clock.monotonic_seconds() - aside.failed_seconds
+        return paused_seconds >= min(aside.pause_seconds, longest_seconds)
 
     def fault_of(self, key: Hashable) -> Fault | None:
         """Why the item is set aside; None where it is not."""
@@ -114,9 +119,9 @@ class Guard:
             aside = self._asides[key] = _Aside(fault, version)
             ASIDE.labels(self._loop).set(len(self._asides))
         pause = FIRST_PAUSE_SECONDS * 2.0 ** min(aside.tries - 1, 16) if aside.tries else 0.0
-        pause = min(pause, LONGEST_PAUSE_SECONDS)
+        aside.pause_seconds = min(pause, LONGEST_PAUSE_SECONDS)
         aside.fault, aside.tries = fault, aside.tries + 1
-        aside.next_seconds = self._clock.monotonic_seconds() + pause
+        aside.failed_seconds = self._clock.monotonic_seconds()
         self._tell(kind, key, fault, error)
         return fault
 
@@ -144,8 +149,8 @@ class Guard:
         """What was due long ago and has not been tried is no longer there."""
         if not self._asides and not self._met:
             return
-        long_ago = self._clock.monotonic_seconds() - LONGEST_PAUSE_SECONDS
-        gone = [key for key, aside in self._asides.items() if aside.next_seconds < long_ago]
+        long_ago = self._clock.monotonic_seconds() - 2 * LONGEST_PAUSE_SECONDS
+        gone = [key for key, aside in self._asides.items() if aside.failed_seconds < long_ago]
         for key in gone:
             self.handled(key)
         if len(self._met) > MOST_MEETINGS:

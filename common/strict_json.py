@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 from common.errors import InvalidInput
@@ -11,6 +12,10 @@ from common.vocabulary import shortened
 MAX_DIGITS = 300
 """Of a whole number: what passes can be made a float."""
 _SHOWN_CHARACTERS = 80
+_HALF = re.compile("[\ud800-\udfff]")
+
+_Place = tuple["_Place | None", str]
+"""A place in a document: where its list or object stands, and the step from there."""
 
 
 def parse_json(raw: bytes | str, what: str = "the body", code: str = "") -> Any:
@@ -72,6 +77,36 @@ def _refuse_halves(content: object, what: str, code: str) -> None:
         json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         found = f"U+{ord(error.object[error.start]):04X}"
+        place = _place_of_half(content)
+        where = f"{place} in {what}" if place else what
         raise InvalidInput(
-            f"{what} holds {found}, half of a surrogate pair, which is no character", code
+            f"{where} holds {found}, half of a surrogate pair, which is no character", code, place or None
         ) from error
+
+
+def _place_of_half(content: object) -> str:
+    """The path of the first text that is no whole text, such as ``messages[0].content``; empty at the top."""
+    pending: list[tuple[_Place | None, object]] = [(None, content)]
+    while pending:
+        place, value = pending.pop()
+        if isinstance(value, str) and _has_half(value):
+            return _path(place)
+        if isinstance(value, dict):
+            if any(_has_half(key) for key in value):
+                return _path(place)
+            pending.extend(((place, f".{key}"), value[key]) for key in reversed(value))
+        elif isinstance(value, list):
+            pending.extend(((place, f"[{n}]"), value[n]) for n in reversed(range(len(value))))
+    return ""
+
+
+def _path(place: _Place | None) -> str:
+    steps: list[str] = []
+    while place is not None:
+        place, step = place
+        steps.append(step[: _SHOWN_CHARACTERS + 1])
+    return shortened("".join(reversed(steps)).removeprefix("."), _SHOWN_CHARACTERS)
+
+
+def _has_half(text: str) -> bool:
+    return _HALF.search(text) is not None

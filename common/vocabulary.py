@@ -31,6 +31,8 @@ MESSAGE_CHARACTERS = 4096
 """Of what a controller says about a resource."""
 COMMAND_BYTES = 32 * 1024
 """Of a command, or of an environment, all words together; they are copied into each process's record."""
+ENGINE_BYTES = COMMAND_BYTES // 2
+"""Of what an Endpoint adds to the command, or to the environment, of its engines."""
 ANNOTATION_BYTES = 64 * 1024
 """Of all annotations of a resource."""
 EVENT_BYTES = 3500
@@ -44,6 +46,8 @@ MAX_DEPTH = 32
 MAX_NUMBER = 10**15
 """Of any quantity: a whole number that a float, a 64-bit column and JavaScript hold exactly."""
 MAX_FLOAT = sys.float_info.max
+SOURCE_CHARACTERS = 512
+"""Of where a model lies: with the folder that ``$(HOME_DIR)`` stands for it is still a path."""
 MAX_SECONDS = 10**9
 """Of a length of time: 31 years."""
 MAX_TIME_MS = 10**14
@@ -51,6 +55,8 @@ MAX_TIME_MS = 10**14
 MAX_PRIORITY = 10**6
 MAX_LIST = 64
 """Entries of a list or mapping that people write, unless its field says otherwise."""
+OWN_LABELS = 8
+"""That controllers may add to those that people write."""
 
 NAME_PATTERN = r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?"
 LONG_NAME_PATTERN = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
@@ -92,6 +98,11 @@ def harmless(text: str) -> str:
     """The text as it may be printed anywhere: tabs and line feeds stand, every other odd character becomes
     its escape, such as ``\\x1b``."""
     return _FIND_HARMFUL.sub(lambda found: _escape(found[0]), text)
+
+
+def one_line(text: str) -> str:
+    """A name as it may stand where ``odd_character`` finds nothing: odd characters become their escapes."""
+    return _FIND_ODD.sub(lambda found: _escape(found[0]), text)
 
 
 def _escape(character: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from common.clock import Clock
-from common.errors import ComputilityError, Conflict, NotFound
+from common.errors import Conflict, NotFound
+from common.guard import fault_of
 from common.telemetry import get_logger
 from control.loops import Loops
 from scheduler.metering import DeviceMeter
@@ -70,6 +71,6 @@ class Drain:
                     await self._fabric.forget_gang(node.name, gang.uid, gang.attempt)
             except (Conflict, NotFound) as error:
                 _log.debug("gang changed meanwhile", uid=gang.uid, error=error.message)
-            except ComputilityError as error:
-                _log.warning("gang not stopped", uid=gang.uid, node=node.name, error=error.message)
+            except Exception as error:  # noqa: BLE001 - one gang's trouble is not the others'
+                _log.warning("gang not stopped", uid=gang.uid, node=node.name, error=fault_of(error).message)
         return sorted(set(left))

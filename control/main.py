@@ -32,6 +32,7 @@ from common.store.port import Limits
 from common.store.samples import SqlSampleLog
 from common.store.sql import SqlStore
 from common.telemetry import configure_logging, get_logger
+from common.tls import LOOK_SECONDS, ServerTls, require_guarded
 from control.api.app import build_app
 from control.context import ControlContext
 from control.drain import Drain
@@ -167,6 +168,11 @@ async def _until_lost(fabric: Fabric) -> None:
 
 async def serve(settings: Settings, bound: socket.socket) -> None:
     """Serve until a signal comes. Raises ``Unavailable`` when Ray is lost meanwhile."""
+    tls = ServerTls(settings.control)
+
+    async def look() -> None:
+        tls.look()
+
     parts = await build(settings)
     config = uvicorn.Config(
         build_app(parts.context),
@@ -178,6 +184,9 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=REQUESTS_SECONDS,
         lifespan="off",
+        ssl_context_factory=tls.factory,
+        callback_notify=look,
+        timeout_notify=LOOK_SECONDS,
     )
     server = _Server(config)
     loop = asyncio.get_running_loop()
@@ -215,6 +224,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings, "control")
+        require_guarded(settings.control, "control")
         bound = listen(settings.control.host, settings.control.port)
     except ComputilityError as error:
         return _report(error)

@@ -11,7 +11,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 
 from common.auth import Principal
-from common.errors import InvalidInput
+from common.errors import InvalidInput, UnsupportedMediaType
+from common.http_server.content import require_json
 from common.resources import FineTune
 from common.store.answers import Answer, json_answer
 from finetune.objects import checkpoint_object, event_object, file_object, job_object, page
@@ -55,6 +56,7 @@ class _Routes:
 
     async def create_file(self, request: Request) -> JSONResponse:
         _, project, _ = await self._enter(request, writes=True)
+        _require_form(request)
         try:
             form = await request.form(max_files=1, max_fields=len(_FILE_FIELDS))
         except MultiPartException as error:
@@ -99,6 +101,7 @@ class _Routes:
 
     async def create_job(self, request: Request) -> JSONResponse:
         principal, project, tenant = await self._enter(request, writes=True)
+        require_json(request.headers.get("content-type", ""))
         body = parse_create_job(await request.body())
         request_key = request.headers.get("idempotency-key")
         job = await self._service.create_job(principal, project, body, request_key, _job_answer(tenant))
@@ -146,6 +149,17 @@ class _Routes:
 
 def _job_answer(tenant: str) -> Answer:
     return lambda done: json_answer(job_object(done[0].resource, tenant))
+
+
+def _require_form(request: Request) -> None:
+    content_type = request.headers.get("content-type", "")
+    if not content_type.lower().startswith("multipart/form-data"):
+        raise UnsupportedMediaType(
+            f"Content-Type: {content_type[:100]!r} is not taken here; send the file as multipart/form-data",
+            code="unsupported_content_type",
+            param="Content-Type",
+            accepts=("accept-post", "multipart/form-data"),
+        )
 
 
 def _upload_of(form: FormData) -> UploadFile:

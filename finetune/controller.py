@@ -12,9 +12,11 @@ from common.guard import ResourceGuard
 from common.ids import derived_id
 from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, File, FineTune, Model, Queue, Workload
+from common.resources.serving import model_identity
 from common.settings import Settings
 from common.store.port import Store
 from common.telemetry import get_logger
+from common.vocabulary import shortened
 from finetune.adapter_cleaner import AdapterCleaner
 from finetune.blob_folder import BlobFolder
 from finetune.core.hyperparameters import resolve
@@ -129,6 +131,9 @@ class FineTuneController:
         except (InvalidInput, NotFound) as error:
             await self._fail(job, error.code, error.message, error.param)
             return
+        except ValueError as error:  # no Workload can be made of it, now or later
+            await self._fail(job, "job_not_startable", f"the job cannot start: {shortened(str(error))}", None)
+            return
         job = await self._store.set_status(job)
         await self._store.apply(workload)
         await note(self._store, self._clock, job, "Queued", "The job waits for a device")
@@ -151,7 +156,7 @@ class FineTuneController:
             raise InvalidInput(
                 f"a Workload {job.name} is there that this job did not make", code="name_taken"
             )
-        return trainer_workload(job, model, queue, folder.path, self._settings)
+        return trainer_workload(job, model, queue, folder.path, orders, self._settings)
 
     async def _resolve(self, job: FineTune, file: File) -> None:
         """Turn the hyper-parameters into numbers, for a job that was not made by our API."""
@@ -178,6 +183,10 @@ class FineTuneController:
             if isinstance(error, Conflict | Unavailable):
                 raise
             await self._fail(job, error.code, error.message, error.param)
+            return
+        except ValueError as error:  # no Adapter can be made of it, now or later
+            text = f"the adapter cannot be registered: {shortened(str(error))}"
+            await self._fail(job, "adapter_not_registered", text, None)
             return
         if await self._publisher.must_wait(adapter):
             await note(
@@ -208,6 +217,7 @@ class FineTuneController:
                 "key": job.spec.api_key,
                 "model": job.spec.model,
                 "resource": job.name,
+                "model_identity": model_identity(job.base_key),
                 "quantities": {"trained_tokens": job.status.trained_tokens},
             }
             await self._rejected.keep(record, error.message)

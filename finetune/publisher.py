@@ -12,6 +12,7 @@ from common.resources import Adapter, Endpoint, File, FineTune, Metadata, Model,
 from common.resources.serving import AdapterSpec, Lineage, model_identity
 from common.settings import Settings
 from common.store.port import Store
+from common.vocabulary import one_line
 from finetune.blob_folder import BlobFolder
 from finetune.core.worker_events import WorkerEvent, last_of, result_csv
 from finetune.job_folder import JobFolder
@@ -95,11 +96,17 @@ class Publisher:
 
 
 async def post_usage(
-    store: Store, usage: UsageSink, job: FineTune, workload: Workload | None, last: WorkerEvent | None
+    store: Store,
+    usage: UsageSink,
+    job: FineTune,
+    workload: Workload | None,
+    last: WorkerEvent | None,
 ) -> None:
     """Bill the trained tokens: one event per job, whose id is always the same, so it counts once.
 
     Its times come from the worker's ``last`` line and not from a clock: made again, it is the same event.
+    Names are for reports, so an odd one makes nothing free. Raises ``InvalidInput`` for what can never be
+    billed.
     """
     tokens = job.status.trained_tokens
     if not tokens:
@@ -112,9 +119,9 @@ async def post_usage(
         kind="training",
         tenant=project.spec.tenant,
         project=project.name,
-        key=job.spec.api_key,
-        model=job.spec.model,
-        base_model=job.spec.model,
+        key=one_line(job.spec.api_key),
+        model=one_line(job.spec.model),
+        base_model=one_line(job.spec.model),
         model_identity=model_identity(job.base_key),
         model_shared=base is not None and base.spec.shared,
         device_class=_device_class(workload),

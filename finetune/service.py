@@ -86,7 +86,8 @@ class FineTuneService:
         await self._check_queue(project, body.computility.queue)
         spec = _job_spec(principal, target, body)
         async with self._creating:
-            name = _job_name(principal, project, request_key, self._clock)
+            owner = (await self._store.get(Project, project)).metadata.uid
+            name = _job_name(principal, owner, request_key, self._clock)
             found = await self._made_before(project, name, spec, request_key)
             if found is not None:
                 return found
@@ -213,11 +214,11 @@ class FineTuneService:
         return created
 
 
-def _job_name(principal: Principal, project: str, request_key: str | None, clock: Clock) -> str:
+def _job_name(principal: Principal, project_uid: str, request_key: str | None, clock: Clock) -> str:
     """A new name; with a ``request_key`` always the same, also after the process was killed in between."""
     if request_key is None:
         return new_id("ftjob", clock)
-    return derived_id("ftjob", project, principal.key, request_key)
+    return derived_id("ftjob", project_uid, principal.key, request_key)
 
 
 def _job_spec(principal: Principal, target: TuningTarget, body: CreateJobBody) -> FineTuneSpec:

@@ -11,6 +11,8 @@ from common.resources.workload import PendingReason
 from scheduler.journal import Journal
 from scheduler.views import World
 
+STEP_PAUSE_SECONDS = 30.0
+"""The longest pause before a step of a workload is tried again: its gang is not looked after meanwhile."""
 ADVANCE = "advance"
 """The step that takes a workload's status to where its gang is."""
 PLACE = "place"
@@ -39,7 +41,7 @@ class SchedulerGuard:
     ) -> None:
         """Do one step for a workload, unless this step of it is set aside."""
         key, generation = (name, workload.metadata.uid), workload.metadata.generation
-        if not self.items.may_try(key, generation):
+        if not self.items.may_try(key, generation, STEP_PAUSE_SECONDS):
             return
         with self.items.item("Workload", key, generation) as tried:
             await work()

@@ -21,6 +21,8 @@ from scheduler.views import World, is_group
 MODEL_LABEL = "computility.io/model"
 IDENTITY_LABEL = "computility.io/model-identity"
 KEY_LABEL = "computility.io/key"
+STOP_PAUSE_SECONDS = 10.0
+"""The longest pause before a gang that holds devices and that nobody wants is told to end again."""
 _log = get_logger(__name__)
 
 
@@ -116,7 +118,7 @@ class GangKeeper:
         """Stop gangs that no workload wants; forget them once they have ended and their time is posted."""
         for node, gang in observed.gangs():
             key = ("stop", gang.uid, gang.attempt, node.name)
-            if guard.may_try(key):
+            if guard.may_try(key, longest_seconds=STOP_PAUSE_SECONDS):
                 with guard.item("Gang", key):
                     await self._stop_unwanted(node.name, gang, world, meter)
 
@@ -154,4 +156,5 @@ def _rank_order(workload: Workload, placed: RankPlacement) -> RankOrder:
         ports=tuple(role.ports),
         grants=tuple(placed.grants),
         readiness=role.readiness,
+        sandbox=role.sandbox,
     )

@@ -17,6 +17,7 @@ from common.resources import Workload
 from common.resources.workload import PendingReason, RankPlacement
 from common.settings import Settings
 from common.store.port import Store
+from common.threads import Threads
 from scheduler import metrics
 from scheduler.aside import ADVANCE, SchedulerGuard
 from scheduler.catalogue import load_catalogue
@@ -87,6 +88,7 @@ class SchedulerLoop:
         self._gangs = GangKeeper(fabric, settings)
         self._replicas = ReplicaKeeper(store, self._journal, self._guard)
         catalogue = load_catalogue(Path(options.catalogue_file) if options.catalogue_file else None)
+        self._threads = Threads("decisions", 1)
         self._snapshots = SnapshotKeeper(catalogue, options.stop_grace_seconds)
         self._cycles = Cycles(self._snapshots)
         self._began_seconds = clock.monotonic_seconds()
@@ -196,7 +198,7 @@ class SchedulerLoop:
         policy = self._policy.at(now_ms)
         metrics.report_tides(policy)
         asked = Asked(world, pending, running, lingering, self._queues.spent(world), policy, now_ms)
-        decided = await asyncio.to_thread(self._cycles.run, asked)
+        decided = await self._threads.run(self._cycles.run, asked)
         unknown = {uid: error for (kind, uid), error in faults.items() if kind == "Workload"}
         await self._guard.after_cycle(world, resting, {**unknown, **decided.culprits})
         self._guard.note_views("Node", world.nodes, faults)

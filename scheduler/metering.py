@@ -14,6 +14,7 @@ from common.guard import Fault, Guard, fault_of
 from common.ids import derived_id
 from common.resources.pool import WHOLE_MILLIS
 from common.telemetry import get_logger
+from common.vocabulary import one_line
 from scheduler.core.metering import Span, due_spans
 from scheduler.observed import Observed
 from scheduler.ports import Fabric, GangRecord, NodeObservation, RankRecord, RejectedSink, UsageSink
@@ -200,14 +201,6 @@ def _event(gang: GangRecord, rank: RankRecord, span: Span) -> UsageEvent:
     return UsageEvent(**_fields(gang, rank, span))
 
 
-def _told(name: str) -> str:
-    """A name as an event may hold it."""
-    odd = (ord(letter) < 32 or 0xD800 <= ord(letter) <= 0xDFFF for letter in name)
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}" if is_odd else letter for letter, is_odd in zip(name, odd, strict=True)
-    )
-
-
 def _fields(gang: GangRecord, rank: RankRecord, span: Span) -> dict[str, Any]:
     """The event that bills a span. Names are for reports: an odd character in one makes nothing free."""
     billing, grant = gang.billing, rank.grants[0]
@@ -219,11 +212,11 @@ def _fields(gang: GangRecord, rank: RankRecord, span: Span) -> dict[str, Any]:
         "kind": "device",
         "tenant": billing.tenant,
         "project": billing.project,
-        "key": _told(billing.key),
-        "model": _told(billing.model),
+        "key": one_line(billing.key),
+        "model": one_line(billing.model),
         "model_identity": billing.model_identity,
         "device_class": f"{grant.vendor}/{grant.model}",
-        "resource": _told(billing.workload),
+        "resource": one_line(billing.workload),
         "started_ms": span.started_ms,
         "ended_ms": span.ended_ms,
         "quantities": {"device_seconds": device_seconds},

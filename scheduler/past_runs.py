@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from common.resources import Workload
+from common.resources import Project, Workload
 from common.store.port import Event, Store
 from scheduler.core.lifecycle import Note
 from scheduler.core.runtimes import PastRun, RunHistory, devices_of, slowness
@@ -40,15 +40,18 @@ def run_of(event: Event) -> PastRun | None:
 
 class PastRuns:
     """Keeps what the store's events say of past runs; each event is read once while this process runs. The
-    store keeps the latest events only, and so many sorts of runs are remembered (``MOST_SORTS``)."""
+    store keeps the latest events only, and so many sorts of runs are remembered (``MOST_SORTS``). Runs of a
+    project that had the name of another before are not told to the next."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._history = RunHistory()
         self._last: Event | None = None
+        self._owners: dict[str, str] = {}
 
     async def read(self) -> RunHistory:
         """All that is known now."""
+        await self._see_owners()
         after = self._last.id if self._last else None
         while True:
             page = await self._store.events(kind="Workload", reason=ENDED_WELL, after=after, limit=PAGE)
@@ -58,11 +61,19 @@ class PastRuns:
                 return self._history
             after = page[-1].id
 
+    async def _see_owners(self) -> None:
+        """Who has the names of projects now, by uid."""
+        owners = {project.name: project.metadata.uid for project in await self._store.list(Project)}
+        for name, uid in self._owners.items():
+            if owners.get(name) != uid:
+                self._history.forget(name)
+        self._owners = owners
+
     def _take(self, event: Event) -> None:
         last = self._last
         if last is not None and (event.time_ms, event.id) <= (last.time_ms, last.id):
             return  # the store no longer knows the last one, and began at the oldest
         self._last = event
         run = run_of(event)
-        if run is not None:
+        if run is not None and event.owner.project == self._owners.get(run.project, ""):
             self._history.add(run)

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, cast, get_args
 
 from common.errors import InvalidInput
-from common.vocabulary import EVENT_BYTES, MAX_TIME_MS, odd_character, quoted, shortened
+from common.vocabulary import (
+    EVENT_BYTES,
+    LONG_NAME_CHARACTERS,
+    MAX_TIME_MS,
+    odd_character,
+    quoted,
+    shortened,
+)
 
 UsageKind = Literal["inference", "training", "device"]
 METERS = ("prompt_tokens", "cached_tokens", "completion_tokens", "trained_tokens", "device_seconds")
@@ -83,6 +90,7 @@ class UsageEvent:
         for label, value in self.labels.items():
             _check_text("labels", label)
             _check_text(f"labels.{label}", value)
+        _check_ids(self.id, self.tenant, self.project)
         _check_size([*(getattr(self, name) for name in _TEXTS), *self.labels, *self.labels.values()])
 
     def quantity(self, meter: str) -> int:
@@ -128,6 +136,14 @@ def _check_text(name: str, value: object) -> None:
     odd = odd_character(value)
     if odd:
         raise InvalidInput(f"{name}: holds the character {odd}, which cannot be seen", param=name)
+
+
+def _check_ids(*texts: str) -> None:
+    """Texts that the ledger's indexes hold side by side."""
+    if any(len(text) > LONG_NAME_CHARACTERS for text in texts):
+        raise InvalidInput(
+            f"id: id, tenant and project have at most {LONG_NAME_CHARACTERS} characters", param="id"
+        )
 
 
 def _check_size(texts: list[str]) -> None:

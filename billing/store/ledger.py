@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import metrics
 from billing.core.events import UsageEvent
 from billing.core.ledger import Transaction, TrialBalance, reversal_of, usage_transaction
-from billing.core.rating import RatedLine, rate
+from billing.core.rating import PriceBook, RatedLine, rate
 from billing.store.books import book_of
 from billing.store.rows import entry_rows, event_row, transaction_of, transaction_row
 from billing.store.schema import journal_entries, journal_transactions, usage_events
 from billing.store.usage import UsageFilter, UsageRow, add_up
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database
-from common.errors import NotFound
+from common.errors import InvalidInput, NotFound
 from common.resources import Price
 from common.store.port import Store
+from common.telemetry import get_logger
 
 BATCH = 200
 """Events in one database transaction."""
+KNOWN_OTHERWISE = "id: was posted before with another content"
+
+_Rated = tuple[UsageEvent, Sequence[RatedLine]]
+_FAULTS = (InvalidInput, DataError, IntegrityError, ValueError, ArithmeticError, LookupError, TypeError)
+"""What an event raises that can be neither rated nor written, where the database itself is well."""
+_log = get_logger("billing.ledger")
 
 
 @dataclass(frozen=True)
 class PostResult:
-    """What became of the posted events. ``refused`` are ids that were posted before with another content."""
+    """What became of the posted events. ``refused`` are ids that were posted before with another content, or
+    that can be neither rated nor written; of the latter ``reasons`` says why."""
 
     accepted: int
     duplicates: int
     refused: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def reason(self, event_id: str) -> str:
+        """Why the event was refused."""
+        return self.reasons.get(event_id, KNOWN_OTHERWISE)
 
 
 @dataclass(frozen=True)
@@ -60,25 +74,45 @@ class Ledger:
         """Post the events that are new. When this returns, they are durable.
 
         An id that is known with the same content is counted as a duplicate. With another content it is
-        refused: what was posted first stands, and the others of the call are posted nevertheless.
+        refused: what was posted first stands, and the others of the call are posted nevertheless. So they are
+        when one can be neither rated nor written: it is refused with its reason, and holds up nothing.
         """
         if not events:
             return PostResult(0, 0)
         first = {event.id: event for event in reversed(events)}
         books = [book_of(price) for price in await self._store.list(Price)]
-        rated = [(event, rate(event, books)) for _, event in sorted(first.items())]
+        reasons: dict[str, str] = {}
+        rated = _rated([event for _, event in sorted(first.items())], books, reasons)
         known: dict[str, str] = {}
         for batch in _batches(rated):
-            known.update(await self._post_batch(batch))
-        result = _count(events, first, known)
+            known.update(await self._post_each_that_can_be(batch, reasons))
+        result = _count(events, first, known, reasons)
         metrics.count_posted(
-            [(event, lines) for event, lines in rated if event.id not in known],
+            [(event, lines) for event, lines in rated if event.id not in known and event.id not in reasons],
             duplicates=result.duplicates,
             refused=len(result.refused),
         )
         return result
 
-    async def _post_batch(self, batch: Sequence[tuple[UsageEvent, Sequence[RatedLine]]]) -> dict[str, str]:
+    async def _post_each_that_can_be(
+        self, batch: Sequence[_Rated], reasons: dict[str, str]
+    ) -> dict[str, str]:
+        """Post a batch as one or, where that fails for what an event says, each event alone.
+
+        Why one cannot be written is put into ``reasons``.
+        """
+        try:
+            return await self._post_batch(batch)
+        except _FAULTS as error:
+            if len(batch) == 1:
+                _refuse(batch[0][0], error, reasons)
+                return {}
+        known: dict[str, str] = {}
+        for one in batch:
+            known.update(await self._post_each_that_can_be([one], reasons))
+        return known
+
+    async def _post_batch(self, batch: Sequence[_Rated]) -> dict[str, str]:
         """Post a batch, ordered by id (so that two posters never wait for each other in a circle).
 
         Returns id → digest of those that were there already.
@@ -95,7 +129,7 @@ class Ledger:
     async def _insert_events(
         self,
         connection: AsyncConnection,
-        batch: Sequence[tuple[UsageEvent, Sequence[RatedLine]]],
+        batch: Sequence[_Rated],
         now_ms: int,
     ) -> set[str]:
         """Insert the events whose ids are not there; the database decides. Returns the ids inserted."""
@@ -143,18 +177,38 @@ class Ledger:
             return await add_up(connection, group_by, where or UsageFilter())
 
 
-def _batches(
-    rated: Sequence[tuple[UsageEvent, Sequence[RatedLine]]],
-) -> Iterator[Sequence[tuple[UsageEvent, Sequence[RatedLine]]]]:
+def _rated(events: Sequence[UsageEvent], books: Sequence[PriceBook], reasons: dict[str, str]) -> list[_Rated]:
+    """The events with their lines; why one cannot be rated is put into ``reasons``."""
+    rated: list[_Rated] = []
+    for event in events:
+        try:
+            rated.append((event, rate(event, books)))
+        except _FAULTS as error:
+            _refuse(event, error, reasons)
+    return rated
+
+
+def _refuse(event: UsageEvent, error: Exception, reasons: dict[str, str]) -> None:
+    kind = type(error).__name__
+    _log.error("a usage event cannot be posted", event_id=event.id, error=repr(error))
+    reasons[event.id] = error.message if isinstance(error, InvalidInput) else f"cannot be posted: {kind}"
+
+
+def _batches(rated: Sequence[_Rated]) -> Iterator[Sequence[_Rated]]:
     for start in range(0, len(rated), BATCH):
         yield rated[start : start + BATCH]
 
 
-def _count(events: Sequence[UsageEvent], first: dict[str, UsageEvent], known: dict[str, str]) -> PostResult:
-    accepted = len(first) - len(known)
+def _count(
+    events: Sequence[UsageEvent],
+    first: dict[str, UsageEvent],
+    known: dict[str, str],
+    reasons: dict[str, str],
+) -> PostResult:
+    accepted = len(first) - len(known) - len(reasons)
     posted = {id_: known.get(id_) or event.digest() for id_, event in first.items()}
-    refused = tuple(event.id for event in events if event.digest() != posted[event.id])
-    return PostResult(accepted, len(events) - accepted - len(refused), refused)
+    refused = tuple(event.id for event in events if event.id in reasons or event.digest() != posted[event.id])
+    return PostResult(accepted, len(events) - accepted - len(refused), refused, reasons)
 
 
 async def _insert_transactions(

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from common.resources.fields import (
     AdapterName,
-    Command,
+    EngineArgs,
+    EngineVariables,
     Message,
     Metric,
     Name,
@@ -16,8 +17,8 @@ from common.resources.fields import (
     Priority,
     Scalar,
     ServedName,
+    Source,
     Text,
-    Variables,
     Whole,
     Word,
 )
@@ -37,7 +38,7 @@ def _text_tasks() -> list[Task]:
 class ModelSpec(Part):
     """A base model. ``source`` is a local path (``~`` and ``$(HOME_DIR)`` allowed) or a hub name."""
 
-    source: Text = Field(min_length=1)
+    source: Source
     tasks: list[Task] = Field(default_factory=_text_tasks, max_length=MAX_LIST)
     shared: bool = Field(False, description="visible to the other tenants too")
 
@@ -67,8 +68,8 @@ class EngineSpec(Part):
     max_context_tokens: int | None = Field(None, ge=1, le=MAX_CONTEXT_TOKENS)
     max_adapters: int = Field(4, ge=0, le=256, description="LoRA adapters in one batch; 0 = no adapters")
     max_adapter_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
-    args: Command = Field(default_factory=list)
-    env: Variables = Field(default_factory=dict)
+    args: EngineArgs = Field(default_factory=list)
+    env: EngineVariables = Field(default_factory=dict)
 
 
 class EndpointSpec(Part):

@@ -7,6 +7,7 @@ from common.settings.services import (
     GatewaySettings,
     RaySettings,
     RetentionSettings,
+    SandboxSettings,
     StoreSettings,
 )
 from common.settings.tree import CONFIG_FILE, Settings, child_environment, load_settings
@@ -21,6 +22,7 @@ __all__ = [
     "PolicySettings",
     "RaySettings",
     "RetentionSettings",
+    "SandboxSettings",
     "SchedulerSettings",
     "Settings",
     "StoreSettings",

@@ -3,32 +3,56 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import Field, field_validator
 
 from common.resources.fields import LongName
+from common.settings.address import AddressSettings
 from common.settings.listener import ListenerSettings
 from common.settings.section import Section
 
 
-class ControlSettings(ListenerSettings):
+class ControlSettings(AddressSettings, ListenerSettings):
     """The control process."""
 
-    host: str = "127.0.0.1"
     port: int = Field(8001, ge=1, le=65535)
     upload_limit_bytes: int = Field(512 * 1024**2, gt=0, description="largest file that /v1/files takes")
     max_watches_per_key: int = Field(16, ge=1, description="streams of changes that one key may have open")
 
 
-class GatewaySettings(ListenerSettings):
+class GatewaySettings(AddressSettings, ListenerSettings):
     """The gateway process."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=1, le=65535)
+    cors_origins: list[str] = Field(
+        ["*"],
+        max_length=64,
+        description="web pages that may call the gateway from a browser; * = all, as OpenAI and vLLM have "
+        "it: a page can do what it was given a key for, and no cookie counts",
+    )
     body_limit_bytes: int = Field(16 * 1024**2, gt=0, description="largest request body for inference paths")
     connect_timeout_seconds: float = Field(5.0, gt=0)
     read_timeout_seconds: float = Field(
         600.0, gt=0, description="longest silence of an engine within one request"
+    )
+    large_body_bytes: int = Field(
+        64 * 1024,
+        gt=0,
+        description="a longer body is read and parsed beside the others, one at a time for each key",
+    )
+    body_bytes_per_key: int = Field(
+        64 * 1024**2, gt=0, description="of the bodies of one key's requests until engines have begun them"
+    )
+    max_values_per_request: int = Field(
+        1_000_000, gt=0, description="entries of all lists and objects in one body"
+    )
+    max_sequences_per_request: int = Field(
+        128, gt=0, description="answers that one request may ask for: choices times prompts"
+    )
+    max_inputs_per_request: int = Field(2048, gt=0, description="texts of one embeddings request")
+    max_requests_per_key: int = Field(512, gt=0, description="open at once, streams included")
+    max_sequences_per_key: int = Field(
+        2048, gt=0, description="answers that the open requests of one key may ask for together"
     )
 
 
@@ -81,6 +105,19 @@ class RetentionSettings(Section):
     )
     job_days: float = Field(14.0, ge=0, description="work folders of fine-tuning jobs; adapters are kept")
     job_bytes: int = Field(0, ge=0, description="of all work folders")
+
+
+SandboxMode = Literal["auto", "require", "off"]
+
+
+class SandboxSettings(Section):
+    """The cells in which trainers run on the nodes: see docs/design/sandbox.md."""
+
+    mode: SandboxMode = Field(
+        "auto",
+        description="auto = where bubblewrap works on the node; require = trainers start nowhere else; "
+        "off = never: trainers are the platform's user and see all that it sees",
+    )
 
 
 class EngineSettings(Section):

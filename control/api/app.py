@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 
 from common.auth import Principal
+from common.http_server.front import Front
 from control.api import (
     events,
     health,
@@ -37,7 +38,9 @@ def build_app(context: ControlContext) -> FastAPI:
         version=product_version(),
         description="One pool, one API and one bill for a mixed fleet of accelerators.",
         separate_input_output_schemas=False,
+        docs_url=None,  # the pages load scripts from elsewhere; the document is all that is ours
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.context = context
     app.router.routes.extend(resources.build_router().routes)
@@ -49,6 +52,7 @@ def build_app(context: ControlContext) -> FastAPI:
         )
     install_error_handlers(app)
     app.add_middleware(Edge, context=context)
+    app.add_middleware(Front, cors_origins=context.settings.control.cors_origins)
     return app
 
 

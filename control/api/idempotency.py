@@ -70,12 +70,13 @@ class Idempotency:
 
 
 def _whose(scope: Scope, exchange: Exchange) -> str:
-    """The API key, told by its uid, and the project that the request is about."""
+    """The API key, told by its uid, and the project that the request is about: any text, so by its digest."""
     caller = exchange.caller
     query = QueryParams(scope.get("query_string", b""))
     named = Headers(scope=scope).get("openai-project") or query.get("project")
     project = named or (caller.principal.project if caller else None) or ""
-    return f"{caller.key_uid if caller else exchange.actor}/{project}"
+    digest = hashlib.sha256(project.encode(errors="surrogatepass")).hexdigest()[:32]
+    return f"{caller.key_uid if caller else exchange.actor}/{digest}"
 
 
 async def _read(receive: Receive, body: IO[bytes]) -> None:

@@ -144,7 +144,7 @@ async def post_usage_events(request: Request) -> PostedUsage:
     posted = await context_of(request).ledger.post([event for _, event in good])
     refused = set(posted.refused)
     rejected += [
-        _rejected(index, event.to_dict(), "id: was posted before with another content", "id")
+        _rejected(index, event.to_dict(), posted.reason(event.id), "id")
         for index, event in good
         if event.id in refused
     ]

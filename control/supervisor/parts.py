@@ -117,7 +117,7 @@ def environment(settings: Settings) -> dict[str, str]:
 def answers(url: str) -> bool:
     """Whether a GET of ``url`` is answered with 2xx."""
     try:
-        # Plain HTTP: loading certificates would take longer than the question, five times a second.
+        # Loading certificates would take longer than the question, five times a second, and nothing is told.
         return httpx.get(url, timeout=PROBE_TIMEOUT_SECONDS, trust_env=False, verify=False).is_success
     except httpx.HTTPError:
         return False

@@ -17,6 +17,8 @@ MAX_EXAMPLES_SEEN = 25_000
 BASE_LEARNING_RATE = 2e-4
 
 _EXAMPLES_PER_BATCH_ROW = 64
+_LEAST = 1e-6
+"""Of a multiplier: below it nothing is learned, and far below it the rate is no number above 0."""
 _MIN_AUTO_BATCH, _MAX_AUTO_BATCH = 4, 32
 
 
@@ -73,8 +75,8 @@ def _batch_size(examples: int, asked: int | Auto) -> int:
 def _multiplier(asked: float | Auto) -> float:
     if asked == "auto":
         return 1.0
-    if isinstance(asked, bool) or not isinstance(asked, int | float) or not (0 < asked <= 1000):
-        raise _wrong("learning_rate_multiplier", 'must be "auto" or a number above 0 and at most 1000')
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or not (_LEAST <= asked <= 1000):
+        raise _wrong("learning_rate_multiplier", 'must be "auto" or a number from 0.000001 to 1000')
     return float(asked)
 
 

@@ -3,68 +3,110 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
-from common.errors import ContextExceeded, InvalidInput
+from common.errors import ContextExceeded, InvalidInput, TooLarge
+from common.strict_json import parse_json
+from inference.core.fields import (
+    is_bool,
+    is_count,
+    is_object,
+    is_positive,
+    optional,
+    required,
+    wrong_type,
+)
+from inference.core.messages import check_messages
+from inference.core.options import check_options
 from inference.core.sse import UsageShown
 
 Task = Literal["chat", "completions", "embeddings"]
+
+MAX_NESTING = 64
+"""Lists and objects within each other."""
 
 _ENGINE_ONLY = ("kv_transfer_params", "ec_transfer_params", "priority", "cache_salt", "request_id")
 """Fields that reach across tenants inside an engine: a client's are dropped, also in ``vllm_xargs``."""
 
 _INPUT_FIELD: dict[Task, str] = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
+_TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
+_MODELS_LOOKED_AT = 16
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """What one request may ask for. ``sequences`` are answers that the engine makes (choices times prompts),
+    ``inputs`` texts of one embeddings request, ``values`` entries of all lists and objects together."""
+
+    sequences: int = 128
+    inputs: int = 2048
+    values: int = 1_000_000
 
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """One request that passed the checks. ``content`` is the client's JSON object."""
+    """One request that passed the checks. ``rest`` is the JSON object for the engine, less the model.
+
+    ``token_limits`` are the fields that bound the answer, with what they ask for.
+    """
 
     task: Task
-    content: dict[str, Any]
     model: str
     stream: bool
     usage_shown: UsageShown
     choices_per_prompt: int
     prompts: int
+    token_limits: tuple[tuple[str, int], ...]
+    rest: bytes
 
     @property
     def input_field(self) -> str:
         """``messages``, ``prompt`` or ``input``."""
         return _INPUT_FIELD[self.task]
 
+    @property
+    def sequences(self) -> int:
+        """Answers that the engine works on at once."""
+        return self.choices_per_prompt * self.prompts
 
-def parse_request(task: Task, raw: bytes) -> InferenceRequest:
-    """Check a body. Raises ``InvalidInput`` naming the position or, in ``param``, the field."""
-    content = _parse_json(raw)
-    model = _required(content, "model")
+
+def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> InferenceRequest:
+    """Check a body. Raises ``InvalidInput`` naming the position or, in ``param``, the field, and ``TooLarge``
+    for more values than the limit."""
+    content = _parse(raw, limits)
+    model = required(content, "model")
     if not isinstance(model, str) or not model:
-        _wrong_type("model", "a non-empty string", model)
-    stream = task != "embeddings" and _optional(content, "stream", _is_bool, "true or false", False)
-    options = _optional(content, "stream_options", _is_object, "an object", {})
-    for name in ("max_tokens", "max_completion_tokens"):
-        _optional(content, name, _is_count, "a whole number of at least 0", None)
-    if task == "embeddings":
-        formats = "float or base64"  # others of the engine's are binary and tell no usage
-        _optional(content, "encoding_format", lambda value: value in ("float", "base64"), formats, None)
-    if _optional(content, "use_beam_search", _is_bool, "true or false", False):
-        raise InvalidInput(
-            "use_beam_search is not supported: engines do not tell the tokens that it takes",
-            "unsupported_value",
-            "use_beam_search",
-        )
-    n = _optional(content, "n", _is_positive, "a whole number of at least 1", 1)
-    prompts = _check_messages(content) if task == "chat" else _check_prompt(content, _INPUT_FIELD[task])
-    return InferenceRequest(task, content, model, stream, _usage_shown(options), n, prompts)
+        wrong_type("model", "a non-empty string", model)
+    stream = task != "embeddings" and optional(content, "stream", is_bool, "true or false", False)
+    options = optional(content, "stream_options", is_object, "an object", {})
+    token_limits = tuple(
+        (name, optional(content, name, is_count, "a whole number of at least 0"))
+        for name in _TOKEN_LIMITS
+        if content.get(name) is not None
+    )
+    _refuse_what_is_not_counted(task, content)
+    choices = optional(content, "n", is_positive, "a whole number of at least 1", 1)
+    check_options(content)
+    if task == "chat":
+        check_messages(content)
+        prompts = 1
+    else:
+        prompts = _count_prompts(content, _INPUT_FIELD[task])
+    best_of = optional(content, "best_of", is_positive, "a whole number of at least 1", 1)
+    _check_sequences(task, max(choices, best_of), prompts, limits)
+    shown = _usage_shown(options)
+    rest = _rest(content, stream)
+    return InferenceRequest(task, model, stream, shown, choices, prompts, token_limits, rest)
 
 
 def check_context(request: InferenceRequest, context_tokens: int | None) -> None:
     """Raise ``ContextExceeded`` when more new tokens are asked for than the context can ever hold."""
-    for name in ("max_tokens", "max_completion_tokens"):
-        asked = request.content.get(name)
-        if context_tokens is not None and asked is not None and asked > context_tokens:
+    for name, asked in request.token_limits:
+        if context_tokens is not None and asked > context_tokens:
             raise ContextExceeded(
                 f"{name} is {asked}, but the context of {request.model} holds {context_tokens} tokens "
                 f"for prompt and answer together; ask for fewer",
@@ -73,114 +115,131 @@ def check_context(request: InferenceRequest, context_tokens: int | None) -> None
 
 
 def engine_body(request: InferenceRequest, backend_model: str, cache_salt: str) -> bytes:
-    """The body for the engine: running usage asked for, engine-only fields dropped, the prefix cache salted.
-
-    Raises ``InvalidInput`` when a number is too large for JSON.
-    """
-    content = {name: value for name, value in request.content.items() if name not in _ENGINE_ONLY}
-    content["model"] = backend_model
-    extra = content.get("vllm_xargs")
-    if isinstance(extra, dict):
-        content["vllm_xargs"] = {name: value for name, value in extra.items() if name not in _ENGINE_ONLY}
+    """The body for the engine: running usage asked for, engine-only fields dropped, the cache salted."""
+    own = {"model": backend_model}
     if request.task != "embeddings":
-        content["cache_salt"] = cache_salt
-    if request.stream:
-        asked = content.get("stream_options") or {}
-        content["stream_options"] = {**asked, "include_usage": True, "continuous_usage_stats": True}
-    try:
-        return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
-    except ValueError as error:
-        raise InvalidInput("a number in the body is out of range", code="invalid_json") from error
+        own["cache_salt"] = cache_salt
+    return json.dumps(own, separators=(",", ":")).encode()[:-1] + b"," + request.rest[1:]
 
 
-def _parse_json(raw: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(raw, parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"the body is not UTF-8 at byte {error.start}", code="invalid_json") from error
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno} (character {error.pos})"
-        raise InvalidInput(f"the body is not JSON: {error.msg} at {place}", code="invalid_json") from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"the body is not JSON: {error}", code="invalid_json") from error
+def models_named(raw: bytes) -> list[str] | None:
+    """What a body may name as its model, found without reading all of it; None where that cannot be told.
+
+    Members of inner objects are among them. A quote inside a string has a backslash before it, so that no
+    text of a prompt is taken for a member.
+    """
+    found: list[str] = []
+    at = raw.find(b'"model"')
+    for _ in range(_MODELS_LOOKED_AT):
+        if at < 0:
+            return found
+        match = _MODEL.match(raw, at)
+        if match is not None and raw[at - 1 : at] != b"\\":
+            try:
+                found.append(json.loads(match[1]))
+            except ValueError:
+                return None
+        at = raw.find(b'"model"', at + 1)
+    return None
+
+
+def _parse(raw: bytes, limits: BodyLimits) -> dict[str, Any]:
+    if _values_at_most(raw) > limits.values and _values(raw) > limits.values:
+        raise TooLarge(f"the body holds more than {limits.values} values")
+    content = parse_json(raw, code="invalid_json")
+    if raw.count(b"{") + raw.count(b"[") > MAX_NESTING:
+        _check_nesting(content)
     if not isinstance(content, dict):
         raise InvalidInput("the body must be a JSON object", code="invalid_type")
     return content
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+def _values_at_most(raw: bytes) -> int:
+    """No body holds more values than this: one for every comma and bracket, also those within strings."""
+    return raw.count(b",") + raw.count(b"{") + raw.count(b"[")
 
 
-def _required(content: dict[str, Any], name: str) -> Any:
-    if content.get(name) is None:
-        raise InvalidInput(f"missing required parameter: {name}", "missing_required_parameter", name)
-    return content[name]
+def _values(raw: bytes) -> int:
+    return _values_at_most(_STRING.sub(b"", raw))
 
 
-def _optional(
-    content: dict[str, Any], name: str, good: Callable[[Any], bool], what: str, default: Any
-) -> Any:
-    value = content.get(name)
-    if value is None:
-        return default
-    if not good(value):
-        _wrong_type(name, what, value)
-    return value
+def _check_nesting(content: object) -> None:
+    level, depth = [content], 0
+    while level:
+        depth += 1
+        if depth > MAX_NESTING:
+            raise InvalidInput(
+                f"the body nests lists and objects more than {MAX_NESTING} deep", code="invalid_json"
+            )
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner.extend(one for one in value.values() if isinstance(one, dict | list))
+            elif isinstance(value, list):
+                inner.extend(one for one in value if isinstance(one, dict | list))
+        level = inner
 
 
-def _wrong_type(name: str, what: str, value: Any) -> NoReturn:
-    shown = json.dumps(value)
-    shown = shown if len(shown) <= 40 else shown[:40] + "…"
-    raise InvalidInput(f"{name} must be {what}, not {shown}", "invalid_type", name)
+def _refuse_what_is_not_counted(task: Task, content: dict[str, Any]) -> None:
+    if task == "embeddings":
+        formats = "float or base64"  # others of the engine's are binary and tell no usage
+        optional(content, "encoding_format", lambda value: value in ("float", "base64"), formats)
+    if optional(content, "use_beam_search", is_bool, "true or false", False):
+        raise InvalidInput(
+            "use_beam_search is not supported: engines do not tell the tokens that it takes",
+            "unsupported_value",
+            "use_beam_search",
+        )
 
 
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_positive(value: Any) -> bool:
-    return _is_count(value) and value > 0
-
-
-def _check_messages(content: dict[str, Any]) -> int:
-    messages = _required(content, "messages")
-    if not isinstance(messages, list) or not messages:
-        _wrong_type("messages", "a list of at least one message", messages)
-    for position, message in enumerate(messages):
-        if not isinstance(message, dict):
-            _wrong_type(f"messages[{position}]", "an object", message)
-    return 1
-
-
-def _check_prompt(content: dict[str, Any], name: str) -> int:
+def _count_prompts(content: dict[str, Any], name: str) -> int:
     """How many prompts ``content[name]`` holds: one for a text or a list of token ids."""
-    prompt = _required(content, name)
+    prompt = required(content, name)
     if isinstance(prompt, str):
         return 1
     if not isinstance(prompt, list) or not prompt:
-        _wrong_type(name, "a string or a list of strings or token ids", prompt)
-    if all(_is_count(token) for token in prompt):
+        wrong_type(name, "a string or a list of strings or token ids", prompt)
+    if all(is_count(token) for token in prompt):
         return 1
     for position, item in enumerate(prompt):
         if not isinstance(item, str | list | dict):
-            _wrong_type(f"{name}[{position}]", "a string or a list of token ids", item)
+            wrong_type(f"{name}[{position}]", "a string or a list of token ids", item)
     return len(prompt)
+
+
+def _check_sequences(task: Task, choices: int, prompts: int, limits: BodyLimits) -> None:
+    if task == "embeddings":
+        if prompts > limits.inputs:
+            _too_many("input", f"{prompts} texts", limits.inputs)
+    elif choices > limits.sequences:
+        _too_many("n", f"{choices} choices", limits.sequences)
+    elif choices * prompts > limits.sequences:
+        asked = f"{choices * prompts} answers ({prompts} prompts times {choices} choices)"
+        _too_many("prompt", asked, limits.sequences)
+
+
+def _too_many(name: str, asked: str, limit: int) -> NoReturn:
+    raise InvalidInput(
+        f"{name}: {asked} in one request, where {limit} are allowed; send several requests",
+        "array_too_long",
+        name,
+    )
 
 
 def _usage_shown(options: dict[str, Any]) -> UsageShown:
     for name in ("include_usage", "continuous_usage_stats"):
-        value = options.get(name)
-        if value is not None and not isinstance(value, bool):
-            _wrong_type(f"stream_options.{name}", "true or false", value)
+        optional(options, name, is_bool, "true or false", path="stream_options")
     if not options.get("include_usage"):
         return "none"
     return "all" if options.get("continuous_usage_stats") else "final"
+
+
+def _rest(content: dict[str, Any], stream: bool) -> bytes:
+    rest = {name: value for name, value in content.items() if name not in _ENGINE_ONLY and name != "model"}
+    extra = content.get("vllm_xargs")
+    if isinstance(extra, dict):
+        rest["vllm_xargs"] = {name: value for name, value in extra.items() if name not in _ENGINE_ONLY}
+    if stream:
+        asked = content.get("stream_options") or {}
+        rest["stream_options"] = {**asked, "include_usage": True, "continuous_usage_stats": True}
+    return json.dumps(rest, separators=(",", ":")).encode()

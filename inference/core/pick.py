@@ -27,6 +27,11 @@ class Breaker:
             pause = min(FIRST_PAUSE_SECONDS * 2 ** min(over, 10), LONGEST_PAUSE_SECONDS)
             self.open_until_seconds = now_seconds + pause
 
+    def rest(self, now_seconds: float) -> None:
+        """Leave the replica alone for the longest time, whatever it answers."""
+        self.failures = max(self.failures, FAILURES_TO_OPEN)
+        self.open_until_seconds = now_seconds + LONGEST_PAUSE_SECONDS
+
     def succeeded(self) -> None:
         self.failures = 0
         self.open_until_seconds = 0.0

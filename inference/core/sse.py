@@ -1,7 +1,8 @@
 """Server-sent events of an engine: counted on the way, edited only where the client did not ask for usage.
 
 Everything else passes byte for byte. The closing ``data: [DONE]`` is kept back, so that the caller can make
-the usage durable before the client sees the end.
+the usage durable before the client sees the end; so are the first events of an engine that has not told any
+usage yet, since what is not counted is not served.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import re
 from typing import Literal
 
+from common.errors import EngineFailed
 from inference.core.usage import (
     TokenCounts,
     UsageMember,
@@ -20,6 +22,8 @@ from inference.core.usage import (
 )
 
 DONE_EVENT = b"data: [DONE]\n\n"
+EVENT_LIMIT_BYTES = 16 * 1024**2
+"""The largest event, and the most that is kept back."""
 
 UsageShown = Literal["none", "final", "all"]
 """What the client asked for: no usage, one last chunk with it (``null`` before), or running usage as well."""
@@ -28,20 +32,55 @@ _NOTHING = TokenCounts()
 _END_OF_EVENT = b"\n\n"
 _CHOICES = b'"choices"'
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
-_FIRST_INDEX = re.compile(rb'"choices"\s*:\s*\[\s*\{\s*"index"\s*:\s*(\d+)')
+_FIRST_INDEX = re.compile(rb'"choices"\s*:\s*\[\s*\{\s*"index"\s*:\s*(\d{1,9})(?!\d)')
 _ERROR = re.compile(rb'^data:\s*\{\s*"error"\s*:')
 
 
 class EventSplitter:
-    """Cuts a byte stream into whole events, however the network cut it."""
+    """Cuts a byte stream into whole events, however the network cut it, in time linear in its length."""
 
-    def __init__(self) -> None:
-        self._rest = b""
+    def __init__(self, limit_bytes: int = EVENT_LIMIT_BYTES) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._limit_bytes = limit_bytes
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The events that ``data`` completes, each with its blank line."""
-        *whole, self._rest = (self._rest + data).split(_END_OF_EVENT)
+        """The events that ``data`` completes, each with its blank line.
+
+        Raises ``EngineFailed`` when one does not end within the limit.
+        """
+        if self._parts:
+            across = data.startswith(b"\n") and self._parts[-1].endswith(b"\n")
+            if not across and _END_OF_EVENT not in data:
+                self._keep(data)
+                return []
+            data = b"".join([*self._parts, data])
+            self._parts, self._size = [], 0
+        *whole, rest = data.split(_END_OF_EVENT)
+        if rest:
+            self._keep(rest)
         return [event + _END_OF_EVENT for event in whole]
+
+    def _keep(self, data: bytes) -> None:
+        """Keep the part of an event that is not whole yet. Raises ``EngineFailed`` over the limit."""
+        self._size += len(data)
+        if self._size > self._limit_bytes:
+            raise EngineFailed(f"the engine sent an event of more than {self._limit_bytes} bytes")
+        self._parts.append(data)
+
+
+def without_comments(data: bytes) -> tuple[bytes, bytes]:
+    """(comments, rest): the whole comment lines at the beginning of a stream, and what comes after them.
+
+    Engines keep a connection alive with them; they are no part of an answer.
+    """
+    at = 0
+    while data[at : at + 1] in (b":", b"\n"):
+        end = data.find(b"\n", at)
+        if end < 0:
+            break
+        at = end + 1
+    return data[:at], data[at:]
 
 
 class StreamMeter:
@@ -50,7 +89,7 @@ class StreamMeter:
     ``choices_per_prompt`` and ``prompts`` are those of the request: running usage is per choice, so with
     several it has to be added up. ``rename`` is (the engine's model member, the client's) where they differ.
     ``error`` is the JSON of the engine's error event, if one came: it is kept back too, for the caller to
-    tell the client in the product's own terms.
+    tell the client in the product's own terms. ``told`` says whether the engine has told any usage.
     """
 
     def __init__(
@@ -61,6 +100,7 @@ class StreamMeter:
         rename: tuple[bytes, bytes] | None = None,
     ) -> None:
         self.finished = False
+        self.told = False
         self.error: bytes | None = None
         self._shown = shown
         self._choices_per_prompt = choices_per_prompt
@@ -69,10 +109,28 @@ class StreamMeter:
         self._splitter = EventSplitter()
         self._by_choice: dict[int, TokenCounts] = {}
         self._total: TokenCounts | None = None
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
 
     def feed(self, data: bytes) -> bytes:
-        """What to send to the client for ``data``: all events that are whole now, less ``[DONE]``."""
-        return b"".join([self._edited(event) for event in self._splitter.feed(data)])
+        """What to send to the client for ``data``: all events that are whole and counted, less ``[DONE]``.
+
+        Raises ``EngineFailed`` for an event over the limit, or so much that is not counted.
+        """
+        events = b"".join([self._edited(event) for event in self._splitter.feed(data)])
+        if self.told:
+            if self._kept:
+                events = b"".join([*self._kept, events])
+                self._kept = []
+            return events
+        if events:
+            self._keep(events)
+        return b""
+
+    @property
+    def total_told(self) -> bool:
+        """Whether the engine has told the total of the whole request, as it does at the end."""
+        return self._total is not None
 
     @property
     def counts(self) -> TokenCounts:
@@ -87,6 +145,12 @@ class StreamMeter:
         completion = sum(counts.completion for counts in self._by_choice.values())
         return TokenCounts(prompt=sum(prompts.values()), completion=completion)
 
+    def _keep(self, events: bytes) -> None:
+        self._kept_bytes += len(events)
+        if self._kept_bytes > EVENT_LIMIT_BYTES:
+            raise EngineFailed("the engine tells no token counts, so its answer is not given out")
+        self._kept.append(events)
+
     def _edited(self, event: bytes) -> bytes:
         if event == DONE_EVENT:
             self.finished = True
@@ -96,6 +160,7 @@ class StreamMeter:
             return b""
         usage = find_usage(event)
         if usage is not None:
+            self.told = True
             event = self._counted(event, usage)
         return event.replace(*self._rename, 1) if self._rename else event
 
@@ -117,5 +182,8 @@ class StreamMeter:
         match = find_member(event, _CHOICES, _FIRST_INDEX)
         if match is not None:
             return int(match[1])
-        index = json.loads(event.removeprefix(b"data:"))["choices"][0].get("index", 0)
-        return int(index)
+        try:
+            index = json.loads(event.removeprefix(b"data:"))["choices"][0]["index"]
+        except (ValueError, TypeError, LookupError, RecursionError):
+            return 0
+        return index if isinstance(index, int) else 0

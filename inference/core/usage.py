@@ -54,7 +54,7 @@ def find_usage(content: bytes) -> UsageMember | None:
         return None
     try:
         usage = json.loads(content[match.end() : end])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return UsageMember(match.start(), match.end(), end, _counts(usage))
 
@@ -100,4 +100,4 @@ def _counts(usage: dict[str, Any]) -> TokenCounts:
 
 
 def _whole(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from billing.core.events import UsageEvent
 from common.auth import Principal
 from common.clock import Clock
-from common.errors import InvalidInput
+from common.errors import Forbidden, InvalidInput, Unavailable
 from common.ids import new_id
 from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
 from inference.core.body import InferenceRequest
 from inference.core.usage import TokenCounts
 from inference.gateway import metrics
+from inference.gateway.admission import Ticket
+from inference.gateway.aside import set_aside
 from inference.gateway.exchange import Exchange
 from inference.gateway.journal import LOST_OUTCOME, Entry, Journal
 from inference.gateway.spool import Spool
+
+NOT_BILLABLE = "usage_not_billable"
+"""The code of a request that no usage event can be made for."""
 
 Outcome = Literal["completed", "cancelled", "engine_failed"]
 _log = get_logger("gateway.bill")
@@ -29,6 +33,7 @@ class Job:
     """One request on its way: who, what, where to, who pays, since when."""
 
     exchange: Exchange
+    ticket: Ticket
     request: InferenceRequest
     principal: Principal
     route: Route
@@ -48,47 +53,72 @@ class Books:
 
 
 class Bill:
-    """The bill of one job that ``replica`` works on."""
+    """The bill of one job, made before an engine is asked: what could not be billed is not served."""
 
-    def __init__(self, books: Books, job: Job, replica: RouteReplica) -> None:
+    def __init__(self, books: Books, job: Job) -> None:
         self._books = books
         self._job = job
-        self.replica = replica
         self._id = new_id("use", books.clock)
         self._noted = TokenCounts()
+        self._event: UsageEvent | None = None
         self._entry: Entry | None = None
-        self._keeps_journal = True
+
+    def begin(self, replica: RouteReplica) -> None:
+        """Make and check the event of what ``replica`` is going to be asked and, for a stream, take a slot of
+        the journal. To be called before each replica.
+
+        Raises ``Forbidden`` when no event can be made, ``Unavailable`` when the disk has no room for it.
+        """
+        self._close()
+        try:
+            self._event = self._made(replica)
+            if self._job.request.stream:
+                self._entry = self._books.journal.open(self._event)
+        except InvalidInput as error:
+            _log.error("a request could not be billed", model=self._job.route.model, error=error.message)
+            raise Forbidden(
+                f"what this request uses could not be billed, so it is not served ({error.message}); "
+                f"an administrator has to give the key, project or model another name",
+                code=NOT_BILLABLE,
+            ) from error
+        except OSError as error:
+            _log.error("the journal takes no more", error=str(error))
+            raise Unavailable("usage cannot be recorded right now; try again") from error
 
     def note(self, counts: TokenCounts) -> None:
         """Before the client is sent what it was counted for: keep the count for the case of sudden death.
 
         A prompt counts with the first token made from it.
         """
-        if counts == self._noted or not counts.completion or not self._keeps_journal:
+        if self._entry is None or counts == self._noted or not counts.completion:
             return
-        if self._entry is None:
-            self._entry = self._open()
-        if self._entry is not None:
-            self._entry.note(counts, self._books.clock.now_ms())
+        self._entry.note(counts, self._books.clock.now_ms())
         self._noted = counts
 
     async def settle(self, counts: TokenCounts, outcome: Outcome) -> None:
         """Make the usage durable. Nothing used, nothing billed. Raises ``Unavailable`` when the disk refuses:
         then what the journal holds is billed by the next gateway.
 
-        A prompt counts, for engine and bill alike, with the first token made from it.
+        A prompt counts, for engine and bill alike, with the first token made from it. Counts that make no
+        event are set aside with their reason: the client has no part in them.
         """
         quantities = counts.quantities()
-        unborn = outcome == "cancelled" and counts.completion == 0 and self._job.request.task != "embeddings"
-        if not quantities or unborn:
+        unborn = outcome != "completed" and not counts.completion and self._job.request.task != "embeddings"
+        if not quantities or unborn or self._event is None:
             self._close()
             return
-        event = self._event(quantities, outcome)
+        ended_ms = max(self._books.clock.now_ms(), self._job.started_ms)
+        try:
+            event = replace(self._event, outcome=outcome, ended_ms=ended_ms, quantities=quantities)
+        except InvalidInput as error:
+            ended = {"outcome": outcome, "ended_ms": ended_ms, "quantities": quantities}
+            await self._set_aside({**self._event.to_dict(), **ended}, error.message)
+            return
         await self._books.spool.append(event, self._close)
         metrics.count_billed(event)
 
-    def _event(self, quantities: Mapping[str, int], outcome: str) -> UsageEvent:
-        """The event as of now."""
+    def _made(self, replica: RouteReplica) -> UsageEvent:
+        """The event as of now, without numbers."""
         job = self._job
         return UsageEvent(
             id=self._id,
@@ -98,25 +128,24 @@ class Bill:
             key=job.principal.key,
             model=job.route.model,
             base_model=job.route.base_model,
-            model_identity=self.replica.model_identity,
-            model_shared=self.replica.model_shared,
-            device_class=self.replica.device_class,
-            resource=self.replica.id,
-            outcome=outcome,
+            model_identity=replica.model_identity,
+            model_shared=replica.model_shared,
+            device_class=replica.device_class,
+            resource=replica.id,
+            outcome=LOST_OUTCOME,
             started_ms=job.started_ms,
-            ended_ms=max(self._books.clock.now_ms(), job.started_ms),
-            quantities=quantities,
+            ended_ms=job.started_ms,
+            quantities={},
             labels={"task": job.request.task, "request_id": job.exchange.request_id},
         )
 
-    def _open(self) -> Entry | None:
-        """A slot of the journal; None where it cannot be had, which is told in the log once per request."""
+    async def _set_aside(self, content: dict[str, Any], reason: str) -> None:
         try:
-            return self._books.journal.open(self._event({}, LOST_OUTCOME))
-        except (OSError, InvalidInput) as error:
-            self._keeps_journal = False
-            _log.error("a request is not in the journal", model=self._job.route.model, error=str(error))
-            return None
+            await set_aside(self._books.spool.folder, [(content, reason)])
+        except OSError as error:
+            _log.error("usage cannot be set aside", error=str(error))
+            raise Unavailable("usage cannot be recorded right now; try again") from error
+        self._close()
 
     def _close(self) -> None:
         if self._entry is not None:

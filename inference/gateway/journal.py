@@ -13,8 +13,9 @@ import json
 import mmap
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 from billing.core.events import UsageEvent
@@ -33,6 +34,7 @@ _COUNTS_AT = (16, 64)
 _EVENT_AT = 112
 _FREE = bytes(_HEAD.size)
 _NO_COUNTS = bytes(_COUNTS.size + _SUM.size)
+_MOST = 2**64 - 1
 
 
 class Journal:
@@ -112,7 +114,8 @@ class Entry:
     def note(self, counts: TokenCounts, now_ms: int) -> None:
         """Write what the request has used by now; when this returns, it outlives the process."""
         self._sequence += 1
-        body = _COUNTS.pack(self._sequence, counts.prompt, counts.cached, counts.completion, now_ms)
+        numbers = (counts.prompt, counts.cached, counts.completion, now_ms)
+        body = _COUNTS.pack(self._sequence, *(min(number, _MOST) for number in numbers))
         at = self._start + _COUNTS_AT[self._sequence & 1]
         self._journal.write(at, body + _SUM.pack(crc32(body, self._checksum)))
         if self._sequence == 1:
@@ -125,10 +128,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Left:
-    """What a journal holds: events of requests that were cut off, and how many slots make no sense."""
+    """What a journal holds of requests that were cut off: events, how many slots make no sense, and (content,
+    why) of what is whole but no event, such as counts that no request can have."""
 
     events: list[UsageEvent]
     torn: int
+    odd: list[tuple[dict[str, Any], str]] = field(default_factory=list)
 
 
 def read_journal(path: Path) -> Left:
@@ -140,20 +145,24 @@ def read_journal(path: Path) -> Left:
         content = path.read_bytes()
     except FileNotFoundError:
         return Left([], 0)
-    events, torn = [], 0
+    left, torn = Left([], 0), 0
     for start in range(0, len(content) - SLOT_BYTES + 1, SLOT_BYTES):
         slot = content[start : start + SLOT_BYTES]
         if slot.startswith(_FREE):
             continue
-        event = _event_in(slot)
-        if event is None:
+        found = _content_of(slot)
+        if found is None:
             torn += 1
-        else:
-            events.append(event)
-    return Left(events, torn)
+            continue
+        try:
+            left.events.append(UsageEvent.from_dict(found))
+        except InvalidInput as error:
+            left.odd.append((found, error.message))
+    return replace(left, torn=torn)
 
 
-def _event_in(slot: bytes) -> UsageEvent | None:
+def _content_of(slot: bytes) -> dict[str, Any] | None:
+    """What the slot says, as an event's JSON; None when it is torn."""
     size, checksum = _HEAD.unpack_from(slot)
     skeleton = slot[_EVENT_AT : _EVENT_AT + size]
     counts = max((_counts_in(slot, at, checksum) for at in _COUNTS_AT), key=lambda c: c[0])
@@ -161,16 +170,14 @@ def _event_in(slot: bytes) -> UsageEvent | None:
     if not sequence or crc32(skeleton) != checksum:
         return None
     try:
-        content = json.loads(skeleton)
-        return UsageEvent.from_dict(
-            {
-                **content,
-                "outcome": LOST_OUTCOME,
-                "ended_ms": max(noted_ms, content["started_ms"]),
-                "quantities": TokenCounts(prompt, cached, completion).quantities(),
-            }
-        )
-    except (ValueError, TypeError, KeyError, InvalidInput):
+        content: dict[str, Any] = json.loads(skeleton)
+        return {
+            **content,
+            "outcome": LOST_OUTCOME,
+            "ended_ms": max(noted_ms, content["started_ms"]),
+            "quantities": TokenCounts(prompt, cached, completion).quantities(),
+        }
+    except (ValueError, TypeError, KeyError):
         return None
 
 

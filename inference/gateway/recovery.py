@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common.telemetry import get_logger
 from inference.gateway import metrics
+from inference.gateway.aside import keep_rejected
 from inference.gateway.journal import JOURNAL_FILE, Left, read_journal
 from inference.gateway.spool import Spool, event_ids, segments
 
@@ -23,7 +24,7 @@ async def recover(spool: Spool) -> None:
 
     To be called before anything of the spool is shipped: an event that was spooled before its slot was freed
     is known by its id in a segment. Safe to repeat after a death at any point. Raises ``Unavailable`` when
-    the disk refuses; the journal stays.
+    the disk refuses; the journal stays. What is whole but no event is set aside with its reason.
     """
     path = spool.folder / JOURNAL_FILE
     if not path.exists():
@@ -31,16 +32,20 @@ async def recover(spool: Spool) -> None:
     left, known = await asyncio.to_thread(_read, spool)
     lost = [event for event in left.events if event.id not in known]
     await asyncio.gather(*(spool.append(event) for event in lost))
+    if left.odd:
+        await asyncio.to_thread(keep_rejected, spool.folder, left.odd)
     path.unlink()
     for event in lost:
         metrics.count_billed(event)
     metrics.JOURNAL_TORN.inc(left.torn)
-    if lost or left.torn:
+    metrics.USAGE_SET_ASIDE.inc(len(left.odd))
+    if lost or left.torn or left.odd:
         _log.warning(
             "requests were cut off with their gateway",
             folder=str(spool.folder),
             billed=len(lost),
             torn=left.torn,
+            set_aside=len(left.odd),
         )
 
 

@@ -6,21 +6,25 @@ import asyncio
 import json
 
 from common.errors import ComputilityError, EngineFailed, NotFound, openai_body
+from common.http_server.front import UNBUFFERED
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route
-from inference.core.body import Task, check_context, engine_body, parse_request
-from inference.core.engine_errors import error_in_stream
+from inference.core.body import Task, check_context, engine_body
+from inference.core.engine_errors import error_in_stream, may_be_the_request, status_in_stream
 from inference.core.sse import DONE_EVENT, StreamMeter
 from inference.core.usage import find_usage
 from inference.gateway import metrics
+from inference.gateway.admission import Admission, Ticket
 from inference.gateway.bill import Bill, Books, Job, Outcome
+from inference.gateway.bodies import Bodies
 from inference.gateway.exchange import Exchange
 from inference.gateway.routes import RouteFollower
 from inference.gateway.table import payer_of
-from inference.gateway.upstream import TRANSPORT_ERRORS, ClientWatch, EngineCall, Upstream
+from inference.gateway.upstream import DRAIN_SECONDS, TRANSPORT_ERRORS, ClientWatch, EngineCall, Upstream
 
-_STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+_STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), *UNBUFFERED]
+_NOT_TOLD = "the engine's answer tells no token counts, so it is not given out"
 _log = get_logger("gateway.serve")
 
 
@@ -30,32 +34,35 @@ class InferenceHandler:
     def __init__(
         self, settings: GatewaySettings, routes: RouteFollower, upstream: Upstream, books: Books
     ) -> None:
-        self._settings = settings
         self._routes = routes
         self._upstream = upstream
         self._books = books
         self._clock = books.clock
+        self._bodies = Bodies(settings)
+        self.admission = Admission(settings, routes, books.clock)
+
+    async def close(self) -> None:
+        """End the processes that parse bodies."""
+        await self._bodies.close()
 
     async def handle(self, exchange: Exchange, task: Task) -> None:
-        job = await self._admit(exchange, task)
-        body = engine_body(job.request, job.route.backend_model, job.tenant)
-        sent_seconds = self._clock.monotonic_seconds()
-        try:
-            if job.request.stream:
-                await self._stream(job, body)
-            else:
-                await self._answer(job, body)
-        finally:
-            spent = self._clock.monotonic_seconds() - sent_seconds
-            metrics.UPSTREAM_SECONDS.labels(job.route.model).observe(spent)
-
-    async def _admit(self, exchange: Exchange, task: Task) -> Job:
-        """Everything that can be decided without an engine. Raises the client's error."""
         started_ms, started_seconds = self._clock.now_ms(), self._clock.monotonic_seconds()
-        index = self._routes.index
-        principal = index.authenticate(exchange.headers.get(b"authorization", b""), self._clock)
-        raw = await exchange.read_body(self._settings.body_limit_bytes)
-        request = parse_request(task, raw)
+        key = self._routes.index.key_of(exchange.headers.get(b"authorization", b""), self._clock)
+        with self.admission.request(key) as ticket:
+            job = await self._admit(exchange, task, ticket, started_ms, started_seconds)
+            sent_seconds = self._clock.monotonic_seconds()
+            try:
+                await (self._stream(job) if job.request.stream else self._answer(job))
+            finally:
+                spent = self._clock.monotonic_seconds() - sent_seconds
+                metrics.UPSTREAM_SECONDS.labels(metrics.MODELS.of(job.route.model)).observe(spent)
+
+    async def _admit(
+        self, exchange: Exchange, task: Task, ticket: Ticket, started_ms: int, started_seconds: float
+    ) -> Job:
+        """Everything that can be decided without an engine. Raises the client's error."""
+        index, principal = self._routes.index, ticket.key.principal
+        request = await self._bodies.read(exchange, task, ticket, principal, index)
         route = index.find(principal, request.model)
         exchange.model = route.model
         if task not in route.tasks:
@@ -63,87 +70,100 @@ class InferenceHandler:
                 f"the model {route.model} does not serve {task}", code="task_not_served", param="model"
             )
         check_context(request, route.context_tokens)
+        ticket.take_sequences(request.sequences)
         tenant, project = payer_of(principal, route)
-        return Job(exchange, request, principal, route, tenant, project, started_ms, started_seconds)
+        return Job(exchange, ticket, request, principal, route, tenant, project, started_ms, started_seconds)
 
-    async def _answer(self, job: Job, body: bytes) -> None:
-        """A request that is answered in one piece."""
-        try:
-            async with ClientWatch(job.exchange) as watch:
-                call = await self._upstream.call(job.route, job.request, body, watch)
-        except TimeoutError:
-            _log.warning("an engine did not stop for a client that had gone", model=job.route.model)
-            return
-        except ComputilityError:
-            if watch.gone:
-                return
-            raise
+    async def _answer(self, job: Job) -> None:
+        """A request that is answered in one piece. An engine that does not stop for a client that has gone
+        works to its end, and what it tells then is billed."""
+        bill = Bill(self._books, job)
+        body = engine_body(job.request, job.route.backend_model, job.tenant)
+        async with ClientWatch(job.exchange, job.ticket, None) as watch:
+            try:
+                call = await self._upstream.call(job.route, job.request, body, watch, bill.begin)
+            except ComputilityError:
+                if watch.cut is not None:
+                    raise watch.cut from None
+                if watch.gone:
+                    return
+                raise
         self._saw_first_byte(job)
         call.close()
         usage = find_usage(call.content)
         if usage is None:
-            _log.error("an answer tells no usage", model=job.route.model, replica=call.replica.id)
-            raise EngineFailed("the engine's answer tells no token counts, so it is not given out")
-        bill = Bill(self._books, job, call.replica)
+            self._rest(call)
+            raise EngineFailed(_NOT_TOLD)
         await bill.settle(usage.counts, "cancelled" if watch.gone else "completed")
+        if watch.cut is not None:
+            raise watch.cut
         if not watch.gone:
             rename = _rename(job.route)
             content = call.content.replace(*rename, 1) if rename else call.content
             await job.exchange.respond(200, content, b"application/json")
 
-    async def _stream(self, job: Job, body: bytes) -> None:
+    async def _stream(self, job: Job) -> None:
         """A request that is answered event by event; its end is held back until the usage is durable."""
         request, exchange = job.request, job.exchange
         meter = StreamMeter(
             request.usage_shown, request.choices_per_prompt, request.prompts, _rename(job.route)
         )
-        call: EngineCall | None = None
-        bill: Bill | None = None
+        bill, call, broke = Bill(self._books, job), None, None
+        watch = ClientWatch(exchange, job.ticket, DRAIN_SECONDS)
         try:
-            async with ClientWatch(exchange) as watch:
-                call = await self._upstream.call(job.route, request, body, watch)
-                bill = Bill(self._books, job, call.replica)
-                self._saw_first_byte(job)
+            async with watch:
+                call = await self._begin(job, watch, bill)
                 await _forward(exchange, call, meter, watch, bill)
         except TRANSPORT_ERRORS as error:
             _log.warning("a stream broke", model=job.route.model, error=str(error) or type(error).__name__)
-        except ComputilityError:
-            if watch.gone:
-                return
-            raise
+        except ComputilityError as error:
+            broke = error
         except asyncio.CancelledError:
-            if bill is not None:
-                await bill.settle(meter.counts, "cancelled")
+            await bill.settle(meter.counts, "cancelled")
             raise
         finally:
             if call is not None:
                 call.close()
-        if bill is not None:
-            await self._finish(job, bill, meter, watch.gone)
+        if broke is None and not watch.gone:
+            broke = await self._trouble_at_the_end(job, meter, call)
+        await _finish(job, bill, meter, watch, broke)
 
-    async def _finish(self, job: Job, bill: Bill, meter: StreamMeter, gone: bool) -> None:
-        error: ComputilityError | None = None
+    async def _begin(self, job: Job, watch: ClientWatch, bill: Bill) -> EngineCall:
+        """The engine's call whose first bytes have come; the body is not needed any more."""
+
+        async def pass_on(comments: bytes) -> None:
+            if not watch.gone:
+                await _write(job.exchange, comments)
+
+        body = engine_body(job.request, job.route.backend_model, job.tenant)
+        call = await self._upstream.call(job.route, job.request, body, watch, bill.begin, pass_on)
+        job.ticket.drop_bytes()
+        self._saw_first_byte(job)
+        return call
+
+    async def _trouble_at_the_end(
+        self, job: Job, meter: StreamMeter, call: EngineCall | None
+    ) -> ComputilityError | None:
+        """What the client has to be told of a stream that has ended; None when all is well."""
         if meter.error is not None or not meter.finished:
-            error = error_in_stream(meter.error, job.request.input_field)
-        elif not meter.counts.quantities():
-            _log.error("a stream tells no usage", model=job.route.model, replica=bill.replica.id)
-        outcome: Outcome = "cancelled" if gone else "engine_failed" if error is not None else "completed"
-        try:
-            await bill.settle(meter.counts, outcome)
-        except ComputilityError as failure:
-            error = failure
-        if gone:
-            return
-        if not job.exchange.started:
-            if error is not None:
-                raise error
-            await job.exchange.start(200, _STREAM_HEADERS)
-        tail = f"data: {json.dumps(openai_body(error))}\n\n".encode() if error is not None else b""
-        await job.exchange.write(tail + DONE_EVENT, more=False)
+            status = status_in_stream(meter.error)
+            at_fault = call is not None and status is not None and may_be_the_request(status)
+            healthy = at_fault and call is not None and await call.is_healthy()
+            metrics.ENGINE_REFUSED.inc(healthy)
+            return error_in_stream(meter.error, job.request.input_field, healthy)
+        if call is not None and not (meter.told and meter.total_told):
+            self._rest(call)
+        return None if meter.told else EngineFailed(_NOT_TOLD)
+
+    def _rest(self, call: EngineCall) -> None:
+        """Leave an engine alone that does not tell what it has used."""
+        _log.error("an answer tells no usage", replica=call.replica.id)
+        metrics.USAGE_NOT_TOLD.inc()
+        self._upstream.rest(call.replica)
 
     def _saw_first_byte(self, job: Job) -> None:
         waited = self._clock.monotonic_seconds() - job.started_seconds
-        metrics.FIRST_BYTE_SECONDS.labels(job.route.model).observe(waited)
+        metrics.FIRST_BYTE_SECONDS.labels(metrics.MODELS.of(job.route.model)).observe(waited)
 
 
 async def _forward(
@@ -153,11 +173,35 @@ async def _forward(
     async for data in call.chunks():
         events = meter.feed(data)
         bill.note(meter.counts)
-        if not events or watch.gone:
-            continue
-        if not exchange.started:
-            await exchange.start(200, _STREAM_HEADERS)
-        await exchange.write(events)
+        if events and not watch.gone:
+            await _write(exchange, events)
+
+
+async def _write(exchange: Exchange, data: bytes) -> None:
+    """A part of the stream, with the head before the first one."""
+    if not exchange.started:
+        await exchange.start(200, _STREAM_HEADERS)
+    await exchange.write(data)
+
+
+async def _finish(
+    job: Job, bill: Bill, meter: StreamMeter, watch: ClientWatch, broke: ComputilityError | None
+) -> None:
+    """Make the usage durable, then send the end; what went wrong is told by status or as the last event."""
+    outcome: Outcome = "cancelled" if watch.gone else "engine_failed" if broke is not None else "completed"
+    error = watch.cut or broke
+    try:
+        await bill.settle(meter.counts, outcome)
+    except ComputilityError as failure:
+        error = failure
+    if watch.gone and watch.cut is None:
+        return
+    if not job.exchange.started:
+        if error is not None:
+            raise error
+        await job.exchange.start(200, _STREAM_HEADERS)
+    tail = f"data: {json.dumps(openai_body(error))}\n\n".encode() if error is not None else b""
+    await job.exchange.write(tail + DONE_EVENT, more=False)
 
 
 def _rename(route: Route) -> tuple[bytes, bytes] | None:

@@ -11,14 +11,18 @@ import aiohttp
 from common.errors import SetupError, Unavailable
 from common.settings import Settings
 from common.telemetry import get_logger
+from inference.gateway.aside import read_rejected, set_aside, signature, take_out
 from inference.gateway.recovery import is_left, recover
-from inference.gateway.spool import Spool, keep_rejected, read_segment
+from inference.gateway.spool import Spool, read_segment
 
 BATCH_EVENTS = 500
 TICK_SECONDS = 0.3
 _LONGEST_PAUSE_SECONDS = 10.0
 _REJECTED = frozenset({400, 413, 422})
 _log = get_logger("gateway.shipper")
+
+_Refused = list[tuple[dict[str, Any], str]]
+"""Events that control does not take, with its reasons."""
 
 
 class Shipper:
@@ -29,6 +33,7 @@ class Shipper:
         self._headers = {"Authorization": f"Bearer {settings.internal_token}"}
         self._session = session
         self._spool = spool
+        self._tried: dict[Path, tuple[int, int] | None] = {}
 
     async def run(self) -> None:
         """Ship until cancelled, with growing pauses while control does not take anything."""
@@ -37,6 +42,7 @@ class Shipper:
             try:
                 await self.step()
                 await self.adopt()
+                await self.retry(self._spool.folder)
                 pause = TICK_SECONDS
             except (aiohttp.ClientError, TimeoutError, OSError, Unavailable) as error:
                 _log.warning("usage events wait for control", error=str(error) or type(error).__name__)
@@ -57,7 +63,9 @@ class Shipper:
     async def adopt(self) -> None:
         """Ship what lies in spool folders that no living gateway holds, and what their journals tell."""
         for folder in sorted(self._spool.folder.parent.iterdir()):
-            if folder == self._spool.folder or not folder.is_dir() or not is_left(folder):
+            if folder == self._spool.folder or not folder.is_dir():
+                continue
+            if not is_left(folder) and not self._has_changed(folder):
                 continue
             try:
                 left = Spool(folder)
@@ -68,19 +76,39 @@ class Shipper:
                 await left.seal()
                 for path in left.sealed():
                     await self._ship(path)
+                await self.retry(folder)
             finally:
                 await left.close()
+
+    async def retry(self, folder: Path) -> None:
+        """Post again what was set aside, once after a start and after each change of the file."""
+        if not self._has_changed(folder):
+            return
+        lines = await asyncio.to_thread(read_rejected, folder)
+        whole = {line.event.id: (line.text, line.event.to_dict()) for line in lines if line.event is not None}
+        events = [event for _, event in whole.values()]
+        refused: set[str] = set()
+        for start in range(0, len(events), BATCH_EVENTS):
+            refused.update(event["id"] for event, _ in await self._post(events[start : start + BATCH_EVENTS]))
+        posted = {text for id_, (text, _) in whole.items() if id_ not in refused}
+        if posted:
+            await asyncio.to_thread(take_out, folder, posted)
+            _log.info("usage that was set aside is posted", folder=str(folder), events=len(posted))
+        self._tried[folder] = signature(folder)
+
+    def _has_changed(self, folder: Path) -> bool:
+        return signature(folder) != self._tried.get(folder)
 
     async def _ship(self, path: Path) -> None:
         segment = await asyncio.to_thread(read_segment, path)
         if segment.unreadable:
-            await asyncio.to_thread(keep_rejected, path.parent, segment.unreadable)
+            await set_aside(path.parent, segment.unreadable)
         for start in range(0, len(segment.events), BATCH_EVENTS):
-            await self._post(path.parent, segment.events[start : start + BATCH_EVENTS])
+            await set_aside(path.parent, await self._post(segment.events[start : start + BATCH_EVENTS]))
         path.unlink()
 
-    async def _post(self, folder: Path, events: list[dict[str, Any]]) -> None:
-        """Post a batch; what control refuses is set aside, however it says so.
+    async def _post(self, events: list[dict[str, Any]]) -> _Refused:
+        """Post a batch. Returns what control refuses, however it says so.
 
         It names single events beside those that it takes; where it refuses the batch as a whole, that is
         halved until the bad event stands alone.
@@ -92,19 +120,9 @@ class Shipper:
             if response.status not in _REJECTED:
                 response.raise_for_status()
                 refused = (await response.json()).get("rejected", ())
-                await _set_aside(folder, [(events[one["index"]], one["message"]) for one in refused])
-                return
+                return [(events[one["index"]], one["message"]) for one in refused]
             reason = (await response.text())[:500]
         if len(events) == 1:
-            await _set_aside(folder, [(events[0], reason)])
-            return
+            return [(events[0], reason)]
         middle = len(events) // 2
-        await self._post(folder, events[:middle])
-        await self._post(folder, events[middle:])
-
-
-async def _set_aside(folder: Path, rejected: list[tuple[dict[str, Any], str]]) -> None:
-    for event, reason in rejected:
-        _log.error("control refuses a usage event", event_id=event["id"], reason=reason)
-    if rejected:
-        await asyncio.to_thread(keep_rejected, folder, rejected)
+        return [*await self._post(events[:middle]), *await self._post(events[middle:])]

@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,6 @@ from common.errors import ComputilityError, InvalidInput, SetupError, Unavailabl
 from common.telemetry import get_logger
 
 SEGMENT_BYTES = 4 * 1024**2
-REJECTED_FILE = "rejected.ndjson"
 _SUFFIX = ".jsonl"
 _EVENT_ID = re.compile(rb'^\{"id":"([^"]*)".*\n', re.MULTILINE)
 _log = get_logger("gateway.spool")
@@ -184,17 +183,3 @@ def read_segment(path: Path) -> Segment:
 def event_ids(path: Path) -> set[str]:
     """The ids of a segment's events, found without reading the events; a torn last line has none."""
     return {match[1].decode() for match in _EVENT_ID.finditer(path.read_bytes())}
-
-
-def keep_rejected(folder: Path, rejected: Sequence[tuple[object, str]]) -> None:
-    """Set aside (event, reason) of what control will never take, for a person to look at."""
-    with (folder / REJECTED_FILE).open("a") as file:
-        for event, reason in rejected:
-            file.write(json.dumps({"reason": reason, "event": event}) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def rejected_bytes(spools: Path) -> int:
-    """The size of all that was set aside in any spool folder."""
-    return sum(path.stat().st_size for path in spools.glob(f"*/{REJECTED_FILE}"))

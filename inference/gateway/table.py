@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.auth import Principal
 from common.clock import Clock
-from common.errors import Forbidden, NotFound, Unauthenticated
+from common.errors import ComputilityError, Forbidden, NotFound, Unauthenticated, Unavailable
 from common.ids import secret_digest
 from common.wire import Route, RouteKey, RoutingTable
 
@@ -23,16 +23,30 @@ class RouteIndex:
             self._by_model.setdefault(route.model, []).append(route)
 
     def authenticate(self, authorization: bytes, clock: Clock) -> Principal:
-        """The holder of the bearer key. Raises ``Unauthenticated``."""
+        """The holder of the bearer key. Raises as ``key_of`` does."""
+        return self.key_of(authorization, clock).principal
+
+    def key_of(self, authorization: bytes, clock: Clock) -> RouteKey:
+        """The bearer key. Raises ``Unauthenticated`` unless in force, ``Unavailable`` without a table."""
         if authorization[: len(_SCHEME)].lower() != _SCHEME:
             raise Unauthenticated("no API key given; send it as `Authorization: Bearer <key>`")
         secret = authorization[len(_SCHEME) :].strip().decode("latin-1")
-        key = self._keys.get(secret_digest(secret))
+        digest = secret_digest(secret)
+        refusal = self.refusal(digest, clock.now_ms())
+        if refusal is not None:
+            raise refusal
+        return self._keys[digest]
+
+    def refusal(self, digest: str, now_ms: int) -> ComputilityError | None:
+        """Why the key of this digest is not in force; None when it is."""
+        key = self._keys.get(digest)
+        if key is None and not self.version:
+            return Unavailable("no keys are known yet: control was never reached; try again in a moment")
         if key is None:
-            raise Unauthenticated("incorrect API key: it is unknown or was revoked")
-        if key.expires_ms is not None and key.expires_ms <= clock.now_ms():
-            raise Unauthenticated("the API key has expired")
-        return key.principal
+            return Unauthenticated("incorrect API key: it is unknown or was revoked")
+        if key.expires_ms is not None and key.expires_ms <= now_ms:
+            return Unauthenticated("the API key has expired")
+        return None
 
     def find(self, principal: Principal, model: str) -> Route:
         """What ``model`` means to this principal. Raises ``NotFound``, alike for absent and hidden."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -17,12 +17,20 @@ from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
 from inference.core.body import InferenceRequest, Task
-from inference.core.engine_errors import error_from_engine, is_retryable
+from inference.core.engine_errors import (
+    error_from_engine,
+    is_retryable,
+    may_be_the_request,
+    refused_by_engine,
+)
 from inference.core.pick import Breaker, Candidate, pick
+from inference.core.sse import without_comments
 from inference.gateway import metrics
+from inference.gateway.admission import Ticket
 from inference.gateway.exchange import Exchange
 
 DRAIN_SECONDS = 15.0
+"""Longest wait for an engine to end a stream whose client has gone."""
 ABORT_INTERVAL_SECONDS = 0.15
 IDLE_CONNECTION_SECONDS = 3.0
 """Below the 5 s after which engines close idle connections, so that no request meets a closing one."""
@@ -36,8 +44,14 @@ MAX_FAILED_ENGINES = 2
 """A request that broke this many engines is not tried on more: it may be what breaks them."""
 
 TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
+HEALTH_SECONDS = 3.0
+COMMENT_LIMIT_BYTES = 64 * 1024
+
 _BREAKING_STATUS = frozenset({502, 503})
 _log = get_logger("gateway.upstream")
+
+OnComments = Callable[[bytes], Awaitable[None]]
+"""Is given the comments that an engine sends before its answer, to keep the connection alive."""
 
 
 @dataclass
@@ -69,8 +83,11 @@ class EngineCall:
         self._open = True
         state.in_flight += 1
 
-    async def send(self, body: bytes) -> None:
-        """Send; then read the first bytes of a stream, or all of any other answer, into ``content``."""
+    async def send(self, body: bytes, on_comments: OnComments) -> None:
+        """Send; then read the first bytes of a stream, or all of any other answer, into ``content``.
+
+        Comments before a stream's first event are passed on and are no first bytes.
+        """
         response = await self._session.post(
             self.replica.url + ENGINE_PATHS[self._request.task],
             data=body,
@@ -78,9 +95,13 @@ class EngineCall:
         )
         self._response, self.status = response, response.status
         if self._request.stream and self.status == 200:
-            self.content = await response.content.readany()
-            if not self.content:
-                raise aiohttp.ClientPayloadError("the engine closed the stream before its first byte")
+            while not self.content or self.content.startswith(b":"):
+                data = await response.content.readany()
+                if not data or len(self.content) > COMMENT_LIMIT_BYTES:
+                    raise aiohttp.ClientPayloadError("the engine ended the stream before its first event")
+                comments, self.content = without_comments(self.content + data)
+                if comments:
+                    await on_comments(comments)
         else:
             self.content = await response.read()
 
@@ -107,6 +128,15 @@ class EngineCall:
         except TRANSPORT_ERRORS:
             return False
 
+    async def is_healthy(self) -> bool:
+        """Whether the engine says, right now, that it works."""
+        timeout = aiohttp.ClientTimeout(total=HEALTH_SECONDS)
+        try:
+            async with self._session.get(f"{self.replica.url}/health", timeout=timeout) as response:
+                return response.status == 200
+        except TRANSPORT_ERRORS:
+            return False
+
     def close(self) -> None:
         """Give the connection back, or close it where the answer was not read whole. Safe to repeat."""
         if self._open:
@@ -119,34 +149,56 @@ class EngineCall:
 class ClientWatch:
     """While entered: notices that the client has gone, then aborts the engine's request until that has ended.
 
-    ``gone`` tells. The block is ended with ``TimeoutError`` when the engine does not stop in time.
+    ``gone`` tells; ``cut`` says why where it was the gateway that ended the request (its key was revoked).
+    The block is ended with ``TimeoutError`` when the engine does not stop within ``drain_seconds``, or cannot
+    be told to. None waits for the end of its answer, so that what it tells then can be billed.
     """
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, ticket: Ticket, drain_seconds: float | None) -> None:
         self.gone = False
+        self.cut: ComputilityError | None = None
         self.call: EngineCall | None = None
         self._exchange = exchange
+        self._ticket = ticket
+        self._drain_seconds = drain_seconds
         self._limit = asyncio.timeout(None)
 
     async def __aenter__(self) -> ClientWatch:
         await self._limit.__aenter__()
         self._task = asyncio.create_task(self._run())
+        self._ticket.end = self._end
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ticket.end = None
         self._task.cancel()
         await self._limit.__aexit__(kind, error, trace)
 
+    def _end(self, why: ComputilityError) -> None:
+        if not self.gone:
+            self.cut = why
+            self._task.cancel()
+            self._task = asyncio.create_task(self._stop())
+
     async def _run(self) -> None:
         await self._exchange.disconnected()
+        await self._stop()
+
+    async def _stop(self) -> None:
         self.gone = True
         loop = asyncio.get_running_loop()
-        self._limit.reschedule(loop.time() + DRAIN_SECONDS)
+        if self._drain_seconds is not None:
+            self._limit.reschedule(loop.time() + self._drain_seconds)
         while self.call is None or await self.call.abort():
             await asyncio.sleep(ABORT_INTERVAL_SECONDS)
-        self._limit.reschedule(loop.time())
+        if self._drain_seconds is not None:
+            self._limit.reschedule(loop.time())
+
+
+async def _drop(comments: bytes) -> None:
+    """For callers that have nobody to pass comments on to."""
 
 
 class Upstream:
@@ -177,12 +229,23 @@ class Upstream:
         kept = set(urls)
         self._states = {url: s for url, s in self._states.items() if url in kept or s.in_flight}
 
+    def rest(self, replica: RouteReplica) -> None:
+        """Leave a replica alone for a while: it answers, but not as it must."""
+        self._state(replica.url).breaker.rest(self._clock.monotonic_seconds())
+
     async def call(
-        self, route: Route, request: InferenceRequest, body: bytes, watch: ClientWatch
+        self,
+        route: Route,
+        request: InferenceRequest,
+        body: bytes,
+        watch: ClientWatch,
+        begin: Callable[[RouteReplica], None],
+        on_comments: OnComments = _drop,
     ) -> EngineCall:
         """An answered call with status 200, tried on one replica after the other until the first byte.
 
-        Raises the client's error when all have failed, or at once when the engine finds the request wrong.
+        ``begin`` is called before each replica is asked; what it raises ends the call. Raises the client's
+        error when all have failed, or at once when the engine finds the request wrong.
         """
         tried: set[str] = set()
         failed = 0
@@ -192,10 +255,11 @@ class Upstream:
             if replica is None:
                 break
             if tried:
-                metrics.FAILOVERS.labels(route.model).inc()
+                metrics.FAILOVERS.labels(metrics.MODELS.of(route.model)).inc()
             tried.add(replica.url)
+            begin(replica)
             call = watch.call = EngineCall(self._session, replica, self._state(replica.url), request)
-            failure = await self._attempt(call, body, request)
+            failure = await self._attempt(call, body, request, on_comments)
             if failure is None:
                 return call
             broke = call.status == 0 or call.status >= 500
@@ -204,12 +268,12 @@ class Upstream:
         raise error
 
     async def _attempt(
-        self, call: EngineCall, body: bytes, request: InferenceRequest
+        self, call: EngineCall, body: bytes, request: InferenceRequest, on_comments: OnComments
     ) -> ComputilityError | None:
         """None when the call was answered well; the failure when another replica may do better."""
         breaker = self._state(call.replica.url).breaker
         try:
-            await call.send(body)
+            await call.send(body, on_comments)
         except TRANSPORT_ERRORS as error:
             call.close()
             breaker.failed(self._clock.monotonic_seconds())
@@ -229,6 +293,10 @@ class Upstream:
         if call.status == 200:
             return None
         call.close()
+        if may_be_the_request(call.status) and await call.is_healthy():
+            metrics.ENGINE_REFUSED.inc()
+            _log.warning("an engine fails on a request", replica=call.replica.id, status=call.status)
+            raise refused_by_engine()
         failure = error_from_engine(call.status, call.content, request.input_field)
         if is_retryable(call.status):
             return failure

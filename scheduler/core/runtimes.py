@@ -98,6 +98,11 @@ class RunHistory:
         while len(self._seconds) > MOST_SORTS:
             self._seconds.popitem(last=False)
 
+    def forget(self, project: str) -> None:
+        """Drop all runs of a project: its name is another's now."""
+        for sort in [sort for sort in self._seconds if sort[0] == project]:
+            del self._seconds[sort]
+
     def predict(self, workload: WorkloadView) -> Prediction | None:
         """How long it will probably run; None where too little is known, and for inference, which has no end.
 

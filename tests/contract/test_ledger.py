@@ -3,16 +3,18 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from prometheus_client import REGISTRY
 
 from billing.core.events import METERS, UsageEvent
-from billing.core.rating import rate
+from billing.core.rating import PriceBook, RatedLine, rate
 from billing.reports import usage_report
 from billing.store import Ledger, PostResult, UsageFilter
 from billing.store.books import book_of
+from billing.store.rows import event_row
 from common.clock import VirtualClock, parse_rfc3339
 from common.db import Database
 from common.errors import InvalidInput, NotFound
@@ -314,3 +316,26 @@ class TestReport:
         with pytest.raises(InvalidInput) as refused:
             await usage_report(ledger, groups, where)
         assert refused.value.param == param
+
+
+async def test_an_event_that_cannot_be_posted_is_refused_alone_and_with_its_reason(
+    database: Database, prices: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rate_but_one(event: UsageEvent, books: Sequence[PriceBook]) -> Sequence[RatedLine]:
+        if event.id == "use-odd":
+            raise ZeroDivisionError("a price that nobody foresaw")
+        return rate(event, books)
+
+    def row_but_one(event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int) -> dict[str, object]:
+        row = event_row(event, lines, posted_ms)
+        return {**row, "ended_ms": 10**30} if event.id == "use-long" else row
+
+    monkeypatch.setattr("billing.store.ledger.rate", rate_but_one)
+    monkeypatch.setattr("billing.store.ledger.event_row", row_but_one)
+    ledger = Ledger(database, prices, VirtualClock(NOON))
+    names = ("use-1", "use-odd", "use-2", "use-long", "use-3")
+    posted = await ledger.post([chat(name) for name in names])
+    assert (posted.accepted, posted.duplicates, posted.refused) == (3, 0, ("use-odd", "use-long"))
+    assert "ZeroDivisionError" in posted.reason("use-odd")
+    assert posted.reason("use-long")
+    assert [row.prompt_tokens for row in await ledger.usage()] == [30]

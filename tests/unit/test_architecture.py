@@ -36,6 +36,7 @@ CORE_MAY_IMPORT = {
     "bisect",
     "collections",
     "common.errors",
+    "common.strict_json",
     "common.units",
     "common.vocabulary",
     "copy",

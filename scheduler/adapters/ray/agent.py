@@ -21,6 +21,7 @@ from common.clock import SYSTEM_CLOCK
 from common.errors import Conflict, NotFound, Unavailable
 from common.resources.pool import Device
 from common.settings import Settings, child_environment
+from common.settings.services import SandboxMode
 from common.telemetry import get_logger
 from scheduler.adapters.devices.accelerators import Found
 from scheduler.adapters.devices.cpu import usable_cores
@@ -33,6 +34,7 @@ from scheduler.adapters.ray.inherited import inherited
 from scheduler.adapters.ray.inventory import Inventory
 from scheduler.adapters.ray.log_cleaner import WORKLOADS, LogCleaner
 from scheduler.adapters.ray.process import PROBE_TIMEOUT_SECONDS, RankFiles, RankProcess
+from scheduler.adapters.ray.sandbox import why_not
 from scheduler.ports import DeviceSample, Endpoint, GangOrder, GangRecord, LogChunk, RankOrder
 
 WATCH_SECONDS = 0.1
@@ -61,6 +63,7 @@ class AgentOptions:
     log_bytes: int = 0
     process_log_bytes: int = 0
     gang_environment: tuple[str, ...] = ()
+    sandbox_mode: SandboxMode = "auto"
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ class Agent:
         self._inherited = True
         self._asked_at = SYSTEM_CLOCK.monotonic_seconds()
         settings = Settings(home=Path(options.home), instance=options.instance)
+        self._no_sandbox = why_not()
         self._base = inherited(child_environment(settings), options.gang_environment)
 
     async def node(self, instance: str) -> str:
@@ -151,11 +155,18 @@ class Agent:
             cpu_cores=usable_cores(),
             memory_bytes=memory.total,
             gangs=tuple(gang.record() for gang in self._gangs.values()),
-            labels={"computility.io/host": socket.gethostname(), "computility.io/arch": platform.machine()},
+            labels=self._labels(),
             cached=self._inventory.names(SYSTEM_CLOCK.monotonic_seconds()),
             drivers=self._drivers,
             memory_available_bytes=memory.available,
         )
+
+    def _labels(self) -> dict[str, str]:
+        return {
+            "computility.io/host": socket.gethostname(),
+            "computility.io/arch": platform.machine(),
+            "computility.io/sandbox": "missing" if self._no_sandbox else "works",
+        }
 
     def _require_own(self, instance: str) -> None:
         options = self._options
@@ -226,6 +237,8 @@ class Agent:
                 master=master,
                 base=self._base,
                 engine_key=order.engine_key,
+                sandbox_mode=self._options.sandbox_mode,
+                sandbox_hindrance=self._no_sandbox,
             )
             files = self._files(order, rank)
             ranks.append(RankProcess(rank, around, files, self._options.grace_seconds, SYSTEM_CLOCK))

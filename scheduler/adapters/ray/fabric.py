@@ -142,6 +142,7 @@ class RayFabric:
             log_bytes=settings.retention.log_bytes,
             process_log_bytes=settings.retention.process_log_bytes,
             gang_environment=tuple(settings.scheduler.gang_environment),
+            sandbox_mode=settings.sandbox.mode,
         )
         actor = ray.remote(Agent).options(
             name=agent_name(row["NodeID"]),

@@ -20,6 +20,7 @@ from common.errors import ComputilityError
 from common.private import PRIVATE_UMASK, make_file
 from scheduler.adapters.ray import launcher
 from scheduler.adapters.ray.environment import Surroundings, build_environment, expand
+from scheduler.adapters.ray.sandbox import Cell, confined
 from scheduler.ports import RankOrder, RankRecord
 
 CANNOT_START = 126
@@ -75,7 +76,7 @@ class RankProcess:
                 BoundedLog(path).remove()
             make_file(self._files.log)
             with self._files.log.open("ab") as log:
-                command = [expand(word, self._order, around) for word in self._order.command]
+                command = _command(self._order, around)
                 environment = build_environment(self._order, around)
                 self._launcher = self._spawn(command, environment, grace_seconds, log.fileno())
         except Exception as error:  # noqa: BLE001 - as above
@@ -164,6 +165,21 @@ class RankProcess:
             self.record = replace(self.record, state="Ready")
         elif self.record.state == "Ready" and self._misses >= MISSES_UNTIL_UNREADY:
             self.record = replace(self.record, state="Running")
+
+
+def _command(order: RankOrder, around: Surroundings) -> list[str]:
+    """The command with its placeholders replaced, in a cell where the role asks for one."""
+    command = [expand(word, order, around) for word in order.command]
+    if order.sandbox is None:
+        return command
+    cell = Cell(
+        home=around.home,
+        readable=tuple(expand(path, order, around) for path in order.sandbox.readable),
+        writable=tuple(expand(path, order, around) for path in order.sandbox.writable),
+        network=order.sandbox.network or around.world_size > 1,
+        vendors=frozenset(grant.vendor for grant in order.grants),
+    )
+    return confined(command, cell, around.sandbox_mode, around.sandbox_hindrance)
 
 
 async def _answers(client: httpx.AsyncClient, url: str) -> bool:

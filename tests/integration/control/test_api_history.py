@@ -133,6 +133,19 @@ async def test_a_repeated_write_is_answered_also_when_the_first_answer_was_lost(
     assert len(listed.json()["data"]) == 1
 
 
+@pytest.mark.parametrize("named", ["x" * 5000, "a%00b", "%ED%A0%80"])
+async def test_an_odd_project_beside_an_idempotency_key_breaks_nothing(world: World, named: str) -> None:
+    headers = {**KEYED, "OpenAI-Project": named}
+    model = document("Model", "m", "search")
+    for _ in range(2):
+        answer = await world.request("search-member", "POST", "/api/v1/apply", json=model, headers=headers)
+        assert answer.status_code == 200, answer.text
+    path = f"/api/v1/apply?project={named}"
+    other = {"Idempotency-Key": "k2"}
+    answer = await world.request("search-member", "POST", path, json=model, headers=other)
+    assert answer.status_code == 200, answer.text
+
+
 async def test_a_key_is_made_once_also_when_its_answer_was_lost(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from common.loop import LoopHealth
 from common.resources import Workload
 from common.store.port import Event
 from control.loops import Loops
-from tests.integration.control.conftest import TOKEN, World, document
+from tests.integration.control.conftest import METRICS_TOKEN, TOKEN, World, document
 
 pytestmark = pytest.mark.integration
 INTERNAL = {"Authorization": f"Bearer {TOKEN}"}
@@ -226,8 +226,15 @@ async def test_the_process_tells_how_it_is(world: World) -> None:
         await stop.wait()
 
     assert (await world.request(None, "GET", "/readyz")).status_code == 200
+
+    async def fails(stop: asyncio.Event, health: LoopHealth) -> None:
+        for _ in range(3):
+            health.note(ValueError("of tenant acme"))
+        await stop.wait()
+
     loops = world.context.loops = Loops(first_backoff_seconds=60)
     loops.add("good", good)
+    loops.add("fails", fails)
     loops.add("broken", broken)
     loops.start()
     while not loops.states["broken"].error:
@@ -237,11 +244,16 @@ async def test_the_process_tells_how_it_is(world: World) -> None:
     assert not body["ready"]
     assert states["good"]["alive"]
     assert not states["broken"]["alive"]
+    assert states["good"]["trouble"] == ""
+    assert states["fails"]["alive"]
+    assert states["fails"]["trouble"].startswith("the last 3 passes failed: ValueError")
     assert "RuntimeError in " in states["broken"]["error"]
     assert "acme" not in json.dumps(body)
     await loops.stop(1)
     assert (await world.request(None, "GET", "/healthz")).text == "ok\n"
-    assert "computility_control_requests_total" in (await world.request(None, "GET", "/metrics")).text
+    for key, headers in (("admin", {}), (None, {"Authorization": f"Bearer {METRICS_TOKEN}"})):
+        metrics = (await world.request(key, "GET", "/metrics", headers=headers)).text
+        assert "computility_control_requests_total" in metrics
     version = (await world.request(None, "GET", "/api/v1/version")).json()
     assert version["api"] == "computility.io/v1alpha1"
 

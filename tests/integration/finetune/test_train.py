@@ -253,3 +253,27 @@ def test_a_wrong_job_file_is_an_error_event(tmp_path: Path) -> None:
     assert _run(tmp_path) == 2
     (error,) = _events(tmp_path, "error")
     assert "base_model" in error["message"]
+
+
+def test_a_row_beyond_the_context_is_left_out_and_the_rest_is_trained(
+    base_model: Path, tmp_path: Path
+) -> None:
+    job = _make_job(tmp_path, base_model, n_epochs=1, max_length=64)
+    rows = [_row(question) for question in QUESTIONS]
+    rows.insert(2, _row("word " * 500))
+    rows[0]["messages"][0] |= {"name": None, "tool_calls": None, "weight": None}
+    _write_rows(Path(job.training_file), rows)
+    assert _run(tmp_path) == 0
+    notes = [event["message"] for event in _events(tmp_path, "message") if event["level"] == "warn"]
+    assert "1 training rows were left out, as their answer lies beyond 64 tokens: lines 3" in notes
+    (result,) = _events(tmp_path, "result")
+    assert result["data"]["steps"] == len(QUESTIONS) // 4
+
+
+def test_a_file_that_leaves_nothing_is_named_as_the_user_knows_it(base_model: Path, tmp_path: Path) -> None:
+    job = _make_job(tmp_path, base_model, max_length=64, training_file_name="file-1 (zoo.jsonl)")
+    _write_rows(Path(job.training_file), [_row("word " * 500)])
+    assert _run(tmp_path) == 2
+    (error,) = _events(tmp_path, "error")
+    assert error["data"]["param"] == "training_file"
+    assert "file-1 (zoo.jsonl) leaves nothing to train" in error["message"]

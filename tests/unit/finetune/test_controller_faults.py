@@ -259,6 +259,31 @@ async def test_what_a_killed_copy_of_an_adapter_left_is_gone(
     assert [str(path) for path in Path(adapter.spec.path).parent.iterdir()] == [adapter.spec.path]
 
 
+async def _odd(world: TuningWorld, **spec: str) -> None:
+    """A job as an earlier release, which checked less, may have stored it."""
+    await world.apply_job()
+    job = await world.job()
+    vars(job.spec).update(spec)
+    await world.store.apply(job)
+    assert vars((await world.job()).spec).items() >= spec.items()
+
+
+async def test_a_job_of_a_key_with_an_odd_name_ends_and_is_billed(world: TuningWorld) -> None:
+    await _odd(world, api_key="free\n")
+    await world.run_to_end()
+    assert (await world.job()).status.state == "succeeded"
+    (event,) = world.bill.events.values()
+    assert (event.key, event.quantities) == ("free\\x0a", {"trained_tokens": 900})
+
+
+async def test_a_job_whose_adapter_can_have_no_name_ends_and_says_so(world: TuningWorld) -> None:
+    await _odd(world, suffix="zoo\n")
+    await world.run_to_end()
+    status = (await world.job()).status
+    assert (status.state, status.error_code) == ("failed", "adapter_not_registered")
+    assert "cannot be registered" in status.error_message
+
+
 async def test_trained_tokens_that_can_never_be_billed_are_kept_and_the_job_ends(
     world: TuningWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

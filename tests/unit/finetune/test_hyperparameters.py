@@ -63,6 +63,11 @@ def test_the_last_batch_of_an_epoch_counts_as_a_step() -> None:
         ("batch_size", "many"),
         ("learning_rate_multiplier", 0),
         ("learning_rate_multiplier", float("nan")),
+        ("learning_rate_multiplier", float("inf")),
+        ("learning_rate_multiplier", 1e-320),
+        ("learning_rate_multiplier", 10**400),
+        ("n_epochs", 10**400),
+        ("batch_size", [4]),
         ("learning_rate_multiplier", "2"),
     ],
 )

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from common.clock import VirtualClock
-from common.resources import Workload
+from common.resources import Metadata, Project, Workload
+from common.resources.people import ProjectSpec
 from common.store.memory import MemoryStore
 from common.store.port import Event
 from scheduler import past_runs
@@ -88,3 +89,17 @@ def test_events_that_say_nothing_of_a_run_are_passed_over() -> None:
     assert run_of(ended(1)) is not None
     assert run_of(ended(1, seconds="long")) is None  # type: ignore[arg-type]
     assert run_of(replace(ended(1), data={})) is None
+
+
+async def test_the_next_owner_of_a_project_s_name_is_told_nothing_by_the_former_s_runs() -> None:
+    store = MemoryStore(VirtualClock())
+    await store.apply(Project(metadata=Metadata(name="p"), spec=ProjectSpec(tenant="acme")))
+    keeper = PastRuns(store)
+    for number in range(4):
+        await store.record(ended(number))
+    like_these = workload("w-77", role(count=1, vendors=("nvidia",)))
+    assert (await keeper.read()).predict(like_these) is not None
+    await store.delete(Project, "p")
+    await store.apply(Project(metadata=Metadata(name="p"), spec=ProjectSpec(tenant="evil")))
+    for after_a_restart in (keeper, PastRuns(store)):
+        assert (await after_a_restart.read()).predict(like_these) is None

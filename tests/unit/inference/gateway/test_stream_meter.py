@@ -1,16 +1,17 @@
 """What a client sees of an engine's stream, and what is counted, however the network cuts the bytes."""
 
 import json
+import time
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import ComputilityError, EngineFailed, InvalidInput
 from inference.core.engine_errors import error_in_stream
-from inference.core.sse import DONE_EVENT, StreamMeter, UsageShown
+from inference.core.sse import DONE_EVENT, EventSplitter, StreamMeter, UsageShown, without_comments
 from inference.core.usage import TokenCounts, find_usage, without_member
 
 TRICKY = 'she said "usage":{"prompt_tokens":9} and \\"usage\\":{ } \u00e9 \n\n "choices":[] done'
@@ -153,3 +154,81 @@ def test_no_text_is_ever_taken_for_the_usage_member(text: str, usage_first: bool
 )
 def test_an_answer_without_usage_has_none(content: bytes) -> None:
     assert find_usage(content) is None
+
+
+@given(parts=st.lists(st.sampled_from([b"\n", b"\n\n", b"a", b"data: x", b": c\n"]), max_size=20))
+def test_events_are_cut_alike_however_the_bytes_come(parts: list[bytes]) -> None:
+    whole, splitter = b"".join(parts), EventSplitter()
+    *expected, _rest = whole.split(b"\n\n")
+    assert [event for part in parts for event in splitter.feed(part)] == [e + b"\n\n" for e in expected]
+
+
+def test_a_long_event_takes_time_in_proportion_to_its_length() -> None:
+    part, splitter = b"x" * 16 * 1024, EventSplitter(limit_bytes=2**30)
+    began = time.process_time()
+    for _ in range(2048):
+        assert splitter.feed(part) == []
+    assert len(splitter.feed(b"\n\n")[0]) == 32 * 1024**2 + 2
+    assert time.process_time() - began < 2, "a copy for each part would take more than ten seconds"
+
+
+def test_an_event_without_end_ends_the_stream() -> None:
+    splitter = EventSplitter(limit_bytes=1000)
+    assert splitter.feed(b"x" * 900) == []
+    with pytest.raises(EngineFailed, match="more than 1000 bytes"):
+        splitter.feed(b"x" * 101)
+
+
+@pytest.mark.parametrize(
+    ("data", "comments", "rest"),
+    [
+        (b": keep-alive\n\n", b": keep-alive\n\n", b""),
+        (b": a\n\n: b\n\ndata: x\n\n", b": a\n\n: b\n\n", b"data: x\n\n"),
+        (b": a\n: b", b": a\n", b": b"),
+        (b"data: x\n\n: a\n\n", b"", b"data: x\n\n: a\n\n"),
+        (b"", b"", b""),
+    ],
+)
+def test_comments_before_an_answer_are_no_part_of_it(data: bytes, comments: bytes, rest: bytes) -> None:
+    assert without_comments(data) == (comments, rest)
+
+
+def test_what_is_not_counted_yet_is_kept_back() -> None:
+    bare = b'data: {"choices":[{"index":0,"delta":{"content":"free"}}]}\n\n'
+    meter = StreamMeter("none")
+    assert meter.feed(bare) == b""
+    assert not meter.told
+    got = meter.feed(event(0, " paid", 3, 2))
+    assert [chunk["choices"][0]["delta"]["content"] for chunk in json_of(got)] == ["free", " paid"]
+    assert meter.counts == TokenCounts(3, 0, 2)
+
+
+@settings(max_examples=300)
+@given(
+    data=st.lists(
+        st.one_of(
+            st.binary(max_size=60),
+            st.sampled_from(
+                [
+                    b'data: {"usage":{',
+                    b'"choices":[]',
+                    b'"choices":[{"index":99999999999999999999}]',
+                    b'"choices":5,',
+                    b'"usage":{"prompt_tokens":1e999}',
+                    b'"usage":{"completion_tokens":' + b"9" * 5000 + b"}",
+                    b'{"a":' * 2000,
+                    b"}" * 2000,
+                    b"\n\n",
+                ]
+            ),
+        ),
+        max_size=12,
+    ),
+    shown=st.sampled_from(["none", "final", "all"]),
+    choices=st.integers(1, 3),
+)
+def test_no_bytes_of_an_engine_raise_anything(data: list[bytes], shown: UsageShown, choices: int) -> None:
+    meter = StreamMeter(shown, choices_per_prompt=choices)
+    for part in data:
+        meter.feed(part)
+    assert meter.counts.prompt >= 0

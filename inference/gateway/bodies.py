@@ -1,0 +1,146 @@
+"""Bodies of requests: small ones are parsed at once, large ones in processes of their own.
+
+A large body is read and parsed while its key has the turn, so that one key holds neither the gateway's
+memory nor more than one of the processes. What names no model that the key may use is not parsed at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict
+from typing import Any
+
+from common.auth import Principal
+from common.errors import ComputilityError, ContextExceeded, InvalidInput, TooLarge, Unavailable
+from common.settings import GatewaySettings
+from common.telemetry import get_logger
+from inference.core.body import BodyLimits, InferenceRequest, Task, models_named, parse_request
+from inference.gateway.admission import Ticket
+from inference.gateway.exchange import Exchange
+from inference.gateway.parse_worker import LENGTHS
+from inference.gateway.table import RouteIndex
+
+WORKERS = 2
+PARSE_SECONDS = 30.0
+_KINDS: dict[str, type[ComputilityError]] = {
+    kind.__name__: kind for kind in (InvalidInput, ContextExceeded, TooLarge)
+}
+_log = get_logger("gateway.bodies")
+
+
+class Bodies:
+    """Reads and parses the bodies of the inference paths."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._limits = BodyLimits(
+            sequences=settings.max_sequences_per_request,
+            inputs=settings.max_inputs_per_request,
+            values=settings.max_values_per_request,
+        )
+        self._parser = Parser(self._limits)
+
+    async def close(self) -> None:
+        await self._parser.close()
+
+    async def read(
+        self, exchange: Exchange, task: Task, ticket: Ticket, principal: Principal, index: RouteIndex
+    ) -> InferenceRequest:
+        """The checked request. Raises the client's error, ``TooManyRequests`` among them."""
+        large = self._settings.large_body_bytes
+        async with AsyncExitStack() as stack:
+            size = 0
+
+            async def keep(chunk_bytes: int) -> None:
+                nonlocal size
+                if size <= large < size + chunk_bytes:
+                    await stack.enter_async_context(ticket.turn())
+                size += chunk_bytes
+                ticket.take_bytes(chunk_bytes)
+
+            raw = await exchange.read_body(self._settings.body_limit_bytes, keep)
+            if size <= large:
+                return parse_request(task, raw, self._limits)
+            _check_model(raw, principal, index)
+            return await self._parser.parse(task, raw)
+
+
+def _check_model(raw: bytes, principal: Principal, index: RouteIndex) -> None:
+    """Raise the client's error when nothing in the body can be a model that the key may use."""
+    names = models_named(raw)
+    if names is None:
+        return
+    if not names:
+        raise InvalidInput("missing required parameter: model", "missing_required_parameter", "model")
+    for name in names:
+        with suppress(ComputilityError):
+            index.find(principal, name)
+            return
+    index.find(principal, names[0])
+
+
+class Parser:
+    """Some processes that parse, started when they are first needed and replaced when they fail."""
+
+    def __init__(self, limits: BodyLimits, workers: int = WORKERS) -> None:
+        self._limits = asdict(limits)
+        self._free = asyncio.Semaphore(workers)
+        self._idle: list[asyncio.subprocess.Process] = []
+
+    async def parse(self, task: Task, raw: bytes) -> InferenceRequest:
+        """As ``parse_request``. Raises ``Unavailable`` when the process ends in the middle of it."""
+        async with self._free:
+            worker = self._idle.pop() if self._idle else await _start()
+            try:
+                async with asyncio.timeout(PARSE_SECONDS):
+                    answer, rest = await _ask(worker, {"task": task, "limits": self._limits}, raw)
+            except TimeoutError as error:
+                await _end(worker)
+                raise TooLarge(f"the body takes more than {PARSE_SECONDS:.0f} s to be read") from error
+            except (OSError, EOFError) as error:
+                await _end(worker)
+                _log.error("a process that parses bodies has ended", code=worker.returncode, error=str(error))
+                raise Unavailable("the body could not be read right now; try again") from error
+            except BaseException:
+                await _end(worker)
+                raise
+            self._idle.append(worker)
+        if "error" in answer:
+            raise _KINDS.get(answer["kind"], InvalidInput)(**answer["error"])
+        request = answer["request"]
+        token_limits = tuple((name, asked) for name, asked in request.pop("token_limits"))
+        return InferenceRequest(**request, token_limits=token_limits, rest=rest)
+
+    async def close(self) -> None:
+        for worker in self._idle:
+            await _end(worker)
+        self._idle = []
+
+
+async def _start() -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    command = (sys.executable, "-m", "inference.gateway.parse_worker")
+    return await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, start_new_session=True)
+
+
+async def _ask(
+    worker: asyncio.subprocess.Process, question: dict[str, Any], raw: bytes
+) -> tuple[dict[str, Any], bytes]:
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    head = json.dumps(question).encode()
+    worker.stdin.write(LENGTHS.pack(len(head), len(raw)) + head)
+    worker.stdin.write(raw)
+    await worker.stdin.drain()
+    head_size, rest_size = LENGTHS.unpack(await worker.stdout.readexactly(LENGTHS.size))
+    answer: dict[str, Any] = json.loads(await worker.stdout.readexactly(head_size))
+    return answer, await worker.stdout.readexactly(rest_size)
+
+
+async def _end(worker: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        worker.kill()
+    await worker.wait()

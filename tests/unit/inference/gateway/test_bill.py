@@ -1,0 +1,215 @@
+"""Nothing is served that could not be billed, and what is odd at the end is kept, not dropped."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from billing.core.events import MAX_QUANTITY, UsageEvent
+from common.clock import VirtualClock
+from common.errors import Forbidden, InvalidInput, Unavailable
+from common.settings import GatewaySettings
+from common.vocabulary import (
+    ADAPTER_NAME_BYTES,
+    LONG_NAME_CHARACTERS,
+    NAME_CHARACTERS,
+    SERVED_NAME_CHARACTERS,
+)
+from common.wire import Route, RouteKey, RouteReplica
+from inference.core.body import parse_request
+from inference.core.usage import TokenCounts
+from inference.gateway.admission import KeyLoad, Ticket
+from inference.gateway.aside import REJECTED_FILE, keep_rejected, read_rejected, take_out
+from inference.gateway.bill import NOT_BILLABLE, Bill, Books, Job
+from inference.gateway.exchange import Exchange
+from inference.gateway.journal import JOURNAL_FILE, Journal, read_journal
+from inference.gateway.recovery import recover
+from inference.gateway.spool import Spool, read_segment, segments
+
+NAME = "n" * NAME_CHARACTERS
+WIDEST = "\U00020000"
+"""Four bytes in UTF-8, as no character takes more."""
+
+
+@dataclass
+class World:
+    """The books of one gateway, as a killed process leaves them."""
+
+    folder: Path
+    books: Books
+
+    def bill(self, *, stream: bool = True, key: str = "alice", request_id: str = "r", **route: Any) -> Bill:
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+        headers = [(b"x-request-id", request_id.encode())]
+        exchange = Exchange({"method": "POST", "path": "/", "headers": headers}, _never, _never)
+        names = {"model": "tiny", "base_model": "tiny", "project": NAME, "tenant": NAME, **route}
+        wire_key = RouteKey(digest="d", name=key, role="agent", tenant=NAME, project=NAME)
+        return Bill(
+            self.books,
+            Job(
+                exchange=exchange,
+                ticket=Ticket(wire_key, KeyLoad(), GatewaySettings()),
+                request=parse_request("chat", json.dumps(body).encode()),
+                principal=wire_key.principal,
+                route=Route(backend_model="m", **names),
+                tenant=names["tenant"],
+                project=names["project"],
+                started_ms=self.books.clock.now_ms(),
+                started_seconds=0.0,
+            ),
+        )
+
+    def spooled(self) -> list[dict[str, Any]]:
+        return [event for path in segments(self.folder) for event in read_segment(path).events]
+
+
+async def _never(*args: Any) -> Any:
+    raise AssertionError("nobody listens")
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    spool, journal = Spool(tmp_path), Journal(tmp_path / JOURNAL_FILE, slots=2)
+    yield World(tmp_path, Books(spool, journal, VirtualClock()))
+    await spool.close()
+    journal.close()
+
+
+def replica(**changes: Any) -> RouteReplica:
+    whole = RouteReplica(id="r0", url="http://r0", device_class="cpu/any", model_identity=f"{NAME}/tiny")
+    return whole.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    "odd", [{"key": "free\n"}, {"model": "ti\tny"}, {"model": "x" * 3600}, {"project": ""}], ids=str
+)
+async def test_a_request_that_could_not_be_billed_is_refused_before_an_engine_is_asked(
+    world: World, stream: bool, odd: dict[str, str]
+) -> None:
+    bill = world.bill(stream=stream, **odd)
+    with pytest.raises(Forbidden, match="could not be billed, so it is not served") as refused:
+        bill.begin(replica())
+    assert refused.value.code == NOT_BILLABLE
+
+
+async def test_a_stream_that_the_journal_cannot_take_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(world.books.journal, "open", full)
+    with pytest.raises(Unavailable, match="usage cannot be recorded"):
+        world.bill().begin(replica())
+    world.bill(stream=False).begin(replica())
+
+
+async def test_the_longest_names_fit_the_journal_and_are_billed_after_a_kill(world: World) -> None:
+    bill = world.bill(
+        key=NAME,
+        request_id="r" * 128,
+        model=WIDEST * (ADAPTER_NAME_BYTES // 4),
+        base_model=WIDEST * SERVED_NAME_CHARACTERS,
+    )
+    bill.begin(
+        replica(
+            id="w" * LONG_NAME_CHARACTERS,
+            device_class=f"nvidia/{WIDEST * (SERVED_NAME_CHARACTERS - 7)}",
+            model_identity=f"{NAME}/{NAME}",
+        )
+    )
+    bill.note(TokenCounts(9, 3, 5))
+    [event] = read_journal(world.folder / JOURNAL_FILE).events
+    assert event.quantities == {"prompt_tokens": 9, "cached_tokens": 3, "completion_tokens": 5}
+    assert (event.key, event.outcome, event.resource) == (NAME, "gateway_lost", "w" * LONG_NAME_CHARACTERS)
+
+
+@settings(max_examples=60)
+@given(
+    names=st.fixed_dictionaries(
+        {name: st.text(max_size=500) for name in ("key", "model", "base_model", "device_class", "resource")}
+    ),
+    label=st.text(max_size=200),
+)
+def test_an_event_that_can_be_made_fits_a_slot(
+    tmp_path_factory: pytest.TempPathFactory, names: dict[str, str], label: str
+) -> None:
+    try:
+        event = UsageEvent(
+            id="use-1",
+            kind="inference",
+            tenant=NAME,
+            project=NAME,
+            started_ms=1,
+            ended_ms=1,
+            quantities={},
+            labels={"request_id": label},
+            **names,  # type: ignore[arg-type]
+        )
+    except InvalidInput:
+        return
+    folder = tmp_path_factory.mktemp("journal")
+    journal = Journal(folder / JOURNAL_FILE, slots=1)
+    journal.open(event).note(TokenCounts(1, 0, 1), 1)
+    [found] = read_journal(folder / JOURNAL_FILE).events
+    assert replace(found, outcome=event.outcome, quantities={}) == event
+    journal.close()
+
+
+async def test_a_second_replica_takes_the_slot_of_the_first(world: World) -> None:
+    bill = world.bill()
+    for id_ in ("r0", "r1", "r2"):
+        bill.begin(replica(id=id_))
+    bill.note(TokenCounts(1, 0, 1))
+    assert world.books.journal.slots == 2
+    assert [event.resource for event in read_journal(world.folder / JOURNAL_FILE).events] == ["r2"]
+
+
+async def test_counts_that_make_no_event_are_set_aside_with_their_reason(world: World) -> None:
+    bill = world.bill()
+    bill.begin(replica())
+    bill.note(TokenCounts(1, 0, MAX_QUANTITY + 1))
+    await bill.settle(TokenCounts(1, 0, MAX_QUANTITY + 1), "completed")
+    assert world.spooled() == []
+    [line] = (world.folder / REJECTED_FILE).read_text().splitlines()
+    kept = json.loads(line)
+    assert "quantities.completion_tokens" in kept["reason"]
+    assert kept["event"]["quantities"]["completion_tokens"] == MAX_QUANTITY + 1
+    assert read_journal(world.folder / JOURNAL_FILE).odd == [], "its slot is free again"
+
+
+async def test_odd_counts_of_a_killed_gateway_are_set_aside_too(world: World) -> None:
+    bill = world.bill()
+    bill.begin(replica())
+    bill.note(TokenCounts(1, 0, 10**30))
+    await recover(world.books.spool)
+    [line] = read_rejected(world.folder)
+    assert line.event is None
+    assert "completion_tokens" in line.text
+    assert not (world.folder / JOURNAL_FILE).exists()
+
+
+@pytest.mark.parametrize("outcome", ["cancelled", "engine_failed"])
+async def test_a_prompt_from_which_no_token_was_made_is_not_billed(world: World, outcome: Any) -> None:
+    bill = world.bill()
+    bill.begin(replica())
+    await bill.settle(TokenCounts(prompt=8), outcome)
+    assert world.spooled() == []
+
+
+def test_what_was_posted_is_taken_out_and_the_rest_stays_as_it_was(tmp_path: Path) -> None:
+    whole = UsageEvent("use-1", "inference", "acme", "web", 1, 2, {"prompt_tokens": 1}).to_dict()
+    keep_rejected(tmp_path, [(whole, "no such project"), ("{torn", "is no JSON"), (json.dumps(whole), "old")])
+    lines = read_rejected(tmp_path)
+    assert [line.event is not None for line in lines] == [True, False, True]
+    take_out(tmp_path, {lines[0].text})
+    assert [line.text for line in read_rejected(tmp_path)] == [line.text for line in lines[1:]]
+    take_out(tmp_path, {line.text for line in lines})
+    assert read_rejected(tmp_path) == []
+    assert not (tmp_path / REJECTED_FILE).exists()
