@@ -144,6 +144,10 @@ class QueueSpec(Model):
 
     max_devices: Whole | None = None
     default_priority: Priority = 0
+    max_priority: Priority | None = Field(
+        None,
+        description="highest that others than platform-admins may ask for; unset = as their projects may",
+    )
     parent: Name | None = Field(None, description="the cohort in which it borrows")
     cohort: bool = Field(False, description="has children and no workloads of its own")
     weight: int = Field(1, ge=1, le=1_000_000, description="of its fair share among its siblings")

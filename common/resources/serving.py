@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from common.resources.fields import (
     AdapterName,
@@ -29,6 +29,7 @@ from common.vocabulary import MAX_LIST
 
 MAX_CONTEXT_TOKENS = 10**9
 Task = Literal["chat", "completions", "embeddings"]
+AdaptersOf = Literal["own", "all"]
 
 
 def _text_tasks() -> list[Task]:
@@ -83,6 +84,17 @@ class EndpointSpec(Part):
     devices: DeviceRequest = Field(default_factory=DeviceRequest)
     engine: EngineSpec = Field(default_factory=EngineSpec)
     shared: bool = Field(False, description="visible to the other tenants too")
+    adapters: AdaptersOf | None = Field(
+        None,
+        description="adapters of its own project, or of every project that trained one on its Model (only "
+        "where shared); unset = all where shared, else own",
+    )
+
+    @model_validator(mode="after")
+    def _only_shared_take_all(self) -> EndpointSpec:
+        if self.adapters == "all" and not self.shared:
+            raise ValueError("adapters: all needs shared, because others could not reach what holds theirs")
+        return self
 
 
 class Replica(Part):
@@ -118,6 +130,22 @@ class Endpoint(Resource):
     def model_key(self) -> tuple[str | None, str]:
         """Project and name of the Model that it serves."""
         return self.status.model_project or self.project, self.spec.model
+
+    @property
+    def served_name(self) -> str:
+        """What clients put in ``model``."""
+        return self.spec.served_name or self.spec.model
+
+    @property
+    def has_flags(self) -> bool:
+        """Whether a platform-admin gave its engines arguments or an environment."""
+        return bool(self.spec.engine.args or self.spec.engine.env)
+
+    def takes_adapters_of(self, project: str | None) -> bool:
+        """Whether its engines load adapters of that project; those of strangers only where all are wanted."""
+        if self.project == project:
+            return True
+        return self.spec.shared and self.spec.adapters != "own"
 
 
 class Lineage(Part):
@@ -163,3 +191,7 @@ class Adapter(Resource):
     def model_key(self) -> tuple[str | None, str]:
         """Project and name of the Model that it was trained on."""
         return self.spec.model_project or self.project, self.spec.model
+
+    def may_be_on(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint serves its Model and takes adapters of its project."""
+        return endpoint.model_key == self.model_key and endpoint.takes_adapters_of(self.project)

@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from common.errors import InvalidInput, Problem
+from common.settings.limits import LimitsSettings
 from common.settings.scheduling import SchedulerSettings
 from common.settings.services import (
     ControlSettings,
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     sandbox: SandboxSettings = SandboxSettings()
     tuning: TuningSettings = TuningSettings()
+    limits: LimitsSettings = LimitsSettings()
 
     @classmethod
     def settings_customise_sources(
