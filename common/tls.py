@@ -7,7 +7,6 @@ was made out for. Elsewhere they trust the authorities of ``tls_ca_file``, else 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 
 from common.client import Client
@@ -83,12 +82,6 @@ class ServerTls:
         if self.context is not None:
             self.context.minimum_version = ssl.TLSVersion.TLSv1_2
             self._load(self.context)
-
-    @property
-    def factory(self) -> Callable[..., ssl.SSLContext] | None:
-        """What ``uvicorn.Config`` takes as ``ssl_context_factory``."""
-        context = self.context
-        return None if context is None else lambda *_: context
 
     def look(self) -> None:
         """Take up files that have changed. What cannot be used is logged, and the old one stays."""
