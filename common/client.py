@@ -226,6 +226,10 @@ class Client:
         items: Documents = self._read("/api/v1/audit", limit=limit)["items"]
         return items
 
+    def limits(self, project: str) -> Document:
+        """What a project may hold and what it holds, by limit; and the queues it may use."""
+        return self._read(f"/api/v1/projects/{project}/limits")
+
     # Keys and who asks
 
     def create_key(
@@ -249,9 +253,9 @@ class Client:
         items: Documents = self._read("/api/v1/keys")["items"]
         return items
 
-    def revoke_key(self, name: str) -> Document:
-        """Make a key invalid from now on."""
-        return self._write("DELETE", f"/api/v1/keys/{name}", None)
+    def revoke_key(self, name: str, *, made: bool = False) -> Document:
+        """Make a key invalid from now on; with ``made`` also all that were made with it."""
+        return self._write("DELETE", f"/api/v1/keys/{name}{'?made=true' if made else ''}", None)
 
     def whoami(self) -> Document:
         """Name, role, tenant and project of the key in use."""

@@ -23,6 +23,8 @@ Authenticate = Callable[[Request], Awaitable[Principal]]
 T = TypeVar("T")
 
 _CHUNK_BYTES = 256 * 1024
+_FORM_BYTES = 64 * 1024
+"""As much of an upload may be other than the file: its boundaries, names and other fields."""
 _FILE_FIELDS = ("file", "purpose", "expires_after[anchor]", "expires_after[seconds]")
 
 
@@ -55,8 +57,11 @@ class _Routes:
         self._service, self._authenticate = service, authenticate
 
     async def create_file(self, request: Request) -> JSONResponse:
-        _, project, _ = await self._enter(request, writes=True)
+        principal, project, _ = await self._enter(request, writes=True)
         _require_form(request)
+        limits = await self._service.limits_for(principal, project)
+        if limits is not None:
+            await self._service.files.check_room(project, limits, _declared_bytes(request))
         try:
             form = await request.form(max_files=1, max_fields=len(_FILE_FIELDS))
         except MultiPartException as error:
@@ -69,6 +74,7 @@ class _Routes:
                 _text(form, "purpose"),
                 _chunks(upload),
                 _expiry(form),
+                limits=limits,
                 answer=lambda done: json_answer(file_object(done[0].resource)),
             )
         finally:
@@ -145,6 +151,12 @@ class _Routes:
     async def _job(self, request: Request, job_id: str) -> tuple[FineTune, str]:
         _, project, tenant = await self._enter(request)
         return await self._service.get_job(project, job_id), tenant
+
+
+def _declared_bytes(request: Request) -> int:
+    """At least so long the file is, as the request says; 0 when it does not say."""
+    length = request.headers.get("content-length", "")
+    return max(0, int(length[:18]) - _FORM_BYTES) if length.isascii() and length.isdigit() else 0
 
 
 def _job_answer(tenant: str) -> Answer:

@@ -10,7 +10,15 @@ from common.resources.pool import Node, Queue
 from common.resources.serving import Adapter, Endpoint, Model
 from common.resources.tuning import File, FineTune
 from common.resources.workload import Workload
-from common.vocabulary import MAX_DEPTH, MAX_DOCUMENT_BYTES, NAME_CHARACTERS, odd_character, quoted, shortened
+from common.vocabulary import (
+    MAX_DEPTH,
+    MAX_DOCUMENT_BYTES,
+    MAX_LIST,
+    NAME_CHARACTERS,
+    odd_character,
+    quoted,
+    shortened,
+)
 
 KINDS: dict[str, type[Resource]] = {
     kind.model_fields["kind"].default: kind
@@ -80,6 +88,9 @@ def _check_scope(resource: Resource) -> None:
     if not resource.DERIVED_NAMES:
         _check_length("metadata.name", resource.name)
     _check_length("metadata.project", project or "")
+    labels = len(resource.metadata.labels)
+    if labels > MAX_LIST:
+        _refuse("metadata.labels", f"must have at most {MAX_LIST} entries, not {labels}")
 
 
 def _check_length(path: str, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
 from pydantic.alias_generators import to_camel
@@ -13,7 +13,8 @@ from pydantic_core import CoreSchema
 from common.errors import InvalidInput, Problem
 from common.resources.fields import (
     Annotations,
-    Labels,
+    LabelKey,
+    LabelValue,
     LongName,
     Message,
     OptionalName,
@@ -23,7 +24,9 @@ from common.resources.fields import (
     explain_pattern,
 )
 from common.vocabulary import (
+    MAX_LIST,
     NAME_CHARACTERS,
+    OWN_LABELS,
     harmless,
     shortened,
 )
@@ -72,7 +75,7 @@ class Owner(Model):
 
     kind: Word
     name: LongName
-    uid: Word
+    uid: OptionalName
 
 
 class Metadata(Model):
@@ -80,7 +83,9 @@ class Metadata(Model):
 
     name: LongName
     project: LongName | None = None
-    labels: Labels = Field(default_factory=dict)
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LIST + OWN_LABELS)] = Field(
+        default_factory=dict, description=f"at most {MAX_LIST} by people"
+    )
     annotations: Annotations = Field(default_factory=dict)
     owner: Owner | None = None
     uid: OptionalName = ""
@@ -161,10 +166,12 @@ class Resource(Model):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The schema of the kind, with the length of the names that people choose."""
+        """The schema of the kind, with what people may choose."""
         schema = handler(core)
         short = {"maxLength": NAME_CHARACTERS}
-        limits = {"project": short} if cls.DERIVED_NAMES else {"name": short, "project": short}
+        limits = {"project": short, "labels": {"maxProperties": MAX_LIST}}
+        if not cls.DERIVED_NAMES:
+            limits["name"] = short
         inner = handler.resolve_ref_schema(schema)
         inner["properties"]["metadata"] = {"allOf": [inner["properties"]["metadata"], {"properties": limits}]}
         return schema

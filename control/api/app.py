@@ -12,6 +12,7 @@ from control.api import (
     insight,
     internal,
     keys,
+    limits,
     models,
     nodes,
     resources,
@@ -44,7 +45,21 @@ def build_app(context: ControlContext) -> FastAPI:
     )
     app.state.context = context
     app.router.routes.extend(resources.build_router().routes)
-    for part in (keys, watch, events, usage, workloads, nodes, insight, models, internal, health, set_aside):
+    parts = (
+        keys,
+        limits,
+        watch,
+        events,
+        usage,
+        workloads,
+        nodes,
+        insight,
+        models,
+        internal,
+        health,
+        set_aside,
+    )
+    for part in parts:
         app.include_router(part.router)
     if context.tuning is not None:
         app.include_router(

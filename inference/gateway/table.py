@@ -85,11 +85,13 @@ def _sees(principal: Principal, route: Route) -> bool:
 
 
 def _rank(principal: Principal, route: Route) -> tuple[int, str, str]:
-    """Own project first, then own tenant, then the others; by name in the end, for a stable choice."""
+    """Own project first, then own tenant, then what is shared, then what only a platform-admin sees: nobody's
+    private name takes the place of a shared one for other tenants. By name in the end, for a stable choice.
+    """
     if route.project == principal.project:
         nearness = 0
     elif route.tenant == principal.tenant:
         nearness = 1
     else:
-        nearness = 2
+        nearness = 2 if route.shared else 3
     return nearness, route.tenant, route.project

@@ -30,7 +30,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "Project": {"tenant": "acme"},
     "Queue": {},
     "Workload": {"roles": [{"name": "main", "command": ["true"]}]},
-    "Model": {"source": "$(HOME_DIR)/models/tiny"},
+    "Model": {"source": "org/tiny"},
     "Endpoint": {"model": "tiny"},
     "Adapter": {"model": "tiny", "servedName": "ft:tiny", "path": "/adapters/a"},
     "Price": {
