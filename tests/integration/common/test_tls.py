@@ -1,6 +1,7 @@
 """TLS of both servers: who is served, whom the platform's own clients trust, and what is refused in clear."""
 
 import asyncio
+import json
 import ssl
 import subprocess
 import sys
@@ -98,9 +99,18 @@ async def test_the_command_line_and_the_supervisor_reach_control_over_tls(tmp_pa
                 roles = [client.whoami()["role"]]
             session = Session(settings.model_copy(update={"api_key": key}))
             with session.client() as client:
+                roles.append(client.whoami()["role"])
+            # As `up` leaves it for a command line that is told nothing but the folder.
+            kept = {
+                "control_url": control.base_url,
+                "api_key": key,
+                "control_certificate_file": control.tls_certificate_file,
+            }
+            (tmp_path / "cli.json").write_text(json.dumps(kept))
+            with Session.load(tmp_path).client() as client:
                 return [*roles, client.whoami()["role"]]
 
-        assert await asyncio.to_thread(ask) == ["platform-admin"] * 2
+        assert await asyncio.to_thread(ask) == ["platform-admin"] * 3
         # On another machine, which has the authority's certificate and not the server's.
         away = load_settings(home=tmp_path / "away", tls_ca_file=control.tls_certificate_file)
 
