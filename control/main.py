@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 
@@ -25,6 +26,7 @@ from common.db import Database
 from common.errors import ComputilityError, SetupError, Unavailable, mapping_of
 from common.http_server.door import Door
 from common.http_server.protocol import guarded
+from common.private import make_file
 from common.settings import Settings, load_settings
 from common.store.port import Limits
 from common.store.samples import SqlSampleLog
@@ -105,6 +107,8 @@ async def build(settings: Settings) -> _Parts:
     """All parts, joined: the store is migrated, Ray is reached. Raises ``ComputilityError``."""
     clock = SYSTEM_CLOCK
     database = Database(settings.store_url)
+    if database.is_sqlite and database.url.database:
+        make_file(Path(database.url.database))  # its companions get the same rights
     await database.migrate()
     store = SqlStore(database, clock, Limits(history_bytes=settings.store.history_bytes))
     ledger = Ledger(database, store, clock)

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from common.errors import ComputilityError, Conflict, SetupError
+from common.private import PRIVATE_UMASK
 from common.settings import Settings
 from common.tls import control_client
 from control.cli.display import Stage
@@ -58,6 +59,7 @@ def up(
 
     The first start builds a small model and serves it as described in examples/. State stays in --home.
     """
+    os.umask(PRIVATE_UMASK)
     session = Session.load(home) if home else session_of(context)
     settings = with_ports(session.settings, gateway_port, control_port)
     out = console()
