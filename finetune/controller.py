@@ -156,7 +156,7 @@ class FineTuneController:
             raise InvalidInput(
                 f"a Workload {job.name} is there that this job did not make", code="name_taken"
             )
-        return trainer_workload(job, model, queue, folder.path, self._settings)
+        return trainer_workload(job, model, queue, folder.path, orders, self._settings)
 
     async def _resolve(self, job: FineTune, file: File) -> None:
         """Turn the hyper-parameters into numbers, for a job that was not made by our API."""

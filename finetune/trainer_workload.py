@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common.resources import File, FineTune, Metadata, Model, Owner, Queue, Workload
 from common.resources.serving import model_identity
-from common.resources.workload import RestartPolicy, WorkloadRole, WorkloadSpec
+from common.resources.workload import RestartPolicy, Sandbox, WorkloadRole, WorkloadSpec
 from common.settings import Settings
 from common.sources import local_path
 from common.vocabulary import one_line
@@ -17,6 +17,8 @@ from finetune.core.job import Lora, TrainJob
 ROLE = "trainer"
 ADAPTER_PREFIX = "ft-"
 MAX_RESTARTS = 3
+HUB_CACHE = "$(HOME_DIR)/cache/huggingface"
+"""What trainers have fetched from a hub."""
 BAD_INPUT_EXIT_CODE = 2
 MODEL_LABEL = "computility.io/model"
 IDENTITY_LABEL = "computility.io/model-identity"
@@ -72,14 +74,22 @@ def train_job(
 
 
 def trainer_workload(
-    job: FineTune, model: Model, queue: Queue | None, folder: Path, settings: Settings
+    job: FineTune, model: Model, queue: Queue | None, folder: Path, orders: TrainJob, settings: Settings
 ) -> Workload:
-    """One process that may be stopped at any time: it goes on from its last checkpoint."""
+    """One process that may be stopped at any time: it goes on from its last checkpoint. It sees its own
+    folder, the model and its files, and has a network only where the model comes from a hub."""
+    local = local_path(model.spec.source, settings.home) is not None
+    shown = (orders.base_model if local else None, orders.training_file, orders.validation_file)
     role = WorkloadRole(
         name=ROLE,
         command=["$(PYTHON)", "-m", "finetune.train", "--job", str(folder)],
-        env=_environment(job, model, settings.home),
+        env=_environment(job, local),
         devices=job.spec.devices.model_copy(deep=True),
+        sandbox=Sandbox(
+            readable=[path for path in shown if path],
+            writable=[str(folder)] if local else [str(folder), HUB_CACHE],
+            network=not local,
+        ),
     )
     return Workload(
         metadata=Metadata(
@@ -110,15 +120,17 @@ def _priority(job: FineTune, queue: Queue | None) -> int:
     return max(_LEAST_PRIORITY, usual - _BELOW_ENDPOINTS)
 
 
-def _environment(job: FineTune, model: Model, home: Path) -> dict[str, str]:
+def _environment(job: FineTune, local: bool) -> dict[str, str]:
     env = {
         "OMP_NUM_THREADS": str(max(1, job.spec.devices.count)),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
     }
-    if local_path(model.spec.source, home) is not None:
+    if local:
         env["HF_HUB_OFFLINE"] = "1"
+    else:
+        env["HF_HOME"] = HUB_CACHE
     return env
 
 

@@ -156,4 +156,5 @@ def _rank_order(workload: Workload, placed: RankPlacement) -> RankOrder:
         ports=tuple(role.ports),
         grants=tuple(placed.grants),
         readiness=role.readiness,
+        sandbox=role.sandbox,
     )

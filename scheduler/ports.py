@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from billing.core.events import UsageEvent
 from common.load import ReplicaLoad
 from common.resources.pool import Device
-from common.resources.workload import Grant, Readiness
+from common.resources.workload import Grant, Readiness, Sandbox
 
 RankRunState = Literal["Starting", "Running", "Ready", "Exited"]
 
@@ -50,6 +50,7 @@ class RankOrder:
     ports: tuple[str, ...]
     grants: tuple[Grant, ...]
     readiness: Readiness | None = None
+    sandbox: Sandbox | None = None
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,17 @@ class Readiness(Model):
     start_timeout_seconds: Seconds = Field(600.0, gt=0, description="not ready by then = failed")
 
 
+class Sandbox(Model):
+    """A cell for the ranks of a role, where the node can make one: they see the system's programs, what is
+    named here (``$(HOME_DIR)`` is replaced), and nothing else of the node."""
+
+    readable: list[Text] = Field(default_factory=list, max_length=MAX_LIST)
+    writable: list[Text] = Field(
+        min_length=1, max_length=MAX_LIST, description="the first is the working folder"
+    )
+    network: bool = Field(False, description="gangs of several ranks always have it")
+
+
 class WorkloadRole(Model):
     """Identical ranks.
 
@@ -61,6 +72,7 @@ class WorkloadRole(Model):
     )
     devices: DeviceRequest = Field(default_factory=DeviceRequest)
     readiness: Readiness | None = None
+    sandbox: Sandbox | None = Field(None, description="unset = the ranks are the platform's user on the node")
 
     @model_validator(mode="after")
     def _readiness_port_exists(self) -> WorkloadRole:

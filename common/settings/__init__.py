@@ -1,5 +1,6 @@
 """All settings, in one tree; ``tree.py`` says where they come from."""
 
+from common.settings.limits import LimitsSettings
 from common.settings.scheduling import LoadTideSettings, PolicySettings, SchedulerSettings, TideSettings
 from common.settings.services import (
     ControlSettings,
@@ -7,6 +8,7 @@ from common.settings.services import (
     GatewaySettings,
     RaySettings,
     RetentionSettings,
+    SandboxSettings,
     StoreSettings,
 )
 from common.settings.tree import CONFIG_FILE, Settings, child_environment, load_settings
@@ -17,10 +19,12 @@ __all__ = [
     "ControlSettings",
     "EngineSettings",
     "GatewaySettings",
+    "LimitsSettings",
     "LoadTideSettings",
     "PolicySettings",
     "RaySettings",
     "RetentionSettings",
+    "SandboxSettings",
     "SchedulerSettings",
     "Settings",
     "StoreSettings",

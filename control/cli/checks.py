@@ -11,11 +11,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Literal
 
 import psutil
 
 from common.errors import SetupError
+from common.private import is_open
 from common.settings import Settings
 from common.units import GIB, MIB, format_bytes
 from control.supervisor.instance import RunFolder
@@ -95,26 +97,54 @@ def check_ray(settings: Settings) -> Check:
 
 
 def check_devices(settings: Settings) -> Check:
-    """Asked in a process of its own, because a vendor's library may hang."""
+    """The node's devices, as its agent would find them."""
+    try:
+        return judge_devices(_probe(settings))
+    except SetupError as error:
+        advice = "a vendor's driver may hang: try its tool (nvidia-smi, npu-smi, amd-smi)"
+        return Check("devices", "fail", error.message, advice)
+
+
+def check_sandbox(settings: Settings) -> Check:
+    """Whether trainers can be put into cells on this machine."""
+    if settings.sandbox.mode == "off":
+        advice = "sandbox.mode: auto puts trainers into cells where bubblewrap works"
+        return Check("sandbox", "warn", "off: trainers see all that the platform's user sees", advice)
+    try:
+        why = str(_probe(settings).get("no_sandbox", ""))
+    except SetupError as error:
+        why = error.message
+    if not why:
+        return Check("sandbox", "ok", "trainers run in cells, as nobody and without a network")
+    level: Level = "fail" if settings.sandbox.mode == "require" else "warn"
+    outcome = "start nowhere" if level == "fail" else "run as the platform's user and see all that it sees"
+    return Check("sandbox", level, f"{why}; trainers {outcome}", "see docs/design/sandbox.md")
+
+
+@cache
+def _probe_once(environment_of_probe: tuple[tuple[str, str], ...]) -> Mapping[str, object]:
     command = [sys.executable, "-m", "control.supervisor.probe_devices"]
     try:
         done = subprocess.run(
             command,
-            env=environment(settings),
+            env=dict(environment_of_probe),
             capture_output=True,
             text=True,
             timeout=PROBE_TIMEOUT_SECONDS,
             check=False,
         )
-        content = json.loads(done.stdout or "{}")
-    except subprocess.TimeoutExpired:
-        advice = "the vendor's driver does not answer: try its tool (nvidia-smi, npu-smi, amd-smi)"
-        return Check("devices", "fail", f"no answer in {PROBE_TIMEOUT_SECONDS:.0f} s", advice)
-    except ValueError:
-        return Check(
-            "devices", "fail", "the probe failed", "see `python -m control.supervisor.probe_devices`"
-        )
-    return judge_devices(content)
+        content: Mapping[str, object] = json.loads(done.stdout or "{}")
+    except subprocess.TimeoutExpired as error:
+        raise SetupError(f"the probe gave no answer in {PROBE_TIMEOUT_SECONDS:.0f} s") from error
+    except ValueError as error:
+        raise SetupError("the probe failed; see `python -m control.supervisor.probe_devices`") from error
+    return content
+
+
+def _probe(settings: Settings) -> Mapping[str, object]:
+    """What the machine has, asked in a process of its own, because a vendor's library may hang. Raises
+    ``SetupError`` where it gives no answer."""
+    return _probe_once(tuple(sorted(environment(settings).items())))
 
 
 def judge_devices(content: Mapping[str, object]) -> Check:
@@ -168,11 +198,31 @@ def check_home(settings: Settings) -> Check:
     existing = folder
     while not existing.exists():
         existing = existing.parent
-    if os.access(existing, os.W_OK | os.X_OK):
-        return Check("home", "ok", str(folder) if existing == folder else f"{folder} (will be made)")
-    return Check(
-        "home", "fail", f"cannot write {existing}", "choose another folder with --home or COMPUTILITY_HOME"
-    )
+    if not os.access(existing, os.W_OK | os.X_OK):
+        advice = "choose another folder with --home or COMPUTILITY_HOME"
+        return Check("home", "fail", f"cannot write {existing}", advice)
+    if existing != folder:
+        return Check("home", "ok", f"{folder} (will be made)")
+    if is_open(folder):
+        advice = f"`up` closes it; or do it now: chmod 700 {folder}"
+        return Check("home", "warn", f"{folder} is open to other users of this machine", advice)
+    return Check("home", "ok", f"{folder}, closed to other users")
+
+
+def check_listeners(settings: Settings) -> Check:
+    """Whether keys and prompts cross a network in clear."""
+    open_in_clear = {
+        name: section
+        for name, section in (("gateway", settings.gateway), ("control", settings.control))
+        if not section.is_loopback and not section.tls_certificate_file
+    }
+    if not open_in_clear:
+        return Check("listeners", "ok", "only this machine reaches them, or they speak TLS")
+    where = ", ".join(f"{name} at {section.host}" for name, section in open_in_clear.items())
+    advice = f"set tls_certificate_file and tls_key_file of: {', '.join(open_in_clear)}"
+    if all(section.allow_clear_text for section in open_in_clear.values()):
+        return Check("listeners", "warn", f"in clear, as told by allow_clear_text: {where}", advice)
+    return Check("listeners", "fail", f"beyond this machine in clear, which is refused: {where}", advice)
 
 
 def check_ports(settings: Settings) -> Check:
@@ -203,9 +253,11 @@ CHECKS: tuple[Callable[[Settings], Check], ...] = (
     check_training,
     check_ray,
     check_devices,
+    check_sandbox,
     check_memory,
     check_disk,
     check_shared_memory,
     check_home,
     check_ports,
+    check_listeners,
 )

@@ -16,10 +16,12 @@ from typing import Literal
 import httpx
 import psutil
 
+from common.bounded_log import BoundedLog
 from common.clock import SYSTEM_CLOCK
 from common.errors import Conflict, NotFound, Unavailable
 from common.resources.pool import Device
 from common.settings import Settings, child_environment
+from common.settings.services import SandboxMode
 from common.telemetry import get_logger
 from scheduler.adapters.devices.accelerators import Found
 from scheduler.adapters.devices.cpu import usable_cores
@@ -32,6 +34,7 @@ from scheduler.adapters.ray.inherited import inherited
 from scheduler.adapters.ray.inventory import Inventory
 from scheduler.adapters.ray.log_cleaner import WORKLOADS, LogCleaner
 from scheduler.adapters.ray.process import PROBE_TIMEOUT_SECONDS, RankFiles, RankProcess
+from scheduler.adapters.ray.sandbox import why_not
 from scheduler.ports import DeviceSample, Endpoint, GangOrder, GangRecord, LogChunk, RankOrder
 
 WATCH_SECONDS = 0.1
@@ -58,7 +61,9 @@ class AgentOptions:
     grace_seconds: float = 10.0
     log_days: float = 14.0
     log_bytes: int = 0
+    process_log_bytes: int = 0
     gang_environment: tuple[str, ...] = ()
+    sandbox_mode: SandboxMode = "auto"
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,7 @@ class Agent:
         self._inherited = True
         self._asked_at = SYSTEM_CLOCK.monotonic_seconds()
         settings = Settings(home=Path(options.home), instance=options.instance)
+        self._no_sandbox = why_not()
         self._base = inherited(child_environment(settings), options.gang_environment)
 
     async def node(self, instance: str) -> str:
@@ -149,11 +155,18 @@ class Agent:
             cpu_cores=usable_cores(),
             memory_bytes=memory.total,
             gangs=tuple(gang.record() for gang in self._gangs.values()),
-            labels={"computility.io/host": socket.gethostname(), "computility.io/arch": platform.machine()},
+            labels=self._labels(),
             cached=self._inventory.names(SYSTEM_CLOCK.monotonic_seconds()),
             drivers=self._drivers,
             memory_available_bytes=memory.available,
         )
+
+    def _labels(self) -> dict[str, str]:
+        return {
+            "computility.io/host": socket.gethostname(),
+            "computility.io/arch": platform.machine(),
+            "computility.io/sandbox": "missing" if self._no_sandbox else "works",
+        }
 
     def _require_own(self, instance: str) -> None:
         options = self._options
@@ -224,6 +237,8 @@ class Agent:
                 master=master,
                 base=self._base,
                 engine_key=order.engine_key,
+                sandbox_mode=self._options.sandbox_mode,
+                sandbox_hindrance=self._no_sandbox,
             )
             files = self._files(order, rank)
             ranks.append(RankProcess(rank, around, files, self._options.grace_seconds, SYSTEM_CLOCK))
@@ -231,7 +246,8 @@ class Agent:
 
     def _files(self, order: GangOrder, rank: RankOrder) -> RankFiles:
         log = self._log(order.uid, order.attempt, rank.rank)
-        return RankFiles(log, self._run_folder / f"{order.uid}-{order.attempt}-{rank.rank}.exit")
+        exit_code = self._run_folder / f"{order.uid}-{order.attempt}-{rank.rank}.exit"
+        return RankFiles(log, exit_code, self._options.process_log_bytes)
 
     @property
     def _run_folder(self) -> Path:
@@ -272,7 +288,9 @@ class Agent:
                 if broken is not None and repr(broken) != told:
                     told = repr(broken)
                     _log.warning("rank not probed", uid=gang.order.uid, error=told)
+                await _bound_logs(gang)
                 await asyncio.sleep(WATCH_SECONDS)
+        await _bound_logs(gang)
 
     async def stop_gang(self, uid: str, attempt: int, grace_seconds: float) -> None:
         """See ``ports.Fabric.stop_gang``."""
@@ -301,17 +319,19 @@ class Agent:
         """See ``ports.Fabric.read_log``."""
         if not UID.fullmatch(uid):
             raise NotFound(f"there is no workload {uid!r}")
-        path = self._log(uid, attempt, rank)
+        log = BoundedLog(self._log(uid, attempt, rank))
         try:
-            with path.open("rb") as file:
-                size = file.seek(0, 2)
-                start = max(0, size + offset_bytes) if offset_bytes < 0 else min(offset_bytes, size)
-                file.seek(start)
-                data = file.read(limit_bytes)
+            return LogChunk(*log.read(offset_bytes, limit_bytes))
         except FileNotFoundError as error:
             where = f"attempt {attempt}, rank {rank} of {uid} on {self._options.node}"
             raise NotFound(f"there is no log of {where}") from error
-        return LogChunk(data, start + len(data), size)
+
+
+async def _bound_logs(gang: _Gang) -> None:
+    """In a thread: a slow disk must not make the node look silent."""
+    for rank in gang.ranks:
+        if rank.log_is_full:
+            await asyncio.to_thread(rank.bound_log)
 
 
 def _free_port(taken: set[int]) -> int:

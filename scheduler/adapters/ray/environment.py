@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from common.errors import InvalidInput
+from common.settings.services import SandboxMode
 from scheduler.adapters.devices.visible import visible_environment
 from scheduler.ports import Endpoint, RankOrder
 
@@ -27,6 +28,8 @@ class Surroundings:
     master: Endpoint | None
     base: Mapping[str, str]
     engine_key: str = field(default="", repr=False)
+    sandbox_mode: SandboxMode = "off"
+    sandbox_hindrance: str = ""
 
 
 def expand(text: str, order: RankOrder, around: Surroundings, engine_key: str = "") -> str:
