@@ -144,17 +144,16 @@ def _of_python() -> list[str]:
     Those of this process are more: Ray adds the folder where the driver was started, maybe somebody's home.
     """
     product = Path(__file__).resolve().parents[3]
-    wanted = {sys.prefix, sys.base_prefix, str(product), *_import_folders(os.environ.get("PYTHONPATH", ""))}
+    wanted = {sys.prefix, sys.base_prefix, str(product), *_import_folders()}
     real = {os.path.realpath(path) for path in wanted}
     return _outermost(path for path in (*wanted, *real) if path and path != "/")
 
 
 @cache
-def _import_folders(python_path: str) -> tuple[str, ...]:
-    code = "import os, sys; print(*(p for p in sys.path[1:] if os.path.isdir(p)), sep='\\n')"
+def _import_folders() -> tuple[str, ...]:
+    code = "import os, sys; print(*(p for p in sys.path if os.path.isdir(p)), sep='\\n')"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PATH": os.defpath, "PYTHONPATH": python_path},
         cwd="/",
         capture_output=True,
         text=True,
