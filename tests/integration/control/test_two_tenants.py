@@ -139,6 +139,7 @@ async def ours_is_within_bounds(world: World) -> None:
             assert spec.replicas <= 32, endpoint.key
             assert not spec.shared, endpoint.key
             if endpoint.has_flags:
+                assert endpoint.name in ("vetted", "vetted-base"), endpoint.key
                 behind = models.get((project.name, spec.model)) or models["models", spec.model]
                 assert behind.spec.source in ("org/tiny", "/srv/base"), endpoint.key
         for model in await store.list(Model, project=project.name):
