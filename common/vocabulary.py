@@ -112,6 +112,8 @@ def _escape(character: str) -> str:
 
 def shortened(text: str, characters: int = MESSAGE_CHARACTERS) -> str:
     """A harmless text of at most so many characters, for what others wrote and we only pass on."""
+    if not text:
+        return text
     text = harmless(text[: characters + 1])
     return text if len(text) <= characters else f"{text[: characters - 1]}…"
 

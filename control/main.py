@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 
@@ -24,7 +25,8 @@ from common.clock import SYSTEM_CLOCK
 from common.db import Database
 from common.errors import ComputilityError, SetupError, Unavailable, mapping_of
 from common.http_server.door import Door
-from common.http_server.protocol import guarded
+from common.http_server.tls_gate import guarded_by_tls
+from common.private import make_file
 from common.settings import Settings, load_settings
 from common.store.port import Limits
 from common.store.samples import SqlSampleLog
@@ -105,6 +107,8 @@ async def build(settings: Settings) -> _Parts:
     """All parts, joined: the store is migrated, Ray is reached. Raises ``ComputilityError``."""
     clock = SYSTEM_CLOCK
     database = Database(settings.store_url)
+    if database.is_sqlite and database.url.database:
+        make_file(Path(database.url.database))  # its companions get the same rights
     await database.migrate()
     store = SqlStore(database, clock, Limits(history_bytes=settings.store.history_bytes))
     ledger = Ledger(database, store, clock)
@@ -172,7 +176,7 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
     parts = await build(settings)
     config = uvicorn.Config(
         build_app(parts.context),
-        http=guarded(Door(settings.control)),
+        http=guarded_by_tls(Door(settings.control), tls.context),
         timeout_keep_alive=settings.control.idle_seconds,
         ws="none",
         log_config=None,
@@ -180,7 +184,6 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=REQUESTS_SECONDS,
         lifespan="off",
-        ssl_context_factory=tls.factory,
         callback_notify=look,
         timeout_notify=LOOK_SECONDS,
     )

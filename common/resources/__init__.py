@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from common.errors import InvalidInput, Problem
-from common.resources.meta import API_VERSION, Metadata, Owner, Resource, Status, parse_model, problems_of
+from common.resources.meta import (
+    API_VERSION,
+    Metadata,
+    Owner,
+    Resource,
+    Status,
+    parse_text,
+    problems_of,
+    to_json,
+)
 from common.resources.money import Price
 from common.resources.people import ApiKey, Project, Tenant
 from common.resources.pool import Node, Queue
@@ -56,8 +65,13 @@ def parse_resource(document: object) -> Resource:
     version = document.get("apiVersion")
     if version != API_VERSION:
         raise InvalidInput(f"apiVersion: must be {API_VERSION}, not {quoted(version)}", param="apiVersion")
+    text = to_json(document)
+    if len(text) > MAX_DOCUMENT_BYTES:
+        raise InvalidInput(
+            f"has {len(text)} bytes as JSON, but may have at most {MAX_DOCUMENT_BYTES}", param="."
+        )
     _check_characters(document, "", 0)
-    resource = parse_model(KINDS[kind], document, limit_bytes=MAX_DOCUMENT_BYTES)
+    resource = parse_text(KINDS[kind], text)
     _check_scope(resource)
     return resource
 

@@ -78,6 +78,13 @@ FileName = Annotated[str, Field(max_length=v.TEXT_CHARACTERS), AfterValidator(_f
 Message = Annotated[str, AfterValidator(v.shortened)]
 """What a controller or a process said: made harmless and short, never refused."""
 
+
+def _seen_name(name: str) -> str:
+    return v.shortened(name, v.SERVED_NAME_CHARACTERS)
+
+
+SeenName = Annotated[str, AfterValidator(_seen_name)]
+"""What a driver calls a device: made harmless and short, because it is billed under this name."""
 Whole = Annotated[int, Field(ge=0, le=v.MAX_NUMBER)]
 Number = Annotated[float, Field(ge=0, le=v.MAX_NUMBER)]
 Seconds = Annotated[float, Field(ge=0, le=v.MAX_SECONDS)]

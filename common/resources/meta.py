@@ -183,11 +183,13 @@ def problems_of(error: ValidationError, prefix: str = "") -> tuple[Problem, ...]
     return tuple(Problem(path_of(prefix, e["loc"]), say(e), e["type"]) for e in found)
 
 
-def parse_model(model: type[M], content: object, prefix: str = "", limit_bytes: int | None = None) -> M:
+def parse_model(model: type[M], content: object, prefix: str = "") -> M:
     """``content`` (from JSON or YAML) as ``model``; ``InvalidInput`` names every path that is wrong."""
-    text = _to_json(content)
-    if limit_bytes is not None and len(text) > limit_bytes:
-        raise InvalidInput(f"has {len(text)} bytes as JSON, but may have at most {limit_bytes}", param=".")
+    return parse_text(model, to_json(content), prefix)
+
+
+def parse_text(model: type[M], text: bytes, prefix: str = "") -> M:
+    """The same of what is JSON."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
@@ -196,12 +198,14 @@ def parse_model(model: type[M], content: object, prefix: str = "", limit_bytes: 
         raise InvalidInput(message, param=problems[0].path, problems=problems) from error
 
 
-def _to_json(content: object) -> bytes:
+def to_json(content: object) -> bytes:
+    """``content`` as JSON; ``InvalidInput`` where it is none. Halves of surrogate pairs are for who reads it
+    to refuse, with their place."""
     try:
-        return json.dumps(content, ensure_ascii=False).encode()
+        return json.dumps(content, ensure_ascii=False).encode(errors="surrogatepass")
     except TypeError as error:
         raise InvalidInput(f"only JSON values are allowed (quote dates and times): {error}") from error
-    except (ValueError, RecursionError) as error:  # half a surrogate pair, a number without end, a circle
+    except (ValueError, RecursionError) as error:  # a number without end, a circle
         raise InvalidInput(f"only JSON values are allowed: {error}") from error
 
 

@@ -6,7 +6,17 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from common.resources.fields import DeviceModel, Labels, Message, Name, Number, Priority, Whole, Word
+from common.resources.fields import (
+    DeviceModel,
+    Labels,
+    Message,
+    Name,
+    Number,
+    Priority,
+    SeenName,
+    Whole,
+    Word,
+)
 from common.resources.meta import Model, Resource, Status
 from common.vocabulary import MAX_LIST, SERVED_NAME_CHARACTERS, TEXT_PATTERN
 
@@ -47,7 +57,7 @@ class Device(Model):
     id: str = Field(description="unique in the pool, e.g. the vendor's UUID")
     index: int = Field(description="as the visible-device variable of the vendor counts")
     vendor: Vendor
-    model: str
+    model: SeenName
     memory_bytes: int
     slots: int = Field(
         1, ge=1, description="how many grants may share it; 1 for accelerators, cores for a CPU"

@@ -97,6 +97,12 @@ class RetentionSettings(Section):
 
     log_days: float = Field(14.0, ge=0, description="logs of processes, on each node")
     log_bytes: int = Field(0, ge=0, description="of all logs of processes in one COMPUTILITY_HOME")
+    process_log_bytes: int = Field(
+        16 * 1024**2,
+        ge=0,
+        description="of one process's log, also while it runs; then it begins anew, and what it held is kept "
+        "till the next time, so that a log takes about twice as much",
+    )
     job_days: float = Field(14.0, ge=0, description="work folders of fine-tuning jobs; adapters are kept")
     job_bytes: int = Field(0, ge=0, description="of all work folders")
 

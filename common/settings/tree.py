@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from common.errors import InvalidInput, Problem
+from common.private import make_folder_in_home, make_home
 from common.settings.limits import LimitsSettings
 from common.settings.scheduling import SchedulerSettings
 from common.settings.services import (
@@ -121,9 +122,14 @@ class Settings(BaseSettings):
         return f"{self.gateway.base_url}/v1"
 
     def folder(self, name: str) -> Path:
-        """``home/<name>``, made when missing. Used: run, logs, files, jobs, adapters, models, spool."""
+        """``home/<name>``, made when missing, closed to other users of the machine like the home itself.
+
+        Used: run, logs, files, jobs, adapters, models, spool. Raises ``SetupError`` where the home is for
+        everybody.
+        """
         path = self.home / name
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_home(self.home)
+        make_folder_in_home(path)
         return path
 
 

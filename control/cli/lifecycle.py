@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from common.errors import ComputilityError, Conflict, SetupError
+from common.private import PRIVATE_UMASK
 from common.settings import Settings
 from common.tls import control_client
 from control.cli.display import Stage
@@ -58,6 +59,7 @@ def up(
 
     The first start builds a small model and serves it as described in examples/. State stays in --home.
     """
+    os.umask(PRIVATE_UMASK)
     session = Session.load(home) if home else session_of(context)
     settings = with_ports(session.settings, gateway_port, control_port)
     out = console()
@@ -134,6 +136,9 @@ def _credentials(out: Console, settings: Settings, new_key: bool) -> str:
         "gateway_url": settings.gateway_url,
         "api_key": secret or kept,
     }
+    for name, server in (("control", settings.control), ("gateway", settings.gateway)):
+        if server.tls_certificate_file:
+            content[f"{name}_certificate_file"] = str(Path(server.tls_certificate_file).absolute())
     write_private(path, json.dumps(content, indent=2) + "\n")
     return secret
 

@@ -32,8 +32,9 @@ class Supervisor:
         self.deaths: list[str] = []
 
     def step(self) -> None:
-        """One look at all children: note deaths and readiness, start what may start."""
+        """One look at all children: note deaths and readiness, start what may start, bound logs."""
         for child in self.children.values():
+            child.bound_log()
             code = child.poll()
             if code is not None:
                 self.deaths.append(f"{child.name} ended with code {code}")
