@@ -102,7 +102,7 @@ def build_world(store: Store, database: Database, clock: VirtualClock, home: Pat
     return World(context, build_app(context), clock)
 
 
-async def populate(world: World, tenants: Mapping[str, str]) -> None:
+async def populate(world: World, tenants: Mapping[str, str] = TENANTS) -> None:
     answer = await world.request(
         None, "POST", "/internal/v1/bootstrap", headers={"Authorization": f"Bearer {TOKEN}"}
     )
