@@ -21,8 +21,8 @@ pytest_plugins = [
 settings.register_profile("usual", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "usual")
-"""Property tests draw new worlds in each run, but the same ones in continuous integration: there a failure must
-come from the change that is tested."""
+"""Property tests draw new worlds in each run, but the same ones in continuous integration: there a failure
+must come from the change that is tested."""
 
 UNIT_TESTS = Path(__file__).parent / "unit"
 
