@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.vocabulary import MAX_NUMBER, MAX_TIME_MS, harmless, shortened
+
 TYPES = ("message", "metrics", "checkpoint", "result", "error")
 METRICS = (
     "train_loss",
@@ -37,9 +39,9 @@ class WorkerEvent:
         return {name: value for name, value in found.items() if value is not None}
 
     def count(self, name: str) -> int | None:
-        """A non-negative whole number among the data."""
+        """A non-negative whole number among the data; None also where it is larger than any count."""
         value = self.data.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+        return value if _is_count(value) else None
 
 
 def whole_lines(content: bytes, offset_bytes: int) -> tuple[list[WorkerEvent], int]:
@@ -60,19 +62,20 @@ def whole_lines(content: bytes, offset_bytes: int) -> tuple[list[WorkerEvent], i
 def _event(line: bytes, offset_bytes: int) -> WorkerEvent:
     try:
         content = json.loads(line)
-        if content["type"] not in TYPES or not isinstance(content.get("data", {}), dict):
+        data, created_at = content.get("data", {}), content["created_at"]
+        if content["type"] not in TYPES or not isinstance(data, dict) or not _is_count(created_at):
             raise ValueError("unknown form")
-        return WorkerEvent(
-            offset_bytes,
-            content["type"],
-            content.get("level", "info"),
-            int(content["created_at"]),
-            str(content["message"]),
-            content.get("data", {}),
-        )
+        if 1000 * created_at > MAX_TIME_MS:
+            raise ValueError("a time that never comes")
+        level, message = str(content.get("level", "info")), shortened(harmless(str(content["message"])))
+        return WorkerEvent(offset_bytes, content["type"], level, created_at, message, data)
     except (ValueError, KeyError, TypeError, RecursionError):
         text = f"the worker wrote something unreadable at byte {offset_bytes} of its events"
         return WorkerEvent(offset_bytes, "message", "warn", 0, text)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER
 
 
 def _number(value: Any) -> float | None:
