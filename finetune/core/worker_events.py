@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from common.errors import InvalidInput
+from common.strict_json import parse_json
+from common.vocabulary import MAX_NUMBER, MAX_TIME_MS, shortened
 
 TYPES = ("message", "metrics", "checkpoint", "result", "error")
 METRICS = (
@@ -37,9 +40,11 @@ class WorkerEvent:
         return {name: value for name, value in found.items() if value is not None}
 
     def count(self, name: str) -> int | None:
-        """A non-negative whole number among the data."""
+        """A non-negative whole number among the data, of a size that things can have."""
         value = self.data.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+        if isinstance(value, bool) or not isinstance(value, int):
+            return None
+        return value if 0 <= value <= MAX_NUMBER else None
 
 
 def whole_lines(content: bytes, offset_bytes: int) -> tuple[list[WorkerEvent], int]:
@@ -48,29 +53,24 @@ def whole_lines(content: bytes, offset_bytes: int) -> tuple[list[WorkerEvent], i
     A line without its end is left for later; one that cannot be read becomes a warning.
     """
     events, position = [], offset_bytes
-    for line in content.splitlines(keepends=True):
-        if not line.endswith(b"\n"):
-            break
+    for line in content.split(b"\n")[:-1]:
         if line.strip():
             events.append(_event(line, position))
-        position += len(line)
+        position += len(line) + 1
     return events, position
 
 
 def _event(line: bytes, offset_bytes: int) -> WorkerEvent:
     try:
-        content = json.loads(line)
-        if content["type"] not in TYPES or not isinstance(content.get("data", {}), dict):
+        content = parse_json(line)
+        data, level, created_at = content.get("data", {}), content.get("level", "info"), content["created_at"]
+        if content["type"] not in TYPES or not isinstance(data, dict) or not isinstance(level, str):
             raise ValueError("unknown form")
-        return WorkerEvent(
-            offset_bytes,
-            content["type"],
-            content.get("level", "info"),
-            int(content["created_at"]),
-            str(content["message"]),
-            content.get("data", {}),
-        )
-    except (ValueError, KeyError, TypeError, RecursionError):
+        if not isinstance(created_at, int) or not 0 <= created_at <= MAX_TIME_MS // 1000:
+            raise ValueError("no time")
+        message = shortened(str(content["message"]))
+        return WorkerEvent(offset_bytes, content["type"], level, created_at, message, data)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, InvalidInput):
         text = f"the worker wrote something unreadable at byte {offset_bytes} of its events"
         return WorkerEvent(offset_bytes, "message", "warn", 0, text)
 

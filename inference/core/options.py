@@ -14,7 +14,8 @@ MAX_STOPS = 4
 _FORMATS = ("text", "json_object", "json_schema", "structural_tag")
 _CONSTRAINTS = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
 _NO_SCHEMAS = frozenset({"const", "default", "enum", "examples"})
-_RULE = re.compile(r"([\w-]+)[ \t]*::=")
+_RULE = re.compile(r"(?<![\w-])([\w-]++)[ \t]*+::=")
+"""Looks at each character once, however long the words are."""
 
 
 def check_options(content: Mapping[str, Any]) -> None:
@@ -115,7 +116,7 @@ def _check_grammar(grammar: str, path: str) -> None:
     """A grammar in EBNF has no rule without a body."""
     rules = list(_RULE.finditer(grammar))
     ends = [rule.start() for rule in rules[1:]] + [len(grammar)]
-    for rule, end in zip(rules, ends, strict=True):
+    for rule, end in zip(rules, ends, strict=False):  # there may be no rule
         if not grammar[rule.end() : end].strip():
             raise InvalidInput(f"{path}: the rule {rule[1]} has nothing after ::=", "invalid_value", path)
 

@@ -1,0 +1,12 @@
+"""All targets, in one table by name."""
+
+from __future__ import annotations
+
+from tests.fuzz import devices, documents, gateway, tuning, usage
+from tests.fuzz.target import Target
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for module in (gateway, usage, devices, tuning, documents)
+    for target in module.TARGETS
+}
