@@ -28,6 +28,12 @@ def engine_headers(internal_token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
+def shows_token(authorization: bytes, token: str) -> bool:
+    """Whether a request's ``Authorization`` header holds this token; never where there is none."""
+    scheme, _, shown = authorization.partition(b" ")
+    return bool(token) and scheme.lower() == b"bearer" and hmac.compare_digest(shown.strip(), token.encode())
+
+
 @dataclass(frozen=True)
 class Principal:
     """The holder of an API key. ``tenant`` and ``project`` are None where the role is not bound to one."""

@@ -7,6 +7,7 @@ when control cannot be reached.
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -21,12 +22,14 @@ from common.errors import (
     Forbidden,
     IdempotencyMismatch,
     InvalidInput,
+    MethodNotAllowed,
     NotFound,
     Problem,
     TooLarge,
     TooManyRequests,
     Unauthenticated,
     Unavailable,
+    UnsupportedMediaType,
 )
 from common.ids import new_id
 
@@ -38,8 +41,10 @@ _BY_STATUS: dict[int, type[ComputilityError]] = {
     401: Unauthenticated,
     403: Forbidden,
     404: NotFound,
+    405: MethodNotAllowed,
     409: Conflict,
     413: TooLarge,
+    415: UnsupportedMediaType,
     422: IdempotencyMismatch,
     429: TooManyRequests,
     502: EngineFailed,
@@ -51,7 +56,8 @@ DRAIN_MARGIN_SECONDS = 15.0
 class Client:
     """Speaks to control at ``base_url`` (like ``http://127.0.0.1:8001``) with an API key.
 
-    ``transport`` replaces the network in tests.
+    ``verify`` says whom to trust at an https URL (see ``common.tls``); ``transport`` replaces the network in
+    tests.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class Client:
         key: str = "",
         *,
         timeout_seconds: float = 30.0,
+        verify: ssl.SSLContext | bool = True,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
@@ -69,6 +76,7 @@ class Client:
             base_url=self.base_url,
             headers=headers,
             timeout=timeout_seconds,
+            verify=verify,
             transport=transport,
             trust_env=False,
         )
@@ -218,6 +226,10 @@ class Client:
         items: Documents = self._read("/api/v1/audit", limit=limit)["items"]
         return items
 
+    def limits(self, project: str) -> Document:
+        """What a project may hold and what it holds, by limit; and the queues it may use."""
+        return self._read(f"/api/v1/projects/{project}/limits")
+
     # Keys and who asks
 
     def create_key(
@@ -241,9 +253,9 @@ class Client:
         items: Documents = self._read("/api/v1/keys")["items"]
         return items
 
-    def revoke_key(self, name: str) -> Document:
-        """Make a key invalid from now on."""
-        return self._write("DELETE", f"/api/v1/keys/{name}", None)
+    def revoke_key(self, name: str, *, made: bool = False) -> Document:
+        """Make a key invalid from now on; with ``made`` also all that were made with it."""
+        return self._write("DELETE", f"/api/v1/keys/{name}{'?made=true' if made else ''}", None)
 
     def whoami(self) -> Document:
         """Name, role, tenant and project of the key in use."""

@@ -6,6 +6,8 @@ ComputilityError
 ├── Unauthenticated       401
 ├── Forbidden             403
 ├── NotFound              404
+├── MethodNotAllowed      405  the path is right, the method is not
+├── UnsupportedMediaType  415  the body is said to be something that is not taken here
 ├── Conflict              409  exists already, is in use, or changed meanwhile
 │   └── IdempotencyMismatch 422 same key, other body
 ├── TooLarge              413
@@ -72,6 +74,20 @@ class NotFound(ComputilityError):
     """There is no such thing, or the principal must not learn that there is."""
 
 
+@dataclass
+class MethodNotAllowed(ComputilityError):
+    """The path is known, but not with this method; ``allowed`` has those that it is known with."""
+
+    allowed: tuple[str, ...] = ()
+
+
+@dataclass
+class UnsupportedMediaType(ComputilityError):
+    """The body's type or coding is not taken; ``accepts`` is the header that says what would be."""
+
+    accepts: tuple[str, str] = ("accept-post", "application/json")
+
+
 class Conflict(ComputilityError):
     """The thing exists already or has changed meanwhile."""
 
@@ -120,6 +136,10 @@ _TABLE: dict[type[ComputilityError], Mapping] = {
     Unauthenticated: Mapping(401, "authentication_error", "invalid_api_key", 3, "Unauthenticated"),
     Forbidden: Mapping(403, "permission_error", "forbidden", 3, "Forbidden"),
     NotFound: Mapping(404, "not_found_error", "not_found", 4, "NotFound"),
+    MethodNotAllowed: Mapping(405, "invalid_request_error", "method_not_allowed", 2, "MethodNotAllowed"),
+    UnsupportedMediaType: Mapping(
+        415, "invalid_request_error", "unsupported_media_type", 2, "UnsupportedMediaType"
+    ),
     IdempotencyMismatch: Mapping(
         422, "invalid_request_error", "idempotency_mismatch", 5, "IdempotencyMismatch"
     ),

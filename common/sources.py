@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_CONFINED = re.compile(r"(\$\(HOME_DIR\)/models(/\w[\w.-]*)+|\w[\w.-]*(/\w[\w.-]*)?)/?", re.ASCII)
+_ON_HUB = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+_IN_MODELS = re.compile(r"\$\(HOME_DIR\)/models/(\w[\w.-]*)((?:/\w[\w.-]*)*)/?", re.ASCII)
 _LOCAL_PREFIXES = ("/", "~", "./", "../", "$(HOME_DIR)")
 
 
@@ -21,9 +22,13 @@ def launch_source(source: str) -> str:
     return str(Path(source).expanduser()) if source.startswith("~") else source
 
 
-def is_confined(source: str) -> bool:
-    """Whether it is a hub name (``organisation/model``) or lies below ``$(HOME_DIR)/models``.
+def is_open_to(project: str | None, source: str) -> bool:
+    """Whether the members of a project may name the source: a hub name (``organisation/model``), or a folder
+    of the project. Every other folder is the platform's or another project's."""
+    return _ON_HUB.fullmatch(source) is not None or is_of_project(project, source)
 
-    Tenants may name these, because they lead to nothing of others.
-    """
-    return _CONFINED.fullmatch(source) is not None
+
+def is_of_project(project: str | None, source: str) -> bool:
+    """Whether it lies below ``$(HOME_DIR)/models/<project>``."""
+    found = _IN_MODELS.fullmatch(source)
+    return found is not None and found[1] == project and bool(found[2])

@@ -31,6 +31,8 @@ MESSAGE_CHARACTERS = 4096
 """Of what a controller says about a resource."""
 COMMAND_BYTES = 32 * 1024
 """Of a command, or of an environment, all words together; they are copied into each process's record."""
+ENGINE_BYTES = COMMAND_BYTES // 2
+"""Of what an Endpoint adds to the command, or to the environment, of its engines."""
 ANNOTATION_BYTES = 64 * 1024
 """Of all annotations of a resource."""
 EVENT_BYTES = 3500
@@ -44,6 +46,8 @@ MAX_DEPTH = 32
 MAX_NUMBER = 10**15
 """Of any quantity: a whole number that a float, a 64-bit column and JavaScript hold exactly."""
 MAX_FLOAT = sys.float_info.max
+SOURCE_CHARACTERS = 512
+"""Of where a model lies: with the folder that ``$(HOME_DIR)`` stands for it is still a path."""
 MAX_SECONDS = 10**9
 """Of a length of time: 31 years."""
 MAX_TIME_MS = 10**14
@@ -51,6 +55,8 @@ MAX_TIME_MS = 10**14
 MAX_PRIORITY = 10**6
 MAX_LIST = 64
 """Entries of a list or mapping that people write, unless its field says otherwise."""
+OWN_LABELS = 8
+"""That controllers may add to those that people write."""
 
 NAME_PATTERN = r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?"
 LONG_NAME_PATTERN = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
@@ -106,6 +112,8 @@ def _escape(character: str) -> str:
 
 def shortened(text: str, characters: int = MESSAGE_CHARACTERS) -> str:
     """A harmless text of at most so many characters, for what others wrote and we only pass on."""
+    if not text:
+        return text
     text = harmless(text[: characters + 1])
     return text if len(text) <= characters else f"{text[: characters - 1]}…"
 

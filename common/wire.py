@@ -6,6 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from common.auth import Principal
 from common.resources.people import Role
+from common.units import MIB
+
+JSON_LIMIT_BYTES = 4 * MIB
+"""Of a JSON body that control takes."""
+MULTIPART_OVERHEAD_BYTES = MIB
+"""What a form adds to a file that is uploaded in it."""
 
 
 class _Part(BaseModel):

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 
@@ -25,11 +26,13 @@ from common.db import Database
 from common.errors import ComputilityError, SetupError, Unavailable, mapping_of
 from common.http_server.door import Door
 from common.http_server.protocol import guarded
+from common.private import make_file
 from common.settings import Settings, load_settings
 from common.store.port import Limits
 from common.store.samples import SqlSampleLog
 from common.store.sql import SqlStore
 from common.telemetry import configure_logging, get_logger
+from common.tls import LOOK_SECONDS, ServerTls, require_guarded
 from control.api.app import build_app
 from control.context import ControlContext
 from control.drain import Drain
@@ -104,6 +107,8 @@ async def build(settings: Settings) -> _Parts:
     """All parts, joined: the store is migrated, Ray is reached. Raises ``ComputilityError``."""
     clock = SYSTEM_CLOCK
     database = Database(settings.store_url)
+    if database.is_sqlite and database.url.database:
+        make_file(Path(database.url.database))  # its companions get the same rights
     await database.migrate()
     store = SqlStore(database, clock, Limits(history_bytes=settings.store.history_bytes))
     ledger = Ledger(database, store, clock)
@@ -163,6 +168,11 @@ async def _until_lost(fabric: Fabric) -> None:
 
 async def serve(settings: Settings, bound: socket.socket) -> None:
     """Serve until a signal comes. Raises ``Unavailable`` when Ray is lost meanwhile."""
+    tls = ServerTls(settings.control)
+
+    async def look() -> None:
+        tls.look()
+
     parts = await build(settings)
     config = uvicorn.Config(
         build_app(parts.context),
@@ -174,6 +184,9 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=REQUESTS_SECONDS,
         lifespan="off",
+        ssl_context_factory=tls.factory,
+        callback_notify=look,
+        timeout_notify=LOOK_SECONDS,
     )
     server = _Server(config)
     loop = asyncio.get_running_loop()
@@ -211,6 +224,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings, "control")
+        require_guarded(settings.control, "control")
         bound = listen(settings.control.host, settings.control.port)
     except ComputilityError as error:
         return _report(error)

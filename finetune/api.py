@@ -11,7 +11,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 
 from common.auth import Principal
-from common.errors import InvalidInput
+from common.errors import InvalidInput, UnsupportedMediaType
+from common.http_server.content import require_json
 from common.resources import FineTune
 from common.store.answers import Answer, json_answer
 from finetune.objects import checkpoint_object, event_object, file_object, job_object, page
@@ -22,6 +23,8 @@ Authenticate = Callable[[Request], Awaitable[Principal]]
 T = TypeVar("T")
 
 _CHUNK_BYTES = 256 * 1024
+_FORM_BYTES = 64 * 1024
+"""As much of an upload may be other than the file: its boundaries, names and other fields."""
 _FILE_FIELDS = ("file", "purpose", "expires_after[anchor]", "expires_after[seconds]")
 
 
@@ -54,7 +57,11 @@ class _Routes:
         self._service, self._authenticate = service, authenticate
 
     async def create_file(self, request: Request) -> JSONResponse:
-        _, project, _ = await self._enter(request, writes=True)
+        principal, project, _ = await self._enter(request, writes=True)
+        _require_form(request)
+        limits = await self._service.limits_for(principal, project)
+        if limits is not None:
+            await self._service.files.check_room(project, limits, _declared_bytes(request))
         try:
             form = await request.form(max_files=1, max_fields=len(_FILE_FIELDS))
         except MultiPartException as error:
@@ -67,6 +74,7 @@ class _Routes:
                 _text(form, "purpose"),
                 _chunks(upload),
                 _expiry(form),
+                limits=limits,
                 answer=lambda done: json_answer(file_object(done[0].resource)),
             )
         finally:
@@ -99,6 +107,7 @@ class _Routes:
 
     async def create_job(self, request: Request) -> JSONResponse:
         principal, project, tenant = await self._enter(request, writes=True)
+        require_json(request.headers.get("content-type", ""))
         body = parse_create_job(await request.body())
         request_key = request.headers.get("idempotency-key")
         job = await self._service.create_job(principal, project, body, request_key, _job_answer(tenant))
@@ -144,8 +153,25 @@ class _Routes:
         return await self._service.get_job(project, job_id), tenant
 
 
+def _declared_bytes(request: Request) -> int:
+    """At least so long the file is, as the request says; 0 when it does not say."""
+    length = request.headers.get("content-length", "")
+    return max(0, int(length[:18]) - _FORM_BYTES) if length.isascii() and length.isdigit() else 0
+
+
 def _job_answer(tenant: str) -> Answer:
     return lambda done: json_answer(job_object(done[0].resource, tenant))
+
+
+def _require_form(request: Request) -> None:
+    content_type = request.headers.get("content-type", "")
+    if not content_type.lower().startswith("multipart/form-data"):
+        raise UnsupportedMediaType(
+            f"Content-Type: {content_type[:100]!r} is not taken here; send the file as multipart/form-data",
+            code="unsupported_content_type",
+            param="Content-Type",
+            accepts=("accept-post", "multipart/form-data"),
+        )
 
 
 def _upload_of(form: FormData) -> UploadFile:

@@ -10,6 +10,7 @@ from common.clock import Clock
 from common.errors import Conflict, InvalidInput, NotFound
 from common.ids import new_id
 from common.resources import File, FineTune, Metadata
+from common.resources.people import ProjectLimits
 from common.resources.tuning import FileSpec
 from common.settings import Settings
 from common.store.answers import Answer
@@ -17,6 +18,7 @@ from common.store.port import Store
 from common.vocabulary import FILE_NAME_CHARACTERS, odd_character
 from finetune.objects import TERMINAL
 from finetune.ports import Blobs
+from finetune.upload_room import UploadRoom
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 MIN_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 3600, 2_592_000
@@ -29,6 +31,12 @@ class FileService:
         self._store, self._blobs, self._settings, self._clock = store, blobs, settings, clock
         # Two files may share their bytes: these must not go while a second file is being made of them.
         self._lock = asyncio.Lock()
+        self._room = UploadRoom(store)
+
+    async def check_room(self, project: str, limits: ProjectLimits, declared_bytes: int) -> None:
+        """Raise ``Forbidden`` (``limit_reached``) before a byte is taken of an upload that is too much."""
+        await self.remove_expired()
+        await self._room.check(project, limits, max(1, declared_bytes))
 
     async def create(
         self,
@@ -38,33 +46,36 @@ class FileService:
         chunks: AsyncIterator[bytes],
         expires_after_seconds: int | None = None,
         answer: Answer | None = None,
+        limits: ProjectLimits | None = None,
     ) -> File:
         """Keep an upload, and the ``answer`` to its request. Raises ``InvalidInput`` naming the field,
-        ``TooLarge`` over the limit.
+        ``TooLarge`` over the limit of a file, ``Forbidden`` over those of the project (None = it has none).
         """
         _check_upload(filename, purpose, expires_after_seconds)
         await self.remove_expired()
-        staged = await self._blobs.stage(chunks, self._settings.control.upload_limit_bytes)
-        try:
-            if not staged.size_bytes:
-                raise InvalidInput("file: is empty", param="file")
-            now_ms = self._clock.now_ms()
-            expires_ms = now_ms + 1000 * expires_after_seconds if expires_after_seconds else None
-            file = File(
-                metadata=Metadata(name=new_id("file", self._clock), project=project),
-                spec=FileSpec(
+        async with self._room.arriving(project, limits, chunks) as counted:
+            staged = await self._blobs.stage(counted, self._settings.control.upload_limit_bytes)
+            try:
+                if not staged.size_bytes:
+                    raise InvalidInput("file: is empty", param="file")
+                expires_ms = None
+                if expires_after_seconds:
+                    expires_ms = self._clock.now_ms() + 1000 * expires_after_seconds
+                spec = FileSpec(
                     filename=filename,
                     purpose=purpose,
                     size_bytes=staged.size_bytes,
                     sha256=staged.sha256,
                     expires_ms=expires_ms,
-                ),
-            )
-            async with self._lock:
-                await self._blobs.keep(staged)
-                return (await self._store.apply(file, answer=answer)).resource
-        finally:
-            await self._blobs.discard(staged)
+                )
+                metadata = Metadata(name=new_id("file", self._clock), project=project)
+                async with self._lock:
+                    await self._room.check_stored(project, limits, staged.size_bytes)
+                    await self._blobs.keep(staged)
+                    file = File(metadata=metadata, spec=spec)
+                    return (await self._store.apply(file, answer=answer)).resource
+            finally:
+                await self._blobs.discard(staged)
 
     async def get(self, project: str, name: str) -> File:
         """The file. Raises ``NotFound``, also when it has expired."""

@@ -50,7 +50,7 @@ class Publisher:
         if self._clock.now_ms() - adapter.metadata.created_ms >= 1000 * LOAD_WAIT_SECONDS:
             return False
         return any(
-            endpoint.model_key == adapter.model_key
+            adapter.may_be_on(endpoint)
             and endpoint.status.ready_replicas > 0
             and endpoint.spec.engine.max_adapters > 0
             and endpoint.spec.engine.max_adapter_rank >= adapter.spec.rank

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import InvalidInput, Problem
-from common.resources.fields import AdapterName, Name, Priority, Suffix, Text
+from common.resources.fields import AdapterName, Name, Priority, Seed, Suffix, Text
 from common.resources.meta import problems_of
 from common.resources.pool import DeviceRequest
 from common.resources.tuning import Tags
@@ -53,7 +53,7 @@ class CreateJobBody(_Body):
     training_file: Text = Field(min_length=1)
     validation_file: Text | None = None
     suffix: Suffix | None = None
-    seed: int | None = Field(None, ge=0, le=2**31 - 1)
+    seed: Seed | None = None
     metadata: Tags | None = None
     integrations: Annotated[list[Any], Field(max_length=0)] | None = None
     method: MethodBody | None = None

@@ -10,7 +10,9 @@ from common.auth import Principal
 from common.clock import Clock
 from common.errors import Conflict, Forbidden, InvalidInput, NotFound
 from common.ids import derived_id, new_id
-from common.resources import FineTune, Metadata, Project, Queue
+from common.limits import check_priority, check_room, find_limits, find_queues
+from common.resources import Adapter, FineTune, Metadata, Project, Queue
+from common.resources.people import ProjectLimits
 from common.resources.tuning import FineTuneSpec, FineTuneStatus, Hyperparameters
 from common.settings import Settings
 from common.store.answers import Answer
@@ -25,6 +27,8 @@ from finetune.requests import AdapterRank, CreateJobBody
 from finetune.tuning_target import TuningTarget, find_target
 
 DUPLICATE_SECONDS = 60
+JOB_DOCUMENTS = 4
+"""A job's document is stored once, and most of it again in its workload, adapter and result file."""
 DEFAULT_RANKS: tuple[AdapterRank, ...] = (16, 8, 1)
 _EVENT_PAGE = 1000
 _CANCEL_TRIES = 10
@@ -41,7 +45,7 @@ class FineTuneService:
         clock: Clock,
         checks: DatasetChecks | None = None,
     ) -> None:
-        self._store, self._clock = store, clock
+        self._store, self._clock, self._settings = store, clock, settings
         self._checks = checks or DatasetChecks(settings.tuning)
         self.files = FileService(store, blobs, settings, clock)
         self._creating = asyncio.Lock()
@@ -63,6 +67,12 @@ class FineTuneService:
             raise NotFound(f"there is no project {name!r}", param="OpenAI-Project")
         return project
 
+    async def limits_for(self, principal: Principal, project: str) -> ProjectLimits | None:
+        """The limits that bind the principal in the project; None for platform-admins."""
+        if principal.is_platform_admin:
+            return None
+        return await find_limits(self._store, project, self._settings.limits)
+
     async def create_job(
         self,
         principal: Principal,
@@ -83,7 +93,8 @@ class FineTuneService:
             await self._check_file(project, body.validation_file, "validation_file")
         wanted = body.chosen_hyperparameters
         resolved = resolve(examples, wanted.n_epochs, wanted.batch_size, wanted.learning_rate_multiplier)
-        await self._check_queue(project, body.computility.queue)
+        limits = await self.limits_for(principal, project)
+        await self._check_queue(project, body.computility.queue, body.computility.priority, limits)
         spec = _job_spec(principal, target, body)
         async with self._creating:
             owner = (await self._store.get(Project, project)).metadata.uid
@@ -91,6 +102,8 @@ class FineTuneService:
             found = await self._made_before(project, name, spec, request_key)
             if found is not None:
                 return found
+            if limits is not None:
+                await self._check_room(project, spec, limits)
             status = FineTuneStatus(
                 resolved={
                     "n_epochs": resolved.n_epochs,
@@ -163,13 +176,30 @@ class FineTuneService:
             raise InvalidInput(text, f"invalid_{param}", param)
         return await self._checks.examples(project, file.spec.sha256, self.files.content_path(file), param)
 
-    async def _check_queue(self, project: str, queue: str) -> None:
-        if await self._store.find(Queue, queue) is None:
-            raise InvalidInput(f"computility.queue: there is no queue {queue!r}", param="computility.queue")
-        allowed = (await self._store.get(Project, project)).spec.queues
-        if allowed and queue not in allowed:
+    async def _check_room(self, project: str, spec: FineTuneSpec, limits: ProjectLimits) -> None:
+        """Raise ``Forbidden`` when the project may not have another job, or the adapter that it will make."""
+        who, jobs = f"project {project}", await self._store.list(FineTune, project=project)
+        unfinished = sum(job.status.state not in TERMINAL for job in jobs)
+        check_room(who, "maxJobs", limits.max_jobs, unfinished, 1)
+        adapters = await self._store.list(Adapter, project=project)
+        check_room(who, "maxAdapters", limits.max_adapters, len(adapters) + unfinished, 1)
+        sizes = (await self._store.sizes(project)).values()
+        held = sum(size.document_bytes for size in sizes)
+        growth = JOB_DOCUMENTS * len(spec.model_dump_json(by_alias=True, exclude_none=True).encode())
+        check_room(who, "maxDocumentBytes", limits.max_document_bytes, held, growth)
+
+    async def _check_queue(
+        self, project: str, name: str, priority: int | None, limits: ProjectLimits | None
+    ) -> None:
+        queue = await self._store.find(Queue, name)
+        if queue is None:
+            raise InvalidInput(f"computility.queue: there is no queue {name!r}", param="computility.queue")
+        if limits is not None:
+            check_priority("computility.priority", priority, queue, limits)
+        allowed = await find_queues(self._store, project)
+        if allowed and name not in allowed:
             raise Forbidden(
-                f"project {project} may not use queue {queue!r}; it may use {', '.join(allowed)}",
+                f"project {project} may not use queue {name!r}; it may use {', '.join(allowed)}",
                 param="computility.queue",
             )
 

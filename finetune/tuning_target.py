@@ -38,7 +38,8 @@ async def find_target(store: Store, principal: Principal, project: str, name: st
     ready = model.status.condition("Ready")
     if ready is not None and ready.status == "False":
         raise _not_tunable(f"model: {name!r} cannot be used now: {ready.message}")
-    hosts = [e for e in endpoints if e.model_key == (model.project, model.name)]
+    key = (model.project, model.name)
+    hosts = [e for e in endpoints if e.model_key == key and e.takes_adapters_of(project)]
     ranks = [e.spec.engine.max_adapter_rank for e in hosts if e.spec.engine.max_adapters]
     if hosts and not ranks:
         raise _not_tunable(f"model: no endpoint of {name!r} takes adapters (spec.engine.maxAdapters is 0)")

@@ -116,7 +116,7 @@ class EndpointController:
             fault = self._parts.fault_of(key)
             trouble = (fault.reason, fault.message) if fault else trouble
         endpoint.status.model_project = (found[0].project or "") if found else ""
-        mine = [a for a in adapters if a.model_key == endpoint.model_key]
+        mine = [adapter for adapter in adapters if adapter.may_be_on(endpoint)]
         replicas = []
         for workload in sorted(existing, key=lambda w: w.name):
             replica, report = await self._replica(endpoint, workload, mine)
@@ -215,7 +215,7 @@ class EndpointController:
         await self._store.set_status(endpoint)
 
     async def _adapter(self, adapter: Adapter, reports: Sequence[ReplicaReport]) -> Fault | None:
-        mine = [report for report in reports if report.endpoint.model_key == adapter.model_key]
+        mine = [report for report in reports if adapter.may_be_on(report.endpoint)]
         report: AdapterReport = report_adapter(adapter, self._wanted(adapter), mine)
         adapter.status.replicas = report.replicas
         adapter.status.message = report.message

@@ -19,7 +19,7 @@ ENDPOINT_LABEL = "computility.io/endpoint"
 
 def served_name(endpoint: Endpoint) -> str:
     """What clients put in ``model``."""
-    return endpoint.spec.served_name or endpoint.spec.model
+    return endpoint.served_name
 
 
 def workload_name(endpoint: Endpoint, index: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.sources import local_path
+from common.sources import is_of_project, local_path
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.pt")
 _READ_BYTES = 4 * 1024**2
@@ -30,25 +30,45 @@ class ModelFiles:
 
 
 def inspect_model(source: str, home: Path) -> ModelFiles:
-    """Look at a source without reading weights."""
+    """Look at a source without reading weights. What is said names the source as it was written, never where
+    the home lies."""
     path = local_path(source, home)
     if path is None:
         return ModelFiles(True, "OnHub", f"{source} is fetched from the model hub when an engine starts")
+
+    def not_usable(reason: str, message: str) -> ModelFiles:
+        return ModelFiles(False, reason, f"spec.source: {message}", path)
+
     if not path.is_dir():
-        return ModelFiles(
-            False, "PathNotFound", f"spec.source: there is no folder {path} on this machine", path
-        )
+        return not_usable("PathNotFound", f"there is no folder {source} on this machine")
     try:
         config = json.loads((path / "config.json").read_bytes())
     except FileNotFoundError:
-        return ModelFiles(False, "ConfigMissing", f"spec.source: {path} holds no config.json", path)
-    except (OSError, ValueError) as error:
-        return ModelFiles(False, "ConfigUnreadable", f"spec.source: {path}/config.json: {error}", path)
+        return not_usable("ConfigMissing", f"{source} holds no config.json")
+    except OSError as error:
+        return not_usable("ConfigUnreadable", f"{source}/config.json: {error.strerror}")
+    except (ValueError, RecursionError) as error:
+        return not_usable("ConfigUnreadable", f"{source}/config.json: {error}")
     if not any(next(path.glob(pattern), None) for pattern in _WEIGHTS):
-        return ModelFiles(
-            False, "WeightsMissing", f"spec.source: {path} holds no weights (*.safetensors)", path
-        )
-    return ModelFiles(True, "Found", str(path), path, _context_tokens(config), _fingerprint(path))
+        return not_usable("WeightsMissing", f"{source} holds no weights (*.safetensors)")
+    return ModelFiles(True, "Found", source, path, _context_tokens(config), _fingerprint(path))
+
+
+def within_project(files: ModelFiles, source: str, project: str | None, home: Path) -> ModelFiles:
+    """The finding about a Model of that project, held to its folder: whoever fills a project's folder leads
+    engines nowhere else. What a platform-admin named may be links.
+    """
+    if not files.usable or files.path is None or not is_of_project(project, source):
+        return files
+    limit = (home / "models" / str(project)).resolve()
+    for found in (files.path, *sorted(files.path.rglob("*"))):
+        if not found.resolve().is_relative_to(limit):
+            where = found.relative_to(files.path).as_posix()
+            message = (
+                f"spec.source: {source}: {where} is a link out of the project's folder; put a copy there"
+            )
+            return ModelFiles(False, "LinkLeadsOutside", message, files.path)
+    return files
 
 
 def model_digest(path: Path) -> str:

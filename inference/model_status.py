@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from common.clock import Clock
 from common.resources import Model
 from common.settings import Settings
 from common.store.port import Store
-from inference.model_files import ModelFiles, inspect_model, model_digest
+from inference.model_files import ModelFiles, inspect_model, model_digest, within_project
 
 _WAIT_SECONDS = 0.5
 
@@ -25,7 +26,7 @@ class ModelStatusKeeper:
 
     async def observe(self, model: Model) -> ModelFiles:
         """Look at the model's source and write what was found into its status."""
-        files = await asyncio.to_thread(inspect_model, model.spec.source, self._settings.home)
+        files = await asyncio.to_thread(_look, model, self._settings.home)
         model.status.set_condition(
             "Ready",
             files.usable,
@@ -61,3 +62,8 @@ class ModelStatusKeeper:
         for task in self._digests.values():
             task.cancel()
         await asyncio.gather(*self._digests.values(), return_exceptions=True)
+
+
+def _look(model: Model, home: Path) -> ModelFiles:
+    source = model.spec.source
+    return within_project(inspect_model(source, home), source, model.project, home)

@@ -23,7 +23,9 @@ async def build_routing_table(store: Store) -> RoutingTable:
     tenants = {project.name: project.spec.tenant for project in await store.list(Project)}
     keys = tuple(_key(key, tenants) for key in await store.list(ApiKey) if not key.spec.revoked)
     models: _Models = {(model.project, model.name): model for model in await store.list(Model)}
-    endpoints = sorted(await store.list(Endpoint), key=lambda e: (e.metadata.created_ms, e.key))
+    endpoints = sorted(
+        await store.list(Endpoint), key=lambda e: (not e.spec.shared, e.metadata.created_ms, e.key)
+    )
     routes: dict[tuple[str, str], Route] = {}
     for endpoint in endpoints:
         _add(routes, _endpoint_route(endpoint, models, tenants))
@@ -34,7 +36,7 @@ async def build_routing_table(store: Store) -> RoutingTable:
 
 
 def _add(routes: dict[tuple[str, str], Route], route: Route | None) -> None:
-    """Of two with the same name in a project the older one is served."""
+    """Of two with the same name in a project the shared one is served, else the older one."""
     if route is not None and route.tenant:
         routes.setdefault((route.project, route.model), route)
 
@@ -71,8 +73,8 @@ def _endpoint_route(endpoint: Endpoint, models: _Models, tenants: dict[str, str]
 def _adapter_route(
     adapter: Adapter, endpoints: list[Endpoint], models: _Models, tenants: dict[str, str]
 ) -> Route | None:
-    """None when no endpoint serves the adapter's model: then nothing can answer to its name."""
-    hosts = [e for e in endpoints if e.model_key == adapter.model_key]
+    """None when no endpoint that may hold it is there: then nothing can answer to its name."""
+    hosts = [endpoint for endpoint in endpoints if adapter.may_be_on(endpoint)]
     if not hosts:
         return None
     name, project = adapter.spec.served_name, adapter.project or ""

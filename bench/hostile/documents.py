@@ -53,6 +53,7 @@ def model(dice: random.Random, project: str) -> Document:
     sources = (
         "nobody/none",
         "$(HOME_DIR)/models/tiny-llama",
+        f"$(HOME_DIR)/models/{project}/mine",
         "$(HOME_DIR)/models/../state.db",
         "/etc/passwd",
         _text(dice),

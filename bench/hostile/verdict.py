@@ -64,7 +64,7 @@ class Counted:
         engine does not come back."""
         with world.control() as client:
             story.wait_ready(client, world.project, world.endpoint, lambda _: None)
-            bill.wait_posted(world.platform.settings.gateway_url)
+            bill.wait_posted(world.platform.settings)
             ledger = int(client.usage()["total"]["completion_tokens"])
         engine.look()
         return Counted(engine.total, ledger)
@@ -84,9 +84,9 @@ def unbilled_tokens(world: World, engine: EngineCounter, before: Counted) -> int
 
 def passes_of(world: World) -> int | None:
     """Passes of the scheduler so far; None where control does not answer."""
-    url = f"{world.platform.settings.control_url}/metrics"
+    settings = world.platform.settings
     try:
-        text = httpx.get(url, timeout=10, trust_env=False).raise_for_status().text
+        text = bill.metrics_of(settings.control_url, settings)
     except httpx.HTTPError:
         return None
     for family in text_string_to_metric_families(text):

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from common.errors import InvalidInput, Problem
-from common.resources.meta import API_VERSION, Metadata, Owner, Resource, Status, parse_model, problems_of
+from common.resources.meta import (
+    API_VERSION,
+    Metadata,
+    Owner,
+    Resource,
+    Status,
+    parse_text,
+    problems_of,
+    to_json,
+)
 from common.resources.money import Price
 from common.resources.people import ApiKey, Project, Tenant
 from common.resources.pool import Node, Queue
 from common.resources.serving import Adapter, Endpoint, Model
 from common.resources.tuning import File, FineTune
 from common.resources.workload import Workload
-from common.vocabulary import MAX_DEPTH, MAX_DOCUMENT_BYTES, NAME_CHARACTERS, odd_character, quoted, shortened
+from common.vocabulary import (
+    MAX_DEPTH,
+    MAX_DOCUMENT_BYTES,
+    MAX_LIST,
+    NAME_CHARACTERS,
+    odd_character,
+    quoted,
+    shortened,
+)
 
 KINDS: dict[str, type[Resource]] = {
     kind.model_fields["kind"].default: kind
@@ -48,8 +65,13 @@ def parse_resource(document: object) -> Resource:
     version = document.get("apiVersion")
     if version != API_VERSION:
         raise InvalidInput(f"apiVersion: must be {API_VERSION}, not {quoted(version)}", param="apiVersion")
+    text = to_json(document)
+    if len(text) > MAX_DOCUMENT_BYTES:
+        raise InvalidInput(
+            f"has {len(text)} bytes as JSON, but may have at most {MAX_DOCUMENT_BYTES}", param="."
+        )
     _check_characters(document, "", 0)
-    resource = parse_model(KINDS[kind], document, limit_bytes=MAX_DOCUMENT_BYTES)
+    resource = parse_text(KINDS[kind], text)
     _check_scope(resource)
     return resource
 
@@ -80,6 +102,9 @@ def _check_scope(resource: Resource) -> None:
     if not resource.DERIVED_NAMES:
         _check_length("metadata.name", resource.name)
     _check_length("metadata.project", project or "")
+    labels = len(resource.metadata.labels)
+    if labels > MAX_LIST:
+        _refuse("metadata.labels", f"must have at most {MAX_LIST} entries, not {labels}")
 
 
 def _check_length(path: str, name: str) -> None:

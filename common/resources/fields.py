@@ -7,7 +7,6 @@ others in it are ``Message``, which is made harmless and short instead of refuse
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -51,6 +50,9 @@ Word = Annotated[str, StringConstraints(max_length=v.NAME_CHARACTERS, pattern=f"
 """A short identifier: a dtype, a capability, a hyper-parameter."""
 Text = Annotated[str, StringConstraints(max_length=v.TEXT_CHARACTERS, pattern=f"^{v.TEXT_PATTERN}$")]
 """One line for people, or a path."""
+Source = Annotated[
+    str, StringConstraints(min_length=1, max_length=v.SOURCE_CHARACTERS, pattern=f"^{v.TEXT_PATTERN}$")
+]
 DeviceModel = Annotated[
     str, StringConstraints(max_length=v.SERVED_NAME_CHARACTERS, pattern=f"^{v.TEXT_PATTERN}$", min_length=1)
 ]
@@ -76,51 +78,74 @@ FileName = Annotated[str, Field(max_length=v.TEXT_CHARACTERS), AfterValidator(_f
 Message = Annotated[str, AfterValidator(v.shortened)]
 """What a controller or a process said: made harmless and short, never refused."""
 
+
+def _seen_name(name: str) -> str:
+    return v.shortened(name, v.SERVED_NAME_CHARACTERS)
+
+
+SeenName = Annotated[str, AfterValidator(_seen_name)]
+"""What a driver calls a device: made harmless and short, because it is billed under this name."""
 Whole = Annotated[int, Field(ge=0, le=v.MAX_NUMBER)]
 Number = Annotated[float, Field(ge=0, le=v.MAX_NUMBER)]
 Seconds = Annotated[float, Field(ge=0, le=v.MAX_SECONDS)]
 WholeSeconds = Annotated[int, Field(gt=0, le=v.MAX_SECONDS)]
 TimeMs = Annotated[int, Field(ge=0, le=v.MAX_TIME_MS)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Priority = Annotated[int, Field(ge=-v.MAX_PRIORITY, le=v.MAX_PRIORITY)]
 Metric = Annotated[float, Field(ge=-v.MAX_FLOAT, le=v.MAX_FLOAT)]
 """What was measured: any number but infinity."""
 Scalar = Metric | Annotated[int, Field(ge=-v.MAX_NUMBER, le=v.MAX_NUMBER)] | Text
 
 
-_L = TypeVar("_L", bound=list[str])
-_D = TypeVar("_D", bound=Mapping[str, str])
-
-
-def _check_command(words: _L) -> _L:
-    return _within(words, sum(len(word.encode()) for word in words), v.COMMAND_BYTES)
-
-
-def _check_variables(env: _D) -> _D:
-    return _within(env, _bytes_of(env), v.COMMAND_BYTES)
-
-
-def _check_annotations(annotations: _D) -> _D:
+def _check_annotations(annotations: dict[str, str]) -> dict[str, str]:
     return _within(annotations, _bytes_of(annotations), v.ANNOTATION_BYTES)
 
 
-def _bytes_of(mapping: Mapping[str, str]) -> int:
+def _check_command(words: list[str]) -> list[str]:
+    return _within(words, sum(len(word.encode()) for word in words), v.COMMAND_BYTES)
+
+
+def _check_variables(env: dict[str, str]) -> dict[str, str]:
+    return _within(env, _bytes_of(env), v.COMMAND_BYTES)
+
+
+def _check_engine_args(words: list[str]) -> list[str]:
+    return _within(words, sum(len(word.encode()) for word in words), v.ENGINE_BYTES)
+
+
+def _check_engine_variables(env: dict[str, str]) -> dict[str, str]:
+    return _within(env, _bytes_of(env), v.ENGINE_BYTES)
+
+
+def _bytes_of(mapping: dict[str, str]) -> int:
     return sum(len(key.encode()) + len(value.encode()) for key, value in mapping.items())
 
 
 _Word = Annotated[str, StringConstraints(max_length=v.COMMAND_BYTES, pattern=f"^{v.LINES_PATTERN}$")]
+Variable = Annotated[str, StringConstraints(max_length=128, pattern=f"^{v.VARIABLE_PATTERN}$")]
 Command = Annotated[
     list[_Word],
     Field(max_length=256, description=f"at most {v.COMMAND_BYTES} bytes in all"),
     AfterValidator(_check_command),
 ]
 """Words of a command line."""
-Variable = Annotated[str, StringConstraints(max_length=128, pattern=f"^{v.VARIABLE_PATTERN}$")]
 Variables = Annotated[
     dict[Variable, _Word],
     Field(max_length=256, description=f"at most {v.COMMAND_BYTES} bytes in all"),
     AfterValidator(_check_variables),
 ]
 """An environment."""
+EngineArgs = Annotated[
+    list[_Word],
+    Field(max_length=128, description=f"at most {v.ENGINE_BYTES} bytes in all"),
+    AfterValidator(_check_engine_args),
+]
+"""What is added to the command line of an engine, so that the whole is a command line."""
+EngineVariables = Annotated[
+    dict[Variable, _Word],
+    Field(max_length=128, description=f"at most {v.ENGINE_BYTES} bytes in all"),
+    AfterValidator(_check_engine_variables),
+]
 _Note = Annotated[str, StringConstraints(max_length=v.ANNOTATION_BYTES, pattern=f"^{v.LINES_PATTERN}$")]
 Annotations = Annotated[
     dict[LabelKey, _Note],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
 from pydantic.alias_generators import to_camel
@@ -13,7 +13,8 @@ from pydantic_core import CoreSchema
 from common.errors import InvalidInput, Problem
 from common.resources.fields import (
     Annotations,
-    Labels,
+    LabelKey,
+    LabelValue,
     LongName,
     Message,
     OptionalName,
@@ -23,7 +24,9 @@ from common.resources.fields import (
     explain_pattern,
 )
 from common.vocabulary import (
+    MAX_LIST,
     NAME_CHARACTERS,
+    OWN_LABELS,
     harmless,
     shortened,
 )
@@ -72,7 +75,7 @@ class Owner(Model):
 
     kind: Word
     name: LongName
-    uid: Word
+    uid: OptionalName
 
 
 class Metadata(Model):
@@ -80,7 +83,9 @@ class Metadata(Model):
 
     name: LongName
     project: LongName | None = None
-    labels: Labels = Field(default_factory=dict)
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LIST + OWN_LABELS)] = Field(
+        default_factory=dict, description=f"at most {MAX_LIST} by people"
+    )
     annotations: Annotations = Field(default_factory=dict)
     owner: Owner | None = None
     uid: OptionalName = ""
@@ -161,10 +166,12 @@ class Resource(Model):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The schema of the kind, with the length of the names that people choose."""
+        """The schema of the kind, with what people may choose."""
         schema = handler(core)
         short = {"maxLength": NAME_CHARACTERS}
-        limits = {"project": short} if cls.DERIVED_NAMES else {"name": short, "project": short}
+        limits = {"project": short, "labels": {"maxProperties": MAX_LIST}}
+        if not cls.DERIVED_NAMES:
+            limits["name"] = short
         inner = handler.resolve_ref_schema(schema)
         inner["properties"]["metadata"] = {"allOf": [inner["properties"]["metadata"], {"properties": limits}]}
         return schema
@@ -176,11 +183,13 @@ def problems_of(error: ValidationError, prefix: str = "") -> tuple[Problem, ...]
     return tuple(Problem(path_of(prefix, e["loc"]), say(e), e["type"]) for e in found)
 
 
-def parse_model(model: type[M], content: object, prefix: str = "", limit_bytes: int | None = None) -> M:
+def parse_model(model: type[M], content: object, prefix: str = "") -> M:
     """``content`` (from JSON or YAML) as ``model``; ``InvalidInput`` names every path that is wrong."""
-    text = _to_json(content)
-    if limit_bytes is not None and len(text) > limit_bytes:
-        raise InvalidInput(f"has {len(text)} bytes as JSON, but may have at most {limit_bytes}", param=".")
+    return parse_text(model, to_json(content), prefix)
+
+
+def parse_text(model: type[M], text: bytes, prefix: str = "") -> M:
+    """The same of what is JSON."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
@@ -189,12 +198,14 @@ def parse_model(model: type[M], content: object, prefix: str = "", limit_bytes: 
         raise InvalidInput(message, param=problems[0].path, problems=problems) from error
 
 
-def _to_json(content: object) -> bytes:
+def to_json(content: object) -> bytes:
+    """``content`` as JSON; ``InvalidInput`` where it is none. Halves of surrogate pairs are for who reads it
+    to refuse, with their place."""
     try:
-        return json.dumps(content, ensure_ascii=False).encode()
+        return json.dumps(content, ensure_ascii=False).encode(errors="surrogatepass")
     except TypeError as error:
         raise InvalidInput(f"only JSON values are allowed (quote dates and times): {error}") from error
-    except (ValueError, RecursionError) as error:  # half a surrogate pair, a number without end, a circle
+    except (ValueError, RecursionError) as error:  # a number without end, a circle
         raise InvalidInput(f"only JSON values are allowed: {error}") from error
 
 

@@ -6,17 +6,44 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from common.resources.fields import ModelNames, Name, Text, TimeMs
+from common.resources.fields import ModelNames, Name, Priority, Text, TimeMs, Whole
 from common.resources.meta import Model, Resource, Status
 from common.vocabulary import MAX_LIST
 
 Role = Literal["platform-admin", "tenant-admin", "member", "agent"]
 
 
+QueueNames = Annotated[list[Name], Field(max_length=MAX_LIST)]
+
+
+class ProjectLimits(Model):
+    """What a project may hold and ask for; unset = as its tenant says, else as the settings say. They bind
+    all roles but platform-admins."""
+
+    max_priority: Priority | None = Field(
+        None, description="of endpoints and jobs; the default of a queue passes always"
+    )
+    max_replicas: Whole | None = Field(None, description="of one endpoint")
+    max_endpoints: Whole | None = None
+    max_models: Whole | None = None
+    max_adapters: Whole | None = Field(None, description="adapters, and jobs that will make one")
+    max_jobs: Whole | None = Field(None, description="fine-tune jobs that have not ended")
+    max_files: Whole | None = None
+    max_file_bytes: Whole | None = Field(None, description="of all files together")
+    max_document_bytes: Whole | None = Field(None, description="of all stored resources together")
+    max_keys: Whole | None = Field(None, description="keys in force")
+
+
 class TenantSpec(Model):
-    """A paying organisation."""
+    """A paying organisation. ``queues`` and ``limits`` hold for each of its projects that has none of its
+    own; ``limits.max_keys`` for the keys of its admins too."""
 
     display_name: Text = ""
+    queues: QueueNames = Field(default_factory=list, description="queues its projects may use; empty = all")
+    limits: ProjectLimits = Field(default_factory=ProjectLimits)
+    max_projects: Whole | None = Field(
+        None, description="while its admins make them; unset = as the settings say"
+    )
 
 
 class Tenant(Resource):
@@ -28,13 +55,17 @@ class Tenant(Resource):
 
 
 class ProjectSpec(Model):
-    """A group of people and agents within a tenant. Project names are unique in the whole installation."""
+    """A group of people and agents within a tenant. Project names are unique in the whole installation.
+
+    ``queues`` and ``limits`` are written by platform-admins; what others leave out of them stays as it is.
+    """
 
     tenant: Name
     display_name: Text = ""
-    queues: Annotated[list[Name], Field(max_length=MAX_LIST)] = Field(
-        default_factory=list, description="queues it may use; empty = all"
+    queues: QueueNames = Field(
+        default_factory=list, description="queues it may use; empty = those of its tenant"
     )
+    limits: ProjectLimits = Field(default_factory=ProjectLimits)
 
 
 class Project(Resource):
@@ -71,6 +102,7 @@ class ApiKeyStatus(Status):
 
     digest: str = ""
     hint: str = ""
+    made_by: str = Field("", description="uid of the key with which it was made; empty = of none")
 
 
 class ApiKey(Resource):

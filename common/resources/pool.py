@@ -6,7 +6,17 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from common.resources.fields import DeviceModel, Labels, Message, Name, Number, Priority, Whole, Word
+from common.resources.fields import (
+    DeviceModel,
+    Labels,
+    Message,
+    Name,
+    Number,
+    Priority,
+    SeenName,
+    Whole,
+    Word,
+)
 from common.resources.meta import Model, Resource, Status
 from common.vocabulary import MAX_LIST, SERVED_NAME_CHARACTERS, TEXT_PATTERN
 
@@ -47,7 +57,7 @@ class Device(Model):
     id: str = Field(description="unique in the pool, e.g. the vendor's UUID")
     index: int = Field(description="as the visible-device variable of the vendor counts")
     vendor: Vendor
-    model: str
+    model: SeenName
     memory_bytes: int
     slots: int = Field(
         1, ge=1, description="how many grants may share it; 1 for accelerators, cores for a CPU"
@@ -134,6 +144,10 @@ class QueueSpec(Model):
 
     max_devices: Whole | None = None
     default_priority: Priority = 0
+    max_priority: Priority | None = Field(
+        None,
+        description="highest that others than platform-admins may ask for; unset = as their projects may",
+    )
     parent: Name | None = Field(None, description="the cohort in which it borrows")
     cohort: bool = Field(False, description="has children and no workloads of its own")
     weight: int = Field(1, ge=1, le=1_000_000, description="of its fair share among its siblings")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from common.resources.fields import (
     AdapterName,
-    Command,
+    EngineArgs,
+    EngineVariables,
     Message,
     Metric,
     Name,
@@ -16,8 +17,8 @@ from common.resources.fields import (
     Priority,
     Scalar,
     ServedName,
+    Source,
     Text,
-    Variables,
     Whole,
     Word,
 )
@@ -28,6 +29,7 @@ from common.vocabulary import MAX_LIST
 
 MAX_CONTEXT_TOKENS = 10**9
 Task = Literal["chat", "completions", "embeddings"]
+AdaptersOf = Literal["own", "all"]
 
 
 def _text_tasks() -> list[Task]:
@@ -37,7 +39,7 @@ def _text_tasks() -> list[Task]:
 class ModelSpec(Part):
     """A base model. ``source`` is a local path (``~`` and ``$(HOME_DIR)`` allowed) or a hub name."""
 
-    source: Text = Field(min_length=1)
+    source: Source
     tasks: list[Task] = Field(default_factory=_text_tasks, max_length=MAX_LIST)
     shared: bool = Field(False, description="visible to the other tenants too")
 
@@ -67,8 +69,8 @@ class EngineSpec(Part):
     max_context_tokens: int | None = Field(None, ge=1, le=MAX_CONTEXT_TOKENS)
     max_adapters: int = Field(4, ge=0, le=256, description="LoRA adapters in one batch; 0 = no adapters")
     max_adapter_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
-    args: Command = Field(default_factory=list)
-    env: Variables = Field(default_factory=dict)
+    args: EngineArgs = Field(default_factory=list)
+    env: EngineVariables = Field(default_factory=dict)
 
 
 class EndpointSpec(Part):
@@ -82,6 +84,17 @@ class EndpointSpec(Part):
     devices: DeviceRequest = Field(default_factory=DeviceRequest)
     engine: EngineSpec = Field(default_factory=EngineSpec)
     shared: bool = Field(False, description="visible to the other tenants too")
+    adapters: AdaptersOf | None = Field(
+        None,
+        description="adapters of its own project, or of every project that trained one on its Model (only "
+        "where shared); unset = all where shared, else own",
+    )
+
+    @model_validator(mode="after")
+    def _only_shared_take_all(self) -> EndpointSpec:
+        if self.adapters == "all" and not self.shared:
+            raise ValueError("adapters: all needs shared, because others could not reach what holds theirs")
+        return self
 
 
 class Replica(Part):
@@ -117,6 +130,22 @@ class Endpoint(Resource):
     def model_key(self) -> tuple[str | None, str]:
         """Project and name of the Model that it serves."""
         return self.status.model_project or self.project, self.spec.model
+
+    @property
+    def served_name(self) -> str:
+        """What clients put in ``model``."""
+        return self.spec.served_name or self.spec.model
+
+    @property
+    def has_flags(self) -> bool:
+        """Whether a platform-admin gave its engines arguments or an environment."""
+        return bool(self.spec.engine.args or self.spec.engine.env)
+
+    def takes_adapters_of(self, project: str | None) -> bool:
+        """Whether its engines load adapters of that project; those of strangers only where all are wanted."""
+        if self.project == project:
+            return True
+        return self.spec.shared and self.spec.adapters != "own"
 
 
 class Lineage(Part):
@@ -162,3 +191,7 @@ class Adapter(Resource):
     def model_key(self) -> tuple[str | None, str]:
         """Project and name of the Model that it was trained on."""
         return self.spec.model_project or self.project, self.spec.model
+
+    def may_be_on(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint serves its Model and takes adapters of its project."""
+        return endpoint.model_key == self.model_key and endpoint.takes_adapters_of(self.project)

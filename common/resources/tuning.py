@@ -14,6 +14,7 @@ from common.resources.fields import (
     Number,
     OptionalName,
     Priority,
+    Seed,
     Suffix,
     Text,
     TimeMs,
@@ -73,7 +74,7 @@ class FineTuneSpec(Part):
     training_file: Name
     validation_file: Name | None = None
     suffix: Suffix | None = None
-    seed: Whole = 0
+    seed: Seed = 0
     hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
     adapter_rank: Literal[1, 8, 16, 32, 64, 128] = 16
     metadata: Tags = Field(default_factory=dict)

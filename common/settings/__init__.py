@@ -1,5 +1,6 @@
 """All settings, in one tree; ``tree.py`` says where they come from."""
 
+from common.settings.limits import LimitsSettings
 from common.settings.scheduling import LoadTideSettings, PolicySettings, SchedulerSettings, TideSettings
 from common.settings.services import (
     ControlSettings,
@@ -18,6 +19,7 @@ __all__ = [
     "ControlSettings",
     "EngineSettings",
     "GatewaySettings",
+    "LimitsSettings",
     "LoadTideSettings",
     "PolicySettings",
     "RaySettings",

@@ -8,24 +8,28 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from common.resources.fields import LongName
+from common.settings.address import AddressSettings
 from common.settings.listener import ListenerSettings
 from common.settings.section import Section
 
 
-class ControlSettings(ListenerSettings):
+class ControlSettings(AddressSettings, ListenerSettings):
     """The control process."""
 
-    host: str = "127.0.0.1"
     port: int = Field(8001, ge=1, le=65535)
     upload_limit_bytes: int = Field(512 * 1024**2, gt=0, description="largest file that /v1/files takes")
     max_watches_per_key: int = Field(16, ge=1, description="streams of changes that one key may have open")
 
 
-class GatewaySettings(ListenerSettings):
+class GatewaySettings(AddressSettings, ListenerSettings):
     """The gateway process."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=1, le=65535)
+    cors_origins: list[str] = Field(
+        ["*"],
+        max_length=64,
+        description="web pages that may call the gateway from a browser; * = all, as OpenAI and vLLM have "
+        "it: a page can do what it was given a key for, and no cookie counts",
+    )
     body_limit_bytes: int = Field(16 * 1024**2, gt=0, description="largest request body for inference paths")
     connect_timeout_seconds: float = Field(5.0, gt=0)
     read_timeout_seconds: float = Field(
@@ -93,6 +97,12 @@ class RetentionSettings(Section):
 
     log_days: float = Field(14.0, ge=0, description="logs of processes, on each node")
     log_bytes: int = Field(0, ge=0, description="of all logs of processes in one COMPUTILITY_HOME")
+    process_log_bytes: int = Field(
+        16 * 1024**2,
+        ge=0,
+        description="of one process's log, also while it runs; then it begins anew, and what it held is kept "
+        "till the next time, so that a log takes about twice as much",
+    )
     job_days: float = Field(14.0, ge=0, description="work folders of fine-tuning jobs; adapters are kept")
     job_bytes: int = Field(0, ge=0, description="of all work folders")
 

@@ -22,6 +22,8 @@ from pydantic_settings import (
 )
 
 from common.errors import InvalidInput, Problem
+from common.private import make_folder_in_home, make_home
+from common.settings.limits import LimitsSettings
 from common.settings.scheduling import SchedulerSettings
 from common.settings.services import (
     ControlSettings,
@@ -66,6 +68,14 @@ class Settings(BaseSettings):
     internal_token: str = Field(
         "", description="shared by control and gateway; `up` keeps it in home/run/token"
     )
+    metrics_token: str = Field(
+        "",
+        description="opens /metrics of both servers; empty = one that `up` keeps in home/run/metrics_token",
+    )
+    tls_ca_file: str = Field(
+        "",
+        description="PEM of the authorities that signed certificates of servers; empty = the system's",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     control: ControlSettings = ControlSettings()
@@ -77,6 +87,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     sandbox: SandboxSettings = SandboxSettings()
     tuning: TuningSettings = TuningSettings()
+    limits: LimitsSettings = LimitsSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -103,17 +114,22 @@ class Settings(BaseSettings):
 
     @property
     def control_url(self) -> str:
-        return f"http://{self.control.host}:{self.control.port}"
+        return self.control.base_url
 
     @property
     def gateway_url(self) -> str:
         """What an OpenAI client takes as ``base_url``."""
-        return f"http://{self.gateway.host}:{self.gateway.port}/v1"
+        return f"{self.gateway.base_url}/v1"
 
     def folder(self, name: str) -> Path:
-        """``home/<name>``, made when missing. Used: run, logs, files, jobs, adapters, models, spool."""
+        """``home/<name>``, made when missing, closed to other users of the machine like the home itself.
+
+        Used: run, logs, files, jobs, adapters, models, spool. Raises ``SetupError`` where the home is for
+        everybody.
+        """
         path = self.home / name
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_home(self.home)
+        make_folder_in_home(path)
         return path
 
 
@@ -159,6 +175,8 @@ def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
         COMPUTILITY_HOME=str(settings.home),
         COMPUTILITY_INSTANCE=settings.instance,
         COMPUTILITY_INTERNAL_TOKEN=settings.internal_token,
+        COMPUTILITY_METRICS_TOKEN=settings.metrics_token,
+        COMPUTILITY_TLS_CA_FILE=settings.tls_ca_file,
         COMPUTILITY_LOG_LEVEL=settings.log_level,
         COMPUTILITY_LOG_FORMAT=settings.log_format,
     )

@@ -14,7 +14,7 @@ from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay, current_claim
 from common.store.fairness import Group, allowances
 from common.store.ownership import NOBODY_ELSE, Ownership, Viewer, owner_below, parent_of
-from common.store.port import Applied, AuditEntry, Change, Delete, Event, Limits, Put, R, Write
+from common.store.port import Applied, AuditEntry, Change, Delete, Event, KindSize, Limits, Put, R, Write
 from common.store.rules import (
     Stored,
     check_claim,
@@ -66,6 +66,15 @@ class MemoryStore:
             and (project is None or key[1] == project)
             and wanted <= stored.resource.metadata.labels.items()
         ]
+
+    async def sizes(self, project: str) -> Mapping[str, KindSize]:
+        found: dict[str, KindSize] = {}
+        for key, stored in self._resources.items():
+            if key[1] == project:
+                known = found.get(key[0], KindSize(0, 0))
+                size = len(stored.resource.model_dump_json(by_alias=True, exclude_none=True).encode())
+                found[key[0]] = KindSize(known.count + 1, known.document_bytes + size)
+        return found
 
     async def write_all(
         self, writes: Sequence[Write], *, dry_run: bool = False, answer: Answer | None = None

@@ -55,6 +55,14 @@ Write = Put | Delete
 
 
 @dataclass(frozen=True)
+class KindSize:
+    """What a project holds of one kind: so many resources, of so many bytes of JSON together."""
+
+    count: int
+    document_bytes: int
+
+
+@dataclass(frozen=True)
 class Change:
     """One step of the store's history: the resource after the write, or as it was when deleted; ``owner`` is
     whose it was then."""
@@ -127,6 +135,12 @@ class Store(Protocol):
         self, kind: type[R], *, project: str | None = None, labels: Mapping[str, str] | None = None
     ) -> list[R]:
         """All of a kind (of one project, with these labels), ordered by project and name."""
+        ...
+
+    async def sizes(self, project: str) -> Mapping[str, KindSize]:
+        """What the project holds, by kind; kinds of which it has none are left out. What is set aside
+        counts.
+        """
         ...
 
     async def write_all(

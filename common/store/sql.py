@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.db import Database
+from common.db import Database, text_bytes
 from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay, current_claim
 from common.store.ownership import NOBODY_ELSE, Ownership, Viewer, owner_below, parent_of
-from common.store.port import Applied, AuditEntry, Change, Delete, Event, Limits, Put, R, Write
+from common.store.port import Applied, AuditEntry, Change, Delete, Event, KindSize, Limits, Put, R, Write
 from common.store.rules import Stored, in_order, key_of, not_found, plan, plan_status
 from common.store.schema import resources, store_revision
 from common.store.set_aside import SetAside, check_free, read_document, what_is_wrong
@@ -99,6 +99,13 @@ class SqlStore:
                 raise not_found(kind, name, project)
             await connection.execute(sa.delete(resources).where(_is(kind, name, project)))
         return SetAside(kind, name, project, reason)
+
+    async def sizes(self, project: str) -> Mapping[str, KindSize]:
+        columns = (sa.func.count(), sa.func.sum(text_bytes(resources.c.document)))
+        query = sa.select(resources.c.kind, *columns).where(resources.c.project == project)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.group_by(resources.c.kind))
+        return {kind: KindSize(count, int(size)) for kind, count, size in rows}
 
     async def write_all(
         self, writes: Sequence[Write], *, dry_run: bool = False, answer: Answer | None = None

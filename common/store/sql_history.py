@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -92,9 +92,19 @@ class SqlHistory:
         if kinds:
             query = query.where(resource_history.c.kind.in_(kinds))
         check_horizon(since, await connection.scalar(horizon) or 0)
-        rows = await connection.execute(query.order_by(resource_history.c.revision).limit(limit))
-        return [
-            Change(row.revision, row.type, found, Ownership(row.owner_tenant, row.owner_project))
-            for row in rows
-            if (found := read_document(row.kind, row.document)) is not None
-        ]
+        query = query.order_by(resource_history.c.revision).limit(limit)
+        found: list[Change] = []
+        while len(found) < limit:  # what is set aside is left out, and never makes a page look like the last
+            rows = (await connection.execute(query)).all()
+            found += filter(None, map(_change_of, rows))
+            if len(rows) < limit:
+                break
+            query = query.where(resource_history.c.revision > rows[-1].revision)
+        return found[:limit]
+
+
+def _change_of(row: Any) -> Change | None:
+    resource = read_document(row.kind, row.document)
+    if resource is None:
+        return None
+    return Change(row.revision, row.type, resource, Ownership(row.owner_tenant, row.owner_project))

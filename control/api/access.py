@@ -107,13 +107,15 @@ class DirectoryCache:
 
 @dataclass
 class Caller:
-    """A principal with what it may see. ``key_uid`` tells its key from others that had the name; ``denied``
-    is set when something was hidden or refused."""
+    """A principal with what it may see. ``key_uid`` tells its key from others that had the name,
+    ``expires_ms`` is when the key ends (None = never); ``denied`` is set when something was hidden or
+    refused."""
 
     principal: Principal
     directory: Directory
     denied: bool = False
     key_uid: str = ""
+    expires_ms: int | None = None
 
     @property
     def viewer(self) -> Viewer | None:
@@ -203,7 +205,8 @@ async def authenticate(
     secret = bearer_of(headers)
     directory = await cache.current(at_least)
     principal = directory.principal_of(secret, clock.now_ms())
-    return Caller(principal, directory, key_uid=directory.keys[secret_digest(secret)].metadata.uid)
+    key = directory.keys[secret_digest(secret)]
+    return Caller(principal, directory, key_uid=key.metadata.uid, expires_ms=key.spec.expires_ms)
 
 
 def document_of(resource: Resource) -> dict[str, Any]:

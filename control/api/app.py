@@ -5,12 +5,14 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 
 from common.auth import Principal
+from common.http_server.front import Front
 from control.api import (
     events,
     health,
     insight,
     internal,
     keys,
+    limits,
     models,
     nodes,
     resources,
@@ -37,11 +39,27 @@ def build_app(context: ControlContext) -> FastAPI:
         version=product_version(),
         description="One pool, one API and one bill for a mixed fleet of accelerators.",
         separate_input_output_schemas=False,
+        docs_url=None,  # the pages load scripts from elsewhere; the document is all that is ours
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.context = context
     app.router.routes.extend(resources.build_router().routes)
-    for part in (keys, watch, events, usage, workloads, nodes, insight, models, internal, health, set_aside):
+    parts = (
+        keys,
+        limits,
+        watch,
+        events,
+        usage,
+        workloads,
+        nodes,
+        insight,
+        models,
+        internal,
+        health,
+        set_aside,
+    )
+    for part in parts:
         app.include_router(part.router)
     if context.tuning is not None:
         app.include_router(
@@ -49,6 +67,7 @@ def build_app(context: ControlContext) -> FastAPI:
         )
     install_error_handlers(app)
     app.add_middleware(Edge, context=context)
+    app.add_middleware(Front, cors_origins=context.settings.control.cors_origins)
     return app
 
 

@@ -14,10 +14,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from common.auth import shows_token
 from common.errors import ComputilityError, InvalidInput, TooLarge, Unauthenticated
+from common.http_server.content import decoded
+from common.http_server.front import NO_SNIFFING
 from common.ids import new_id
 from common.telemetry import get_logger
 from common.units import MIB, format_bytes
+from common.wire import JSON_LIMIT_BYTES, MULTIPART_OVERHEAD_BYTES
 from control.api.access import authenticate, bearer_of
 from control.api.errors import error_response
 from control.api.exchange import Exchange, start_exchange
@@ -26,15 +30,16 @@ from control.api.idempotency import HEADER, Idempotency
 if TYPE_CHECKING:
     from control.context import ControlContext
 
-PUBLIC = frozenset(("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/api/v1/version"))
+PUBLIC = frozenset(("/healthz", "/readyz", "/openapi.json", "/api/v1/version"))
+METRICS = "/metrics"
+METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"))
+"""What is told by name in metrics; a client can make up others."""
 INTERNAL_PREFIX = "/internal/"
 WRITES = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 NOT_AUDITED = frozenset(("/internal/v1/usage-events",))
 """Writes that are kept in a log of their own: the ledger."""
 
-JSON_LIMIT_BYTES = 4 * MIB
 USAGE_LIMIT_BYTES = 32 * MIB
-MULTIPART_OVERHEAD_BYTES = MIB
 DISCARD_SECONDS = 10.0
 MAX_TARGET_CHARACTERS = 500
 
@@ -82,8 +87,14 @@ class Edge:
                 raise Unauthenticated("this needs the internal token of the instance")
             exchange.actor = "internal"
             return
+        authorization = headers.get("authorization", "").encode("latin-1")
+        if path == METRICS and shows_token(authorization, self._context.settings.metrics_token):
+            exchange.actor = "metrics"
+            return
         exchange.caller = await authenticate(headers, self._context.directories, self._context.clock)
         exchange.actor = exchange.caller.principal.key
+        if path == METRICS:
+            exchange.caller.principal.require("platform-admin")
 
     async def _limit(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Receive:
         limit = self._limit_bytes(scope["path"])
@@ -103,7 +114,7 @@ class Edge:
                 raise _too_large(limit)
             return message
 
-        return limited
+        return decoded(limited, headers.get("content-encoding", "").encode("latin-1"), limit)
 
     def _limit_bytes(self, path: str) -> int:
         if path == "/v1/files":
@@ -136,7 +147,12 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start" and not self.started:
             self.started = True
-            MutableHeaders(scope=message)["X-Request-Id"] = self._exchange.request_id
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self._exchange.request_id
+            headers.setdefault("Cache-Control", "no-store")
+            headers.append(*(text.decode() for text in NO_SNIFFING))
+            if "content-length" not in headers:
+                headers["X-Accel-Buffering"] = "no"
             await self._leave_traces(message["status"])
         await self._send(message)
 
@@ -148,9 +164,10 @@ class _Answer:
     async def _leave_traces(self, status: int) -> None:
         scope, exchange = self._scope, self._exchange
         method = scope["method"]
+        told = method if method in METHODS else "other"
         route = getattr(scope.get("route"), "path", "unmatched")
-        REQUESTS.labels(method, route, str(status)).inc()
-        SECONDS.labels(method, route).observe(self._context.clock.monotonic_seconds() - self._began)
+        REQUESTS.labels(told, route, str(status)).inc()
+        SECONDS.labels(told, route).observe(self._context.clock.monotonic_seconds() - self._began)
         denied = status in (401, 403) or exchange.denied
         if not denied and (method not in WRITES or scope["path"] in NOT_AUDITED):
             return

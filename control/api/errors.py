@@ -9,11 +9,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from common.errors import (
     DATABASE_UNAVAILABLE,
     ComputilityError,
     InvalidInput,
+    MethodNotAllowed,
     NotFound,
     Problem,
     TooManyRequests,
@@ -21,6 +23,7 @@ from common.errors import (
     mapping_of,
     openai_body,
 )
+from common.http_server.front import headers_of
 from common.resources.meta import MAX_PROBLEMS, path_of, say
 from common.telemetry import get_logger
 from control.api.exchange import exchange_of
@@ -54,7 +57,7 @@ class ErrorBody(BaseModel):
 
 ERROR_RESPONSES: dict[int | str, dict[str, object]] = {
     status: {"model": ErrorBody, "description": HTTPStatus(status).phrase}
-    for status in (400, 401, 403, 404, 409, 413, 422, 429, 503)
+    for status in (400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 503)
 }
 
 
@@ -64,7 +67,7 @@ def error_response(error: ComputilityError, status: int | None = None) -> JSONRe
         _log.error("database unavailable", error=error.message)
         error = Unavailable("the database cannot be used now; try again later", code=error.code)
     status = status or mapping_of(error).http_status
-    headers = {}
+    headers = dict(headers_of(error))
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -102,11 +105,24 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         return _noted(request, error.__cause__)
     if error.status_code == HTTPStatus.NOT_FOUND:
         return _noted(request, NotFound(f"there is no {request.method} {request.url.path}"))
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = _methods_of(request)
+        text = f"{request.url.path} does not take {request.method}, but {' and '.join(allowed)}"
+        return _noted(request, MethodNotAllowed(text, allowed=allowed))
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     message = f"{request.method} {request.url.path}: {error.detail}"
     answer = _noted(request, InvalidInput(message, code), error.status_code)
     answer.headers.update(error.headers or {})
     return answer
+
+
+def _methods_of(request: Request) -> tuple[str, ...]:
+    """All methods of the path: each has a route of its own."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found.update(getattr(route, "methods", None) or ())
+    return tuple(sorted(found))
 
 
 def _noted(request: Request, error: ComputilityError, status: int | None = None) -> JSONResponse:

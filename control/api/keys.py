@@ -5,15 +5,16 @@ digest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from common.clock import rfc3339
 from common.errors import Conflict, Forbidden, InvalidInput
 from common.ids import new_secret, secret_digest
+from common.limits import check_room, find_limits, limits_of
 from common.resources import ApiKey, Metadata, Tenant
 from common.resources.fields import ModelNames, Name, TimeMs
 from common.resources.meta import Model
@@ -22,7 +23,8 @@ from common.store.answers import Answer, Replay, json_answer
 from common.store.port import Applied, Delete, Put, Write
 from control.api.access import Caller, document_of
 from control.api.errors import ERROR_RESPONSES
-from control.api.references import keys_in_force, missing
+from control.api.lookup import missing
+from control.api.references import keys_in_force
 from control.api.requests import KEY_REQUIRED, FromCaller, StrictRoute, context_of
 from control.api.writes import visible_resource
 from control.core.permissions import may_grant
@@ -80,10 +82,19 @@ async def post_key(request: Request, wanted: KeyRequest, caller: FromCaller) -> 
     async with context.write_lock:
         caller.directory = await context.directories.current()
         spec = await _spec_of(wanted, caller, context)
+        _check_within(wanted, caller)
         old = await context.store.find(ApiKey, wanted.name)
         if old is not None and not caller.sees(old):
             raise Conflict(f"the name {wanted.name} is taken; choose another", param="name")
-        made = await make_key(context, wanted.name, spec, answer=_answer_without_secret)
+        left_over = await _make_room(spec, caller, context)
+        made = await make_key(
+            context,
+            wanted.name,
+            spec,
+            made_by=caller.key_uid,
+            left_over=[key for key in left_over if key.name != wanted.name],
+            answer=_answer_without_secret,
+        )
     return made_response(made, 201)
 
 
@@ -95,16 +106,77 @@ async def list_keys(request: Request, caller: FromCaller) -> JSONResponse:
 
 
 @router.delete("/{name}", response_model=ApiKey, summary="Revoke a key: it is refused from now on")
-async def revoke_key(request: Request, name: str, caller: FromCaller) -> JSONResponse:
+async def revoke_key(
+    request: Request,
+    name: str,
+    caller: FromCaller,
+    made: Annotated[bool, Query(description="also the keys that were made with it, and with those")] = False,
+) -> JSONResponse:
     context = context_of(request)
     caller.require("keys", "delete")
     async with context.write_lock:
         key = await visible_resource(context, caller, ApiKey, name, None)
-        key.spec.revoked = True
-        applied = await context.store.apply(
-            key, answer=lambda done: json_answer(document_of(done[0].resource))
+        ending = [key, *(_made_with(key, await context.store.list(ApiKey)) if made else ())]
+        for one in ending:
+            one.spec.revoked = True
+        applied = await context.store.write_all(
+            [Put(one) for one in ending], answer=lambda done: json_answer(document_of(done[0].resource))
         )
-    return JSONResponse(document_of(applied.resource))
+    return JSONResponse(document_of(applied[0].resource))
+
+
+def _made_with(key: ApiKey, keys: Sequence[ApiKey]) -> list[ApiKey]:
+    """The keys that were made with the key, or with one of those."""
+    found: dict[str, ApiKey] = {}
+    makers = [key.metadata.uid]
+    while makers:
+        maker = makers.pop()
+        made = [one for one in keys if one.status.made_by == maker and one.metadata.uid not in found]
+        found.update({one.metadata.uid: one for one in made})
+        makers += [one.metadata.uid for one in made]
+    return [one for one in found.values() if one.metadata.uid != key.metadata.uid]
+
+
+def _check_within(wanted: KeyRequest, caller: Caller) -> None:
+    """A key makes no key that can do more than itself, or lives longer."""
+    own = caller.principal.models
+    beyond = [model for model in wanted.models if model not in own]
+    if own and (beyond or not wanted.models):
+        may = ", ".join(own)
+        _refuse(caller, "models", f"the key {caller.principal.key} may use only {may}; name some of them")
+    if caller.expires_ms is not None and (wanted.expires_ms is None or wanted.expires_ms > caller.expires_ms):
+        until = f"{caller.expires_ms} ({rfc3339(caller.expires_ms)})"
+        _refuse(caller, "expiresMs", f"the key {caller.principal.key} ends at {until}; name that or earlier")
+
+
+def _refuse(caller: Caller, path: str, message: str) -> None:
+    caller.denied = True
+    raise Forbidden(f"{path}: {message}", param=path)
+
+
+async def _make_room(spec: ApiKeySpec, caller: Caller, context: ControlContext) -> list[ApiKey]:
+    """Raise ``Forbidden`` when the project (or tenant, for its admins' keys) has as many keys as it may.
+
+    Returns keys that are not in force any more, oldest first, beyond as many as are kept for the record.
+    """
+    if spec.tenant is None:
+        return []
+    settings = context.settings.limits
+    if spec.project is not None:
+        limits, who = await find_limits(context.store, spec.project, settings), f"project {spec.project}"
+    else:
+        tenant = await context.store.find(Tenant, spec.tenant)
+        limits, who = limits_of(None, tenant, settings), f"tenant {spec.tenant}"
+    keys = [k for k in await context.store.list(ApiKey) if _scope(k.spec) == _scope(spec)]
+    in_force = {key.name for key in keys_in_force(keys, context.clock.now_ms())}
+    if not caller.principal.is_platform_admin:
+        check_room(who, "maxKeys", limits.max_keys, len(in_force), 1)
+    over = sorted((k for k in keys if k.name not in in_force), key=lambda k: (k.metadata.created_ms, k.name))
+    return over[: max(0, len(over) - max(limits.max_keys or 0, 1))]
+
+
+def _scope(spec: ApiKeySpec) -> tuple[str | None, str | None]:
+    return spec.tenant, spec.project
 
 
 async def _spec_of(wanted: KeyRequest, caller: Caller, context: ControlContext) -> ApiKeySpec:
@@ -144,9 +216,12 @@ async def make_key(
     spec: ApiKeySpec,
     *,
     replace: bool = False,
+    made_by: str = "",
+    left_over: Sequence[ApiKey] = (),
     answer: Answer | None = None,
 ) -> tuple[ApiKey, str]:
-    """Store a new key and return it with its secret. The write lock must be held.
+    """Store a new key, remove those that are ``left_over``, and return it with its secret. The write lock
+    must be held. ``made_by`` is the uid of the key with which it is made.
 
     A name may be used again when its key is revoked or expired (or with ``replace``); else ``Conflict``.
     """
@@ -154,9 +229,10 @@ async def make_key(
     if old is not None and not replace and list(keys_in_force([old], context.clock.now_ms())):
         raise Conflict(f"a key {name} is in force; revoke it or choose another name", param="name")
     secret = new_secret("ck")
-    status = ApiKeyStatus(digest=secret_digest(secret), hint=secret[:HINT_CHARACTERS])
+    status = ApiKeyStatus(digest=secret_digest(secret), hint=secret[:HINT_CHARACTERS], made_by=made_by)
     key = ApiKey(metadata=Metadata(name=name), spec=spec, status=status)
     writes: list[Write] = [Put(key)] if old is None else [Put(key), Delete(ApiKey, name)]
+    writes += [Delete(ApiKey, one.name) for one in left_over]
     made = await context.store.write_all(writes, answer=answer)
     return cast(ApiKey, made[0].resource), secret
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import cast
 
-from common.errors import Conflict, Forbidden, InvalidInput, Problem
+from common.errors import Conflict, InvalidInput
 from common.resources import (
     KINDS,
     Adapter,
@@ -21,51 +21,16 @@ from common.resources import (
     Tenant,
     Workload,
 )
-from common.resources.serving import EngineSpec
-from common.sources import is_confined
-from common.store.port import R, Store
+from common.store.port import Store
 from control.api.access import Caller
+from control.api.lookup import References, missing
 from control.api.prices import check_price_delete, check_prices, has_ended
-from control.core.permissions import Owner, allows
+from control.api.rights import check_endpoint, check_model, check_withdrawal, settle_project
+from control.core.permissions import Owner
 
 MAX_NAMED_USERS = 5
 FINISHED_JOBS = frozenset(("succeeded", "failed", "cancelled"))
 FINISHED_PHASES = frozenset(("Succeeded", "Failed"))
-
-
-class References:
-    """The store as it will be after the resources of one request are written at ``now_ms``."""
-
-    def __init__(self, store: Store, pending: Sequence[Resource], now_ms: int) -> None:
-        self.now_ms = now_ms
-        self._store = store
-        self._pending: Mapping[tuple[type[Resource], str | None, str], Resource] = {
-            (type(resource), resource.project, resource.name): resource for resource in pending
-        }
-
-    async def find(self, kind: type[R], name: str, project: str | None = None) -> R | None:
-        pending = self._pending.get((kind, project, name))
-        return cast(R, pending) if pending else await self._store.find(kind, name, project)
-
-    async def stored(self, resource: R) -> R | None:
-        """The resource as it is in the store now."""
-        return await self._store.find(type(resource), resource.name, resource.project)
-
-    async def shared_models(self, name: str) -> list[Model]:
-        """The Models of that name that all tenants may use."""
-        return [m for m in await self.list(Model) if m.name == name and m.spec.shared]
-
-    async def list(self, kind: type[R]) -> list[R]:
-        """All of a kind, with the pending ones in place of the stored ones."""
-        found = {(r.project, r.name): r for r in await self._store.list(kind)}
-        pending = [cast(R, r) for key, r in self._pending.items() if key[0] is kind]
-        found.update({(r.project, r.name): r for r in pending})
-        return list(found.values())
-
-
-def missing(path: str, message: str) -> InvalidInput:
-    """The error for a reference that leads nowhere."""
-    return InvalidInput(f"{path}: {message}", param=path, problems=(Problem(path, message, "not_found"),))
 
 
 Check = Callable[[Resource, Caller, References], Awaitable[None]]
@@ -88,6 +53,7 @@ async def _project(resource: Resource, caller: Caller, references: References) -
         if not caller.sees(old):
             raise Conflict(f"the name {project.name} is taken; choose another", param="metadata.name")
         raise InvalidInput("spec.tenant: a project cannot move to another tenant", param="spec.tenant")
+    await settle_project(project, caller, references)
 
 
 async def _node(resource: Resource, caller: Caller, references: References) -> None:
@@ -109,11 +75,10 @@ async def _workload(resource: Resource, caller: Caller, references: References) 
 
 async def _model(resource: Resource, caller: Caller, references: References) -> None:
     model = cast(Model, resource)
-    await _may_read(model, caller, references)
+    await check_model(model, caller, references)
     if not model.spec.shared:
         await _not_withdrawn(model, caller, references)
         return
-    await _may_share(resource, caller, references)
     for other in await references.shared_models(model.name):
         if other.project != model.project:
             raise Conflict(
@@ -131,9 +96,8 @@ async def _not_withdrawn(model: Model, caller: Caller, references: References) -
 
 async def _endpoint(resource: Resource, caller: Caller, references: References) -> None:
     endpoint = cast(Endpoint, resource)
-    await _may_set_flags(endpoint, caller, references)
-    if endpoint.spec.shared:
-        await _may_share(resource, caller, references)
+    await check_endpoint(endpoint, caller, references)
+    await _refuse_namesake(endpoint, references)
     name = endpoint.spec.model
     own = await references.find(Model, name, endpoint.project)
     if own is None and not await references.shared_models(name):
@@ -143,6 +107,19 @@ async def _endpoint(resource: Resource, caller: Caller, references: References) 
     await _queue(resource, endpoint.spec.queue, references)
 
 
+async def _refuse_namesake(endpoint: Endpoint, references: References) -> None:
+    """What clients of all tenants call by a name must be one thing."""
+    old = await references.stored(endpoint)
+    known = old is not None and old.spec.shared and old.served_name == endpoint.served_name
+    if known or not endpoint.spec.shared:
+        return
+    for other in await references.list(Endpoint):
+        is_other = (other.project, other.name) != (endpoint.project, endpoint.name)
+        if is_other and other.spec.shared and other.served_name == endpoint.served_name:
+            message = f"{other.key} is shared as {endpoint.served_name} already; choose another name"
+            raise Conflict(f"spec.servedName: {message}", param="spec.servedName")
+
+
 async def _adapter(resource: Resource, caller: Caller, references: References) -> None:
     adapter = cast(Adapter, resource)
     project = adapter.spec.model_project or adapter.project
@@ -150,45 +127,13 @@ async def _adapter(resource: Resource, caller: Caller, references: References) -
         raise missing("spec.model", f"there is no Model {adapter.spec.model!r} in project {project}")
 
 
-async def _may_share(resource: Resource, caller: Caller, references: References) -> None:
-    """Sharing is the platform's decision; what is shared already may be changed by its project."""
-    old = await references.stored(resource)
-    if old is None or not old.spec.shared:
-        _require(caller, "sharing", "spec.shared", "only a platform-admin shares with all tenants")
-
-
-async def _may_set_flags(endpoint: Endpoint, caller: Caller, references: References) -> None:
-    """Flags can make an engine run anything on its node; what is there already may stay."""
-    old = await references.stored(endpoint)
-    engine, known = endpoint.spec.engine, old.spec.engine if old is not None else EngineSpec()
-    for name, changed in (("args", engine.args != known.args), ("env", engine.env != known.env)):
-        if changed:
-            path = f"spec.engine.{name}"
-            _require(caller, "flags", path, "only a platform-admin sets or changes it; leave it as it was")
-
-
-async def _may_read(model: Model, caller: Caller, references: References) -> None:
-    """A path can lead to the files of others; one that is there already may stay."""
-    old = await references.stored(model)
-    if is_confined(model.spec.source) or (old is not None and old.spec.source == model.spec.source):
-        return
-    message = "must be a hub name or lie below $(HOME_DIR)/models; only a platform-admin names another path"
-    _require(caller, "paths", "spec.source", message)
-
-
-def _require(caller: Caller, thing: str, path: str, message: str) -> None:
-    """Raise ``Forbidden`` naming the path unless the caller's role may write such a thing."""
-    if not allows(caller.principal.role, thing, "write"):
-        caller.denied = True
-        raise Forbidden(f"{path}: {message}", param=path)
-
-
 async def _queue(resource: Resource, queue: str, references: References) -> None:
     if await references.find(Queue, queue) is None:
         raise missing("spec.queue", f"there is no Queue {queue!r}")
     project = await references.find(Project, resource.project or "")
-    if project is not None and project.spec.queues and queue not in project.spec.queues:
-        allowed = ", ".join(project.spec.queues)
+    allowed_queues = await references.queues_of(project) if project is not None else ()
+    if project is not None and allowed_queues and queue not in allowed_queues:
+        allowed = ", ".join(allowed_queues)
         raise InvalidInput(
             f"spec.queue: project {project.name} may not use the queue {queue}; it may use {allowed}",
             param="spec.queue",
@@ -218,6 +163,7 @@ async def check_delete(resource: Resource, caller: Caller, store: Store, now_ms:
     if users_of is not None:
         users = await users_of(resource.name, resource, store, now_ms)
         _refuse_if_used(f"{resource.key} cannot be deleted", users, caller)
+    await check_withdrawal(resource, caller, store)
 
 
 async def _refuse_if_unfinished(adapter: Adapter, store: Store) -> None:
@@ -251,6 +197,7 @@ async def _of_queue(name: str, queue: Resource, store: Store, now_ms: int) -> li
     waiting = (*await store.list(Endpoint), *jobs, *workloads)
     return [
         *(project for project in await store.list(Project) if name in project.spec.queues),
+        *(tenant for tenant in await store.list(Tenant) if name in tenant.spec.queues),
         *(user for user in waiting if user.spec.queue == name),
     ]
 

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
 from common.errors import InvalidInput, Unauthenticated
+from common.http_server.content import require_json
 from common.strict_json import parse_json
 from common.vocabulary import MAX_LIST
 from control.api.access import Caller
@@ -45,7 +46,9 @@ TOKEN_REQUIRED: list[Any] = [Depends(_INTERNAL)]
 
 
 async def json_of(request: Request) -> object:
-    """The body as JSON; ``InvalidInput`` names the line that is malformed."""
+    """The body as JSON; ``InvalidInput`` names the line that is malformed, ``UnsupportedMediaType`` what it
+    says it is instead."""
+    require_json(request.headers.get("content-type", ""))
     return parse_json(await request.body())
 
 
@@ -58,9 +61,11 @@ class StrictRoute(APIRoute):
     """A route whose body, parsed by FastAPI, is held to the same JSON as ``json_of`` takes."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = super().get_route_handler()
+        handler, has_body = super().get_route_handler(), self.body_field is not None
 
         async def handle(request: Request) -> Response:
+            if has_body:
+                require_json(request.headers.get("content-type", ""))
             return await handler(_StrictRequest(request.scope, request.receive))
 
         return handle

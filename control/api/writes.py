@@ -13,7 +13,9 @@ from common.store.answers import Answer
 from common.store.port import Applied, Delete, Put, R, Store
 from common.store.rules import not_found
 from control.api.access import Caller
-from control.api.references import References, check_delete, check_write, keys_in_force
+from control.api.lookup import References
+from control.api.references import check_delete, check_write, keys_in_force
+from control.api.rights import check_limits
 from control.core.permissions import Owner
 
 if TYPE_CHECKING:
@@ -62,13 +64,15 @@ async def apply_resources(
     """Write all in one transaction, or none when any is refused. A dry run answers what would happen."""
     async with context.write_lock:
         caller.directory = await context.directories.current()
-        references = References(context.store, resources, context.clock.now_ms())
+        references = References(context.store, resources, context.settings, context.clock.now_ms())
         projects = {r.name: r for r in resources if isinstance(r, Project)}
-        for index, resource in enumerate(resources):
+        # Projects first: what others are checked against is what will be stored of them.
+        for index in sorted(range(len(resources)), key=lambda i: not isinstance(resources[i], Project)):
             try:
-                await _check(resource, caller, references, projects)
+                await _check(resources[index], caller, references, projects)
             except InvalidInput as error:
                 raise (_at(index, error) if len(resources) > 1 else error) from error
+        await check_limits(resources, caller, references)
         writes = [Put(resource) for resource in resources]
         return await context.store.write_all(writes, dry_run=dry_run, answer=answer)
 

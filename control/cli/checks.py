@@ -17,6 +17,7 @@ from typing import Literal
 import psutil
 
 from common.errors import SetupError
+from common.private import is_open
 from common.settings import Settings
 from common.units import GIB, MIB, format_bytes
 from control.supervisor.instance import RunFolder
@@ -197,11 +198,31 @@ def check_home(settings: Settings) -> Check:
     existing = folder
     while not existing.exists():
         existing = existing.parent
-    if os.access(existing, os.W_OK | os.X_OK):
-        return Check("home", "ok", str(folder) if existing == folder else f"{folder} (will be made)")
-    return Check(
-        "home", "fail", f"cannot write {existing}", "choose another folder with --home or COMPUTILITY_HOME"
-    )
+    if not os.access(existing, os.W_OK | os.X_OK):
+        advice = "choose another folder with --home or COMPUTILITY_HOME"
+        return Check("home", "fail", f"cannot write {existing}", advice)
+    if existing != folder:
+        return Check("home", "ok", f"{folder} (will be made)")
+    if is_open(folder):
+        advice = f"`up` closes it; or do it now: chmod 700 {folder}"
+        return Check("home", "warn", f"{folder} is open to other users of this machine", advice)
+    return Check("home", "ok", f"{folder}, closed to other users")
+
+
+def check_listeners(settings: Settings) -> Check:
+    """Whether keys and prompts cross a network in clear."""
+    open_in_clear = {
+        name: section
+        for name, section in (("gateway", settings.gateway), ("control", settings.control))
+        if not section.is_loopback and not section.tls_certificate_file
+    }
+    if not open_in_clear:
+        return Check("listeners", "ok", "only this machine reaches them, or they speak TLS")
+    where = ", ".join(f"{name} at {section.host}" for name, section in open_in_clear.items())
+    advice = f"set tls_certificate_file and tls_key_file of: {', '.join(open_in_clear)}"
+    if all(section.allow_clear_text for section in open_in_clear.values()):
+        return Check("listeners", "warn", f"in clear, as told by allow_clear_text: {where}", advice)
+    return Check("listeners", "fail", f"beyond this machine in clear, which is refused: {where}", advice)
 
 
 def check_ports(settings: Settings) -> Check:
@@ -238,4 +259,5 @@ CHECKS: tuple[Callable[[Settings], Check], ...] = (
     check_shared_memory,
     check_home,
     check_ports,
+    check_listeners,
 )

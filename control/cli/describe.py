@@ -8,13 +8,18 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from common.units import format_bytes
 from control.cli.output import PHASE_STYLES, age, print_table
 
 Document = Mapping[str, Any]
 
 
-def describe_document(out: Console, document: Document, events: Sequence[Document]) -> None:
-    """Print a resource in sections; secrets are not in documents, so none can show."""
+def describe_document(
+    out: Console, document: Document, events: Sequence[Document], limits: Document | None = None
+) -> None:
+    """Print a resource in sections, a project with its ``limits``; secrets are not in documents, so none can
+    show.
+    """
     metadata, status = document["metadata"], dict(document.get("status") or {})
     out.print(f"[bold]{document['kind']} {metadata['name']}[/bold]")
     for title, value in (
@@ -37,8 +42,23 @@ def describe_document(out: Console, document: Document, events: Sequence[Documen
             for c in conditions
         ]
         print_table(["TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"], rows, out)
+    if limits is not None:
+        _print_limits(out, limits)
     out.print("[bold]Events[/bold]")
     print_events(out, events)
+
+
+def _print_limits(out: Console, limits: Document) -> None:
+    out.print("[bold]Limits[/bold]")
+    rows = [[row["name"], *_used_of(row), row["origin"]] for row in limits["items"]]
+    print_table(["LIMIT", "USED", "MOST", "SET BY"], rows, out)
+    out.print(f"  {'Queues:':13}{', '.join(limits['queues']) or 'all'}", markup=False)
+
+
+def _used_of(row: Document) -> tuple[str, str]:
+    """What is used and what may be, in units for people."""
+    show = format_bytes if row["name"].endswith("Bytes") else str
+    return "" if row["used"] is None else show(row["used"]), show(row["limit"])
 
 
 def print_events(out: Console, events: Sequence[Document]) -> None:

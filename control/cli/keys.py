@@ -61,8 +61,14 @@ def list_(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
 
 
 @keys_app.command()
-def revoke(context: typer.Context, name: Annotated[str, typer.Argument(help="Name of the key.")]) -> None:
+def revoke(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the key.")],
+    made: Annotated[
+        bool, typer.Option("--made", help="Also the keys that were made with it, and with those.")
+    ] = False,
+) -> None:
     """Make a key invalid from now on."""
     with session_of(context).client() as client:
-        client.revoke_key(name)
+        client.revoke_key(name, made=made)
     console().print(f"key/{name} [red]revoked[/red]")

@@ -15,9 +15,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from common.client import Client
 from common.errors import ComputilityError, Conflict, SetupError
+from common.private import PRIVATE_UMASK
 from common.settings import Settings
+from common.tls import control_client
 from control.cli.display import Stage
 from control.cli.options import session_of
 from control.cli.output import console
@@ -58,6 +59,7 @@ def up(
 
     The first start builds a small model and serves it as described in examples/. State stays in --home.
     """
+    os.umask(PRIVATE_UMASK)
     session = Session.load(home) if home else session_of(context)
     settings = with_ports(session.settings, gateway_port, control_port)
     out = console()
@@ -118,7 +120,7 @@ def _credentials(out: Console, settings: Settings, new_key: bool) -> str:
     """Keep URLs and key for the command line; returns the key when it is a new one, to be shown once."""
     path = settings.home / CREDENTIALS_FILE
     kept = Session(settings).credentials.key if path.exists() else ""
-    with Client(settings.control_url) as client:
+    with control_client(settings) as client:
         try:
             secret = str(client.bootstrap(settings.internal_token, rotate=new_key)["secret"])
         except Conflict:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from common.client import Client
 from common.errors import ComputilityError, Unavailable
 from common.settings import Settings
+from common.tls import control_client
 from control.cli.checks import Check
 
 ANSWER_SECONDS = 5.0
@@ -17,7 +17,7 @@ ADVICE = "the log of control has the whole error; what it cannot handle says so 
 
 def check_loops(settings: Settings) -> Check:
     try:
-        with Client(settings.control_url, timeout_seconds=ANSWER_SECONDS) as client:
+        with control_client(settings, timeout_seconds=ANSWER_SECONDS) as client:
             return judge_loops(client.ready())
     except Unavailable:
         return Check(NAME, "ok", f"control is not asked: it does not answer at {settings.control_url}")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from common.client import Client
 from common.errors import ComputilityError, InvalidInput, NotFound
-from common.resources import Resource
+from common.resources import Project, Resource
 from control.cli.describe import describe_document
 from control.cli.kinds import all_names, kind_named
 from control.cli.manifests import Manifest, blame, read_manifests
@@ -140,10 +140,12 @@ def describe(
     with session_of(context).client() as client:
         document = find(client, cls, name, project)
         events = client.events(cls.__name__, name, document["metadata"].get("project"))
+        limits = client.limits(name) if cls is Project else None
     if output in (Output.YAML, Output.JSON):
-        print_document({**document, "events": events}, output)
+        more = {"events": events} if limits is None else {"limits": limits, "events": events}
+        print_document({**document, **more}, output)
     else:
-        describe_document(console(), document, events)
+        describe_document(console(), document, events, limits)
 
 
 def delete(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openai import OpenAI
+from openai import DefaultHttpxClient, OpenAI
 
 from common.client import Client
 from common.errors import Unauthenticated
 from common.settings import Settings, load_settings
+from common.tls import trust_of
 
 CREDENTIALS_FILE = "cli.json"
 
@@ -61,14 +62,17 @@ class Session:
     def client(self) -> Client:
         """A client of control; raises ``Unauthenticated`` when no key is known."""
         credentials = self.credentials
-        return Client(credentials.control_url, self._require_key(credentials))
+        url = credentials.control_url
+        return Client(url, self._require_key(credentials), verify=trust_of(self.settings, url))
 
     def openai(self) -> OpenAI:
         """The official client, pointed at the gateway."""
         credentials = self.credentials
+        url = credentials.gateway_url
         return OpenAI(
-            base_url=credentials.gateway_url,
+            base_url=url,
             api_key=self._require_key(credentials),
+            http_client=DefaultHttpxClient(verify=trust_of(self.settings, url)),
             max_retries=1,
             timeout=600,
         )

@@ -48,12 +48,14 @@ TABLE: Mapping[str, Mapping[Role, frozenset[Verb]]] = {
     "sharing":   _row("w",            "",           "",     ""),
     "flags":     _row("w",            "",           "",     ""),
     "paths":     _row("w",            "",           "",     ""),
+    "limits":    _row("w",            "",           "",     ""),
     "files":     _row("rwd",          "rwd",        "rwd",  ""),
     "jobs":      _row("rwd",          "rwd",        "rwd",  ""),
 }
-"""Thing -> role -> verbs. ``sharing`` is to show a Model or Endpoint to all tenants; ``flags`` are arguments
-and environment of engines, ``paths`` sources of Models anywhere on the nodes; ``files`` and ``jobs`` are the
-OpenAI-shaped ``/v1/files`` and ``/v1/fine_tuning/jobs``.
+"""Thing -> role -> verbs. ``sharing`` is to show a Model or Endpoint to all tenants, and to change what is
+shared; ``flags`` are arguments and environment of engines, and what stands behind those that have some;
+``paths`` are sources of Models anywhere on the nodes; ``limits`` are queues and limits of projects, and to go
+beyond them; ``files`` and ``jobs`` are the OpenAI-shaped ``/v1/files`` and ``/v1/fine_tuning/jobs``.
 
 Who writes a Workload, or an engine's flags, runs what they like as the platform's user on its nodes."""
 

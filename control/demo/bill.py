@@ -14,6 +14,7 @@ from common.auth import engine_headers
 from common.client import Client
 from common.errors import EngineFailed, Unavailable
 from common.settings import Settings
+from common.tls import trust_of
 from control.supervisor.instance import RunFolder
 
 PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
@@ -67,10 +68,18 @@ def ledger_tokens(client: Client, key: str) -> Tokens:
     return Tokens(total["prompt_tokens"], total["completion_tokens"])
 
 
-def spooled_segments(gateway_url: str) -> int:
+def metrics_of(url: str, settings: Settings) -> str:
+    """What gateway or control at ``url`` tells Prometheus. Raises httpx's errors."""
+    headers = {"Authorization": f"Bearer {RunFolder(settings).metrics_token()}"}
+    trust = trust_of(settings, url)
+    answer = httpx.get(f"{url}/metrics", timeout=10, trust_env=False, headers=headers, verify=trust)
+    return answer.raise_for_status().text
+
+
+def spooled_segments(settings: Settings) -> int:
     """How many segments of usage events the gateway still has to hand to control."""
-    url = f"{gateway_url.removesuffix('/v1')}/metrics"
-    text = httpx.get(url, timeout=10, trust_env=False).raise_for_status().text
+    url = settings.gateway.base_url
+    text = metrics_of(url, settings)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name == "computility_gateway_spool_segments":
@@ -78,10 +87,10 @@ def spooled_segments(gateway_url: str) -> int:
     raise Unavailable(f"{url} does not tell its spool")
 
 
-def wait_posted(gateway_url: str) -> None:
+def wait_posted(settings: Settings) -> None:
     """Return when the gateway's spool is empty: then the ledger has every request that was answered."""
     deadline = time.monotonic() + DRAIN_TIMEOUT_SECONDS
-    while spooled_segments(gateway_url):
+    while spooled_segments(settings):
         if time.monotonic() > deadline:
             raise Unavailable("the gateway's usage events were not taken over by control in time")
         time.sleep(0.2)

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from itertools import count
 
 import openai
-from openai import OpenAI
+from openai import DefaultHttpxClient, OpenAI
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent, SupervisedHyperparametersParam
 from rich.console import Console
 
 from common.client import Client
 from common.errors import ComputilityError, InvalidInput, Unavailable
 from common.settings import Settings
+from common.tls import control_client, trust_of
 from control.cli.display import Stage
 from control.cli.observe import print_usage
 from control.cli.resources import apply_manifests
@@ -64,11 +65,13 @@ class Scene:
 
     def control(self) -> Client:
         """Control, as the administrator."""
-        return Client(self.settings.control_url, self.platform.key)
+        return control_client(self.settings, self.platform.key)
 
     def openai(self) -> OpenAI:
         """The gateway, as a member of the project."""
-        return OpenAI(base_url=self.settings.gateway_url, api_key=self.secret, max_retries=0, timeout=300)
+        url = self.settings.gateway_url
+        http = DefaultHttpxClient(verify=trust_of(self.settings, url))
+        return OpenAI(base_url=url, api_key=self.secret, max_retries=0, timeout=300, http_client=http)
 
 
 def build_model(scene: Scene, stage: Stage) -> None:
@@ -149,7 +152,7 @@ def _stream(scene: Scene, client: OpenAI, model: str, question: str) -> str:
 
 def _settle(scene: Scene) -> None:
     """Wait until this step's usage is in the ledger, and note what it costs."""
-    bill.wait_posted(scene.settings.gateway_url)
+    bill.wait_posted(scene.settings)
     scene.asked += scene.tokens
     with scene.control() as client:
         posted = bill.ledger_tokens(client, scene.key).total
@@ -272,7 +275,7 @@ def trained_answer() -> tuple[str, str]:
 
 
 def print_bill(scene: Scene, stage: Stage) -> None:
-    bill.wait_posted(scene.settings.gateway_url)
+    bill.wait_posted(scene.settings)
     with scene.control() as client:
         _wait_device_time(client)
         report = client.usage(group_by="tenant,model,key")

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from common.bounded_log import BoundedLog
 from common.clock import Clock
 from common.errors import SetupError
+from common.private import PRIVATE_UMASK, make_file
 
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
@@ -29,7 +31,8 @@ class Launch:
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """``launch`` is asked before each start. ``after`` names the child that must be ready first."""
+    """``launch`` is asked before each start. ``after`` names the child that must be ready first. ``log`` is
+    kept within ``log_bytes`` (0 = no limit)."""
 
     name: str
     launch: Callable[[], Launch]
@@ -38,7 +41,10 @@ class ChildSpec:
     after: str = ""
     start_timeout_seconds: float = 120.0
     stop_seconds: float = 20.0
+    log_bytes: int = 0
 
+
+TAIL_BYTES = 64 * 1024
 
 State = Literal["waiting", "starting", "ready"]
 
@@ -66,9 +72,11 @@ class Child:
         return self.spec.name
 
     def start(self) -> None:
-        """Start the process in a session of its own, its output appended to the log."""
+        """Start the process in a session of its own, its output appended to the log. What it writes is its
+        user's alone."""
         launch = self.spec.launch()
         self.spec.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_file(self.spec.log)
         with self.spec.log.open("ab") as log:
             try:
                 self.process = subprocess.Popen(
@@ -78,6 +86,7 @@ class Child:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    umask=PRIVATE_UMASK,
                 )
             except OSError as error:
                 raise SetupError(
@@ -101,6 +110,10 @@ class Child:
             elif self.clock.monotonic_seconds() - self.started_at > self.spec.start_timeout_seconds:
                 self.kill()
         return None
+
+    def bound_log(self) -> None:
+        """Keep the log within its size."""
+        BoundedLog(self.spec.log).keep_within(self.spec.log_bytes)
 
     def _ended(self) -> None:
         now = self.clock.monotonic_seconds()
@@ -140,6 +153,6 @@ class Child:
     def log_tail(self, lines: int = 12) -> str:
         """The end of the log."""
         try:
-            return "\n".join(self.spec.log.read_text(errors="replace").splitlines()[-lines:])
+            return "\n".join(BoundedLog(self.spec.log).tail(TAIL_BYTES).splitlines()[-lines:])
         except OSError:
             return ""

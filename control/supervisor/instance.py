@@ -44,6 +44,7 @@ class RunFolder:
     """``home/run``. Secrets in it are readable by their owner only."""
 
     def __init__(self, settings: Settings) -> None:
+        self._metrics_token = settings.metrics_token
         try:
             self.path = settings.folder("run")
         except OSError as error:
@@ -59,6 +60,10 @@ class RunFolder:
     def token(self) -> str:
         """What gateway and control show each other."""
         return self._keep("token", lambda: new_secret("cit"))
+
+    def metrics_token(self) -> str:
+        """What opens ``/metrics`` of gateway and control; Prometheus reads it from the file."""
+        return self._metrics_token or self._keep("metrics_token", lambda: new_secret("cmt"))
 
     def _keep(self, name: str, make: Any) -> str:
         path = self.path / name

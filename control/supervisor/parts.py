@@ -18,17 +18,27 @@ from control.supervisor.sweep import sweep
 
 LOOPBACK = "127.0.0.1"
 PROBE_TIMEOUT_SECONDS = 2.0
+LONGEST_FOLDER_CHARACTERS = 18
+"""What the paths of Ray's Unix sockets leave of 107."""
+CLOSED_RAY = {
+    # A loopback address is taken for what it is, on Linux too, so that all ports are on loopback.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # No ports for metrics: they ask nobody for a token.
+    "RAY_enable_metrics_collection": "false",
+    "AUTOSCALER_METRIC_PORT": "-1",
+    "DASHBOARD_METRIC_PORT": "-1",
+}
 
 
 class LocalRay:
     """A Ray head for this instance alone: free ports, a folder of its own, not joined to any other Ray.
 
     The folder lies in the system's temporary folder because Ray puts Unix sockets into it, and their paths
-    may have 107 characters at most.
+    may have 107 characters at most. Ray opens its own folder to everybody, so it lies in one that is closed.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self.port = free_ports(1)[0]
         self.folder = Path()
 
@@ -54,16 +64,18 @@ class LocalRay:
             "--include-dashboard=false",
             "--include-log-monitor=false",
             "--num-cpus=1",
-            f"--object-store-memory={self._settings.ray.object_store_bytes}",
-            f"--temp-dir={self.folder}",
+            f"--object-store-memory={self.settings.ray.object_store_bytes}",
+            f"--temp-dir={self.folder / 'r'}",
             "--disable-usage-stats",
             "--log-style=record",
         ]
-        env = environment(self._settings)
+        env = environment(self.settings)
         # Gangs are drained before; Ray would wait half a minute for the agents, which never go by themselves.
         env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
         # Ray's workers run at nice 15 otherwise, and engines, which people wait for, would inherit that.
         env["RAY_worker_niceness"] = "0"
+        if limit_bytes := self.settings.retention.process_log_bytes:
+            env.update(RAY_ROTATION_MAX_BYTES=str(limit_bytes), RAY_ROTATION_BACKUP_COUNT="1")
         return Launch(command, env)
 
     def is_ready(self) -> bool:
@@ -85,7 +97,7 @@ class LocalRay:
 
 def _short_temporary_folder() -> str:
     folder = tempfile.gettempdir()
-    return folder if len(folder) <= 20 else "/tmp"
+    return folder if len(folder) <= LONGEST_FOLDER_CHARACTERS else "/tmp"
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -94,8 +106,8 @@ def environment(settings: Settings) -> dict[str, str]:
     for name in ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_CONFIG_JSON_ENV_VAR"):
         env.pop(name, None)
     if not settings.ray.address and settings.internal_token:
-        # The local Ray listens on all interfaces; without the token nobody may run anything on it.
-        env.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=settings.internal_token)
+        # Without the token nobody on this machine may run anything on the local Ray.
+        env.update(CLOSED_RAY, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=settings.internal_token)
     # Processes import the product's packages wherever they are started from.
     root = str(Path(__file__).resolve().parents[2])
     env["PYTHONPATH"] = os.pathsep.join(part for part in (root, env.get("PYTHONPATH", "")) if part)
@@ -105,20 +117,23 @@ def environment(settings: Settings) -> dict[str, str]:
 def answers(url: str) -> bool:
     """Whether a GET of ``url`` is answered with 2xx."""
     try:
-        # Plain HTTP: loading certificates would take longer than the question, five times a second.
+        # Loading certificates would take longer than the question, five times a second, and nothing is told.
         return httpx.get(url, timeout=PROBE_TIMEOUT_SECONDS, trust_env=False, verify=False).is_success
     except httpx.HTTPError:
         return False
 
 
 def ray_child(ray: LocalRay, logs: Path) -> ChildSpec:
-    return ChildSpec("ray", ray.launch, ray.is_ready, logs / "ray.log", stop_seconds=35)
+    limit_bytes = ray.settings.retention.process_log_bytes
+    return ChildSpec(
+        "ray", ray.launch, ray.is_ready, logs / "ray.log", stop_seconds=35, log_bytes=limit_bytes
+    )
 
 
 def control_child(settings: Settings, ray_address: str, after: str, logs: Path) -> ChildSpec:
     update = {"address": ray_address}
     if not settings.ray.address:
-        # On a single machine nobody else has business with the engines. Ray itself has no loopback nodes.
+        # On a single machine nobody else has business with the engines.
         update["node_address"] = LOOPBACK
     joined = settings.model_copy(update={"ray": settings.ray.model_copy(update=update)})
     env = environment(settings) | environment(joined)
@@ -129,6 +144,7 @@ def control_child(settings: Settings, ray_address: str, after: str, logs: Path) 
         logs / "control.log",
         after=after,
         start_timeout_seconds=180,
+        log_bytes=settings.retention.process_log_bytes,
     )
 
 
@@ -139,4 +155,5 @@ def gateway_child(settings: Settings, logs: Path) -> ChildSpec:
         lambda: Launch([sys.executable, "-m", "inference.gateway.main"], environment(settings)),
         lambda: answers(f"{url}/readyz"),
         logs / "gateway.log",
+        log_bytes=settings.retention.process_log_bytes,
     )

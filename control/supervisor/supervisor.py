@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from common.client import Client
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import ComputilityError, SetupError
 from common.settings import Settings
+from common.tls import control_client, require_guarded
 from control.supervisor.child import Child, ChildSpec
 from control.supervisor.instance import ChildState, RunFolder, SupervisorState
 from control.supervisor.parts import LocalRay, control_child, gateway_child, ray_child
@@ -32,8 +32,9 @@ class Supervisor:
         self.deaths: list[str] = []
 
     def step(self) -> None:
-        """One look at all children: note deaths and readiness, start what may start."""
+        """One look at all children: note deaths and readiness, start what may start, bound logs."""
         for child in self.children.values():
+            child.bound_log()
             code = child.poll()
             if code is not None:
                 self.deaths.append(f"{child.name} ended with code {code}")
@@ -83,7 +84,11 @@ class Instance:
     def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
         self.run = RunFolder(settings)
         self.settings = settings.model_copy(
-            update={"instance": self.run.instance(), "internal_token": self.run.token()}
+            update={
+                "instance": self.run.instance(),
+                "internal_token": self.run.token(),
+                "metrics_token": self.run.metrics_token(),
+            }
         )
         self._clock = clock
         self._ray: LocalRay | None = None
@@ -101,12 +106,14 @@ class Instance:
         return clean_up(self.run, self.settings)
 
     def check_ports(self) -> None:
-        """Raise ``SetupError`` that names the port in use and how to choose another."""
+        """Raise ``SetupError`` that names the port in use, or the address without TLS, and the way out."""
         control, gateway = self.settings.control, self.settings.gateway
         if control.port == gateway.port and control.host == gateway.host:
             raise SetupError(
                 f"control and gateway cannot both use port {control.port}; choose with --control-port PORT"
             )
+        require_guarded(gateway, "gateway")
+        require_guarded(control, "control")
         require_free(gateway.host, gateway.port, "gateway", "--gateway-port", "COMPUTILITY_GATEWAY__PORT")
         require_free(control.host, control.port, "control API", "--control-port", "COMPUTILITY_CONTROL__PORT")
 
@@ -191,7 +198,7 @@ class Instance:
         control = self.supervisor.children.get("control")
         if control is None or control.state != "ready":
             return
-        with Client(self.settings.control_url) as client:
+        with control_client(self.settings) as client:
             try:
                 client.drain(
                     self.settings.internal_token,

@@ -7,10 +7,14 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 
+from common.auth import Principal, shows_token
 from common.clock import SYSTEM_CLOCK, Clock
-from common.errors import ComputilityError, NotFound
+from common.errors import ComputilityError, MethodNotAllowed, NotFound
+from common.http_server.content import require_json
+from common.http_server.front import Front
 from common.settings import Settings
 from common.telemetry import get_logger, render_metrics
+from common.tls import ClientTrust
 from common.wire import Route
 from inference.core.body import Task
 from inference.gateway import metrics
@@ -27,6 +31,7 @@ from inference.gateway.spool import Spool, segments
 from inference.gateway.upstream import ENGINE_PATHS, Upstream
 
 _MODELS_PATH = "/v1/models"
+Handler = Callable[[Exchange], Awaitable[None]]
 _TASKS: dict[str, Task] = {path: task for task, path in ENGINE_PATHS.items()}
 _FAREWELL_SECONDS = 3.0
 _log = get_logger("gateway")
@@ -38,7 +43,9 @@ class Gateway:
     def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
         self._settings = settings
         self._clock = clock
+        self.trust = ClientTrust(settings, settings.control_url)
         self._tasks: list[asyncio.Task[None]] = []
+        self._front = Front(self._http, settings.gateway.cors_origins)
 
     async def start(self) -> None:
         """Take up what an earlier run left, and begin to follow control. Control need not be there."""
@@ -46,11 +53,13 @@ class Gateway:
         self.spool = Spool(settings.folder("spool") / f"gateway-{settings.gateway.port}")
         await recover(self.spool)
         self._journal = Journal(self.spool.folder / JOURNAL_FILE)
-        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        connector = aiohttp.TCPConnector(ssl=self.trust.verify)
+        self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         self._upstream = Upstream(settings.gateway, settings.internal_token, self._clock)
-        self._proxy = ControlProxy(settings)
+        self._proxy = ControlProxy(settings, self.trust.verify)
         self.routes = RouteFollower(settings, self._session, self._clock, self._routes_changed)
         self.routes.load()
+        self._routes_changed()
         self.shipper = Shipper(settings, self._session, self.spool)
         books = Books(self.spool, self._journal, self._clock)
         self._inference = InferenceHandler(settings.gateway, self.routes, self._upstream, books)
@@ -77,7 +86,7 @@ class Gateway:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._serve(Exchange(scope, receive, send))
+            await self._front(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
@@ -88,6 +97,9 @@ class Gateway:
         await receive()
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._serve(Exchange(scope, receive, send))
 
     async def _serve(self, exchange: Exchange) -> None:
         name, handler = self._handler(exchange)
@@ -105,25 +117,48 @@ class Gateway:
             await exchange.respond_error(ComputilityError(f"internal error; mention {exchange.request_id}"))
         finally:
             metrics.IN_FLIGHT.dec()
-            metrics.REQUESTS.labels(name, str(exchange.status or 499), exchange.model).inc()
+            metrics.REQUESTS.labels(
+                name, str(exchange.status or 499), metrics.MODELS.of(exchange.model)
+            ).inc()
 
-    def _handler(self, exchange: Exchange) -> tuple[str, Callable[[Exchange], Awaitable[None]]]:
+    def _handler(self, exchange: Exchange) -> tuple[str, Handler]:
         """The path's name in metrics (few values), and what answers it."""
         method, path = exchange.method, exchange.path
-        if method == "POST" and (task := _TASKS.get(path)) is not None:
-            return path, lambda exchange: self._inference.handle(exchange, task)
         if is_proxied(method, path):
-            return "/".join(path.split("/", 3)[:3]), self._proxy.handle
-        if method == "GET" and (path == _MODELS_PATH or path.startswith(f"{_MODELS_PATH}/")):
-            return _MODELS_PATH, self._models
-        own = {"/healthz": self._health, "/readyz": self._ready, "/metrics": self._metrics}
-        if method == "GET" and path in own:
-            return path, own[path]
-        return "other", _no_such_route
+            return "/".join(path.split("/", 3)[:3]), self._pass_on
+        name, handlers = self._known(path)
+        if not handlers:
+            return "other", _no_such_route
+        return name, handlers.get(method) or _wrong_method(tuple(handlers))
+
+    def _known(self, path: str) -> tuple[str, dict[str, Handler]]:
+        """The path's name in metrics, and its handlers by method."""
+        if (task := _TASKS.get(path)) is not None:
+            return path, {"POST": lambda exchange: self._infer(exchange, task)}
+        if path.startswith(f"{_MODELS_PATH}/"):
+            return _MODELS_PATH, {"GET": self._models, "DELETE": self._pass_on}
+        own: dict[str, Handler] = {
+            _MODELS_PATH: self._models,
+            "/healthz": self._health,
+            "/readyz": self._ready,
+            "/metrics": self._metrics,
+        }
+        return path, {"GET": own[path]} if path in own else {}
+
+    async def _infer(self, exchange: Exchange, task: Task) -> None:
+        require_json(exchange.headers.get(b"content-type", b"").decode("latin-1"))
+        await self._inference.handle(exchange, task)
+
+    async def _pass_on(self, exchange: Exchange) -> None:
+        """Control answers, and judges the key again; what has none does not get that far."""
+        self._principal(exchange)
+        await self._proxy.handle(exchange)
+
+    def _principal(self, exchange: Exchange) -> Principal:
+        return self.routes.index.authenticate(exchange.headers.get(b"authorization", b""), self._clock)
 
     async def _models(self, exchange: Exchange) -> None:
-        index = self.routes.index
-        principal = index.authenticate(exchange.headers.get(b"authorization", b""), self._clock)
+        index, principal = self.routes.index, self._principal(exchange)
         name = exchange.path[len(_MODELS_PATH) + 1 :]
         if name:
             await exchange.respond_json(200, _model_object(index.find(principal, name)))
@@ -141,6 +176,8 @@ class Gateway:
             await exchange.respond(503, b"no routing table yet: control was never reached\n", b"text/plain")
 
     async def _metrics(self, exchange: Exchange) -> None:
+        if not shows_token(exchange.headers.get(b"authorization", b""), self._settings.metrics_token):
+            self._principal(exchange).require("platform-admin")
         waiting = segments(self.spool.folder)
         oldest_ms = min(
             (path.stat().st_mtime_ns // 1_000_000 for path in waiting), default=self._clock.now_ms()
@@ -156,11 +193,20 @@ class Gateway:
 
     def _routes_changed(self) -> None:
         routes = self.routes.index.routes
+        metrics.MODELS.serve(route.model for route in routes)
         self._upstream.keep_only(replica.url for route in routes for replica in route.replicas)
 
 
 async def _no_such_route(exchange: Exchange) -> None:
     raise NotFound(f"no such route: {exchange.method} {exchange.path}", code="unknown_url")
+
+
+def _wrong_method(allowed: tuple[str, ...]) -> Handler:
+    async def refuse(exchange: Exchange) -> None:
+        message = f"{exchange.path} does not take {exchange.method}, but {' and '.join(allowed)}"
+        raise MethodNotAllowed(message, allowed=allowed)
+
+    return refuse
 
 
 def _model_object(route: Route) -> dict[str, object]:

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mutabl
 from typing import Any
 
 from common.errors import ComputilityError, TooLarge, TooManyRequests, mapping_of, openai_body
+from common.http_server.content import decoded
+from common.http_server.front import NO_SNIFFING, headers_of
 from common.ids import new_id
 
 Scope = MutableMapping[str, Any]
@@ -46,6 +48,7 @@ class Exchange:
 
         ``keep`` is told the size of each part before it is kept, and may wait or raise.
         """
+        self._receive = decoded(self._receive, self.headers.get(b"content-encoding", b""), limit_bytes)
         chunks: list[bytes] = []
         size = 0
         async for chunk in self.body_chunks():
@@ -80,7 +83,7 @@ class Exchange:
         """Send status line and headers; the request id is added."""
         self.started = True
         self.status = status
-        named = [*headers, (b"x-request-id", self.request_id.encode())]
+        named = [*headers, NO_SNIFFING, (b"x-request-id", self.request_id.encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": named})
 
     async def write(self, data: bytes, more: bool = True) -> None:
@@ -102,7 +105,7 @@ class Exchange:
     async def respond_error(self, error: ComputilityError) -> None:
         """The error in OpenAI's shape, with the headers that tell clients whether to retry."""
         status = mapping_of(error).http_status
-        headers: list[tuple[bytes, bytes]] = []
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in headers_of(error)]
         if status == 409:
             headers.append((b"x-should-retry", b"false"))
         if status == 503:

@@ -13,6 +13,7 @@ from common.http_server.door import Door
 from common.http_server.protocol import guarded
 from common.settings import Settings, load_settings
 from common.telemetry import configure_logging, get_logger
+from common.tls import LOOK_SECONDS, ServerTls, require_guarded
 from inference.gateway.app import Gateway
 
 SHUTDOWN_SECONDS = 30
@@ -39,9 +40,16 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then finish what is in flight."""
+    require_guarded(settings.gateway, "gateway")
+    tls, gateway = ServerTls(settings.gateway), Gateway(settings)
     sock = listen(settings.gateway.host, settings.gateway.port)
+
+    async def look() -> None:
+        tls.look()
+        gateway.trust.look()
+
     config = uvicorn.Config(
-        Gateway(settings),
+        gateway,
         loop="uvloop",
         http=guarded(Door(settings.gateway)),
         timeout_keep_alive=settings.gateway.idle_seconds,
@@ -51,6 +59,9 @@ def serve(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        ssl_context_factory=tls.factory,
+        callback_notify=look,
+        timeout_notify=LOOK_SECONDS,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         # The server raises the signal again when it has finished: an ordered stop is no failure.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from billing.core.events import UsageEvent
@@ -55,10 +57,38 @@ ROUTES_AGE_SECONDS = Gauge(
 JOURNAL_TORN = Counter(
     "computility_gateway_journal_torn", "Requests of a gateway that died, whose noted usage was unreadable"
 )
+_BY_MODEL = (REQUESTS, UPSTREAM_SECONDS, FIRST_BYTE_SECONDS, TOKENS, OUTCOMES, FAILOVERS)
+MAX_MODELS = 500
+OTHER_MODELS = "other"
+
+
+class ModelLabels:
+    """Which models have series of their own: those that are served now, up to a number; others share one."""
+
+    def __init__(self) -> None:
+        self._told: frozenset[str] = frozenset()
+
+    def of(self, model: str) -> str:
+        """What a metric says for the model; empty stays empty: it is no model."""
+        return model if not model or model in self._told else OTHER_MODELS
+
+    def serve(self, models: Iterable[str]) -> None:
+        """These are served from now on; the series of others end."""
+        served = set(models)
+        stay = self._told & served
+        told = frozenset((*stay, *sorted(served - stay)[: MAX_MODELS - len(stay)]))
+        for gone in self._told - told:
+            for metric in _BY_MODEL:
+                metric.remove_by_labels({"model": gone})
+        self._told = told
+
+
+MODELS = ModelLabels()
 
 
 def count_billed(event: UsageEvent) -> None:
     """Count a request that is in the spool now."""
-    OUTCOMES.labels(event.model, event.outcome).inc()
+    model = MODELS.of(event.model)
+    OUTCOMES.labels(model, event.outcome).inc()
     for kind, amount in event.quantities.items():
-        TOKENS.labels(event.model, kind).inc(amount)
+        TOKENS.labels(model, kind).inc(amount)

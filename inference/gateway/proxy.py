@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from common.errors import Unavailable
+from common.errors import TooLarge, Unavailable
 from common.settings import Settings
+from common.units import format_bytes
+from common.wire import JSON_LIMIT_BYTES, MULTIPART_OVERHEAD_BYTES
 from inference.gateway.exchange import ClientGone, Exchange
 
 PROXIED_PREFIXES = ("/v1/files", "/v1/fine_tuning")
@@ -27,6 +30,11 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+_OF_THE_INNER_SERVER = frozenset(
+    {"content-location", "date", "location", "server", "x-content-type-options", "x-request-id"}
+)
+"""What control says about itself, or the gateway says again."""
+_UPLOADS = "/v1/files"
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 _AUTO_HEADERS = ("User-Agent", "Accept-Encoding", "Accept", "Content-Type")
 
@@ -43,14 +51,15 @@ def is_proxied(method: str, path: str) -> bool:
 class ControlProxy:
     """Passes requests on to control, which authenticates them itself."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, trust: ssl.SSLContext | bool = True) -> None:
         self._base = settings.control_url
+        self._upload_limit_bytes = settings.control.upload_limit_bytes + MULTIPART_OVERHEAD_BYTES
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=settings.gateway.connect_timeout_seconds, sock_read=300
         )
         self._session = aiohttp.ClientSession(
             timeout=timeout,
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3.0),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3.0, ssl=trust),
             auto_decompress=False,
             skip_auto_headers=_AUTO_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -60,7 +69,10 @@ class ControlProxy:
         await self._session.close()
 
     async def handle(self, exchange: Exchange) -> None:
-        """Raises ``Unavailable`` when control is not there, ``ClientGone`` when the upload breaks off."""
+        """Raises ``Unavailable`` when control is not there, ``ClientGone`` when the upload breaks off,
+        ``TooLarge`` for a body that control would not take.
+        """
+        self._check_length(exchange)
         target = exchange.scope["raw_path"].decode("ascii")
         if query := exchange.scope["query_string"]:
             target += "?" + query.decode("ascii")
@@ -84,10 +96,16 @@ class ControlProxy:
                 "control, which answers this, is not available right now; try again in a moment"
             ) from error
 
+    def _check_length(self, exchange: Exchange) -> None:
+        """Control counts what comes; what is announced as too long does not come that far."""
+        limit = self._upload_limit_bytes if exchange.path == _UPLOADS else JSON_LIMIT_BYTES
+        announced = exchange.headers.get(b"content-length", b"")
+        if announced.isdigit() and int(announced) > limit:
+            raise TooLarge(f"the body is over the limit of {format_bytes(limit)}")
+
 
 async def _send_back(exchange: Exchange, response: aiohttp.ClientResponse) -> None:
-    skipped = _HOP_BY_HOP | {"x-request-id", "date", "server"}
-    headers = _lower(response.headers.items(), skipped)
+    headers = _lower(response.headers.items(), _HOP_BY_HOP | _OF_THE_INNER_SERVER)
     if response.status == 409 and "x-should-retry" not in response.headers:
         headers.append((b"x-should-retry", b"false"))
     await exchange.start(response.status, headers)
@@ -110,5 +128,5 @@ def _lower(items: Iterable[tuple[str, str]], skipped: frozenset[str]) -> list[tu
     return [
         (name.lower().encode("latin-1"), value.encode("latin-1"))
         for name, value in items
-        if name.lower() not in skipped
+        if name.lower() not in skipped and not name.lower().startswith("access-control-")
     ]

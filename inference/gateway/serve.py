@@ -6,6 +6,7 @@ import asyncio
 import json
 
 from common.errors import ComputilityError, EngineFailed, NotFound, openai_body
+from common.http_server.front import UNBUFFERED
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route
@@ -22,7 +23,7 @@ from inference.gateway.routes import RouteFollower
 from inference.gateway.table import payer_of
 from inference.gateway.upstream import DRAIN_SECONDS, TRANSPORT_ERRORS, ClientWatch, EngineCall, Upstream
 
-_STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+_STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), *UNBUFFERED]
 _NOT_TOLD = "the engine's answer tells no token counts, so it is not given out"
 _log = get_logger("gateway.serve")
 
@@ -54,7 +55,7 @@ class InferenceHandler:
                 await (self._stream(job) if job.request.stream else self._answer(job))
             finally:
                 spent = self._clock.monotonic_seconds() - sent_seconds
-                metrics.UPSTREAM_SECONDS.labels(job.route.model).observe(spent)
+                metrics.UPSTREAM_SECONDS.labels(metrics.MODELS.of(job.route.model)).observe(spent)
 
     async def _admit(
         self, exchange: Exchange, task: Task, ticket: Ticket, started_ms: int, started_seconds: float
@@ -162,7 +163,7 @@ class InferenceHandler:
 
     def _saw_first_byte(self, job: Job) -> None:
         waited = self._clock.monotonic_seconds() - job.started_seconds
-        metrics.FIRST_BYTE_SECONDS.labels(job.route.model).observe(waited)
+        metrics.FIRST_BYTE_SECONDS.labels(metrics.MODELS.of(job.route.model)).observe(waited)
 
 
 async def _forward(

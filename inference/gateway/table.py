@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.auth import Principal
 from common.clock import Clock
-from common.errors import ComputilityError, Forbidden, NotFound, Unauthenticated
+from common.errors import ComputilityError, Forbidden, NotFound, Unauthenticated, Unavailable
 from common.ids import secret_digest
 from common.wire import Route, RouteKey, RoutingTable
 
@@ -23,11 +23,11 @@ class RouteIndex:
             self._by_model.setdefault(route.model, []).append(route)
 
     def authenticate(self, authorization: bytes, clock: Clock) -> Principal:
-        """The holder of the bearer key. Raises ``Unauthenticated``."""
+        """The holder of the bearer key. Raises as ``key_of`` does."""
         return self.key_of(authorization, clock).principal
 
     def key_of(self, authorization: bytes, clock: Clock) -> RouteKey:
-        """The bearer key. Raises ``Unauthenticated`` unless it is in force."""
+        """The bearer key. Raises ``Unauthenticated`` unless in force, ``Unavailable`` without a table."""
         if authorization[: len(_SCHEME)].lower() != _SCHEME:
             raise Unauthenticated("no API key given; send it as `Authorization: Bearer <key>`")
         secret = authorization[len(_SCHEME) :].strip().decode("latin-1")
@@ -40,6 +40,8 @@ class RouteIndex:
     def refusal(self, digest: str, now_ms: int) -> ComputilityError | None:
         """Why the key of this digest is not in force; None when it is."""
         key = self._keys.get(digest)
+        if key is None and not self.version:
+            return Unavailable("no keys are known yet: control was never reached; try again in a moment")
         if key is None:
             return Unauthenticated("incorrect API key: it is unknown or was revoked")
         if key.expires_ms is not None and key.expires_ms <= now_ms:
@@ -83,11 +85,13 @@ def _sees(principal: Principal, route: Route) -> bool:
 
 
 def _rank(principal: Principal, route: Route) -> tuple[int, str, str]:
-    """Own project first, then own tenant, then the others; by name in the end, for a stable choice."""
+    """Own project first, then own tenant, then what is shared, then what only a platform-admin sees: nobody's
+    private name takes the place of a shared one for other tenants. By name in the end, for a stable choice.
+    """
     if route.project == principal.project:
         nearness = 0
     elif route.tenant == principal.tenant:
         nearness = 1
     else:
-        nearness = 2
+        nearness = 2 if route.shared else 3
     return nearness, route.tenant, route.project

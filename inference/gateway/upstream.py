@@ -255,7 +255,7 @@ class Upstream:
             if replica is None:
                 break
             if tried:
-                metrics.FAILOVERS.labels(route.model).inc()
+                metrics.FAILOVERS.labels(metrics.MODELS.of(route.model)).inc()
             tried.add(replica.url)
             begin(replica)
             call = watch.call = EngineCall(self._session, replica, self._state(replica.url), request)

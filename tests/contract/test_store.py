@@ -262,3 +262,15 @@ async def test_the_audit_log_is_newest_first(store: Store) -> None:
     for entry in entries:
         await store.audit(entry)
     assert list(await store.audit_log(limit=2)) == [entries[2], entries[1]]
+
+
+async def test_sizes_tell_what_a_project_holds_in_bytes(store: Store) -> None:
+    assert await store.sizes("lab") == {}
+    made = [(await store.apply(workload(name, "lab"))).resource for name in ("a", "b")]
+    await store.apply(workload("c", "elsewhere"))
+    size = (await store.sizes("lab"))["Workload"]
+    assert size.count == 2
+    made[0].metadata.labels["note"] = "ä" * 100
+    await store.apply(made[0])
+    grown = (await store.sizes("lab"))["Workload"]
+    assert 200 < grown.document_bytes - size.document_bytes < 250

@@ -61,6 +61,19 @@ async def test_it_breaks_no_list_no_watch_and_no_lookup(
     assert await store.set_aside(Model) == []
 
 
+async def test_a_page_of_the_history_is_full_as_long_as_there_is_more(
+    store: SqlStore, database: Database
+) -> None:
+    for number in range(6):
+        await store.apply(endpoint(f"old-{number}"))
+    await spoil(database, resource_history, "Endpoint", '{"servedName": "a\\tb"}')
+    for number in range(3):
+        await store.apply(endpoint(f"new-{number}"))
+    assert [c.resource.name for c in await store.changes(0, limit=2)] == ["new-0", "new-1"]
+    assert [c.resource.name for c in await store.changes(8, limit=2)] == ["new-2"]
+    assert await store.changes(9, limit=2) == []
+
+
 async def test_within_a_project_it_is_written_anew_or_removed(store: SqlStore, database: Database) -> None:
     first = (await store.apply(endpoint("old"))).resource.metadata
     await spoil(database, resources, "Endpoint", '{"servedName": "a\\tb"}')

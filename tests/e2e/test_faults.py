@@ -262,10 +262,10 @@ def test_a_control_killed_while_requests_run_and_usage_waits(platform: Probe, sl
         wait_for_more(used, 1)
         os.kill(control, signal.SIGSTOP)  # so that usage is on its way, and more piles up
         wait_for_more(used, 3)
-        assert bill.spooled_segments(platform.settings.gateway_url) > 0
+        assert bill.spooled_segments(platform.settings) > 0
         os.kill(control, signal.SIGKILL)
         wait_for_more(used, 3)
-        assert bill.spooled_segments(platform.settings.gateway_url) > 0
+        assert bill.spooled_segments(platform.settings) > 0
         eventually(lambda: platform.pid_of("control") not in (None, control), 60, "a new control")
         wait_for_more(used, 1)
     for chunk in long:

@@ -166,7 +166,7 @@ def test_a_fine_tuned_model_is_served_and_gives_the_trained_answer(running_platf
 
 
 def test_the_bill_is_what_the_engine_counted(running_platform: Running) -> None:
-    bill.wait_posted(running_platform.base_url)
+    bill.wait_posted(running_platform.settings)
     with running_platform.control() as client:
         total = client.usage()["total"]
         by_kind = bill.by_kind(client)

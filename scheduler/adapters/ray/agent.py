@@ -16,6 +16,7 @@ from typing import Literal
 import httpx
 import psutil
 
+from common.bounded_log import BoundedLog
 from common.clock import SYSTEM_CLOCK
 from common.errors import Conflict, NotFound, Unavailable
 from common.resources.pool import Device
@@ -60,6 +61,7 @@ class AgentOptions:
     grace_seconds: float = 10.0
     log_days: float = 14.0
     log_bytes: int = 0
+    process_log_bytes: int = 0
     gang_environment: tuple[str, ...] = ()
     sandbox_mode: SandboxMode = "auto"
 
@@ -244,7 +246,8 @@ class Agent:
 
     def _files(self, order: GangOrder, rank: RankOrder) -> RankFiles:
         log = self._log(order.uid, order.attempt, rank.rank)
-        return RankFiles(log, self._run_folder / f"{order.uid}-{order.attempt}-{rank.rank}.exit")
+        exit_code = self._run_folder / f"{order.uid}-{order.attempt}-{rank.rank}.exit"
+        return RankFiles(log, exit_code, self._options.process_log_bytes)
 
     @property
     def _run_folder(self) -> Path:
@@ -285,7 +288,9 @@ class Agent:
                 if broken is not None and repr(broken) != told:
                     told = repr(broken)
                     _log.warning("rank not probed", uid=gang.order.uid, error=told)
+                await _bound_logs(gang)
                 await asyncio.sleep(WATCH_SECONDS)
+        await _bound_logs(gang)
 
     async def stop_gang(self, uid: str, attempt: int, grace_seconds: float) -> None:
         """See ``ports.Fabric.stop_gang``."""
@@ -314,17 +319,19 @@ class Agent:
         """See ``ports.Fabric.read_log``."""
         if not UID.fullmatch(uid):
             raise NotFound(f"there is no workload {uid!r}")
-        path = self._log(uid, attempt, rank)
+        log = BoundedLog(self._log(uid, attempt, rank))
         try:
-            with path.open("rb") as file:
-                size = file.seek(0, 2)
-                start = max(0, size + offset_bytes) if offset_bytes < 0 else min(offset_bytes, size)
-                file.seek(start)
-                data = file.read(limit_bytes)
+            return LogChunk(*log.read(offset_bytes, limit_bytes))
         except FileNotFoundError as error:
             where = f"attempt {attempt}, rank {rank} of {uid} on {self._options.node}"
             raise NotFound(f"there is no log of {where}") from error
-        return LogChunk(data, start + len(data), size)
+
+
+async def _bound_logs(gang: _Gang) -> None:
+    """In a thread: a slow disk must not make the node look silent."""
+    for rank in gang.ranks:
+        if rank.log_is_full:
+            await asyncio.to_thread(rank.bound_log)
 
 
 def _free_port(taken: set[int]) -> int:

@@ -140,6 +140,7 @@ class RayFabric:
             grace_seconds=settings.scheduler.stop_grace_seconds,
             log_days=settings.retention.log_days,
             log_bytes=settings.retention.log_bytes,
+            process_log_bytes=settings.retention.process_log_bytes,
             gang_environment=tuple(settings.scheduler.gang_environment),
             sandbox_mode=settings.sandbox.mode,
         )

@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from common.bounded_log import BoundedLog
 from common.retention import FRESH_MS, expired, look
 
 WORKLOADS = "workloads"
 FOLDERS = (f"{WORKLOADS}/*", "*.*")
 """``workloads/<uid>``; earlier versions wrote to ``<project>.<workload>``, which two may share."""
-LOG = "[0-9]*-[0-9]*.log"
-"""``<attempt>-<rank>.log``"""
+LOG = "[0-9]*-[0-9]*.log*"
+"""``<attempt>-<rank>.log``, and what was moved out of it."""
 
 
 class LogCleaner:
@@ -28,6 +29,7 @@ class LogCleaner:
 
     def sweep(self, live: Collection[Path], now_ms: int) -> list[Path]:
         """Drop what is due; returns what was dropped."""
+        live = {path for log in live for path in BoundedLog(log).files()}
         for path in live:
             with suppress(OSError):
                 os.utime(path, (now_ms / 1000, now_ms / 1000))

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import httpx
 
+from common.bounded_log import BoundedLog
 from common.clock import Clock
 from common.errors import ComputilityError
+from common.private import PRIVATE_UMASK, make_file
 from scheduler.adapters.ray import launcher
 from scheduler.adapters.ray.environment import Surroundings, build_environment, expand
 from scheduler.adapters.ray.sandbox import Cell, confined
@@ -29,10 +31,11 @@ MISSES_UNTIL_UNREADY = 3
 
 @dataclass(frozen=True)
 class RankFiles:
-    """Where a rank's output and its exit code go."""
+    """Where a rank's output and its exit code go. The log is kept within ``log_bytes`` (0 = no limit)."""
 
     log: Path
     exit_code: Path
+    log_bytes: int = 0
 
 
 class RankProcess:
@@ -70,8 +73,9 @@ class RankProcess:
         try:
             for path in (self._files.log, self._files.exit_code):
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                path.unlink(missing_ok=True)
-            with self._files.log.open("wb") as log:
+                BoundedLog(path).remove()
+            make_file(self._files.log)
+            with self._files.log.open("ab") as log:
                 command = _command(self._order, around)
                 environment = build_environment(self._order, around)
                 self._launcher = self._spawn(command, environment, grace_seconds, log.fileno())
@@ -96,7 +100,16 @@ class RankProcess:
             env=dict(environment),
             cwd=self._files.exit_code.parent,  # where a model's name is no path to anything
             start_new_session=True,
+            umask=PRIVATE_UMASK,
         )
+
+    @property
+    def log_is_full(self) -> bool:
+        return BoundedLog(self._files.log).is_full(self._files.log_bytes)
+
+    def bound_log(self) -> None:
+        """Keep the log within its size. Takes as long as a copy of it."""
+        BoundedLog(self._files.log).keep_within(self._files.log_bytes)
 
     def poll(self) -> None:
         """Notice the end of the process."""
@@ -117,7 +130,7 @@ class RankProcess:
         with suppress(OSError):
             self._files.exit_code.unlink(missing_ok=True)
         try:
-            tail = read_tail(self._files.log) or self._trouble
+            tail = BoundedLog(self._files.log).tail(LOG_TAIL_BYTES) or self._trouble
         except OSError as error:
             tail = self._trouble or f"its log cannot be read: {error}"
         now = self._clock.now_ms()
@@ -174,14 +187,3 @@ async def _answers(client: httpx.AsyncClient, url: str) -> bool:
         return (await client.get(url)).is_success
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
-
-
-def read_tail(log: Path, limit_bytes: int = LOG_TAIL_BYTES) -> str:
-    """The last whole lines of a log within the limit."""
-    with log.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - limit_bytes))
-        data = file.read()
-    if size > limit_bytes and b"\n" in data:
-        data = data.split(b"\n", 1)[1]
-    return data.decode(errors="replace").rstrip()

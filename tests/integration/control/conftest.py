@@ -24,12 +24,13 @@ from finetune.adapters.blobs import LocalBlobs
 from finetune.service import FineTuneService
 
 TOKEN = "internal-token-of-the-tests"
+METRICS_TOKEN = "metrics-token-of-the-tests"
 SPECS: dict[str, dict[str, Any]] = {
     "Tenant": {},
     "Project": {"tenant": "acme"},
     "Queue": {},
     "Workload": {"roles": [{"name": "main", "command": ["true"]}]},
-    "Model": {"source": "$(HOME_DIR)/models/tiny"},
+    "Model": {"source": "org/tiny"},
     "Endpoint": {"model": "tiny"},
     "Adapter": {"model": "tiny", "servedName": "ft:tiny", "path": "/adapters/a"},
     "Price": {
@@ -89,7 +90,10 @@ class World:
 def build_world(store: Store, database: Database, clock: VirtualClock, home: Path) -> World:
     """An API over these parts, with nobody in it."""
     settings = Settings(
-        home=home, internal_token=TOKEN, control=ControlSettings(upload_limit_bytes=64 * 1024)
+        home=home,
+        internal_token=TOKEN,
+        metrics_token=METRICS_TOKEN,
+        control=ControlSettings(upload_limit_bytes=64 * 1024),
     )
     tuning = FineTuneService(store, LocalBlobs(home / "files"), settings, clock)
     context = ControlContext(store, Ledger(database, store, clock), settings, clock, tuning=tuning)

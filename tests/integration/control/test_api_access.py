@@ -221,3 +221,60 @@ async def test_every_write_and_every_refusal_is_in_the_audit_log(world: World) -
         ("anonymous", "COUNTED", "1 refused requests", "invalid_api_key"),
     ]
     assert (await world.request("acme-admin", "GET", "/api/v1/audit")).status_code == 403
+
+
+async def test_a_key_makes_no_key_that_can_do_more_or_lives_longer(world: World) -> None:
+    ends_ms = world.clock.now_ms() + 60_000
+    await world.make_key(
+        "brief", "tenant-admin", tenant="acme", models=["only-this", "that"], expiresMs=ends_ms
+    )
+
+    async def refused(by: str, **body: Any) -> str:
+        answer = await world.request(by, "POST", "/api/v1/keys", json={"name": "k", "tenant": "acme", **body})
+        assert answer.status_code == 403, answer.text
+        return str(answer.json()["error"]["param"])
+
+    admin: dict[str, Any] = {"role": "tenant-admin", "models": ["that"]}
+    assert await refused("brief", role="tenant-admin", expiresMs=ends_ms) == "models"
+    assert await refused("brief", **{**admin, "models": ["that", "other"]}, expiresMs=ends_ms) == "models"
+    assert await refused("brief", **admin) == "expiresMs"
+    assert await refused("brief", **admin, expiresMs=ends_ms + 1) == "expiresMs"
+    await world.make_key("briefer", by="brief", tenant="acme", **admin, expiresMs=ends_ms - 1)
+    assert await refused("briefer", **admin, expiresMs=ends_ms) == "expiresMs"
+    assert await refused("briefer", **{**admin, "models": ["only-this"]}, expiresMs=ends_ms - 1) == "models"
+    await world.make_key("free", "member", by="acme-admin", project="search")
+
+
+async def test_keys_outlive_their_maker_unless_they_are_revoked_with_it(world: World) -> None:
+    await world.make_key("maker", "tenant-admin", tenant="acme")
+    await world.make_key("made", "tenant-admin", by="maker", tenant="acme")
+    await world.make_key("of-made", "member", by="made", project="search")
+    await world.make_key("other", "member", by="acme-admin", project="search")
+    await world.request("acme-admin", "DELETE", "/api/v1/keys/maker")
+    assert (await world.request("made", "GET", "/api/v1/whoami")).status_code == 200, (
+        "as when a key is renewed"
+    )
+    gone = await world.request("acme-admin", "DELETE", "/api/v1/keys/maker?made=true")
+    assert gone.json()["metadata"]["name"] == "maker"
+    for name, status in (("made", 401), ("of-made", 401), ("other", 200), ("acme-admin", 200)):
+        assert (await world.request(name, "GET", "/api/v1/whoami")).status_code == status, name
+
+
+async def test_a_project_and_a_tenant_have_only_so_many_keys_and_few_that_ended(world: World) -> None:
+    await world.apply(document("Tenant", "acme", limits={"maxKeys": 3}))
+    for scope in ({"role": "member", "project": "search"}, {"role": "tenant-admin"}):
+        made: list[str] = []
+        for number in range(4):
+            name = f"{scope['role']}-{number}"
+            answer = await world.request("acme-admin", "POST", "/api/v1/keys", json={"name": name, **scope})
+            if answer.status_code == 403:
+                assert answer.json()["error"]["code"] == "limit_reached"
+                break
+            made.append(name)
+        assert 0 < len(made) < 4
+        for number in range(10):
+            await world.request("acme-admin", "DELETE", f"/api/v1/keys/{made[-1]}")
+            made.append(f"{scope['role']}-x{number}")
+            await world.make_key(made[-1], by="acme-admin", **scope)
+        left = await world.context.store.list(ApiKey)
+        assert sum(key.spec.tenant == "acme" for key in left) <= 12

@@ -70,12 +70,22 @@ FOREIGN_PATHS = [
     "a/..",
     "--trust-remote-code",
     "s3://bucket/m",
+    "$(HOME_DIR)/models/tiny",
+    "$(HOME_DIR)/models/search",
+    "$(HOME_DIR)/models/search/../lab/m",
+    "$(HOME_DIR)/models/search2/m",
+    "$(HOME_DIR)/models/lab/m",
 ]
-OPEN_SOURCES = ["$(HOME_DIR)/models/tiny", "$(HOME_DIR)/models/a/b-1.0/", "Qwen/Qwen3-0.6B", "gpt2"]
+OPEN_SOURCES = [
+    "$(HOME_DIR)/models/search/m",
+    "$(HOME_DIR)/models/search/b-1.0/c/",
+    "Qwen/Qwen3-0.6B",
+    "gpt2",
+]
 
 
 @pytest.mark.parametrize("who", TENANTS)
-async def test_tenants_name_hub_models_and_those_of_the_platform_and_no_other_path(
+async def test_tenants_name_hub_models_and_folders_of_their_project_and_no_other_path(
     world: World, who: str
 ) -> None:
     for source in FOREIGN_PATHS:

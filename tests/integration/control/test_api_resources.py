@@ -132,7 +132,7 @@ async def test_a_project_uses_only_its_queues(world: World) -> None:
 async def test_a_stale_resource_version_is_refused(world: World) -> None:
     first = (await world.apply(document("Model", "m", "search"))).json()["results"][0]["resource"]
     await world.apply(document("Model", "m", "search", source="/models/other"))
-    stale = document("Model", "m", "search", source="$(HOME_DIR)/models/third")
+    stale = document("Model", "m", "search", source="org/third")
     stale["metadata"]["resourceVersion"] = first["metadata"]["resourceVersion"]
     answer = await world.request("search-member", "PUT", "/api/v1/models/m", json=stale)
     assert answer.status_code == 409

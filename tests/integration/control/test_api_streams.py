@@ -10,7 +10,7 @@ from common.loop import LoopHealth
 from common.resources import Workload
 from common.store.port import Event
 from control.loops import Loops
-from tests.integration.control.conftest import TOKEN, World, document
+from tests.integration.control.conftest import METRICS_TOKEN, TOKEN, World, document
 
 pytestmark = pytest.mark.integration
 INTERNAL = {"Authorization": f"Bearer {TOKEN}"}
@@ -251,7 +251,9 @@ async def test_the_process_tells_how_it_is(world: World) -> None:
     assert "acme" not in json.dumps(body)
     await loops.stop(1)
     assert (await world.request(None, "GET", "/healthz")).text == "ok\n"
-    assert "computility_control_requests_total" in (await world.request(None, "GET", "/metrics")).text
+    for key, headers in (("admin", {}), (None, {"Authorization": f"Bearer {METRICS_TOKEN}"})):
+        metrics = (await world.request(key, "GET", "/metrics", headers=headers)).text
+        assert "computility_control_requests_total" in metrics
     version = (await world.request(None, "GET", "/api/v1/version")).json()
     assert version["api"] == "computility.io/v1alpha1"
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -235,3 +236,23 @@ def test_down_ends_what_a_killed_up_left(tmp_path: Path) -> None:
 
 def settings(home: Path) -> Settings:
     return load_settings(home=home)
+
+
+def test_the_log_of_a_child_stays_small_and_what_it_writes_is_private(instance: str, tmp_path: Path) -> None:
+    code = f"""
+import os, time
+open({str(tmp_path / "made")!r}, "w").close()
+for number in range(40):
+    print(f"{{number:3}} " + "x" * 5000, flush=True)
+    time.sleep(0.02)
+print("END", flush=True)
+time.sleep(120)
+"""
+    plain = spec("a", code, instance, tmp_path)
+    supervisor = Supervisor([replace(plain, log_bytes=20_000)])
+    run(supervisor, lambda: "END" in supervisor.children["a"].log_tail())
+    sizes = [path.stat().st_size for path in tmp_path.glob("a.log*")]
+    assert sum(sizes) < 60_000
+    assert supervisor.children["a"].log_tail(2).startswith(" 39 ")
+    assert (tmp_path / "made").stat().st_mode & 0o077 == 0
+    supervisor.stop(["a"])

@@ -19,7 +19,7 @@ from openai import AsyncOpenAI
 from common.auth import engine_key
 from common.settings import ControlSettings, GatewaySettings, Settings, child_environment
 from tests.fixtures.fake_engine import FakeEngine
-from tests.fixtures.gateway import SECRET, TOKEN, Serving, StandInControl, serving, table
+from tests.fixtures.gateway import SCRAPES, SECRET, TOKEN, Serving, StandInControl, serving, table
 from tests.fixtures.ports import free_port
 
 pytestmark = pytest.mark.integration
@@ -165,7 +165,7 @@ async def test_requests_are_served_and_billed_while_control_is_down(
         answer = await front.client().chat.completions.create(**ASK, max_tokens=4)
         assert answer.usage.completion_tokens == 4
         async with httpx.AsyncClient() as client:
-            listed = await client.get(f"{front.url}/v1/files")
+            listed = await client.get(f"{front.url}/v1/files", headers={"Authorization": f"Bearer {SECRET}"})
         assert (listed.status_code, listed.headers["retry-after"]) == (503, "2")
         await front.control.start()
         [event] = await front.billed()
@@ -199,7 +199,7 @@ async def test_an_event_that_control_refuses_is_kept_and_does_not_hold_up_the_ot
 
 async def _rejected_bytes(front: Serving) -> float:
     async with httpx.AsyncClient() as client:
-        text = (await client.get(f"{front.url}/metrics")).text
+        text = (await client.get(f"{front.url}/metrics", headers=SCRAPES)).text
     [line] = [
         line for line in text.splitlines() if line.startswith("computility_gateway_spool_rejected_bytes")
     ]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from common.resources import Adapter
+from common.resources import Adapter, Resource
+from common.store.set_aside import SetAside
 from finetune.adapter_cleaner import GRACE_SECONDS
 from tests.fixtures.tuning import PROJECT, TuningWorld
 
@@ -66,3 +67,20 @@ async def test_what_an_unfinished_job_copies_and_what_no_job_made_stays(world: T
     assert copied.is_dir()
     assert foreign.is_dir()
     assert not leftover.exists()
+
+
+async def test_nothing_goes_while_an_adapter_of_an_older_version_is_set_aside(
+    world: TuningWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.apply_job()
+    await world.run_to_end()
+    (adapter,) = await world.adapters()
+    await world.store.delete(Adapter, adapter.name, PROJECT)
+
+    async def set_aside(kind: type[Resource]) -> list[SetAside]:
+        return [SetAside("Adapter", adapter.name, PROJECT, "spec.colour: unknown field")][: kind is Adapter]
+
+    monkeypatch.setattr(world.store, "set_aside", set_aside)
+    await _pass_after(world, 60)
+    await _pass_after(world, 2 * GRACE_SECONDS)
+    assert Path(adapter.spec.path).is_dir()

@@ -158,7 +158,8 @@ async def test_no_engine_is_started_for_a_model_that_is_not_there(tmp_path: Path
     ready = (await world.endpoint()).status.condition("Ready")
     assert ready is not None
     assert ready.reason == "PathNotFound"
-    assert str(world.model_path) in ready.message
+    assert "$(HOME_DIR)/models/tiny" in ready.message
+    assert str(world.home) not in ready.message
     assert not await world.workloads()
     world.make_model()
     await world.step()
@@ -306,3 +307,40 @@ async def test_a_model_that_another_project_shares_is_served(world: World) -> No
     assert endpoint.status.model_project == "elsewhere"
     assert endpoint.status.replicas[0].adapters == [FT]
     assert (await world.adapter()).status.is_true("Served")
+
+
+async def test_a_private_endpoint_is_given_no_adapter_of_strangers(world: World) -> None:
+    spec = AdapterSpec(model="tiny", model_project=PROJECT, served_name="ft:tiny:rival:plans:1", path="/a/1")
+    await world.store.apply(Adapter(metadata=Metadata(name="plans", project="rival"), spec=spec))
+    await world.apply_adapter()
+    await world.apply_endpoint()
+    await world.step()
+    url = await world.start("chat-0")
+    await world.step(3)
+    assert (await world.endpoint()).status.replicas[0].adapters == [FT]
+    assert [call for call in world.engines.calls if "rival" in call] == []
+    theirs = await world.store.get(Adapter, "plans", "rival")
+    assert (theirs.status.replicas, theirs.status.is_true("Served")) == (0, False)
+    endpoint = await world.endpoint()
+    endpoint.spec.shared = True
+    await world.store.apply(endpoint)
+    await world.step(3)
+    assert (await world.store.get(Adapter, "plans", "rival")).status.is_true("Served"), url
+
+
+async def test_a_link_out_of_a_projects_folder_is_not_followed(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.make_model()
+    own = tmp_path / "models" / PROJECT
+    own.mkdir()
+    (own / "m").symlink_to(world.model_path)
+    source = f"$(HOME_DIR)/models/{PROJECT}/m"
+    await world.store.apply(
+        Model(metadata=Metadata(name="tiny", project=PROJECT), spec=ModelSpec(source=source))
+    )
+    await world.step()
+    found = (await world.store.get(Model, "tiny", PROJECT)).status
+    ready = found.condition("Ready")
+    assert ready is not None
+    assert (ready.reason, found.digest, found.context_tokens) == ("LinkLeadsOutside", "", None)
+    assert str(tmp_path) not in ready.message

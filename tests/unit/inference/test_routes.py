@@ -144,3 +144,54 @@ async def test_the_version_follows_the_content(store: MemoryStore) -> None:
     assert (await build_routing_table(store)).version == first
     await _add_key(store, "good")
     assert (await build_routing_table(store)).version != first
+
+
+async def _serve_privately(store: MemoryStore, project: str, model: str = "tiny", **spec: object) -> Endpoint:
+    """An Endpoint of that project on the Model of lab."""
+    made = Endpoint(
+        metadata=Metadata(name="mine", project=project),
+        spec=EndpointSpec.model_validate({"model": model, **spec}),
+        status=EndpointStatus(model_project="lab", replicas=[_replica(9, adapters=[FT])], context_tokens=16),
+    )
+    return (await store.apply(made)).resource
+
+
+async def test_a_strangers_endpoint_changes_nothing_of_an_adapters_route(store: MemoryStore) -> None:
+    await _fill(store, [_replica(0, adapters=[FT])])
+    await _add_adapter(store)
+    before = _route(await build_routing_table(store), FT)
+    await store.apply(Project(metadata=Metadata(name="evil"), spec=ProjectSpec(tenant="evil")))
+    await _serve_privately(store, "evil", served_name="penny-model")
+    table = await build_routing_table(store)
+    assert _route(table, FT) == before
+    assert (before.context_tokens, before.base_model) == (2048, "small")
+    assert [route.model for route in table.routes if route.project == "evil"] == ["penny-model"]
+
+
+async def test_an_endpoint_of_its_own_project_serves_an_adapter(store: MemoryStore) -> None:
+    await _fill(store, [])
+    await _add_adapter(store)
+    await _serve_privately(store, "shop")
+    assert [r.id for r in _route(await build_routing_table(store), FT).replicas] == ["chat-9"]
+
+
+async def test_a_shared_endpoint_takes_strangers_adapters_unless_it_says_otherwise(
+    store: MemoryStore,
+) -> None:
+    await _fill(store, [_replica(0, adapters=[FT])])
+    await _add_adapter(store)
+    endpoint = await store.get(Endpoint, "chat", "lab")
+    endpoint.spec.adapters = "own"
+    await store.apply(endpoint)
+    assert FT not in [route.model for route in (await build_routing_table(store)).routes]
+
+
+async def test_an_older_private_namesake_does_not_hide_what_its_project_shares(
+    clock: VirtualClock, store: MemoryStore
+) -> None:
+    await store.apply(Project(metadata=Metadata(name="lab"), spec=ProjectSpec(tenant="acme")))
+    await _serve_privately(store, "lab", served_name="small")
+    clock.advance(1)
+    await _fill(store, [_replica(0)])
+    (route,) = (await build_routing_table(store)).routes
+    assert route.shared

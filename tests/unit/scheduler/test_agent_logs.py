@@ -114,3 +114,23 @@ async def test_an_odd_readiness_path_keeps_no_gang_from_ending(agent: Agent, pat
     probe = Readiness(port="http", start_timeout_seconds=5.0).model_copy(update={"path": path})
     await agent.ensure_gang(order("uid-1", "p", "w", "sleep", "0.3", readiness=probe))
     assert (await ended(agent, "uid-1")).ranks[0].exit_code == 0
+
+
+async def test_the_log_of_a_gang_that_prints_without_end_stays_small(tmp_path: Path) -> None:
+    options = AgentOptions("n", "127.0.0.1", str(tmp_path), "i", "always", process_log_bytes=100_000)
+    agent = Agent(options)
+    folder = tmp_path / "logs" / "workloads" / "uid-1"
+    print_much = "head -c 400000 /dev/zero | tr '\\0' $part; sleep 0.3"
+    flood = f"for part in 1 2 3 4 5 6 7 8; do {print_much}; done; echo END"
+    await agent.ensure_gang(order("uid-1", "p", "w", "sh", "-c", flood))
+    largest = 0
+    async with asyncio.timeout(60):
+        while next(iter((await agent.observe("i")).gangs)).alive:
+            largest = max(largest, sum(path.stat().st_size for path in folder.iterdir()))
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.2)
+    assert largest < 1_000_000
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 300_000
+    chunk = await agent.read_log("uid-1", 1, 0, -10, 10)
+    assert (chunk.data, chunk.next_offset) == (b"888888END\n", 8 * 400_000 + 4)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())

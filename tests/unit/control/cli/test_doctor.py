@@ -45,6 +45,31 @@ def test_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     assert (found.level, "--home" in found.advice) == ("fail", True)
 
 
+def test_a_home_that_others_can_look_into_is_told(tmp_path: Path) -> None:
+    assert checks.check_home(load_settings(home=tmp_path)).level == "ok"
+    tmp_path.chmod(0o750)
+    found = checks.check_home(load_settings(home=tmp_path))
+    assert (found.level, f"chmod 700 {tmp_path}" in found.advice) == ("warn", True)
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("gateway", "level"),
+    [
+        ({}, "ok"),
+        ({"host": "::1"}, "ok"),
+        ({"host": "0.0.0.0", "tls_certificate_file": "c", "tls_key_file": "k"}, "ok"),
+        ({"host": "0.0.0.0", "allow_clear_text": True}, "warn"),
+        ({"host": "10.0.0.7"}, "fail"),
+    ],
+)
+def test_keys_that_cross_a_network_in_clear_are_told(
+    tmp_path: Path, gateway: dict[str, object], level: str
+) -> None:
+    found = checks.check_listeners(load_settings(home=tmp_path, gateway=gateway))
+    assert (found.level, "tls_certificate_file" in found.advice) == (level, level != "ok")
+
+
 def test_the_report_fails_only_when_a_check_fails(capsys: pytest.CaptureFixture[str]) -> None:
     fine, bad = Check("a", "warn", "little", "add some"), Check("b", "fail", "none", "install it")
     assert report([fine])["ok"] is True

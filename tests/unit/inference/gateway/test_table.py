@@ -95,3 +95,20 @@ def test_the_key_pays_or_without_a_project_the_route_but_never_another_tenant() 
     assert payer_of(root, shared) == ("platform", "shared-models")
     with pytest.raises(Forbidden, match="use a project's key"):
         payer_of(admin, shared)
+
+
+def test_a_private_name_takes_nothing_from_others_not_even_from_a_platform_admin() -> None:
+    index = RouteIndex(
+        RoutingTable(
+            version="1",
+            keys=(),
+            routes=(
+                route("big", "aaa", "aaa"),
+                route("big", "models", "platform", shared=True),
+                route("big", "zzz", "zzz"),
+            ),
+        )
+    )
+    others = (MEMBER, Principal("t", "tenant-admin", "acme"), Principal("p", "platform-admin"))
+    assert {index.find(who, "big").project for who in others} == {"models"}
+    assert index.find(Principal("k", "member", "aaa", "aaa"), "big").project == "aaa"
