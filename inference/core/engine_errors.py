@@ -101,7 +101,7 @@ def _message_of(error: dict[str, Any]) -> str:
 def _plain(message: str, place: str) -> str:
     """The message without the names of classes, links and lists of what a library tried."""
     detail = _VALIDATION_MESSAGE.search(message)
-    if detail is not None:
+    if detail is not None and detail[2].strip():
         said = detail[2].removeprefix("Value error, ").replace("Input should be", "must be")
         message = f"{place}: {said}" if place else said
     if _INNER_WORDS.search(message):

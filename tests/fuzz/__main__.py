@@ -25,11 +25,13 @@ BUILD = ROOT / "build" / "fuzz"
 RSS_LIMIT_MIB = 2048
 HANG_SECONDS = 60
 """Longer than any input may take on a busy machine: what takes this long does not end."""
+SEED_BYTES = 4096
+"""Longer ones would make all that is made of them long, and so each try slow."""
 _EXIT_FINDING, _EXIT_NO_ATHERIS = 1, 3
 _EXECUTIONS = (re.compile(r"stat::number_of_executed_units: (\d+)"), re.compile(r"^#(\d+)", re.MULTILINE))
 _COVERAGE = re.compile(r"\bcov: (\d+)")
 _PEAK = re.compile(r"stat::peak_rss_mb: +(\d+)|rss: (\d+)Mb")
-_SAVED = re.compile(r"Test unit written to (\S+)")
+_SAVED = re.compile(r"Test unit written to (\S+/(?:crash|timeout|oom)-\S+)")
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def _fuzz(target: Target, seconds: int) -> Outcome:
     folder = BUILD / target.name
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    for seed in (*target.seeds, *target.found.values()):
+    for seed in (*target.seeds, *(data for data in target.found.values() if len(data) <= SEED_BYTES)):
         (corpus / sha1(seed, usedforsecurity=False).hexdigest()).write_bytes(seed)
     log = folder / "log.txt"
     options = (

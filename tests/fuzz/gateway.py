@@ -280,6 +280,7 @@ TARGETS = (
             "a message that begins again and again": b'400\n{"message":"' + b"'msg': '" * 8000 + b'"}',
             "places without an end": b'400\n{"message":"' + b"'loc': (" * 8000 + b'"}',
             "a place that is empty": b"400\n{\"message\":\"'loc': '', 'msg': 'x'}\"}",
+            "a message that says nothing": b"400\n{\"message\":\"'loc': '', 'msg': '', 'x'}\"}",
             "links without an end": b'400\n{"message":"' + b"http://" * 9000 + b'"}',
             "a message that is deep lists": b'400\n{"message":' + b"[" * 900 + b"]" * 900 + b"}",
         },
