@@ -7,7 +7,6 @@ was made out for. Elsewhere they trust the authorities of ``tls_ca_file``, else 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 
 from common.client import Client
@@ -43,7 +42,7 @@ def trust_of(settings: Settings, url: str) -> ssl.SSLContext | bool:
         return True
     for server in (settings.control, settings.gateway):
         if server.tls_certificate_file and f"{url}/".startswith(f"{server.base_url}/"):
-            return _trust_in(Path(server.tls_certificate_file))
+            return trust_in(Path(server.tls_certificate_file))
     try:
         return ssl.create_default_context(cafile=settings.tls_ca_file or None)
     except OSError as error:
@@ -56,7 +55,7 @@ def control_client(settings: Settings, key: str = "", *, timeout_seconds: float 
     return Client(url, key, timeout_seconds=timeout_seconds, verify=trust_of(settings, url))
 
 
-def _trust_in(certificate: Path) -> ssl.SSLContext:
+def trust_in(certificate: Path) -> ssl.SSLContext:
     """Trust in the first certificate of the file alone. Its name is not compared: it is known itself."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -83,12 +82,6 @@ class ServerTls:
         if self.context is not None:
             self.context.minimum_version = ssl.TLSVersion.TLSv1_2
             self._load(self.context)
-
-    @property
-    def factory(self) -> Callable[..., ssl.SSLContext] | None:
-        """What ``uvicorn.Config`` takes as ``ssl_context_factory``."""
-        context = self.context
-        return None if context is None else lambda *_: context
 
     def look(self) -> None:
         """Take up files that have changed. What cannot be used is logged, and the old one stays."""

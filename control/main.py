@@ -25,7 +25,7 @@ from common.clock import SYSTEM_CLOCK
 from common.db import Database
 from common.errors import ComputilityError, SetupError, Unavailable, mapping_of
 from common.http_server.door import Door
-from common.http_server.protocol import guarded
+from common.http_server.tls_gate import guarded_by_tls
 from common.private import make_file
 from common.settings import Settings, load_settings
 from common.store.port import Limits
@@ -176,7 +176,7 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
     parts = await build(settings)
     config = uvicorn.Config(
         build_app(parts.context),
-        http=guarded(Door(settings.control)),
+        http=guarded_by_tls(Door(settings.control), tls.context),
         timeout_keep_alive=settings.control.idle_seconds,
         ws="none",
         log_config=None,
@@ -184,7 +184,6 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=REQUESTS_SECONDS,
         lifespan="off",
-        ssl_context_factory=tls.factory,
         callback_notify=look,
         timeout_notify=LOOK_SECONDS,
     )

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from common.settings.section import Section
 
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:.]+\](:\d{1,5})?")
-_ALL_INTERFACES = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_ALL_INTERFACES = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 """Where a server that listens everywhere is reached on its own machine."""
 
 

@@ -136,6 +136,9 @@ def _credentials(out: Console, settings: Settings, new_key: bool) -> str:
         "gateway_url": settings.gateway_url,
         "api_key": secret or kept,
     }
+    for name, server in (("control", settings.control), ("gateway", settings.gateway)):
+        if server.tls_certificate_file:
+            content[f"{name}_certificate_file"] = str(Path(server.tls_certificate_file).absolute())
     write_private(path, json.dumps(content, indent=2) + "\n")
     return secret
 

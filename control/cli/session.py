@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from openai import DefaultHttpxClient, OpenAI
 from common.client import Client
 from common.errors import Unauthenticated
 from common.settings import Settings, load_settings
-from common.tls import trust_of
+from common.tls import trust_in, trust_of
 
 CREDENTIALS_FILE = "cli.json"
 
@@ -63,7 +64,7 @@ class Session:
         """A client of control; raises ``Unauthenticated`` when no key is known."""
         credentials = self.credentials
         url = credentials.control_url
-        return Client(url, self._require_key(credentials), verify=trust_of(self.settings, url))
+        return Client(url, self._require_key(credentials), verify=self._trust(url))
 
     def openai(self) -> OpenAI:
         """The official client, pointed at the gateway."""
@@ -72,10 +73,19 @@ class Session:
         return OpenAI(
             base_url=url,
             api_key=self._require_key(credentials),
-            http_client=DefaultHttpxClient(verify=trust_of(self.settings, url)),
+            http_client=DefaultHttpxClient(verify=self._trust(url)),
             max_retries=1,
             timeout=600,
         )
+
+    def _trust(self, url: str) -> ssl.SSLContext | bool:
+        """Where `up` kept the URL, it kept the certificate of the server as well."""
+        kept = self._kept()
+        for server in ("control", "gateway"):
+            certificate = kept.get(f"{server}_certificate_file")
+            if certificate and url == kept.get(f"{server}_url"):
+                return trust_in(Path(certificate))
+        return trust_of(self.settings, url)
 
     def _require_key(self, credentials: Credentials) -> str:
         if not credentials.key:

@@ -10,7 +10,7 @@ import uvicorn
 
 from common.errors import ComputilityError, SetupError, mapping_of
 from common.http_server.door import Door
-from common.http_server.protocol import guarded
+from common.http_server.tls_gate import guarded_by_tls
 from common.settings import Settings, load_settings
 from common.telemetry import configure_logging, get_logger
 from common.tls import LOOK_SECONDS, ServerTls, require_guarded
@@ -51,7 +51,7 @@ def serve(settings: Settings) -> None:
     config = uvicorn.Config(
         gateway,
         loop="uvloop",
-        http=guarded(Door(settings.gateway)),
+        http=guarded_by_tls(Door(settings.gateway), tls.context),
         timeout_keep_alive=settings.gateway.idle_seconds,
         ws="none",
         lifespan="on",
@@ -59,7 +59,6 @@ def serve(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        ssl_context_factory=tls.factory,
         callback_notify=look,
         timeout_notify=LOOK_SECONDS,
     )

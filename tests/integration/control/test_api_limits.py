@@ -32,7 +32,7 @@ async def test_the_audit_log_cannot_be_filled_by_strangers_or_by_refusals(world:
     assert counted["anonymous"] == "400 refused requests"
     assert counted["lab-member"] == f"{200 - REFUSALS_PER_MINUTE} refused requests"
     assert ("acme-admin", "ok") in {(e["principal"], e["outcome"]) for e in entries}
-    metrics = (await world.request(None, "GET", "/metrics")).text
+    metrics = (await world.request("admin", "GET", "/metrics")).text
     assert 'computility_control_refused_total{caller="anonymous",code="invalid_api_key"}' in metrics
 
 

@@ -53,6 +53,28 @@ def test_an_argument_wins_over_both_field_by_field(tmp_path: Path, monkeypatch: 
     assert (gateway.port, gateway.host, gateway.body_limit_bytes) == (9003, "::1", 77)
 
 
+@pytest.mark.parametrize(
+    ("host", "loopback", "url"),
+    [
+        ("127.0.0.1", True, "http://127.0.0.1:8001"),
+        ("127.9.9.9", True, "http://127.9.9.9:8001"),
+        ("localhost", True, "http://localhost:8001"),
+        ("::1", True, "http://[::1]:8001"),
+        ("0.0.0.0", False, "http://127.0.0.1:8001"),
+        ("::", False, "http://[::1]:8001"),
+        ("", False, "http://127.0.0.1:8001"),
+        ("10.1.2.3", False, "http://10.1.2.3:8001"),
+        ("127.0.0.1.example.com", False, "http://127.0.0.1.example.com:8001"),
+    ],
+)
+def test_a_server_is_reached_where_it_listens(tmp_path: Path, host: str, loopback: bool, url: str) -> None:
+    settings = load_settings(home=tmp_path, control={"host": host})
+    assert (settings.control.is_loopback, settings.control_url) == (loopback, url)
+    files = {"tls_certificate_file": "c.pem", "tls_key_file": "k.pem"}
+    settings = load_settings(home=tmp_path, control={"host": host, **files})
+    assert settings.control_url == url.replace("http:", "https:")
+
+
 def test_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load_settings(home="~/here").home == tmp_path / "here"
@@ -66,6 +88,9 @@ def test_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         ("gateway:\n  prot: 1\n", r"gateway\.prot: .*not permitted"),
         ("gatevay: {}\n", r"gatevay: .*not permitted"),
         ("gateway:\n  port: 70000\n", r"gateway\.port: .*65535"),
+        ("control:\n  tls_key_file: k.pem\n", r"control: .*go together"),
+        ("gateway:\n  cors_origins: [chat.example.com]\n", r"gateway\.cors_origins: .*is no origin"),
+        ("gateway:\n  cors_origins: ['https://a.example/']\n", r"gateway\.cors_origins: .*is no origin"),
         (LOAD_TIDES + "    - device_class: nvida\n", r"load_tides\.0\.device_class: .*nvidia, ascend"),
         (
             LOAD_TIDES + "    - requests_per_replica: 0\n",
