@@ -9,10 +9,12 @@ from common.ids import derived_id
 from common.resources import FineTune, Workload
 from common.resources.tuning import Checkpoint
 from common.store.port import Store
+from common.vocabulary import harmless, shortened
 from finetune.core.worker_events import WorkerEvent, last_of
 from finetune.job_events import note, record_worker_event
 from finetune.job_folder import JobFolder
 
+MAX_CHECKPOINTS = 500
 _BEGUN = ("Running", "Ready", "Restarting", "Stopping", "Succeeded", "Failed")
 
 
@@ -57,11 +59,12 @@ def _apply(job: FineTune, event: WorkerEvent) -> None:
         tokens = event.count("trained_tokens")
         status.trained_tokens = tokens if tokens is not None else status.trained_tokens
         status.estimated_finish_ms = _estimate(job, event)
-    if event.type == "checkpoint" and step is not None and all(c.step != step for c in status.checkpoints):
+    known = {checkpoint.step for checkpoint in status.checkpoints}
+    if event.type == "checkpoint" and step is not None and step not in known and len(known) < MAX_CHECKPOINTS:
         checkpoint = Checkpoint(
             id=derived_id("ftckpt", job.metadata.uid, step),
             step=step,
-            path=str(event.data.get("path", "")),
+            path=shortened(harmless(str(event.data.get("path", "")))),
             created_ms=event.created_at * 1000,
             metrics=event.metrics,
         )

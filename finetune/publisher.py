@@ -37,8 +37,7 @@ class Publisher:
         """
         digest = str(result.data.get("adapter_sha256", ""))
         target = self._settings.folder("adapters") / (job.project or "") / adapter_name(job)
-        source = Path(str(result.data.get("adapter_path") or folder.adapter))
-        await asyncio.to_thread(folder.publish_adapter, source, target, digest)
+        await asyncio.to_thread(folder.publish_adapter, folder.adapter, target, digest)
         job.status.result_files = [await self._keep_results(job, events)]
         wanted = await self._adapter(job, target, digest, result, events)
         return (await self._store.apply(wanted)).resource

@@ -17,8 +17,8 @@ from finetune.core.job import Lora, TrainJob
 ROLE = "trainer"
 ADAPTER_PREFIX = "ft-"
 MAX_RESTARTS = 3
-HUB_CACHE = "$(HOME_DIR)/cache/huggingface"
-"""What trainers have fetched from a hub."""
+HUB_CACHES = "$(HOME_DIR)/cache/huggingface"
+"""What trainers have fetched from a hub, by project: who writes there might write another's model."""
 BAD_INPUT_EXIT_CODE = 2
 MODEL_LABEL = "computility.io/model"
 IDENTITY_LABEL = "computility.io/model-identity"
@@ -87,7 +87,7 @@ def trainer_workload(
         devices=job.spec.devices.model_copy(deep=True),
         sandbox=Sandbox(
             readable=[path for path in shown if path],
-            writable=[str(folder)] if local else [str(folder), HUB_CACHE],
+            writable=[str(folder)] if local else [str(folder), _hub_cache(job)],
             network=not local,
         ),
     )
@@ -130,8 +130,12 @@ def _environment(job: FineTune, local: bool) -> dict[str, str]:
     if local:
         env["HF_HUB_OFFLINE"] = "1"
     else:
-        env["HF_HOME"] = HUB_CACHE
+        env["HF_HOME"] = _hub_cache(job)
     return env
+
+
+def _hub_cache(job: FineTune) -> str:
+    return f"{HUB_CACHES}/{job.project}"
 
 
 def adapter_name(job: FineTune) -> str:

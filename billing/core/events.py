@@ -114,8 +114,10 @@ class UsageEvent:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @staticmethod
-    def from_dict(content: Mapping[str, Any]) -> UsageEvent:
+    def from_dict(content: object) -> UsageEvent:
         """Raises ``InvalidInput`` naming the field that is wrong, missing or unknown."""
+        if not isinstance(content, Mapping):
+            raise InvalidInput("a usage event must be a mapping")
         known = {f.name for f in fields(UsageEvent)}
         for name in content:
             if name not in known:

@@ -26,7 +26,7 @@ class LimitsSettings(Section):
         500, ge=0, description="adapters, and jobs that will make one; a job above it is refused"
     )
     max_jobs: int = Field(50, ge=0, description="fine-tune jobs that have not ended")
-    max_files: int = Field(10_000, ge=0)
+    max_files: int = Field(2000, ge=0)
     max_file_bytes: int = Field(20 * GIB, ge=0, description="of all files together")
     max_document_bytes: int = Field(
         32 * MIB, ge=0, description="of all stored resources together, with what controllers make of them"

@@ -138,7 +138,7 @@ async def post_usage_events(request: Request) -> PostedUsage:
     rejected: list[RejectedEvent] = []
     for index, document in enumerate(events):
         try:
-            good.append((index, _event(document)))
+            good.append((index, UsageEvent.from_dict(document)))
         except InvalidInput as error:
             rejected.append(_rejected(index, document, error.message, error.param))
     posted = await context_of(request).ledger.post([event for _, event in good])
@@ -153,12 +153,6 @@ async def post_usage_events(request: Request) -> PostedUsage:
         duplicates=posted.duplicates,
         rejected=sorted(rejected, key=lambda one: one.index),
     )
-
-
-def _event(document: object) -> UsageEvent:
-    if not isinstance(document, dict):
-        raise InvalidInput("a usage event must be a mapping")
-    return UsageEvent.from_dict(document)
 
 
 def _rejected(index: int, document: object, message: str, param: str | None) -> RejectedEvent:

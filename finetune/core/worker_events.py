@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.errors import InvalidInput
-from common.strict_json import parse_json
 from common.vocabulary import MAX_NUMBER, MAX_TIME_MS, shortened
 
 TYPES = ("message", "metrics", "checkpoint", "result", "error")
@@ -40,11 +39,9 @@ class WorkerEvent:
         return {name: value for name, value in found.items() if value is not None}
 
     def count(self, name: str) -> int | None:
-        """A non-negative whole number among the data, of a size that things can have."""
+        """A non-negative whole number among the data; None also where it is larger than any count."""
         value = self.data.get(name)
-        if isinstance(value, bool) or not isinstance(value, int):
-            return None
-        return value if 0 <= value <= MAX_NUMBER else None
+        return value if _is_count(value) else None
 
 
 def whole_lines(content: bytes, offset_bytes: int) -> tuple[list[WorkerEvent], int]:
@@ -62,23 +59,32 @@ def whole_lines(content: bytes, offset_bytes: int) -> tuple[list[WorkerEvent], i
 
 def _event(line: bytes, offset_bytes: int) -> WorkerEvent:
     try:
-        content = parse_json(line)
-        data, level, created_at = content.get("data", {}), content.get("level", "info"), content["created_at"]
-        if content["type"] not in TYPES or not isinstance(data, dict) or not isinstance(level, str):
+        content = json.loads(line)
+        data, created_at = content.get("data", {}), content["created_at"]
+        if content["type"] not in TYPES or not isinstance(data, dict) or not _is_count(created_at):
             raise ValueError("unknown form")
-        if not isinstance(created_at, int) or not 0 <= created_at <= MAX_TIME_MS // 1000:
-            raise ValueError("no time")
-        message = shortened(str(content["message"]))
+        if 1000 * created_at > MAX_TIME_MS:
+            raise ValueError("a time that never comes")
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()  # it will be stored
+        level, message = str(content.get("level", "info")), shortened(str(content["message"]))
         return WorkerEvent(offset_bytes, content["type"], level, created_at, message, data)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, InvalidInput):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         text = f"the worker wrote something unreadable at byte {offset_bytes} of its events"
         return WorkerEvent(offset_bytes, "message", "warn", 0, text)
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER
+
+
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def last_of(events: Iterable[WorkerEvent], type_: str) -> WorkerEvent | None:

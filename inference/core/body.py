@@ -26,6 +26,8 @@ Task = Literal["chat", "completions", "embeddings"]
 
 MAX_NESTING = 64
 """Lists and objects within each other."""
+TEXTS_PER_ANSWER = 16
+"""So many texts to embed count as one answer where a key's load is limited."""
 
 _ENGINE_ONLY = ("kv_transfer_params", "ec_transfer_params", "priority", "cache_salt", "request_id")
 """Fields that reach across tenants inside an engine: a client's are dropped, also in ``vllm_xargs``."""
@@ -71,7 +73,9 @@ class InferenceRequest:
 
     @property
     def sequences(self) -> int:
-        """Answers that the engine works on at once."""
+        """Answers that the engine works on at once; texts to embed are little work, a few count as one."""
+        if self.task == "embeddings":
+            return -(-self.prompts // TEXTS_PER_ANSWER)
         return self.choices_per_prompt * self.prompts
 
 

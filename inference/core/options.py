@@ -115,8 +115,8 @@ def _check_structured(wanted: Mapping[str, Any] | None) -> None:
 def _check_grammar(grammar: str, path: str) -> None:
     """A grammar in EBNF has no rule without a body."""
     rules = list(_RULE.finditer(grammar))
-    ends = [rule.start() for rule in rules[1:]] + [len(grammar)]
-    for rule, end in zip(rules, ends, strict=False):  # there may be no rule
+    for number, rule in enumerate(rules, start=1):
+        end = rules[number].start() if number < len(rules) else len(grammar)
         if not grammar[rule.end() : end].strip():
             raise InvalidInput(f"{path}: the rule {rule[1]} has nothing after ::=", "invalid_value", path)
 

@@ -49,7 +49,7 @@ class EventSplitter:
 
         Raises ``EngineFailed`` when one does not end within the limit.
         """
-        if self._parts:
+        if self._parts and data:
             across = data.startswith(b"\n") and self._parts[-1].endswith(b"\n")
             if not across and _END_OF_EVENT not in data:
                 self._keep(data)

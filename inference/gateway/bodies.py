@@ -25,9 +25,12 @@ from inference.gateway.table import RouteIndex
 
 WORKERS = 2
 PARSE_SECONDS = 30.0
+REUSE_BYTES = 1024**2
+"""A process that has parsed more than this ends: its memory would not come back otherwise."""
 _KINDS: dict[str, type[ComputilityError]] = {
     kind.__name__: kind for kind in (InvalidInput, ContextExceeded, TooLarge)
 }
+_NOT_READ = "the body could not be read right now; try again"
 _log = get_logger("gateway.bodies")
 
 
@@ -93,7 +96,7 @@ class Parser:
     async def parse(self, task: Task, raw: bytes) -> InferenceRequest:
         """As ``parse_request``. Raises ``Unavailable`` when the process ends in the middle of it."""
         async with self._free:
-            worker = self._idle.pop() if self._idle else await _start()
+            worker = await self._worker()
             try:
                 async with asyncio.timeout(PARSE_SECONDS):
                     answer, rest = await _ask(worker, {"task": task, "limits": self._limits}, raw)
@@ -103,16 +106,31 @@ class Parser:
             except (OSError, EOFError) as error:
                 await _end(worker)
                 _log.error("a process that parses bodies has ended", code=worker.returncode, error=str(error))
-                raise Unavailable("the body could not be read right now; try again") from error
+                raise Unavailable(_NOT_READ) from error
             except BaseException:
                 await _end(worker)
                 raise
-            self._idle.append(worker)
+            if len(raw) <= REUSE_BYTES:
+                self._idle.append(worker)
+            else:
+                await _end(worker)
         if "error" in answer:
             raise _KINDS.get(answer["kind"], InvalidInput)(**answer["error"])
         request = answer["request"]
         token_limits = tuple((name, asked) for name, asked in request.pop("token_limits"))
         return InferenceRequest(**request, token_limits=token_limits, rest=rest)
+
+    async def _worker(self) -> asyncio.subprocess.Process:
+        """A process that waits. Raises ``Unavailable`` when none can be started."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.returncode is None:
+                return worker
+        try:
+            return await _start()
+        except OSError as error:
+            _log.error("no process to parse bodies can be started", error=str(error))
+            raise Unavailable(_NOT_READ) from error
 
     async def close(self) -> None:
         for worker in self._idle:

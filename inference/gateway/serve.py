@@ -61,8 +61,12 @@ class InferenceHandler:
         self, exchange: Exchange, task: Task, ticket: Ticket, started_ms: int, started_seconds: float
     ) -> Job:
         """Everything that can be decided without an engine. Raises the client's error."""
-        index, principal = self._routes.index, ticket.key.principal
-        request = await self._bodies.read(exchange, task, ticket, principal, index)
+        principal = ticket.key.principal
+        request = await self._bodies.read(exchange, task, ticket, principal, self._routes.index)
+        index = self._routes.index  # the body may have been long in coming
+        refusal = index.refusal(ticket.key.digest, self._clock.now_ms())
+        if refusal is not None:
+            raise refusal
         route = index.find(principal, request.model)
         exchange.model = route.model
         if task not in route.tasks:

@@ -46,6 +46,8 @@ MAX_FAILED_ENGINES = 2
 TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
 HEALTH_SECONDS = 3.0
 COMMENT_LIMIT_BYTES = 64 * 1024
+ANSWER_LIMIT_BYTES = 256 * 1024**2
+"""Of an answer in one piece: embeddings and log probabilities of the largest request take less."""
 
 _BREAKING_STATUS = frozenset({502, 503})
 _log = get_logger("gateway.upstream")
@@ -103,7 +105,7 @@ class EngineCall:
                 if comments:
                     await on_comments(comments)
         else:
-            self.content = await response.read()
+            self.content = await _read_whole(response)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The stream, from its first bytes to its end."""
@@ -195,6 +197,16 @@ class ClientWatch:
             await asyncio.sleep(ABORT_INTERVAL_SECONDS)
         if self._drain_seconds is not None:
             self._limit.reschedule(loop.time())
+
+
+async def _read_whole(response: aiohttp.ClientResponse) -> bytes:
+    parts, size = [], 0
+    while data := await response.content.readany():
+        parts.append(data)
+        size += len(data)
+        if size > ANSWER_LIMIT_BYTES:
+            raise aiohttp.ClientPayloadError(f"the engine's answer has more than {ANSWER_LIMIT_BYTES} bytes")
+    return b"".join(parts)
 
 
 async def _drop(comments: bytes) -> None:

@@ -118,6 +118,7 @@ TARGETS = (
             "uuid",
         ),
         {
+            "half a character": b'[{"gpu":0}]\n====\n[{"gpu":0,"asic":{"market_name":"\\ud800"}}]',
             "nothing but empty lines": b"\n" * 60_000,
             "a number that is deep lists": b'[{"gpu":' + b"[" * 900 + b"]" * 900 + b"}]\n====\n[]",
         },

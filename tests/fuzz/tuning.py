@@ -140,6 +140,7 @@ TARGETS = (
             "a loss beyond all floats": b'{"type":"metrics","created_at":1,"message":"","data":{"step":1'
             + b"0" * 320
             + b"}}\n",
+            "a list": b"[]\n",
             "a carriage return": b'\r{"type":"message","created_at":1,"message":"a"}\n',
             "a level that is no word": b'{"type":"message","level":[],"created_at":1,"message":"a"}\n',
             "half a character": b'{"type":"message","created_at":1,"message":"\\ud800"}\n',

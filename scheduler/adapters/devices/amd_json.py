@@ -15,6 +15,7 @@ from typing import Any
 
 from common.errors import SetupError
 from common.units import GIB, MIB
+from common.vocabulary import TEXT_CHARACTERS, one_line
 from scheduler.adapters.devices.facts import whole
 
 Entry = Mapping[str, Any]
@@ -61,13 +62,14 @@ def _decode(text: str, start: int, command: str) -> Any:
 
 
 def pick(entry: object, *paths: str) -> Any:
-    """The first value that is there under one of the dotted paths; None for ``"N/A"`` and nothing."""
+    """The first value that is there under one of the dotted paths; None for ``"N/A"`` and nothing. A text is
+    one line that can be stored."""
     for path in paths:
         value = entry
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         if value not in (None, "", "N/A"):
-            return value
+            return one_line(value[:TEXT_CHARACTERS]) if isinstance(value, str) else value
     return None
 
 

@@ -91,6 +91,8 @@ class ClusterLink:
 
     def _environment(self) -> dict[str, str]:
         env = child_environment(self._settings)
+        if self._cluster:  # `up` sets it for its own Ray, which is on loopback
+            env.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", None)
         root = str(Path(scheduler.__file__).parent.parent)
         env["PYTHONPATH"] = os.pathsep.join(part for part in (root, env.get("PYTHONPATH", "")) if part)
         return env

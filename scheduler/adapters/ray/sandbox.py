@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from glob import glob
 from pathlib import Path
 
@@ -138,11 +139,28 @@ def _with_targets(path: str) -> list[str]:
 
 
 def _of_python() -> list[str]:
-    """The folders of this Python and of everything that it can import, none below another."""
+    """The folders of this Python and of everything that a new one imports from, none below another.
+
+    Those of this process are more: Ray adds the folder where the driver was started, maybe somebody's home.
+    """
     product = Path(__file__).resolve().parents[3]
-    wanted = {sys.prefix, sys.base_prefix, str(product), *(p for p in sys.path if os.path.isdir(p))}
+    wanted = {sys.prefix, sys.base_prefix, str(product), *_import_folders()}
     real = {os.path.realpath(path) for path in wanted}
     return _outermost(path for path in (*wanted, *real) if path and path != "/")
+
+
+@cache
+def _import_folders() -> tuple[str, ...]:
+    code = "import os, sys; print(*(p for p in sys.path if os.path.isdir(p)), sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=PROBE_SECONDS,
+        check=False,
+    )
+    return tuple(done.stdout.splitlines())
 
 
 def _outermost(paths: Iterable[str]) -> list[str]:

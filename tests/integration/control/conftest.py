@@ -1,6 +1,6 @@
 """The control API over its ASGI app, on a store in memory and on SQLite, with two tenants in it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,8 @@ from finetune.service import FineTuneService
 
 TOKEN = "internal-token-of-the-tests"
 METRICS_TOKEN = "metrics-token-of-the-tests"
+TENANTS = {"acme": "search", "globex": "lab"}
+"""Tenant -> its project."""
 SPECS: dict[str, dict[str, Any]] = {
     "Tenant": {},
     "Project": {"tenant": "acme"},
@@ -100,27 +102,27 @@ def build_world(store: Store, database: Database, clock: VirtualClock, home: Pat
     return World(context, build_app(context), clock)
 
 
-async def populate(world: World) -> None:
+async def populate(world: World, tenants: Mapping[str, str] = TENANTS) -> None:
     answer = await world.request(
         None, "POST", "/internal/v1/bootstrap", headers={"Authorization": f"Bearer {TOKEN}"}
     )
     world.secrets["admin"] = answer.json()["secret"]
     applied = await world.apply(
-        document("Tenant", "acme"),
-        document("Tenant", "globex"),
-        document("Project", "search"),
-        document("Project", "lab", tenant="globex"),
+        *(document("Tenant", tenant) for tenant in tenants),
+        *(document("Project", project, tenant=tenant) for tenant, project in tenants.items()),
         document("Queue", "default"),
     )
     assert applied.status_code == 200, applied.text
-    for tenant, project in (("acme", "search"), ("globex", "lab")):
+    for tenant, project in tenants.items():
         await world.make_key(f"{tenant}-admin", "tenant-admin", tenant=tenant)
         await world.make_key(f"{project}-member", "member", project=project)
         await world.make_key(f"{project}-agent", "agent", project=project)
 
 
 @asynccontextmanager
-async def running_world(folder: Path, kind: str) -> AsyncIterator[World]:
+async def running_world(
+    folder: Path, kind: str, tenants: Mapping[str, str] = TENANTS
+) -> AsyncIterator[World]:
     """Tenants acme (project search) and globex (project lab), each with a tenant-admin, a member and an
     agent, on a store of the kind ``memory`` or ``sqlite``.
     """
@@ -129,7 +131,7 @@ async def running_world(folder: Path, kind: str) -> AsyncIterator[World]:
     await database.migrate()
     store: Store = MemoryStore(clock) if kind == "memory" else SqlStore(database, clock)
     made = build_world(store, database, clock, folder)
-    await populate(made)
+    await populate(made, tenants)
     yield made
     await database.close()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import openai
+import psutil
 import pytest
 
 from common.auth import engine_key
@@ -80,6 +81,22 @@ async def test_a_large_sound_body_is_served_like_a_small_one(front: Serving) -> 
         with pytest.raises(openai.BadRequestError) as refused:
             await front.client().chat.completions.create(model="tiny", messages=messages, extra_body=problem)
         assert refused.value.param == param
+
+
+async def test_a_process_that_parses_is_replaced_when_it_dies(front: Serving) -> None:
+    messages: Any = [{"role": "user", "content": "word " * 20_000}]
+    create = front.client().chat.completions.create
+    for _ in range(2):
+        assert await create(model="tiny", messages=messages, max_tokens=1)
+    children = psutil.Process().children(recursive=True)
+    workers = [child for child in children if "inference.gateway.parse_worker" in child.cmdline()]
+    assert len(workers) == 1, "one that waits is used again"
+    workers[0].kill()
+    await asyncio.to_thread(workers[0].wait)
+    answers = [create(model="tiny", messages=messages, max_tokens=1) for _ in range(4)]
+    for answer in await asyncio.gather(*answers, return_exceptions=True):
+        assert not isinstance(answer, Exception) or isinstance(answer, openai.InternalServerError)
+    assert await create(model="tiny", messages=messages, max_tokens=1)
 
 
 async def test_too_many_answers_in_one_request_and_at_once_are_refused(

@@ -165,6 +165,20 @@ def test_a_rank_in_a_cell_sees_what_its_role_names_and_nothing_else(node: Node) 
 
 
 @needs_walls
+def test_it_does_not_see_the_folder_where_the_platform_was_started(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray puts that folder on the path of every worker, and it may be somebody's home."""
+    started_in = tmp_path / "of-somebody"
+    started_in.mkdir()
+    (started_in / "id_ed25519").write_text("secret")
+    monkeypatch.syspath_prepend(str(started_in))
+    node.python(f"import os; print(os.path.exists({str(started_in / 'id_ed25519')!r}))")
+    assert node.wait() == 0, node.log.read_text()
+    assert node.log.read_text().strip() == "False"
+
+
+@needs_walls
 def test_it_may_save_its_work_when_it_is_told_to_end(node: Node) -> None:
     node.python("""
         import signal, sys, time

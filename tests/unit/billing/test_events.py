@@ -36,6 +36,7 @@ def test_an_event_goes_over_the_wire_and_back() -> None:
     [
         ("id", "", "id"),
         ("id", 7, "id"),
+        ("id", "x" * 254, "id"),
         ("tenant", "", "tenant"),
         ("project", None, "project"),
         ("kind", "training?", "kind"),

@@ -222,7 +222,7 @@ async def test_a_full_disk_at_one_job_does_not_hold_up_the_next(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(shutil, "copytree", full)
+        patched.setattr(shutil, "copyfileobj", full)
         await world.step()
         assert await world.store.find(Workload, "ftjob-2", PROJECT) is not None
         waiting = await world.job()

@@ -6,11 +6,13 @@ import pytest
 
 from common.client import Client
 from common.errors import Unavailable
-from common.settings import load_settings
+from common.settings import Settings, load_settings
 from control.cli import checks
 from control.cli.checks import Check, judge_devices
 from control.cli.doctor import report, show
 from control.cli.loop_check import check_loops, judge_loops
+from control.cli.usage_check import check_usage
+from inference.gateway.aside import keep_rejected
 
 CPU = {"id": "c", "vendor": "cpu", "model": "EPYC", "healthy": True}
 GPU = {"id": "GPU-1", "vendor": "nvidia", "model": "H100", "healthy": True}
@@ -96,3 +98,14 @@ def test_a_control_that_does_not_run_is_no_finding(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(Client, "ready", away)
     assert check_loops(load_settings(home=tmp_path)).level == "ok"
+
+
+def test_usage_that_was_set_aside_is_told_with_what_to_do(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert check_usage(settings).level == "ok"
+    folder = settings.folder("spool") / "gateway-8000"
+    folder.mkdir()
+    keep_rejected(folder, [({"id": "use-1"}, "no such project"), ("{torn", "is no JSON")])
+    found = check_usage(settings)
+    assert (found.level, "2 in" in found.message) == ("warn", True)
+    assert "put right" in found.advice

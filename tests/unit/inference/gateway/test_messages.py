@@ -158,9 +158,9 @@ def test_sound_options_pass() -> None:
         form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
         body: dict[str, Any] = {"model": "m", "messages": [USER], "response_format": form, "stop": ["a"] * 4}
         assert parse_request("chat", json.dumps(body).encode())
-    grammar = 'root ::=\n  "a ::= " rest\nrest ::= "b"'
-    body = {"model": "m", "messages": [USER], "stop": None, "structured_outputs": {"grammar": grammar}}
-    assert parse_request("chat", json.dumps(body).encode())
+    for grammar in ('root ::=\n  "a ::= " rest\nrest ::= "b"', "start: WORD", "((("):
+        body = {"model": "m", "messages": [USER], "stop": None, "structured_outputs": {"grammar": grammar}}
+        assert parse_request("chat", json.dumps(body).encode())
 
 
 @pytest.mark.parametrize(
