@@ -80,13 +80,13 @@ DOCUMENTS = st.builds(as_bytes, st.dictionaries(KEYS, VALUES, max_size=8) | VALU
 
 
 @pytest.mark.parametrize("target", READERS)
-@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=DOCUMENTS | st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused_by_type(target: str, data: bytes) -> None:
     run(TARGETS[target], HEADS.get(target, b"") + data)
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=CHATS)
 def test_any_field_of_a_chat_is_read_or_refused_by_type(data: bytes) -> None:
     run(TARGETS["body-chat"], data)
