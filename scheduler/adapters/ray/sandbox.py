@@ -126,8 +126,10 @@ def _walls(cell: Cell) -> list[str]:
 
 @cache
 def no_more_namespaces() -> tuple[str, ...]:
-    """The option by which a process inside makes no namespaces of its own, in which it would be root to the
-    kernel again. Older ones (before 0.8) do not know it, and where /proc/sys is read-only it does not work."""
+    """The option by which a process inside makes no namespaces of its own, to be root to the kernel in them.
+
+    Empty where bwrap does not know it (before 0.8), or may not write /proc/sys.
+    """
     option = "--disable-userns"
     inside = ["--unshare-user", option, "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
     command = [PROGRAM, *inside, "--", sys.executable, "-S", "-E", "-c", ""]
