@@ -254,6 +254,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 cycle.keep_alive = False
                 return
             cycle.disconnected = True
+            cycle.waiting_for_100_continue = False
             cycle.message_event.set()
         self.transport.write(_answer(status, message))
         if not self._admitted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterable
 
@@ -109,8 +110,16 @@ async def _send_back(exchange: Exchange, response: aiohttp.ClientResponse) -> No
     if response.status == 409 and "x-should-retry" not in response.headers:
         headers.append((b"x-should-retry", b"false"))
     await exchange.start(response.status, headers)
-    async for data in response.content.iter_any():
-        await exchange.write(data)
+    # An upload may still be read. A download is watched: who has left shall not have the rest fetched.
+    watch = asyncio.create_task(exchange.disconnected()) if exchange.method in _BODILESS else None
+    try:
+        async for data in response.content.iter_any():
+            if watch is not None and watch.done():
+                raise ClientGone
+            await exchange.write(data)
+    finally:
+        if watch is not None:
+            watch.cancel()
     await exchange.write(b"", more=False)
 
 

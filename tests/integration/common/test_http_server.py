@@ -2,119 +2,20 @@
 real server with small limits.
 """
 
-import asyncio
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
 
 import pytest
-import uvicorn
 
-from common.http_server.door import Door
-from common.http_server.protocol import guarded
-from common.settings.listener import ListenerSettings
+from tests.fixtures.listener import LIMITS, PATIENCE_SECONDS, Server, read_all
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-LIMITS = ListenerSettings(
-    header_limit_bytes=4096,
-    header_limit_count=20,
-    url_limit_bytes=1024,
-    header_seconds=1.0,
-    body_stall_seconds=1.0,
-    body_bytes_per_second=1000,
-    write_stall_seconds=1.0,
-    idle_seconds=1,
-    max_connections=40,
-    max_pipelined=4,
-)
-PATIENCE_SECONDS = 10.0
 FLOOD_BYTES = 500_000_000
 HEAD = b"Host: x\r\n"
-
-
-async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Says how long the body was; ``/stream`` answers in parts, ``/endless`` with a gigabyte, ``/at-once``
-    without looking at the body."""
-    length, more = 0, scope["path"] != "/at-once"
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        length += len(message["body"])
-        more = message["more_body"]
-    text = f"{scope['path']} {length} {len(scope['headers'])}".encode()
-    streams = scope["path"] in ("/stream", "/endless")
-    headers = [] if streams else [(b"content-length", str(len(text)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    for _ in range(20_000 if scope["path"] == "/endless" else 0):
-        await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
-    for part in (text[:3], text[3:]) if streams else (text,):
-        await send({"type": "http.response.body", "body": part, "more_body": streams})
-    if streams:
-        await send({"type": "http.response.body", "body": b""})
-
-
-class Server(threading.Thread):
-    """A listener in a thread with a loop of its own."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__(daemon=True)
-        self._kind = kind
-        self.door = Door(LIMITS)
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=200)
-        self.address = self._socket.getsockname()
-        self._end: Future[None] = Future()
-
-    def run(self) -> None:
-        config = uvicorn.Config(
-            app,
-            http=guarded(self.door),
-            ws="none",
-            loop=self._kind,
-            lifespan="off",
-            log_config=None,
-            timeout_keep_alive=LIMITS.idle_seconds,
-        )
-        server = uvicorn.Server(config)
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-
-        async def serve() -> None:
-            serving = asyncio.create_task(server.serve(sockets=[self._socket]))
-            await asyncio.wrap_future(self._end)
-            server.should_exit = server.force_exit = True
-            await serving
-
-        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(serve())
-
-    def end(self) -> None:
-        self._end.set_result(None)
-        self.join(20)
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(self.address, timeout=PATIENCE_SECONDS)
-
-    def say(self, *parts: bytes) -> bytes:
-        """All that comes back on one connection, until the server ends it."""
-        with self.connect() as client, suppress(ConnectionError):
-            for part in parts:
-                client.sendall(part)
-            return read_all(client)
-        return b""
-
-
-def read_all(client: socket.socket) -> bytes:
-    data = b""
-    with suppress(ConnectionError):
-        while received := client.recv(65536):
-            data += received
-    return data
 
 
 @pytest.fixture(scope="module", params=["uvloop"])

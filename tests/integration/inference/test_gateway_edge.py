@@ -271,6 +271,29 @@ async def test_an_upload_waits_at_the_client_where_control_does_not_read(front: 
     front.control.reads.set()
 
 
+async def test_a_download_ends_with_its_client(front: Serving, http: httpx.AsyncClient) -> None:
+    async with http.stream("GET", "/v1/files/endless", headers=KEY) as answer:
+        async for _ in answer.aiter_raw():
+            break
+    assert (await http.head("/v1/files/endless", headers=KEY)).status_code == 200
+    async with asyncio.timeout(10):
+        while front.control.downloads_ended < 2:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_download_waits_for_a_client_that_does_not_read(front: Serving) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", front.settings.gateway.port, limit=1024)
+    lines = ("GET /v1/files/endless HTTP/1.1", "Host: x", f"Authorization: Bearer {SECRET}")
+    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+    before = -1
+    async with asyncio.timeout(20):
+        while before != front.control.sent_bytes:
+            before = front.control.sent_bytes
+            await asyncio.sleep(0.5)
+    assert 0 < before < 64 << 20
+    writer.transport.abort()
+
+
 async def test_metrics_are_for_who_runs_the_platform(front: Serving, http: httpx.AsyncClient) -> None:
     admin = RouteKey(digest=secret_digest("ck-admin"), name="admin", role="platform-admin")
     old = front.control.table
