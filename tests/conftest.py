@@ -1,5 +1,6 @@
 """What all tests share: fixtures, and the wall around unit tests."""
 
+import os
 import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = [
     "tests.fixtures.engine",
@@ -15,6 +17,12 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.stores",
 ]
+
+settings.register_profile("usual", deadline=None, print_blob=True)
+settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, database=None)
+settings.load_profile("ci" if os.environ.get("CI") else "usual")
+"""Property tests draw new worlds in each run, but the same ones in continuous integration: there a failure
+must come from the change that is tested."""
 
 UNIT_TESTS = Path(__file__).parent / "unit"
 

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from billing import metrics as billing_metrics
 from billing.core.events import UsageEvent
 from common.errors import InvalidInput, Unavailable
 from common.wire import RoutingTable
@@ -140,6 +141,7 @@ async def post_usage_events(request: Request) -> PostedUsage:
         try:
             good.append((index, UsageEvent.from_dict(document)))
         except InvalidInput as error:
+            billing_metrics.EVENTS.labels("refused").inc()
             rejected.append(_rejected(index, document, error.message, error.param))
     posted = await context_of(request).ledger.post([event for _, event in good])
     refused = set(posted.refused)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
@@ -18,6 +19,7 @@ from inference.core.fields import (
     required,
     wrong_type,
 )
+from inference.core.media import check_media
 from inference.core.messages import check_messages
 from inference.core.options import check_options
 from inference.core.sse import UsageShown
@@ -34,7 +36,8 @@ _ENGINE_ONLY = ("kv_transfer_params", "ec_transfer_params", "priority", "cache_s
 
 _INPUT_FIELD: dict[Task, str] = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+"""One that does not end goes to the end of the body, so that no byte is looked at twice."""
 _MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
 _MODELS_LOOKED_AT = 16
 
@@ -42,11 +45,13 @@ _MODELS_LOOKED_AT = 16
 @dataclass(frozen=True)
 class BodyLimits:
     """What one request may ask for. ``sequences`` are answers that the engine makes (choices times prompts),
-    ``inputs`` texts of one embeddings request, ``values`` entries of all lists and objects together."""
+    ``inputs`` texts of one embeddings request, ``values`` entries of all lists and objects together,
+    ``media_hosts`` those from which engines fetch images and the like."""
 
     sequences: int = 128
     inputs: int = 2048
     values: int = 1_000_000
+    media_hosts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> 
     _refuse_what_is_not_counted(task, content)
     choices = optional(content, "n", is_positive, "a whole number of at least 1", 1)
     check_options(content)
+    check_media(content, limits.media_hosts)
     if task == "chat":
         check_messages(content)
         prompts = 1

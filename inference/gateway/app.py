@@ -62,7 +62,9 @@ class Gateway:
         self._routes_changed()
         self.shipper = Shipper(settings, self._session, self.spool)
         books = Books(self.spool, self._journal, self._clock)
-        self._inference = InferenceHandler(settings.gateway, self.routes, self._upstream, books)
+        self._inference = InferenceHandler(
+            settings.gateway, self.routes, self._upstream, books, settings.engine.media_domains
+        )
         loops = (self.routes.follow(), self.shipper.run(), self._inference.admission.watch_keys())
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from typing import Any
@@ -37,12 +38,13 @@ _log = get_logger("gateway.bodies")
 class Bodies:
     """Reads and parses the bodies of the inference paths."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, media_hosts: Sequence[str] = ()) -> None:
         self._settings = settings
         self._limits = BodyLimits(
             sequences=settings.max_sequences_per_request,
             inputs=settings.max_inputs_per_request,
             values=settings.max_values_per_request,
+            media_hosts=tuple(host.lower() for host in media_hosts),
         )
         self._parser = Parser(self._limits)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 
 from common.errors import ComputilityError, EngineFailed, NotFound, openai_body
 from common.http_server.front import UNBUFFERED
@@ -32,13 +33,18 @@ class InferenceHandler:
     """Answers POST on the inference paths."""
 
     def __init__(
-        self, settings: GatewaySettings, routes: RouteFollower, upstream: Upstream, books: Books
+        self,
+        settings: GatewaySettings,
+        routes: RouteFollower,
+        upstream: Upstream,
+        books: Books,
+        media_hosts: Sequence[str] = (),
     ) -> None:
         self._routes = routes
         self._upstream = upstream
         self._books = books
         self._clock = books.clock
-        self._bodies = Bodies(settings)
+        self._bodies = Bodies(settings, media_hosts)
         self.admission = Admission(settings, routes, books.clock)
 
     async def close(self) -> None:

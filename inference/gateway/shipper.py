@@ -84,6 +84,7 @@ class Shipper:
         """Post again what was set aside, once after a start and after each change of the file."""
         if not self._has_changed(folder):
             return
+        found = signature(folder)  # before it is read: what changes meanwhile is seen the next time
         lines = await asyncio.to_thread(read_rejected, folder)
         whole = {line.event.id: (line.text, line.event.to_dict()) for line in lines if line.event is not None}
         events = [event for _, event in whole.values()]
@@ -94,7 +95,7 @@ class Shipper:
         if posted:
             await asyncio.to_thread(take_out, folder, posted)
             _log.info("usage that was set aside is posted", folder=str(folder), events=len(posted))
-        self._tried[folder] = signature(folder)
+        self._tried[folder] = found
 
     def _has_changed(self, folder: Path) -> bool:
         return signature(folder) != self._tried.get(folder)

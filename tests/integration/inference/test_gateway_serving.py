@@ -192,7 +192,7 @@ async def test_errors_are_those_of_the_official_client(front: Serving, engine: F
     with pytest.raises(openai.BadRequestError) as prompt:
         await create(**ASK)
     assert (prompt.value.code, prompt.value.param) == ("context_length_exceeded", "messages")
-    engine.fail_with = (500, {"error": {"message": "CUDA error", "code": 500}})
+    engine.fail_with, engine.healthy = (500, {"error": {"message": "CUDA error", "code": 500}}), False
     with pytest.raises(openai.InternalServerError):
         await create(**ASK)
     with pytest.raises(openai.NotFoundError):

@@ -17,7 +17,7 @@ from common.auth import engine_key
 from common.settings import ControlSettings, GatewaySettings, Settings, child_environment
 from common.wire import RoutingTable
 from tests.fixtures.fake_engine import FakeEngine
-from tests.fixtures.gateway import SECRET, TOKEN, Serving, StandInControl, serving, table
+from tests.fixtures.gateway import SCRAPES, SECRET, TOKEN, Serving, StandInControl, serving, table
 from tests.fixtures.ports import free_port
 from tests.integration.inference.test_gateway_faults import gateway_process
 
@@ -57,7 +57,7 @@ async def take_up(front: Serving, routes: RoutingTable) -> None:
 
 async def metric(front: Serving, name: str) -> float:
     async with httpx.AsyncClient() as client:
-        text = (await client.get(f"{front.url}/metrics")).text
+        text = (await client.get(f"{front.url}/metrics", headers=SCRAPES)).text
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
 
