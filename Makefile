@@ -1,7 +1,7 @@
 # Computility: every target sets up what it needs first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check fmt clean
+.PHONY: help setup demo up down test fuzz check fmt clean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -11,6 +11,8 @@ SOURCES := $(PACKAGES) $(wildcard tests bench tools)
 # MODEL=<path or hub name> makes demo and up serve another model; PYTEST_ARGS adds to the test run.
 MODEL ?=
 PYTEST_ARGS ?=
+# How long `make fuzz` takes for each parser.
+SECONDS := 600
 # Without an accelerator the tests that need one are left out.
 HAS_GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 MARKS := $(if $(HAS_GPU),,-m "not gpu")
@@ -34,6 +36,10 @@ down: $(STAMP) ## stop whatever a killed `up` left
 
 test: $(STAMP) ## run all tests (PYTEST_ARGS="-k name" for some)
 	@$(BIN)/python -m pytest $(MARKS) --durations=15 --durations-min=0.5 $(PYTEST_ARGS)
+
+fuzz: $(STAMP) ## fuzz every parser, one after the other (SECONDS=600 for each)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install -q -c constraints.txt -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz all --seconds $(SECONDS)
 
 check: $(STAMP) ## lint, format, types and import rules
 	$(BIN)/ruff check .

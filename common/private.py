@@ -66,7 +66,10 @@ def make_folder_in_home(folder: Path) -> None:
 
 
 def make_file(path: Path) -> None:
-    """The file, closed to others also where it existed before."""
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    if is_open(path):
-        path.chmod(0o600)
+    """The file, closed to others also where it existed before. Raises ``SetupError``."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if is_open(path):
+            path.chmod(0o600)
+    except OSError as error:
+        raise SetupError(f"cannot write {path}: {error.strerror}; it has to be this user's") from error

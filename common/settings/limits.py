@@ -20,8 +20,8 @@ class LimitsSettings(Section):
         description="highest priority of an endpoint or job; the default of its queue passes always",
     )
     max_replicas: int = Field(32, ge=0, description="of one endpoint")
-    max_endpoints: int = Field(100, ge=0)
-    max_models: int = Field(200, ge=0)
+    max_endpoints: int = Field(200, ge=0)
+    max_models: int = Field(1000, ge=0)
     max_adapters: int = Field(
         500, ge=0, description="adapters, and jobs that will make one; a job above it is refused"
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 from common.errors import ComputilityError, Unavailable
 from common.settings import Settings
-from common.tls import control_client
 from control.cli.checks import Check
+from control.cli.session import Session
 
 ANSWER_SECONDS = 5.0
 NAME = "loops"
@@ -16,13 +16,16 @@ ADVICE = "the log of control has the whole error; what it cannot handle says so 
 
 
 def check_loops(settings: Settings) -> Check:
+    """Asked where `up` said that control listens, which may be elsewhere than settings say."""
+    session = Session(settings)
+    url = session.credentials.control_url
     try:
-        with control_client(settings, timeout_seconds=ANSWER_SECONDS) as client:
+        with session.keyless(ANSWER_SECONDS) as client:
             return judge_loops(client.ready())
     except Unavailable:
-        return Check(NAME, "ok", f"control is not asked: it does not answer at {settings.control_url}")
+        return Check(NAME, "ok", f"control is not asked: it does not answer at {url}")
     except ComputilityError as error:
-        return Check(NAME, "warn", f"{settings.control_url}: {error.message}", "does control listen there?")
+        return Check(NAME, "warn", f"{url}: {error.message}", "does control listen there?")
 
 
 def judge_loops(readiness: Mapping[str, Any]) -> Check:

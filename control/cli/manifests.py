@@ -155,6 +155,13 @@ def _loader(text: str, name: str) -> yaml.SafeLoader:
         raise InvalidInput(f"{name}: not YAML: holds U+{error.character:04X}") from error
 
 
+def _content_of(loader: yaml.SafeLoader, node: yaml.Node) -> object:
+    try:
+        return loader.construct_document(node)
+    except (LookupError, AttributeError, TypeError) as error:
+        raise ValueError("a value is not of the type that its tag (such as !!int) says") from error
+
+
 def _read(file: str) -> Iterator[Manifest]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).expanduser().read_text()
@@ -168,7 +175,7 @@ def _read(file: str) -> Iterator[Manifest]:
             node = cast(yaml.Node, loader.get_node())
             number += 1
             _check_node(node, f"{name}:{{line}} (document {number})")
-            content = loader.construct_document(node)
+            content = _content_of(loader, node)
             if content is None:
                 continue
             if not isinstance(content, dict):

@@ -66,6 +66,11 @@ class Session:
         url = credentials.control_url
         return Client(url, self._require_key(credentials), verify=self._trust(url))
 
+    def keyless(self, timeout_seconds: float) -> Client:
+        """A client of control for what anybody may ask."""
+        url = self.credentials.control_url
+        return Client(url, timeout_seconds=timeout_seconds, verify=self._trust(url))
+
     def openai(self) -> OpenAI:
         """The official client, pointed at the gateway."""
         credentials = self.credentials

@@ -42,7 +42,7 @@ def parse_line(line: bytes | None, number: int = 1) -> ChatLine:
     if line is None:
         return _bad("line_too_long", f"is longer than {MAX_LINE_BYTES} bytes")
     if number == 1 and line.startswith(_BYTE_ORDER_MARK):
-        rest = parse_line(line.removeprefix(_BYTE_ORDER_MARK))
+        rest = parse_line(line.removeprefix(_BYTE_ORDER_MARK), number=0)
         mark = ("byte_order_mark", "begins with a byte order mark; save the file as UTF-8 without BOM")
         return ChatLine(rest.messages, (mark, *rest.findings))
     try:

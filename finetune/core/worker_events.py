@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.vocabulary import MAX_NUMBER, MAX_TIME_MS, harmless, shortened
+from common.vocabulary import MAX_NUMBER, MAX_TIME_MS, shortened
 
 TYPES = ("message", "metrics", "checkpoint", "result", "error")
 METRICS = (
@@ -50,12 +50,10 @@ def whole_lines(content: bytes, offset_bytes: int) -> tuple[list[WorkerEvent], i
     A line without its end is left for later; one that cannot be read becomes a warning.
     """
     events, position = [], offset_bytes
-    for line in content.splitlines(keepends=True):
-        if not line.endswith(b"\n"):
-            break
+    for line in content.split(b"\n")[:-1]:
         if line.strip():
             events.append(_event(line, position))
-        position += len(line)
+        position += len(line) + 1
     return events, position
 
 
@@ -67,9 +65,10 @@ def _event(line: bytes, offset_bytes: int) -> WorkerEvent:
             raise ValueError("unknown form")
         if 1000 * created_at > MAX_TIME_MS:
             raise ValueError("a time that never comes")
-        level, message = str(content.get("level", "info")), shortened(harmless(str(content["message"])))
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()  # it will be stored
+        level, message = str(content.get("level", "info")), shortened(str(content["message"]))
         return WorkerEvent(offset_bytes, content["type"], level, created_at, message, data)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         text = f"the worker wrote something unreadable at byte {offset_bytes} of its events"
         return WorkerEvent(offset_bytes, "message", "warn", 0, text)
 
@@ -79,9 +78,13 @@ def _is_count(value: object) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def last_of(events: Iterable[WorkerEvent], type_: str) -> WorkerEvent | None:

@@ -36,7 +36,8 @@ _ENGINE_ONLY = ("kv_transfer_params", "ec_transfer_params", "priority", "cache_s
 
 _INPUT_FIELD: dict[Task, str] = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+"""One that does not end goes to the end of the body, so that no byte is looked at twice."""
 _MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
 _MODELS_LOOKED_AT = 16
 

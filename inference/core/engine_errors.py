@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from common.errors import ComputilityError, ContextExceeded, EngineFailed, InvalidInput, Unavailable
-from common.vocabulary import shortened
+from common.vocabulary import quoted, shortened
 
 REFUSED = "engine_refused"
 """The code of a request that an engine fails on, though it goes on serving others."""
@@ -16,6 +16,8 @@ _KEY_REFUSED = frozenset({401, 403})
 _RETRIED_4XX = _KEY_REFUSED | {404, 408, 429}
 _GATEWAY_STATUS = frozenset({502, 503, 504})
 _MESSAGE_CHARACTERS = 500
+_READ_CHARACTERS = 8192
+"""Of an engine's message: it may quote all that a client sent, and is searched for what it says."""
 
 _VALIDATION_MESSAGE = re.compile(r"'msg': (['\"])(.*?)\1[,}]", re.DOTALL)
 _PLACE = re.compile(r"'loc': (?:'([^']*)'|\(([^)]*)\))")
@@ -59,7 +61,7 @@ def error_from_engine(status: int, body: bytes, input_field: str) -> Computility
         return EngineFailed("the engine does not know this gateway's key; an administrator has to look")
     if is_retryable(status):
         return Unavailable("no replica can serve this model right now; try again")
-    message = str(error.get("message") or f"the engine refused the request with status {status}")
+    message = _message_of(error) or f"the engine refused the request with status {status}"
     param = error.get("param")
     if param == "input_tokens" or "maximum context length" in message:
         return ContextExceeded(_plain(message, input_field), param=input_field)
@@ -89,10 +91,17 @@ def error_in_stream(event: bytes | None, input_field: str, healthy: bool = False
     return error_from_engine(status, event, input_field)
 
 
+def _message_of(error: dict[str, Any]) -> str:
+    message = error.get("message")
+    if not message:
+        return ""
+    return message[:_READ_CHARACTERS] if isinstance(message, str) else quoted(message)
+
+
 def _plain(message: str, place: str) -> str:
     """The message without the names of classes, links and lists of what a library tried."""
     detail = _VALIDATION_MESSAGE.search(message)
-    if detail is not None:
+    if detail is not None and detail[2].strip():
         said = detail[2].removeprefix("Value error, ").replace("Input should be", "must be")
         message = f"{place}: {said}" if place else said
     if _INNER_WORDS.search(message):
@@ -106,7 +115,9 @@ def _place_in(message: str) -> str:
     found = _PLACE.search(message)
     if found is None:
         return ""
-    return found[1] or ".".join(part.strip(" '\"") for part in found[2].split(","))
+    if found[2] is None:
+        return found[1]
+    return ".".join(part.strip(" '\"") for part in found[2].split(","))
 
 
 def _path(dotted: str) -> str:

@@ -14,7 +14,8 @@ MAX_STOPS = 4
 _FORMATS = ("text", "json_object", "json_schema", "structural_tag")
 _CONSTRAINTS = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
 _NO_SCHEMAS = frozenset({"const", "default", "enum", "examples"})
-_RULE = re.compile(r"([\w-]+)[ \t]*::=")
+_RULE = re.compile(r"(?<![\w-])([\w-]++)[ \t]*+::=")
+"""Looks at each character once, however long the words are."""
 
 
 def check_options(content: Mapping[str, Any]) -> None:

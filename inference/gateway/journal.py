@@ -177,7 +177,7 @@ def _content_of(slot: bytes) -> dict[str, Any] | None:
             "ended_ms": max(noted_ms, content["started_ms"]),
             "quantities": TokenCounts(prompt, cached, completion).quantities(),
         }
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

@@ -9,7 +9,7 @@ from common.telemetry import get_logger
 from inference.gateway import metrics
 from inference.gateway.aside import keep_rejected
 from inference.gateway.journal import JOURNAL_FILE, Left, read_journal
-from inference.gateway.spool import Spool, event_ids, segments
+from inference.gateway.spool import Spool, event_ids, read_segment, segments
 
 _log = get_logger("gateway.recovery")
 
@@ -50,6 +50,10 @@ async def recover(spool: Spool) -> None:
 
 
 def _read(spool: Spool) -> tuple[Left, set[str]]:
+    """What the journal holds, and the ids of those of its events that are whole in a segment."""
     left = read_journal(spool.folder / JOURNAL_FILE)
-    known = {id_ for path in spool.sealed() for id_ in event_ids(path)} if left.events else set()
+    wanted, known = {event.id for event in left.events}, set[str]()
+    for path in spool.sealed() if wanted else ():
+        if not wanted.isdisjoint(event_ids(path)):
+            known |= {event["id"] for event in read_segment(path).events}
     return left, known

@@ -181,5 +181,5 @@ def read_segment(path: Path) -> Segment:
 
 
 def event_ids(path: Path) -> set[str]:
-    """The ids of a segment's events, found without reading the events; a torn last line has none."""
-    return {match[1].decode() for match in _EVENT_ID.finditer(path.read_bytes())}
+    """The ids that whole lines of a segment begin with, found without reading the events."""
+    return {match[1].decode(errors="replace") for match in _EVENT_ID.finditer(path.read_bytes())}

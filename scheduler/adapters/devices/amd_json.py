@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from common.errors import SetupError
 from common.units import GIB, MIB
+from common.vocabulary import TEXT_CHARACTERS, one_line
 from scheduler.adapters.devices.facts import whole
 
 Entry = Mapping[str, Any]
@@ -26,17 +28,18 @@ _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([A-Za-z]*)")
 def parse_entries(text: str, command: str) -> dict[int, Entry]:
     """One entry per GPU by its number; entries without a number of their own are left out. Raises
     ``SetupError`` naming the line that is no JSON, or the first entry where none is a GPU's."""
-    start = re.search(r"^\s*[\[{]", text, re.MULTILINE)
+    start = re.search(r"^[^\S\n]*[\[{]", text, re.MULTILINE)
     if start is None:
         raise SetupError(f"`{command}` prints no JSON: {text.strip()[:80]!r}")
     content = _decode(text, start.start(), command)
     if isinstance(content, dict):
         content = next((value for value in content.values() if isinstance(value, list)), [content])
     numbers = [whole(entry.get("gpu")) if isinstance(entry, dict) else None for entry in content]
+    counts = Counter(numbers)
     entries: dict[int, Entry] = {
         number: entry
         for number, entry in zip(numbers, content, strict=True)
-        if number is not None and number >= 0 and numbers.count(number) == 1
+        if number is not None and number >= 0 and counts[number] == 1
     }
     if content and not entries:
         raise SetupError(f"`{command}`: entry 0 is no GPU, or one that is there twice")
@@ -59,13 +62,14 @@ def _decode(text: str, start: int, command: str) -> Any:
 
 
 def pick(entry: object, *paths: str) -> Any:
-    """The first value that is there under one of the dotted paths; None for ``"N/A"`` and nothing."""
+    """The first value that is there under one of the dotted paths; None for ``"N/A"`` and nothing. A text is
+    one line that can be stored."""
     for path in paths:
         value = entry
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         if value not in (None, "", "N/A"):
-            return value
+            return one_line(value[:TEXT_CHARACTERS]) if isinstance(value, str) else value
     return None
 
 

@@ -159,7 +159,7 @@ def _second_row(first: Chip, cells: list[str], header: _Header) -> Chip:
     ids = dict(zip(header.ids, cells[0].split(), strict=False))
     counted = [ids[name] for name in _INDEX_COLUMNS if name in ids]
     whole_row = len(cells) >= 3 and len(cells[0].split()) == len(header.ids)
-    if not whole_row or not all(_ID.fullmatch(i) for i in (ids["Chip"], *counted)):
+    if not whole_row or not all(_ID.fullmatch(i) for i in (ids.get("Chip", ""), *counted)):
         raise ValueError(f"expected {' and '.join(header.ids)}, got {_shown(cells)}")
     told = _readings(header.second, cells[2])
     used, total = _memory(told)

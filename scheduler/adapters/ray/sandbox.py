@@ -104,6 +104,7 @@ def _walls(cell: Cell) -> list[str]:
     options = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     if not cell.network:
         options.append("--unshare-net")
+    options += no_more_namespaces()
     options += ["--uid", NOBODY, "--gid", NOBODY, "--die-with-parent", "--new-session"]
     options += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
     shown = [*SYSTEM, *SETTINGS, *(NETWORK_SETTINGS if cell.network else ())]
@@ -121,6 +122,22 @@ def _walls(cell: Cell) -> list[str]:
         options += ["--dev-bind", path, path]
     options += ["--setenv", "HOME", "/tmp", "--setenv", "TMPDIR", "/tmp", "--setenv", "USER", "nobody"]
     return [*options, "--chdir", cell.writable[0] if cell.writable else "/"]
+
+
+@cache
+def no_more_namespaces() -> tuple[str, ...]:
+    """The option by which a process inside makes no namespaces of its own, to be root to the kernel in them.
+
+    Empty where bwrap does not know it (before 0.8), or may not write /proc/sys.
+    """
+    option = "--disable-userns"
+    inside = ["--unshare-user", option, "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+    command = [PROGRAM, *inside, "--", sys.executable, "-S", "-E", "-c", ""]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=PROBE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return () if done.returncode else (option,)
 
 
 def _show(path: str) -> list[str]:

@@ -126,3 +126,16 @@ def test_a_request_is_refused_or_ends_where_others_see_its_end(
         look()
     assert min(seen.values()) > 20, seen
     assert caplog.records == []
+
+
+def test_a_refused_body_that_waited_for_a_word_leaves_no_trace_in_the_log(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+    with caplog.at_level(logging.WARNING):
+        answer = server.say(head.encode() + b"no size\r\n")
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert server.say(NEXT.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").encode()).endswith(
+            b"/next 0 2"
+        )
+    assert caplog.records == []

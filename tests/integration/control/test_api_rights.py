@@ -213,7 +213,7 @@ async def test_a_project_shows_what_it_uses_of_its_limits(world: World) -> None:
         rows = {row["name"]: (row["used"], row["limit"], row["origin"]) for row in shown["items"]}
         assert rows["maxModels"] == (1, 7, "project")
         assert rows["maxKeys"] == (2, 5, "tenant")
-        assert rows["maxEndpoints"] == (0, 100, "settings")
+        assert rows["maxEndpoints"] == (0, 200, "settings")
         assert rows["maxPriority"] == (None, 0, "settings")
         assert rows["maxDocumentBytes"][0] > 0
     assert (await world.request("lab-member", "GET", "/api/v1/projects/search/limits")).status_code == 404

@@ -20,7 +20,7 @@ from common.resources.workload import Sandbox
 from common.settings.services import SandboxMode
 from scheduler.adapters.ray.environment import Surroundings
 from scheduler.adapters.ray.process import CANNOT_START, RankFiles, RankProcess
-from scheduler.adapters.ray.sandbox import why_not
+from scheduler.adapters.ray.sandbox import no_more_namespaces, why_not
 from scheduler.ports import RankOrder
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -176,6 +176,14 @@ def test_it_does_not_see_the_folder_where_the_platform_was_started(
     node.python(f"import os; print(os.path.exists({str(started_in / 'id_ed25519')!r}))")
     assert node.wait() == 0, node.log.read_text()
     assert node.log.read_text().strip() == "False"
+
+
+@needs_walls
+@pytest.mark.skipif(not no_more_namespaces(), reason="this bwrap cannot forbid it")
+def test_it_becomes_root_of_no_namespace_of_its_own(node: Node) -> None:
+    node.start("unshare", "--user", "--map-root-user", "true")
+    assert node.wait() != 0
+    assert "unshare" in node.log.read_text()
 
 
 @needs_walls

@@ -56,3 +56,8 @@ def test_a_file_is_closed_and_keeps_what_is_in_it(tmp_path: Path) -> None:
     path.chmod(0o644)
     make_file(path)
     assert (mode(path), path.read_text()) == (0o600, "kept")
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=f"cannot write {tmp_path}"):
+        make_file(tmp_path)

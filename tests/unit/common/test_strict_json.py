@@ -1,6 +1,7 @@
 """JSON as the standard has it, and nothing that only Python reads."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -70,3 +71,12 @@ def test_an_error_that_quotes_anything_can_be_sent() -> None:
     assert "\\ud800\\x1b[2J is wrong" in json.dumps(body, ensure_ascii=False).encode().decode().replace(
         "\\\\", "\\"
     )
+
+
+def test_a_key_that_stands_twice_is_found_in_time_that_grows_with_the_body_alone() -> None:
+    """Comparing each key with all others would take minutes."""
+    members = ",".join(f'"{number}":0' for number in range(200_000))
+    began = time.process_time()
+    with pytest.raises(InvalidInput, match='"199999" stands twice'):
+        parse_json(f'{{{members},"199999":0}}'.encode())
+    assert time.process_time() - began < 5

@@ -320,3 +320,29 @@ def test_explain_says_what_a_waiting_workload_waits_for_and_what_helps(
         "1 of 8 devices",
     ):
         assert said in out
+
+
+def test_a_project_is_described_with_its_limits(
+    control: Callable[[Answer], list[httpx.Request]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = {
+        "kind": "Project",
+        "metadata": {"name": "search", "resourceVersion": 1, "generation": 1},
+        "spec": {"tenant": "acme"},
+    }
+    rows = [
+        {"name": "maxModels", "used": 3, "limit": 7, "origin": "project"},
+        {"name": "maxFileBytes", "used": 2**20, "limit": 2**30, "origin": "settings"},
+    ]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/limits"):
+            return httpx.Response(200, json={"items": rows, "queues": ["small"]})
+        return items() if request.url.path.endswith("/events") else httpx.Response(200, json=project)
+
+    control(answer)
+    assert run("describe", "project", "search") == 0
+    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "maxModels 3 7 project" in shown
+    assert "maxFileBytes 1.0 MiB 1.0 GiB settings" in shown
+    assert "Queues: small" in shown

@@ -100,6 +100,11 @@ def test_a_control_that_does_not_run_is_no_finding(tmp_path: Path, monkeypatch: 
     assert check_loops(load_settings(home=tmp_path)).level == "ok"
 
 
+def test_control_is_asked_where_up_said_that_it_listens(tmp_path: Path) -> None:
+    (tmp_path / "cli.json").write_text('{"control_url": "nonsense://elsewhere"}')
+    assert "nonsense://elsewhere" in check_loops(load_settings(home=tmp_path)).message
+
+
 def test_usage_that_was_set_aside_is_told_with_what_to_do(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     assert check_usage(settings).level == "ok"

@@ -1,12 +1,13 @@
 """Which bodies are refused and how the field is named; what reaches the engine of those that pass."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from common.errors import ContextExceeded, InvalidInput
-from inference.core.body import Task, check_context, engine_body, parse_request
+from inference.core.body import BodyLimits, Task, check_context, engine_body, parse_request
 from inference.core.engine_errors import error_from_engine, is_retryable
 
 CHAT: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
@@ -148,3 +149,16 @@ def test_an_answer_that_is_no_json_still_makes_an_error() -> None:
 )
 def test_only_what_another_replica_may_do_better_is_tried_again(status: int, again: bool) -> None:
     assert is_retryable(status) is again
+
+
+def test_a_string_without_end_is_looked_at_once() -> None:
+    """Looking for its end from each of its quotes would take minutes."""
+    raw = b'["' + b'\\",' * 300_000
+    began = time.process_time()
+    with pytest.raises(InvalidInput, match="not JSON"):
+        parse_request("chat", raw, BodyLimits(values=1000))
+    assert time.process_time() - began < 5
+
+
+def test_a_grammar_may_be_of_a_form_that_is_not_known_here() -> None:
+    parse(structured_outputs={"grammar": "start: NUMBER"})
