@@ -54,6 +54,15 @@ class GatewaySettings(AddressSettings, ListenerSettings):
     max_sequences_per_key: int = Field(
         2048, gt=0, description="answers that the open requests of one key may ask for together"
     )
+    body_bytes_per_tenant: int = Field(
+        256 * 1024**2, gt=0, description="as body_bytes_per_key, for all keys of a tenant together"
+    )
+    max_requests_per_tenant: int = Field(
+        4096, gt=0, description="as max_requests_per_key, for all keys of a tenant together"
+    )
+    max_sequences_per_tenant: int = Field(
+        16_384, gt=0, description="as max_sequences_per_key, for all keys of a tenant together"
+    )
 
 
 class StoreSettings(Section):

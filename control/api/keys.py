@@ -20,7 +20,7 @@ from common.resources.fields import ModelNames, Name, TimeMs
 from common.resources.meta import Model
 from common.resources.people import ApiKeySpec, ApiKeyStatus, Role
 from common.store.answers import Answer, Replay, json_answer
-from common.store.port import Applied, Delete, Put, Write
+from common.store.port import Applied, Delete, Put, Store, Write
 from control.api.access import Caller, document_of
 from control.api.errors import ERROR_RESPONSES
 from control.api.lookup import missing
@@ -137,6 +137,21 @@ def _made_with(key: ApiKey, keys: Sequence[ApiKey]) -> list[ApiKey]:
     return [one for one in found.values() if one.metadata.uid != key.metadata.uid]
 
 
+async def _keep_descent(leaving: Sequence[ApiKey], store: Store) -> None:
+    """Keys whose maker leaves the store count as made by that key's maker: whoever has a name used anew, or
+    waits until it is forgotten, does not get out of ``made=true``."""
+    makers = {key.metadata.uid: key.status.made_by for key in leaving if key.status.made_by}
+    if not makers:
+        return
+    for key in await store.list(ApiKey):
+        maker = key.status.made_by
+        while maker in makers:
+            maker = makers[maker]
+        if maker != key.status.made_by and key.metadata.uid not in makers:
+            key.status.made_by = maker
+            await store.set_status(key)
+
+
 def _check_within(wanted: KeyRequest, caller: Caller) -> None:
     """A key makes no key that can do more than itself, or lives longer."""
     own = caller.principal.models
@@ -233,6 +248,7 @@ async def make_key(
     key = ApiKey(metadata=Metadata(name=name), spec=spec, status=status)
     writes: list[Write] = [Put(key)] if old is None else [Put(key), Delete(ApiKey, name)]
     writes += [Delete(ApiKey, one.name) for one in left_over]
+    await _keep_descent([*left_over, *([old] if old is not None else [])], context.store)
     made = await context.store.write_all(writes, answer=answer)
     return cast(ApiKey, made[0].resource), secret
 

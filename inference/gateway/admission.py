@@ -1,6 +1,6 @@
-"""How much each key may have open at the same time, and which keys' requests have to end.
+"""How much each key and tenant may have open at the same time, and which keys' requests have to end.
 
-The limits are by key, so that one tenant's key cannot take the gateway or a shared engine from the others.
+One key cannot take the gateway or a shared engine from the others, nor can a tenant that makes itself many.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ RETRY_AFTER_SECONDS = 2
 
 @dataclass
 class KeyLoad:
-    """What one key has open: requests, answers asked for (choices times prompts), bytes of bodies held."""
+    """What one key, or tenant, has open: requests, answers asked for (choices times prompts), bytes of bodies
+    held."""
 
     requests: int = 0
     sequences: int = 0
@@ -30,37 +31,93 @@ class KeyLoad:
     large_body: asyncio.Lock | None = None
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What ``whose`` load may be at most."""
+
+    whose: str
+    requests: int
+    sequences: int
+    body_bytes: int
+
+    @staticmethod
+    def of_key(settings: GatewaySettings) -> Bounds:
+        return Bounds(
+            "key",
+            settings.max_requests_per_key,
+            settings.max_sequences_per_key,
+            settings.body_bytes_per_key,
+        )
+
+    @staticmethod
+    def of_tenant(settings: GatewaySettings) -> Bounds:
+        return Bounds(
+            "tenant",
+            settings.max_requests_per_tenant,
+            settings.max_sequences_per_tenant,
+            settings.body_bytes_per_tenant,
+        )
+
+    def check(self, load: KeyLoad, *, requests: int = 0, sequences: int = 0, body_bytes: int = 0) -> None:
+        """Raise ``TooManyRequests`` unless so much more may be open."""
+        if load.requests + requests > self.requests:
+            raise _too_many(
+                f"this {self.whose} has {self.requests} requests open, and no more are allowed at once"
+            )
+        if load.sequences + sequences > self.sequences:
+            raise _too_many(
+                f"the open requests of this {self.whose} ask for more than {self.sequences} answers at once"
+            )
+        if load.body_bytes + body_bytes > self.body_bytes:
+            limit = self.body_bytes
+            raise _too_many(
+                f"the bodies of this {self.whose}'s open requests have more than {limit} bytes together"
+            )
+
+
 class Ticket:
     """One open request of a key. What it holds is given back when it ends."""
 
-    def __init__(self, key: RouteKey, load: KeyLoad, settings: GatewaySettings) -> None:
+    def __init__(
+        self, key: RouteKey, load: KeyLoad, settings: GatewaySettings, tenant: KeyLoad | None = None
+    ) -> None:
         self.key = key
         self.end: Callable[[ComputilityError], None] | None = None
         """Ends the request before its time; set while it has an engine."""
         self._load = load
-        self._settings = settings
+        self._bounded = [(load, Bounds.of_key(settings))]
+        if tenant is not None:
+            self._bounded.append((tenant, Bounds.of_tenant(settings)))
         self._sequences = 0
         self._body_bytes = 0
 
+    def open(self) -> None:
+        """Count the request. Raises ``TooManyRequests`` when the key, or its tenant, has too many."""
+        for load, bounds in self._bounded:
+            bounds.check(load, requests=1)
+        for load, _ in self._bounded:
+            load.requests += 1
+
     def take_bytes(self, size: int) -> None:
-        """Hold so many bytes more. Raises ``TooManyRequests`` when the key's bodies hold too many."""
-        limit = self._settings.body_bytes_per_key
-        if self._load.body_bytes + size > limit:
-            raise _too_many(f"the bodies of this key's open requests have more than {limit} bytes together")
-        self._load.body_bytes += size
+        """Hold so many bytes more. Raises ``TooManyRequests`` when the bodies hold too many."""
+        for load, bounds in self._bounded:
+            bounds.check(load, body_bytes=size)
+        for load, _ in self._bounded:
+            load.body_bytes += size
         self._body_bytes += size
 
     def drop_bytes(self) -> None:
         """The body is not needed any more."""
-        self._load.body_bytes -= self._body_bytes
+        for load, _ in self._bounded:
+            load.body_bytes -= self._body_bytes
         self._body_bytes = 0
 
     def take_sequences(self, count: int) -> None:
-        """Count the answers asked for. Raises ``TooManyRequests`` when the key has too many open."""
-        limit = self._settings.max_sequences_per_key
-        if self._load.sequences + count > limit:
-            raise _too_many(f"the open requests of this key ask for more than {limit} answers at once")
-        self._load.sequences += count
+        """Count the answers asked for. Raises ``TooManyRequests`` when too many are open."""
+        for load, bounds in self._bounded:
+            bounds.check(load, sequences=count)
+        for load, _ in self._bounded:
+            load.sequences += count
         self._sequences += count
 
     def turn(self) -> asyncio.Lock:
@@ -71,8 +128,9 @@ class Ticket:
 
     def close(self) -> None:
         self.drop_bytes()
-        self._load.requests -= 1
-        self._load.sequences -= self._sequences
+        for load, _ in self._bounded:
+            load.requests -= 1
+            load.sequences -= self._sequences
 
 
 class Admission:
@@ -83,17 +141,19 @@ class Admission:
         self._routes = routes
         self._clock = clock
         self._loads: dict[str, KeyLoad] = {}
+        self._tenants: dict[str, KeyLoad] = {}
         self._open: set[Ticket] = set()
 
     @contextmanager
     def request(self, key: RouteKey) -> Iterator[Ticket]:
-        """Count a request as open. Raises ``TooManyRequests`` when the key has too many."""
-        load = self._loads.setdefault(key.digest, KeyLoad())
-        if load.requests >= self._settings.max_requests_per_key:
-            limit = self._settings.max_requests_per_key
-            raise _too_many(f"this key has {limit} requests open, and no more are allowed at once")
-        load.requests += 1
-        ticket = Ticket(key, load, self._settings)
+        """Count a request as open. Raises ``TooManyRequests`` when its key or tenant has too many."""
+        load = self._loads.get(key.digest) or KeyLoad()
+        tenant = self._tenants.get(key.tenant) or KeyLoad() if key.tenant is not None else None
+        ticket = Ticket(key, load, self._settings, tenant)
+        ticket.open()
+        self._loads[key.digest] = load
+        if tenant is not None and key.tenant is not None:
+            self._tenants[key.tenant] = tenant
         self._open.add(ticket)
         try:
             yield ticket
@@ -102,6 +162,8 @@ class Admission:
             ticket.close()
             if not load.requests:
                 self._loads.pop(key.digest, None)
+            if tenant is not None and not tenant.requests:
+                self._tenants.pop(key.tenant or "", None)
 
     async def watch_keys(self) -> None:
         """End what belongs to keys that have been revoked or have expired, soon after. Until cancelled."""

@@ -260,6 +260,19 @@ async def test_keys_outlive_their_maker_unless_they_are_revoked_with_it(world: W
         assert (await world.request(name, "GET", "/api/v1/whoami")).status_code == status, name
 
 
+async def test_no_key_gets_out_of_the_line_of_its_makers_by_using_a_name_anew(world: World) -> None:
+    admin: dict[str, Any] = {"role": "tenant-admin", "tenant": "acme"}
+    await world.make_key("stolen", by="acme-admin", **admin)
+    await world.make_key("between", by="stolen", **admin)
+    await world.make_key("youngest", by="between", **admin)
+    await world.request("youngest", "DELETE", "/api/v1/keys/between")
+    await world.make_key("between", by="youngest", **admin)
+    await world.request("acme-admin", "DELETE", "/api/v1/keys/stolen?made=true")
+    for name in ("stolen", "between", "youngest"):
+        assert (await world.request(name, "GET", "/api/v1/whoami")).status_code == 401, name
+    assert (await world.request("acme-admin", "GET", "/api/v1/whoami")).status_code == 200
+
+
 async def test_a_project_and_a_tenant_have_only_so_many_keys_and_few_that_ended(world: World) -> None:
     await world.apply(document("Tenant", "acme", limits={"maxKeys": 3}))
     for scope in ({"role": "member", "project": "search"}, {"role": "tenant-admin"}):

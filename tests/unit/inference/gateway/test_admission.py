@@ -58,6 +58,28 @@ async def test_answers_and_bytes_of_one_key_are_bounded_together(routes: RouteFo
         again.take_bytes(100)
 
 
+async def test_many_keys_of_one_tenant_hold_no_more_than_the_tenant_may(routes: RouteFollower) -> None:
+    eve = RouteKey(digest="e", name="eve", role="agent", tenant="evil", project="lab")
+    gate = admission(
+        routes, max_requests_per_tenant=2, max_sequences_per_tenant=10, body_bytes_per_tenant=100
+    )
+    with gate.request(ALICE) as first, gate.request(BOB) as second:
+        with pytest.raises(TooManyRequests, match="this tenant has 2 requests"), gate.request(ALICE):
+            pass
+        first.take_sequences(6)
+        with pytest.raises(TooManyRequests, match="this tenant ask for more than 10 answers"):
+            second.take_sequences(5)
+        first.take_bytes(60)
+        with pytest.raises(TooManyRequests, match="this tenant's open requests have more than 100 bytes"):
+            second.take_bytes(41)
+        with gate.request(eve) as other:
+            other.take_sequences(10)
+            other.take_bytes(100)
+    with gate.request(BOB) as again:
+        again.take_sequences(10)
+        again.take_bytes(100)
+
+
 async def test_requests_of_revoked_and_expired_keys_are_ended(routes: RouteFollower) -> None:
     clock = VirtualClock(start_ms=0)
     gate, ended = admission(routes, clock), []
