@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
 from functools import partial
 
@@ -24,6 +25,8 @@ from inference.model_status import ModelStatusKeeper
 from inference.ports import Engines
 
 _TICK_SECONDS = 2.0
+NEW_PER_PASS = 16
+"""Workloads that one pass makes for one project; each is a write here and one of the scheduler's."""
 
 _log = get_logger(__name__)
 _FoundModel = tuple[Model, ModelFiles]
@@ -38,6 +41,7 @@ class EndpointController:
         self._models = ModelStatusKeeper(store, settings, clock)
         self._guard = ResourceGuard("endpoints", store, clock)
         self._parts = self._guard.items
+        self._made: Counter[str | None] = Counter()
 
     async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Pass after pass until ``stop`` is set: after each change in the store, and every two seconds."""
@@ -48,6 +52,7 @@ class EndpointController:
 
     async def step(self) -> None:
         """One pass over all Models, Endpoints and Adapters. The trouble of one holds up no other."""
+        self._made.clear()
         models = await self._observe_models()
         endpoints = await self._store.list(Endpoint)
         adapters = await self._store.list(Adapter)
@@ -128,7 +133,11 @@ class EndpointController:
     async def _roll_out(
         self, endpoint: Endpoint, model: Model, existing: list[Workload]
     ) -> tuple[str, str] | None:
-        """Make, replace and remove workloads (``existing`` follows along); a trouble when a name is taken."""
+        """Make, replace and remove workloads (``existing`` follows along); a trouble when a name is taken.
+
+        What a project wants beyond ``NEW_PER_PASS`` is made in the passes that follow, each right after the
+        one before, so that thousands of replicas hold up neither others' endpoints nor the scheduler.
+        """
         settings = self._settings.engine
         wanted = {
             w.name: w
@@ -140,13 +149,16 @@ class EndpointController:
         for name in (*plan.remove, *plan.replace):
             await self._delete(by_name[name])
             existing.remove(by_name[name])
-        for name in (*plan.create, *plan.replace):
+        for name in (*plan.replace, *plan.create):
+            if self._made[endpoint.project] >= NEW_PER_PASS:
+                break
             taken = await self._store.find(Workload, name, endpoint.project)
             if taken is not None:
                 return (
                     "NameTaken",
                     f"a Workload {name} is there that this Endpoint did not make; rename one",
                 )
+            self._made[endpoint.project] += 1
             existing.append((await self._store.apply(wanted[name])).resource)
             _log.info("engine requested", workload=name, project=endpoint.project)
         for name in [name for name in by_name if name in wanted and name not in plan.replace]:

@@ -7,6 +7,7 @@ import pytest
 from common.resources import Adapter, Endpoint, Metadata, Model, Workload
 from common.resources.serving import AdapterSpec, EngineSpec, ModelSpec
 from common.resources.workload import WorkloadRole, WorkloadSpec
+from inference.controller import NEW_PER_PASS
 from tests.unit.inference.endpoint_world import FT, PROJECT, World
 
 
@@ -82,6 +83,13 @@ async def test_scaling_makes_and_removes_replicas(world: World) -> None:
     ready = (await world.endpoint()).status.condition("Ready")
     assert ready is not None
     assert ready.reason == "ScaledToZero"
+
+
+async def test_many_replicas_are_made_over_several_short_passes(world: World) -> None:
+    await world.apply_endpoint(NEW_PER_PASS * 2 + 1)
+    for made in (NEW_PER_PASS, NEW_PER_PASS * 2, NEW_PER_PASS * 2 + 1, NEW_PER_PASS * 2 + 1):
+        await world.controller.step()
+        assert len(await world.workloads()) == made
 
 
 async def test_a_change_replaces_one_serving_replica_at_a_time(world: World) -> None:
