@@ -32,7 +32,7 @@ def parse_json(raw: bytes | str, what: str = "the body", code: str = "") -> Any:
             _refuse_halves(content, what, code)
         return content
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}"
+        where = f"line {error.lineno}, column {error.colno}"
         raise InvalidInput(f"{what} is not JSON: {where}: {error.msg}", code, where) from error
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{what} is not UTF-8 at byte {error.start + 1}", code) from error

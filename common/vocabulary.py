@@ -71,7 +71,12 @@ _ODD_IN_LINES = r"\x00-\x08\x0b-\x1f\x7f-\x9f"
 _HALVES = r"\ud800-\udfff"
 TEXT_PATTERN = f"[^{_ODD}]*"
 LINES_PATTERN = f"[^{_ODD_IN_LINES}]*"
-SERVED_NAME_PATTERN = rf"[^\s{_ODD}]([^{_ODD}]*[^\s{_ODD}])?"
+# What joins, fills or varies characters without being seen: of use in prose, but not in a name.
+_UNSEEN = (
+    r"\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c\u200d\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0000-\U000e0fff"
+)
+SERVED_NAME_PATTERN = rf"[^\s{_ODD}{_UNSEEN}]([^{_ODD}{_UNSEEN}]*[^\s{_ODD}{_UNSEEN}])?"
 
 _FIND_ODD = re.compile(f"[{_ODD}{_HALVES}]")
 _FIND_ODD_IN_LINES = re.compile(f"[{_ODD_IN_LINES}{_HALVES}]")
@@ -87,7 +92,7 @@ def odd_character(text: str, *, lines: bool = False) -> str | None:
     """The first character that no name, label or message may hold, as ``U+0009``; None when there is none.
 
     These are control characters, line separators, halves of surrogate pairs, and characters that cannot be
-    seen or turn the direction of text: two names that look the same are the same. With ``lines`` tabs, line
+    seen or turn the direction of text: they would tell names apart that nobody can. With ``lines`` tabs, line
     feeds and marks of direction may stand.
     """
     found = (_FIND_ODD_IN_LINES if lines else _FIND_ODD).search(text)

@@ -24,6 +24,7 @@ class ProjectLimits(Model):
         None, description="of endpoints and jobs; the default of a queue passes always"
     )
     max_replicas: Whole | None = Field(None, description="of one endpoint")
+    max_total_replicas: Whole | None = Field(None, description="of all endpoints together")
     max_endpoints: Whole | None = None
     max_models: Whole | None = None
     max_adapters: Whole | None = Field(None, description="adapters, and jobs that will make one")

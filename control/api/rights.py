@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 from common.errors import Conflict, Forbidden
 from common.limits import check_priority, check_room, inherited_limits, inherited_queues, lifts_limits
 from common.resources import Endpoint, Model, Project, Queue, Resource, Tenant
+from common.resources.people import ProjectLimits
 from common.resources.serving import EndpointSpec
 from common.sources import is_open_to
 from common.store.port import Store
@@ -194,6 +195,21 @@ async def check_limits(resources: Sequence[Resource], caller: Caller, references
             check_room(who, to_camel(name), getattr(limits, name), held, new.get(kind, 0))
         held = sum(size.document_bytes for size in sizes.values())
         check_room(who, "maxDocumentBytes", limits.max_document_bytes, held, growth)
+        await _check_replicas(who, project, limits, resources, references)
+
+
+async def _check_replicas(
+    who: str, project: str, limits: ProjectLimits, resources: Sequence[Resource], references: References
+) -> None:
+    """All endpoints together: many small ones are no way around the limit of one."""
+    more = 0
+    for endpoint in resources:
+        if isinstance(endpoint, Endpoint) and endpoint.project == project:
+            old = await references.stored(endpoint)
+            more += endpoint.spec.replicas - (old.spec.replicas if old is not None else 0)
+    if more > 0:
+        after = sum(e.spec.replicas for e in await references.list(Endpoint) if e.project == project)
+        check_room(who, "maxTotalReplicas", limits.max_total_replicas, after - more, more)
 
 
 def _weight(resource: Resource) -> int:

@@ -204,6 +204,25 @@ async def test_files_are_held_to_their_number_and_bytes(world: World) -> None:
     assert (await upload(1)).status_code == 200
 
 
+async def test_many_endpoints_are_no_way_around_the_limit_of_replicas(world: World) -> None:
+    await world.apply(project(limits={"maxTotalReplicas": 5}), model())
+
+    async def ask(*replicas: int) -> httpx.Response:
+        documents = [
+            document("Endpoint", f"e{number}", "search", replicas=count)
+            for number, count in enumerate(replicas)
+        ]
+        return await world.apply(*documents, key="search-member")
+
+    assert refusal(await ask(3, 3)) == (403, "spec.limits.maxTotalReplicas")
+    assert (await ask(3, 2)).status_code == 200
+    assert refusal(await ask(4)) == (403, "spec.limits.maxTotalReplicas")
+    assert refusal(await ask(3, 2, 1)) == (403, "spec.limits.maxTotalReplicas")
+    assert (await ask(1, 4)).status_code == 200
+    await world.apply(project(limits={"maxTotalReplicas": 2}))
+    assert (await ask(1, 3)).status_code == 200
+
+
 async def test_a_project_shows_what_it_uses_of_its_limits(world: World) -> None:
     await world.apply(
         project(limits={"maxModels": 7}), document("Tenant", "acme", limits={"maxKeys": 5}), model()

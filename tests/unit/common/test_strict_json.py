@@ -38,7 +38,7 @@ def test_what_is_no_json_is_refused(raw: bytes) -> None:
 def test_the_line_of_a_mistake_is_named() -> None:
     with pytest.raises(InvalidInput) as refused:
         parse_json(b'{\n  "a": 1,\n  b\n}')
-    assert refused.value.param == "line 3 column 3"
+    assert refused.value.param == "line 3, column 3"
 
 
 JSON = st.recursive(

@@ -50,8 +50,8 @@ def test_wrong_fields_are_named(change: dict[str, Any], param: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "text"),
     [
-        (b"", "line 1 column 1"),
-        (b'{"model": "tiny",\n "n": }', "line 2 column 7"),
+        (b"", "line 1, column 1"),
+        (b'{"model": "tiny",\n "n": }', "line 2, column 7"),
         (b'{"n": NaN}', "NaN"),
         (b'{"n": ' + b"9" * 5000 + b"}", "not JSON"),
         (b'{"a":' * 100_000, "not JSON"),
