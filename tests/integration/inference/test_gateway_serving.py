@@ -203,7 +203,7 @@ async def test_errors_are_those_of_the_official_client(front: Serving, engine: F
 @pytest.mark.parametrize(
     ("body", "param", "text"),
     [
-        (b'{"model": "tiny", "messages": [}', "line 1 column 32", "is not JSON"),
+        (b'{"model": "tiny", "messages": [}', "line 1, column 32", "is not JSON"),
         (b"[1]", None, "must be a JSON object"),
         (b'{"model": "tiny", "messages": [1]}', "messages[0]", "must be an object"),
         (b'{"model": 1, "messages": []}', "model", "must be a non-empty string"),
