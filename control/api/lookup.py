@@ -14,7 +14,10 @@ from common.store.port import KindSize, R, Store
 
 
 class References:
-    """Finds what is pending before what is stored, at ``now_ms``."""
+    """Finds what is pending before what is stored, at ``now_ms``.
+
+    Of one request, made under the lock of writes: so each kind is read once, however many resources ask.
+    """
 
     def __init__(self, store: Store, pending: Sequence[Resource], settings: Settings, now_ms: int) -> None:
         self.now_ms, self.settings = now_ms, settings
@@ -22,6 +25,7 @@ class References:
         self._pending: Mapping[tuple[type[Resource], str | None, str], Resource] = {
             (type(resource), resource.project, resource.name): resource for resource in pending
         }
+        self._listed: dict[type[Resource], Sequence[Resource]] = {}
 
     async def find(self, kind: type[R], name: str, project: str | None = None) -> R | None:
         pending = self._pending.get((kind, project, name))
@@ -41,10 +45,13 @@ class References:
 
     async def list(self, kind: type[R]) -> list[R]:
         """All of a kind, with the pending ones in place of the stored ones."""
-        found = {(r.project, r.name): r for r in await self._store.list(kind)}
-        pending = [cast(R, r) for key, r in self._pending.items() if key[0] is kind]
-        found.update({(r.project, r.name): r for r in pending})
-        return list(found.values())
+        if kind not in self._listed:
+            found: dict[tuple[str | None, str], Resource] = {
+                (r.project, r.name): r for r in await self._store.list(kind)
+            }
+            found.update({(r.project, r.name): r for r in self._pending.values() if type(r) is kind})
+            self._listed[kind] = tuple(found.values())
+        return [cast(R, resource) for resource in self._listed[kind]]
 
     async def sizes(self, project: str) -> Mapping[str, KindSize]:
         """What the project holds now, by kind."""
