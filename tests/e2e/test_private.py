@@ -21,7 +21,7 @@ def ray_folder(running_platform: Running) -> Path:
     return Path(state.ray_folder)
 
 
-def seen_by_another(paths: list[Path]) -> list[Path]:
+def seen_by_another(paths: list[Path]) -> set[Path]:
     """Those of which a user without rights can find out so much as that they exist."""
     done = subprocess.run(
         ["xargs", "-0", "ls", "-d"],
@@ -34,7 +34,7 @@ def seen_by_another(paths: list[Path]) -> list[Path]:
         env={"PATH": os.defpath},
         cwd="/",
     )
-    return [Path(line) for line in done.stdout.splitlines()]
+    return {Path(line) for line in done.stdout.splitlines()}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -42,7 +42,7 @@ def test_another_user_of_the_machine_finds_nothing(running_platform: Running, ra
     home = running_platform.settings.home
     inside = [path for folder in (home, ray_folder) for path in folder.rglob("*")]
     assert {path.name for path in inside} >= {"token", "state.db", "raylet", "plasma_store"}
-    assert seen_by_another([home, ray_folder, *inside]) == [home, ray_folder]
+    assert seen_by_another([home, ray_folder, *inside]) == {home, ray_folder}
 
 
 def test_what_holds_state_is_its_users_alone(running_platform: Running, ray_folder: Path) -> None:
