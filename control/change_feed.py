@@ -23,6 +23,8 @@ PAGE = 500
 """Changes that a watch takes at once of those kept here."""
 BATCH = 50
 """Changes that are read from the store at once: each of them is parsed, which holds up the process."""
+REST = 3
+"""So many times as long as it took to read a page, nobody reads the next one."""
 KEPT_CHANGES = 2000
 KEPT_BYTES = 16 * MIB
 GATHER_SECONDS = 0.02
@@ -105,8 +107,8 @@ class ChangeFeed:
     async def after(self, since: int, kinds: Sequence[str], viewer: Viewer | None) -> tuple[list[Told], int]:
         """What the viewer may see of the next changes after ``since``, and up to where that is all of it.
 
-        What is older than all that is kept here is read from the store by one watch after the other, half of
-        the time at most: however many begin long ago, they hold up nobody else.
+        What is older than all that is kept here is read from the store by one watch after the other, a
+        quarter of the time at most: however many begin long ago, they hold up nobody else.
 
         Raises ``Conflict`` (``gone``) when the store does not know any more.
         """
@@ -119,7 +121,7 @@ class ChangeFeed:
         async with self._backlog:
             began = clock()
             told, upto = await self._stored_after(since, kinds, viewer)
-            await asyncio.sleep(clock() - began)
+            await asyncio.sleep(REST * (clock() - began))
         return told, upto
 
     async def _stored_after(
