@@ -9,6 +9,7 @@ from common.guard import HANDLED, Fault, Guard, mark_handled
 from common.resources import Workload
 from common.resources.workload import PendingReason
 from scheduler.journal import Journal
+from scheduler.kept_world import KeptWorld
 from scheduler.views import World
 
 STEP_PAUSE_SECONDS = 30.0
@@ -31,31 +32,39 @@ class SchedulerGuard:
     """The guard of the scheduler's loop. What is set aside is told by the condition ``Handled``, and, of a
     workload that waits, by its pending reason."""
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
-        self.items = Guard("scheduler", clock)
+    def __init__(self, journal: Journal, clock: Clock, items: Guard) -> None:
+        self.items = items
         self._journal = journal
         self._clock = clock
 
-    async def step(
-        self, name: str, workload: Workload, world: World, work: Callable[[], Awaitable[object]]
-    ) -> None:
+    def step(self, name: str, workload: Workload, world: World, work: Callable[[], object]) -> None:
         """Do one step for a workload, unless this step of it is set aside."""
         key, generation = (name, workload.metadata.uid), workload.metadata.generation
-        if not self.items.may_try(key, generation, STEP_PAUSE_SECONDS):
-            return
-        with self.items.item("Workload", key, generation) as tried:
-            await work()
-        if tried.fault is not None:
-            await self.tell(workload, tried.fault, world)
+        if self.items.may_try(key, generation, STEP_PAUSE_SECONDS):
+            with self.items.item("Workload", key, generation) as tried:
+                work()
+            if tried.fault is not None:
+                self.tell(workload, tried.fault, world)
 
-    async def set_aside(self, name: str, workload: Workload, error: Exception, world: World) -> None:
+    async def long_step(
+        self, name: str, workload: Workload, world: World, work: Callable[[], Awaitable[object]]
+    ) -> None:
+        """The same of a step that others have to answer."""
+        key, generation = (name, workload.metadata.uid), workload.metadata.generation
+        if self.items.may_try(key, generation, STEP_PAUSE_SECONDS):
+            with self.items.item("Workload", key, generation) as tried:
+                await work()
+            if tried.fault is not None:
+                self.tell(workload, tried.fault, world)
+
+    def set_aside(self, name: str, workload: Workload, error: Exception, world: World) -> None:
         """Note what a step of the workload raised."""
         key = (name, workload.metadata.uid)
         fault = self.items.failed("Workload", key, workload.metadata.generation, error)
         if fault is not None:
-            await self.tell(workload, fault, world)
+            self.tell(workload, fault, world)
 
-    async def tell(self, workload: Workload, fault: Fault, world: World) -> None:
+    def tell(self, workload: Workload, fault: Fault, world: World) -> None:
         """Write down why a workload is set aside. Where that fails too, the next try does it."""
         uid = workload.metadata.uid
         with self.items.item("Workload", ("tell", uid)):
@@ -66,7 +75,7 @@ class SchedulerGuard:
                 message = f"it is set aside and tried again later: {fault.message}"
                 status.pending = [PendingReason(code=SET_ASIDE, message=message)]
                 status.message = message
-            await self._journal.write(now, status, world)
+            self._journal.write(now, status, world)
 
     def may_place(self, workload: Workload) -> bool:
         """Whether a cycle may decide about it: not where it could not be followed then."""
@@ -83,35 +92,43 @@ class SchedulerGuard:
             and not self.items.may_try((PLACE, uid), world.workloads[uid].metadata.generation)
         }
 
-    async def after_cycle(self, world: World, resting: set[str], culprits: Mapping[str, Exception]) -> None:
+    def after_cycle(self, world: World, resting: set[str], culprits: Mapping[str, Exception]) -> None:
         """Set aside what broke the cycle; what took part in it and did not is in order."""
         for key in [key for key in self.items.all_aside() if isinstance(key, tuple) and key[0] == PLACE]:
             if key[1] not in resting and key[1] not in culprits:
                 self.items.handled(key)
         for uid, error in culprits.items():
             if uid in world.workloads:
-                await self.set_aside(PLACE, world.workloads[uid], error, world)
+                self.set_aside(PLACE, world.workloads[uid], error, world)
 
-    def note_views(
-        self, kind: str, names: Iterable[str], faults: Mapping[tuple[str, str], Exception]
-    ) -> None:
+    def note_views(self, kind: str, faults: Mapping[tuple[str, str], Exception]) -> None:
         """Which nodes or queues cannot be looked at; they say so when they are written next."""
-        for name in names:
-            error = faults.get((kind, name))
-            if error is None:
-                self.items.handled((kind, name))
-            else:
-                self.items.failed(kind, (kind, name), 0, error)
+        for key in [key for key in self.items.all_aside() if isinstance(key, tuple) and key[0] == kind]:
+            if key not in faults:
+                self.items.handled(key)
+        for key, error in faults.items():
+            if key[0] == kind:
+                self.items.failed(kind, key, 0, error)
 
-    async def settle(self, world: World) -> None:
+    def may_break(self, faults: Iterable[tuple[str, str]]) -> bool:
+        """Whether something that broke a cycle, or a queue that could not be looked at, is to be tried
+        again."""
+        broke = any(isinstance(key, tuple) and key[0] == PLACE for key in self.items.all_aside())
+        return broke or any(kind == "Queue" for kind, _ in faults)
+
+    def settle(self, world: KeptWorld) -> None:
         """Say of workloads that are in order again that they are."""
         self.items.forget_gone()
-        aside = {key[1] for key in self.items.all_aside() if isinstance(key, tuple)}
-        for uid, workload in list(world.workloads.items()):
-            known = workload.status.condition(HANDLED) if workload.status.conditions else None
-            if known is None or known.status == "True" or uid in aside:
-                continue
+        if not world.standings.unhandled:
+            return
+        aside = self.aside()
+        for uid in world.standings.unhandled - aside:
+            workload = world.workloads[uid]
             with self.items.item("Workload", ("settle", uid)):
                 status = workload.status.model_copy(deep=True)
                 mark_handled(status, None, self._clock.now_ms(), workload.metadata.generation)
-                await self._journal.write(workload, status, world)
+                self._journal.write(workload, status, world)
+
+    def aside(self) -> set[str]:
+        """The uids (and other names) of all that is set aside."""
+        return {str(key[1]) for key in self.items.all_aside() if isinstance(key, tuple)}

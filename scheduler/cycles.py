@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from scheduler.core.spending import Spent
-from scheduler.core.types import Assignment, Decision, Policy, RunningView, WorkloadView
+from scheduler.core.types import Decision, Placement, Policy, RunningView, WorkloadView
 from scheduler.snapshots import SnapshotKeeper
 from scheduler.views import World
 
@@ -20,8 +20,8 @@ class Asked:
 
     world: World
     pending: Sequence[WorkloadView]
-    running: Sequence[RunningView]
-    lingering: Sequence[Assignment]
+    running: tuple[RunningView, ...]
+    lingering: Placement
     spent: Mapping[str, Mapping[str, Spent]]
     policy: Policy
     now_ms: int
@@ -41,17 +41,23 @@ class Cycles:
 
     def __init__(self, keeper: SnapshotKeeper) -> None:
         self._keeper = keeper
-        self._good: frozenset[str] = frozenset()
+        self._last: tuple[Asked, Collection[str]] | None = None
 
     def run(self, asked: Asked) -> Decided:
         """Decide about all of it. Raises what the cycle raises where that is no workload's doing."""
-        everybody = _owners(asked)
         try:
             decided = Decided(self._decide(asked, ()))
         except Exception as error:  # noqa: BLE001 - whose doing it is is found out
-            decided = self._around(asked, everybody, error)
-        self._good = frozenset(everybody) - decided.culprits.keys()
+            decided = self._around(asked, _owners(asked), error)
+        self._last = asked, decided.culprits.keys()
         return decided
+
+    def _good(self) -> frozenset[str]:
+        """Those that were in the last cycle and did not break it."""
+        if self._last is None:
+            return frozenset()
+        asked, culprits = self._last
+        return frozenset(_owners(asked)) - frozenset(culprits)
 
     def _decide(self, asked: Asked, left_out: Collection[str]) -> list[Decision]:
         """A cycle without some workloads; what these hold stays held. Raises what the cycle raises."""
@@ -60,7 +66,7 @@ class Cycles:
         if left_out:
             pending = [view for view in pending if owner_of(view.uid) not in left_out]
             running, held = apart(running, left_out)
-            lingering = [*lingering, *held]
+            lingering = (*lingering, *held)
         try:
             snapshot = keeper.take(asked.world, pending, lingering, asked.spent, asked.now_ms, running)
             return keeper.decide(snapshot, asked.policy, asked.now_ms)
@@ -70,7 +76,8 @@ class Cycles:
 
     def _around(self, asked: Asked, everybody: Sequence[str], error: Exception) -> Decided:
         """Leave out what breaks the cycle, one after the other."""
-        suspects = sorted(everybody, key=lambda uid: uid not in self._good)
+        good = self._good()
+        suspects = sorted(everybody, key=lambda uid: uid not in good)
         culprits: dict[str, Exception] = {}
 
         def broken_by(count: int) -> Exception | None:
@@ -84,7 +91,7 @@ class Cycles:
         if broken_by(0) is not None:
             raise error
         for _ in range(MOST_CULPRITS):
-            first, error = _first_bad(broken_by, len(suspects), sum(uid in self._good for uid in suspects))
+            first, error = _first_bad(broken_by, len(suspects), sum(uid in good for uid in suspects))
             culprits[suspects[first - 1]] = error
             try:
                 return Decided(self._decide(asked, culprits), culprits)
@@ -113,14 +120,14 @@ def _first_bad(
 
 
 def apart(
-    running: Sequence[RunningView], left_out: Collection[str]
-) -> tuple[Sequence[RunningView], Sequence[Assignment]]:
+    running: tuple[RunningView, ...], left_out: Collection[str]
+) -> tuple[tuple[RunningView, ...], Placement]:
     """What runs but for these workloads, and the places that these hold."""
     if not left_out:
         return running, ()
-    kept = [view for view in running if owner_of(view.workload.uid) not in left_out]
+    kept = tuple(view for view in running if owner_of(view.workload.uid) not in left_out)
     out = (view for view in running if owner_of(view.workload.uid) in left_out)
-    return kept, [rank for view in out for rank in view.placement]
+    return kept, tuple(rank for view in out for rank in view.placement)
 
 
 def owner_of(uid: str) -> str:

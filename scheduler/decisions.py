@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -53,57 +53,67 @@ class Decider:
         self._settings = settings
         self._guard = guard
 
-    async def carry_out(
-        self, decisions: Iterable[Decision], world: World, held: Iterable[Placement], now_ms: int
+    def carry_out(
+        self,
+        decisions: Sequence[Decision],
+        world: World,
+        held_on: Callable[[Collection[str]], Iterable[Placement]],
+        now_ms: int,
     ) -> None:
-        """``held``: all placements that hold devices now, by gangs and by processes that still stop."""
-        room = Room(world.nodes.values(), held)
+        """``held_on``: all placements that hold devices of these nodes now, by gangs and by processes that
+        still stop."""
+        names = {
+            rank.node
+            for decision in decisions
+            if isinstance(decision, Admit | Resize | Migrate)
+            for rank in decision.placement
+        }
+        nodes = [world.nodes[name] for name in names if name in world.nodes]
+        room = Room(nodes, held_on(names) if names else ())
         for decision in decisions:
             uid = decision.uid.removesuffix(SUCCESSOR)
             workload = world.workloads.get(uid)
             if workload is not None:
                 work = partial(self._carry_out, workload, decision, world, room, now_ms)
-                await self._guard.step("carry out", workload, world, work)
+                self._guard.step("carry out", workload, world, work)
 
-    async def _carry_out(
+    def _carry_out(
         self, workload: Workload, decision: Decision, world: World, room: Room, now_ms: int
     ) -> None:
         if workload.metadata.uid != decision.uid:
-            await self._decide_successor(workload, decision, world, room, now_ms)
+            self._decide_successor(workload, decision, world, room, now_ms)
         elif isinstance(decision, Admit):
-            await self._admit(workload, decision, world, room, now_ms)
+            self._admit(workload, decision, world, room, now_ms)
         elif isinstance(decision, Defer):
-            await self._defer(workload, decision, world, now_ms)
+            self._defer(workload, decision, world, now_ms)
         elif isinstance(decision, Preempt):
-            await self._preempt(workload, decision, world, now_ms)
+            self._preempt(workload, decision, world, now_ms)
         else:
-            await self._move(workload, decision, world, room, now_ms)
+            self._move(workload, decision, world, room, now_ms)
 
-    async def _admit(
-        self, workload: Workload, decision: Admit, world: World, room: Room, now_ms: int
-    ) -> None:
+    def _admit(self, workload: Workload, decision: Admit, world: World, room: Room, now_ms: int) -> None:
         if workload.status.phase != "Pending" or not room.take(decision.placement):
             _log.warning("admission not carried out: no room now", workload=workload.key)
             return
-        if await self._journal.write(workload, after_admit(workload, decision, now_ms), world):
-            nodes = ", ".join(sorted({assignment.node for assignment in decision.placement}))
-            await self._journal.note(workload, Note("Admitted", f"placed on {nodes}"))
+        self._journal.write(workload, after_admit(workload, decision, now_ms), world)
+        nodes = ", ".join(sorted({assignment.node for assignment in decision.placement}))
+        self._journal.note(workload, Note("Admitted", f"placed on {nodes}"))
 
-    async def _defer(self, workload: Workload, decision: Defer, world: World, now_ms: int) -> None:
+    def _defer(self, workload: Workload, decision: Defer, world: World, now_ms: int) -> None:
         first_time = not workload.status.pending
-        written = await self._journal.write(workload, after_defer(workload, decision, now_ms), world)
-        if written and first_time:
-            await self._journal.note(workload, Note("Waiting", decision.reasons[0].message))
+        self._journal.write(workload, after_defer(workload, decision, now_ms), world)
+        if first_time:
+            self._journal.note(workload, Note("Waiting", decision.reasons[0].message))
 
-    async def _preempt(self, workload: Workload, decision: Preempt, world: World, now_ms: int) -> None:
+    def _preempt(self, workload: Workload, decision: Preempt, world: World, now_ms: int) -> None:
         if workload.status.phase not in PLACED:
             return
         grace = grace_seconds(workload, self._settings)
-        if await self._journal.write(workload, after_preempt(workload, decision, grace, now_ms), world):
-            text = f"{decision.message}; it has {grace:g} s to end"
-            await self._journal.note(workload, Note("Preempting", text, "warning"))
+        self._journal.write(workload, after_preempt(workload, decision, grace, now_ms), world)
+        text = f"{decision.message}; it has {grace:g} s to end"
+        self._journal.note(workload, Note("Preempting", text, "warning"))
 
-    async def _move(
+    def _move(
         self, workload: Workload, decision: Resize | Migrate, world: World, room: Room, now_ms: int
     ) -> None:
         status = workload.status
@@ -115,41 +125,39 @@ class Decider:
             return
         grace = grace_seconds(workload, self._settings)
         moved = after_move(workload, decision, beside, grace, now_ms)
-        if await self._journal.write(workload, moved, world):
-            reason = "Resizing" if isinstance(decision, Resize) else "Migrating"
-            await self._journal.note(workload, Note(reason, decision.message))
+        self._journal.write(workload, moved, world)
+        reason = "Resizing" if isinstance(decision, Resize) else "Migrating"
+        self._journal.note(workload, Note(reason, decision.message))
 
-    async def _decide_successor(
+    def _decide_successor(
         self, workload: Workload, decision: Decision, world: World, room: Room, now_ms: int
     ) -> None:
         if isinstance(decision, Admit):
-            await self._surge(workload, decision.placement, world, room, now_ms)
+            self._surge(workload, decision.placement, world, room, now_ms)
         elif isinstance(decision, Defer):
-            await self._stay(workload, decision, world)
+            self._stay(workload, decision, world)
         elif isinstance(decision, Preempt) and workload.status.next is not None:
             dropped = workload.status.model_copy(update={"next": None}, deep=True)
-            if await self._journal.write(workload, dropped, world):
-                await self._journal.note(workload, Note("SuccessorPreempted", decision.message, "warning"))
+            self._journal.write(workload, dropped, world)
+            self._journal.note(workload, Note("SuccessorPreempted", decision.message, "warning"))
 
-    async def _surge(
-        self, workload: Workload, placement: Placement, world: World, room: Room, now_ms: int
-    ) -> None:
+    def _surge(self, workload: Workload, placement: Placement, world: World, room: Room, now_ms: int) -> None:
         if not wants_successor(workload, world, now_ms) or not room.take(placement):
             return
         changed = workload.status.placed_digest != roles_digest(workload.spec.roles)
         cause: Literal["Update", "Drain"] = "Update" if changed else "Drain"
-        if await self._journal.write(workload, after_surge(workload, placement, cause, now_ms), world):
-            nodes = ", ".join(sorted({assignment.node for assignment in placement}))
-            await self._journal.note(workload, Note("Surging", f"the next gang starts on {nodes}"))
+        self._journal.write(workload, after_surge(workload, placement, cause, now_ms), world)
+        nodes = ", ".join(sorted({assignment.node for assignment in placement}))
+        self._journal.note(workload, Note("Surging", f"the next gang starts on {nodes}"))
 
-    async def _stay(self, workload: Workload, decision: Defer, world: World) -> None:
+    def _stay(self, workload: Workload, decision: Defer, world: World) -> None:
         """No room beside it: if it may be unavailable it is stopped first, else the change waits."""
         changed = workload.status.placed_digest != roles_digest(workload.spec.roles)
         if changed and workload.spec.rollout.max_unavailable > 0:
             text = "spec.roles changed, and there is no room for another gang beside it: placed anew"
             update = {"phase": "Pending", "message": text, "admitted_ms": None, "placed_digest": ""}
             stopped = workload.status.model_copy(update=update, deep=True)
-            if await self._journal.write(workload, stopped, world):
-                await self._journal.note(workload, Note("SpecChanged", text))
+            self._journal.write(workload, stopped, world)
+            self._journal.note(workload, Note("SpecChanged", text))
             return
-        await self._journal.write(workload, after_surge_deferred(workload, decision), world)
+        self._journal.write(workload, after_surge_deferred(workload, decision), world)

@@ -3,6 +3,7 @@ stopped."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from common.auth import engine_key
@@ -114,13 +115,17 @@ class GangKeeper:
             beside=gang.beside,
         )
 
-    async def stop_unwanted(self, world: World, observed: Observed, meter: DeviceMeter, guard: Guard) -> None:
-        """Stop gangs that no workload wants; forget them once they have ended and their time is posted."""
-        for node, gang in observed.gangs():
-            key = ("stop", gang.uid, gang.attempt, node.name)
-            if guard.may_try(key, longest_seconds=STOP_PAUSE_SECONDS):
-                with guard.item("Gang", key):
-                    await self._stop_unwanted(node.name, gang, world, meter)
+    async def stop_unwanted(
+        self, uids: Iterable[str], world: World, observed: Observed, meter: DeviceMeter, guard: Guard
+    ) -> None:
+        """Stop gangs of these that nobody wants; forget them once they have ended and their time is
+        posted."""
+        for uid in uids:
+            for node, gang in observed.gangs_of(uid):
+                key = ("stop", gang.uid, gang.attempt, node.name)
+                if node.state == "Alive" and guard.may_try(key, longest_seconds=STOP_PAUSE_SECONDS):
+                    with guard.item("Gang", key):
+                        await self._stop_unwanted(node.name, gang, world, meter)
 
     async def _stop_unwanted(self, node: str, gang: GangRecord, world: World, meter: DeviceMeter) -> None:
         if is_wanted(gang, node, world):

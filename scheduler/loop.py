@@ -4,51 +4,44 @@ what is."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from billing.rejected import rejected_usage
 from common.clock import Clock
-from common.guard import Fault
+from common.guard import Fault, Guard
 from common.loop import LoopHealth, run_passes
 from common.resources import Workload
-from common.resources.workload import PendingReason, RankPlacement
+from common.resources.workload import RankPlacement
 from common.settings import Settings
 from common.store.port import Store
 from common.threads import Threads
 from scheduler import metrics
 from scheduler.aside import ADVANCE, SchedulerGuard
+from scheduler.attention import Attention
 from scheduler.catalogue import load_catalogue
 from scheduler.core.lifecycle import PLACED, Note, Step, advance
-from scheduler.core.types import WorkloadView
-from scheduler.cycles import Asked, Cycles, apart
-from scheduler.decisions import Decider, wants_successor
+from scheduler.core.types import Placement
+from scheduler.cycles import Asked, Cycles, Decided, apart
+from scheduler.decisions import Decider
 from scheduler.gangs import GangKeeper, gangs_of
 from scheduler.journal import Journal
+from scheduler.kept_world import KeptWorld, WorldKeeper
 from scheduler.metering import DeviceMeter
 from scheduler.nodes import NodeWriter
-from scheduler.observed import Observed, merge_ranks, seen_of
+from scheduler.observed import Moved, Observed, merge_ranks, seen_of
 from scheduler.placements import held_by
 from scheduler.policy import PolicyMaker
 from scheduler.ports import Fabric, NodeObservation, RejectedSink, UsageSink
 from scheduler.queues import QueueBook
 from scheduler.replicas import ReplicaKeeper
 from scheduler.serving_need import Need
-from scheduler.snapshots import SnapshotKeeper, holding
+from scheduler.snapshots import SnapshotKeeper, held_attempts
 from scheduler.transitions import after_step, exit_notes, log_tail
-from scheduler.views import (
-    World,
-    holds_places,
-    is_due,
-    is_group,
-    read_world,
-    restarts_view,
-    state_view,
-    successor_view,
-    workload_view,
-)
+from scheduler.views import SUCCESSOR, World, holds_places, is_group, restarts_view, state_view
+from scheduler.waiting import Waiting
 
 START_TRIES = 8
 """A gang that a node could not start so often, within two minutes, gives its places back."""
@@ -71,26 +64,36 @@ class SchedulerLoop:
         """``needs``: of inference, by class of devices; see ``PolicyMaker``. ``rejected``: keeps device time
         that cannot be billed; None = a file beside those of the gateways."""
         options = settings.scheduler
-        self._store = store
         self._fabric = fabric
         self._clock = clock
         self._settings = settings
+        self._store = store
         self._policy = PolicyMaker(options.policy, needs)
-        self._journal = Journal(store, clock)
-        self._guard = SchedulerGuard(self._journal, clock)
+        items = Guard("scheduler", clock)
+        self._journal = Journal(store, clock, items)
+        self._guard = SchedulerGuard(self._journal, clock, items)
         self._decider = Decider(self._journal, settings, self._guard)
+        self._worlds = WorldKeeper(store)
+        world = self._worlds.world
+        self._observed = Observed()
+        self._doubtful = True
+        self._attention = Attention(world, clock)
         self._nodes = NodeWriter(
-            store, clock, options.flap_backoff_seconds, options.node_late_seconds, self._guard.items
+            store, clock, options.flap_backoff_seconds, options.node_late_seconds, items, world
         )
-        self._queues = QueueBook(store, clock, self._guard.items)
+        self._queues = QueueBook(store, clock, items)
         rejected = rejected or rejected_usage(settings)
-        self._meter = DeviceMeter(fabric, usage, rejected, clock, self._guard.items)
+        self._meter = DeviceMeter(fabric, usage, rejected, clock, items)
         self._gangs = GangKeeper(fabric, settings)
-        self._replicas = ReplicaKeeper(store, self._journal, self._guard)
+        self._replicas = ReplicaKeeper(store, self._journal, self._guard, world)
         catalogue = load_catalogue(Path(options.catalogue_file) if options.catalogue_file else None)
         self._threads = Threads("decisions", 1)
         self._snapshots = SnapshotKeeper(catalogue, options.stop_grace_seconds)
         self._cycles = Cycles(self._snapshots)
+        self._waiting = Waiting(world, settings, self._journal, self._guard)
+        self._to_view = world.reader()
+        self._lingering: dict[str, Placement] = {}
+        self._reporter = metrics.Reporter(world)
         self._began_seconds = clock.monotonic_seconds()
 
     async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
@@ -100,28 +103,50 @@ class SchedulerLoop:
 
     async def step(self) -> None:
         """One pass. The trouble of one workload, gang, node or queue holds up no other. Raises
-        ``Unavailable`` when the fabric cannot be reached; nothing has been changed then."""
+        ``Unavailable`` when the fabric cannot be reached; nothing has been changed then. After a pass that
+        failed the next one reads everything anew."""
         began = self._clock.monotonic_seconds()
-        observations = await self._fabric.nodes()
-        world = await read_world(self._store)
-        observed = Observed([*observations, *self._not_yet_seen(observations, world)])
-        await self._nodes.sync(world, list(observed.nodes.values()))
+        try:
+            await self._step()
+        except BaseException:
+            self._journal.drop()
+            self._worlds.forget()
+            self._snapshots.forget()
+            self._doubtful = True
+            raise
+        metrics.CYCLE_SECONDS.observe(self._clock.monotonic_seconds() - began)
+
+    async def _step(self) -> None:
+        observations, world, observed = await self._fabric.nodes(), self._worlds.world, self._observed
+        await self._worlds.follow()
+        moved = observed.follow([*observations, *self._not_yet_seen(observations, world)], self._doubtful)
+        self._doubtful = False
+        await self._nodes.sync(world, observed, moved.nodes)
         await self._replicas.sync(world)
-        for workload in list(world.workloads.values()):
+        uids = self._attention.look(moved, self._guard.aside())
+        for workload in _those(uids, world):
             if not is_group(workload):
                 work = partial(self._advance, workload, world, observed)
-                await self._guard.step(ADVANCE, workload, world, work)
-        await self._bill(world, observed)
-        await self._decide(world, observed)
-        for workload in list(world.workloads.values()):
-            await self._guard.step("start", workload, world, partial(self._start, workload, world, observed))
-        await self._gangs.stop_unwanted(world, observed, self._meter, self._guard.items)
-        await self._replicas.sum_up(world)
+                self._guard.step(ADVANCE, workload, world, work)
+        await self._flush(world)
+        await self._bill(world, observed, moved)
+        await self._decide(world, observed, moved, uids)
+        for workload in _those(uids, world):
+            start = partial(self._start, workload, world, observed)
+            await self._guard.long_step("start", workload, world, start)
+        await self._gangs.stop_unwanted(uids, world, observed, self._meter, self._guard.items)
+        self._replicas.sum_up(world)
+        self._guard.settle(world)
+        await self._flush(world)
         await self._queues.sum_up(world)
-        await self._guard.settle(world)
+        self._attention.settle(observed)
         with self._guard.items.item("Metrics", ("metrics", "report")):
-            metrics.report(world, observed)
-        metrics.CYCLE_SECONDS.observe(self._clock.monotonic_seconds() - began)
+            self._reporter.report(observed, moved.nodes)
+
+    async def _flush(self, world: World) -> None:
+        """Write down what has been decided until now."""
+        for workload, fault in await self._journal.flush(world):
+            self._guard.tell(workload, fault, world)
 
     def _not_yet_seen(self, observations: Sequence[NodeObservation], world: World) -> list[NodeObservation]:
         """Nodes of an earlier control process that have not shown up since this one began: silent at first,
@@ -142,7 +167,7 @@ class SchedulerLoop:
             if node.name not in seen and node.status.is_true("Ready")
         ]
 
-    async def _advance(self, workload: Workload, world: World, observed: Observed) -> None:
+    def _advance(self, workload: Workload, world: World, observed: Observed) -> None:
         """Take the workload's status to where its gang and its spec say that it is."""
         now_ms, status = self._clock.now_ms(), workload.status
         ranks = merge_ranks(workload, status.attempt, status.ranks, observed)
@@ -160,87 +185,82 @@ class SchedulerLoop:
         if not_started is not None and step.state.phase != status.phase:
             step = _because(step, not_started)
         exits = [(note, log_tail(workload, rank, observed)) for rank, note in exit_notes(status.ranks, ranks)]
-        if not await self._journal.write(workload, after_step(workload, ranks, planned, step, now_ms), world):
-            return
+        self._journal.write(workload, after_step(workload, ranks, planned, step, now_ms), world)
         if status.phase not in PLACED or step.state.phase not in PLACED:
             self._guard.items.handled(("start", workload.metadata.uid, status.attempt))
         for note, tail in exits if status.phase in PLACED else ():
-            await self._journal.note(workload, note, {"log": tail})
+            self._journal.note(workload, note, {"log": tail})
         for note in step.notes:
-            await self._journal.note(workload, note)
+            self._journal.note(workload, note)
 
     def _not_started(self, workload: Workload, attempt: int) -> Fault | None:
         """Why a gang of it is not started any more where it is; None while that is tried."""
         key = ("start", workload.metadata.uid, attempt)
         return self._guard.items.fault_of(key) if self._guard.items.tries_of(key) >= START_TRIES else None
 
-    async def _bill(self, world: World, observed: Observed) -> None:
+    async def _bill(self, world: World, observed: Observed, moved: Moved) -> None:
         """Post device time. What is not billed is told where there is somebody to tell."""
-        for found in await self._meter.meter(observed, self._clock.now_ms()):
+        for found in await self._meter.meter(observed, self._clock.now_ms(), moved.nodes):
             workload = world.workloads.get(found.uid)
             if workload is None:
                 continue
             if not found.rejected:
-                await self._guard.tell(workload, found.fault, world)
+                self._guard.tell(workload, found.fault, world)
                 continue
             note = Note("UsageRejected", f"device time is not billed: {found.fault.message}", "error")
             with self._guard.items.item("Workload", ("note", found.uid)):
-                await self._journal.note_once(workload, note, found.id)
+                self._journal.note_once(workload, note, found.id)
 
-    async def _decide(self, world: World, observed: Observed) -> None:
-        """Run a cycle over what waits, and write its decisions down before anything starts."""
-        now_ms = self._clock.now_ms()
-        pending = await self._pending(world, observed, now_ms)
-        faults, resting = self._snapshots.faults, self._guard.resting(world)
-        faults.clear()
-        running, out = apart(self._snapshots.running(world), resting)
-        lingering = [*observed.lingering(holding(world, faults)), *out]
-        policy = self._policy.at(now_ms)
+    async def _decide(self, world: KeptWorld, observed: Observed, moved: Moved, uids: set[str]) -> None:
+        """Run a cycle over what waits, and write its decisions down before anything starts. ``uids``: of this
+        pass; those about whom something is decided are added."""
+        now_ms, faults = self._clock.now_ms(), self._snapshots.faults
+        pending = self._waiting.views(uids, observed, now_ms)
+        await self._flush(world)
+        self._look(world, observed, moved, now_ms)
+        resting, spent, policy = (
+            self._guard.resting(world),
+            self._queues.spent(world),
+            self._policy.at(now_ms),
+        )
         metrics.report_tides(policy)
-        asked = Asked(world, pending, running, lingering, self._queues.spent(world), policy, now_ms)
-        decided = await self._threads.run(self._cycles.run, asked)
+        decided = Decided()
+        if pending or policy.tides or self._snapshots.is_flexible or self._guard.may_break(faults):
+            running, out = apart(self._snapshots.running, resting)
+            lingering = (*(rank for ranks in self._lingering.values() for rank in ranks), *out)
+            asked = Asked(world, pending, running, lingering, spent, policy, now_ms)
+            decided = await self._threads.run(self._cycles.run, asked)
         unknown = {uid: error for (kind, uid), error in faults.items() if kind == "Workload"}
-        await self._guard.after_cycle(world, resting, {**unknown, **decided.culprits})
-        self._guard.note_views("Node", world.nodes, faults)
-        self._guard.note_views("Queue", world.queues, faults)
-        held = [held_by(w) for uid, w in world.workloads.items() if holds_places(w) and uid not in unknown]
-        await self._decider.carry_out(decided.decisions, world, [*held, tuple(lingering)], now_ms)
+        self._guard.after_cycle(world, resting, {**unknown, **decided.culprits})
+        self._guard.note_views("Node", faults)
+        self._guard.note_views("Queue", faults)
+        held_on = partial(self._held_on, world, unknown)
+        self._decider.carry_out(decided.decisions, world, held_on, now_ms)
+        await self._flush(world)
+        uids.update(decision.uid.removesuffix(SUCCESSOR) for decision in decided.decisions)
 
-    async def _pending(self, world: World, observed: Observed, now_ms: int) -> list[WorkloadView]:
-        """Workloads that wait for a place, and gangs that are to start beside others."""
-        grace_seconds = self._settings.scheduler.stop_grace_seconds
-        views: list[WorkloadView] = []
+    def _look(self, world: KeptWorld, observed: Observed, moved: Moved, now_ms: int) -> None:
+        """Take note of what has changed for cycles: what runs, nodes, and processes that still stop although
+        no workload holds their places."""
+        snapshots, changed = self._snapshots, self._to_view.take_workloads()
+        snapshots.follow(world, changed, self._to_view.take_nodes(), now_ms)
+        for uid in changed | moved.uids:
+            held = () if ("Workload", uid) in snapshots.faults else held_attempts(world.workloads.get(uid))
+            lingering = observed.lingering(uid, held)
+            if lingering:
+                self._lingering[uid] = lingering
+            else:
+                self._lingering.pop(uid, None)
 
-        async def look(workload: Workload) -> None:
-            if wants_successor(workload, world, now_ms):
-                views.append(successor_view(workload, world, grace_seconds))
-            elif is_due(workload, now_ms):
-                obstacle = self._obstacle(workload, world, observed)
-                if obstacle is None:
-                    views.append(workload_view(workload, world, grace_seconds))
-                else:
-                    await self._hold_back(workload, obstacle, world)
-            elif workload.status.phase in PLACED and workload.status.pending and not is_group(workload):
-                settled = workload.status.model_copy(update={"pending": []}, deep=True)
-                await self._journal.write(workload, settled, world)
-
-        for workload in list(world.workloads.values()):
-            if self._guard.may_place(workload):
-                await self._guard.step("look", workload, world, partial(look, workload))
-        return views
-
-    def _obstacle(self, workload: Workload, world: World, observed: Observed) -> PendingReason | None:
-        """What keeps a workload from being considered at all."""
-        if workload.project not in world.projects:
-            message = f"there is no project {workload.project}, so nobody could be charged; apply it"
-            return PendingReason(code="ProjectUnknown", message=message)
-        if observed.is_alive(workload.metadata.uid):
-            return PendingReason(code="StillStopping", message="waits for its previous processes to end")
-        return None
-
-    async def _hold_back(self, workload: Workload, reason: PendingReason, world: World) -> None:
-        update = {"pending": [reason], "message": reason.message}
-        await self._journal.write(workload, workload.status.model_copy(update=update, deep=True), world)
+    def _held_on(
+        self, world: KeptWorld, unknown: Container[str], names: Collection[str]
+    ) -> Iterator[Placement]:
+        """All placements that hold devices of these nodes, by gangs and by processes that still stop."""
+        on_node = world.standings.on_node
+        for uid in {uid for name in names for uid in on_node.get(name, ())}:
+            if uid not in unknown and holds_places(world.workloads[uid]):
+                yield held_by(world.workloads[uid])
+        yield from self._lingering.values()
 
     async def _start(self, workload: Workload, world: World, observed: Observed) -> None:
         """Start what is missing of its gangs. One that cannot be started is given up after a while."""
@@ -252,9 +272,14 @@ class SchedulerLoop:
             with self._guard.items.item("Workload", key, generation) as tried:
                 if await self._gangs.start_missing(workload, gang, world, observed):
                     note = Note("Started", f"attempt {gang.attempt} started")
-                    await self._journal.note_once(workload, note, gang.attempt)
+                    self._journal.note_once(workload, note, gang.attempt)
             if tried.fault is not None:
-                await self._guard.tell(workload, tried.fault, world)
+                self._guard.tell(workload, tried.fault, world)
+
+
+def _those(uids: Iterable[str], world: World) -> list[Workload]:
+    """The workloads of them that there are."""
+    return [world.workloads[uid] for uid in sorted(uids) if uid in world.workloads]
 
 
 def _given_up(rank: RankPlacement) -> RankPlacement:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from heapq import heappop, heappush
 from typing import Any
 
 from billing.core.events import UsageEvent
@@ -34,12 +35,14 @@ MOST_TRIES = 6
 
 @dataclass
 class _Metered:
-    """A gang on a node as last seen, and how many spans of each rank the ledger has. ``given_up``: its device
-    time cannot be told."""
+    """A gang on a node as last seen, and how many spans of each rank the ledger has. ``seen_ms``: when it was
+    seen last; None = at the last look. ``due_ms``: when its next span is over. ``given_up``: its device time
+    cannot be told."""
 
     record: GangRecord
-    seen_ms: int
     spans: dict[int, int]
+    seen_ms: int | None = None
+    due_ms: int | None = None
     given_up: bool = False
 
 
@@ -58,8 +61,9 @@ class DeviceMeter:
     """Derives spans from the agents' records. An id follows from (uid, attempt, rank, span), so repeating
     is harmless.
 
-    A gang whose record vanished (node lost, agent restarted) is charged until it was last seen. What cannot
-    be billed is kept in ``rejected``, and holds up nothing else.
+    Looks at gangs that have changed and at those of which a span is over. A gang whose record vanished
+    (node lost, agent restarted) is charged until it was last seen. What cannot be billed is kept in
+    ``rejected``, and holds up nothing else.
     """
 
     def __init__(
@@ -76,24 +80,91 @@ class DeviceMeter:
         self._guard = guard or Guard("meter", clock)
         self._known: dict[_Key, _Metered] = {}
         self._not_billed: list[NotBilled] = []
+        self._on_node: dict[str, set[_Key]] = {}
+        self._spans: list[tuple[int, _Key]] = []
+        self._again: dict[_Key, None] = {}
+        self._last_ms = clock.now_ms()
 
-    async def meter(self, observed: Observed, now_ms: int) -> list[NotBilled]:
-        """Post what is due. Returns what could not be. Raises ``Unavailable`` where the database is away."""
-        self._not_billed, present = [], set()
-        for node, gang in observed.gangs():
-            key = (node.name, gang.uid, gang.attempt)
-            present.add(key)
-            known = self._known.get(key) or _Metered(gang, now_ms, {})
-            known.record, known.seen_ms = gang, now_ms
-            self._known[key] = known
-            await self._try(key, gang, now_ms)
+    async def meter(
+        self, observed: Observed, now_ms: int, moved: Iterable[str] | None = None
+    ) -> list[NotBilled]:
+        """Post what is due. Returns what could not be. ``moved``: the nodes of which something has changed
+        since the last look; None = look at all. Raises ``Unavailable`` where the database is away."""
+        self._not_billed = []
+        names = {*observed.nodes, *self._on_node} if moved is None else moved
+        again, self._again = self._again, {}
         for key in [
-            key for key in self._known if key not in present and _is_gone(observed.nodes.get(key[0]))
+            *again,
+            *(key for name in names for key in self._look(observed, name)),
+            *self._due(now_ms),
         ]:
-            metered = self._known[key]
-            if await self._try(key, _closed(metered.record, metered.seen_ms), metered.seen_ms):
-                del self._known[key]
+            metered = self._known.get(key)
+            if metered is not None and key not in self._again:
+                await self._settle(key, metered, observed, now_ms)
+        self._last_ms = now_ms
         return self._not_billed
+
+    def _look(self, observed: Observed, name: str) -> list[_Key]:
+        """Take note of what is on a node now. Returns the gangs of which something may be due."""
+        node = observed.nodes.get(name)
+        known = self._on_node.get(name, set())
+        if node is None or node.state != "Alive":
+            for key in known:
+                self._miss(key)
+            return sorted(known)
+        present = set()
+        for gang in node.gangs:
+            key = (name, gang.uid, gang.attempt)
+            present.add(key)
+            metered = self._known.setdefault(key, _Metered(gang, {}))
+            metered.record, metered.seen_ms = gang, None
+        gone = known - present
+        for key in gone:
+            self._miss(key)
+        if present or gone:
+            self._on_node[name] = present | gone
+        return sorted(present | gone)
+
+    def _miss(self, key: _Key) -> None:
+        """It is not there any more: it was until the last look."""
+        if self._known[key].seen_ms is None:
+            self._known[key].seen_ms = self._last_ms
+
+    def _over(self, now_ms: int) -> list[_Key]:
+        """The gangs of which a span is over by now."""
+        keys = []
+        while self._spans and self._spans[0][0] <= now_ms:
+            due_ms, key = heappop(self._spans)
+            if key in self._known and self._known[key].due_ms == due_ms:
+                keys.append(key)
+        return keys
+
+    async def _settle(self, key: _Key, metered: _Metered, observed: Observed, now_ms: int) -> None:
+        """Post what is due of one gang, and remember when more will be."""
+        if metered.seen_ms is None:
+            if await self._try(key, metered.record, now_ms):
+                self._expect(key, metered)
+            else:
+                self._again[key] = None
+        elif _is_gone(observed.nodes.get(key[0])):
+            ended_ms = metered.seen_ms
+            if await self._try(key, _closed(metered.record, ended_ms), ended_ms):
+                self._forget(key)
+            else:
+                self._again[key] = None
+
+    def _expect(self, key: _Key, metered: _Metered) -> None:
+        due_ms = _next_due_ms(metered)
+        if due_ms is not None and due_ms != metered.due_ms:
+            heappush(self._spans, (due_ms, key))
+        metered.due_ms = due_ms
+
+    def _forget(self, key: _Key) -> None:
+        self._known.pop(key, None)
+        keys = self._on_node.get(key[0], set())
+        keys.discard(key)
+        if not keys:
+            self._on_node.pop(key[0], None)
 
     def is_settled(self, node: str, gang: GangRecord) -> bool:
         """Whether all of an ended gang's device time is posted, or kept as what cannot be."""
@@ -104,7 +175,7 @@ class DeviceMeter:
 
     def drop(self, node: str, gang: GangRecord) -> None:
         """The node has forgotten the gang, as it was told to."""
-        self._known.pop((node, gang.uid, gang.attempt), None)
+        self._forget((node, gang.uid, gang.attempt))
 
     async def _try(self, key: _Key, gang: GangRecord, now_ms: int) -> bool:
         """Post what is due of one gang. Returns whether that is done with."""
@@ -195,6 +266,17 @@ def _due(gang: GangRecord, now_ms: int, spans: dict[int, int]) -> Iterator[_DueS
             interval = gang.billing.interval_seconds
             for span in due_spans(rank.started_ms, rank.finished_ms, now_ms, interval, first):
                 yield rank, span
+
+
+def _next_due_ms(metered: _Metered) -> int | None:
+    """When the next span of any of its ranks is over; None where none will be."""
+    interval_ms = metered.record.billing.interval_seconds * 1000
+    ends = (
+        rank.started_ms + (max(rank.metered_spans, metered.spans.get(rank.rank, 0)) + 1) * interval_ms
+        for rank in metered.record.ranks
+        if rank.grants and rank.finished_ms is None
+    )
+    return min(ends, default=None)
 
 
 def _event(gang: GangRecord, rank: RankRecord, span: Span) -> UsageEvent:

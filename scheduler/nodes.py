@@ -3,15 +3,19 @@ every flicker."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import fields
 from functools import partial
 
 from common.clock import Clock, rfc3339
-from common.errors import Conflict
+from common.errors import Conflict, NotFound
 from common.guard import HANDLED, Guard, tell_handled
 from common.resources import Metadata, Node
 from common.resources.pool import Device, NodeStatus
-from common.store.port import Store
+from common.store.port import StatusWrite, Store
+from scheduler.journal import write_all
+from scheduler.kept_world import KeptWorld
+from scheduler.observed import Observed
 from scheduler.ports import NodeObservation
 from scheduler.views import LATE, World
 
@@ -22,7 +26,10 @@ FLAP_WINDOW_MS = 3_600_000
 FLAP_MOST_SECONDS = 3600.0
 LOAD_PERIOD_MS = 15_000
 """How often a change of load alone is written."""
+AT_A_TIME = 500
+"""So many nodes are written in one transaction."""
 _LOAD = ("memory_used_bytes", "utilisation_percent", "temperature_celsius", "power_watts")
+_TOLD = tuple(field.name for field in fields(NodeObservation) if field.name != "gangs")
 _REASONS = {
     "Alive": (True, "AgentAnswers", ""),
     "Lost": (False, LOST, "the node left the Ray cluster or its agent does not answer"),
@@ -31,33 +38,79 @@ _REASONS = {
 
 
 class NodeWriter:
-    """Writes ``Node`` statuses; remembers when load was last written and when each node answered last.
+    """Writes ``Node`` statuses; remembers when load was last written and when each node answered last. Looks
+    at what has changed, and at nodes of which time alone decides: they are late, back after a loss, or their
+    load is to be written.
+
     ``flap_backoff_seconds`` and ``late_seconds``: see ``settings.scheduler``."""
 
     def __init__(
         self,
         store: Store,
         clock: Clock,
-        flap_backoff_seconds: float = 60.0,
-        late_seconds: float = 5.0,
-        guard: Guard | None = None,
+        flap_backoff_seconds: float,
+        late_seconds: float,
+        guard: Guard,
+        world: KeptWorld,
     ) -> None:
-        self._guard = guard or Guard("nodes", clock)
+        self._guard = guard
+        self._changed = world.reader()
+        self._open: set[str] = set()
+        self._staged: dict[str, tuple[Node, Node]] = {}
         self._store = store
         self._clock = clock
         self._flap_backoff_seconds = flap_backoff_seconds
         self._late_ms = round(late_seconds * 1000)
         self._load_written_ms: dict[str, int] = {}
+        self._load_due_ms: dict[str, int] = {}
+        self._done: dict[str, tuple[Node, NodeObservation]] = {}
         self._answered_ms: dict[str, int] = {}
 
-    async def sync(self, world: World, observations: list[NodeObservation]) -> None:
-        """Bring the store's nodes (and ``world``) up to date. A node never observed here keeps its place,
-        not ready."""
-        seen = {observation.name for observation in observations}
-        for observation in observations:
-            await self._guarded(world, observation.name, partial(self._sync_one, world, observation))
-        for name in [name for name in world.nodes if name not in seen]:
-            await self._guarded(world, name, partial(self._sync_unseen, world, world.nodes[name]))
+    async def sync(self, world: World, observed: Observed, moved: Iterable[str]) -> None:
+        """Bring the store's nodes (and ``world``) up to date, those that have ``moved``, that have changed in
+        the store, or whose time has come. A node never observed here keeps its place, not ready."""
+        now_ms = self._clock.now_ms()
+        late = [name for name, due_ms in self._load_due_ms.items() if due_ms <= now_ms]
+        forced, self._open = {*self._open, *self._aside(), *late}, set()
+        for name in sorted({*moved, *self._changed.take_nodes(), *forced}):
+            node, observation = world.nodes.get(name), observed.nodes.get(name)
+            self._load_due_ms.pop(name, None)
+            if name not in forced and self._is_done(node, observation):
+                self._answered_ms[name] = now_ms
+            elif observation is not None:
+                await self._guarded(world, name, partial(self._sync_one, world, observation))
+            elif node is not None:
+                await self._guarded(world, name, partial(self._sync_unseen, world, node))
+        await self._flush(world)
+
+    def _is_done(self, node: Node | None, observation: NodeObservation | None) -> bool:
+        """Whether its status says already what is observed."""
+        done = self._done.get(observation.name) if observation is not None else None
+        if done is None or observation is None or done[0] is not node:
+            return False
+        return observation.state == "Alive" and all(
+            getattr(done[1], name) == getattr(observation, name) for name in _TOLD
+        )
+
+    def _aside(self) -> set[str]:
+        """Nodes that something about them keeps from being handled."""
+        keys = [key for key in self._guard.all_aside() if isinstance(key, tuple)]
+        return {str(key[1]) for key in keys if key[0] in ("Node", "sync")}
+
+    async def _flush(self, world: World) -> None:
+        """Write what has changed, in few transactions. What is refused is looked at again."""
+        staged, self._staged = list(self._staged.values()), {}
+        for start in range(0, len(staged), AT_A_TIME):
+            part = staged[start : start + AT_A_TIME]
+            results = await write_all(self._store, [StatusWrite(after) for _, after in part])
+            for (before, _), result in zip(part, results, strict=True):
+                if isinstance(result, Node):
+                    world.nodes[before.name] = result
+                else:
+                    world.nodes[before.name] = before
+                    self._open.add(before.name)
+                    if isinstance(result, Exception) and not isinstance(result, Conflict | NotFound):
+                        self._guard.failed("Node", ("sync", before.name), 0, result)
 
     async def _guarded(self, world: World, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """One node's trouble is not the others': it is left as it was, and tried again in the next pass."""
@@ -66,10 +119,11 @@ class NodeWriter:
         node = world.nodes.get(name)
         fault = tried.fault or self._guard.fault_of(("Node", name))
         if node is not None and (fault is not None or _is_aside(node)):
+            self._open.add(name)
             await tell_handled(self._store, node, fault, self._clock)
 
     async def _sync_unseen(self, world: World, node: Node) -> None:
-        await self._set_ready(world, node, node.status.model_copy(deep=True), "Unseen")
+        self._set_ready(world, node, node.status.model_copy(deep=True), "Unseen")
 
     async def _sync_one(self, world: World, observation: NodeObservation) -> None:
         node = world.nodes.get(observation.name)
@@ -80,12 +134,16 @@ class NodeWriter:
         if observation.state == "Alive":
             status = self._observed_status(node, observation)
         elif observation.state == "Silent":
-            await self._note_silence(world, node)
+            self._note_silence(world, node)
             return
-        await self._set_ready(world, node, status, observation.state)
+        self._set_ready(world, node, status, observation.state)
+        self._done.pop(node.name, None)
+        if node.name not in self._staged:
+            self._done[node.name] = node, observation
 
-    async def _note_silence(self, world: World, node: Node) -> None:
+    def _note_silence(self, world: World, node: Node) -> None:
         """Once it has been silent for too long, it is given nothing new."""
+        self._open.add(node.name)
         now_ms = self._clock.now_ms()
         since_ms = self._answered_ms.setdefault(node.name, now_ms)
         if now_ms - since_ms < self._late_ms or not node.status.is_true("Ready"):
@@ -94,7 +152,7 @@ class NodeWriter:
         message = f"its agent has not answered since {rfc3339(since_ms)}; nothing new is placed there"
         generation = node.metadata.generation
         status.set_condition("Responsive", False, LATE, message, now_ms=since_ms, generation=generation)
-        await self._write(world, node, status)
+        self._write(world, node, status)
 
     def _observed_status(self, node: Node, observation: NodeObservation) -> NodeStatus:
         now_ms = self._clock.now_ms()
@@ -106,6 +164,8 @@ class NodeWriter:
         available = _step(observation.memory_available_bytes, step) if due else None
         if due:
             self._load_written_ms[node.name] = now_ms
+        else:
+            self._load_due_ms[node.name] = self._load_written_ms[node.name] + LOAD_PERIOD_MS
         status = node.status.model_copy(
             update={
                 "ray_node_id": observation.ray_node_id,
@@ -144,23 +204,23 @@ class NodeWriter:
         elif stayed:
             status.flaps, status.returned_ms, status.flapping_until_ms = 0, None, None
 
-    async def _set_ready(self, world: World, node: Node, status: NodeStatus, state: str) -> None:
+    def _set_ready(self, world: World, node: Node, status: NodeStatus, state: str) -> None:
         holds, reason, message = _REASONS[state]
         generation = node.metadata.generation
         status.set_condition(
             "Ready", holds, reason, message, now_ms=self._clock.now_ms(), generation=generation
         )
         status.observed_generation = generation
-        await self._write(world, node, status)
+        self._write(world, node, status)
 
-    async def _write(self, world: World, node: Node, status: NodeStatus) -> None:
-        if status == node.status:
-            return
-        node.status = status
-        try:
-            world.nodes[node.name] = await self._store.set_status(node)
-        except Conflict:
-            world.nodes[node.name] = node
+    def _write(self, world: World, node: Node, status: NodeStatus) -> None:
+        """To be written at the end of the pass over the nodes."""
+        if status.returned_ms is not None:
+            self._open.add(node.name)
+        if status != node.status:
+            changed = node.model_copy(update={"status": status})
+            self._staged[node.name] = node, changed
+            world.nodes[node.name] = changed
 
 
 def _is_aside(node: Node) -> bool:

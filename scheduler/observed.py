@@ -2,25 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from common.resources import Node, Workload
 from common.resources.workload import RankPlacement, WorkloadRole
 from scheduler.core.lifecycle import HOLDING, Rank, Seen, Successor
-from scheduler.core.types import Assignment
+from scheduler.core.types import Assignment, Placement
 from scheduler.placements import share_view
 from scheduler.ports import GangRecord, NodeObservation, RankRecord
 from scheduler.views import roles_digest
 
 
-class Observed:
-    """Nodes by name and gangs by identity."""
+@dataclass
+class Moved:
+    """What is not as it was at the last look: ``nodes``, of which anything has changed; ``places``, those of
+    them where something may not run on any more or may again; ``uids`` of gangs that have changed."""
 
-    def __init__(self, nodes: Sequence[NodeObservation]) -> None:
-        self.nodes = {node.name: node for node in nodes}
-        self._gangs = {(node.name, gang.uid, gang.attempt): gang for node in nodes for gang in node.gangs}
-        self._alive = {gang.uid for gang in self._gangs.values() if gang.alive}
-        self._told = {(gang.uid, gang.attempt) for gang in self._gangs.values() if gang.stopping}
+    nodes: set[str] = field(default_factory=set)
+    places: set[str] = field(default_factory=set)
+    uids: set[str] = field(default_factory=set)
+
+
+class Observed:
+    """Nodes by name and gangs by identity. May be kept from look to look."""
+
+    def __init__(self, nodes: Sequence[NodeObservation] = ()) -> None:
+        self.nodes: dict[str, NodeObservation] = {}
+        self._gangs: dict[str, dict[tuple[str, int], GangRecord]] = {}
+        self.follow(nodes)
+
+    def follow(self, nodes: Sequence[NodeObservation], everything: bool = False) -> Moved:
+        """Take a new look at all nodes; those that are not among them are gone. Costs what has changed.
+        ``everything``: tell of all, moved or not."""
+        known, moved = self.nodes, Moved()
+        if everything:
+            moved = Moved({*known}, {*known}, {*self._gangs})
+        for node in nodes:
+            before = known.get(node.name)
+            if before is not node and before != node:
+                self._put(before, node, moved)
+        if len(known) > len(nodes):
+            for name in known.keys() - {node.name for node in nodes}:
+                self._put(known[name], None, moved)
+        if everything:
+            moved.nodes.update(known)
+        return moved
+
+    def _put(self, before: NodeObservation | None, node: NodeObservation | None, moved: Moved) -> None:
+        """One of them is given."""
+        name = node.name if node else before.name if before else ""
+        moved.nodes.add(name)
+        if before is None or node is None or _usable(before) != _usable(node):
+            moved.places.add(name)
+        old = {(gang.uid, gang.attempt): gang for gang in before.gangs} if before else {}
+        new = {(gang.uid, gang.attempt): gang for gang in node.gangs} if node else {}
+        for (uid, attempt), gang in old.items():
+            if new.get((uid, attempt)) != gang:
+                moved.uids.add(uid)
+            if (uid, attempt) not in new:
+                del self._gangs[uid][name, attempt]
+                if not self._gangs[uid]:
+                    del self._gangs[uid]
+        for (uid, attempt), gang in new.items():
+            if old.get((uid, attempt)) != gang:
+                moved.uids.add(uid)
+                self._gangs.setdefault(uid, {})[name, attempt] = gang
+        if node is None:
+            del self.nodes[name]
+        else:
+            self.nodes[name] = node
 
     def gangs(self) -> Iterator[tuple[NodeObservation, GangRecord]]:
         """Every gang on a node that answers."""
@@ -29,30 +80,39 @@ class Observed:
                 for gang in node.gangs:
                     yield node, gang
 
+    def gangs_of(self, uid: str) -> list[tuple[NodeObservation, GangRecord]]:
+        """The gangs of a workload, of any attempt, on whatever nodes."""
+        return [(self.nodes[node], gang) for (node, _), gang in self._gangs.get(uid, {}).items()]
+
     def gang(self, node: str, uid: str, attempt: int) -> GangRecord | None:
-        return self._gangs.get((node, uid, attempt))
+        return self._gangs.get(uid, {}).get((node, attempt))
 
     def is_alive(self, uid: str) -> bool:
         """Whether any process of the workload is there, of any attempt."""
-        return uid in self._alive
+        return any(gang.alive for gang in self._gangs.get(uid, {}).values())
 
     def was_told(self, uid: str, attempt: int) -> bool:
         """Whether any part of that gang was told to end."""
-        return (uid, attempt) in self._told
+        return any(gang.stopping for gang in self._gangs.get(uid, {}).values() if gang.attempt == attempt)
 
-    def lingering(self, held: set[tuple[str, int]]) -> list[Assignment]:
-        """Places of live processes of gangs, (uid, attempt), that do not hold places (any more)."""
-        return [
+    def lingering(self, uid: str, held: Container[int]) -> Placement:
+        """Places of live processes of the workload's gangs but of the attempts that are ``held``."""
+        return tuple(
             Assignment(rank.role, rank.replica, rank.rank, node, tuple(share_view(g) for g in rank.grants))
-            for (node, uid, attempt), gang in self._gangs.items()
-            if (uid, attempt) not in held
+            for (node, attempt), gang in self._gangs.get(uid, {}).items()
+            if attempt not in held
             for rank in gang.ranks
             if rank.state != "Exited"
-        ]
+        )
 
     def rank_record(self, uid: str, attempt: int, placed: RankPlacement) -> RankRecord | None:
         gang = self.gang(placed.node, uid, attempt)
         return next((rank for rank in gang.ranks if rank.rank == placed.rank), None) if gang else None
+
+
+def _usable(node: NodeObservation) -> tuple[str, list[tuple[str, bool, str]]]:
+    """What of a node decides whether a gang can be there."""
+    return node.state, [(device.id, device.healthy, device.fault) for device in node.devices]
 
 
 def merge_ranks(

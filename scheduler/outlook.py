@@ -92,7 +92,8 @@ class Outlook:
             return replace(self._same_pool.snapshot, pending=tuple(ordered))
         keeper = SnapshotKeeper(self.rules.catalogue, grace_seconds)
         aside = {uid for uid, workload in self.world.workloads.items() if is_set_aside(workload)}
-        running, held = apart(keeper.running(self.world), aside)
+        keeper.follow(self.world, self.world.workloads, self.world.nodes, self.now_ms)
+        running, held = apart(keeper.running, aside)
         return keeper.take(self.world, ordered, held, {}, self.now_ms, running)
 
     @cached_property

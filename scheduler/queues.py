@@ -3,40 +3,53 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from common.clock import Clock
+from common.errors import NotFound
 from common.guard import HANDLED, Fault, Guard, tell_handled
 from common.resources import Queue
 from common.resources.pool import WHOLE_MILLIS, DeviceUse, QueueStatus
-from common.store.port import Store
+from common.store.port import StatusWrite, Store
 from scheduler.core.lifecycle import PLACED
 from scheduler.core.spending import Spent, spend
-from scheduler.placements import held_by
-from scheduler.views import World, devices_in_use, holds_places, is_group, spent_view
+from scheduler.journal import write_all
+from scheduler.kept_world import KeptWorld
+from scheduler.standing import Standings
+from scheduler.views import World, spent_view
 
 WRITE_MS = 60_000
 """How often device time alone is written. A control process that is killed loses so much at most, and charges
 its own absence at what ran when it came back."""
+SPENT_MS = 5000
+"""How old the account that cycles go by may be."""
 
 
 class QueueBook:
     """Keeps account of device time in memory, and writes the statuses of queues and cohorts."""
 
-    def __init__(self, store: Store, clock: Clock, guard: Guard | None = None) -> None:
-        self._guard = guard or Guard("queues", clock)
+    def __init__(self, store: Store, clock: Clock, guard: Guard) -> None:
+        self._guard = guard
         self._store = store
         self._clock = clock
         self._spent: dict[str, dict[str, Spent]] = {}
         self._since_ms: dict[str, int] = {}
+        self._at: tuple[int, set[str]] = 0, set()
 
-    def spent(self, world: World) -> dict[str, dict[str, Spent]]:
-        """Per queue and model what has been used until now, counting what is held now since the last call."""
+    def spent(self, world: KeptWorld) -> dict[str, dict[str, Spent]]:
+        """Per queue and model what has been used until now, counting what is held now since the last call;
+        as it was ``SPENT_MS`` ago at most."""
         now_ms = self._clock.now_ms()
+        known_ms, names = self._at
+        if 0 <= now_ms - known_ms < SPENT_MS and names == world.queues.keys():
+            return self._spent
         held = held_devices(world)
+        self._at = now_ms, set(world.queues)
         for name, queue in world.queues.items():
-            with self._guard.item("Queue", ("spent", name)):
+            with self._guard.item("Queue", ("spent", name)) as tried:
                 self._spend(queue, held.get(name, {}), now_ms)
+            if not tried.worked:
+                self._at = 0, set()
         self._spent = {name: spent for name, spent in self._spent.items() if name in world.queues}
         self._since_ms = {name: since for name, since in self._since_ms.items() if name in world.queues}
         return self._spent
@@ -49,40 +62,48 @@ class QueueBook:
         self._spent[name] = spend(self._spent[name], held, since_ms, now_ms)
         self._since_ms[name] = now_ms
 
-    async def sum_up(self, world: World) -> None:
+    async def sum_up(self, world: KeptWorld) -> None:
         """Write the status of each queue that has changed."""
-        slots = devices_in_use(world)
-        phases = Counter(
-            (workload.spec.queue, str(workload.status.phase))
-            for workload in world.workloads.values()
-            if not is_group(workload)
-        )
+        staged: list[Queue] = []
         for queue in world.queues.values():
             aside = _is_aside(queue)
             with self._guard.item("Queue", ("sum up", queue.name)) as tried:
-                await self._sum_up(queue, phases, slots.get(queue.name, 0))
+                status = self._status(queue, world.standings)
+                if status is not None and status != queue.status:
+                    staged.append(queue.model_copy(update={"status": status}))
             fault = tried.fault or self._guard.fault_of(("spent", queue.name)) or self._fault_of_view(queue)
             if fault is not None or aside:
                 await tell_handled(self._store, queue, fault, self._clock)
+        if staged:
+            await self._write(staged, world)
+
+    async def _write(self, staged: Sequence[Queue], world: KeptWorld) -> None:
+        for queue, result in zip(
+            staged, await write_all(self._store, [StatusWrite(one) for one in staged]), strict=True
+        ):
+            if isinstance(result, Queue):
+                world.queues[queue.name] = result
+            elif isinstance(result, Exception) and not isinstance(result, NotFound):
+                self._guard.failed("Queue", ("sum up", queue.name), 0, result)
 
     def _fault_of_view(self, queue: Queue) -> Fault | None:
         return self._guard.fault_of(("Queue", queue.name))
 
-    async def _sum_up(self, queue: Queue, phases: Mapping[tuple[str, str], int], in_use: int) -> None:
-        status = self._status(queue, phases, in_use)
-        if status != queue.status:
-            queue.status = status
-            await self._store.set_status(queue)
-
-    def _status(self, queue: Queue, phases: Mapping[tuple[str, str], int], in_use: int) -> QueueStatus:
-        now_ms = self._clock.now_ms()
-        status = queue.status.model_copy(deep=True)
-        status.pending = phases.get((queue.name, "Pending"), 0)
-        status.running = sum(phases.get((queue.name, phase), 0) for phase in PLACED)
-        status.devices_in_use, status.observed_generation = in_use, queue.metadata.generation
-        spent = self._spent.get(queue.name, {})
-        due = status.used_ms is None or now_ms - status.used_ms >= WRITE_MS
-        if due and (spent or status.used):
+    def _status(self, queue: Queue, standings: Standings) -> QueueStatus | None:
+        """The status as it should be; None where it is so."""
+        old, name, now_ms = queue.status, queue.name, self._clock.now_ms()
+        pending = standings.members[name, "Pending"]
+        running = sum(standings.members[name, phase] for phase in PLACED)
+        in_use, generation = standings.slots[name], queue.metadata.generation
+        spent = self._spent.get(name, {})
+        due = (old.used_ms is None or now_ms - old.used_ms >= WRITE_MS) and bool(spent or old.used)
+        same = (old.pending, old.running, old.devices_in_use, old.observed_generation)
+        if not due and same == (pending, running, in_use, generation):
+            return None
+        status = old.model_copy(deep=True)
+        status.pending, status.running = pending, running
+        status.devices_in_use, status.observed_generation = in_use, generation
+        if due:
             status.used = [
                 DeviceUse(
                     device_class=model,
@@ -93,7 +114,7 @@ class QueueBook:
                 )
                 for model, use in sorted(spent.items())
             ]
-            status.used_ms = now_ms
+            status.used_ms = self._at[0] or now_ms
         return status
 
 
@@ -102,19 +123,17 @@ def _is_aside(queue: Queue) -> bool:
     return known is not None and known.status == "False"
 
 
-def held_devices(world: World) -> dict[str, dict[str, float]]:
+def held_devices(world: KeptWorld) -> dict[str, dict[str, float]]:
     """Per queue and ``vendor/model`` the devices that are held, shares as parts of a device. Cohorts hold
     what their queues hold."""
-    held: dict[str, dict[str, float]] = {}
-    for workload in world.workloads.values():
-        if holds_places(workload):
-            for name in _above(workload.spec.queue, world):
-                mine = held.setdefault(name, {})
-                for assignment in held_by(workload):
-                    for share in assignment.shares:
-                        model = f"{share.vendor}/{share.model}"
-                        mine[model] = mine.get(model, 0.0) + share.millis / WHOLE_MILLIS
-    return held
+    millis: dict[str, Counter[str]] = {}
+    for queue, models in world.standings.models.items():
+        for name in _above(queue, world):
+            millis.setdefault(name, Counter()).update(models)
+    return {
+        name: {model: held / WHOLE_MILLIS for model, held in models.items()}
+        for name, models in millis.items()
+    }
 
 
 def _above(queue: str, world: World) -> list[str]:

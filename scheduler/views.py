@@ -195,18 +195,6 @@ def _as(view: WorkloadView, suffix: str) -> WorkloadView:
     return replace(view, uid=view.uid + suffix, movable=False)
 
 
-def devices_in_use(world: World) -> dict[str, int]:
-    """Slots that placed workloads hold, per queue; a share counts as one."""
-    slots: dict[str, int] = {}
-    for workload in world.workloads.values():
-        if holds_places(workload):
-            successor = workload.status.next
-            ranks = (*workload.status.ranks, *(successor.ranks if successor else ()))
-            queue = workload.spec.queue
-            slots[queue] = slots.get(queue, 0) + sum(len(rank.grants) for rank in ranks)
-    return slots
-
-
 LATE = "AgentLate"
 """Reason of the condition Responsive while the node's agent has been silent for too long to rely on it."""
 

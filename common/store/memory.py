@@ -5,16 +5,29 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, cast
 
 from common.clock import SYSTEM_CLOCK, Clock
+from common.errors import ComputilityError, Conflict, NotFound
 from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay, current_claim
 from common.store.fairness import Group, allowances
 from common.store.ownership import NOBODY_ELSE, Ownership, Viewer, owner_below, parent_of
-from common.store.port import Applied, AuditEntry, Change, Delete, Event, KindSize, Limits, Put, R, Write
+from common.store.port import (
+    Applied,
+    AuditEntry,
+    Change,
+    Delete,
+    Event,
+    KindSize,
+    Limits,
+    Put,
+    R,
+    StatusWrite,
+    Write,
+)
 from common.store.rules import (
     Stored,
     check_claim,
@@ -135,6 +148,20 @@ class MemoryStore:
         await self._tell()
         return merged.copy_deep()
 
+    async def set_statuses(
+        self, writes: Sequence[StatusWrite]
+    ) -> Sequence[Resource | ComputilityError | None]:
+        results: list[Resource | ComputilityError | None] = []
+        for write in writes:
+            try:
+                results.append(await self.set_status(write.resource) if write.resource else None)
+            except (Conflict, NotFound) as error:
+                results.append(error)
+                continue
+            for event in write.events:
+                await self.record(event)
+        return results
+
     async def delete(
         self,
         kind: type[R],
@@ -188,6 +215,7 @@ class MemoryStore:
         kinds: Sequence[str] = (),
         limit: int = 500,
         viewer: Viewer | None = None,
+        known: Collection[int] = (),
     ) -> Sequence[Change]:
         cut = [at for group, at in self._horizons.items() if viewer is None or viewer.sees(Ownership(*group))]
         check_horizon(since, max(cut, default=0))
@@ -195,7 +223,9 @@ class MemoryStore:
         found = [
             change
             for change in self._history[start:]
-            if (not kinds or change.resource.kind in kinds) and (viewer is None or viewer.sees(change.owner))
+            if (not kinds or change.resource.kind in kinds)
+            and (viewer is None or viewer.sees(change.owner))
+            and change.revision not in known
         ]
         return [replace(change, resource=change.resource.copy_deep()) for change in found[:limit]]
 

@@ -13,10 +13,11 @@ Rules that every adapter keeps:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from common.errors import ComputilityError
 from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay
 from common.store.ownership import NOBODY_ELSE, Ownership, Viewer
@@ -120,6 +121,15 @@ class Limits:
     audit_entries: int = 100_000
 
 
+@dataclass(frozen=True)
+class StatusWrite:
+    """A status to write, and the events that tell of it: they are kept if the status is (or where there is
+    no ``resource``: then it is about events alone)."""
+
+    resource: Resource | None
+    events: tuple[Event, ...] = ()
+
+
 class Store(Protocol):
     """Where all resources live. Only the control process writes."""
 
@@ -176,6 +186,16 @@ class Store(Protocol):
         """
         ...
 
+    async def set_statuses(
+        self, writes: Sequence[StatusWrite]
+    ) -> Sequence[Resource | ComputilityError | None]:
+        """Write many statuses and events in one transaction; a resource may be named once.
+
+        In the order given: the resource as it is stored now; what ``set_status`` would raise about it (the
+        others are written all the same, and its events are not); None where it was about events alone.
+        """
+        ...
+
     async def delete(
         self,
         kind: type[R],
@@ -200,8 +220,10 @@ class Store(Protocol):
         kinds: Sequence[str] = (),
         limit: int = 500,
         viewer: Viewer | None = None,
+        known: Collection[int] = (),
     ) -> Sequence[Change]:
         """Changes after revision ``since``, oldest first; for a ``viewer`` only those that it may see.
+        ``known``: revisions that are left out, because who asks has made them.
 
         Raises ``Conflict`` with code ``gone`` when some of them are no longer kept: list the resources again,
         then go on from the revision read before listing.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -14,15 +14,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database, text_bytes
+from common.errors import ComputilityError
 from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay, current_claim
 from common.store.ownership import NOBODY_ELSE, Ownership, Viewer, owner_below, parent_of
-from common.store.port import Applied, AuditEntry, Change, Delete, Event, KindSize, Limits, Put, R, Write
+from common.store.port import (
+    Applied,
+    AuditEntry,
+    Change,
+    Delete,
+    Event,
+    KindSize,
+    Limits,
+    Put,
+    R,
+    StatusWrite,
+    Write,
+)
 from common.store.rules import Stored, in_order, key_of, not_found, plan, plan_status
 from common.store.schema import resources, store_revision
 from common.store.set_aside import SetAside, check_free, read_document, what_is_wrong
 from common.store.sql_history import SqlHistory
 from common.store.sql_notes import SqlNotes
+from common.store.sql_statuses import SqlStatuses
 
 POLL_SECONDS = 1.0
 
@@ -160,6 +174,22 @@ class SqlStore:
             await self._put(write, merged, stored.owner, is_new=False)
         return merged
 
+    async def set_statuses(
+        self, writes: Sequence[StatusWrite]
+    ) -> Sequence[Resource | ComputilityError | None]:
+        async with self._write() as write:
+            statuses = SqlStatuses(write.connection, self._history)
+            results = await statuses.write(writes, write.revision)
+            kept = (
+                told
+                for told, result in zip(writes, results, strict=True)
+                if not isinstance(result, ComputilityError)
+            )
+            await self._notes.record_in(write.connection, [event for told in kept for event in told.events])
+            write.changed = statuses.revision > write.revision
+            write.revision, write.dropped = statuses.revision, statuses.dropped
+        return results
+
     async def delete(
         self,
         kind: type[R],
@@ -235,9 +265,10 @@ class SqlStore:
         kinds: Sequence[str] = (),
         limit: int = 500,
         viewer: Viewer | None = None,
+        known: Collection[int] = (),
     ) -> Sequence[Change]:
         async with self._database.read() as connection:
-            return await self._history.changes(connection, since, kinds, limit, viewer)
+            return await self._history.changes(connection, since, kinds, limit, viewer, known)
 
     async def wait(self, since: int, timeout_seconds: float) -> int:
         deadline = asyncio.get_running_loop().time() + timeout_seconds

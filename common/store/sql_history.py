@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -15,6 +16,17 @@ from common.store.rules import check_horizon
 from common.store.schema import history_horizons, owned_by, resource_history, seen_by
 from common.store.set_aside import read_document
 from common.store.sql_prune import Bound, Pruner
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A change to keep: ``document`` is the resource as JSON."""
+
+    revision: int
+    type: Literal["put", "delete"]
+    kind: str
+    document: str
+    owner: Ownership
 
 
 class SqlHistory:
@@ -42,19 +54,25 @@ class SqlHistory:
         owner: Ownership,
     ) -> bool:
         """Keep a change, and drop old ones when there are too many; whether any were dropped."""
-        size_bytes = len(document.encode())
-        await connection.execute(
-            sa.insert(resource_history).values(
-                revision=revision,
-                type=type_,
-                kind=kind,
-                document=document,
-                owner_tenant=owner.tenant,
-                owner_project=owner.project,
-                size_bytes=size_bytes,
-            )
-        )
-        dropped = await self._pruner.wrote(connection, size_bytes=size_bytes)
+        return await self.note_all(connection, [Noted(revision, type_, kind, document, owner)])
+
+    async def note_all(self, connection: AsyncConnection, changes: Sequence[Noted]) -> bool:
+        """The same of several changes."""
+        rows = [
+            {
+                "revision": change.revision,
+                "type": change.type,
+                "kind": change.kind,
+                "document": change.document,
+                "owner_tenant": change.owner.tenant,
+                "owner_project": change.owner.project,
+                "size_bytes": len(change.document.encode()),
+            }
+            for change in changes
+        ]
+        await connection.execute(sa.insert(resource_history), rows)
+        size_bytes = sum(int(row["size_bytes"]) for row in rows)
+        dropped = await self._pruner.wrote(connection, len(rows), size_bytes)
         if dropped:
             await self._move_horizons(connection, dropped)
         return bool(dropped)
@@ -82,6 +100,7 @@ class SqlHistory:
         kinds: Sequence[str],
         limit: int,
         viewer: Viewer | None,
+        known: Collection[int] = (),
     ) -> Sequence[Change]:
         """See ``Store.changes``."""
         horizon = sa.select(sa.func.max(history_horizons.c.revision))
@@ -94,9 +113,10 @@ class SqlHistory:
         check_horizon(since, await connection.scalar(horizon) or 0)
         query = query.order_by(resource_history.c.revision).limit(limit)
         found: list[Change] = []
-        while len(found) < limit:  # what is set aside is left out, and never makes a page look like the last
+        # What is set aside or known is left out, and never makes a page look like the last.
+        while len(found) < limit:
             rows = (await connection.execute(query)).all()
-            found += filter(None, map(_change_of, rows))
+            found += filter(None, (_change_of(row) for row in rows if row.revision not in known))
             if len(rows) < limit:
                 break
             query = query.where(resource_history.c.revision > rows[-1].revision)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from common.clock import Clock
 from common.db import Database
 from common.store.answers import Claim, Replay
-from common.store.ownership import Ownership, Viewer
+from common.store.ownership import NOBODY_ELSE, Ownership, Viewer
 from common.store.port import AuditEntry, Event, Limits
 from common.store.rules import check_claim
 from common.store.schema import answers, audit_log, events, resources, seen_by
@@ -46,9 +46,17 @@ class SqlNotes:
         if not recorded:
             return
         async with self._database.write() as connection:
-            for event in recorded:
-                await self._insert_new(connection, events, _row_of(event))
-            await self._events.wrote(connection, rows=len(recorded))
+            await self.record_in(connection, recorded)
+
+    async def record_in(self, connection: AsyncConnection, recorded: Sequence[Event]) -> None:
+        """Keep events in the transaction of ``connection``."""
+        if not recorded:
+            return
+        owners = await _owners_now(connection, recorded)
+        rows = [_row_of(event, owner) for event, owner in zip(recorded, owners, strict=True)]
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        await connection.execute(insert(events).on_conflict_do_nothing(), rows)
+        await self._events.wrote(connection, rows=len(rows))
 
     async def events(
         self,
@@ -131,7 +139,7 @@ class SqlNotes:
         await connection.execute(insert(table).values(row).on_conflict_do_nothing())
 
 
-def _row_of(event: Event) -> dict[str, Any]:
+def _row_of(event: Event, owner: Ownership) -> dict[str, Any]:
     return {
         "id": event.id,
         "time_ms": event.time_ms,
@@ -142,16 +150,21 @@ def _row_of(event: Event) -> dict[str, Any]:
         "name": event.name,
         "project": event.project,
         "data": json.dumps(dict(event.data)),
-        "owner_tenant": _owner_now(event, resources.c.owner_tenant),
-        "owner_project": _owner_now(event, resources.c.owner_project),
+        "owner_tenant": owner.tenant,
+        "owner_project": owner.project,
     }
 
 
-def _owner_now(event: Event, column: sa.Column[str]) -> sa.ColumnElement[str]:
-    """Whose the event is: its project's, or that of the resource that it tells of."""
-    kind, name = ("Project", event.project) if event.project else (event.kind, event.name)
-    row = sa.and_(resources.c.kind == kind, resources.c.project == "", resources.c.name == name)
-    return sa.func.coalesce(sa.select(column).where(row).scalar_subquery(), "")
+async def _owners_now(connection: AsyncConnection, recorded: Sequence[Event]) -> list[Ownership]:
+    """Whose each event is: its project's, or that of the resource that it tells of."""
+    keys = [("Project", event.project) if event.project else (event.kind, event.name) for event in recorded]
+    owners: dict[tuple[str, str], Ownership] = {}
+    columns = (resources.c.owner_tenant, resources.c.owner_project)
+    for kind, name in dict.fromkeys(keys):
+        where = sa.and_(resources.c.kind == kind, resources.c.project == "", resources.c.name == name)
+        row = (await connection.execute(sa.select(*columns).where(where))).one_or_none()
+        owners[kind, name] = Ownership(*row) if row else NOBODY_ELSE
+    return [owners[key] for key in keys]
 
 
 def _oldest_first(

@@ -27,11 +27,11 @@ class Decide:
 
         carry_out = Decider.carry_out
 
-        async def also_mine(
+        def also_mine(
             self_: Decider, decisions: list[Decision], world: World, held: Any, now_ms: int
         ) -> None:
             mine, self.next = self.next, []
-            await carry_out(self_, [*mine, *decisions], world, held, now_ms)
+            carry_out(self_, [*mine, *decisions], world, held, now_ms)
 
         monkeypatch.setattr(Decider, "carry_out", also_mine)
 

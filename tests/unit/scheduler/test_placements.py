@@ -125,7 +125,11 @@ def test_a_pool_that_is_kept_says_what_a_new_one_says(passes: list[tuple[World, 
     catalogue = Catalogue(())
     keeper = SnapshotKeeper(catalogue, 10.0)
     waiting = [asks("w0", role(count=2)), asks("w1", role(share_millis=500)), asks("w2", role())]
+    before = World()
     for world, lingering in passes:
+        uids, names = {*before.workloads, *world.workloads}, {*before.nodes, *world.nodes}
+        keeper.follow(world, uids, names, 0)
+        before = world
         snapshot = keeper.take(world, waiting, lingering, {}, 0)
         kept = snapshot.pool
         fresh = Pool([node_view(one, catalogue) for one in world.nodes.values()], catalogue)

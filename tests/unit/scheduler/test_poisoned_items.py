@@ -13,6 +13,7 @@ import scheduler.loop as loop
 import scheduler.queues as queues
 import scheduler.snapshots as snapshots
 import scheduler.views as views
+import scheduler.waiting as waiting
 from common.resources import Metadata, Node, Queue, Workload
 from common.resources.pool import QueueSpec
 from common.settings import Settings
@@ -38,9 +39,9 @@ def is_bad(workload: Workload, *_: Any) -> bool:
 
 
 PENDING_STEPS = [
-    (loop, "wants_successor", is_bad),
-    (loop, "is_due", is_bad),
-    (loop, "workload_view", is_bad),
+    (waiting, "wants_successor", is_bad),
+    (waiting, "is_due", is_bad),
+    (waiting, "workload_view", is_bad),
     (loop, "state_view", is_bad),
     (loop, "seen_of", is_bad),
     (loop, "after_step", is_bad),
@@ -257,6 +258,7 @@ async def test_a_node_that_cannot_be_handled_takes_no_other_with_it(
     ):
         with monkeypatch.context() as patched:
             poison(patched, where, name, of)
+            scene.fabric.hosts["a"].labels = {"turn": name.strip("_")}
             await scene.submit(f"w-{name.replace('_', '')}", count=1)
             await scene.steps(4, seconds=1)
             node = await scene.store.get(Node, "a")

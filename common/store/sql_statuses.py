@@ -1,0 +1,120 @@
+"""Many statuses in one transaction of the SQL store: read together, checked one by one, written together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from common.errors import ComputilityError, Conflict, NotFound
+from common.resources import Resource
+from common.store.ownership import Ownership
+from common.store.port import StatusWrite
+from common.store.rules import check_version, not_found
+from common.store.schema import resources
+from common.store.set_aside import read_document
+from common.store.sql_history import Noted, SqlHistory
+
+AT_A_TIME = 200
+"""So many rows are asked for in one statement."""
+_Key = tuple[str, str, str]
+_KEY = sa.tuple_(resources.c.kind, resources.c.project, resources.c.name)
+_UPDATE = (
+    sa.update(resources)
+    .where(
+        resources.c.kind == sa.bindparam("at_kind"),
+        resources.c.project == sa.bindparam("at_project"),
+        resources.c.name == sa.bindparam("at_name"),
+    )
+    .values(resource_version=sa.bindparam("version"), document=sa.bindparam("text"))
+)
+
+
+class SqlStatuses:
+    """One batch, in the transaction of ``connection``. Afterwards ``revision`` is the last one given, and
+    ``dropped`` says whether old changes were dropped."""
+
+    def __init__(self, connection: AsyncConnection, history: SqlHistory) -> None:
+        self._connection = connection
+        self._history = history
+        self._rows: list[dict[str, Any]] = []
+        self._noted: list[Noted] = []
+        self.revision = 0
+        self.dropped = False
+
+    async def write(
+        self, writes: Sequence[StatusWrite], revision: int
+    ) -> list[Resource | ComputilityError | None]:
+        """See ``Store.set_statuses``. ``revision``: the last one given before."""
+        self.revision = revision
+        wanted = [write.resource for write in writes if write.resource is not None]
+        stored = await self._stored([_key_of(resource) for resource in wanted])
+        results = [None if w.resource is None else self._plan(w.resource, stored) for w in writes]
+        if self._rows:
+            await self._connection.execute(_UPDATE, self._rows)
+            self.dropped = await self._history.note_all(self._connection, self._noted)
+        return results
+
+    async def _stored(self, keys: Sequence[_Key]) -> dict[_Key, Any]:
+        """The rows that there are, by their keys."""
+        found: dict[_Key, Any] = {}
+        for start in range(0, len(keys), AT_A_TIME):
+            query = sa.select(resources).where(_KEY.in_(keys[start : start + AT_A_TIME]))
+            for row in await self._connection.execute(query):
+                found[row.kind, row.project, row.name] = row
+        return found
+
+    def _plan(self, new: Resource, stored: dict[_Key, Any]) -> Resource | ComputilityError:
+        """The resource as it will be stored, noted to be written; or why it is not."""
+        row = stored.get(_key_of(new))
+        try:
+            if row is None:
+                raise not_found(new.kind, new.name, new.project)
+            document = json.loads(row.document)
+            meta = document["metadata"]
+            if new.metadata.uid and meta.get("uid", "") != new.metadata.uid:
+                raise not_found(new.kind, new.name, new.project)
+            if new.metadata.resource_version != meta.get("resourceVersion"):
+                check_version(_parsed(new, row.document), new)
+        except (Conflict, NotFound) as error:
+            return error
+        status = new.status.to_dict()
+        changed = status != document["status"]
+        if changed:
+            self.revision += 1
+            meta["resourceVersion"] = self.revision
+            document["status"] = status
+            self._note(new, row, json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+        if new.metadata.resource_version == 0:
+            return _parsed(new, self._noted[-1].document if changed else row.document)
+        metadata = new.metadata.model_copy(update={"resource_version": meta["resourceVersion"]})
+        return new.model_copy(update={"metadata": metadata})
+
+    def _note(self, new: Resource, row: Any, document: str) -> None:
+        kind, project, name = _key_of(new)
+        self._rows.append(
+            {
+                "at_kind": kind,
+                "at_project": project,
+                "at_name": name,
+                "version": self.revision,
+                "text": document,
+            }
+        )
+        owner = Ownership(row.owner_tenant, row.owner_project)
+        self._noted.append(Noted(self.revision, "put", kind, document, owner))
+
+
+def _key_of(resource: Resource) -> _Key:
+    return type(resource).__name__, resource.project or "", resource.name
+
+
+def _parsed(new: Resource, document: str) -> Resource:
+    """The stored resource; raises ``NotFound`` where today's kinds do not take it."""
+    found = read_document(type(new).__name__, document)
+    if found is None:
+        raise not_found(new.kind, new.name, new.project)
+    return found
