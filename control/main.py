@@ -38,9 +38,9 @@ from control.context import ControlContext
 from control.drain import Drain
 from control.loops import Loops
 from finetune.adapters.blobs import LocalBlobs
-from finetune.controller import FineTuneController
-from finetune.dataset import DatasetChecks
-from finetune.service import FineTuneService
+from finetune.api.service import FineTuneService
+from finetune.files.dataset import DatasetChecks
+from finetune.jobs.controller import FineTuneController
 from inference.adapters.engine import VllmEngines
 from inference.controller import EndpointController
 from inference.replica_loads import ReplicaLoads

@@ -20,9 +20,9 @@ from common.resources.serving import EndpointSpec, ModelSpec
 from common.settings import ControlSettings, Settings
 from common.store.memory import MemoryStore
 from finetune.adapters.blobs import LocalBlobs
-from finetune.api import build_router
-from finetune.controller import FineTuneController
-from finetune.service import FineTuneService
+from finetune.api.routes import build_router
+from finetune.api.service import FineTuneService
+from finetune.jobs.controller import FineTuneController
 from tests.fixtures.ports import free_port
 from tests.fixtures.tuning import Bill
 

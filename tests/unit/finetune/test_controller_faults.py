@@ -127,7 +127,7 @@ async def test_a_cancelled_job_is_billed_the_last_count_that_was_reported(
 async def test_a_cancelled_job_is_billed_by_its_last_line_however_much_there_is_to_read(
     world: TuningWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetune.job_folder._MAX_READ_BYTES", 200)
+    monkeypatch.setattr("finetune.jobs.job_folder._MAX_READ_BYTES", 200)
     await world.apply_job()
     await world.step()
     world.tell_steps(*range(1, 9))

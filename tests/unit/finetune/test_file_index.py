@@ -17,8 +17,8 @@ from common.settings import Settings
 from common.store.memory import MemoryStore
 from common.store.port import Limits
 from finetune.adapters.blobs import LocalBlobs
-from finetune.file_index import FileIndex
-from finetune.file_service import FileService
+from finetune.files.file_index import FileIndex
+from finetune.files.file_service import FileService
 
 PROJECTS, NAMES, DIGESTS = ("lab", "search"), ("a", "b", "c"), ("0" * 64, "1" * 64)
 

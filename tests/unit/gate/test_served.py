@@ -12,7 +12,7 @@ from common.resources import Adapter, Endpoint, FineTune, Metadata, Model, load_
 from common.resources.serving import ModelSpec
 from common.settings import Settings
 from finetune.core.job import parse_job
-from finetune.trainer_workload import adapter_served_name, data_file, train_job, trainer_workload
+from finetune.jobs.trainer_workload import adapter_served_name, data_file, train_job, trainer_workload
 from inference.engine_workload import engine_workload, served_name
 from scheduler.translate.views import roles_digest
 from tests.fixtures.extremes import PROJECT, documents

@@ -17,25 +17,25 @@ from common.settings import Settings
 from common.store.port import Store
 from common.telemetry import get_logger
 from common.vocabulary import shortened
-from finetune.adapter_cleaner import AdapterCleaner
 from finetune.blob_folder import BlobFolder
 from finetune.core.hyperparameters import resolve
 from finetune.core.worker_events import WorkerEvent, last_of
-from finetune.dataset import DatasetChecks
-from finetune.job_cleaner import JobCleaner
-from finetune.job_events import Reason, note
-from finetune.job_folder import JobFolder
-from finetune.job_progress import JobProgress, failure_of
-from finetune.objects import TERMINAL
-from finetune.ports import UsageSink
-from finetune.publisher import Publisher, post_usage
-from finetune.trainer_workload import (
+from finetune.files.dataset import DatasetChecks
+from finetune.jobs.adapter_cleaner import AdapterCleaner
+from finetune.jobs.job_cleaner import JobCleaner
+from finetune.jobs.job_events import Reason, note
+from finetune.jobs.job_folder import JobFolder
+from finetune.jobs.job_progress import JobProgress, failure_of
+from finetune.jobs.publisher import Publisher, post_usage
+from finetune.jobs.trainer_workload import (
     BAD_INPUT_EXIT_CODE,
     adapter_name,
     data_file,
     train_job,
     trainer_workload,
 )
+from finetune.objects import TERMINAL
+from finetune.ports import UsageSink
 
 _TICK_SECONDS = 1.0
 

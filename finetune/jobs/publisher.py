@@ -15,9 +15,9 @@ from common.store.port import Store
 from common.vocabulary import one_line
 from finetune.blob_folder import BlobFolder
 from finetune.core.worker_events import WorkerEvent, last_of, result_csv
-from finetune.job_folder import JobFolder
+from finetune.jobs.job_folder import JobFolder
+from finetune.jobs.trainer_workload import ROLE, adapter_name, adapter_served_name, result_file
 from finetune.ports import UsageSink
-from finetune.trainer_workload import ROLE, adapter_name, adapter_served_name, result_file
 
 LOAD_WAIT_SECONDS = 120
 
