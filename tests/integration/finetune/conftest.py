@@ -45,7 +45,7 @@ class Service:
         settings = Settings(home=home, control=limits)
         blobs = LocalBlobs(settings.folder("files"))
         self.service = FineTuneService(self.store, blobs, settings, SYSTEM_CLOCK)
-        self.controller = FineTuneController(self.store, Bill(), settings, SYSTEM_CLOCK)
+        self.controller = FineTuneController(self.store, Bill(), blobs, settings, SYSTEM_CLOCK)
         self.port = free_port()
         self.home = home
 

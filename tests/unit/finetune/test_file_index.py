@@ -194,7 +194,7 @@ async def test_a_full_disk_refuses_an_upload_clearly_and_lets_files_be_deleted(
 
     with monkeypatch.context() as broken:
         target = {"unsettle": "unsettle", "stage": "temporary", "keep": "adopt"}[moment]
-        broken.setattr(f"finetune.blob_folder.BlobFolder.{target}", full)
+        broken.setattr(f"finetune.adapters.blob_folder.BlobFolder.{target}", full)
         with pytest.raises(Unavailable, match="no room on the disk") as refused:
             await lab.upload(b"new")
         assert refused.value.code == "no_room"

@@ -39,6 +39,8 @@ def test_every_endpoint_is_started_routed_journaled_and_rated(runner: asyncio.Ru
     def check(wanted: dict[str, Any], base: dict[str, Any], held: dict[str, Any]) -> None:
         base["metadata"]["name"] = wanted["spec"]["model"]
         wanted["spec"]["queue"] = "default"
+        if not served_names:  # the longest comes in each run, whatever is drawn
+            wanted["spec"]["servedName"] = "m" * 128
         endpoint, model, key = accepted(wanted), accepted(base), accepted(held)
         if endpoint is None or model is None or key is None:
             return
