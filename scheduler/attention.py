@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from common.clock import Clock
 from common.resources import Workload
 from scheduler.gangs import is_wanted
-from scheduler.kept_world import KeptWorld
-from scheduler.observed import Moved, Observed
+from scheduler.translate.kept_world import KeptWorld
+from scheduler.translate.observed import Moved, Observed
 
 SWEEP_SECONDS = 3600.0
 """Within this time everything is looked at once, changed or not: nothing is forgotten for good."""

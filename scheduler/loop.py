@@ -22,25 +22,25 @@ from scheduler import metrics
 from scheduler.aside import ADVANCE, SchedulerGuard
 from scheduler.attention import Attention
 from scheduler.catalogue import load_catalogue
-from scheduler.core.lifecycle import PLACED, Note, Step, advance
-from scheduler.core.types import Placement
+from scheduler.core.lifecycle.lifecycle import PLACED, Note, Step, advance
+from scheduler.core.model.types import Placement
 from scheduler.cycles import Asked, Cycles, Decided, apart
 from scheduler.decisions import Decider
 from scheduler.gangs import GangKeeper, gangs_of
 from scheduler.journal import Journal
-from scheduler.kept_world import KeptWorld, WorldKeeper
 from scheduler.metering import DeviceMeter
 from scheduler.nodes import NodeWriter
-from scheduler.observed import Moved, Observed, merge_ranks, seen_of
-from scheduler.placements import held_by
 from scheduler.policy import PolicyMaker
 from scheduler.ports import Fabric, NodeObservation, RejectedSink, UsageSink
 from scheduler.queues import QueueBook
 from scheduler.replicas import ReplicaKeeper
 from scheduler.serving_need import Need
-from scheduler.snapshots import SnapshotKeeper, held_attempts
-from scheduler.transitions import after_step, exit_notes, log_tail
-from scheduler.views import SUCCESSOR, World, holds_places, is_group, restarts_view, state_view
+from scheduler.translate.kept_world import KeptWorld, WorldKeeper
+from scheduler.translate.observed import Moved, Observed, merge_ranks, seen_of
+from scheduler.translate.placements import held_by
+from scheduler.translate.snapshots import SnapshotKeeper, held_attempts
+from scheduler.translate.transitions import after_step, exit_notes, log_tail
+from scheduler.translate.views import SUCCESSOR, World, holds_places, is_group, restarts_view, state_view
 from scheduler.waiting import Waiting
 
 START_TRIES = 8

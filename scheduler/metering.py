@@ -16,9 +16,9 @@ from common.ids import derived_id
 from common.resources.pool import WHOLE_MILLIS
 from common.telemetry import get_logger
 from common.vocabulary import one_line
-from scheduler.core.metering import Span, due_spans
-from scheduler.observed import Observed
+from scheduler.core.lifecycle.metering import Span, due_spans
 from scheduler.ports import Fabric, GangRecord, NodeObservation, RankRecord, RejectedSink, UsageSink
+from scheduler.translate.observed import Observed
 
 BATCH = 200
 _log = get_logger(__name__)
@@ -96,7 +96,7 @@ class DeviceMeter:
         for key in [
             *again,
             *(key for name in names for key in self._look(observed, name)),
-            *self._due(now_ms),
+            *self._over(now_ms),
         ]:
             metered = self._known.get(key)
             if metered is not None and key not in self._again:

@@ -9,10 +9,10 @@ from typing import TypeVar
 from prometheus_client import Gauge, Histogram
 
 from common.resources.pool import WHOLE_MILLIS, Device
-from scheduler.core.types import Policy
-from scheduler.kept_world import KeptWorld
-from scheduler.observed import Observed
+from scheduler.core.model.types import Policy
 from scheduler.ports import NodeObservation
+from scheduler.translate.kept_world import KeptWorld
+from scheduler.translate.observed import Observed
 
 K = TypeVar("K")
 _Kind = tuple[str, str]

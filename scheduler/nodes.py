@@ -14,10 +14,10 @@ from common.resources import Metadata, Node
 from common.resources.pool import Device, NodeStatus
 from common.store.port import StatusWrite, Store
 from scheduler.journal import write_all
-from scheduler.kept_world import KeptWorld
-from scheduler.observed import Observed
 from scheduler.ports import NodeObservation
-from scheduler.views import LATE, World
+from scheduler.translate.kept_world import KeptWorld
+from scheduler.translate.observed import Observed
+from scheduler.translate.views import LATE, World
 
 LOST = "NodeLost"
 """Reason of the condition Ready, once the fabric has given the node up."""

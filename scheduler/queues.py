@@ -11,12 +11,12 @@ from common.guard import HANDLED, Fault, Guard, tell_handled
 from common.resources import Queue
 from common.resources.pool import WHOLE_MILLIS, DeviceUse, QueueStatus
 from common.store.port import StatusWrite, Store
-from scheduler.core.lifecycle import PLACED
-from scheduler.core.spending import Spent, spend
+from scheduler.core.lifecycle.lifecycle import PLACED
+from scheduler.core.quota.spending import Spent, spend
 from scheduler.journal import write_all
-from scheduler.kept_world import KeptWorld
-from scheduler.standing import Standings
-from scheduler.views import World, spent_view
+from scheduler.translate.kept_world import KeptWorld
+from scheduler.translate.standing import Standings
+from scheduler.translate.views import World, spent_view
 
 WRITE_MS = 60_000
 """How often device time alone is written. A control process that is killed loses so much at most, and charges

@@ -13,13 +13,13 @@ from common.resources.meta import Owner
 from common.resources.workload import PendingReason, Rollout, WorkloadRole, WorkloadSpec
 from common.store.port import Delete, Put, Store
 from scheduler.aside import SchedulerGuard
-from scheduler.core.lifecycle import FINISHED, PLACED, Note, Phase
-from scheduler.core.rolling import Replica, next_replacements
+from scheduler.core.lifecycle.lifecycle import FINISHED, PLACED, Note, Phase
+from scheduler.core.lifecycle.rolling import Replica, next_replacements
 from scheduler.journal import Journal
-from scheduler.kept_world import KeptWorld
-from scheduler.standing import OWNER_KIND
-from scheduler.transitions import after_summary
-from scheduler.views import World, roles_digest
+from scheduler.translate.kept_world import KeptWorld
+from scheduler.translate.standing import OWNER_KIND
+from scheduler.translate.transitions import after_summary
+from scheduler.translate.views import World, roles_digest
 
 GROUP_LABEL = "computility.io/replica-of"
 LONGEST_NAME = 200

@@ -9,13 +9,13 @@ from common.resources import Workload
 from common.resources.workload import PendingReason
 from common.settings import Settings
 from scheduler.aside import SchedulerGuard
-from scheduler.core.lifecycle import PLACED
-from scheduler.core.types import WorkloadView
+from scheduler.core.lifecycle.lifecycle import PLACED
+from scheduler.core.model.types import WorkloadView
 from scheduler.decisions import wants_successor
 from scheduler.journal import Journal
-from scheduler.kept_world import KeptWorld
-from scheduler.observed import Observed
-from scheduler.views import is_due, is_group, successor_view, workload_view
+from scheduler.translate.kept_world import KeptWorld
+from scheduler.translate.observed import Observed
+from scheduler.translate.views import is_due, is_group, successor_view, workload_view
 
 
 class Waiting:
