@@ -27,7 +27,7 @@ from control.api.routes import (
 from control.api.routes.health import product_version
 from control.context import ControlContext
 from control.core.permissions import Verb
-from finetune.api import build_router as build_tuning_router
+from finetune.api.routes import build_router as build_tuning_router
 
 _VERBS: dict[str, Verb] = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
 
