@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from finetune.core.validate import validate_chat
-from finetune.train_data import token_rows
+from finetune.train.data import token_rows
 from tests.unit.finetune.test_chat_rows import WordTokenizer
 
 REPORTED = Path(__file__).parents[2] / "fixtures" / "reported"
