@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.resources import Node, Project, Queue, Workload
-from common.resources.pool import Device, DeviceBudget, DeviceQuota, DeviceRequest
+from common.resources.pool import Device, DeviceBudget, DeviceQuota, DeviceRequest, QueueSpec
 from common.resources.workload import RestartPolicy, WorkloadRole, WorkloadSpec
 from common.store.port import Store
 from scheduler.core.catalogue import Catalogue
@@ -23,6 +23,7 @@ from scheduler.core.types import (
     Labels,
     NodeView,
     PeriodBudget,
+    QueueRules,
     QueueView,
     Quota,
     Request,
@@ -295,6 +296,17 @@ def queue_view(queue: Queue, spent: Mapping[str, Spent], now_ms: int) -> QueueVi
         ),
         decayed_use=sum(use.decayed for key, use in spent.items() if _in(key, "*")),
         is_cohort=spec.cohort,
+        rules=rules_view(spec),
+    )
+
+
+def rules_view(spec: QueueSpec) -> QueueRules:
+    rules = spec.preemption
+    return QueueRules(
+        borrow_within_cohort=rules.borrow_within_cohort,
+        borrow_max_priority=rules.borrow_max_priority,
+        preempt_min_runtime_seconds=rules.preempt_min_runtime_seconds,
+        reclaim_min_runtime_seconds=rules.reclaim_min_runtime_seconds,
     )
 
 

@@ -18,7 +18,7 @@ from common.resources.fields import (
     Word,
 )
 from common.resources.meta import Model, Resource, Status
-from common.vocabulary import MAX_LIST, SERVED_NAME_CHARACTERS, TEXT_PATTERN
+from common.vocabulary import MAX_LIST, MAX_SECONDS, SERVED_NAME_CHARACTERS, TEXT_PATTERN
 
 Vendor = Literal["nvidia", "ascend", "amd", "cambricon", "hygon", "mthreads", "metax", "cpu"]
 
@@ -138,6 +138,33 @@ class DeviceBudget(Model):
     period: Literal["day", "week", "month"] = "week"
 
 
+class QueuePreemption(Model):
+    """What a queue's workloads may take from others, and how long they are safe from them. What is unset
+    holds as the cohort above says, in the end as said here."""
+
+    borrow_within_cohort: Literal["never", "lowerPriority"] | None = Field(
+        None,
+        description="who would have to borrow takes from less important workloads of queues that borrow too; "
+        "in the end never",
+    )
+    borrow_max_priority: Priority | None = Field(
+        None, description="only from workloads up to this priority; in the end any"
+    )
+    preempt_min_runtime_seconds: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_SECONDS,
+        description="so long after its start no workload is stopped for a more important one; in the end 0",
+    )
+    reclaim_min_runtime_seconds: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_SECONDS,
+        description="nor for a queue that takes back what is its due; in the end 0, and "
+        "scheduler.policy.min_run_seconds for one of equal priority",
+    )
+
+
 class QueueSpec(Model):
     """Where workloads wait, or, as ``cohort``, what queues share. ``max_devices`` limits what its workloads
     hold together; unset = no limit. Without quotas of its own and of its parents that is its only limit."""
@@ -153,6 +180,7 @@ class QueueSpec(Model):
     weight: int = Field(1, ge=1, le=1_000_000, description="of its fair share among its siblings")
     quotas: list[DeviceQuota] = Field(default_factory=list, max_length=MAX_LIST)
     budgets: list[DeviceBudget] = Field(default_factory=list, max_length=MAX_LIST)
+    preemption: QueuePreemption = Field(default_factory=QueuePreemption)
 
     @model_validator(mode="after")
     def _one_entry_per_class(self) -> QueueSpec:

@@ -1,11 +1,13 @@
-"""Whose places a workload may claim: of lower priority, or of a queue that has more than its due.
+"""Whose places a workload may claim: of lower priority in its own queue, or of a queue that has more than its
+due.
 
-- *By priority*, a workload takes from those of lower priority: in its own queue always, in other queues of
-  its cohort tree only as far as its own queue then keeps to its nominal quota. Who borrows takes nothing from
-  its lenders by priority: they would take it back at once.
+- *By priority*, a workload takes from those of lower priority in its own queue. In other queues nobody's
+  nominal quota is touched by priority: of its cohort tree it takes what is borrowed, and only where
+  ``QueueRules.borrow_within_cohort`` says so; of other trees what is beyond their nominal quotas, as long as
+  its own queue keeps to its. Between queues without quotas priority alone counts.
 - *By quota*, a queue reclaims what ``reclaim`` gives it from those that are not more important than the
-  claimant; from those that are as important only when they have run for ``Policy.min_run_seconds``. Who is
-  more important would be served before the claimant and be back in the same places at once.
+  claimant; from those that are as important only when they have run for the least run time. Who is more
+  important would be served before the claimant and be back in the same places at once.
 """
 
 from __future__ import annotations
@@ -19,11 +21,15 @@ from scheduler.core.types import WorkloadView
 
 
 class Class(NamedTuple):
-    """Running workloads that are alike to a claimant. ``ripe``: they have run for the least time."""
+    """Running workloads that are alike to a claimant. ``ripe``: they have run for so long that equals may
+    take their places back; ``loose``: that more important ones may, by quota; ``settled``: that more
+    important ones may by priority."""
 
     queue: str
     priority: int
     ripe: bool
+    loose: bool = True
+    settled: bool = True
 
 
 class Claim:
@@ -36,6 +42,8 @@ class Claim:
         self._needs = trial.needs(workload)
         member = self._tree.member(workload.queue)
         self._root = member.root if member else None
+        self._rules = self._tree.rules(workload.queue)
+        self._used = {model: self._tree.use_of_own(self._queue, model) for model in self._needs}
         self._own: dict[ModelKey, bool] = {}
         self._refused: dict[tuple[Class, ModelKey], int] = {}
         self._refusing: set[Class] = set()
@@ -56,9 +64,21 @@ class Claim:
 
     def may_take(self, one: Class, held: Mapping[ModelKey, int]) -> bool:
         """Whether it may take so much in addition to what has been taken off the tree already."""
-        if self._by_priority(one) and all(self._within_nominal(one.queue, model) for model in held):
+        if self._by_priority(one) and all(self._may_preempt(one, model, held[model]) for model in held):
             return True
         return self._by_quota(one) and all(self._may_reclaim(one, model, held[model]) for model in held)
+
+    def unborrowed(self, models: Iterable[ModelKey]) -> tuple[ModelKey, ...]:
+        """Those of which its queue, with the claim and without what has been taken, borrows no more than it
+        did: who takes only from its own queue lets it not borrow more."""
+        return tuple(
+            model
+            for model in models
+            if all(
+                account.used + self._needs[model] <= max(account.quota, before)
+                for account, before in self._used[model].items()
+            )
+        )
 
     def has_refused(self, one: Class, held: Mapping[ModelKey, int]) -> bool:
         """Whether so much, or less, was refused before: it need not be asked again."""
@@ -67,25 +87,37 @@ class Claim:
         return any(held[model] >= self._refused.get((one, model), held[model] + 1) for model in held)
 
     def _by_priority(self, one: Class) -> bool:
-        if one.priority >= self._priority:
+        if one.priority >= self._priority or not one.settled:
             return False
-        return any(self._within_nominal(one.queue, model) for model in self._needs) or not self._needs
+        if one.queue == self._queue or not self._needs:
+            return True
+        return any(self._may_preempt(one, model, 1) for model in self._needs)
 
-    def _within_nominal(self, queue: str, model: ModelKey) -> bool:
-        """Whether the claimant's queue keeps to its own with all of the claim, where that matters."""
-        if queue == self._queue or self._root is None:
+    def _may_preempt(self, one: Class, model: ModelKey, millis: int) -> bool:
+        """Whether priority reaches so much of what a queue has."""
+        if one.queue == self._queue:
             return True
-        member = self._tree.member(queue)
-        if member is None or member.root is not self._root:
-            return True
+        member = self._tree.member(one.queue)
+        apart = member is None or member.root is not self._root
+        if apart or not self._tree.is_owned(one.queue, model):
+            allowed = self._within_nominal(model)
+        else:
+            ceiling = self._rules.borrow_max_priority
+            allowed = self._rules.borrow_within_cohort == "lowerPriority"
+            allowed = allowed and (ceiling is None or one.priority <= ceiling)
+        return allowed and self._tree.spares_nominal(self._queue, one.queue, model, millis)
+
+    def _within_nominal(self, model: ModelKey) -> bool:
+        """Whether the claimant's queue keeps to its own with all of the claim."""
         if model not in self._own:
             need = self._needs.get(model, 0)
-            self._own[model] = self._tree.within_nominal(self._queue, model, need)
+            self._own[model] = self._root is None or self._tree.within_nominal(self._queue, model, need)
         return self._own[model]
 
     def _by_quota(self, one: Class) -> bool:
-        least = self._priority if one.ripe else self._priority - 1
-        return one.queue != self._queue and one.priority <= least
+        if one.queue == self._queue:
+            return False
+        return (one.loose and one.priority < self._priority) or (one.ripe and one.priority == self._priority)
 
     def _reclaims_from(self, queue: str) -> bool:
         member = self._tree.member(queue)

@@ -80,13 +80,16 @@ class _Cycle:
         self.explainer = Explainer(self.trial.pool, self.trial.ideal)
         self.failed: dict[Kin, Defer] = {}
         self.pending = {workload.uid: workload for workload in self.snapshot.pending}
+        asks = self.trial.asks
+        self.heads = Heads(
+            self.snapshot.pending, self.trial.tree, self.now_ms, lambda workload: asks.of(workload).roles
+        )
 
     def run(self) -> list[Decision]:
         # 1. The tide: training gives back what inference needs at this hour.
         self.decisions += ebb(self.trial)
-        # 2. Heads: everything that waits, most important first; who is served moves his queue back.
-        heads = Heads(self.snapshot.pending, self.trial.tree, self.now_ms)
-        while (workload := heads.pop()) is not None:
+        # 2. Heads: everything that waits, who keeps to his quota first; who is served moves his queue back.
+        while (workload := self.heads.pop()) is not None:
             # 3. Quota, 4. filter, score and place, 5. else make room, hold it, or say why it waits.
             self._decide(workload)
         # 6. What is left goes to those that can grow; scattered nodes are put together.
@@ -173,7 +176,7 @@ class _Cycle:
             moves = plan_moves(self.trial, workload, bounds)
             if moves:
                 self.decisions += moves
-                self.failed.clear()
+                self._look_again()
                 return defer_for_moves(workload, len(moves))
         answer = self._held(workload, bounds) or answer
         return answer if self.blocked > self.policy.reserve else self._hold_room(workload, bounds, answer)
@@ -196,8 +199,13 @@ class _Cycle:
         self.claims += bool(room.resizes or room.victims)
         self.decisions += room.resizes
         self.decisions += room.victims
-        self.failed.clear()
+        self._look_again()
         return defer_for_victims(workload, len(room.victims) + len(room.resizes))
+
+    def _look_again(self) -> None:
+        """Something has come free: others may fare better than those like them did."""
+        self.failed.clear()
+        self.heads.refresh()
 
     def _held(self, workload: WorkloadView, bounds: Bounds) -> Defer | None:
         """Whether it waits only because room is held for others, and for whom."""

@@ -7,9 +7,11 @@ import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from scheduler.core.asks import Asks
 from scheduler.core.cycle import run_cycle
 from scheduler.core.layout import ModelKey
 from scheduler.core.ordering import Heads
+from scheduler.core.pool import Pool
 from scheduler.core.quota import QuotaTree
 from scheduler.core.releases import Followed, Releases
 from scheduler.core.runtimes import run_ms
@@ -99,7 +101,8 @@ class _Future:
         self._now_ms = self._time_ms = now_ms
         self._queues = snapshot.queues
         self._books = keep_books(snapshot.queues, self._pool, snapshot.running)
-        self._waiting = {w.uid: w for w in _first(snapshot.pending, self._books, now_ms, limit)}
+        first = _first(snapshot.pending, self._books, self._pool, now_ms, limit)
+        self._waiting = {workload.uid: workload for workload in first}
         self._asked = set(self._waiting)
         self._forecast = Forecast()
         self._running: dict[str, RunningView] = {}
@@ -292,12 +295,13 @@ class _Future:
 
 
 def _first(
-    pending: tuple[WorkloadView, ...], books: QuotaTree, now_ms: int, limit: int
+    pending: tuple[WorkloadView, ...], books: QuotaTree, pool: Pool, now_ms: int, limit: int
 ) -> Iterable[WorkloadView]:
     """Those that are considered first."""
     if len(pending) <= limit:
         return pending
-    heads = Heads(pending, books, now_ms)
+    asks = Asks(pool)
+    heads = Heads(pending, books, now_ms, lambda workload: asks.of(workload).roles)
     return [workload for workload in (heads.pop() for _ in range(limit)) if workload is not None]
 
 

@@ -69,7 +69,8 @@ def _least(workload: WorkloadView) -> WorkloadView:
 
 
 class _Search:
-    """One search for room. Until ``carry_out`` everything happens within a mark."""
+    """One search for room. Until ``carry_out`` everything happens within a mark. ``alone``: only its own
+    queue gives it room."""
 
     def __init__(self, trial: Trial, workload: WorkloadView, bounds: Bounds | Hold) -> None:
         self.trial = trial
@@ -80,20 +81,22 @@ class _Search:
         affinity = workload.affinity
         self.wishes = bool(workload.labels or affinity.near or affinity.apart)
         self.taking = Taking(trial, heed_neighbours=self.wishes)
+        self.claim = Claim(trial, self.least)
+        self.alone = False
 
     def run(self) -> Placement | None:
         """Where the gang goes once all of ``taking`` is taken."""
         waiting = self._after_grace()
         if waiting is not None:
             return waiting
-        claim = Claim(self.trial, self.least)
-        kinds = claim.open_classes(self.victims.classes)
+        kinds = self.claim.open_classes(self.victims.classes)
         if not kinds:
             return None
+        self.alone = all(kind.queue == self.workload.queue for kind in kinds)
         for bounds in self._options(kinds):
             if self._enough(kinds, bounds):
                 for domain in self._domains(bounds):
-                    placement = self._clear(claim, kinds, bounds, domain)
+                    placement = self._clear(kinds, bounds, domain)
                     if placement is not None:
                         return placement
         return None
@@ -117,7 +120,11 @@ class _Search:
     def _bounds(self) -> Bounds | Hold:
         bounds = self.trial.bounds_for(self.least)
         if isinstance(bounds, Bounds) and isinstance(self.given, Bounds):
-            return Bounds(bounds.models, self.given.only)
+            bounds = Bounds(bounds.models, self.given.only)
+        if self.alone and isinstance(bounds, Bounds):
+            models = self.trial.needs(self.least) if bounds.models is None else bounds.models
+            kept = self.claim.unborrowed(models)
+            return bounds if len(kept) == len(models) else Bounds(kept, bounds.only)
         return bounds
 
     # -- what can be ruled out at once
@@ -190,9 +197,7 @@ class _Search:
 
     # -- taking
 
-    def _clear(
-        self, claim: Claim, kinds: set[Class], bounds: Bounds, domain: Sequence[int] | None
-    ) -> Placement | None:
+    def _clear(self, kinds: set[Class], bounds: Bounds, domain: Sequence[int] | None) -> Placement | None:
         """Clear nodes, loosen the quota, place the gang by the ordinary rules, and give back what it turns
         out not to need. None leaves everything as it was before."""
         mark, before = self.trial.mark(), self.taking.saved()
@@ -200,7 +205,7 @@ class _Search:
             self.trial,
             self.least,
             bounds,
-            claim,
+            self.claim,
             kinds,
             self.taking,
             self.victims.shelves,

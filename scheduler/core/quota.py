@@ -12,9 +12,10 @@ from scheduler.core.device_classes import ModelKey
 from scheduler.core.fairness import use_less, use_more
 from scheduler.core.holds import Hold, first_hold, no_queue_but_cohort, not_allowed, unknown
 from scheduler.core.queue_members import Member, grow_tree, stranger
+from scheduler.core.queue_rules import DEFAULTS
 from scheduler.core.quota_accounts import Account, Accounts, Grant
-from scheduler.core.reclaim import may_take
-from scheduler.core.types import QueueView
+from scheduler.core.reclaim import keeps_nominal, may_take
+from scheduler.core.types import QueueRules, QueueView
 
 __all__ = ["Hold", "ModelKey", "QuotaTree"]
 
@@ -131,9 +132,9 @@ class QuotaTree:
         member = self._queues[queue]
         if len(need) == 1:
             ((model, millis),) = need.items()
-            return self._check_one(self._grant_of(member, model), millis)
+            return self._check_one(self.grant_of(member, model), millis)
         need = {model: millis for model, millis in need.items() if millis > 0}
-        return first_hold([self._grant_of(member, model) for model in need], need)
+        return first_hold([self.grant_of(member, model) for model in need], need)
 
     def _check_one(self, grant: Grant, millis: int) -> Hold | None:
         """What is needed of one model; remembered until something changes in the cohort tree."""
@@ -151,7 +152,7 @@ class QuotaTree:
         known = self._openings.get(key)
         if known is None:
             member = self._queues.get(queue)
-            grants = [] if member is None else [self._grant_of(member, model) for model in models]
+            grants = [] if member is None else [self.grant_of(member, model) for model in models]
             known = self._openings[key] = Openings(member or stranger(queue), grants)
         return known
 
@@ -169,12 +170,7 @@ class QuotaTree:
         """Whether the queue, with so much more, keeps to its own nominal quota in each class that it has one
         for. Without such a quota: whether no quota counts for it at all."""
         grant = self._grant(queue, model)
-        if grant is None:
-            return False
-        own = [account for account in grant.accounts if account.granted]
-        if not own:
-            return not grant.accounts
-        return all(account.used + millis <= account.quota for account in own)
+        return grant is not None and not grant.borrows(millis)
 
     def may_reclaim(self, claimant_queue: str, victim_queue: str, model: ModelKey, millis: int) -> bool:
         """Whether the claimant may take so much of the model from what the victim's queue uses, see
@@ -183,6 +179,36 @@ class QuotaTree:
         if claimant is None or victim is None:
             return False
         return may_take(claimant, victim, millis, self._capacity)
+
+    def is_owned(self, queue: str, model: ModelKey) -> bool:
+        """Whether anybody in the queue's cohort tree has a quota that covers the model."""
+        grant = self._grant(queue, model)
+        return grant is not None and bool(grant.accounts)
+
+    def spares_nominal(self, claimant_queue: str, victim_queue: str, model: ModelKey, millis: int) -> bool:
+        """Whether the victim's queue, and the cohorts that it does not share with the claimant, still use
+        their nominal quota or more when so much is taken from it; of what nobody has a quota for: yes."""
+        victim = self._grant(victim_queue, model)
+        return victim is None or keeps_nominal(self._grant(claimant_queue, model), victim, millis)
+
+    def use_of_own(self, queue: str, model: ModelKey) -> dict[Account, int]:
+        """What the queue uses in the classes that ``within_nominal`` looks at."""
+        grant = self._grant(queue, model)
+        return {} if grant is None else {account: account.used for account in grant.own}
+
+    def rules(self, queue: str) -> QueueRules:
+        """The rules of a queue, see ``queue_rules``."""
+        member = self._queues.get(queue)
+        return DEFAULTS if member is None else member.rules
+
+    def least_reclaim_seconds(self, default: int) -> int:
+        """The shortest run time after which any queue's workloads may be reclaimed by their equals."""
+        seconds = (member.rules.reclaim_min_runtime_seconds for member in self._queues.values())
+        return min((each for each in (*seconds, default) if each is not None), default=default)
+
+    def capacity(self, model: ModelKey) -> int:
+        """Millis of the model in the pool."""
+        return self._capacity.get(model, 0)
 
     def share(self, queue: str) -> float:
         """The weighted fair share of a queue or cohort, see ``fairness``; infinite where it is unknown."""
@@ -218,9 +244,10 @@ class QuotaTree:
         grants = self._grants.get(queue)
         if grants is None:
             return None
-        return grants.get(model) or self._grant_of(self._members[queue], model)
+        return grants.get(model) or self.grant_of(self._members[queue], model)
 
-    def _grant_of(self, member: Member, model: ModelKey) -> Grant:
+    def grant_of(self, member: Member, model: ModelKey) -> Grant:
+        """What a grant of this model to a queue of the tree touches."""
         grants = self._grants[member.name]
         grant = grants.get(model)
         if grant is None:

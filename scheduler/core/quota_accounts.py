@@ -57,6 +57,17 @@ class Account:
                 return None
             account = parent
 
+    def borrows(self, millis: int) -> int:
+        """From so many levels above it would borrow to use so much more; 0 = it keeps to its quota."""
+        account, levels = self, 0
+        while account.used + millis > account.quota:
+            levels += 1
+            if account.parent is None:
+                break
+            millis -= max(0, account.kept - account.used)
+            account = account.parent
+        return levels
+
     def most(self) -> int:
         """How much this account can hold when nobody else uses anything."""
         if self.parent is None:
@@ -150,10 +161,11 @@ def _fund(account: Account, quota: Quota | None) -> None:
 
 class Grant:
     """What a grant of one model to one queue touches: the queue and its cohorts, and its accounts (narrowest
-    class first). ``limited``: those of the chain with a limit on all devices; ``spent``: a budget that is
-    used up, and whose."""
+    class first). ``own``: those of them that the queue itself has a quota for, or all where it has none;
+    ``limited``: those of the chain with a limit on all devices; ``spent``: a budget that is used up, and
+    whose."""
 
-    __slots__ = ("accounts", "capacity", "chain", "limited", "member", "model", "root", "spent")
+    __slots__ = ("accounts", "capacity", "chain", "limited", "member", "model", "own", "root", "spent")
 
     def __init__(self, member: Member, model: ModelKey, accounts: Accounts, capacity: int) -> None:
         self.member = member
@@ -161,6 +173,7 @@ class Grant:
         self.chain = member.chain
         self.root = member.root
         self.accounts = accounts.of(member, model)
+        self.own = tuple(account for account in self.accounts if account.granted) or self.accounts
         self.capacity = capacity
         self.limited = tuple(above for above in member.chain if above.limit_millis is not None)
         self.spent = _spent(member, model)
@@ -175,6 +188,15 @@ class Grant:
             if above.limit_millis is not None and above.total + millis > above.limit_millis:
                 return False
         return all(account.blocker(millis) is None for account in self.accounts)
+
+    def borrows(self, millis: int) -> int:
+        """From how many levels above its queue it would borrow for so much more; 0 = it keeps to its nominal
+        quota in each class that it has one for, or no quota counts for it."""
+        levels = 0
+        for account in self.own:
+            if account.used + millis > account.quota:
+                levels = max(levels, account.borrows(millis))
+        return levels
 
 
 def _spent(member: Member, model: ModelKey) -> tuple[Member, PeriodBudget] | None:

@@ -34,6 +34,13 @@ def may_take(claimant: Grant, victim: Grant, millis: int, capacity: Mapping[Mode
     )
 
 
+def keeps_nominal(claimant: Grant | None, victim: Grant, millis: int) -> bool:
+    """Whether the victim's side, without so much of the model, still uses its nominal quota or more in every
+    class. A claimant of another tree has no cohort in common with it."""
+    theirs = _sides(claimant.chain, victim.chain)[1] if claimant is not None else ()
+    return _keeps_nominal(victim, len(theirs or victim.chain), millis, None)
+
+
 def _sides(
     ours: tuple[Member, ...], theirs: tuple[Member, ...]
 ) -> tuple[tuple[Member, ...], tuple[Member, ...]]:

@@ -240,6 +240,23 @@ class PeriodBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueRules:
+    """What a queue's workloads may take from others, and how long they are safe from them. None = as the
+    cohort above says, in the end ``queue_rules.DEFAULTS``.
+
+    ``borrow_within_cohort``: whether who would have to borrow takes places from less important workloads of
+    queues that borrow as well, and up to which priority (``borrow_max_priority``, None = any).
+    ``preempt_min_runtime_seconds``: so long after its start no workload is stopped for a more important one;
+    ``reclaim_min_runtime_seconds``: nor for another queue that takes back what is its due.
+    """
+
+    borrow_within_cohort: Literal["never", "lowerPriority"] | None = None
+    borrow_max_priority: int | None = None
+    preempt_min_runtime_seconds: int | None = None
+    reclaim_min_runtime_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class QueueView:
     """A queue or, with children, a cohort. ``parent``: the cohort that it borrows in. Without quotas it is
     only limited by ``max_devices`` (None = no limit). ``decayed_use``: device-seconds used lately,
@@ -253,6 +270,7 @@ class QueueView:
     budgets: tuple[PeriodBudget, ...] = ()
     decayed_use: float = 0.0
     is_cohort: bool = False
+    rules: QueueRules = QueueRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,12 +287,12 @@ class Policy:
     """How decisions are made.
 
     ``weights``: how much each scorer counts (see ``scoring.SCORERS``). ``min_run_seconds``: how long a
-    workload runs before it may be preempted by one of the same priority class. ``resize_seconds``: how long
-    an elastic workload keeps its ranks before it gets more. ``reserve``: for how many blocked heads
-    capacity is held. ``claims``: for so many workloads a cycle takes places back from others; more wait for
-    the next. ``patience_seconds``: so long a share waits on a nearly full pool rather than leave a rest that
-    hardly anybody wants (see ``patience``). ``topology``: node label keys from the closest to the widest
-    domain.
+    workload runs before its places are taken back for one of the same priority, where its queue says nothing
+    else. ``resize_seconds``: how long an elastic workload keeps its ranks before it gets more. ``reserve``:
+    for how many blocked heads capacity is held. ``claims``: for so many workloads a cycle takes places back
+    from others; more wait for the next. ``patience_seconds``: so long a share waits on a nearly full pool
+    rather than leave a rest that hardly anybody wants (see ``patience``). ``topology``: node label keys from
+    the closest to the widest domain.
     """
 
     weights: tuple[tuple[str, float], ...] = (

@@ -85,7 +85,7 @@ class Outline(NamedTuple):
 
 
 def _outline(trial: Trial) -> Outline:
-    ripe_ms = trial.now_ms - trial.policy.min_run_seconds * 1000
+    ripe_ms = trial.now_ms - trial.tree.least_reclaim_seconds(trial.policy.min_run_seconds) * 1000
     lowest = lowest_ripe = 1 << 62
     leaving = ends = False
     for one in trial.at_start:
@@ -99,6 +99,15 @@ def _outline(trial: Trial) -> Outline:
     return Outline(lowest, lowest_ripe, leaving, ends)
 
 
+def _safe_ms(trial: Trial, queue: str) -> tuple[int, int, int]:
+    """How long workloads of a queue are safe: from equals that take back, from more important ones that do,
+    and from more important ones that take by priority."""
+    rules = trial.tree.rules(queue)
+    reclaim = rules.reclaim_min_runtime_seconds
+    equals = trial.policy.min_run_seconds if reclaim is None else reclaim
+    return equals * 1000, (reclaim or 0) * 1000, (rules.preempt_min_runtime_seconds or 0) * 1000
+
+
 class Victims:
     """All candidates of one trial: what is preemptible and not about to go; what was admitted in this trial
     is none. ``soon_gone``: what leaves and will be gone at a known time."""
@@ -109,15 +118,20 @@ class Victims:
         self.soon_gone: list[RunningView] = []
         self._shelves: Shelves | None = None
         self._free: dict[ModelKey, int] | None = None
-        ripe_ms = trial.now_ms - trial.policy.min_run_seconds * 1000
+        safe: dict[str, tuple[int, int, int]] = {}
         for running in trial.running.values():
             workload = running.workload
             if running.leaving:
                 if running.ends_ms is not None:
                     self.soon_gone.append(running)
             elif workload.preemptible and running.started_ms < trial.now_ms:
-                kind = Class(workload.queue, workload.priority, running.started_ms <= ripe_ms)
-                self.classes.setdefault(kind, []).append(running)
+                queue = workload.queue
+                if queue not in safe:
+                    safe[queue] = _safe_ms(trial, queue)
+                age_ms = trial.now_ms - running.started_ms
+                kind = Class(queue, workload.priority, *(age_ms >= least_ms for least_ms in safe[queue]))
+                if kind.ripe or kind.loose or kind.settled:
+                    self.classes.setdefault(kind, []).append(running)
 
     @staticmethod
     def of(trial: Trial) -> Victims:

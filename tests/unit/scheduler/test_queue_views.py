@@ -1,8 +1,9 @@
 """Queues of the store as the core sees them."""
 
 from common.resources import Metadata, Queue
-from common.resources.pool import QueueSpec
+from common.resources.pool import QueuePreemption, QueueSpec
 from scheduler.core.quota import QuotaTree
+from scheduler.core.types import QueueRules
 from scheduler.views import World, queue_views
 
 
@@ -18,3 +19,24 @@ def test_parents_in_a_circle_do_not_stop_the_others() -> None:
     assert [parents[name] for name in "abc"] == ["", "", ""]
     assert (parents["below"], parents["mine"]) == ("a", "team")
     QuotaTree(views, {})
+
+
+def test_what_a_queue_says_about_preemption_reaches_the_scheduler_and_the_rest_is_its_cohorts() -> None:
+    above = QueuePreemption(
+        borrow_within_cohort="lowerPriority", borrow_max_priority=5, preempt_min_runtime_seconds=60
+    )
+    queues = {
+        "team": Queue(metadata=Metadata(name="team"), spec=QueueSpec(cohort=True, preemption=above)),
+        "mine": Queue(
+            metadata=Metadata(name="mine"),
+            spec=QueueSpec(parent="team", preemption=QueuePreemption(reclaim_min_runtime_seconds=9)),
+        ),
+        "strict": Queue(
+            metadata=Metadata(name="strict"),
+            spec=QueueSpec(parent="team", preemption=QueuePreemption(borrow_within_cohort="lowerPriority")),
+        ),
+    }
+    tree = QuotaTree(queue_views(World(queues=queues)), {})
+    assert tree.rules("mine") == QueueRules("lowerPriority", 5, 60, 9)
+    assert tree.rules("strict") == QueueRules("lowerPriority", None, 60, None)
+    assert tree.rules("default") == QueueRules("never", None, None, None)
