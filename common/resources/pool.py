@@ -142,6 +142,11 @@ class QueuePreemption(Model):
     """What a queue's workloads may take from others, and how long they are safe from them. What is unset
     holds as the cohort above says, in the end as said here."""
 
+    reclaim_within_cohort: Literal["any", "lowerPriority", "never"] | None = Field(
+        None,
+        description="from whom it takes back borrowed devices: whatever their priority, from those of lower "
+        "priority, or from nobody (they end by themselves); in the end any",
+    )
     borrow_within_cohort: Literal["never", "lowerPriority"] | None = Field(
         None,
         description="who would have to borrow takes from less important workloads of queues that borrow too; "
@@ -149,6 +154,11 @@ class QueuePreemption(Model):
     )
     borrow_max_priority: Priority | None = Field(
         None, description="only from workloads up to this priority; in the end any"
+    )
+    fair_sharing: bool | None = Field(
+        None,
+        description="who borrows takes from other borrowers until their weighted shares are equal; "
+        "in the end true",
     )
     preempt_min_runtime_seconds: int | None = Field(
         None,
@@ -161,7 +171,7 @@ class QueuePreemption(Model):
         ge=0,
         le=MAX_SECONDS,
         description="nor for a queue that takes back what is its due; in the end 0, and "
-        "scheduler.policy.min_run_seconds for one of equal priority",
+        "scheduler.policy.min_run_seconds for one of equal or lower priority, and to share fairly",
     )
 
 

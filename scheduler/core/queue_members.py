@@ -15,13 +15,15 @@ from scheduler.core.types import WHOLE_MILLIS, QueueView, Quota
 class Member:
     """A queue or cohort. ``used``: millis by model, of itself and all below it; ``dominant``: the largest
     part of a model's capacity that this is; ``share``: what fairness compares (``fairness``). ``version``
-    counts the changes in the whole tree and is kept at its root. ``rules``: its own and those that it has
+    counts the changes in the whole tree and is kept at its root. ``height``: how many levels are below it,
+    0 for a queue. ``rules``: its own and those that it has
     from above."""
 
     __slots__ = (
         "chain",
         "children",
         "dominant",
+        "height",
         "limit_millis",
         "name",
         "parent",
@@ -47,6 +49,7 @@ class Member:
         self.total = 0
         self.rules = inherited(view.rules, DEFAULTS)
         self.version = 0
+        self.height = 0
         self.recent = 0.0
         self.dominant = 0.0
         self.share = 0.0
@@ -82,6 +85,8 @@ def grow_tree(queues: Sequence[QueueView], capacity: Mapping[ModelKey, int]) -> 
     for member in members.values():
         member.chain = _chain(member)
         member.root = member.chain[-1]
+        for height, above in enumerate(member.chain):
+            above.height = max(above.height, height)
         for above in reversed(member.chain):
             member.rules = inherited(above.view.rules, DEFAULTS if above is member.root else member.rules)
     _settle_recent(members.values(), capacity)

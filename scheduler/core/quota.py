@@ -14,7 +14,7 @@ from scheduler.core.holds import Hold, first_hold, no_queue_but_cohort, not_allo
 from scheduler.core.queue_members import Member, grow_tree, stranger
 from scheduler.core.queue_rules import DEFAULTS
 from scheduler.core.quota_accounts import Account, Accounts, Grant
-from scheduler.core.reclaim import keeps_nominal, may_take
+from scheduler.core.reclaim import borrows, evens_out, is_beyond_nominal, sides, titles
 from scheduler.core.types import QueueRules, QueueView
 
 __all__ = ["Hold", "ModelKey", "QuotaTree"]
@@ -166,30 +166,67 @@ class QuotaTree:
         grant = self._grant(queue, model)
         return grant.accounts[0].borrowed if grant is not None and grant.accounts else 0
 
+    def is_counted(self, queue: str, model: ModelKey) -> bool:
+        """Whether any quota counts for the model in the queue."""
+        grant = self._grant(queue, model)
+        return grant is not None and bool(grant.accounts)
+
     def within_nominal(self, queue: str, model: ModelKey, millis: int) -> bool:
         """Whether the queue, with so much more, keeps to its own nominal quota in each class that it has one
         for. Without such a quota: whether no quota counts for it at all."""
         grant = self._grant(queue, model)
         return grant is not None and not grant.borrows(millis)
 
-    def may_reclaim(self, claimant_queue: str, victim_queue: str, model: ModelKey, millis: int) -> bool:
-        """Whether the claimant may take so much of the model from what the victim's queue uses, see
-        ``reclaim``."""
+    def levels_below_common(self, queue: str, other: str) -> int:
+        """How many members there are from the queue up to below the cohort that both have in common; 0 where
+        they have none, or are the same."""
+        ours, theirs = self._queues.get(queue), self._queues.get(other)
+        if ours is None or theirs is None or ours.root is not theirs.root:
+            return 0
+        return len(sides(ours.chain, theirs.chain)[0])
+
+    def titles(self, queue: str, levels: int, model: ModelKey, millis: int) -> tuple[str, ...]:
+        """The classes in which the queue, or one of the cohorts above it (so many ``levels`` in all), has a
+        right to so much more of the model."""
+        grant = self._grant(queue, model)
+        return () if grant is None else titles(grant, levels, millis)
+
+    def borrows(
+        self, victim_queue: str, claimant_queue: str, model: ModelKey, founded: Iterable[str], millis: int = 1
+    ) -> bool:
+        """Whether the victim's side has at least ``millis`` more than its own, seen from the claimant's, in
+        one of these classes and the narrower ones."""
         claimant, victim = self._grant(claimant_queue, model), self._grant(victim_queue, model)
         if claimant is None or victim is None:
             return False
-        return may_take(claimant, victim, millis, self._capacity)
+        return borrows(victim, claimant, founded, millis)
 
-    def is_owned(self, queue: str, model: ModelKey) -> bool:
-        """Whether anybody in the queue's cohort tree has a quota that covers the model."""
-        grant = self._grant(queue, model)
-        return grant is not None and bool(grant.accounts)
+    def is_beyond_nominal(self, victim_queue: str, claimant_queue: str, model: ModelKey) -> bool:
+        """Whether the victim's side uses more than its nominal quota in every class, seen from the
+        claimant's."""
+        claimant, victim = self._grant(claimant_queue, model), self._grant(victim_queue, model)
+        return claimant is not None and victim is not None and is_beyond_nominal(victim, claimant)
 
-    def spares_nominal(self, claimant_queue: str, victim_queue: str, model: ModelKey, millis: int) -> bool:
-        """Whether the victim's queue, and the cohorts that it does not share with the claimant, still use
-        their nominal quota or more when so much is taken from it; of what nobody has a quota for: yes."""
-        victim = self._grant(victim_queue, model)
-        return victim is None or keeps_nominal(self._grant(claimant_queue, model), victim, millis)
+    def may_even_out(
+        self, claimant_queue: str, victim_queue: str, model: ModelKey, millis: int, wanted_millis: int
+    ) -> bool:
+        """Whether shares are fairer when the victim's queue loses ``millis`` of its devices, and none of its
+        own, and the claimant's gets what it wants."""
+        claimant, victim = self._grant(claimant_queue, model), self._grant(victim_queue, model)
+        if claimant is None or victim is None:
+            return False
+        return evens_out(claimant, victim, millis, wanted_millis, self._capacity)
+
+    def may_reclaim(self, claimant_queue: str, victim_queue: str, model: ModelKey, millis: int) -> bool:
+        """Whether the claimant may take so much of the model, and not more than that goes, from what the
+        victim's queue uses; see ``reclaim``."""
+        if not 0 < millis <= self.usage(victim_queue).get(model, 0):
+            return False
+        levels = self.levels_below_common(claimant_queue, victim_queue)
+        founded = self.titles(claimant_queue, levels, model, millis) if levels else ()
+        if founded and self.borrows(victim_queue, claimant_queue, model, founded, millis):
+            return True
+        return self.may_even_out(claimant_queue, victim_queue, model, millis, millis)
 
     def use_of_own(self, queue: str, model: ModelKey) -> dict[Account, int]:
         """What the queue uses in the classes that ``within_nominal`` looks at."""
@@ -204,7 +241,7 @@ class QuotaTree:
     def least_reclaim_seconds(self, default: int) -> int:
         """The shortest run time after which any queue's workloads may be reclaimed by their equals."""
         seconds = (member.rules.reclaim_min_runtime_seconds for member in self._queues.values())
-        return min((each for each in (*seconds, default) if each is not None), default=default)
+        return min((default, *(each for each in seconds if each is not None)))
 
     def capacity(self, model: ModelKey) -> int:
         """Millis of the model in the pool."""

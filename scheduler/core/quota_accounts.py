@@ -58,15 +58,15 @@ class Account:
             account = parent
 
     def borrows(self, millis: int) -> int:
-        """From so many levels above it would borrow to use so much more; 0 = it keeps to its quota."""
-        account, levels = self, 0
+        """The height of the lowest cohort that has so much more left for it, of its own and of what is lent
+        in it; 0 = it keeps to its own quota."""
+        account = self
         while account.used + millis > account.quota:
-            levels += 1
             if account.parent is None:
-                break
+                return account.member.height + 1
             millis -= max(0, account.kept - account.used)
             account = account.parent
-        return levels
+        return account.member.height
 
     def most(self) -> int:
         """How much this account can hold when nobody else uses anything."""
@@ -190,13 +190,13 @@ class Grant:
         return all(account.blocker(millis) is None for account in self.accounts)
 
     def borrows(self, millis: int) -> int:
-        """From how many levels above its queue it would borrow for so much more; 0 = it keeps to its nominal
+        """The height of the cohort that it would borrow from for so much more; 0 = it keeps to its nominal
         quota in each class that it has one for, or no quota counts for it."""
-        levels = 0
+        height = 0
         for account in self.own:
             if account.used + millis > account.quota:
-                levels = max(levels, account.borrows(millis))
-        return levels
+                height = max(height, account.borrows(millis))
+        return height
 
 
 def _spent(member: Member, model: ModelKey) -> tuple[Member, PeriodBudget] | None:

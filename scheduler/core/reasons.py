@@ -36,7 +36,7 @@ def defer_for_victims(workload: WorkloadView, victims: int) -> Defer:
     message = "waits for workloads that give up their places already"
     if victims:
         plural = "workload" if victims == 1 else "workloads"
-        message = f"waits for {victims} {plural} of less importance to give up their places"
+        message = f"waits for {victims} {plural} to give up their places"
     return Defer(workload.uid, (Reason("Preempting", message),), "their grace periods end")
 
 

@@ -15,8 +15,8 @@ Alternatives = Sequence[tuple[ModelKey, int]]
 
 
 class Standing(NamedTuple):
-    """``borrows``: from cohorts so many levels above its queue (0 = it keeps to the nominal quota of its
-    queue); ``takes``: of these models so many millis."""
+    """``borrows``: the height of the cohort that it would borrow from (0 = it keeps to the nominal quota of
+    its queue); ``takes``: of these models so many millis."""
 
     borrows: int
     takes: tuple[tuple[ModelKey, int], ...]
@@ -33,11 +33,11 @@ def standing_of(tree: QuotaTree, member: Member, roles: Sequence[Alternatives]) 
         best: tuple[int, float, ModelKey, int] | None = None
         for model, millis in alternatives:
             grant = tree.grant_of(member, model)
-            levels = grant.borrows(millis)
+            height = grant.borrows(millis)
             part = _part(member, model, millis, grant.capacity)
-            if best is None or (levels, part) < best[:2]:
-                best = levels, part, model, millis
-            if not levels and part <= member.dominant:
+            if best is None or (height, part) < best[:2]:
+                best = height, part, model, millis
+            if not height and part <= member.dominant:
                 break
         if best is not None:
             borrows = max(borrows, best[0])

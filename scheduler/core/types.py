@@ -148,33 +148,6 @@ class Affinity:
         return self._hash
 
 
-@dataclass(frozen=True, slots=True)
-class WorkloadView:
-    """A workload that waits or runs. ``allowed_queues``: those its project may use; empty = all.
-
-    ``expected_seconds``: how long it will run once started (a stated limit or a forecast); None = without
-    end. ``deadline_ms``: when it must have started (SLA). ``kind``: training gives way to inference in
-    the tide.
-    """
-
-    uid: str
-    project: str
-    name: str
-    queue: str
-    priority: int
-    created_ms: int
-    roles: tuple[RoleView, ...]
-    allowed_queues: tuple[str, ...] = ()
-    labels: Labels = ()
-    affinity: Affinity = Affinity()
-    preemptible: bool = True
-    movable: bool = False
-    expected_seconds: int | None = None
-    deadline_ms: int | None = None
-    kind: Literal["training", "inference", "other"] = "other"
-    grace_seconds: int = 10
-
-
 class Share(NamedTuple):
     """A part of one device, given to a rank."""
 
@@ -199,6 +172,35 @@ class Assignment(NamedTuple):
 
 
 Placement = tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadView:
+    """A workload that waits or runs. ``allowed_queues``: those its project may use; empty = all.
+
+    ``expected_seconds``: how long it will run once started (a stated limit or a forecast); None = without
+    end. ``deadline_ms``: when it must have started (SLA). ``kind``: training gives way to inference in
+    the tide. ``nominated``: places that an earlier cycle cleared for it while it waits; they are its own
+    until it starts or gives up.
+    """
+
+    uid: str
+    project: str
+    name: str
+    queue: str
+    priority: int
+    created_ms: int
+    roles: tuple[RoleView, ...]
+    allowed_queues: tuple[str, ...] = ()
+    labels: Labels = ()
+    affinity: Affinity = Affinity()
+    preemptible: bool = True
+    movable: bool = False
+    expected_seconds: int | None = None
+    deadline_ms: int | None = None
+    kind: Literal["training", "inference", "other"] = "other"
+    grace_seconds: int = 10
+    nominated: Placement = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,14 +246,18 @@ class QueueRules:
     """What a queue's workloads may take from others, and how long they are safe from them. None = as the
     cohort above says, in the end ``queue_rules.DEFAULTS``.
 
-    ``borrow_within_cohort``: whether who would have to borrow takes places from less important workloads of
-    queues that borrow as well, and up to which priority (``borrow_max_priority``, None = any).
-    ``preempt_min_runtime_seconds``: so long after its start no workload is stopped for a more important one;
-    ``reclaim_min_runtime_seconds``: nor for another queue that takes back what is its due.
+    ``reclaim_within_cohort``: whose borrowed devices it takes back. ``borrow_within_cohort``: whether who
+    would have to borrow takes places from less important workloads of queues that borrow as well, and up to
+    which priority (``borrow_max_priority``, None = any). ``fair_sharing``: whether who borrows takes from
+    other borrowers until their weighted shares are equal. ``preempt_min_runtime_seconds``: so long after its
+    start no workload is stopped for a more important one; ``reclaim_min_runtime_seconds``: nor for another
+    queue that takes back what is its due.
     """
 
+    reclaim_within_cohort: Literal["any", "lowerPriority", "never"] | None = None
     borrow_within_cohort: Literal["never", "lowerPriority"] | None = None
     borrow_max_priority: int | None = None
+    fair_sharing: bool | None = None
     preempt_min_runtime_seconds: int | None = None
     reclaim_min_runtime_seconds: int | None = None
 
@@ -287,12 +293,12 @@ class Policy:
     """How decisions are made.
 
     ``weights``: how much each scorer counts (see ``scoring.SCORERS``). ``min_run_seconds``: how long a
-    workload runs before its places are taken back for one of the same priority, where its queue says nothing
-    else. ``resize_seconds``: how long an elastic workload keeps its ranks before it gets more. ``reserve``:
-    for how many blocked heads capacity is held. ``claims``: for so many workloads a cycle takes places back
-    from others; more wait for the next. ``patience_seconds``: so long a share waits on a nearly full pool
-    rather than leave a rest that hardly anybody wants (see ``patience``). ``topology``: node label keys from
-    the closest to the widest domain.
+    workload runs before its places are taken back for one that is not more important, where its queue says
+    nothing else. ``resize_seconds``: how long an elastic workload keeps its ranks before it gets more.
+    ``reserve``: for how many blocked heads capacity is held. ``claims``: for so many workloads a cycle takes
+    places back from others; more wait for the next. ``patience_seconds``: so long a share waits on a nearly
+    full pool rather than leave a rest that hardly anybody wants (see ``patience``). ``topology``: node label
+    keys from the closest to the widest domain.
     """
 
     weights: tuple[tuple[str, float], ...] = (
@@ -366,7 +372,8 @@ class Migrate:
 
 class Defer(NamedTuple):
     """Wait. ``reasons[0]`` is the dominant one; ``never`` = it cannot fit on this pool even when all else
-    is gone. ``reserved_ms``: from then on capacity is held for it."""
+    is gone. ``reserved_ms``: from then on capacity is held for it. ``nominated``: the places that others
+    are leaving for it; whoever asks again tells the next cycle (``WorkloadView.nominated``)."""
 
     uid: str
     reasons: tuple[Reason, ...]
@@ -374,6 +381,7 @@ class Defer(NamedTuple):
     never: bool = False
     position: int = 0
     reserved_ms: int | None = None
+    nominated: Placement = ()
 
 
 Decision = Admit | Preempt | Resize | Migrate | Defer

@@ -23,7 +23,10 @@ def test_parents_in_a_circle_do_not_stop_the_others() -> None:
 
 def test_what_a_queue_says_about_preemption_reaches_the_scheduler_and_the_rest_is_its_cohorts() -> None:
     above = QueuePreemption(
-        borrow_within_cohort="lowerPriority", borrow_max_priority=5, preempt_min_runtime_seconds=60
+        borrow_within_cohort="lowerPriority",
+        borrow_max_priority=5,
+        fair_sharing=False,
+        preempt_min_runtime_seconds=60,
     )
     queues = {
         "team": Queue(metadata=Metadata(name="team"), spec=QueueSpec(cohort=True, preemption=above)),
@@ -37,6 +40,6 @@ def test_what_a_queue_says_about_preemption_reaches_the_scheduler_and_the_rest_i
         ),
     }
     tree = QuotaTree(queue_views(World(queues=queues)), {})
-    assert tree.rules("mine") == QueueRules("lowerPriority", 5, 60, 9)
-    assert tree.rules("strict") == QueueRules("lowerPriority", None, 60, None)
-    assert tree.rules("default") == QueueRules("never", None, None, None)
+    assert tree.rules("mine") == QueueRules("any", "lowerPriority", 5, False, 60, 9)
+    assert tree.rules("strict") == QueueRules("any", "lowerPriority", None, False, 60, None)
+    assert tree.rules("default") == QueueRules("any", "never", None, True, None, None)

@@ -70,6 +70,8 @@ QUEUE_WORDS: dict[str, Callable[[QueueView, str], QueueView]] = {
     "cohort": lambda view, _: replace(view, is_cohort=True),
     "borrow": lambda view, value: replace(view, quotas=_limited(view, borrowing_millis=int(value) * 1000)),
     "lend": lambda view, value: replace(view, quotas=_limited(view, lending_millis=int(value) * 1000)),
+    "reclaimWithinCohort": lambda view, value: _ruled(view, reclaim_within_cohort=value),
+    "fairSharing": lambda view, value: _ruled(view, fair_sharing=value == "true"),
     "borrowWithinCohort": lambda view, value: _ruled(view, borrow_within_cohort=value),
     "borrowMaxPriority": lambda view, value: _ruled(view, borrow_max_priority=int(value)),
     "preemptMin": lambda view, value: _ruled(view, preempt_min_runtime_seconds=int(value) * 60),
@@ -134,8 +136,8 @@ class Scenario:
             placed = trial.place(workload, Bounds(only=only) if only else ANYWHERE)
             assert isinstance(placed, tuple), f"{workload.name} finds no place to run at the start"
             trial.admit(workload, placed)
-            started_ms = START_MS - round(float(words.get("age", 60)) * MINUTE_MS)
-            workload = replace(workload, created_ms=started_ms - 1000 + workload.created_ms)
+            started_ms = START_MS - round(float(words.get("age", 60)) * MINUTE_MS) + 100 * workload.created_ms
+            workload = replace(workload, created_ms=started_ms - 1000)
             self.running[workload.uid] = RunningView(workload, placed, started_ms)
 
     def play(self, until_minute: float) -> None:
@@ -155,7 +157,8 @@ class Scenario:
         for decision in run_cycle(snapshot, self.policy, self.now_ms):
             uid, at = decision.uid, f"{(self.now_ms - START_MS) / MINUTE_MS:g} min"
             if isinstance(decision, Admit):
-                self.running[uid] = RunningView(self.pending.pop(uid), decision.placement, self.now_ms)
+                started = replace(self.pending.pop(uid), nominated=())
+                self.running[uid] = RunningView(started, decision.placement, self.now_ms)
                 nodes = "+".join(sorted({rank.node for rank in decision.placement}))
                 self.told.story.append(f"{at}: {uid} starts on {nodes}")
             elif isinstance(decision, Defer):
@@ -163,6 +166,7 @@ class Scenario:
                 if self.told.reasons.get(uid) != code:
                     self.told.story.append(f"{at}: {uid} waits: {message}")
                 self.told.reasons[uid] = code
+                self.pending[uid] = replace(self.pending[uid], nominated=decision.nominated)
             else:
                 self._change(decision, at)
 
