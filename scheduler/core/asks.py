@@ -10,7 +10,7 @@ from scheduler.core.pool import Pool
 from scheduler.core.quota import Openings
 from scheduler.core.types import WHOLE_MILLIS, Affinity, Labels, Request, RoleView, WorkloadView
 
-_Wishes = tuple[tuple[RoleView, ...], Affinity, Labels, str, tuple[str, ...]]
+_Wishes = tuple[tuple[RoleView, ...], Affinity, Labels, str, tuple[str, ...], bool]
 
 
 class Alternatives:
@@ -55,7 +55,14 @@ class Asks:
         """The one ask of all that ask the same."""
         if workload is self._latest[0]:
             return self._latest[1]
-        key = (workload.roles, workload.affinity, workload.labels, workload.kind, workload.allowed_queues)
+        key = (
+            workload.roles,
+            workload.affinity,
+            workload.labels,
+            workload.kind,
+            workload.allowed_queues,
+            workload.preemptible,
+        )
         ask = self._known.get(key)
         if ask is None:
             ask = self._known[key] = Ask(len(self._known), self._roles(workload.roles))

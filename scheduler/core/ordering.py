@@ -16,8 +16,8 @@ _Place = tuple[float, float, int, str, str, str, int, WorkloadView]
 one queue."""
 
 _Turn = tuple[int, float, float, float, _Place, "_Seat"]
-"""Of the first workload of a queue or cohort: the height of the cohort that it would borrow from, priority and
-deadline; the share that the queue or cohort would have with it; its place, who would send it."""
+"""Of the first workload of a queue or cohort: the height of the cohort that it would borrow from, priority
+and deadline; the share that the queue or cohort would have with it; its place, who would send it."""
 
 Needs = Callable[[WorkloadView], Sequence[Alternatives]]
 """What each role of a workload would take, see ``asks.Ask.roles``."""
@@ -28,9 +28,9 @@ class Heads:
 
     Each queue sends its first: priority (higher first), SLA deadline (earlier first, none last), age,
     project, name, uid. Among queues, those that keep to their nominal quotas with their first go before
-    those that would borrow for it, and who borrows in a lower cohort before who borrows in a higher; then priority
-    and deadline; then the fair share that each would have with it (cohort by cohort the lowest first, as of
-    what has been charged to the tree by then); then age.
+    those that would borrow for it, and who borrows in a lower cohort before who borrows in a higher one; then
+    priority and deadline; then the fair share that each would have with it (cohort by cohort the lowest
+    first, as of what has been charged to the tree by then); then age.
 
     The order does not depend on the order of ``pending``. A creation time in the future (clocks differ)
     counts as ``now_ms``. Workloads of queues that the tree does not know have the largest share of all.

@@ -14,16 +14,18 @@ from scheduler.core.types import PeriodBudget, Quota
 
 
 class Account:
-    """``quota``: its own nominal and all that its children lend; ``kept``: the part of it that is not lent;
-    ``used``: what it takes of ``quota``; ``granted``: someone at or below it has a quota for the class (all
-    in millis). ``borrowing``: how far ``used`` may exceed ``quota``; None = as far as the cohort has."""
+    """``own``: its own nominal; ``quota``: that and all that its children lend; ``kept``: the part of it that
+    is not lent; ``used``: what it takes of ``quota``; ``granted``: someone at or below it has a quota for the
+    class (all in millis). ``borrowing``: how far ``used`` may exceed ``quota``; None = as far as the cohort
+    has."""
 
-    __slots__ = ("borrowing", "device_class", "granted", "kept", "member", "parent", "quota", "used")
+    __slots__ = ("borrowing", "device_class", "granted", "kept", "member", "own", "parent", "quota", "used")
 
     def __init__(self, member: Member, device_class: str, parent: Account | None) -> None:
         self.member = member
         self.device_class = device_class
         self.parent = parent
+        self.own = 0
         self.quota = 0
         self.kept = 0
         self.used = 0
@@ -150,6 +152,7 @@ def _fund(account: Account, quota: Quota | None) -> None:
     """Add the member's own quota, and lend to the parent. Children come before their parents."""
     if quota is not None:
         account.granted = True
+        account.own = quota.nominal_millis
         account.quota += quota.nominal_millis
         account.borrowing = quota.borrowing_millis
         if quota.lending_millis is not None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from scheduler.core.asks import Asks
+from scheduler.core.asks import Ask, Asks
 from scheduler.core.ideal import Ideal
 from scheduler.core.layout import ModelKey
 from scheduler.core.neighbours import Neighbours
 from scheduler.core.placing import ANYWHERE, Bounds, Stuck, place_gang
+from scheduler.core.pledges import Pledges
 from scheduler.core.pool import Pool
 from scheduler.core.quota import Hold, QuotaTree
 from scheduler.core.shadows import shadows
@@ -32,6 +33,7 @@ class Trial:
         self._base = snapshot.running
         self._running: dict[str, RunningView] | None = None
         self._neighbours: Neighbours | None = None
+        self._pledges: Pledges | None = None
         self._overlay: dict[str, RunningView | None] = {}
         self._admitted: list[tuple[WorkloadView, Placement]] = []
         self._log: list[tuple[WorkloadView, Placement, Placement, RunningView | None]] = []
@@ -72,6 +74,16 @@ class Trial:
                 self._neighbours.add(running.workload, running.placement)
         return self._neighbours
 
+    @property
+    def pledges(self) -> Pledges:
+        """What holds places and may not be preempted; made when first asked for."""
+        if self._pledges is None:
+            self._pledges = Pledges(self.tree)
+            for running in self.running.values():
+                if not running.workload.preemptible:
+                    self._pledges.change(running.workload, millis_by_model(running.placement), 1)
+        return self._pledges
+
     # -- trying and undoing
 
     def mark(self) -> tuple[int, int]:
@@ -88,7 +100,7 @@ class Trial:
                 for model, millis in millis_by_model(placement).items():
                     key = (workload.queue, model)
                     net[key] = net.get(key, 0) + sign * millis
-                self._tell_neighbours(workload, placement, sign)
+                self._tell(workload, placement, sign)
             self._put(workload.uid, before)
         for (queue, model), millis in net.items():
             if millis > 0:
@@ -157,13 +169,15 @@ class Trial:
                 self.tree.charge(workload.queue, model, millis)
             else:
                 self.tree.refund(workload.queue, model, millis)
-        if self._neighbours is not None:
-            self._tell_neighbours(workload, placement, sign)
+        self._tell(workload, placement, sign)
 
-    def _tell_neighbours(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
+    def _tell(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
+        """Those who keep account of who is where."""
         if self._neighbours is not None and placement:
             change = self._neighbours.add if sign > 0 else self._neighbours.remove
             change(workload, placement)
+        if self._pledges is not None and not workload.preemptible:
+            self._pledges.change(workload, millis_by_model(placement), sign)
 
     def cast(self, gone: Iterable[Assignment], come: Placement) -> None:
         """``gone`` ranks, which are off the pool, make way for ``come``: what they hold beyond that stays
@@ -184,26 +198,43 @@ class Trial:
 
     def bounds_for(self, workload: WorkloadView) -> Bounds | Hold:
         """What the queue's quota leaves it: models with room for all of it; ``Hold`` where there are none."""
-        queue = workload.queue
-        hold = self.tree.refusal(queue, workload.allowed_queues, workload.project)
+        hold = self.tree.refusal(workload.queue, workload.allowed_queues, workload.project)
         if hold is not None:
             return hold
         ask = self.asks.of(workload)
+        open_models = self._open_models(workload.queue, ask)
+        if not workload.preemptible and ask.needs:
+            pledged = self.pledges.open_models(workload.queue, ask.needs)
+            if not pledged:
+                return self._first([self.pledges.hold(workload.queue, {m: n}) for m, n in ask.needs.items()])
+            open_models = tuple(model for model in open_models if model in pledged)
+        if len(open_models) == len(ask.needs):
+            return ANYWHERE
+        if open_models:
+            return Bounds(models=tuple(sorted(open_models)))
+        return self._first([self.tree.check(workload.queue, {m: n}) for m, n in ask.needs.items()])
+
+    def _open_models(self, queue: str, ask: Ask) -> tuple[ModelKey, ...]:
         open_models: tuple[ModelKey, ...] = ()
         for millis, alternatives in ask.together:
             openings = alternatives.openings.get(queue)
             if openings is None:
                 openings = alternatives.openings[queue] = self.tree.openings(queue, alternatives.models)
             open_models += openings.open_to(millis)
-        if len(open_models) == len(ask.needs):
-            return ANYWHERE
-        if open_models:
-            return Bounds(models=tuple(sorted(open_models)))
-        holds = (self.tree.check(queue, {model: millis}) for model, millis in ask.needs.items())
-        first = next(holds)
-        if first is not None and first.never:
-            first = next((hold for hold in holds if hold is not None and not hold.never), first)
-        return first or ANYWHERE
+        return open_models
+
+    @staticmethod
+    def _first(holds: Sequence[Hold | None]) -> Bounds | Hold:
+        """The first that says more than never, else the first."""
+        real = [hold for hold in holds if hold is not None]
+        return next((hold for hold in real if not hold.never), real[0]) if real else ANYWHERE
+
+    def may_have(self, workload: WorkloadView, placement: Placement) -> bool:
+        """Whether the quota of its queue covers these places, which are not on the books."""
+        held = millis_by_model(placement)
+        if self.tree.check(workload.queue, held) is not None:
+            return False
+        return workload.preemptible or self.pledges.hold(workload.queue, held) is None
 
     def needs(self, workload: WorkloadView) -> dict[ModelKey, int]:
         """For each model that may serve all or a part of it, the millis that the least of the gang would

@@ -20,7 +20,8 @@ Sections are parted by ``|``, items by commas, words by spaces.
 
 After each arrow: what has happened when nothing changes any more (or ``by 4 min:``), all of it: ``stops``,
 ``starts`` (of those that arrived or were stopped, those that run; ``starts x on n1+n2``), ``shrinks x to 2``,
-``grows x to 4``, ``moves x``; ``tells x QuotaExhausted`` is checked where it is given; ``nothing``.
+``grows x to 4``, ``moves x``; ``nothing``. Where they are given, ``tells x QuotaExhausted`` (the reason why
+it waits) and ``has x 4`` (so many ranks) are checked, too.
 """
 
 from __future__ import annotations
@@ -224,6 +225,8 @@ def _compare(scenario: Scenario, text: str) -> None:
         verb, names = phrase[0], phrase[1:]
         if verb == "tells":
             assert scenario.told.reasons.get(names[0]) == names[1], f"{phrase}\n{story}"
+        elif verb == "has":
+            assert len(scenario.running[names[0]].placement) == int(names[1]), f"{phrase}\n{story}"
         elif "on" in names:
             at = names.index("on")
             for name in names[:at]:
