@@ -16,12 +16,14 @@ from scheduler.core.victims import Held, Victims
 class Room:
     """What makes room. Without ``resizes`` and ``victims`` it is made by what leaves already, or, where
     ``ready``, it is there: a gang that mixes device models may keep to its quota where none of them has room
-    for all of it. ``placement``: where the workload then goes."""
+    for all of it. ``placement``: where the workload then goes. ``unseated``: who loses nominated places to
+    it."""
 
     resizes: tuple[Resize, ...]
     victims: tuple[Preempt, ...]
     placement: Placement
     ready: bool = False
+    unseated: tuple[str, ...] = ()
 
 
 def carry_out(
@@ -30,22 +32,26 @@ def carry_out(
     """Put the workload on its placement, in the stead of all that is taken and of what is ``displaced``: what
     leaves and is waited for."""
     gone, shadow = list[Assignment](), trial.shadow
-    victims, resizes = _preempts(workload, taking), _resizes(trial, workload, taking)
-    for uid in (*displaced, *(victim.uid for victim in victims)):
+    unseated = tuple(sorted(taking.killed.keys() & trial.seated))
+    victims, resizes = _preempts(trial, workload, taking), _resizes(trial, workload, taking)
+    for uid in (*displaced, *sorted(taking.killed)):
         gone += trial.evict(uid).placement
+    trial.seated.difference_update(unseated)
     for resize in resizes:
         gone += taking.shrunk[resize.uid][1]
         trial.resize(resize.uid, resize.placement)
     trial.pool.occupy(placement)
     trial.admit(workload, placement)
     trial.cast(gone, placement)
-    if victims:
+    if taking.killed:
         Victims.of(trial).shelves.bury(taking.killed.values())
-    return Room(resizes, victims, placement, ready=not gone and trial.shadow == shadow)
+    ready = not gone and trial.shadow == shadow
+    return Room(resizes, victims, placement, ready, unseated)
 
 
-def _preempts(workload: WorkloadView, taking: Taking) -> tuple[Preempt, ...]:
-    killed = sorted(taking.killed.values(), key=_cheapest)
+def _preempts(trial: Trial, workload: WorkloadView, taking: Taking) -> tuple[Preempt, ...]:
+    stopped = (held for held in taking.killed.values() if held.workload.uid not in trial.seated)
+    killed = sorted(stopped, key=_cheapest)
     return tuple(Preempt(held.workload.uid, workload.uid, _because(workload, held)) for held in killed)
 
 

@@ -76,6 +76,7 @@ class _Cycle:
     blocked: int = 0
     waiting: int = 0
     claims: int = 0
+    seats: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.trial = Trial(self.snapshot, self.policy, self.now_ms)
@@ -129,6 +130,7 @@ class _Cycle:
             if waits_for:
                 answer = defer_for_victims(workload, waits_for)
                 self._defer(uid, answer._replace(nominated=workload.nominated), None)
+                self.seats[uid] = len(self.decisions) - 1, self.waiting
             else:
                 self.decisions.append(Admit(uid, stretch(self.trial, workload)))
         return [workload for workload in pending if workload.uid not in seated]
@@ -218,12 +220,21 @@ class _Cycle:
             return None
         if room.ready:
             return Admit(workload.uid, room.placement)
+        self._unseat(room.unseated, workload)
         self.claims += bool(room.resizes or room.victims)
         self.decisions += room.resizes
         self.decisions += room.victims
         self._look_again()
         answer = defer_for_victims(workload, len(room.victims) + len(room.resizes))
-        return answer._replace(nominated=room.placement) if room.victims or room.resizes else answer
+        cleared = room.victims or room.resizes or room.unseated
+        return answer._replace(nominated=room.placement) if cleared else answer
+
+    def _unseat(self, uids: Sequence[str], winner: WorkloadView) -> None:
+        """The places that were cleared for them go to a more important one."""
+        for uid in uids:
+            number, position = self.seats.pop(uid)
+            lost = defer_for_reservation(self.pending[uid], winner.queue)
+            self.decisions[number] = lost._replace(position=position)
 
     def _look_again(self) -> None:
         """Something has come free: others may fare better than those like them did."""

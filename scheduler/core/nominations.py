@@ -48,6 +48,7 @@ def seat(trial: Trial, workload: WorkloadView) -> int | None:
     trial.pool.occupy(places)
     trial.admit(workload, places)
     trial.cast(left, places)
+    trial.seated.add(workload.uid)
     return max(1, len(gone))
 
 

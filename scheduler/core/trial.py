@@ -21,7 +21,8 @@ from scheduler.core.types import Assignment, Placement, Policy, QueueView, Runni
 class Trial:
     """``mark``/``rollback`` bracket changes made by ``admit``, ``evict``, ``resize`` and by placing on the
     pool. ``shadow``: on the pool, what those who give up their places for others hold beyond what these take
-    in their stead. ``notes``: what those who work on the trial remember until it ends."""
+    in their stead; ``seated``: who holds nominated places and waits for others to leave them. ``notes``: what
+    those who work on the trial remember until it ends."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy, now_ms: int) -> None:
         self.pool = snapshot.pool
@@ -38,6 +39,7 @@ class Trial:
         self._admitted: list[tuple[WorkloadView, Placement]] = []
         self._log: list[tuple[WorkloadView, Placement, Placement, RunningView | None]] = []
         self.shadow: Placement = ()
+        self.seated: set[str] = set()
         self.asks = Asks(self.pool)
         self.notes: dict[type, object] = {}
 

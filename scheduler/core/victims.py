@@ -120,8 +120,10 @@ def _safe_ms(trial: Trial, queue: str) -> tuple[int, int, int]:
 
 
 class Victims:
-    """All candidates of one trial: what is preemptible and not about to go; what was admitted in this trial
-    is none. ``soon_gone``: what leaves and will be gone at a known time."""
+    """All candidates of one trial: what is preemptible and not about to go, and who waits for nominated
+    places; what was admitted in this trial is none.
+
+    ``soon_gone``: what leaves and will be gone at a known time."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
@@ -135,6 +137,8 @@ class Victims:
             if running.leaving:
                 if running.ends_ms is not None:
                     self.soon_gone.append(running)
+            elif workload.uid in trial.seated:
+                self.classes.setdefault(Class(workload.queue, workload.priority, False), []).append(running)
             elif workload.preemptible and running.started_ms < trial.now_ms:
                 queue, age_ms = workload.queue, trial.now_ms - running.started_ms
                 if queue not in safe:

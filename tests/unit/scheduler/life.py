@@ -10,7 +10,6 @@ from scheduler.core.snapshot import take_snapshot
 from scheduler.core.types import (
     Admit,
     Decision,
-    Defer,
     Migrate,
     NodeView,
     Placement,
@@ -19,6 +18,7 @@ from scheduler.core.types import (
     RunningView,
     WorkloadView,
 )
+from scheduler.sim.useless import Useless
 from tests.unit.scheduler.worlds import CATALOGUE, World, make_workload, overused
 
 STEP_MS = 60_000
@@ -29,8 +29,7 @@ GRACE_MS = 10_000
 class Life:
     """What runs and waits at the time ``now_ms``. Who is told to go has left ``grace_ms`` later.
 
-    ``owed``: by claimant, who was taken from for it; until it starts. ``useless``: those who gave way for a
-    claimant that then lost its places although it went on waiting and no place was lost.
+    ``useless`` counts who was stopped for nothing.
     """
 
     world: World
@@ -38,9 +37,7 @@ class Life:
     running: dict[str, RunningView]
     pending: dict[str, WorkloadView]
     grace_ms: int = GRACE_MS
-    owed: dict[str, list[str]] = field(default_factory=dict)
-    useless: list[str] = field(default_factory=list)
-    starts: list[str] = field(default_factory=list)
+    useless: Useless = field(default_factory=Useless)
 
     @classmethod
     def of(cls, world: World, *, grace_ms: int = GRACE_MS) -> Life:
@@ -58,7 +55,9 @@ class Life:
             list(self.running.values()),
             catalogue=CATALOGUE,
         )
-        taken = sum(self._carry_out(one) for one in run_cycle(snapshot, world.policy, self.now_ms))
+        decisions = run_cycle(snapshot, world.policy, self.now_ms)
+        self.useless.follow(decisions)
+        taken = sum(map(self._carry_out, decisions))
         assert overused(world.nodes, [one.placement for one in self.running.values()]) == []
         self.now_ms += STEP_MS
         return taken
@@ -74,13 +73,10 @@ class Life:
         if isinstance(decision, Admit):
             workload = replace(self.pending.pop(uid), nominated=())
             self.running[uid] = RunningView(workload, decision.placement, now_ms)
-            self.owed.pop(uid, None)
-            self.starts.append(uid)
         elif isinstance(decision, Preempt):
             assert not self.running[uid].leaving
             ends_ms = now_ms + self.grace_ms
             self.running[uid] = replace(self.running[uid], leaving=True, ends_ms=ends_ms)
-            self.owed.setdefault(decision.beneficiary, []).append(uid)
             return 1
         elif isinstance(decision, Resize):
             resized = replace(self.running[uid], placement=decision.placement, resized_ms=now_ms)
@@ -89,14 +85,8 @@ class Life:
         elif isinstance(decision, Migrate):
             self.running[uid] = replace(self.running[uid], placement=decision.placement)
         else:
-            self._wait(decision)
+            self.pending[uid] = replace(self.pending[uid], nominated=decision.nominated)
         return 0
-
-    def _wait(self, answer: Defer) -> None:
-        uid = answer.uid
-        if uid in self.owed and not answer.nominated:
-            self.useless += self.owed.pop(uid)
-        self.pending[uid] = replace(self.pending[uid], nominated=answer.nominated)
 
     # -- what happens
 
@@ -105,7 +95,7 @@ class Life:
 
     def withdraw(self, uid: str) -> None:
         """It gives up waiting, or ends."""
-        self.owed.pop(uid, None)
+        self.useless.forget(uid)
         self.pending.pop(uid, None)
         self.running.pop(uid, None)
 
@@ -116,9 +106,7 @@ class Life:
         for uid, one in list(self.running.items()):
             if _stands_on(one.placement, node):
                 self.pending[uid] = self.running.pop(uid).workload
-        for uid in list(self.owed):
-            if _stands_on(self.pending[uid].nominated, node):
-                del self.owed[uid]
+        self.useless.lose(lambda places: _stands_on(places, node))
 
     def happen(self, rng: random.Random, number: int) -> None:
         """Something, or nothing: an arrival, an end, a withdrawal, a lost node."""

@@ -76,7 +76,6 @@ def test_nobody_gives_way_who_need_not(world: World) -> None:
             assert not one.leaving, uid
             if one.workload.priority < workload.priority:
                 continue
-            assert one.workload.priority == workload.priority, uid
             assert one.workload.queue != workload.queue, uid
             assert world.now_ms - one.started_ms >= world.policy.min_run_seconds * 1000, uid
             assert any(
@@ -115,6 +114,12 @@ def fits_without(
     return isinstance(bounds, Bounds) and not isinstance(trial.place(least(workload), bounds), Stuck)
 
 
+def is_title(world: World, workload: WorkloadView, uid: str, gone: set[str]) -> bool:
+    """Whether it is of the claimant's queue and makes way so that the queue may take back from others."""
+    queues = {one.workload.uid: one.workload.queue for one in world.running}
+    return queues[uid] == workload.queue and any(queues[other] != workload.queue for other in gone)
+
+
 @settings(max_examples=250, deadline=None)
 @given(worlds())
 @example(make_world(random.Random(7119)))
@@ -126,7 +131,9 @@ def test_the_gang_fits_without_the_victims_and_with_any_of_them_it_does_not(worl
         left = {resize.uid: resize.placement for resize in room.resizes}
         assert fits_without(world, workload, gone, left, room.placement)
         for uid in gone:
-            assert not fits_without(world, workload, gone - {uid}, left), uid
+            assert not fits_without(world, workload, gone - {uid}, left) or is_title(
+                world, workload, uid, gone
+            )
         for uid in left:
             kept = {other: placement for other, placement in left.items() if other != uid}
             assert not fits_without(world, workload, gone, kept), uid

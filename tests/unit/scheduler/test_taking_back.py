@@ -3,8 +3,8 @@ Kueue's and KAI's own tests.)"""
 
 import pytest
 
-from scheduler.core.types import QueueView, Quota, RunningView, WorkloadView
-from tests.unit.scheduler.build import gpu, holding, node, role, workload
+from scheduler.core.types import Defer, NodeView, QueueView, Quota, RunningView, WorkloadView
+from tests.unit.scheduler.build import cycle, deferred, gpu, holding, node, role, workload
 from tests.unit.scheduler.life import Life
 from tests.unit.scheduler.worlds import NOW_MS, World
 
@@ -31,8 +31,7 @@ def stopped(
 ) -> set[str]:
     """Who is stopped in a pool of so many devices, until nothing changes any more: once each. The claimants
     run in the end, and nobody was stopped for nothing."""
-    pool = node("n", *N.devices[:devices])
-    pool = type(pool)(pool.name, N.devices[:devices])
+    pool = NodeView("n", N.devices[:devices])
     views = (QueueView("team", is_cohort=True), *queues)
     life = Life.of(World((pool,), views, tuple(running), claimants))
     taken: list[str] = []
@@ -40,7 +39,7 @@ def stopped(
         before = {uid for uid, one in life.running.items() if one.leaving}
         life.cycle()
         taken += [uid for uid, one in life.running.items() if one.leaving and uid not in before]
-    assert life.useless == []
+    assert life.useless.preemptions == 0
     assert len(taken) == len(set(taken)), taken
     assert {one.uid for one in claimants} <= life.running.keys()
     return {uid.removeprefix("uid-") for uid in taken}
@@ -115,3 +114,65 @@ def test_of_two_equal_ones_at_the_same_price_the_borrower_goes() -> None:
 def test_the_order_of_the_input_does_not_choose_between_equal_victims(order: int) -> None:
     running = [runs("one", 0, 1, "b"), runs("two", 1, 1, "b")][::order]
     assert stopped(2, [queue("b", 2)], running, asks("new", 1, "b", priority=1)) == {"one"}
+
+
+def test_a_more_important_newcomer_takes_over_what_is_being_cleared_and_nobody_starts_in_vain() -> None:
+    pool = NodeView("n", N.devices[:2])
+    views = (QueueView("team", is_cohort=True), queue("a", 2), queue("b", 0))
+    first = asks("first", 2, "a")
+    life = Life.of(World((pool,), views, (runs("borrower", 0, 2, "b"),), (first,)), grace_ms=130_000)
+    assert life.cycle() == 1
+    assert life.pending["uid-first"].nominated
+    life.arrive(asks("vital", 2, "a", priority=9))
+    assert life.cycle() == 0, "the borrower goes already, and that is enough"
+    assert not life.pending["uid-first"].nominated
+    assert life.pending["uid-vital"].nominated
+    assert sum(life.cycle() for _ in range(10)) == 0
+    assert life.running.keys() == {"uid-vital"}
+    assert life.useless.preemptions == 0
+
+
+def test_an_equal_newcomer_does_not() -> None:
+    pool = NodeView("n", N.devices[:2])
+    views = (QueueView("team", is_cohort=True), queue("a", 2), queue("b", 0))
+    life = Life.of(World((pool,), views, (runs("borrower", 0, 2, "b"),), (asks("first", 2, "a"),)))
+    life.cycle()
+    life.arrive(asks("older", 2, "a", deadline_ms=0))
+    life.cycle()
+    assert life.running.keys() == {"uid-first"}
+
+
+A, B = QueueView("a", quotas=(Quota("*", 4000),)), QueueView("b", quotas=(Quota("*", 4000),))
+
+
+@pytest.mark.parametrize(
+    ("queues", "of", "taken"),
+    [
+        ((A, B), ("b", "a"), False),
+        ((QueueView("a"), B), ("b", "a"), False),
+        ((A, QueueView("b")), ("b", "a"), True),
+        ((QueueView("a"), QueueView("b")), ("b", "a"), True),
+        ((A, B), ("b", "b"), True),
+    ],
+    ids=[
+        "of another's quota",
+        "as without quota",
+        "what has no quota",
+        "neither has one",
+        "of its own queue",
+    ],
+)
+def test_what_importance_alone_takes(queues: tuple[QueueView, ...], of: tuple[str, str], taken: bool) -> None:
+    running = holding("r", NodeView("n", N.devices[:4]), 0, 1, 2, 3, queue=of[0])
+    world = World((NodeView("n", N.devices[:4]),), queues, (running,), (asks("new", 4, of[1], priority=9),))
+    assert Life.of(world).cycle() == taken
+
+
+def test_who_waits_behind_a_gang_that_takes_the_last_device_is_told_that_devices_are_busy() -> None:
+    """And not that it must keep apart from somebody: nothing here has affinity.apart."""
+    nodes = [node(name, gpu(0)) for name in "ab"]
+    gang = workload("gang", role(2), priority=1)
+    decisions = cycle(nodes, gang, workload("late"), running=[holding("r", nodes[0], 0)])
+    answers = {one.uid: deferred(one) for one in decisions if isinstance(one, Defer)}
+    assert answers["uid-gang"].reasons[0].code == "Preempting"
+    assert answers["uid-late"].reasons[0].code == "DevicesBusy"
