@@ -305,6 +305,8 @@ def queue_view(queue: Queue, spent: Mapping[str, Spent], now_ms: int) -> QueueVi
 def rules_view(spec: QueueSpec) -> QueueRules:
     rules = spec.preemption
     return QueueRules(
+        queueing=spec.queueing,
+        within_queue=rules.within_queue,
         reclaim_within_cohort=rules.reclaim_within_cohort,
         borrow_within_cohort=rules.borrow_within_cohort,
         borrow_max_priority=rules.borrow_max_priority,

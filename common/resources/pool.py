@@ -142,6 +142,11 @@ class QueuePreemption(Model):
     """What a queue's workloads may take from others, and how long they are safe from them. What is unset
     holds as the cohort above says, in the end as said here."""
 
+    within_queue: Literal["lowerPriority", "lowerOrNewerEqualPriority", "never"] | None = Field(
+        None,
+        description="from which workloads of its own queue one takes places: less important ones, newer ones "
+        "of its priority too, or none; in the end lowerPriority",
+    )
     reclaim_within_cohort: Literal["any", "lowerPriority", "never"] | None = Field(
         None,
         description="from whom it takes back borrowed devices: whatever their priority, from those of lower "
@@ -191,6 +196,11 @@ class QueueSpec(Model):
     quotas: list[DeviceQuota] = Field(default_factory=list, max_length=MAX_LIST)
     budgets: list[DeviceBudget] = Field(default_factory=list, max_length=MAX_LIST)
     preemption: QueuePreemption = Field(default_factory=QueuePreemption)
+    queueing: Literal["bestEffort", "strict"] | None = Field(
+        None,
+        description="strict: nobody passes the first of the queue that finds no place; unset: as the cohort "
+        "above says, in the end bestEffort",
+    )
 
     @model_validator(mode="after")
     def _one_entry_per_class(self) -> QueueSpec:

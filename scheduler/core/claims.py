@@ -21,14 +21,15 @@ from scheduler.core.types import Placement, WorkloadView
 
 class Class(NamedTuple):
     """Running workloads that are alike to a claimant. ``ripe``: they have run for so long that equals may
-    take their places back; ``loose``: that more important ones may, by quota; ``settled``: that more
-    important ones may by priority."""
+    take their places back; ``loose``: that more important ones may, by quota; ``settled``: that those of
+    their own queue may. ``created_ms``: where older ones of their own queue displace newer ones, else 0."""
 
     queue: str
     priority: int
     ripe: bool
     loose: bool = True
     settled: bool = True
+    created_ms: int = 0
 
 
 class Claim:
@@ -38,6 +39,7 @@ class Claim:
         self._tree = trial.tree
         self._queue = workload.queue
         self._priority = workload.priority
+        self._created_ms = workload.created_ms
         self._needs = {model: millis for model, millis in trial.needs(workload).items() if millis}
         self._rules = self._tree.rules(workload.queue)
         self._used = {model: self._tree.use_of_own(self._queue, model) for model in self._needs}
@@ -121,9 +123,17 @@ class Claim:
     # -- by priority
 
     def _by_priority(self, one: Class) -> bool:
-        if one.priority >= self._priority or not one.settled:
+        if not one.settled or not self._is_less(one):
             return False
         return any(self._may_cross(one, model) for model in self._needs) or not self._needs
+
+    def _is_less(self, one: Class) -> bool:
+        """Whether such a workload comes after the claimant."""
+        if one.queue == self._queue and self._rules.within_queue == "never":
+            return False
+        if one.priority == self._priority and one.queue == self._queue:
+            return one.created_ms > self._created_ms
+        return one.priority < self._priority
 
     def _may_cross(self, one: Class, model: ModelKey) -> bool:
         """Whether priority counts between the claimant's queue and another one."""

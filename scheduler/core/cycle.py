@@ -16,6 +16,7 @@ from scheduler.core.preemption import find_room
 from scheduler.core.quota import Hold
 from scheduler.core.reasons import (
     Explainer,
+    defer_for_first,
     defer_for_fit,
     defer_for_moves,
     defer_for_queue,
@@ -82,6 +83,7 @@ class _Cycle:
         self.trial = Trial(self.snapshot, self.policy, self.now_ms)
         self.explainer = Explainer(self.trial.pool, self.trial.ideal)
         self.failed: dict[Kin, Defer] = {}
+        self.closed: set[str] = set()
         self.pending = {workload.uid: workload for workload in self.snapshot.pending}
 
     def run(self) -> list[Decision]:
@@ -131,6 +133,7 @@ class _Cycle:
                 answer = defer_for_victims(workload, waits_for)
                 self._defer(uid, answer._replace(nominated=workload.nominated), None)
                 self.seats[uid] = len(self.decisions) - 1, self.waiting
+                self._close(workload.queue)
             else:
                 self.decisions.append(Admit(uid, stretch(self.trial, workload)))
         return [workload for workload in pending if workload.uid not in seated]
@@ -141,6 +144,9 @@ class _Cycle:
         self.decisions.append(Defer(uid, reasons, remedy, never, self.waiting, reserved_ms, nominated))
 
     def _decide(self, workload: WorkloadView) -> None:
+        if workload.queue in self.closed:
+            self._defer(workload.uid, defer_for_first(workload), None)
+            return
         kin = self._kin(workload)
         known = self.failed.get(kin)
         answer = self._like(workload, known) if known else self._serve(workload)
@@ -148,8 +154,15 @@ class _Cycle:
             self.decisions.append(answer)
             return
         self._defer(workload.uid, answer, None if answer is known else answer.reserved_ms)
+        if not answer.never:
+            self._close(workload.queue)
         if not known and answer.reasons[0].code not in FOR_ONE:
             self.failed[kin] = answer
+
+    def _close(self, queue: str) -> None:
+        """One of the queue waits: where it is strict, all behind it wait, too."""
+        if self.trial.tree.rules(queue).queueing == "strict":
+            self.closed.add(queue)
 
     def _serve(self, workload: WorkloadView) -> Admit | Defer:
         bounds = self.trial.bounds_for(workload)
@@ -170,6 +183,12 @@ class _Cycle:
             self.trial.rollback(mark)
             return defer_for_fit(workload, until_ms(workload, patience))
         found = within_quota(self.trial, workload, found)
+        # Of each model that serves only some of its roles there is room for these; all together may be more.
+        hold = self.trial.hold(workload, found) if len(workload.roles) > 1 else None
+        if hold is not None:
+            self.trial.rollback(mark)
+            answer = defer_for_queue(workload, hold)
+            return self._make_room(workload, hold) or answer
         self.trial.admit(workload, found)
         return Admit(workload.uid, found)
 

@@ -60,7 +60,7 @@ def within_quota(trial: Trial, workload: WorkloadView, placement: Placement) -> 
     if not is_elastic(workload):
         return placement
     spare = spare_ranks(RunningView(workload, placement, trial.now_ms))
-    while any(spare.values()) and not trial.may_have(workload, placement):
+    while any(spare.values()) and trial.hold(workload, placement) is not None:
         last = next(one for one in reversed(placement) if spare[one.role])
         spare[last.role] -= 1
         trial.pool.vacate((last,))

@@ -55,7 +55,8 @@ def _helps(trial: Trial, workload: WorkloadView) -> bool:
     member = trial.tree.member(workload.queue)
     shared = member is not None and member.root is not member
     reclaims = shared and trial.tree.rules(workload.queue).reclaim_within_cohort == "any"
-    return Outline.of(trial).helps(workload.priority, reclaims=reclaims)
+    equals = trial.tree.displaces_newer(workload.queue)
+    return Outline.of(trial).helps(workload.priority + equals, reclaims=reclaims)
 
 
 def _least(workload: WorkloadView) -> WorkloadView:

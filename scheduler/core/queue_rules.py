@@ -6,7 +6,13 @@ from dataclasses import fields, replace
 
 from scheduler.core.types import QueueRules
 
-DEFAULTS = QueueRules(reclaim_within_cohort="any", borrow_within_cohort="never", fair_sharing=True)
+DEFAULTS = QueueRules(
+    queueing="bestEffort",
+    within_queue="lowerPriority",
+    reclaim_within_cohort="any",
+    borrow_within_cohort="never",
+    fair_sharing=True,
+)
 """What holds where neither a queue nor a cohort above it says anything. Run times that are unset:
 ``Policy.min_run_seconds`` before equals take something back, else none."""
 

@@ -238,6 +238,10 @@ class QuotaTree:
         member = self._queues.get(queue)
         return DEFAULTS if member is None else member.rules
 
+    def displaces_newer(self, queue: str) -> bool:
+        """Whether older workloads of the queue displace newer ones of their priority."""
+        return self.rules(queue).within_queue == "lowerOrNewerEqualPriority"
+
     def least_reclaim_seconds(self, default: int) -> int:
         """The shortest run time after which any queue's workloads may be reclaimed by their equals."""
         seconds = (member.rules.reclaim_min_runtime_seconds for member in self._queues.values())

@@ -30,6 +30,13 @@ def defer_for_reservation(workload: WorkloadView, queue: str) -> Defer:
     return Defer(workload.uid, (Reason("HeldForOthers", message),), remedy)
 
 
+def defer_for_first(workload: WorkloadView) -> Defer:
+    """The answer for one that may not pass the first of its queue."""
+    message = f"waits behind the first of queue {workload.queue}, which finds no place: the queue is strict"
+    remedy = "that one starts or is withdrawn; with queueing: bestEffort others of the queue may pass it"
+    return Defer(workload.uid, (Reason("BehindFirst", message),), remedy)
+
+
 def defer_for_victims(workload: WorkloadView, victims: int) -> Defer:
     """The answer for one whose places are being taken back from others; from none where those that hold them
     end already."""

@@ -231,12 +231,14 @@ class Trial:
         real = [hold for hold in holds if hold is not None]
         return next((hold for hold in real if not hold.never), real[0]) if real else ANYWHERE
 
-    def may_have(self, workload: WorkloadView, placement: Placement) -> bool:
-        """Whether the quota of its queue covers these places, which are not on the books."""
+    def hold(self, workload: WorkloadView, placement: Placement) -> Hold | None:
+        """Why the quota of its queue does not cover these places, which are not on the books; None = it
+        does."""
         held = millis_by_model(placement)
-        if self.tree.check(workload.queue, held) is not None:
-            return False
-        return workload.preemptible or self.pledges.hold(workload.queue, held) is None
+        hold = self.tree.check(workload.queue, held)
+        if hold is None and not workload.preemptible:
+            hold = self.pledges.hold(workload.queue, held)
+        return hold
 
     def needs(self, workload: WorkloadView) -> dict[ModelKey, int]:
         """For each model that may serve all or a part of it, the millis that the least of the gang would

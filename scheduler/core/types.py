@@ -251,9 +251,12 @@ class QueueRules:
     which priority (``borrow_max_priority``, None = any). ``fair_sharing``: whether who borrows takes from
     other borrowers until their weighted shares are equal. ``preempt_min_runtime_seconds``: so long after its
     start no workload is stopped for a more important one; ``reclaim_min_runtime_seconds``: nor for another
-    queue that takes back what is its due.
+    queue that takes back what is its due. ``within_queue``: from whom of its own queue a workload takes
+    places. ``queueing``: with ``strict`` nobody passes the first of the queue that finds no place.
     """
 
+    queueing: Literal["bestEffort", "strict"] | None = None
+    within_queue: Literal["lowerPriority", "lowerOrNewerEqualPriority", "never"] | None = None
     reclaim_within_cohort: Literal["any", "lowerPriority", "never"] | None = None
     borrow_within_cohort: Literal["never", "lowerPriority"] | None = None
     borrow_max_priority: int | None = None

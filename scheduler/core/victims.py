@@ -143,7 +143,9 @@ class Victims:
                 queue, age_ms = workload.queue, trial.now_ms - running.started_ms
                 if queue not in safe:
                     safe[queue] = _safe_ms(trial, queue)
-                kind = Class(queue, workload.priority, *(age_ms >= least_ms for least_ms in safe[queue]))
+                born_ms = workload.created_ms if trial.tree.displaces_newer(queue) else 0
+                ripe, loose, settled = (age_ms >= least_ms for least_ms in safe[queue])
+                kind = Class(queue, workload.priority, ripe, loose, settled, born_ms)
                 if kind.ripe or kind.loose or kind.settled:
                     self.classes.setdefault(kind, []).append(running)
 

@@ -2,6 +2,7 @@
 
 from common.resources import Metadata, Queue
 from common.resources.pool import QueuePreemption, QueueSpec
+from scheduler.core import queue_rules
 from scheduler.core.quota import QuotaTree
 from scheduler.core.types import QueueRules
 from scheduler.views import World, queue_views
@@ -29,17 +30,27 @@ def test_what_a_queue_says_about_preemption_reaches_the_scheduler_and_the_rest_i
         preempt_min_runtime_seconds=60,
     )
     queues = {
-        "team": Queue(metadata=Metadata(name="team"), spec=QueueSpec(cohort=True, preemption=above)),
+        "team": Queue(
+            metadata=Metadata(name="team"), spec=QueueSpec(cohort=True, queueing="strict", preemption=above)
+        ),
         "mine": Queue(
             metadata=Metadata(name="mine"),
             spec=QueueSpec(parent="team", preemption=QueuePreemption(reclaim_min_runtime_seconds=9)),
         ),
         "strict": Queue(
             metadata=Metadata(name="strict"),
-            spec=QueueSpec(parent="team", preemption=QueuePreemption(borrow_within_cohort="lowerPriority")),
+            spec=QueueSpec(
+                parent="team",
+                queueing="bestEffort",
+                preemption=QueuePreemption(borrow_within_cohort="lowerPriority", within_queue="never"),
+            ),
         ),
     }
     tree = QuotaTree(queue_views(World(queues=queues)), {})
-    assert tree.rules("mine") == QueueRules("any", "lowerPriority", 5, False, 60, 9)
-    assert tree.rules("strict") == QueueRules("any", "lowerPriority", None, False, 60, None)
-    assert tree.rules("default") == QueueRules("any", "never", None, True, None, None)
+    assert tree.rules("mine") == QueueRules(
+        "strict", "lowerPriority", "any", "lowerPriority", 5, False, 60, 9
+    )
+    assert tree.rules("strict") == QueueRules(
+        "bestEffort", "never", "any", "lowerPriority", None, False, 60, None
+    )
+    assert tree.rules("default") == queue_rules.DEFAULTS

@@ -14,9 +14,9 @@ Sections are parted by ``|``, items by commas, words by spaces.
   ``lend``, ``max`` (devices), ``used`` (device-hours lately), ``cohort``, and what ``QUEUE_WORDS`` names.
 - A workload: name, devices (``4``; ``2x4`` = two ranks of four; ``1-4x1`` = one to four ranks of one;
   ``0.5`` = half a device; ``2x1+1x4`` = two roles), ``of`` its queue, ``p5`` = priority 5, then
-  ``key=value``: ``on`` (its nodes, parted by ``+``), ``age`` (minutes since its start), ``ends`` (minutes
-  after its start), ``model``, ``label``, ``apart``, ``near`` (``app:db``), ``same``, ``spread`` (``rack``),
-  ``fixed`` (not preemptible), ``movable``, and what ``WORKLOAD_WORDS`` names.
+  ``key=value``: ``on`` (its nodes, parted by ``+``), ``age`` (minutes since it started, or arrived),
+  ``ends`` (minutes after its start), ``model``, ``label``, ``apart``, ``near`` (``app:db``), ``same``,
+  ``spread`` (``rack``), ``fixed`` (not preemptible), ``movable``, and what ``WORKLOAD_WORDS`` names.
 
 After each arrow: what has happened when nothing changes any more (or ``by 4 min:``), all of it: ``stops``,
 ``starts`` (of those that arrived or were stopped, those that run; ``starts x on n1+n2``), ``shrinks x to 2``,
@@ -71,6 +71,8 @@ QUEUE_WORDS: dict[str, Callable[[QueueView, str], QueueView]] = {
     "cohort": lambda view, _: replace(view, is_cohort=True),
     "borrow": lambda view, value: replace(view, quotas=_limited(view, borrowing_millis=int(value) * 1000)),
     "lend": lambda view, value: replace(view, quotas=_limited(view, lending_millis=int(value) * 1000)),
+    "queueing": lambda view, value: _ruled(view, queueing=value),
+    "withinQueue": lambda view, value: _ruled(view, within_queue=value),
     "reclaimWithinCohort": lambda view, value: _ruled(view, reclaim_within_cohort=value),
     "fairSharing": lambda view, value: _ruled(view, fair_sharing=value == "true"),
     "borrowWithinCohort": lambda view, value: _ruled(view, borrow_within_cohort=value),
@@ -123,8 +125,9 @@ class Scenario:
         self.told = Told()
         self._run([_workload(item, n) for n, item in enumerate(words.get("running", []))])
         for number, item in enumerate(words.get("arriving", [])):
-            workload, _ = _workload(item, number)
-            self.pending[workload.uid] = replace(workload, created_ms=START_MS - 30_000 + number)
+            workload, words_of = _workload(item, number)
+            age_ms = round(float(words_of.get("age", 0.5)) * MINUTE_MS)
+            self.pending[workload.uid] = replace(workload, created_ms=START_MS - age_ms + number)
         self.newcomers = set(self.pending)
         self.told.before = {uid: len(one.placement) for uid, one in self.running.items()}
 
@@ -186,7 +189,7 @@ class Scenario:
     def outcome(self) -> set[str]:
         """What has happened, in the words of expectations."""
         asked = self.newcomers | set(self.told.stops)
-        happened = {f"starts {uid}" for uid in asked if uid in self.running}
+        happened = {f"starts {uid}" for uid in asked if uid in self.running and not self.running[uid].leaving}
         happened |= {f"stops {uid}" for uid in self.told.stops}
         happened |= {f"stops {uid} twice" for uid in self.told.stops if self.told.stops.count(uid) > 1}
         happened |= {f"moves {uid}" for uid in self.told.moves}
