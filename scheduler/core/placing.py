@@ -3,11 +3,10 @@ want."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from scheduler.core.domains import Domains
 from scheduler.core.layout import ModelKey
 from scheduler.core.neighbours import Neighbours
 from scheduler.core.options import Option
@@ -15,10 +14,6 @@ from scheduler.core.pool import Pool
 from scheduler.core.scoring import SCALE
 from scheduler.core.states import Shape
 from scheduler.core.types import Assignment, Placement, Policy, RoleView, Share, WorkloadView
-
-DOMAINS_TRIED = 3
-"""How many domains of each level a gang is tried in before a wider one."""
-
 
 LARGE_RANKS = 8
 """From so many ranks on it pays to count the room before trying."""
@@ -91,7 +86,7 @@ def place_gang(
 def _plain(workload: WorkloadView) -> bool:
     """One rank that has no wishes about its surroundings."""
     affinity, role = workload.affinity, workload.roles[0]
-    wishes = affinity.data or affinity.near or affinity.apart or workload.labels
+    wishes = affinity.data or affinity.near or affinity.apart or affinity.same or workload.labels
     return len(workload.roles) == 1 and role.replicas == 1 and not wishes
 
 
@@ -134,43 +129,30 @@ def _apart_from_itself(workload: WorkloadView) -> bool:
 
 
 def _in_domains(gang: _Gang) -> Placement | Stuck:
-    """In the closest domain that takes the whole gang; where none does, anywhere (unless ``same`` forbids
-    it)."""
-    same, ranks = gang.workload.affinity.same, sum(role.least for role in gang.workload.roles)
-    stuck: Stuck | None = None
-    levels = (same,) if same else gang.policy.topology if ranks > 1 and gang.bounds.only is None else ()
-    for level in levels:
-        for domain in _domains_with_room(gang, level):
-            gang.domain = domain
-            result = _place(gang)
-            if not isinstance(result, Stuck):
-                return result
-            stuck = result
-    gang.domain = gang.bounds.only
-    if not same:
+    """Where its ranks are closest together."""
+    same, ranks = gang.workload.affinity.same, sum(role.replicas for role in gang.workload.roles)
+    if gang.bounds.only is not None and not same:
+        gang.domain = gang.bounds.only
         return _place(gang)
-    if stuck is not None:
-        return stuck
-    mark = gang.pool.mark()
+    if ranks == 1 and not same:
+        return _place(gang)
+    domains = Domains(gang.workload, gang.pool, gang.policy, gang.shapes, apart=gang.apart)
+    stuck: Stuck | None = None
+    for gang.domain in domains.scopes():
+        result = _place(gang)
+        if not isinstance(result, Stuck):
+            return result
+        stuck = result
+    return stuck or _scattered(gang)
+
+
+def _scattered(gang: _Gang) -> Stuck:
+    """Why no domain (``affinity.same``) has room: because nothing has, or because it is scattered."""
+    gang.domain, mark = gang.bounds.only, gang.pool.mark()
     anywhere = _place(gang)
     gang.pool.rollback(mark)
     total = sum(role.least for role in gang.workload.roles)
     return anywhere if isinstance(anywhere, Stuck) else Stuck(gang.workload.roles[0], total, total, True)
-
-
-def _domains_with_room(gang: _Gang, level: str) -> Iterable[Sequence[int]]:
-    """Domains that may take the gang, the tightest first, so that large gaps stay whole."""
-    geography = gang.pool.geography
-    members = geography.domains(level)[1]
-    if not members:
-        return ()
-    spare = np.full(len(members), np.iinfo(np.int64).max, dtype=np.int64)
-    for role, shape in zip(gang.workload.roles, gang.shapes, strict=True):
-        room = geography.sums(level, gang.pool.ranks_per_node(shape))
-        spare = np.minimum(spare, room - role.least)
-    able = np.flatnonzero(spare >= 0)
-    tightest = able[np.argsort(spare[able], kind="stable")][:DOMAINS_TRIED]
-    return [members[domain] for domain in tightest]
 
 
 def _place(gang: _Gang) -> Placement | Stuck:
