@@ -31,8 +31,7 @@ def seat(trial: Trial, workload: WorkloadView) -> int | None:
         trial.pool.occupy(places)
         trial.admit(workload, places)
         return 0
-    taking = Taking(trial, heed_neighbours=has_wishes(workload))
-    mark = trial.mark()
+    taking, mark = Taking(trial), trial.mark()
     for one in [one for one in trial.running.values() if one.leaving]:
         taking.set_aside(one)
     trial.pool.vacate(trial.shadow)
@@ -40,7 +39,6 @@ def seat(trial: Trial, workload: WorkloadView) -> int | None:
     if _fits(trial, workload):
         trial.pool.occupy(places)
         gone = taking.displaced_by(workload, places)
-    taking.undo()
     trial.rollback(mark)
     if gone is None:
         return None

@@ -45,7 +45,6 @@ def find_room(trial: Trial, workload: WorkloadView, bounds: Bounds | Hold) -> Ro
     mark = trial.mark()
     found = search.run()
     gone = search.taking.displaced_by(workload, found) if found is not None else ()
-    search.taking.undo()
     trial.rollback(mark)
     return None if found is None else carry_out(trial, workload, search.taking, found, gone)
 
@@ -78,7 +77,7 @@ class _Search:
         self.claim = Claim(trial, self.least)
         self.victims = Victims.of(trial)
         self.wishes = has_wishes(workload)
-        self.taking = Taking(trial, heed_neighbours=self.wishes)
+        self.taking = Taking(trial)
         self.alone = False
         self._giving_back = GivingBack(trial, workload, self.claim, self.taking, self._place)
 

@@ -102,9 +102,10 @@ class Selection:
         return held.price // min(held.nodes, self.wanted) if held.nodes > 1 else held.price
 
     def take(self, node: int, items: Sequence[Takeable]) -> set[str] | None:
-        """Take these away for a node; the nodes that get emptier. None where the claim does not reach all of
-        them, or where a workload has given up all that it could spare meanwhile: nothing is taken then."""
-        keys = [item.key for item in items]
+        """Take these away for a node, the cheapest first; the nodes that get emptier. None where the claim
+        does not reach all of them, or where a workload has given up all that it could spare meanwhile:
+        nothing is taken then."""
+        keys = [item.key for item in sorted(items, key=lambda item: item.price)]
         whole = {held.number for held, rank in keys if rank is None}
         touched: set[str] = set()
         taken: list[Key] = []

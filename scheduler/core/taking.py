@@ -1,37 +1,29 @@
-"""Places taken on trial from those that run, on the pool and on the books, so that each can be given back
-while room is sought. Nothing of it remains: what is decided in the end is carried out anew."""
+"""Places taken on trial from those that run, so that each can be given back while room is sought. It happens
+on the trial, which is rolled back in the end; who is taken from is remembered, and carried out anew."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from scheduler.core.elastic import spare_ranks, without
-from scheduler.core.layout import MEMORY_BITS, MEMORY_MASK, MIB, ModelKey, pack
+from scheduler.core.layout import MEMORY_BITS, MEMORY_MASK, MIB, pack
 from scheduler.core.pool import Pool
-from scheduler.core.trial import Trial, millis_by_model
+from scheduler.core.trial import Trial
 from scheduler.core.types import Assignment, Placement, RunningView, WorkloadView
 from scheduler.core.victims import Held
 
-Saved = tuple[
-    dict[str, Held],
-    dict[str, tuple[Held, list[Assignment]]],
-    dict[tuple[str, ModelKey], int],
-    dict[str, RunningView],
-]
+Saved = tuple[dict[str, Held], dict[str, tuple[Held, list[Assignment]]]]
 
 
 class Taking:
     """``killed``: workloads that go, by uid; ``shrunk``: ranks that elastic ones give up; ``aside``: what is
     leaving anyway and is looked through."""
 
-    def __init__(self, trial: Trial, *, heed_neighbours: bool) -> None:
+    def __init__(self, trial: Trial) -> None:
         self._trial = trial
-        self._neighbours = trial.neighbours if heed_neighbours else None
-        self._absent: dict[str, RunningView] = {}
         self.killed: dict[str, Held] = {}
         self.shrunk: dict[str, tuple[Held, list[Assignment]]] = {}
         self.aside: list[RunningView] = []
-        self._booked: dict[tuple[str, ModelKey], int] = {}
 
     def victims(self) -> Iterator[Held]:
         """All that goes or gives up ranks."""
@@ -57,8 +49,7 @@ class Taking:
     def set_aside(self, leaving: RunningView) -> None:
         """Look at the pool as it will be when this one is gone."""
         self.aside.append(leaving)
-        self._part({**self._absent, leaving.workload.uid: leaving})
-        self._move(leaving.workload.queue, leaving.placement, -1)
+        self._trial.lift(leaving.workload, leaving.placement, whole=True)
 
     def displaced_by(self, workload: WorkloadView, placement: Placement) -> tuple[str, ...]:
         """Which of those set aside the workload, which is on the pool, waits for; the others are put back."""
@@ -72,20 +63,21 @@ class Taking:
 
     def kill(self, held: Held) -> None:
         """It gives up all that it still holds."""
-        self._move(held.workload.queue, self.placement(held), -1)
-        self.shrunk.pop(held.workload.uid, None)
+        running = self._trial.running[held.workload.uid]
+        for rank in self.shrunk.pop(held.workload.uid, (held, ()))[1]:
+            self._trial.lay_back(running.workload, (rank,), whole=False)
         self.killed[held.workload.uid] = held
-        self._part({**self._absent, held.workload.uid: self._trial.running[held.workload.uid]})
+        self._trial.lift(running.workload, running.placement, whole=True)
 
     def revive(self, held: Held) -> None:
         """It keeps its places, all of them."""
         del self.killed[held.workload.uid]
-        self._part({uid: one for uid, one in self._absent.items() if uid != held.workload.uid})
-        self._move(held.workload.queue, self.placement(held), 1)
+        running = self._trial.running[held.workload.uid]
+        self._trial.lay_back(running.workload, running.placement, whole=True)
 
     def shrink(self, held: Held, rank: Assignment) -> None:
         """It gives up one rank."""
-        self._move(held.workload.queue, (rank,), -1)
+        self._trial.lift(held.workload, (rank,), whole=False)
         self.shrunk.setdefault(held.workload.uid, (held, []))[1].append(rank)
 
     def regrow(self, held: Held, rank: Assignment) -> None:
@@ -94,56 +86,15 @@ class Taking:
         ranks.remove(rank)
         if not ranks:
             del self.shrunk[held.workload.uid]
-        self._move(held.workload.queue, (rank,), 1)
+        self._trial.lay_back(held.workload, (rank,), whole=False)
 
     def saved(self) -> Saved:
         """For ``restore``."""
-        shrunk = {uid: (held, list(ranks)) for uid, (held, ranks) in self.shrunk.items()}
-        return dict(self.killed), shrunk, dict(self._booked), dict(self._absent)
+        return dict(self.killed), {uid: (held, list(ranks)) for uid, (held, ranks) in self.shrunk.items()}
 
     def restore(self, saved: Saved) -> None:
-        """Go back there; the pool is rolled back by who made the mark."""
-        self.killed, self.shrunk, booked, absent = saved
-        self._rebook(booked)
-        self._part(absent)
-
-    def undo(self) -> None:
-        """Put the books right again. What was taken is remembered, and the pool is rolled back by who made
-        the mark."""
-        self._rebook({})
-        self._part({})
-
-    def _part(self, absent: dict[str, RunningView]) -> None:
-        """These are nobody's neighbours now."""
-        if self._neighbours is None:
-            return
-        for uid in self._absent.keys() - absent.keys():
-            self._neighbours.add(self._absent[uid].workload, self._absent[uid].placement)
-        for uid in absent.keys() - self._absent.keys():
-            self._neighbours.remove(absent[uid].workload, absent[uid].placement)
-        self._absent = absent
-
-    def _rebook(self, wanted: dict[tuple[str, ModelKey], int]) -> None:
-        for key in sorted({*self._booked, *wanted}):
-            change = wanted.get(key, 0) - self._booked.get(key, 0)
-            if change > 0:
-                self._trial.tree.charge(*key, change)
-            elif change < 0:
-                self._trial.tree.refund(*key, -change)
-        self._booked = wanted
-
-    def _move(self, queue: str, placement: Placement, sign: int) -> None:
-        pool, tree = self._trial.pool, self._trial.tree
-        for model, millis in millis_by_model(placement).items():
-            self._booked[queue, model] = self._booked.get((queue, model), 0) + sign * millis
-            if sign > 0:
-                tree.charge(queue, model, millis)
-            else:
-                tree.refund(queue, model, millis)
-        if sign > 0:
-            pool.occupy(placement)
-        else:
-            pool.vacate(placement)
+        """Go back there; who made the mark rolls back the trial."""
+        self.killed, self.shrunk = saved
 
 
 def keep_apart(one: WorkloadView, other: WorkloadView) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from scheduler.core.asks import Ask, Asks
 from scheduler.core.ideal import Ideal
@@ -16,6 +17,18 @@ from scheduler.core.quota import Hold, QuotaTree
 from scheduler.core.shadows import shadows
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.types import Assignment, Placement, Policy, QueueView, RunningView, WorkloadView
+
+
+class _Change(NamedTuple):
+    """Places that a workload got and lost. ``before``: how it was known to run before that; ``is_view``:
+    whether that changed. ``is_whole``: whether its neighbours notice."""
+
+    workload: WorkloadView
+    came: Placement
+    went: Placement
+    before: RunningView | None = None
+    is_view: bool = True
+    is_whole: bool = True
 
 
 class Trial:
@@ -37,7 +50,7 @@ class Trial:
         self._pledges: Pledges | None = None
         self._overlay: dict[str, RunningView | None] = {}
         self._admitted: list[tuple[WorkloadView, Placement]] = []
-        self._log: list[tuple[WorkloadView, Placement, Placement, RunningView | None]] = []
+        self._log: list[_Change] = []
         self.shadow: Placement = ()
         self.seated: set[str] = set()
         self.asks = Asks(self.pool)
@@ -97,13 +110,17 @@ class Trial:
         self.pool.rollback(mark[0])
         net: dict[tuple[str, ModelKey], int] = {}
         while len(self._log) > mark[1]:
-            workload, came, went, before = self._log.pop()
-            for placement, sign in ((came, -1), (went, 1)):
+            change = self._log.pop()
+            workload = change.workload
+            for placement, sign in ((change.came, -1), (change.went, 1)):
                 for model, millis in millis_by_model(placement).items():
                     key = (workload.queue, model)
                     net[key] = net.get(key, 0) + sign * millis
-                self._tell(workload, placement, sign)
-            self._put(workload.uid, before)
+                self._pledge(workload, placement, sign)
+                if change.is_whole:
+                    self._tell_neighbours(workload, placement, sign)
+            if change.is_view:
+                self._put(workload.uid, change.before)
         for (queue, model), millis in net.items():
             if millis > 0:
                 self.tree.charge(queue, model, millis)
@@ -126,7 +143,7 @@ class Trial:
 
     def admit(self, workload: WorkloadView, placement: Placement) -> None:
         """It holds these places from now on; they are on the pool already (``place`` put them there)."""
-        self._log.append((workload, placement, (), None))
+        self._log.append(_Change(workload, placement, ()))
         self._book(workload, placement, 1)
         self._admitted.append((workload, placement))
 
@@ -134,7 +151,7 @@ class Trial:
         """Take a running workload off the pool and the books."""
         running = self.running[uid]
         self._put(uid, None)
-        self._log.append((running.workload, (), running.placement, running))
+        self._log.append(_Change(running.workload, (), running.placement, running))
         self._book(running.workload, running.placement, -1)
         self.pool.vacate(running.placement)
         return running
@@ -142,12 +159,25 @@ class Trial:
     def resize(self, uid: str, placement: Placement) -> None:
         """A running workload holds these places instead."""
         running = self.running[uid]
-        self._log.append((running.workload, placement, running.placement, running))
+        self._log.append(_Change(running.workload, placement, running.placement, running))
         self._book(running.workload, running.placement, -1)
         self._book(running.workload, placement, 1)
         self.pool.vacate(running.placement)
         self.pool.occupy(placement)
         self._put(uid, replace(running, placement=placement, resized_ms=self.now_ms))
+
+    def lift(self, workload: WorkloadView, placement: Placement, *, whole: bool) -> None:
+        """Take places of what runs, ``whole`` or a part, off the pool and the books; it still counts as
+        running."""
+        self._log.append(_Change(workload, (), placement, is_view=False, is_whole=whole))
+        self._book(workload, placement, -1, whole)
+        self.pool.vacate(placement)
+
+    def lay_back(self, workload: WorkloadView, placement: Placement, *, whole: bool) -> None:
+        """The opposite of ``lift``."""
+        self._log.append(_Change(workload, placement, (), is_view=False, is_whole=whole))
+        self._book(workload, placement, 1, whole)
+        self.pool.occupy(placement)
 
     def _view_admitted(self) -> None:
         """Views of what was admitted are made when somebody asks."""
@@ -163,7 +193,7 @@ class Trial:
             else:
                 self._running[uid] = running
 
-    def _book(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
+    def _book(self, workload: WorkloadView, placement: Placement, sign: int, whole: bool = True) -> None:
         if not placement:
             return
         for model, millis in millis_by_model(placement).items():
@@ -171,13 +201,16 @@ class Trial:
                 self.tree.charge(workload.queue, model, millis)
             else:
                 self.tree.refund(workload.queue, model, millis)
-        self._tell(workload, placement, sign)
+        self._pledge(workload, placement, sign)
+        if self._neighbours is not None and whole:
+            self._tell_neighbours(workload, placement, sign)
 
-    def _tell(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
-        """Those who keep account of who is where."""
+    def _tell_neighbours(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
         if self._neighbours is not None and placement:
             change = self._neighbours.add if sign > 0 else self._neighbours.remove
             change(workload, placement)
+
+    def _pledge(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
         if self._pledges is not None and not workload.preemptible:
             self._pledges.change(workload, millis_by_model(placement), sign)
 

@@ -10,6 +10,7 @@ from scheduler.core.snapshot import take_snapshot
 from scheduler.core.types import (
     Admit,
     Decision,
+    Defer,
     Migrate,
     NodeView,
     Placement,
@@ -84,9 +85,14 @@ class Life:
             return bool(decision.beneficiary)
         elif isinstance(decision, Migrate):
             self.running[uid] = replace(self.running[uid], placement=decision.placement)
-        else:
-            self.pending[uid] = replace(self.pending[uid], nominated=decision.nominated)
+        elif isinstance(decision, Defer):
+            self._wait(decision)
         return 0
+
+    def _wait(self, answer: Defer) -> None:
+        workload = self.pending[answer.uid]
+        if workload.nominated != answer.nominated:
+            self.pending[answer.uid] = replace(workload, nominated=answer.nominated)
 
     # -- what happens
 
