@@ -6,8 +6,7 @@ import random
 from dataclasses import dataclass, field, replace
 
 from scheduler.core.cycle import run_cycle
-from scheduler.core.snapshot import take_snapshot
-from scheduler.core.types import (
+from scheduler.core.model.types import (
     Admit,
     Decision,
     Defer,
@@ -19,6 +18,7 @@ from scheduler.core.types import (
     RunningView,
     WorkloadView,
 )
+from scheduler.core.placement.snapshot import take_snapshot
 from scheduler.sim.useless import Useless
 from tests.unit.scheduler.worlds import CATALOGUE, World, make_workload, overused
 

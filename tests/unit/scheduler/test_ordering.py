@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.ordering import Heads
-from scheduler.core.quota import QuotaTree
-from scheduler.core.standing import Alternatives, share_after, standing_of
-from scheduler.core.types import QueueView, WorkloadView
+from scheduler.core.model.types import QueueView, WorkloadView
+from scheduler.core.quota.ordering import Heads
+from scheduler.core.quota.quota import QuotaTree
+from scheduler.core.quota.standing import Alternatives, share_after, standing_of
 from tests.unit.scheduler.quota_worlds import (
     B910,
     CAPACITY,

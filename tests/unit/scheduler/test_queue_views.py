@@ -2,10 +2,10 @@
 
 from common.resources import Metadata, Queue
 from common.resources.pool import QueuePreemption, QueueSpec
-from scheduler.core import queue_rules
-from scheduler.core.quota import QuotaTree
-from scheduler.core.types import QueueRules
-from scheduler.views import World, queue_views
+from scheduler.core.model.types import QueueRules
+from scheduler.core.quota import queue_rules
+from scheduler.core.quota.quota import QuotaTree
+from scheduler.translate.views import World, queue_views
 
 
 def queue(name: str, parent: str) -> Queue:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler.core.types import Defer, NodeView, QueueView, Quota, RunningView, WorkloadView
+from scheduler.core.model.types import Defer, NodeView, QueueView, Quota, RunningView, WorkloadView
 from tests.unit.scheduler.build import cycle, deferred, gpu, holding, node, role, workload
 from tests.unit.scheduler.life import Life
 from tests.unit.scheduler.worlds import NOW_MS, World

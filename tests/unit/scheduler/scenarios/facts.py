@@ -34,10 +34,7 @@ from typing import Any
 import pytest
 
 from scheduler.core.cycle import run_cycle
-from scheduler.core.placing import ANYWHERE, Bounds
-from scheduler.core.snapshot import take_snapshot
-from scheduler.core.trial import Trial
-from scheduler.core.types import (
+from scheduler.core.model.types import (
     Admit,
     Affinity,
     Defer,
@@ -55,6 +52,9 @@ from scheduler.core.types import (
     RunningView,
     WorkloadView,
 )
+from scheduler.core.placement.placing import ANYWHERE, Bounds
+from scheduler.core.placement.snapshot import take_snapshot
+from scheduler.core.placement.trial import Trial
 
 GIB = 1 << 30
 START_MS = 1_000_000_000

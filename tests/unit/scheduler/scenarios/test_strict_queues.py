@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from scheduler.core.types import Policy
+from scheduler.core.model.types import Policy
 from tests.unit.scheduler.scenarios.facts import TOPOLOGY, check, scenarios
 
 POLICY = Policy(topology=TOPOLOGY)
