@@ -59,13 +59,13 @@ class Domains:
         yield from self._nodes(rooms, levels)
         for level in levels:
             yield from self._with_room(level, rooms, least=False)
-        if any(role.least < role.replicas for role in self._roles):
-            for level in levels:
-                yield from self._with_room(level, rooms, least=True)
         if len(self._roles) == 1 and self._ranks <= LARGEST_GANG:
             fewest = self._fewest(rooms[0], levels)
             if fewest is not None:
                 yield fewest
+        if any(role.least < role.replicas for role in self._roles):
+            for level in levels:
+                yield from self._with_room(level, rooms, least=True)
 
     def _nodes(self, rooms: _Rooms, levels: Sequence[str]) -> Iterator[Sequence[int]]:
         """Of nodes that are left with as little, those in the fullest domains come first."""
@@ -94,10 +94,11 @@ class Domains:
         yield from (members[number] for number in _tightest(spare))
 
     def _fewest(self, room: npt.NDArray[np.int64], levels: Sequence[str]) -> Sequence[int] | None:
-        """The nodes of as few domains as can be, from the widest level to the closest and then node by node;
-        None where all nodes together have no room."""
-        wanted, geography = self._roles[0].least, self._pool.geography
-        if room.sum() < wanted:
+        """The nodes of as few domains as can be, from the widest level to the closest and then node by node,
+        for all ranks that there is room for; None where that is not enough."""
+        role, geography = self._roles[0], self._pool.geography
+        wanted = min(role.replicas, int(room.sum()))
+        if wanted < role.least:
             return None
         for level in reversed(levels):
             of_node, members = geography.domains(level)

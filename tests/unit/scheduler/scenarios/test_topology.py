@@ -43,7 +43,10 @@ nodes: a1..a2 4 rack=a, b1..b2 4 rack=b | arriving: new 2x1 spread=rack
     → starts new on a1+b1
 # an elastic one rather has all its ranks than one node
 nodes: n1..n2 4 | running: r1 2 on=n1, r2 3 on=n2 | arriving: new 1-3x1
-    → starts new on n1+n2, has new 3
+    → by 0 min: starts new on n1+n2, has new 3
+# also where there is not room for all
+nodes: n1..n2 2 | arriving: new 2-6x1
+    → by 0 min: starts new on n1+n2, has new 4
 """)
 def test_gangs_are_put_close_together(facts: str) -> None:
     check(facts)
