@@ -106,11 +106,6 @@ def keep_apart(one: WorkloadView, other: WorkloadView) -> bool:
     )
 
 
-def has_wishes(workload: WorkloadView) -> bool:
-    """Whether it matters who else is on its nodes."""
-    return bool(workload.labels or workload.affinity.near or workload.affinity.apart)
-
-
 def tolerates(
     pool: Pool, workload: WorkloadView, other: WorkloadView, places: Placement, crowded: set[str]
 ) -> bool:
