@@ -14,6 +14,7 @@ from scheduler.core.placement.neighbours import has_wishes
 from scheduler.core.placement.placing import Bounds, Stuck
 from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.filters import untolerated
+from scheduler.core.pool.pool import Pool
 from scheduler.core.preemption.taking import Taking, fits_beside
 from scheduler.core.reshape.elastic import is_elastic, within_quota
 from scheduler.core.tide.tides import within_tide
@@ -33,12 +34,14 @@ def seat(trial: Trial, workload: WorkloadView) -> int | None:
         trial.pool.occupy(places)
         trial.admit(workload, places)
         return 0
-    taking, mark = Taking(trial), trial.mark()
+    taking, mark = Taking(trial, workload), trial.mark()
     for one in [one for one in trial.running.values() if one.leaving]:
         taking.set_aside(one)
     trial.pool.vacate(trial.shadow)
     gone: tuple[str, ...] | None = None
-    if _fits(trial, workload):
+    if _is_allowed(trial, workload) and (
+        _is_free(trial.pool, places) or _is_free_but_for_strangers(trial, places)
+    ):
         trial.pool.occupy(places)
         gone = taking.displaced_by(workload, places)
     trial.rollback(mark)
@@ -95,12 +98,27 @@ def _still_suits(trial: Trial, workload: WorkloadView) -> bool:
 
 def _fits(trial: Trial, workload: WorkloadView) -> bool:
     """Whether nobody is in the way, neither on the devices nor in the quota nor as a neighbour."""
-    places, tree = workload.nominated, trial.tree
-    nodes = {rank.node for rank in places}
-    held = tree.check(workload.queue, millis_by_model(places), workload.allowed_queues, workload.project)
-    if held is not None or not fits_beside(trial.pool, places, nodes):
-        return False
-    if not has_wishes(workload):
-        return True
-    beside = trial.neighbours.beside(workload)
+    return _is_allowed(trial, workload) and _is_free(trial.pool, workload.nominated)
+
+
+def _is_allowed(trial: Trial, workload: WorkloadView) -> bool:
+    places, queue = workload.nominated, workload.queue
+    held = trial.tree.check(queue, millis_by_model(places), workload.allowed_queues, workload.project)
+    if held is not None or not has_wishes(workload):
+        return held is None
+    nodes, beside = {rank.node for rank in places}, trial.neighbours.beside(workload)
     return nodes.isdisjoint(trial.neighbours.closed_to(workload)) and (beside is None or nodes <= beside)
+
+
+def _is_free(pool: Pool, places: Placement) -> bool:
+    return fits_beside(pool, places, {rank.node for rank in places})
+
+
+def _is_free_but_for_strangers(trial: Trial, places: Placement) -> bool:
+    """Whether only processes are in the way that still stop although nobody holds their places any more."""
+    nodes = {rank.node for rank in places}
+    pool = Pool([view for view in trial.pool.nodes if view.name in nodes], trial.pool.catalogue)
+    for running in trial.running.values():
+        if not running.leaving:
+            pool.occupy(rank for rank in running.placement if rank.node in nodes)
+    return _is_free(pool, places)

@@ -78,7 +78,7 @@ class _Search:
         self.claim = Claim(trial, self.least)
         self.victims = Victims.of(trial)
         self.wishes = has_wishes(workload)
-        self.taking = Taking(trial)
+        self.taking = Taking(trial, workload)
         self.alone = False
         self._giving_back = GivingBack(trial, workload, self.claim, self.taking, self._place)
 
