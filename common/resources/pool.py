@@ -8,7 +8,9 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from common.resources.fields import (
     DeviceModel,
+    LabelKey,
     Labels,
+    LabelValue,
     Message,
     Name,
     Number,
@@ -82,6 +84,16 @@ class NodeSpec(Model):
     cordoned: bool = Field(False, description="nothing new is placed on it")
     drain: bool = Field(False, description="cordoned, and what runs on it moves to other nodes")
     labels: Labels = Field(default_factory=dict)
+    taints: Labels = Field(
+        default_factory=dict, description="nothing new is placed on it that does not tolerate all of them"
+    )
+
+
+class Toleration(Model):
+    """A taint of nodes that does not keep a workload away."""
+
+    key: LabelKey
+    value: LabelValue | None = Field(None, description="unset = whatever its value")
 
 
 class NodeStatus(Status):
@@ -195,6 +207,9 @@ class QueueSpec(Model):
     weight: int = Field(1, ge=1, le=1_000_000, description="of its fair share among its siblings")
     quotas: list[DeviceQuota] = Field(default_factory=list, max_length=MAX_LIST)
     budgets: list[DeviceBudget] = Field(default_factory=list, max_length=MAX_LIST)
+    tolerations: list[Toleration] = Field(
+        default_factory=list, max_length=MAX_LIST, description="that all its workloads have"
+    )
     preemption: QueuePreemption = Field(default_factory=QueuePreemption)
     queueing: Literal["bestEffort", "strict"] | None = Field(
         None,

@@ -20,7 +20,7 @@ from common.resources.fields import (
     WholeSeconds,
 )
 from common.resources.meta import Model, Resource, Status
-from common.resources.pool import WHOLE_MILLIS, DeviceRequest
+from common.resources.pool import WHOLE_MILLIS, DeviceRequest, Toleration
 from common.vocabulary import MAX_LIST
 
 MAX_ROLES = 16
@@ -108,6 +108,10 @@ class WorkloadAffinity(Model):
     apart: Labels = Field(
         default_factory=dict, description="labels of other workloads whose nodes it must not share"
     )
+    beside: Labels = Field(
+        default_factory=dict,
+        description="labels of other workloads: on each of its nodes there must be one with each of them",
+    )
     same: OptionalLabelKey = Field("", description="all ranks must share the value of this node label")
     spread: OptionalLabelKey = Field("", description="ranks are spread over the values of this node label")
 
@@ -149,6 +153,9 @@ class WorkloadSpec(Model):
     suspend: bool = False
     kind: WorkloadKind = "other"
     affinity: WorkloadAffinity = Field(default_factory=WorkloadAffinity)
+    tolerations: list[Toleration] = Field(
+        default_factory=list, max_length=MAX_LIST, description="with those of its queue"
+    )
     preemptible: bool = Field(True, description="may be stopped for others; it starts again when it can")
     movable: bool = Field(False, description="may be moved to another place to make room for others")
     expected_seconds: WholeSeconds | None = Field(None, description="how long it runs; unset = not known")

@@ -10,7 +10,7 @@ from scheduler.core.explain.verdicts import Tally, Verdict, Verdicts
 from scheduler.core.model.types import Defer, Reason, Request, WorkloadView
 from scheduler.core.placement.ideal import Ideal
 from scheduler.core.placement.placing import Bounds, Stuck
-from scheduler.core.pool.filters import FILTERS, ORDER
+from scheduler.core.pool.filters import FILTERS, ORDER, untolerated
 from scheduler.core.pool.layout import MIB, Group
 from scheduler.core.pool.pool import Pool
 from scheduler.core.pool.states import Shape
@@ -80,7 +80,7 @@ class Explainer:
         if not self._pool.usage:
             reason = Reason("NoNodes", "waits for a node: the pool has none")
             return Defer(workload.uid, (reason,), "a node joins the Ray cluster")
-        key = (workload.roles, bounds.models, workload.affinity.same, stuck)
+        key = (workload.roles, bounds.models, workload.affinity.same, workload.affinity.beside, stuck)
         if key not in self._answers:
             at_best = self._ideal.obstacle(workload, bounds)
             if at_best is None:
@@ -132,6 +132,11 @@ class Explainer:
         if stuck.total == 1 and any(not item.verdict.code for item in verdicts):
             verdicts = self._tallies[shape.number] = self._asked.tally(shape)  # others were placed since
             counted = self._count(verdicts)
+        if workload.affinity.beside and any(not item.verdict.code for item in verdicts):
+            wanted = " and ".join(f"{key}={value}" for key, value in workload.affinity.beside)
+            message = f"waits for room on nodes of workloads with {wanted} (affinity.beside)"
+            remedy = "such a workload starts on a node with room for it, or workloads beside one end"
+            return Defer(workload.uid, (Reason("Affinity", message), *counted), remedy)
         if any(not item.verdict.code for item in verdicts):
             message = f"waits for room for the whole gang: {stuck.fitted} of its {stuck.total} ranks fit now"
             if stuck.total == 1:
@@ -270,6 +275,12 @@ def _fix_labels(verdict: Verdict, request: Request, pool: Pool) -> str:
     return f"label a node with {wanted}, or leave devices.nodeLabels out"
 
 
+def _fix_taints(verdict: Verdict, request: Request, pool: Pool) -> str:
+    taints = {pair for usage in pool.usage for pair in untolerated(usage.layout.taints, request)}
+    named = ", ".join(f"{key}={value}" for key, value in sorted(taints))
+    return f"tolerate {named} (tolerations of the workload or its queue), or add a node without taints"
+
+
 def _fix_quota(verdict: Verdict, request: Request, pool: Pool) -> str:
     return "raise the queue's quota for the models that it asks for, or allow other models"
 
@@ -304,6 +315,7 @@ _REMEDIES: dict[str, Callable[[Verdict, Request, Pool], str]] = {
     "NodeFlapping": _fix_flapping,
     "NodeCordoned": _fix_cordon,
     "NodeLabels": _fix_labels,
+    "NodeTaints": _fix_taints,
     "NodeReserved": _fix_reserved,
     "VendorMismatch": _fix_vendor,
     "ModelMismatch": _fix_model,

@@ -41,14 +41,16 @@ class DeviceView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node with its devices. ``alive``: its agent answers. ``cached``: names of models and datasets on its
-    disk. Host CPU and memory of 0 are not tracked."""
+    """A node with its devices. ``alive``: its agent answers. ``taints``: who does not tolerate all of them is
+    refused. ``cached``: names of models and datasets on its disk. Host CPU and memory of 0 are not
+    tracked."""
 
     name: str
     devices: tuple[DeviceView, ...] = ()
     cordoned: bool = False
     alive: bool = True
     labels: Labels = ()
+    taints: Labels = ()
     cached: frozenset[str] = frozenset()
     cpu_millis: int = 0
     host_memory_bytes: int = 0
@@ -67,7 +69,8 @@ class Request:
     ``share_millis``: of each device, 1000 = whole; with less, ``count`` is 1. ``memory_bytes``: least memory
     per device (for a share or on a CPU: set aside). ``total_tflops``/``total_memory_bytes``: instead of
     ``count``, the least number of devices that reaches them, where the workload can shard (``dtype`` says
-    which TFLOPS).
+    which TFLOPS). ``tolerates``: taints of nodes that do not keep it away; an empty value stands for any, the
+    key ``*`` for any taint.
     """
 
     count: int = 1
@@ -86,6 +89,7 @@ class Request:
     cpu_millis: int = 0
     host_memory_bytes: int = 0
     node_labels: Labels = ()
+    tolerates: Labels = ()
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -129,7 +133,8 @@ class RoleView:
 @dataclass(frozen=True, slots=True)
 class Affinity:
     """Where a workload wants to be. ``data``: prefers nodes that have these cached. ``near``/``apart``:
-    labels of other workloads whose nodes it prefers / must not share. ``same``: label key of nodes (rack,
+    labels of other workloads whose nodes it prefers / must not share; ``beside``: labels of which each must
+    be that of a workload on its node. ``same``: label key of nodes (rack,
     zone) that all ranks must share; ``spread``: label key over which its ranks should be spread."""
 
     data: tuple[str, ...] = ()
@@ -137,10 +142,11 @@ class Affinity:
     apart: Labels = ()
     same: str = ""
     spread: str = ""
+    beside: Labels = ()
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        values = (self.data, self.near, self.apart, self.same, self.spread)
+        values = (self.data, self.near, self.apart, self.same, self.spread, self.beside)
         object.__setattr__(self, "_hash", hash(values))
 
     def __hash__(self) -> int:

@@ -21,10 +21,18 @@ _Rooms = list[npt.NDArray[np.int64]]
 
 
 class Domains:
-    """The topology as one gang sees it: which nodes have room for its ranks, and what they have in common."""
+    """The topology as one gang sees it: which nodes have room for its ranks, and what they have in common.
+    ``apart``: its ranks must not share nodes; ``among``: it may use only these (None = all)."""
 
     def __init__(
-        self, workload: WorkloadView, pool: Pool, policy: Policy, shapes: Sequence[Shape], *, apart: bool
+        self,
+        workload: WorkloadView,
+        pool: Pool,
+        policy: Policy,
+        shapes: Sequence[Shape],
+        *,
+        apart: bool,
+        among: frozenset[int] | None,
     ) -> None:
         self._pool = pool
         self._roles = workload.roles
@@ -32,6 +40,8 @@ class Domains:
         self._topology = policy.topology
         self._ranks = sum(role.replicas for role in workload.roles)
         self._rooms: _Rooms = [pool.ranks_per_node(shape) for shape in shapes]
+        if among is not None:
+            self._rooms = [_only(room, sorted(among)) for room in self._rooms]
         if apart:
             self._rooms = [np.minimum(room, 1) for room in self._rooms]
 

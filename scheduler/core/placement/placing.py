@@ -52,6 +52,7 @@ class _Gang:
     bounds: Bounds
     shapes: list[Shape]
     bonus: dict[int, int]
+    beside: frozenset[int] | None = None
     domain: Sequence[int] | None = None
     found: list[tuple[int, int, tuple[Share, ...]]] | None = None
     apart: bool = False
@@ -75,6 +76,9 @@ def place_gang(
     closed = neighbours.closed_to(workload) if neighbours else set()
     barred = [n for n in map(pool.number, closed) if n is not None and not pool.is_hidden(n)]
     pool.hide(barred)
+    beside = neighbours.beside(workload) if neighbours else None
+    if beside is not None:
+        gang.beside = frozenset(n for n in map(pool.number, beside) if n is not None)
     result = _in_domains(gang)
     if isinstance(result, Stuck):
         pool.rollback(mark)
@@ -86,7 +90,8 @@ def place_gang(
 def _plain(workload: WorkloadView) -> bool:
     """One rank that has no wishes about its surroundings."""
     affinity, role = workload.affinity, workload.roles[0]
-    wishes = affinity.data or affinity.near or affinity.apart or affinity.same or workload.labels
+    wishes = affinity.data or affinity.near or affinity.apart or affinity.beside or affinity.same
+    wishes = wishes or workload.labels
     return len(workload.roles) == 1 and role.replicas == 1 and not wishes
 
 
@@ -131,14 +136,13 @@ def _apart_from_itself(workload: WorkloadView) -> bool:
 def _in_domains(gang: _Gang) -> Placement | Stuck:
     """Where its ranks are closest together."""
     same, ranks = gang.workload.affinity.same, sum(role.replicas for role in gang.workload.roles)
-    if gang.bounds.only is not None and not same:
-        gang.domain = gang.bounds.only
+    if (gang.bounds.only is not None or ranks == 1) and not same:
+        gang.domain = _among(gang, gang.bounds.only)
         return _place(gang)
-    if ranks == 1 and not same:
-        return _place(gang)
-    domains = Domains(gang.workload, gang.pool, gang.policy, gang.shapes, apart=gang.apart)
+    domains = Domains(gang.workload, gang.pool, gang.policy, gang.shapes, apart=gang.apart, among=gang.beside)
     stuck: Stuck | None = None
-    for gang.domain in domains.scopes():
+    for scope in domains.scopes():
+        gang.domain = _among(gang, scope)
         result = _place(gang)
         if not isinstance(result, Stuck):
             return result
@@ -146,9 +150,16 @@ def _in_domains(gang: _Gang) -> Placement | Stuck:
     return stuck or _scattered(gang)
 
 
+def _among(gang: _Gang, scope: Sequence[int] | None) -> Sequence[int] | None:
+    """Those of the nodes (None = all) that it may use with regard to whom it must be beside."""
+    if gang.beside is None:
+        return scope
+    return sorted(gang.beside.intersection(scope) if scope is not None else gang.beside)
+
+
 def _scattered(gang: _Gang) -> Stuck:
     """Why no domain (``affinity.same``) has room: because nothing has, or because it is scattered."""
-    gang.domain, mark = gang.bounds.only, gang.pool.mark()
+    gang.domain, mark = _among(gang, gang.bounds.only), gang.pool.mark()
     anywhere = _place(gang)
     gang.pool.rollback(mark)
     total = sum(role.least for role in gang.workload.roles)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from scheduler.core.model.types import Assignment, Placement, Policy, QueueView, RunningView, WorkloadView
 from scheduler.core.placement.asks import Ask, Asks
 from scheduler.core.placement.ideal import Ideal
-from scheduler.core.placement.neighbours import Neighbours
+from scheduler.core.placement.neighbours import Neighbours, has_wishes
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck, place_gang
 from scheduler.core.placement.shadows import shadows
 from scheduler.core.placement.snapshot import Snapshot
@@ -83,10 +83,18 @@ class Trial:
     @property
     def neighbours(self) -> Neighbours:
         """Who is where, by labels; made when first asked for."""
+        return self._neighbours or self.find_neighbours()
+
+    def find_neighbours(self) -> Neighbours:
+        """Make them where there are none yet: before anybody is lifted who still counts as running."""
         if self._neighbours is None:
             self._neighbours = Neighbours()
             for running in self.running.values():
                 self._neighbours.add(running.workload, running.placement)
+            for change in self._lifted():
+                if change.is_whole:
+                    self._tell_neighbours(change.workload, change.went, -1)
+                    self._tell_neighbours(change.workload, change.came, 1)
         return self._neighbours
 
     @property
@@ -97,7 +105,14 @@ class Trial:
             for running in self.running.values():
                 if not running.workload.preemptible:
                     self._pledges.change(running.workload, millis_by_model(running.placement), 1)
+            for change in self._lifted():
+                self._pledge(change.workload, change.went, -1)
+                self._pledge(change.workload, change.came, 1)
         return self._pledges
+
+    def _lifted(self) -> list[_Change]:
+        """What was lifted, or laid back, and still counts as running."""
+        return [change for change in self._log if not change.is_view]
 
     # -- trying and undoing
 
@@ -228,7 +243,7 @@ class Trial:
 
     def place(self, workload: WorkloadView, bounds: Bounds = ANYWHERE) -> Placement | Stuck:
         """Put the gang on the pool (not yet on the books), or say which role is stuck."""
-        wishes = workload.labels or workload.affinity.near or workload.affinity.apart
+        wishes = has_wishes(workload)
         return place_gang(workload, self.pool, self.policy, self.neighbours if wishes else None, bounds)
 
     def bounds_for(self, workload: WorkloadView) -> Bounds | Hold:

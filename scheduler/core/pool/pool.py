@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scheduler.core.fragmentation.fragmentation import Fragmentation
 from scheduler.core.model.catalogue import Catalogue
 from scheduler.core.model.types import Assignment, NodeView, Policy, Request, Share
+from scheduler.core.pool.filters import ANY_TAINT
 from scheduler.core.pool.geography import Geography
 from scheduler.core.pool.index import Index
 from scheduler.core.pool.layout import MIB, Group, ModelKey, layout_of
@@ -122,7 +123,15 @@ class Pool:
                 self._label_keys.update(k for k, _ in request.node_labels)
                 self._lay_out_anew()
             shape = self._shapes[key] = Shape(len(self._shapes), *key)
-            anything = replace(request, vendors=(), not_vendors=(), models=(), not_models=(), node_labels=())
+            anything = replace(
+                request,
+                vendors=(),
+                not_vendors=(),
+                models=(),
+                not_models=(),
+                node_labels=(),
+                tolerates=(ANY_TAINT,),
+            )
             if shape.takes_devices and (anything != request or models is not None):
                 shape.amount = self.shape(anything)
         return shape

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from scheduler.core.model.types import Assignment, Placement, WorkloadView
+from scheduler.core.placement.neighbours import has_wishes
 from scheduler.core.placement.placing import Bounds
 from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.layout import ModelKey
@@ -17,7 +18,7 @@ from scheduler.core.preemption.carrying_out import Room, carry_out
 from scheduler.core.preemption.claims import Claim, Class
 from scheduler.core.preemption.giving_back import GivingBack
 from scheduler.core.preemption.selection import Selection, Takeable
-from scheduler.core.preemption.taking import Taking, has_wishes
+from scheduler.core.preemption.taking import Taking
 from scheduler.core.preemption.victims import Held, Outline, Victims
 from scheduler.core.quota.quota import Hold
 from scheduler.core.tide.tides import within_tide
@@ -77,7 +78,7 @@ class _Search:
         self.claim = Claim(trial, self.least)
         self.victims = Victims.of(trial)
         self.wishes = has_wishes(workload)
-        self.taking = Taking(trial)
+        self.taking = Taking(trial, workload)
         self.alone = False
         self._giving_back = GivingBack(trial, workload, self.claim, self.taking, self._place)
 
@@ -170,9 +171,9 @@ class _Search:
 
     def _domains(self, bounds: Bounds) -> Iterator[Sequence[int] | None]:
         """Sets of nodes that all ranks may go to; None = all nodes."""
-        same = self.least.affinity.same
+        same, beside = self.least.affinity.same, self._beside()
         if not same:
-            yield bounds.only
+            yield bounds.only if beside is None else sorted(beside.intersection(bounds.only or beside))
             return
         pool, shelves = self.trial.pool, self.victims.shelves
         kinds = set(shelves.kinds)
@@ -191,7 +192,14 @@ class _Search:
             if price != float("inf"):
                 priced.append((price, number))
         for _, number in sorted(priced)[:DOMAINS_TRIED]:
-            yield members[number]
+            yield members[number] if beside is None else sorted(beside.intersection(members[number]))
+
+    def _beside(self) -> set[int] | None:
+        """Where those are whom it must be beside; None = anywhere."""
+        names = self.trial.neighbours.beside(self.least) if self.least.affinity.beside else None
+        if names is None:
+            return None
+        return {number for number in map(self.trial.pool.number, names) if number is not None}
 
     # -- taking
 

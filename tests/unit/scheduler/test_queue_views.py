@@ -1,11 +1,14 @@
 """Queues of the store as the core sees them."""
 
-from common.resources import Metadata, Queue
-from common.resources.pool import QueuePreemption, QueueSpec
+from common.resources import Metadata, Node, Queue, Workload
+from common.resources.pool import NodeSpec, QueuePreemption, QueueSpec, Toleration
+from common.resources.workload import WorkloadRole, WorkloadSpec
+from scheduler.core.model.catalogue import Catalogue
 from scheduler.core.model.types import QueueRules
+from scheduler.core.pool.filters import untolerated
 from scheduler.core.quota import queue_rules
 from scheduler.core.quota.quota import QuotaTree
-from scheduler.translate.views import World, queue_views
+from scheduler.translate.views import World, node_view, queue_views, workload_view
 
 
 def queue(name: str, parent: str) -> Queue:
@@ -20,6 +23,20 @@ def test_parents_in_a_circle_do_not_stop_the_others() -> None:
     assert [parents[name] for name in "abc"] == ["", "", ""]
     assert (parents["below"], parents["mine"]) == ("a", "team")
     QuotaTree(views, {})
+
+
+def test_workloads_tolerate_what_they_and_their_queues_tolerate() -> None:
+    spec = QueueSpec(tolerations=[Toleration(key="team", value="blue")])
+    world = World(queues={"mine": Queue(metadata=Metadata(name="mine"), spec=spec)})
+    role = WorkloadRole(name="main", command=["true"])
+    work = Workload(
+        metadata=Metadata(name="w", project="p"),
+        spec=WorkloadSpec(queue="mine", roles=[role], tolerations=[Toleration(key="spot")]),
+    )
+    (view,) = workload_view(work, world).roles
+    assert view.request.tolerates == (("spot", ""), ("team", "blue"))
+    node = Node(metadata=Metadata(name="n"), spec=NodeSpec(taints={"team": "blue", "disk": "slow"}))
+    assert untolerated(node_view(node, Catalogue(())).taints, view.request) == (("disk", "slow"),)
 
 
 def test_what_a_queue_says_about_preemption_reaches_the_scheduler_and_the_rest_is_its_cohorts() -> None:

@@ -8,8 +8,8 @@ A line with ``#`` says what a scenario is about; all others up to the next are i
 
 Sections are parted by ``|``, items by commas, words by spaces.
 
-- A node: name (``n1..n4`` = four of them), devices, then ``key=value``: ``model``, ``vendor``, ``gib``, and
-  ``island``, ``rack``, ``block``, ``zone`` (its labels).
+- A node: name (``n1..n4`` = four of them), devices, then ``key=value``: ``model``, ``vendor``, ``gib``,
+  ``taint`` (``key:value``), and ``island``, ``rack``, ``block``, ``zone`` (its labels).
 - A queue: name, nominal devices where it has a quota, ``of`` its cohort, then ``weight``, ``borrow``,
   ``lend``, ``max`` (devices), ``used`` (device-hours lately), ``cohort``, and what ``QUEUE_WORDS`` names.
 - A workload: name, devices (``4``; ``2x4`` = two ranks of four; ``1-4x1`` = one to four ranks of one;
@@ -84,6 +84,8 @@ QUEUE_WORDS: dict[str, Callable[[QueueView, str], QueueView]] = {
 
 WORKLOAD_WORDS: dict[str, Callable[[WorkloadView, str], WorkloadView]] = {
     "label": lambda view, value: replace(view, labels=(*view.labels, *_pairs(value))),
+    "beside": lambda view, value: _wishing(view, beside=(*view.affinity.beside, *_pairs(value))),
+    "tolerates": lambda view, value: _asking(view, tolerates=_pairs(value)),
     "apart": lambda view, value: _wishing(view, apart=_pairs(value)),
     "near": lambda view, value: _wishing(view, near=_pairs(value)),
     "same": lambda view, value: _wishing(view, same=f"computility.io/{value}"),
@@ -260,7 +262,8 @@ def _node(name: str, count: int, words: dict[str, str], labels: dict[str, str]) 
     vendor, model = words.get("vendor", "nvidia"), words.get("model", "H100")
     memory = int(words.get("gib", 80)) * GIB
     devices = tuple(DeviceView(f"{name}/{index}", index, vendor, model, memory) for index in range(count))
-    return NodeView(name, devices, labels=tuple(sorted(labels.items())))
+    taints = _pairs(words["taint"]) if "taint" in words else ()
+    return NodeView(name, devices, labels=tuple(sorted(labels.items())), taints=taints)
 
 
 def _queue(item: list[str]) -> QueueView:
@@ -312,12 +315,16 @@ def _role(text: str, name: str) -> RoleView:
 
 
 def _words(words: list[str]) -> dict[str, str]:
-    return {key: value for key, _, value in (word.partition("=") for word in words)}
+    """By key; what is said twice is parted by blanks."""
+    found: dict[str, str] = {}
+    for key, _, value in (word.partition("=") for word in words):
+        found[key] = f"{found[key]} {value}" if key in found else value
+    return found
 
 
 def _pairs(text: str) -> Labels:
-    key, _, value = text.partition(":")
-    return ((key, value),)
+    pairs = (each.partition(":") for each in text.split())
+    return tuple((key, value) for key, _, value in pairs)
 
 
 def _wishing(view: WorkloadView, **wishes: Any) -> WorkloadView:
