@@ -3,6 +3,7 @@ asked once per kind of node and not once per node."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -25,8 +26,8 @@ def pack(millis: int, mebibytes: int) -> int:
 @dataclass(frozen=True)
 class Group:
     """Healthy devices of one kind on a node. ``islands``: how many there are in each set that is linked at
-    full speed; where none is linked to another (not ``linked``) they count as one set. ``capacity`` of each
-    device is packed."""
+    full speed; where none is linked to another (not ``linked``) they count as one set. ``ring``: how many the
+    largest set has by its make, broken ones counted. ``capacity`` of each device is packed."""
 
     vendor: str
     model: str
@@ -34,6 +35,7 @@ class Group:
     memory_mebibytes: int
     islands: tuple[int, ...]
     spec: DeviceSpec
+    ring: int
     linked: bool = True
 
     def __hash__(self) -> int:
@@ -84,6 +86,7 @@ class Layout:
                 group.memory_mebibytes,
                 islands,
                 group.spec,
+                (known or group).ring,
                 (known or group).linked,
             )
         ordered = tuple(merged[kind] for kind in sorted(merged))
@@ -118,22 +121,35 @@ def layout_of(
     )
 
 
+_Kind = tuple[str, str, int, int]
+
+
+def _kind(device: DeviceView) -> _Kind:
+    return device.vendor, device.model, device.slots, device.memory_bytes // MIB
+
+
 def _groups(
     devices: Sequence[DeviceView], positions: Sequence[int], catalogue: Catalogue
 ) -> tuple[tuple[Group, ...], list[list[list[int]]]]:
-    kinds: dict[tuple[str, str, int, int], dict[int, list[int]]] = {}
+    """All devices of a kind tell what is linked, so that two which are left of two rings are no ring."""
+    kinds: dict[_Kind, dict[int, list[int]]] = {}
     for position in sorted(positions, key=lambda p: (devices[p].index, devices[p].id)):
         device = devices[position]
-        kind = (device.vendor, device.model, device.slots, device.memory_bytes // MIB)
-        kinds.setdefault(kind, {}).setdefault(device.island, []).append(position)
+        kinds.setdefault(_kind(device), {}).setdefault(device.island, []).append(position)
+    built: dict[_Kind, Counter[int]] = {kind: Counter() for kind in kinds}
+    for device in devices:
+        if (islands_of_kind := built.get(_kind(device))) is not None:
+            islands_of_kind[device.island] += 1
     groups, where = [], []
     for (vendor, model, slots, mebibytes), islands in sorted(kinds.items()):
         spec = catalogue.find(vendor, model) or DeviceSpec(model, vendor)
         split = [islands[number] for number in sorted(islands)]
-        linked = len(split) == 1 or any(len(island) > 1 for island in split)
+        made = built[vendor, model, slots, mebibytes]
+        ring = max(made.values())
+        linked = len(made) == 1 or ring > 1
         if not linked:
-            split = [[position for island in split for position in island]]
+            split, ring = [[position for island in split for position in island]], made.total()
         sizes = tuple(len(island) for island in split)
-        groups.append(Group(vendor, model, slots, mebibytes, sizes, spec, linked))
+        groups.append(Group(vendor, model, slots, mebibytes, sizes, spec, ring, linked))
         where.append(split)
     return tuple(groups), where
