@@ -182,11 +182,23 @@ def _place(gang: _Gang) -> Placement | Stuck:
                 pool.rollback(mark)
                 gang.kept_apart.clear()
                 return Stuck(roles[index], fitted, total)
-    for index in hardest:
-        for _ in range(roles[index].replicas - roles[index].least):
-            if not _place_rank(gang, index):
-                break
+    _place_more(gang, hardest)
     return _numbered(gang)
+
+
+def _place_more(gang: _Gang, order: Sequence[int]) -> None:
+    """What elastic roles can still have, in proportion to what each could have."""
+    roles, more = gang.workload.roles, dict[int, int]()
+    growing = {index for index in order if roles[index].replicas > roles[index].least}
+    while growing:
+        index = min(
+            (index for index in order if index in growing),
+            key=lambda i: more.get(i, 0) / (roles[i].replicas - roles[i].least),
+        )
+        placed = _place_rank(gang, index)
+        more[index] = more.get(index, 0) + 1
+        if not placed or more[index] == roles[index].replicas - roles[index].least:
+            growing.remove(index)
 
 
 def _short(gang: _Gang, total: int) -> Stuck | None:

@@ -61,8 +61,11 @@ class Held:
 
 
 def price_of_rank(held: Held, rank: Assignment) -> int:
-    """Of one workload, the rank with the highest replica number costs least."""
-    return held.rank_price * REPLICAS + REPLICAS - 1 - min(rank.replica, REPLICAS - 1)
+    """Of one workload, the rank with the highest replica number costs least; roles shrink in proportion."""
+    role = next(role for role in held.workload.roles if role.name == rank.role)
+    spare = max(1, role.replicas - role.least)
+    place = (rank.replica - role.least + 1) * (REPLICAS - 1) // spare
+    return held.rank_price * REPLICAS + REPLICAS - 1 - min(max(0, place), REPLICAS - 1)
 
 
 def _safe_ms(trial: Trial, queue: str) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from scheduler.core.model.types import WorkloadView
 from scheduler.core.quota.queue_members import Member, stranger
 from scheduler.core.quota.quota import QuotaTree
-from scheduler.core.quota.standing import NOTHING, Alternatives, share_after, standing_of
+from scheduler.core.quota.standing import NOTHING, Alternatives, Standing, share_after, standing_of
 
 _Place = tuple[float, float, int, str, str, str, int, WorkloadView]
 """Priority, higher first; deadline, earlier first, none last; creation, project, name, uid: the order within
@@ -20,7 +20,8 @@ _Turn = tuple[int, float, float, float, _Place, "_Seat"]
 and deadline; the share that the queue or cohort would have with it; its place, who would send it."""
 
 Needs = Callable[[WorkloadView], Sequence[Alternatives]]
-"""What each role of a workload would take, see ``asks.Ask.roles``."""
+"""What each role of a workload would take, see ``asks.Ask.roles``; for equal needs the same object, as long
+as the heads are in use."""
 
 
 class Heads:
@@ -82,16 +83,17 @@ def _in_order(workloads: list[WorkloadView], now_ms: int) -> list[_Place]:
 
 class _Seat:
     """A queue with its workloads (the first last), or a cohort with the turns of its children. ``standing``:
-    that of the first workload, as of ``version`` of the tree; ``turn``: the one that is right now; others of
-    this seat are dropped when they come up."""
+    that of the first workload, as of ``version`` of the tree; ``known``: those of all needs met since then;
+    ``turn``: the one that is right now; others of this seat are dropped when they come up."""
 
-    __slots__ = ("member", "parent", "standing", "turn", "turns", "version", "waiting")
+    __slots__ = ("known", "member", "parent", "standing", "turn", "turns", "version", "waiting")
 
     def __init__(self, member: Member | None, parent: _Seat | None, waiting: list[_Place] | None) -> None:
         self.member = member
         self.parent = parent
         self.waiting = waiting
         self.standing = NOTHING
+        self.known: dict[int, Standing] = {}
         self.version = -1
         self.turns: list[_Turn] = []
         self.turn: _Turn | None = None
@@ -197,8 +199,12 @@ class _Contest:
             return None
         place, version = seat.waiting[-1], seat.member.root.version
         if seat.version != version or seat.turn is None or seat.turn[4] is not place:
-            known = self._tree.member(seat.member.name) is seat.member
-            needs = self._needs(place[-1]) if known else ()
-            seat.standing = standing_of(self._tree, seat.member, needs)
-            seat.version = version
+            if seat.version != version:
+                seat.known.clear()
+                seat.version = version
+            needs = self._needs(place[-1]) if self._tree.member(seat.member.name) is seat.member else ()
+            standing = seat.known.get(id(needs))
+            if standing is None:
+                standing = seat.known[id(needs)] = standing_of(self._tree, seat.member, needs)
+            seat.standing = standing
         return place

@@ -21,12 +21,13 @@ Sections are parted by ``|``, items by commas, words by spaces.
 After each arrow: what has happened when nothing changes any more (or ``by 4 min:``), all of it: ``stops``,
 ``starts`` (of those that arrived or were stopped, those that run; ``starts x on n1+n2``), ``shrinks x to 2``,
 ``grows x to 4``, ``moves x``; ``nothing``. Where they are given, ``tells x QuotaExhausted`` (the reason why
-it waits) and ``has x 4`` (so many ranks) are checked, too.
+it waits), ``has x 4`` (so many ranks) and ``ranks x 4 2`` (of each role so many) are checked, too.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -230,6 +231,11 @@ def _compare(scenario: Scenario, text: str) -> None:
         verb, names = phrase[0], phrase[1:]
         if verb == "tells":
             assert scenario.told.reasons.get(names[0]) == names[1], f"{phrase}\n{story}"
+        elif verb == "ranks":
+            roles = Counter(rank.role for rank in scenario.running[names[0]].placement)
+            assert [roles[f"role{n}"] for n in range(len(names) - 1)] == [*map(int, names[1:])], (
+                f"{roles}\n{story}"
+            )
         elif verb == "has":
             assert len(scenario.running[names[0]].placement) == int(names[1]), f"{phrase}\n{story}"
         elif "on" in names:
