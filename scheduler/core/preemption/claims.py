@@ -1,9 +1,9 @@
 """Whose places a workload may claim.
 
-- *By priority*, from less important ones: of its own queue, as long as that then borrows no more than it did;
-  of other queues only where no quota counts for these, and while its own queue keeps to its nominal quota, if
-  it has one. Who borrows takes nothing from others by priority, as it would be taken back at once; but from
-  other borrowers where ``QueueRules.borrow_within_cohort`` says so.
+- *By priority*, from less important ones: of its own queue, unless it alone needs more than the nominal quota
+  and than the queue uses; of other queues only where no quota counts for these, and while its own queue keeps
+  to its nominal quota, if it has one. Who borrows takes nothing from others by priority, as it would be taken
+  back at once; but from other borrowers where ``QueueRules.borrow_within_cohort`` says so.
 - *By quota*, a queue takes back what others of its cohort tree have borrowed, as ``reclaim`` says:
   whatever the borrower's priority (``QueueRules.reclaim_within_cohort``). From those that are as important or
   more, and where it is only fairer, not before they have run for the least run time.
@@ -89,14 +89,14 @@ class Claim:
             for model in wanted
         )
 
-    def unborrowed(self, models: Iterable[ModelKey]) -> tuple[ModelKey, ...]:
-        """Those of which its queue, with the claim and without what has been taken, borrows no more than it
-        did: who takes only from its own queue lets it not borrow more."""
+    def within_reach(self, models: Iterable[ModelKey]) -> tuple[ModelKey, ...]:
+        """Those of which it may take from its own queue alone: it needs no more than the nominal quota, or
+        than the queue used before. Who would have to borrow for itself takes nothing by priority."""
         return tuple(
             model
             for model in models
             if all(
-                account.used + self._needs.get(model, 0) <= max(account.quota, before)
+                self._needs.get(model, 0) <= max(account.quota, before)
                 for account, before in self._used.get(model, {}).items()
             )
         )

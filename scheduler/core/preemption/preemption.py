@@ -121,7 +121,7 @@ class _Search:
             bounds = Bounds(bounds.models, self.given.only)
         if self.alone and isinstance(bounds, Bounds):
             models = self.trial.needs(self.least) if bounds.models is None else bounds.models
-            kept = self.claim.unborrowed(models)
+            kept = self.claim.within_reach(models)
             return bounds if len(kept) == len(models) else Bounds(kept, bounds.only)
         return bounds
 
