@@ -114,6 +114,16 @@ class WorkloadAffinity(Model):
     )
     same: OptionalLabelKey = Field("", description="all ranks must share the value of this node label")
     spread: OptionalLabelKey = Field("", description="ranks are spread over the values of this node label")
+    slice_same: OptionalLabelKey = Field(
+        "", description="each slice of sliceSize ranks of a role must share the value of this node label"
+    )
+    slice_size: int = Field(0, ge=0, le=MAX_RANKS, description="ranks in a slice; with sliceSame")
+
+    @model_validator(mode="after")
+    def _slices_have_a_size(self) -> WorkloadAffinity:
+        if bool(self.slice_same) != bool(self.slice_size):
+            raise ValueError("sliceSame and sliceSize: set both, or none")
+        return self
 
 
 class Rollout(Model):
@@ -164,6 +174,12 @@ class WorkloadSpec(Model):
         None, description="between SIGTERM and SIGKILL; unset = scheduler.stop_grace_seconds"
     )
     rollout: Rollout = Field(default_factory=Rollout)
+
+    @model_validator(mode="after")
+    def _slices_are_whole(self) -> WorkloadSpec:
+        if self.affinity.slice_same and any(role.min_replicas is not None for role in self.roles):
+            raise ValueError("affinity.sliceSame: roles with minReplicas cannot be cut into slices")
+        return self
 
     @model_validator(mode="after")
     def _role_names_differ(self) -> WorkloadSpec:

@@ -127,7 +127,9 @@ def role_views(spec: WorkloadSpec, tolerates: Labels = ()) -> tuple[RoleView, ..
 def affinity_view(spec: WorkloadSpec) -> Affinity:
     wish = spec.affinity
     near, apart = labels_view(wish.near), labels_view(wish.apart)
-    return Affinity(tuple(wish.data), near, apart, wish.same, wish.spread, labels_view(wish.beside))
+    beside = labels_view(wish.beside)
+    slices = wish.slice_same, wish.slice_size
+    return Affinity(tuple(wish.data), near, apart, wish.same, wish.spread, beside, *slices)
 
 
 def workload_view(workload: Workload, world: World, default_grace_seconds: float = 10.0) -> WorkloadView:

@@ -80,7 +80,7 @@ class Explainer:
         if not self._pool.usage:
             reason = Reason("NoNodes", "waits for a node: the pool has none")
             return Defer(workload.uid, (reason,), "a node joins the Ray cluster")
-        key = (workload.roles, bounds.models, workload.affinity.same, workload.affinity.beside, stuck)
+        key = (workload.roles, bounds.models, workload.affinity, stuck)
         if key not in self._answers:
             at_best = self._ideal.obstacle(workload, bounds)
             if at_best is None:
@@ -101,9 +101,9 @@ class Explainer:
         verdicts = self._verdicts(shape)
         counted = self._count(verdicts)
         if stuck.scattered:
-            key = workload.affinity.same
-            message = f"never fits on this pool: no {key} has room for all {stuck.total} ranks"
-            remedy = f"lower replicas, drop affinity.same {key}, or add nodes to one {key}"
+            field, key, ranks = _together(workload, stuck)
+            message = f"never fits on this pool: no {key} has room for {ranks}"
+            remedy = f"lower replicas, drop {field} {key}, or add nodes to one {key}"
             return Defer(workload.uid, (Reason("TopologyDomain", message), *counted), remedy, never=True)
         if any(item.verdict.could for item in verdicts):
             message = (
@@ -126,7 +126,8 @@ class Explainer:
         verdicts = self._verdicts(shape)
         counted = self._count(verdicts)
         if stuck.scattered:
-            message = f"waits for room for all {stuck.total} ranks in one {workload.affinity.same}"
+            _, key, ranks = _together(workload, stuck)
+            message = f"waits for room for {ranks} in one {key}"
             remedy = "running workloads end, or workloads are moved together"
             return Defer(workload.uid, (Reason("TopologyDomain", message), *counted), remedy)
         if stuck.total == 1 and any(not item.verdict.code for item in verdicts):
@@ -168,6 +169,14 @@ class Explainer:
 
     def _remedy(self, verdict: Verdict, shape: Shape) -> str:
         return _REMEDIES[verdict.code](verdict, shape.request, self._pool)
+
+
+def _together(workload: WorkloadView, stuck: Stuck) -> tuple[str, str, str]:
+    """Which field asks for it, which label ranks must share, and which ranks, in words."""
+    affinity = workload.affinity
+    if affinity.slice_same and not affinity.same:
+        return "affinity.sliceSame", affinity.slice_same, f"each slice of {affinity.slice_size} ranks"
+    return "affinity.same", affinity.same, f"all {stuck.total} ranks"
 
 
 def _nearest(verdicts: Sequence[Tally]) -> Tally:

@@ -134,7 +134,8 @@ class RoleView:
 class Affinity:
     """Where a workload wants to be. ``data``: prefers nodes that have these cached. ``near``/``apart``:
     labels of other workloads whose nodes it prefers / must not share; ``beside``: labels of which each must
-    be that of a workload on its node. ``same``: label key of nodes (rack,
+    be that of a workload on its node. ``slice_same``: label key that so many ranks of a role, one after the
+    other (``slice_size``), must share; other slices may be elsewhere. ``same``: label key of nodes (rack,
     zone) that all ranks must share; ``spread``: label key over which its ranks should be spread."""
 
     data: tuple[str, ...] = ()
@@ -143,10 +144,13 @@ class Affinity:
     same: str = ""
     spread: str = ""
     beside: Labels = ()
+    slice_same: str = ""
+    slice_size: int = 0
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        values = (self.data, self.near, self.apart, self.same, self.spread, self.beside)
+        wishes = (self.data, self.near, self.apart, self.same, self.spread, self.beside)
+        values = (*wishes, self.slice_same, self.slice_size)
         object.__setattr__(self, "_hash", hash(values))
 
     def __hash__(self) -> int:

@@ -41,7 +41,7 @@ class Domains:
         self._ranks = sum(role.replicas for role in workload.roles)
         self._rooms: _Rooms = [pool.ranks_per_node(shape) for shape in shapes]
         if among is not None:
-            self._rooms = [_only(room, sorted(among)) for room in self._rooms]
+            self._rooms = [only(room, sorted(among)) for room in self._rooms]
         if apart:
             self._rooms = [np.minimum(room, 1) for room in self._rooms]
 
@@ -65,11 +65,11 @@ class Domains:
         """Closer together than the nodes of the scope are (None = all nodes)."""
         if self._ranks < 2 or self._affinity.spread:
             return
-        rooms = self._rooms if scope is None else [_only(room, scope) for room in self._rooms]
+        rooms = self._rooms if scope is None else [only(room, scope) for room in self._rooms]
         yield from self._nodes(rooms, levels)
         for level in levels:
             yield from self._with_room(level, rooms, least=False)
-        if len(self._roles) == 1 and self._ranks <= LARGEST_GANG:
+        if len(self._roles) == 1 and self._ranks <= LARGEST_GANG and not self._affinity.slice_same:
             fewest = self._fewest(rooms[0], levels)
             if fewest is not None:
                 yield fewest
@@ -115,13 +115,14 @@ class Domains:
             if not members or (room[of_node < 0] > 0).any():
                 continue
             chosen = _cover(geography.sums(level, room), wanted)
-            room = _only(room, [number for domain in chosen for number in members[domain]])
+            room = only(room, [number for domain in chosen for number in members[domain]])
         return sorted(_cover(room, wanted))
 
 
-def _only(room: npt.NDArray[np.int64], nodes: Sequence[int]) -> npt.NDArray[np.int64]:
+def only(room: npt.NDArray[np.int64], nodes: Sequence[int]) -> npt.NDArray[np.int64]:
+    """The room on these nodes alone."""
     inside = np.zeros_like(room)
-    inside[nodes] = room[nodes]
+    inside[list(nodes)] = room[list(nodes)]
     return inside
 
 

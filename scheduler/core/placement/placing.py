@@ -4,10 +4,10 @@ want."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scheduler.core.model.types import Assignment, Placement, Policy, RoleView, Share, WorkloadView
-from scheduler.core.placement.domains import Domains
+from scheduler.core.placement.domains import DOMAINS_TRIED, Domains, only
 from scheduler.core.placement.neighbours import Neighbours
 from scheduler.core.pool.layout import ModelKey
 from scheduler.core.pool.options import Option
@@ -138,7 +138,7 @@ def _in_domains(gang: _Gang) -> Placement | Stuck:
     same, ranks = gang.workload.affinity.same, sum(role.replicas for role in gang.workload.roles)
     if (gang.bounds.only is not None or ranks == 1) and not same:
         gang.domain = _among(gang, gang.bounds.only)
-        return _place(gang)
+        return _sliced(gang, _place(gang))
     domains = Domains(gang.workload, gang.pool, gang.policy, gang.shapes, apart=gang.apart, among=gang.beside)
     stuck: Stuck | None = None
     for scope in domains.scopes():
@@ -147,7 +147,16 @@ def _in_domains(gang: _Gang) -> Placement | Stuck:
         if not isinstance(result, Stuck):
             return result
         stuck = result
-    return stuck or _scattered(gang)
+    return _sliced(gang, stuck) if stuck is not None else _scattered(gang)
+
+
+def _sliced(gang: _Gang, result: Placement | Stuck) -> Placement | Stuck:
+    """Whether only its slices keep a gang from its places."""
+    if not isinstance(result, Stuck) or not gang.workload.affinity.slice_same:
+        return result
+    role = result.role
+    room = int(gang.pool.ranks_per_node(gang.pool.shape(role.request, gang.bounds.models)).sum())
+    return replace(result, scattered=room >= role.least)
 
 
 def _among(gang: _Gang, scope: Sequence[int] | None) -> Sequence[int] | None:
@@ -175,15 +184,66 @@ def _place(gang: _Gang) -> Placement | Stuck:
     if short is not None:
         return short
     hardest = sorted(range(len(roles)), key=lambda i: _ease(gang, i)) if len(roles) > 1 else [0]
+    place = _place_slices if gang.workload.affinity.slice_same else _place_least
     for index in hardest:
-        for _ in range(roles[index].least):
-            if not _place_rank(gang, index):
-                fitted = len(gang.found)
-                pool.rollback(mark)
-                gang.kept_apart.clear()
-                return Stuck(roles[index], fitted, total)
+        if not place(gang, index):
+            fitted = len(gang.found)
+            pool.rollback(mark)
+            gang.kept_apart.clear()
+            return Stuck(roles[index], fitted, total)
     _place_more(gang, hardest)
     return _numbered(gang)
+
+
+def _place_least(gang: _Gang, index: int) -> bool:
+    """The ranks that the role cannot do without."""
+    return all(_place_rank(gang, index) for _ in range(gang.workload.roles[index].least))
+
+
+def _place_slices(gang: _Gang, index: int) -> bool:
+    """The same, slice by slice, each in one domain of ``affinity.slice_same``."""
+    role, scope = gang.workload.roles[index], gang.domain
+    left = role.least
+    while left > 0:
+        size = min(gang.workload.affinity.slice_size, left)
+        if not any(_place_slice(gang, index, size, domain) for domain in _slice_domains(gang, index, left)):
+            break
+        left -= size
+    gang.domain = scope
+    return left <= 0
+
+
+def _place_slice(gang: _Gang, index: int, size: int, domain: Sequence[int]) -> bool:
+    """One slice, or nothing."""
+    mark, found, apart = gang.pool.mark(), list(gang.found or ()), len(gang.kept_apart)
+    before, gang.domain = gang.domain, domain
+    if all(_place_rank(gang, index) for _ in range(size)):
+        gang.domain = before
+        return True
+    gang.pool.rollback(mark)
+    gang.domain, gang.found = before, found
+    del gang.kept_apart[apart:]
+    return False
+
+
+def _slice_domains(gang: _Gang, index: int, left: int) -> list[Sequence[int]]:
+    """Domains that a slice of the role may go to: the tightest that has room for all slices that are left,
+    else the largest."""
+    size, key = gang.workload.affinity.slice_size, gang.workload.affinity.slice_same
+    room = gang.pool.ranks_per_node(gang.shapes[index])
+    if gang.domain is not None:
+        room = only(room, gang.domain)
+    slices = gang.pool.geography.sums(key, room) // min(size, left)
+    wanted = -(-left // size)
+    order = sorted(
+        (number for number, each in enumerate(slices.tolist()) if each),
+        key=lambda number: (slices[number] < wanted, abs(int(slices[number]) - wanted), number),
+    )
+    members, inside = gang.pool.geography.domains(key)[1], set(gang.domain or ())
+    return [
+        [node for node in members[number] if gang.domain is None or node in inside]
+        for number in order[:DOMAINS_TRIED]
+    ]
 
 
 def _place_more(gang: _Gang, order: Sequence[int]) -> None:

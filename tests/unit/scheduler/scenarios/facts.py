@@ -91,6 +91,9 @@ WORKLOAD_WORDS: dict[str, Callable[[WorkloadView, str], WorkloadView]] = {
     "near": lambda view, value: _wishing(view, near=_pairs(value)),
     "same": lambda view, value: _wishing(view, same=f"computility.io/{value}"),
     "spread": lambda view, value: _wishing(view, spread=f"computility.io/{value}"),
+    "slices": lambda view, value: _wishing(
+        view, slice_size=int(value.split(":")[0]), slice_same=f"computility.io/{value.split(':')[1]}"
+    ),
     "ends": lambda view, value: replace(view, expected_seconds=round(float(value) * 60)),
     "fixed": lambda view, _: replace(view, preemptible=False),
     "movable": lambda view, _: replace(view, movable=True),

@@ -50,3 +50,30 @@ nodes: n1..n2 2 | arriving: new 2-6x1
 """)
 def test_gangs_are_put_close_together(facts: str) -> None:
     check(facts)
+
+
+@scenarios("""
+# pairs share a rack, all are in one block
+nodes: a1..a2 1 block=x rack=a, b1..b3 1 block=x rack=b, c1..c6 1 block=y rack=c
+    | running: r1 1 on=c1, r2 1 on=c2, r3 1 on=c3
+    | arriving: new 4x1 same=block slices=2:rack
+    → starts new on a1+a2+b1+b2
+# a rack with room for one rank only takes none
+nodes: a1 1 rack=a, b1..b3 1 rack=b, c1..c2 1 rack=c | arriving: new 4x1 slices=2:rack
+    → starts new on b1+b2+c1+c2
+# it waits where slices would be torn apart, though there is room
+nodes: a1..a2 1 rack=a, b1..b2 1 rack=b, c1..c2 1 rack=c | running: r1 1 on=a1, r2 1 on=b1
+    | arriving: new 4x1 slices=2:rack
+    → nothing, tells new TopologyDomain
+# it never fits where no rack takes a slice
+nodes: a1 1 rack=a, b1 1 rack=b | arriving: new 2x1 slices=2:rack
+    → nothing, tells new TopologyDomain
+# as few racks as can be
+nodes: a1..a2 1 rack=a, b1..b4 1 rack=b | arriving: new 4x1 slices=2:rack
+    → starts new on b1+b2+b3+b4
+# the last slice may be smaller
+nodes: a1..a2 1 rack=a, b1 1 rack=b | arriving: new 3x1 slices=2:rack
+    → starts new on a1+a2+b1
+""")
+def test_slices_of_a_gang_stay_together(facts: str) -> None:
+    check(facts)
