@@ -15,6 +15,7 @@ from common.store.port import Store
 from scheduler.core.lifecycle.lifecycle import HOLDING, LEAVING, Restarts, State
 from scheduler.core.model.catalogue import Catalogue
 from scheduler.core.model.islands import Member, islands_of
+from scheduler.core.model.rules import QueueRules
 from scheduler.core.model.types import (
     WHOLE_MILLIS,
     Affinity,
@@ -22,7 +23,6 @@ from scheduler.core.model.types import (
     Labels,
     NodeView,
     PeriodBudget,
-    QueueRules,
     QueueView,
     Quota,
     Request,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from scheduler.core.model.types import QueueRules
-
 DEFAULTS = QueueRules(
     queueing="bestEffort",
     within_queue="lowerPriority",

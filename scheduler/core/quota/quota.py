@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from common.errors import InvalidInput
 from scheduler.core.model.device_classes import ModelKey
-from scheduler.core.model.types import QueueRules, QueueView
+from scheduler.core.model.rules import QueueRules
+from scheduler.core.model.types import QueueView
 from scheduler.core.quota.fairness import use_less, use_more
 from scheduler.core.quota.holds import Hold, first_hold, no_queue_but_cohort, not_allowed, unknown
 from scheduler.core.quota.queue_members import Member, grow_tree, stranger

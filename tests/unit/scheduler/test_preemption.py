@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from scheduler.core.model.rules import QueueRules
 from scheduler.core.model.types import (
     Affinity,
     NodeView,
     Policy,
-    QueueRules,
     QueueView,
     Quota,
     RunningView,

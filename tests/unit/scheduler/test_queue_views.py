@@ -4,7 +4,7 @@ from common.resources import Metadata, Node, Queue, Workload
 from common.resources.pool import NodeSpec, QueuePreemption, QueueSpec, Toleration
 from common.resources.workload import WorkloadRole, WorkloadSpec
 from scheduler.core.model.catalogue import Catalogue
-from scheduler.core.model.types import QueueRules
+from scheduler.core.model.rules import QueueRules
 from scheduler.core.pool.filters import untolerated
 from scheduler.core.quota import queue_rules
 from scheduler.core.quota.quota import QuotaTree
