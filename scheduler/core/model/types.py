@@ -266,7 +266,7 @@ class QueueView:
     budgets: tuple[PeriodBudget, ...] = ()
     decayed_use: float = 0.0
     is_cohort: bool = False
-    rules: QueueRules = QueueRules()
+    rules: QueueRules = field(default_factory=QueueRules)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+from scheduler.core.model.rules import QueueRules
+
 DEFAULTS = QueueRules(
     queueing="bestEffort",
     within_queue="lowerPriority",
