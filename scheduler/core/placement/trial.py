@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar, cast
 
@@ -263,14 +263,23 @@ class Trial:
         open_models = self._open_models(workload.queue, ask)
         if not workload.preemptible and ask.needs:
             pledged = self.pledges.open_models(workload.queue, ask.needs)
-            if not pledged:
-                return self._first([self.pledges.hold(workload.queue, {m: n}) for m, n in ask.needs.items()])
             open_models = tuple(model for model in open_models if model in pledged)
         if len(open_models) == len(ask.needs):
             return ANYWHERE
         if open_models:
             return Bounds(models=tuple(sorted(open_models)))
-        return self._first([self.tree.check(workload.queue, {m: n}) for m, n in ask.needs.items()])
+        holds = self._holds(workload, ask)
+        first = next(holds)
+        if first is not None and first.never:
+            first = next((hold for hold in holds if hold is not None and not hold.never), first)
+        return first or ANYWHERE
+
+    def _holds(self, workload: WorkloadView, ask: Ask) -> Iterator[Hold | None]:
+        """For each model that may serve it."""
+        for model, millis in ask.needs.items():
+            need = {model: millis}
+            hold = None if workload.preemptible else self.pledges.hold(workload.queue, need)
+            yield hold or self.tree.check(workload.queue, need)
 
     def _open_models(self, queue: str, ask: Ask) -> tuple[ModelKey, ...]:
         open_models: tuple[ModelKey, ...] = ()
@@ -280,12 +289,6 @@ class Trial:
                 openings = alternatives.openings[queue] = self.tree.openings(queue, alternatives.models)
             open_models += openings.open_to(millis)
         return open_models
-
-    @staticmethod
-    def _first(holds: Sequence[Hold | None]) -> Bounds | Hold:
-        """The first that says more than never, else the first."""
-        real = [hold for hold in holds if hold is not None]
-        return next((hold for hold in real if not hold.never), real[0]) if real else ANYWHERE
 
     def hold(self, workload: WorkloadView, placement: Placement) -> Hold | None:
         """Why the quota of its queue does not cover these places, which are not on the books; None = it

@@ -146,7 +146,7 @@ def test_borrowers_even_out_their_weighted_shares_and_stop() -> None:
         queues.refund("b", H100, 1000)
         queues.charge("a", H100, 1000)
         taken += 1
-    assert taken == 7, "8 would make the shares equal, and then either could be next"
+    assert taken == 8, "at 8 to 4 devices their shares are equal, and neither takes from the other"
     assert not queues.may_reclaim("b", "a", H100, 1000)
 
 
