@@ -22,7 +22,8 @@ _Rooms = list[npt.NDArray[np.int64]]
 
 class Domains:
     """The topology as one gang sees it: which nodes have room for its ranks, and what they have in common.
-    ``apart``: its ranks must not share nodes; ``among``: it may use only these (None = all)."""
+    ``apart``: its ranks must not share nodes; ``among``: it may use only these (None = all);
+    ``hidden``: nodes that are kept out of ordinary placement, too."""
 
     def __init__(
         self,
@@ -33,13 +34,14 @@ class Domains:
         *,
         apart: bool,
         among: frozenset[int] | None,
+        hidden: bool,
     ) -> None:
         self._pool = pool
         self._roles = workload.roles
         self._affinity = workload.affinity
         self._topology = policy.topology
         self._ranks = sum(role.replicas for role in workload.roles)
-        self._rooms: _Rooms = [pool.ranks_per_node(shape) for shape in shapes]
+        self._rooms: _Rooms = [pool.ranks_per_node(shape, hidden=hidden) for shape in shapes]
         if among is not None:
             self._rooms = [only(room, sorted(among)) for room in self._rooms]
         if apart:

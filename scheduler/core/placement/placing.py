@@ -139,7 +139,15 @@ def _in_domains(gang: _Gang) -> Placement | Stuck:
     if (gang.bounds.only is not None or ranks == 1) and not same:
         gang.domain = _among(gang, gang.bounds.only)
         return _sliced(gang, _place(gang))
-    domains = Domains(gang.workload, gang.pool, gang.policy, gang.shapes, apart=gang.apart, among=gang.beside)
+    domains = Domains(
+        gang.workload,
+        gang.pool,
+        gang.policy,
+        gang.shapes,
+        apart=gang.apart,
+        among=gang.beside,
+        hidden=gang.bounds.only is not None,
+    )
     stuck: Stuck | None = None
     for scope in domains.scopes():
         gang.domain = _among(gang, scope)
