@@ -158,6 +158,63 @@ async def test_an_upload_whose_sender_is_killed_leaves_nothing(control: ControlP
     assert len(files_in(control, marks=True)) == 1
 
 
+# Checks of training files
+
+
+async def tunable(control: ControlProcess, content: bytes) -> str:
+    """The id of an uploaded file, with a model to train on it."""
+    async with control.client(control.key) as client:
+        assert (await client.post("/api/v1/apply", json=model("tiny"))).status_code == 200
+    answer = await upload(control, content)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
+
+
+async def train(control: ControlProcess, file: str) -> httpx.Response:
+    async with control.client() as client:
+        body = {"model": "tiny", "training_file": file}
+        return await client.post("/v1/fine_tuning/jobs", json=body)
+
+
+async def test_a_dozen_jobs_on_a_large_bad_file_hold_up_nobody(control: ControlProcess) -> None:
+    row = b'{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}]}\n'
+    file = await tunable(control, row * (20 * MIB // len(row)) + b"{bad\n")
+    before, largest = control.rss_bytes, 0
+    waits: list[float] = []
+    jobs = [asyncio.create_task(train(control, file)) for _ in range(12)]
+    async with control.client() as client:
+        while not all(job.done() for job in jobs) or len(waits) < 5:
+            began = time.monotonic()
+            assert (await client.get("/readyz")).status_code == 200
+            assert (await client.post("/api/v1/apply", json=model("other"))).status_code == 200
+            waits.append(time.monotonic() - began)
+            largest = max(largest, control.rss_bytes)
+            await asyncio.sleep(0.05)
+    answers = [job.result() for job in jobs]
+    assert {answer.status_code for answer in answers} <= {400, 429}
+    assert any("is not JSON" in answer.text for answer in answers)
+    assert max(waits) < HEALTHY_SECONDS
+    assert largest - before < 100 * MIB
+
+
+@pytest.mark.parametrize(
+    ("line", "size_bytes"),
+    [(b"\n", 16 * MIB), (b" \r\n", 16 * MIB), (b"{}\n", MIB)],
+    ids=["newlines", "blanks", "bad rows"],
+)
+async def test_a_file_of_lines_that_say_nothing_takes_no_memory_of_control(
+    control: ControlProcess, line: bytes, size_bytes: int
+) -> None:
+    file = await tunable(control, line * (size_bytes // len(line)))
+    before, largest = control.rss_bytes, 0
+    job = asyncio.create_task(train(control, file))
+    while not job.done():
+        largest = max(largest, control.rss_bytes)
+        await asyncio.sleep(0.02)
+    assert job.result().status_code == 400
+    assert largest - before < 100 * MIB
+
+
 # A full disk
 
 
