@@ -106,7 +106,7 @@ class Decider:
             self._journal.note(workload, Note("Waiting", decision.reasons[0].message))
 
     def _preempt(self, workload: Workload, decision: Preempt, world: World, now_ms: int) -> None:
-        if workload.status.phase not in PLACED:
+        if workload.status.phase not in PLACED | {"Restarting"}:
             return
         grace = grace_seconds(workload, self._settings)
         self._journal.write(workload, after_preempt(workload, decision, grace, now_ms), world)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 
 from common.units import format_bytes
 from scheduler.core.explain.verdicts import Tally, Verdict, Verdicts
 from scheduler.core.model.types import Defer, Reason, Request, WorkloadView
 from scheduler.core.placement.ideal import Ideal
 from scheduler.core.placement.placing import Bounds, Stuck
-from scheduler.core.pool.filters import FILTERS, ORDER
+from scheduler.core.pool.filters import FILTERS, ORDER, untolerated
 from scheduler.core.pool.layout import MIB, Group
 from scheduler.core.pool.pool import Pool
 from scheduler.core.pool.states import Shape
@@ -28,6 +29,13 @@ def defer_for_reservation(workload: WorkloadView, queue: str) -> Defer:
     message = f"waits behind a workload of queue {queue}: the room that it could use is held for that one"
     remedy = "that one starts; a shorter expectedSeconds would let it run before"
     return Defer(workload.uid, (Reason("HeldForOthers", message),), remedy)
+
+
+def defer_for_first(workload: WorkloadView) -> Defer:
+    """The answer for one that may not pass the first of its queue."""
+    message = f"waits behind the first of queue {workload.queue}, which finds no place: the queue is strict"
+    remedy = "that one starts or is withdrawn; with queueing: bestEffort others of the queue may pass it"
+    return Defer(workload.uid, (Reason("BehindFirst", message),), remedy)
 
 
 def defer_for_victims(workload: WorkloadView, victims: int) -> Defer:
@@ -73,7 +81,7 @@ class Explainer:
         if not self._pool.usage:
             reason = Reason("NoNodes", "waits for a node: the pool has none")
             return Defer(workload.uid, (reason,), "a node joins the Ray cluster")
-        key = (workload.roles, bounds.models, workload.affinity.same, stuck)
+        key = (workload.roles, bounds.models, workload.affinity, stuck)
         if key not in self._answers:
             at_best = self._ideal.obstacle(workload, bounds)
             if at_best is None:
@@ -94,9 +102,9 @@ class Explainer:
         verdicts = self._verdicts(shape)
         counted = self._count(verdicts)
         if stuck.scattered:
-            key = workload.affinity.same
-            message = f"never fits on this pool: no {key} has room for all {stuck.total} ranks"
-            remedy = f"lower replicas, drop affinity.same {key}, or add nodes to one {key}"
+            field, key, ranks = _together(workload, stuck)
+            message = f"never fits on this pool: no {key} has room for {ranks}"
+            remedy = f"lower replicas, drop {field} {key}, or add nodes to one {key}"
             return Defer(workload.uid, (Reason("TopologyDomain", message), *counted), remedy, never=True)
         if any(item.verdict.could for item in verdicts):
             message = (
@@ -119,12 +127,18 @@ class Explainer:
         verdicts = self._verdicts(shape)
         counted = self._count(verdicts)
         if stuck.scattered:
-            message = f"waits for room for all {stuck.total} ranks in one {workload.affinity.same}"
+            _, key, ranks = _together(workload, stuck)
+            message = f"waits for room for {ranks} in one {key}"
             remedy = "running workloads end, or workloads are moved together"
             return Defer(workload.uid, (Reason("TopologyDomain", message), *counted), remedy)
         if stuck.total == 1 and any(not item.verdict.code for item in verdicts):
             verdicts = self._tallies[shape.number] = self._asked.tally(shape)  # others were placed since
             counted = self._count(verdicts)
+        if workload.affinity.beside and any(not item.verdict.code for item in verdicts):
+            wanted = " and ".join(f"{key}={value}" for key, value in workload.affinity.beside)
+            message = f"waits for room on nodes of workloads with {wanted} (affinity.beside)"
+            remedy = "such a workload starts on a node with room for it, or workloads beside one end"
+            return Defer(workload.uid, (Reason("Affinity", message), *counted), remedy)
         if any(not item.verdict.code for item in verdicts):
             message = f"waits for room for the whole gang: {stuck.fitted} of its {stuck.total} ranks fit now"
             if stuck.total == 1:
@@ -158,6 +172,14 @@ class Explainer:
         return _REMEDIES[verdict.code](verdict, shape.request, self._pool)
 
 
+def _together(workload: WorkloadView, stuck: Stuck) -> tuple[str, str, str]:
+    """Which field asks for it, which label ranks must share, and which ranks, in words."""
+    affinity = workload.affinity
+    if affinity.slice_same and not affinity.same:
+        return "affinity.sliceSame", affinity.slice_same, f"each slice of {affinity.slice_size} ranks"
+    return "affinity.same", affinity.same, f"all {stuck.total} ranks"
+
+
 def _nearest(verdicts: Sequence[Tally]) -> Tally:
     best = max(verdicts, key=lambda item: (ORDER.index(item.verdict.code), item.verdict.best))
     nodes = sum(item.nodes for item in verdicts if item.verdict.code == best.verdict.code)
@@ -178,26 +200,27 @@ _WAITS = {
 """What can keep a workload from a node that would fit it, and what it then waits for."""
 
 
-def _groups(pool: Pool, request: Request, filters: int) -> list[Group]:
-    """All groups of the pool that pass the first so many filters."""
+def _groups(pool: Pool, request: Request, before: str) -> list[Group]:
+    """The groups of the pool that pass all filters which are asked before the one with this code."""
+    asked = list(takewhile(lambda question: question.code != before, FILTERS))
     layouts = {id(usage.layout): usage.layout for usage in pool.usage}
     return [
         group
         for layout in layouts.values()
         for group in layout.mended.groups
-        if all(question.passes(group, request) for question in FILTERS[:filters])
+        if all(question.passes(group, request) for question in asked)
     ]
 
 
 def _fix_vendor(verdict: Verdict, request: Request, pool: Pool) -> str:
-    there = sorted({group.vendor for group in _groups(pool, request, 0)})
+    there = sorted({group.vendor for group in _groups(pool, request, "VendorMismatch")})
     if not there:
         return "add a node with such a device: the pool has no devices"
     return f"add a node with such a device, or allow one of: {', '.join(there)}"
 
 
 def _fix_model(verdict: Verdict, request: Request, pool: Pool) -> str:
-    there = sorted({group.model for group in _groups(pool, request, 1)})
+    there = sorted({group.model for group in _groups(pool, request, "ModelMismatch")})
     return f"add a node with such a device, or allow one of: {', '.join(there)}"
 
 
@@ -206,17 +229,19 @@ def _fix_capability(verdict: Verdict, request: Request, pool: Pool) -> str:
 
 
 def _fix_memory(verdict: Verdict, request: Request, pool: Pool) -> str:
-    largest = max(group.memory_mebibytes for group in _groups(pool, request, 3)) * MIB
+    largest = max(group.memory_mebibytes for group in _groups(pool, request, "DeviceMemory")) * MIB
     return f"lower devices.memoryBytes to at most {largest} ({format_bytes(largest)}), or add larger devices"
 
 
 def _fix_tflops(verdict: Verdict, request: Request, pool: Pool) -> str:
-    rates = [group.spec.tflops_of(request.dtype) for group in _groups(pool, request, 4)]
+    rates = [group.spec.tflops_of(request.dtype) for group in _groups(pool, request, "DeviceTflops")]
     return f"lower devices.tflops to at most {max(rates):g}, or add faster devices"
 
 
 def _fix_illegal(verdict: Verdict, request: Request, pool: Pool) -> str:
-    legal = sorted({n for group in _groups(pool, request, 5) for n in group.spec.rule.legal_counts})
+    legal = sorted(
+        {n for group in _groups(pool, request, "IllegalCount") for n in group.spec.rule.legal_counts}
+    )
     if not legal or request.by_equivalence:
         return "raise devices.equivalence.maxCount, or ask for less"
     return f"ask for one of {', '.join(map(str, legal))} devices"
@@ -263,6 +288,12 @@ def _fix_labels(verdict: Verdict, request: Request, pool: Pool) -> str:
     return f"label a node with {wanted}, or leave devices.nodeLabels out"
 
 
+def _fix_taints(verdict: Verdict, request: Request, pool: Pool) -> str:
+    taints = {pair for usage in pool.usage for pair in untolerated(usage.layout.taints, request)}
+    named = ", ".join(f"{key}={value}" for key, value in sorted(taints))
+    return f"tolerate {named} (tolerations of the workload or its queue), or add a node without taints"
+
+
 def _fix_quota(verdict: Verdict, request: Request, pool: Pool) -> str:
     return "raise the queue's quota for the models that it asks for, or allow other models"
 
@@ -297,6 +328,7 @@ _REMEDIES: dict[str, Callable[[Verdict, Request, Pool], str]] = {
     "NodeFlapping": _fix_flapping,
     "NodeCordoned": _fix_cordon,
     "NodeLabels": _fix_labels,
+    "NodeTaints": _fix_taints,
     "NodeReserved": _fix_reserved,
     "VendorMismatch": _fix_vendor,
     "ModelMismatch": _fix_model,

@@ -1,0 +1,149 @@
+"""Views of one workload: why it is where it is, and what its processes print."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from common.errors import InvalidInput, NotFound, Unavailable
+from common.resources import Workload
+from common.vocabulary import MAX_NUMBER
+from control.admission.access import Caller
+from control.api.errors import ERROR_RESPONSES
+from control.api.requests import KEY_REQUIRED, FromCaller, context_of
+from control.api.writes import visible_resource
+from control.context import ControlContext
+from scheduler.insight.answers import Explanation
+from scheduler.ports import Fabric, LogChunk
+
+CHUNK_BYTES = 256 * 1024
+MAX_TAIL_BYTES = 8 * 1024 * 1024
+FOLLOW_SECONDS = 0.5
+ENDED = frozenset(("Exited", "Lost"))
+
+router = APIRouter(
+    prefix="/api/v1/workloads", tags=["workloads"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES
+)
+FromProject = Annotated[str | None, Query(description="unset = the project of the key, if it has one")]
+
+
+@router.get(
+    "/{name}/explain",
+    response_model=Explanation,
+    summary="Why a workload is where it is, or what it waits for and until when",
+)
+async def get_explanation(
+    request: Request, name: str, caller: FromCaller, project: FromProject = None
+) -> JSONResponse:
+    context = context_of(request)
+    workload = await _workload(context, caller, name, project)
+    explanation = await context.insight.explain(name, workload.project or "")
+    return JSONResponse(explanation.to_dict())
+
+
+@router.get(
+    "/{name}/logs",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "the log"}},
+    summary="What one rank printed",
+)
+async def get_logs(
+    request: Request,
+    name: str,
+    caller: FromCaller,
+    project: FromProject = None,
+    rank: Annotated[int, Query(ge=0, le=MAX_NUMBER)] = 0,
+    attempt: Annotated[
+        int | None, Query(ge=1, le=MAX_NUMBER, description="unset = the current or last one")
+    ] = None,
+    follow: Annotated[bool, Query(description="go on until the rank ends")] = False,
+    tail_lines: Annotated[
+        int | None, Query(ge=0, le=MAX_NUMBER, description="only the last lines; unset = all")
+    ] = None,
+) -> StreamingResponse:
+    context = context_of(request)
+    workload = await _workload(context, caller, name, project)
+    log = _log_of(context, workload, rank, attempt)
+    first = await log.last_lines(tail_lines) if tail_lines is not None else await log.read(0)
+    return StreamingResponse(_pieces(context, log, first, follow), media_type="text/plain; charset=utf-8")
+
+
+async def _workload(context: ControlContext, caller: Caller, name: str, project: str | None) -> Workload:
+    caller.require("Workload", "read")
+    where = caller.project_for(Workload, project)
+    return await visible_resource(context, caller, Workload, name, where)
+
+
+@dataclass(frozen=True)
+class _Log:
+    """The log of one rank of one gang."""
+
+    fabric: Fabric
+    node: str
+    workload: Workload
+    attempt: int
+    rank: int
+
+    async def read(self, offset_bytes: int, limit_bytes: int = CHUNK_BYTES) -> LogChunk:
+        return await self.fabric.read_log(
+            self.node,
+            self.workload.metadata.uid,
+            self.attempt,
+            self.rank,
+            offset_bytes,
+            limit_bytes,
+        )
+
+    async def last_lines(self, count: int) -> LogChunk:
+        """The last ``count`` lines, as far as they lie within the last megabytes."""
+        taken = CHUNK_BYTES
+        while True:
+            chunk = await self.read(-taken, taken)
+            lines = chunk.data.splitlines(keepends=True)
+            if len(lines) > count or taken >= min(chunk.size_bytes, MAX_TAIL_BYTES):
+                data = b"".join(lines[-count:]) if count else b""
+                return LogChunk(data, chunk.next_offset, chunk.size_bytes)
+            taken *= 4
+
+
+def _log_of(context: ControlContext, workload: Workload, rank: int, attempt: int | None) -> _Log:
+    if context.fabric is None:
+        raise Unavailable("this process reads no logs")
+    status = workload.status
+    if attempt is not None and attempt > status.attempt:
+        raise InvalidInput(f"attempt: there were only {status.attempt} so far", param="attempt")
+    placed = next((r for r in status.ranks if r.rank == rank), None)
+    if placed is None:
+        started = f"it has {len(status.ranks)} ranks" if status.ranks else "it has not started yet"
+        raise NotFound(f"{workload.key} has no rank {rank}: {started}")
+    return _Log(context.fabric, placed.node, workload, attempt or status.attempt, rank)
+
+
+async def _pieces(context: ControlContext, log: _Log, first: LogChunk, follow: bool) -> AsyncIterator[bytes]:
+    chunk = first
+    while True:
+        if chunk.data:
+            yield chunk.data
+        elif chunk.next_offset >= chunk.size_bytes:
+            if not follow or context.ending.is_set():
+                return
+            ended = await _ended(context, log)
+            await asyncio.sleep(FOLLOW_SECONDS)
+            chunk = await log.read(chunk.next_offset)
+            if ended and not chunk.data:
+                return
+            continue
+        chunk = await log.read(chunk.next_offset)
+
+
+async def _ended(context: ControlContext, log: _Log) -> bool:
+    """Whether the rank prints no more."""
+    now = await context.store.find(Workload, log.workload.name, log.workload.project)
+    if now is None or now.status.attempt != log.attempt or now.metadata.uid != log.workload.metadata.uid:
+        return True
+    return all(r.state in ENDED for r in now.status.ranks if r.rank == log.rank)

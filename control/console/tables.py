@@ -1,0 +1,215 @@
+"""The columns of each kind, in one visible table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common.units import format_bytes
+from control.console.output import age
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """``wide`` columns show with ``-o wide`` only."""
+
+    title: str
+    value: Callable[[Document], object]
+    wide: bool = False
+
+
+def _at(path: str, default: object = "") -> Callable[[Document], object]:
+    def read(document: Document) -> object:
+        value: Any = document
+        for part in path.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return default if value is None else value
+
+    return read
+
+
+def condition(document: Document, type_: str) -> Document | None:
+    """The condition of that type, if the status has it."""
+    conditions = (document.get("status") or {}).get("conditions", ())
+    return next((c for c in conditions if c["type"] == type_), None)
+
+
+def _ready(document: Document) -> str:
+    found = condition(document, "Ready")
+    if found is None:
+        return "Pending"
+    return "Ready" if found["status"] == "True" else "NotReady"
+
+
+def _reason(type_: str) -> Callable[[Document], object]:
+    def read(document: Document) -> object:
+        found = condition(document, type_)
+        if found is None or found["status"] == "True":
+            return ""
+        return found.get("message") or found["reason"]
+
+    return read
+
+
+def _joined(path: str, empty: str = "") -> Callable[[Document], object]:
+    def read(document: Document) -> object:
+        values = _at(path, [])(document)
+        return ", ".join(str(v) for v in values) if isinstance(values, Sequence) and values else empty
+
+    return read
+
+
+def _devices(document: Document) -> object:
+    devices = document.get("status", {}).get("devices", [])
+    counts: dict[str, int] = {}
+    for device in devices:
+        name = f"{device['vendor']}/{device['model']}"
+        counts[name] = counts.get(name, 0) + 1
+    return ", ".join(f"{count}× {name}" for name, count in counts.items())
+
+
+def _device_memory(document: Document) -> object:
+    devices = document.get("status", {}).get("devices", [])
+    return format_bytes(sum(device["memoryBytes"] for device in devices)) if devices else ""
+
+
+def _why(document: Document) -> object:
+    status = document.get("status", {})
+    if status.get("message"):
+        return status["message"]
+    reasons = status.get("pending", []) if status.get("phase") == "Pending" else []
+    return "; ".join(reason["message"] for reason in reasons)
+
+
+def _nodes(document: Document) -> object:
+    ranks = document.get("status", {}).get("ranks", [])
+    return ", ".join(sorted({rank["node"] for rank in ranks}))
+
+
+def _ready_count(document: Document) -> object:
+    ready = document.get("status", {}).get("readyReplicas", 0)
+    return f"{ready}/{document.get('spec', {}).get('replicas', 1)}"
+
+
+def _progress(document: Document) -> object:
+    status = document.get("status", {})
+    total = status.get("totalSteps", 0)
+    return f"{status.get('step', 0)}/{total}" if total else ""
+
+
+def _bytes(path: str) -> Callable[[Document], object]:
+    def read(document: Document) -> object:
+        value = _at(path, None)(document)
+        return format_bytes(value) if isinstance(value, int) else ""
+
+    return read
+
+
+def _key_state(document: Document) -> object:
+    return "revoked" if document["spec"].get("revoked") else "active"
+
+
+def _scope(document: Document) -> object:
+    return document["spec"].get("project") or document["spec"].get("tenant") or "everything"
+
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "Tenant": (Column("DISPLAY NAME", _at("spec.displayName")),),
+    "Project": (
+        Column("TENANT", _at("spec.tenant")),
+        Column("QUEUES", _joined("spec.queues", "all")),
+        Column("DISPLAY NAME", _at("spec.displayName"), wide=True),
+    ),
+    "ApiKey": (
+        Column("ROLE", _at("spec.role")),
+        Column("SCOPE", _scope),
+        Column("KEY", _at("status.hint")),
+        Column("STATE", _key_state),
+        Column("MODELS", _joined("spec.models", "all"), wide=True),
+    ),
+    "Node": (
+        Column("STATUS", _ready),
+        Column("DEVICES", _devices),
+        Column("DEVICE MEMORY", _device_memory),
+        Column("CORDONED", _at("spec.cordoned", False)),
+        Column("ADDRESS", _at("status.address"), wide=True),
+        Column("CORES", _at("status.cpuCores"), wide=True),
+        Column("MEMORY", _bytes("status.memoryBytes"), wide=True),
+    ),
+    "Queue": (
+        Column("PENDING", _at("status.pending", 0)),
+        Column("RUNNING", _at("status.running", 0)),
+        Column("DEVICES", _at("status.devicesInUse", 0)),
+        Column("MAX DEVICES", _at("spec.maxDevices")),
+        Column("PRIORITY", _at("spec.defaultPriority", 0), wide=True),
+    ),
+    "Workload": (
+        Column("PHASE", _at("status.phase", "Pending")),
+        Column("RESTARTS", _at("status.restarts", 0)),
+        Column("NODE", _nodes),
+        Column("MESSAGE", _why),
+        Column("QUEUE", _at("spec.queue"), wide=True),
+        Column("ATTEMPT", _at("status.attempt", 0), wide=True),
+    ),
+    "Model": (
+        Column("SOURCE", _at("spec.source")),
+        Column("CONTEXT", _at("status.contextTokens")),
+        Column("TASKS", _joined("spec.tasks")),
+        Column("SHARED", _at("spec.shared", False), wide=True),
+        Column("DIGEST", _at("status.digest"), wide=True),
+    ),
+    "Adapter": (
+        Column("MODEL NAME", _at("spec.servedName")),
+        Column("BASE", _at("spec.model")),
+        Column("REPLICAS", _at("status.replicas", 0)),
+        Column("RANK", _at("spec.rank"), wide=True),
+        Column("PATH", _at("spec.path"), wide=True),
+    ),
+    "Endpoint": (
+        Column("STATUS", _ready),
+        Column("REPLICAS", _ready_count),
+        Column("MODEL", _at("spec.model")),
+        Column("MESSAGE", _reason("Ready")),
+        Column("SERVED NAME", _at("status.servedName"), wide=True),
+        Column("CONTEXT", _at("status.contextTokens"), wide=True),
+    ),
+    "FineTune": (
+        Column("STATE", _at("status.state")),
+        Column("MODEL", _at("spec.model")),
+        Column("STEP", _progress),
+        Column("FINE-TUNED MODEL", _at("status.fineTunedModel")),
+        Column("TRAINED TOKENS", _at("status.trainedTokens"), wide=True),
+        Column("ERROR", _at("status.errorMessage"), wide=True),
+    ),
+    "File": (
+        Column("FILENAME", _at("spec.filename")),
+        Column("PURPOSE", _at("spec.purpose")),
+        Column("SIZE", _bytes("spec.sizeBytes")),
+        Column("STATE", _at("status.state")),
+    ),
+    "Price": (
+        Column("FROM", _at("spec.effectiveFrom")),
+        Column("UNTIL", _at("spec.effectiveUntil")),
+        Column("TENANT", _at("spec.tenant", "all")),
+        Column("ITEMS", lambda document: len(document["spec"].get("items", ()))),
+    ),
+}
+
+
+def resource_table(
+    kind: str, documents: Sequence[Document], wide: bool
+) -> tuple[list[str], list[list[object]]]:
+    """Headers and rows; the project shows where documents have one."""
+    columns = [column for column in COLUMNS[kind] if wide or not column.wide]
+    projects = any(document["metadata"].get("project") for document in documents)
+    headers = [*(["PROJECT"] if projects else []), "NAME", *(column.title for column in columns), "AGE"]
+    rows = []
+    for document in documents:
+        metadata = document["metadata"]
+        row = [metadata.get("project", "")] if projects else []
+        row += [metadata["name"], *(column.value(document) for column in columns)]
+        rows.append([*row, age(metadata.get("createdMs"))])
+    return headers, rows
