@@ -163,3 +163,13 @@ nodes: n1 4 | queues: a 4 of team reclaimWithinCohort=never, b 0 of team | runni
 """)
 def test_a_queue_may_leave_what_it_lent(facts: str) -> None:
     check(facts)
+
+
+@scenarios("""
+# equal shares take nothing from more important borrowers that would take it back from a third
+nodes: n1 3 | queues: a 0 of team borrowWithinCohort=lowerPriority, b 0 of team, lent 3 of team
+    | running: r1 1 of a p9, r2 1 of a p9, r3 1 of a p9 | arriving: new 1 of b
+    → nothing
+""")
+def test_borrowers_that_take_by_priority_do_not_take_back_by_share(facts: str) -> None:
+    check(facts)
