@@ -166,7 +166,7 @@ def _refusal(states: States, layout: Layout, shape: Shape, could: bool) -> Verdi
     request = shape.request
     if not set(request.node_labels) <= set(layout.labels):
         wanted = ", ".join(f"{key}={value}" for key, value in request.node_labels)
-        return Verdict("NodeLabels", f"it has not the labels {wanted}", could=False)
+        return Verdict("NodeLabels", f"it lacks the labels {wanted}", could=False)
     if not request.count and not request.by_equivalence:
         return None
     indexes, question = refusal(layout.groups, request)
