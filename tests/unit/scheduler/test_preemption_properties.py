@@ -123,7 +123,7 @@ def is_title(world: World, workload: WorkloadView, uid: str, gone: set[str]) -> 
 @settings(max_examples=250, deadline=None)
 @given(worlds())
 @example(make_world(random.Random(7119)))
-@example(make_world(random.Random(6568974)))  # one that shrinks as a title, not for its places
+@example(make_world(random.Random(2898)))
 def test_the_gang_fits_without_the_victims_and_with_any_of_them_it_does_not(world: World) -> None:
     for _, workload, _, room, _ in attempt(world):
         if room is None:
@@ -137,7 +137,7 @@ def test_the_gang_fits_without_the_victims_and_with_any_of_them_it_does_not(worl
             )
         for uid in left:
             kept = {other: placement for other, placement in left.items() if other != uid}
-            assert not fits_without(world, workload, gone, kept) or is_title(world, workload, uid, gone), uid
+            assert not fits_without(world, workload, gone, kept), uid
 
 
 @settings(max_examples=100, deadline=None)
