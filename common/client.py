@@ -230,6 +230,11 @@ class Client:
         """What a project may hold and what it holds, by limit; and the queues it may use."""
         return self._read(f"/api/v1/projects/{project}/limits")
 
+    def set_aside(self) -> Documents:
+        """Stored resources that control does not take any more, with the reason; for platform-admins."""
+        items: Documents = self._read("/api/v1/set-aside")["items"]
+        return items
+
     # Keys and who asks
 
     def create_key(

@@ -6,8 +6,31 @@ loss of power. Whoever names a file in the store, which is synced, has to put it
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from common.errors import NO_ROOM, Unavailable
+
+NO_ROOM_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
+
+def is_no_room(error: BaseException) -> bool:
+    """Whether the disk, a quota or a limit of the process leaves no room for what was to be written."""
+    return isinstance(error, OSError) and error.errno in NO_ROOM_ERRORS
+
+
+@contextmanager
+def room_needed(message: str) -> Iterator[None]:
+    """Within it, a full disk is ``Unavailable`` (``no_room``) with the message: it may have room again."""
+    try:
+        yield
+    except OSError as error:
+        if is_no_room(error):
+            raise Unavailable(message, code=NO_ROOM) from error
+        raise
 
 
 def put_in_place(work: Path, target: Path) -> None:

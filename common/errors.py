@@ -26,6 +26,9 @@ from common.vocabulary import harmless
 DATABASE_UNAVAILABLE = "database_unavailable"
 """The code of ``Unavailable`` where it is the database that fails."""
 
+NO_ROOM = "no_room"
+"""The code of ``Unavailable`` where a disk is full."""
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -120,13 +120,15 @@ async def build(settings: Settings) -> _Parts:
     await need.restore()
     grace_seconds, rejected = settings.scheduler.stop_grace_seconds, rejected_usage(settings)
     checks = DatasetChecks(settings.tuning)
+    tuning = FineTuneService(store, LocalBlobs(settings.folder("files")), settings, clock, checks)
+    await tuning.files.tidy()
     context = ControlContext(
         store=store,
         ledger=ledger,
         settings=settings,
         clock=clock,
         fabric=fabric,
-        tuning=FineTuneService(store, LocalBlobs(settings.folder("files")), settings, clock, checks),
+        tuning=tuning,
         drain=Drain(loops, fabric, ledger, rejected, clock, grace_seconds),
         need=need,
         loops=loops,

@@ -1,4 +1,8 @@
-"""Content-addressed files in a folder: each appears complete, under the SHA-256 of its bytes."""
+"""Content-addressed files in a folder: each appears complete, under the SHA-256 of its bytes.
+
+A blob is *unsettled* while it is being made or removed together with what names it: whoever was killed in
+between leaves a mark, by which the next one knows what to look at.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +45,25 @@ class BlobFolder:
         handle, name = tempfile.mkstemp(dir=incoming)
         os.close(handle)
         return Path(name)
+
+    def unsettle(self, sha256: str) -> None:
+        """Mark a blob that is about to come or to go."""
+        mark = self._mark(sha256)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+
+    def settle(self, sha256: str) -> None:
+        """Take the mark away: what names the blob, and the blob, are both there or both gone."""
+        self._mark(sha256).unlink(missing_ok=True)
+
+    def unsettled(self) -> list[str]:
+        """The digests of all marked blobs."""
+        return sorted(
+            path.name for path in (self.folder / "unsettled").glob("*") if _SHA256.fullmatch(path.name)
+        )
+
+    def _mark(self, sha256: str) -> Path:
+        return self.folder / "unsettled" / self.place(sha256).name
 
     def remove_leftovers(self) -> None:
         """Delete temporary files that a killed process left. Only before anything is being written."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 from common.clock import Clock
-from common.errors import Conflict, InvalidInput, NotFound
+from common.errors import Conflict, InvalidInput, NotFound, Unavailable
 from common.ids import new_id
 from common.resources import File, FineTune, Metadata
 from common.resources.people import ProjectLimits
@@ -16,8 +17,9 @@ from common.settings import Settings
 from common.store.answers import Answer
 from common.store.port import Store
 from common.vocabulary import FILE_NAME_CHARACTERS, odd_character
+from finetune.file_index import FileIndex
 from finetune.objects import TERMINAL
-from finetune.ports import Blobs
+from finetune.ports import Blobs, StagedBlob
 from finetune.upload_room import UploadRoom
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
@@ -31,7 +33,8 @@ class FileService:
         self._store, self._blobs, self._settings, self._clock = store, blobs, settings, clock
         # Two files may share their bytes: these must not go while a second file is being made of them.
         self._lock = asyncio.Lock()
-        self._room = UploadRoom(store)
+        self._index = FileIndex(store)
+        self._room = UploadRoom(self._index)
 
     async def check_room(self, project: str, limits: ProjectLimits, declared_bytes: int) -> None:
         """Raise ``Forbidden`` (``limit_reached``) before a byte is taken of an upload that is too much."""
@@ -71,9 +74,7 @@ class FileService:
                 metadata = Metadata(name=new_id("file", self._clock), project=project)
                 async with self._lock:
                     await self._room.check_stored(project, limits, staged.size_bytes)
-                    await self._blobs.keep(staged)
-                    file = File(metadata=metadata, spec=spec)
-                    return (await self._store.apply(file, answer=answer)).resource
+                    return await self._keep(staged, File(metadata=metadata, spec=spec), answer)
             finally:
                 await self._blobs.discard(staged)
 
@@ -106,18 +107,38 @@ class FileService:
         await self._remove(project, name, answer)
 
     async def remove_expired(self) -> None:
-        """Remove all files whose time is over."""
-        for file in await self._store.list(File):
-            if self._is_expired(file):
-                await self._remove(file.project or "", file.name)
+        """Remove all files whose time is over, and bytes that belong to none."""
+        for key in await self._index.expired(self._clock.now_ms()):
+            with suppress(NotFound):
+                await self._remove(key.project, key.name)
+        await self.tidy()
+
+    async def tidy(self) -> None:
+        """Remove the bytes of uploads and deletions that who was killed, or failed, left half done."""
+        async with self._lock:
+            for sha256 in await self._blobs.unsettled():
+                await self._settle(sha256)
+
+    async def _keep(self, staged: StagedBlob, file: File, answer: Answer | None) -> File:
+        await self._blobs.unsettle(staged.sha256)
+        await self._blobs.keep(staged)
+        stored = (await self._store.apply(file, answer=answer)).resource
+        await self._blobs.settle(staged.sha256)
+        return stored
 
     async def _remove(self, project: str, name: str, answer: Answer | None = None) -> None:
         async with self._lock:
-            gone = await self._store.delete(File, name, project, answer=answer)
-            others = await self._store.list(File)
-            unread = await self._store.set_aside(File)  # their bytes are not known
-            if not unread and all(file.spec.sha256 != gone.spec.sha256 for file in others):
-                await self._blobs.delete(gone.spec.sha256)
+            file = await self._store.get(File, name, project)
+            with suppress(Unavailable):  # on a full disk nothing may stand in the way of deleting
+                await self._blobs.unsettle(file.spec.sha256)
+            await self._store.delete(File, name, project, answer=answer)
+            await self._settle(file.spec.sha256)
+
+    async def _settle(self, sha256: str) -> None:
+        """The bytes stay as long as any file has them."""
+        if not await self._index.is_used(sha256):
+            await self._blobs.delete(sha256)
+        await self._blobs.settle(sha256)
 
     def _is_expired(self, file: File) -> bool:
         return file.spec.expires_ms is not None and file.spec.expires_ms <= self._clock.now_ms()

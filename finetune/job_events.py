@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Literal
 
 from common.clock import Clock
 from common.ids import derived_id
 from common.resources import FineTune
 from common.store.port import Event, Store
+from common.vocabulary import MAX_NUMBER
 from finetune.core.worker_events import WorkerEvent
 
 Reason = Literal[
@@ -15,6 +18,7 @@ Reason = Literal[
     "FilesValidated",
     "Queued",
     "Running",
+    "EventsCut",
     "Registered",
     "CancelRequested",
     "Succeeded",
@@ -28,6 +32,7 @@ _ORDER: dict[Reason, int] = {
     "FilesValidated": 1,
     "Queued": 2,
     "Running": 3,
+    "EventsCut": 4,
     "Registered": 6,
     "CancelRequested": 7,
     "Succeeded": 8,
@@ -35,6 +40,9 @@ _ORDER: dict[Reason, int] = {
     "Cancelled": 8,
 }
 _WORKER_ORDER = 5
+_RECORDED_AT_ONCE = 500
+MAX_DATA = 32
+"""Numbers of one event that are kept; their names have at most so many characters, too."""
 _LEVELS: dict[str, Literal["info", "warning", "error"]] = {"warn": "warning", "error": "error"}
 
 
@@ -47,21 +55,34 @@ async def note(store: Store, clock: Clock, job: FineTune, reason: Reason, messag
     )
 
 
-async def record_worker_event(store: Store, clock: Clock, job: FineTune, event: WorkerEvent) -> None:
-    """Record a line of the worker: each place in its file once."""
-    await store.record(
-        Event(
-            id=f"{_prefix(job)}-{_WORKER_ORDER}-{event.offset_bytes:012d}",
-            time_ms=event.created_at * 1000 or clock.now_ms(),
-            level=_LEVELS.get(event.level, "info"),
-            reason=event.type.capitalize(),
-            message=event.message,
-            kind="FineTune",
-            name=job.name,
-            project=job.project,
-            data=dict(event.data) if event.type == "metrics" else {},
-        )
+async def record_worker_events(
+    store: Store, clock: Clock, job: FineTune, events: Sequence[WorkerEvent]
+) -> None:
+    """Record lines of the worker: each place in its file once, hundreds in one transaction."""
+    for first in range(0, len(events), _RECORDED_AT_ONCE):
+        part = events[first : first + _RECORDED_AT_ONCE]
+        await store.record(*(_worker_event(clock, job, event) for event in part))
+
+
+def _worker_event(clock: Clock, job: FineTune, event: WorkerEvent) -> Event:
+    return Event(
+        id=f"{_prefix(job)}-{_WORKER_ORDER}-{event.offset_bytes:012d}",
+        time_ms=event.created_at * 1000 or clock.now_ms(),
+        level=_LEVELS.get(event.level, "info"),
+        reason=event.type.capitalize(),
+        message=event.message,
+        kind="FineTune",
+        name=job.name,
+        project=job.project,
+        data=dict(_numbers(event)) if event.type == "metrics" else {},
     )
+
+
+def _numbers(event: WorkerEvent) -> Iterator[tuple[str, object]]:
+    """What a client can draw: few and small, so that no line fills the store."""
+    fit = ((name, value) for name, value in event.data.items() if len(name) <= MAX_DATA)
+    numbers = ((name, value) for name, value in fit if isinstance(value, int | float))
+    return islice(((name, value) for name, value in numbers if abs(value) <= MAX_NUMBER), MAX_DATA)
 
 
 def _prefix(job: FineTune) -> str:

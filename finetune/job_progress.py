@@ -11,10 +11,12 @@ from common.resources.tuning import Checkpoint
 from common.store.port import Store
 from common.vocabulary import harmless, shortened
 from finetune.core.worker_events import WorkerEvent, last_of
-from finetune.job_events import note, record_worker_event
+from finetune.job_events import note, record_worker_events
 from finetune.job_folder import JobFolder
 
 MAX_CHECKPOINTS = 500
+MAX_RECORDED = 10_000
+"""Lines of one job that become events; of later ones only the numbers are taken."""
 _BEGUN = ("Running", "Ready", "Restarting", "Stopping", "Succeeded", "Failed")
 
 
@@ -40,11 +42,20 @@ class JobProgress:
     async def _take_part(self, job: FineTune, folder: JobFolder) -> bool:
         """Take the next few megabytes; False when there was nothing."""
         events, offset = await asyncio.to_thread(folder.new_events, job.status.events_offset_bytes)
+        await self._record(job, events)
         for event in events:
-            await record_worker_event(self._store, self._clock, job, event)
             _apply(job, event)
         job.status.events_offset_bytes, before = offset, job.status.events_offset_bytes
         return offset > before
+
+    async def _record(self, job: FineTune, events: list[WorkerEvent]) -> None:
+        status = job.status
+        room = MAX_RECORDED - status.events_recorded
+        await record_worker_events(self._store, self._clock, job, events[:room])
+        if len(events) > room:
+            text = f"The first {MAX_RECORDED} events are listed; the result file has the numbers of all steps"
+            await note(self._store, self._clock, job, "EventsCut", text)
+        status.events_recorded += min(room, len(events))
 
 
 def _start_of(workload: Workload) -> int | None:

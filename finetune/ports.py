@@ -40,6 +40,18 @@ class Blobs(Protocol):
         """Forget bytes that are not to be kept."""
         ...
 
+    async def unsettle(self, sha256: str) -> None:
+        """Note, for the case of death, that a blob is about to come or to go with what names it."""
+        ...
+
+    async def settle(self, sha256: str) -> None:
+        """Both are there or both are gone."""
+        ...
+
+    async def unsettled(self) -> Sequence[str]:
+        """The digests of blobs that somebody who was killed, or failed, may have left."""
+        ...
+
     def path(self, sha256: str) -> Path:
         """Where the bytes can be read. Raises ``NotFound`` when they are not there."""
         ...

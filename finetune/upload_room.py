@@ -7,16 +7,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from common.limits import check_room
-from common.resources import File
 from common.resources.people import ProjectLimits
-from common.store.port import Store
+from finetune.file_index import FileIndex
 
 
 class UploadRoom:
     """Counts what arrives, so that many uploads at once are held to the limits of one."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, index: FileIndex) -> None:
+        self._index = index
         self._uploads: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
 
@@ -24,17 +23,15 @@ class UploadRoom:
         """The bytes that the project's files have. Raises ``Forbidden`` (``limit_reached``) when one more
         file, of that size, is too much.
         """
-        files = await self._store.list(File, project=project)
-        who, held = f"project {project}", sum(file.spec.size_bytes for file in files)
-        check_room(who, "maxFiles", limits.max_files, len(files) + self._uploads[project], 1)
-        check_room(who, "maxFileBytes", limits.max_file_bytes, held + self._bytes[project], more_bytes)
-        return held
+        who, held = f"project {project}", await self._index.held(project)
+        check_room(who, "maxFiles", limits.max_files, held.count + self._uploads[project], 1)
+        check_room(who, "maxFileBytes", limits.max_file_bytes, held.bytes + self._bytes[project], more_bytes)
+        return held.bytes
 
     async def check_stored(self, project: str, limits: ProjectLimits | None, more_bytes: int) -> None:
         """The same for a file that has arrived, with nothing but what is stored; None = no limits."""
         if limits is not None:
-            files = await self._store.list(File, project=project)
-            held = sum(file.spec.size_bytes for file in files)
+            held = (await self._index.held(project)).bytes
             check_room(f"project {project}", "maxFileBytes", limits.max_file_bytes, held, more_bytes)
 
     @asynccontextmanager

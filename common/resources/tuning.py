@@ -110,6 +110,7 @@ class FineTuneStatus(Status):
     finished_ms: int | None = None
     estimated_finish_ms: int | None = None
     events_offset_bytes: int = Field(0, description="how much of the worker's events.jsonl was taken over")
+    events_recorded: int = Field(0, description="how many of these are events that can be listed")
     error_code: str = ""
     error_message: Message = ""
     error_param: str | None = None

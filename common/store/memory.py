@@ -208,10 +208,11 @@ class MemoryStore:
                 pass
         return self._revision
 
-    async def record(self, event: Event) -> None:
-        kind, name = ("Project", event.project) if event.project else (event.kind, event.name)
-        stored = self._resources.get(_place(kind, name, None))
-        self._events.setdefault(event.id, replace(event, owner=stored.owner if stored else NOBODY_ELSE))
+    async def record(self, *events: Event) -> None:
+        for event in events:
+            kind, name = ("Project", event.project) if event.project else (event.kind, event.name)
+            stored = self._resources.get(_place(kind, name, None))
+            self._events.setdefault(event.id, replace(event, owner=stored.owner if stored else NOBODY_ELSE))
 
     async def events(
         self,

@@ -212,8 +212,9 @@ class Store(Protocol):
         """Return the revision as soon as it is above ``since``, or after the timeout."""
         ...
 
-    async def record(self, event: Event) -> None:
-        """Keep an event; the same id twice is kept once. It belongs to whom its project belongs to now."""
+    async def record(self, *events: Event) -> None:
+        """Keep events, all or none; the same id twice is kept once. Each belongs to whom its project belongs
+        to now."""
         ...
 
     async def events(

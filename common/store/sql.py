@@ -254,8 +254,8 @@ class SqlStore:
                 except TimeoutError:
                     continue
 
-    async def record(self, event: Event) -> None:
-        await self._notes.record(event)
+    async def record(self, *events: Event) -> None:
+        await self._notes.record(events)
 
     async def events(
         self,

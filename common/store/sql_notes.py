@@ -42,23 +42,13 @@ class SqlNotes:
             Bound((audit_log.c.tenant, audit_log.c.principal), audit_log.c.sequence, limits.audit_entries)
         )
 
-    async def record(self, event: Event) -> None:
-        row = {
-            "id": event.id,
-            "time_ms": event.time_ms,
-            "level": event.level,
-            "reason": event.reason,
-            "message": _storable(event.message),
-            "kind": event.kind,
-            "name": event.name,
-            "project": event.project,
-            "data": json.dumps(dict(event.data)),
-            "owner_tenant": _owner_now(event, resources.c.owner_tenant),
-            "owner_project": _owner_now(event, resources.c.owner_project),
-        }
+    async def record(self, recorded: Sequence[Event]) -> None:
+        if not recorded:
+            return
         async with self._database.write() as connection:
-            await self._insert_new(connection, events, row)
-            await self._events.wrote(connection)
+            for event in recorded:
+                await self._insert_new(connection, events, _row_of(event))
+            await self._events.wrote(connection, rows=len(recorded))
 
     async def events(
         self,
@@ -139,6 +129,22 @@ class SqlNotes:
         """Insert the row unless its key is there already."""
         insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         await connection.execute(insert(table).values(row).on_conflict_do_nothing())
+
+
+def _row_of(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "time_ms": event.time_ms,
+        "level": event.level,
+        "reason": event.reason,
+        "message": _storable(event.message),
+        "kind": event.kind,
+        "name": event.name,
+        "project": event.project,
+        "data": json.dumps(dict(event.data)),
+        "owner_tenant": _owner_now(event, resources.c.owner_tenant),
+        "owner_project": _owner_now(event, resources.c.owner_project),
+    }
 
 
 def _owner_now(event: Event, column: sa.Column[str]) -> sa.ColumnElement[str]:

@@ -15,7 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.auth import shows_token
-from common.errors import ComputilityError, InvalidInput, TooLarge, Unauthenticated
+from common.durable import is_no_room
+from common.errors import NO_ROOM, ComputilityError, InvalidInput, TooLarge, Unauthenticated, Unavailable
 from common.http_server.content import decoded
 from common.http_server.front import NO_SNIFFING
 from common.ids import new_id
@@ -72,7 +73,12 @@ class Edge:
             await answer.fail(scope, receive, error)
         except ClientDisconnect:
             return
-        except Exception:  # noqa: BLE001 - the request boundary: one request's bug must not end the process
+        except Exception as fault:  # noqa: BLE001 - the request boundary: no bug of one request ends the process
+            if is_no_room(fault):
+                _log.error("no room on the disk", request_id=exchange.request_id, error=str(fault))
+                exchange.error_code = NO_ROOM
+                await answer.fail(scope, receive, Unavailable("there is no room on the disk", code=NO_ROOM))
+                return
             _log.exception("request failed", request_id=exchange.request_id, path=scope["path"])
             bug = ComputilityError(f"internal error; the log has the details under {exchange.request_id}")
             exchange.error_code = bug.code

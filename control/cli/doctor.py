@@ -10,18 +10,20 @@ from control.cli.checks import CHECKS, Check
 from control.cli.loop_check import check_loops
 from control.cli.options import OutputOption, session_of
 from control.cli.output import Output, console, print_document
+from control.cli.set_aside_check import check_set_aside
 from control.cli.usage_check import check_usage
 
 MARKS = {"ok": "[green]ok  [/green]", "warn": "[yellow]warn[/yellow]", "fail": "[red]fail[/red]"}
 
 
 def doctor(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Check Python, engine, devices, memory, disk, ports, control and unposted usage, and say what to do.
+    """Check Python, engine, devices, memory, disk, ports, control, what it keeps and unposted usage, and say
+    what to do.
 
     The exit code is 1 when something fails.
     """
     settings = session_of(context).settings
-    checks = [check(settings) for check in (*CHECKS, check_loops, check_usage)]
+    checks = [check(settings) for check in (*CHECKS, check_loops, check_set_aside, check_usage)]
     if output in (Output.YAML, Output.JSON):
         print_document(report(checks), output)
     else:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from common.durable import room_needed
 from common.errors import TooLarge
 from common.threads import Threads
 from common.units import format_bytes
@@ -13,6 +14,7 @@ from finetune.blob_folder import BlobFolder
 from finetune.ports import StagedBlob
 
 _THREADS = 4
+_NO_ROOM = "there is no room on the disk to keep the file; try again later"
 
 
 class LocalBlobs:
@@ -27,10 +29,11 @@ class LocalBlobs:
         self._threads = Threads("blobs", _THREADS)
 
     async def stage(self, chunks: AsyncIterator[bytes], limit_bytes: int) -> StagedBlob:
-        path = await self._threads.run(self._blobs.temporary)
+        with room_needed(_NO_ROOM):
+            path = await self._threads.run(self._blobs.temporary)
         state, size = hashlib.sha256(), 0
         try:
-            with path.open("wb") as stream:
+            with room_needed(_NO_ROOM), path.open("wb") as stream:
                 async for chunk in chunks:
                     size += len(chunk)
                     if size > limit_bytes:
@@ -46,7 +49,18 @@ class LocalBlobs:
         return StagedBlob(state.hexdigest(), size, path)
 
     async def keep(self, staged: StagedBlob) -> None:
-        await self._threads.run(self._blobs.adopt, staged.path, staged.sha256)
+        with room_needed(_NO_ROOM):
+            await self._threads.run(self._blobs.adopt, staged.path, staged.sha256)
+
+    async def unsettle(self, sha256: str) -> None:
+        with room_needed(_NO_ROOM):
+            await self._threads.run(self._blobs.unsettle, sha256)
+
+    async def settle(self, sha256: str) -> None:
+        await self._threads.run(self._blobs.settle, sha256)
+
+    async def unsettled(self) -> Sequence[str]:
+        return await self._threads.run(self._blobs.unsettled)
 
     async def discard(self, staged: StagedBlob) -> None:
         await self._threads.run(staged.path.unlink, missing_ok=True)

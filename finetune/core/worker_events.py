@@ -10,6 +10,8 @@ from typing import Any
 
 from common.vocabulary import MAX_NUMBER, MAX_TIME_MS, shortened
 
+MAX_LINES = 32_768
+"""Understood of one read of a few megabytes: a line of a worker has some 300 bytes."""
 TYPES = ("message", "metrics", "checkpoint", "result", "error")
 METRICS = (
     "train_loss",
@@ -44,17 +46,27 @@ class WorkerEvent:
         return value if _is_count(value) else None
 
 
-def whole_lines(content: bytes, offset_bytes: int) -> tuple[list[WorkerEvent], int]:
+def whole_lines(
+    content: bytes, offset_bytes: int, most_lines: int = MAX_LINES
+) -> tuple[list[WorkerEvent], int]:
     """The events in ``content``, which begins at ``offset_bytes`` of the file, and the offset after them.
 
-    A line without its end is left for later; one that cannot be read becomes a warning.
+    A line without its end is left for later; one that cannot be read becomes a warning, and so do all
+    together that come after ``most_lines``: no worker writes so short ones.
     """
-    events, position = [], offset_bytes
-    for line in content.split(b"\n")[:-1]:
+    events: list[WorkerEvent] = []
+    start, whole = 0, content.rfind(b"\n") + 1
+    for _ in range(most_lines):
+        if start == whole:
+            break
+        end = content.find(b"\n", start)
+        line = content[start:end]
         if line.strip():
-            events.append(_event(line, position))
-        position += len(line) + 1
-    return events, position
+            events.append(_event(line, offset_bytes + start))
+        start = end + 1
+    if start < whole:
+        events.append(_warning(offset_bytes + start, f"{whole - start} bytes of lines too short to be read"))
+    return events, offset_bytes + whole
 
 
 def _event(line: bytes, offset_bytes: int) -> WorkerEvent:
@@ -69,8 +81,12 @@ def _event(line: bytes, offset_bytes: int) -> WorkerEvent:
         level, message = str(content.get("level", "info")), shortened(str(content["message"]))
         return WorkerEvent(offset_bytes, content["type"], level, created_at, message, data)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        text = f"the worker wrote something unreadable at byte {offset_bytes} of its events"
-        return WorkerEvent(offset_bytes, "message", "warn", 0, text)
+        return _warning(offset_bytes, "something unreadable")
+
+
+def _warning(offset_bytes: int, what: str) -> WorkerEvent:
+    text = f"the worker wrote {what} at byte {offset_bytes} of its events"
+    return WorkerEvent(offset_bytes, "message", "warn", 0, text)
 
 
 def _is_count(value: object) -> bool:

@@ -251,6 +251,13 @@ class TestEvents:
         assert [e.id for e in await store.events(after="b")] == []
         assert await store.events(kind="Queue") == []
 
+    async def test_several_events_are_recorded_at_once(self, store: Store) -> None:
+        await store.record(*(event(f"e{n}", n) for n in range(5)))
+        await store.record()
+        await store.record(event("e4", 4, message="again"), event("e5", 5))
+        found = await store.events()
+        assert [(e.id, e.message) for e in found] == [(f"e{n}", found[0].message) for n in range(6)]
+
     async def test_an_id_is_kept_once(self, store: Store) -> None:
         await store.record(event("a", 1))
         await store.record(event("a", 2, message="again"))

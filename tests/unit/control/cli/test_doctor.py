@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from common.client import Client
-from common.errors import Unavailable
+from common.errors import Forbidden, Unauthenticated, Unavailable
 from common.settings import Settings, load_settings
 from control.cli import checks
 from control.cli.checks import Check, judge_devices
 from control.cli.doctor import report, show
 from control.cli.loop_check import check_loops, judge_loops
+from control.cli.set_aside_check import check_set_aside, judge_set_aside
 from control.cli.usage_check import check_usage
 from inference.gateway.aside import keep_rejected
 
@@ -114,3 +115,23 @@ def test_usage_that_was_set_aside_is_told_with_what_to_do(tmp_path: Path) -> Non
     found = check_usage(settings)
     assert (found.level, "2 in" in found.message) == ("warn", True)
     assert "put right" in found.advice
+
+
+def test_stored_resources_that_are_set_aside_are_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = {"kind": "Endpoint", "name": "odd", "project": "lab", "reason": "spec.priority: at most 1000000"}
+    found = judge_set_aside([one, {"kind": "Tenant", "name": "t", "reason": "metadata.name: too long"}] * 4)
+    assert (found.level, "DELETE /api/v1/set-aside" in found.advice) == ("warn", True)
+    assert "Endpoint odd of project lab (spec.priority: at most 1000000)" in found.message
+    assert "and 3 more" in found.message
+    assert judge_set_aside([]).level == "ok"
+    settings = load_settings(home=tmp_path, api_key="ck-x")
+    for error in (Forbidden("no"), Unauthenticated("no"), Unavailable("away")):
+
+        def ask(client: Client, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Client, "set_aside", ask)
+        assert check_set_aside(settings).level == "ok"
+    assert check_set_aside(load_settings(home=tmp_path)).level == "ok"
