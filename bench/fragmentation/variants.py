@@ -89,6 +89,65 @@ def _picky(
     return varied
 
 
+OVER_ASKED = 1.22
+"""So many times the GPUs that there are of it the second most common model is asked for by name."""
+RARE_ASKED = 0.8
+"""So much of the GPUs of each rarer model is asked for by name."""
+
+
+def _named(
+    part: float, draw: np.random.Generator, nodes: Sequence[TraceNode], tasks: Tasks
+) -> list[TraceTask]:
+    """This part of the GPU work names the models that it may have, by the law of ``_asked_by_name``. Each
+    task in turn, in random order, draws from what could hold it and is not asked for yet."""
+    hosts = [node for node in nodes if node.gpus]
+    asked = sum(task.gpu_millis for task in tasks)
+    left = {models: asked * share for models, share in _asked_by_name(part, hosts).items()}
+    varied = list(tasks)
+    for index in draw.permutation(len(tasks)):
+        task = tasks[index]
+        open_to = [models for models, millis in left.items() if millis > 0 and _hold(hosts, models, task)]
+        if task.count and open_to:
+            weights = np.array([left[models] for models in open_to])
+            models = open_to[int(draw.choice(len(open_to), p=weights / weights.sum()))]
+            left[models] -= task.gpu_millis
+            varied[index] = replace(task, models=models)
+    return varied
+
+
+def _asked_by_name(part: float, hosts: Sequence[TraceNode]) -> dict[tuple[str, ...], float]:
+    """Sets of models -> which share of the work asks for one of them, if the work is as much as the GPUs.
+
+    The second most common model is asked for alone, and more of it than there is. Rarer ones are asked for
+    half alone and half together with the next rarer; the most common one has what is left of the part, half
+    alone and half together with all the rarer ones."""
+    gpus: dict[str, int] = {}
+    for node in hosts:
+        gpus[node.model] = gpus.get(node.model, 0) + node.gpus
+    if len(gpus) < 2:
+        raise InvalidInput("all GPUs are of one model: there is none to name", param="column model")
+    most, second, *rare = sorted(gpus, key=lambda model: (-gpus[model], model))
+    law: dict[tuple[str, ...], float] = {(second,): OVER_ASKED * gpus[second]}
+    for model, other in zip(rare, [*rare[1:], *rare[:1]], strict=True):
+        for models in ((model,), tuple(sorted({model, other}))):
+            law[models] = law.get(models, 0.0) + RARE_ASKED * gpus[model] / 2
+    rest = max(0.0, part * sum(gpus.values()) - sum(law.values()))
+    for models in ((most,), tuple(sorted({most, *rare}))):
+        law[models] = law.get(models, 0.0) + rest / 2
+    scale = part / sum(law.values())
+    return {models: scale * number for models, number in law.items()}
+
+
+def _hold(hosts: Sequence[TraceNode], models: tuple[str, ...], task: TraceTask) -> bool:
+    return any(
+        node.model in models
+        and node.gpus >= task.count
+        and node.cpu_millis >= task.cpu_millis
+        and node.memory_mebibytes >= task.memory_mebibytes
+        for node in hosts
+    )
+
+
 VARIANTS: dict[str, Callable[[np.random.Generator, Sequence[TraceNode], Tasks], list[TraceTask]]] = {
     "sharing40": partial(_sharing, 0.4),
     "sharing60": partial(_sharing, 0.6),
@@ -98,4 +157,6 @@ VARIANTS: dict[str, Callable[[np.random.Generator, Sequence[TraceNode], Tasks], 
     "wide300": partial(_times, 3.0, lambda task: task.count > 1),
     "wide600": partial(_times, 6.0, lambda task: task.count > 1),
     "picky20": partial(_picky, 0.2),
+    "named33": partial(_named, 0.33),
+    "named50": partial(_named, 0.5),
 }

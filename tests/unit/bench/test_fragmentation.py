@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -222,6 +223,20 @@ def test_a_variant_has_the_sharing_that_it_says() -> None:
         vary("sharing80", NODES, [KINDS[2]])
     with pytest.raises(InvalidInput, match="no such tasks"):
         vary("host200", NODES, [KINDS[2]])
+
+
+def test_a_variant_names_models_as_its_law_says_and_one_of_them_too_often() -> None:
+    models = ("A", "A", "A", "A", "A", "A", "B", "C", "C", "D")
+    nodes = [TraceNode(f"n{i}", 64000, 131072, 4, model) for i, model in enumerate(models * 8)]
+    offered = [replace(KINDS[2], name=f"t{i}") for i in range(320)]
+    drawn = vary("named50", nodes, offered)
+    by_name = Counter(task.models for task in drawn)
+    assert by_name[()] == pytest.approx(160, abs=8)
+    assert by_name["C",] == pytest.approx(1.22 * 64, abs=2), "there are 64"
+    assert by_name["B",] == pytest.approx(0.4 * 32, abs=2)
+    assert sum(number for named, number in by_name.items() if {"B", "D"} & {*named} and "A" not in named) < 64
+    with pytest.raises(InvalidInput, match="one model"):
+        vary("named33", nodes[:1], offered)
 
 
 def test_a_cluster_may_be_too_small_to_compare() -> None:
