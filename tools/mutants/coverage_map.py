@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -56,7 +57,7 @@ class CoverageMap:
         }
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += ["-p", "tools.mutants.recorder", *test_files]
-        subprocess.run(command, cwd=root, env=environment, check=False)
+        subprocess.run(command, cwd=root, env=environment, stdout=sys.stderr, check=False)
         tests: Record = json.loads(out.read_text())
         out.unlink()
         sources = {name: _digest(root / name) for test in tests.values() for name in test["lines"]}
@@ -91,6 +92,7 @@ class LookUp:
 
     def __init__(self, files: dict[str, Any], root: Path) -> None:
         versions: dict[str, dict[str, str]] = files.get("", {})
+        self._root = root
         digests: dict[str, str] = {}
         self._by_line: dict[tuple[str, int], list[CoveringTest]] = defaultdict(list)
         self._by_function: dict[tuple[str, str], dict[str, CoveringTest]] = defaultdict(dict)
@@ -118,7 +120,14 @@ class LookUp:
                             self._by_function[source, place][name] = found
 
     def tests_for(self, mutant: Mutant) -> list[CoveringTest]:
-        """Those that run the mutated lines; where the import of the module runs them, all of the module's."""
+        """Those that run the mutated lines; where the import of the module runs them, all of the module's. A
+        module of which no test runs anything may run in a process of its own: those of who imports it.
+        """
+        if not self._by_file.get(mutant.path):
+            importers = [path for path in self._by_file if self._imports(path, mutant.path)]
+            return list(
+                {name: test for path in importers for name, test in self._by_file[path].items()}.values()
+            )
         found: dict[str, CoveringTest] = {}
         for line in range(mutant.lines[0], mutant.lines[1] + 1):
             found |= {test.name: test for test in self._by_line.get((mutant.path, line), ())}
@@ -126,6 +135,12 @@ class LookUp:
         if not found and not mutant.in_function:
             found = self._by_file.get(mutant.path, {})
         return list(found.values())
+
+    def _imports(self, path: str, other: str) -> bool:
+        package, _, module = other.removesuffix(".py").replace("/", ".").rpartition(".")
+        source = (self._root / path).read_text() if (self._root / path).exists() else ""
+        names = rf"(?:from {re.escape(package)} import .*\b{module}\b)|(?:\b{re.escape(package)}\.{module}\b)"
+        return re.search(names, source) is not None
 
 
 def in_order(tests: list[CoveringTest], most_seconds: float) -> list[CoveringTest]:
