@@ -19,10 +19,17 @@ FAILED_IN_ROW = 3
 HUNG_SECONDS = 60.0
 """The same when it has not ended a pass well for so long."""
 LOG_AGAIN_SECONDS = 60.0
+GAP_WINDOW_SECONDS = 30.0
+"""The longest gap between passes is told for this time, and for as long again at most."""
 
 FAILED_PASSES = Counter("computility_loop_failed_passes", "Passes of the loop that failed", ("loop",))
 SINCE_GOOD_PASS = Gauge(
     "computility_loop_seconds_since_good_pass", "How long ago the loop's last good pass ended", ("loop",)
+)
+LONGEST_GAP = Gauge(
+    "computility_loop_longest_gap_seconds",
+    "Longest time between the ends of two good passes within the last half a minute to a minute",
+    ("loop",),
 )
 _log = get_logger(__name__)
 
@@ -36,14 +43,24 @@ class LoopHealth:
         self._clock = clock
         self._good_seconds = clock.monotonic_seconds()
         self._logged: tuple[str, float] = ("", 0.0)
+        self._window = 0
+        self._gaps_seconds = (0.0, 0.0)
         self.failed_passes = 0
         self.error = ""
         SINCE_GOOD_PASS.labels(name).set_function(lambda: self.seconds_since_good_pass)
+        LONGEST_GAP.labels(name).set_function(lambda: self.longest_gap_seconds)
 
     @property
     def seconds_since_good_pass(self) -> float:
         """Since the loop began where there was none yet."""
         return self._clock.monotonic_seconds() - self._good_seconds
+
+    @property
+    def longest_gap_seconds(self) -> float:
+        """Between the ends of two good passes in this window and the one before, the pass that goes on now
+        included."""
+        self._turn_window()
+        return max(*self._gaps_seconds, self.seconds_since_good_pass)
 
     @property
     def trouble(self) -> str:
@@ -58,6 +75,9 @@ class LoopHealth:
     def note(self, error: Exception | None) -> None:
         """A pass has ended. One that met another writer is neither good nor bad: it is made again at once."""
         if error is None:
+            self._turn_window()
+            before, now = self._gaps_seconds
+            self._gaps_seconds = (before, max(now, self.seconds_since_good_pass))
             self.failed_passes, self.error = 0, ""
             self._good_seconds = self._clock.monotonic_seconds()
             return
@@ -68,6 +88,12 @@ class LoopHealth:
         self.failed_passes += 1
         FAILED_PASSES.labels(self.name).inc()
         self._tell(error)
+
+    def _turn_window(self) -> None:
+        window = int(self._clock.monotonic_seconds() // GAP_WINDOW_SECONDS)
+        if window != self._window:
+            latest = self._gaps_seconds[1] if window == self._window + 1 else 0.0
+            self._window, self._gaps_seconds = window, (latest, 0.0)
 
     def _tell(self, error: Exception) -> None:
         """Once, and once a minute while it goes on."""
@@ -93,14 +119,19 @@ async def run_passes(
     stop: asyncio.Event,
     tick_seconds: float,
     health: LoopHealth | None = None,
+    *,
+    rests: bool = False,
 ) -> None:
     """Call ``step`` until ``stop`` is set: after each change in the store, and every ``tick_seconds``.
 
-    A pass that fails is made again after a tick or the next change; one that met another writer at once.
+    A pass that fails is made again after a tick or the next change; one that met another writer at once. A
+    loop that ``rests`` waits after a pass for as long as that took, a tick at most: while changes come all
+    the time it leaves half of the time to others.
     """
-    health = health or LoopHealth(name)
+    health, clock = health or LoopHealth(name), asyncio.get_running_loop().time
     while not stop.is_set():
         revision: int | None = None
+        began = clock()
         try:
             revision = await store.revision()
             await step()
@@ -109,6 +140,8 @@ async def run_passes(
             health.note(error)
             if not isinstance(error, Conflict):
                 revision = await _revision(store)
+        if rests and await _stopped_within(stop, min(clock() - began, tick_seconds)):
+            return
         await _wait_for_change(store, revision, stop, tick_seconds)
 
 

@@ -1,4 +1,4 @@
-"""Folders and files that other users of the machine cannot look into."""
+"""Folders and files of a user, and those that other users of the machine cannot look into."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ OURS = frozenset(
     )
 )
 """Names by which a folder is known to be a home of Computility."""
+
+
+def at_home(path: str | Path) -> Path:
+    """A path with ``~`` at its beginning made that of the user; as it is where there is no such user."""
+    return Path(os.path.expanduser(path))
 
 
 def is_open(path: Path) -> bool:

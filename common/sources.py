@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from common.private import at_home
+
 _ON_HUB = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _IN_MODELS = re.compile(r"\$\(HOME_DIR\)/models/(\w[\w.-]*)((?:/\w[\w.-]*)*)/?", re.ASCII)
 _LOCAL_PREFIXES = ("/", "~", "./", "../", "$(HOME_DIR)")
@@ -14,12 +16,12 @@ def local_path(source: str, home: Path) -> Path | None:
     """The path that ``source`` means on this machine (``home`` is COMPUTILITY_HOME); None for a hub name."""
     if not source.startswith(_LOCAL_PREFIXES):
         return None
-    return Path(source.replace("$(HOME_DIR)", str(home))).expanduser()
+    return at_home(source.replace("$(HOME_DIR)", str(home)))
 
 
 def launch_source(source: str) -> str:
     """``source`` as a launched process should get it: ``~`` made absolute, ``$(HOME_DIR)`` kept."""
-    return str(Path(source).expanduser()) if source.startswith("~") else source
+    return str(at_home(source)) if source.startswith("~") else source
 
 
 def is_open_to(project: str | None, source: str) -> bool:

@@ -19,7 +19,12 @@ from common.telemetry import get_logger
 from common.units import MIB
 from control.api.access import document_of
 
-BATCH = 500
+PAGE = 500
+"""Changes that a watch takes at once of those kept here."""
+BATCH = 50
+"""Changes that are read from the store at once: each of them is parsed, which holds up the process."""
+REST = 3
+"""So many times as long as it took to read a page, nobody reads the next one."""
 KEPT_CHANGES = 2000
 KEPT_BYTES = 16 * MIB
 GATHER_SECONDS = 0.02
@@ -63,6 +68,7 @@ class ChangeFeed:
         self._floor: int | None = None
         self.end = 0
         self._reader: asyncio.Task[None] | None = None
+        self._backlog = asyncio.Lock()
 
     @property
     def open_watches(self) -> int:
@@ -101,13 +107,27 @@ class ChangeFeed:
     async def after(self, since: int, kinds: Sequence[str], viewer: Viewer | None) -> tuple[list[Told], int]:
         """What the viewer may see of the next changes after ``since``, and up to where that is all of it.
 
+        What is older than all that is kept here is read from the store by one watch after the other, a
+        quarter of the time at most: however many begin long ago, they hold up nobody else.
+
         Raises ``Conflict`` (``gone``) when the store does not know any more.
         """
         if self._floor is not None and since >= self._floor:
             start = bisect_right(self._recent, since, key=lambda told: told.change.revision)
-            page = self._recent[start : start + BATCH]
-            upto = page[-1].change.revision if start + BATCH < len(self._recent) else self.end
+            page = self._recent[start : start + PAGE]
+            upto = page[-1].change.revision if start + PAGE < len(self._recent) else self.end
             return [told for told in page if _shown(told.change, kinds, viewer)], max(since, upto)
+        clock = asyncio.get_running_loop().time
+        async with self._backlog:
+            began = clock()
+            told, upto = await self._stored_after(since, kinds, viewer)
+            await asyncio.sleep(REST * (clock() - began))
+        return told, upto
+
+    async def _stored_after(
+        self, since: int, kinds: Sequence[str], viewer: Viewer | None
+    ) -> tuple[list[Told], int]:
+        """As ``after``, from the store."""
         revision = await self._store.revision()
         changes = await self._store.changes(since, kinds=kinds, limit=BATCH, viewer=viewer)
         last = changes[-1].revision if changes else since

@@ -68,7 +68,7 @@ class FineTuneController:
 
     async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Pass after pass until ``stop`` is set."""
-        await run_passes("finetunes", self.step, self._store, stop, _TICK_SECONDS, health)
+        await run_passes("finetunes", self.step, self._store, stop, _TICK_SECONDS, health, rests=True)
 
     async def step(self) -> None:
         """One pass over all jobs. The trouble of one holds up no other."""
@@ -106,7 +106,7 @@ class FineTuneController:
             if workload is not None and (job.status.state == "cancelled" or not _has_ended(workload)):
                 await self._delete(workload)
             return
-        folder = JobFolder(self._settings.folder("jobs"), job)
+        before, folder = job.status.model_copy(deep=True), JobFolder(self._settings.folder("jobs"), job)
         if job.status.finished_ms is None:
             await self._progress.take_over(job, workload, folder)
         if job.spec.cancelled:
@@ -122,7 +122,7 @@ class FineTuneController:
         elif workload.status.phase == "Failed" or _is_hopeless(workload):
             events = await asyncio.to_thread(folder.all_events)
             await self._fail(job, *failure_of(workload, events))
-        else:
+        elif job.status != before:
             await self._store.set_status(job)
 
     async def _start(self, job: FineTune, folder: JobFolder) -> None:

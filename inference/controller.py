@@ -46,7 +46,7 @@ class EndpointController:
     async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Pass after pass until ``stop`` is set: after each change in the store, and every two seconds."""
         try:
-            await run_passes("endpoints", self.step, self._store, stop, _TICK_SECONDS, health)
+            await run_passes("endpoints", self.step, self._store, stop, _TICK_SECONDS, health, rests=True)
         finally:
             await self._models.close()
 
@@ -110,7 +110,7 @@ class EndpointController:
         reports: list[ReplicaReport],
     ) -> Fault | None:
         """Returns why its engines are not as it says; what runs already is looked after all the same."""
-        existing = owned.get(endpoint.metadata.uid, [])
+        existing, before = owned.get(endpoint.metadata.uid, []), endpoint.status.model_copy(deep=True)
         found = _find_model(endpoint, models)
         trouble, fault = _trouble_of(endpoint, found), None
         if found is not None and trouble is None:
@@ -127,7 +127,9 @@ class EndpointController:
             replica, report = await self._replica(endpoint, workload, mine)
             replicas.append(replica)
             reports.append(report)
-        await self._write_status(endpoint, found, replicas, reports, trouble)
+        self._fill_status(endpoint, found, replicas, reports, trouble)
+        if endpoint.status != before:
+            await self._store.set_status(endpoint)
         return fault
 
     async def _roll_out(
@@ -205,7 +207,7 @@ class EndpointController:
         path = local_path(adapter.spec.path, self._settings.home)
         return WantedAdapter(adapter.key, adapter.spec.served_name, str(path or adapter.spec.path))
 
-    async def _write_status(
+    def _fill_status(
         self,
         endpoint: Endpoint,
         found: _FoundModel | None,
@@ -224,9 +226,9 @@ class EndpointController:
         status.set_condition(
             "Ready", ready, reason, message, now_ms=now_ms, generation=endpoint.metadata.generation
         )
-        await self._store.set_status(endpoint)
 
     async def _adapter(self, adapter: Adapter, reports: Sequence[ReplicaReport]) -> Fault | None:
+        before = adapter.status.model_copy(deep=True)
         mine = [report for report in reports if adapter.may_be_on(report.endpoint)]
         report: AdapterReport = report_adapter(adapter, self._wanted(adapter), mine)
         adapter.status.replicas = report.replicas
@@ -240,7 +242,8 @@ class EndpointController:
             now_ms=self._clock.now_ms(),
             generation=adapter.metadata.generation,
         )
-        await self._store.set_status(adapter)
+        if adapter.status != before:
+            await self._store.set_status(adapter)
         return None
 
 

@@ -26,6 +26,7 @@ class ModelStatusKeeper:
 
     async def observe(self, model: Model) -> ModelFiles:
         """Look at the model's source and write what was found into its status."""
+        before = model.status.model_copy(deep=True)
         files = await asyncio.to_thread(_look, model, self._settings.home)
         model.status.set_condition(
             "Ready",
@@ -38,7 +39,8 @@ class ModelStatusKeeper:
         model.status.observed_generation = model.metadata.generation
         model.status.context_tokens = files.context_tokens
         model.status.digest = await self._digest(files) if files.usable else ""
-        await self._store.set_status(model)
+        if model.status != before:
+            await self._store.set_status(model)
         return files
 
     async def _digest(self, files: ModelFiles) -> str:

@@ -58,6 +58,14 @@ def planned_of(workload: Workload) -> Placement:
     return tuple(assignment_view(rank) for rank in successor.ranks) if successor else ()
 
 
+def nominated_of(workload: Workload) -> Placement:
+    """Where places were cleared for it, while it is as it was then."""
+    nomination = workload.status.nominated
+    if nomination is None or nomination.generation != workload.metadata.generation:
+        return ()
+    return tuple(assignment_view(rank) for rank in nomination.ranks)
+
+
 def held_by(workload: Workload) -> Placement:
     """All that it keeps from others: its gang, and its successor, as far as that is more."""
     current, planned = placement_of(workload), planned_of(workload)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from common.resources import Workload
-from common.resources.workload import NextGang, PendingReason, RankPlacement, WorkloadStatus
+from common.resources.workload import NextGang, Nomination, PendingReason, RankPlacement, WorkloadStatus
 from scheduler.core.lifecycle import FINISHED, HOLDING, Note, Phase, State, Step
 from scheduler.core.types import Admit, Defer, Migrate, Placement, Preempt, Reason, Resize
 from scheduler.observed import Observed
@@ -32,6 +32,8 @@ def after_step(
         update["ranks"] = [_assigned(rank) for rank in ranks]
     if step.drop or state.phase not in HOLDING:
         update["next"] = None
+    if state.phase == "Suspended" or state.phase in FINISHED:
+        update["nominated"] = None
     status = old.model_copy(update=update, deep=True)
     if step.release:
         status.admitted_ms, status.placed_digest = None, ""
@@ -46,7 +48,7 @@ def after_admit(workload: Workload, decision: Admit, now_ms: int) -> WorkloadSta
     status.ranks = [rank_placement(assignment) for assignment in decision.placement]
     status.placed_digest, status.next = roles_digest(workload.spec.roles), None
     status.admitted_ms, status.next_start_ms = now_ms, None
-    status.resized_ms, status.leaves_by_ms = None, None
+    status.resized_ms, status.leaves_by_ms, status.nominated = None, None, None
     status.pending, status.message = [], ""
     _set_conditions(status, workload.metadata.generation, now_ms)
     return status
@@ -87,14 +89,17 @@ def after_surge(
     message = "spec.roles changed" if cause == "Update" else "its node is drained"
     digest = roles_digest(workload.spec.roles)
     status.next = _next_gang(status, cause, placement, True, digest, message)
-    status.pending, status.next_start_ms = [], None
+    status.pending, status.nominated, status.next_start_ms = [], None, None
     _set_conditions(status, workload.metadata.generation, now_ms)
     return status
 
 
 def after_surge_deferred(workload: Workload, decision: Defer) -> WorkloadStatus:
     """The status of a workload whose change waits for room; what runs runs on."""
-    update = {"pending": [pending_reason(reason) for reason in decision.reasons]}
+    update = {
+        "pending": [pending_reason(reason) for reason in decision.reasons],
+        "nominated": _nomination(workload, decision),
+    }
     return workload.status.model_copy(update=update, deep=True)
 
 
@@ -120,6 +125,7 @@ def after_defer(workload: Workload, decision: Defer, now_ms: int) -> WorkloadSta
     """The status of a workload that waits."""
     status = workload.status.model_copy(deep=True)
     status.pending = [pending_reason(reason) for reason in decision.reasons]
+    status.nominated = _nomination(workload, decision)
     status.message = f"{decision.reasons[0].message}. It fits when: {decision.remedy}"
     status.set_condition(
         "Admitted",
@@ -146,6 +152,13 @@ def after_summary(
     status = group.status.model_copy(update={**update, "placed_digest": ""}, deep=True)
     _set_conditions(status, group.metadata.generation, now_ms)
     return status
+
+
+def _nomination(workload: Workload, decision: Defer) -> Nomination | None:
+    if not decision.nominated:
+        return None
+    ranks = [rank_placement(assignment) for assignment in decision.nominated]
+    return Nomination(generation=workload.metadata.generation, ranks=ranks)
 
 
 def pending_reason(reason: Reason) -> PendingReason:

@@ -30,7 +30,7 @@ from scheduler.core.types import (
     RunningView,
     WorkloadView,
 )
-from scheduler.placements import beyond, placement_of, planned_of
+from scheduler.placements import beyond, nominated_of, placement_of, planned_of
 
 DEFAULT_QUEUE = "default"
 """A queue of this name is there even when nobody has applied one: without a limit."""
@@ -149,12 +149,14 @@ def workload_view(workload: Workload, world: World, default_grace_seconds: float
         deadline_ms=None if promised is None else workload.metadata.created_ms + promised * 1000,
         kind=spec.kind,
         grace_seconds=math.ceil(grace_seconds),
+        nominated=nominated_of(workload) if workload.status.phase == "Pending" else (),
     )
 
 
 def successor_view(workload: Workload, world: World, default_grace_seconds: float = 10.0) -> WorkloadView:
     """The gang that is to start beside the current one, as a workload of its own."""
-    return _as(workload_view(workload, world, default_grace_seconds), SUCCESSOR)
+    view = workload_view(workload, world, default_grace_seconds)
+    return _as(replace(view, nominated=nominated_of(workload)), SUCCESSOR)
 
 
 def is_group(workload: Workload) -> bool:
@@ -295,6 +297,7 @@ def queue_view(queue: Queue, spent: Mapping[str, Spent], now_ms: int) -> QueueVi
         ),
         decayed_use=sum(use.decayed for key, use in spent.items() if _in(key, "*")),
         is_cohort=spec.cohort,
+        reclaim_within_cohort=spec.reclaim_within_cohort,
     )
 
 

@@ -18,7 +18,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from bench.hostile import world as worlds
-from bench.hostile.verdict import Counted, EngineCounter, passes_of, unbilled_tokens
+from bench.hostile.verdict import Counted, EngineCounter, longest_gap_of, unbilled_tokens
 from bench.hostile.watching import Chats, Watched, chat, watch
 from common.errors import ComputilityError, mapping_of
 
@@ -64,7 +64,7 @@ async def _under_attack(
     world: worlds.World, engine: EngineCounter, seconds: float, seed: int
 ) -> tuple[Chats, Watched, dict[str, Any]]:
     ended = asyncio.Event()
-    watching = asyncio.create_task(watch(world, ended, lambda: _look(world, engine)))
+    watching = asyncio.create_task(watch(world, ended, engine.look, lambda: longest_gap_of(world)))
     attacking = asyncio.create_task(asyncio.to_thread(_attack, world.target, seconds, seed))
     attacked = await chat(world, seconds)
     told = await attacking
@@ -72,15 +72,16 @@ async def _under_attack(
     return attacked, await watching, told
 
 
-def _look(world: worlds.World, engine: EngineCounter) -> int | None:
-    """Passes of the scheduler so far; the engine's counters are noted on the way."""
-    engine.look()
-    return passes_of(world)
-
-
 def _attack(target: worlds.Target, seconds: float, seed: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "bench.hostile.attacker", str(seconds), str(seed)]
-    done = subprocess.run(command, input=target.to_json(), stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        command,
+        input=target.to_json(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        start_new_session=True,
+    )
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 

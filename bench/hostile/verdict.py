@@ -1,4 +1,4 @@
-"""The ledger beside the engine's counters, and how many passes the scheduler has made."""
+"""The ledger beside the engine's counters, and how far apart the scheduler's passes were."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.hostile.world import World
 from common.errors import ComputilityError
 from control.demo import bill, story
 
-PASSES = "computility_scheduler_cycle_seconds_count"
+LONGEST_GAP = "computility_loop_longest_gap_seconds"
 SETTLE_SECONDS = 60.0
 
 
@@ -82,8 +82,8 @@ def unbilled_tokens(world: World, engine: EngineCounter, before: Counted) -> int
         time.sleep(1.0)
 
 
-def passes_of(world: World) -> int | None:
-    """Passes of the scheduler so far; None where control does not answer."""
+def longest_gap_of(world: World) -> float | None:
+    """The scheduler's longest gap between passes of late, in seconds; None where control does not answer."""
     settings = world.platform.settings
     try:
         text = bill.metrics_of(settings.control_url, settings)
@@ -91,6 +91,6 @@ def passes_of(world: World) -> int | None:
         return None
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            if sample.name == PASSES:
-                return int(sample.value)
+            if sample.name == LONGEST_GAP and sample.labels["loop"] == "scheduler":
+                return float(sample.value)
     return None

@@ -17,7 +17,9 @@ from control.supervisor.instance import RunFolder
 CHATS_AT_ONCE = 2
 CHAT_TOKENS = 16
 CHAT_PAUSE_SECONDS = 0.1
-POLL_SECONDS = 0.25
+POLL_SECONDS = 1.0
+TELL_SECONDS = 10.0
+"""So often control is asked for its metrics; it remembers the longest gap for longer."""
 
 
 @dataclass
@@ -79,16 +81,26 @@ class Watched:
     restarts: int = 0
 
 
-async def watch(world: World, ended: asyncio.Event, passes: Callable[[], int | None]) -> Watched:
-    """Look at the platform until ``ended``. ``passes`` tells how many passes the scheduler has made."""
+async def watch(
+    world: World, ended: asyncio.Event, look: Callable[[], None], gap: Callable[[], float | None]
+) -> Watched:
+    """Look at the platform until ``ended``. ``gap`` tells the scheduler's longest gap of late in seconds, or
+    None where control does not answer; what it told before the attack does not count."""
     watched, pids = Watched(), _pids(world)
-    seen, since = await asyncio.to_thread(passes), time.monotonic()
-    while not ended.is_set():
-        await asyncio.sleep(POLL_SECONDS)
-        count = await asyncio.to_thread(passes)
-        if count is not None and count != seen:
-            seen, since = count, time.monotonic()
-        watched.longest_pass_gap_seconds = max(watched.longest_pass_gap_seconds, time.monotonic() - since)
+    before, answered = await asyncio.to_thread(gap), time.monotonic()
+    last = False
+    while not last:
+        last = ended.is_set()
+        await asyncio.sleep(0 if last else POLL_SECONDS)
+        await asyncio.to_thread(look)
+        if last or time.monotonic() - answered >= TELL_SECONDS:
+            found = await asyncio.to_thread(gap)
+            if found is None:
+                found = time.monotonic() - answered - TELL_SECONDS
+            else:
+                answered = time.monotonic()
+            if found != before:
+                watched.longest_pass_gap_seconds = max(watched.longest_pass_gap_seconds, found)
         now = _pids(world)
         watched.restarts += sum(now.get(name) not in (None, pid) for name, pid in pids.items())
         pids = {**pids, **now}

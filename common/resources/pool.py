@@ -153,6 +153,11 @@ class QueueSpec(Model):
     weight: int = Field(1, ge=1, le=1_000_000, description="of its fair share among its siblings")
     quotas: list[DeviceQuota] = Field(default_factory=list, max_length=MAX_LIST)
     budgets: list[DeviceBudget] = Field(default_factory=list, max_length=MAX_LIST)
+    reclaim_within_cohort: Literal["any", "lowerPriority", "never"] = Field(
+        "any",
+        description="from whom it takes back borrowed devices for what is within its nominal quota:"
+        " whatever their priority, from those of lower priority, or from nobody (they end by themselves)",
+    )
 
     @model_validator(mode="after")
     def _one_entry_per_class(self) -> QueueSpec:

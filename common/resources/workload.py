@@ -227,6 +227,13 @@ class NextGang(Model):
     message: Message = ""
 
 
+class Nomination(Model):
+    """Places that others are leaving for a workload that waits: its own until it starts or gives up."""
+
+    generation: int = Field(description="of the workload; when that changes, the places are given up")
+    ranks: list[RankPlacement]
+
+
 class WorkloadStatus(Status):
     """Conditions: ``Admitted``, ``Ready`` (every rank ready), ``Finished`` (``Succeeded`` or ``Failed``).
 
@@ -260,6 +267,7 @@ class WorkloadStatus(Status):
     leaves_by_ms: int | None = Field(None, description="end of the grace of a gang that was told to end")
     ranks: list[RankPlacement] = Field(default_factory=list)
     next: NextGang | None = None
+    nominated: Nomination | None = None
     pending: list[PendingReason] = Field(default_factory=list)
     message: Message = ""
 

@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from common.errors import InvalidInput, Problem
-from common.private import make_folder_in_home, make_home
+from common.private import at_home, make_folder_in_home, make_home
 from common.settings.limits import LimitsSettings
 from common.settings.scheduling import SchedulerSettings
 from common.settings.services import (
@@ -46,7 +46,7 @@ def _default_home() -> Path:
 
 
 def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
+    return at_home(path).absolute()
 
 
 class Settings(BaseSettings):

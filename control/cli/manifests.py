@@ -6,12 +6,12 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
 from common.errors import ComputilityError, InvalidInput, NotFound, Problem
+from common.private import at_home
 from common.resources import Resource, parse_resource
 from common.vocabulary import quoted, shortened
 
@@ -102,7 +102,7 @@ def read_manifests(sources: Sequence[str]) -> list[Manifest]:
 
 
 def _files(source: str) -> list[str]:
-    path = Path(source).expanduser()
+    path = at_home(source)
     if source == "-" or path.is_file():
         return [source]
     if not path.is_dir():
@@ -164,7 +164,7 @@ def _content_of(loader: yaml.SafeLoader, node: yaml.Node) -> object:
 
 def _read(file: str) -> Iterator[Manifest]:
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).expanduser().read_text()
+        text = sys.stdin.read() if file == "-" else at_home(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"cannot read {file}: {error}") from error
     name = "standard input" if file == "-" else file

@@ -13,6 +13,7 @@ import openai
 from rich.console import Console
 
 from common.errors import ComputilityError, SetupError
+from common.private import at_home
 from common.settings import Settings
 from common.units import format_credits
 from control.cli import boundary
@@ -53,7 +54,7 @@ class Done:
 def play(out: Console, options: DemoOptions, stop: threading.Event) -> bool:
     """Play all steps, always tear down, print the table; whether everything held."""
     home = options.home or Path(tempfile.mkdtemp(prefix="computility-demo-"))
-    settings = _settings(options, home.expanduser().absolute())
+    settings = _settings(options, at_home(home).absolute())
     platform = Platform(settings, ("--no-examples",))
     done: list[Done] = []
     try:

@@ -14,6 +14,7 @@ from typing import Any
 from common.client import Client
 from common.clock import SYSTEM_CLOCK
 from common.errors import NotFound, SetupError, Unavailable
+from common.private import at_home
 from common.settings import Settings
 from control.cli.manifests import Manifest, read_manifests
 from control.cli.tables import condition
@@ -36,7 +37,7 @@ def example_manifests(model: str = "") -> list[Manifest]:
     manifests = read_manifests([str(EXAMPLES)])
     if not model:
         return manifests
-    folder = Path(model).expanduser()
+    folder = at_home(model)
     return [
         _with_source(manifest, str(folder.absolute()) if folder.exists() else model) for manifest in manifests
     ]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -23,10 +24,12 @@ STEADY_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Launch:
-    """What one start of a child runs."""
+    """What one start of a child runs. The higher its ``niceness`` (0 to 19), the less of the processor it
+    gets beside others that are busy."""
 
     command: Sequence[str]
     environment: Mapping[str, str]
+    niceness: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Child:
                 raise SetupError(
                     f"cannot start {self.name} ({launch.command[0]}): {error.strerror}"
                 ) from error
+        _make_nice(self.process.pid, launch.niceness)
         self.state = "starting"
         self.starts += 1
         self.started_at = self.clock.monotonic_seconds()
@@ -156,3 +160,12 @@ class Child:
             return "\n".join(BoundedLog(self.spec.log).tail(TAIL_BYTES).splitlines()[-lines:])
         except OSError:
             return ""
+
+
+def _make_nice(pid: int, niceness: int) -> None:
+    """Give a process less weight. Where the kernel shares the processor among sessions first (autogroups),
+    niceness counts within one only, so its session is made as nice."""
+    if niceness:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, pid) + niceness)
+            Path(f"/proc/{pid}/autogroup").write_text(str(niceness))

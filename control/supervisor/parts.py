@@ -20,6 +20,8 @@ LOOPBACK = "127.0.0.1"
 PROBE_TIMEOUT_SECONDS = 2.0
 LONGEST_FOLDER_CHARACTERS = 18
 """What the paths of Ray's Unix sockets leave of 107."""
+CONTROL_NICENESS = 5
+"""Control gives way to gateway and engines on the same machine: of these, people wait for each answer."""
 CLOSED_RAY = {
     # A loopback address is taken for what it is, on Linux too, so that all ports are on loopback.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -139,7 +141,7 @@ def control_child(settings: Settings, ray_address: str, after: str, logs: Path) 
     env = environment(settings) | environment(joined)
     return ChildSpec(
         "control",
-        lambda: Launch([sys.executable, "-m", "control.main"], env),
+        lambda: Launch([sys.executable, "-m", "control.main"], env, CONTROL_NICENESS),
         lambda: answers(f"{settings.control_url}/readyz"),
         logs / "control.log",
         after=after,

@@ -1,21 +1,22 @@
-"""Whose places a workload may claim: of lower priority, or of a queue that has more than its due.
+"""Whose places a workload may claim.
 
-- *By priority*, a workload takes from those of lower priority: in its own queue always, in other queues of
-  its cohort tree only as far as its own queue then keeps to its nominal quota. Who borrows takes nothing from
-  its lenders by priority: they would take it back at once.
-- *By quota*, a queue reclaims what ``reclaim`` gives it from those that are not more important than the
-  claimant; from those that are as important only when they have run for ``Policy.min_run_seconds``. Who is
-  more important would be served before the claimant and be back in the same places at once.
+- *By priority*, from less important ones: of its own queue always; of other queues only where no quota counts
+  for these, and while its own queue keeps to its nominal quota, if it has one. Who borrows takes nothing from
+  others by priority: it would be taken back at once.
+- *By quota*, a queue takes back what others of its cohort tree have borrowed, as ``reclaim`` says:
+  what it is guaranteed whatever the borrower's priority (``QueueView.reclaim_within_cohort``), what is only
+  fairer from nobody more important. From those that are as important or more only when they have run for
+  ``Policy.min_run_seconds``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from scheduler.core.layout import ModelKey
-from scheduler.core.trial import Trial
-from scheduler.core.types import WorkloadView
+from scheduler.core.trial import Trial, millis_by_model
+from scheduler.core.types import Placement, WorkloadView
 
 
 class Class(NamedTuple):
@@ -33,84 +34,164 @@ class Claim:
         self._tree = trial.tree
         self._queue = workload.queue
         self._priority = workload.priority
-        self._needs = trial.needs(workload)
+        self._needs = {model: millis for model, millis in trial.needs(workload).items() if millis}
         member = self._tree.member(workload.queue)
-        self._root = member.root if member else None
+        self._reclaims = member.view.reclaim_within_cohort if member else "never"
         self._own: dict[ModelKey, bool] = {}
-        self._refused: dict[tuple[Class, ModelKey], int] = {}
-        self._refusing: set[Class] = set()
+        self._levels: dict[str, int] = {}
+        self._titles: dict[tuple[int, ModelKey], tuple[str, ...]] = {}
+        self._fairer: dict[str, bool] = {}
+        self._hopes = False
+        self._asked: tuple[int, dict[tuple[str, ModelKey], bool]] = -1, {}
 
-    def open_classes(self, classes: Iterable[Class]) -> set[Class]:
-        """Those that it may take anything from."""
-        found: set[Class] = set()
-        reclaimable: dict[str, bool] = {}
-        for one in classes:
-            if self._by_priority(one):
-                found.add(one)
-            elif self._by_quota(one):
-                if one.queue not in reclaimable:
-                    reclaimable[one.queue] = self._reclaims_from(one.queue)
-                if reclaimable[one.queue]:
-                    found.add(one)
-        return found
+    def stages(
+        self, classes: Collection[Class], held: Callable[[], Mapping[Class, Mapping[ModelKey, int]]]
+    ) -> Iterator[set[Class]]:
+        """Sets of classes to take from, one after the other: first those that have borrowed what is the
+        queue's own, then all. ``held``: what each of them holds."""
+        borrowers = {one for one in classes if self._by_quota(one) and self._is_guaranteed(one)}
+        if borrowers:
+            yield borrowers
+        own = [one for one in classes if one.queue == self._queue and one.priority < self._priority]
+        if own and not self._is_entitled():
+            self._hopes = True
+            gone = self._refund(own, held())
+            self._titles.clear()
+            titles = {key: self._titles_at(*key) for key in self._all_titles()}
+            for model, millis in gone:
+                self._tree.charge(self._queue, model, millis)
+            self._titles = titles
+            self._asked = -1, {}
+        everybody = {one for one in classes if self._by_priority(one) or self._may_claim(one)}
+        if everybody and (self._hopes or everybody != borrowers):
+            yield everybody
 
     def may_take(self, one: Class, held: Mapping[ModelKey, int]) -> bool:
-        """Whether it may take so much in addition to what has been taken off the tree already."""
-        if self._by_priority(one) and all(self._within_nominal(one.queue, model) for model in held):
+        """Whether it may take so much in addition to what has been taken off the tree already. What goes as
+        a whole may be more than was borrowed."""
+        if self._by_priority(one) and all(self._may_cross(one.queue, model) for model in held):
             return True
-        return self._by_quota(one) and all(self._may_reclaim(one, model, held[model]) for model in held)
-
-    def has_refused(self, one: Class, held: Mapping[ModelKey, int]) -> bool:
-        """Whether so much, or less, was refused before: it need not be asked again."""
-        if one not in self._refusing:
+        if not self._by_quota(one):
             return False
-        return any(held[model] >= self._refused.get((one, model), held[model] + 1) for model in held)
+        wanted = [model for model in held if model in self._needs]
+        if not wanted:
+            return False
+        if all(self._takes_back(one.queue, model) for model in wanted):
+            return True
+        return one.priority <= self._priority and all(
+            self._tree.may_even_out(self._queue, one.queue, model, held[model], self._needs[model])
+            for model in wanted
+        )
+
+    def is_due(self, victims: Iterable[Class], placement: Placement) -> bool:
+        """Whether what is taken by quota from ``victims`` is the queue's due with this placement, where it
+        was taken in the hope that less important work of its own makes way, too."""
+        others = {one for one in victims if not self._by_priority(one)} if self._hopes else set()
+        if not others:
+            return True
+        held = millis_by_model(placement)
+        for model, millis in held.items():
+            self._tree.charge(self._queue, model, millis)
+        due = all(self._is_due(one, model) for one in others for model in held if model in self._needs)
+        for model, millis in held.items():
+            self._tree.refund(self._queue, model, millis)
+        return due
+
+    def _is_due(self, one: Class, model: ModelKey) -> bool:
+        if self._tree.titles(self._queue, self._levels_to(one.queue), model, 0):
+            return True
+        return one.priority <= self._priority and self._tree.may_even_out(self._queue, one.queue, model, 0, 0)
+
+    # -- by priority
 
     def _by_priority(self, one: Class) -> bool:
         if one.priority >= self._priority:
             return False
-        return any(self._within_nominal(one.queue, model) for model in self._needs) or not self._needs
+        return any(self._may_cross(one.queue, model) for model in self._needs) or not self._needs
 
-    def _within_nominal(self, queue: str, model: ModelKey) -> bool:
-        """Whether the claimant's queue keeps to its own with all of the claim, where that matters."""
-        if queue == self._queue or self._root is None:
+    def _may_cross(self, queue: str, model: ModelKey) -> bool:
+        """Whether priority alone counts between the claimant's queue and this one."""
+        if queue == self._queue:
             return True
-        member = self._tree.member(queue)
-        if member is None or member.root is not self._root:
-            return True
+        if self._tree.is_counted(queue, model):
+            return False
         if model not in self._own:
             need = self._needs.get(model, 0)
             self._own[model] = self._tree.within_nominal(self._queue, model, need)
         return self._own[model]
 
+    # -- by quota
+
     def _by_quota(self, one: Class) -> bool:
-        least = self._priority if one.ripe else self._priority - 1
-        return one.queue != self._queue and one.priority <= least
-
-    def _reclaims_from(self, queue: str) -> bool:
-        member = self._tree.member(queue)
-        if member is None or member.root is not self._root:
+        """Whether the queue's policy lets it reclaim from such a workload."""
+        if one.queue == self._queue or self._reclaims == "never" or not self._levels_to(one.queue):
             return False
-        used = self._tree.usage(queue)
-        return any(self._asks(queue, model, 1) for model in self._needs if used.get(model))
-
-    def _may_reclaim(self, one: Class, model: ModelKey, millis: int) -> bool:
-        """Remembers the least that was refused: more is refused then, too."""
-        least = self._refused.get((one, model))
-        if least is not None and millis >= least:
-            return False
-        if self._asks(one.queue, model, millis):
+        if one.priority < self._priority:
             return True
-        self._refused[one, model] = millis
-        self._refusing.add(one)
-        return False
+        return one.ripe and self._reclaims == "any"
 
-    def _asks(self, queue: str, model: ModelKey, millis: int) -> bool:
-        """Asks the tree as if the claimant had all the rest of what it needs."""
-        rest = self._needs.get(model, 0) - millis
-        if rest <= 0:
-            return self._tree.may_reclaim(self._queue, queue, model, millis)
-        self._tree.charge(self._queue, model, rest)
-        answer = self._tree.may_reclaim(self._queue, queue, model, millis)
-        self._tree.refund(self._queue, model, rest)
-        return answer
+    def _levels_to(self, queue: str) -> int:
+        """How many members there are from its own queue up to below the cohort that the two have in common; 0
+        = they have none."""
+        if queue not in self._levels:
+            self._levels[queue] = self._tree.levels_below_common(self._queue, queue)
+        return self._levels[queue]
+
+    def _titles_at(self, levels: int, model: ModelKey) -> tuple[str, ...]:
+        key = levels, model
+        if key not in self._titles:
+            millis = self._needs[model]
+            self._titles[key] = self._tree.titles(self._queue, levels, model, millis)
+        return self._titles[key]
+
+    def _all_titles(self) -> list[tuple[int, ModelKey]]:
+        levels = sorted(set(self._levels.values()) - {0})
+        return [(level, model) for level in levels for model in self._needs]
+
+    def _is_entitled(self) -> bool:
+        """Whether all of the claim is within what is the queue's own, without its giving up anything."""
+        return all(self._titles_at(*key) for key in self._all_titles())
+
+    def _is_guaranteed(self, one: Class) -> bool:
+        return any(self._takes_back(one.queue, model) for model in self._needs)
+
+    def _may_claim(self, one: Class) -> bool:
+        """Whether anything can be taken by quota from such a workload."""
+        if not self._by_quota(one):
+            return False
+        return self._is_guaranteed(one) or (one.priority <= self._priority and self._is_fairer(one.queue))
+
+    def _is_fairer(self, queue: str) -> bool:
+        if queue not in self._fairer:
+            member = self._tree.member(queue)
+            self._fairer[queue] = member is not None and any(
+                self._tree.may_even_out(self._queue, queue, model, 1, 1)
+                for model in self._needs
+                if member.used.get(model)
+            )
+        return self._fairer[queue]
+
+    def _takes_back(self, queue: str, model: ModelKey) -> bool:
+        """Whether the queue has borrowed what the claimant is guaranteed; remembered until something is
+        taken or given back."""
+        if self._asked[0] != self._tree.changes:
+            self._asked = self._tree.changes, {}
+        answers = self._asked[1]
+        if (queue, model) not in answers:
+            titles = self._titles_at(self._levels_to(queue), model)
+            answers[queue, model] = bool(titles) and self._tree.borrows(queue, self._queue, model, titles)
+        return answers[queue, model]
+
+    def _refund(
+        self, own: Iterable[Class], held: Mapping[Class, Mapping[ModelKey, int]]
+    ) -> list[tuple[ModelKey, int]]:
+        """Take less important work of its own queue off the tree."""
+        used, taken = self._tree.usage(self._queue), []
+        for one in sorted(own):
+            for model, millis in held[one].items():
+                back = min(millis, used.get(model, 0))
+                if back:
+                    self._tree.refund(self._queue, model, back)
+                    used[model] -= back
+                    taken.append((model, back))
+        return taken

@@ -1,12 +1,14 @@
-"""One scheduling cycle, as a story in six steps. Same snapshot, same decisions; the snapshot is left as it
+"""One scheduling cycle, as a story in seven steps. Same snapshot, same decisions; the snapshot is left as it
 was."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from scheduler.core.elastic import grow, is_elastic, within_quota
 from scheduler.core.migration import consolidate, plan_moves
+from scheduler.core.nominations import seat, stretch
 from scheduler.core.ordering import Heads
 from scheduler.core.patience import should_wait, until_ms
 from scheduler.core.placing import Bounds, Stuck
@@ -74,6 +76,7 @@ class _Cycle:
     blocked: int = 0
     waiting: int = 0
     claims: int = 0
+    seats: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.trial = Trial(self.snapshot, self.policy, self.now_ms)
@@ -84,12 +87,14 @@ class _Cycle:
     def run(self) -> list[Decision]:
         # 1. The tide: training gives back what inference needs at this hour.
         self.decisions += ebb(self.trial)
-        # 2. Heads: everything that waits, most important first; who is served moves his queue back.
-        heads = Heads(self.snapshot.pending, self.trial.tree, self.now_ms)
+        # 2. Places that were cleared for somebody are his, whoever else waits.
+        others = self._keep_nominations()
+        # 3. Heads: everything else that waits, most important first; who is served moves his queue back.
+        heads = Heads(others, self.trial.tree, self.now_ms)
         while (workload := heads.pop()) is not None:
-            # 3. Quota, 4. filter, score and place, 5. else make room, hold it, or say why it waits.
+            # 4. Quota, 5. filter, score and place, 6. else make room, hold it, or say why it waits.
             self._decide(workload)
-        # 6. What is left goes to those that can grow; scattered nodes are put together.
+        # 7. What is left goes to those that can grow; scattered nodes are put together.
         if self.snapshot.flexible:
             self.decisions += grow(self.trial, pending_blocked=self.blocked > 0)
             if self.policy.defragment:
@@ -106,6 +111,33 @@ class _Cycle:
         ]
         self.trial.keep(mark, admitted)
 
+    def _keep_nominations(self) -> Sequence[WorkloadView]:
+        """Those that others left places for start there, or go on waiting for them. Returns all others that
+        wait, with those whose places are lost."""
+        pending = self.snapshot.pending
+        nominees = [workload for workload in pending if workload.nominated]
+        if not nominees:
+            return pending
+        seated: dict[str, int] = {}
+        for workload in sorted(nominees, key=lambda one: (-one.priority, one.created_ms, one.uid)):
+            waits_for = seat(self.trial, workload)
+            if waits_for is not None:
+                seated[workload.uid] = waits_for
+        for uid, waits_for in seated.items():
+            workload = self.pending[uid]
+            if waits_for:
+                answer = defer_for_victims(workload, waits_for)
+                self._defer(uid, answer._replace(nominated=workload.nominated), None)
+                self.seats[uid] = len(self.decisions) - 1, self.waiting
+            else:
+                self.decisions.append(Admit(uid, stretch(self.trial, workload)))
+        return [workload for workload in pending if workload.uid not in seated]
+
+    def _defer(self, uid: str, answer: Defer, reserved_ms: int | None) -> None:
+        self.waiting += 1
+        reasons, remedy, never, nominated = answer.reasons, answer.remedy, answer.never, answer.nominated
+        self.decisions.append(Defer(uid, reasons, remedy, never, self.waiting, reserved_ms, nominated))
+
     def _decide(self, workload: WorkloadView) -> None:
         kin = self._kin(workload)
         known = self.failed.get(kin)
@@ -113,17 +145,7 @@ class _Cycle:
         if isinstance(answer, Admit):
             self.decisions.append(answer)
             return
-        self.waiting += 1
-        self.decisions.append(
-            Defer(
-                workload.uid,
-                answer.reasons,
-                answer.remedy,
-                answer.never,
-                self.waiting,
-                None if answer is known else answer.reserved_ms,
-            )
-        )
+        self._defer(workload.uid, answer, None if answer is known else answer.reserved_ms)
         if not known and answer.reasons[0].code not in FOR_ONE:
             self.failed[kin] = answer
 
@@ -160,7 +182,7 @@ class _Cycle:
         self.blocked += 1
         return self._hold_room(workload, bounds, known._replace(reserved_ms=None))
 
-    def _wait(self, workload: WorkloadView, stuck: Stuck, bounds: Bounds) -> Defer:
+    def _wait(self, workload: WorkloadView, stuck: Stuck, bounds: Bounds) -> Admit | Defer:
         """Make room by taking from others, by moving others, or hold what comes free."""
         answer = self.explainer.defer(workload, stuck, bounds)
         if answer.never:
@@ -174,7 +196,8 @@ class _Cycle:
             if moves:
                 self.decisions += moves
                 self.failed.clear()
-                return defer_for_moves(workload, len(moves))
+                nominated = self.trial.running[workload.uid].placement
+                return defer_for_moves(workload, len(moves))._replace(nominated=nominated)
         answer = self._held(workload, bounds) or answer
         return answer if self.blocked > self.policy.reserve else self._hold_room(workload, bounds, answer)
 
@@ -187,17 +210,29 @@ class _Cycle:
         self.trial.pool.hide(reservation.nodes)
         return answer._replace(reserved_ms=reservation.start_ms)
 
-    def _make_room(self, workload: WorkloadView, bounds: Bounds | Hold) -> Defer | None:
+    def _make_room(self, workload: WorkloadView, bounds: Bounds | Hold) -> Admit | Defer | None:
         if not self.policy.preempt or self.claims >= self.policy.claims:
             return None
         room = find_room(self.trial, workload, bounds)
         if room is None:
             return None
+        if room.ready:
+            return Admit(workload.uid, room.placement)
+        self._unseat(room.unseated, workload)
         self.claims += bool(room.resizes or room.victims)
         self.decisions += room.resizes
         self.decisions += room.victims
         self.failed.clear()
-        return defer_for_victims(workload, len(room.victims) + len(room.resizes))
+        answer = defer_for_victims(workload, len(room.victims) + len(room.resizes))
+        cleared = room.victims or room.resizes or room.unseated
+        return answer._replace(nominated=room.placement) if cleared else answer
+
+    def _unseat(self, uids: Sequence[str], winner: WorkloadView) -> None:
+        """The places that were cleared for them go to a more important one."""
+        for uid in uids:
+            number, position = self.seats.pop(uid)
+            lost = defer_for_reservation(self.pending[uid], winner.queue)
+            self.decisions[number] = lost._replace(position=position)
 
     def _held(self, workload: WorkloadView, bounds: Bounds) -> Defer | None:
         """Whether it waits only because room is held for others, and for whom."""

@@ -201,11 +201,19 @@ class _Future:
                 self._preempt(decision.uid)
             elif isinstance(decision, Resize | Migrate):
                 self._change(decision)
-            elif isinstance(decision, Defer) and decision.never:
-                self._waiting.pop(decision.uid, None)
+            elif isinstance(decision, Defer):
+                self._wait(decision)
+
+    def _wait(self, decision: Defer) -> None:
+        """It waits for the places that were cleared for it, or like all others, or in vain."""
+        workload = self._waiting.pop(decision.uid) if decision.never else self._waiting[decision.uid]
+        if not decision.never and workload.nominated != decision.nominated:
+            self._waiting[decision.uid] = replace(workload, nominated=decision.nominated)
 
     def _admit(self, decision: Admit) -> None:
         workload = self._waiting.pop(decision.uid)
+        if workload.nominated:
+            workload = replace(workload, nominated=())
         if decision.uid in self._asked and decision.uid not in self._forecast.starts:
             self._forecast.starts[decision.uid] = self._time_ms
             if self._guessing:

@@ -13,7 +13,6 @@ import numpy as np
 from scheduler.core.consolidation import consolidate
 from scheduler.core.movers import Movers
 from scheduler.core.placing import ANYWHERE, Bounds, Stuck
-from scheduler.core.shadows import shadows
 from scheduler.core.states import Shape
 from scheduler.core.trial import Trial
 from scheduler.core.types import Migrate, Placement, WorkloadView
@@ -46,7 +45,7 @@ def plan_moves(trial: Trial, workload: WorkloadView, bounds: Bounds = ANYWHERE) 
         placement = plan.run()
         if placement is not None:
             trial.admit(workload, placement)
-            trial.pool.occupy(shadows(movers.left_by(plan.moves), placement))
+            trial.cast(movers.left_by(plan.moves), placement)
             message = f"moves to make room for {workload.name}"
             return tuple(Migrate(uid, place, message, workload.uid) for uid, place in plan.moves.items())
         trial.rollback(mark)

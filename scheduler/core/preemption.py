@@ -6,38 +6,28 @@ All is tried on the pool and undone; only what is needed in the end is carried o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from scheduler.core.carrying_out import Room, carry_out
 from scheduler.core.claims import Claim, Class
-from scheduler.core.elastic import without
+from scheduler.core.giving_back import GivingBack
 from scheduler.core.layout import ModelKey
 from scheduler.core.placing import Bounds
 from scheduler.core.quota import Hold
-from scheduler.core.selection import Selection
-from scheduler.core.shadows import shadows
-from scheduler.core.taking import Taking, fits_beside, keep_apart
+from scheduler.core.selection import Selection, Takeable
+from scheduler.core.taking import Taking, has_wishes
 from scheduler.core.tides import within_tide
 from scheduler.core.trial import Trial, millis_by_model
-from scheduler.core.types import Assignment, Placement, Preempt, Resize, WorkloadView
+from scheduler.core.types import Assignment, Placement, WorkloadView
 from scheduler.core.victims import Held, Outline, Victims
+
+__all__ = ["Room", "find_room"]
 
 CURABLE = ("QueueLimit", "QuotaExhausted", "CohortExhausted")
 """What a queue holds back for, and that passes when others give something up."""
 DOMAINS_TRIED = 8
 """In so many domains (``affinity.same``) room is sought."""
-REFINED = 16
-"""With so few victims it is tried for each whether the gang fits elsewhere without it."""
-
-
-@dataclass(frozen=True)
-class Room:
-    """What makes room. Without ``resizes`` and ``victims`` it is made by what leaves already.
-    ``placement``: where the workload would then go."""
-
-    resizes: tuple[Resize, ...]
-    victims: tuple[Preempt, ...]
-    placement: Placement
 
 
 def find_room(trial: Trial, workload: WorkloadView, bounds: Bounds | Hold) -> Room | None:
@@ -49,15 +39,22 @@ def find_room(trial: Trial, workload: WorkloadView, bounds: Bounds | Hold) -> Ro
     """
     if isinstance(bounds, Hold) and (bounds.never or bounds.code not in CURABLE):
         return None
-    if not Outline.of(trial).helps(workload.priority) or within_tide(trial, workload) is None:
+    if not _helps(trial, workload) or within_tide(trial, workload) is None:
         return None
     search = _Search(trial, workload, bounds)
     mark = trial.mark()
     found = search.run()
-    gone = search.displaced(found) if found is not None else ()
+    gone = search.taking.displaced_by(workload, found) if found is not None else ()
     search.taking.undo()
     trial.rollback(mark)
-    return None if found is None else search.carry_out(found, gone)
+    return None if found is None else carry_out(trial, workload, search.taking, found, gone)
+
+
+def _helps(trial: Trial, workload: WorkloadView) -> bool:
+    """Whether it is worth looking for anybody to give way."""
+    member = trial.tree.member(workload.queue)
+    reclaims = member is not None and member.root is not member and member.view.reclaim_within_cohort == "any"
+    return Outline.of(trial).helps(workload.priority, reclaims=reclaims)
 
 
 def _least(workload: WorkloadView) -> WorkloadView:
@@ -76,37 +73,36 @@ class _Search:
         self.workload = workload
         self.least = _least(workload)
         self.given = bounds
+        self.claim = Claim(trial, self.least)
         self.victims = Victims.of(trial)
-        affinity = workload.affinity
-        self.wishes = bool(workload.labels or affinity.near or affinity.apart)
+        self.wishes = has_wishes(workload)
         self.taking = Taking(trial, heed_neighbours=self.wishes)
+        self._giving_back = GivingBack(trial, workload, self.claim, self.taking, self._place)
 
     def run(self) -> Placement | None:
         """Where the gang goes once all of ``taking`` is taken."""
         waiting = self._after_grace()
         if waiting is not None:
             return waiting
-        claim = Claim(self.trial, self.least)
-        kinds = claim.open_classes(self.victims.classes)
-        if not kinds:
-            return None
-        for bounds in self._options(kinds):
-            if self._enough(kinds, bounds):
-                for domain in self._domains(bounds):
-                    placement = self._clear(claim, kinds, bounds, domain)
-                    if placement is not None:
-                        return placement
+        for kinds in self.claim.stages(self.victims.classes, lambda: self.victims.shelves.millis):
+            for bounds in self._options(kinds):
+                if self._enough(kinds, bounds):
+                    for domain in self._domains(bounds):
+                        placement = self._clear(kinds, bounds, domain)
+                        if placement is not None:
+                            return placement
         return None
 
     # -- what leaves anyway
 
     def _after_grace(self) -> Placement | None:
         """Where it goes when all that leaves is gone; they stay out of sight from here on."""
-        running = self.trial.running
+        running, shadow = self.trial.running, self.trial.shadow
         leaving = [one for one in self.victims.soon_gone if running.get(one.workload.uid) is one]
         for one in leaving:
             self.taking.set_aside(one)
-        return self._place() if leaving else None
+        self.trial.pool.vacate(shadow)
+        return self._place() if leaving or shadow else None
 
     def _place(self) -> Placement | None:
         """On the pool and within the quota as they are now."""
@@ -149,6 +145,7 @@ class _Search:
         """Whether what is free and what may be taken add up to the gang."""
         shelves, trial = self.victims.shelves, self.trial
         free, takeable = self.victims.free_millis, shelves.millis_of(kinds)
+        shadow = millis_by_model(trial.shadow)
         for role in self.least.roles:
             one = replace(self.least, roles=(replace(role, replicas=1, min_replicas=None),))
             needs = {
@@ -157,7 +154,8 @@ class _Search:
                 if millis and (bounds.models is None or model in bounds.models)
             }
             room = sum(
-                (free.get(model, 0) + takeable.get(model, 0)) // millis for model, millis in needs.items()
+                (free.get(model, 0) + shadow.get(model, 0) + takeable.get(model, 0)) // millis
+                for model, millis in needs.items()
             )
             if role.request.count and room < role.replicas:
                 return False
@@ -190,9 +188,7 @@ class _Search:
 
     # -- taking
 
-    def _clear(
-        self, claim: Claim, kinds: set[Class], bounds: Bounds, domain: Sequence[int] | None
-    ) -> Placement | None:
+    def _clear(self, kinds: set[Class], bounds: Bounds, domain: Sequence[int] | None) -> Placement | None:
         """Clear nodes, loosen the quota, place the gang by the ordinary rules, and give back what it turns
         out not to need. None leaves everything as it was before."""
         mark, before = self.trial.mark(), self.taking.saved()
@@ -200,7 +196,7 @@ class _Search:
             self.trial,
             self.least,
             bounds,
-            claim,
+            self.claim,
             kinds,
             self.taking,
             self.victims.shelves,
@@ -212,8 +208,8 @@ class _Search:
         if seats is not None:
             self.trial.pool.vacate(seats)
             placement = self._place() or self._loosen(selection)
-            if placement is not None:
-                return self._refine(self._fill_back(placement))
+            if placement is not None and self._make_due(selection, placement):
+                return self._giving_back.refine(self._giving_back.fill_back(placement))
         self.trial.rollback(mark)
         self.taking.restore(before)
         return None
@@ -228,17 +224,12 @@ class _Search:
         bounds, step = self._bounds(), 1
         if bounds == selection.bounds:
             return None
-        priced = [
-            (item.price, node, number, item)
-            for node in sorted(self.victims.shelves.at)
-            for number, item in enumerate(selection.items(node))
-        ]
-        cheapest = [item for _, _, _, item in sorted(priced, key=lambda each: each[:3])]
+        cheapest = self._cheapest(selection)
         while cheapest:
             batch, cheapest = cheapest[:step], cheapest[step:]
-            for item in batch:
+            for node, item in batch:
                 if self._is_there(*item.key):
-                    selection.take([item])
+                    selection.take(node, [item])
             before, bounds = bounds, self._bounds()
             placement = self._place() if bounds != before else None
             if placement is not None:
@@ -246,141 +237,28 @@ class _Search:
             step *= 2
         return None
 
+    def _make_due(self, selection: Selection, placement: Placement) -> bool:
+        """Where others gave back what is the queue's own only without less important work of its own, that
+        makes way, too, cheapest first."""
+        for node, item in self._cheapest(selection) if not self._giving_back.is_due(placement) else ():
+            held, rank = item.key
+            if held.kind.queue == self.workload.queue and self._is_there(held, rank):
+                selection.take(node, [item])
+                if self._giving_back.is_due(placement):
+                    return True
+        return self._giving_back.is_due(placement)
+
+    def _cheapest(self, selection: Selection) -> list[tuple[int, Takeable]]:
+        """All that may be taken, by node."""
+        priced = [
+            (item.price, node, number, item)
+            for node in sorted(self.victims.shelves.at)
+            for number, item in enumerate(selection.items(node))
+        ]
+        return [(node, item) for _, node, _, item in sorted(priced, key=lambda each: each[:3])]
+
     def _is_there(self, held: Held, rank: Assignment | None) -> bool:
         left = self.taking.placement(held)
         if rank is None:
             return bool(left)
         return any((one.role, one.replica) == (rank.role, rank.replica) for one in left)
-
-    # -- giving back
-
-    def _fill_back(self, placement: Placement) -> Placement:
-        """Victims that fit beside the gang keep their places: workloads before ranks, the dearest first."""
-        crowded = {one.node for one in placement}
-        for held in sorted(self.taking.killed.values(), key=_dearest):
-            self._give_back(held, None, placement, crowded)
-        for held, rank in self._shrunk_ranks():
-            self._give_back(held, rank, placement, crowded)
-        return placement
-
-    def _give_back(
-        self, held: Held, rank: Assignment | None, placement: Placement, crowded: set[str]
-    ) -> bool:
-        places = self.trial.running[held.workload.uid].placement if rank is None else (rank,)
-        if not self._tolerates(held.workload, places, crowded):
-            return False
-        self._return(held, rank)
-        if self._quota_allows(placement):
-            return True
-        self._take(held, rank)
-        return False
-
-    def _tolerates(self, other: WorkloadView, places: Placement, crowded: set[str]) -> bool:
-        """Whether these places can stay taken beside the gang, which is on the ``crowded`` nodes."""
-        if keep_apart(self.workload, other) and any(one.node in crowded for one in places):
-            return False
-        return fits_beside(self.trial.pool, places, crowded)
-
-    def _refine(self, placement: Placement) -> Placement:
-        """Of few victims, let go those without whom the gang fits elsewhere."""
-        victims: list[tuple[Held, Assignment | None]] = [
-            (held, None) for held in sorted(self.taking.killed.values(), key=_dearest)
-        ]
-        victims += self._shrunk_ranks()
-        if len(victims) > REFINED:
-            return placement
-        for held, rank in victims:
-            mark, before = self.trial.mark(), self.taking.saved()
-            self.trial.pool.vacate(placement)
-            self._return(held, rank)
-            elsewhere = self._place()
-            if elsewhere is None:
-                self.trial.rollback(mark)
-                self.taking.restore(before)
-            else:
-                placement = elsewhere
-        return placement
-
-    def _return(self, held: Held, rank: Assignment | None) -> None:
-        if rank is None:
-            self.taking.revive(held)
-        else:
-            self.taking.regrow(held, rank)
-
-    def _take(self, held: Held, rank: Assignment | None) -> None:
-        if rank is None:
-            self.taking.kill(held)
-        else:
-            self.taking.shrink(held, rank)
-
-    def _shrunk_ranks(self) -> list[tuple[Held, Assignment | None]]:
-        """The lowest replica numbers first: the highest go."""
-        shrunk = sorted(self.taking.shrunk.values(), key=lambda pair: _dearest(pair[0]))
-        return [
-            (held, rank)
-            for held, ranks in shrunk
-            for rank in sorted(ranks, key=lambda one: (one.role, one.replica))
-        ]
-
-    def _quota_allows(self, placement: Placement) -> bool:
-        return self.trial.tree.check(self.workload.queue, millis_by_model(placement)) is None
-
-    # -- in the end
-
-    def displaced(self, placement: Placement) -> tuple[str, ...]:
-        """Which of those that leave the gang waits for."""
-        crowded, gone = {one.node for one in placement}, []
-        for one in self.taking.aside:
-            if self._tolerates(one.workload, one.placement, crowded):
-                self.trial.pool.occupy(one.placement)
-            else:
-                gone.append(one.workload.uid)
-        return tuple(gone)
-
-    def carry_out(self, placement: Placement, displaced: Iterable[str]) -> Room:
-        """Decide it. ``displaced``: what leaves and is waited for."""
-        trial, gone = self.trial, list[Assignment]()
-        victims, resizes = self._preempts(), self._resizes()
-        for uid in (*displaced, *(victim.uid for victim in victims)):
-            gone += trial.evict(uid).placement
-        for resize in resizes:
-            gone += self.taking.shrunk[resize.uid][1]
-            trial.resize(resize.uid, resize.placement)
-        trial.pool.occupy(placement)
-        trial.admit(self.workload, placement)
-        trial.pool.occupy(shadows(gone, placement))
-        if victims:
-            self.victims.shelves.bury(self.taking.killed.values())
-        return Room(resizes, victims, placement)
-
-    def _preempts(self) -> tuple[Preempt, ...]:
-        killed = sorted(self.taking.killed.values(), key=_cheapest)
-        return tuple(Preempt(held.workload.uid, self.workload.uid, self._because(held)) for held in killed)
-
-    def _resizes(self) -> tuple[Resize, ...]:
-        shrunk = sorted(self.taking.shrunk.values(), key=lambda pair: _cheapest(pair[0]))
-        return tuple(
-            Resize(
-                held.workload.uid,
-                without(self.trial.running[held.workload.uid].placement, ranks),
-                f"gives up {len(ranks)} rank{'s' if len(ranks) > 1 else ''}: {self._because(held)}",
-                self.workload.uid,
-            )
-            for held, ranks in shrunk
-        )
-
-    def _because(self, held: Held) -> str:
-        """The claimant may be of another tenant: only its queue is told."""
-        queue = self.workload.queue
-        if held.workload.priority < self.workload.priority:
-            mine, theirs = held.workload.priority, self.workload.priority
-            return f"a workload of queue {queue} has priority {theirs} over {mine}"
-        return f"queue {queue} takes back what {held.workload.queue} borrowed"
-
-
-def _cheapest(held: Held) -> tuple[int, int, str]:
-    return held.price, -held.running.started_ms, held.workload.uid
-
-
-def _dearest(held: Held) -> tuple[int, int, str]:
-    return -held.price, held.running.started_ms, held.workload.uid

@@ -13,7 +13,7 @@ from scheduler.core.fairness import use_less, use_more
 from scheduler.core.holds import Hold, first_hold, no_queue_but_cohort, not_allowed, unknown
 from scheduler.core.queue_members import Member, grow_tree, stranger
 from scheduler.core.quota_accounts import Account, Accounts, Grant
-from scheduler.core.reclaim import may_take
+from scheduler.core.reclaim import borrows, evens_out, sides, titles
 from scheduler.core.types import QueueView
 
 __all__ = ["Hold", "ModelKey", "QuotaTree"]
@@ -165,6 +165,11 @@ class QuotaTree:
         grant = self._grant(queue, model)
         return grant.accounts[0].borrowed if grant is not None and grant.accounts else 0
 
+    def is_counted(self, queue: str, model: ModelKey) -> bool:
+        """Whether any quota counts for the model in the queue."""
+        grant = self._grant(queue, model)
+        return grant is not None and bool(grant.accounts)
+
     def within_nominal(self, queue: str, model: ModelKey, millis: int) -> bool:
         """Whether the queue, with so much more, keeps to its own nominal quota in each class that it has one
         for. Without such a quota: whether no quota counts for it at all."""
@@ -176,13 +181,50 @@ class QuotaTree:
             return not grant.accounts
         return all(account.used + millis <= account.quota for account in own)
 
-    def may_reclaim(self, claimant_queue: str, victim_queue: str, model: ModelKey, millis: int) -> bool:
-        """Whether the claimant may take so much of the model from what the victim's queue uses, see
-        ``reclaim``."""
+    def levels_below_common(self, queue: str, other: str) -> int:
+        """How many members there are from the queue up to below the cohort that both have in common; 0 where
+        they have none, or are the same."""
+        ours, theirs = self._queues.get(queue), self._queues.get(other)
+        if ours is None or theirs is None or ours.root is not theirs.root:
+            return 0
+        return len(sides(ours.chain, theirs.chain)[0])
+
+    def titles(self, queue: str, levels: int, model: ModelKey, millis: int) -> tuple[str, ...]:
+        """The classes in which the queue, or one of the cohorts above it (so many ``levels`` in all), has a
+        right to so much more of the model."""
+        grant = self._grant(queue, model)
+        return () if grant is None else titles(grant, levels, millis)
+
+    def borrows(
+        self, victim_queue: str, claimant_queue: str, model: ModelKey, founded: Iterable[str], millis: int = 1
+    ) -> bool:
+        """Whether the victim's side has at least ``millis`` more than its own, seen from the claimant's, in
+        one of these classes and the narrower ones."""
         claimant, victim = self._grant(claimant_queue, model), self._grant(victim_queue, model)
         if claimant is None or victim is None:
             return False
-        return may_take(claimant, victim, millis, self._capacity)
+        return borrows(victim, claimant, founded, millis)
+
+    def may_even_out(
+        self, claimant_queue: str, victim_queue: str, model: ModelKey, millis: int, wanted_millis: int
+    ) -> bool:
+        """Whether shares are fairer when the victim's queue loses ``millis`` of its devices, and none of its
+        own, and the claimant's gets what it wants."""
+        claimant, victim = self._grant(claimant_queue, model), self._grant(victim_queue, model)
+        if claimant is None or victim is None:
+            return False
+        return evens_out(claimant, victim, millis, wanted_millis, self._capacity)
+
+    def may_reclaim(self, claimant_queue: str, victim_queue: str, model: ModelKey, millis: int) -> bool:
+        """Whether the claimant may take so much of the model, and not more than that goes, from what the
+        victim's queue uses; see ``reclaim``."""
+        if not 0 < millis <= self.usage(victim_queue).get(model, 0):
+            return False
+        levels = self.levels_below_common(claimant_queue, victim_queue)
+        founded = self.titles(claimant_queue, levels, model, millis) if levels else ()
+        if founded and self.borrows(victim_queue, claimant_queue, model, founded, millis):
+            return True
+        return self.may_even_out(claimant_queue, victim_queue, model, millis, millis)
 
     def share(self, queue: str) -> float:
         """The weighted fair share of a queue or cohort, see ``fairness``; infinite where it is unknown."""

@@ -36,7 +36,7 @@ def defer_for_victims(workload: WorkloadView, victims: int) -> Defer:
     message = "waits for workloads that give up their places already"
     if victims:
         plural = "workload" if victims == 1 else "workloads"
-        message = f"waits for {victims} {plural} of less importance to give up their places"
+        message = f"waits for {victims} {plural} to give up their places"
     return Defer(workload.uid, (Reason("Preempting", message),), "their grace periods end")
 
 
@@ -122,6 +122,9 @@ class Explainer:
             message = f"waits for room for all {stuck.total} ranks in one {workload.affinity.same}"
             remedy = "running workloads end, or workloads are moved together"
             return Defer(workload.uid, (Reason("TopologyDomain", message), *counted), remedy)
+        if stuck.total == 1 and any(not item.verdict.code for item in verdicts):
+            verdicts = self._tallies[shape.number] = self._asked.tally(shape)  # others were placed since
+            counted = self._count(verdicts)
         if any(not item.verdict.code for item in verdicts):
             message = f"waits for room for the whole gang: {stuck.fitted} of its {stuck.total} ranks fit now"
             if stuck.total == 1:

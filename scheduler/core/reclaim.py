@@ -3,17 +3,17 @@
 Two ways, both between queues of one cohort tree, compared below their nearest common cohort:
 
 - *Guaranteed*: with what it wants, the claimant (or a cohort on its side) stays within its nominal quota, and
-  the victim and all cohorts on its side keep theirs.
+  the victim and all cohorts on its side have more than theirs. What runs as a whole goes as a whole, also
+  where that is more than was borrowed: else a gang would be a way to keep what is borrowed.
 - *Fairer*: the victim's side keeps its nominal quota in every class, and afterwards the claimant's side still
   has the smaller weighted share (Kueue's fair-sharing preemption, with a strict comparison).
 
-Neither can go round in circles: the first only adds to what is used within nominal quotas and takes nothing
-from it in that class or a narrower one; the second never lifts anyone to the share of its victim.
+See ``docs/design/preemption.md`` for why neither goes round in circles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from scheduler.core.device_classes import ModelKey
 from scheduler.core.fairness import share_with
@@ -21,20 +21,28 @@ from scheduler.core.queue_members import Member
 from scheduler.core.quota_accounts import Account, Grant
 
 
-def may_take(claimant: Grant, victim: Grant, millis: int, capacity: Mapping[ModelKey, int]) -> bool:
-    """Whether the claimant's queue may take so much of the model from what the victim's queue holds."""
-    ours, theirs = _sides(claimant.chain, victim.chain)
-    if not ours or not theirs or not 0 < millis <= victim.member.used.get(victim.model, 0):
+def borrows(victim: Grant, claimant: Grant, founded: Iterable[str], millis: int) -> bool:
+    """Whether the victim's side has at least ``millis`` more than its nominal quota, in one of the classes
+    that the claim is founded on and all narrower ones."""
+    _, theirs = sides(claimant.chain, victim.chain)
+    return any(_exceeds_nominal(victim, len(theirs), device_class, millis) for device_class in founded)
+
+
+def evens_out(
+    claimant: Grant, victim: Grant, millis: int, wanted_millis: int, capacity: Mapping[ModelKey, int]
+) -> bool:
+    """Whether it is fairer that the claimant's queue gets what it wants and the victim's loses ``millis``."""
+    ours, theirs = sides(claimant.chain, victim.chain)
+    if not ours or not theirs or not 0 <= millis <= victim.member.used.get(victim.model, 0):
         return False
-    founded = _founded_on(claimant, len(ours), millis)
-    if any(_keeps_nominal(victim, len(theirs), millis, device_class) for device_class in founded):
-        return True
-    return _keeps_nominal(victim, len(theirs), millis, None) and _is_fairer(
-        ours[-1], theirs[-1], claimant.model, millis, capacity
-    )
+    if not all(_stays_above(account, len(theirs), millis) for account in victim.accounts):
+        return False
+    member, after = ours[-1], theirs[-1]
+    mine = share_with(member, member.view.weight, claimant.model, wanted_millis, capacity)
+    return mine < share_with(after, after.view.weight, victim.model, -millis, capacity)
 
 
-def _sides(
+def sides(
     ours: tuple[Member, ...], theirs: tuple[Member, ...]
 ) -> tuple[tuple[Member, ...], tuple[Member, ...]]:
     """Both chains below the nearest common cohort; empty where there is none."""
@@ -44,9 +52,10 @@ def _sides(
     return (), ()
 
 
-def _founded_on(claimant: Grant, levels: int, millis: int) -> list[str]:
-    """The classes that the claim can be founded on: for each level that stays within nominal in all classes
-    that it has a quota for, the narrowest of these."""
+def titles(claimant: Grant, levels: int, millis: int) -> tuple[str, ...]:
+    """The classes in which the claimant's queue, or one of the cohorts above it (so many ``levels`` in all),
+    has a right to so much more: for each level that stays within nominal in all classes that it has a quota
+    for, the narrowest of these."""
     founded = []
     claims = [(account, millis) for account in claimant.accounts]
     for _ in range(levels):
@@ -58,18 +67,14 @@ def _founded_on(claimant: Grant, levels: int, millis: int) -> list[str]:
             for account, amount in claims
             if account.parent is not None
         ]
-    return founded
+    return tuple(founded)
 
 
-def _keeps_nominal(victim: Grant, levels: int, millis: int, device_class: str | None) -> bool:
-    """Whether the victim's side, without ``millis``, still uses its nominal quota or more, in
-    ``device_class`` and the narrower ones; None = in all."""
-    accounts = list(victim.accounts)
-    if device_class is not None:
-        names = [account.device_class for account in accounts]
-        if device_class not in names:
-            return False
-        accounts = accounts[: names.index(device_class) + 1]
+def _exceeds_nominal(victim: Grant, levels: int, device_class: str, millis: int) -> bool:
+    names = [account.device_class for account in victim.accounts]
+    if device_class not in names:
+        return False
+    accounts = victim.accounts[: names.index(device_class) + 1]
     return all(_stays_above(account, levels, millis) for account in accounts)
 
 
@@ -77,10 +82,3 @@ def _stays_above(account: Account, levels: int, millis: int) -> bool:
     return all(
         level.used - millis >= level.quota for level, _ in zip(account.levels(), range(levels), strict=False)
     )
-
-
-def _is_fairer(
-    ours: Member, theirs: Member, model: ModelKey, millis: int, capacity: Mapping[ModelKey, int]
-) -> bool:
-    after = share_with(ours, ours.view.weight, model, millis, capacity)
-    return after < share_with(theirs, theirs.view.weight, model, -millis, capacity)

@@ -29,8 +29,8 @@ Takeable = Item[Key]
 class Selection:
     """One attempt. ``domain``: the only nodes that may be used; ``shunned``: nodes with somebody whom the
     gang must keep apart from, and who has to go first; ``alone``: its ranks keep apart from each other;
-    ``closed``: nodes that are out of the question; ``refused``: candidates that the claim does not reach
-    after all; ``wanted``: ranks of the role at hand that have no node yet."""
+    ``closed``: nodes that are out of the question; ``refused``: candidates, by node, that the claim does not
+    reach together with others there; ``wanted``: ranks of the role at hand that have no node yet."""
 
     trial: Trial
     workload: WorkloadView
@@ -43,7 +43,7 @@ class Selection:
     shunned: set[int] = field(default_factory=set)
     alone: bool = False
     closed: set[int] = field(default_factory=set)
-    refused: set[str] = field(default_factory=set)
+    refused: set[tuple[int, str]] = field(default_factory=set)
     wanted: int = 1
     found: list[Assignment] = field(default_factory=list)
 
@@ -66,16 +66,16 @@ class Selection:
         """All that may be taken from a node now."""
         usage, running = self.trial.pool.usage[node], self.trial.running
         found: list[Takeable] = []
-        for held, ranks in self.shelves.at.get(node, ()):
+        for held, ranks in sorted(self.shelves.at.get(node, ()), key=_by_uid):
             uid = held.workload.uid
-            if held.kind not in self.kinds or uid in self.refused or uid in self.taking.killed:
+            if held.kind not in self.kinds or (node, uid) in self.refused or uid in self.taking.killed:
                 continue
             current = running.get(uid)
             if current is None:
                 continue
             if held.rank_price and not keep_apart(self.workload, held.workload):
                 found += self._elastic_items(usage, held, ranks)
-            elif current is held.running and not self.claim.has_refused(held.kind, held.by_model):
+            elif current is held.running and self.claim.may_take(held.kind, held.by_model):
                 found.append(_item((held, None), self._price(held), usage, ranks))
         return found
 
@@ -101,9 +101,9 @@ class Selection:
         """On one node: what frees several nodes that are wanted is paid for on each in part."""
         return held.price // min(held.nodes, self.wanted) if held.nodes > 1 else held.price
 
-    def take(self, items: Sequence[Takeable]) -> set[str] | None:
-        """Take these away; the nodes that get emptier. None where the claim does not reach all of them, or
-        where a workload has given up all that it could spare meanwhile: nothing is taken then."""
+    def take(self, node: int, items: Sequence[Takeable]) -> set[str] | None:
+        """Take these away for a node; the nodes that get emptier. None where the claim does not reach all of
+        them, or where a workload has given up all that it could spare meanwhile: nothing is taken then."""
         keys = [item.key for item in items]
         whole = {held.number for held, rank in keys if rank is None}
         touched: set[str] = set()
@@ -117,7 +117,7 @@ class Selection:
             placement = self.taking.placement(held) if rank is None else (rank,)
             millis = {model: n for model, n in millis_by_model(placement).items() if n}
             if not self.claim.may_take(held.kind, millis):
-                self.refused.add(held.workload.uid)
+                self.refused.add((node, held.workload.uid))
                 self._give_back(taken)
                 return None
             if rank is None:
@@ -207,7 +207,7 @@ class _Contest:
 
     def _win(self, node: int) -> bool:
         selection = self._selection
-        touched = selection.take(self._items[node])
+        touched = selection.take(node, self._items[node])
         if touched is None:
             self._judge(node)
             return False
@@ -236,6 +236,10 @@ class _Contest:
             request.host_memory_bytes,
         )
         found.append(rank)
+
+
+def _by_uid(there: tuple[Held, list[Assignment]]) -> str:
+    return there[0].workload.uid
 
 
 def _item(key: Key, price: int, usage: NodeUsage, ranks: Sequence[Assignment]) -> Takeable:

@@ -3,7 +3,7 @@ while room is sought. Nothing of it remains: what is decided in the end is carri
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from scheduler.core.elastic import spare_ranks, without
 from scheduler.core.layout import MEMORY_BITS, MEMORY_MASK, MIB, ModelKey, pack
@@ -33,6 +33,12 @@ class Taking:
         self.aside: list[RunningView] = []
         self._booked: dict[tuple[str, ModelKey], int] = {}
 
+    def victims(self) -> Iterator[Held]:
+        """All that goes or gives up ranks."""
+        yield from self.killed.values()
+        for held, _ in self.shrunk.values():
+            yield held
+
     def placement(self, held: Held) -> Placement:
         """What it still holds."""
         uid = held.workload.uid
@@ -53,6 +59,16 @@ class Taking:
         self.aside.append(leaving)
         self._part({**self._absent, leaving.workload.uid: leaving})
         self._move(leaving.workload.queue, leaving.placement, -1)
+
+    def displaced_by(self, workload: WorkloadView, placement: Placement) -> tuple[str, ...]:
+        """Which of those set aside the workload, which is on the pool, waits for; the others are put back."""
+        crowded, gone = {one.node for one in placement}, []
+        for one in self.aside:
+            if tolerates(self._trial.pool, workload, one.workload, one.placement, crowded):
+                self._trial.pool.occupy(one.placement)
+            else:
+                gone.append(one.workload.uid)
+        return tuple(gone)
 
     def kill(self, held: Held) -> None:
         """It gives up all that it still holds."""
@@ -137,6 +153,20 @@ def keep_apart(one: WorkloadView, other: WorkloadView) -> bool:
     return not (
         set(one.affinity.apart).isdisjoint(other.labels) and set(other.affinity.apart).isdisjoint(one.labels)
     )
+
+
+def has_wishes(workload: WorkloadView) -> bool:
+    """Whether it matters who else is on its nodes."""
+    return bool(workload.labels or workload.affinity.near or workload.affinity.apart)
+
+
+def tolerates(
+    pool: Pool, workload: WorkloadView, other: WorkloadView, places: Placement, crowded: set[str]
+) -> bool:
+    """Whether the places of another can stay taken beside the workload, which is on the ``crowded`` nodes."""
+    if keep_apart(workload, other) and any(one.node in crowded for one in places):
+        return False
+    return fits_beside(pool, places, crowded)
 
 
 def fits_beside(pool: Pool, placement: Iterable[Assignment], crowded: set[str]) -> bool:

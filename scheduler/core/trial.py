@@ -12,13 +12,16 @@ from scheduler.core.neighbours import Neighbours
 from scheduler.core.placing import ANYWHERE, Bounds, Stuck, place_gang
 from scheduler.core.pool import Pool
 from scheduler.core.quota import Hold, QuotaTree
+from scheduler.core.shadows import shadows
 from scheduler.core.snapshot import Snapshot
-from scheduler.core.types import Placement, Policy, QueueView, RunningView, WorkloadView
+from scheduler.core.types import Assignment, Placement, Policy, QueueView, RunningView, WorkloadView
 
 
 class Trial:
     """``mark``/``rollback`` bracket changes made by ``admit``, ``evict``, ``resize`` and by placing on the
-    pool. ``notes``: what those who work on the trial remember until it ends."""
+    pool. ``shadow``: on the pool, what those who give up their places for others hold beyond what these take
+    in their stead; ``seated``: who holds nominated places and waits for others to leave them. ``notes``: what
+    those who work on the trial remember until it ends."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy, now_ms: int) -> None:
         self.pool = snapshot.pool
@@ -33,6 +36,8 @@ class Trial:
         self._overlay: dict[str, RunningView | None] = {}
         self._admitted: list[tuple[WorkloadView, Placement]] = []
         self._log: list[tuple[WorkloadView, Placement, Placement, RunningView | None]] = []
+        self.shadow: Placement = ()
+        self.seated: set[str] = set()
         self.asks = Asks(self.pool)
         self.notes: dict[type, object] = {}
 
@@ -161,6 +166,16 @@ class Trial:
         if self._neighbours is not None and placement:
             change = self._neighbours.add if sign > 0 else self._neighbours.remove
             change(workload, placement)
+
+    def cast(self, gone: Iterable[Assignment], come: Placement) -> None:
+        """``gone`` ranks, which are off the pool, make way for ``come``: what they hold beyond that stays
+        taken until they have really left, for all but those who wait for it themselves."""
+        nodes = {rank.node for rank in come}
+        met = tuple(rank for rank in self.shadow if rank.node in nodes)
+        cast = shadows((*met, *gone), come)
+        self.pool.vacate(met)
+        self.pool.occupy(cast)
+        self.shadow = (*(rank for rank in self.shadow if rank.node not in nodes), *cast)
 
     # -- questions
 

@@ -148,33 +148,6 @@ class Affinity:
         return self._hash
 
 
-@dataclass(frozen=True, slots=True)
-class WorkloadView:
-    """A workload that waits or runs. ``allowed_queues``: those its project may use; empty = all.
-
-    ``expected_seconds``: how long it will run once started (a stated limit or a forecast); None = without
-    end. ``deadline_ms``: when it must have started (SLA). ``kind``: training gives way to inference in
-    the tide.
-    """
-
-    uid: str
-    project: str
-    name: str
-    queue: str
-    priority: int
-    created_ms: int
-    roles: tuple[RoleView, ...]
-    allowed_queues: tuple[str, ...] = ()
-    labels: Labels = ()
-    affinity: Affinity = Affinity()
-    preemptible: bool = True
-    movable: bool = False
-    expected_seconds: int | None = None
-    deadline_ms: int | None = None
-    kind: Literal["training", "inference", "other"] = "other"
-    grace_seconds: int = 10
-
-
 class Share(NamedTuple):
     """A part of one device, given to a rank."""
 
@@ -199,6 +172,35 @@ class Assignment(NamedTuple):
 
 
 Placement = tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadView:
+    """A workload that waits or runs. ``allowed_queues``: those its project may use; empty = all.
+
+    ``expected_seconds``: how long it will run once started (a stated limit or a forecast); None = without
+    end. ``deadline_ms``: when it must have started (SLA). ``kind``: training gives way to inference in
+    the tide. ``nominated``: places that an earlier cycle cleared for it while it waits; they are its own
+    until it starts or gives up.
+    """
+
+    uid: str
+    project: str
+    name: str
+    queue: str
+    priority: int
+    created_ms: int
+    roles: tuple[RoleView, ...]
+    allowed_queues: tuple[str, ...] = ()
+    labels: Labels = ()
+    affinity: Affinity = Affinity()
+    preemptible: bool = True
+    movable: bool = False
+    expected_seconds: int | None = None
+    deadline_ms: int | None = None
+    kind: Literal["training", "inference", "other"] = "other"
+    grace_seconds: int = 10
+    nominated: Placement = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,11 +241,14 @@ class PeriodBudget:
     renews_ms: int
 
 
+Reclaim = Literal["any", "lowerPriority", "never"]
+
+
 @dataclass(frozen=True, slots=True)
 class QueueView:
     """A queue or, with children, a cohort. ``parent``: the cohort that it borrows in. Without quotas it is
-    only limited by ``max_devices`` (None = no limit). ``decayed_use``: device-seconds used lately,
-    decayed."""
+    only limited by ``max_devices`` (None = no limit). ``decayed_use``: device-seconds used lately, decayed.
+    ``reclaim_within_cohort``: whose borrowed devices it takes back for what is within its nominal quota."""
 
     name: str
     max_devices: int | None = None
@@ -253,6 +258,7 @@ class QueueView:
     budgets: tuple[PeriodBudget, ...] = ()
     decayed_use: float = 0.0
     is_cohort: bool = False
+    reclaim_within_cohort: Reclaim = "any"
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +354,8 @@ class Migrate:
 
 class Defer(NamedTuple):
     """Wait. ``reasons[0]`` is the dominant one; ``never`` = it cannot fit on this pool even when all else
-    is gone. ``reserved_ms``: from then on capacity is held for it."""
+    is gone. ``reserved_ms``: from then on capacity is held for it. ``nominated``: the places that others
+    are leaving for it; whoever asks again tells the next cycle (``WorkloadView.nominated``)."""
 
     uid: str
     reasons: tuple[Reason, ...]
@@ -356,6 +363,7 @@ class Defer(NamedTuple):
     never: bool = False
     position: int = 0
     reserved_ms: int | None = None
+    nominated: Placement = ()
 
 
 Decision = Admit | Preempt | Resize | Migrate | Defer

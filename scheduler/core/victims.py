@@ -46,6 +46,7 @@ class Held:
     rank_price: int = 0
     millis: int = 0
     nodes: int = 0
+    _by_model: dict[ModelKey, int] | None = None
 
     @property
     def workload(self) -> WorkloadView:
@@ -54,7 +55,10 @@ class Held:
     @property
     def by_model(self) -> dict[ModelKey, int]:
         """Its millis of each model."""
-        return {model: millis for model, millis in millis_by_model(self.running.placement).items() if millis}
+        if self._by_model is None:
+            held = millis_by_model(self.running.placement)
+            self._by_model = {model: millis for model, millis in held.items() if millis}
+        return self._by_model
 
 
 def price_of_rank(held: Held, rank: Assignment) -> int:
@@ -62,9 +66,13 @@ def price_of_rank(held: Held, rank: Assignment) -> int:
     return held.rank_price * REPLICAS + REPLICAS - 1 - min(rank.replica, REPLICAS - 1)
 
 
+NOTHING = 1 << 62
+"""The least priority of nothing."""
+
+
 class Outline(NamedTuple):
     """The least priority of what ran when the trial began, and of what had run for the least time; whether
-    anything was leaving. 1 << 62 = nothing. ``ends``: whether any end is foreseeable."""
+    anything was leaving. ``NOTHING``: there was none. ``ends``: whether any end is foreseeable."""
 
     lowest: int
     lowest_ripe: int
@@ -79,14 +87,17 @@ class Outline(NamedTuple):
             found = trial.notes[Outline] = _outline(trial)
         return found
 
-    def helps(self, priority: int) -> bool:
-        """Whether any of them may have to give way to this priority, or does so already."""
-        return self.leaving or self.lowest < priority or self.lowest_ripe <= priority
+    def helps(self, priority: int, *, reclaims: bool = False) -> bool:
+        """Whether any of them may have to give way to this priority, or does so already. ``reclaims``: to
+        one whose queue may take back what it lent from whatever priority."""
+        if self.leaving or self.lowest < priority or self.lowest_ripe <= priority:
+            return True
+        return reclaims and self.lowest_ripe < NOTHING
 
 
 def _outline(trial: Trial) -> Outline:
     ripe_ms = trial.now_ms - trial.policy.min_run_seconds * 1000
-    lowest = lowest_ripe = 1 << 62
+    lowest = lowest_ripe = NOTHING
     leaving = ends = False
     for one in trial.at_start:
         workload = one.workload
@@ -100,8 +111,10 @@ def _outline(trial: Trial) -> Outline:
 
 
 class Victims:
-    """All candidates of one trial: what is preemptible and not about to go; what was admitted in this trial
-    is none. ``soon_gone``: what leaves and will be gone at a known time."""
+    """All candidates of one trial: what is preemptible and not about to go, and who waits for nominated
+    places; what was admitted in this trial is none.
+
+    ``soon_gone``: what leaves and will be gone at a known time."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
@@ -115,7 +128,7 @@ class Victims:
             if running.leaving:
                 if running.ends_ms is not None:
                     self.soon_gone.append(running)
-            elif workload.preemptible and running.started_ms < trial.now_ms:
+            elif (workload.preemptible and running.started_ms < trial.now_ms) or workload.uid in trial.seated:
                 kind = Class(workload.queue, workload.priority, running.started_ms <= ripe_ms)
                 self.classes.setdefault(kind, []).append(running)
 

@@ -36,6 +36,7 @@ from scheduler.sim.jobs import SECOND_MS, Actor, Job, NodeChange, Outcome, RunSt
 from scheduler.sim.options import Decide, Hooks, Options
 from scheduler.sim.result import SimResult, Totals
 from scheduler.sim.runs import Run
+from scheduler.sim.useless import Useless
 
 
 def simulate(
@@ -77,6 +78,7 @@ class Simulation:
         self._pool = Pool(nodes, catalogue or Catalogue(()))
         slack = options.batch_seconds + options.heartbeat_seconds
         self._invariants = Invariants(nodes, queues, slack)
+        self._useless = Useless()
         self._forecasts = Forecasts(options.eta_seconds * SECOND_MS)
         self._events: list[tuple[int, bool, int, Callable[[], None]]] = []
         self._count = 0
@@ -154,6 +156,7 @@ class Simulation:
     def _end(self, run: Run) -> None:
         """The job is through, or was ended."""
         uid = run.workload.uid
+        self._useless.forget(uid)
         if self._pending.pop(uid, None) is None:
             del self._running[uid]
             self._take_off(run, run.placement)
@@ -210,6 +213,7 @@ class Simulation:
         for run in hit:
             run.outcome.failures += 1
             self._stop(run)
+        self._useless.lose(lambda places: _stands_on(places, node, healthy))
         self._pool.set_node(node)
         self._pool.commit()
         self._invariants.nodes[node.name] = node
@@ -246,6 +250,7 @@ class Simulation:
         decisions = self._decide(self._snapshot(), self._policy, self._now)
         for decision in decisions:
             self._apply(decision)
+        self._useless.follow(decisions)
         self._pool.commit()
         if invariants.cycle % self._options.audit_every == 0:
             self._audit()
@@ -317,9 +322,11 @@ class Simulation:
         self._plan_end(run)
 
     def _waits(self, decision: Defer) -> None:
-        outcome = self._outcomes.get(decision.uid)
+        outcome, run = self._outcomes.get(decision.uid), self._pending.get(decision.uid)
         if outcome is not None and decision.reasons:
             outcome.reason = decision.reasons[0].code
+        if run is not None and run.workload.nominated != decision.nominated:
+            run.workload = replace(run.workload, nominated=decision.nominated)
 
     def _known(self, uid: str) -> Run:
         run = self._running.get(uid)
@@ -353,6 +360,7 @@ class Simulation:
             dict(self._books.devices_of),
             after.since(before),
             self._forecasts.kept(),
+            self._useless.preemptions,
         )
 
 

@@ -79,6 +79,7 @@ def _cards(result: SimResult) -> list[Card]:
         Card("mean completion time", duration(times.get("mean"))),
         Card("devices stranded", svg.number(figures["stranded_devices_mean"])),
         Card("fairness (Jain)", f"{figures['fairness_jain_mean']:.3f}"),
+        Card("preemptions for nothing", str(figures["useless_preemptions"])),
         Card("lost to preemption", f"{svg.number(figures['device_hours']['lost'])} device-hours"),
     ]
     error = figures["eta"]["median_relative_error_percent"]

@@ -41,7 +41,8 @@ class Totals:
 
 @dataclass(frozen=True)
 class SimResult:
-    """``decisions``: how many of each kind. ``devices``: accelerators per (vendor, model)."""
+    """``decisions``: how many of each kind. ``devices``: accelerators per (vendor, model).
+    ``useless_preemptions``: those whose claimant did not start on what they freed."""
 
     start_ms: int
     end_ms: int
@@ -52,6 +53,7 @@ class SimResult:
     devices: Mapping[tuple[str, str], int]
     totals: Totals
     etas: tuple[Eta, ...]
+    useless_preemptions: int = 0
 
     @property
     def horizon_seconds(self) -> float:
@@ -75,6 +77,7 @@ class SimResult:
             "horizon_hours": round(self.horizon_seconds / 3600, 2),
             "devices": {f"{vendor}/{model}": n for (vendor, model), n in self.devices.items()},
             "decisions": dict(sorted(self.decisions.items())),
+            "useless_preemptions": self.useless_preemptions,
             "jobs": {"submitted": len(jobs), "started": len(started), "completed": len(done)},
             "utilisation_percent": round(100 * self.utilisation(), 2),
             "utilisation_percent_by_model": {

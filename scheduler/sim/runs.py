@@ -55,13 +55,15 @@ class Run:
 
     def start(self, placement: Placement, now_ms: int) -> None:
         """It gets its places, and goes on from what it saved."""
-        outcome = self.outcome
+        outcome, work = self.outcome, self.workload
         outcome.waited_seconds += (now_ms - self.queued_ms) / SECOND_MS
         again = outcome.first_start_ms is not None
         if not again:
             outcome.first_start_ms = now_ms
         self.started_ms = self.settled_ms = now_ms
         self.resized_ms = 0
+        if work.nominated:
+            self.workload = replace(work, nominated=())
         self._hold(placement, now_ms, self.job.restart_seconds if again else 0)
 
     def resize(self, placement: Placement, now_ms: int) -> None:

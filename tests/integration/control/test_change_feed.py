@@ -94,6 +94,33 @@ async def test_a_watch_from_long_ago_reads_the_store_and_then_joins() -> None:
     feed.close(watch)
 
 
+async def test_watches_from_long_ago_read_the_store_one_after_the_other() -> None:
+    class Watched(MemoryStore):
+        reading = most = widest = 0
+
+        async def changes(self, since: int, **options: Any) -> Sequence[Change]:
+            self.reading += 1
+            self.most = max(self.most, self.reading)
+            await asyncio.sleep(0.001)
+            found = await super().changes(since, **options)
+            self.widest = max(self.widest, len(found))
+            self.reading -= 1
+            return found
+
+    store = Watched()
+    for number in range(300):
+        await store.apply(Tenant(metadata=Metadata(name=f"t{number}")))
+    feed = ChangeFeed(store, 20)
+    await asyncio.sleep(0)
+    watches = [feed.open("uid-1", 0) for _ in range(20)]
+    async with asyncio.timeout(30):
+        assert await asyncio.gather(*(seen_by(feed, w, 300) for w in watches)) == [list(range(1, 301))] * 20
+    assert store.most <= 2, "one of them, and the reader of what is new"
+    assert store.widest <= 50
+    for watch in watches:
+        feed.close(watch)
+
+
 async def test_a_key_has_so_many_watches_and_no_more() -> None:
     feed = ChangeFeed(MemoryStore(), 2)
     first, second = feed.open("uid-1", 0), feed.open("uid-1", 0)

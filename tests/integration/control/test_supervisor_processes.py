@@ -180,6 +180,19 @@ def test_a_child_waits_for_the_one_before_it_and_starts_anew_after_it(instance: 
     supervisor.stop(["gateway", "control", "ray"])
 
 
+def test_a_child_that_is_to_give_way_has_less_weight(instance: str, tmp_path: Path) -> None:
+    plain = spec("a", SLEEP, instance, tmp_path)
+    launch = replace(plain.launch(), niceness=5)
+    supervisor = Supervisor([replace(plain, launch=lambda: launch)])
+    run(supervisor, lambda: supervisor.all_ready)
+    pid = supervisor.children["a"].pid
+    assert psutil.Process(pid).nice() == os.getpriority(os.PRIO_PROCESS, 0) + 5
+    group = Path(f"/proc/{pid}/autogroup")
+    if group.exists():
+        assert group.read_text().split()[-1] == "5"
+    supervisor.stop(["a"])
+
+
 def test_a_child_that_cannot_start_ends_the_start_with_its_log(instance: str, tmp_path: Path) -> None:
     supervisor = Supervisor(
         [spec("a", "raise SystemExit('no such table')", instance, tmp_path, ready=tmp_path / "x")]

@@ -8,7 +8,14 @@ from prometheus_client import REGISTRY
 
 from common.clock import VirtualClock
 from common.errors import Conflict, Unavailable
-from common.loop import FAILED_IN_ROW, HUNG_SECONDS, LoopHealth, run_every, run_passes
+from common.loop import (
+    FAILED_IN_ROW,
+    GAP_WINDOW_SECONDS,
+    HUNG_SECONDS,
+    LoopHealth,
+    run_every,
+    run_passes,
+)
 from common.resources import Metadata, Tenant
 from common.store.memory import MemoryStore
 
@@ -121,3 +128,41 @@ async def test_a_loop_by_the_clock_survives_bad_passes_too() -> None:
     async with asyncio.timeout(5):
         await run_every(step, stop, 0.001, health)
     assert health.failed_passes == 3
+
+
+def test_the_longest_gap_between_passes_is_told_for_a_while() -> None:
+    clock = VirtualClock()
+    health = LoopHealth("gaps", clock)
+    for seconds in (0.5, 7, 0.5, 1):
+        clock.advance(seconds)
+        health.note(None)
+    assert health.longest_gap_seconds == 7
+    clock.advance(2 * GAP_WINDOW_SECONDS)
+    health.note(None)
+    for _ in range(2 * round(GAP_WINDOW_SECONDS)):
+        clock.advance(1)
+        health.note(None)
+    assert health.longest_gap_seconds == 1
+    clock.advance(3)
+    assert health.longest_gap_seconds == 3, "a pass that goes on counts"
+    told = REGISTRY.get_sample_value("computility_loop_longest_gap_seconds", {"loop": "gaps"})
+    assert told == 3
+
+
+async def test_a_loop_that_rests_leaves_half_of_the_time_to_others() -> None:
+    store, stop, made = MemoryStore(), asyncio.Event(), 0
+    clock = asyncio.get_running_loop().time
+
+    async def step() -> None:
+        nonlocal made
+        made += 1
+        await store.apply(Tenant(metadata=Metadata(name="acme", labels={"pass": str(made)})))
+        await asyncio.sleep(0.02)
+        if made == 5:
+            stop.set()
+
+    began = clock()
+    async with asyncio.timeout(5):
+        await run_passes("rests", step, store, stop, 1000.0, LoopHealth("rests"), rests=True)
+    assert made == 5
+    assert clock() - began >= 5 * 0.02 + 4 * 0.02

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import SetupError
-from common.private import make_file, make_home
+from common.private import at_home, make_file, make_home
 from common.settings import load_settings
+from common.sources import launch_source, local_path
 
 
 def mode(path: Path) -> int:
@@ -61,3 +62,11 @@ def test_a_file_is_closed_and_keeps_what_is_in_it(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=f"cannot write {tmp_path}"):
         make_file(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["~no-such-user/m", "~\u16a2", "~", "~/m"])
+def test_a_path_of_an_unknown_user_is_a_path_like_any_other(source: str, tmp_path: Path) -> None:
+    known = source in ("~", "~/m")
+    found = local_path(source, tmp_path)
+    assert found == at_home(source) == Path(launch_source(source))
+    assert (found == Path(source)) is not known

@@ -231,7 +231,7 @@ async def test_preemption_in_progress_is_the_reason_before_and_while_the_victims
     await before.workload("w", request={"count": 4}, priority=5)
     answer = await before.explain("w")
     assert (answer.reasons[0].code, answer.never_fits) == ("Preempting", False)
-    assert "waits for 1 workload of less importance" in answer.message
+    assert "waits for 1 workload to give up" in answer.message
     meanwhile = await full_node({"phase": "Preempting", "leaves_by_ms": START_MS + 10_000})
     await meanwhile.workload("w", request={"count": 4}, priority=5)
     answer = await meanwhile.explain("w")

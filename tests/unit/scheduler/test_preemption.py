@@ -210,11 +210,12 @@ class TestQuota:
 
     def world(self, borrowed: int = 2, **more: object) -> Trial:
         started_ms = more.pop("started_ms", LONG_AGO)
+        queues = more.pop("queues", self.queues)
         guests = [
             holding(f"g{i}", self.a, i, queue="guest", started_ms=started_ms, **more)
             for i in range(4 + borrowed)
         ]
-        return trial([self.a], guests, list(self.queues))
+        return trial([self.a], guests, list(queues))  # type: ignore[call-overload]
 
     def test_a_queue_takes_back_what_it_lent(self) -> None:
         on = self.world(4)
@@ -225,8 +226,23 @@ class TestQuota:
         assert room is not None
         assert "takes back" in room.victims[0].message
 
-    def test_not_from_who_is_more_important_and_would_be_back_at_once(self) -> None:
-        assert seek(self.world(4, priority=9), workload("w", queue="owner", priority=8)) is None
+    @pytest.mark.parametrize(
+        ("reclaims", "priority", "taken"),
+        [
+            ("any", 9, True),
+            ("any", 8, True),
+            ("any", 7, True),
+            ("lowerPriority", 9, False),
+            ("lowerPriority", 8, False),
+            ("lowerPriority", 7, True),
+            ("never", 7, False),
+        ],
+    )
+    def test_whose_borrowed_devices_are_taken_back(self, reclaims: str, priority: int, taken: bool) -> None:
+        queues = tuple(replace(queue, reclaim_within_cohort=reclaims) for queue in self.queues)  # type: ignore[arg-type]
+        on = self.world(4, queues=queues, priority=priority)
+        room = seek(on, workload("w", queue="owner", priority=8))
+        assert (room is not None) == taken
 
     def test_it_does_not_take_more_than_was_lent(self) -> None:
         on = self.world(2)

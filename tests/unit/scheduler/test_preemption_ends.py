@@ -1,72 +1,51 @@
 """Cycle after cycle in worlds where nothing ends and nothing comes: at some point nobody is taken from any
-more."""
+more. And in worlds where things happen: nobody is taken from for nothing."""
 
-from dataclasses import dataclass, replace
+import random
+from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from scheduler.core.cycle import run_cycle
-from scheduler.core.snapshot import take_snapshot
-from scheduler.core.types import Admit, Preempt, Resize, RunningView, WorkloadView
-from tests.unit.scheduler.worlds import CATALOGUE, World, overused, worlds
+from tests.unit.scheduler.life import Life
+from tests.unit.scheduler.worlds import World, make_world, worlds
 
-STEP_MS = 60_000
 CYCLES = 40
 QUIET = 12
+ENDLESS = (145510, 686028378, 3402959073)
+"""Worlds in which somebody was stopped every six cycles for a claimant that never started."""
 
 
-@dataclass
-class Life:
-    """A world whose decisions are carried out. Who is told to go has left by the next cycle."""
-
-    world: World
-    now_ms: int
-    running: dict[str, RunningView]
-    pending: dict[str, WorkloadView]
-
-    def cycle(self) -> int:
-        """How many were taken from."""
-        world = self.world
-        for uid, one in list(self.running.items()):
-            if one.leaving and one.ends_ms is not None and one.ends_ms <= self.now_ms:
-                self.pending[uid] = self.running.pop(uid).workload
-        snapshot = take_snapshot(
-            world.nodes,
-            world.queues,
-            list(self.pending.values()),
-            list(self.running.values()),
-            catalogue=CATALOGUE,
-        )
-        taken = 0
-        for decision in run_cycle(snapshot, world.policy, self.now_ms):
-            if isinstance(decision, Admit):
-                workload = self.pending.pop(decision.uid)
-                self.running[decision.uid] = RunningView(workload, decision.placement, self.now_ms)
-            elif isinstance(decision, Preempt):
-                taken += 1
-                one = self.running[decision.uid]
-                assert not one.leaving
-                self.running[decision.uid] = replace(one, leaving=True, ends_ms=self.now_ms + 10_000)
-            elif isinstance(decision, Resize):
-                taken += bool(decision.beneficiary)
-                self.running[decision.uid] = replace(
-                    self.running[decision.uid], placement=decision.placement, resized_ms=self.now_ms
-                )
-        assert overused(world.nodes, [one.placement for one in self.running.values()]) == []
-        self.now_ms += STEP_MS
-        return taken
+def without_ends(world: World, *, moves: bool = False) -> World:
+    running = (replace(one, workload=replace(one.workload, expected_seconds=None)) for one in world.running)
+    return replace(world, running=tuple(running), policy=replace(world.policy, defragment=moves))
 
 
-@settings(max_examples=60, deadline=None)
-@given(worlds(nodes=4))
-def test_preemption_ends(world: World) -> None:
-    endless = [replace(one, workload=replace(one.workload, expected_seconds=None)) for one in world.running]
-    policy = replace(world.policy, defragment=False)
-    life = Life(
-        replace(world, policy=policy),
-        world.now_ms,
-        {one.workload.uid: one for one in endless},
-        {one.uid: one for one in world.pending},
-    )
+def come_to_rest(world: World, grace_ms: int) -> None:
+    life = Life.of(world, grace_ms=grace_ms)
     taken = [life.cycle() for _ in range(CYCLES)]
     assert taken[-QUIET:] == [0] * QUIET, taken
+    assert life.useless.preemptions == 0
+
+
+@pytest.mark.parametrize("seed", ENDLESS)
+def test_worlds_in_which_preemption_went_on_for_ever_come_to_rest(seed: int) -> None:
+    come_to_rest(without_ends(make_world(random.Random(seed), 4)), 10_000)
+
+
+@settings(max_examples=40, deadline=None)
+@given(worlds(nodes=4), st.booleans(), st.sampled_from((10_000, 130_000)))
+def test_preemption_ends_and_nobody_gives_way_for_nothing(world: World, moves: bool, grace_ms: int) -> None:
+    come_to_rest(without_ends(world, moves=moves), grace_ms)
+
+
+@settings(max_examples=30, deadline=None)
+@given(worlds(nodes=4), st.integers(0, 2**32 - 1))
+def test_what_is_cleared_for_a_claimant_stays_its_own_whatever_happens(world: World, seed: int) -> None:
+    """Others arrive, end, give up and lose their node meanwhile."""
+    life, rng = Life.of(world, grace_ms=130_000), random.Random(seed)
+    for number in range(30):
+        life.cycle()
+        life.happen(rng, number)
+    assert life.useless.preemptions == 0

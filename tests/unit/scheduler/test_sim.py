@@ -342,3 +342,20 @@ def test_a_share_of_a_device_strands_the_rest_of_it() -> None:
 def test_a_job_says_how_many_devices_it_asks_for() -> None:
     job: Job = gpu_job("one", 3)
     assert job.devices == 3
+
+
+def test_preemptions_for_a_job_that_does_not_start_on_what_they_freed_are_counted() -> None:
+    def wait(*nominated: Assignment) -> Defer:
+        return Defer("uid-other", (Reason("Preempting", "waits"),), "they end", nominated=nominated)
+
+    def played(then_it: Callable[[Snapshot], Sequence[Decision]]) -> int:
+        node = gpu_node("a")
+        script: dict[int, Callable[[Snapshot], Sequence[Decision]]] = {
+            50: lambda _: [Preempt("uid-long", "uid-other", ""), wait(*ranks_on(node, 0, 1, 2, 3))],
+            60: then_it,
+        }
+        jobs = [gpu_job("long", 4, 200), gpu_job("other", 4, 10, at_seconds=50)]
+        return play([node], jobs, then(script)).useless_preemptions
+
+    assert played(lambda _: [Admit("uid-other", ranks_on(gpu_node("a"), 0, 1, 2, 3))]) == 0
+    assert played(lambda _: [Admit("uid-long", ranks_on(gpu_node("a"), 0, 1, 2, 3)), wait()]) == 1

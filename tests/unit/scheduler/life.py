@@ -1,0 +1,125 @@
+"""A world that goes on: cycle after cycle its decisions are carried out, and between them things happen."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+
+from scheduler.core.cycle import run_cycle
+from scheduler.core.snapshot import take_snapshot
+from scheduler.core.types import (
+    Admit,
+    Decision,
+    Migrate,
+    NodeView,
+    Placement,
+    Preempt,
+    Resize,
+    RunningView,
+    WorkloadView,
+)
+from scheduler.sim.useless import Useless
+from tests.unit.scheduler.worlds import CATALOGUE, World, make_workload, overused
+
+STEP_MS = 60_000
+GRACE_MS = 10_000
+
+
+@dataclass
+class Life:
+    """What runs and waits at the time ``now_ms``. Who is told to go has left ``grace_ms`` later.
+
+    ``useless`` counts who was stopped for nothing.
+    """
+
+    world: World
+    now_ms: int
+    running: dict[str, RunningView]
+    pending: dict[str, WorkloadView]
+    grace_ms: int = GRACE_MS
+    useless: Useless = field(default_factory=Useless)
+
+    @classmethod
+    def of(cls, world: World, *, grace_ms: int = GRACE_MS) -> Life:
+        running = {one.workload.uid: one for one in world.running}
+        return cls(world, world.now_ms, running, {one.uid: one for one in world.pending}, grace_ms)
+
+    def cycle(self) -> int:
+        """Run one and carry it out. How many were taken from."""
+        world = self.world
+        self._let_go()
+        snapshot = take_snapshot(
+            world.nodes,
+            world.queues,
+            list(self.pending.values()),
+            list(self.running.values()),
+            catalogue=CATALOGUE,
+        )
+        decisions = run_cycle(snapshot, world.policy, self.now_ms)
+        self.useless.follow(decisions)
+        taken = sum(map(self._carry_out, decisions))
+        assert overused(world.nodes, [one.placement for one in self.running.values()]) == []
+        self.now_ms += STEP_MS
+        return taken
+
+    def _let_go(self) -> None:
+        for uid, one in list(self.running.items()):
+            if one.leaving and one.ends_ms is not None and one.ends_ms <= self.now_ms:
+                self.pending[uid] = self.running.pop(uid).workload
+
+    def _carry_out(self, decision: Decision) -> int:
+        """1 where somebody is taken from."""
+        uid, now_ms = decision.uid, self.now_ms
+        if isinstance(decision, Admit):
+            workload = replace(self.pending.pop(uid), nominated=())
+            self.running[uid] = RunningView(workload, decision.placement, now_ms)
+        elif isinstance(decision, Preempt):
+            assert not self.running[uid].leaving
+            ends_ms = now_ms + self.grace_ms
+            self.running[uid] = replace(self.running[uid], leaving=True, ends_ms=ends_ms)
+            return 1
+        elif isinstance(decision, Resize):
+            resized = replace(self.running[uid], placement=decision.placement, resized_ms=now_ms)
+            self.running[uid] = resized
+            return bool(decision.beneficiary)
+        elif isinstance(decision, Migrate):
+            self.running[uid] = replace(self.running[uid], placement=decision.placement)
+        else:
+            self.pending[uid] = replace(self.pending[uid], nominated=decision.nominated)
+        return 0
+
+    # -- what happens
+
+    def arrive(self, workload: WorkloadView) -> None:
+        self.pending[workload.uid] = replace(workload, created_ms=self.now_ms)
+
+    def withdraw(self, uid: str) -> None:
+        """It gives up waiting, or ends."""
+        self.useless.forget(uid)
+        self.pending.pop(uid, None)
+        self.running.pop(uid, None)
+
+    def lose(self, node: NodeView) -> None:
+        """A node does not answer any more: what was on it waits again, and what was cleared there is lost."""
+        nodes = tuple(replace(one, alive=False) if one is node else one for one in self.world.nodes)
+        self.world = replace(self.world, nodes=nodes)
+        for uid, one in list(self.running.items()):
+            if _stands_on(one.placement, node):
+                self.pending[uid] = self.running.pop(uid).workload
+        self.useless.lose(lambda places: _stands_on(places, node))
+
+    def happen(self, rng: random.Random, number: int) -> None:
+        """Something, or nothing: an arrival, an end, a withdrawal, a lost node."""
+        what = rng.random()
+        if what < 0.25:
+            self.arrive(replace(make_workload(rng, f"a{number}"), priority=rng.choice((0, 0, 1, 5, 9))))
+        elif what < 0.45 and self.running:
+            self.withdraw(rng.choice(sorted(self.running)))
+        elif what < 0.5 and self.pending:
+            self.withdraw(rng.choice(sorted(self.pending)))
+        elif what < 0.53:
+            self.lose(rng.choice(self.world.nodes))
+
+
+def _stands_on(placement: Placement, node: NodeView) -> bool:
+    return any(rank.node == node.name for rank in placement)

@@ -1,0 +1,64 @@
+"""What was cleared for a workload stays its own from pass to pass, and over a restart of control."""
+
+import pytest
+
+from common.resources import Metadata, Queue
+from common.resources.pool import DeviceQuota, QueueSpec
+from tests.unit.scheduler.loop_scene import Scene
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    """The guest runs on all that the owner lent it, and the owner asks for it."""
+    scene = await Scene().set_up()
+    del scene.fabric.hosts["c"]
+    await scene.store.apply(Queue(metadata=Metadata(name="team"), spec=QueueSpec(cohort=True)))
+    for name, devices in (("owner", 4), ("guest", 0)):
+        quota = DeviceQuota(device_class="*", nominal_devices=devices)
+        spec = QueueSpec(parent="team", quotas=[quota])
+        await scene.store.apply(Queue(metadata=Metadata(name=name), spec=spec))
+    guest = await scene.submit("borrower", count=2, replicas=2, queue="guest", grace_seconds=30)
+    await scene.steps(2)
+    await scene.steps(1, seconds=400)
+    scene.fabric.deaf.add(guest)
+    await scene.submit("mine", count=2, replicas=2, queue="owner")
+    await scene.steps(2, seconds=1)
+    assert (await scene.get("borrower")).status.phase == "Preempting"
+    return scene
+
+
+async def leave(scene: Scene) -> None:
+    """The guest ends."""
+    uid = (await scene.get("borrower")).metadata.uid
+    scene.fabric.deaf.clear()
+    for rank in (0, 1):
+        scene.fabric.exit(uid, rank, 0)
+
+
+async def test_it_is_told_where_and_starts_there_although_the_other_is_older(scene: Scene) -> None:
+    nomination = (await scene.get("mine")).status.nominated
+    assert nomination is not None
+    assert [rank.node for rank in nomination.ranks] == ["a", "b"]
+    await leave(scene)
+    await scene.steps(4, seconds=1)
+    status = (await scene.get("mine")).status
+    assert (status.phase, status.nominated) == ("Running", None)
+
+
+async def test_a_restart_of_control_forgets_nothing(scene: Scene) -> None:
+    scene.loop = scene.new_loop()
+    await leave(scene)
+    await scene.steps(4, seconds=1)
+    assert (await scene.get("mine")).status.phase == "Running"
+    assert (await scene.get("borrower")).status.preemptions == 1
+
+
+async def test_who_changes_what_it_asks_for_gives_it_up(scene: Scene) -> None:
+    mine = await scene.get("mine")
+    spec = mine.spec.model_copy(update={"suspend": True})
+    await scene.store.apply(mine.model_copy(update={"spec": spec}))
+    await scene.steps(1, seconds=1)
+    assert (await scene.get("mine")).status.nominated is None
+    await leave(scene)
+    await scene.steps(4, seconds=1)
+    assert (await scene.get("borrower")).status.phase == "Running"

@@ -1,0 +1,178 @@
+"""A queue takes back what it lent: from whom, how much, and that it starts on it. (The scenarios are those of
+Kueue's and KAI's own tests.)"""
+
+import pytest
+
+from scheduler.core.types import Defer, NodeView, QueueView, Quota, RunningView, WorkloadView
+from tests.unit.scheduler.build import cycle, deferred, gpu, holding, node, role, workload
+from tests.unit.scheduler.life import Life
+from tests.unit.scheduler.worlds import NOW_MS, World
+
+HOUR_MS = 3_600_000
+N = node("n", *(gpu(i) for i in range(12)))
+
+
+def queue(name: str, devices: int, **more: object) -> QueueView:
+    return QueueView(name, parent="team", quotas=(Quota("*", devices * 1000),), **more)  # type: ignore[arg-type]
+
+
+def runs(name: str, first: int, devices: int, queue: str, **more: object) -> RunningView:
+    """On the devices from ``first`` on, for an hour."""
+    more.setdefault("started_ms", NOW_MS - HOUR_MS)
+    return holding(name, N, *range(first, first + devices), queue=queue, **more)
+
+
+def asks(name: str, devices: int, queue: str, **more: object) -> WorkloadView:
+    return workload(name, role(count=devices), queue=queue, created_ms=NOW_MS, **more)  # type: ignore[arg-type]
+
+
+def stopped(
+    devices: int, queues: list[QueueView], running: list[RunningView], *claimants: WorkloadView
+) -> set[str]:
+    """Who is stopped in a pool of so many devices, until nothing changes any more: once each. The claimants
+    run in the end, and nobody was stopped for nothing."""
+    pool = NodeView("n", N.devices[:devices])
+    views = (QueueView("team", is_cohort=True), *queues)
+    life = Life.of(World((pool,), views, tuple(running), claimants))
+    taken: list[str] = []
+    for _ in range(30):
+        before = {uid for uid, one in life.running.items() if one.leaving}
+        life.cycle()
+        taken += [uid for uid, one in life.running.items() if one.leaving and uid not in before]
+    assert life.useless.preemptions == 0
+    assert len(taken) == len(set(taken)), taken
+    assert {one.uid for one in claimants} <= life.running.keys()
+    return {uid.removeprefix("uid-") for uid in taken}
+
+
+def test_the_owner_starts_on_what_it_took_back_although_the_borrower_is_older_and_has_the_smaller_share() -> (
+    None
+):
+    owner = queue("a", 4, decayed_use=30 * 24 * 3600 * 4.0)
+    running = [runs("borrower", 0, 4, "b", created_ms=NOW_MS - 2 * HOUR_MS)]
+    assert stopped(4, [owner, queue("b", 0)], running, asks("new", 4, "a")) == {"borrower"}
+
+
+@pytest.mark.parametrize("priority", [0, 5, 9], ids=["equal", "higher", "much higher"])
+def test_borrowed_devices_come_back_whatever_the_borrowers_priority(priority: int) -> None:
+    running = [runs("borrower", 0, 4, "b", priority=priority)]
+    assert stopped(4, [queue("a", 4), queue("b", 0)], running, asks("new", 2, "a")) == {"borrower"}
+
+
+def test_the_least_important_borrower_goes_first() -> None:
+    running = [runs("vital", 0, 2, "b", priority=9), runs("minor", 2, 2, "b", priority=8)]
+    assert stopped(4, [queue("a", 4), queue("b", 0)], running, asks("new", 2, "a")) == {"minor"}
+
+
+def test_a_cohort_takes_back_what_is_its_own_for_a_queue_that_has_nothing() -> None:
+    queues = [
+        QueueView("left", parent="team", is_cohort=True, quotas=(Quota("*", 4000),)),
+        QueueView("right", parent="team", is_cohort=True),
+        QueueView("a", parent="left"),
+        QueueView("b", parent="right"),
+    ]
+    running = [runs("borrower", 0, 4, "b", priority=9)]
+    assert stopped(4, queues, running, asks("new", 4, "a")) == {"borrower"}
+
+
+def test_who_borrows_gives_back_before_the_owners_own_less_important_work() -> None:
+    running = [
+        runs("own", 0, 3, "a", priority=-1),
+        *(runs(f"b{n}", 3 + 3 * n, 3, "b", priority=5) for n in range(3)),
+    ]
+    gone = stopped(12, [queue("a", 6), queue("b", 6)], running, asks("new", 3, "a"))
+    assert len(gone) == 1
+    assert gone < {"b0", "b1", "b2"}
+
+
+def test_each_borrower_gives_what_it_borrowed_and_none_gives_more() -> None:
+    running = [runs(f"{name}{n}", 4 * (name == "c") + 2 * n, 2, name) for name in "bc" for n in range(2)]
+    gone = stopped(8, [queue("a", 4), queue("b", 2), queue("c", 2)], running, asks("new", 4, "a"))
+    assert sorted(name[0] for name in gone) == ["b", "c"]
+
+
+def test_a_gang_that_is_borrowed_in_part_goes_as_a_whole() -> None:
+    running = [runs("gang", 0, 4, "b", priority=9)]
+    assert stopped(4, [queue("a", 2), queue("b", 2)], running, asks("new", 2, "a")) == {"gang"}
+
+
+def test_work_of_the_own_queue_and_of_a_borrower_make_room_together() -> None:
+    running = [runs("own", 0, 2, "a"), *(runs(f"b{n}", 2 + 2 * n, 2, "b") for n in range(3))]
+    gone = stopped(8, [queue("a", 4), queue("b", 4)], running, asks("new", 4, "a", priority=1))
+    assert len(gone) == 2
+    assert "own" in gone
+
+
+def test_of_two_equal_ones_at_the_same_price_the_borrower_goes() -> None:
+    """The node of what the claimant's queue owns comes first, and what is on it is as cheap."""
+    running = [runs("own", 0, 2, "a"), runs("borrower", 2, 2, "b")]
+    gone = stopped(4, [queue("a", 4), queue("b", 0)], running, asks("new", 2, "a", priority=1))
+    assert gone == {"borrower"}
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["as is", "reversed"])
+def test_the_order_of_the_input_does_not_choose_between_equal_victims(order: int) -> None:
+    running = [runs("one", 0, 1, "b"), runs("two", 1, 1, "b")][::order]
+    assert stopped(2, [queue("b", 2)], running, asks("new", 1, "b", priority=1)) == {"one"}
+
+
+def test_a_more_important_newcomer_takes_over_what_is_being_cleared_and_nobody_starts_in_vain() -> None:
+    pool = NodeView("n", N.devices[:2])
+    views = (QueueView("team", is_cohort=True), queue("a", 2), queue("b", 0))
+    first = asks("first", 2, "a")
+    life = Life.of(World((pool,), views, (runs("borrower", 0, 2, "b"),), (first,)), grace_ms=130_000)
+    assert life.cycle() == 1
+    assert life.pending["uid-first"].nominated
+    life.arrive(asks("vital", 2, "a", priority=9))
+    assert life.cycle() == 0, "the borrower goes already, and that is enough"
+    assert not life.pending["uid-first"].nominated
+    assert life.pending["uid-vital"].nominated
+    assert sum(life.cycle() for _ in range(10)) == 0
+    assert life.running.keys() == {"uid-vital"}
+    assert life.useless.preemptions == 0
+
+
+def test_an_equal_newcomer_does_not() -> None:
+    pool = NodeView("n", N.devices[:2])
+    views = (QueueView("team", is_cohort=True), queue("a", 2), queue("b", 0))
+    life = Life.of(World((pool,), views, (runs("borrower", 0, 2, "b"),), (asks("first", 2, "a"),)))
+    life.cycle()
+    life.arrive(asks("older", 2, "a", deadline_ms=0))
+    life.cycle()
+    assert life.running.keys() == {"uid-first"}
+
+
+A, B = QueueView("a", quotas=(Quota("*", 4000),)), QueueView("b", quotas=(Quota("*", 4000),))
+
+
+@pytest.mark.parametrize(
+    ("queues", "of", "taken"),
+    [
+        ((A, B), ("b", "a"), False),
+        ((QueueView("a"), B), ("b", "a"), False),
+        ((A, QueueView("b")), ("b", "a"), True),
+        ((QueueView("a"), QueueView("b")), ("b", "a"), True),
+        ((A, B), ("b", "b"), True),
+    ],
+    ids=[
+        "of another's quota",
+        "as without quota",
+        "what has no quota",
+        "neither has one",
+        "of its own queue",
+    ],
+)
+def test_what_importance_alone_takes(queues: tuple[QueueView, ...], of: tuple[str, str], taken: bool) -> None:
+    running = holding("r", NodeView("n", N.devices[:4]), 0, 1, 2, 3, queue=of[0])
+    world = World((NodeView("n", N.devices[:4]),), queues, (running,), (asks("new", 4, of[1], priority=9),))
+    assert Life.of(world).cycle() == taken
+
+
+def test_who_waits_behind_a_gang_that_takes_the_last_device_is_told_that_devices_are_busy() -> None:
+    """And not that it must keep apart from somebody: nothing here has affinity.apart."""
+    nodes = [node(name, gpu(0)) for name in "ab"]
+    gang = workload("gang", role(2), priority=1)
+    decisions = cycle(nodes, gang, workload("late"), running=[holding("r", nodes[0], 0)])
+    answers = {one.uid: deferred(one) for one in decisions if isinstance(one, Defer)}
+    assert answers["uid-gang"].reasons[0].code == "Preempting"
+    assert answers["uid-late"].reasons[0].code == "DevicesBusy"
