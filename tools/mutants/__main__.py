@@ -37,6 +37,9 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", metavar="PATH", help="a package, folder or file; may be repeated"
     )
+    parser.add_argument(
+        "--tests", action="append", metavar="PATH", help="ask only the tests there; may be repeated"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="how many mutants to judge at the same time")
     parser.add_argument(
         "--most-seconds", type=float, default=40.0, help="of tests, as recorded, for one mutant"
@@ -56,7 +59,7 @@ def main() -> int:
     options = options_of()
     console = Console(stderr=True)
     began = time.monotonic()
-    wanted = options.only or list(PACKAGES)
+    wanted, suites = options.only or PACKAGES, options.tests or SUITES
     listed = equivalents()
     mutants = list(mutants_in(ROOT, wanted))
     chosen = drawn(ROOT, mutants, options.sample, options.seed, set(listed))
@@ -70,14 +73,14 @@ def main() -> int:
         if options.fresh:
             MAP_FILE.unlink(missing_ok=True)
         covered = CoverageMap(MAP_FILE)
-        stale = covered.stale(copies[0], SUITES)
+        stale = covered.stale(copies[0], suites)
         if stale:
             console.print(f"recording what the tests of {len(stale)} files run …")
             for name in covered.record(copies[0], stale, PACKAGES):
                 console.print(f"fails without any mutant, so it judges none: {name}", style="red")
         tests = covered.look_up(copies[0])
         work = [(mutant, in_order(tests.tests_for(mutant), options.most_seconds)) for mutant in chosen]
-        benches = [Bench(copy, SUITES) for copy in copies]
+        benches = [Bench(copy, suites) for copy in copies]
         for bench in benches:
             stack.callback(bench.close)
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))

@@ -14,13 +14,15 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tools.mutants.operators import Mutant, functions_of
 
+FILES_AT_ONCE = 25
+"""So many test files are recorded together: the map is kept after each such part."""
 Record = dict[str, Any]
 """Of one test: ``seconds``, ``passed``, and ``places``: file -> lines that it ran, as a number of bits."""
 
@@ -47,15 +49,19 @@ class CoverageMap:
         there = {path.relative_to(root).as_posix() for s in suites for path in _test_files(root / s)}
         return sorted(name for name in there if self._of(name) != _digest(root / name))
 
-    def record(self, root: Path, test_files: list[str], packages: tuple[str, ...]) -> list[str]:
-        """Run these test files and keep what they run. Returns the tests that failed: they judge nothing."""
+    def record(self, root: Path, test_files: list[str], packages: tuple[str, ...]) -> Iterator[str]:
+        """Run these test files and keep what they run. Yields the tests that failed: they judge nothing."""
+        for start in range(0, len(test_files), FILES_AT_ONCE):
+            yield from self._record(root, test_files[start : start + FILES_AT_ONCE], packages)
+
+    def _record(self, root: Path, test_files: list[str], packages: tuple[str, ...]) -> list[str]:
         out = self._file.with_suffix(".raw")
         self._file.parent.mkdir(parents=True, exist_ok=True)
         environment = quiet_environment(root) | {
             "MUTANTS_SOURCES": ",".join(packages),
             "MUTANTS_RECORD": str(out),
         }
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=0"]
         command += ["-p", "tools.mutants.recorder", *test_files]
         subprocess.run(command, cwd=root, env=environment, stdout=sys.stderr, check=False)
         tests: Record = json.loads(out.read_text())
