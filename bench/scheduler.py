@@ -34,14 +34,23 @@ from bench.scheduler_world import (
     make_queues,
     make_workloads,
 )
-from scheduler.core.fragmentation import Fragmentation
-from scheduler.core.mix import USUAL, mix_of
-from scheduler.core.pool import Pool
-from scheduler.core.quota import QuotaTree
-from scheduler.core.snapshot import Snapshot
-from scheduler.core.trial import keep_books
-from scheduler.core.types import Admit, Defer, NodeView, Policy, Preempt, QueueView, RunningView, WorkloadView
-from scheduler.deciding import collector_held, decide
+from scheduler.core.fragmentation.fragmentation import Fragmentation
+from scheduler.core.fragmentation.mix import USUAL, mix_of
+from scheduler.core.model.types import (
+    Admit,
+    Defer,
+    NodeView,
+    Policy,
+    Preempt,
+    QueueView,
+    RunningView,
+    WorkloadView,
+)
+from scheduler.core.placement.snapshot import Snapshot
+from scheduler.core.placement.trial import keep_books
+from scheduler.core.pool.pool import Pool
+from scheduler.core.quota.quota import QuotaTree
+from scheduler.translate.deciding import collector_held, decide
 
 NOW_MS = 1_000_000_000
 PUBLISHED = {

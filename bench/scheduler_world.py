@@ -7,8 +7,8 @@ import random
 from collections.abc import Iterator
 
 from scheduler.catalogue import load_catalogue
-from scheduler.core.catalogue import Catalogue
-from scheduler.core.types import (
+from scheduler.core.model.catalogue import Catalogue
+from scheduler.core.model.types import (
     Assignment,
     DeviceView,
     NodeView,

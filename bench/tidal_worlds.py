@@ -15,8 +15,16 @@ from bench.tidal_serving import DAY_SECONDS, Hour, scaled, weeks_of
 from common.errors import InvalidInput
 from common.units import GIB
 from scheduler.core.cycle import run_cycle
-from scheduler.core.tidal import LoadRule, LoadSample
-from scheduler.core.types import DeviceView, NodeView, Policy, QueueView, Request, RoleView, WorkloadView
+from scheduler.core.model.types import (
+    DeviceView,
+    NodeView,
+    Policy,
+    QueueView,
+    Request,
+    RoleView,
+    WorkloadView,
+)
+from scheduler.core.tide.tidal import LoadRule, LoadSample
 from scheduler.sim.engine import simulate
 from scheduler.sim.habits import queues_of
 from scheduler.sim.jobs import SECOND_MS, Job

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import InvalidInput
-from scheduler.core.types import WHOLE_MILLIS
+from scheduler.core.model.types import WHOLE_MILLIS
 from scheduler.sim.tables import Row, rows
 
 

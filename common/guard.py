@@ -230,7 +230,7 @@ def plain(text: str) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """The innermost line of ours that an exception came through, such as ``scheduler/views.py:121``."""
+    """The innermost line of ours that an exception came through, such as ``scheduler/nodes.py:121``."""
     ours = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         path = Path(frame.f_code.co_filename)

@@ -10,8 +10,8 @@ from common.guard import fault_of
 from common.telemetry import get_logger
 from control.loops import Loops
 from scheduler.metering import DeviceMeter
-from scheduler.observed import Observed
 from scheduler.ports import Fabric, RejectedSink, UsageSink
+from scheduler.translate.observed import Observed
 
 POLL_SECONDS = 0.25
 LOOPS_SECONDS = 5.0

@@ -9,7 +9,7 @@ from common.guard import HANDLED, Fault, Guard, mark_handled
 from common.resources import Workload
 from common.resources.workload import PendingReason
 from scheduler.journal import Journal
-from scheduler.views import World
+from scheduler.translate.views import World
 
 STEP_PAUSE_SECONDS = 30.0
 """The longest pause before a step of a workload is tried again: its gang is not looked after meanwhile."""

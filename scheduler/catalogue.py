@@ -15,7 +15,7 @@ from common.errors import InvalidInput
 from common.resources.meta import Model, parse_model
 from common.resources.pool import Vendor
 from common.units import parse_bytes
-from scheduler.core.catalogue import Catalogue, DeviceSpec, PlacementRule
+from scheduler.core.model.catalogue import Catalogue, DeviceSpec, PlacementRule
 from scheduler.vendors import VENDORS
 
 OWN_FILE = "catalogue.yaml"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scheduler.core.spending import Spent
-from scheduler.core.types import Assignment, Decision, Policy, RunningView, WorkloadView
-from scheduler.snapshots import SnapshotKeeper
-from scheduler.views import World
+from scheduler.core.model.types import Assignment, Decision, Policy, RunningView, WorkloadView
+from scheduler.core.quota.spending import Spent
+from scheduler.translate.snapshots import SnapshotKeeper
+from scheduler.translate.views import World
 
 MOST_CULPRITS = 8
 """So many are looked for in one pass; with more, the pass goes on with what is known to work."""

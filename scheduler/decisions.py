@@ -10,14 +10,14 @@ from common.resources import Workload
 from common.settings import Settings
 from common.telemetry import get_logger
 from scheduler.aside import SchedulerGuard
-from scheduler.core.lifecycle import PLACED, Note
-from scheduler.core.types import Admit, Decision, Defer, Migrate, Placement, Preempt, Resize
+from scheduler.core.lifecycle.lifecycle import PLACED, Note
+from scheduler.core.model.types import Admit, Decision, Defer, Migrate, Placement, Preempt, Resize
 from scheduler.gangs import grace_seconds
 from scheduler.journal import Journal
-from scheduler.observed import is_drained, is_probed
-from scheduler.placements import placement_of
-from scheduler.room import Room
-from scheduler.transitions import (
+from scheduler.translate.observed import is_drained, is_probed
+from scheduler.translate.placements import placement_of
+from scheduler.translate.room import Room
+from scheduler.translate.transitions import (
     after_admit,
     after_defer,
     after_move,
@@ -25,7 +25,7 @@ from scheduler.transitions import (
     after_surge,
     after_surge_deferred,
 )
-from scheduler.views import SUCCESSOR, World, is_group, roles_digest
+from scheduler.translate.views import SUCCESSOR, World, is_group, roles_digest
 
 _log = get_logger(__name__)
 

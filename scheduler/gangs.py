@@ -12,11 +12,11 @@ from common.resources import Workload
 from common.resources.workload import RankPlacement
 from common.settings import Settings
 from common.telemetry import get_logger
-from scheduler.core.lifecycle import PLACED
+from scheduler.core.lifecycle.lifecycle import PLACED
 from scheduler.metering import DeviceMeter
-from scheduler.observed import Observed
 from scheduler.ports import Billing, Endpoint, Fabric, GangOrder, GangRecord, RankOrder
-from scheduler.views import World, is_group
+from scheduler.translate.observed import Observed
+from scheduler.translate.views import World, is_group
 
 MODEL_LABEL = "computility.io/model"
 IDENTITY_LABEL = "computility.io/model-identity"

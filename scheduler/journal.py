@@ -11,9 +11,9 @@ from common.resources import Workload
 from common.resources.workload import WorkloadStatus
 from common.store.port import Event, Store
 from common.telemetry import get_logger
-from scheduler.core.lifecycle import Note
-from scheduler.past_runs import facts_of
-from scheduler.views import World
+from scheduler.core.lifecycle.lifecycle import Note
+from scheduler.translate.past_runs import facts_of
+from scheduler.translate.views import World
 
 _log = get_logger(__name__)
 

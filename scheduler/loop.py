@@ -21,24 +21,24 @@ from common.threads import Threads
 from scheduler import metrics
 from scheduler.aside import ADVANCE, SchedulerGuard
 from scheduler.catalogue import load_catalogue
-from scheduler.core.lifecycle import PLACED, Note, Step, advance
-from scheduler.core.types import WorkloadView
+from scheduler.core.lifecycle.lifecycle import PLACED, Note, Step, advance
+from scheduler.core.model.types import WorkloadView
 from scheduler.cycles import Asked, Cycles, apart
 from scheduler.decisions import Decider, wants_successor
 from scheduler.gangs import GangKeeper, gangs_of
 from scheduler.journal import Journal
 from scheduler.metering import DeviceMeter
 from scheduler.nodes import NodeWriter
-from scheduler.observed import Observed, merge_ranks, seen_of
-from scheduler.placements import held_by
 from scheduler.policy import PolicyMaker
 from scheduler.ports import Fabric, NodeObservation, RejectedSink, UsageSink
 from scheduler.queues import QueueBook
 from scheduler.replicas import ReplicaKeeper
 from scheduler.serving_need import Need
-from scheduler.snapshots import SnapshotKeeper, holding
-from scheduler.transitions import after_step, exit_notes, log_tail
-from scheduler.views import (
+from scheduler.translate.observed import Observed, merge_ranks, seen_of
+from scheduler.translate.placements import held_by
+from scheduler.translate.snapshots import SnapshotKeeper, holding
+from scheduler.translate.transitions import after_step, exit_notes, log_tail
+from scheduler.translate.views import (
     World,
     holds_places,
     is_due,

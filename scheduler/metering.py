@@ -15,9 +15,9 @@ from common.ids import derived_id
 from common.resources.pool import WHOLE_MILLIS
 from common.telemetry import get_logger
 from common.vocabulary import one_line
-from scheduler.core.metering import Span, due_spans
-from scheduler.observed import Observed
+from scheduler.core.lifecycle.metering import Span, due_spans
 from scheduler.ports import Fabric, GangRecord, NodeObservation, RankRecord, RejectedSink, UsageSink
+from scheduler.translate.observed import Observed
 
 BATCH = 200
 _log = get_logger(__name__)

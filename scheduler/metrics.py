@@ -5,10 +5,10 @@ from __future__ import annotations
 from prometheus_client import Gauge, Histogram
 
 from common.resources.pool import WHOLE_MILLIS, Device
-from scheduler.core.types import Policy
-from scheduler.observed import Observed
-from scheduler.placements import held_by
-from scheduler.views import World, devices_in_use, holds_places
+from scheduler.core.model.types import Policy
+from scheduler.translate.observed import Observed
+from scheduler.translate.placements import held_by
+from scheduler.translate.views import World, devices_in_use, holds_places
 
 CYCLE_SECONDS = Histogram(
     "computility_scheduler_cycle_seconds",

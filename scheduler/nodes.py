@@ -13,7 +13,7 @@ from common.resources import Metadata, Node
 from common.resources.pool import Device, NodeStatus
 from common.store.port import Store
 from scheduler.ports import NodeObservation
-from scheduler.views import LATE, World
+from scheduler.translate.views import LATE, World
 
 LOST = "NodeLost"
 """Reason of the condition Ready, once the fabric has given the node up."""

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from common.errors import InvalidInput
 from common.settings import PolicySettings
-from scheduler.answers import TideRow
-from scheduler.core.tidal import SILENT_MS, Calendar, Window, parse_window, scheduled_millis, tides
-from scheduler.core.types import WHOLE_MILLIS, Policy
+from scheduler.core.model.types import WHOLE_MILLIS, Policy
+from scheduler.core.tide.tidal import SILENT_MS, Calendar, Window, parse_window, scheduled_millis, tides
+from scheduler.insight.answers import TideRow
 from scheduler.serving_need import Need
 
 DATA, NEAR = "data", "near"

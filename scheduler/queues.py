@@ -10,10 +10,10 @@ from common.guard import HANDLED, Fault, Guard, tell_handled
 from common.resources import Queue
 from common.resources.pool import WHOLE_MILLIS, DeviceUse, QueueStatus
 from common.store.port import Store
-from scheduler.core.lifecycle import PLACED
-from scheduler.core.spending import Spent, spend
-from scheduler.placements import held_by
-from scheduler.views import World, devices_in_use, holds_places, is_group, spent_view
+from scheduler.core.lifecycle.lifecycle import PLACED
+from scheduler.core.quota.spending import Spent, spend
+from scheduler.translate.placements import held_by
+from scheduler.translate.views import World, devices_in_use, holds_places, is_group, spent_view
 
 WRITE_MS = 60_000
 """How often device time alone is written. A control process that is killed loses so much at most, and charges

@@ -13,11 +13,11 @@ from common.resources.meta import Owner
 from common.resources.workload import PendingReason, Rollout, WorkloadRole, WorkloadSpec
 from common.store.port import Store
 from scheduler.aside import SchedulerGuard
-from scheduler.core.lifecycle import FINISHED, PLACED, Note, Phase
-from scheduler.core.rolling import Replica, next_replacements
+from scheduler.core.lifecycle.lifecycle import FINISHED, PLACED, Note, Phase
+from scheduler.core.lifecycle.rolling import Replica, next_replacements
 from scheduler.journal import Journal
-from scheduler.transitions import after_summary
-from scheduler.views import World, is_group, roles_digest
+from scheduler.translate.transitions import after_summary
+from scheduler.translate.views import World, is_group, roles_digest
 
 GROUP_LABEL = "computility.io/replica-of"
 LONGEST_NAME = 200

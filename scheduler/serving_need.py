@@ -15,9 +15,10 @@ from common.loop import LoopHealth, run_every
 from common.settings import LoadTideSettings
 from common.store.samples import SampleLog
 from common.telemetry import get_logger
-from scheduler.core.device_classes import classes_of
-from scheduler.core.engine_load import FirstTokens, fullness
-from scheduler.core.tidal import (
+from scheduler.core.model.device_classes import classes_of
+from scheduler.core.model.types import WHOLE_MILLIS
+from scheduler.core.tide.engine_load import FirstTokens, fullness
+from scheduler.core.tide.tidal import (
     DAY_MS,
     EARLIER_DAYS,
     MINUTE_MS,
@@ -26,7 +27,6 @@ from scheduler.core.tidal import (
     forecast_load,
     reserved_replicas,
 )
-from scheduler.core.types import WHOLE_MILLIS
 from scheduler.ports import ServingLoads
 
 SAMPLE_SECONDS = 15.0

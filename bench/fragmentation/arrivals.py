@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.traces import TraceNode, TraceTask
-from scheduler.core.types import WHOLE_MILLIS
+from scheduler.core.model.types import WHOLE_MILLIS
 
 INFLATION = 1.3
 """What arrives in all asks for so many times the GPUs that are there."""

@@ -24,7 +24,7 @@ from scipy.sparse import coo_array
 
 from bench.traces import TraceNode, TraceTask
 from common.errors import ComputilityError
-from scheduler.core.types import WHOLE_MILLIS
+from scheduler.core.model.types import WHOLE_MILLIS
 
 Pattern = tuple[int, ...]
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.traces import TraceNode, TraceTask
-from scheduler.core.fragmentation import Fragmentation
+from scheduler.core.fragmentation.fragmentation import Fragmentation
 
 INFEASIBLE = -1
 UNKNOWN = -2

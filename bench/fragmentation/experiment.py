@@ -17,7 +17,7 @@ from bench.fragmentation.moving import PATIENCE_SECONDS, MovingCluster, Tally
 from bench.fragmentation.product import ProductCluster
 from bench.traces import TraceNode, TraceTask
 from common.errors import InvalidInput
-from scheduler.core.fragmentation import Fragmentation, TypicalTask, typical_tasks
+from scheduler.core.fragmentation.fragmentation import Fragmentation, TypicalTask, typical_tasks
 
 FULL = 100
 """Per cent of the cluster's GPUs that have been asked for, where policies are compared."""

@@ -1,10 +1,10 @@
 """The product's scheduler with its moves, and with its patience.
 
-A task that fits nowhere waits. The product's planner (``scheduler/core/migration.py``) looks for moves that
+A task that fits nowhere waits. The product's planner (``core/reshape/migration.py``) looks for moves that
 make room for it; after moves all that wait are looked at again. Moves alone gain little in a cluster that
 only fills up: what is lost there is the room beside shares that leave a worthless rest, and these were
 placed because they fitted. So a second run also has the scheduler's patience
-(``scheduler/core/patience.py``): while the pool is nearly full, such shares wait up to ``PATIENCE_SECONDS``
+(``core/backfill/patience.py``): while the pool is nearly full, such shares wait up to ``PATIENCE_SECONDS``
 for others that waste less. Nothing is turned away: who waits is placed when his patience ends, if he fits
 then."""
 
@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 
 from bench.fragmentation.product import POLICY, QUEUE, ProductCluster, workload_of
 from bench.traces import TraceNode, TraceTask
-from scheduler.core.fragmentation import Fragmentation
-from scheduler.core.migration import plan_moves
-from scheduler.core.patience import should_wait
-from scheduler.core.placing import Stuck
-from scheduler.core.quota import QuotaTree
-from scheduler.core.snapshot import Snapshot
-from scheduler.core.trial import Trial, millis_by_model
-from scheduler.core.types import Placement, QueueView, RoleView, RunningView, WorkloadView
+from scheduler.core.backfill.patience import should_wait
+from scheduler.core.fragmentation.fragmentation import Fragmentation
+from scheduler.core.model.types import Placement, QueueView, RoleView, RunningView, WorkloadView
+from scheduler.core.placement.placing import Stuck
+from scheduler.core.placement.snapshot import Snapshot
+from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.quota.quota import QuotaTree
+from scheduler.core.reshape.migration import plan_moves
 
 ARRIVAL_SECONDS = 60
 """Between two arrivals; the trace's tasks came more slowly."""

@@ -11,8 +11,8 @@ from math import exp
 import numpy as np
 
 from bench.fragmentation.cluster import Scores, Shape, State, after_taking
-from scheduler.core.fragmentation import Fragmentation
-from scheduler.core.types import WHOLE_MILLIS
+from scheduler.core.fragmentation.fragmentation import Fragmentation
+from scheduler.core.model.types import WHOLE_MILLIS
 
 CPU_SCALE = 128_000
 GPU_SCALE = 8_000

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from bench.traces import TraceNode, TraceTask
 from common.units import MIB
-from scheduler.core.catalogue import Catalogue
-from scheduler.core.fragmentation import Fragmentation
-from scheduler.core.placing import Stuck, place_gang
-from scheduler.core.pool import Pool
-from scheduler.core.types import (
+from scheduler.core.fragmentation.fragmentation import Fragmentation
+from scheduler.core.model.catalogue import Catalogue
+from scheduler.core.model.types import (
     WHOLE_MILLIS,
     DeviceView,
     NodeView,
@@ -21,6 +19,8 @@ from scheduler.core.types import (
     RoleView,
     WorkloadView,
 )
+from scheduler.core.placement.placing import Stuck, place_gang
+from scheduler.core.pool.pool import Pool
 
 POLICY = Policy()
 QUEUE = "default"

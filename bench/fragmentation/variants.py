@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.traces import TraceNode, TraceTask
 from common.errors import InvalidInput
-from scheduler.core.types import WHOLE_MILLIS
+from scheduler.core.model.types import WHOLE_MILLIS
 
 Tasks = Sequence[TraceTask]
 

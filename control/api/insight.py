@@ -14,7 +14,7 @@ from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of, json_of
 from control.api.writes import apply_resources, parse_documents
 from control.core.permissions import allows
-from scheduler.answers import Overview, Simulation
+from scheduler.insight.answers import Overview, Simulation
 
 MAX_SIMULATED = 100
 MAX_ROWS = 1000

@@ -12,8 +12,8 @@ from common.resources import Node
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.api.writes import visible_resource
-from scheduler.answers import NodeSeries
-from scheduler.device_series import LONGEST_SECONDS, node_series
+from scheduler.insight.answers import NodeSeries
+from scheduler.insight.device_series import LONGEST_SECONDS, node_series
 
 router = APIRouter(
     prefix="/api/v1/nodes", tags=["pool"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES

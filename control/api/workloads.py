@@ -17,7 +17,7 @@ from control.api.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.api.writes import visible_resource
-from scheduler.answers import Explanation
+from scheduler.insight.answers import Explanation
 from scheduler.ports import Fabric, LogChunk
 
 if TYPE_CHECKING:

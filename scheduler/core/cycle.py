@@ -6,15 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from scheduler.core.elastic import grow, is_elastic, within_quota
-from scheduler.core.migration import consolidate, plan_moves
-from scheduler.core.nominations import seat, stretch
-from scheduler.core.ordering import Heads
-from scheduler.core.patience import should_wait, until_ms
-from scheduler.core.placing import Bounds, Stuck
-from scheduler.core.preemption import find_room
-from scheduler.core.quota import Hold
-from scheduler.core.reasons import (
+from scheduler.core.backfill.patience import should_wait, until_ms
+from scheduler.core.backfill.reservation import Reservation, backfill, reserve
+from scheduler.core.explain.reasons import (
     Explainer,
     defer_for_fit,
     defer_for_moves,
@@ -22,17 +16,23 @@ from scheduler.core.reasons import (
     defer_for_reservation,
     defer_for_victims,
 )
-from scheduler.core.reservation import Reservation, backfill, reserve
-from scheduler.core.snapshot import Snapshot
-from scheduler.core.tides import defer_for_tide, ebb, within_tide
-from scheduler.core.trial import Trial
-from scheduler.core.types import (
+from scheduler.core.model.types import (
     Admit,
     Decision,
     Defer,
     Policy,
     WorkloadView,
 )
+from scheduler.core.placement.placing import Bounds, Stuck
+from scheduler.core.placement.snapshot import Snapshot
+from scheduler.core.placement.trial import Trial
+from scheduler.core.preemption.nominations import seat, stretch
+from scheduler.core.preemption.preemption import find_room
+from scheduler.core.quota.ordering import Heads
+from scheduler.core.quota.quota import Hold
+from scheduler.core.reshape.elastic import grow, is_elastic, within_quota
+from scheduler.core.reshape.migration import consolidate, plan_moves
+from scheduler.core.tide.tides import defer_for_tide, ebb, within_tide
 
 FOR_ONE = ("Preempting", "Migrating", "WaitsForFit")
 """True of the workload that is told so (room is made for it, its patience ends), and not of others like

@@ -7,15 +7,10 @@ import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from scheduler.core.backfill.releases import Followed, Releases
 from scheduler.core.cycle import run_cycle
-from scheduler.core.layout import ModelKey
-from scheduler.core.ordering import Heads
-from scheduler.core.quota import QuotaTree
-from scheduler.core.releases import Followed, Releases
-from scheduler.core.runtimes import run_ms
-from scheduler.core.snapshot import Snapshot
-from scheduler.core.trial import keep_books, millis_by_model
-from scheduler.core.types import (
+from scheduler.core.model.runtimes import run_ms
+from scheduler.core.model.types import (
     Admit,
     Decision,
     Defer,
@@ -28,6 +23,11 @@ from scheduler.core.types import (
     RunningView,
     WorkloadView,
 )
+from scheduler.core.placement.snapshot import Snapshot
+from scheduler.core.placement.trial import keep_books, millis_by_model
+from scheduler.core.pool.layout import ModelKey
+from scheduler.core.quota.ordering import Heads
+from scheduler.core.quota.quota import QuotaTree
 
 HORIZON_MS = 30 * 86_400_000
 """So far is looked ahead."""

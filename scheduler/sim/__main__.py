@@ -13,9 +13,9 @@ from pathlib import Path
 from common.errors import ComputilityError, InvalidInput, mapping_of
 from scheduler.catalogue import load_catalogue
 from scheduler.core.cycle import run_cycle
-from scheduler.core.device_classes import CPU
 from scheduler.core.forecast import forecast_starts
-from scheduler.core.types import Decision, NodeView, Policy, QueueView
+from scheduler.core.model.device_classes import CPU
+from scheduler.core.model.types import Decision, NodeView, Policy, QueueView
 from scheduler.sim.engine import simulate
 from scheduler.sim.generate import generated_jobs, generated_nodes, generated_queues
 from scheduler.sim.habits import Habits, at_poisson_times, queues_of

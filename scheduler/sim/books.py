@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from scheduler.core.device_classes import CPU
-from scheduler.core.fairness import decayed_use
-from scheduler.core.types import WHOLE_MILLIS, NodeView, Placement, QueueView, WorkloadView
+from scheduler.core.model.device_classes import CPU
+from scheduler.core.model.types import WHOLE_MILLIS, NodeView, Placement, QueueView, WorkloadView
+from scheduler.core.quota.fairness import decayed_use
 from scheduler.sim.series import Recorder, Series, jain
 
 PENDING, PENDING_DEVICES, STRANDED, FAIRNESS = "pending", "pending devices", "stranded", "fairness"

@@ -12,10 +12,8 @@ from dataclasses import replace
 from functools import partial
 
 from common.errors import InvalidInput
-from scheduler.core.catalogue import Catalogue
-from scheduler.core.pool import Pool
-from scheduler.core.snapshot import Snapshot
-from scheduler.core.types import (
+from scheduler.core.model.catalogue import Catalogue
+from scheduler.core.model.types import (
     Admit,
     Assignment,
     Decision,
@@ -29,6 +27,8 @@ from scheduler.core.types import (
     Resize,
     Tide,
 )
+from scheduler.core.placement.snapshot import Snapshot
+from scheduler.core.pool.pool import Pool
 from scheduler.sim.books import Books
 from scheduler.sim.eta import Forecasts
 from scheduler.sim.invariants import Invariants

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from scheduler.core.snapshot import Snapshot
-from scheduler.core.types import Policy
+from scheduler.core.model.types import Policy
+from scheduler.core.placement.snapshot import Snapshot
 from scheduler.sim.jobs import SECOND_MS
 
 LEAST_WAIT_SECONDS = 60.0

@@ -9,7 +9,7 @@ import numpy as np
 
 from common.errors import InvalidInput
 from common.units import GIB
-from scheduler.core.types import (
+from scheduler.core.model.types import (
     WHOLE_MILLIS,
     DeviceView,
     NodeView,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from common.errors import InvalidInput
-from scheduler.core.types import QueueView
+from scheduler.core.model.types import QueueView
 from scheduler.sim.jobs import SECOND_MS, Job
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from common.errors import ComputilityError
-from scheduler.core.device_classes import CPU, classes_of
-from scheduler.core.types import (
+from scheduler.core.model.device_classes import CPU, classes_of
+from scheduler.core.model.types import (
     WHOLE_MILLIS,
     Assignment,
     Defer,

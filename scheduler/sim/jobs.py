@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from scheduler.core.types import WHOLE_MILLIS, NodeView, Placement, Tide, WorkloadView
+from scheduler.core.model.types import WHOLE_MILLIS, NodeView, Placement, Tide, WorkloadView
 
 SECOND_MS = 1000
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from common.errors import InvalidInput
-from scheduler.core.snapshot import Snapshot
-from scheduler.core.types import Decision, Policy
+from scheduler.core.model.types import Decision, Policy
+from scheduler.core.placement.snapshot import Snapshot
 from scheduler.sim.eta import Forecast
 
 Decide = Callable[[Snapshot, Policy, int], Sequence[Decision]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from scheduler.core.types import WHOLE_MILLIS, Placement, RunningView, WorkloadView
+from scheduler.core.model.types import WHOLE_MILLIS, Placement, RunningView, WorkloadView
 from scheduler.sim.jobs import SECOND_MS, Job, Outcome, RunState
 
 

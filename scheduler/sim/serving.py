@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import InvalidInput
-from scheduler.core.tidal import Calendar, LoadRule, LoadSample, tides, wanted_replicas
-from scheduler.core.types import WorkloadView
+from scheduler.core.model.types import WorkloadView
+from scheduler.core.tide.tidal import Calendar, LoadRule, LoadSample, tides, wanted_replicas
 from scheduler.sim.jobs import SECOND_MS, Job, RunState, Turn
 
 Floats = npt.NDArray[np.float64]

@@ -13,7 +13,7 @@ import numpy as np
 
 from common.errors import InvalidInput
 from common.units import GIB, MIB
-from scheduler.core.types import DeviceView, NodeView, Request, RoleView, WorkloadView
+from scheduler.core.model.types import DeviceView, NodeView, Request, RoleView, WorkloadView
 from scheduler.sim.habits import Habits
 from scheduler.sim.jobs import SECOND_MS, Job
 from scheduler.sim.tables import Row, header, rows

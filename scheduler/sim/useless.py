@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from scheduler.core.types import Admit, Decision, Defer, Placement, Preempt
+from scheduler.core.model.types import Admit, Decision, Defer, Placement, Preempt
 
 
 class Useless:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from billing.core.events import METERS, UsageEvent
 from common.resources import Node, Price, Queue, parse_resource
 from scheduler.catalogue import load_catalogue
-from scheduler.views import node_view, queue_view
+from scheduler.translate.views import node_view, queue_view
 from tests.fixtures.extremes import PROJECT, documents
 from tests.unit.gate.driving import EXTREME, accepted, rated, scheduled
 

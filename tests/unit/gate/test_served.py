@@ -14,7 +14,7 @@ from common.settings import Settings
 from finetune.core.job import parse_job
 from finetune.trainer_workload import adapter_served_name, data_file, train_job, trainer_workload
 from inference.engine_workload import engine_workload, served_name
-from scheduler.views import roles_digest
+from scheduler.translate.views import roles_digest
 from tests.fixtures.extremes import PROJECT, documents
 from tests.unit.gate.driving import (
     DEVICE_CLASS,

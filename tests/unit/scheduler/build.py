@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 from scheduler.core.cycle import run_cycle
-from scheduler.core.snapshot import take_snapshot
-from scheduler.core.types import (
+from scheduler.core.model.types import (
     Admit,
     Assignment,
     Decision,
@@ -19,6 +18,7 @@ from scheduler.core.types import (
     Share,
     WorkloadView,
 )
+from scheduler.core.placement.snapshot import take_snapshot
 
 GIB = 1024**3
 NOW_MS = 1_000_000

@@ -6,10 +6,10 @@ import random
 from dataclasses import dataclass, field, replace
 
 from scheduler.core.cycle import run_cycle
-from scheduler.core.snapshot import take_snapshot
-from scheduler.core.types import (
+from scheduler.core.model.types import (
     Admit,
     Decision,
+    Defer,
     Migrate,
     NodeView,
     Placement,
@@ -18,6 +18,7 @@ from scheduler.core.types import (
     RunningView,
     WorkloadView,
 )
+from scheduler.core.placement.snapshot import take_snapshot
 from scheduler.sim.useless import Useless
 from tests.unit.scheduler.worlds import CATALOGUE, World, make_workload, overused
 
@@ -84,9 +85,14 @@ class Life:
             return bool(decision.beneficiary)
         elif isinstance(decision, Migrate):
             self.running[uid] = replace(self.running[uid], placement=decision.placement)
-        else:
-            self.pending[uid] = replace(self.pending[uid], nominated=decision.nominated)
+        elif isinstance(decision, Defer):
+            self._wait(decision)
         return 0
+
+    def _wait(self, answer: Defer) -> None:
+        workload = self.pending[answer.uid]
+        if workload.nominated != answer.nominated:
+            self.pending[answer.uid] = replace(workload, nominated=answer.nominated)
 
     # -- what happens
 

@@ -17,9 +17,9 @@ from common.resources.workload import (
 )
 from common.settings import SchedulerSettings, Settings
 from common.store.memory import MemoryStore
-from scheduler.answers import Explanation
 from scheduler.catalogue import load_catalogue
-from scheduler.insight import Insight
+from scheduler.insight.answers import Explanation
+from scheduler.insight.insight import Insight
 
 GIB = 1024**3
 MINUTE_MS = 60_000

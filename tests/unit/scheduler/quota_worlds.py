@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from hypothesis import strategies as st
 
-from scheduler.core.device_classes import ModelKey, classes_of
-from scheduler.core.quota import QuotaTree
-from scheduler.core.types import QueueView, Quota, WorkloadView
+from scheduler.core.model.device_classes import ModelKey, classes_of
+from scheduler.core.model.types import QueueView, Quota, WorkloadView
+from scheduler.core.quota.quota import QuotaTree
 
 H100: ModelKey = ("nvidia", "H100")
 L20: ModelKey = ("nvidia", "L20")

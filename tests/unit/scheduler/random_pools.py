@@ -3,11 +3,8 @@ tests."""
 
 from hypothesis import strategies as st
 
-from scheduler.core.catalogue import Catalogue, DeviceSpec, PlacementRule
-from scheduler.core.placing import place_gang
-from scheduler.core.pool import Pool
-from scheduler.core.snapshot import Snapshot, take_snapshot
-from scheduler.core.types import (
+from scheduler.core.model.catalogue import Catalogue, DeviceSpec, PlacementRule
+from scheduler.core.model.types import (
     Affinity,
     DeviceView,
     NodeView,
@@ -19,6 +16,9 @@ from scheduler.core.types import (
     RunningView,
     WorkloadView,
 )
+from scheduler.core.placement.placing import place_gang
+from scheduler.core.placement.snapshot import Snapshot, take_snapshot
+from scheduler.core.pool.pool import Pool
 
 MIB = 1 << 20
 GIB = 1 << 30

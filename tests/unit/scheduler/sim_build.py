@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from scheduler.core.placing import Stuck, place_gang
-from scheduler.core.snapshot import Snapshot
-from scheduler.core.types import (
+from scheduler.core.model.types import (
     Admit,
     Decision,
     Defer,
@@ -17,6 +15,8 @@ from scheduler.core.types import (
     RoleView,
     WorkloadView,
 )
+from scheduler.core.placement.placing import Stuck, place_gang
+from scheduler.core.placement.snapshot import Snapshot
 from scheduler.sim.engine import simulate
 from scheduler.sim.jobs import Job
 from scheduler.sim.options import Decide, Options

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.catalogue import Catalogue, DeviceSpec
-from scheduler.core.islands import CLOSE_LINKS, Member, islands_of
+from scheduler.core.model.catalogue import Catalogue, DeviceSpec
+from scheduler.core.model.islands import CLOSE_LINKS, Member, islands_of
 
 SMALL = Catalogue(
     (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.errors import InvalidInput
 from common.units import GIB, MIB
 from scheduler.catalogue import load_catalogue
-from scheduler.core.catalogue import PlacementRule, words
+from scheduler.core.model.catalogue import PlacementRule, words
 
 OURS = load_catalogue()
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.types import Admit, Defer, Preempt, QueueView, RoleView
+from scheduler.core.model.types import Admit, Defer, Preempt, QueueView, RoleView
 from tests.unit.scheduler.build import (
     GIB,
     admitted,

@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.core.cycle import run_cycle
-from scheduler.core.snapshot import Snapshot, take_snapshot
-from scheduler.core.trial import Trial, keep_books, millis_by_model
-from scheduler.core.types import (
+from scheduler.core.model.types import (
     Admit,
     Assignment,
     Decision,
@@ -23,6 +21,8 @@ from scheduler.core.types import (
     RunningView,
     WorkloadView,
 )
+from scheduler.core.placement.snapshot import Snapshot, take_snapshot
+from scheduler.core.placement.trial import Trial, keep_books, millis_by_model
 from tests.unit.scheduler.random_pools import CATALOGUE, NOW_MS, snapshots
 from tests.unit.scheduler.worlds import World, fingerprint, worlds
 

@@ -8,8 +8,8 @@ from common.clock import VirtualClock
 from common.errors import NotFound, Unavailable
 from common.resources import Metadata, Node
 from common.resources.pool import NodeSpec, NodeStatus
-from scheduler.answers import NodeSeries, SeriesPoint
-from scheduler.device_series import node_series, points
+from scheduler.insight.answers import NodeSeries, SeriesPoint
+from scheduler.insight.device_series import node_series, points
 from scheduler.ports import DeviceSample
 from tests.fixtures.fabric import FakeFabric, accelerator
 

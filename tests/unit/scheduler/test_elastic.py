@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from scheduler.core.elastic import grow, spare_ranks, without
-from scheduler.core.snapshot import take_snapshot
-from scheduler.core.trial import Trial
-from scheduler.core.types import Affinity, NodeView, Policy, QueueView, Quota, Resize, RunningView, Tide
+from scheduler.core.model.types import Affinity, NodeView, Policy, QueueView, Quota, Resize, RunningView, Tide
+from scheduler.core.placement.snapshot import take_snapshot
+from scheduler.core.placement.trial import Trial
+from scheduler.core.reshape.elastic import grow, spare_ranks, without
 from tests.unit.scheduler.build import NOW_MS, gpu, holding, node, role, workload
 from tests.unit.scheduler.worlds import World, fingerprint, overused, ranks_of, worlds
 

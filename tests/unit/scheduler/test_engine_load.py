@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.engine_load import LEAST_TOKENS, WINDOW_MS, FirstTokens, fullness, percentile
+from scheduler.core.tide.engine_load import LEAST_TOKENS, WINDOW_MS, FirstTokens, fullness, percentile
 
 INFINITE = float("inf")
 

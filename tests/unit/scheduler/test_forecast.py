@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.core import forecast
+from scheduler.core.backfill.releases import Followed
 from scheduler.core.cycle import run_cycle
 from scheduler.core.forecast import Forecast, forecast_starts
-from scheduler.core.releases import Followed
-from scheduler.core.snapshot import Snapshot, take_snapshot
-from scheduler.core.types import (
+from scheduler.core.model.types import (
     PeriodBudget,
     Policy,
     QueueView,
@@ -20,6 +19,7 @@ from scheduler.core.types import (
     RunningView,
     WorkloadView,
 )
+from scheduler.core.placement.snapshot import Snapshot, take_snapshot
 from scheduler.sim.engine import simulate
 from scheduler.sim.jobs import Job
 from scheduler.sim.options import Options

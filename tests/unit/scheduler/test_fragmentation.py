@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.cutting import UNITS, worth_of_free
-from scheduler.core.fragmentation import Fragmentation, TypicalTask, typical_tasks
+from scheduler.core.fragmentation.cutting import UNITS, worth_of_free
+from scheduler.core.fragmentation.fragmentation import Fragmentation, TypicalTask, typical_tasks
 
 pytestmark = pytest.mark.unit
 

@@ -11,7 +11,7 @@ from common.resources.pool import DeviceRequest
 from common.resources.workload import NextGang, WorkloadRole, WorkloadSpec
 from common.settings import SchedulerSettings, Settings
 from scheduler.gangs import gangs_of, grace_seconds, is_wanted
-from scheduler.views import read_world
+from scheduler.translate.views import read_world
 from tests.unit.scheduler.loop_scene import Scene
 
 

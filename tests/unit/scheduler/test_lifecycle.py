@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.lifecycle import (
+from scheduler.core.lifecycle.lifecycle import (
     LONG_RUN_MS,
     Phase,
     Rank,

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from common.resources import Workload
-from scheduler.core.types import Admit, Decision, Migrate, Placement, Preempt, Resize
+from scheduler.core.model.types import Admit, Decision, Migrate, Placement, Preempt, Resize
 from scheduler.decisions import Decider
-from scheduler.placements import placement_of
-from scheduler.views import World
+from scheduler.translate.placements import placement_of
+from scheduler.translate.views import World
 from tests.unit.scheduler.loop_scene import Scene
 
 

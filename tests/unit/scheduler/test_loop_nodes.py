@@ -7,8 +7,8 @@ from common.resources import Node
 from common.resources.meta import Metadata
 from common.resources.pool import NodeSpec
 from common.resources.workload import WorkloadAffinity
-from scheduler.core.catalogue import Catalogue
-from scheduler.views import LATE, node_view
+from scheduler.core.model.catalogue import Catalogue
+from scheduler.translate.views import LATE, node_view
 from tests.unit.scheduler.loop_scene import Scene
 from tests.unit.scheduler.pool_scene import PoolScene, devices
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from common.settings import LoadTideSettings, SchedulerSettings, Settings, TideSettings
 from common.store.samples import MemorySampleLog
-from scheduler.answers import TideRow
-from scheduler.insight import Insight
+from scheduler.insight.answers import TideRow
+from scheduler.insight.insight import Insight
 from scheduler.loop import SchedulerLoop
 from scheduler.serving_need import ServingNeed
 from tests.fixtures.loads import FakeLoads

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.metering import due_spans
+from scheduler.core.lifecycle.metering import due_spans
 
 
 @given(

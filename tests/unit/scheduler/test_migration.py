@@ -7,12 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.consolidation import MOVES_PER_NODE
-from scheduler.core.migration import consolidate, plan_moves
-from scheduler.core.placing import ANYWHERE, Bounds, Stuck
-from scheduler.core.snapshot import take_snapshot
-from scheduler.core.trial import Trial, millis_by_model
-from scheduler.core.types import (
+from scheduler.core.model.types import (
     Affinity,
     Assignment,
     DeviceView,
@@ -25,6 +20,11 @@ from scheduler.core.types import (
     Share,
     WorkloadView,
 )
+from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck
+from scheduler.core.placement.snapshot import take_snapshot
+from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.reshape.consolidation import MOVES_PER_NODE
+from scheduler.core.reshape.migration import consolidate, plan_moves
 from tests.unit.scheduler.build import NOW_MS, cycle, deferred, gpu, holding, node, role, workload
 from tests.unit.scheduler.worlds import World, worlds
 

@@ -1,9 +1,9 @@
 """By which requests fragmentation is judged."""
 
-from scheduler.core.catalogue import Catalogue
-from scheduler.core.mix import USUAL, mix_of
-from scheduler.snapshots import MIX_MS, MIX_WORKLOADS, SnapshotKeeper
-from scheduler.views import World
+from scheduler.core.fragmentation.mix import USUAL, mix_of
+from scheduler.core.model.catalogue import Catalogue
+from scheduler.translate.snapshots import MIX_MS, MIX_WORKLOADS, SnapshotKeeper
+from scheduler.translate.views import World
 from tests.unit.scheduler.build import role, workload
 
 

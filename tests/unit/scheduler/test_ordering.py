@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.ordering import Heads
-from scheduler.core.quota import QuotaTree
-from scheduler.core.types import QueueView, WorkloadView
+from scheduler.core.model.types import QueueView, WorkloadView
+from scheduler.core.quota.ordering import Heads
+from scheduler.core.quota.quota import QuotaTree
 from tests.unit.scheduler.quota_worlds import (
     CAPACITY,
     H100,

@@ -9,9 +9,9 @@ from common.resources import Metadata, Project, Workload
 from common.resources.people import ProjectSpec
 from common.store.memory import MemoryStore
 from common.store.port import Event
-from scheduler import past_runs
-from scheduler.core.runtimes import Prediction, RunHistory
-from scheduler.past_runs import PastRuns, run_of
+from scheduler.core.model.runtimes import Prediction, RunHistory
+from scheduler.translate import past_runs
+from scheduler.translate.past_runs import PastRuns, run_of
 from tests.unit.scheduler.build import role, workload
 from tests.unit.scheduler.loop_scene import Scene
 

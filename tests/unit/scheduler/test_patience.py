@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from scheduler.core.backfill.patience import added_waste_millis, should_wait
 from scheduler.core.cycle import run_cycle
-from scheduler.core.mix import mix_of
-from scheduler.core.patience import added_waste_millis, should_wait
-from scheduler.core.placing import Stuck
-from scheduler.core.snapshot import take_snapshot
-from scheduler.core.trial import Trial
-from scheduler.core.types import Admit, Defer, Placement, Policy, QueueView, RunningView, WorkloadView
+from scheduler.core.fragmentation.mix import mix_of
+from scheduler.core.model.types import Admit, Defer, Placement, Policy, QueueView, RunningView, WorkloadView
+from scheduler.core.placement.placing import Stuck
+from scheduler.core.placement.snapshot import take_snapshot
+from scheduler.core.placement.trial import Trial
 from tests.unit.scheduler.build import NOW_MS, cpu, gpu, holding, node, role, workload
 
 pytestmark = pytest.mark.unit

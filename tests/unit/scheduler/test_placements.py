@@ -9,13 +9,13 @@ from common.resources import Metadata, Node, Project, Workload
 from common.resources.people import ProjectSpec
 from common.resources.pool import NodeSpec, NodeStatus
 from common.resources.workload import NextGang, WorkloadRole, WorkloadSpec, WorkloadStatus
-from scheduler.core.catalogue import Catalogue
-from scheduler.core.pool import Pool
-from scheduler.core.types import Assignment, Placement, Policy, Share
-from scheduler.placements import assignment_view, beyond, held_by, rank_placement
-from scheduler.room import Room
-from scheduler.snapshots import SnapshotKeeper
-from scheduler.views import World, node_view
+from scheduler.core.model.catalogue import Catalogue
+from scheduler.core.model.types import Assignment, Placement, Policy, Share
+from scheduler.core.pool.pool import Pool
+from scheduler.translate.placements import assignment_view, beyond, held_by, rank_placement
+from scheduler.translate.room import Room
+from scheduler.translate.snapshots import SnapshotKeeper
+from scheduler.translate.views import World, node_view
 from tests.fixtures.fabric import accelerator, cpu_device
 from tests.unit.scheduler.build import role
 from tests.unit.scheduler.build import workload as asks

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 import scheduler.decisions as decisions
 import scheduler.loop as loop
 import scheduler.queues as queues
-import scheduler.snapshots as snapshots
-import scheduler.views as views
+import scheduler.translate.snapshots as snapshots
+import scheduler.translate.views as views
 from common.resources import Metadata, Node, Queue, Workload
 from common.resources.pool import QueueSpec
 from common.settings import Settings
 from scheduler.core.cycle import run_cycle
-from scheduler.core.snapshot import Snapshot
+from scheduler.core.placement.snapshot import Snapshot
 from scheduler.cycles import owner_of
 from scheduler.gangs import GangKeeper
-from scheduler.insight import Insight
+from scheduler.insight.insight import Insight
 from scheduler.nodes import NodeWriter
 from tests.fixtures.fabric import cpu_device
 from tests.fixtures.past_the_gate import put
@@ -171,7 +171,7 @@ def poison_cycle(patched: pytest.MonkeyPatch, bad: set[str]) -> list[int]:
             raise OverflowError("int too large to convert to float")
         return run_cycle(snapshot, *arguments, **options)
 
-    patched.setattr("scheduler.deciding.run_cycle", cycle)
+    patched.setattr("scheduler.translate.deciding.run_cycle", cycle)
     return sizes
 
 
@@ -242,7 +242,7 @@ async def test_a_cycle_that_breaks_on_its_own_fails_the_pass(
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("scheduler.deciding.run_cycle", broken)
+    monkeypatch.setattr("scheduler.translate.deciding.run_cycle", broken)
     with pytest.raises(ZeroDivisionError):
         await scene.steps()
 

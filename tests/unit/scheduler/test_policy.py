@@ -4,7 +4,7 @@ import pytest
 
 from common.errors import InvalidInput
 from common.settings import LoadTideSettings, PolicySettings, TideSettings
-from scheduler.core.types import Policy, Tide
+from scheduler.core.model.types import Policy, Tide
 from scheduler.policy import PolicyMaker
 from scheduler.serving_need import Need, rule_of
 

@@ -4,12 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler.core.placing import ANYWHERE, Bounds
-from scheduler.core.preemption import Room, find_room
-from scheduler.core.quota import Hold
-from scheduler.core.snapshot import take_snapshot
-from scheduler.core.trial import Trial
-from scheduler.core.types import (
+from scheduler.core.model.types import (
     Affinity,
     NodeView,
     Policy,
@@ -19,6 +14,11 @@ from scheduler.core.types import (
     Tide,
     WorkloadView,
 )
+from scheduler.core.placement.placing import ANYWHERE, Bounds
+from scheduler.core.placement.snapshot import take_snapshot
+from scheduler.core.placement.trial import Trial
+from scheduler.core.preemption.preemption import Room, find_room
+from scheduler.core.quota.quota import Hold
 from tests.unit.scheduler.build import NOW_MS, gpu, holding, node, role, workload
 
 LONG_AGO = NOW_MS - 900_000

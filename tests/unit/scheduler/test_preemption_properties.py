@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from hypothesis import example, given, settings
 
-from scheduler.core.nominations import seat
-from scheduler.core.placing import Bounds, Stuck
-from scheduler.core.preemption import Room, find_room
-from scheduler.core.quota import Hold
-from scheduler.core.trial import Trial, millis_by_model
-from scheduler.core.types import Placement, RunningView, WorkloadView
+from scheduler.core.model.types import Placement, RunningView, WorkloadView
+from scheduler.core.placement.placing import Bounds, Stuck
+from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.preemption.nominations import seat
+from scheduler.core.preemption.preemption import Room, find_room
+from scheduler.core.quota.quota import Hold
 from tests.unit.scheduler.worlds import World, fingerprint, make_world, overused, ranks_of, worlds
 
 

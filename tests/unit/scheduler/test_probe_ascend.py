@@ -14,7 +14,7 @@ from common.units import MIB
 from scheduler.adapters.devices import ascend
 from scheduler.adapters.devices.ascend import NpuSmi, probe_ascend
 from scheduler.adapters.devices.npu_smi import parse_info, parse_mapping, parse_topology
-from scheduler.core.islands import Member, islands_of
+from scheduler.core.model.islands import Member, islands_of
 from tests.fixtures.devices import text
 from tests.fixtures.devices.mangle import mangled
 

@@ -2,8 +2,8 @@
 
 from common.resources import Metadata, Queue
 from common.resources.pool import QueueSpec
-from scheduler.core.quota import QuotaTree
-from scheduler.views import World, queue_views
+from scheduler.core.quota.quota import QuotaTree
+from scheduler.translate.views import World, queue_views
 
 
 def queue(name: str, parent: str) -> Queue:

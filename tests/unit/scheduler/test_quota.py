@@ -3,8 +3,8 @@
 import pytest
 
 from common.errors import InvalidInput
-from scheduler.core.quota import Hold, QuotaTree
-from scheduler.core.types import PeriodBudget, QueueView
+from scheduler.core.model.types import PeriodBudget, QueueView
+from scheduler.core.quota.quota import Hold, QuotaTree
 from tests.unit.scheduler.quota_worlds import B910, CPU, H100, L20, MODELS, cohort, queue, quota, tree
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.fairness import HALF_LIFE_SECONDS, decayed_use, recent_share
+from scheduler.core.quota.fairness import HALF_LIFE_SECONDS, decayed_use, recent_share
 from tests.unit.scheduler.quota_worlds import CAPACITY, CPU, H100, cohort, queue, tree
 
 POOL_DEVICES = sum(millis for model, millis in CAPACITY.items() if model != CPU) / 1000

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.device_classes import ModelKey, classes_of
-from scheduler.core.quota import QuotaTree
-from scheduler.core.types import QueueView, Quota
+from scheduler.core.model.device_classes import ModelKey, classes_of
+from scheduler.core.model.types import QueueView, Quota
+from scheduler.core.quota.quota import QuotaTree
 from tests.unit.scheduler.quota_worlds import CAPACITY, MODELS, chain, covers, forests
 
 QUEUES = "abcde"

@@ -5,9 +5,9 @@ from itertools import permutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.device_classes import ModelKey
-from scheduler.core.quota import QuotaTree
-from scheduler.core.types import QueueView
+from scheduler.core.model.device_classes import ModelKey
+from scheduler.core.model.types import QueueView
+from scheduler.core.quota.quota import QuotaTree
 from tests.unit.scheduler.quota_worlds import (
     B910,
     CAPACITY,

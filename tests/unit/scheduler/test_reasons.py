@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.types import NodeView, QueueView
+from scheduler.core.model.types import NodeView, QueueView
 from tests.unit.scheduler.build import GIB, cpu, cycle, deferred, gpu, holding, node, role, workload
 
 NVIDIA_PAIR = node("a", gpu(0), gpu(1))

@@ -1,8 +1,8 @@
 """What comes free when, kept from cycle to cycle, is what it would be if it were made anew."""
 
-from scheduler.core.releases import Releases
-from scheduler.core.snapshot import take_snapshot
-from scheduler.core.types import RunningView
+from scheduler.core.backfill.releases import Releases
+from scheduler.core.model.types import RunningView
+from scheduler.core.placement.snapshot import take_snapshot
 from tests.unit.scheduler.build import NOW_MS, gpu, holding, node
 
 A = node("a", *(gpu(i) for i in range(4)), *(gpu(i, model="H200") for i in range(4, 8)))

@@ -4,11 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler.core.placing import Bounds, Stuck
-from scheduler.core.reservation import Reservation, backfill, backfill_nodes, reserve
-from scheduler.core.snapshot import take_snapshot
-from scheduler.core.trial import Trial
-from scheduler.core.types import (
+from scheduler.core.backfill.reservation import Reservation, backfill, backfill_nodes, reserve
+from scheduler.core.model.types import (
     Affinity,
     Defer,
     NodeView,
@@ -17,6 +14,9 @@ from scheduler.core.types import (
     RunningView,
     WorkloadView,
 )
+from scheduler.core.placement.placing import Bounds, Stuck
+from scheduler.core.placement.snapshot import take_snapshot
+from scheduler.core.placement.trial import Trial
 from tests.unit.scheduler.build import NOW_MS, cycle, gpu, holding, node, role, workload
 
 A = node("a", *(gpu(i) for i in range(4)))

@@ -7,13 +7,22 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.core.backfill.reservation import Reservation, backfill, reserve
 from scheduler.core.cycle import run_cycle
-from scheduler.core.placing import Bounds, Stuck
-from scheduler.core.reservation import Reservation, backfill, reserve
-from scheduler.core.runtimes import end_ms
-from scheduler.core.snapshot import Snapshot
-from scheduler.core.trial import Trial
-from scheduler.core.types import Admit, Decision, Defer, NodeView, Policy, QueueView, Request, WorkloadView
+from scheduler.core.model.runtimes import end_ms
+from scheduler.core.model.types import (
+    Admit,
+    Decision,
+    Defer,
+    NodeView,
+    Policy,
+    QueueView,
+    Request,
+    WorkloadView,
+)
+from scheduler.core.placement.placing import Bounds, Stuck
+from scheduler.core.placement.snapshot import Snapshot
+from scheduler.core.placement.trial import Trial
 from scheduler.sim.engine import simulate
 from scheduler.sim.jobs import Job
 from scheduler.sim.options import Hooks, Options

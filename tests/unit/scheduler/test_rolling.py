@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.rolling import Replacement, Replica, next_replacements
+from scheduler.core.lifecycle.rolling import Replacement, Replica, next_replacements
 
 
 def replicas(count: int) -> list[Replica]:

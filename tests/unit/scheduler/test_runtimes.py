@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.runtimes import (
+from scheduler.core.model.runtimes import (
     LATEST_RUNS,
     MOST_SORTS,
     PastRun,
@@ -14,7 +14,7 @@ from scheduler.core.runtimes import (
     longest_ms,
     name_stem,
 )
-from scheduler.core.types import WorkloadView
+from scheduler.core.model.types import WorkloadView
 from tests.unit.scheduler.build import role, workload
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from scheduler.core.cycle import run_cycle
-from scheduler.core.mix import mix_of
-from scheduler.core.snapshot import take_snapshot
-from scheduler.core.types import Admit, Assignment, NodeView, Policy, QueueView, RunningView
+from scheduler.core.fragmentation.mix import mix_of
+from scheduler.core.model.types import Admit, Assignment, NodeView, Policy, QueueView, RunningView
+from scheduler.core.placement.snapshot import take_snapshot
 from tests.unit.scheduler.build import NOW_MS, gpu, holding, node, role, workload
 
 pytestmark = pytest.mark.unit

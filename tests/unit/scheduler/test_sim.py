@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from common.errors import InvalidInput
-from scheduler.core.snapshot import Snapshot
-from scheduler.core.types import (
+from scheduler.core.model.types import (
     Admit,
     Assignment,
     Decision,
@@ -23,6 +22,7 @@ from scheduler.core.types import (
     Share,
     Tide,
 )
+from scheduler.core.placement.snapshot import Snapshot
 from scheduler.sim.engine import simulate
 from scheduler.sim.invariants import InvariantBroken
 from scheduler.sim.jobs import Job, NodeChange, Outcome, RunState, TideChange, Turn

@@ -5,9 +5,9 @@ from statistics import median
 
 from scheduler.core.cycle import run_cycle
 from scheduler.core.forecast import forecast, forecast_starts
-from scheduler.core.runtimes import PastRun, RunHistory
-from scheduler.core.snapshot import Snapshot, take_snapshot
-from scheduler.core.types import Policy, QueueView
+from scheduler.core.model.runtimes import PastRun, RunHistory
+from scheduler.core.model.types import Policy, QueueView
+from scheduler.core.placement.snapshot import Snapshot, take_snapshot
 from scheduler.sim.engine import simulate
 from scheduler.sim.eta import Forecasts, median_error
 from scheduler.sim.habits import Habits, at_poisson_times

@@ -5,8 +5,8 @@ import pytest
 
 from common.errors import InvalidInput
 from scheduler.core.cycle import run_cycle
-from scheduler.core.tidal import LoadRule
-from scheduler.core.types import Policy, QueueView, Request, RoleView, WorkloadView
+from scheduler.core.model.types import Policy, QueueView, Request, RoleView, WorkloadView
+from scheduler.core.tide.tidal import LoadRule
 from scheduler.sim.engine import simulate
 from scheduler.sim.options import Options
 from scheduler.sim.serving import Load, Service, ServiceSpec, samples_of, serve_statically

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scheduler.core.cycle import run_cycle
-from scheduler.core.types import (
+from scheduler.core.model.types import (
     DeviceView,
     NodeView,
     Policy,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.fairness import HALF_LIFE_SECONDS
-from scheduler.core.spending import PERIODS, Period, Spent, renews_ms, spend
+from scheduler.core.quota.fairness import HALF_LIFE_SECONDS
+from scheduler.core.quota.spending import PERIODS, Period, Spent, renews_ms, spend
 
 H100 = "nvidia/H100"
 

@@ -1,9 +1,11 @@
 """A queue takes back what it lent: from whom, how much, and that it starts on it. (The scenarios are those of
 Kueue's and KAI's own tests.)"""
 
+from dataclasses import replace
+
 import pytest
 
-from scheduler.core.types import Defer, NodeView, QueueView, Quota, RunningView, WorkloadView
+from scheduler.core.model.types import Defer, NodeView, QueueView, Quota, RunningView, WorkloadView
 from tests.unit.scheduler.build import cycle, deferred, gpu, holding, node, role, workload
 from tests.unit.scheduler.life import Life
 from tests.unit.scheduler.worlds import NOW_MS, World
@@ -176,3 +178,19 @@ def test_who_waits_behind_a_gang_that_takes_the_last_device_is_told_that_devices
     answers = {one.uid: deferred(one) for one in decisions if isinstance(one, Defer)}
     assert answers["uid-gang"].reasons[0].code == "Preempting"
     assert answers["uid-late"].reasons[0].code == "DevicesBusy"
+
+
+def test_nobody_else_gets_a_part_of_the_places_while_the_one_who_leaves_them_takes_its_time() -> None:
+    """Also where it is not known when it will be gone."""
+    views = (QueueView("team", is_cohort=True), queue("a", 2), queue("b", 0))
+    claimant = asks("new", 2, "a")
+    life = Life.of(World((NodeView("n", N.devices[:2]),), views, (runs("r", 0, 1, "b"),), (claimant,)))
+    life.cycle()
+    life.running["uid-r"] = replace(life.running["uid-r"], ends_ms=None)
+    life.arrive(asks("third", 1, "a", priority=0))
+    for _ in range(3):
+        life.cycle()
+    assert life.running.keys() == {"uid-r"}
+    life.withdraw("uid-r")
+    life.cycle()
+    assert life.running.keys() == {"uid-new"}

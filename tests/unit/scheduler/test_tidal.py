@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InvalidInput
-from scheduler.core.tidal import (
+from scheduler.core.model.types import Tide
+from scheduler.core.tide.tidal import (
     DAY_MS,
     MINUTE_MS,
     Calendar,
@@ -19,7 +20,6 @@ from scheduler.core.tidal import (
     tides,
     wanted_replicas,
 )
-from scheduler.core.types import Tide
 
 HOUR_MS = 60 * MINUTE_MS
 MONDAY_MS = 4 * DAY_MS

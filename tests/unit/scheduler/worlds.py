@@ -13,11 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
-from scheduler.core.catalogue import Catalogue, DeviceSpec, PlacementRule
-from scheduler.core.placing import Bounds
-from scheduler.core.snapshot import Snapshot, take_snapshot
-from scheduler.core.trial import Trial
-from scheduler.core.types import (
+from scheduler.core.model.catalogue import Catalogue, DeviceSpec, PlacementRule
+from scheduler.core.model.types import (
     Affinity,
     Assignment,
     DeviceView,
@@ -31,6 +28,9 @@ from scheduler.core.types import (
     RunningView,
     WorkloadView,
 )
+from scheduler.core.placement.placing import Bounds
+from scheduler.core.placement.snapshot import Snapshot, take_snapshot
+from scheduler.core.placement.trial import Trial
 
 GIB = 1 << 30
 NOW_MS = 100_000_000

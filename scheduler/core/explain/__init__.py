@@ -1,0 +1,1 @@
+"""Reasons: why a workload waits, in numbers and in words."""

@@ -1,0 +1,1 @@
+"""Fragmentation: what free capacity is good for, and how much of it a placement strands."""

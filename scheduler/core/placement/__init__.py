@@ -1,0 +1,1 @@
+"""A cycle under way, and places for whole gangs in it."""

@@ -1,0 +1,88 @@
+"""What workloads ask for, apart from who asks: worked out once for all that ask the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from scheduler.core.model.types import WHOLE_MILLIS, Affinity, Labels, Request, RoleView, WorkloadView
+from scheduler.core.pool.filters import FILTERS, count_for
+from scheduler.core.pool.layout import Group, ModelKey
+from scheduler.core.pool.pool import Pool
+from scheduler.core.quota.quota import Openings
+
+_Wishes = tuple[tuple[RoleView, ...], Affinity, Labels, str, tuple[str, ...]]
+
+
+class Alternatives:
+    """Models that need the same, and by queue which of them it may use."""
+
+    __slots__ = ("models", "openings")
+
+    def __init__(self, models: tuple[ModelKey, ...]) -> None:
+        self.models = models
+        self.openings: dict[str, Openings] = {}
+
+
+class Ask:
+    """``needs``: for each model that may serve all or a part of it, the millis that the least of the gang
+    would take; ``together``: the same the other way round (mostly all models need the same). ``number``:
+    equal for workloads that are placed alike and may be admitted by the same queues."""
+
+    __slots__ = ("needs", "number", "together")
+
+    def __init__(self, number: int, needs: dict[ModelKey, int]) -> None:
+        self.number = number
+        self.needs = needs
+        self.together: tuple[tuple[int, Alternatives], ...] = ()
+
+
+class Asks:
+    """All asks met in one trial."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._known: dict[_Wishes, Ask] = {}
+        self._alternatives: dict[tuple[ModelKey, ...], Alternatives] = {}
+        self._latest: tuple[WorkloadView | None, Ask] = None, Ask(-1, {})
+        self._ranks: dict[Request, tuple[tuple[ModelKey, int], ...]] = {}
+
+    def of(self, workload: WorkloadView) -> Ask:
+        """The one ask of all that ask the same."""
+        if workload is self._latest[0]:
+            return self._latest[1]
+        key = (workload.roles, workload.affinity, workload.labels, workload.kind, workload.allowed_queues)
+        ask = self._known.get(key)
+        if ask is None:
+            ask = self._known[key] = Ask(len(self._known), self._needs(workload.roles))
+            ask.together = self._together(ask.needs)
+        self._latest = workload, ask
+        return ask
+
+    def _needs(self, roles: tuple[RoleView, ...]) -> dict[ModelKey, int]:
+        total: dict[ModelKey, int] = {}
+        for role in roles:
+            for model, millis in self._rank(role.request):
+                total[model] = total.get(model, 0) + role.least * millis
+        return total
+
+    def _together(self, needs: Mapping[ModelKey, int]) -> tuple[tuple[int, Alternatives], ...]:
+        together = []
+        for amount in sorted(set(needs.values())):
+            models = tuple(model for model, millis in needs.items() if millis == amount)
+            together.append((amount, self._alternatives.setdefault(models, Alternatives(models))))
+        return tuple(together)
+
+    def _rank(self, request: Request) -> tuple[tuple[ModelKey, int], ...]:
+        if request not in self._ranks:
+            self._ranks[request] = tuple(sorted(_rank_needs(self._pool.groups(), request).items()))
+        return self._ranks[request]
+
+
+def _rank_needs(groups: Iterable[Group], request: Request) -> dict[ModelKey, int]:
+    needs: dict[ModelKey, int] = {}
+    for group in groups:
+        count = count_for(group, request)
+        if count and all(question.passes(group, request) for question in FILTERS):
+            millis = count * min(request.share_millis, WHOLE_MILLIS)
+            needs[group.key] = max(millis, needs.get(group.key, 0))
+    return needs

@@ -1,0 +1,265 @@
+"""A cycle under way: the pool, the quota books and what runs, changed together and undone together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from scheduler.core.model.types import Assignment, Placement, Policy, QueueView, RunningView, WorkloadView
+from scheduler.core.placement.asks import Asks
+from scheduler.core.placement.ideal import Ideal
+from scheduler.core.placement.neighbours import Neighbours
+from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck, place_gang
+from scheduler.core.placement.shadows import shadows
+from scheduler.core.placement.snapshot import Snapshot
+from scheduler.core.pool.layout import ModelKey
+from scheduler.core.pool.pool import Pool
+from scheduler.core.quota.quota import Hold, QuotaTree
+
+
+class _Change(NamedTuple):
+    """Places that a workload got and lost. ``before``: how it was known to run before that; ``is_view``:
+    whether that changed. ``is_whole``: whether its neighbours notice."""
+
+    workload: WorkloadView
+    came: Placement
+    went: Placement
+    before: RunningView | None = None
+    is_view: bool = True
+    is_whole: bool = True
+
+
+class Trial:
+    """``mark``/``rollback`` bracket changes made by ``admit``, ``evict``, ``resize`` and by placing on the
+    pool. ``shadow``: on the pool, what those who give up their places for others hold beyond what these take
+    in their stead; ``seated``: who holds nominated places and waits for others to leave them. ``notes``: what
+    those who work on the trial remember until it ends."""
+
+    def __init__(self, snapshot: Snapshot, policy: Policy, now_ms: int) -> None:
+        self.pool = snapshot.pool
+        self.policy = policy
+        self.now_ms = now_ms
+        self.ideal = Ideal(self.pool)
+        self.capacity = self.pool.capacity_millis()
+        self.tree = snapshot.books or keep_books(snapshot.queues, self.pool, snapshot.running)
+        self._base = snapshot.running
+        self._running: dict[str, RunningView] | None = None
+        self._neighbours: Neighbours | None = None
+        self._overlay: dict[str, RunningView | None] = {}
+        self._admitted: list[tuple[WorkloadView, Placement]] = []
+        self._log: list[_Change] = []
+        self.shadow: Placement = ()
+        self.seated: set[str] = set()
+        self.asks = Asks(self.pool)
+        self.notes: dict[type, object] = {}
+
+    @property
+    def at_start(self) -> tuple[RunningView, ...]:
+        """What held places when the trial began."""
+        return self._base
+
+    @property
+    def running(self) -> dict[str, RunningView]:
+        """What holds places now, by uid; made when first asked for."""
+        changed_too = self.changed
+        if self._running is None:
+            self._running = {running.workload.uid: running for running in self._base}
+            for uid, changed in changed_too.items():
+                if changed is None:
+                    self._running.pop(uid, None)
+                else:
+                    self._running[uid] = changed
+        return self._running
+
+    @property
+    def changed(self) -> Mapping[str, RunningView | None]:
+        """What changed since the trial began, by uid, as it is now; None = it holds nothing any more."""
+        self._view_admitted()
+        return self._overlay
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """Who is where, by labels; made when first asked for."""
+        if self._neighbours is None:
+            self._neighbours = Neighbours()
+            for running in self.running.values():
+                self._neighbours.add(running.workload, running.placement)
+        return self._neighbours
+
+    # -- trying and undoing
+
+    def mark(self) -> tuple[int, int]:
+        return self.pool.mark(), len(self._log)
+
+    def rollback(self, mark: tuple[int, int]) -> None:
+        """Undo everything since ``mark``."""
+        self._view_admitted()
+        self.pool.rollback(mark[0])
+        net: dict[tuple[str, ModelKey], int] = {}
+        while len(self._log) > mark[1]:
+            change = self._log.pop()
+            workload = change.workload
+            for placement, sign in ((change.came, -1), (change.went, 1)):
+                for model, millis in millis_by_model(placement).items():
+                    key = (workload.queue, model)
+                    net[key] = net.get(key, 0) + sign * millis
+                if change.is_whole:
+                    self._tell_neighbours(workload, placement, sign)
+            if change.is_view:
+                self._put(workload.uid, change.before)
+        for (queue, model), millis in net.items():
+            if millis > 0:
+                self.tree.charge(queue, model, millis)
+            elif millis < 0:
+                self.tree.refund(queue, model, -millis)
+
+    def keep(self, mark: tuple[int, int], admitted: Sequence[tuple[WorkloadView, Placement]]) -> None:
+        """End the trial: undo everything since ``mark`` but that these were admitted, and forget how to undo
+        that."""
+        ranks = sum(len(placement) for _, placement in admitted)
+        if len(self._log) - mark[1] == len(admitted) and self.pool.settle(mark[0], ranks):
+            return
+        self.rollback(mark)
+        for workload, placement in admitted:
+            self.pool.occupy(placement)
+            self._book(workload, placement, 1)
+        self.pool.settle(mark[0], ranks)
+
+    # -- changes
+
+    def admit(self, workload: WorkloadView, placement: Placement) -> None:
+        """It holds these places from now on; they are on the pool already (``place`` put them there)."""
+        self._log.append(_Change(workload, placement, ()))
+        self._book(workload, placement, 1)
+        self._admitted.append((workload, placement))
+
+    def evict(self, uid: str) -> RunningView:
+        """Take a running workload off the pool and the books."""
+        running = self.running[uid]
+        self._put(uid, None)
+        self._log.append(_Change(running.workload, (), running.placement, running))
+        self._book(running.workload, running.placement, -1)
+        self.pool.vacate(running.placement)
+        return running
+
+    def resize(self, uid: str, placement: Placement) -> None:
+        """A running workload holds these places instead."""
+        running = self.running[uid]
+        self._log.append(_Change(running.workload, placement, running.placement, running))
+        self._book(running.workload, running.placement, -1)
+        self._book(running.workload, placement, 1)
+        self.pool.vacate(running.placement)
+        self.pool.occupy(placement)
+        self._put(uid, replace(running, placement=placement, resized_ms=self.now_ms))
+
+    def lift(self, workload: WorkloadView, placement: Placement, *, whole: bool) -> None:
+        """Take places of what runs, ``whole`` or a part, off the pool and the books; it still counts as
+        running."""
+        self._log.append(_Change(workload, (), placement, is_view=False, is_whole=whole))
+        self._book(workload, placement, -1, whole)
+        self.pool.vacate(placement)
+
+    def lay_back(self, workload: WorkloadView, placement: Placement, *, whole: bool) -> None:
+        """The opposite of ``lift``."""
+        self._log.append(_Change(workload, placement, (), is_view=False, is_whole=whole))
+        self._book(workload, placement, 1, whole)
+        self.pool.occupy(placement)
+
+    def _view_admitted(self) -> None:
+        """Views of what was admitted are made when somebody asks."""
+        for workload, placement in self._admitted:
+            self._put(workload.uid, RunningView(workload, placement, self.now_ms))
+        self._admitted.clear()
+
+    def _put(self, uid: str, running: RunningView | None) -> None:
+        self._overlay[uid] = running
+        if self._running is not None:
+            if running is None:
+                self._running.pop(uid, None)
+            else:
+                self._running[uid] = running
+
+    def _book(self, workload: WorkloadView, placement: Placement, sign: int, whole: bool = True) -> None:
+        if not placement:
+            return
+        for model, millis in millis_by_model(placement).items():
+            if sign > 0:
+                self.tree.charge(workload.queue, model, millis)
+            else:
+                self.tree.refund(workload.queue, model, millis)
+        if self._neighbours is not None and whole:
+            self._tell_neighbours(workload, placement, sign)
+
+    def _tell_neighbours(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
+        if self._neighbours is not None and placement:
+            change = self._neighbours.add if sign > 0 else self._neighbours.remove
+            change(workload, placement)
+
+    def cast(self, gone: Iterable[Assignment], come: Placement) -> None:
+        """``gone`` ranks, which are off the pool, make way for ``come``: what they hold beyond that stays
+        taken until they have really left, for all but those who wait for it themselves."""
+        nodes = {rank.node for rank in come}
+        met = tuple(rank for rank in self.shadow if rank.node in nodes)
+        cast = shadows((*met, *gone), come)
+        self.pool.vacate(met)
+        self.pool.occupy(cast)
+        self.shadow = (*(rank for rank in self.shadow if rank.node not in nodes), *cast)
+
+    # -- questions
+
+    def place(self, workload: WorkloadView, bounds: Bounds = ANYWHERE) -> Placement | Stuck:
+        """Put the gang on the pool (not yet on the books), or say which role is stuck."""
+        wishes = workload.labels or workload.affinity.near or workload.affinity.apart
+        return place_gang(workload, self.pool, self.policy, self.neighbours if wishes else None, bounds)
+
+    def bounds_for(self, workload: WorkloadView) -> Bounds | Hold:
+        """What the queue's quota leaves it: models with room for all of it; ``Hold`` where there are none."""
+        queue = workload.queue
+        hold = self.tree.refusal(queue, workload.allowed_queues, workload.project)
+        if hold is not None:
+            return hold
+        ask = self.asks.of(workload)
+        open_models: tuple[ModelKey, ...] = ()
+        for millis, alternatives in ask.together:
+            openings = alternatives.openings.get(queue)
+            if openings is None:
+                openings = alternatives.openings[queue] = self.tree.openings(queue, alternatives.models)
+            open_models += openings.open_to(millis)
+        if len(open_models) == len(ask.needs):
+            return ANYWHERE
+        if open_models:
+            return Bounds(models=tuple(sorted(open_models)))
+        holds = (self.tree.check(queue, {model: millis}) for model, millis in ask.needs.items())
+        first = next(holds)
+        if first is not None and first.never:
+            first = next((hold for hold in holds if hold is not None and not hold.never), first)
+        return first or ANYWHERE
+
+    def needs(self, workload: WorkloadView) -> dict[ModelKey, int]:
+        """For each model that may serve all or a part of it, the millis that the least of the gang would
+        take."""
+        return self.asks.of(workload).needs
+
+
+def keep_books(queues: Sequence[QueueView], pool: Pool, running: Iterable[RunningView]) -> QuotaTree:
+    """The quota tree with what runs on it."""
+    tree = QuotaTree(queues, pool.capacity_millis())
+    held: dict[tuple[str, ModelKey], int] = {}
+    for one in running:
+        for model, millis in millis_by_model(one.placement).items():
+            key = (one.workload.queue, model)
+            held[key] = held.get(key, 0) + millis
+    for (queue, model), millis in held.items():
+        tree.charge(queue, model, millis)
+    return tree
+
+
+def millis_by_model(placement: Placement) -> dict[ModelKey, int]:
+    """What a placement holds of each vendor's models."""
+    total: dict[ModelKey, int] = {}
+    for assignment in placement:
+        for share in assignment.shares:
+            key = (share.vendor, share.model)
+            total[key] = total.get(key, 0) + share.millis
+    return total

@@ -1,0 +1,181 @@
+"""How good a place is: small functions in [0, 1], higher is better, weighed by the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from scheduler.core.fragmentation.fragmentation import Fragmentation
+from scheduler.core.model.types import WHOLE_MILLIS, Policy, Request
+from scheduler.core.pool.layout import MIB, Group
+from scheduler.core.pool.options import Judge, Pick, islands_used
+from scheduler.core.pool.states import Demand, NodeState, Shape
+
+SCALE = 1000
+"""Scores are cut into that many steps; among places of one step the first in the order of nodes is taken,
+which keeps untouched nodes untouched (see docs/design/fragmentation.md)."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The largest values in the pool, to put a device into proportion."""
+
+    tflops: float = 0.0
+    memory_mebibytes: int = 0
+    watts: int = 0
+    price_micros: int = 0
+
+    @staticmethod
+    def of(groups: Iterable[Group]) -> Scale:
+        """Over all groups of a pool."""
+        everything = [group for group in groups if group.vendor != "cpu"]
+        return Scale(
+            max((_bf16(group) for group in everything), default=0.0),
+            max((group.memory_mebibytes for group in everything), default=0),
+            max((group.spec.watts for group in everything), default=0),
+            max((group.spec.price_micros_per_hour for group in everything), default=0),
+        )
+
+
+class Offer(NamedTuple):
+    """A kind of devices for a request: what does not depend on what is free."""
+
+    group: Group
+    request: Request
+    scale: Scale
+
+
+class Candidate(NamedTuple):
+    """A rank in a place: the node's state before and after, what it takes of which group."""
+
+    before: NodeState
+    after: NodeState
+    demand: Demand
+    group: Group
+    picks: tuple[Pick, ...]
+    fragmentation: Fragmentation
+
+
+def _bf16(group: Group) -> float:
+    rates = dict(group.spec.tflops)
+    return rates.get("bf16") or rates.get("fp16") or 0.0
+
+
+def accelerator(offer: Offer) -> float:
+    """An accelerator rather than a CPU standing for one."""
+    return 0.0 if offer.group.vendor == "cpu" else 1.0
+
+
+def heterogeneity(offer: Offer) -> float:
+    """Little beyond what was asked for: a small request leaves the large devices alone."""
+    group, request, scale = offer
+    if request.by_equivalence or group.vendor == "cpu":
+        return 1.0
+    values, needs = [], []
+    if scale.memory_mebibytes:
+        values.append(group.memory_mebibytes / scale.memory_mebibytes)
+        needs.append(request.memory_bytes / MIB / scale.memory_mebibytes)
+    if scale.tflops:
+        values.append(_bf16(group) / scale.tflops)
+        needs.append(request.tflops / scale.tflops)
+    spare = [max(0.0, value - need) for value, need in zip(values, needs, strict=True)]
+    return 1.0 - sum(spare) / len(spare) if spare else 1.0
+
+
+def fragmentation(candidate: Candidate) -> float:
+    """Little stranded for the workloads that usually come."""
+    number, layout = candidate.demand.group, candidate.before.layout
+    return candidate.fragmentation.score(
+        candidate.group.model,
+        (candidate.before.cpu_free_millis, candidate.before.free_millis(number)),
+        (candidate.after.cpu_free_millis, candidate.after.free_millis(number)),
+        (layout.cpu_millis, candidate.group.devices),
+    )
+
+
+def packing(candidate: Candidate) -> float:
+    """Best fit: the less stays free on the node, the better, so that large gaps stay whole."""
+    total = candidate.group.devices * candidate.group.slots * WHOLE_MILLIS
+    return 1.0 - sum(candidate.after.free_millis(candidate.demand.group)) / total
+
+
+def topology(candidate: Candidate) -> float:
+    """Devices in one island (NVLink, ring) talk faster than over the host."""
+    if not candidate.group.linked:
+        return 1.0 / max(1, len(candidate.picks))
+    return 1.0 / max(1, islands_used(candidate.picks))
+
+
+def energy(offer: Offer) -> float:
+    """Few watts."""
+    most = offer.scale.watts
+    return 1.0 - offer.group.spec.watts / most if most else 1.0
+
+
+def price(offer: Offer) -> float:
+    """Little money."""
+    most = offer.scale.price_micros
+    return 1.0 - offer.group.spec.price_micros_per_hour / most if most else 1.0
+
+
+OFFER_SCORERS: dict[str, Callable[[Offer], float]] = {
+    "accelerator": accelerator,
+    "heterogeneity": heterogeneity,
+    "energy": energy,
+    "price": price,
+}
+PLACE_SCORERS: dict[str, Callable[[Candidate], float]] = {
+    "fragmentation": fragmentation,
+    "packing": packing,
+    "topology": topology,
+}
+SCORERS: tuple[str, ...] = (*OFFER_SCORERS, *PLACE_SCORERS)
+"""All names that ``Policy.weights`` may hold."""
+
+
+def judge_for(policy: Policy, scale: Scale, mix: Fragmentation) -> Judge:
+    """The weighted mean over the policy's scorers, in steps of 1 / ``SCALE``."""
+    total = sum(weight for _, weight in policy.weights) or 1.0
+    factors = [(name, SCALE * weight / total) for name, weight in policy.weights if weight]
+    of_offers = [(OFFER_SCORERS[name], factor) for name, factor in factors if name in OFFER_SCORERS]
+    of_places = [(PLACE_SCORERS[name], factor) for name, factor in factors if name in PLACE_SCORERS]
+    offers: dict[tuple[int, Group], float] = {}
+
+    def judge(
+        before: NodeState, after: NodeState, demand: Demand | None, picks: tuple[Pick, ...], shape: Shape
+    ) -> int:
+        if demand is None:
+            return _host_only(before, after, mix)
+        group = before.layout.groups[demand.group]
+        key = (shape.number, group)
+        score = offers.get(key)
+        if score is None:
+            offer = Offer(group, shape.request, scale)
+            score = offers[key] = sum(factor * scorer(offer) for scorer, factor in of_offers)
+        candidate = Candidate(before, after, demand, group, picks, mix)
+        for scorer, factor in of_places:
+            score += factor * scorer(candidate)
+        return round(score)
+
+    return judge
+
+
+def _host_only(before: NodeState, after: NodeState, mix: Fragmentation) -> int:
+    """For ranks without devices: the fullest of the nodes without accelerators, before those where the least
+    of the accelerators runs short of CPU."""
+    layout = before.layout
+    strands = [
+        mix.score(
+            group.model,
+            (before.cpu_free_millis, before.free_millis(number)),
+            (after.cpu_free_millis, after.free_millis(number)),
+            (layout.cpu_millis, group.devices),
+        )
+        for number, group in enumerate(layout.groups)
+        if group.vendor != "cpu"
+    ]
+    if strands:
+        return round(SCALE * min(strands) / 2)
+    fullness = 1.0 - after.cpu_free_millis / layout.cpu_millis if layout.cpu_millis else 0.0
+    return round(SCALE * (1.0 + fullness) / 2)

@@ -1,0 +1,81 @@
+"""What has been found out on trial is decided: who gives way, and where the claimant goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from scheduler.core.model.types import Assignment, Placement, Preempt, Resize, WorkloadView
+from scheduler.core.placement.trial import Trial
+from scheduler.core.preemption.taking import Taking
+from scheduler.core.preemption.victims import Held, Victims
+from scheduler.core.reshape.elastic import without
+
+
+@dataclass(frozen=True)
+class Room:
+    """What makes room. Without ``resizes`` and ``victims`` it is made by what leaves already, or, where
+    ``ready``, it is there: a gang that mixes device models may keep to its quota where none of them has room
+    for all of it. ``placement``: where the workload then goes. ``unseated``: who loses nominated places to
+    it."""
+
+    resizes: tuple[Resize, ...]
+    victims: tuple[Preempt, ...]
+    placement: Placement
+    ready: bool = False
+    unseated: tuple[str, ...] = ()
+
+
+def carry_out(
+    trial: Trial, workload: WorkloadView, taking: Taking, placement: Placement, displaced: Iterable[str]
+) -> Room:
+    """Put the workload on its placement, in the stead of all that is taken and of what is ``displaced``: what
+    leaves and is waited for."""
+    gone, shadow = list[Assignment](), trial.shadow
+    unseated = tuple(sorted(taking.killed.keys() & trial.seated))
+    victims, resizes = _preempts(trial, workload, taking), _resizes(trial, workload, taking)
+    for uid in (*displaced, *sorted(taking.killed)):
+        gone += trial.evict(uid).placement
+    trial.seated.difference_update(unseated)
+    for resize in resizes:
+        gone += taking.shrunk[resize.uid][1]
+        trial.resize(resize.uid, resize.placement)
+    trial.pool.occupy(placement)
+    trial.admit(workload, placement)
+    trial.cast(gone, placement)
+    if taking.killed:
+        Victims.of(trial).shelves.bury(taking.killed.values())
+    ready = not gone and trial.shadow == shadow
+    return Room(resizes, victims, placement, ready, unseated)
+
+
+def _preempts(trial: Trial, workload: WorkloadView, taking: Taking) -> tuple[Preempt, ...]:
+    stopped = (held for held in taking.killed.values() if held.workload.uid not in trial.seated)
+    killed = sorted(stopped, key=_cheapest)
+    return tuple(Preempt(held.workload.uid, workload.uid, _because(workload, held)) for held in killed)
+
+
+def _resizes(trial: Trial, workload: WorkloadView, taking: Taking) -> tuple[Resize, ...]:
+    shrunk = sorted(taking.shrunk.values(), key=lambda pair: _cheapest(pair[0]))
+    return tuple(
+        Resize(
+            held.workload.uid,
+            without(trial.running[held.workload.uid].placement, ranks),
+            f"gives up {len(ranks)} rank{'s' if len(ranks) > 1 else ''}: {_because(workload, held)}",
+            workload.uid,
+        )
+        for held, ranks in shrunk
+    )
+
+
+def _cheapest(held: Held) -> tuple[int, int, str]:
+    return held.price, -held.running.started_ms, held.workload.uid
+
+
+def _because(workload: WorkloadView, held: Held) -> str:
+    """The claimant may be of another tenant: only its queue is told."""
+    queue = workload.queue
+    if held.workload.priority < workload.priority:
+        mine, theirs = held.workload.priority, workload.priority
+        return f"a workload of queue {queue} has priority {theirs} over {mine}"
+    return f"queue {queue} takes back what {held.workload.queue} borrowed"

@@ -1,0 +1,197 @@
+"""Whose places a workload may claim.
+
+- *By priority*, from less important ones: of its own queue always; of other queues only where no quota counts
+  for these, and while its own queue keeps to its nominal quota, if it has one. Who borrows takes nothing from
+  others by priority: it would be taken back at once.
+- *By quota*, a queue takes back what others of its cohort tree have borrowed, as ``reclaim`` says:
+  what it is guaranteed whatever the borrower's priority (``QueueView.reclaim_within_cohort``), what is only
+  fairer from nobody more important. From those that are as important or more only when they have run for
+  ``Policy.min_run_seconds``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from scheduler.core.model.types import Placement, WorkloadView
+from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.pool.layout import ModelKey
+
+
+class Class(NamedTuple):
+    """Running workloads that are alike to a claimant. ``ripe``: they have run for the least time."""
+
+    queue: str
+    priority: int
+    ripe: bool
+
+
+class Claim:
+    """What one claimant may take. Answers depend on the quota tree as it is when asked."""
+
+    def __init__(self, trial: Trial, workload: WorkloadView) -> None:
+        self._tree = trial.tree
+        self._queue = workload.queue
+        self._priority = workload.priority
+        self._needs = {model: millis for model, millis in trial.needs(workload).items() if millis}
+        member = self._tree.member(workload.queue)
+        self._reclaims = member.view.reclaim_within_cohort if member else "never"
+        self._own: dict[ModelKey, bool] = {}
+        self._levels: dict[str, int] = {}
+        self._titles: dict[tuple[int, ModelKey], tuple[str, ...]] = {}
+        self._fairer: dict[str, bool] = {}
+        self._hopes = False
+        self._asked: tuple[int, dict[tuple[str, ModelKey], bool]] = -1, {}
+
+    def stages(
+        self, classes: Collection[Class], held: Callable[[], Mapping[Class, Mapping[ModelKey, int]]]
+    ) -> Iterator[set[Class]]:
+        """Sets of classes to take from, one after the other: first those that have borrowed what is the
+        queue's own, then all. ``held``: what each of them holds."""
+        borrowers = {one for one in classes if self._by_quota(one) and self._is_guaranteed(one)}
+        if borrowers:
+            yield borrowers
+        own = [one for one in classes if one.queue == self._queue and one.priority < self._priority]
+        if own and not self._is_entitled():
+            self._hopes = True
+            gone = self._refund(own, held())
+            self._titles.clear()
+            titles = {key: self._titles_at(*key) for key in self._all_titles()}
+            for model, millis in gone:
+                self._tree.charge(self._queue, model, millis)
+            self._titles = titles
+            self._asked = -1, {}
+        everybody = {one for one in classes if self._by_priority(one) or self._may_claim(one)}
+        if everybody and (self._hopes or everybody != borrowers):
+            yield everybody
+
+    def may_take(self, one: Class, held: Mapping[ModelKey, int]) -> bool:
+        """Whether it may take so much in addition to what has been taken off the tree already. What goes as
+        a whole may be more than was borrowed."""
+        if self._by_priority(one) and all(self._may_cross(one.queue, model) for model in held):
+            return True
+        if not self._by_quota(one):
+            return False
+        wanted = [model for model in held if model in self._needs]
+        if not wanted:
+            return False
+        if all(self._takes_back(one.queue, model) for model in wanted):
+            return True
+        return one.priority <= self._priority and all(
+            self._tree.may_even_out(self._queue, one.queue, model, held[model], self._needs[model])
+            for model in wanted
+        )
+
+    def is_due(self, victims: Iterable[Class], placement: Placement) -> bool:
+        """Whether what is taken by quota from ``victims`` is the queue's due with this placement, where it
+        was taken in the hope that less important work of its own makes way, too."""
+        others = {one for one in victims if not self._by_priority(one)} if self._hopes else set()
+        if not others:
+            return True
+        held = millis_by_model(placement)
+        for model, millis in held.items():
+            self._tree.charge(self._queue, model, millis)
+        due = all(self._is_due(one, model) for one in others for model in held if model in self._needs)
+        for model, millis in held.items():
+            self._tree.refund(self._queue, model, millis)
+        return due
+
+    def _is_due(self, one: Class, model: ModelKey) -> bool:
+        if self._tree.titles(self._queue, self._levels_to(one.queue), model, 0):
+            return True
+        return one.priority <= self._priority and self._tree.may_even_out(self._queue, one.queue, model, 0, 0)
+
+    # -- by priority
+
+    def _by_priority(self, one: Class) -> bool:
+        if one.priority >= self._priority:
+            return False
+        return any(self._may_cross(one.queue, model) for model in self._needs) or not self._needs
+
+    def _may_cross(self, queue: str, model: ModelKey) -> bool:
+        """Whether priority alone counts between the claimant's queue and this one."""
+        if queue == self._queue:
+            return True
+        if self._tree.is_counted(queue, model):
+            return False
+        if model not in self._own:
+            need = self._needs.get(model, 0)
+            self._own[model] = self._tree.within_nominal(self._queue, model, need)
+        return self._own[model]
+
+    # -- by quota
+
+    def _by_quota(self, one: Class) -> bool:
+        """Whether the queue's policy lets it reclaim from such a workload."""
+        if one.queue == self._queue or self._reclaims == "never" or not self._levels_to(one.queue):
+            return False
+        if one.priority < self._priority:
+            return True
+        return one.ripe and self._reclaims == "any"
+
+    def _levels_to(self, queue: str) -> int:
+        """How many members there are from its own queue up to below the cohort that the two have in common; 0
+        = they have none."""
+        if queue not in self._levels:
+            self._levels[queue] = self._tree.levels_below_common(self._queue, queue)
+        return self._levels[queue]
+
+    def _titles_at(self, levels: int, model: ModelKey) -> tuple[str, ...]:
+        key = levels, model
+        if key not in self._titles:
+            millis = self._needs[model]
+            self._titles[key] = self._tree.titles(self._queue, levels, model, millis)
+        return self._titles[key]
+
+    def _all_titles(self) -> list[tuple[int, ModelKey]]:
+        levels = sorted(set(self._levels.values()) - {0})
+        return [(level, model) for level in levels for model in self._needs]
+
+    def _is_entitled(self) -> bool:
+        """Whether all of the claim is within what is the queue's own, without its giving up anything."""
+        return all(self._titles_at(*key) for key in self._all_titles())
+
+    def _is_guaranteed(self, one: Class) -> bool:
+        return any(self._takes_back(one.queue, model) for model in self._needs)
+
+    def _may_claim(self, one: Class) -> bool:
+        """Whether anything can be taken by quota from such a workload."""
+        if not self._by_quota(one):
+            return False
+        return self._is_guaranteed(one) or (one.priority <= self._priority and self._is_fairer(one.queue))
+
+    def _is_fairer(self, queue: str) -> bool:
+        if queue not in self._fairer:
+            member = self._tree.member(queue)
+            self._fairer[queue] = member is not None and any(
+                self._tree.may_even_out(self._queue, queue, model, 1, 1)
+                for model in self._needs
+                if member.used.get(model)
+            )
+        return self._fairer[queue]
+
+    def _takes_back(self, queue: str, model: ModelKey) -> bool:
+        """Whether the queue has borrowed what the claimant is guaranteed; remembered until something is
+        taken or given back."""
+        if self._asked[0] != self._tree.changes:
+            self._asked = self._tree.changes, {}
+        answers = self._asked[1]
+        if (queue, model) not in answers:
+            titles = self._titles_at(self._levels_to(queue), model)
+            answers[queue, model] = bool(titles) and self._tree.borrows(queue, self._queue, model, titles)
+        return answers[queue, model]
+
+    def _refund(
+        self, own: Iterable[Class], held: Mapping[Class, Mapping[ModelKey, int]]
+    ) -> list[tuple[ModelKey, int]]:
+        """Take less important work of its own queue off the tree."""
+        used, taken = self._tree.usage(self._queue), []
+        for one in sorted(own):
+            for model, millis in held[one].items():
+                back = min(millis, used.get(model, 0))
+                if back:
+                    self._tree.refund(self._queue, model, back)
+                    used[model] -= back
+                    taken.append((model, back))
+        return taken

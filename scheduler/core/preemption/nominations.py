@@ -1,0 +1,98 @@
+"""Places that an earlier cycle cleared for a workload: they are its own until it starts or gives up.
+
+Without that, those who gave them up would be considered before it in the next cycle, by age or by share, and
+be back in them (Kubernetes keeps a pod's ``nominatedNodeName`` for the same reason). See
+``docs/design/preemption.md``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from scheduler.core.model.types import Placement, WorkloadView
+from scheduler.core.placement.placing import Bounds, Stuck
+from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.preemption.taking import Taking, fits_beside, has_wishes
+from scheduler.core.reshape.elastic import is_elastic, within_quota
+from scheduler.core.tide.tides import within_tide
+
+
+def seat(trial: Trial, workload: WorkloadView) -> int | None:
+    """Put the workload on its nominated places, on the trial's pool and books.
+
+    Returns for how many workloads, which are leaving, it has to wait; 0 = it may start. None with the trial
+    as it was where the places are not its own any more: a node or device of them is lost, its quota was cut,
+    it was changed, somebody came who must be kept apart from it.
+    """
+    places = workload.nominated
+    if not _still_suits(trial, workload):
+        return None
+    if _fits(trial, workload):
+        trial.pool.occupy(places)
+        trial.admit(workload, places)
+        return 0
+    taking, mark = Taking(trial), trial.mark()
+    for one in [one for one in trial.running.values() if one.leaving]:
+        taking.set_aside(one)
+    trial.pool.vacate(trial.shadow)
+    gone: tuple[str, ...] | None = None
+    if _fits(trial, workload):
+        trial.pool.occupy(places)
+        gone = taking.displaced_by(workload, places)
+    trial.rollback(mark)
+    if gone is None:
+        return None
+    left = [rank for uid in gone for rank in trial.evict(uid).placement]
+    trial.pool.occupy(places)
+    trial.admit(workload, places)
+    trial.cast(left, places)
+    trial.seated.add(workload.uid)
+    return max(1, len(gone))
+
+
+def stretch(trial: Trial, workload: WorkloadView) -> Placement:
+    """Where a seated workload starts: places are cleared for the least of its ranks, and elastic ones take
+    more where there is room now."""
+    if not is_elastic(workload):
+        return workload.nominated
+    mark = trial.mark()
+    trial.evict(workload.uid)
+    fitted, bounds = within_tide(trial, workload), trial.bounds_for(workload)
+    if fitted is not None and isinstance(bounds, Bounds):
+        found = trial.place(fitted, bounds)
+        if not isinstance(found, Stuck):
+            found = within_quota(trial, workload, found)
+            trial.admit(workload, found)
+            return found
+    trial.rollback(mark)
+    return workload.nominated
+
+
+def _still_suits(trial: Trial, workload: WorkloadView) -> bool:
+    """Whether these places are what it asks for, on nodes and devices that may be used."""
+    ranks = Counter(rank.role for rank in workload.nominated)
+    if ranks != Counter({role.name: role.least for role in workload.roles if role.least}):
+        return False
+    labels = {role.name: role.request.node_labels for role in workload.roles}
+    for rank in workload.nominated:
+        number = trial.pool.number(rank.node)
+        if number is None or not trial.pool.usage[number].usable:
+            return False
+        usage = trial.pool.usage[number]
+        if any(usage.view.label(key) != value for key, value in labels[rank.role]):
+            return False
+        for share in rank.shares:
+            position = usage.position_of.get(share.device)
+            if position is None or not usage.view.devices[position].healthy:
+                return False
+    return within_tide(trial, workload) is not None
+
+
+def _fits(trial: Trial, workload: WorkloadView) -> bool:
+    """Whether nobody is in the way, neither on the devices nor in the quota nor as a neighbour."""
+    places, tree = workload.nominated, trial.tree
+    nodes = {rank.node for rank in places}
+    held = tree.check(workload.queue, millis_by_model(places), workload.allowed_queues, workload.project)
+    if held is not None or not fits_beside(trial.pool, places, nodes):
+        return False
+    return not has_wishes(workload) or nodes.isdisjoint(trial.neighbours.closed_to(workload))

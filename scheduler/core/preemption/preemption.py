@@ -1,0 +1,263 @@
+"""Room for a workload that finds none: by waiting for what leaves anyway, by shrinking elastic workloads, by
+taking places back from others. Who is taken from, and in which order: see ``docs/design/preemption.md``.
+
+All is tried on the pool and undone; only what is needed in the end is carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from scheduler.core.model.types import Assignment, Placement, WorkloadView
+from scheduler.core.placement.placing import Bounds
+from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.pool.layout import ModelKey
+from scheduler.core.preemption.carrying_out import Room, carry_out
+from scheduler.core.preemption.claims import Claim, Class
+from scheduler.core.preemption.giving_back import GivingBack
+from scheduler.core.preemption.selection import Selection, Takeable
+from scheduler.core.preemption.taking import Taking, has_wishes
+from scheduler.core.preemption.victims import Held, Outline, Victims
+from scheduler.core.quota.quota import Hold
+from scheduler.core.tide.tides import within_tide
+
+__all__ = ["Room", "find_room"]
+
+CURABLE = ("QueueLimit", "QuotaExhausted", "CohortExhausted")
+"""What a queue holds back for, and that passes when others give something up."""
+DOMAINS_TRIED = 8
+"""In so many domains (``affinity.same``) room is sought."""
+
+
+def find_room(trial: Trial, workload: WorkloadView, bounds: Bounds | Hold) -> Room | None:
+    """Room for the least ranks of the workload, or None with the trial as it was.
+
+    On success the trial holds the workload in its place and the victims no more; what they hold and the
+    workload does not need stays taken, because they are there until their grace ends. ``bounds``: what the
+    quota leaves; ``Hold`` where it leaves nothing, and only a queue that gives something up helps.
+    """
+    if isinstance(bounds, Hold) and (bounds.never or bounds.code not in CURABLE):
+        return None
+    if not _helps(trial, workload) or within_tide(trial, workload) is None:
+        return None
+    search = _Search(trial, workload, bounds)
+    mark = trial.mark()
+    found = search.run()
+    gone = search.taking.displaced_by(workload, found) if found is not None else ()
+    trial.rollback(mark)
+    return None if found is None else carry_out(trial, workload, search.taking, found, gone)
+
+
+def _helps(trial: Trial, workload: WorkloadView) -> bool:
+    """Whether it is worth looking for anybody to give way."""
+    member = trial.tree.member(workload.queue)
+    reclaims = member is not None and member.root is not member and member.view.reclaim_within_cohort == "any"
+    return Outline.of(trial).helps(workload.priority, reclaims=reclaims)
+
+
+def _least(workload: WorkloadView) -> WorkloadView:
+    """Nobody loses places for ranks that it can do without."""
+    if all(role.least == role.replicas for role in workload.roles):
+        return workload
+    roles = tuple(replace(role, replicas=role.least, min_replicas=None) for role in workload.roles)
+    return replace(workload, roles=roles)
+
+
+class _Search:
+    """One search for room. Until ``carry_out`` everything happens within a mark."""
+
+    def __init__(self, trial: Trial, workload: WorkloadView, bounds: Bounds | Hold) -> None:
+        self.trial = trial
+        self.workload = workload
+        self.least = _least(workload)
+        self.given = bounds
+        self.claim = Claim(trial, self.least)
+        self.victims = Victims.of(trial)
+        self.wishes = has_wishes(workload)
+        self.taking = Taking(trial)
+        self._giving_back = GivingBack(trial, workload, self.claim, self.taking, self._place)
+
+    def run(self) -> Placement | None:
+        """Where the gang goes once all of ``taking`` is taken."""
+        waiting = self._after_grace()
+        if waiting is not None:
+            return waiting
+        for kinds in self.claim.stages(self.victims.classes, lambda: self.victims.shelves.millis):
+            for bounds in self._options(kinds):
+                if self._enough(kinds, bounds):
+                    for domain in self._domains(bounds):
+                        placement = self._clear(kinds, bounds, domain)
+                        if placement is not None:
+                            return placement
+        return None
+
+    # -- what leaves anyway
+
+    def _after_grace(self) -> Placement | None:
+        """Where it goes when all that leaves is gone; they stay out of sight from here on."""
+        running, shadow = self.trial.running, self.trial.shadow
+        leaving = [one for one in self.victims.soon_gone if running.get(one.workload.uid) is one]
+        for one in leaving:
+            self.taking.set_aside(one)
+        self.trial.pool.vacate(shadow)
+        return self._place() if leaving or shadow else None
+
+    def _place(self) -> Placement | None:
+        """On the pool and within the quota as they are now."""
+        bounds = self._bounds()
+        found = self.trial.place(self.least, bounds) if isinstance(bounds, Bounds) else None
+        return found if isinstance(found, tuple) else None
+
+    def _bounds(self) -> Bounds | Hold:
+        bounds = self.trial.bounds_for(self.least)
+        if isinstance(bounds, Bounds) and isinstance(self.given, Bounds):
+            return Bounds(bounds.models, self.given.only)
+        return bounds
+
+    # -- what can be ruled out at once
+
+    def _options(self, kinds: set[Class]) -> Iterator[Bounds]:
+        """What the quota leaves as things are; then what it leaves when all that may be taken is taken."""
+        now = self._bounds()
+        if isinstance(now, Bounds):
+            yield now
+            if now.models is None:
+                return
+        tree = self.trial.tree
+        refunds: list[tuple[str, ModelKey, int]] = []
+        for kind in sorted(kinds):
+            used = tree.usage(kind.queue)
+            for model, millis in self.victims.shelves.millis[kind].items():
+                back = min(millis, used.get(model, 0))
+                if back:
+                    tree.refund(kind.queue, model, back)
+                    used[model] -= back
+                    refunds.append((kind.queue, model, back))
+        widest = self._bounds()
+        for queue, model, back in refunds:
+            tree.charge(queue, model, back)
+        if isinstance(widest, Bounds) and widest != now:
+            yield widest
+
+    def _enough(self, kinds: set[Class], bounds: Bounds) -> bool:
+        """Whether what is free and what may be taken add up to the gang."""
+        shelves, trial = self.victims.shelves, self.trial
+        free, takeable = self.victims.free_millis, shelves.millis_of(kinds)
+        shadow = millis_by_model(trial.shadow)
+        for role in self.least.roles:
+            one = replace(self.least, roles=(replace(role, replicas=1, min_replicas=None),))
+            needs = {
+                model: millis
+                for model, millis in trial.needs(one).items()
+                if millis and (bounds.models is None or model in bounds.models)
+            }
+            room = sum(
+                (free.get(model, 0) + shadow.get(model, 0) + takeable.get(model, 0)) // millis
+                for model, millis in needs.items()
+            )
+            if role.request.count and room < role.replicas:
+                return False
+        return True
+
+    def _domains(self, bounds: Bounds) -> Iterator[Sequence[int] | None]:
+        """Sets of nodes that all ranks may go to; None = all nodes."""
+        same = self.least.affinity.same
+        if not same:
+            yield bounds.only
+            return
+        pool, shelves = self.trial.pool, self.victims.shelves
+        kinds = set(shelves.kinds)
+        _, members = pool.geography.domains(same)
+        shapes = [pool.shape(role.request, bounds.models) for role in self.least.roles]
+        below = [
+            shelves.bounds_below(shape, kinds, role.least)
+            for shape, role in zip(shapes, self.least.roles, strict=True)
+        ]
+        priced: list[tuple[float, int]] = []
+        for number, nodes in enumerate(members):
+            price = 0.0
+            for role, least in zip(self.least.roles, below, strict=True):
+                able = sorted(value for value in least[nodes].tolist() if value != float("inf"))
+                price += sum(able[: role.least]) if able else float("inf")
+            if price != float("inf"):
+                priced.append((price, number))
+        for _, number in sorted(priced)[:DOMAINS_TRIED]:
+            yield members[number]
+
+    # -- taking
+
+    def _clear(self, kinds: set[Class], bounds: Bounds, domain: Sequence[int] | None) -> Placement | None:
+        """Clear nodes, loosen the quota, place the gang by the ordinary rules, and give back what it turns
+        out not to need. None leaves everything as it was before."""
+        mark, before = self.trial.mark(), self.taking.saved()
+        selection = Selection(
+            self.trial,
+            self.least,
+            bounds,
+            self.claim,
+            kinds,
+            self.taking,
+            self.victims.shelves,
+            domain,
+            self._shunned(),
+            bool(set(self.least.affinity.apart) & set(self.least.labels)),
+        )
+        seats = selection.run()
+        if seats is not None:
+            self.trial.pool.vacate(seats)
+            placement = self._place() or self._loosen(selection)
+            if placement is not None and self._make_due(selection, placement):
+                return self._giving_back.refine(self._giving_back.fill_back(placement))
+        self.trial.rollback(mark)
+        self.taking.restore(before)
+        return None
+
+    def _shunned(self) -> set[int]:
+        """Nodes that it must keep apart from."""
+        names = self.trial.neighbours.closed_to(self.least) if self.wishes else set()
+        return {number for number in map(self.trial.pool.number, names) if number is not None}
+
+    def _loosen(self, selection: Selection) -> Placement | None:
+        """Where the quota does not leave what was cleared: take more, cheapest first, until it does."""
+        bounds, step = self._bounds(), 1
+        if bounds == selection.bounds:
+            return None
+        cheapest = self._cheapest(selection)
+        while cheapest:
+            batch, cheapest = cheapest[:step], cheapest[step:]
+            for node, item in batch:
+                if self._is_there(*item.key):
+                    selection.take(node, [item])
+            before, bounds = bounds, self._bounds()
+            placement = self._place() if bounds != before else None
+            if placement is not None:
+                return placement
+            step *= 2
+        return None
+
+    def _make_due(self, selection: Selection, placement: Placement) -> bool:
+        """Where others gave back what is the queue's own only without less important work of its own, that
+        makes way, too, cheapest first."""
+        for node, item in self._cheapest(selection) if not self._giving_back.is_due(placement) else ():
+            held, rank = item.key
+            if held.kind.queue == self.workload.queue and self._is_there(held, rank):
+                selection.take(node, [item])
+                if self._giving_back.is_due(placement):
+                    return True
+        return self._giving_back.is_due(placement)
+
+    def _cheapest(self, selection: Selection) -> list[tuple[int, Takeable]]:
+        """All that may be taken, by node."""
+        priced = [
+            (item.price, node, number, item)
+            for node in sorted(self.victims.shelves.at)
+            for number, item in enumerate(selection.items(node))
+        ]
+        return [(node, item) for _, node, _, item in sorted(priced, key=lambda each: each[:3])]
+
+    def _is_there(self, held: Held, rank: Assignment | None) -> bool:
+        left = self.taking.placement(held)
+        if rank is None:
+            return bool(left)
+        return any((one.role, one.replica) == (rank.role, rank.replica) for one in left)

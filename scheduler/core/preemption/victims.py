@@ -1,0 +1,300 @@
+"""What runs, by node and with its price: the candidates that places can be taken from.
+
+Built once per trial, in two steps: classes of workloads that are alike to claimants (cheap, most claims end
+there), and everything by node. What has changed in the trial since is noticed when it is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from scheduler.core.model.types import WHOLE_MILLIS, Assignment, RunningView, WorkloadView
+from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.pool.layout import ModelKey
+from scheduler.core.pool.states import Shape
+from scheduler.core.preemption.claims import Class
+from scheduler.core.preemption.clearing import shortfall_millis
+from scheduler.core.reshape.elastic import is_elastic
+
+KILL_MS = 60_000
+"""What a kill costs beyond the work that is lost, as milliseconds of one device: it has to start again."""
+RESUMES = 4
+"""Workloads that can be moved or resized save their work: so many times cheaper."""
+LEVEL_BITS = 52
+"""Prices of one priority are below 2 ** LEVEL_BITS, also added up."""
+REPLICAS = 1 << 12
+"""Ranks with higher numbers than this are priced alike."""
+MOST_LEVELS = 15
+"""Further priorities are priced alike."""
+
+
+@dataclass(slots=True)
+class Held:
+    """A running workload that may be taken from. ``price`` of all of it, ``rank_price`` of a rank that it
+    can spare (0 = it is not elastic); ``millis``: of all its devices, on so many
+    ``nodes``."""
+
+    number: int
+    running: RunningView
+    kind: Class
+    price: int = 0
+    rank_price: int = 0
+    millis: int = 0
+    nodes: int = 0
+    _by_model: dict[ModelKey, int] | None = None
+
+    @property
+    def workload(self) -> WorkloadView:
+        return self.running.workload
+
+    @property
+    def by_model(self) -> dict[ModelKey, int]:
+        """Its millis of each model."""
+        if self._by_model is None:
+            held = millis_by_model(self.running.placement)
+            self._by_model = {model: millis for model, millis in held.items() if millis}
+        return self._by_model
+
+
+def price_of_rank(held: Held, rank: Assignment) -> int:
+    """Of one workload, the rank with the highest replica number costs least."""
+    return held.rank_price * REPLICAS + REPLICAS - 1 - min(rank.replica, REPLICAS - 1)
+
+
+NOTHING = 1 << 62
+"""The least priority of nothing."""
+
+
+class Outline(NamedTuple):
+    """The least priority of what ran when the trial began, and of what had run for the least time; whether
+    anything was leaving. ``NOTHING``: there was none. ``ends``: whether any end is foreseeable."""
+
+    lowest: int
+    lowest_ripe: int
+    leaving: bool
+    ends: bool
+
+    @staticmethod
+    def of(trial: Trial) -> Outline:
+        """That of the trial, made when first asked for."""
+        found = trial.notes.get(Outline)
+        if not isinstance(found, Outline):
+            found = trial.notes[Outline] = _outline(trial)
+        return found
+
+    def helps(self, priority: int, *, reclaims: bool = False) -> bool:
+        """Whether any of them may have to give way to this priority, or does so already. ``reclaims``: to
+        one whose queue may take back what it lent from whatever priority."""
+        if self.leaving or self.lowest < priority or self.lowest_ripe <= priority:
+            return True
+        return reclaims and self.lowest_ripe < NOTHING
+
+
+def _outline(trial: Trial) -> Outline:
+    ripe_ms = trial.now_ms - trial.policy.min_run_seconds * 1000
+    lowest = lowest_ripe = NOTHING
+    leaving = ends = False
+    for one in trial.at_start:
+        workload = one.workload
+        if workload.priority < lowest:
+            lowest = workload.priority
+        if workload.priority < lowest_ripe and one.started_ms <= ripe_ms:
+            lowest_ripe = workload.priority
+        leaving = leaving or one.leaving
+        ends = ends or workload.expected_seconds is not None or one.ends_ms is not None
+    return Outline(lowest, lowest_ripe, leaving, ends)
+
+
+class Victims:
+    """All candidates of one trial: what is preemptible and not about to go, and who waits for nominated
+    places; what was admitted in this trial is none.
+
+    ``soon_gone``: what leaves and will be gone at a known time."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self.classes: dict[Class, list[RunningView]] = {}
+        self.soon_gone: list[RunningView] = []
+        self._shelves: Shelves | None = None
+        self._free: dict[ModelKey, int] | None = None
+        ripe_ms = trial.now_ms - trial.policy.min_run_seconds * 1000
+        for running in trial.running.values():
+            workload = running.workload
+            if running.leaving:
+                if running.ends_ms is not None:
+                    self.soon_gone.append(running)
+            elif (workload.preemptible and running.started_ms < trial.now_ms) or workload.uid in trial.seated:
+                kind = Class(workload.queue, workload.priority, running.started_ms <= ripe_ms)
+                self.classes.setdefault(kind, []).append(running)
+
+    @staticmethod
+    def of(trial: Trial) -> Victims:
+        """Those of the trial, made when first asked for."""
+        found = trial.notes.get(Victims)
+        if not isinstance(found, Victims):
+            found = trial.notes[Victims] = Victims(trial)
+        return found
+
+    @property
+    def free_millis(self) -> dict[ModelKey, int]:
+        """What was free in the pool when first asked for, with what ``soon_gone`` holds: it only becomes
+        less."""
+        if self._free is None:
+            self._free = self._trial.pool.free_millis()
+            for running in self.soon_gone:
+                for model, millis in millis_by_model(running.placement).items():
+                    self._free[model] = self._free.get(model, 0) + millis
+        return self._free
+
+    @property
+    def shelves(self) -> Shelves:
+        if self._shelves is None:
+            self._shelves = Shelves(self._trial, self.classes)
+        return self._shelves
+
+
+_Entry = tuple[int, int, int, float, float]
+"""Node, number of who is there, his millis there, least price per millis when only this node is wanted, and
+when all are that he is on."""
+
+
+class Shelves:
+    """Candidates by node. ``dead`` ones have been taken in this trial."""
+
+    def __init__(self, trial: Trial, classes: Mapping[Class, Sequence[RunningView]]) -> None:
+        self._trial = trial
+        self.kinds = sorted(classes)
+        self.held: list[Held] = []
+        self.at: dict[int, list[tuple[Held, list[Assignment]]]] = {}
+        levels = {priority: n for n, priority in enumerate(sorted({kind.priority for kind in classes}))}
+        entries: list[_Entry] = []
+        kind_of: list[int] = []
+        self.millis: dict[Class, dict[ModelKey, int]] = {}
+        for index, kind in enumerate(self.kinds):
+            level, total = min(levels[kind.priority], MOST_LEVELS), self.millis.setdefault(kind, {})
+            kind_of += [index] * len(classes[kind])
+            for running in classes[kind]:
+                self._shelve(running, kind, level, entries, total)
+        self._kind_of = np.array(kind_of, dtype=np.int64)
+        self.dead = np.zeros(len(self.held), dtype=bool)
+        table = np.array(entries, dtype=np.float64).reshape(-1, 5)
+        self._ladders = _Ladder(table, 3), _Ladder(table, 4)
+        self._shortfalls: dict[Shape, npt.NDArray[np.int64]] = {}
+
+    def _shelve(
+        self,
+        running: RunningView,
+        kind: Class,
+        level: int,
+        entries: list[_Entry],
+        total: dict[ModelKey, int],
+    ) -> None:
+        """Put it to its nodes. ``total`` counts the millis of its class."""
+        held = Held(len(self.held), running, kind)
+        self.held.append(held)
+        by_node: dict[int, tuple[list[Assignment], list[int]]] = {}
+        for rank in running.placement:
+            millis = 0
+            for share in rank.shares:
+                millis += share.millis
+                model = (share.vendor, share.model)
+                total[model] = total.get(model, 0) + share.millis
+            held.millis += millis
+            node = self._trial.pool.number(rank.node)
+            if node is not None:
+                ranks, amounts = by_node.setdefault(node, ([], []))
+                ranks.append(rank)
+                amounts.append(millis)
+        held.nodes = len(by_node)
+        self._appraise(held, level)
+        for node, (ranks, amounts) in by_node.items():
+            self.at.setdefault(node, []).append((held, ranks))
+            millis = sum(amounts)
+            density = held.price / (millis or 1)
+            if held.rank_price:
+                density = min(density, held.rank_price * REPLICAS / max(1, *amounts))
+            entries.append((node, held.number, millis, density, density / held.nodes))
+
+    def _appraise(self, held: Held, level: int) -> None:
+        """Device-milliseconds of work that would be lost; a rank of whatever priority is below any kill."""
+        running = held.running
+        age_ms = max(0, self._trial.now_ms - running.started_ms)
+        elastic = is_elastic(running.workload)
+        saves = elastic or running.workload.movable
+        cost = held.millis * age_ms // (RESUMES * WHOLE_MILLIS if saves else WHOLE_MILLIS)
+        held.price = min(KILL_MS + cost, (1 << LEVEL_BITS) - 1) << (LEVEL_BITS * (level + 1))
+        if elastic:
+            held.rank_price = ((1 + level) << 32) + min(age_ms // 1000, (1 << 32) - 1)
+
+    def millis_of(self, kinds: Iterable[Class]) -> dict[ModelKey, int]:
+        """What all of these classes held at the start of the trial."""
+        total: dict[ModelKey, int] = {}
+        for kind in kinds:
+            for model, millis in self.millis[kind].items():
+                total[model] = total.get(model, 0) + millis
+        return total
+
+    def bounds_below(self, shape: Shape, kinds: set[Class], ranks: int) -> npt.NDArray[np.float64]:
+        """Per node a price that clearing it for one of so many ranks does not fall below, when only these
+        classes are taken from. Infinite where they do not hold enough."""
+        pool = self._trial.pool
+        short = self._shortfall(shape)[np.frombuffer(pool.state_of, dtype=np.int32)]
+        listed = np.frombuffer(pool.listed, dtype=np.uint8) > 0
+        open_kinds = np.array([kind in kinds for kind in self.kinds], dtype=bool)
+        usable = open_kinds[self._kind_of] & ~self.dead
+        least, there = self._ladders[ranks > 1].climb(short, usable)
+        able = listed & (short >= 0) & (short <= there)
+        return np.where(able, least * (1 - 1e-9), np.inf)
+
+    def _shortfall(self, shape: Shape) -> npt.NDArray[np.int64]:
+        """Per state that any node is in, see ``shortfall_millis``."""
+        states = self._trial.pool.states.all
+        table = self._shortfalls.get(shape)
+        if table is None or len(table) < len(states):
+            grown = np.full(2 * len(states), -2, dtype=np.int64)
+            if table is not None:
+                grown[: len(table)] = table
+            table = self._shortfalls[shape] = grown
+        for number in np.unique(np.frombuffer(self._trial.pool.state_of, dtype=np.int32)):
+            if table[number] == -2:
+                table[number] = shortfall_millis(states[number], shape)
+        return table
+
+    def bury(self, gone: Iterable[Held]) -> None:
+        """These have been taken: they are no candidates any more."""
+        for held in gone:
+            self.dead[held.number] = True
+
+
+class _Ladder:
+    """What is on each node, the cheapest millis first."""
+
+    def __init__(self, table: npt.NDArray[np.float64], density: int) -> None:
+        table = table[np.lexsort((table[:, 1], table[:, density], table[:, 0]))]
+        self._node_of = table[:, 0].astype(np.int64)
+        self._nodes, self._starts = np.unique(self._node_of, return_index=True)
+        self._sizes = np.diff(np.append(self._starts, len(table)))
+        self._number_of = table[:, 1].astype(np.int64)
+        self._millis_of = table[:, 2]
+        self._density_of = table[:, density]
+
+    def climb(
+        self, short: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Per node the price of the cheapest millis that make up what it is short of (the bound of the
+        fractional knapsack, Dantzig 1957), and all millis that are there."""
+        least, there = np.zeros(len(short)), np.zeros(len(short))
+        if not len(self._starts):
+            return least, there
+        millis = np.where(usable[self._number_of], self._millis_of, 0.0)
+        before = np.cumsum(millis) - millis
+        before -= np.repeat(before[self._starts], self._sizes)
+        part = np.clip(short[self._node_of] - before, 0.0, millis)
+        least[self._nodes] = np.add.reduceat(part * self._density_of, self._starts)
+        there[self._nodes] = np.add.reduceat(millis, self._starts)
+        return least, there

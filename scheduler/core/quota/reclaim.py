@@ -1,0 +1,84 @@
+"""Who may take capacity back from whom.
+
+Two ways, both between queues of one cohort tree, compared below their nearest common cohort:
+
+- *Guaranteed*: with what it wants, the claimant (or a cohort on its side) stays within its nominal quota, and
+  the victim and all cohorts on its side have more than theirs. What runs as a whole goes as a whole, also
+  where that is more than was borrowed: else a gang would be a way to keep what is borrowed.
+- *Fairer*: the victim's side keeps its nominal quota in every class, and afterwards the claimant's side still
+  has the smaller weighted share (Kueue's fair-sharing preemption, with a strict comparison).
+
+See ``docs/design/preemption.md`` for why neither goes round in circles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from scheduler.core.model.device_classes import ModelKey
+from scheduler.core.quota.fairness import share_with
+from scheduler.core.quota.queue_members import Member
+from scheduler.core.quota.quota_accounts import Account, Grant
+
+
+def borrows(victim: Grant, claimant: Grant, founded: Iterable[str], millis: int) -> bool:
+    """Whether the victim's side has at least ``millis`` more than its nominal quota, in one of the classes
+    that the claim is founded on and all narrower ones."""
+    _, theirs = sides(claimant.chain, victim.chain)
+    return any(_exceeds_nominal(victim, len(theirs), device_class, millis) for device_class in founded)
+
+
+def evens_out(
+    claimant: Grant, victim: Grant, millis: int, wanted_millis: int, capacity: Mapping[ModelKey, int]
+) -> bool:
+    """Whether it is fairer that the claimant's queue gets what it wants and the victim's loses ``millis``."""
+    ours, theirs = sides(claimant.chain, victim.chain)
+    if not ours or not theirs or not 0 <= millis <= victim.member.used.get(victim.model, 0):
+        return False
+    if not all(_stays_above(account, len(theirs), millis) for account in victim.accounts):
+        return False
+    member, after = ours[-1], theirs[-1]
+    mine = share_with(member, member.view.weight, claimant.model, wanted_millis, capacity)
+    return mine < share_with(after, after.view.weight, victim.model, -millis, capacity)
+
+
+def sides(
+    ours: tuple[Member, ...], theirs: tuple[Member, ...]
+) -> tuple[tuple[Member, ...], tuple[Member, ...]]:
+    """Both chains below the nearest common cohort; empty where there is none."""
+    for depth, member in enumerate(ours):
+        if member in theirs:
+            return ours[:depth], theirs[: theirs.index(member)]
+    return (), ()
+
+
+def titles(claimant: Grant, levels: int, millis: int) -> tuple[str, ...]:
+    """The classes in which the claimant's queue, or one of the cohorts above it (so many ``levels`` in all),
+    has a right to so much more: for each level that stays within nominal in all classes that it has a quota
+    for, the narrowest of these."""
+    founded = []
+    claims = [(account, millis) for account in claimant.accounts]
+    for _ in range(levels):
+        granted = [(account, amount) for account, amount in claims if account.granted]
+        if granted and all(account.used + amount <= account.quota for account, amount in granted):
+            founded.append(granted[0][0].device_class)
+        claims = [
+            (account.parent, max(0, amount - max(0, account.kept - account.used)))
+            for account, amount in claims
+            if account.parent is not None
+        ]
+    return tuple(founded)
+
+
+def _exceeds_nominal(victim: Grant, levels: int, device_class: str, millis: int) -> bool:
+    names = [account.device_class for account in victim.accounts]
+    if device_class not in names:
+        return False
+    accounts = victim.accounts[: names.index(device_class) + 1]
+    return all(_stays_above(account, levels, millis) for account in accounts)
+
+
+def _stays_above(account: Account, levels: int, millis: int) -> bool:
+    return all(
+        level.used - millis >= level.quota for level, _ in zip(account.levels(), range(levels), strict=False)
+    )

@@ -1,0 +1,1 @@
+"""Elastic sizes and moves: what runs takes another shape or place so that more fits."""

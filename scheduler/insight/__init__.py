@@ -1,0 +1,1 @@
+"""Questions about the scheduler, answered: overview, explanations and what-if."""

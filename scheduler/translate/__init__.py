@@ -1,0 +1,1 @@
+"""Between the store's resources and the core's values, both ways."""
