@@ -12,6 +12,7 @@ from collections import Counter
 from scheduler.core.model.types import Placement, WorkloadView
 from scheduler.core.placement.placing import Bounds, Stuck
 from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.pool.pool import Pool
 from scheduler.core.preemption.taking import Taking, fits_beside, has_wishes
 from scheduler.core.reshape.elastic import is_elastic, within_quota
 from scheduler.core.tide.tides import within_tide
@@ -36,7 +37,9 @@ def seat(trial: Trial, workload: WorkloadView) -> int | None:
         taking.set_aside(one)
     trial.pool.vacate(trial.shadow)
     gone: tuple[str, ...] | None = None
-    if _fits(trial, workload):
+    if _is_allowed(trial, workload) and (
+        _is_free(trial.pool, places) or _is_free_but_for_strangers(trial, places)
+    ):
         trial.pool.occupy(places)
         gone = taking.displaced_by(workload, places)
     trial.rollback(mark)
@@ -90,9 +93,26 @@ def _still_suits(trial: Trial, workload: WorkloadView) -> bool:
 
 def _fits(trial: Trial, workload: WorkloadView) -> bool:
     """Whether nobody is in the way, neither on the devices nor in the quota nor as a neighbour."""
-    places, tree = workload.nominated, trial.tree
+    return _is_allowed(trial, workload) and _is_free(trial.pool, workload.nominated)
+
+
+def _is_allowed(trial: Trial, workload: WorkloadView) -> bool:
+    places, queue = workload.nominated, workload.queue
+    held = trial.tree.check(queue, millis_by_model(places), workload.allowed_queues, workload.project)
+    if held is not None or not has_wishes(workload):
+        return held is None
+    return {rank.node for rank in places}.isdisjoint(trial.neighbours.closed_to(workload))
+
+
+def _is_free(pool: Pool, places: Placement) -> bool:
+    return fits_beside(pool, places, {rank.node for rank in places})
+
+
+def _is_free_but_for_strangers(trial: Trial, places: Placement) -> bool:
+    """Whether only processes are in the way that still stop although nobody holds their places any more."""
     nodes = {rank.node for rank in places}
-    held = tree.check(workload.queue, millis_by_model(places), workload.allowed_queues, workload.project)
-    if held is not None or not fits_beside(trial.pool, places, nodes):
-        return False
-    return not has_wishes(workload) or nodes.isdisjoint(trial.neighbours.closed_to(workload))
+    pool = Pool([view for view in trial.pool.nodes if view.name in nodes], trial.pool.catalogue)
+    for running in trial.running.values():
+        if not running.leaving:
+            pool.occupy(rank for rank in running.placement if rank.node in nodes)
+    return _is_free(pool, places)

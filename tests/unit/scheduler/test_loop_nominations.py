@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.resources import Metadata, Queue
+from common.resources import Metadata, Queue, Workload
 from common.resources.pool import DeviceQuota, QueueSpec
 from tests.unit.scheduler.loop_scene import Scene
 
@@ -62,3 +62,17 @@ async def test_who_changes_what_it_asks_for_gives_it_up(scene: Scene) -> None:
     await leave(scene)
     await scene.steps(4, seconds=1)
     assert (await scene.get("borrower")).status.phase == "Running"
+
+
+async def test_it_waits_on_where_the_one_who_leaves_is_deleted_before_its_processes_have_ended(
+    scene: Scene,
+) -> None:
+    borrower = await scene.get("borrower")
+    await scene.store.delete(Workload, "borrower", "p")
+    await scene.steps(3, seconds=1)
+    assert (await scene.get("mine")).status.nominated is not None
+    scene.fabric.deaf.clear()
+    for rank in (0, 1):
+        scene.fabric.exit(borrower.metadata.uid, rank, 0)
+    await scene.steps(4, seconds=1)
+    assert (await scene.get("mine")).status.phase == "Running"
