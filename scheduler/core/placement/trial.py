@@ -81,6 +81,10 @@ class Trial:
     @property
     def neighbours(self) -> Neighbours:
         """Who is where, by labels; made when first asked for."""
+        return self._neighbours or self.find_neighbours()
+
+    def find_neighbours(self) -> Neighbours:
+        """Make them where there are none yet: before anybody is lifted who still counts as running."""
         if self._neighbours is None:
             self._neighbours = Neighbours()
             for running in self.running.values():

@@ -32,7 +32,7 @@ def seat(trial: Trial, workload: WorkloadView) -> int | None:
         trial.pool.occupy(places)
         trial.admit(workload, places)
         return 0
-    taking, mark = Taking(trial), trial.mark()
+    taking, mark = Taking(trial, workload), trial.mark()
     for one in [one for one in trial.running.values() if one.leaving]:
         taking.set_aside(one)
     trial.pool.vacate(trial.shadow)

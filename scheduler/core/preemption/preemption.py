@@ -75,7 +75,7 @@ class _Search:
         self.claim = Claim(trial, self.least)
         self.victims = Victims.of(trial)
         self.wishes = has_wishes(workload)
-        self.taking = Taking(trial)
+        self.taking = Taking(trial, workload)
         self._giving_back = GivingBack(trial, workload, self.claim, self.taking, self._place)
 
     def run(self) -> Placement | None:

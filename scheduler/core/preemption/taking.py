@@ -19,8 +19,10 @@ class Taking:
     """``killed``: workloads that go, by uid; ``shrunk``: ranks that elastic ones give up; ``aside``: what is
     leaving anyway and is looked through."""
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: Trial, claimant: WorkloadView) -> None:
         self._trial = trial
+        if has_wishes(claimant):
+            trial.find_neighbours()
         self.killed: dict[str, Held] = {}
         self.shrunk: dict[str, tuple[Held, list[Assignment]]] = {}
         self.aside: list[RunningView] = []

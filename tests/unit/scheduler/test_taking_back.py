@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler.core.model.types import Defer, NodeView, QueueView, Quota, RunningView, WorkloadView
+from scheduler.core.model.types import Affinity, Defer, NodeView, QueueView, Quota, RunningView, WorkloadView
 from tests.unit.scheduler.build import cycle, deferred, gpu, holding, node, role, workload
 from tests.unit.scheduler.life import Life
 from tests.unit.scheduler.worlds import NOW_MS, World
@@ -194,3 +194,14 @@ def test_nobody_else_gets_a_part_of_the_places_while_the_one_who_leaves_them_tak
     life.withdraw("uid-r")
     life.cycle()
     assert life.running.keys() == {"uid-new"}
+
+
+def test_places_next_to_one_that_keeps_apart_are_waited_for_until_it_has_left() -> None:
+    alone = Affinity(apart=(("app", "db"),))
+    running = holding("r", NodeView("n", N.devices[:2]), 0, 1, queue="a", affinity=alone)
+    claimant = asks("new", 1, "a", priority=1, labels=(("app", "db"),))
+    world = World((NodeView("n", N.devices[:2]),), (queue("a", 2),), (running,), (claimant,))
+    life = Life.of(world, grace_ms=130_000)
+    assert [life.cycle() for _ in range(4)] == [1, 0, 0, 0]
+    assert life.running.keys() == {"uid-new"}
+    assert life.useless.preemptions == 0
