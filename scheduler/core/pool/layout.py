@@ -3,6 +3,7 @@ asked once per kind of node and not once per node."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ MEMORY_MASK = (1 << MEMORY_BITS) - 1
 
 ModelKey = tuple[str, str]
 """(vendor, model)."""
+_Kind = tuple[str, str, int, int]
+"""Vendor, model, slots and memory of a device."""
 
 
 def pack(millis: int, mebibytes: int) -> int:
@@ -25,8 +28,8 @@ def pack(millis: int, mebibytes: int) -> int:
 @dataclass(frozen=True)
 class Group:
     """Healthy devices of one kind on a node. ``islands``: how many there are in each set that is linked at
-    full speed; where none is linked to another (not ``linked``) they count as one set. ``capacity`` of each
-    device is packed."""
+    full speed; where none is linked to another, nor to a broken one (not ``linked``), they count as one set.
+    ``capacity`` of each device is packed."""
 
     vendor: str
     model: str
@@ -119,19 +122,23 @@ def layout_of(
 def _groups(
     devices: Sequence[DeviceView], positions: Sequence[int], catalogue: Catalogue
 ) -> tuple[tuple[Group, ...], list[list[list[int]]]]:
-    kinds: dict[tuple[str, str, int, int], dict[int, list[int]]] = {}
+    kinds: dict[_Kind, dict[int, list[int]]] = {}
     for position in sorted(positions, key=lambda p: (devices[p].index, devices[p].id)):
         device = devices[position]
-        kind = (device.vendor, device.model, device.slots, device.memory_bytes // MIB)
-        kinds.setdefault(kind, {}).setdefault(device.island, []).append(position)
-    groups, where = [], []
+        kinds.setdefault(_kind(device), {}).setdefault(device.island, []).append(position)
+    groups, where, all_islands = [], [], Counter((_kind(device), device.island) for device in devices)
     for (vendor, model, slots, mebibytes), islands in sorted(kinds.items()):
         spec = catalogue.find(vendor, model) or DeviceSpec(model, vendor)
         split = [islands[number] for number in sorted(islands)]
-        linked = len(split) == 1 or any(len(island) > 1 for island in split)
+        kind = (vendor, model, slots, mebibytes)
+        linked = len(split) == 1 or any(all_islands[kind, number] > 1 for number in islands)
         if not linked:
             split = [[position for island in split for position in island]]
         sizes = tuple(len(island) for island in split)
         groups.append(Group(vendor, model, slots, mebibytes, sizes, spec, linked))
         where.append(split)
     return tuple(groups), where
+
+
+def _kind(device: DeviceView) -> _Kind:
+    return device.vendor, device.model, device.slots, device.memory_bytes // MIB

@@ -97,7 +97,7 @@ def choose_islands(
     if inside:
         return [(min(inside)[1], count)]
     if rule.island_rule in ("inside", "even"):
-        return _evenly(free, sizes, count)
+        return _evenly(free, ring_size(sizes, rule), count)
     chosen, left = [], count
     for n, i in sorted(((n, -i) for i, n in enumerate(free)), reverse=True):
         if left and n:
@@ -106,10 +106,15 @@ def choose_islands(
     return chosen
 
 
-def _evenly(free: list[int], sizes: tuple[int, ...], count: int) -> list[tuple[int, int]]:
-    if count <= max(sizes):
+def ring_size(sizes: tuple[int, ...], rule: PlacementRule) -> int:
+    """Devices of a whole island: also where all islands of a node have lost some."""
+    return max(rule.island_size, *sizes)
+
+
+def _evenly(free: list[int], ring: int, count: int) -> list[tuple[int, int]]:
+    if count <= ring:
         return []
-    rings = -(-count // max(sizes))
+    rings = -(-count // ring)
     if count % rings:
         return []
     able = sorted((n, i) for i, n in enumerate(free) if n >= count // rings)[:rings]

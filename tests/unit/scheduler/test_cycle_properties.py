@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,11 +14,16 @@ from scheduler.core.model.types import (
     Assignment,
     Decision,
     Defer,
+    DeviceView,
     Migrate,
+    NodeView,
     Placement,
     Policy,
     Preempt,
+    QueueView,
+    Request,
     Resize,
+    RoleView,
     RunningView,
     WorkloadView,
 )
@@ -171,6 +177,26 @@ def test_a_cycle_keeps_every_promise(snapshot: Snapshot) -> None:
     decisions = decide(snapshot)
     for promise in PROMISES:
         promise(snapshot, decisions)
+
+
+@pytest.mark.parametrize(
+    ("broken", "given_"), [((), [0, 1]), ((0,), [2, 3]), ((0, 3), None), ((0, 2), None), ((2, 3), [0, 1])]
+)
+def test_a_ring_that_has_lost_devices_is_a_ring_all_the_same(
+    broken: tuple[int, ...], given_: list[int] | None
+) -> None:
+    """Two devices of different rings have no link to each other, however few are left."""
+    ring = [
+        DeviceView(f"n-{i}", i, "ascend", "ascend-0", 1 << 34, healthy=i not in broken, island=i // 2)
+        for i in range(4)
+    ]
+    wants = WorkloadView("w", "p", "w", "open", 0, 0, (RoleView("a", 1, Request(count=2)),))
+    snapshot = take_snapshot(
+        [NodeView("n", tuple(ring))], [QueueView("open")], [wants], [], catalogue=CATALOGUE
+    )
+    [decision] = decide(snapshot)
+    placed = decision.placement[0].shares if isinstance(decision, Admit) else None
+    assert (placed and [share.index for share in placed]) == given_
 
 
 @settings(max_examples=120, deadline=None)
