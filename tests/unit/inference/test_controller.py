@@ -1,11 +1,13 @@
 """Endpoints become workloads, and ready engines get their adapters."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from common.errors import DATABASE_UNAVAILABLE, Unavailable
 from common.resources import Adapter, Endpoint, Metadata, Model, Workload
-from common.resources.serving import AdapterSpec, EngineSpec, ModelSpec
+from common.resources.serving import AdapterSpec, EndpointSpec, EngineSpec, ModelSpec
 from common.resources.workload import WorkloadRole, WorkloadSpec
 from inference.controller import NEW_PER_PASS
 from tests.unit.inference.endpoint_world import FT, PROJECT, World
@@ -352,3 +354,22 @@ async def test_a_link_out_of_a_projects_folder_is_not_followed(tmp_path: Path) -
     assert ready is not None
     assert (ready.reason, found.digest, found.context_tokens) == ("LinkLeadsOutside", "", None)
     assert str(tmp_path) not in ready.message
+
+
+async def test_a_store_that_is_away_ends_the_pass_after_all_endpoints_had_their_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.apply_endpoint()
+    spec = EndpointSpec.model_validate({"model": "tiny", "replicas": 1})
+    await world.store.apply(Endpoint(metadata=Metadata(name="other", project=PROJECT), spec=spec))
+    apply = world.store.apply
+
+    async def away(resource: Any) -> Any:
+        if resource.name == "chat-0":
+            raise Unavailable("the database is away", code=DATABASE_UNAVAILABLE)
+        return await apply(resource)
+
+    monkeypatch.setattr(world.store, "apply", away)
+    with pytest.raises(Unavailable, match="the database is away"):
+        await world.step(1)
+    assert list(await world.workloads()) == ["other-0"]

@@ -86,13 +86,12 @@ async def test_without_control_a_client_is_told_when_to_come_back(front: Front) 
 
 @pytest.mark.parametrize(
     ("path", "limit"),
-    [("/v1/fine_tuning/jobs", JSON_LIMIT_BYTES), ("/v1/files", 1000 + MULTIPART_OVERHEAD_BYTES)],
+    [("/v1/fine_tuning/jobs", JSON_LIMIT_BYTES), ("/v1/files", 512 * 1024**2 + MULTIPART_OVERHEAD_BYTES)],
 )
 async def test_what_is_announced_as_too_long_does_not_reach_control(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, limit: int
 ) -> None:
     async with front_scene(tmp_path, monkeypatch) as front:
-        front.gateway._proxy._upload_limit_bytes = 1000 + MULTIPART_OVERHEAD_BYTES
         await front.start_control()
         answer = await front.ask(b"x", path, content_length=str(limit + 1))
         assert (answer.status, "over the limit" in answer.error["message"]) == (413, True)

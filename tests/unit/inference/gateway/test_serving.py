@@ -239,3 +239,21 @@ async def test_a_request_that_takes_long_is_billed_from_its_start_to_its_end(fro
     [event] = front.spooled()
     assert event["started_ms"] == began_ms
     assert event["ended_ms"] > began_ms
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+async def test_an_answer_that_is_whole_is_given_out_though_its_key_ends_meanwhile(
+    front: Front, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    append = Spool.append
+
+    async def revoked_meanwhile(spool: Spool, *arguments: Any) -> None:
+        front.tell(front.routes(version="2").model_copy(update={"keys": ()}))
+        front.gateway._inference.admission.end_what_may_not_go_on()
+        await append(spool, *arguments)
+
+    monkeypatch.setattr(Spool, "append", revoked_meanwhile)
+    answer = await front.ask({**ASK, "stream": stream})
+    assert (answer.status, answer.ended, b"revoked" in answer.body) == (200, True, False)
+    [event] = front.spooled()
+    assert event["outcome"] == "completed"
