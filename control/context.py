@@ -14,7 +14,7 @@ from control.api.access import DirectoryCache
 from control.audit import AuditTrail
 from control.change_feed import ChangeFeed
 from control.loops import Loops
-from finetune.service import FineTuneService
+from finetune.api.service import FineTuneService
 from scheduler.insight.insight import Insight
 from scheduler.ports import Fabric
 from scheduler.serving_need import ServingNeed

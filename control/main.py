@@ -38,9 +38,9 @@ from control.context import ControlContext
 from control.drain import Drain
 from control.loops import Loops
 from finetune.adapters.blobs import LocalBlobs
-from finetune.controller import FineTuneController
-from finetune.dataset import DatasetChecks
-from finetune.service import FineTuneService
+from finetune.api.service import FineTuneService
+from finetune.files.dataset import DatasetChecks
+from finetune.jobs.controller import FineTuneController
 from inference.adapters.engine import VllmEngines
 from inference.controller import EndpointController
 from inference.replica_loads import ReplicaLoads
@@ -120,7 +120,8 @@ async def build(settings: Settings) -> _Parts:
     await need.restore()
     grace_seconds, rejected = settings.scheduler.stop_grace_seconds, rejected_usage(settings)
     checks = DatasetChecks(settings.tuning)
-    tuning = FineTuneService(store, LocalBlobs(settings.folder("files")), settings, clock, checks)
+    blobs = LocalBlobs(settings.folder("files"))
+    tuning = FineTuneService(store, blobs, settings, clock, checks)
     await tuning.files.tidy()
     context = ControlContext(
         store=store,
@@ -138,7 +139,7 @@ async def build(settings: Settings) -> _Parts:
         loops.add("serving-need", need.run)
     loops.add("scheduler", scheduler.run)
     loops.add("endpoints", EndpointController(store, engines, settings, clock).run)
-    loops.add("finetunes", FineTuneController(store, ledger, settings, clock, checks).run)
+    loops.add("finetunes", FineTuneController(store, ledger, blobs, settings, clock, checks).run)
     return _Parts(database, store, fabric, engines, context)
 
 

@@ -18,7 +18,7 @@ class UsageSink(Protocol):
 
 @dataclass(frozen=True)
 class StagedBlob:
-    """Bytes that have arrived whole but are not kept yet."""
+    """Bytes that have arrived whole: at ``path`` for now, or for good once they are kept."""
 
     sha256: str
     size_bytes: int
@@ -34,6 +34,11 @@ class Blobs(Protocol):
 
     async def keep(self, staged: StagedBlob) -> None:
         """Make the bytes readable under their digest; the same content twice is kept once."""
+        ...
+
+    async def put(self, content: bytes) -> StagedBlob:
+        """Keep bytes of ours; the same content twice is kept once. Raises ``Unavailable`` where there is no
+        room."""
         ...
 
     async def discard(self, staged: StagedBlob) -> None:

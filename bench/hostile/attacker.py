@@ -5,21 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import sys
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import aiohttp
 
 from bench.hostile.attacks import ANSWER_SECONDS, ATTACKS, Attack, Attacker
 from bench.hostile.world import Target
-
-NICENESS = 19
-"""Attackers would sit on machines of their own; here they take only what the platform leaves."""
-AUTOGROUP = Path("/proc/self/autogroup")
+from common.niceness import NICEST, give_way
 
 
 async def attack(target: Target, seconds: float, seed: int) -> Attacker:
@@ -51,17 +45,10 @@ async def _repeat(me: Attacker, what: Attack, pause_seconds: float, ends: float)
         await what(me)
 
 
-def _give_way() -> None:
-    """Where the kernel shares the processor among sessions, niceness counts within one only: then the whole
-    session is made as nice."""
-    os.nice(NICENESS)
-    with suppress(OSError):
-        AUTOGROUP.write_text(str(NICENESS))
-
-
 def main() -> None:
-    """Attack, then tell."""
-    _give_way()
+    """Attack, then tell. Attackers would sit on machines of their own; here they take only what the platform
+    leaves."""
+    give_way(NICEST)
     seconds, seed = float(sys.argv[1]), int(sys.argv[2])
     me = asyncio.run(attack(Target(**json.load(sys.stdin)), seconds, seed))
     json.dump(

@@ -27,7 +27,7 @@ from control.api.health import product_version
 from control.api.requests import KEY_REQUIRED, caller_of
 from control.context import ControlContext
 from control.core.permissions import Verb
-from finetune.api import build_router as build_tuning_router
+from finetune.api.routes import build_router as build_tuning_router
 
 _VERBS: dict[str, Verb] = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,6 +13,7 @@ from typing import Literal
 from common.bounded_log import BoundedLog
 from common.clock import Clock
 from common.errors import SetupError
+from common.niceness import give_way
 from common.private import PRIVATE_UMASK, make_file
 
 FIRST_BACKOFF_SECONDS = 0.5
@@ -95,7 +95,8 @@ class Child:
                 raise SetupError(
                     f"cannot start {self.name} ({launch.command[0]}): {error.strerror}"
                 ) from error
-        _make_nice(self.process.pid, launch.niceness)
+        if launch.niceness:
+            give_way(launch.niceness, self.process.pid)
         self.state = "starting"
         self.starts += 1
         self.started_at = self.clock.monotonic_seconds()
@@ -160,12 +161,3 @@ class Child:
             return "\n".join(BoundedLog(self.spec.log).tail(TAIL_BYTES).splitlines()[-lines:])
         except OSError:
             return ""
-
-
-def _make_nice(pid: int, niceness: int) -> None:
-    """Give a process less weight. Where the kernel shares the processor among sessions first (autogroups),
-    niceness counts within one only, so its session is made as nice."""
-    if niceness:
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, pid) + niceness)
-            Path(f"/proc/{pid}/autogroup").write_text(str(niceness))

@@ -10,7 +10,7 @@ from common.durable import room_needed
 from common.errors import TooLarge
 from common.threads import Threads
 from common.units import format_bytes
-from finetune.blob_folder import BlobFolder
+from finetune.adapters.blob_folder import BlobFolder
 from finetune.ports import StagedBlob
 
 _THREADS = 4
@@ -51,6 +51,11 @@ class LocalBlobs:
     async def keep(self, staged: StagedBlob) -> None:
         with room_needed(_NO_ROOM):
             await self._threads.run(self._blobs.adopt, staged.path, staged.sha256)
+
+    async def put(self, content: bytes) -> StagedBlob:
+        with room_needed(_NO_ROOM):
+            sha256, size_bytes = await self._threads.run(self._blobs.put, [content])
+        return StagedBlob(sha256, size_bytes, self._blobs.place(sha256))
 
     async def unsettle(self, sha256: str) -> None:
         with room_needed(_NO_ROOM):

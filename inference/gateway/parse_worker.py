@@ -9,7 +9,6 @@ A message is a head in JSON and some bytes: ``length of head (4) | length of byt
 from __future__ import annotations
 
 import json
-import os
 import resource
 import struct
 import sys
@@ -17,12 +16,13 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from common.errors import ComputilityError, TooLarge
+from common.niceness import give_way_alone
 from inference.core.body import BodyLimits, parse_request
 
 LENGTHS = struct.Struct(">IQ")
 MEMORY_BYTES = 1536 * 1024**2
 """Address space of the process: some ten times what the largest allowed body takes."""
-_NICE = 10
+_NICENESS = 5
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
@@ -55,7 +55,7 @@ def _told(error: ComputilityError) -> dict[str, Any]:
 
 def main() -> int:
     """The exit code."""
-    os.nice(_NICE)
+    give_way_alone(_NICENESS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     serve(sys.stdin.buffer, sys.stdout.buffer)
     return 0

@@ -18,6 +18,7 @@ from scheduler.insight.answers import Explanation, Overview, Simulation, TideRow
 from scheduler.insight.explain import explain_workload
 from scheduler.insight.outlook import Outlook, Rules
 from scheduler.insight.overview import node_rows, pool_rows, usual_requests, workload_rows
+from scheduler.insight.tides import tide_rows
 from scheduler.insight.whatif import simulate
 from scheduler.policy import PolicyMaker
 from scheduler.serving_need import Need
@@ -74,7 +75,7 @@ class Insight:
         whether devices and nodes, and queues, may; ``limit``: at most so many nodes and workloads."""
         async with self._lock:
             outlook = await self._current()
-            tides = self._policies.tides(outlook.now_ms) if nodes else None
+            tides = tide_rows(self._policies, outlook.now_ms) if nodes else None
             return await self._work_out(lambda: _overview(outlook, tides, sees, queues, limit))
 
     async def simulate(self, workloads: Sequence[Workload], *, at_head: bool = False) -> Simulation:

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 from common.errors import InvalidInput
+from finetune.api.requests import parse_create_job
 from finetune.core.hyperparameters import resolve
 from finetune.core.validate import check_rows
 from finetune.core.worker_events import last_of, result_csv, whole_lines
-from finetune.requests import parse_create_job
-from finetune.train_data import token_rows
+from finetune.train.data import token_rows
 from tests.fuzz.target import Target, answer, cut, dice, scratch
 
 _NO_LIMIT = 10**9

@@ -302,7 +302,7 @@ def _is_left_alone(node: ast.stmt) -> bool:
         return isinstance(node.value, ast.Constant) or _is_talk(node.value)
     if isinstance(node, ast.Assign | ast.AnnAssign):
         target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-        named = isinstance(target, ast.Name) and (target.id.isupper() or target.id.startswith("__"))
+        named = isinstance(target, ast.Name) and (target.id.strip("_").isupper() or target.id.startswith("__"))
         return named and _is_number(node.value)
     return False
 
@@ -315,7 +315,9 @@ def _is_turned_elsewhere(test: ast.expr) -> bool:
 
 
 def _is_number(node: ast.expr | None) -> bool:
-    """Whether it is a number, written out or as a product or power of numbers."""
+    """Whether it is a number, written out or as a product or power of numbers, or several of them."""
+    if isinstance(node, ast.Tuple):
+        return all(_is_number(element) for element in node.elts)
     if isinstance(node, ast.BinOp):
         return _is_number(node.left) and _is_number(node.right)
     return isinstance(node, ast.Constant) and isinstance(node.value, int | float)

@@ -59,11 +59,7 @@ class Releases:
     @classmethod
     def of(cls, trial: Trial) -> Releases:
         """Of what runs in the trial as it is now; most of it is looked at once per trial."""
-        base, running = trial.notes.get(cls), trial.at_start
-        if not isinstance(base, cls):
-            known = running.releases() if isinstance(running, Followed) else None
-            base = trial.notes[cls] = known or cls(trial.running.values(), trial.pool, trial.now_ms)
-        return base._since(trial)
+        return trial.once(Releases, _known)._since(trial)
 
     def follow(self, gone: Iterable[str], came: Iterable[RunningView], pool: Pool, now_ms: int) -> Releases:
         """The same when some have gone (by uid) and others have come since; nothing of it ends before
@@ -119,6 +115,12 @@ class Followed(tuple[RunningView, ...]):
         followed = cls(running)
         followed.releases = releases
         return followed
+
+
+def _known(trial: Trial) -> Releases:
+    """Of what ran when the trial began: from who keeps it, where it is kept."""
+    kept = trial.at_start.releases() if isinstance(trial.at_start, Followed) else None
+    return kept or Releases(trial.running.values(), trial.pool, trial.now_ms)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import numpy as np
 from scheduler.core.backfill.releases import NEVER_MS, Releases, outlook
 from scheduler.core.model.runtimes import longest_ms, run_ms
 from scheduler.core.model.types import Placement, WorkloadView
+from scheduler.core.placement.outline import Outline
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck
 from scheduler.core.placement.trial import Trial
-from scheduler.core.preemption.victims import Outline
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,8 +136,15 @@ class Verdicts:
         if refused is None and not host_has_room(idle, shape):
             refused = Verdict("HostTooSmall", f"its host has less than {_host(shape)}", could=False)
         if refused is None and not _takes(idle, shape):
-            refused = Verdict("DeviceCount", f"{_need(shape, needed)}, it has {total}", total, could)
+            refused = _too_few(_need(shape, needed), total, needed, could)
         return _Kind(could, refused, needed, total)
+
+
+def _too_few(need: str, total: int, needed: int, could: bool) -> Verdict:
+    if could and total >= needed:
+        message = f"{need} that its vendor links; {total} are healthy but not together"
+        return Verdict("DeviceUnhealthy", message, total, could)
+    return Verdict("DeviceCount", f"{need}, it has {total}", total, could)
 
 
 def _takes(state: NodeState, shape: Shape) -> bool:

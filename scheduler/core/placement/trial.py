@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from scheduler.core.model.types import Assignment, Placement, Policy, QueueView, RunningView, WorkloadView
 from scheduler.core.placement.asks import Asks
@@ -16,6 +16,8 @@ from scheduler.core.placement.snapshot import Snapshot
 from scheduler.core.pool.layout import ModelKey
 from scheduler.core.pool.pool import Pool
 from scheduler.core.quota.quota import Hold, QuotaTree
+
+T = TypeVar("T")
 
 
 class _Change(NamedTuple):
@@ -33,8 +35,7 @@ class _Change(NamedTuple):
 class Trial:
     """``mark``/``rollback`` bracket changes made by ``admit``, ``evict``, ``resize`` and by placing on the
     pool. ``shadow``: on the pool, what those who give up their places for others hold beyond what these take
-    in their stead; ``seated``: who holds nominated places and waits for others to leave them. ``notes``: what
-    those who work on the trial remember until it ends."""
+    in their stead; ``seated``: who holds nominated places and waits for others to leave them."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy, now_ms: int) -> None:
         self.pool = snapshot.pool
@@ -52,7 +53,14 @@ class Trial:
         self.shadow: Placement = ()
         self.seated: set[str] = set()
         self.asks = Asks(self.pool)
-        self.notes: dict[type, object] = {}
+        self._once: dict[type, object] = {}
+
+    def once(self, kind: type[T], make: Callable[[Trial], T]) -> T:
+        """What those who work on the trial keep until its end, one of a kind; made when first asked for."""
+        found = self._once.get(kind)
+        if found is None:
+            found = self._once[kind] = make(self)
+        return cast("T", found)
 
     @property
     def at_start(self) -> tuple[RunningView, ...]:

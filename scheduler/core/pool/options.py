@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from scheduler.core.model.catalogue import PlacementRule
 from scheduler.core.model.types import WHOLE_MILLIS
 from scheduler.core.pool.layout import Group
 from scheduler.core.pool.states import Demand, Free, NodeState, Shape, States, grants_in
@@ -77,27 +76,31 @@ def _whole(group: Group, free: tuple[tuple[int, ...], ...], demand: Demand) -> t
     counts = [sum(entry == demand.packed for entry in island) for island in free]
     if sum(counts) < demand.grants:
         return ()
-    chosen = choose_islands(counts, group.islands, demand.grants, group.spec.rule)
+    chosen = choose_islands(counts, group, demand.grants)
     return tuple(Pick(island, demand.packed, 1) for island, taken in chosen for _ in range(taken))
 
 
-def choose_islands(
-    free: list[int], sizes: tuple[int, ...], count: int, rule: PlacementRule
-) -> list[tuple[int, int]]:
-    """(island, devices) for ``count`` whole devices; empty = not as the vendor's rule wants it.
+def choose_islands(free: list[int], group: Group, count: int) -> list[tuple[int, int]]:
+    """(island, devices) for ``count`` whole devices, where each island has so many ``free``; empty = not as
+    the vendor's rule wants it.
 
     The smallest island that suffices, so that large ones stay whole. Where none does: evenly over rings where
     the rule says so, else the fullest islands first.
     """
+    rule, sizes = group.spec.rule, group.islands
     if rule.pair_size > 1 and count % rule.pair_size == 0:
-        whole = [i for i, n in enumerate(free) if n == sizes[i]]
+        whole = [i for i, n in enumerate(free) if n == sizes[i] >= rule.pair_size]
         taken = [(i, sizes[i]) for i in whole][: count // rule.pair_size]
         return taken if sum(n for _, n in taken) == count else []
     inside = [(n, i) for i, n in enumerate(free) if n >= count]
     if inside:
         return [(min(inside)[1], count)]
     if rule.island_rule in ("inside", "even"):
+<<<<<<< HEAD
         return _evenly(free, ring_size(sizes, rule), count)
+=======
+        return _evenly(free, group.ring, count)
+>>>>>>> main
     chosen, left = [], count
     for n, i in sorted(((n, -i) for i, n in enumerate(free)), reverse=True):
         if left and n:
@@ -106,11 +109,14 @@ def choose_islands(
     return chosen
 
 
+<<<<<<< HEAD
 def ring_size(sizes: tuple[int, ...], rule: PlacementRule) -> int:
     """Devices of a whole island: also where all islands of a node have lost some."""
     return max(rule.island_size, *sizes)
 
 
+=======
+>>>>>>> main
 def _evenly(free: list[int], ring: int, count: int) -> list[tuple[int, int]]:
     if count <= ring:
         return []

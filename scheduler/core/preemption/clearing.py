@@ -78,7 +78,8 @@ class Clearing(Generic[K]):
         able = [[p for p in island if self._clearable(p)] for island in islands]
         rule = group.spec.rule
         if rule.pair_size > 1 and count % rule.pair_size == 0:
-            whole = [island for island, there in zip(able, islands, strict=True) if len(island) == len(there)]
+            modules = zip(able, islands, strict=True)
+            whole = [island for island, there in modules if len(island) == len(there) >= rule.pair_size]
             needed = min(count // rule.pair_size, -(-count // max(group.islands)))
             pairs = self._cheapest_of(whole, needed)
             return pairs if self._suits(pairs, group, islands, count) else None
@@ -88,7 +89,11 @@ class Clearing(Generic[K]):
         found = self._cheaper(chosen for chosen in inside if chosen is not None)
         if found is not None:
             return found
+<<<<<<< HEAD
         rings = -(-count // ring_size(group.islands, rule))
+=======
+        rings = -(-count // group.ring)
+>>>>>>> main
         parts = [self._cheapest_of([[p] for p in island], count // rings) for island in able]
         together = sorted((self._price(part), n) for n, part in enumerate(parts) if part is not None)[:rings]
         chosen = frozenset[int]().union(*(parts[n] or () for _, n in together))
@@ -99,7 +104,7 @@ class Clearing(Generic[K]):
         if chosen is None:
             return False
         free = [sum(self._entry(p, chosen) == group.capacity for p in island) for island in islands]
-        return bool(choose_islands(free, group.islands, count, group.spec.rule))
+        return bool(choose_islands(free, group, count))
 
     def _clearable(self, position: int) -> bool:
         """Whether all that is on the device can be taken away."""

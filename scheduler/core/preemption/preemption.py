@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from scheduler.core.model.types import Assignment, Placement, WorkloadView
+from scheduler.core.placement.outline import Outline
 from scheduler.core.placement.placing import Bounds
 from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.layout import ModelKey
@@ -18,7 +19,7 @@ from scheduler.core.preemption.claims import Claim, Class
 from scheduler.core.preemption.giving_back import GivingBack
 from scheduler.core.preemption.selection import Selection, Takeable
 from scheduler.core.preemption.taking import Taking, has_wishes
-from scheduler.core.preemption.victims import Held, Outline, Victims
+from scheduler.core.preemption.victims import Held, Victims
 from scheduler.core.quota.quota import Hold
 from scheduler.core.tide.tides import within_tide
 

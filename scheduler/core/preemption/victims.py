@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -66,50 +65,6 @@ def price_of_rank(held: Held, rank: Assignment) -> int:
     return held.rank_price * REPLICAS + REPLICAS - 1 - min(rank.replica, REPLICAS - 1)
 
 
-NOTHING = 1 << 62
-"""The least priority of nothing."""
-
-
-class Outline(NamedTuple):
-    """The least priority of what ran when the trial began, and of what had run for the least time; whether
-    anything was leaving. ``NOTHING``: there was none. ``ends``: whether any end is foreseeable."""
-
-    lowest: int
-    lowest_ripe: int
-    leaving: bool
-    ends: bool
-
-    @staticmethod
-    def of(trial: Trial) -> Outline:
-        """That of the trial, made when first asked for."""
-        found = trial.notes.get(Outline)
-        if not isinstance(found, Outline):
-            found = trial.notes[Outline] = _outline(trial)
-        return found
-
-    def helps(self, priority: int, *, reclaims: bool = False) -> bool:
-        """Whether any of them may have to give way to this priority, or does so already. ``reclaims``: to
-        one whose queue may take back what it lent from whatever priority."""
-        if self.leaving or self.lowest < priority or self.lowest_ripe <= priority:
-            return True
-        return reclaims and self.lowest_ripe < NOTHING
-
-
-def _outline(trial: Trial) -> Outline:
-    ripe_ms = trial.now_ms - trial.policy.min_run_seconds * 1000
-    lowest = lowest_ripe = NOTHING
-    leaving = ends = False
-    for one in trial.at_start:
-        workload = one.workload
-        if workload.priority < lowest:
-            lowest = workload.priority
-        if workload.priority < lowest_ripe and one.started_ms <= ripe_ms:
-            lowest_ripe = workload.priority
-        leaving = leaving or one.leaving
-        ends = ends or workload.expected_seconds is not None or one.ends_ms is not None
-    return Outline(lowest, lowest_ripe, leaving, ends)
-
-
 class Victims:
     """All candidates of one trial: what is preemptible and not about to go, and who waits for nominated
     places; what was admitted in this trial is none.
@@ -135,10 +90,7 @@ class Victims:
     @staticmethod
     def of(trial: Trial) -> Victims:
         """Those of the trial, made when first asked for."""
-        found = trial.notes.get(Victims)
-        if not isinstance(found, Victims):
-            found = trial.notes[Victims] = Victims(trial)
-        return found
+        return trial.once(Victims, Victims)
 
     @property
     def free_millis(self) -> dict[ModelKey, int]:

@@ -71,12 +71,13 @@ class Movers:
         return tuple(place for uid in uids for place in self.views[uid].placement)
 
 
+class _Movable(list[RunningView]):
+    """What ran when a cycle began and lets itself be moved."""
+
+
 def _movable(trial: Trial) -> list[RunningView]:
-    """What ran when the cycle began and lets itself be moved; looked for once in a trial."""
-    known = trial.notes.get(Movers)
-    if not isinstance(known, list):
-        known = trial.notes[Movers] = [view for view in trial.at_start if view.workload.movable]
-    return known
+    """Looked for once in a trial."""
+    return trial.once(_Movable, lambda trial: _Movable(v for v in trial.at_start if v.workload.movable))
 
 
 def _millis(view: RunningView) -> int:

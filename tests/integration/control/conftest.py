@@ -21,7 +21,7 @@ from common.store.sql import SqlStore
 from control.api.app import build_app
 from control.context import ControlContext
 from finetune.adapters.blobs import LocalBlobs
-from finetune.service import FineTuneService
+from finetune.api.service import FineTuneService
 
 TOKEN = "internal-token-of-the-tests"
 METRICS_TOKEN = "metrics-token-of-the-tests"

@@ -182,14 +182,14 @@ def test_a_child_waits_for_the_one_before_it_and_starts_anew_after_it(instance: 
 
 def test_a_child_that_is_to_give_way_has_less_weight(instance: str, tmp_path: Path) -> None:
     plain = spec("a", SLEEP, instance, tmp_path)
-    launch = replace(plain.launch(), niceness=5)
+    launch = replace(plain.launch(), niceness=7)
     supervisor = Supervisor([replace(plain, launch=lambda: launch)])
     run(supervisor, lambda: supervisor.all_ready)
     pid = supervisor.children["a"].pid
-    assert psutil.Process(pid).nice() == os.getpriority(os.PRIO_PROCESS, 0) + 5
+    assert psutil.Process(pid).nice() == os.getpriority(os.PRIO_PROCESS, 0) + 7
     group = Path(f"/proc/{pid}/autogroup")
     if group.exists():
-        assert group.read_text().split()[-1] == "5"
+        assert group.read_text().split()[-1] == "7"
     supervisor.stop(["a"])
 
 

@@ -20,9 +20,9 @@ from common.resources.serving import EndpointSpec, ModelSpec
 from common.settings import ControlSettings, Settings
 from common.store.memory import MemoryStore
 from finetune.adapters.blobs import LocalBlobs
-from finetune.api import build_router
-from finetune.controller import FineTuneController
-from finetune.service import FineTuneService
+from finetune.api.routes import build_router
+from finetune.api.service import FineTuneService
+from finetune.jobs.controller import FineTuneController
 from tests.fixtures.ports import free_port
 from tests.fixtures.tuning import Bill
 
@@ -45,7 +45,7 @@ class Service:
         settings = Settings(home=home, control=limits)
         blobs = LocalBlobs(settings.folder("files"))
         self.service = FineTuneService(self.store, blobs, settings, SYSTEM_CLOCK)
-        self.controller = FineTuneController(self.store, Bill(), settings, SYSTEM_CLOCK)
+        self.controller = FineTuneController(self.store, Bill(), blobs, settings, SYSTEM_CLOCK)
         self.port = free_port()
         self.home = home
 

@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import InvalidInput, Unavailable
 from common.settings import TuningSettings
-from finetune.dataset import DatasetChecks, ProcessCheck
+from finetune.files.dataset import DatasetChecks, ProcessCheck
 
 GOOD = json.dumps(
     {"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}]}

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetune.tiny_model import RECIPE_FILE, Recipe, build_tiny_model, is_complete, is_cut_short, main
-from finetune.tiny_model_text import UNKNOWN, read_corpus
+from finetune.tiny_model.__main__ import main
+from finetune.tiny_model.make import RECIPE_FILE, Recipe, build_tiny_model, is_complete, is_cut_short
+from finetune.tiny_model.text import UNKNOWN, read_corpus
 from tests.fixtures.tiny_model import tiny_model
 
 __all__ = ["tiny_model"]

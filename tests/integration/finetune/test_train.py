@@ -111,7 +111,7 @@ def trained(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_only_the_answer_and_its_end_of_turn_are_trained(base_model: Path, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    from finetune.train_data import IGNORED, token_rows
+    from finetune.train.data import IGNORED, token_rows
 
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},

@@ -21,8 +21,8 @@ from transformers import (
 )
 from trl import SFTConfig
 
-from finetune.train_data import IGNORED
-from finetune.train_tokens import CountingTrainer, TokenCounter
+from finetune.train.data import IGNORED
+from finetune.train.tokens import CountingTrainer, TokenCounter
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ from common import vocabulary
 from common.errors import InvalidInput
 from common.resources import parse_resource
 from common.resources.meta import API_VERSION
-from finetune.requests import parse_create_job
+from finetune.api.requests import parse_create_job
 
 ENDPOINT: dict[str, Any] = {
     "apiVersion": API_VERSION,

@@ -6,7 +6,7 @@ import pytest
 
 from common.resources import Adapter, Resource
 from common.store.set_aside import SetAside
-from finetune.adapter_cleaner import GRACE_SECONDS
+from finetune.jobs.adapter_cleaner import GRACE_SECONDS
 from tests.fixtures.tuning import PROJECT, TuningWorld
 
 

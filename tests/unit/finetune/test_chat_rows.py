@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from common.errors import InvalidInput
 from finetune.core.lines import numbered_lines
 from finetune.core.validate import Validation, check_rows, validate_chat
-from finetune.train_data import TokenRows, token_rows
+from finetune.train.data import TokenRows, token_rows
 
 USER: dict[str, Any] = {"role": "user", "content": "What is unit 0?"}
 ANSWER: dict[str, Any] = {"role": "assistant", "content": "Unit 0 is a measure."}

@@ -9,9 +9,9 @@ import pytest
 from common.resources import File, FineTune, Metadata, Queue
 from common.resources.pool import QueueSpec
 from common.resources.tuning import FineTuneSpec, Hyperparameters
-from finetune.blob_folder import BlobFolder
+from finetune.adapters.blob_folder import BlobFolder
 from finetune.core.job import parse_job
-from finetune.publisher import LOAD_WAIT_SECONDS
+from finetune.jobs.publisher import LOAD_WAIT_SECONDS
 from tests.fixtures.tuning import JOB, PROJECT, WEIGHTS, TuningWorld
 
 

@@ -127,7 +127,7 @@ async def test_a_cancelled_job_is_billed_the_last_count_that_was_reported(
 async def test_a_cancelled_job_is_billed_by_its_last_line_however_much_there_is_to_read(
     world: TuningWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetune.job_folder._MAX_READ_BYTES", 200)
+    monkeypatch.setattr("finetune.jobs.job_folder._MAX_READ_BYTES", 200)
     await world.apply_job()
     await world.step()
     world.tell_steps(*range(1, 9))
@@ -305,3 +305,23 @@ async def test_trained_tokens_that_can_never_be_billed_are_kept_and_the_job_ends
     assert kept["event"]["quantities"] == {"trained_tokens": job.status.trained_tokens}
     await world.step()
     assert (world.home / "spool" / "control" / "rejected.ndjson").read_text().count("\n") == 1
+
+
+async def test_a_full_disk_delays_the_end_of_a_job_and_does_not_fail_it(
+    world: TuningWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    await world.apply_job()
+    with monkeypatch.context() as broken:
+        broken.setattr("finetune.adapters.blob_folder.BlobFolder.temporary", full)
+        await world.run_to_end()
+        status = (await world.job()).status
+        assert (status.state, status.error_code) == ("running", "")
+        handled = status.condition("Handled")
+        assert handled is not None
+        assert "no room on the disk" in handled.message
+    world.clock.advance(3600)
+    await world.step()
+    assert (await world.job()).status.state == "succeeded"

@@ -9,7 +9,7 @@ import pytest
 from common.errors import InvalidInput, TooManyRequests, Unavailable
 from common.settings import TuningSettings
 from finetune.core.validate import Validation, check_rows
-from finetune.dataset import DatasetChecks
+from finetune.files.dataset import DatasetChecks
 
 PATH = Path("nowhere")
 

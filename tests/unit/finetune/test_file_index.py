@@ -17,8 +17,8 @@ from common.settings import Settings
 from common.store.memory import MemoryStore
 from common.store.port import Limits
 from finetune.adapters.blobs import LocalBlobs
-from finetune.file_index import FileIndex
-from finetune.file_service import FileService
+from finetune.files.file_index import FileIndex
+from finetune.files.file_service import FileService
 
 PROJECTS, NAMES, DIGESTS = ("lab", "search"), ("a", "b", "c"), ("0" * 64, "1" * 64)
 
@@ -194,7 +194,7 @@ async def test_a_full_disk_refuses_an_upload_clearly_and_lets_files_be_deleted(
 
     with monkeypatch.context() as broken:
         target = {"unsettle": "unsettle", "stage": "temporary", "keep": "adopt"}[moment]
-        broken.setattr(f"finetune.blob_folder.BlobFolder.{target}", full)
+        broken.setattr(f"finetune.adapters.blob_folder.BlobFolder.{target}", full)
         with pytest.raises(Unavailable, match="no room on the disk") as refused:
             await lab.upload(b"new")
         assert refused.value.code == "no_room"

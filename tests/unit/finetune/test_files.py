@@ -10,7 +10,7 @@ from common.errors import NotFound, TooLarge
 from common.settings import Settings
 from common.store.memory import MemoryStore
 from finetune.adapters.blobs import LocalBlobs
-from finetune.file_service import FileService
+from finetune.files.file_service import FileService
 
 
 async def _pieces(*pieces: bytes) -> AsyncIterator[bytes]:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from common.store.port import Event
-from finetune import job_progress
 from finetune.core.worker_events import MAX_LINES, last_of, whole_lines
+from finetune.jobs import job_progress
 from tests.fixtures.tuning import TuningWorld
 
 MIB = 1024**2

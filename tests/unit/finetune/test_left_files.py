@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from common.errors import ComputilityError
-from finetune import job_folder, left_files
 from finetune.core.job import parse_job
 from finetune.core.worker_events import whole_lines
-from finetune.job_folder import JobFolder
-from finetune.left_files import copy_left, open_left
+from finetune.jobs import job_folder, left_files
+from finetune.jobs.job_folder import JobFolder
+from finetune.jobs.left_files import copy_left, open_left
 from tests.fixtures.tuning import TuningWorld
 
 SECRET = b"secret of the platform\n"

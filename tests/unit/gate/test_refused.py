@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.errors import ComputilityError, InvalidInput
 from common.resources import KINDS, parse_resource
-from finetune.requests import parse_create_job
+from finetune.api.requests import parse_create_job
 from tests.fixtures.extremes import documents
 from tests.unit.gate.driving import EXTREME, assert_told
 

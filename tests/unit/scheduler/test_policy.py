@@ -5,6 +5,7 @@ import pytest
 from common.errors import InvalidInput
 from common.settings import LoadTideSettings, PolicySettings, TideSettings
 from scheduler.core.model.types import Policy, Tide
+from scheduler.insight.tides import tide_rows
 from scheduler.policy import PolicyMaker
 from scheduler.serving_need import Need, rule_of
 
@@ -38,14 +39,14 @@ def test_tides_by_load_are_as_they_are_known_at_the_time() -> None:
     assert policies.at(0) == Policy()
     needs["nvidia"] = Need(rule_of(rule), 3, 4.2, 5.5, heard_ms=0)
     assert policies.at(0).tides == (Tide("nvidia", 6000),)
-    (row,) = policies.tides(60_000)
+    (row,) = tide_rows(policies, 60_000)
     assert row.reason == "4.2 devices' worth of work, 5.5 expected within 15 min"
-    (row,) = policies.tides(600_000)
+    (row,) = tide_rows(policies, 600_000)
     assert (row.inference_millis, row.heard_ms) == (6000, 0)
     assert "what was known last goes on" in row.reason
     needs["nvidia"] = Need(rule_of(rule))
     assert policies.at(0).tides == ()
-    assert policies.tides(0)[0].reason == "no engine has told its load yet"
+    assert tide_rows(policies, 0)[0].reason == "no engine has told its load yet"
 
 
 def test_of_calendar_and_load_the_larger_counts() -> None:
@@ -56,7 +57,7 @@ def test_of_calendar_and_load_the_larger_counts() -> None:
     policies = PolicyMaker(PolicySettings(tides=[day, amd], load_tides=[rule]), needs)
     assert policies.at(MONDAY_NOON_MS).tides == (Tide("amd", 2000), Tide("nvidia", 6000))
     assert policies.at(NIGHT_MS).tides == (Tide("nvidia", 4000),)
-    rows = {row.device_class: row for row in policies.tides(NIGHT_MS)}
+    rows = {row.device_class: row for row in tide_rows(policies, NIGHT_MS)}
     assert (rows["amd"].inference_millis, rows["amd"].reason) == (0, "no window is open")
     assert (rows["nvidia"].calendar_millis, rows["nvidia"].load_millis) == (0, 4000)
 

@@ -65,6 +65,7 @@ def test_what_no_test_could_judge_is_left_alone() -> None:
     source = b'''"""Text of 1."""
 import a
 PAUSE_SECONDS = 2 * 60
+_BUCKETS = (0.1, 1, 10)
 if __name__ == "__main__":
     main(1)
 

@@ -189,6 +189,36 @@ async def test_large_bodies_are_read_one_at_a_time_and_only_for_models_that_are_
         assert event["quantities"]["prompt_tokens"] == 1000
 
 
+async def test_a_body_is_large_from_one_byte_over_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = json.dumps(ASK).encode().ljust(2000)
+    async with front_scene(tmp_path, monkeypatch, large_body_bytes=2000) as front:
+        parser = front.gateway._inference._bodies._parser
+        assert (await front.ask(body)).status == 200
+        assert parser._idle == []
+        assert (await front.ask(body + b" ")).status == 200
+        assert len(parser._idle) == 1
+
+
+async def test_a_large_body_that_is_slow_in_coming_holds_up_large_ones_of_its_own_key_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = {**ASK, "messages": [{"role": "user", "content": "w " * 1000}], "max_tokens": 1}
+    async with front_scene(tmp_path, monkeypatch, large_body_bytes=1024) as front:
+        slow = front.visit(large)
+        go_on = slow.hold_back(10)
+        first = asyncio.create_task(slow.made_to(front.gateway))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(front.ask(large))
+        assert (await front.ask(ASK)).status == 200, "small ones of the key go on"
+        stranger = await front.ask(large, secret=OTHER_SECRET)
+        assert stranger.status == 404, "and large ones of others"
+        assert not second.done()
+        go_on.set()
+        assert [(await each).status for each in (first, second)] == [200, 200]
+
+
 async def test_no_other_protocol_is_spoken(front: Front) -> None:
     said: list[Any] = []
 

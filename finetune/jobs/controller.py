@@ -17,25 +17,24 @@ from common.settings import Settings
 from common.store.port import Store
 from common.telemetry import get_logger
 from common.vocabulary import shortened
-from finetune.adapter_cleaner import AdapterCleaner
-from finetune.blob_folder import BlobFolder
 from finetune.core.hyperparameters import resolve
 from finetune.core.worker_events import WorkerEvent, last_of
-from finetune.dataset import DatasetChecks
-from finetune.job_cleaner import JobCleaner
-from finetune.job_events import Reason, note
-from finetune.job_folder import JobFolder
-from finetune.job_progress import JobProgress, failure_of
-from finetune.objects import TERMINAL
-from finetune.ports import UsageSink
-from finetune.publisher import Publisher, post_usage
-from finetune.trainer_workload import (
+from finetune.files.dataset import DatasetChecks
+from finetune.jobs.adapter_cleaner import AdapterCleaner
+from finetune.jobs.job_cleaner import JobCleaner
+from finetune.jobs.job_events import Reason, note
+from finetune.jobs.job_folder import JobFolder
+from finetune.jobs.job_progress import JobProgress, failure_of
+from finetune.jobs.publisher import Publisher, post_usage
+from finetune.jobs.trainer_workload import (
     BAD_INPUT_EXIT_CODE,
     adapter_name,
     data_file,
     train_job,
     trainer_workload,
 )
+from finetune.objects import TERMINAL
+from finetune.ports import Blobs, UsageSink
 
 _TICK_SECONDS = 1.0
 
@@ -53,15 +52,16 @@ class FineTuneController:
         self,
         store: Store,
         usage: UsageSink,
+        blobs: Blobs,
         settings: Settings,
         clock: Clock,
         checks: DatasetChecks | None = None,
     ) -> None:
         self._checks = checks or DatasetChecks(settings.tuning)
-        self._store, self._usage, self._settings, self._clock = store, usage, settings, clock
-        self._blobs = BlobFolder(settings.folder("files"))
+        self._store, self._usage, self._blobs = store, usage, blobs
+        self._settings, self._clock = settings, clock
         self._progress = JobProgress(store, clock)
-        self._publisher = Publisher(store, self._blobs, settings, clock)
+        self._publisher = Publisher(store, blobs, settings, clock)
         self._rejected = rejected_usage(settings)
         self._guard = ResourceGuard("finetunes", store, clock)
         self._cleaners = (AdapterCleaner(store, settings, clock), JobCleaner(store, settings, clock))

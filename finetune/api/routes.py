@@ -15,9 +15,9 @@ from common.errors import InvalidInput, UnsupportedMediaType
 from common.http_server.content import require_json
 from common.resources import FineTune
 from common.store.answers import Answer, json_answer
+from finetune.api.requests import parse_create_job
+from finetune.api.service import FineTuneService
 from finetune.objects import checkpoint_object, event_object, file_object, job_object, page
-from finetune.requests import parse_create_job
-from finetune.service import FineTuneService
 
 Authenticate = Callable[[Request], Awaitable[Principal]]
 T = TypeVar("T")

@@ -17,14 +17,14 @@ from common.resources.tuning import FineTuneSpec, FineTuneStatus, Hyperparameter
 from common.settings import Settings
 from common.store.answers import Answer
 from common.store.port import Event, Store
+from finetune.api.requests import AdapterRank, CreateJobBody
+from finetune.api.tuning_target import TuningTarget, find_target
 from finetune.core.hyperparameters import resolve
-from finetune.dataset import DatasetChecks, Param
-from finetune.file_service import FileService
-from finetune.job_events import note
+from finetune.files.dataset import DatasetChecks, Param
+from finetune.files.file_service import FileService
+from finetune.jobs.job_events import note
 from finetune.objects import TERMINAL
 from finetune.ports import Blobs
-from finetune.requests import AdapterRank, CreateJobBody
-from finetune.tuning_target import TuningTarget, find_target
 
 DUPLICATE_SECONDS = 60
 JOB_DOCUMENTS = 4

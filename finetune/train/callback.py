@@ -11,9 +11,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from common.errors import ComputilityError
 from finetune.core.job import CHECKPOINTS_FOLDER
-from finetune.train_adapter import mark_complete, save_adapter
-from finetune.train_events import EventLog
-from finetune.train_tokens import TokenCounter
+from finetune.train.adapter import mark_complete, save_adapter
+from finetune.train.events import EventLog
+from finetune.train.tokens import TokenCounter
 
 _TRAIN_FIELDS = {"loss": "train_loss", "mean_token_accuracy": "train_mean_token_accuracy"}
 _VALID_FIELDS = {"eval_loss": "valid_loss", "eval_mean_token_accuracy": "valid_mean_token_accuracy"}

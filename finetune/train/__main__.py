@@ -25,7 +25,7 @@ from typing import Any
 from common.clock import SYSTEM_CLOCK
 from common.errors import ComputilityError, InvalidInput
 from finetune.core.job import EVENTS_FILE, JOB_FILE, TrainJob, parse_job
-from finetune.train_events import EventLog
+from finetune.train.events import EventLog
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED = 0, 1, 2, 143
 
@@ -81,9 +81,9 @@ def _is_finished(events: EventLog) -> bool:
 
 def _train(job: TrainJob, job_dir: Path, events: EventLog, stop: Stop) -> int:
     # Imported here because it takes seconds: a wrong job file is told at once.
-    from finetune.train_adapter import last_complete, save_adapter
-    from finetune.train_callback import Progress
-    from finetune.train_setup import build_trainer, load_inputs
+    from finetune.train.adapter import last_complete, save_adapter
+    from finetune.train.callback import Progress
+    from finetune.train.setup import build_trainer, load_inputs
 
     inputs = load_inputs(job)
     for level, text in inputs.notes:

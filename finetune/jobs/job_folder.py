@@ -13,7 +13,7 @@ from common.errors import ComputilityError
 from common.resources import FineTune
 from finetune.core.job import EVENTS_FILE, JOB_FILE, TrainJob
 from finetune.core.worker_events import WorkerEvent, whole_lines
-from finetune.left_files import copy_left, open_left
+from finetune.jobs.left_files import copy_left, open_left
 
 ADAPTER_FOLDER = "adapter"
 WEIGHTS_FILE = "adapter_model.safetensors"

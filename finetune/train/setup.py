@@ -23,10 +23,10 @@ from trl import SFTConfig
 
 from common.errors import InvalidInput
 from finetune.core.job import TrainJob
-from finetune.train_adapter import file_digest, lora_config
-from finetune.train_callback import Progress
-from finetune.train_data import TokenRow, TokenRows, check_template, ends_of_turn_trained, token_rows
-from finetune.train_tokens import CountingTrainer
+from finetune.train.adapter import file_digest, lora_config
+from finetune.train.callback import Progress
+from finetune.train.data import TokenRow, TokenRows, check_template, ends_of_turn_trained, token_rows
+from finetune.train.tokens import CountingTrainer
 
 _WARMUP_SHARE = 0.05
 _NAMED_LINES = 20

@@ -17,10 +17,10 @@ from common.settings import Settings
 from common.store.answers import Answer
 from common.store.port import Store
 from common.vocabulary import FILE_NAME_CHARACTERS, odd_character
-from finetune.file_index import FileIndex
+from finetune.files.file_index import FileIndex
+from finetune.files.upload_room import UploadRoom
 from finetune.objects import TERMINAL
 from finetune.ports import Blobs, StagedBlob
-from finetune.upload_room import UploadRoom
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 MIN_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 3600, 2_592_000

@@ -11,8 +11,8 @@ from common.resources.tuning import Checkpoint
 from common.store.port import Store
 from common.vocabulary import harmless, shortened
 from finetune.core.worker_events import WorkerEvent, last_of
-from finetune.job_events import note, record_worker_events
-from finetune.job_folder import JobFolder
+from finetune.jobs.job_events import note, record_worker_events
+from finetune.jobs.job_folder import JobFolder
 
 MAX_CHECKPOINTS = 500
 MAX_RECORDED = 10_000

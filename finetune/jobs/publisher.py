@@ -13,11 +13,10 @@ from common.resources.serving import AdapterSpec, Lineage, model_identity
 from common.settings import Settings
 from common.store.port import Store
 from common.vocabulary import one_line
-from finetune.blob_folder import BlobFolder
 from finetune.core.worker_events import WorkerEvent, last_of, result_csv
-from finetune.job_folder import JobFolder
-from finetune.ports import UsageSink
-from finetune.trainer_workload import ROLE, adapter_name, adapter_served_name, result_file
+from finetune.jobs.job_folder import JobFolder
+from finetune.jobs.trainer_workload import ROLE, adapter_name, adapter_served_name, result_file
+from finetune.ports import Blobs, UsageSink
 
 LOAD_WAIT_SECONDS = 120
 
@@ -25,7 +24,7 @@ LOAD_WAIT_SECONDS = 120
 class Publisher:
     """Registers what a job has made."""
 
-    def __init__(self, store: Store, blobs: BlobFolder, settings: Settings, clock: Clock) -> None:
+    def __init__(self, store: Store, blobs: Blobs, settings: Settings, clock: Clock) -> None:
         self._store, self._blobs, self._settings, self._clock = store, blobs, settings, clock
 
     async def publish(
@@ -58,8 +57,8 @@ class Publisher:
 
     async def _keep_results(self, job: FineTune, events: list[WorkerEvent]) -> str:
         name = derived_id("file", job.metadata.uid, "results")
-        sha256, size_bytes = await asyncio.to_thread(self._blobs.put, [result_csv(events).encode()])
-        await self._store.apply(result_file(job, name, sha256, size_bytes))
+        kept = await self._blobs.put(result_csv(events).encode())
+        await self._store.apply(result_file(job, name, kept.sha256, kept.size_bytes))
         return name
 
     async def _adapter(

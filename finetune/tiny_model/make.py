@@ -1,7 +1,5 @@
 """Make a tiny Llama chat model on this machine, without any model hub.
 
-    python -m finetune.tiny_model --out DIR [--steps N] [--seconds 60] [--seed 0]
-
 The model has its own tokenizer and about two million weights and is trained for up to a minute on text that
 ships with the project. Steps and seed decide the weights; ``--seconds`` only bounds the time. It gives
 plausible short answers and nothing more: it is there to try the real path (engine, LoRA training, adapters,
@@ -10,7 +8,6 @@ bills) on a bare machine.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shutil
@@ -22,9 +19,9 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from finetune.tiny_model_fit import FitResult, Row, answer_row, fit, plain_row
-from finetune.tiny_model_text import CORPUS, Dialogue, dialogues, read_corpus
-from finetune.tiny_model_tokenizer import build_tokenizer
+from finetune.tiny_model.fit import FitResult, Row, answer_row, fit, plain_row
+from finetune.tiny_model.text import CORPUS, Dialogue, dialogues, read_corpus
+from finetune.tiny_model.tokenizer import build_tokenizer
 
 RECIPE_FILE = "tiny_model.json"
 _VERSION = 2
@@ -56,7 +53,7 @@ class Recipe:
         """Hex SHA-256 over the recipe, the code that follows it and the text it uses."""
         state = hashlib.sha256(json.dumps([_VERSION, asdict(self)], sort_keys=True).encode())
         here = Path(__file__).parent
-        for path in [*sorted(here.glob("tiny_model*.py")), *sorted(CORPUS.glob("*.txt"))]:
+        for path in [*sorted(here.glob("*.py")), *sorted(CORPUS.glob("*.txt"))]:
             state.update(path.name.encode() + b"\0" + path.read_bytes())
         return state.hexdigest()
 
@@ -165,30 +162,3 @@ def _replace(work: Path, out: Path) -> None:
         out.rename(old / "model")
         shutil.rmtree(old, ignore_errors=True)
     work.rename(out)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="finetune.tiny_model", description="Make a tiny Llama chat model.")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the model")
-    parser.add_argument("--steps", type=int, default=Recipe.steps, help="training steps")
-    parser.add_argument("--seconds", type=float, default=LIMIT_SECONDS, help="the longest that it may train")
-    parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads to train with")
-    options = parser.parse_args(arguments)
-    if options.seconds <= 0 or options.threads < 1 or options.steps < 1:
-        parser.error("--seconds must be above 0, --steps and --threads at least 1")
-    recipe = Recipe(steps=options.steps, seed=options.seed)
-    try:
-        made = build_tiny_model(
-            options.out, recipe, options.seconds, options.threads, progress=sys.stderr.isatty()
-        )
-    except FileExistsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{'made' if made else 'reused'} {options.out}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

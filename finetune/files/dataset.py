@@ -13,16 +13,16 @@ from typing import Literal
 from common.errors import InvalidInput, Problem, TooManyRequests, Unavailable
 from common.settings import TuningSettings
 from common.telemetry import get_logger
-from finetune.check_file import EXIT_NO_MEMORY, verdict_of
 from finetune.core.validate import MIN_EXAMPLES, Validation, with_least
+from finetune.files.check_file import EXIT_NO_MEMORY, verdict_of
 
 Param = Literal["training_file", "validation_file"]
 Check = Callable[[Path], Awaitable[Validation]]
 
 _Key = tuple[str, str]
 """Project and SHA-256: how fast an answer comes must not tell what other projects have."""
-_MODULE = "finetune.check_file"
-_ROOT = Path(__file__).parents[1]
+_MODULE = "finetune.files.check_file"
+_ROOT = Path(__file__).parents[2]
 _SHOWN_PROBLEMS = 10
 _RETRY_SECONDS = 5
 _CPU_SIGNALS = (-signal.SIGXCPU, -signal.SIGKILL)

@@ -13,8 +13,8 @@ from common.settings import Settings
 from common.sources import local_path
 from common.store.port import Store
 from common.telemetry import get_logger
+from finetune.jobs.trainer_workload import ADAPTER_PREFIX, adapter_name
 from finetune.objects import TERMINAL
-from finetune.trainer_workload import ADAPTER_PREFIX, adapter_name
 
 GRACE_SECONDS = 600
 _PAUSE_SECONDS = 30

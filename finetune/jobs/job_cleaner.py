@@ -13,7 +13,7 @@ from common.retention import expired, look
 from common.settings import Settings
 from common.store.port import Store
 from common.telemetry import get_logger
-from finetune.job_folder import JobFolder
+from finetune.jobs.job_folder import JobFolder
 from finetune.objects import TERMINAL
 
 SWEEP_SECONDS = 600

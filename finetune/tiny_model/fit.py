@@ -19,7 +19,7 @@ from tqdm import tqdm
 from transformers import LlamaForCausalLM
 
 from common.clock import SYSTEM_CLOCK
-from finetune.tiny_model_optimizer import TinyModelOptimizer
+from finetune.tiny_model.optimizer import TinyModelOptimizer
 
 _SHARDS = 2
 _CHAT_ROWS, _PASSAGE_ROWS, _PASSAGE_TOKENS = 32, 8, 96

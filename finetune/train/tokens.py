@@ -9,7 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import ExportableState
 from trl import SFTTrainer
 
-from finetune.train_data import IGNORED
+from finetune.train.data import IGNORED
 
 
 class TokenCounter(TrainerCallback, ExportableState):

@@ -13,7 +13,7 @@ from pathlib import Path
 Message = dict[str, str]
 Dialogue = list[Message]
 
-CORPUS = Path(__file__).resolve().parent.parent / "examples" / "corpus"
+CORPUS = Path(__file__).resolve().parents[2] / "examples" / "corpus"
 UNKNOWN = "I am sorry, I do not know that."
 
 _TERM_QUESTIONS = (

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from common.limits import check_room
 from common.resources.people import ProjectLimits
-from finetune.file_index import FileIndex
+from finetune.files.file_index import FileIndex
 
 
 class UploadRoom:

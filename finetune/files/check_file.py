@@ -1,6 +1,6 @@
 """The check of one training file, in a process of its own:
 
-    python -m finetune.check_file PATH CPU_SECONDS MEMORY_BYTES
+    python -m finetune.files.check_file PATH CPU_SECONDS MEMORY_BYTES
 
 Writes the verdict as JSON and ends with 0; with 3 where the memory does not suffice. Whatever a tenant's file
 makes of it, it takes no more than it was given, and nothing from the process that asks.

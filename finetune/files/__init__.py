@@ -1,0 +1,1 @@
+"""Uploaded files: kept by digest, indexed, checked as training data."""

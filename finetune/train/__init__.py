@@ -1,0 +1,1 @@
+"""The worker: trains one LoRA job in a process of its own."""
