@@ -302,7 +302,9 @@ def _is_left_alone(node: ast.stmt) -> bool:
         return isinstance(node.value, ast.Constant) or _is_talk(node.value)
     if isinstance(node, ast.Assign | ast.AnnAssign):
         target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-        named = isinstance(target, ast.Name) and (target.id.strip("_").isupper() or target.id.startswith("__"))
+        named = isinstance(target, ast.Name) and (
+            target.id.strip("_").isupper() or target.id.startswith("__")
+        )
         return named and _is_number(node.value)
     return False
 

@@ -16,8 +16,6 @@ MEMORY_MASK = (1 << MEMORY_BITS) - 1
 
 ModelKey = tuple[str, str]
 """(vendor, model)."""
-_Kind = tuple[str, str, int, int]
-"""Vendor, model, slots and memory of a device."""
 
 
 def pack(millis: int, mebibytes: int) -> int:
@@ -28,13 +26,8 @@ def pack(millis: int, mebibytes: int) -> int:
 @dataclass(frozen=True)
 class Group:
     """Healthy devices of one kind on a node. ``islands``: how many there are in each set that is linked at
-<<<<<<< HEAD
-    full speed; where none is linked to another, nor to a broken one (not ``linked``), they count as one set.
-    ``capacity`` of each device is packed."""
-=======
     full speed; where none is linked to another (not ``linked``) they count as one set. ``ring``: how many the
     largest set has by its make, broken ones counted. ``capacity`` of each device is packed."""
->>>>>>> main
 
     vendor: str
     model: str
@@ -136,22 +129,11 @@ def _kind(device: DeviceView) -> _Kind:
 def _groups(
     devices: Sequence[DeviceView], positions: Sequence[int], catalogue: Catalogue
 ) -> tuple[tuple[Group, ...], list[list[list[int]]]]:
-<<<<<<< HEAD
-=======
     """All devices of a kind tell what is linked, so that two which are left of two rings are no ring."""
->>>>>>> main
     kinds: dict[_Kind, dict[int, list[int]]] = {}
     for position in sorted(positions, key=lambda p: (devices[p].index, devices[p].id)):
         device = devices[position]
         kinds.setdefault(_kind(device), {}).setdefault(device.island, []).append(position)
-<<<<<<< HEAD
-    groups, where, all_islands = [], [], Counter((_kind(device), device.island) for device in devices)
-    for (vendor, model, slots, mebibytes), islands in sorted(kinds.items()):
-        spec = catalogue.find(vendor, model) or DeviceSpec(model, vendor)
-        split = [islands[number] for number in sorted(islands)]
-        kind = (vendor, model, slots, mebibytes)
-        linked = len(split) == 1 or any(all_islands[kind, number] > 1 for number in islands)
-=======
     built: dict[_Kind, Counter[int]] = {kind: Counter() for kind in kinds}
     for device in devices:
         if (islands_of_kind := built.get(_kind(device))) is not None:
@@ -163,14 +145,9 @@ def _groups(
         made = built[vendor, model, slots, mebibytes]
         ring = max(made.values())
         linked = len(made) == 1 or ring > 1
->>>>>>> main
         if not linked:
             split, ring = [[position for island in split for position in island]], made.total()
         sizes = tuple(len(island) for island in split)
         groups.append(Group(vendor, model, slots, mebibytes, sizes, spec, ring, linked))
         where.append(split)
     return tuple(groups), where
-
-
-def _kind(device: DeviceView) -> _Kind:
-    return device.vendor, device.model, device.slots, device.memory_bytes // MIB

@@ -96,11 +96,7 @@ def choose_islands(free: list[int], group: Group, count: int) -> list[tuple[int,
     if inside:
         return [(min(inside)[1], count)]
     if rule.island_rule in ("inside", "even"):
-<<<<<<< HEAD
-        return _evenly(free, ring_size(sizes, rule), count)
-=======
         return _evenly(free, group.ring, count)
->>>>>>> main
     chosen, left = [], count
     for n, i in sorted(((n, -i) for i, n in enumerate(free)), reverse=True):
         if left and n:
@@ -109,14 +105,6 @@ def choose_islands(free: list[int], group: Group, count: int) -> list[tuple[int,
     return chosen
 
 
-<<<<<<< HEAD
-def ring_size(sizes: tuple[int, ...], rule: PlacementRule) -> int:
-    """Devices of a whole island: also where all islands of a node have lost some."""
-    return max(rule.island_size, *sizes)
-
-
-=======
->>>>>>> main
 def _evenly(free: list[int], ring: int, count: int) -> list[tuple[int, int]]:
     if count <= ring:
         return []

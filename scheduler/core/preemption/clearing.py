@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from scheduler.core.pool.layout import MEMORY_BITS, MEMORY_MASK, Group, pack
-from scheduler.core.pool.options import choose_islands, ring_size
+from scheduler.core.pool.options import choose_islands
 from scheduler.core.pool.states import Demand, NodeState, Shape, grants_in
 from scheduler.core.pool.usage import NodeUsage
 
@@ -89,11 +89,7 @@ class Clearing(Generic[K]):
         found = self._cheaper(chosen for chosen in inside if chosen is not None)
         if found is not None:
             return found
-<<<<<<< HEAD
-        rings = -(-count // ring_size(group.islands, rule))
-=======
         rings = -(-count // group.ring)
->>>>>>> main
         parts = [self._cheapest_of([[p] for p in island], count // rings) for island in able]
         together = sorted((self._price(part), n) for n, part in enumerate(parts) if part is not None)[:rings]
         chosen = frozenset[int]().union(*(parts[n] or () for _, n in together))
