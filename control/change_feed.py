@@ -17,7 +17,7 @@ from common.store.ownership import Viewer
 from common.store.port import Change, Store
 from common.telemetry import get_logger
 from common.units import MIB
-from control.api.access import document_of
+from control.admission.access import document_of
 
 PAGE = 500
 """Changes that a watch takes at once of those kept here."""

@@ -10,7 +10,7 @@ from billing.store import Ledger
 from common.clock import SYSTEM_CLOCK, Clock
 from common.settings import Settings
 from common.store.port import Store
-from control.api.access import DirectoryCache
+from control.admission.access import DirectoryCache
 from control.audit import AuditTrail
 from control.change_feed import ChangeFeed
 from control.loops import Loops

@@ -9,6 +9,7 @@ from functools import partial
 
 from common.clock import Clock
 from common.guard import Fault, ResourceGuard
+from common.labels import IDENTITY_LABEL
 from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, Endpoint, Model, Workload
 from common.resources.serving import Replica
@@ -19,7 +20,7 @@ from common.telemetry import get_logger
 from inference.adapter_status import AdapterReport, ReplicaReport, report_adapter
 from inference.adapter_sync import AdapterSync, Held, WantedAdapter
 from inference.core.rollout import ReplicaState, plan_rollout
-from inference.engine_workload import IDENTITY_LABEL, engine_workload, replica_of, served_name
+from inference.engine_workload import engine_workload, replica_of, served_name
 from inference.model_files import ModelFiles
 from inference.model_status import ModelStatusKeeper
 from inference.ports import Engines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from common.labels import IDENTITY_LABEL, MODEL_LABEL
 from common.resources import Endpoint, Metadata, Model, Owner, Workload
 from common.resources.serving import Replica, model_identity
 from common.resources.workload import RankPlacement, Readiness, RestartPolicy, WorkloadRole, WorkloadSpec
@@ -12,8 +13,6 @@ from common.sources import launch_source, local_path
 from inference.core.engine_command import HEALTH_PATH, PORT_NAME, EngineCommand, EngineOptions, engine_command
 
 ROLE = "engine"
-MODEL_LABEL = "computility.io/model"
-IDENTITY_LABEL = "computility.io/model-identity"
 ENDPOINT_LABEL = "computility.io/endpoint"
 
 

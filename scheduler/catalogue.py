@@ -6,17 +6,16 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from common.errors import InvalidInput
 from common.resources.meta import Model, parse_model
-from common.resources.pool import Vendor
 from common.units import parse_bytes
+from common.vendors import VENDORS, Vendor
 from scheduler.core.model.catalogue import Catalogue, DeviceSpec, PlacementRule
-from scheduler.vendors import VENDORS
 
 OWN_FILE = "catalogue.yaml"
 
@@ -96,8 +95,8 @@ def _rows(content: str, name: str) -> Rows:
         raise InvalidInput(f"device catalogue {name}: must map vendors to rows")
     rows: Rows = {}
     for vendor, models in vendors.items():
-        if vendor not in get_args(Vendor) or vendor == "cpu":
-            known = ", ".join(v for v in get_args(Vendor) if v != "cpu")
+        if vendor not in VENDORS or vendor == "cpu":
+            known = ", ".join(v for v in VENDORS if v != "cpu")
             raise InvalidInput(f"device catalogue {name}: {vendor} is no vendor; there are {known}")
         if not isinstance(models, dict):
             raise InvalidInput(f"device catalogue {name}: {vendor} must map names of models to rows")

@@ -96,7 +96,7 @@ class Decider:
             await self._journal.note(workload, Note("Waiting", decision.reasons[0].message))
 
     async def _preempt(self, workload: Workload, decision: Preempt, world: World, now_ms: int) -> None:
-        if workload.status.phase not in PLACED:
+        if workload.status.phase not in PLACED | {"Restarting"}:
             return
         grace = grace_seconds(workload, self._settings)
         if await self._journal.write(workload, after_preempt(workload, decision, grace, now_ms), world):

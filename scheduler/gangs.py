@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from common.auth import engine_key
 from common.errors import Conflict
 from common.guard import Guard
+from common.labels import IDENTITY_LABEL, KEY_LABEL, MODEL_LABEL
 from common.resources import Workload
 from common.resources.workload import RankPlacement
 from common.settings import Settings
@@ -18,9 +19,6 @@ from scheduler.ports import Billing, Endpoint, Fabric, GangOrder, GangRecord, Ra
 from scheduler.translate.observed import Observed
 from scheduler.translate.views import World, is_group
 
-MODEL_LABEL = "computility.io/model"
-IDENTITY_LABEL = "computility.io/model-identity"
-KEY_LABEL = "computility.io/key"
 STOP_PAUSE_SECONDS = 10.0
 """The longest pause before a gang that holds devices and that nobody wants is told to end again."""
 _log = get_logger(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -18,9 +18,8 @@ from common.resources.fields import (
     Word,
 )
 from common.resources.meta import Model, Resource, Status
+from common.vendors import VENDORS, Vendor
 from common.vocabulary import MAX_LIST, SERVED_NAME_CHARACTERS, TEXT_PATTERN
-
-Vendor = Literal["nvidia", "ascend", "amd", "cambricon", "hygon", "mthreads", "metax", "cpu"]
 
 WHOLE_MILLIS = 1000
 """A whole device (one slot of a CPU), as shares of devices are counted."""
@@ -28,9 +27,9 @@ WHOLE_MILLIS = 1000
 
 def _check_device_class(value: str) -> str:
     vendor, slash, model = value.partition("/")
-    if value == "*" or (vendor in get_args(Vendor) and (model or not slash)):
+    if value == "*" or (vendor in VENDORS and (model or not slash)):
         return value
-    known = ", ".join(get_args(Vendor))
+    known = ", ".join(VENDORS)
     raise ValueError(f"must be '*', a vendor ({known}) or vendor/model")
 
 

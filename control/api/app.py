@@ -6,7 +6,10 @@ from fastapi import FastAPI, Request
 
 from common.auth import Principal
 from common.http_server.front import Front
-from control.api import (
+from control.api.edge import Edge
+from control.api.errors import install_error_handlers
+from control.api.requests import KEY_REQUIRED, caller_of
+from control.api.routes import (
     events,
     health,
     insight,
@@ -21,10 +24,7 @@ from control.api import (
     watch,
     workloads,
 )
-from control.api.edge import Edge
-from control.api.errors import install_error_handlers
-from control.api.health import product_version
-from control.api.requests import KEY_REQUIRED, caller_of
+from control.api.routes.health import product_version
 from control.context import ControlContext
 from control.core.permissions import Verb
 from finetune.api.routes import build_router as build_tuning_router

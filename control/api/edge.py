@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,13 +22,11 @@ from common.ids import new_id
 from common.telemetry import get_logger
 from common.units import MIB, format_bytes
 from common.wire import JSON_LIMIT_BYTES, MULTIPART_OVERHEAD_BYTES
-from control.api.access import authenticate, bearer_of
+from control.admission.access import authenticate, bearer_of
 from control.api.errors import error_response
 from control.api.exchange import Exchange, start_exchange
 from control.api.idempotency import HEADER, Idempotency
-
-if TYPE_CHECKING:
-    from control.context import ControlContext
+from control.context import ControlContext
 
 PUBLIC = frozenset(("/healthz", "/readyz", "/openapi.json", "/api/v1/version"))
 METRICS = "/metrics"

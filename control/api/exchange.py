@@ -6,7 +6,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from control.api.access import Caller
+from control.admission.access import Caller
 from control.audit import ANONYMOUS
 
 _KEY = "exchange"

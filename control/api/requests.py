@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
@@ -13,11 +13,9 @@ from common.errors import InvalidInput, Unauthenticated
 from common.http_server.content import require_json
 from common.strict_json import parse_json
 from common.vocabulary import MAX_LIST
-from control.api.access import Caller
+from control.admission.access import Caller
 from control.api.exchange import exchange_of
-
-if TYPE_CHECKING:
-    from control.context import ControlContext
+from control.context import ControlContext
 
 _BEARER = HTTPBearer(auto_error=False, description="an API key (`ck-…`)")
 _INTERNAL = HTTPBearer(auto_error=False, scheme_name="Internal", description="the instance's internal token")

@@ -5,21 +5,19 @@ written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from common.errors import InvalidInput, Problem
 from common.resources import ApiKey, Project, Resource, Tenant, parse_resource
 from common.store.answers import Answer
 from common.store.port import Applied, Delete, Put, R, Store
 from common.store.rules import not_found
-from control.api.access import Caller
-from control.api.lookup import References
-from control.api.references import check_delete, check_write, keys_in_force
-from control.api.rights import check_limits
+from control.admission.access import Caller
+from control.admission.lookup import References
+from control.admission.references import check_delete, check_write, keys_in_force
+from control.admission.rights import check_limits
+from control.context import ControlContext
 from control.core.permissions import Owner
-
-if TYPE_CHECKING:
-    from control.context import ControlContext
 
 
 def parse_documents(documents: Sequence[object]) -> list[Resource]:

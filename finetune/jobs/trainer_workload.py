@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.labels import IDENTITY_LABEL, KEY_LABEL, MODEL_LABEL
 from common.resources import File, FineTune, Metadata, Model, Owner, Queue, Workload
 from common.resources.serving import model_identity
 from common.resources.workload import RestartPolicy, Sandbox, WorkloadRole, WorkloadSpec
@@ -20,9 +21,6 @@ MAX_RESTARTS = 3
 HUB_CACHES = "$(HOME_DIR)/cache/huggingface"
 """What trainers have fetched from a hub, by project: who writes there might write another's model."""
 BAD_INPUT_EXIT_CODE = 2
-MODEL_LABEL = "computility.io/model"
-IDENTITY_LABEL = "computility.io/model-identity"
-KEY_LABEL = "computility.io/key"
 
 _BELOW_ENDPOINTS = 10
 _LEAST_PRIORITY = -1_000_000

@@ -26,7 +26,7 @@ from scheduler.core.model.types import (
 from scheduler.core.placement.placing import Bounds, Stuck
 from scheduler.core.placement.snapshot import Snapshot
 from scheduler.core.placement.trial import Trial
-from scheduler.core.preemption.nominations import seat, stretch
+from scheduler.core.preemption.nominations import Seating, stretch
 from scheduler.core.preemption.preemption import find_room
 from scheduler.core.quota.ordering import Heads
 from scheduler.core.quota.quota import Hold
@@ -118,9 +118,9 @@ class _Cycle:
         nominees = [workload for workload in pending if workload.nominated]
         if not nominees:
             return pending
-        seated: dict[str, int] = {}
+        seating, seated = Seating(self.trial), dict[str, int]()
         for workload in sorted(nominees, key=lambda one: (-one.priority, one.created_ms, one.uid)):
-            waits_for = seat(self.trial, workload)
+            waits_for = seating.seat(workload)
             if waits_for is not None:
                 seated[workload.uid] = waits_for
         for uid, waits_for in seated.items():

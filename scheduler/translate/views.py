@@ -178,8 +178,14 @@ def running_views(workload: Workload, world: World, default_grace_seconds: float
     view, started_ms = workload_view(workload, world, default_grace_seconds), status.admitted_ms or 0
     current, planned = placement_of(workload), planned_of(workload)
     leaving = status.phase in LEAVING
+    fixed = status.phase == "Restarting" or (successor is not None and successor.beside)
     gang = RunningView(
-        view, current, started_ms, leaving, status.leaves_by_ms if leaving else None, status.resized_ms or 0
+        _fixed(view) if fixed else view,
+        current,
+        started_ms,
+        leaving,
+        status.leaves_by_ms if leaving else None,
+        status.resized_ms or 0,
     )
     if successor is None:
         return [gang]
@@ -189,6 +195,12 @@ def running_views(workload: Workload, world: World, default_grace_seconds: float
         _as(view, LEFT), beyond(current, planned), started_ms, leaving=True, ends_ms=status.leaves_by_ms
     )
     return [replace(gang, placement=planned, ends_ms=None), rest]
+
+
+def _fixed(view: WorkloadView) -> WorkloadView:
+    """What is neither resized nor moved now: it is about to start anew, or its successor is."""
+    roles = tuple(replace(role, min_replicas=None) for role in view.roles)
+    return replace(view, roles=roles, movable=False)
 
 
 def _as(view: WorkloadView, suffix: str) -> WorkloadView:

@@ -156,6 +156,27 @@ def test_a_core_imports_only_data_types_and_arithmetic() -> None:
     assert findings(cores, impure) == []
 
 
+def test_the_map_of_the_scheduler_names_every_room() -> None:
+    core = ROOT / "scheduler/core"
+    rooms = {path.name for path in core.iterdir() if (path / "__init__.py").is_file()}
+    files = {path.name for path in core.glob("*.py")} - {"__init__.py"}
+    page = (ROOT / "docs/design/scheduler-map.md").read_text(encoding="utf-8")
+    picture = (ROOT / "docs/images/scheduler.svg").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `(\w+)/` ", page, re.MULTILINE))
+    assert (named, set(re.findall(r"^\| `(\w+\.py)` ", page, re.MULTILINE))) == (rooms, files)
+    assert {name for name in rooms if f">{name}</text>" not in picture} == set()
+
+
+def test_files_that_design_pages_name_are_there() -> None:
+    gone = [
+        f"{page.name}: {path}"
+        for page in sorted((ROOT / "docs/design").glob("*.md"))
+        for path in re.findall(r"`((?:\w+/)+\w+\.py)`", page.read_text(encoding="utf-8"))
+        if not any((ROOT / package / path).is_file() for package in ("", *PACKAGES))
+    ]
+    assert gone == []
+
+
 def test_a_file_is_about_one_idea() -> None:
     lengths = {relative(path): len(path.read_text(encoding="utf-8").splitlines()) for path in sources()}
     assert {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES} == {}

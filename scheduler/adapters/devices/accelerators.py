@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from common.clock import SYSTEM_CLOCK
 from common.errors import SetupError
-from common.resources.pool import Device, Vendor
+from common.resources.pool import Device
+from common.vendors import Vendor
 
 Probe = Callable[[str], list[Device]]
 """The node's name → the devices of one vendor, or ``SetupError`` that says why there are none to see."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from common.resources.pool import Device, Vendor
+from common.resources.pool import Device
+from common.vendors import Vendor
 
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 

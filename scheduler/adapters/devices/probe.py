@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from common.resources.pool import Vendor
+from common.vendors import Vendor
 from scheduler.adapters.devices.accelerators import Accelerators, Found, Probe
 from scheduler.adapters.devices.amd import probe_amd
 from scheduler.adapters.devices.ascend import probe_ascend

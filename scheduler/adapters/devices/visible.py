@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from common.resources.workload import Grant
-from scheduler.vendors import VENDORS
+from common.vendors import VENDORS
 
 _MIG = "MIG-"
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
-SOURCES: Mapping[str, tuple[str, str]] = {
-    "nvidia": ("proc/driver/nvidia/version", r"Kernel Module(?:\s+for\s+\S+)?\s+(\d[\w.]*)"),
-    "amd": ("sys/module/amdgpu/version", r"(\d[\w.]*)"),
-    "ascend": ("usr/local/Ascend/driver/version.info", r"(?m)^Version=(\S+)"),
-}
-"""Vendor -> file below the root, and the pattern of the version in it."""
+from common.vendors import VENDORS
 
 
 def driver_versions(root: Path = Path("/")) -> dict[str, str]:
     """Vendor -> version, of those whose driver is there."""
-    found = {}
-    for vendor, (path, pattern) in SOURCES.items():
+    found: dict[str, str] = {}
+    for vendor, row in VENDORS.items():
+        if row.driver_version is None:
+            continue
+        path, pattern = row.driver_version
         try:
             match = re.search(pattern, (root / path).read_text(errors="replace"))
         except OSError:

@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from common.clock import Clock
 from common.resources.pool import Device
 from common.telemetry import get_logger
+from common.vendors import VENDORS
 from scheduler.adapters.ray.holder import Holder
 from scheduler.adapters.ray.threads import in_ray_thread
 
@@ -27,14 +28,6 @@ PREFIX = "computility-holder-"
 RETRY_SECONDS = 10.0
 """How often it is tried to get what others have given back."""
 ANSWER_SECONDS = 15.0
-VENDORS: Mapping[str, frozenset[str]] = {
-    "GPU": frozenset(("nvidia", "amd", "metax", "mthreads")),
-    "NPU": frozenset(("ascend",)),
-    "MLU": frozenset(("cambricon",)),
-    "DCU": frozenset(("hygon",)),
-}
-"""Ray resource -> vendors whose devices it counts. Others are held too, but nothing follows from them."""
-
 _log = get_logger(__name__)
 
 
@@ -71,10 +64,8 @@ def withheld(devices: Iterable[Device], held: Held | None) -> frozenset[str]:
 
 
 def _may_be_used(device: Device, held: Held, missing: Mapping[str, float]) -> bool:
-    ours = {str(device.index), device.id}
-    return any(
-        device.vendor in VENDORS.get(name, ()) and not ours & held.ids.get(name, set()) for name in missing
-    )
+    ours, counted_as = {str(device.index), device.id}, VENDORS[device.vendor].ray_resource
+    return any(name == counted_as and not ours & held.ids.get(name, set()) for name in missing)
 
 
 class Holdings:

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from glob import glob
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from common.errors import SetupError
 from common.settings.services import SandboxMode
+from common.vendors import VENDORS
 
 PROGRAM = "bwrap"
 NOBODY = "65534"
@@ -30,16 +31,6 @@ SETTINGS = (
     *("/etc/pki", "/etc/ssl", "/etc/vulkan", "/etc/OpenCL", "/etc/ascend_install.info"),
 )
 NETWORK_SETTINGS = ("/etc/resolv.conf", "/etc/gai.conf", "/etc/services")
-DEVICE_FILES: Mapping[str, tuple[str, ...]] = {
-    "nvidia": ("/dev/nvidia*", "/dev/nvidia-caps"),
-    "ascend": ("/dev/davinci*", "/dev/devmm_svm", "/dev/hisi_hdc"),
-    "amd": ("/dev/kfd", "/dev/dri"),
-    "hygon": ("/dev/kfd", "/dev/mkfd", "/dev/dri"),
-    "cambricon": ("/dev/cambricon*",),
-    "mthreads": ("/dev/mtgpu*", "/dev/dri"),
-    "metax": ("/dev/mxcd", "/dev/dri"),
-}
-"""Vendor -> the files through which its devices are reached."""
 _RESTORE = (
     "import os,signal,sys;"
     "signal.signal(signal.SIGTERM,signal.SIG_DFL);"
@@ -189,5 +180,7 @@ def _outermost(paths: Iterable[str]) -> list[str]:
 
 
 def _device_files(vendors: frozenset[str]) -> list[str]:
-    patterns = {pattern for vendor in vendors for pattern in DEVICE_FILES.get(vendor, ())}
+    patterns = {
+        pattern for vendor, row in VENDORS.items() if vendor in vendors for pattern in row.device_files
+    }
     return sorted({path for pattern in patterns for path in glob(pattern)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 
 from common.units import format_bytes
 from scheduler.core.explain.verdicts import Tally, Verdict, Verdicts
@@ -178,26 +179,27 @@ _WAITS = {
 """What can keep a workload from a node that would fit it, and what it then waits for."""
 
 
-def _groups(pool: Pool, request: Request, filters: int) -> list[Group]:
-    """All groups of the pool that pass the first so many filters."""
+def _groups(pool: Pool, request: Request, before: str) -> list[Group]:
+    """The groups of the pool that pass all filters which are asked before the one with this code."""
+    asked = list(takewhile(lambda question: question.code != before, FILTERS))
     layouts = {id(usage.layout): usage.layout for usage in pool.usage}
     return [
         group
         for layout in layouts.values()
         for group in layout.mended.groups
-        if all(question.passes(group, request) for question in FILTERS[:filters])
+        if all(question.passes(group, request) for question in asked)
     ]
 
 
 def _fix_vendor(verdict: Verdict, request: Request, pool: Pool) -> str:
-    there = sorted({group.vendor for group in _groups(pool, request, 0)})
+    there = sorted({group.vendor for group in _groups(pool, request, "VendorMismatch")})
     if not there:
         return "add a node with such a device: the pool has no devices"
     return f"add a node with such a device, or allow one of: {', '.join(there)}"
 
 
 def _fix_model(verdict: Verdict, request: Request, pool: Pool) -> str:
-    there = sorted({group.model for group in _groups(pool, request, 1)})
+    there = sorted({group.model for group in _groups(pool, request, "ModelMismatch")})
     return f"add a node with such a device, or allow one of: {', '.join(there)}"
 
 
@@ -206,17 +208,19 @@ def _fix_capability(verdict: Verdict, request: Request, pool: Pool) -> str:
 
 
 def _fix_memory(verdict: Verdict, request: Request, pool: Pool) -> str:
-    largest = max(group.memory_mebibytes for group in _groups(pool, request, 3)) * MIB
+    largest = max(group.memory_mebibytes for group in _groups(pool, request, "DeviceMemory")) * MIB
     return f"lower devices.memoryBytes to at most {largest} ({format_bytes(largest)}), or add larger devices"
 
 
 def _fix_tflops(verdict: Verdict, request: Request, pool: Pool) -> str:
-    rates = [group.spec.tflops_of(request.dtype) for group in _groups(pool, request, 4)]
+    rates = [group.spec.tflops_of(request.dtype) for group in _groups(pool, request, "DeviceTflops")]
     return f"lower devices.tflops to at most {max(rates):g}, or add faster devices"
 
 
 def _fix_illegal(verdict: Verdict, request: Request, pool: Pool) -> str:
-    legal = sorted({n for group in _groups(pool, request, 5) for n in group.spec.rule.legal_counts})
+    legal = sorted(
+        {n for group in _groups(pool, request, "IllegalCount") for n in group.spec.rule.legal_counts}
+    )
     if not legal or request.by_equivalence:
         return "raise devices.equivalence.maxCount, or ask for less"
     return f"ask for one of {', '.join(map(str, legal))} devices"

@@ -18,39 +18,56 @@ from scheduler.core.reshape.elastic import is_elastic, within_quota
 from scheduler.core.tide.tides import within_tide
 
 
-def seat(trial: Trial, workload: WorkloadView) -> int | None:
-    """Put the workload on its nominated places, on the trial's pool and books.
+class Seating:
+    """Puts workloads on their nominated places, on a trial's pool and books."""
 
-    Returns for how many workloads, which are leaving, it has to wait; 0 = it may start. None with the trial
-    as it was where the places are not its own any more: a node or device of them is lost, its quota was cut,
-    it was changed, somebody came who must be kept apart from it.
-    """
-    places = workload.nominated
-    if not _still_suits(trial, workload):
-        return None
-    if _fits(trial, workload):
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self._leaving = [running for running in trial.running.values() if running.leaving]
+
+    def seat(self, workload: WorkloadView) -> int | None:
+        """Returns for how many workloads, which are leaving, it has to wait; 0 = it may start. None with the
+        trial as it was where the places are not its own any more: a node or device of them is lost, its quota
+        was cut, it was changed, somebody came who must be kept apart from it."""
+        trial, places = self._trial, workload.nominated
+        if not _still_suits(trial, workload):
+            return None
+        if _is_allowed(trial, workload) and _is_free(trial.pool, places):
+            trial.pool.occupy(places)
+            trial.admit(workload, places)
+            return 0
+        gone = self._wait_for(workload)
+        if gone is None:
+            return None
+        left = [rank for uid in gone for rank in trial.evict(uid).placement]
         trial.pool.occupy(places)
         trial.admit(workload, places)
-        return 0
-    taking, mark = Taking(trial, workload), trial.mark()
-    for one in [one for one in trial.running.values() if one.leaving]:
-        taking.set_aside(one)
-    trial.pool.vacate(trial.shadow)
-    gone: tuple[str, ...] | None = None
-    if _is_allowed(trial, workload) and (
-        _is_free(trial.pool, places) or _is_free_but_for_strangers(trial, places)
-    ):
-        trial.pool.occupy(places)
-        gone = taking.displaced_by(workload, places)
-    trial.rollback(mark)
-    if gone is None:
-        return None
-    left = [rank for uid in gone for rank in trial.evict(uid).placement]
-    trial.pool.occupy(places)
-    trial.admit(workload, places)
-    trial.cast(left, places)
-    trial.seated.add(workload.uid)
-    return max(1, len(gone))
+        trial.cast(left, places)
+        trial.seated.add(workload.uid)
+        return max(1, len(gone))
+
+    def _wait_for(self, workload: WorkloadView) -> tuple[str, ...] | None:
+        """Who has to leave before it can start; None where that does not help. Those on its nodes are looked
+        at first: there may be many others."""
+        trial, places = self._trial, workload.nominated
+        nodes = {rank.node for rank in places}
+        leaving = [one for one in self._leaving if trial.running.get(one.workload.uid) is one]
+        near = [one for one in leaving if any(rank.node in nodes for rank in one.placement)]
+        known = {one.workload.uid for one in near}
+        far = [one for one in leaving if one.workload.uid not in known]
+        taking, mark = Taking(trial, workload), trial.mark()
+        trial.pool.vacate(trial.shadow)
+        gone: tuple[str, ...] | None = None
+        for some in (near, far):
+            for one in some:
+                taking.set_aside(one)
+            if _is_allowed(trial, workload):
+                if _is_free(trial.pool, places) or _is_free_but_for_strangers(trial, places):
+                    trial.pool.occupy(places)
+                    gone = taking.displaced_by(workload, places)
+                break
+        trial.rollback(mark)
+        return gone
 
 
 def stretch(trial: Trial, workload: WorkloadView) -> Placement:
@@ -91,12 +108,8 @@ def _still_suits(trial: Trial, workload: WorkloadView) -> bool:
     return within_tide(trial, workload) is not None
 
 
-def _fits(trial: Trial, workload: WorkloadView) -> bool:
-    """Whether nobody is in the way, neither on the devices nor in the quota nor as a neighbour."""
-    return _is_allowed(trial, workload) and _is_free(trial.pool, workload.nominated)
-
-
 def _is_allowed(trial: Trial, workload: WorkloadView) -> bool:
+    """Whether neither its quota nor a neighbour is in the way."""
     places, queue = workload.nominated, workload.queue
     held = trial.tree.check(queue, millis_by_model(places), workload.allowed_queues, workload.project)
     if held is not None or not has_wishes(workload):
@@ -105,6 +118,7 @@ def _is_allowed(trial: Trial, workload: WorkloadView) -> bool:
 
 
 def _is_free(pool: Pool, places: Placement) -> bool:
+    """Whether nobody is on its devices."""
     return fits_beside(pool, places, {rank.node for rank in places})
 
 

@@ -14,7 +14,7 @@ from common.clock import rfc3339
 from common.errors import Conflict, InvalidInput
 from common.resources import Metadata, Price
 from common.resources.money import Meter, PriceItem, PriceSpec
-from control.api.prices import check_price_delete, check_prices
+from control.admission.prices import check_price_delete, check_prices
 
 START = "2026-01-01T00:00:00Z"
 

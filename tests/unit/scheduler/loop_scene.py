@@ -5,10 +5,11 @@ from typing import Any
 from common.clock import VirtualClock
 from common.resources import Metadata, Project, Workload
 from common.resources.people import ProjectSpec
-from common.resources.pool import DeviceRequest, Vendor
+from common.resources.pool import DeviceRequest
 from common.resources.workload import Readiness, WorkloadRole, WorkloadSpec
 from common.settings import SchedulerSettings, Settings
 from common.store.memory import MemoryStore
+from common.vendors import Vendor
 from scheduler.loop import SchedulerLoop
 from tests.fixtures.fabric import FakeFabric, RejectedLog, UsageLog, accelerator, cpu_device
 

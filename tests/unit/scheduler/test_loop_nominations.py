@@ -4,6 +4,7 @@ import pytest
 
 from common.resources import Metadata, Queue, Workload
 from common.resources.pool import DeviceQuota, QueueSpec
+from common.resources.workload import RestartPolicy
 from tests.unit.scheduler.loop_scene import Scene
 
 
@@ -76,3 +77,21 @@ async def test_it_waits_on_where_the_one_who_leaves_is_deleted_before_its_proces
         scene.fabric.exit(borrower.metadata.uid, rank, 0)
     await scene.steps(4, seconds=1)
     assert (await scene.get("mine")).status.phase == "Running"
+
+
+async def test_who_waits_for_its_restart_gives_its_places_back_too() -> None:
+    """Else the claimant would be told so in every pass, and others be stopped for it in vain."""
+    scene = await Scene().set_up()
+    del scene.fabric.hosts["c"]
+    restart = RestartPolicy(backoff_seconds=60)
+    low = await scene.submit("low", count=2, replicas=2, min_replicas=1, priority=-1, restart=restart)
+    await scene.steps(2)
+    for rank in (0, 1):
+        scene.fabric.exit(low, rank, 1)
+    await scene.steps(2, seconds=1)
+    assert (await scene.get("low")).status.phase == "Restarting"
+    await scene.submit("high", count=2, replicas=2)
+    await scene.steps(4, seconds=1)
+    assert (await scene.get("high")).status.phase == "Running"
+    status = (await scene.get("low")).status
+    assert (status.phase, status.preemptions, status.restarts) == ("Pending", 1, 1)

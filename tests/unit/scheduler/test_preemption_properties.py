@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from scheduler.core.model.types import Placement, RunningView, WorkloadView
 from scheduler.core.placement.placing import Bounds, Stuck
 from scheduler.core.placement.trial import Trial, millis_by_model
-from scheduler.core.preemption.nominations import seat
+from scheduler.core.preemption.nominations import Seating
 from scheduler.core.preemption.preemption import Room, find_room
 from scheduler.core.quota.quota import Hold
 from tests.unit.scheduler.worlds import World, fingerprint, make_world, overused, ranks_of, worlds
@@ -108,7 +108,7 @@ def fits_without(
             trial.evict(uid)
         elif uid in left:
             trial.resize(uid, left[uid])
-    if places and seat(trial, replace(least(workload), nominated=places)) == 0:
+    if places and Seating(trial).seat(replace(least(workload), nominated=places)) == 0:
         return True
     bounds = trial.bounds_for(least(workload))
     return isinstance(bounds, Bounds) and not isinstance(trial.place(least(workload), bounds), Stuck)

@@ -5,7 +5,7 @@ digest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
@@ -21,16 +21,14 @@ from common.resources.meta import Model
 from common.resources.people import ApiKeySpec, ApiKeyStatus, Role
 from common.store.answers import Answer, Replay, json_answer
 from common.store.port import Applied, Delete, Put, Store, Write
-from control.api.access import Caller, document_of
+from control.admission.access import Caller, document_of
+from control.admission.lookup import missing
+from control.admission.references import keys_in_force
 from control.api.errors import ERROR_RESPONSES
-from control.api.lookup import missing
-from control.api.references import keys_in_force
 from control.api.requests import KEY_REQUIRED, FromCaller, StrictRoute, context_of
 from control.api.writes import visible_resource
+from control.context import ControlContext
 from control.core.permissions import may_grant
-
-if TYPE_CHECKING:
-    from control.context import ControlContext
 
 HINT_CHARACTERS = 8
 ADMIN_KEY = "admin"

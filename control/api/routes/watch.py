@@ -16,7 +16,7 @@ from common.errors import ComputilityError, InvalidInput
 from common.resources import KINDS, PLURALS
 from common.store.ownership import Viewer
 from common.store.port import Change
-from control.api.access import DIRECTORY_KINDS, Caller, authenticate
+from control.admission.access import DIRECTORY_KINDS, Caller, authenticate
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.change_feed import ChangeFeed, Watch

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from common.errors import Forbidden
-from control.api.access import Caller
+from common.store.set_aside import SetAside
+from control.admission.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
-
-if TYPE_CHECKING:
-    from common.store.set_aside import SetAside
 
 router = APIRouter(
     prefix="/api/v1/set-aside", tags=["set-aside"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES

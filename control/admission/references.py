@@ -22,10 +22,10 @@ from common.resources import (
     Workload,
 )
 from common.store.port import Store
-from control.api.access import Caller
-from control.api.lookup import References, missing
-from control.api.prices import check_price_delete, check_prices, has_ended
-from control.api.rights import check_endpoint, check_model, check_withdrawal, settle_project
+from control.admission.access import Caller
+from control.admission.lookup import References, missing
+from control.admission.prices import check_price_delete, check_prices, has_ended
+from control.admission.rights import check_endpoint, check_model, check_withdrawal, settle_project
 from control.core.permissions import Owner
 
 MAX_NAMED_USERS = 5

@@ -15,7 +15,7 @@ from common.errors import InvalidInput
 from common.resources import Project, Tenant
 from common.store.port import Store
 from common.vocabulary import MAX_TIME_MS
-from control.api.access import Caller
+from control.admission.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from common.errors import InvalidInput, Problem
 from common.resources import Resource, Workload
-from control.api.access import Caller
+from control.admission.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of, json_of
 from control.api.writes import apply_resources, parse_documents

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -15,12 +15,10 @@ from billing.core.events import UsageEvent
 from common.errors import InvalidInput, Unavailable
 from common.wire import RoutingTable
 from control.api.errors import ERROR_RESPONSES
-from control.api.keys import KeyMade, bootstrap_admin, made_response
 from control.api.requests import TOKEN_REQUIRED, StrictRoute, context_of, json_of
+from control.api.routes.keys import KeyMade, bootstrap_admin, made_response
+from control.context import ControlContext
 from inference.routes import build_routing_table
-
-if TYPE_CHECKING:
-    from control.context import ControlContext
 
 MAX_WAIT_SECONDS = 60.0
 MAX_DRAIN_SECONDS = 600.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -13,15 +13,13 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from common.errors import InvalidInput, NotFound, Unavailable
 from common.resources import Workload
 from common.vocabulary import MAX_NUMBER
-from control.api.access import Caller
+from control.admission.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.api.writes import visible_resource
+from control.context import ControlContext
 from scheduler.insight.answers import Explanation
 from scheduler.ports import Fabric, LogChunk
-
-if TYPE_CHECKING:
-    from control.context import ControlContext
 
 CHUNK_BYTES = 256 * 1024
 MAX_TAIL_BYTES = 8 * 1024 * 1024

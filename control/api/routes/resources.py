@@ -15,7 +15,7 @@ from common.resources import PLURALS, Resource
 from common.store.answers import json_answer
 from common.store.port import Applied
 from common.vocabulary import MAX_DOCUMENTS, MAX_NUMBER
-from control.api.access import document_of
+from control.admission.access import document_of
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of, json_of, parse_labels
 from control.api.writes import apply_resources, delete_resource, parse_documents, visible_resource

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
 from common.limits import FIELDS, limits_of, origin_of, queues_of
 from common.resources import ApiKey, Endpoint, File, FineTune, Project, Tenant
+from control.admission.references import FINISHED_JOBS, keys_in_force
 from control.api.errors import ERROR_RESPONSES
-from control.api.references import FINISHED_JOBS, keys_in_force
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.api.writes import visible_resource
-
-if TYPE_CHECKING:
-    from control.context import ControlContext
+from control.context import ControlContext
 
 router = APIRouter(
     prefix="/api/v1/projects", tags=["projects"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES

@@ -18,8 +18,8 @@ from common.resources.people import ProjectLimits
 from common.resources.serving import EndpointSpec
 from common.sources import is_open_to
 from common.store.port import Store
-from control.api.access import Caller
-from control.api.lookup import References
+from control.admission.access import Caller
+from control.admission.lookup import References
 from control.core.permissions import allows
 
 

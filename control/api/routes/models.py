@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from common.errors import Forbidden, InvalidInput, NotFound
 from common.resources import Adapter, Endpoint, Model
 from common.store.port import Store
-from control.api.access import Caller
+from control.admission.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.api.writes import delete_resource
-
-if TYPE_CHECKING:
-    from control.context import ControlContext
+from control.context import ControlContext
 
 router = APIRouter(prefix="/v1", tags=["models"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
 

@@ -1,0 +1,12 @@
+"""Labels of Workloads and Nodes that the platform itself writes and reads."""
+
+from __future__ import annotations
+
+MODEL_LABEL = "computility.io/model"
+"""The name of the model that a workload serves or trains."""
+
+IDENTITY_LABEL = "computility.io/model-identity"
+"""Which model that is, whatever it is called later: bills go by it."""
+
+KEY_LABEL = "computility.io/key"
+"""The API key that asked for the workload; its device time is that key's."""
