@@ -13,8 +13,8 @@ from prometheus_client import Counter
 
 from common.settings import Settings
 from common.telemetry import get_logger
+from common.wire import REJECTED_FILE
 
-REJECTED_FILE = "rejected.ndjson"
 REJECTED = Counter(
     "computility_usage_rejected", "Usage that could not be billed and was set aside", ("kind",)
 )

@@ -8,6 +8,10 @@ from common.auth import Principal
 from common.resources.people import Role
 from common.units import MIB
 
+REJECTED_FILE = "rejected.ndjson"
+"""In each folder below ``spool/``: usage events that could not be posted, a line of JSON for each, with its
+reason."""
+
 JSON_LIMIT_BYTES = 4 * MIB
 """Of a JSON body that control takes."""
 MULTIPART_OVERHEAD_BYTES = MIB

@@ -10,9 +10,9 @@ from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 from rich.console import Console
 
-from control.cli.boundary import of_openai
 from control.cli.options import session_of
-from control.cli.output import console
+from control.console.boundary import of_openai
+from control.console.output import console
 
 Messages = list[ChatCompletionMessageParam]
 

@@ -9,7 +9,7 @@ import typer
 
 from control.cli.lifecycle import ControlPort, GatewayPort, ModelOption, stop_signals
 from control.cli.options import session_of
-from control.cli.output import console
+from control.console.output import console
 from control.demo.play import DemoOptions, play
 
 

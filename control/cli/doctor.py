@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import typer
 
-from control.cli.checks import CHECKS, Check
-from control.cli.loop_check import check_loops
+from control.cli.doctor_checks.checks import CHECKS, Check
+from control.cli.doctor_checks.loop_check import check_loops
+from control.cli.doctor_checks.set_aside_check import check_set_aside
+from control.cli.doctor_checks.usage_check import check_usage
 from control.cli.options import OutputOption, session_of
-from control.cli.output import Output, console, print_document
-from control.cli.set_aside_check import check_set_aside
-from control.cli.usage_check import check_usage
+from control.console.output import Output, console, print_document
 
 MARKS = {"ok": "[green]ok  [/green]", "warn": "[yellow]warn[/yellow]", "fail": "[red]fail[/red]"}
 

@@ -9,8 +9,8 @@ import typer
 from common.clock import SYSTEM_CLOCK
 from common.resources import ApiKey
 from control.cli.options import OutputOption, ProjectOption, session_of
-from control.cli.output import Output, console, print_document, print_table
-from control.cli.tables import resource_table
+from control.console.output import Output, console, print_document, print_table
+from control.console.tables import resource_table
 
 SECONDS_PER_DAY = 86_400
 keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)

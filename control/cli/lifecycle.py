@@ -19,11 +19,11 @@ from common.errors import ComputilityError, Conflict, SetupError
 from common.private import PRIVATE_UMASK
 from common.settings import Settings
 from common.tls import control_client
-from control.cli.display import Stage
 from control.cli.options import session_of
-from control.cli.output import console
 from control.cli.resources import apply_manifests
 from control.cli.session import CREDENTIALS_FILE, Session
+from control.console.display import Stage
+from control.console.output import console
 from control.demo import story
 from control.supervisor.instance import ChildState, RunFolder, write_private
 from control.supervisor.supervisor import Instance, clean_up

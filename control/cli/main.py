@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from common.errors import ComputilityError
-from control.cli import boundary
 from control.cli.chat import chat
 from control.cli.demo import demo
 from control.cli.doctor import doctor
@@ -21,6 +20,7 @@ from control.cli.options import session_of
 from control.cli.pool import simulate, top
 from control.cli.resources import apply, delete, describe, get
 from control.cli.session import Session
+from control.console import boundary
 
 app = typer.Typer(
     name="computility",

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from common.client import Client
 from common.errors import NotFound
 from common.resources import Workload
-from common.units import format_credits
-from control.cli.describe import print_events
-from control.cli.explanations import print_explanation
 from control.cli.kinds import kind_named
 from control.cli.options import JsonOption, OutputOption, ProjectOption, session_of
-from control.cli.output import Output, console, print_document, print_table
-from control.cli.terminal import log_line
+from control.console.describe import print_events
+from control.console.explanations import print_explanation
+from control.console.output import Output, console, print_document
+from control.console.terminal import log_line
+from control.console.usage_table import print_usage
 
 WorkloadArgument = Annotated[
     str,
     typer.Argument(metavar="NAME", help="A workload, or an endpoint or fine-tune job that owns workloads."),
 ]
-METER_TITLES = {
-    "prompt_tokens": "PROMPT",
-    "cached_tokens": "CACHED",
-    "completion_tokens": "COMPLETION",
-    "trained_tokens": "TRAINED",
-    "device_seconds": "DEVICE-SECONDS",
-}
 
 
 def logs(
@@ -133,34 +124,3 @@ def _with_identity(by: str) -> str:
     if "model" in names and "model_identity" not in names:
         names.insert(names.index("model") + 1, "model_identity")
     return ",".join(names)
-
-
-def print_usage(out: Console, report: Mapping[str, Any]) -> None:
-    """The bill: one row per group, the total last."""
-    rows = report["rows"] or [report["total"]]
-    if not report["total"]["events"]:
-        out.print("nothing was used", style="dim")
-        return
-    groups, total = report["group_by"], report["total"]
-    meters = [meter for meter in METER_TITLES if total[meter]]
-    unpriced = bool(total["unpriced_lines"])
-    headers = [
-        *(group.upper().replace("_", " ") for group in groups),
-        *(METER_TITLES[m] for m in meters),
-        "CREDITS",
-        *(["WITHOUT PRICE"] if unpriced else []),
-    ]
-    lines: list[list[object]] = [
-        [
-            *(row[group] for group in groups),
-            *(row[meter] for meter in meters),
-            format_credits(row["microcredits"]),
-            *([row["unpriced_lines"]] if unpriced else []),
-        ]
-        for row in rows
-    ]
-    sums: list[object] = [*(total[meter] for meter in meters), format_credits(total["microcredits"])]
-    if unpriced:
-        sums.append(total["unpriced_lines"])
-    lines.append(["total", *("" for _ in groups[1:]), *sums])
-    print_table(headers, lines, out)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from control.cli.output import Output
 from control.cli.session import Session
+from control.console.output import Output
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table, wide, yaml or json.")]
 ProjectOption = Annotated[

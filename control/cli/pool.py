@@ -11,13 +11,13 @@ from rich.live import Live
 
 from common.client import Client
 from common.errors import ComputilityError, InvalidInput
-from control.cli.explanations import print_simulation
-from control.cli.manifests import blame, read_manifests
 from control.cli.options import JsonOption, OutputOption, session_of
-from control.cli.output import Output, console, print_document
-from control.cli.pool_tables import PoolView
 from control.cli.resources import FilesOption
-from control.cli.terminal import json_text
+from control.console.explanations import print_simulation
+from control.console.manifests import blame, read_manifests
+from control.console.output import Output, console, print_document
+from control.console.pool_tables import PoolView
+from control.console.terminal import json_text
 
 
 def top(

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from common.client import Client
-from common.errors import ComputilityError, InvalidInput, NotFound
+from common.errors import InvalidInput, NotFound
 from common.resources import Project, Resource
-from control.cli.describe import describe_document
 from control.cli.kinds import all_names, kind_named
-from control.cli.manifests import Manifest, blame, read_manifests
 from control.cli.options import NameArgument, OutputOption, ProjectOption, session_of
-from control.cli.output import Output, console, print_document, print_table
-from control.cli.tables import resource_table
+from control.console.describe import describe_document
+from control.console.manifests import read_manifests
+from control.console.outcomes import apply_manifests, print_outcome
+from control.console.output import Output, console, print_document, print_table
+from control.console.tables import resource_table
 
-OUTCOME_STYLES = {"created": "green", "configured": "yellow", "unchanged": "dim", "deleted": "red"}
 KIND_HELP = f"Kind: singular, plural or short name. {all_names()}"
 KindArgument = Annotated[str, typer.Argument(help=KIND_HELP, metavar="KIND")]
 FilesOption = Annotated[
@@ -38,26 +36,6 @@ def apply(context: typer.Context, filename: FilesOption, dry_run: DryRunOption =
     manifests = read_manifests(filename)
     with session_of(context).client() as client:
         apply_manifests(client, manifests, console(), dry_run)
-
-
-def apply_manifests(
-    client: Client, manifests: Sequence[Manifest], out: Console, dry_run: bool = False
-) -> None:
-    """Apply all or none, one line on ``out`` for each; an error says in which file and line it is."""
-    for manifest in manifests:
-        manifest.parse()
-    try:
-        results = client.apply_all([manifest.content for manifest in manifests], dry_run)
-    except ComputilityError as error:
-        raise blame(manifests, error) from error
-    for manifest, result in zip(manifests, results, strict=True):
-        content = manifest.content
-        _report(out, content["kind"], content["metadata"]["name"], result["outcome"], dry_run)
-
-
-def _report(out: Console, kind: str, name: str, outcome: str, dry_run: bool) -> None:
-    suffix = " (dry run)" if dry_run else ""
-    out.print(f"{kind.lower()}/{name} [{OUTCOME_STYLES[outcome]}]{outcome}[/]{suffix}")
 
 
 def get(
@@ -123,7 +101,7 @@ def _watch(
         if name and document["metadata"]["name"] != name:
             continue
         if change["type"] == "delete":
-            _report(console(), cls.__name__, document["metadata"]["name"], "deleted", dry_run=False)
+            print_outcome(console(), cls.__name__, document["metadata"]["name"], "deleted", dry_run=False)
         else:
             _show(cls, document, output, single=True)
 
@@ -170,4 +148,4 @@ def delete(
             raise InvalidInput("say what to delete: KIND NAME, or -f FILE")
         for cls, target, in_project in targets:
             client.delete(cls.PLURAL, target, in_project, dry_run=dry_run)
-            _report(console(), cls.__name__, target, "deleted", dry_run)
+            print_outcome(console(), cls.__name__, target, "deleted", dry_run)

@@ -16,9 +16,9 @@ from common.errors import ComputilityError, SetupError
 from common.private import at_home
 from common.settings import Settings
 from common.units import format_credits
-from control.cli import boundary
-from control.cli.display import Stage
-from control.cli.output import print_table
+from control.console import boundary
+from control.console.display import Stage
+from control.console.output import print_table
 from control.demo import story
 from control.demo.background import Platform
 from control.demo.steps import STEPS, Scene

@@ -18,9 +18,9 @@ from common.client import Client
 from common.errors import ComputilityError, InvalidInput, Unavailable
 from common.settings import Settings
 from common.tls import control_client, trust_of
-from control.cli.display import Stage
-from control.cli.observe import print_usage
-from control.cli.resources import apply_manifests
+from control.console.display import Stage
+from control.console.outcomes import apply_manifests
+from control.console.usage_table import print_usage
 from control.demo import bill, story
 from control.demo.background import Platform
 

@@ -19,9 +19,9 @@ from typing import Any
 from billing.core.events import UsageEvent
 from common.errors import InvalidInput
 from common.telemetry import get_logger
+from common.wire import REJECTED_FILE
 from inference.gateway import metrics
 
-REJECTED_FILE = "rejected.ndjson"
 _log = get_logger("gateway.aside")
 _writing = threading.Lock()
 """Held while a file of this process is changed; other processes are kept out by the folder's lock."""

@@ -156,6 +156,12 @@ def test_a_core_imports_only_data_types_and_arithmetic() -> None:
     assert findings(cores, impure) == []
 
 
+def test_every_folder_of_code_is_a_package_that_contracts_see() -> None:
+    """import-linter passes over a folder without ``__init__.py``, and over all that it imports."""
+    folders = {path.parent for path in product_files()}
+    assert sorted(relative(folder) for folder in folders if not (folder / "__init__.py").is_file()) == []
+
+
 def test_the_map_of_the_scheduler_names_every_room() -> None:
     core = ROOT / "scheduler/core"
     rooms = {path.name for path in core.iterdir() if (path / "__init__.py").is_file()}

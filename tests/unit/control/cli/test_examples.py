@@ -11,7 +11,7 @@ from rich.console import Console
 
 from common.resources import Endpoint, Model, Price
 from common.settings import Settings
-from control.cli.display import Stage
+from control.console.display import Stage
 from control.demo import steps, story
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from common.resources import KINDS
 from common.resources.workload import WorkloadStatus
-from control.cli.output import PHASE_STYLES, age, cell
-from control.cli.tables import COLUMNS
+from control.console.output import PHASE_STYLES, age, cell
+from control.console.tables import COLUMNS
 
 
 @pytest.mark.parametrize(

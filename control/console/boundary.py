@@ -8,7 +8,7 @@ import openai
 
 from common.client import error_from_body
 from common.errors import ComputilityError, Unavailable, mapping_of
-from control.cli.terminal import Terminal
+from control.console.terminal import Terminal
 
 HINTS = {
     "Unauthenticated": "give another key with --key or COMPUTILITY_API_KEY",

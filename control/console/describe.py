@@ -9,7 +9,7 @@ import yaml
 from rich.console import Console
 
 from common.units import format_bytes
-from control.cli.output import PHASE_STYLES, age, print_table
+from control.console.output import PHASE_STYLES, age, print_table
 
 Document = Mapping[str, Any]
 

@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 
 from common.clock import SYSTEM_CLOCK
-from control.cli.bars import devices
-from control.cli.moments import clock_time, expected, since
-from control.cli.output import PHASE_STYLES, print_table
+from control.console.bars import devices
+from control.console.moments import clock_time, expected, since
+from control.console.output import PHASE_STYLES, print_table
 
 Answer = Mapping[str, Any]
 OUTCOMES = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.units import format_bytes
-from control.cli.output import age
+from control.console.output import age
 
 Document = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from common.errors import ComputilityError, Forbidden, Unauthenticated, Unavailable
 from common.settings import Settings
-from control.cli.checks import Check
+from control.cli.doctor_checks.checks import Check
 from control.cli.session import Session
 
 NAME = "stored"

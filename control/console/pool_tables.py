@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from common.units import format_bytes
-from control.cli.bars import bar, devices, sparkline
-from control.cli.load_history import LoadHistory, of_model, of_node
-from control.cli.moments import clock_time, span
-from control.cli.output import PHASE_STYLES
-from control.cli.tide_table import tide_table
+from control.console.bars import bar, devices, sparkline
+from control.console.load_history import LoadHistory, of_model, of_node
+from control.console.moments import clock_time, span
+from control.console.output import PHASE_STYLES
+from control.console.tide_table import tide_table
 
 Row = Mapping[str, Any]
 STATE_STYLES = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from common.errors import ComputilityError, Unavailable
 from common.settings import Settings
-from control.cli.checks import Check
+from control.cli.doctor_checks.checks import Check
 from control.cli.session import Session
 
 ANSWER_SECONDS = 5.0

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from common.clock import SYSTEM_CLOCK
 from common.vocabulary import harmless
-from control.cli.terminal import Terminal, json_text, write_out
+from control.console.terminal import Terminal, json_text, write_out
 
 Document = Mapping[str, Any]
 

@@ -1,0 +1,1 @@
+"""The commands of `computility`, one file for each group of them."""

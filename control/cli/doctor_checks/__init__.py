@@ -1,0 +1,1 @@
+"""What `computility doctor` looks at, one file for each sort of thing."""

@@ -1,0 +1,1 @@
+"""What people see in a terminal, and the manifests that they write: for commands and for the demo."""

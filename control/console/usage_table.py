@@ -1,0 +1,50 @@
+"""The bill as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from common.units import format_credits
+from control.console.output import print_table
+
+METER_TITLES = {
+    "prompt_tokens": "PROMPT",
+    "cached_tokens": "CACHED",
+    "completion_tokens": "COMPLETION",
+    "trained_tokens": "TRAINED",
+    "device_seconds": "DEVICE-SECONDS",
+}
+
+
+def print_usage(out: Console, report: Mapping[str, Any]) -> None:
+    """The bill: one row per group, the total last."""
+    rows = report["rows"] or [report["total"]]
+    if not report["total"]["events"]:
+        out.print("nothing was used", style="dim")
+        return
+    groups, total = report["group_by"], report["total"]
+    meters = [meter for meter in METER_TITLES if total[meter]]
+    unpriced = bool(total["unpriced_lines"])
+    headers = [
+        *(group.upper().replace("_", " ") for group in groups),
+        *(METER_TITLES[m] for m in meters),
+        "CREDITS",
+        *(["WITHOUT PRICE"] if unpriced else []),
+    ]
+    lines: list[list[object]] = [
+        [
+            *(row[group] for group in groups),
+            *(row[meter] for meter in meters),
+            format_credits(row["microcredits"]),
+            *([row["unpriced_lines"]] if unpriced else []),
+        ]
+        for row in rows
+    ]
+    sums: list[object] = [*(total[meter] for meter in meters), format_credits(total["microcredits"])]
+    if unpriced:
+        sums.append(total["unpriced_lines"])
+    lines.append(["total", *("" for _ in groups[1:]), *sums])
+    print_table(headers, lines, out)
