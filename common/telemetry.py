@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, generate_latest
 
 from common.settings import Settings
+
+_LOST = Counter("computility_log_lines_lost", "Lines that the log had no room for")
+
+
+class Lines:
+    """Writes each message as a line to a file descriptor. A log that cannot be written stops nobody: whoever
+    logs that the disk is full would be the first to break."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def msg(self, message: str) -> None:
+        try:
+            os.write(self._descriptor, f"{message}\n".encode(errors="backslashreplace"))
+        except OSError:
+            _LOST.inc()
+
+    log = debug = info = warn = warning = error = critical = exception = fatal = failure = msg
 
 
 def configure_logging(settings: Settings, process: str) -> None:
     """Log to stderr as JSON lines (or for people) with ``process`` bound to every line."""
+    lines = Lines(sys.stderr.fileno())
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
@@ -27,7 +47,7 @@ def configure_logging(settings: Settings, process: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -106,6 +107,7 @@ def listen(host: str, port: int) -> socket.socket:
 async def build(settings: Settings) -> _Parts:
     """All parts, joined: the store is migrated, Ray is reached. Raises ``ComputilityError``."""
     clock = SYSTEM_CLOCK
+    tempfile.gettempdir()  # found by writing to it, and then known: not to be looked for on a full disk
     database = Database(settings.store_url)
     if database.is_sqlite and database.url.database:
         make_file(Path(database.url.database))  # its companions get the same rights

@@ -60,6 +60,18 @@ class GatewaySettings(AddressSettings, ListenerSettings):
     max_requests_per_tenant: int = Field(
         4096, gt=0, description="as max_requests_per_key, for all keys of a tenant together"
     )
+    answer_bytes_per_tenant: int = Field(
+        512 * 1024**2,
+        gt=0,
+        description="of answers in one piece that are on their way to the clients of one tenant; streams are "
+        "not kept",
+    )
+    routes_max_age_seconds: float = Field(
+        86_400.0,
+        gt=0,
+        description="a gateway that control has not confirmed its routing table for so long serves nobody: "
+        "keys may have been revoked since",
+    )
     max_sequences_per_tenant: int = Field(
         16_384, gt=0, description="as max_sequences_per_key, for all keys of a tenant together"
     )

@@ -22,6 +22,9 @@ from control.admission.access import Caller
 from control.admission.lookup import References
 from control.core.permissions import allows
 
+_NAMED = 5
+"""Models of a key that an error names."""
+
 
 def require(caller: Caller, thing: str, path: str, message: str) -> None:
     """Raise ``Forbidden`` naming the path unless the caller's role may write such a thing."""
@@ -86,6 +89,7 @@ async def check_model(model: Model, caller: Caller, references: References) -> N
             require(caller, "sharing", "spec.tasks", "is shared, so only a platform-admin changes it")
     if not moved:
         return
+    _refuse_limited_key(caller, "spec.source")
     if not is_open_to(model.project, model.spec.source):
         message = (
             f"must be a hub name or lie below $(HOME_DIR)/models/{model.project}; only a platform-admin "
@@ -112,6 +116,8 @@ async def check_endpoint(endpoint: Endpoint, caller: Caller, references: Referen
     """Flags, sharing, and what is asked for beyond the limits of the project."""
     old = await references.stored(endpoint)
     known = old.spec if old is not None else EndpointSpec(model=endpoint.spec.model)
+    if old is None or (old.served_name, old.model_key) != (endpoint.served_name, endpoint.model_key):
+        _refuse_limited_key(caller, "spec.model")
     _check_flags(endpoint.spec, known, caller)
     if endpoint.spec.shared != known.shared:
         require(caller, "sharing", "spec.shared", "only a platform-admin shares with all tenants, or ends it")
@@ -119,6 +125,19 @@ async def check_endpoint(endpoint: Endpoint, caller: Caller, references: Referen
         _check_shared(endpoint, old, caller)
     if not _may(caller, "limits"):
         await _check_demands(endpoint, old, references)
+
+
+def _refuse_limited_key(caller: Caller, path: str) -> None:
+    """A key for some models only does not say what their names lead to: it could ask any other by them."""
+    models = caller.principal.models
+    if models:
+        caller.denied = True
+        message = (
+            f"the key {caller.principal.key} may use only {', '.join(models[:_NAMED])}"
+            f"{' and others' if len(models) > _NAMED else ''}, so it does not decide which models are served "
+            "by which name; that takes a key without `models`"
+        )
+        raise Forbidden(f"{path}: {message}", param=path)
 
 
 def _check_flags(new: EndpointSpec, known: EndpointSpec, caller: Caller) -> None:

@@ -149,7 +149,6 @@ class _Answer:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start" and not self.started:
-            self.started = True
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self._exchange.request_id
             headers.setdefault("Cache-Control", "no-store")
@@ -157,6 +156,7 @@ class _Answer:
             if "content-length" not in headers:
                 headers["X-Accel-Buffering"] = "no"
             await self._leave_traces(message["status"])
+            self.started = True
         await self._send(message)
 
     async def fail(self, scope: Scope, receive: Receive, error: ComputilityError) -> None:
@@ -177,13 +177,20 @@ class _Answer:
         query = scope.get("query_string", b"").decode("latin-1")
         target = f"{scope['path']}?{query}" if query else scope["path"]
         audit = self._context.audit
-        await (audit.refuse if denied or status >= 400 else audit.keep)(
+        entry = (
             exchange.actor,
             method,
             target[:MAX_TARGET_CHARACTERS],
             exchange.error_code or "ok",
             exchange.caller.tenant_uid if exchange.caller else "",
         )
+        if not denied and status < 400:
+            await audit.keep(*entry)  # what cannot be audited is not answered as done
+            return
+        try:
+            await audit.refuse(*entry)
+        except Unavailable as error:  # the caller is told of the refusal all the same
+            _log.error("refusal not in the audit log", request_id=exchange.request_id, error=error.message)
 
 
 def _too_large(limit_bytes: int) -> TooLarge:

@@ -23,11 +23,12 @@ RETRY_AFTER_SECONDS = 2
 @dataclass
 class KeyLoad:
     """What one key, or tenant, has open: requests, answers asked for (choices times prompts), bytes of bodies
-    held."""
+    held, and bytes of answers that have come."""
 
     requests: int = 0
     sequences: int = 0
     body_bytes: int = 0
+    answer_bytes: int = 0
     large_body: asyncio.Lock | None = None
 
 
@@ -88,8 +89,10 @@ class Ticket:
         self._bounded = [(load, Bounds.of_key(settings))]
         if tenant is not None:
             self._bounded.append((tenant, Bounds.of_tenant(settings)))
+        self._answers, self._most_answer_bytes = tenant or load, settings.answer_bytes_per_tenant
         self._sequences = 0
         self._body_bytes = 0
+        self._answer_bytes = 0
 
     def open(self) -> None:
         """Count the request. Raises ``TooManyRequests`` when the key, or its tenant, has too many."""
@@ -120,6 +123,20 @@ class Ticket:
             load.sequences += count
         self._sequences += count
 
+    def take_answer(self, size: int) -> bool:
+        """Hold so many bytes more of an answer; False when the answers of all keys of the tenant that are on
+        their way hold too many."""
+        if self._answers.answer_bytes + size > self._most_answer_bytes:
+            return False
+        self._answers.answer_bytes += size
+        self._answer_bytes += size
+        return True
+
+    def drop_answer(self) -> None:
+        """Nothing is kept of an answer any more."""
+        self._answers.answer_bytes -= self._answer_bytes
+        self._answer_bytes = 0
+
     def turn(self) -> asyncio.Lock:
         """Held while a large body of the key is read and parsed: one at a time."""
         if self._load.large_body is None:
@@ -128,6 +145,7 @@ class Ticket:
 
     def close(self) -> None:
         self.drop_bytes()
+        self.drop_answer()
         for load, _ in self._bounded:
             load.requests -= 1
             load.sequences -= self._sequences

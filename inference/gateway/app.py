@@ -9,6 +9,7 @@ import aiohttp
 
 from common.auth import Principal, shows_token
 from common.clock import SYSTEM_CLOCK, Clock
+from common.durable import room_needed
 from common.errors import ComputilityError, MethodNotAllowed, NotFound
 from common.http_server.content import require_json
 from common.http_server.front import Front
@@ -52,7 +53,8 @@ class Gateway:
         settings = self._settings
         self.spool = Spool(settings.folder("spool") / f"gateway-{settings.gateway.port}")
         await recover(self.spool)
-        self._journal = Journal(self.spool.folder / JOURNAL_FILE)
+        with room_needed(f"there is no room on the disk for the journal of usage in {self.spool.folder}"):
+            self._journal = Journal(self.spool.folder / JOURNAL_FILE)
         connector = aiohttp.TCPConnector(ssl=self.trust.verify)
         self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         self._upstream = Upstream(settings.gateway, settings.internal_token, self._clock)
@@ -61,7 +63,7 @@ class Gateway:
         self.routes.load()
         self._routes_changed()
         self.shipper = Shipper(settings, self._session, self.spool)
-        books = Books(self.spool, self._journal, self._clock)
+        self._books = books = Books(self.spool, self._journal, self._clock)
         self._inference = InferenceHandler(
             settings.gateway, self.routes, self._upstream, books, settings.engine.media_domains
         )
@@ -79,6 +81,7 @@ class Gateway:
             await asyncio.wait_for(self.shipper.step(), _FAREWELL_SECONDS)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             _log.warning("usage events stay in the spool", error=str(error) or type(error).__name__)
+        await self._books.close()
         await self.spool.close()
         self._journal.close()
         closing = (self._session, self._upstream, self._proxy, self._inference)
@@ -94,7 +97,11 @@ class Gateway:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        await self.start()
+        try:
+            await self.start()
+        except ComputilityError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.stop()
@@ -175,7 +182,8 @@ class Gateway:
         if self.routes.known:
             await exchange.respond(200, b"ready\n", b"text/plain")
         else:
-            await exchange.respond(503, b"no routing table yet: control was never reached\n", b"text/plain")
+            text = b"no routing table: control was never reached, or not for too long\n"
+            await exchange.respond(503, text, b"text/plain")
 
     async def _metrics(self, exchange: Exchange) -> None:
         if not shows_token(exchange.headers.get(b"authorization", b""), self._settings.metrics_token):
@@ -185,11 +193,11 @@ class Gateway:
             (path.stat().st_mtime_ns // 1_000_000 for path in waiting), default=self._clock.now_ms()
         )
         metrics.SPOOL_SEGMENTS.set(len(waiting))
+        metrics.USAGE_OVERDUE.set(len(self._books.overdue))
         metrics.SPOOL_REJECTED_BYTES.set(rejected_bytes(self.spool.folder.parent))
         metrics.SPOOL_OLDEST_SECONDS.set(max(0, self._clock.now_ms() - oldest_ms) / 1000)
-        confirmed = self.routes.confirmed_seconds
-        age = -1.0 if confirmed is None else self._clock.monotonic_seconds() - confirmed
-        metrics.ROUTES_AGE_SECONDS.set(age)
+        age = self.routes.age_seconds
+        metrics.ROUTES_AGE_SECONDS.set(-1 if age is None else age)
         body, content_type = render_metrics()
         await exchange.respond(200, body, content_type.encode())
 

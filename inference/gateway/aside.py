@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,19 @@ class AsideLine:
 def keep_rejected(folder: Path, rejected: Sequence[tuple[object, str]]) -> None:
     """Set (event, reason) aside; durable when this returns. Raises ``OSError`` when the disk refuses."""
     lines = [json.dumps({"reason": reason, "event": event}) + "\n" for event, reason in rejected]
-    with _writing, (folder / REJECTED_FILE).open("a") as file:
-        file.write("".join(lines))
-        file.flush()
-        os.fsync(file.fileno())
+    with _writing, (folder / REJECTED_FILE).open("ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            _write_all(file, "".join(lines).encode())
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(size)  # half a line would spoil the next one
+            raise
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    while data:
+        data = data[file.write(data) :]
 
 
 async def set_aside(folder: Path, rejected: list[tuple[Any, str]]) -> None:

@@ -1,14 +1,20 @@
-"""What one request owes: noted in the journal while it streams, in the spool before it ends."""
+"""What one request owes: noted in the journal while it runs, in the spool before it ends.
+
+Where the disk has no room for the spool, the journal, whose room was taken before the engine was asked, keeps
+the final counts; they are spooled as soon as there is room again, and until then nothing new is begun.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+import asyncio
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, Literal, Self
 
 from billing.core.events import UsageEvent
 from common.auth import Principal
 from common.clock import Clock
-from common.errors import Forbidden, InvalidInput, Unavailable
+from common.errors import NO_ROOM, Forbidden, InvalidInput, Unavailable
 from common.ids import new_id
 from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
@@ -21,9 +27,12 @@ from inference.gateway.exchange import Exchange
 from inference.gateway.journal import LOST_OUTCOME, Entry, Journal
 from inference.gateway.spool import Spool
 
+OVERDUE_SECONDS = 1.0
+"""Between two tries to spool what the disk had no room for."""
 NOT_BILLABLE = "usage_not_billable"
 """The code of a request that no usage event can be made for."""
 
+_CANNOT_RECORD = "usage cannot be recorded right now; try again"
 Outcome = Literal["completed", "cancelled", "engine_failed"]
 _log = get_logger("gateway.bill")
 
@@ -50,10 +59,37 @@ class Books:
     spool: Spool
     journal: Journal
     clock: Clock
+    overdue: set[asyncio.Task[None]] = field(default_factory=set)
+    """Events of ended requests that wait for room on the disk; the journal has them all."""
+
+    def spool_later(self, event: UsageEvent, entry: Entry) -> None:
+        """Spool the event when there is room, and then free its slot."""
+        task = asyncio.create_task(self._when_there_is_room(event, entry))
+        self.overdue.add(task)
+        task.add_done_callback(self.overdue.discard)
+
+    async def _when_there_is_room(self, event: UsageEvent, entry: Entry) -> None:
+        while True:
+            await asyncio.sleep(OVERDUE_SECONDS)
+            try:
+                await self.spool.append(event, entry.free)
+            except Unavailable:
+                continue
+            metrics.count_billed(event)
+            return
+
+    async def close(self) -> None:
+        """What is overdue stays in the journal, for the next gateway."""
+        for task in self.overdue:
+            task.cancel()
+        await asyncio.gather(*self.overdue, return_exceptions=True)
 
 
 class Bill:
-    """The bill of one job, made before an engine is asked: what could not be billed is not served."""
+    """The bill of one job, made before an engine is asked: what could not be billed is not served.
+
+    As a context manager it gives its place in the journal back where nothing was settled.
+    """
 
     def __init__(self, books: Books, job: Job) -> None:
         self._books = books
@@ -63,17 +99,26 @@ class Bill:
         self._event: UsageEvent | None = None
         self._entry: Entry | None = None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
     def begin(self, replica: RouteReplica) -> None:
-        """Make and check the event of what ``replica`` is going to be asked and, for a stream, take a slot of
-        the journal. To be called before each replica.
+        """Make and check the event of what ``replica`` is going to be asked, and take a slot of the journal.
+        To be called before each replica.
 
         Raises ``Forbidden`` when no event can be made, ``Unavailable`` when the disk has no room for it.
         """
         self._close()
+        if self._books.overdue:
+            raise Unavailable(_CANNOT_RECORD, code=NO_ROOM)
         try:
             self._event = self._made(replica)
-            if self._job.request.stream:
-                self._entry = self._books.journal.open(self._event)
+            self._entry = self._books.journal.open(self._event)
         except InvalidInput as error:
             _log.error("a request could not be billed", model=self._job.route.model, error=error.message)
             raise Forbidden(
@@ -83,7 +128,7 @@ class Bill:
             ) from error
         except OSError as error:
             _log.error("the journal takes no more", error=str(error))
-            raise Unavailable("usage cannot be recorded right now; try again") from error
+            raise Unavailable(_CANNOT_RECORD, code=NO_ROOM) from error
 
     def note(self, counts: TokenCounts) -> None:
         """Before the client is sent what it was counted for: keep the count for the case of sudden death.
@@ -96,8 +141,9 @@ class Bill:
         self._noted = counts
 
     async def settle(self, counts: TokenCounts, outcome: Outcome) -> None:
-        """Make the usage durable. Nothing used, nothing billed. Raises ``Unavailable`` when the disk refuses:
-        then what the journal holds is billed by the next gateway.
+        """Make the usage durable, in the spool or, while that is refused, in the journal. Nothing used,
+        nothing billed. Raises ``Unavailable`` when the disk takes neither: then what the journal holds is
+        billed by the next gateway.
 
         A prompt counts, for engine and bill alike, with the first token made from it. Counts that make no
         event are set aside with their reason: the client has no part in them.
@@ -114,8 +160,22 @@ class Bill:
             ended = {"outcome": outcome, "ended_ms": ended_ms, "quantities": quantities}
             await self._set_aside({**self._event.to_dict(), **ended}, error.message)
             return
-        await self._books.spool.append(event, self._close)
-        metrics.count_billed(event)
+        await self._spool(event, counts)
+
+    async def _spool(self, event: UsageEvent, counts: TokenCounts) -> None:
+        entry, self._entry = self._entry, None  # freed once the event is durable, whatever ends this request
+        assert entry is not None
+        entry.note(counts, event.ended_ms)
+        try:
+            await self._books.spool.append(event, entry.free)
+            metrics.count_billed(event)
+        except Unavailable:
+            self._books.spool_later(event, entry)
+            try:
+                entry.sync()
+            except OSError as error:
+                _log.error("the journal cannot be synced", error=str(error))
+                raise Unavailable(_CANNOT_RECORD, code=NO_ROOM) from error
 
     def _made(self, replica: RouteReplica) -> UsageEvent:
         """The event as of now, without numbers."""
@@ -144,7 +204,7 @@ class Bill:
             await set_aside(self._books.spool.folder, [(content, reason)])
         except OSError as error:
             _log.error("usage cannot be set aside", error=str(error))
-            raise Unavailable("usage cannot be recorded right now; try again") from error
+            raise Unavailable(_CANNOT_RECORD, code=NO_ROOM) from error
         self._close()
 
     def _close(self) -> None:

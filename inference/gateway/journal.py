@@ -1,6 +1,6 @@
 """What requests in flight have used, where it survives the death of the process.
 
-One memory-mapped file of fixed slots, a slot for each request that streams: the event without its numbers,
+One memory-mapped file of fixed slots, a slot for each request: the event without its numbers,
 written once, then the running counts. Nothing is synced: the kernel's page cache outlives ``kill -9``, though
 not a loss of power. Counts are written to two places in turn, so that a torn write leaves the counts before
 it, which are those of the last bytes that the client was sent. Every part carries a checksum; that of the
@@ -79,6 +79,12 @@ class Journal:
         if self._map is not None:
             self._map[at : at + len(data)] = data
 
+    def sync(self, at: int) -> None:
+        """Bring the slot that begins at ``at`` to disk. Raises ``OSError``."""
+        if self._map is not None:
+            page = at - at % mmap.ALLOCATIONGRANULARITY
+            self._map.flush(page, at + SLOT_BYTES - page)
+
     def close(self) -> None:
         """Close the file. It goes, too, unless it holds what is still to be billed."""
         if self._map is None:
@@ -120,6 +126,10 @@ class Entry:
         self._journal.write(at, body + _SUM.pack(crc32(body, self._checksum)))
         if self._sequence == 1:
             self._journal.write(self._start, self._head)
+
+    def sync(self) -> None:
+        """Bring what was noted to disk: it survives a loss of power, too. Raises ``OSError``."""
+        self._journal.sync(self._start)
 
     def free(self) -> None:
         """Give the slot back: the event is durable elsewhere, or there is none."""

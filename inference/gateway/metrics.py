@@ -43,6 +43,10 @@ SPOOL_REJECTED_BYTES = Gauge(
     "computility_gateway_spool_rejected_bytes",
     "Usage events that wait in rejected.ndjson for a person to mend them; 0 = none",
 )
+USAGE_OVERDUE = Gauge(
+    "computility_gateway_usage_overdue",
+    "Ended requests whose usage waits in the journal for room on the disk; none is begun meanwhile",
+)
 USAGE_SET_ASIDE = Counter(
     "computility_gateway_usage_set_aside",
     "Usage events that could not be posted as they were, kept with their reason in rejected.ndjson",

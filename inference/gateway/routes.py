@@ -1,10 +1,15 @@
-"""Keeps the routing table: followed from control by long poll, and on file for when control is down."""
+"""Keeps the routing table: followed from control by long poll, and on file for when control is down.
+
+Without control it stays in force for a while, so that requests are served on; but not for ever, because a key
+that was revoked meanwhile would work for as long.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -34,7 +39,8 @@ class RouteFollower:
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.index = RouteIndex(RoutingTable(version=""))
-        self.confirmed_seconds: float | None = None
+        self._confirmed_seconds: float | None = None
+        self._max_age_seconds = settings.gateway.routes_max_age_seconds
         self._url = f"{settings.control_url}/internal/v1/routes"
         self._headers = {"Authorization": f"Bearer {settings.internal_token}"}
         self._file = settings.folder("spool") / "routes.json"
@@ -46,16 +52,34 @@ class RouteFollower:
     def known(self) -> bool:
         return self.index.version != ""
 
+    @property
+    def age_seconds(self) -> float | None:
+        """Since control last confirmed the table, to this gateway or an earlier one; None = never."""
+        if self._confirmed_seconds is None:
+            return None
+        return self._clock.monotonic_seconds() - self._confirmed_seconds
+
     def load(self) -> None:
-        """Take up the table that an earlier run kept, if it is there and whole."""
+        """Take up the table that an earlier run kept, if it is there, whole and not too old."""
         try:
             table = RoutingTable.model_validate_json(self._file.read_bytes())
+            age_seconds = self._clock.now_ms() / 1000 - self._file.stat().st_mtime
         except FileNotFoundError:
             return
         except (OSError, ValidationError) as error:
             _log.warning("kept routing table is not usable", file=str(self._file), error=str(error))
             return
+        self._confirmed_seconds = self._clock.monotonic_seconds() - max(0.0, age_seconds)
         self.index = RouteIndex(table)
+        self._forget_what_is_too_old()
+
+    def _forget_what_is_too_old(self) -> None:
+        """Keys that were revoked since must not work for ever because control is away."""
+        age_seconds = self.age_seconds
+        if self.known and age_seconds is not None and age_seconds > self._max_age_seconds:
+            _log.error("the routing table is too old to be used", age_seconds=round(age_seconds))
+            self.index = RouteIndex(RoutingTable(version=""))
+            self._changed()
 
     async def follow(self) -> None:
         """Poll until cancelled; while control is away, the last table stays in force."""
@@ -66,6 +90,7 @@ class RouteFollower:
                 pause = _FIRST_PAUSE_SECONDS
             except (aiohttp.ClientError, TimeoutError, OSError, ValidationError) as error:
                 _log.warning("no routing table from control", error=str(error) or type(error).__name__)
+                self._forget_what_is_too_old()
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
@@ -77,16 +102,23 @@ class RouteFollower:
             self._url, params=query, headers=self._headers, timeout=timeout
         ) as response:
             if response.status == 304:
-                self.confirmed_seconds = self._clock.monotonic_seconds()
+                self._confirmed_seconds = self._clock.monotonic_seconds()
+                await asyncio.to_thread(_touch, self._file)
                 return False
             response.raise_for_status()
             content = await response.read()
         self.index = RouteIndex(RoutingTable.model_validate_json(content))
-        self.confirmed_seconds = self._clock.monotonic_seconds()
+        self._confirmed_seconds = self._clock.monotonic_seconds()
         self._changed()
         await asyncio.to_thread(_write_atomically, self._file, content)
         _log.info("routing table", version=self.index.version, routes=len(self.index.routes))
         return True
+
+
+def _touch(path: Path) -> None:
+    """The time of the file is when control last confirmed what is in it."""
+    with suppress(OSError):
+        os.utime(path)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

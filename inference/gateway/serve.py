@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 
-from common.errors import ComputilityError, EngineFailed, NotFound, openai_body
+from common.errors import ComputilityError, EngineFailed, InvalidInput, NotFound, openai_body
 from common.http_server.front import UNBUFFERED
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
@@ -14,7 +14,6 @@ from common.wire import Route
 from inference.core.body import Task, check_context, engine_body
 from inference.core.engine_errors import error_in_stream, may_be_the_request, status_in_stream
 from inference.core.sse import DONE_EVENT, StreamMeter
-from inference.core.usage import find_usage
 from inference.gateway import metrics
 from inference.gateway.admission import Admission, Ticket
 from inference.gateway.bill import Bill, Books, Job, Outcome
@@ -26,6 +25,10 @@ from inference.gateway.upstream import DRAIN_SECONDS, TRANSPORT_ERRORS, ClientWa
 
 _STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), *UNBUFFERED]
 _NOT_TOLD = "the engine's answer tells no token counts, so it is not given out"
+_TOO_LARGE = (
+    "the answer was made, and is billed, but it is too large to be given out in one piece, by itself or with "
+    "others that are on their way: ask for fewer choices, prompts or log probabilities, or for a stream"
+)
 _log = get_logger("gateway.serve")
 
 
@@ -87,30 +90,27 @@ class InferenceHandler:
     async def _answer(self, job: Job) -> None:
         """A request that is answered in one piece. An engine that does not stop for a client that has gone
         works to its end, and what it tells then is billed."""
-        bill = Bill(self._books, job)
         body = engine_body(job.request, job.route.backend_model, job.tenant)
-        async with ClientWatch(job.exchange, job.ticket, None) as watch:
-            try:
-                call = await self._upstream.call(job.route, job.request, body, watch, bill.begin)
-            except ComputilityError:
-                if watch.cut is not None:
-                    raise watch.cut from None
-                if watch.gone:
-                    return
-                raise
-        self._saw_first_byte(job)
-        call.close()
-        usage = find_usage(call.content)
-        if usage is None:
-            self._rest(call)
-            raise EngineFailed(_NOT_TOLD)
-        await bill.settle(usage.counts, "cancelled" if watch.gone else "completed")
+        with Bill(self._books, job) as bill:
+            async with ClientWatch(job.exchange, job.ticket, None) as watch:
+                try:
+                    call = await self._upstream.call(job.route, job.request, body, watch, bill.begin)
+                except ComputilityError:
+                    if watch.cut is not None:
+                        raise watch.cut from None
+                    if watch.gone:
+                        return
+                    raise
+            self._saw_first_byte(job)
+            call.close()
+            if call.answer.usage is None:
+                self._rest(call)
+                raise EngineFailed(_NOT_TOLD)
+            await bill.settle(call.answer.usage.counts, "cancelled" if watch.gone else "completed")
         if watch.cut is not None:
             raise watch.cut
         if not watch.gone:
-            rename = _rename(job.route)
-            content = call.content.replace(*rename, 1) if rename else call.content
-            await job.exchange.respond(200, content, b"application/json")
+            await _give_out(job, call.answer.content)
 
     async def _stream(self, job: Job) -> None:
         """A request that is answered event by event; its end is held back until the usage is durable."""
@@ -212,6 +212,16 @@ async def _finish(
         await job.exchange.start(200, _STREAM_HEADERS)
     tail = f"data: {json.dumps(openai_body(error))}\n\n".encode() if error is not None else b""
     await job.exchange.write(tail + DONE_EVENT, more=False)
+
+
+async def _give_out(job: Job, content: bytes | None) -> None:
+    """The answer in one piece. Raises ``InvalidInput`` for one that is too large: it is made and billed, and
+    asking again would make it again."""
+    if content is None:
+        job.ticket.drop_answer()
+        raise InvalidInput(_TOO_LARGE, code="answer_too_large")
+    rename = _rename(job.route)
+    await job.exchange.respond(200, content.replace(*rename, 1) if rename else content, b"application/json")
 
 
 def _rename(route: Route) -> tuple[bytes, bytes] | None:

@@ -41,7 +41,7 @@ class RouteIndex:
         """Why the key of this digest is not in force; None when it is."""
         key = self._keys.get(digest)
         if key is None and not self.version:
-            return Unavailable("no keys are known yet: control was never reached; try again in a moment")
+            return Unavailable("no keys are known: control was not reached, or not for long; try again later")
         if key is None:
             return Unauthenticated("incorrect API key: it is unknown or was revoked")
         if key.expires_ms is not None and key.expires_ms <= now_ms:

@@ -28,6 +28,7 @@ from inference.core.sse import without_comments
 from inference.gateway import metrics
 from inference.gateway.admission import Ticket
 from inference.gateway.exchange import Exchange
+from inference.gateway.whole_answer import Hold, WholeAnswer, read_answer, read_error
 
 DRAIN_SECONDS = 15.0
 """Longest wait for an engine to end a stream whose client has gone."""
@@ -46,8 +47,6 @@ MAX_FAILED_ENGINES = 2
 TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
 HEALTH_SECONDS = 3.0
 COMMENT_LIMIT_BYTES = 64 * 1024
-ANSWER_LIMIT_BYTES = 256 * 1024**2
-"""Of an answer in one piece: embeddings and log probabilities of the largest request take less."""
 
 _BREAKING_STATUS = frozenset({502, 503})
 _log = get_logger("gateway.upstream")
@@ -65,7 +64,8 @@ class ReplicaState:
 
 
 class EngineCall:
-    """One attempt at one replica. ``status`` and the first bytes are there after ``send``."""
+    """One attempt at one replica. After ``send`` its ``status`` is there, and ``answer`` if it is a whole
+    one; else ``content`` has the first bytes of a stream, or an error's."""
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class EngineCall:
         self.replica = replica
         self.status = 0
         self.content = b""
+        self.answer = WholeAnswer(None, None)
         self._session = session
         self._state = state
         self._request = request
@@ -85,10 +86,11 @@ class EngineCall:
         self._open = True
         state.in_flight += 1
 
-    async def send(self, body: bytes, on_comments: OnComments) -> None:
-        """Send; then read the first bytes of a stream, or all of any other answer, into ``content``.
+    async def send(self, body: bytes, on_comments: OnComments, hold: Hold) -> None:
+        """Send; then read the first bytes of a stream, or all of any other answer.
 
-        Comments before a stream's first event are passed on and are no first bytes.
+        Comments before a stream's first event are passed on and are no first bytes; ``hold`` is asked for
+        room for an answer.
         """
         response = await self._session.post(
             self.replica.url + ENGINE_PATHS[self._request.task],
@@ -104,8 +106,10 @@ class EngineCall:
                 comments, self.content = without_comments(self.content + data)
                 if comments:
                     await on_comments(comments)
+        elif self.status == 200:
+            self.answer = await read_answer(response, hold)
         else:
-            self.content = await _read_whole(response)
+            self.content = await read_error(response)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The stream, from its first bytes to its end."""
@@ -162,6 +166,7 @@ class ClientWatch:
         self.call: EngineCall | None = None
         self._exchange = exchange
         self._ticket = ticket
+        self.hold: Hold = ticket.take_answer
         self._drain_seconds = drain_seconds
         self._limit = asyncio.timeout(None)
 
@@ -197,16 +202,6 @@ class ClientWatch:
             await asyncio.sleep(ABORT_INTERVAL_SECONDS)
         if self._drain_seconds is not None:
             self._limit.reschedule(loop.time())
-
-
-async def _read_whole(response: aiohttp.ClientResponse) -> bytes:
-    parts, size = [], 0
-    while data := await response.content.readany():
-        parts.append(data)
-        size += len(data)
-        if size > ANSWER_LIMIT_BYTES:
-            raise aiohttp.ClientPayloadError(f"the engine's answer has more than {ANSWER_LIMIT_BYTES} bytes")
-    return b"".join(parts)
 
 
 async def _drop(comments: bytes) -> None:
@@ -271,7 +266,7 @@ class Upstream:
             tried.add(replica.url)
             begin(replica)
             call = watch.call = EngineCall(self._session, replica, self._state(replica.url), request)
-            failure = await self._attempt(call, body, request, on_comments)
+            failure = await self._attempt(call, body, request, on_comments, watch.hold)
             if failure is None:
                 return call
             broke = call.status == 0 or call.status >= 500
@@ -280,12 +275,17 @@ class Upstream:
         raise error
 
     async def _attempt(
-        self, call: EngineCall, body: bytes, request: InferenceRequest, on_comments: OnComments
+        self,
+        call: EngineCall,
+        body: bytes,
+        request: InferenceRequest,
+        on_comments: OnComments,
+        hold: Hold,
     ) -> ComputilityError | None:
         """None when the call was answered well; the failure when another replica may do better."""
         breaker = self._state(call.replica.url).breaker
         try:
-            await call.send(body, on_comments)
+            await call.send(body, on_comments, hold)
         except TRANSPORT_ERRORS as error:
             call.close()
             breaker.failed(self._clock.monotonic_seconds())

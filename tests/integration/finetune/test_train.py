@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +14,13 @@ from typing import Any
 
 import pytest
 
+from common.clock import SYSTEM_CLOCK
+from common.resources.workload import Sandbox
 from finetune.core.job import Lora, TrainJob
+from scheduler.adapters.ray.environment import Surroundings
+from scheduler.adapters.ray.process import RankFiles, RankProcess
+from scheduler.adapters.ray.sandbox import why_not
+from scheduler.ports import RankOrder
 from tests.fixtures.tiny_model import shared_tiny_model
 
 pytestmark = pytest.mark.integration
@@ -205,6 +213,66 @@ def test_a_worker_that_was_stopped_goes_on_to_the_same_adapter(
     assert steps == list(range(1, 61))
     assert _counts(tmp_path / "job") == _counts(trained)
     assert any("goes on from" in event["message"] for event in _events(tmp_path / "job", "message"))
+
+
+class _Cell:
+    """The worker in a cell, as an agent starts it for a preemptible job."""
+
+    def __init__(self, home: Path, *shown: Path) -> None:
+        self.folder = home / "jobs" / "mine"
+        sandbox = Sandbox(readable=[str(path) for path in shown], writable=[str(self.folder)])
+        command = ("$(PYTHON)", "-m", "finetune.train", "--job", str(self.folder))
+        environment = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        self._order = RankOrder(0, "trainer", 0, command, environment, (), (), sandbox=sandbox)
+        self._around = Surroundings(
+            python=sys.executable,
+            home=str(home),
+            instance="i",
+            address="127.0.0.1",
+            world_size=1,
+            local_rank=0,
+            ports={},
+            master=None,
+            base={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+            sandbox_mode="require",
+        )
+        self._files = RankFiles(home / "log", home / "exit")
+
+    def start(self) -> RankProcess:
+        self._files.exit_code.unlink(missing_ok=True)
+        return RankProcess(self._order, self._around, self._files, 5.0, SYSTEM_CLOCK)
+
+    async def wait(self, rank: RankProcess, step: int | None = None) -> int | None:
+        """The exit code once the rank has ended; None once it has done the step."""
+        events, deadline = self.folder / "events.jsonl", time.monotonic() + 200
+        while rank.alive:
+            assert time.monotonic() < deadline, self._files.log.read_text()
+            if step is not None and events.exists() and f'"step": {step},' in events.read_text():
+                return None
+            rank.poll()
+            await asyncio.sleep(0.02)
+        return rank.record.exit_code
+
+
+@pytest.mark.timeout(500)
+@pytest.mark.skipif(bool(why_not()), reason=f"no cells here: {why_not()}")
+async def test_a_training_that_is_preempted_in_its_cell_goes_on_there_to_the_same_adapter(
+    trained: Path, base_model: Path, tmp_path: Path
+) -> None:
+    validation = trained.parent / "v.jsonl"
+    cell = _Cell(tmp_path, base_model, validation)
+    _make_job(cell.folder, base_model, validation_file=str(validation))
+    first = cell.start()
+    assert await cell.wait(first, 8) is None
+    first.stop(60.0)
+    assert await cell.wait(first) == 143
+    assert not (cell.folder / "adapter").exists()
+    assert await cell.wait(cell.start()) == 0
+    (ours,), (whole,) = _events(cell.folder, "result"), _events(trained, "result")
+    for name in ("trained_tokens", "adapter_sha256"):
+        assert ours["data"][name] == whole["data"][name]
+    assert _counts(cell.folder) == _counts(trained)
+    assert any("goes on from" in event["message"] for event in _events(cell.folder, "message"))
 
 
 def test_a_count_that_does_not_fit_the_rows_is_an_error_and_no_adapter(

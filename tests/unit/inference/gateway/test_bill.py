@@ -1,7 +1,11 @@
 """Nothing is served that could not be billed, and what is odd at the end is kept, not dropped."""
 
+import asyncio
+import errno
 import json
+import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,16 +102,16 @@ async def test_a_request_that_could_not_be_billed_is_refused_before_an_engine_is
     assert refused.value.code == NOT_BILLABLE
 
 
-async def test_a_stream_that_the_journal_cannot_take_is_refused(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_request_that_the_journal_cannot_take_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr(world.books.journal, "open", full)
     with pytest.raises(Unavailable, match="usage cannot be recorded"):
-        world.bill().begin(replica())
-    world.bill(stream=False).begin(replica())
+        world.bill(stream=stream).begin(replica())
 
 
 async def test_the_longest_names_fit_the_journal_and_are_billed_after_a_kill(world: World) -> None:
@@ -213,3 +217,92 @@ def test_what_was_posted_is_taken_out_and_the_rest_stays_as_it_was(tmp_path: Pat
     take_out(tmp_path, {line.text for line in lines})
     assert read_rejected(tmp_path) == []
     assert not (tmp_path / REJECTED_FILE).exists()
+
+
+# A disk that is full for a while
+
+
+@dataclass
+class Disk:
+    """Takes what is written, or not."""
+
+    monkeypatch: pytest.MonkeyPatch
+
+    def __post_init__(self) -> None:
+        self.is_full, write = False, os.write
+
+        def limited(handle: int, data: bytes) -> int:
+            if self.is_full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(handle, data)
+
+        self.monkeypatch.setattr("inference.gateway.spool.os.write", limited)
+        self.monkeypatch.setattr("inference.gateway.bill.OVERDUE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_runs_while_the_disk_fills_is_given_out_and_billed_once_there_is_room(
+    world: World, disk: Disk, stream: bool
+) -> None:
+    bill, other = world.bill(stream=stream), world.bill(stream=stream)
+    bill.begin(replica())
+    other.begin(replica())
+    disk.is_full = True
+    await bill.settle(TokenCounts(4, 0, 7), "completed")
+    with pytest.raises(Unavailable, match="cannot be recorded right now"):
+        world.bill(stream=stream).begin(replica())
+    await other.settle(TokenCounts(5, 0, 1), "cancelled")
+    assert world.spooled() == []
+    disk.is_full = False
+    async with asyncio.timeout(5):
+        while world.books.overdue:
+            await asyncio.sleep(0)
+    told = [(event["outcome"], event["quantities"]["completion_tokens"]) for event in world.spooled()]
+    assert sorted(told) == [("cancelled", 1), ("completed", 7)]
+    assert read_journal(world.folder / JOURNAL_FILE).events == [], "the slots are free again"
+    world.bill(stream=stream).begin(replica())
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_gateway_killed_on_a_full_disk_is_billed_by_the_next(
+    world: World, disk: Disk, stream: bool
+) -> None:
+    bill = world.bill(stream=stream)
+    bill.begin(replica())
+    disk.is_full = True
+    await bill.settle(TokenCounts(4, 0, 7), "completed")
+    await world.books.close()
+    disk.is_full = False
+    await recover(world.books.spool)
+    [event] = world.spooled()
+    assert (event["outcome"], event["quantities"]["completion_tokens"]) == ("gateway_lost", 7)
+
+
+async def test_a_plain_request_that_fails_gives_its_place_in_the_journal_back(world: World) -> None:
+    for _ in range(9):
+        with suppress(Unavailable), world.bill(stream=False) as bill:
+            bill.begin(replica())
+            raise Unavailable("the engine is away")
+    assert world.books.journal.slots == 2
+
+
+def test_a_full_disk_leaves_no_half_line_among_what_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_rejected(tmp_path, [({"id": "use-1"}, "first")])
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("inference.gateway.aside.os.fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            keep_rejected(tmp_path, [({"id": "use-2"}, "second")])
+    keep_rejected(tmp_path, [({"id": "use-3"}, "third")])
+    kept = [json.loads(line.text)["reason"] for line in read_rejected(tmp_path)]
+    assert kept == ["first", "third"]

@@ -1,0 +1,74 @@
+"""An answer that comes in one piece: kept while its size can be borne, and read to its end in any case.
+
+The engine has made all of it before its first byte comes, so what it has used is owed, whether the answer can
+be given out or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import aiohttp
+
+from inference.core.usage import UsageMember, find_usage
+
+ANSWER_LIMIT_BYTES = 256 * 1024**2
+"""Of one answer: embeddings and log probabilities of the largest sensible request take less."""
+ERROR_LIMIT_BYTES = 1024**2
+"""So much is read of an answer that is an error."""
+_WINDOW_BYTES = 64 * 1024
+"""No usage member is longer."""
+
+Hold = Callable[[int], bool]
+"""Asks for room for so many more bytes of answers; False when there is none."""
+
+
+@dataclass(frozen=True)
+class WholeAnswer:
+    """``content`` is None where the answer is too large to be given out."""
+
+    content: bytes | None
+    usage: UsageMember | None
+
+
+async def read_answer(response: aiohttp.ClientResponse, hold: Hold) -> WholeAnswer:
+    """Read all of it. Raises aiohttp's errors when the engine breaks off."""
+    parts, size = [], 0
+    async for data in _chunks(response):
+        parts.append(data)
+        size += len(data)
+        if size > ANSWER_LIMIT_BYTES or not hold(len(data)):
+            kept = b"".join(parts)
+            parts.clear()
+            return WholeAnswer(None, find_usage(kept) or await _usage_beyond(response, kept[-_WINDOW_BYTES:]))
+    content = b"".join(parts)
+    return WholeAnswer(content, find_usage(content))
+
+
+async def read_error(response: aiohttp.ClientResponse) -> bytes:
+    """The beginning of an answer that is an error."""
+    parts, size = [], 0
+    async for data in _chunks(response):
+        parts.append(data)
+        size += len(data)
+        if size > ERROR_LIMIT_BYTES:
+            break
+    return b"".join(parts)[:ERROR_LIMIT_BYTES]
+
+
+async def _usage_beyond(response: aiohttp.ClientResponse, tail: bytes) -> UsageMember | None:
+    """The usage member in the rest of an answer of which ``tail`` was read last; the rest is not kept."""
+    found = None
+    async for data in _chunks(response):
+        if found is None:
+            window = tail + data
+            # A quote that stands first may have lost its backslash; a member there was whole before.
+            found = find_usage(window[1:] if window.startswith(b'"') else window)
+            tail = window[-_WINDOW_BYTES:]
+    return found
+
+
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    while data := await response.content.readany():
+        yield data
