@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from billing.core.rating import BookItem
-from billing.rejected import REJECTED_FILE, rejected_usage
+from billing.rejected import rejected_usage
 from billing.reports import usage_report
 from billing.store import Ledger, UsageFilter
 from billing.store.books import book_of
@@ -137,7 +137,7 @@ async def test_usage_that_cannot_be_billed_is_kept_for_people_and_shown_to_nobod
     sink = rejected_usage(Settings(home=tmp_path))
     await sink.keep({"id": "use-1", "kind": "device"}, "no such tenant")
     await sink.keep({"id": "use-2"}, "odd")
-    file = tmp_path / "spool" / "control" / REJECTED_FILE
+    file = tmp_path / "spool" / "control" / "rejected.ndjson"
     assert [json.loads(line) for line in file.read_text().splitlines()] == [
         {"reason": "no such tenant", "event": {"id": "use-1", "kind": "device"}},
         {"reason": "odd", "event": {"id": "use-2"}},

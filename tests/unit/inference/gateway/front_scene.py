@@ -1,5 +1,6 @@
 """A whole gateway on a virtual clock, with engines and control that are reached over Unix sockets."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -58,6 +59,12 @@ class Front:
         """As if control had just sent this table."""
         self.gateway.routes.index = RouteIndex(routes)
         self.gateway._routes_changed()
+
+    async def stand_still(self) -> None:
+        """Nothing goes on by itself any more: the test does it."""
+        for task in self.gateway._tasks:
+            task.cancel()
+        await asyncio.gather(*self.gateway._tasks, return_exceptions=True)
 
     async def start_control(self) -> None:
         await self.control.start(unix=self.wire.socket(f"127.0.0.1:{self.control.port}"))

@@ -101,20 +101,6 @@ async def test_the_usage_is_durable_before_the_stream_ends(front: Front) -> None
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
-async def test_a_disk_that_refuses_the_usage_is_told_instead_of_an_answer_for_nothing(
-    front: Front, monkeypatch: pytest.MonkeyPatch, stream: bool
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(Spool, "_write", full)
-    answer = await front.ask({**ASK, "stream": stream})
-    assert "usage cannot be recorded right now" in answer.error["message"]
-    assert answer.status == (200 if stream else 503), "a stream has begun by then"
-    assert answer.ended
-
-
-@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
 async def test_a_client_that_leaves_pays_for_the_tokens_made_until_then(front: Front, stream: bool) -> None:
     engine = front.engines[0]
     engine.token_seconds = 0.01

@@ -25,7 +25,7 @@ def usage(number: int) -> UsageEvent:
 @pytest.fixture
 async def open_front(front: Front) -> Front:
     """With control there, and nobody who ships but the test."""
-    front.gateway._tasks[1].cancel()
+    await front.stand_still()
     await front.start_control()
     return front
 
@@ -115,7 +115,7 @@ async def test_what_a_dead_gateway_left_is_shipped_by_its_neighbour(open_front: 
 async def test_events_wait_while_control_is_away_with_growing_pauses(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    front.gateway._tasks[1].cancel()
+    await front.stand_still()
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -172,7 +172,7 @@ async def test_a_gateway_that_stops_ships_what_it_can_and_keeps_the_rest(
 
 
 async def test_a_control_that_breaks_takes_nothing(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    front.gateway._tasks[1].cancel()
+    await front.stand_still()
 
     async def broken(request: Any) -> Any:
         return aiohttp.web.json_response({"error": "boom"}, status=500)
