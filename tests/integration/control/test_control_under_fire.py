@@ -11,6 +11,7 @@ import pytest
 
 from common.vocabulary import NAME_CHARACTERS
 from tests.fixtures.control_process import ControlProcess, running_control
+from tests.fixtures.disk import fill_disk, make_room
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -158,6 +159,63 @@ async def test_an_upload_whose_sender_is_killed_leaves_nothing(control: ControlP
     assert len(files_in(control, marks=True)) == 1
 
 
+# Checks of training files
+
+
+async def tunable(control: ControlProcess, content: bytes) -> str:
+    """The id of an uploaded file, with a model to train on it."""
+    async with control.client(control.key) as client:
+        assert (await client.post("/api/v1/apply", json=model("tiny"))).status_code == 200
+    answer = await upload(control, content)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
+
+
+async def train(control: ControlProcess, file: str) -> httpx.Response:
+    async with control.client() as client:
+        body = {"model": "tiny", "training_file": file}
+        return await client.post("/v1/fine_tuning/jobs", json=body)
+
+
+async def test_a_dozen_jobs_on_a_large_bad_file_hold_up_nobody(control: ControlProcess) -> None:
+    row = b'{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}]}\n'
+    file = await tunable(control, row * (20 * MIB // len(row)) + b"{bad\n")
+    before, largest = control.rss_bytes, 0
+    waits: list[float] = []
+    jobs = [asyncio.create_task(train(control, file)) for _ in range(12)]
+    async with control.client() as client:
+        while not all(job.done() for job in jobs) or len(waits) < 5:
+            began = time.monotonic()
+            assert (await client.get("/readyz")).status_code == 200
+            assert (await client.post("/api/v1/apply", json=model("other"))).status_code == 200
+            waits.append(time.monotonic() - began)
+            largest = max(largest, control.rss_bytes)
+            await asyncio.sleep(0.05)
+    answers = [job.result() for job in jobs]
+    assert {answer.status_code for answer in answers} <= {400, 429}
+    assert any("is not JSON" in answer.text for answer in answers)
+    assert max(waits) < HEALTHY_SECONDS
+    assert largest - before < 100 * MIB
+
+
+@pytest.mark.parametrize(
+    ("line", "size_bytes"),
+    [(b"\n", 16 * MIB), (b" \r\n", 16 * MIB), (b"{}\n", MIB)],
+    ids=["newlines", "blanks", "bad rows"],
+)
+async def test_a_file_of_lines_that_say_nothing_takes_no_memory_of_control(
+    control: ControlProcess, line: bytes, size_bytes: int
+) -> None:
+    file = await tunable(control, line * (size_bytes // len(line)))
+    before, largest = control.rss_bytes, 0
+    job = asyncio.create_task(train(control, file))
+    while not job.done():
+        largest = max(largest, control.rss_bytes)
+        await asyncio.sleep(0.02)
+    assert job.result().status_code == 400
+    assert largest - before < 100 * MIB
+
+
 # A full disk
 
 
@@ -188,7 +246,7 @@ async def test_on_a_full_disk_nothing_is_lost_and_all_goes_on_when_there_is_room
     assert (await usage(control, 1, 2)).status_code == 200
     kept = await upload(control, b"kept")
     assert kept.status_code == 200
-    control.fill_disk()
+    fill_disk(control.pid)
     refused = [
         await usage(control, 3),
         await upload(control, b"x" * 2 * MIB),
@@ -206,7 +264,7 @@ async def test_on_a_full_disk_nothing_is_lost_and_all_goes_on_when_there_is_room
         assert (await client.get("/api/v1/models")).json()["items"] == []
         assert [file["id"] for file in await listed(control)] == [kept.json()["id"]]
         assert len(files_in(control)) == 1
-        control.make_room()
+        make_room(control.pid)
         assert (await usage(control, 1, 2, 3)).json() | {"rejected": []} == {
             "accepted": 1,
             "duplicates": 2,
@@ -224,7 +282,7 @@ async def test_on_a_full_disk_nothing_is_lost_and_all_goes_on_when_there_is_room
 async def test_a_control_killed_on_a_full_disk_has_all_that_it_told_of(control: ControlProcess) -> None:
     names = []
     async with control.client() as client:
-        control.fill_disk(2 * MIB)
+        fill_disk(control.pid, 2 * MIB)
         for number in range(400):
             name = f"m{number}"[:NAME_CHARACTERS]
             answer = await client.post("/api/v1/apply", json=model(name, annotations={"note": "x" * 60_000}))
