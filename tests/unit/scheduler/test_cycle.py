@@ -18,7 +18,6 @@ from tests.unit.scheduler.build import (
     role,
     workload,
 )
-from tests.unit.scheduler.quota_worlds import cohort, queue, quota
 
 
 def test_priority_comes_before_age_and_age_before_name() -> None:
@@ -168,19 +167,3 @@ def test_equal_workloads_are_made_room_for_in_one_cycle() -> None:
     decisions = cycle(pool, *(workload(f"high{i}", priority=5) for i in range(3)), running=running)
     assert len([d for d in decisions if isinstance(d, Preempt)]) == 3
     assert [deferred(d).reasons[0].code for d in decisions if isinstance(d, Defer)] == ["Preempting"] * 3
-
-
-def test_what_was_said_before_room_was_made_is_looked_at_anew_for_an_equal_workload() -> None:
-    """A lender takes back more than it needs: the rest is there for who was told that there is none."""
-    a = node("a", *(gpu(i) for i in range(4)))
-    queues = [cohort("all"), queue("a", "all"), queue("b", "all", quota("*", 4)), queue("c", "all")]
-    decisions = cycle(
-        [a],
-        workload("first", queue="a", created_ms=1),
-        workload("claims", role(count=2), queue="b", created_ms=2),
-        workload("second", queue="a", created_ms=3),
-        queues=queues,
-        running=[holding("borrows", a, 0, 1, 2, 3, queue="c")],
-    )
-    told = {d.uid.removeprefix("uid-"): d.reasons[0].code for d in decisions if isinstance(d, Defer)}
-    assert told == {"first": "CohortExhausted", "claims": "Preempting", "second": "Preempting"}
