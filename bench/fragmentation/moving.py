@@ -5,7 +5,7 @@ make room for it; after moves all that wait are looked at again. Moves alone gai
 only fills up: what is lost there is the room beside shares that leave a worthless rest, and these were
 placed because they fitted. So a second run also has the scheduler's patience
 (``core/backfill/patience.py``): while the pool is nearly full, such shares wait up to ``PATIENCE_SECONDS``
-for others that waste less. Nothing is turned away: who waits is placed when his patience ends, if he fits
+for others that waste less. Nothing is turned away: what waits is placed when its patience ends, if it fits
 then."""
 
 from __future__ import annotations

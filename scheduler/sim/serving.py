@@ -2,7 +2,7 @@
 ahead of load.
 
 Work is counted in device-seconds. Requests queue in one line before all replicas that are ready (a fluid
-queue in steps of a second); who would wait longer than the bound for his first token has a missed SLO.
+queue in steps of a second); one that would wait longer than the bound for its first token misses its SLO.
 """
 
 from __future__ import annotations
