@@ -162,8 +162,16 @@ class Claim:
         return one.ripe and policy == "any"
 
     def _shares_with(self, one: Class) -> bool:
-        """Whether such a workload gives way where that is only fairer."""
-        return one.ripe and bool(self._rules.fair_sharing)
+        """Whether such a workload gives way where that is only fairer. Where borrowers take from each other
+        by priority, nobody more important does: it would take from a third one, and that one from the
+        claimant."""
+        if not one.ripe or not self._rules.fair_sharing:
+            return False
+        by_priority = "lowerPriority" in (
+            self._rules.borrow_within_cohort,
+            self._tree.rules(one.queue).borrow_within_cohort,
+        )
+        return one.priority <= self._priority or not by_priority
 
     def _levels_to(self, queue: str) -> int:
         """How many members there are from its own queue up to below the cohort that the two have in common; 0
