@@ -11,6 +11,7 @@ import pytest
 
 from common.vocabulary import NAME_CHARACTERS
 from tests.fixtures.control_process import ControlProcess, running_control
+from tests.fixtures.disk import fill_disk, make_room
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -245,7 +246,7 @@ async def test_on_a_full_disk_nothing_is_lost_and_all_goes_on_when_there_is_room
     assert (await usage(control, 1, 2)).status_code == 200
     kept = await upload(control, b"kept")
     assert kept.status_code == 200
-    control.fill_disk()
+    fill_disk(control.pid)
     refused = [
         await usage(control, 3),
         await upload(control, b"x" * 2 * MIB),
@@ -263,7 +264,7 @@ async def test_on_a_full_disk_nothing_is_lost_and_all_goes_on_when_there_is_room
         assert (await client.get("/api/v1/models")).json()["items"] == []
         assert [file["id"] for file in await listed(control)] == [kept.json()["id"]]
         assert len(files_in(control)) == 1
-        control.make_room()
+        make_room(control.pid)
         assert (await usage(control, 1, 2, 3)).json() | {"rejected": []} == {
             "accepted": 1,
             "duplicates": 2,
@@ -281,7 +282,7 @@ async def test_on_a_full_disk_nothing_is_lost_and_all_goes_on_when_there_is_room
 async def test_a_control_killed_on_a_full_disk_has_all_that_it_told_of(control: ControlProcess) -> None:
     names = []
     async with control.client() as client:
-        control.fill_disk(2 * MIB)
+        fill_disk(control.pid, 2 * MIB)
         for number in range(400):
             name = f"m{number}"[:NAME_CHARACTERS]
             answer = await client.post("/api/v1/apply", json=model(name, annotations={"note": "x" * 60_000}))

@@ -15,6 +15,7 @@ from openai import AsyncOpenAI
 
 from common.auth import engine_key
 from common.settings import ControlSettings, GatewaySettings, Settings
+from tests.fixtures.disk import fill_disk, make_room
 from tests.fixtures.fake_engine import FakeEngine
 from tests.fixtures.gateway import SECRET, TOKEN, StandInControl, table
 from tests.fixtures.ports import free_port
@@ -23,7 +24,6 @@ from tests.integration.inference.test_gateway_faults import gateway_process
 pytestmark = pytest.mark.integration
 
 ASK: Any = {"model": "tiny", "messages": [{"role": "user", "content": "three words here"}]}
-NO_LIMIT = resource.RLIM_INFINITY
 
 
 class Machine:
@@ -49,12 +49,9 @@ class Machine:
                 except httpx.HTTPError:
                     await asyncio.sleep(0.05)
 
-    def fill(self, room_bytes: int = 0) -> None:
-        """No file can grow beyond so many bytes."""
-        resource.prlimit(self.processes[-1].pid, resource.RLIMIT_FSIZE, (room_bytes, NO_LIMIT))
-
-    def make_room(self) -> None:
-        resource.prlimit(self.processes[-1].pid, resource.RLIMIT_FSIZE, (NO_LIMIT, NO_LIMIT))
+    @property
+    def pid(self) -> int:
+        return self.processes[-1].pid
 
     async def stream(self, tokens: int) -> int:
         """How many parts came; raises when the stream does not end well."""
@@ -96,7 +93,7 @@ async def test_what_runs_is_given_out_and_billed_and_nothing_new_is_begun(
     running.append(asyncio.create_task(machine.plain(25)))
     while machine.engine.generated < 15:
         await asyncio.sleep(0.01)
-    machine.fill(room_bytes)
+    fill_disk(machine.pid, room_bytes)
     assert await asyncio.gather(*running) == [20, 30, 25]
     worked = machine.engine.generated
     for stream in (False, True):
@@ -105,7 +102,7 @@ async def test_what_runs_is_given_out_and_billed_and_nothing_new_is_begun(
         assert (refused.value.status_code, refused.value.code) == (503, "no_room")
         assert refused.value.response.headers["retry-after"]
     assert machine.engine.generated == worked, "no engine was asked"
-    machine.make_room()
+    make_room(machine.pid)
     async with asyncio.timeout(10):
         while True:
             try:
@@ -124,7 +121,7 @@ async def test_what_a_gateway_killed_on_a_full_disk_had_given_out_is_billed_by_t
     running = [asyncio.create_task(machine.stream(20)), asyncio.create_task(machine.plain(25))]
     while machine.engine.generated < 10:
         await asyncio.sleep(0.01)
-    machine.fill()
+    fill_disk(machine.pid)
     assert await asyncio.gather(*running) == [20, 25]
     machine.processes[-1].kill()
     machine.processes[-1].wait()
