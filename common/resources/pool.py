@@ -8,7 +8,9 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from common.resources.fields import (
     DeviceModel,
+    LabelKey,
     Labels,
+    LabelValue,
     Message,
     Name,
     Number,
@@ -19,7 +21,7 @@ from common.resources.fields import (
 )
 from common.resources.meta import Model, Resource, Status
 from common.vendors import VENDORS, Vendor
-from common.vocabulary import MAX_LIST, SERVED_NAME_CHARACTERS, TEXT_PATTERN
+from common.vocabulary import MAX_LIST, MAX_SECONDS, SERVED_NAME_CHARACTERS, TEXT_PATTERN
 
 WHOLE_MILLIS = 1000
 """A whole device (one slot of a CPU), as shares of devices are counted."""
@@ -81,6 +83,16 @@ class NodeSpec(Model):
     cordoned: bool = Field(False, description="nothing new is placed on it")
     drain: bool = Field(False, description="cordoned, and what runs on it moves to other nodes")
     labels: Labels = Field(default_factory=dict)
+    taints: Labels = Field(
+        default_factory=dict, description="nothing new is placed on it that does not tolerate all of them"
+    )
+
+
+class Toleration(Model):
+    """A taint of nodes that does not keep a workload away."""
+
+    key: LabelKey
+    value: LabelValue | None = Field(None, description="unset = whatever its value")
 
 
 class NodeStatus(Status):
@@ -137,6 +149,48 @@ class DeviceBudget(Model):
     period: Literal["day", "week", "month"] = "week"
 
 
+class QueuePreemption(Model):
+    """What a queue's workloads may take from others, and how long they are safe from them. What is unset
+    holds as the cohort above says, in the end as said here."""
+
+    within_queue: Literal["lowerPriority", "lowerOrNewerEqualPriority", "never"] | None = Field(
+        None,
+        description="from which workloads of its own queue one takes places: less important ones, newer ones "
+        "of its priority too, or none; in the end lowerPriority",
+    )
+    reclaim_within_cohort: Literal["any", "lowerPriority", "never"] | None = Field(
+        None,
+        description="from whom it takes back borrowed devices: whatever their priority, from those of lower "
+        "priority, or from nobody (they end by themselves); in the end any",
+    )
+    borrow_within_cohort: Literal["never", "lowerPriority"] | None = Field(
+        None,
+        description="who would have to borrow takes from less important workloads of queues that borrow too; "
+        "in the end never",
+    )
+    borrow_max_priority: Priority | None = Field(
+        None, description="only from workloads up to this priority; in the end any"
+    )
+    fair_sharing: bool | None = Field(
+        None,
+        description="who borrows takes from other borrowers until their weighted shares are equal; "
+        "in the end true",
+    )
+    preempt_min_runtime_seconds: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_SECONDS,
+        description="so long after its start no workload is stopped for a more important one; in the end 0",
+    )
+    reclaim_min_runtime_seconds: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_SECONDS,
+        description="nor for a queue that takes back what is its due; in the end 0, and "
+        "scheduler.policy.min_run_seconds for one of equal or lower priority, and to share fairly",
+    )
+
+
 class QueueSpec(Model):
     """Where workloads wait, or, as ``cohort``, what queues share. ``max_devices`` limits what its workloads
     hold together; unset = no limit. Without quotas of its own and of its parents that is its only limit."""
@@ -152,10 +206,14 @@ class QueueSpec(Model):
     weight: int = Field(1, ge=1, le=1_000_000, description="of its fair share among its siblings")
     quotas: list[DeviceQuota] = Field(default_factory=list, max_length=MAX_LIST)
     budgets: list[DeviceBudget] = Field(default_factory=list, max_length=MAX_LIST)
-    reclaim_within_cohort: Literal["any", "lowerPriority", "never"] = Field(
-        "any",
-        description="from whom it takes back borrowed devices for what is within its nominal quota:"
-        " whatever their priority, from those of lower priority, or from nobody (they end by themselves)",
+    tolerations: list[Toleration] = Field(
+        default_factory=list, max_length=MAX_LIST, description="that all its workloads have"
+    )
+    preemption: QueuePreemption = Field(default_factory=QueuePreemption)
+    queueing: Literal["bestEffort", "strict"] | None = Field(
+        None,
+        description="strict: nobody passes the first of the queue that finds no place; unset: as the cohort "
+        "above says, in the end bestEffort",
     )
 
     @model_validator(mode="after")

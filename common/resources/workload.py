@@ -20,7 +20,7 @@ from common.resources.fields import (
     WholeSeconds,
 )
 from common.resources.meta import Model, Resource, Status
-from common.resources.pool import WHOLE_MILLIS, DeviceRequest
+from common.resources.pool import WHOLE_MILLIS, DeviceRequest, Toleration
 from common.vocabulary import MAX_LIST
 
 MAX_ROLES = 16
@@ -108,8 +108,22 @@ class WorkloadAffinity(Model):
     apart: Labels = Field(
         default_factory=dict, description="labels of other workloads whose nodes it must not share"
     )
+    beside: Labels = Field(
+        default_factory=dict,
+        description="labels of other workloads: on each of its nodes there must be one with each of them",
+    )
     same: OptionalLabelKey = Field("", description="all ranks must share the value of this node label")
     spread: OptionalLabelKey = Field("", description="ranks are spread over the values of this node label")
+    slice_same: OptionalLabelKey = Field(
+        "", description="each slice of sliceSize ranks of a role must share the value of this node label"
+    )
+    slice_size: int = Field(0, ge=0, le=MAX_RANKS, description="ranks in a slice; with sliceSame")
+
+    @model_validator(mode="after")
+    def _slices_have_a_size(self) -> WorkloadAffinity:
+        if bool(self.slice_same) != bool(self.slice_size):
+            raise ValueError("sliceSame and sliceSize: set both, or none")
+        return self
 
 
 class Rollout(Model):
@@ -149,6 +163,9 @@ class WorkloadSpec(Model):
     suspend: bool = False
     kind: WorkloadKind = "other"
     affinity: WorkloadAffinity = Field(default_factory=WorkloadAffinity)
+    tolerations: list[Toleration] = Field(
+        default_factory=list, max_length=MAX_LIST, description="with those of its queue"
+    )
     preemptible: bool = Field(True, description="may be stopped for others; it starts again when it can")
     movable: bool = Field(False, description="may be moved to another place to make room for others")
     expected_seconds: WholeSeconds | None = Field(None, description="how long it runs; unset = not known")
@@ -157,6 +174,12 @@ class WorkloadSpec(Model):
         None, description="between SIGTERM and SIGKILL; unset = scheduler.stop_grace_seconds"
     )
     rollout: Rollout = Field(default_factory=Rollout)
+
+    @model_validator(mode="after")
+    def _slices_are_whole(self) -> WorkloadSpec:
+        if self.affinity.slice_same and any(role.min_replicas is not None for role in self.roles):
+            raise ValueError("affinity.sliceSame: roles with minReplicas cannot be cut into slices")
+        return self
 
     @model_validator(mode="after")
     def _role_names_differ(self) -> WorkloadSpec:

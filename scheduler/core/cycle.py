@@ -10,6 +10,7 @@ from scheduler.core.backfill.patience import should_wait, until_ms
 from scheduler.core.backfill.reservation import Reservation, backfill, reserve
 from scheduler.core.explain.reasons import (
     Explainer,
+    defer_for_first,
     defer_for_fit,
     defer_for_moves,
     defer_for_queue,
@@ -82,6 +83,7 @@ class _Cycle:
         self.trial = Trial(self.snapshot, self.policy, self.now_ms)
         self.explainer = Explainer(self.trial.pool, self.trial.ideal)
         self.failed: dict[Kin, Defer] = {}
+        self.closed: set[str] = set()
         self.pending = {workload.uid: workload for workload in self.snapshot.pending}
 
     def run(self) -> list[Decision]:
@@ -89,9 +91,11 @@ class _Cycle:
         self.decisions += ebb(self.trial)
         # 2. Places that were cleared for somebody are his, whoever else waits.
         others = self._keep_nominations()
-        # 3. Heads: everything else that waits, most important first; who is served moves his queue back.
-        heads = Heads(others, self.trial.tree, self.now_ms)
-        while (workload := heads.pop()) is not None:
+        # 3. Heads: everything else that waits, who keeps to its quota first; who is served moves its queue
+        # back.
+        asks = self.trial.asks
+        self.heads = Heads(others, self.trial.tree, self.now_ms, lambda each: asks.of(each).roles)
+        while (workload := self.heads.pop()) is not None:
             # 4. Quota, 5. filter, score and place, 6. else make room, hold it, or say why it waits.
             self._decide(workload)
         # 7. What is left goes to those that can grow; scattered nodes are put together.
@@ -129,6 +133,7 @@ class _Cycle:
                 answer = defer_for_victims(workload, waits_for)
                 self._defer(uid, answer._replace(nominated=workload.nominated), None)
                 self.seats[uid] = len(self.decisions) - 1, self.waiting
+                self._close(workload.queue)
             else:
                 self.decisions.append(Admit(uid, stretch(self.trial, workload)))
         return [workload for workload in pending if workload.uid not in seated]
@@ -139,6 +144,9 @@ class _Cycle:
         self.decisions.append(Defer(uid, reasons, remedy, never, self.waiting, reserved_ms, nominated))
 
     def _decide(self, workload: WorkloadView) -> None:
+        if workload.queue in self.closed:
+            self._defer(workload.uid, defer_for_first(workload), None)
+            return
         kin = self._kin(workload)
         known = self.failed.get(kin)
         answer = self._like(workload, known) if known else self._serve(workload)
@@ -146,8 +154,15 @@ class _Cycle:
             self.decisions.append(answer)
             return
         self._defer(workload.uid, answer, None if answer is known else answer.reserved_ms)
+        if not answer.never:
+            self._close(workload.queue)
         if not known and answer.reasons[0].code not in FOR_ONE:
             self.failed[kin] = answer
+
+    def _close(self, queue: str) -> None:
+        """One of the queue waits: where it is strict, all behind it wait, too."""
+        if self.trial.tree.rules(queue).queueing == "strict":
+            self.closed.add(queue)
 
     def _serve(self, workload: WorkloadView) -> Admit | Defer:
         bounds = self.trial.bounds_for(workload)
@@ -168,6 +183,12 @@ class _Cycle:
             self.trial.rollback(mark)
             return defer_for_fit(workload, until_ms(workload, patience))
         found = within_quota(self.trial, workload, found)
+        # Of each model that serves only some of its roles there is room for these; all together may be more.
+        hold = self.trial.hold(workload, found) if len(workload.roles) > 1 else None
+        if hold is not None:
+            self.trial.rollback(mark)
+            answer = defer_for_queue(workload, hold)
+            return self._make_room(workload, hold) or answer
         self.trial.admit(workload, found)
         return Admit(workload.uid, found)
 
@@ -195,7 +216,7 @@ class _Cycle:
             moves = plan_moves(self.trial, workload, bounds)
             if moves:
                 self.decisions += moves
-                self.failed.clear()
+                self._look_again()
                 nominated = self.trial.running[workload.uid].placement
                 return defer_for_moves(workload, len(moves))._replace(nominated=nominated)
         answer = self._held(workload, bounds) or answer
@@ -222,7 +243,7 @@ class _Cycle:
         self.claims += bool(room.resizes or room.victims)
         self.decisions += room.resizes
         self.decisions += room.victims
-        self.failed.clear()
+        self._look_again()
         answer = defer_for_victims(workload, len(room.victims) + len(room.resizes))
         cleared = room.victims or room.resizes or room.unseated
         return answer._replace(nominated=room.placement) if cleared else answer
@@ -233,6 +254,11 @@ class _Cycle:
             number, position = self.seats.pop(uid)
             lost = defer_for_reservation(self.pending[uid], winner.queue)
             self.decisions[number] = lost._replace(position=position)
+
+    def _look_again(self) -> None:
+        """Something has come free: others may fare better than those like them did."""
+        self.failed.clear()
+        self.heads.refresh()
 
     def _held(self, workload: WorkloadView, bounds: Bounds) -> Defer | None:
         """Whether it waits only because room is held for others, and for whom."""

@@ -23,9 +23,11 @@ from scheduler.core.model.types import (
     RunningView,
     WorkloadView,
 )
+from scheduler.core.placement.asks import Asks
 from scheduler.core.placement.snapshot import Snapshot
 from scheduler.core.placement.trial import keep_books, millis_by_model
 from scheduler.core.pool.layout import ModelKey
+from scheduler.core.pool.pool import Pool
 from scheduler.core.quota.ordering import Heads
 from scheduler.core.quota.quota import QuotaTree
 
@@ -99,7 +101,8 @@ class _Future:
         self._now_ms = self._time_ms = now_ms
         self._queues = snapshot.queues
         self._books = keep_books(snapshot.queues, self._pool, snapshot.running)
-        self._waiting = {w.uid: w for w in _first(snapshot.pending, self._books, now_ms, limit)}
+        first = _first(snapshot.pending, self._books, self._pool, now_ms, limit)
+        self._waiting = {workload.uid: workload for workload in first}
         self._asked = set(self._waiting)
         self._forecast = Forecast()
         self._running: dict[str, RunningView] = {}
@@ -300,12 +303,13 @@ class _Future:
 
 
 def _first(
-    pending: tuple[WorkloadView, ...], books: QuotaTree, now_ms: int, limit: int
+    pending: tuple[WorkloadView, ...], books: QuotaTree, pool: Pool, now_ms: int, limit: int
 ) -> Iterable[WorkloadView]:
     """Those that are considered first."""
     if len(pending) <= limit:
         return pending
-    heads = Heads(pending, books, now_ms)
+    asks = Asks(pool)
+    heads = Heads(pending, books, now_ms, lambda workload: asks.of(workload).roles)
     return [workload for workload in (heads.pop() for _ in range(limit)) if workload is not None]
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.resources import Node, Project, Queue, Workload
-from common.resources.pool import Device, DeviceBudget, DeviceQuota, DeviceRequest
+from common.resources.pool import Device, DeviceBudget, DeviceQuota, DeviceRequest, QueueSpec, Toleration
 from common.resources.workload import RestartPolicy, WorkloadRole, WorkloadSpec
 from common.store.port import Store
 from scheduler.core.lifecycle.lifecycle import HOLDING, LEAVING, Restarts, State
 from scheduler.core.model.catalogue import Catalogue
 from scheduler.core.model.islands import Member, islands_of
+from scheduler.core.model.rules import QueueRules
 from scheduler.core.model.types import (
     WHOLE_MILLIS,
     Affinity,
@@ -88,7 +89,7 @@ def labels_view(labels: Mapping[str, str]) -> Labels:
     return tuple(sorted(labels.items()))
 
 
-def request_view(request: DeviceRequest) -> Request:
+def request_view(request: DeviceRequest, tolerates: Labels = ()) -> Request:
     equal = request.equivalence
     return Request(
         count=request.count,
@@ -107,12 +108,18 @@ def request_view(request: DeviceRequest) -> Request:
         cpu_millis=request.cpu_millis,
         host_memory_bytes=request.host_memory_bytes,
         node_labels=labels_view(request.node_labels),
+        tolerates=tolerates,
     )
 
 
-def role_views(spec: WorkloadSpec) -> tuple[RoleView, ...]:
+def tolerated_view(tolerations: Iterable[Toleration]) -> Labels:
+    """An empty value stands for any."""
+    return tuple(sorted({(each.key, each.value or "") for each in tolerations}))
+
+
+def role_views(spec: WorkloadSpec, tolerates: Labels = ()) -> tuple[RoleView, ...]:
     return tuple(
-        RoleView(role.name, role.replicas, request_view(role.devices), role.min_replicas)
+        RoleView(role.name, role.replicas, request_view(role.devices, tolerates), role.min_replicas)
         for role in spec.roles
     )
 
@@ -120,7 +127,9 @@ def role_views(spec: WorkloadSpec) -> tuple[RoleView, ...]:
 def affinity_view(spec: WorkloadSpec) -> Affinity:
     wish = spec.affinity
     near, apart = labels_view(wish.near), labels_view(wish.apart)
-    return Affinity(tuple(wish.data), near, apart, wish.same, wish.spread)
+    beside = labels_view(wish.beside)
+    slices = wish.slice_same, wish.slice_size
+    return Affinity(tuple(wish.data), near, apart, wish.same, wish.spread, beside, *slices)
 
 
 def workload_view(workload: Workload, world: World, default_grace_seconds: float = 10.0) -> WorkloadView:
@@ -132,6 +141,7 @@ def workload_view(workload: Workload, world: World, default_grace_seconds: float
         priority = queue.spec.default_priority if queue else 0
     grace_seconds = default_grace_seconds if spec.grace_seconds is None else spec.grace_seconds
     once = spec.restart.policy == "Never"
+    tolerations = [*spec.tolerations, *(queue.spec.tolerations if queue else ())]
     return WorkloadView(
         uid=workload.metadata.uid,
         project=workload.project or "",
@@ -139,7 +149,7 @@ def workload_view(workload: Workload, world: World, default_grace_seconds: float
         queue=spec.queue,
         priority=priority,
         created_ms=workload.metadata.created_ms,
-        roles=role_views(spec),
+        roles=role_views(spec, tolerated_view(tolerations)),
         allowed_queues=tuple(project.spec.queues) if project else (),
         labels=labels_view(workload.metadata.labels),
         affinity=affinity_view(spec),
@@ -241,6 +251,7 @@ def node_view(node: Node, catalogue: Catalogue, now_ms: int = 0) -> NodeView:
         cordoned=spec.cordoned or spec.drain,
         alive=answers(node),
         labels=labels_view({**cluster, **status.labels, **spec.labels}),
+        taints=labels_view(spec.taints),
         cached=frozenset(status.cached),
         cpu_millis=status.cpu_cores * 1000,
         host_memory_bytes=status.memory_bytes,
@@ -309,7 +320,21 @@ def queue_view(queue: Queue, spent: Mapping[str, Spent], now_ms: int) -> QueueVi
         ),
         decayed_use=sum(use.decayed for key, use in spent.items() if _in(key, "*")),
         is_cohort=spec.cohort,
-        reclaim_within_cohort=spec.reclaim_within_cohort,
+        rules=rules_view(spec),
+    )
+
+
+def rules_view(spec: QueueSpec) -> QueueRules:
+    rules = spec.preemption
+    return QueueRules(
+        queueing=spec.queueing,
+        within_queue=rules.within_queue,
+        reclaim_within_cohort=rules.reclaim_within_cohort,
+        borrow_within_cohort=rules.borrow_within_cohort,
+        borrow_max_priority=rules.borrow_max_priority,
+        fair_sharing=rules.fair_sharing,
+        preempt_min_runtime_seconds=rules.preempt_min_runtime_seconds,
+        reclaim_min_runtime_seconds=rules.reclaim_min_runtime_seconds,
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from scheduler.core.backfill.releases import NEVER_MS, Releases, outlook
 from scheduler.core.model.runtimes import longest_ms, run_ms
 from scheduler.core.model.types import Placement, WorkloadView
+from scheduler.core.placement.neighbours import has_wishes
 from scheduler.core.placement.outline import Outline
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck
 from scheduler.core.placement.trial import Trial
@@ -104,7 +105,7 @@ class _Search:
         self._workload = workload
         self._bounds = bounds
         self._earlier = earlier
-        self._choosy = bool(workload.labels or workload.affinity.near or workload.affinity.apart)
+        self._choosy = has_wishes(workload)
         self._length_ms = longest_ms(workload)
         self._times: list[int] = []
         self._releases = Releases.of(trial)

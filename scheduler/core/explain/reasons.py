@@ -11,7 +11,7 @@ from scheduler.core.explain.verdicts import Tally, Verdict, Verdicts
 from scheduler.core.model.types import Defer, Reason, Request, WorkloadView
 from scheduler.core.placement.ideal import Ideal
 from scheduler.core.placement.placing import Bounds, Stuck
-from scheduler.core.pool.filters import FILTERS, ORDER
+from scheduler.core.pool.filters import FILTERS, ORDER, untolerated
 from scheduler.core.pool.layout import MIB, Group
 from scheduler.core.pool.pool import Pool
 from scheduler.core.pool.states import Shape
@@ -29,6 +29,13 @@ def defer_for_reservation(workload: WorkloadView, queue: str) -> Defer:
     message = f"waits behind a workload of queue {queue}: the room that it could use is held for that one"
     remedy = "that one starts; a shorter expectedSeconds would let it run before"
     return Defer(workload.uid, (Reason("HeldForOthers", message),), remedy)
+
+
+def defer_for_first(workload: WorkloadView) -> Defer:
+    """The answer for one that may not pass the first of its queue."""
+    message = f"waits behind the first of queue {workload.queue}, which finds no place: the queue is strict"
+    remedy = "that one starts or is withdrawn; with queueing: bestEffort others of the queue may pass it"
+    return Defer(workload.uid, (Reason("BehindFirst", message),), remedy)
 
 
 def defer_for_victims(workload: WorkloadView, victims: int) -> Defer:
@@ -74,7 +81,7 @@ class Explainer:
         if not self._pool.usage:
             reason = Reason("NoNodes", "waits for a node: the pool has none")
             return Defer(workload.uid, (reason,), "a node joins the Ray cluster")
-        key = (workload.roles, bounds.models, workload.affinity.same, stuck)
+        key = (workload.roles, bounds.models, workload.affinity, stuck)
         if key not in self._answers:
             at_best = self._ideal.obstacle(workload, bounds)
             if at_best is None:
@@ -95,9 +102,9 @@ class Explainer:
         verdicts = self._verdicts(shape)
         counted = self._count(verdicts)
         if stuck.scattered:
-            key = workload.affinity.same
-            message = f"never fits on this pool: no {key} has room for all {stuck.total} ranks"
-            remedy = f"lower replicas, drop affinity.same {key}, or add nodes to one {key}"
+            field, key, ranks = _together(workload, stuck)
+            message = f"never fits on this pool: no {key} has room for {ranks}"
+            remedy = f"lower replicas, drop {field} {key}, or add nodes to one {key}"
             return Defer(workload.uid, (Reason("TopologyDomain", message), *counted), remedy, never=True)
         if any(item.verdict.could for item in verdicts):
             message = (
@@ -120,12 +127,18 @@ class Explainer:
         verdicts = self._verdicts(shape)
         counted = self._count(verdicts)
         if stuck.scattered:
-            message = f"waits for room for all {stuck.total} ranks in one {workload.affinity.same}"
+            _, key, ranks = _together(workload, stuck)
+            message = f"waits for room for {ranks} in one {key}"
             remedy = "running workloads end, or workloads are moved together"
             return Defer(workload.uid, (Reason("TopologyDomain", message), *counted), remedy)
         if stuck.total == 1 and any(not item.verdict.code for item in verdicts):
             verdicts = self._tallies[shape.number] = self._asked.tally(shape)  # others were placed since
             counted = self._count(verdicts)
+        if workload.affinity.beside and any(not item.verdict.code for item in verdicts):
+            wanted = " and ".join(f"{key}={value}" for key, value in workload.affinity.beside)
+            message = f"waits for room on nodes of workloads with {wanted} (affinity.beside)"
+            remedy = "such a workload starts on a node with room for it, or workloads beside one end"
+            return Defer(workload.uid, (Reason("Affinity", message), *counted), remedy)
         if any(not item.verdict.code for item in verdicts):
             message = f"waits for room for the whole gang: {stuck.fitted} of its {stuck.total} ranks fit now"
             if stuck.total == 1:
@@ -157,6 +170,14 @@ class Explainer:
 
     def _remedy(self, verdict: Verdict, shape: Shape) -> str:
         return _REMEDIES[verdict.code](verdict, shape.request, self._pool)
+
+
+def _together(workload: WorkloadView, stuck: Stuck) -> tuple[str, str, str]:
+    """Which field asks for it, which label ranks must share, and which ranks, in words."""
+    affinity = workload.affinity
+    if affinity.slice_same and not affinity.same:
+        return "affinity.sliceSame", affinity.slice_same, f"each slice of {affinity.slice_size} ranks"
+    return "affinity.same", affinity.same, f"all {stuck.total} ranks"
 
 
 def _nearest(verdicts: Sequence[Tally]) -> Tally:
@@ -267,6 +288,12 @@ def _fix_labels(verdict: Verdict, request: Request, pool: Pool) -> str:
     return f"label a node with {wanted}, or leave devices.nodeLabels out"
 
 
+def _fix_taints(verdict: Verdict, request: Request, pool: Pool) -> str:
+    taints = {pair for usage in pool.usage for pair in untolerated(usage.layout.taints, request)}
+    named = ", ".join(f"{key}={value}" for key, value in sorted(taints))
+    return f"tolerate {named} (tolerations of the workload or its queue), or add a node without taints"
+
+
 def _fix_quota(verdict: Verdict, request: Request, pool: Pool) -> str:
     return "raise the queue's quota for the models that it asks for, or allow other models"
 
@@ -301,6 +328,7 @@ _REMEDIES: dict[str, Callable[[Verdict, Request, Pool], str]] = {
     "NodeFlapping": _fix_flapping,
     "NodeCordoned": _fix_cordon,
     "NodeLabels": _fix_labels,
+    "NodeTaints": _fix_taints,
     "NodeReserved": _fix_reserved,
     "VendorMismatch": _fix_vendor,
     "ModelMismatch": _fix_model,

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from common.units import format_bytes
-from scheduler.core.model.types import WHOLE_MILLIS, NodeView
-from scheduler.core.pool.filters import refusal
+from scheduler.core.model.types import WHOLE_MILLIS, Labels, NodeView
+from scheduler.core.pool.filters import refusal, untolerated
 from scheduler.core.pool.layout import MEMORY_MASK, Layout
 from scheduler.core.pool.options import host_has_room, options
 from scheduler.core.pool.pool import Pool
@@ -165,8 +165,11 @@ def _refusal(states: States, layout: Layout, shape: Shape, could: bool) -> Verdi
     """Which filter leaves nothing of this kind of node."""
     request = shape.request
     if not set(request.node_labels) <= set(layout.labels):
-        wanted = ", ".join(f"{key}={value}" for key, value in request.node_labels)
-        return Verdict("NodeLabels", f"it has not the labels {wanted}", could=False)
+        wanted = _pairs(request.node_labels)
+        return Verdict("NodeLabels", f"it lacks the labels {wanted}", could=False)
+    refused = untolerated(layout.taints, request)
+    if refused:
+        return Verdict("NodeTaints", f"it refuses who does not tolerate {_pairs(refused)}", could=False)
     if not request.count and not request.by_equivalence:
         return None
     indexes, question = refusal(layout.groups, request)
@@ -177,6 +180,10 @@ def _refusal(states: States, layout: Layout, shape: Shape, could: bool) -> Verdi
     if shape.models is not None and not any(layout.groups[i].key in shape.models for i in indexes):
         return Verdict("QuotaModels", "the queue's quota leaves none of its models", could=False)
     return None
+
+
+def _pairs(pairs: Labels) -> str:
+    return ", ".join(f"{key}={value}" for key, value in pairs)
 
 
 def _host(shape: Shape) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple
 
 from scheduler.core.model.catalogue import DeviceSpec
+from scheduler.core.model.rules import QueueRules
 
 WHOLE_MILLIS = 1000
 """One whole device (one slot of a CPU)."""
@@ -41,14 +42,16 @@ class DeviceView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node with its devices. ``alive``: its agent answers. ``cached``: names of models and datasets on its
-    disk. Host CPU and memory of 0 are not tracked."""
+    """A node with its devices. ``alive``: its agent answers. ``taints``: who does not tolerate all of them is
+    refused. ``cached``: names of models and datasets on its disk. Host CPU and memory of 0 are not
+    tracked."""
 
     name: str
     devices: tuple[DeviceView, ...] = ()
     cordoned: bool = False
     alive: bool = True
     labels: Labels = ()
+    taints: Labels = ()
     cached: frozenset[str] = frozenset()
     cpu_millis: int = 0
     host_memory_bytes: int = 0
@@ -67,7 +70,8 @@ class Request:
     ``share_millis``: of each device, 1000 = whole; with less, ``count`` is 1. ``memory_bytes``: least memory
     per device (for a share or on a CPU: set aside). ``total_tflops``/``total_memory_bytes``: instead of
     ``count``, the least number of devices that reaches them, where the workload can shard (``dtype`` says
-    which TFLOPS).
+    which TFLOPS). ``tolerates``: taints of nodes that do not keep it away; an empty value stands for any, the
+    key ``*`` for any taint.
     """
 
     count: int = 1
@@ -86,6 +90,7 @@ class Request:
     cpu_millis: int = 0
     host_memory_bytes: int = 0
     node_labels: Labels = ()
+    tolerates: Labels = ()
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -129,7 +134,9 @@ class RoleView:
 @dataclass(frozen=True, slots=True)
 class Affinity:
     """Where a workload wants to be. ``data``: prefers nodes that have these cached. ``near``/``apart``:
-    labels of other workloads whose nodes it prefers / must not share. ``same``: label key of nodes (rack,
+    labels of other workloads whose nodes it prefers / must not share; ``beside``: labels of which each must
+    be that of a workload on its node. ``slice_same``: label key that so many ranks of a role, one after the
+    other (``slice_size``), must share; other slices may be elsewhere. ``same``: label key of nodes (rack,
     zone) that all ranks must share; ``spread``: label key over which its ranks should be spread."""
 
     data: tuple[str, ...] = ()
@@ -137,10 +144,14 @@ class Affinity:
     apart: Labels = ()
     same: str = ""
     spread: str = ""
+    beside: Labels = ()
+    slice_same: str = ""
+    slice_size: int = 0
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        values = (self.data, self.near, self.apart, self.same, self.spread)
+        wishes = (self.data, self.near, self.apart, self.same, self.spread, self.beside)
+        values = (*wishes, self.slice_same, self.slice_size)
         object.__setattr__(self, "_hash", hash(values))
 
     def __hash__(self) -> int:
@@ -241,14 +252,11 @@ class PeriodBudget:
     renews_ms: int
 
 
-Reclaim = Literal["any", "lowerPriority", "never"]
-
-
 @dataclass(frozen=True, slots=True)
 class QueueView:
     """A queue or, with children, a cohort. ``parent``: the cohort that it borrows in. Without quotas it is
-    only limited by ``max_devices`` (None = no limit). ``decayed_use``: device-seconds used lately, decayed.
-    ``reclaim_within_cohort``: whose borrowed devices it takes back for what is within its nominal quota."""
+    only limited by ``max_devices`` (None = no limit). ``decayed_use``: device-seconds used lately,
+    decayed."""
 
     name: str
     max_devices: int | None = None
@@ -258,7 +266,7 @@ class QueueView:
     budgets: tuple[PeriodBudget, ...] = ()
     decayed_use: float = 0.0
     is_cohort: bool = False
-    reclaim_within_cohort: Reclaim = "any"
+    rules: QueueRules = field(default_factory=QueueRules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,12 +283,12 @@ class Policy:
     """How decisions are made.
 
     ``weights``: how much each scorer counts (see ``scoring.SCORERS``). ``min_run_seconds``: how long a
-    workload runs before it may be preempted by one of the same priority class. ``resize_seconds``: how long
-    an elastic workload keeps its ranks before it gets more. ``reserve``: for how many blocked heads
-    capacity is held. ``claims``: for so many workloads a cycle takes places back from others; more wait for
-    the next. ``patience_seconds``: so long a share waits on a nearly full pool rather than leave a rest that
-    hardly anybody wants (see ``patience``). ``topology``: node label keys from the closest to the widest
-    domain.
+    workload runs before its places are taken back for one that is not more important, where its queue says
+    nothing else. ``resize_seconds``: how long an elastic workload keeps its ranks before it gets more.
+    ``reserve``: for how many blocked heads capacity is held. ``claims``: for so many workloads a cycle takes
+    places back from others; more wait for the next. ``patience_seconds``: so long a share waits on a nearly
+    full pool rather than leave a rest that hardly anybody wants (see ``patience``). ``topology``: node label
+    keys from the closest to the widest domain.
     """
 
     weights: tuple[tuple[str, float], ...] = (

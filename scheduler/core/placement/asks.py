@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from scheduler.core.model.types import WHOLE_MILLIS, Affinity, Labels, Request, RoleView, WorkloadView
 from scheduler.core.pool.filters import FILTERS, count_for
@@ -10,7 +10,7 @@ from scheduler.core.pool.layout import Group, ModelKey
 from scheduler.core.pool.pool import Pool
 from scheduler.core.quota.quota import Openings
 
-_Wishes = tuple[tuple[RoleView, ...], Affinity, Labels, str, tuple[str, ...]]
+_Wishes = tuple[tuple[RoleView, ...], Affinity, Labels, str, tuple[str, ...], bool]
 
 
 class Alternatives:
@@ -24,15 +24,20 @@ class Alternatives:
 
 
 class Ask:
-    """``needs``: for each model that may serve all or a part of it, the millis that the least of the gang
-    would take; ``together``: the same the other way round (mostly all models need the same). ``number``:
-    equal for workloads that are placed alike and may be admitted by the same queues."""
+    """``roles``: for each role the models that may serve it, with the millis that its least ranks take;
+    ``needs``: for each model that may serve all or a part of it, the millis that the least of the gang would
+    take; ``together``: the same the other way round (mostly all models need the same). ``number``: equal for
+    workloads that are placed alike and may be admitted by the same queues."""
 
-    __slots__ = ("needs", "number", "together")
+    __slots__ = ("needs", "number", "roles", "together")
 
-    def __init__(self, number: int, needs: dict[ModelKey, int]) -> None:
+    def __init__(self, number: int, roles: Sequence[Sequence[tuple[ModelKey, int]]]) -> None:
         self.number = number
-        self.needs = needs
+        self.roles = roles
+        self.needs: dict[ModelKey, int] = {}
+        for alternatives in roles:
+            for model, millis in alternatives:
+                self.needs[model] = self.needs.get(model, 0) + millis
         self.together: tuple[tuple[int, Alternatives], ...] = ()
 
 
@@ -43,27 +48,33 @@ class Asks:
         self._pool = pool
         self._known: dict[_Wishes, Ask] = {}
         self._alternatives: dict[tuple[ModelKey, ...], Alternatives] = {}
-        self._latest: tuple[WorkloadView | None, Ask] = None, Ask(-1, {})
+        self._latest: tuple[WorkloadView | None, Ask] = None, Ask(-1, ())
         self._ranks: dict[Request, tuple[tuple[ModelKey, int], ...]] = {}
 
     def of(self, workload: WorkloadView) -> Ask:
         """The one ask of all that ask the same."""
         if workload is self._latest[0]:
             return self._latest[1]
-        key = (workload.roles, workload.affinity, workload.labels, workload.kind, workload.allowed_queues)
+        key = (
+            workload.roles,
+            workload.affinity,
+            workload.labels,
+            workload.kind,
+            workload.allowed_queues,
+            workload.preemptible,
+        )
         ask = self._known.get(key)
         if ask is None:
-            ask = self._known[key] = Ask(len(self._known), self._needs(workload.roles))
+            ask = self._known[key] = Ask(len(self._known), self._roles(workload.roles))
             ask.together = self._together(ask.needs)
         self._latest = workload, ask
         return ask
 
-    def _needs(self, roles: tuple[RoleView, ...]) -> dict[ModelKey, int]:
-        total: dict[ModelKey, int] = {}
-        for role in roles:
-            for model, millis in self._rank(role.request):
-                total[model] = total.get(model, 0) + role.least * millis
-        return total
+    def _roles(self, roles: tuple[RoleView, ...]) -> tuple[tuple[tuple[ModelKey, int], ...], ...]:
+        return tuple(
+            tuple((model, role.least * millis) for model, millis in self._rank(role.request))
+            for role in roles
+        )
 
     def _together(self, needs: Mapping[ModelKey, int]) -> tuple[tuple[int, Alternatives], ...]:
         together = []

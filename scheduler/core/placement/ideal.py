@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import numpy.typing as npt
 
 from scheduler.core.model.types import WorkloadView
 from scheduler.core.placement.placing import Bounds, Stuck
@@ -39,7 +40,7 @@ class Ideal:
 
     def obstacle(self, workload: WorkloadView, bounds: Bounds) -> Stuck | None:
         """None where the gang fits at best, else the role that does not."""
-        key = (workload.roles, bounds.models, workload.affinity.same)
+        key = (workload.roles, bounds.models, workload.affinity)
         if key not in self._known:
             self._survey()
             self._known[key] = self._try(workload, bounds)
@@ -59,6 +60,8 @@ class Ideal:
                     return Stuck(workload.roles[index], fitted, total)
                 fitted += 1
         if workload.affinity.same and not self._in_one_domain(workload, shapes):
+            return Stuck(workload.roles[0], total, total, scattered=True)
+        if workload.affinity.slice_same and not self._in_slices(workload, shapes):
             return Stuck(workload.roles[0], total, total, scattered=True)
         return None
 
@@ -81,13 +84,26 @@ class Ideal:
         nodes[option.after.number] += 1
         return True
 
+    def _in_slices(self, workload: WorkloadView, shapes: list[Shape]) -> bool:
+        """Whether all domains together have room for the slices of every role by itself."""
+        size = workload.affinity.slice_size
+        for role, shape in zip(workload.roles, shapes, strict=True):
+            room = self._room_by_domain(workload.affinity.slice_same, shape)
+            if int((room // min(size, role.least or 1)).sum()) < -(-role.least // size):
+                return False
+        return True
+
+    def _room_by_domain(self, key: str, shape: Shape) -> npt.NDArray[np.int64]:
+        of_node, members = self._pool.geography.domains(key)
+        inside = of_node >= 0
+        ranks = {layout: ranks_in(state, shape) for layout, state in self._idle_of.items()}
+        per_node = np.array([ranks[id(usage.layout)] for usage in self._pool.usage])
+        return np.bincount(of_node[inside], per_node[inside], len(members)).astype(np.int64)
+
     def _in_one_domain(self, workload: WorkloadView, shapes: list[Shape]) -> bool:
         """Whether some domain has room for every role by itself."""
-        of_node, members = self._pool.geography.domains(workload.affinity.same)
+        _, members = self._pool.geography.domains(workload.affinity.same)
         able = np.ones(len(members), dtype=bool)
-        inside = of_node >= 0
         for role, shape in zip(workload.roles, shapes, strict=True):
-            ranks = {key: ranks_in(state, shape) for key, state in self._idle_of.items()}
-            per_node = np.array([ranks[id(usage.layout)] for usage in self._pool.usage])
-            able &= np.bincount(of_node[inside], per_node[inside], len(members)) >= role.least
+            able &= self._room_by_domain(workload.affinity.same, shape) >= role.least
         return bool(able.any())

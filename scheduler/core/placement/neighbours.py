@@ -34,9 +34,25 @@ class Neighbours:
         """Nodes with a workload that has any of the labels."""
         return _nodes(self._at, pairs)
 
+    def beside(self, workload: WorkloadView) -> set[str] | None:
+        """The nodes that it may use: on each there is, for each label that it must be beside, a workload that
+        has it. Labels that it has itself count once somebody is there. None = all nodes."""
+        found: set[str] | None = None
+        for pair in workload.affinity.beside:
+            nodes = _nodes(self._at, (pair,))
+            if nodes or pair not in workload.labels:
+                found = nodes if found is None else found & nodes
+        return found
+
     def closed_to(self, workload: WorkloadView) -> set[str]:
         """Nodes that it must not use: it wants to be apart from those there, or they from it."""
         return _nodes(self._at, workload.affinity.apart) | _nodes(self._refused, workload.labels)
+
+
+def has_wishes(workload: WorkloadView) -> bool:
+    """Whether it matters who else is on its nodes."""
+    affinity = workload.affinity
+    return bool(workload.labels or affinity.near or affinity.apart or affinity.beside)
 
 
 def _nodes(table: dict[tuple[str, str], Counter[str]], pairs: Iterable[tuple[str, str]]) -> set[str]:

@@ -33,7 +33,7 @@ class Outline(NamedTuple):
 
 
 def _outline(trial: Trial) -> Outline:
-    ripe_ms = trial.now_ms - trial.policy.min_run_seconds * 1000
+    ripe_ms = trial.now_ms - trial.tree.least_reclaim_seconds(trial.policy.min_run_seconds) * 1000
     lowest = lowest_ripe = NOTHING
     leaving = ends = False
     for one in trial.at_start:

@@ -3,22 +3,17 @@ want."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from scheduler.core.model.types import Assignment, Placement, Policy, RoleView, Share, WorkloadView
+from scheduler.core.placement.domains import DOMAINS_TRIED, Domains, only
 from scheduler.core.placement.neighbours import Neighbours
 from scheduler.core.pool.layout import ModelKey
 from scheduler.core.pool.options import Option
 from scheduler.core.pool.pool import Pool
 from scheduler.core.pool.scoring import SCALE
 from scheduler.core.pool.states import Shape
-
-DOMAINS_TRIED = 3
-"""How many domains of each level a gang is tried in before a wider one."""
-
 
 LARGE_RANKS = 8
 """From so many ranks on it pays to count the room before trying."""
@@ -57,6 +52,7 @@ class _Gang:
     bounds: Bounds
     shapes: list[Shape]
     bonus: dict[int, int]
+    beside: frozenset[int] | None = None
     domain: Sequence[int] | None = None
     found: list[tuple[int, int, tuple[Share, ...]]] | None = None
     apart: bool = False
@@ -80,6 +76,9 @@ def place_gang(
     closed = neighbours.closed_to(workload) if neighbours else set()
     barred = [n for n in map(pool.number, closed) if n is not None and not pool.is_hidden(n)]
     pool.hide(barred)
+    beside = neighbours.beside(workload) if neighbours else None
+    if beside is not None:
+        gang.beside = frozenset(n for n in map(pool.number, beside) if n is not None)
     result = _in_domains(gang)
     if isinstance(result, Stuck):
         pool.rollback(mark)
@@ -91,7 +90,8 @@ def place_gang(
 def _plain(workload: WorkloadView) -> bool:
     """One rank that has no wishes about its surroundings."""
     affinity, role = workload.affinity, workload.roles[0]
-    wishes = affinity.data or affinity.near or affinity.apart or workload.labels
+    wishes = affinity.data or affinity.near or affinity.apart or affinity.beside or affinity.same
+    wishes = wishes or workload.labels
     return len(workload.roles) == 1 and role.replicas == 1 and not wishes
 
 
@@ -134,43 +134,53 @@ def _apart_from_itself(workload: WorkloadView) -> bool:
 
 
 def _in_domains(gang: _Gang) -> Placement | Stuck:
-    """In the closest domain that takes the whole gang; where none does, anywhere (unless ``same`` forbids
-    it)."""
-    same, ranks = gang.workload.affinity.same, sum(role.least for role in gang.workload.roles)
+    """Where its ranks are closest together."""
+    same, ranks = gang.workload.affinity.same, sum(role.replicas for role in gang.workload.roles)
+    if (gang.bounds.only is not None or ranks == 1) and not same:
+        gang.domain = _among(gang, gang.bounds.only)
+        return _sliced(gang, _place(gang))
+    domains = Domains(
+        gang.workload,
+        gang.pool,
+        gang.policy,
+        gang.shapes,
+        apart=gang.apart,
+        among=gang.beside,
+        hidden=gang.bounds.only is not None,
+    )
     stuck: Stuck | None = None
-    levels = (same,) if same else gang.policy.topology if ranks > 1 and gang.bounds.only is None else ()
-    for level in levels:
-        for domain in _domains_with_room(gang, level):
-            gang.domain = domain
-            result = _place(gang)
-            if not isinstance(result, Stuck):
-                return result
-            stuck = result
-    gang.domain = gang.bounds.only
-    if not same:
-        return _place(gang)
-    if stuck is not None:
-        return stuck
-    mark = gang.pool.mark()
+    for scope in domains.scopes():
+        gang.domain = _among(gang, scope)
+        result = _place(gang)
+        if not isinstance(result, Stuck):
+            return result
+        stuck = result
+    return _sliced(gang, stuck) if stuck is not None else _scattered(gang)
+
+
+def _sliced(gang: _Gang, result: Placement | Stuck) -> Placement | Stuck:
+    """Whether only its slices keep a gang from its places."""
+    if not isinstance(result, Stuck) or not gang.workload.affinity.slice_same:
+        return result
+    role = result.role
+    room = int(gang.pool.ranks_per_node(gang.pool.shape(role.request, gang.bounds.models)).sum())
+    return replace(result, scattered=room >= role.least)
+
+
+def _among(gang: _Gang, scope: Sequence[int] | None) -> Sequence[int] | None:
+    """Those of the nodes (None = all) that it may use with regard to whom it must be beside."""
+    if gang.beside is None:
+        return scope
+    return sorted(gang.beside.intersection(scope) if scope is not None else gang.beside)
+
+
+def _scattered(gang: _Gang) -> Stuck:
+    """Why no domain (``affinity.same``) has room: because nothing has, or because it is scattered."""
+    gang.domain, mark = _among(gang, gang.bounds.only), gang.pool.mark()
     anywhere = _place(gang)
     gang.pool.rollback(mark)
     total = sum(role.least for role in gang.workload.roles)
     return anywhere if isinstance(anywhere, Stuck) else Stuck(gang.workload.roles[0], total, total, True)
-
-
-def _domains_with_room(gang: _Gang, level: str) -> Iterable[Sequence[int]]:
-    """Domains that may take the gang, the tightest first, so that large gaps stay whole."""
-    geography = gang.pool.geography
-    members = geography.domains(level)[1]
-    if not members:
-        return ()
-    spare = np.full(len(members), np.iinfo(np.int64).max, dtype=np.int64)
-    for role, shape in zip(gang.workload.roles, gang.shapes, strict=True):
-        room = geography.sums(level, gang.pool.ranks_per_node(shape))
-        spare = np.minimum(spare, room - role.least)
-    able = np.flatnonzero(spare >= 0)
-    tightest = able[np.argsort(spare[able], kind="stable")][:DOMAINS_TRIED]
-    return [members[domain] for domain in tightest]
 
 
 def _place(gang: _Gang) -> Placement | Stuck:
@@ -182,18 +192,81 @@ def _place(gang: _Gang) -> Placement | Stuck:
     if short is not None:
         return short
     hardest = sorted(range(len(roles)), key=lambda i: _ease(gang, i)) if len(roles) > 1 else [0]
+    place = _place_slices if gang.workload.affinity.slice_same else _place_least
     for index in hardest:
-        for _ in range(roles[index].least):
-            if not _place_rank(gang, index):
-                fitted = len(gang.found)
-                pool.rollback(mark)
-                gang.kept_apart.clear()
-                return Stuck(roles[index], fitted, total)
-    for index in hardest:
-        for _ in range(roles[index].replicas - roles[index].least):
-            if not _place_rank(gang, index):
-                break
+        if not place(gang, index):
+            fitted = len(gang.found)
+            pool.rollback(mark)
+            gang.kept_apart.clear()
+            return Stuck(roles[index], fitted, total)
+    _place_more(gang, hardest)
     return _numbered(gang)
+
+
+def _place_least(gang: _Gang, index: int) -> bool:
+    """The ranks that the role cannot do without."""
+    return all(_place_rank(gang, index) for _ in range(gang.workload.roles[index].least))
+
+
+def _place_slices(gang: _Gang, index: int) -> bool:
+    """The same, slice by slice, each in one domain of ``affinity.slice_same``."""
+    role, scope = gang.workload.roles[index], gang.domain
+    left = role.least
+    while left > 0:
+        size = min(gang.workload.affinity.slice_size, left)
+        if not any(_place_slice(gang, index, size, domain) for domain in _slice_domains(gang, index, left)):
+            break
+        left -= size
+    gang.domain = scope
+    return left <= 0
+
+
+def _place_slice(gang: _Gang, index: int, size: int, domain: Sequence[int]) -> bool:
+    """One slice, or nothing."""
+    mark, found, apart = gang.pool.mark(), list(gang.found or ()), len(gang.kept_apart)
+    before, gang.domain = gang.domain, domain
+    if all(_place_rank(gang, index) for _ in range(size)):
+        gang.domain = before
+        return True
+    gang.pool.rollback(mark)
+    gang.domain, gang.found = before, found
+    del gang.kept_apart[apart:]
+    return False
+
+
+def _slice_domains(gang: _Gang, index: int, left: int) -> list[Sequence[int]]:
+    """Domains that a slice of the role may go to: the tightest that has room for all slices that are left,
+    else the largest."""
+    size, key = gang.workload.affinity.slice_size, gang.workload.affinity.slice_same
+    room = gang.pool.ranks_per_node(gang.shapes[index])
+    if gang.domain is not None:
+        room = only(room, gang.domain)
+    slices = gang.pool.geography.sums(key, room) // min(size, left)
+    wanted = -(-left // size)
+    order = sorted(
+        (number for number, each in enumerate(slices.tolist()) if each),
+        key=lambda number: (slices[number] < wanted, abs(int(slices[number]) - wanted), number),
+    )
+    members, inside = gang.pool.geography.domains(key)[1], set(gang.domain or ())
+    return [
+        [node for node in members[number] if gang.domain is None or node in inside]
+        for number in order[:DOMAINS_TRIED]
+    ]
+
+
+def _place_more(gang: _Gang, order: Sequence[int]) -> None:
+    """What elastic roles can still have, in proportion to what each could have."""
+    roles, more = gang.workload.roles, dict[int, int]()
+    growing = {index for index in order if roles[index].replicas > roles[index].least}
+    while growing:
+        index = min(
+            (index for index in order if index in growing),
+            key=lambda i: more.get(i, 0) / (roles[i].replicas - roles[i].least),
+        )
+        placed = _place_rank(gang, index)
+        more[index] = more.get(index, 0) + 1
+        if not placed or more[index] == roles[index].replicas - roles[index].least:
+            growing.remove(index)
 
 
 def _short(gang: _Gang, total: int) -> Stuck | None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar, cast
 
 from scheduler.core.model.types import Assignment, Placement, Policy, QueueView, RunningView, WorkloadView
-from scheduler.core.placement.asks import Asks
+from scheduler.core.placement.asks import Ask, Asks
 from scheduler.core.placement.ideal import Ideal
-from scheduler.core.placement.neighbours import Neighbours
+from scheduler.core.placement.neighbours import Neighbours, has_wishes
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck, place_gang
 from scheduler.core.placement.shadows import shadows
 from scheduler.core.placement.snapshot import Snapshot
 from scheduler.core.pool.layout import ModelKey
 from scheduler.core.pool.pool import Pool
+from scheduler.core.quota.pledges import Pledges
 from scheduler.core.quota.quota import Hold, QuotaTree
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ class Trial:
         self._base = snapshot.running
         self._running: dict[str, RunningView] | None = None
         self._neighbours: Neighbours | None = None
+        self._pledges: Pledges | None = None
         self._overlay: dict[str, RunningView | None] = {}
         self._admitted: list[tuple[WorkloadView, Placement]] = []
         self._log: list[_Change] = []
@@ -97,7 +99,28 @@ class Trial:
             self._neighbours = Neighbours()
             for running in self.running.values():
                 self._neighbours.add(running.workload, running.placement)
+            for change in self._lifted():
+                if change.is_whole:
+                    self._tell_neighbours(change.workload, change.went, -1)
+                    self._tell_neighbours(change.workload, change.came, 1)
         return self._neighbours
+
+    @property
+    def pledges(self) -> Pledges:
+        """What holds places and may not be preempted; made when first asked for."""
+        if self._pledges is None:
+            self._pledges = Pledges(self.tree)
+            for running in self.running.values():
+                if not running.workload.preemptible:
+                    self._pledges.change(running.workload, millis_by_model(running.placement), 1)
+            for change in self._lifted():
+                self._pledge(change.workload, change.went, -1)
+                self._pledge(change.workload, change.came, 1)
+        return self._pledges
+
+    def _lifted(self) -> list[_Change]:
+        """What was lifted, or laid back, and still counts as running."""
+        return [change for change in self._log if not change.is_view]
 
     # -- trying and undoing
 
@@ -116,6 +139,7 @@ class Trial:
                 for model, millis in millis_by_model(placement).items():
                     key = (workload.queue, model)
                     net[key] = net.get(key, 0) + sign * millis
+                self._pledge(workload, placement, sign)
                 if change.is_whole:
                     self._tell_neighbours(workload, placement, sign)
             if change.is_view:
@@ -200,6 +224,7 @@ class Trial:
                 self.tree.charge(workload.queue, model, millis)
             else:
                 self.tree.refund(workload.queue, model, millis)
+        self._pledge(workload, placement, sign)
         if self._neighbours is not None and whole:
             self._tell_neighbours(workload, placement, sign)
 
@@ -207,6 +232,10 @@ class Trial:
         if self._neighbours is not None and placement:
             change = self._neighbours.add if sign > 0 else self._neighbours.remove
             change(workload, placement)
+
+    def _pledge(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
+        if self._pledges is not None and not workload.preemptible:
+            self._pledges.change(workload, millis_by_model(placement), sign)
 
     def cast(self, gone: Iterable[Assignment], come: Placement) -> None:
         """``gone`` ranks, which are off the pool, make way for ``come``: what they hold beyond that stays
@@ -222,31 +251,53 @@ class Trial:
 
     def place(self, workload: WorkloadView, bounds: Bounds = ANYWHERE) -> Placement | Stuck:
         """Put the gang on the pool (not yet on the books), or say which role is stuck."""
-        wishes = workload.labels or workload.affinity.near or workload.affinity.apart
+        wishes = has_wishes(workload)
         return place_gang(workload, self.pool, self.policy, self.neighbours if wishes else None, bounds)
 
     def bounds_for(self, workload: WorkloadView) -> Bounds | Hold:
         """What the queue's quota leaves it: models with room for all of it; ``Hold`` where there are none."""
-        queue = workload.queue
-        hold = self.tree.refusal(queue, workload.allowed_queues, workload.project)
+        hold = self.tree.refusal(workload.queue, workload.allowed_queues, workload.project)
         if hold is not None:
             return hold
         ask = self.asks.of(workload)
+        open_models = self._open_models(workload.queue, ask)
+        if not workload.preemptible and ask.needs:
+            pledged = self.pledges.open_models(workload.queue, ask.needs)
+            open_models = tuple(model for model in open_models if model in pledged)
+        if len(open_models) == len(ask.needs):
+            return ANYWHERE
+        if open_models:
+            return Bounds(models=tuple(sorted(open_models)))
+        holds = self._holds(workload, ask)
+        first = next(holds)
+        if first is not None and first.never:
+            first = next((hold for hold in holds if hold is not None and not hold.never), first)
+        return first or ANYWHERE
+
+    def _holds(self, workload: WorkloadView, ask: Ask) -> Iterator[Hold | None]:
+        """For each model that may serve it."""
+        for model, millis in ask.needs.items():
+            need = {model: millis}
+            hold = None if workload.preemptible else self.pledges.hold(workload.queue, need)
+            yield hold or self.tree.check(workload.queue, need)
+
+    def _open_models(self, queue: str, ask: Ask) -> tuple[ModelKey, ...]:
         open_models: tuple[ModelKey, ...] = ()
         for millis, alternatives in ask.together:
             openings = alternatives.openings.get(queue)
             if openings is None:
                 openings = alternatives.openings[queue] = self.tree.openings(queue, alternatives.models)
             open_models += openings.open_to(millis)
-        if len(open_models) == len(ask.needs):
-            return ANYWHERE
-        if open_models:
-            return Bounds(models=tuple(sorted(open_models)))
-        holds = (self.tree.check(queue, {model: millis}) for model, millis in ask.needs.items())
-        first = next(holds)
-        if first is not None and first.never:
-            first = next((hold for hold in holds if hold is not None and not hold.never), first)
-        return first or ANYWHERE
+        return open_models
+
+    def hold(self, workload: WorkloadView, placement: Placement) -> Hold | None:
+        """Why the quota of its queue does not cover these places, which are not on the books; None = it
+        does."""
+        held = millis_by_model(placement)
+        hold = self.tree.check(workload.queue, held)
+        if hold is None and not workload.preemptible:
+            hold = self.pledges.hold(workload.queue, held)
+        return hold
 
     def needs(self, workload: WorkloadView) -> dict[ModelKey, int]:
         """For each model that may serve all or a part of it, the millis that the least of the gang would

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from common.units import format_bytes
-from scheduler.core.model.types import WHOLE_MILLIS, Request
+from scheduler.core.model.types import WHOLE_MILLIS, Labels, Request
 from scheduler.core.pool.layout import MIB, Group, ModelKey
 
 
@@ -18,6 +18,18 @@ class Filter:
     code: str
     passes: Callable[[Group, Request], bool]
     says: Callable[[Request], str]
+
+
+ANY_TAINT = ("*", "")
+"""What tolerates every taint."""
+
+
+def untolerated(taints: Labels, request: Request) -> Labels:
+    """Those taints that keep the request away."""
+    if not taints or ANY_TAINT in request.tolerates:
+        return ()
+    tolerated = set(request.tolerates)
+    return tuple((key, value) for key, value in taints if tolerated.isdisjoint(((key, value), (key, ""))))
 
 
 def accepts(model: ModelKey, request: Request) -> bool:
@@ -141,6 +153,7 @@ ORDER: tuple[str, ...] = (
     "NodeFlapping",
     "NodeCordoned",
     "NodeLabels",
+    "NodeTaints",
     *(f.code for f in FILTERS),
     "DeviceUnhealthy",
     "HostTooSmall",

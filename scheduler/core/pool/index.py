@@ -119,7 +119,7 @@ class Index:
     def _extend(self, finder: Finder, shape: Shape) -> None:
         """Let the finder look at the kinds of nodes that are new to it."""
         for kind in self.states.kinds[finder.kinds :]:
-            if shape.may_serve(kind.models):
+            if shape.may_serve(kind):
                 alike = len(kind.models) == 1 and not shape.request.node_labels
                 judged = shape.amount if alike else shape
                 key = (judged.number, kind.number)

@@ -62,13 +62,14 @@ class Group:
 @dataclass(frozen=True)
 class Layout:
     """A kind of node. ``broken``: devices that are there and unhealthy. ``labels``: those that requests ask
-    about."""
+    about; ``taints``: who does not tolerate them is refused."""
 
     groups: tuple[Group, ...]
     broken: tuple[Group, ...]
     cpu_millis: int
     host_mebibytes: int
     labels: Labels
+    taints: Labels = ()
 
     @property
     def mended(self) -> Layout:
@@ -89,7 +90,7 @@ class Layout:
                 (known or group).linked,
             )
         ordered = tuple(merged[kind] for kind in sorted(merged))
-        return Layout(ordered, (), self.cpu_millis, self.host_mebibytes, self.labels)
+        return Layout(ordered, (), self.cpu_millis, self.host_mebibytes, self.labels, self.taints)
 
 
 def _heal(healthy: tuple[int, ...], broken: tuple[int, ...]) -> tuple[int, ...]:
@@ -114,6 +115,7 @@ def layout_of(
             node.cpu_millis,
             node.host_memory_bytes // MIB,
             tuple(pair for pair in node.labels if pair[0] in wanted),
+            node.taints,
         ),
         positions,
     )

@@ -48,7 +48,7 @@ def options(state: NodeState, shape: Shape) -> Iterator[tuple[Demand | None, tup
         return
     demands = shape.demands(state.layout)
     if not shape.takes_devices:
-        if set(shape.request.node_labels) <= set(state.layout.labels):
+        if shape.is_let_in(state.layout):
             yield None, ()
         return
     for demand in demands:

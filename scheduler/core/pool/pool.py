@@ -12,13 +12,14 @@ import numpy.typing as npt
 from scheduler.core.fragmentation.fragmentation import Fragmentation
 from scheduler.core.model.catalogue import Catalogue
 from scheduler.core.model.types import Assignment, NodeView, Policy, Request, Share
+from scheduler.core.pool.filters import ANY_TAINT
 from scheduler.core.pool.geography import Geography
 from scheduler.core.pool.index import Index
 from scheduler.core.pool.layout import MIB, Group, ModelKey, layout_of
 from scheduler.core.pool.options import Option
 from scheduler.core.pool.scarcity import Scarcity
 from scheduler.core.pool.scoring import Scale, judge_for
-from scheduler.core.pool.states import NodeState, Shape
+from scheduler.core.pool.states import NodeState, Shape, ranks_in
 from scheduler.core.pool.stock import Stock
 from scheduler.core.pool.usage import NodeUsage, Saved
 
@@ -132,7 +133,15 @@ class Pool:
         if shape is None:
             self._tell_apart((request,))
             shape = self._shapes[key] = Shape(len(self._shapes), *key)
-            anything = replace(request, vendors=(), not_vendors=(), models=(), not_models=(), node_labels=())
+            anything = replace(
+                request,
+                vendors=(),
+                not_vendors=(),
+                models=(),
+                not_models=(),
+                node_labels=(),
+                tolerates=(ANY_TAINT,),
+            )
             if shape.takes_devices and (anything != request or models is not None):
                 shape.amount = self.shape(anything)
         return shape
@@ -309,6 +318,11 @@ class Pool:
                     total[group.key] = total.get(group.key, 0) + sum(state.free_millis(index))
         return total
 
-    def ranks_per_node(self, shape: Shape) -> npt.NDArray[np.int64]:
-        """How many ranks of the shape each node would take; 0 for nodes that are not to be used."""
-        return self._index.ranks_per_node(shape)
+    def ranks_per_node(self, shape: Shape, *, hidden: bool = False) -> npt.NDArray[np.int64]:
+        """How many ranks of the shape each node would take; 0 for nodes that are not to be used, nor those
+        kept out of ordinary placement unless ``hidden`` ones count, too."""
+        room = self._index.ranks_per_node(shape)
+        for number in np.flatnonzero(np.frombuffer(self._hidden, dtype=np.uint8)).tolist() if hidden else ():
+            if self.usage[number].usable:
+                room[number] = ranks_in(self.states.all[self.state_of[number]], shape)
+        return room

@@ -27,6 +27,7 @@ from scheduler.core.fragmentation.cutting import GRAIN_MILLIS, Worth, worth_of_f
 from scheduler.core.fragmentation.fragmentation import Asked, Fragmentation
 from scheduler.core.fragmentation.linear import Floats, shadow_prices
 from scheduler.core.model.types import WHOLE_MILLIS, Request
+from scheduler.core.pool.filters import ANY_TAINT
 from scheduler.core.pool.layout import Group, Layout
 from scheduler.core.pool.stock import Classes, Stock, takes_devices
 
@@ -50,6 +51,7 @@ _ANYTHING: dict[str, Any] = {
     "tflops": 0.0,
     "capabilities": (),
     "node_labels": (),
+    "tolerates": (ANY_TAINT,),
 }
 """A request that names nothing."""
 

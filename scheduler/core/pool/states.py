@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scheduler.core.model.types import WHOLE_MILLIS, Request
-from scheduler.core.pool.filters import accepts, count_for, refusal
+from scheduler.core.model.types import WHOLE_MILLIS, Labels, Request
+from scheduler.core.pool.filters import accepts, count_for, refusal, untolerated
 from scheduler.core.pool.layout import MEMORY_BITS, MEMORY_MASK, MIB, Group, Layout, ModelKey, pack
 
 Free = tuple[tuple[tuple[int, ...], ...], ...]
@@ -18,15 +18,16 @@ LOG_LIMIT = 20_000
 
 
 class Kind:
-    """Nodes with devices of the same models. ``log``: states that got their first node, one after the other
-    (its ``edition`` is new whenever it is written anew, which is due from ``log_limit`` entries on);
-    ``changes``: how often a node came to or left one of its states."""
+    """Nodes with devices of the same models and the same taints. ``log``: states that got their first node,
+    one after the other (its ``edition`` is new whenever it is written anew, which is due from ``log_limit``
+    entries on); ``changes``: how often a node came to or left one of its states."""
 
-    __slots__ = ("changes", "edition", "log", "log_limit", "models", "number", "states")
+    __slots__ = ("changes", "edition", "log", "log_limit", "models", "number", "states", "taints")
 
-    def __init__(self, number: int, models: tuple[ModelKey, ...]) -> None:
+    def __init__(self, number: int, models: tuple[ModelKey, ...], taints: Labels) -> None:
         self.number = number
         self.models = models
+        self.taints = taints
         self.states: list[NodeState] = []
         self.log: list[int] = []
         self.log_limit = LOG_LIMIT
@@ -84,7 +85,7 @@ class States:
         self.kinds: list[Kind] = []
         self._known: dict[tuple[int, Free, int, int], NodeState] = {}
         self._layouts: dict[Layout, Layout] = {}
-        self._kinds: dict[tuple[ModelKey, ...], Kind] = {}
+        self._kinds: dict[tuple[tuple[ModelKey, ...], Labels], Kind] = {}
         self._mended: dict[int, Layout] = {}
 
     def layout(self, layout: Layout) -> Layout:
@@ -104,16 +105,16 @@ class States:
         key = (id(layout), free, cpu, host)
         state = self._known.get(key)
         if state is None:
-            kind = self._kind(tuple(group.key for group in layout.groups))
+            kind = self._kind(tuple(group.key for group in layout.groups), layout.taints)
             state = self._known[key] = NodeState(len(self.all), layout, kind, free, cpu, host)
             self.all.append(state)
             kind.states.append(state)
         return state
 
-    def _kind(self, models: tuple[ModelKey, ...]) -> Kind:
-        kind = self._kinds.get(models)
+    def _kind(self, models: tuple[ModelKey, ...], taints: Labels) -> Kind:
+        kind = self._kinds.get((models, taints))
         if kind is None:
-            kind = self._kinds[models] = Kind(len(self.kinds), models)
+            kind = self._kinds[models, taints] = Kind(len(self.kinds), models, taints)
             self.kinds.append(kind)
         return kind
 
@@ -153,23 +154,31 @@ class Shape:
     def takes_devices(self) -> bool:
         return self.request.count > 0 or self.request.by_equivalence
 
-    def may_serve(self, kind: tuple[ModelKey, ...]) -> bool:
-        """Whether nodes with devices of these models may serve it at all, by vendor and model."""
+    def may_serve(self, kind: Kind) -> bool:
+        """Whether nodes of this kind may serve it at all, by taints, vendor and model."""
+        if untolerated(kind.taints, self.request):
+            return False
         if not self.takes_devices:
             return True
         return any(
-            (self.models is None or model in self.models) and accepts(model, self.request) for model in kind
+            (self.models is None or model in self.models) and accepts(model, self.request)
+            for model in kind.models
         )
 
+    def is_let_in(self, layout: Layout) -> bool:
+        """Whether labels and taints of such nodes let it in."""
+        labelled = set(self.request.node_labels) <= set(layout.labels)
+        return labelled and not untolerated(layout.taints, self.request)
+
     def demands(self, layout: Layout) -> tuple[Demand, ...]:
-        """One for each group that may serve it; nothing where labels or filters say no."""
+        """One for each group that may serve it; nothing where labels, taints or filters say no."""
         known = self.fits.get(id(layout))
         if known is None:
             known = self.fits[id(layout)] = self._demands(layout)
         return known
 
     def _demands(self, layout: Layout) -> tuple[Demand, ...]:
-        if not set(self.request.node_labels) <= set(layout.labels):
+        if not self.is_let_in(layout):
             return ()
         indexes, _ = refusal(layout.groups, self.request)
         return tuple(
@@ -200,7 +209,7 @@ def ranks_in(state: NodeState, shape: Shape) -> int:
     """How many ranks of the shape the state takes at least, one group after the other (an upper bound where
     its devices lie in several islands)."""
     demands = shape.demands(state.layout)
-    if not demands and (shape.request.count or not _labels_fit(state.layout, shape)):
+    if not demands and (shape.request.count or not shape.is_let_in(state.layout)):
         return 0
     most = 1 << 30
     if shape.cpu_millis and state.layout.cpu_millis:
@@ -218,7 +227,3 @@ def ranks_in(state: NodeState, shape: Shape) -> int:
             free = sum(grants_in(entry, demand.packed) for island in islands for entry in island)
         total += free // demand.grants
     return min(most, total)
-
-
-def _labels_fit(layout: Layout, shape: Shape) -> bool:
-    return set(shape.request.node_labels) <= set(layout.labels)

@@ -7,7 +7,7 @@ from math import log2
 from typing import NamedTuple
 
 from scheduler.core.model.types import Request
-from scheduler.core.pool.filters import FILTERS, count_for
+from scheduler.core.pool.filters import FILTERS, count_for, untolerated
 from scheduler.core.pool.layout import Group, Layout
 
 MAX_CLASSES = 16
@@ -96,7 +96,7 @@ def _by_node(group: Group, layout: Layout) -> ClassKey:
 
 
 def _by_labels(group: Group, layout: Layout) -> ClassKey:
-    return *_by_model(group, layout), group.memory_mebibytes, layout.labels
+    return *_by_model(group, layout), group.memory_mebibytes, layout.labels, layout.taints
 
 
 def _by_model(group: Group, layout: Layout) -> ClassKey:
@@ -110,7 +110,7 @@ _KEYS: tuple[Callable[[Group, Layout], ClassKey], ...] = (_by_node, _by_labels, 
 def _count(group: Group | None, layout: Layout, request: Request) -> int | None:
     if layout.cpu_millis and request.cpu_millis > layout.cpu_millis:
         return None
-    if not set(request.node_labels) <= set(layout.labels):
+    if not set(request.node_labels) <= set(layout.labels) or untolerated(layout.taints, request):
         return None
     if not takes_devices(request):
         return 0

@@ -78,4 +78,6 @@ def _because(workload: WorkloadView, held: Held) -> str:
     if held.workload.priority < workload.priority:
         mine, theirs = held.workload.priority, workload.priority
         return f"a workload of queue {queue} has priority {theirs} over {mine}"
+    if queue == held.workload.queue:
+        return f"an older workload of queue {queue} waits"
     return f"queue {queue} takes back what {held.workload.queue} borrowed"

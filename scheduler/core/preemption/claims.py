@@ -1,12 +1,12 @@
 """Whose places a workload may claim.
 
-- *By priority*, from less important ones: of its own queue always; of other queues only where no quota counts
-  for these, and while its own queue keeps to its nominal quota, if it has one. Who borrows takes nothing from
-  others by priority: it would be taken back at once.
+- *By priority*, from less important ones: of its own queue, unless it alone needs more than the nominal quota
+  and than the queue uses; of other queues only where no quota counts for these, and while its own queue keeps
+  to its nominal quota, if it has one. Who borrows takes nothing from others by priority, as it would be taken
+  back at once; but from other borrowers where ``QueueRules.borrow_within_cohort`` says so.
 - *By quota*, a queue takes back what others of its cohort tree have borrowed, as ``reclaim`` says:
-  what it is guaranteed whatever the borrower's priority (``QueueView.reclaim_within_cohort``), what is only
-  fairer from nobody more important. From those that are as important or more only when they have run for
-  ``Policy.min_run_seconds``.
+  whatever the borrower's priority (``QueueRules.reclaim_within_cohort``). From those that are as important or
+  more, and where it is only fairer, not before they have run for the least run time.
 """
 
 from __future__ import annotations
@@ -20,11 +20,16 @@ from scheduler.core.pool.layout import ModelKey
 
 
 class Class(NamedTuple):
-    """Running workloads that are alike to a claimant. ``ripe``: they have run for the least time."""
+    """Running workloads that are alike to a claimant. ``ripe``: they have run for so long that equals may
+    take their places back; ``loose``: that more important ones may, by quota; ``settled``: that those of
+    their own queue may. ``created_ms``: where older ones of their own queue displace newer ones, else 0."""
 
     queue: str
     priority: int
     ripe: bool
+    loose: bool = True
+    settled: bool = True
+    created_ms: int = 0
 
 
 class Claim:
@@ -34,9 +39,10 @@ class Claim:
         self._tree = trial.tree
         self._queue = workload.queue
         self._priority = workload.priority
+        self._created_ms = workload.created_ms
         self._needs = {model: millis for model, millis in trial.needs(workload).items() if millis}
-        member = self._tree.member(workload.queue)
-        self._reclaims = member.view.reclaim_within_cohort if member else "never"
+        self._rules = self._tree.rules(workload.queue)
+        self._used = {model: self._tree.use_of_own(self._queue, model) for model in self._needs}
         self._own: dict[ModelKey, bool] = {}
         self._levels: dict[str, int] = {}
         self._titles: dict[tuple[int, ModelKey], tuple[str, ...]] = {}
@@ -52,7 +58,7 @@ class Claim:
         borrowers = {one for one in classes if self._by_quota(one) and self._is_guaranteed(one)}
         if borrowers:
             yield borrowers
-        own = [one for one in classes if one.queue == self._queue and one.priority < self._priority]
+        own = [one for one in classes if one.queue == self._queue and self._by_priority(one)]
         if own and not self._is_entitled():
             self._hopes = True
             gone = self._refund(own, held())
@@ -69,7 +75,7 @@ class Claim:
     def may_take(self, one: Class, held: Mapping[ModelKey, int]) -> bool:
         """Whether it may take so much in addition to what has been taken off the tree already. What goes as
         a whole may be more than was borrowed."""
-        if self._by_priority(one) and all(self._may_cross(one.queue, model) for model in held):
+        if self._by_priority(one) and all(self._may_cross(one, model) for model in held):
             return True
         if not self._by_quota(one):
             return False
@@ -78,9 +84,21 @@ class Claim:
             return False
         if all(self._takes_back(one.queue, model) for model in wanted):
             return True
-        return one.priority <= self._priority and all(
+        return self._shares_with(one) and all(
             self._tree.may_even_out(self._queue, one.queue, model, held[model], self._needs[model])
             for model in wanted
+        )
+
+    def within_reach(self, models: Iterable[ModelKey]) -> tuple[ModelKey, ...]:
+        """Those of which it may take from its own queue alone: it needs no more than the nominal quota, or
+        than the queue used before. Who would have to borrow for itself takes nothing by priority."""
+        return tuple(
+            model
+            for model in models
+            if all(
+                self._needs.get(model, 0) <= max(account.quota, before)
+                for account, before in self._used.get(model, {}).items()
+            )
         )
 
     def is_due(self, victims: Iterable[Class], placement: Placement) -> bool:
@@ -100,21 +118,33 @@ class Claim:
     def _is_due(self, one: Class, model: ModelKey) -> bool:
         if self._tree.titles(self._queue, self._levels_to(one.queue), model, 0):
             return True
-        return one.priority <= self._priority and self._tree.may_even_out(self._queue, one.queue, model, 0, 0)
+        return self._shares_with(one) and self._tree.may_even_out(self._queue, one.queue, model, 0, 0)
 
     # -- by priority
 
     def _by_priority(self, one: Class) -> bool:
-        if one.priority >= self._priority:
+        if not one.settled or not self._is_less(one):
             return False
-        return any(self._may_cross(one.queue, model) for model in self._needs) or not self._needs
+        return any(self._may_cross(one, model) for model in self._needs) or not self._needs
 
-    def _may_cross(self, queue: str, model: ModelKey) -> bool:
-        """Whether priority alone counts between the claimant's queue and this one."""
-        if queue == self._queue:
-            return True
-        if self._tree.is_counted(queue, model):
+    def _is_less(self, one: Class) -> bool:
+        """Whether such a workload comes after the claimant."""
+        if one.queue == self._queue and self._rules.within_queue == "never":
             return False
+        if one.priority == self._priority and one.queue == self._queue:
+            return one.created_ms > self._created_ms
+        return one.priority < self._priority
+
+    def _may_cross(self, one: Class, model: ModelKey) -> bool:
+        """Whether priority counts between the claimant's queue and another one."""
+        if one.queue == self._queue:
+            return True
+        if self._tree.is_counted(one.queue, model):
+            ceiling = self._rules.borrow_max_priority
+            if self._rules.borrow_within_cohort != "lowerPriority" or not self._levels_to(one.queue):
+                return False
+            below = ceiling is None or one.priority <= ceiling
+            return below and self._tree.is_beyond_nominal(one.queue, self._queue, model)
         if model not in self._own:
             need = self._needs.get(model, 0)
             self._own[model] = self._tree.within_nominal(self._queue, model, need)
@@ -124,11 +154,16 @@ class Claim:
 
     def _by_quota(self, one: Class) -> bool:
         """Whether the queue's policy lets it reclaim from such a workload."""
-        if one.queue == self._queue or self._reclaims == "never" or not self._levels_to(one.queue):
+        policy = self._rules.reclaim_within_cohort
+        if one.queue == self._queue or policy == "never" or not self._levels_to(one.queue):
             return False
         if one.priority < self._priority:
-            return True
-        return one.ripe and self._reclaims == "any"
+            return one.loose
+        return one.ripe and policy == "any"
+
+    def _shares_with(self, one: Class) -> bool:
+        """Whether such a workload gives way where that is only fairer."""
+        return one.ripe and bool(self._rules.fair_sharing)
 
     def _levels_to(self, queue: str) -> int:
         """How many members there are from its own queue up to below the cohort that the two have in common; 0
@@ -159,7 +194,7 @@ class Claim:
         """Whether anything can be taken by quota from such a workload."""
         if not self._by_quota(one):
             return False
-        return self._is_guaranteed(one) or (one.priority <= self._priority and self._is_fairer(one.queue))
+        return self._is_guaranteed(one) or (self._shares_with(one) and self._is_fairer(one.queue))
 
     def _is_fairer(self, queue: str) -> bool:
         if queue not in self._fairer:

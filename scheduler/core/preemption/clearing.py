@@ -51,8 +51,7 @@ class Clearing(Generic[K]):
         demands = shape.demands(layout)
         best: tuple[int, Chosen] | None = None
         if not shape.takes_devices:
-            labelled = set(shape.request.node_labels) <= set(layout.labels)
-            best = self._with_host(frozenset(), shape) if labelled else None
+            best = self._with_host(frozenset(), shape) if shape.is_let_in(layout) else None
         for demand in demands:
             chosen = self._devices(layout.groups[demand.group], demand)
             found = None if chosen is None else self._with_host(chosen, shape)
@@ -191,7 +190,7 @@ def shortfall_millis(state: NodeState, shape: Shape) -> int:
     """The least that must come free on a node in this state before a rank of the shape fits; -1 where it can
     never fit on such a node."""
     if not shape.takes_devices:
-        return 0 if set(shape.request.node_labels) <= set(state.layout.labels) else -1
+        return 0 if shape.is_let_in(state.layout) else -1
     short = [_shortfall(state, demand) for demand in shape.demands(state.layout)]
     return min(short, default=-1)
 

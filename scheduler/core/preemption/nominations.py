@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections import Counter
 
 from scheduler.core.model.types import Placement, WorkloadView
+from scheduler.core.placement.neighbours import has_wishes
 from scheduler.core.placement.placing import Bounds, Stuck
 from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.pool.filters import untolerated
 from scheduler.core.pool.pool import Pool
-from scheduler.core.preemption.taking import Taking, fits_beside, has_wishes
+from scheduler.core.preemption.taking import Taking, fits_beside
 from scheduler.core.reshape.elastic import is_elastic, within_quota
 from scheduler.core.tide.tides import within_tide
 
@@ -93,13 +95,16 @@ def _still_suits(trial: Trial, workload: WorkloadView) -> bool:
     ranks = Counter(rank.role for rank in workload.nominated)
     if ranks != Counter({role.name: role.least for role in workload.roles if role.least}):
         return False
-    labels = {role.name: role.request.node_labels for role in workload.roles}
+    requests = {role.name: role.request for role in workload.roles}
     for rank in workload.nominated:
         number = trial.pool.number(rank.node)
         if number is None or not trial.pool.usage[number].usable:
             return False
         usage = trial.pool.usage[number]
-        if any(usage.view.label(key) != value for key, value in labels[rank.role]):
+        request = requests[rank.role]
+        if any(usage.view.label(key) != value for key, value in request.node_labels):
+            return False
+        if untolerated(usage.view.taints, request):
             return False
         for share in rank.shares:
             position = usage.position_of.get(share.device)
@@ -114,7 +119,8 @@ def _is_allowed(trial: Trial, workload: WorkloadView) -> bool:
     held = trial.tree.check(queue, millis_by_model(places), workload.allowed_queues, workload.project)
     if held is not None or not has_wishes(workload):
         return held is None
-    return {rank.node for rank in places}.isdisjoint(trial.neighbours.closed_to(workload))
+    nodes, beside = {rank.node for rank in places}, trial.neighbours.beside(workload)
+    return nodes.isdisjoint(trial.neighbours.closed_to(workload)) and (beside is None or nodes <= beside)
 
 
 def _is_free(pool: Pool, places: Placement) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from scheduler.core.model.types import Assignment, Placement, WorkloadView
+from scheduler.core.placement.neighbours import has_wishes
 from scheduler.core.placement.outline import Outline
 from scheduler.core.placement.placing import Bounds
 from scheduler.core.placement.trial import Trial, millis_by_model
@@ -18,7 +19,7 @@ from scheduler.core.preemption.carrying_out import Room, carry_out
 from scheduler.core.preemption.claims import Claim, Class
 from scheduler.core.preemption.giving_back import GivingBack
 from scheduler.core.preemption.selection import Selection, Takeable
-from scheduler.core.preemption.taking import Taking, has_wishes
+from scheduler.core.preemption.taking import Taking
 from scheduler.core.preemption.victims import Held, Victims
 from scheduler.core.quota.quota import Hold
 from scheduler.core.tide.tides import within_tide
@@ -53,8 +54,10 @@ def find_room(trial: Trial, workload: WorkloadView, bounds: Bounds | Hold) -> Ro
 def _helps(trial: Trial, workload: WorkloadView) -> bool:
     """Whether it is worth looking for anybody to give way."""
     member = trial.tree.member(workload.queue)
-    reclaims = member is not None and member.root is not member and member.view.reclaim_within_cohort == "any"
-    return Outline.of(trial).helps(workload.priority, reclaims=reclaims)
+    shared = member is not None and member.root is not member
+    reclaims = shared and trial.tree.rules(workload.queue).reclaim_within_cohort == "any"
+    equals = trial.tree.displaces_newer(workload.queue)
+    return Outline.of(trial).helps(workload.priority + equals, reclaims=reclaims)
 
 
 def _least(workload: WorkloadView) -> WorkloadView:
@@ -77,6 +80,7 @@ class _Search:
         self.victims = Victims.of(trial)
         self.wishes = has_wishes(workload)
         self.taking = Taking(trial, workload)
+        self.alone = False
         self._giving_back = GivingBack(trial, workload, self.claim, self.taking, self._place)
 
     def run(self) -> Placement | None:
@@ -85,6 +89,7 @@ class _Search:
         if waiting is not None:
             return waiting
         for kinds in self.claim.stages(self.victims.classes, lambda: self.victims.shelves.millis):
+            self.alone = all(kind.queue == self.workload.queue for kind in kinds)
             for bounds in self._options(kinds):
                 if self._enough(kinds, bounds):
                     for domain in self._domains(bounds):
@@ -113,7 +118,11 @@ class _Search:
     def _bounds(self) -> Bounds | Hold:
         bounds = self.trial.bounds_for(self.least)
         if isinstance(bounds, Bounds) and isinstance(self.given, Bounds):
-            return Bounds(bounds.models, self.given.only)
+            bounds = Bounds(bounds.models, self.given.only)
+        if self.alone and isinstance(bounds, Bounds):
+            models = self.trial.needs(self.least) if bounds.models is None else bounds.models
+            kept = self.claim.within_reach(models)
+            return bounds if len(kept) == len(models) else Bounds(kept, bounds.only)
         return bounds
 
     # -- what can be ruled out at once
@@ -163,9 +172,9 @@ class _Search:
 
     def _domains(self, bounds: Bounds) -> Iterator[Sequence[int] | None]:
         """Sets of nodes that all ranks may go to; None = all nodes."""
-        same = self.least.affinity.same
+        same, beside = self.least.affinity.same, self._beside()
         if not same:
-            yield bounds.only
+            yield bounds.only if beside is None else sorted(beside.intersection(bounds.only or beside))
             return
         pool, shelves = self.trial.pool, self.victims.shelves
         kinds = set(shelves.kinds)
@@ -184,7 +193,14 @@ class _Search:
             if price != float("inf"):
                 priced.append((price, number))
         for _, number in sorted(priced)[:DOMAINS_TRIED]:
-            yield members[number]
+            yield members[number] if beside is None else sorted(beside.intersection(members[number]))
+
+    def _beside(self) -> set[int] | None:
+        """Where those are whom it must be beside; None = anywhere."""
+        names = self.trial.neighbours.beside(self.least) if self.least.affinity.beside else None
+        if names is None:
+            return None
+        return {number for number in map(self.trial.pool.number, names) if number is not None}
 
     # -- taking
 

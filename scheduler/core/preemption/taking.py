@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from scheduler.core.model.types import Assignment, Placement, RunningView, WorkloadView
+from scheduler.core.placement.neighbours import has_wishes
 from scheduler.core.placement.trial import Trial
 from scheduler.core.pool.layout import MEMORY_BITS, MEMORY_MASK, MIB, pack
 from scheduler.core.pool.pool import Pool
@@ -106,11 +107,6 @@ def keep_apart(one: WorkloadView, other: WorkloadView) -> bool:
     return not (
         set(one.affinity.apart).isdisjoint(other.labels) and set(other.affinity.apart).isdisjoint(one.labels)
     )
-
-
-def has_wishes(workload: WorkloadView) -> bool:
-    """Whether it matters who else is on its nodes."""
-    return bool(workload.labels or workload.affinity.near or workload.affinity.apart)
 
 
 def tolerates(

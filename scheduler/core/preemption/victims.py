@@ -61,8 +61,20 @@ class Held:
 
 
 def price_of_rank(held: Held, rank: Assignment) -> int:
-    """Of one workload, the rank with the highest replica number costs least."""
-    return held.rank_price * REPLICAS + REPLICAS - 1 - min(rank.replica, REPLICAS - 1)
+    """Of one workload, the rank with the highest replica number costs least; roles shrink in proportion."""
+    role = next(role for role in held.workload.roles if role.name == rank.role)
+    spare = max(1, role.replicas - role.least)
+    place = (rank.replica - role.least + 1) * (REPLICAS - 1) // spare
+    return held.rank_price * REPLICAS + REPLICAS - 1 - min(max(0, place), REPLICAS - 1)
+
+
+def _safe_ms(trial: Trial, queue: str) -> tuple[int, int, int]:
+    """How long workloads of a queue are safe: from equals that take back, from more important ones that do,
+    and from more important ones that take by priority."""
+    rules = trial.tree.rules(queue)
+    reclaim = rules.reclaim_min_runtime_seconds
+    equals = trial.policy.min_run_seconds if reclaim is None else reclaim
+    return equals * 1000, (reclaim or 0) * 1000, (rules.preempt_min_runtime_seconds or 0) * 1000
 
 
 class Victims:
@@ -77,15 +89,23 @@ class Victims:
         self.soon_gone: list[RunningView] = []
         self._shelves: Shelves | None = None
         self._free: dict[ModelKey, int] | None = None
-        ripe_ms = trial.now_ms - trial.policy.min_run_seconds * 1000
+        safe: dict[str, tuple[int, int, int]] = {}
         for running in trial.running.values():
             workload = running.workload
             if running.leaving:
                 if running.ends_ms is not None:
                     self.soon_gone.append(running)
-            elif (workload.preemptible and running.started_ms < trial.now_ms) or workload.uid in trial.seated:
-                kind = Class(workload.queue, workload.priority, running.started_ms <= ripe_ms)
-                self.classes.setdefault(kind, []).append(running)
+            elif workload.uid in trial.seated:
+                self.classes.setdefault(Class(workload.queue, workload.priority, False), []).append(running)
+            elif workload.preemptible and running.started_ms < trial.now_ms:
+                queue, age_ms = workload.queue, trial.now_ms - running.started_ms
+                if queue not in safe:
+                    safe[queue] = _safe_ms(trial, queue)
+                born_ms = workload.created_ms if trial.tree.displaces_newer(queue) else 0
+                ripe, loose, settled = (age_ms >= least_ms for least_ms in safe[queue])
+                kind = Class(queue, workload.priority, ripe, loose, settled, born_ms)
+                if kind.ripe or kind.loose or kind.settled:
+                    self.classes.setdefault(kind, []).append(running)
 
     @staticmethod
     def of(trial: Trial) -> Victims:

@@ -17,7 +17,8 @@ class Hold:
     """Why a workload may not start now, by its queue. ``never``: not even if nobody else used anything.
 
     Codes: ``QueueUnknown``, ``QueueNotAllowed``, ``QueueLimit`` (devices in total), ``QuotaExhausted`` (the
-    queue's own quota and what it may borrow), ``CohortExhausted`` (nothing left to borrow), ``BudgetSpent``.
+    queue's own quota and what it may borrow), ``CohortExhausted`` (nothing left to borrow),
+    ``NotPreemptible`` (it may not borrow), ``BudgetSpent``.
     """
 
     code: str
@@ -53,6 +54,22 @@ def first_hold(grants: Sequence[Grant], need: Mapping[ModelKey, int]) -> Hold | 
         or (None if spent is None else _spent(*spent))
         or _not_now(grants[0], amounts, need)
     )
+
+
+def over_pledge(account: Account, millis: int, most: int, over: int, need: Mapping[ModelKey, int]) -> Hold:
+    """The answer for one that may not be preempted and would borrow. ``most``: what such workloads of its
+    queue can have in all; ``over``: how much of that it lacks."""
+    what, never = _what(account, need), millis > most
+    message = (
+        f"{_name(account.member)}: what may not be preempted may not borrow: needs {_devices(millis)} {what},"
+        f" {_devices(most)} nominal"
+    )
+    if never:
+        remedy = f"make it preemptible, raise the quota by {_devices(millis - most)}, or ask for less"
+        return Hold("NotPreemptible", message, remedy, never=True)
+    message += f", {_devices(most - millis + over)} of that held by others like it"
+    remedy = f"make it preemptible, or {_devices(over)} {what} of workloads like it come free"
+    return Hold("NotPreemptible", message, remedy)
 
 
 def _never(grant: Grant, amounts: Mapping[Account, int], need: Mapping[ModelKey, int]) -> Hold | None:

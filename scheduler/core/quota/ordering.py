@@ -3,75 +3,78 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 
 from scheduler.core.model.types import WorkloadView
 from scheduler.core.quota.queue_members import Member, stranger
 from scheduler.core.quota.quota import QuotaTree
+from scheduler.core.quota.standing import NOTHING, Alternatives, Standing, share_after, standing_of
 
-_Rank = tuple[float, float]
-"""Priority, higher first, then deadline, earlier first; none is last."""
+_Place = tuple[float, float, int, str, str, str, int, WorkloadView]
+"""Priority, higher first; deadline, earlier first, none last; creation, project, name, uid: the order within
+one queue."""
 
-_Age = tuple[int, str, str, str, int, WorkloadView]
-"""Creation, project, name, uid: the order within one queue."""
+_Turn = tuple[int, float, float, float, _Place, "_Seat"]
+"""Of the first workload of a queue or cohort: the height of the cohort that it would borrow from, priority
+and deadline; the share that the queue or cohort would have with it; its place, who would send it."""
 
-_Turn = tuple[float, _Age, "_Seat"]
-"""The share of a queue or cohort, and the oldest workload that it would send."""
+Needs = Callable[[WorkloadView], Sequence[Alternatives]]
+"""What each role of a workload would take, see ``asks.Ask.roles``; for equal needs the same object, as long
+as the heads are in use."""
 
 
 class Heads:
-    """The pending workloads, one after the other: priority (higher first), SLA deadline (earlier first, none
-    last), fair share (cohort by cohort the one with the lowest share, as of what has been charged to the tree
-    by then), age, project, name, uid.
+    """The pending workloads, one after the other.
+
+    Each queue sends its first: priority (higher first), SLA deadline (earlier first, none last), age,
+    project, name, uid. Among queues, those that keep to their nominal quotas with their first go before
+    those that would borrow for it, and who borrows in a lower cohort before who borrows in a higher one; then
+    priority and deadline; then the fair share that each would have with it (cohort by cohort the lowest
+    first, as of what has been charged to the tree by then); then age.
 
     The order does not depend on the order of ``pending``. A creation time in the future (clocks differ)
-    counts as ``now_ms``. Workloads of queues that the tree does not know come after the others of their rank.
+    counts as ``now_ms``. Workloads of queues that the tree does not know have the largest share of all.
     A pop costs the logarithm of the number of queues.
     """
 
-    def __init__(self, pending: Iterable[WorkloadView], tree: QuotaTree, now_ms: int) -> None:
+    def __init__(self, pending: Iterable[WorkloadView], tree: QuotaTree, now_ms: int, needs: Needs) -> None:
         self._tree = tree
-        self._now_ms = now_ms
-        self._waiting: dict[_Rank, list[WorkloadView]] = {}
+        queues: dict[str, list[WorkloadView]] = {}
         for workload in pending:
-            deadline = math.inf if workload.deadline_ms is None else workload.deadline_ms
-            self._waiting.setdefault((-workload.priority, deadline), []).append(workload)
-        self._ranks = sorted(self._waiting, reverse=True)
-        self._contest: _Contest | None = None
-        self._seen = 0
+            queues.setdefault(workload.queue, []).append(workload)
+        seats = {
+            tree.member(name) or stranger(name): _in_order(workloads, now_ms)
+            for name, workloads in queues.items()
+        }
+        self._contest = _Contest(seats, tree, needs)
+        self._seen = tree.changes
 
     def pop(self) -> WorkloadView | None:
         """The next workload to consider; None when all have been."""
-        while True:
-            if self._contest is not None:
-                changed = self._tree.changed_since(self._seen)
-                self._seen = self._tree.changes
-                workload = self._contest.pop(changed)
-                if workload is not None:
-                    return workload
-            if not self._ranks:
-                return None
-            self._contest = self._begin(self._waiting.pop(self._ranks.pop()))
-            self._seen = self._tree.changes
+        changed = self._tree.changed_since(self._seen)
+        self._seen = self._tree.changes
+        return self._contest.pop(changed)
 
-    def _begin(self, waiting: list[WorkloadView]) -> _Contest:
-        queues: dict[str, list[WorkloadView]] = {}
-        for workload in waiting:
-            queues.setdefault(workload.queue, []).append(workload)
-        return _Contest(
-            {
-                self._tree.member(name) or stranger(name): _by_age(workloads, self._now_ms)
-                for name, workloads in queues.items()
-            }
-        )
+    def refresh(self) -> None:
+        """Something was taken back: queues may borrow from closer than when they were last looked at."""
+        self._contest.refresh()
 
 
-def _by_age(workloads: list[WorkloadView], now_ms: int) -> list[_Age]:
-    """The oldest last, so that it can be popped."""
+def _in_order(workloads: list[WorkloadView], now_ms: int) -> list[_Place]:
+    """The first of them last, so that it can be popped."""
     return sorted(
         (
-            (min(each.created_ms, now_ms), each.project, each.name, each.uid, number, each)
+            (
+                -each.priority,
+                math.inf if each.deadline_ms is None else each.deadline_ms,
+                min(each.created_ms, now_ms),
+                each.project,
+                each.name,
+                each.uid,
+                number,
+                each,
+            )
             for number, each in enumerate(workloads)
         ),
         reverse=True,
@@ -79,31 +82,38 @@ def _by_age(workloads: list[WorkloadView], now_ms: int) -> list[_Age]:
 
 
 class _Seat:
-    """A queue with its workloads (the oldest last), or a cohort with the turns of its children. ``turn`` is
-    the one that is right now; others of this seat are dropped when they come up."""
+    """A queue with its workloads (the first last), or a cohort with the turns of its children. ``standing``:
+    that of the first workload, as of ``version`` of the tree; ``known``: those of all needs met since then;
+    ``turn``: the one that is right now; others of this seat are dropped when they come up."""
 
-    __slots__ = ("member", "parent", "turn", "turns", "waiting")
+    __slots__ = ("known", "member", "parent", "standing", "turn", "turns", "version", "waiting")
 
-    def __init__(self, member: Member | None, parent: _Seat | None, waiting: list[_Age] | None) -> None:
+    def __init__(self, member: Member | None, parent: _Seat | None, waiting: list[_Place] | None) -> None:
         self.member = member
         self.parent = parent
         self.waiting = waiting
+        self.standing = NOTHING
+        self.known: dict[int, Standing] = {}
+        self.version = -1
         self.turns: list[_Turn] = []
         self.turn: _Turn | None = None
 
     def first(self) -> _Turn | None:
         """The child whose turn it is."""
         turns = self.turns
-        while turns and turns[0][2].turn is not turns[0]:
+        while turns and turns[0][5].turn is not turns[0]:
             heappop(turns)
         return turns[0] if turns else None
 
 
 class _Contest:
-    """The queues with workloads of one rank. Each cohort keeps a heap of its children's turns; a child whose
-    share or oldest workload has changed gets a new turn."""
+    """The queues with workloads that wait. Each cohort keeps a heap of its children's turns; a child whose
+    share or first workload has changed gets a new turn. From how far a queue would borrow is looked at again
+    when its turn has come: by what others are charged meanwhile it only comes later."""
 
-    def __init__(self, queues: dict[Member, list[_Age]]) -> None:
+    def __init__(self, queues: dict[Member, list[_Place]], tree: QuotaTree, needs: Needs) -> None:
+        self._tree = tree
+        self._needs = needs
         self._root = _Seat(None, None, None)
         self._seats: dict[Member, _Seat] = {}
         self._popped: _Seat | None = None
@@ -118,17 +128,41 @@ class _Contest:
         if popped is not None:
             self._renew(popped)
         for queue in changed:
-            seat = self._seats.get(queue)
+            seat = self._nearest(queue)
             if seat is not None and seat is not popped:
                 self._renew(seat)
+        while (seat := self._foremost()) is not None:
+            if seat.member is None or seat.version == seat.member.root.version:
+                break
+            turn = seat.turn
+            self._renew(seat)
+            if seat.turn is turn:
+                break
+        self._popped = seat
+        return seat.waiting.pop()[-1] if seat is not None and seat.waiting else None
+
+    def refresh(self) -> None:
+        """Look at all queues anew."""
+        for seat in list(self._seats.values()):
+            if seat.waiting:
+                self._renew(seat)
+
+    def _foremost(self) -> _Seat | None:
+        """The queue whose turn it is."""
         turn = self._root.first()
         if turn is None:
             return None
-        seat = turn[2]
+        seat = turn[5]
         while seat.waiting is None and (turn := seat.first()) is not None:
-            seat = turn[2]
-        self._popped = seat
-        return seat.waiting.pop()[-1] if seat.waiting else None
+            seat = turn[5]
+        return seat
+
+    def _nearest(self, member: Member) -> _Seat | None:
+        """The seat of a queue, or of the closest cohort above it that has one."""
+        above: Member | None = member
+        while above is not None and above not in self._seats:
+            above = above.parent
+        return None if above is None else self._seats[above]
 
     def _seat(self, member: Member) -> _Seat:
         seat = self._seats.get(member)
@@ -141,15 +175,36 @@ class _Contest:
         """Give the seat and those above it the turns that are now right."""
         seat: _Seat = changed
         while (parent := seat.parent) is not None and seat.member is not None:
-            waiting, turn, share = seat.waiting, seat.turn, seat.member.share
-            if waiting is None:
-                first = seat.first()
-                oldest = None if first is None else first[1]
-            else:
-                oldest = waiting[-1] if waiting else None
-            if oldest is None:
+            place = self._first_of(seat)
+            if place is None:
                 seat.turn = None
-            elif turn is None or turn[1] is not oldest or turn[0] != share:
-                seat.turn = (share, oldest, seat)
-                heappush(parent.turns, seat.turn)
+            else:
+                standing = seat.standing
+                share = share_after(self._tree, seat.member, standing.takes)
+                turn = (standing.borrows, place[0], place[1], share, place, seat)
+                if seat.turn is None or seat.turn[:4] != turn[:4] or seat.turn[4] is not place:
+                    seat.turn = turn
+                    heappush(parent.turns, turn)
             seat = parent
+
+    def _first_of(self, seat: _Seat) -> _Place | None:
+        """Who would be sent, with the seat's ``standing`` as it now is."""
+        if seat.waiting is None:
+            first = seat.first()
+            if first is None:
+                return None
+            seat.standing = first[5].standing
+            return first[4]
+        if not seat.waiting or seat.member is None:
+            return None
+        place, version = seat.waiting[-1], seat.member.root.version
+        if seat.version != version or seat.turn is None or seat.turn[4] is not place:
+            if seat.version != version:
+                seat.known.clear()
+                seat.version = version
+            needs = self._needs(place[-1]) if self._tree.member(seat.member.name) is seat.member else ()
+            standing = seat.known.get(id(needs))
+            if standing is None:
+                standing = seat.known[id(needs)] = standing_of(self._tree, seat.member, needs)
+            seat.standing = standing
+        return place

@@ -9,22 +9,27 @@ from common.errors import InvalidInput
 from scheduler.core.model.device_classes import CPU, ModelKey, is_class
 from scheduler.core.model.types import WHOLE_MILLIS, QueueView, Quota
 from scheduler.core.quota.fairness import recent_share
+from scheduler.core.quota.queue_rules import DEFAULTS, inherited
 
 
 class Member:
     """A queue or cohort. ``used``: millis by model, of itself and all below it; ``dominant``: the largest
     part of a model's capacity that this is; ``share``: what fairness compares (``fairness``). ``version``
-    counts the changes in the whole tree and is kept at its root."""
+    counts the changes in the whole tree and is kept at its root. ``height``: how many levels are below it,
+    0 for a queue. ``rules``: its own and those that it has
+    from above."""
 
     __slots__ = (
         "chain",
         "children",
         "dominant",
+        "height",
         "limit_millis",
         "name",
         "parent",
         "recent",
         "root",
+        "rules",
         "share",
         "total",
         "used",
@@ -42,7 +47,9 @@ class Member:
         self.limit_millis = None if view.max_devices is None else view.max_devices * WHOLE_MILLIS
         self.used: dict[ModelKey, int] = {}
         self.total = 0
+        self.rules = inherited(view.rules, DEFAULTS)
         self.version = 0
+        self.height = 0
         self.recent = 0.0
         self.dominant = 0.0
         self.share = 0.0
@@ -78,6 +85,10 @@ def grow_tree(queues: Sequence[QueueView], capacity: Mapping[ModelKey, int]) -> 
     for member in members.values():
         member.chain = _chain(member)
         member.root = member.chain[-1]
+        for height, above in enumerate(member.chain):
+            above.height = max(above.height, height)
+        for above in reversed(member.chain):
+            member.rules = inherited(above.view.rules, DEFAULTS if above is member.root else member.rules)
     _settle_recent(members.values(), capacity)
     return members
 
@@ -115,6 +126,7 @@ def _check(view: QueueView) -> None:
         raise InvalidInput(f"queue {view.name}: weight is negative", param="weight")
     if view.max_devices is not None and view.max_devices < 0:
         raise InvalidInput(f"queue {view.name}: maxDevices is negative", param="max_devices")
+    _check_rules(view)
     seen: set[str] = set()
     for quota in view.quotas:
         _check_quota(view.name, quota)
@@ -126,6 +138,13 @@ def _check(view: QueueView) -> None:
             raise InvalidInput(f"queue {view.name}: no device class {budget.device_class!r}", param="budgets")
         if budget.limit_device_seconds < 0:
             raise InvalidInput(f"queue {view.name}: a budget is negative", param="budgets")
+
+
+def _check_rules(view: QueueView) -> None:
+    for name in ("preempt_min_runtime_seconds", "reclaim_min_runtime_seconds"):
+        seconds = getattr(view.rules, name)
+        if seconds is not None and seconds < 0:
+            raise InvalidInput(f"queue {view.name}: {name} is negative", param=name)
 
 
 def _check_quota(name: str, quota: Quota) -> None:

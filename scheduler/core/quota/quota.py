@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from common.errors import InvalidInput
 from scheduler.core.model.device_classes import ModelKey
+from scheduler.core.model.rules import QueueRules
 from scheduler.core.model.types import QueueView
 from scheduler.core.quota.fairness import use_less, use_more
 from scheduler.core.quota.holds import Hold, first_hold, no_queue_but_cohort, not_allowed, unknown
 from scheduler.core.quota.queue_members import Member, grow_tree, stranger
+from scheduler.core.quota.queue_rules import DEFAULTS
 from scheduler.core.quota.quota_accounts import Account, Accounts, Grant
-from scheduler.core.quota.reclaim import borrows, evens_out, sides, titles
+from scheduler.core.quota.reclaim import borrows, evens_out, is_beyond_nominal, sides, titles
 
 __all__ = ["Hold", "ModelKey", "QuotaTree"]
 
@@ -131,9 +133,9 @@ class QuotaTree:
         member = self._queues[queue]
         if len(need) == 1:
             ((model, millis),) = need.items()
-            return self._check_one(self._grant_of(member, model), millis)
+            return self._check_one(self.grant_of(member, model), millis)
         need = {model: millis for model, millis in need.items() if millis > 0}
-        return first_hold([self._grant_of(member, model) for model in need], need)
+        return first_hold([self.grant_of(member, model) for model in need], need)
 
     def _check_one(self, grant: Grant, millis: int) -> Hold | None:
         """What is needed of one model; remembered until something changes in the cohort tree."""
@@ -151,7 +153,7 @@ class QuotaTree:
         known = self._openings.get(key)
         if known is None:
             member = self._queues.get(queue)
-            grants = [] if member is None else [self._grant_of(member, model) for model in models]
+            grants = [] if member is None else [self.grant_of(member, model) for model in models]
             known = self._openings[key] = Openings(member or stranger(queue), grants)
         return known
 
@@ -174,12 +176,7 @@ class QuotaTree:
         """Whether the queue, with so much more, keeps to its own nominal quota in each class that it has one
         for. Without such a quota: whether no quota counts for it at all."""
         grant = self._grant(queue, model)
-        if grant is None:
-            return False
-        own = [account for account in grant.accounts if account.granted]
-        if not own:
-            return not grant.accounts
-        return all(account.used + millis <= account.quota for account in own)
+        return grant is not None and not grant.borrows(millis)
 
     def levels_below_common(self, queue: str, other: str) -> int:
         """How many members there are from the queue up to below the cohort that both have in common; 0 where
@@ -205,6 +202,12 @@ class QuotaTree:
             return False
         return borrows(victim, claimant, founded, millis)
 
+    def is_beyond_nominal(self, victim_queue: str, claimant_queue: str, model: ModelKey) -> bool:
+        """Whether the victim's side uses more than its nominal quota in every class, seen from the
+        claimant's."""
+        claimant, victim = self._grant(claimant_queue, model), self._grant(victim_queue, model)
+        return claimant is not None and victim is not None and is_beyond_nominal(victim, claimant)
+
     def may_even_out(
         self, claimant_queue: str, victim_queue: str, model: ModelKey, millis: int, wanted_millis: int
     ) -> bool:
@@ -225,6 +228,29 @@ class QuotaTree:
         if founded and self.borrows(victim_queue, claimant_queue, model, founded, millis):
             return True
         return self.may_even_out(claimant_queue, victim_queue, model, millis, millis)
+
+    def use_of_own(self, queue: str, model: ModelKey) -> dict[Account, int]:
+        """What the queue uses in the classes that ``within_nominal`` looks at."""
+        grant = self._grant(queue, model)
+        return {} if grant is None else {account: account.used for account in grant.own}
+
+    def rules(self, queue: str) -> QueueRules:
+        """The rules of a queue, see ``queue_rules``."""
+        member = self._queues.get(queue)
+        return DEFAULTS if member is None else member.rules
+
+    def displaces_newer(self, queue: str) -> bool:
+        """Whether older workloads of the queue displace newer ones of their priority."""
+        return self.rules(queue).within_queue == "lowerOrNewerEqualPriority"
+
+    def least_reclaim_seconds(self, default: int) -> int:
+        """The shortest run time after which any queue's workloads may be reclaimed by their equals."""
+        seconds = (member.rules.reclaim_min_runtime_seconds for member in self._queues.values())
+        return min((default, *(each for each in seconds if each is not None)))
+
+    def capacity(self, model: ModelKey) -> int:
+        """Millis of the model in the pool."""
+        return self._capacity.get(model, 0)
 
     def share(self, queue: str) -> float:
         """The weighted fair share of a queue or cohort, see ``fairness``; infinite where it is unknown."""
@@ -260,9 +286,10 @@ class QuotaTree:
         grants = self._grants.get(queue)
         if grants is None:
             return None
-        return grants.get(model) or self._grant_of(self._members[queue], model)
+        return grants.get(model) or self.grant_of(self._members[queue], model)
 
-    def _grant_of(self, member: Member, model: ModelKey) -> Grant:
+    def grant_of(self, member: Member, model: ModelKey) -> Grant:
+        """What a grant of this model to a queue of the tree touches."""
         grants = self._grants[member.name]
         grant = grants.get(model)
         if grant is None:

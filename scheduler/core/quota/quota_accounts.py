@@ -14,16 +14,18 @@ from scheduler.core.quota.queue_members import Member
 
 
 class Account:
-    """``quota``: its own nominal and all that its children lend; ``kept``: the part of it that is not lent;
-    ``used``: what it takes of ``quota``; ``granted``: someone at or below it has a quota for the class (all
-    in millis). ``borrowing``: how far ``used`` may exceed ``quota``; None = as far as the cohort has."""
+    """``own``: its own nominal; ``quota``: that and all that its children lend; ``kept``: the part of it that
+    is not lent; ``used``: what it takes of ``quota``; ``granted``: someone at or below it has a quota for the
+    class (all in millis). ``borrowing``: how far ``used`` may exceed ``quota``; None = as far as the cohort
+    has."""
 
-    __slots__ = ("borrowing", "device_class", "granted", "kept", "member", "parent", "quota", "used")
+    __slots__ = ("borrowing", "device_class", "granted", "kept", "member", "own", "parent", "quota", "used")
 
     def __init__(self, member: Member, device_class: str, parent: Account | None) -> None:
         self.member = member
         self.device_class = device_class
         self.parent = parent
+        self.own = 0
         self.quota = 0
         self.kept = 0
         self.used = 0
@@ -56,6 +58,17 @@ class Account:
             if millis <= 0:
                 return None
             account = parent
+
+    def borrows(self, millis: int) -> int:
+        """The height of the lowest cohort that has so much more left for it, of its own and of what is lent
+        in it; 0 = it keeps to its own quota."""
+        account = self
+        while account.used + millis > account.quota:
+            if account.parent is None:
+                return account.member.height + 1
+            millis -= max(0, account.kept - account.used)
+            account = account.parent
+        return account.member.height
 
     def most(self) -> int:
         """How much this account can hold when nobody else uses anything."""
@@ -139,6 +152,7 @@ def _fund(account: Account, quota: Quota | None) -> None:
     """Add the member's own quota, and lend to the parent. Children come before their parents."""
     if quota is not None:
         account.granted = True
+        account.own = quota.nominal_millis
         account.quota += quota.nominal_millis
         account.borrowing = quota.borrowing_millis
         if quota.lending_millis is not None:
@@ -150,10 +164,11 @@ def _fund(account: Account, quota: Quota | None) -> None:
 
 class Grant:
     """What a grant of one model to one queue touches: the queue and its cohorts, and its accounts (narrowest
-    class first). ``limited``: those of the chain with a limit on all devices; ``spent``: a budget that is
-    used up, and whose."""
+    class first). ``own``: those of them that the queue itself has a quota for, or all where it has none;
+    ``limited``: those of the chain with a limit on all devices; ``spent``: a budget that is used up, and
+    whose."""
 
-    __slots__ = ("accounts", "capacity", "chain", "limited", "member", "model", "root", "spent")
+    __slots__ = ("accounts", "capacity", "chain", "limited", "member", "model", "own", "root", "spent")
 
     def __init__(self, member: Member, model: ModelKey, accounts: Accounts, capacity: int) -> None:
         self.member = member
@@ -161,6 +176,7 @@ class Grant:
         self.chain = member.chain
         self.root = member.root
         self.accounts = accounts.of(member, model)
+        self.own = tuple(account for account in self.accounts if account.granted) or self.accounts
         self.capacity = capacity
         self.limited = tuple(above for above in member.chain if above.limit_millis is not None)
         self.spent = _spent(member, model)
@@ -175,6 +191,15 @@ class Grant:
             if above.limit_millis is not None and above.total + millis > above.limit_millis:
                 return False
         return all(account.blocker(millis) is None for account in self.accounts)
+
+    def borrows(self, millis: int) -> int:
+        """The height of the cohort that it would borrow from for so much more; 0 = it keeps to its nominal
+        quota in each class that it has one for, or no quota counts for it."""
+        height = 0
+        for account in self.own:
+            if account.used + millis > account.quota:
+                height = max(height, account.borrows(millis))
+        return height
 
 
 def _spent(member: Member, model: ModelKey) -> tuple[Member, PeriodBudget] | None:

@@ -5,8 +5,9 @@ Two ways, both between queues of one cohort tree, compared below their nearest c
 - *Guaranteed*: with what it wants, the claimant (or a cohort on its side) stays within its nominal quota, and
   the victim and all cohorts on its side have more than theirs. What runs as a whole goes as a whole, also
   where that is more than was borrowed: else a gang would be a way to keep what is borrowed.
-- *Fairer*: the victim's side keeps its nominal quota in every class, and afterwards the claimant's side still
-  has the smaller weighted share (Kueue's fair-sharing preemption, with a strict comparison).
+- *Fairer*: the victim's side keeps its nominal quota in every class, and afterwards the claimant's side has
+  no larger weighted share than it (Kueue's fair-sharing preemption); both then have a smaller one than the
+  victim's side had.
 
 See ``docs/design/preemption.md`` for why neither goes round in circles.
 """
@@ -39,7 +40,14 @@ def evens_out(
         return False
     member, after = ours[-1], theirs[-1]
     mine = share_with(member, member.view.weight, claimant.model, wanted_millis, capacity)
-    return mine < share_with(after, after.view.weight, victim.model, -millis, capacity)
+    left = share_with(after, after.view.weight, victim.model, -millis, capacity)
+    return mine < left or (mine == left and left < after.share)
+
+
+def is_beyond_nominal(victim: Grant, claimant: Grant) -> bool:
+    """Whether the victim's side uses more than its nominal quota in every class."""
+    _, theirs = sides(claimant.chain, victim.chain)
+    return bool(theirs) and all(_stays_above(account, len(theirs), 1) for account in victim.accounts)
 
 
 def sides(

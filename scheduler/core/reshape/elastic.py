@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
@@ -56,16 +56,24 @@ def with_rank(running: RunningView, role: RoleView, more: Assignment) -> Placeme
 
 def within_quota(trial: Trial, workload: WorkloadView, placement: Placement) -> Placement:
     """What of a placement on the pool the queue may have: ranks beyond the least that its quota does not
-    cover are taken off again, last ones first."""
+    cover are taken off again, of all roles in proportion, last ones first."""
     if not is_elastic(workload):
         return placement
     spare = spare_ranks(RunningView(workload, placement, trial.now_ms))
-    while any(spare.values()) and trial.tree.check(workload.queue, millis_by_model(placement)) is not None:
-        last = next(one for one in reversed(placement) if spare[one.role])
+    while any(spare.values()) and trial.hold(workload, placement) is not None:
+        fullest = _fullest(workload, spare)
+        last = next(one for one in reversed(placement) if one.role == fullest)
         spare[last.role] -= 1
         trial.pool.vacate((last,))
         placement = without(placement, (last,))
     return placement
+
+
+def _fullest(workload: WorkloadView, spare: Mapping[str, int]) -> str:
+    """The role that has the largest part of the ranks that it could do without; of equals the last."""
+    elastic = [role for role in workload.roles if spare[role.name]]
+    most = max(spare[role.name] / (role.replicas - role.least) for role in elastic)
+    return [r.name for r in elastic if spare[r.name] / (r.replicas - r.least) == most][-1]
 
 
 def grow(trial: Trial, pending_blocked: bool) -> tuple[Resize, ...]:
@@ -116,7 +124,7 @@ class _Growth:
         return is_elastic(running.workload) and next(_short_roles(running), None) is not None
 
     def add_rank(self, running: RunningView) -> bool:
-        """One rank more, of the first role that finds a place."""
+        """One rank more, of the role that has the smallest part of its ranks and finds a place."""
         for role in _short_roles(running):
             found = self._place(running, role)
             if found is not None and self._within_tides(running.workload, found):
@@ -169,7 +177,10 @@ class _Growth:
 
 def _short_roles(running: RunningView) -> Iterator[RoleView]:
     held = Counter(assignment.role for assignment in running.placement)
-    return (role for role in running.workload.roles if held[role.name] < role.replicas)
+    short = [role for role in running.workload.roles if held[role.name] < role.replicas]
+    if len(short) > 1:
+        short.sort(key=lambda role: (held[role.name] - role.least) / (role.replicas - role.least or 1))
+    return iter(short)
 
 
 def _millis_of(tide: Tide, rank: Assignment) -> int:

@@ -74,19 +74,27 @@ async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
     engine = FakeEngine(key=engine_key(TOKEN), token_seconds=0.02)
     await engine.start()
     made = Machine(tmp_path, engine)
-    await made.start()
-    yield made
-    for process in made.processes:
-        process.kill()
-        process.communicate()
-    await made.client.close()
-    await made.control.stop()
-    await engine.stop()
+    try:
+        await made.start()
+        yield made
+    finally:
+        for process in made.processes:
+            process.kill()
+            process.communicate()
+        await made.client.close()
+        await engine.stop()
+
+
+@pytest.fixture
+async def control(machine: Machine) -> AsyncIterator[StandInControl]:
+    """Not there before it is started."""
+    yield machine.control
+    await machine.control.stop()
 
 
 @pytest.mark.parametrize("room_bytes", [0, 600], ids=["no room", "room for half a line"])
 async def test_what_runs_is_given_out_and_billed_and_nothing_new_is_begun(
-    machine: Machine, room_bytes: int
+    machine: Machine, control: StandInControl, room_bytes: int
 ) -> None:
     assert await machine.plain(1) == 1
     running = [asyncio.create_task(machine.stream(n)) for n in (20, 30)]
@@ -110,13 +118,13 @@ async def test_what_runs_is_given_out_and_billed_and_nothing_new_is_begun(
                 break
             except openai.InternalServerError:
                 await asyncio.sleep(0.1)
-    await machine.control.start()
+    await control.start()
     assert await machine.billed(5) == [1, 5, 20, 25, 30]
     assert sum(await machine.billed(5)) == machine.engine.generated
 
 
 async def test_what_a_gateway_killed_on_a_full_disk_had_given_out_is_billed_by_the_next(
-    machine: Machine,
+    machine: Machine, control: StandInControl
 ) -> None:
     running = [asyncio.create_task(machine.stream(20)), asyncio.create_task(machine.plain(25))]
     while machine.engine.generated < 10:
@@ -126,7 +134,7 @@ async def test_what_a_gateway_killed_on_a_full_disk_had_given_out_is_billed_by_t
     machine.processes[-1].kill()
     machine.processes[-1].wait()
     await machine.start()
-    await machine.control.start()
+    await control.start()
     assert await machine.billed(2) == [20, 25]
     assert {event["outcome"] for event in machine.control.events.values()} == {"gateway_lost"}
 

@@ -134,6 +134,14 @@ def test_queue_limits_count_what_runs_and_what_this_cycle_admits() -> None:
     assert "3 of maxDevices 4" in deferred(decisions[1]).reasons[0].message
 
 
+def test_a_limit_counts_all_roles_of_a_gang_whatever_models_they_are_on() -> None:
+    pool = [node("a", gpu(0), gpu(1), cpu("a"))]
+    mixed = workload("w", role(2, name="gpus", vendors=("nvidia",)), role(1, name="cpu", vendors=("cpu",)))
+    (decision,) = cycle(pool, mixed, queues=[QueueView("default", max_devices=2)])
+    assert deferred(decision).reasons[0].code == "QueueLimit"
+    assert admitted(cycle(pool, mixed, queues=[QueueView("default", max_devices=3)])) == ["w"]
+
+
 def test_unknown_and_forbidden_queues_are_named() -> None:
     pool, queues = [node("a", gpu(0))], [QueueView("night")]
     decisions = cycle(

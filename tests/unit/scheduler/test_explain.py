@@ -187,7 +187,7 @@ CASES = {
     "lost": Case(lost, "NodeLost", "waits for a node to come back", "bring back a"),
     "probation": Case(on_probation, "NodeFlapping", "probation", "the probation of a ends"),
     "unhealthy": Case(unhealthy, "DeviceUnhealthy", "a device to become healthy", "a/0 on a (XID 79)"),
-    "labels": Case(label_mismatch, "NodeLabels", "not the labels disk=fast", "label a node with", True),
+    "labels": Case(label_mismatch, "NodeLabels", "lacks the labels disk=fast", "label a node with", True),
     "apart": Case(anti_affinity, "AntiAffinity", "closed to it (affinity.apart)", "end"),
     "illegal": Case(illegal_count, "IllegalCount", "does not allow 3 devices", "1, 2, 4, 6", True),
     "queue": Case(unknown_queue, "QueueUnknown", "there is no queue night", "apply a Queue named night"),

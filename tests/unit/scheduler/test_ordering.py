@@ -1,7 +1,7 @@
 """Who is considered next."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from scheduler.core.model.types import QueueView, WorkloadView
 from scheduler.core.quota.ordering import Heads
 from scheduler.core.quota.quota import QuotaTree
+from scheduler.core.quota.standing import Alternatives, share_after, standing_of
 from tests.unit.scheduler.quota_worlds import (
+    B910,
     CAPACITY,
     H100,
     L20,
@@ -27,8 +29,13 @@ NOW_MS = 1_000_000
 FLAT = tree(queue("a"), queue("b"), queue("c"))
 
 
+def heads_of(pending: Iterable[WorkloadView], queues: QuotaTree, needs: Sequence[Alternatives] = ()) -> Heads:
+    """All of them need the same."""
+    return Heads(pending, queues, NOW_MS, lambda _: needs)
+
+
 def names(pending: Iterable[WorkloadView], queues: QuotaTree = FLAT) -> list[str]:
-    heads = Heads(pending, queues, NOW_MS)
+    heads = heads_of(pending, queues)
     return [workload.name for workload in iter(heads.pop, None)]
 
 
@@ -48,7 +55,7 @@ def demand(counts: dict[str, int]) -> list[WorkloadView]:
 
 
 def test_nothing_waits() -> None:
-    assert Heads([], FLAT, NOW_MS).pop() is None
+    assert heads_of([], FLAT).pop() is None
 
 
 def test_priority_then_deadline_then_age_then_name() -> None:
@@ -98,14 +105,14 @@ def test_workloads_of_unknown_queues_and_cohorts_come_out_last_of_their_priority
 
 def test_equal_queues_take_turns_as_they_are_charged() -> None:
     queues = tree(cohort("ai"), queue("a", "ai"), queue("b", "ai"))
-    heads = Heads(demand({"a": 4, "b": 4}), queues, NOW_MS)
+    heads = heads_of(demand({"a": 4, "b": 4}), queues)
     assert admit(heads, queues, 6) == ["a", "b", "a", "b", "a", "b"]
 
 
 def test_who_is_not_charged_keeps_its_turn() -> None:
     queues = tree(queue("a"), queue("b"))
     queues.charge("a", H100, 1000)
-    heads = Heads(demand({"a": 2, "b": 2}), queues, NOW_MS)
+    heads = heads_of(demand({"a": 2, "b": 2}), queues)
     assert [workload.queue for workload in iter(heads.pop, None)] == ["b", "b", "a", "a"]
 
 
@@ -114,14 +121,14 @@ def test_cohorts_share_first_and_queues_within_them() -> None:
     queues = tree(
         cohort("left"), cohort("right"), queue("a", "left"), *(queue(name, "right") for name in "bcd")
     )
-    heads = Heads(demand(dict.fromkeys("abcd", 20)), queues, NOW_MS)
+    heads = heads_of(demand(dict.fromkeys("abcd", 20)), queues)
     order = admit(heads, queues, 24)
     assert [order.count(name) for name in "abcd"] == [12, 4, 4, 4]
 
 
 def test_a_refund_brings_a_queue_forward() -> None:
     queues = tree(cohort("ai"), queue("a", "ai"), queue("b", "ai"))
-    heads = Heads(demand({"a": 9, "b": 9}), queues, NOW_MS)
+    heads = heads_of(demand({"a": 9, "b": 9}), queues)
     assert admit(heads, queues, 4) == ["a", "b", "a", "b"]
     queues.refund("b", H100, 2000)
     assert admit(heads, queues, 3) == ["b", "b", "a"]
@@ -141,7 +148,7 @@ def test_the_dominant_share_counts_not_the_number_of_devices() -> None:
 @given(st.integers(1, 4), st.integers(1, 4), st.sampled_from([250, 1000, 3000]), st.integers(1, 40))
 def test_shares_follow_weights(weight_a: int, weight_b: int, millis: int, count: int) -> None:
     queues = tree(cohort("ai"), queue("a", "ai", weight=weight_a), queue("b", "ai", weight=weight_b))
-    heads = Heads(demand({"a": count, "b": count}), queues, NOW_MS)
+    heads = heads_of(demand({"a": count, "b": count}), queues, [[(H100, millis)]])
     admit(heads, queues, count, millis)
     one = millis / CAPACITY[H100] / min(weight_a, weight_b)
     assert abs(queues.share("a") - queues.share("b")) <= one + 1e-12
@@ -149,16 +156,28 @@ def test_shares_follow_weights(weight_a: int, weight_b: int, millis: int, count:
 
 def test_weights_of_two_to_one_give_two_to_one() -> None:
     queues = tree(cohort("ai", "", quota("*", 60)), queue("a", "ai", weight=2), queue("b", "ai"))
-    heads = Heads(demand({"a": 60, "b": 60}), queues, NOW_MS)
+    heads = heads_of(demand({"a": 60, "b": 60}), queues)
     order = admit(heads, queues, 60)
     assert (order.count("a"), order.count("b")) == (40, 20)
+
+
+NEEDS: dict[str, list[Alternatives]] = {
+    "w0": [],
+    "w1": [[(H100, 1000)]],
+    "w2": [[(H100, 4000), (L20, 4000), (B910, 2000)]],
+    "w3": [[(H100, 2000)], [(H100, 1000), (B910, 3000)]],
+}
+
+
+def needs_of(workload: WorkloadView) -> list[Alternatives]:
+    return NEEDS[workload.name]
 
 
 @st.composite
 def crowds(draw: st.DrawFn) -> list[WorkloadView]:
     return [
         waiting(
-            f"w{draw(st.integers(0, 3))}",
+            draw(st.sampled_from(sorted(NEEDS))),
             draw(st.sampled_from(["a", "b", "c", "d", "e", "x", "typo"])),
             uid=f"uid{number}",
             project=draw(st.sampled_from("pq")),
@@ -170,16 +189,16 @@ def crowds(draw: st.DrawFn) -> list[WorkloadView]:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(forests(), crowds(), st.randoms(use_true_random=False))
-def test_the_order_is_total_and_follows_the_shares(
+def test_the_order_is_total_and_follows_nominal_quota_importance_and_shares(
     views: list[QueueView], pending: list[WorkloadView], chance: random.Random
 ) -> None:
-    """The same as choosing among all that wait, each time anew; whatever the order of the input."""
+    """The same as choosing among the first of all queues, each time anew; whatever the order of the input."""
     queues = QuotaTree(views, CAPACITY)
     shuffled = pending[:]
     chance.shuffle(shuffled)
-    heads = Heads(shuffled, queues, NOW_MS)
+    heads = Heads(shuffled, queues, NOW_MS, needs_of)
     left, charged = pending[:], []
     while left:
         expected = best(left, views, queues)
@@ -191,22 +210,27 @@ def test_the_order_is_total_and_follows_the_shares(
             charged.append(grant)
         elif charged and chance.random() < 0.5:
             queues.refund(*charged.pop(chance.randrange(len(charged))))
+            heads.refresh()
     assert heads.pop() is None
 
 
 def best(left: list[WorkloadView], views: list[QueueView], queues: QuotaTree) -> WorkloadView:
-    def rank(workload: WorkloadView) -> tuple[int, float]:
-        deadline = workload.deadline_ms
-        return -workload.priority, float("inf") if deadline is None else deadline
-
-    first = min(map(rank, left))
     known = {view.name for view in views if not view.is_cohort}
-    candidates = [
-        (path(views, workload.queue) if workload.queue in known else [f"?{workload.queue}"], workload)
-        for workload in left
-        if rank(workload) == first
+    firsts = [
+        min((each for each in left if each.queue == name), key=place)
+        for name in sorted({each.queue for each in left})
     ]
-    return champion(candidates, 0, queues)
+    return champion(
+        [(path(views, each.queue) if each.queue in known else [f"?{each.queue}"], each) for each in firsts],
+        0,
+        queues,
+    )
+
+
+def place(workload: WorkloadView) -> tuple[float, ...] | tuple[object, ...]:
+    deadline = float("inf") if workload.deadline_ms is None else workload.deadline_ms
+    age = min(workload.created_ms, NOW_MS), workload.project, workload.name, workload.uid
+    return -workload.priority, deadline, *age
 
 
 def path(views: list[QueueView], name: str) -> list[str]:
@@ -214,18 +238,21 @@ def path(views: list[QueueView], name: str) -> list[str]:
 
 
 def champion(candidates: list[tuple[list[str], WorkloadView]], depth: int, queues: QuotaTree) -> WorkloadView:
-    """Of each member at this depth the champion of those below it; of these, who has the lowest share."""
-
-    def age(workload: WorkloadView) -> tuple[int, str, str, str]:
-        return min(workload.created_ms, NOW_MS), workload.project, workload.name, workload.uid
-
+    """Of each member at this depth the champion of those below it; of these, who comes first."""
     groups: dict[str, list[tuple[list[str], WorkloadView]]] = {}
     for names_above, workload in candidates:
         if depth == len(names_above):
-            return min((each for _, each in candidates), key=age)
+            return workload
         groups.setdefault(names_above[depth], []).append((names_above, workload))
-    winners = [
-        (queues.share(name), age(found := champion(group, depth + 1, queues)), found)
-        for name, group in groups.items()
-    ]
-    return min(winners, key=lambda winner: winner[:2])[2]
+
+    def turn(name: str) -> tuple[object, ...]:
+        member = queues.member(found[name].queue)
+        if member is None:
+            return 0, *place(found[name])[:2], float("inf"), *place(found[name])[2:]
+        standing = standing_of(queues, member, needs_of(found[name]))
+        here = next(above for above in member.chain if above.name == name)
+        share = share_after(queues, here, standing.takes)
+        return standing.borrows, *place(found[name])[:2], share, *place(found[name])[2:]
+
+    found = {name: champion(group, depth + 1, queues) for name, group in groups.items()}
+    return found[min(found, key=turn)]

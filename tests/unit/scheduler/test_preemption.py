@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from scheduler.core.model.rules import QueueRules
 from scheduler.core.model.types import (
     Affinity,
     NodeView,
@@ -239,7 +240,8 @@ class TestQuota:
         ],
     )
     def test_whose_borrowed_devices_are_taken_back(self, reclaims: str, priority: int, taken: bool) -> None:
-        queues = tuple(replace(queue, reclaim_within_cohort=reclaims) for queue in self.queues)  # type: ignore[arg-type]
+        rules = QueueRules(reclaim_within_cohort=reclaims)  # type: ignore[arg-type]
+        queues = tuple(replace(queue, rules=rules) for queue in self.queues)
         on = self.world(4, queues=queues, priority=priority)
         room = seek(on, workload("w", queue="owner", priority=8))
         assert (room is not None) == taken

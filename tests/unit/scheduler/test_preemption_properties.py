@@ -123,6 +123,7 @@ def is_title(world: World, workload: WorkloadView, uid: str, gone: set[str]) -> 
 @settings(max_examples=250, deadline=None)
 @given(worlds())
 @example(make_world(random.Random(7119)))
+@example(make_world(random.Random(2898)))
 def test_the_gang_fits_without_the_victims_and_with_any_of_them_it_does_not(world: World) -> None:
     for _, workload, _, room, _ in attempt(world):
         if room is None:

@@ -146,7 +146,7 @@ def test_borrowers_even_out_their_weighted_shares_and_stop() -> None:
         queues.refund("b", H100, 1000)
         queues.charge("a", H100, 1000)
         taken += 1
-    assert taken == 7, "8 would make the shares equal, and then either could be next"
+    assert taken == 8, "at 8 to 4 devices their shares are equal, and neither takes from the other"
     assert not queues.may_reclaim("b", "a", H100, 1000)
 
 
@@ -226,6 +226,6 @@ def test_a_victim_keeps_its_nominal_quota_and_the_order_of_shares(
         assert queues.borrowed(victim, model) == max(0, borrowed - 1000)
         assert borrowed >= 1000 or not counted
         if parents[claimant] == parents[victim] and not entitled:
-            assert queues.share(claimant) < queues.share(victim)
+            assert queues.share(claimant) <= queues.share(victim)
         queues.refund(claimant, model, 1000)
         queues.charge(victim, model, 1000)
