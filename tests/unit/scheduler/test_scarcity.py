@@ -68,11 +68,6 @@ def goes_to(nodes: list[NodeView], *usual: WorkloadView, one: WorkloadView = FLE
             id="label",
         ),
         pytest.param(
-            {"cpu_millis": 60_000, "tolerates": (("only", "large"),)},
-            [*pool_of("A10", cpu_millis=64_000), *pool_of("A10", "L20", cpu_millis=32_000)[1:]],
-            id="host-cpu-and-toleration",
-        ),
-        pytest.param(
             {"vendors": ("amd",)},
             [node("n0", *(gpu(i, vendor="amd", model="A10") for i in range(4))), *pool_of("A10", "L20")[1:]],
             id="vendor",
