@@ -9,7 +9,7 @@ from common.errors import DATABASE_UNAVAILABLE, Unavailable
 from common.resources import Adapter, Endpoint, Metadata, Model, Workload
 from common.resources.serving import AdapterSpec, EndpointSpec, EngineSpec, ModelSpec
 from common.resources.workload import WorkloadRole, WorkloadSpec
-from inference.controller import NEW_PER_PASS
+from inference.controller import GONE_PER_PASS, NEW_PER_PASS
 from tests.unit.inference.endpoint_world import FT, PROJECT, World
 
 
@@ -92,6 +92,21 @@ async def test_many_replicas_are_made_over_several_short_passes(world: World) ->
     for made in (NEW_PER_PASS, NEW_PER_PASS * 2, NEW_PER_PASS * 2 + 1, NEW_PER_PASS * 2 + 1):
         await world.controller.step()
         assert len(await world.workloads()) == made
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+async def test_many_replicas_go_over_several_short_passes(world: World, deleted: bool) -> None:
+    many = GONE_PER_PASS * 2 + 1
+    await world.apply_endpoint(many)
+    while len(await world.workloads()) < many:
+        await world.controller.step()
+    if deleted:
+        await world.store.delete(Endpoint, "chat", PROJECT)
+    else:
+        await world.apply_endpoint(0)
+    for left in (GONE_PER_PASS + 1, 1, 0):
+        await world.controller.step()
+        assert len(await world.workloads()) == left
 
 
 async def test_a_change_replaces_one_serving_replica_at_a_time(world: World) -> None:
