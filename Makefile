@@ -1,7 +1,7 @@
 # Computility: every target sets up what it needs first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test fuzz check fmt clean
+.PHONY: help setup demo up down test fuzz mutants check fmt clean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -13,6 +13,11 @@ MODEL ?=
 PYTEST_ARGS ?=
 # How long `make fuzz` takes for each parser.
 SECONDS := 600
+# What `make mutants` draws: how many, by which seed, and of which packages (all three unless told).
+SAMPLE := 200
+SEED := 1
+ONLY :=
+MUTANTS_ARGS ?=
 # Without an accelerator the tests that need one are left out.
 HAS_GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 MARKS := $(if $(HAS_GPU),,-m "not gpu")
@@ -40,6 +45,9 @@ test: $(STAMP) ## run all tests (PYTEST_ARGS="-k name" for some)
 fuzz: $(STAMP) ## fuzz every parser, one after the other (SECONDS=600 for each)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install -q -c constraints.txt -e '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz all --seconds $(SECONDS)
+
+mutants: $(STAMP) ## break the product in small ways and count what unit tests notice (SAMPLE=200 SEED=1 ONLY=…)
+	@$(BIN)/python -m tools.mutants --sample $(SAMPLE) --seed $(SEED) $(ONLY:%=--only %) $(MUTANTS_ARGS)
 
 check: $(STAMP) ## lint, format, types and import rules
 	$(BIN)/ruff check .

@@ -28,6 +28,8 @@ from inference.ports import Engines
 _TICK_SECONDS = 2.0
 NEW_PER_PASS = 16
 """Workloads that one pass makes for one project; each is a write here and one of the scheduler's."""
+GONE_PER_PASS = 64
+"""Workloads that one pass removes for one project."""
 
 _log = get_logger(__name__)
 _FoundModel = tuple[Model, ModelFiles]
@@ -43,6 +45,7 @@ class EndpointController:
         self._guard = ResourceGuard("endpoints", store, clock)
         self._parts = self._guard.items
         self._made: Counter[str | None] = Counter()
+        self._gone: Counter[str | None] = Counter()
 
     async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Pass after pass until ``stop`` is set: after each change in the store, and every two seconds."""
@@ -54,6 +57,7 @@ class EndpointController:
     async def step(self) -> None:
         """One pass over all Models, Endpoints and Adapters. The trouble of one holds up no other."""
         self._made.clear()
+        self._gone.clear()
         models = await self._observe_models()
         endpoints = await self._store.list(Endpoint)
         adapters = await self._store.list(Adapter)
@@ -83,7 +87,8 @@ class EndpointController:
         return found
 
     async def _owned_workloads(self, endpoint_uids: set[str]) -> dict[str, list[Workload]]:
-        """Workloads of endpoints by the endpoint's uid; those whose endpoint is gone are deleted."""
+        """Workloads of endpoints by the endpoint's uid; those whose endpoint is gone are deleted, some in
+        this pass, the others in the next."""
         owned: dict[str, list[Workload]] = {}
         for workload in await self._store.list(Workload):
             owner = workload.metadata.owner
@@ -91,12 +96,13 @@ class EndpointController:
                 continue
             if owner.uid in endpoint_uids:
                 owned.setdefault(owner.uid, []).append(workload)
-            else:
+            elif self._gone[workload.project] < GONE_PER_PASS:
                 with self._parts.item("Workload", ("delete", workload.metadata.uid)):
                     await self._delete(workload)
         return owned
 
     async def _delete(self, workload: Workload) -> None:
+        self._gone[workload.project] += 1
         await self._store.delete(
             Workload, workload.name, workload.project, resource_version=workload.metadata.resource_version
         )
@@ -139,7 +145,8 @@ class EndpointController:
         """Make, replace and remove workloads (``existing`` follows along); a trouble when a name is taken.
 
         What a project wants beyond ``NEW_PER_PASS`` is made in the passes that follow, each right after the
-        one before, so that thousands of replicas hold up neither others' endpoints nor the scheduler.
+        one before, and what it has beyond ``GONE_PER_PASS`` too many is removed in the same way, so that
+        thousands of replicas hold up neither others' endpoints nor the scheduler.
         """
         settings = self._settings.engine
         wanted = {
@@ -149,7 +156,9 @@ class EndpointController:
         by_name = {workload.name: workload for workload in existing}
         states = {name: _state(workload, wanted.get(name)) for name, workload in by_name.items()}
         plan = plan_rollout(list(wanted), states)
-        for name in (*plan.remove, *plan.replace):
+        for name in (*plan.replace, *plan.remove):
+            if name in plan.remove and self._gone[endpoint.project] >= GONE_PER_PASS:
+                break
             await self._delete(by_name[name])
             existing.remove(by_name[name])
         for name in (*plan.replace, *plan.create):

@@ -14,7 +14,7 @@ from bench.fragmentation.arrivals import arrivals, gpu_millis_of
 from bench.fragmentation.bound import most_used_millis
 from bench.fragmentation.cluster import Cluster, Policy
 from bench.fragmentation.moving import PATIENCE_SECONDS, MovingCluster, Tally
-from bench.fragmentation.product import ProductCluster
+from bench.fragmentation.product import ProductCluster, usual_mix
 from bench.traces import TraceNode, TraceTask
 from common.errors import InvalidInput
 from scheduler.core.fragmentation.fragmentation import Fragmentation, TypicalTask, typical_tasks
@@ -83,7 +83,7 @@ def run(nodes: Sequence[TraceNode], tasks: Sequence[TraceTask], policy: str, see
     began = time.perf_counter()
     stage, measure = scene(nodes, tasks, seed), mix_of(tasks, PAPER_COVERAGE)
     if policy == OURS:
-        ours = ProductCluster(stage.nodes, mix_of(tasks, 1.0), measure)
+        ours = ProductCluster(stage.nodes, usual_mix(tasks), measure)
         return record(stage, ours, ours.offer, began)
     cluster = Cluster(stage.nodes, MAKERS[policy](tasks, stage.draw), measure)
     return record(stage, cluster, lambda _, task: cluster.offer(task) is not None, began)
@@ -166,7 +166,7 @@ def run_moving(nodes: Sequence[TraceNode], tasks: Sequence[TraceTask], patient: 
     began = time.perf_counter()
     stage = scene(nodes, tasks, seed)
     patience_seconds = PATIENCE_SECONDS if patient else 0
-    mix, measure = mix_of(tasks, 1.0), mix_of(tasks, PAPER_COVERAGE)
+    mix, measure = usual_mix(tasks), mix_of(tasks, PAPER_COVERAGE)
     cluster = MovingCluster(stage.nodes, mix, measure, patience_seconds)
     answers: list[bool] = []
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from bench.traces import TraceNode, TraceTask
 from common.units import MIB
 from scheduler.core.fragmentation.fragmentation import Fragmentation
+from scheduler.core.fragmentation.mix import mix_of
 from scheduler.core.model.catalogue import Catalogue
 from scheduler.core.model.types import (
     WHOLE_MILLIS,
@@ -63,6 +64,11 @@ class ProductCluster:
             self._measure.stranded_millis(group.model, state.cpu_free_millis, state.free_millis(index))
             for index, group in enumerate(state.layout.groups)
         )
+
+
+def usual_mix(tasks: Sequence[TraceTask]) -> Fragmentation:
+    """What the scheduler takes for usual where it has seen all of the trace."""
+    return mix_of(workload_of(task.name, task) for task in tasks)
 
 
 def workload_of(name: str, task: TraceTask, created_ms: int = 0) -> WorkloadView:

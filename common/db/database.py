@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
+from sqlite3 import OperationalError
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -23,6 +26,7 @@ BUSY_TIMEOUT_SECONDS = 30
 FREED_PAGES = 4096
 _BEGIN = "computility_sqlite_begin"
 _LOG_BYTES = 16 * 1024**2
+_RETRY_SECONDS = 0.01
 _PRAGMAS = (
     "auto_vacuum=INCREMENTAL",  # first: only an empty file takes it
     "journal_mode=WAL",
@@ -32,6 +36,8 @@ _PRAGMAS = (
 )
 """Of every SQLite connection. Pages of rows that are gone are given back by the store as it prunes; the
 write-ahead log is cut back to ``_LOG_BYTES`` when it was larger."""
+
+_MIGRATING: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 class Database:
@@ -70,7 +76,9 @@ class Database:
         """Bring the tables to the newest version. Safe in several processes at once: all but one wait."""
         if self.is_sqlite:
             await self._let_the_file_shrink()
-        async with self.write() as connection:
+        # What runs migrations keeps its state in its module: one at a time in a process.
+        turn = _MIGRATING.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        async with turn, self.write() as connection:
             await connection.run_sync(upgrade_to_head)
 
     async def shrink(self) -> None:
@@ -151,7 +159,7 @@ def _sqlite_engine(url: sa.URL) -> AsyncEngine:
     def set_pragmas(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
         for pragma in _PRAGMAS:
-            cursor.execute(f"PRAGMA {pragma}")
+            _set_pragma(cursor, f"PRAGMA {pragma}")
         cursor.close()
 
     # The driver starts no transactions (isolation_level None); a writer locks the file at the beginning, so
@@ -161,6 +169,20 @@ def _sqlite_engine(url: sa.URL) -> AsyncEngine:
         connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
 
     return engine
+
+
+def _set_pragma(cursor: Any, statement: str) -> None:
+    """Set it, also while another connection makes the new file what this one wants it to be: to that SQLite
+    answers at once that the file is locked, however long it may wait."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            cursor.execute(statement)
+            return
+        except OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
 
 
 def _postgres_engine(url: sa.URL) -> AsyncEngine:

@@ -59,7 +59,10 @@ class PolicySettings(Section):
 
     weights: dict[str, float] = Field(
         default_factory=dict,
-        description="accelerator, heterogeneity, fragmentation, packing, topology, energy, price, data, near",
+        description=(
+            "accelerator, heterogeneity, scarcity, fragmentation, packing, topology, energy, price, data,"
+            " near"
+        ),
     )
     min_run_seconds: int = Field(300, ge=0, description="before one of its priority may preempt a workload")
     reserve: int = Field(

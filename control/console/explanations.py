@@ -37,6 +37,7 @@ def print_explanation(out: Console, answer: Answer, now_ms: int | None = None) -
             ("what helps", answer.get("remedy")),
             ("runs", _run(answer, now)),
             ("size", _sizes(answer)),
+            ("scarce", "; ".join(answer.get("keptOff", ()))),
             ("attempt", f"{answer['attempt']} ({answer['restarts']} restarts)"),
         ),
     )

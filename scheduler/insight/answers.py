@@ -224,6 +224,9 @@ class Explanation(Model):
     end_predicted_by: str = ""
     leaves_by_ms: int | None = None
     sizes: list[RoleSize] = Field(default_factory=list)
+    kept_off: list[str] = Field(
+        default_factory=list, description="models that could serve it and are left to those who need them"
+    )
 
 
 class Touched(Model):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from common.resources import Workload
 from common.resources.workload import PendingReason
 from scheduler.aside import is_set_aside
+from scheduler.core.explain.kept_off import kept_off
 from scheduler.core.model.runtimes import Prediction, run_ms
 from scheduler.core.model.types import Admit, Defer
 from scheduler.insight.answers import Explanation, QueueRow, RoleSize
@@ -55,9 +56,11 @@ def _say_of_replicas(answer: Explanation, group: Workload, outlook: Outlook) -> 
 
 def _describe_gang(answer: Explanation, workload: Workload, outlook: Outlook) -> None:
     status, uid = workload.status, workload.metadata.uid
-    answer.since_ms = status.admitted_ms
-    answer.leaves_by_ms = status.leaves_by_ms
     gang = next((view for view in outlook.snapshot.running if view.workload.uid == uid), None)
+    answer.since_ms = status.admitted_ms
+    if gang is not None:
+        answer.kept_off = kept_off(outlook.judging_pool, gang.workload, gang.placement)
+    answer.leaves_by_ms = status.leaves_by_ms
     prediction = outlook.predictions.get(uid)
     seconds = prediction.seconds if prediction else None
     length_ms = run_ms(gang.workload, gang.placement, seconds) if gang is not None else None

@@ -15,6 +15,7 @@ from scheduler.core.model.runtimes import Prediction, RunHistory, end_ms
 from scheduler.core.model.types import Admit, Decision, Defer, Policy, RunningView, WorkloadView
 from scheduler.core.placement.snapshot import Snapshot
 from scheduler.core.placement.trial import keep_books
+from scheduler.core.pool.pool import Pool
 from scheduler.cycles import apart
 from scheduler.decisions import wants_successor
 from scheduler.insight.answers import QueueRow
@@ -95,6 +96,12 @@ class Outlook:
         keeper.follow(self.world, self.world.workloads, self.world.nodes, self.now_ms)
         running, held = apart(keeper.running, aside)
         return keeper.take(self.world, ordered, held, {}, self.now_ms, running)
+
+    @cached_property
+    def judging_pool(self) -> Pool:
+        """The snapshot's pool with what usually comes, and so with prices."""
+        self.snapshot.pool.use(self.rules.policy, self.snapshot.mix)
+        return self.snapshot.pool
 
     @cached_property
     def decisions(self) -> Sequence[Decision]:

@@ -18,6 +18,8 @@ from common.errors import ComputilityError, openai_body
 MAX_INPUT_BYTES = 64 * 1024
 MAX_CPU_SECONDS = 1.0
 """Of one input of at most ``MAX_INPUT_BYTES``."""
+TRIES = 3
+"""An input that is slow is slow every time; a collection of garbage or a first import is not."""
 
 _MEMORY_FOLDER = Path("/dev/shm")
 _R = TypeVar("_R")
@@ -45,11 +47,13 @@ class TooSlow(AssertionError):
 
 def run(target: Target, data: bytes) -> None:
     """Give the input to the target. Raises whatever is a finding."""
-    began = time.process_time()
-    target.check(data[:MAX_INPUT_BYTES])
-    spent = time.process_time() - began
-    if spent > MAX_CPU_SECONDS:
-        raise TooSlow(f"{target.name} took {spent:.1f} s for {len(data)} bytes")
+    for _ in range(TRIES):
+        began = time.thread_time()
+        target.check(data[:MAX_INPUT_BYTES])
+        spent = time.thread_time() - began
+        if spent <= MAX_CPU_SECONDS:
+            return
+    raise TooSlow(f"{target.name} took {spent:.1f} s for {len(data)} bytes")
 
 
 def answer(call: Callable[[], _R], *refusals: type[ComputilityError]) -> _R | None:

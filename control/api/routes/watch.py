@@ -112,6 +112,11 @@ async def _lines(
             told, watch.since = await feed.after(watch.since, kinds, caller.viewer)
         except ComputilityError:  # it was too slow, or the store is away: asked again, the answer says which
             return
+        try:  # what was read may be what ends the key
+            known = max(feed.end, watch.since)
+            caller = await authenticate(request.headers, context.directories, context.clock, known)
+        except ComputilityError:  # the key is no longer in force
+            return
         for one in told:
             if project is None or one.change.resource.project == project:
                 yield one.line
@@ -123,10 +128,6 @@ async def _lines(
             return
         if not watch.woken.is_set() and watch.since >= feed.end:
             yield _heartbeat(watch.since)
-        try:
-            caller = await authenticate(request.headers, context.directories, context.clock, feed.end)
-        except ComputilityError:  # the key is no longer in force
-            return
 
 
 def _wanted(kinds: Sequence[str], viewer: Viewer | None, change: Change) -> bool:

@@ -15,6 +15,7 @@ from itertools import accumulate
 from math import exp
 
 from scheduler.core.fragmentation.prospects import WHOLE_MILLIS, Prospects, Usual
+from scheduler.core.model.types import Request
 
 BUCKETS = 100
 """Scores are cut into so many steps: among nearly equal nodes the first in a fixed order is taken, which
@@ -45,6 +46,15 @@ class TypicalTask:
     models: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A request as it is made. ``ranks``: how often it comes; ``queue``: from where."""
+
+    request: Request
+    ranks: float
+    queue: str
+
+
 def typical_tasks(tasks: Iterable[TypicalTask], coverage: float = 0.95) -> tuple[TypicalTask, ...]:
     """The most frequent kinds that together make up ``coverage`` of all, with weights that add up to 1."""
     weights: dict[tuple[int, int, int, tuple[str, ...]], float] = {}
@@ -63,10 +73,12 @@ def typical_tasks(tasks: Iterable[TypicalTask], coverage: float = 0.95) -> tuple
 
 
 class Fragmentation:
-    """Judges by one mix of typical tasks; remembers what it has worked out."""
+    """Judges by one mix of typical tasks; remembers what it has worked out. ``asked``: the requests that they
+    stand for, where these are known."""
 
-    def __init__(self, tasks: Sequence[TypicalTask]) -> None:
+    def __init__(self, tasks: Sequence[TypicalTask], asked: Sequence[Asked] = ()) -> None:
         self.tasks = tuple(tasks)
+        self.asked = tuple(asked)
         devices = sum(task.weight * task.count * task.share_millis for task in tasks)
         self._by_devices = tuple(
             replace(task, weight=task.weight * task.count * task.share_millis / devices)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
-from scheduler.core.fragmentation.fragmentation import Fragmentation, TypicalTask, typical_tasks
-from scheduler.core.model.types import WHOLE_MILLIS, WorkloadView
+from scheduler.core.fragmentation.fragmentation import Asked, Fragmentation, TypicalTask, typical_tasks
+from scheduler.core.model.types import WHOLE_MILLIS, Request, WorkloadView
 
 USUAL = Fragmentation(
     (
@@ -21,16 +22,20 @@ USUAL = Fragmentation(
 
 def mix_of(workloads: Iterable[WorkloadView]) -> Fragmentation:
     """The mix of these workloads' ranks; ``USUAL`` where there are none."""
+    ranks: Counter[tuple[Request, str]] = Counter()
+    for workload in workloads:
+        for role in workload.roles:
+            ranks[role.request, workload.queue] += role.replicas
     tasks = [
         TypicalTask(
-            float(role.replicas),
-            role.request.cpu_millis,
-            role.request.count,
-            role.request.share_millis if role.request.count else 0,
-            role.request.models,
+            float(number),
+            request.cpu_millis,
+            request.count,
+            request.share_millis if request.count else 0,
+            request.models,
         )
-        for workload in workloads
-        for role in workload.roles
-        if not role.request.by_equivalence
+        for (request, _), number in ranks.items()
+        if not request.by_equivalence
     ]
-    return Fragmentation(typical_tasks(tasks, coverage=1.0)) if tasks else USUAL
+    asked = [Asked(request, float(number), queue) for (request, queue), number in ranks.items()]
+    return Fragmentation(typical_tasks(tasks, coverage=1.0), asked) if tasks else USUAL

@@ -294,6 +294,7 @@ class Policy:
     weights: tuple[tuple[str, float], ...] = (
         ("accelerator", 8.0),
         ("heterogeneity", 2.0),
+        ("scarcity", 4.0),
         ("fragmentation", 4.0),
         ("packing", 0.0),
         ("topology", 1.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -16,8 +17,10 @@ from scheduler.core.pool.geography import Geography
 from scheduler.core.pool.index import Index
 from scheduler.core.pool.layout import MIB, Group, ModelKey, layout_of
 from scheduler.core.pool.options import Option
+from scheduler.core.pool.scarcity import Scarcity
 from scheduler.core.pool.scoring import Scale, judge_for
 from scheduler.core.pool.states import NodeState, Shape, ranks_in
+from scheduler.core.pool.stock import Stock
 from scheduler.core.pool.usage import NodeUsage, Saved
 
 
@@ -36,7 +39,8 @@ class Pool:
         self._groups: list[Group] | None = None
         self._capacity: dict[ModelKey, int] | None = None
         self._policy, self._mix = Policy(), Fragmentation(())
-        self._index = Index(judge_for(self._policy, Scale(), self._mix))
+        self.scarcity = Scarcity(self._stock, self._mix)
+        self._index = Index(judge_for(self._policy, Scale(), self._mix, self.scarcity))
         self.states, self.state_of, self.listed = self._index.states, self._index.state_of, self._index.listed
         for node in sorted(nodes, key=lambda node: node.name):
             self._add(node)
@@ -79,7 +83,14 @@ class Pool:
         self._judge_anew()
 
     def _judge_anew(self) -> None:
-        self._index.judge_by(judge_for(self._policy, Scale.of(self.groups()), self._mix))
+        self.scarcity = Scarcity(self._stock, self._mix)
+        self._index.judge_by(judge_for(self._policy, Scale.of(self.groups()), self._mix, self.scarcity))
+
+    def _stock(self) -> list[Stock]:
+        """Nodes that may be used, hidden ones too."""
+        nodes = Counter(id(usage.layout) for usage in self.usage if usage.usable)
+        layouts = {id(usage.layout): usage.layout for usage in self.usage}
+        return [Stock(layouts[key], number) for key, number in nodes.items()]
 
     def _add(self, node: NodeView) -> None:
         number = len(self.usage)
@@ -112,16 +123,15 @@ class Pool:
             self._policy = policy
             return
         self._policy, self._mix = policy, mix
-        self._judge_anew()
+        if not self._tell_apart(one.request for one in mix.asked):
+            self._judge_anew()
 
     def shape(self, request: Request, models: Sequence[ModelKey] | None = None) -> Shape:
         """The compiled request; ``models`` narrows it."""
         key = (request, None if models is None else frozenset(models))
         shape = self._shapes.get(key)
         if shape is None:
-            if not self._label_keys.issuperset(k for k, _ in request.node_labels):
-                self._label_keys.update(k for k, _ in request.node_labels)
-                self._lay_out_anew()
+            self._tell_apart((request,))
             shape = self._shapes[key] = Shape(len(self._shapes), *key)
             anything = replace(
                 request,
@@ -135,6 +145,15 @@ class Pool:
             if shape.takes_devices and (anything != request or models is not None):
                 shape.amount = self.shape(anything)
         return shape
+
+    def _tell_apart(self, requests: Iterable[Request]) -> bool:
+        """Tell nodes apart by the labels that these ask about; whether they were not so far."""
+        keys = {key for request in requests for key, _ in request.node_labels}
+        if keys <= self._label_keys:
+            return False
+        self._label_keys |= keys
+        self._lay_out_anew()
+        return True
 
     def _lay_out_anew(self) -> None:
         for number, usage in enumerate(self.usage):

@@ -10,6 +10,7 @@ from scheduler.core.fragmentation.fragmentation import Fragmentation
 from scheduler.core.model.types import WHOLE_MILLIS, Policy, Request
 from scheduler.core.pool.layout import MIB, Group
 from scheduler.core.pool.options import Judge, Pick, islands_used
+from scheduler.core.pool.scarcity import Scarcity
 from scheduler.core.pool.states import Demand, NodeState, Shape
 
 SCALE = 1000
@@ -44,6 +45,7 @@ class Offer(NamedTuple):
     group: Group
     request: Request
     scale: Scale
+    cost: float
 
 
 class Candidate(NamedTuple):
@@ -69,7 +71,7 @@ def accelerator(offer: Offer) -> float:
 
 def heterogeneity(offer: Offer) -> float:
     """Little beyond what was asked for: a small request leaves the large devices alone."""
-    group, request, scale = offer
+    group, request, scale, _ = offer
     if request.by_equivalence or group.vendor == "cpu":
         return 1.0
     values, needs = [], []
@@ -81,6 +83,11 @@ def heterogeneity(offer: Offer) -> float:
         needs.append(request.tflops / scale.tflops)
     spare = [max(0.0, value - need) for value, need in zip(values, needs, strict=True)]
     return 1.0 - sum(spare) / len(spare) if spare else 1.0
+
+
+def scarcity(offer: Offer) -> float:
+    """Devices that nobody has to have: work that can go elsewhere leaves alone what others need."""
+    return (1.0 - offer.cost) / 2
 
 
 def fragmentation(candidate: Candidate) -> float:
@@ -122,6 +129,7 @@ def price(offer: Offer) -> float:
 OFFER_SCORERS: dict[str, Callable[[Offer], float]] = {
     "accelerator": accelerator,
     "heterogeneity": heterogeneity,
+    "scarcity": scarcity,
     "energy": energy,
     "price": price,
 }
@@ -134,24 +142,26 @@ SCORERS: tuple[str, ...] = (*OFFER_SCORERS, *PLACE_SCORERS)
 """All names that ``Policy.weights`` may hold."""
 
 
-def judge_for(policy: Policy, scale: Scale, mix: Fragmentation) -> Judge:
+def judge_for(policy: Policy, scale: Scale, mix: Fragmentation, scarce: Scarcity) -> Judge:
     """The weighted mean over the policy's scorers, in steps of 1 / ``SCALE``."""
     total = sum(weight for _, weight in policy.weights) or 1.0
     factors = [(name, SCALE * weight / total) for name, weight in policy.weights if weight]
     of_offers = [(OFFER_SCORERS[name], factor) for name, factor in factors if name in OFFER_SCORERS]
     of_places = [(PLACE_SCORERS[name], factor) for name, factor in factors if name in PLACE_SCORERS]
-    offers: dict[tuple[int, Group], float] = {}
+    offers: dict[tuple[int, int, int], float] = {}
 
     def judge(
         before: NodeState, after: NodeState, demand: Demand | None, picks: tuple[Pick, ...], shape: Shape
     ) -> int:
         if demand is None:
             return _host_only(before, after, mix)
-        group = before.layout.groups[demand.group]
-        key = (shape.number, group)
+        layout = before.layout
+        group = layout.groups[demand.group]
+        key = (shape.number, demand.group, id(layout))
         score = offers.get(key)
         if score is None:
-            offer = Offer(group, shape.request, scale)
+            cost = scarce.cost(group, layout, shape.request)
+            offer = Offer(group, shape.request, scale, cost)
             score = offers[key] = sum(factor * scorer(offer) for scorer, factor in of_offers)
         candidate = Candidate(before, after, demand, group, picks, mix)
         for scorer, factor in of_places:

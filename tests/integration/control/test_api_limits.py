@@ -1,6 +1,7 @@
 """What strangers and single keys can make control do is bounded."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -54,6 +55,25 @@ async def test_a_key_watches_so_often_at_once_and_other_keys_go_on(world: World)
     await world.make_key("search-member", "member", project="search")
     again = await world.request("search-member", "GET", "/api/v1/watch?timeout_seconds=0.05")
     assert again.status_code == 200
+
+
+async def test_a_watch_ends_with_its_key_also_while_it_reads_what_is_old(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = world.context.feed
+    after, reads = feed.after, 0
+
+    async def meanwhile(*asked: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        if reads == 1:
+            await world.request("admin", "DELETE", "/api/v1/keys/search-member")
+        return await after(*asked)
+
+    monkeypatch.setattr(feed, "after", meanwhile)
+    path = "/api/v1/watch?timeout_seconds=20&since=0"
+    answer = await asyncio.wait_for(world.request("search-member", "GET", path), 5)
+    assert [json.loads(line)["type"] for line in answer.text.splitlines()] == ["heartbeat"]
 
 
 async def test_a_stranger_learns_nothing_about_the_database(

@@ -1,13 +1,15 @@
 """Endpoints become workloads, and ready engines get their adapters."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from common.errors import DATABASE_UNAVAILABLE, Unavailable
 from common.resources import Adapter, Endpoint, Metadata, Model, Workload
-from common.resources.serving import AdapterSpec, EngineSpec, ModelSpec
+from common.resources.serving import AdapterSpec, EndpointSpec, EngineSpec, ModelSpec
 from common.resources.workload import WorkloadRole, WorkloadSpec
-from inference.controller import NEW_PER_PASS
+from inference.controller import GONE_PER_PASS, NEW_PER_PASS
 from tests.unit.inference.endpoint_world import FT, PROJECT, World
 
 
@@ -90,6 +92,21 @@ async def test_many_replicas_are_made_over_several_short_passes(world: World) ->
     for made in (NEW_PER_PASS, NEW_PER_PASS * 2, NEW_PER_PASS * 2 + 1, NEW_PER_PASS * 2 + 1):
         await world.controller.step()
         assert len(await world.workloads()) == made
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+async def test_many_replicas_go_over_several_short_passes(world: World, deleted: bool) -> None:
+    many = GONE_PER_PASS * 2 + 1
+    await world.apply_endpoint(many)
+    while len(await world.workloads()) < many:
+        await world.controller.step()
+    if deleted:
+        await world.store.delete(Endpoint, "chat", PROJECT)
+    else:
+        await world.apply_endpoint(0)
+    for left in (GONE_PER_PASS + 1, 1, 0):
+        await world.controller.step()
+        assert len(await world.workloads()) == left
 
 
 async def test_a_change_replaces_one_serving_replica_at_a_time(world: World) -> None:
@@ -352,3 +369,22 @@ async def test_a_link_out_of_a_projects_folder_is_not_followed(tmp_path: Path) -
     assert ready is not None
     assert (ready.reason, found.digest, found.context_tokens) == ("LinkLeadsOutside", "", None)
     assert str(tmp_path) not in ready.message
+
+
+async def test_a_store_that_is_away_ends_the_pass_after_all_endpoints_had_their_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.apply_endpoint()
+    spec = EndpointSpec.model_validate({"model": "tiny", "replicas": 1})
+    await world.store.apply(Endpoint(metadata=Metadata(name="other", project=PROJECT), spec=spec))
+    apply = world.store.apply
+
+    async def away(resource: Any) -> Any:
+        if resource.name == "chat-0":
+            raise Unavailable("the database is away", code=DATABASE_UNAVAILABLE)
+        return await apply(resource)
+
+    monkeypatch.setattr(world.store, "apply", away)
+    with pytest.raises(Unavailable, match="the database is away"):
+        await world.step(1)
+    assert list(await world.workloads()) == ["other-0"]

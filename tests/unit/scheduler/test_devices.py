@@ -115,6 +115,26 @@ def test_the_environment_holds_no_secrets_and_keeps_the_grants() -> None:
     }
 
 
+def test_a_role_cannot_show_itself_devices_by_the_variable_of_another_vendor() -> None:
+    own = {"HIP_VISIBLE_DEVICES": "0,1,2,3", "ASCEND_RT_VISIBLE_DEVICES": "0"}
+    env = build_environment(order(env=own), surroundings(base={"HIP_VISIBLE_DEVICES": "7"}))
+    assert {name: value for name, value in env.items() if name in VARIABLES} == {"CUDA_VISIBLE_DEVICES": "1"}
+
+
+def test_a_gang_of_one_has_nobody_to_meet() -> None:
+    env = build_environment(order(), surroundings(world_size=1))
+    assert {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} & env.keys() == set()
+    env = build_environment(order(), surroundings(master=None, local_rank=3))
+    assert (env["WORLD_SIZE"], env["LOCAL_RANK"], "MASTER_ADDR" in env) == ("2", "3", False)
+
+
+@pytest.mark.parametrize(("held", "told"), [((1, 2, 2), "2"), ((5,), "1"), ((), "1")])
+def test_a_command_is_told_how_many_devices_it_has_and_one_where_it_has_none(
+    held: tuple[int, ...], told: str
+) -> None:
+    assert expand("$(DEVICES)", order(grants=tuple(grants("nvidia", *held))), surroundings()) == told
+
+
 @given(st.dictionaries(st.from_regex(r"[A-Z][A-Z_]{0,30}", fullmatch=True), st.text(max_size=5)))
 def test_processes_inherit_nothing_that_is_not_named(environment: dict[str, str]) -> None:
     secrets = {

@@ -7,11 +7,38 @@ from scheduler.core.cycle import run_cycle
 from scheduler.core.forecast import forecast, forecast_starts
 from scheduler.core.model.runtimes import PastRun, RunHistory
 from scheduler.core.model.types import Policy, QueueView
-from scheduler.core.placement.snapshot import Snapshot
+from scheduler.core.placement.snapshot import Snapshot, take_snapshot
 from scheduler.sim.engine import simulate
+from scheduler.sim.eta import Forecasts, median_error
 from scheduler.sim.habits import Habits, at_poisson_times
 from scheduler.sim.options import Hooks, Options
 from tests.unit.scheduler.sim_build import gpu_job, gpu_node
+
+
+def test_forecasts_are_asked_for_at_every_step_and_never_without_one() -> None:
+    often = Forecasts(600)
+    assert [now for now in (0, 1, 599, 600, 601, 1199, 1300, 1899, 1900) if often.due(now)] == [
+        0,
+        600,
+        1300,
+        1900,
+    ]
+    assert not any(Forecasts(0).due(now) for now in (0, 1, 10**9))
+
+
+def test_a_forecast_is_judged_by_the_wait_that_was_still_to_come() -> None:
+    forecasts, snapshot = Forecasts(600), take_snapshot([], [], [], [])
+    said = [{"a": 90_000, "b": 5_000}, {"a": 130_000}, {"a": 100_000}]
+    for now_ms, starts in zip((0, 60_000, 100_000), said, strict=True):
+        forecasts.ask(lambda *_, starts=starts: starts, snapshot, Policy(), now_ms)
+    forecasts.started("a", 100_000)
+    forecasts.started("a", 200_000)
+    assert [(eta.uid, eta.asked_ms, eta.relative_error) for eta in forecasts.kept()] == [
+        ("a", 0, 0.1),
+        ("a", 60_000, 0.5),  # a wait of 40 s counts as one of 60 s
+    ], "what starts as it is asked needs no forecast, and a start is judged once"
+    assert median_error(forecasts.kept()) == 0.3
+    assert median_error(()) is None
 
 
 def test_the_median_eta_is_within_a_quarter_of_the_wait() -> None:

@@ -302,3 +302,15 @@ def test_whenever_it_is_killed_what_was_sent_is_billed_once(
     for id_, tokens in billed.items():
         assert tokens in (world.sent.get(id_), world.noted[id_])
     assert world.spooled <= {event.id for event in events if event.outcome == "completed"}
+
+
+@pytest.mark.parametrize("cut", [1, 100, SLOT_BYTES - 1, SLOT_BYTES])
+def test_a_journal_that_was_cut_short_gives_what_is_whole(journal: Journal, tmp_path: Path, cut: int) -> None:
+    for number in (0, 1):
+        journal.open(begun(number)).note(TokenCounts(5, 2, 3), 9)
+    path = tmp_path / JOURNAL_FILE
+    whole = path.read_bytes()
+    first = read_journal(path).events[0]
+    path.write_bytes(whole[:-cut])
+    found = read_journal(path)
+    assert (found.events, found.torn, found.odd) == ([first], 0, [])

@@ -161,4 +161,6 @@ def test_a_string_without_end_is_looked_at_once() -> None:
 
 
 def test_a_grammar_may_be_of_a_form_that_is_not_known_here() -> None:
-    parse(structured_outputs={"grammar": "start: NUMBER"})
+    assert json.loads(parse(structured_outputs={"grammar": "start: NUMBER"}).rest)["structured_outputs"] == {
+        "grammar": "start: NUMBER"
+    }

@@ -1,0 +1,203 @@
+"""What is summed up of a pass: metrics, groups of replicas, device time of queues and gangs."""
+
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from common.errors import Conflict
+from common.resources import Queue, Workload
+from common.resources.meta import Metadata
+from common.resources.pool import QueueSpec
+from common.resources.workload import Rollout
+from scheduler.core.lifecycle.metering import Span, due_spans
+from scheduler.queues import WRITE_MS
+from scheduler.replicas import LONGEST_NAME, group_phase, replica_name
+from tests.unit.scheduler.loop_scene import Scene
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    return await Scene().set_up()
+
+
+def metric(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(name, labels)
+
+
+async def test_metrics_tell_who_waits_what_is_held_and_how_devices_are(scene: Scene) -> None:
+    scene.fabric.set_device("a", 0, utilisation_percent=42, power_watts=300, memory_used_bytes=7)
+    await scene.submit("w", count=2)
+    await scene.steps(2)
+    await scene.submit("big", count=2, replicas=2)
+    await scene.steps()
+    assert metric("computility_scheduler_workloads", queue="default", phase="Running") == 1
+    assert metric("computility_scheduler_workloads", queue="default", phase="Pending") == 1
+    assert metric("computility_scheduler_queue_devices", queue="default") == 2
+    model = {"vendor": "nvidia", "model": "H100"}
+    assert metric("computility_scheduler_device_slots", state="total", **model) == 4
+    assert metric("computility_scheduler_device_slots", state="used", **model) == 2
+    device = {"node": "a", "device": "a-nvidia-0", **model}
+    assert metric("computility_device_healthy", **device) == 1
+    assert metric("computility_device_utilisation_percent", **device) == 42
+    assert metric("computility_device_memory_used_bytes", **device) == 7
+    assert metric("computility_device_power_watts", **device) == 300
+    assert metric("computility_device_temperature_celsius", **device) is None
+    scene.fabric.set_device("a", 0, healthy=False, fault="XID 79")
+    scene.fabric.hosts["b"].state = "Silent"
+    await scene.store.delete(Workload, "big", "p")
+    await scene.steps()
+    assert metric("computility_device_healthy", **device) == 0
+    assert metric("computility_scheduler_device_slots", state="total", **model) == 2
+    assert metric("computility_scheduler_workloads", queue="default", phase="Pending") is None
+
+
+async def test_a_queue_is_told_who_waits_and_runs_and_what_it_has_used(scene: Scene) -> None:
+    await scene.store.apply(Queue(metadata=Metadata(name="all"), spec=QueueSpec()))
+    await scene.store.apply(Queue(metadata=Metadata(name="q"), spec=QueueSpec(parent="all")))
+    uid = await scene.submit("w", count=2, queue="q")
+    await scene.steps(2)
+    await scene.submit("more", count=2, replicas=2, queue="q")
+    await scene.steps()
+    status = (await scene.store.get(Queue, "q")).status
+    assert (status.pending, status.running, status.devices_in_use) == (1, 1, 2)
+    await scene.steps(1, 10)
+    written = (await scene.store.get(Queue, "q")).status.used_ms
+    await scene.steps(1, WRITE_MS / 1000 - 1)
+    assert (await scene.store.get(Queue, "q")).status.used_ms == written, "not at every pass"
+    await scene.steps(1, 1)
+    for name in ("q", "all"):
+        [used] = (await scene.store.get(Queue, name)).status.used
+        assert used.device_class == "nvidia/H100"
+        assert used.day_seconds == used.week_seconds == used.month_seconds == 140
+    scene.loop = scene.new_loop()
+    await scene.steps(1, 30)
+    scene.fabric.exit(uid, 0, 0)
+    await scene.steps(2, 60)
+    [used] = (await scene.store.get(Queue, "q")).status.used
+    assert used.day_seconds >= 180, "what ran while control was away is counted"
+
+
+async def test_a_group_is_what_its_replicas_are(scene: Scene) -> None:
+    await scene.submit("g", replicas=3, readiness=True, rollout=Rollout(independent=True))
+    await scene.steps(3)
+    group = await scene.get("g")
+    assert group.status.message == "0 of 3 replicas are ready"
+    assert [rank.replica for rank in group.status.ranks] == [0, 1, 2]
+    assert [rank.rank for rank in group.status.ranks] == [0, 1, 2]
+    children = {w.name: w for w in await scene.store.list(Workload) if w.name != "g"}
+    assert list(children) == ["g-main-0", "g-main-1", "g-main-2"]
+    child = children["g-main-1"]
+    assert child.metadata.owner is not None
+    assert (child.metadata.owner.kind, child.metadata.owner.name) == ("Workload", "g")
+    assert child.metadata.owner.uid == group.metadata.uid
+    assert child.metadata.labels == {**group.metadata.labels, "computility.io/replica-of": "g"}
+    assert [role.replicas for role in child.spec.roles] == [1]
+    assert child.spec.rollout == Rollout()
+    for each in children.values():
+        scene.fabric.ready(each.metadata.uid)
+    await scene.steps(2)
+    assert (await scene.get("g")).status.message == "3 of 3 replicas are ready"
+    assert (await scene.get("g")).status.phase == "Ready"
+
+
+def child(phase: str, probed: bool = False) -> Workload:
+    role = {"name": "r", "command": ["x"], "ports": ["http"]}
+    if probed:
+        role["readiness"] = {"port": "http", "startTimeoutSeconds": 5.0}  # type: ignore[assignment]
+    made = Workload.model_validate(
+        {
+            "apiVersion": "computility.io/v1alpha1",
+            "kind": "Workload",
+            "metadata": {"name": "w", "project": "p"},
+            "spec": {"roles": [role]},
+        }
+    )
+    made.status.phase = phase  # type: ignore[assignment]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("phases", "wanted", "phase"),
+    [
+        ((), 1, "Pending"),
+        (("Ready", "Ready"), 2, "Ready"),
+        (("Ready",), 2, "Running"),
+        (("Succeeded", "Failed"), 2, "Failed"),
+        (("Succeeded", "Succeeded"), 2, "Succeeded"),
+        (("Ready", "Running"), 2, "Ready"),
+        (("Succeeded", "Running"), 2, "Running"),
+        (("Starting", "Ready"), 2, "Starting"),
+        (("Pending", "Ready"), 2, "Running"),
+        (("Pending", "Failed"), 2, "Pending"),
+    ],
+)
+def test_a_group_has_one_phase(phases: tuple[str, ...], wanted: int, phase: str) -> None:
+    assert group_phase([child(each) for each in phases], wanted) == phase
+
+
+def test_a_replica_that_is_probed_is_not_ready_by_running() -> None:
+    assert group_phase([child("Ready"), child("Running", probed=True)], 2) == "Running"
+    assert group_phase([child("Ready"), child("Running")], 2) == "Ready"
+
+
+def test_names_of_replicas_are_short_enough_and_differ() -> None:
+    assert replica_name("g", "main", 7) == "g-main-7"
+    longest = "g" * (LONGEST_NAME - 7)
+    assert replica_name(longest, "main", 7) == f"{longest}-main-7"
+    names = {replica_name("g" * LONGEST_NAME, "main", number) for number in range(50)}
+    assert {len(name) for name in names} == {LONGEST_NAME}
+    assert len(names) == 50
+
+
+@pytest.mark.parametrize(
+    ("finished_ms", "first", "spans"),
+    [
+        (None, 0, [Span(0, 500, 60_500, 60)]),
+        (None, 1, []),
+        (90_999, 0, [Span(0, 500, 60_500, 60), Span(1, 60_500, 90_500, 30)]),
+        (90_999, 1, [Span(1, 60_500, 90_500, 30)]),
+        (90_999, 2, []),
+        (60_500, 0, [Span(0, 500, 60_500, 60)]),
+        (1_499, 0, []),
+        (100, 0, []),
+    ],
+)
+def test_device_time_is_cut_into_whole_intervals_and_a_rest_at_the_end(
+    finished_ms: int | None, first: int, spans: list[Span]
+) -> None:
+    assert due_spans(500, finished_ms, 120_499, 60, first) == spans
+
+
+async def test_an_older_view_of_a_workload_is_never_written_over_a_newer_one(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.submit()
+    await scene.steps(2)
+    before = await scene.get()
+    original = scene.store.set_status
+
+    async def changed(resource: Any) -> Any:
+        if resource.kind == "Workload":
+            raise Conflict("changed meanwhile")
+        return await original(resource)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scene.store, "set_status", changed)
+        scene.fabric.exit(before.metadata.uid, 0, 0)
+        await scene.steps()
+    assert "Succeeded" not in await scene.events(), "what was not written is not told"
+    await scene.steps()
+    assert (await scene.get()).status.phase == "Succeeded"
+
+
+async def test_events_of_one_moment_keep_their_order(scene: Scene) -> None:
+    uid = await scene.submit()
+    await scene.steps(2)
+    scene.fabric.exit(uid, 0, 3)
+    await scene.steps(2)
+    events = await scene.store.events(kind="Workload", name="w")
+    times = [event.time_ms for event in events]
+    assert times == sorted(set(times))
+    [exited] = [event for event in events if "log" in event.data]
+    assert exited.level in ("warning", "error")
