@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 
 from common.clock import VirtualClock
+from common.guard import Guard
 from common.resources import Node
 from common.resources.pool import NodeStatus
 from common.store.memory import MemoryStore
 from scheduler.nodes import FLAP_WINDOW_MS, LOAD_PERIOD_MS, LOST, NodeWriter
 from scheduler.ports import NodeObservation
-from scheduler.translate.views import read_world
+from scheduler.translate.kept_world import WorldKeeper
+from scheduler.translate.observed import Observed
 from tests.fixtures.fabric import accelerator
 
 GIB = 1024**3
@@ -23,14 +25,17 @@ class Scene:
     def __init__(self) -> None:
         self.clock, self.observed = VirtualClock(), NodeObservation("n", "ray-1", "10.0.0.1", "Alive")
         self.store = MemoryStore(self.clock)
-        self.writer = NodeWriter(self.store, self.clock, flap_backoff_seconds=60.0, late_seconds=5.0)
+        self.keeper, self.look = WorldKeeper(self.store), Observed()
+        guard, world = Guard("nodes", self.clock), self.keeper.world
+        self.writer = NodeWriter(self.store, self.clock, 60.0, 5.0, guard, world)
 
     async def see(self, seconds: float = 0.0, **changes: Any) -> NodeStatus:
         """The status after a look at the node as it is now; gone where ``state`` is Unseen."""
         self.clock.advance(seconds)
         self.observed = replace(self.observed, **changes)
         seen = [] if self.observed.state == "Unseen" else [self.observed]
-        await self.writer.sync(await read_world(self.store), seen)
+        await self.keeper.follow()
+        await self.writer.sync(self.keeper.world, self.look, self.look.follow(seen).nodes)
         return (await self.store.get(Node, "n")).status
 
 
