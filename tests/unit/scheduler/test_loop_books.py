@@ -11,7 +11,7 @@ from common.resources.meta import Metadata
 from common.resources.pool import QueueSpec
 from common.resources.workload import Rollout
 from scheduler.core.lifecycle.metering import Span, due_spans
-from scheduler.queues import WRITE_MS
+from scheduler.queues import SPENT_MS, WRITE_MS
 from scheduler.replicas import LONGEST_NAME, group_phase, replica_name
 from tests.unit.scheduler.loop_scene import Scene
 
@@ -67,9 +67,10 @@ async def test_a_queue_is_told_who_waits_and_runs_and_what_it_has_used(scene: Sc
     assert (await scene.store.get(Queue, "q")).status.used_ms == written, "not at every pass"
     await scene.steps(1, 1)
     for name in ("q", "all"):
-        [used] = (await scene.store.get(Queue, name)).status.used
-        assert used.device_class == "nvidia/H100"
-        assert used.day_seconds == used.week_seconds == used.month_seconds == 140
+        status = (await scene.store.get(Queue, name)).status
+        [used], age_ms = status.used, scene.clock.now_ms() - (status.used_ms or 0)
+        assert used.device_class == "nvidia/H100" and age_ms < SPENT_MS
+        assert used.day_seconds == used.week_seconds == used.month_seconds == 140 - 2 * age_ms / 1000
     scene.loop = scene.new_loop()
     await scene.steps(1, 30)
     scene.fabric.exit(uid, 0, 0)
