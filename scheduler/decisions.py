@@ -52,6 +52,7 @@ class Decider:
         self._journal = journal
         self._settings = settings
         self._guard = guard
+        self._told: dict[str, tuple[Workload, Defer]] = {}
 
     def carry_out(
         self,
@@ -59,9 +60,10 @@ class Decider:
         world: World,
         held_on: Callable[[Collection[str]], Iterable[Placement]],
         now_ms: int,
-    ) -> None:
-        """``held_on``: all placements that hold devices of these nodes now, by gangs and by processes that
-        still stop."""
+    ) -> set[str]:
+        """Returns the uids of those of whom something may be new: not of who waits on and has been told so.
+        ``held_on``: all placements that hold devices of these nodes now, by gangs and by processes that still
+        stop."""
         names = {
             rank.node
             for decision in decisions
@@ -69,13 +71,20 @@ class Decider:
             for rank in decision.placement
         }
         nodes = [world.nodes[name] for name in names if name in world.nodes]
-        room = Room(nodes, held_on(names) if names else ())
+        room, uids = Room(nodes, held_on(names) if names else ()), set[str]()
+        before, self._told = self._told, {}
         for decision in decisions:
             uid = decision.uid.removesuffix(SUCCESSOR)
             workload = world.workloads.get(uid)
+            told = before.get(decision.uid)
+            if told is not None and told[0] is workload and _says_the_same(told[1], decision):
+                self._told[uid] = told
+                continue
+            uids.add(uid)
             if workload is not None:
                 work = partial(self._carry_out, workload, decision, world, room, now_ms)
                 self._guard.step("carry out", workload, world, work)
+        return uids
 
     def _carry_out(
         self, workload: Workload, decision: Decision, world: World, room: Room, now_ms: int
@@ -100,8 +109,11 @@ class Decider:
         self._journal.note(workload, Note("Admitted", f"placed on {nodes}"))
 
     def _defer(self, workload: Workload, decision: Defer, world: World, now_ms: int) -> None:
-        first_time = not workload.status.pending
-        self._journal.write(workload, after_defer(workload, decision, now_ms), world)
+        first_time, status = not workload.status.pending, after_defer(workload, decision, now_ms)
+        if status == workload.status:
+            self._told[workload.metadata.uid] = workload, decision
+            return
+        self._journal.write(workload, status, world)
         if first_time:
             self._journal.note(workload, Note("Waiting", decision.reasons[0].message))
 
@@ -161,3 +173,10 @@ class Decider:
             self._journal.note(workload, Note("SpecChanged", text))
             return
         self._journal.write(workload, after_surge_deferred(workload, decision), world)
+
+
+def _says_the_same(told: Defer, decision: Decision) -> bool:
+    """Whether a workload that waits is told by it what its status says already."""
+    return isinstance(decision, Defer) and (
+        (told.reasons, told.remedy, told.nominated) == (decision.reasons, decision.remedy, decision.nominated)
+    )
