@@ -20,7 +20,7 @@ HALF_LIFE_SECONDS = 7 * 24 * 3600
 """After so long without use, the past counts half."""
 
 NO_WEIGHT = 1e-12
-"""Stands for a weight of 0: with it, the least use is a larger share than the whole pool with a weight of 1."""
+"""Stands for a weight of 0: the least use is then a larger share than the whole pool with a weight of 1."""
 
 
 class Using(Protocol):
