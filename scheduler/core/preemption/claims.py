@@ -81,7 +81,7 @@ class Claim:
             return False
         wanted = [model for model in held if model in self._needs]
         if not wanted:
-            return False
+            return bool(held) and all(self._frees_quota(one.queue, model) for model in held)
         if all(self._takes_back(one.queue, model) for model in wanted):
             return True
         return self._shares_with(one) and all(
@@ -224,6 +224,15 @@ class Claim:
             titles = self._titles_at(self._levels_to(queue), model)
             answers[queue, model] = bool(titles) and self._tree.borrows(queue, self._queue, model, titles)
         return answers[queue, model]
+
+    def _frees_quota(self, queue: str, model: ModelKey) -> bool:
+        """Whether a model that the claimant has no use for is borrowed from what it is guaranteed: a quota
+        for several models may be lent on others than the one that it needs."""
+        levels = self._levels_to(queue)
+        return any(
+            titles and self._tree.borrows(queue, self._queue, model, titles)
+            for titles in (self._titles_at(levels, needed) for needed in self._needs)
+        )
 
     def _refund(
         self, own: Iterable[Class], held: Mapping[Class, Mapping[ModelKey, int]]
