@@ -15,6 +15,7 @@ from control.audit import AuditTrail
 from control.change_feed import ChangeFeed
 from control.loops import Loops
 from finetune.api.service import FineTuneService
+from inference.routes import RoutingTables
 from scheduler.insight.insight import Insight
 from scheduler.ports import Fabric
 from scheduler.serving_need import ServingNeed
@@ -46,11 +47,13 @@ class ControlContext:
     feed: ChangeFeed = field(init=False)
     audit: AuditTrail = field(init=False)
     insight: Insight = field(init=False)
+    routes: RoutingTables = field(init=False)
 
     def __post_init__(self) -> None:
         self.directories = DirectoryCache(self.store)
         self.feed = ChangeFeed(self.store, self.settings.control.max_watches_per_key)
         self.audit = AuditTrail(self.store, self.clock)
+        self.routes = RoutingTables(self.store)
         needs = self.need.needs if self.need else None
         self.insight = Insight(self.store, self.settings, self.clock, needs=needs)
 

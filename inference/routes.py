@@ -2,16 +2,59 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 
-from common.resources import Adapter, ApiKey, Endpoint, Model, Project
+from common.errors import Conflict
+from common.resources import Adapter, ApiKey, Endpoint, Model, Project, Resource
 from common.resources.serving import Replica, model_identity
 from common.store.port import Store
 from common.wire import Route, RouteKey, RouteReplica, RoutingTable
 from inference.engine_workload import served_name
 
+REST = 3
+"""So many times as long as it took to make a table, no other is made."""
+KINDS: tuple[type[Resource], ...] = (Project, ApiKey, Model, Endpoint, Adapter)
+"""What a table is made of."""
 _Models = dict[tuple[str | None, str], Model]
+
+
+class RoutingTables:
+    """The routing table in force, for all who ask. It is made anew only after a change of what it is made of,
+    and a quarter of the time at most: however much is written, there is time left for others."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._turn = asyncio.Lock()
+        self._known: tuple[int, RoutingTable] | None = None
+        self._rest_until_seconds = 0.0
+
+    async def current(self) -> tuple[int, RoutingTable]:
+        """The table, and a revision of the store of which nothing is missing in it."""
+        clock = asyncio.get_running_loop().time
+        async with self._turn:
+            if self._known is not None and not await self._changed_since(self._known[0]):
+                return self._known
+            await asyncio.sleep(self._rest_until_seconds - clock())
+            began, revision = clock(), await self._store.revision()
+            self._known = revision, await build_routing_table(self._store)
+            self._rest_until_seconds = clock() + REST * (clock() - began)
+            return self._known
+
+    async def _changed_since(self, revision: int) -> bool:
+        latest = await self._store.revision()
+        if latest == revision:
+            return False
+        try:
+            kinds = [kind.__name__ for kind in KINDS]
+            if await self._store.changes(revision, kinds=kinds, limit=1):
+                return True
+        except Conflict:  # so long ago that the store does not know any more
+            return True
+        if self._known is not None:
+            self._known = latest, self._known[1]
+        return False
 
 
 async def build_routing_table(store: Store) -> RoutingTable:

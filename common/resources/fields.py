@@ -102,7 +102,7 @@ def _check_annotations(annotations: dict[str, str]) -> dict[str, str]:
 
 
 def _check_command(words: list[str]) -> list[str]:
-    return _within(words, sum(len(word.encode()) for word in words), v.COMMAND_BYTES)
+    return _within(words, sum(map(_size_bytes, words)), v.COMMAND_BYTES)
 
 
 def _check_variables(env: dict[str, str]) -> dict[str, str]:
@@ -110,7 +110,7 @@ def _check_variables(env: dict[str, str]) -> dict[str, str]:
 
 
 def _check_engine_args(words: list[str]) -> list[str]:
-    return _within(words, sum(len(word.encode()) for word in words), v.ENGINE_BYTES)
+    return _within(words, sum(map(_size_bytes, words)), v.ENGINE_BYTES)
 
 
 def _check_engine_variables(env: dict[str, str]) -> dict[str, str]:
@@ -118,7 +118,11 @@ def _check_engine_variables(env: dict[str, str]) -> dict[str, str]:
 
 
 def _bytes_of(mapping: dict[str, str]) -> int:
-    return sum(len(key.encode()) + len(value.encode()) for key, value in mapping.items())
+    return sum(_size_bytes(key) + _size_bytes(value) for key, value in mapping.items())
+
+
+def _size_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 _Word = Annotated[str, StringConstraints(max_length=v.COMMAND_BYTES, pattern=f"^{v.LINES_PATTERN}$")]

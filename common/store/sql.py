@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -39,6 +39,7 @@ from common.store.sql_notes import SqlNotes
 from common.store.sql_statuses import SqlStatuses
 
 POLL_SECONDS = 1.0
+"""How often it is looked what other processes have written."""
 
 
 @dataclass
@@ -68,6 +69,8 @@ class SqlStore:
         self._notes = SqlNotes(database, clock, limits)
         self._history = SqlHistory(limits)
         self._changed = asyncio.Condition()
+        self._known = 0
+        self._looked_seconds = -POLL_SECONDS
 
     async def get(self, kind: type[R], name: str, project: str | None = None) -> R:
         found = await self.find(kind, name, project)
@@ -216,6 +219,7 @@ class SqlStore:
                 moved = sa.update(store_revision).where(counter.id == 1).values(value=write.revision)
                 await connection.execute(moved)
         if write.changed:
+            self._known = max(self._known, write.revision)
             async with self._changed:
                 self._changed.notify_all()
         if write.dropped:
@@ -255,8 +259,11 @@ class SqlStore:
         write.dropped = write.dropped or dropped
 
     async def revision(self) -> int:
+        began = asyncio.get_running_loop().time()
         async with self._database.read() as connection:
-            return await _revision(connection)
+            revision = await _revision(connection)
+        self._known, self._looked_seconds = max(self._known, revision), max(self._looked_seconds, began)
+        return revision
 
     async def changes(
         self,
@@ -271,19 +278,19 @@ class SqlStore:
             return await self._history.changes(connection, since, kinds, limit, viewer, known)
 
     async def wait(self, since: int, timeout_seconds: float) -> int:
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
-        while True:
-            async with self._changed:
-                # Read under the lock: a write that the read misses notifies after it.
-                revision = await self.revision()
-                left = deadline - asyncio.get_running_loop().time()
-                if revision > since or left <= 0:
-                    return revision
-                try:
-                    async with asyncio.timeout(min(left, POLL_SECONDS)):
+        """All who wait look at the database together, once in ``POLL_SECONDS``: own writes are known."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout_seconds
+        async with self._changed:
+            while True:
+                if clock() >= self._looked_seconds + POLL_SECONDS:
+                    await self.revision()
+                if self._known > since or clock() >= deadline:
+                    return self._known
+                until = min(deadline, self._looked_seconds + POLL_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(until - clock()):
                         await self._changed.wait()
-                except TimeoutError:
-                    continue
 
     async def record(self, *events: Event) -> None:
         await self._notes.record(events)

@@ -20,7 +20,7 @@ LOOPBACK = "127.0.0.1"
 PROBE_TIMEOUT_SECONDS = 2.0
 LONGEST_FOLDER_CHARACTERS = 18
 """What the paths of Ray's Unix sockets leave of 107."""
-CONTROL_NICENESS = 7
+CONTROL_NICENESS = 8
 """Control gives way to gateway and engines on the same machine: of these, people wait for each answer."""
 CLOSED_RAY = {
     # A loopback address is taken for what it is, on Linux too, so that all ports are on loopback.

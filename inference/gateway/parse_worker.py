@@ -22,7 +22,7 @@ from inference.core.body import BodyLimits, parse_request
 LENGTHS = struct.Struct(">IQ")
 MEMORY_BYTES = 1536 * 1024**2
 """Address space of the process: some ten times what the largest allowed body takes."""
-_NICENESS = 5
+_NICENESS = 10
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:

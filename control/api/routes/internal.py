@@ -18,7 +18,6 @@ from control.api.errors import ERROR_RESPONSES
 from control.api.requests import TOKEN_REQUIRED, StrictRoute, context_of, json_of
 from control.api.routes.keys import KeyMade, bootstrap_admin, made_response
 from control.context import ControlContext
-from inference.routes import build_routing_table
 
 MAX_WAIT_SECONDS = 60.0
 MAX_DRAIN_SECONDS = 600.0
@@ -99,8 +98,7 @@ async def _changed_table(context: ControlContext, since: str, wait_seconds: floa
     clock = asyncio.get_running_loop().time
     deadline = clock() + wait_seconds
     while True:
-        revision = await context.store.revision()
-        table = await build_routing_table(context.store)
+        revision, table = await context.routes.current()
         if table.version != since:
             return table
         left_seconds = deadline - clock()

@@ -3,12 +3,13 @@
 import pytest
 
 from common.clock import VirtualClock
-from common.resources import Adapter, ApiKey, Endpoint, Metadata, Model, Project
+from common.resources import Adapter, ApiKey, Endpoint, Metadata, Model, Project, Queue
 from common.resources.people import ApiKeySpec, ApiKeyStatus, ProjectSpec
+from common.resources.pool import QueueSpec
 from common.resources.serving import AdapterSpec, EndpointSpec, EndpointStatus, ModelSpec, Replica
 from common.store.memory import MemoryStore
 from common.wire import Route, RoutingTable
-from inference.routes import build_routing_table
+from inference.routes import RoutingTables, build_routing_table
 
 FT = "ft:tiny:acme:zoo:1"
 
@@ -144,6 +145,19 @@ async def test_the_version_follows_the_content(store: MemoryStore) -> None:
     assert (await build_routing_table(store)).version == first
     await _add_key(store, "good")
     assert (await build_routing_table(store)).version != first
+
+
+async def test_a_table_is_made_anew_only_after_a_change_of_what_it_is_made_of(store: MemoryStore) -> None:
+    await _fill(store, [_replica(0)])
+    tables = RoutingTables(store)
+    _, first = await tables.current()
+    await store.apply(Queue(metadata=Metadata(name="q"), spec=QueueSpec()))
+    revision, same = await tables.current()
+    assert same is first
+    assert revision == await store.revision(), "what is no part of it is not looked at again"
+    for number in range(3):
+        await _add_key(store, f"key-{number}")
+        assert len((await tables.current())[1].keys) == number + 1
 
 
 async def _serve_privately(store: MemoryStore, project: str, model: str = "tiny", **spec: object) -> Endpoint:

@@ -69,7 +69,8 @@ async def test_a_queue_is_told_who_waits_and_runs_and_what_it_has_used(scene: Sc
     for name in ("q", "all"):
         status = (await scene.store.get(Queue, name)).status
         [used], age_ms = status.used, scene.clock.now_ms() - (status.used_ms or 0)
-        assert used.device_class == "nvidia/H100" and age_ms < SPENT_MS
+        assert used.device_class == "nvidia/H100"
+        assert age_ms < SPENT_MS
         assert used.day_seconds == used.week_seconds == used.month_seconds == 140 - 2 * age_ms / 1000
     scene.loop = scene.new_loop()
     await scene.steps(1, 30)
