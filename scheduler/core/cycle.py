@@ -253,7 +253,7 @@ class _Cycle:
         for uid in uids:
             number, position = self.seats.pop(uid)
             lost = defer_for_reservation(self.pending[uid], winner.queue)
-            self.decisions[number] = lost._replace(position=position)
+            self.decisions[number] = lost._replace(position=position, outbid_by=winner.uid)
 
     def _look_again(self) -> None:
         """Something has come free: others may fare better than those like them did."""

@@ -156,7 +156,7 @@ class Simulation:
     def _end(self, run: Run) -> None:
         """The job is through, or was ended."""
         uid = run.workload.uid
-        self._useless.forget(uid)
+        self._useless.withdraw(uid)
         if self._pending.pop(uid, None) is None:
             del self._running[uid]
             self._take_off(run, run.placement)
@@ -203,6 +203,7 @@ class Simulation:
     def _set_tides(self, tides: tuple[Tide, ...]) -> None:
         if tides != self._policy.tides:
             self._policy = replace(self._policy, tides=tides)
+            self._useless.shake(lambda *_: True)
             self._invariants.forget()
             self._wake()
 
@@ -213,7 +214,7 @@ class Simulation:
         for run in hit:
             run.outcome.failures += 1
             self._stop(run)
-        self._useless.lose(lambda places: _stands_on(places, node, healthy))
+        self._useless.shake(lambda _, places: any(rank.node == node.name for rank in places))
         self._pool.set_node(node)
         self._pool.commit()
         self._invariants.nodes[node.name] = node
@@ -361,6 +362,7 @@ class Simulation:
             after.since(before),
             self._forecasts.kept(),
             self._useless.preemptions,
+            self._useless.voided,
         )
 
 

@@ -45,7 +45,8 @@ class Totals:
 @dataclass(frozen=True)
 class SimResult:
     """``decisions``: how many of each kind. ``devices``: accelerators per (vendor, model).
-    ``useless_preemptions``: those whose claimant did not start on what they freed."""
+    ``useless_preemptions``: those whose claimant did not start on what they freed, by the scheduler's own
+    doing; ``voided_preemptions``: those where its withdrawal, or a change of nodes or tides, was why."""
 
     start_ms: int
     end_ms: int
@@ -57,6 +58,7 @@ class SimResult:
     totals: Totals
     etas: tuple[Eta, ...]
     useless_preemptions: int = 0
+    voided_preemptions: int = 0
 
     @property
     def horizon_seconds(self) -> float:
@@ -98,6 +100,7 @@ class SimResult:
             "devices": {f"{vendor}/{model}": n for (vendor, model), n in self.devices.items()},
             "decisions": dict(sorted(self.decisions.items())),
             "useless_preemptions": self.useless_preemptions,
+            "voided_preemptions": self.voided_preemptions,
             "jobs": {"submitted": len(jobs), "started": len(started), "completed": len(done)},
             "utilisation_percent": round(100 * self.utilisation(), 2),
             "utilisation_percent_by_model": {

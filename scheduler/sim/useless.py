@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 
 from scheduler.core.model.types import Admit, Decision, Defer, Placement, Preempt
 
@@ -10,53 +11,65 @@ from scheduler.core.model.types import Admit, Decision, Defer, Placement, Preemp
 class Useless:
     """Follows for each claimant how many were preempted for it until it starts.
 
-    They were ``preemptions`` for nothing where it goes on waiting without places that are cleared for it, and
-    nobody else waits for these places. Where it is withdrawn, or a node of these places is lost, nobody is to
-    blame.
+    They were ``preemptions`` for nothing where it goes on waiting without the places that they freed, and no
+    more important one has taken these over, or the quota for them. They are ``voided`` where that has a cause
+    outside of the scheduler: the claimant is withdrawn, or its places, its quota or the workload itself were
+    changed (``shake``).
     """
 
     def __init__(self) -> None:
         self.preemptions = 0
-        self._owed: dict[str, int] = {}
+        self.voided = 0
+        self._owed: Counter[str] = Counter()
         self._places: dict[str, Placement] = {}
+        self._shaken: set[str] = set()
 
     def follow(self, decisions: Iterable[Decision]) -> None:
         """All decisions of one cycle."""
-        heirs: dict[str, Placement] = {}
-        lost: list[str] = []
+        owed, nominated, waiting = Counter[str](), dict[str, Placement](), dict[str, str]()
         for decision in decisions:
             if isinstance(decision, Preempt):
-                claimant = decision.beneficiary
-                self._owed[claimant] = self._owed.get(claimant, 0) + 1
+                owed[decision.beneficiary] += 1
             elif isinstance(decision, Admit):
-                self.forget(decision.uid)
+                self._forget(decision.uid)
             elif isinstance(decision, Defer) and decision.nominated:
-                heirs[decision.uid] = decision.nominated
-            elif isinstance(decision, Defer) and decision.uid in self._owed:
-                lost.append(decision.uid)
-        for uid in lost:
-            self._lose(uid, heirs)
-        self._places.update((uid, heirs[uid]) for uid in self._owed.keys() & heirs.keys())
+                nominated[decision.uid] = decision.nominated
+            elif isinstance(decision, Defer):
+                waiting[decision.uid] = decision.outbid_by
+        moved = {uid for uid, places in nominated.items() if self._places.get(uid) != places}
+        for uid in sorted(self._owed.keys() & (waiting.keys() | moved)):
+            self._lose(uid, waiting.get(uid, ""), nominated)
+        self.preemptions += sum(owed[uid] for uid in owed.keys() & waiting.keys())
+        self._owed.update({uid: owed[uid] for uid in owed.keys() & nominated.keys()})
+        self._places = {uid: nominated.get(uid) or self._places.get(uid, ()) for uid in self._owed}
+        self._shaken.clear()
 
-    def _lose(self, uid: str, heirs: dict[str, Placement]) -> None:
-        """Its places are another's now, or nobody's."""
-        owed, devices = self._owed[uid], _devices(self._places.get(uid, ()))
-        heir = next((other for other, places in heirs.items() if devices & _devices(places)), None)
-        if heir is None:
-            self.preemptions += owed
+    def _lose(self, uid: str, heir: str, nominated: Mapping[str, Placement]) -> None:
+        """Its places are the heir's now, or nobody's (empty), or it has others, on some of the same devices
+        perhaps."""
+        count, is_shaken = self._owed[uid], uid in self._shaken
+        kept = _devices(self._places[uid]) & _devices(nominated.get(uid, ()))
+        self._forget(uid)
+        if heir or kept:
+            self._owed[heir or uid] += count
+        elif is_shaken:
+            self.voided += count
         else:
-            self._owed[heir] = self._owed.get(heir, 0) + owed
-        self.forget(uid)
+            self.preemptions += count
 
-    def forget(self, uid: str) -> None:
-        """It has started, or was withdrawn."""
+    def withdraw(self, uid: str) -> None:
+        """It was withdrawn, or has ended."""
+        self.voided += self._owed[uid]
+        self._forget(uid)
+
+    def shake(self, is_hit: Callable[[str, Placement], bool]) -> None:
+        """Something outside has changed since the last cycle for these claimants, or for the places that were
+        cleared for them."""
+        self._shaken.update(uid for uid, places in self._places.items() if is_hit(uid, places))
+
+    def _forget(self, uid: str) -> None:
         self._owed.pop(uid, None)
         self._places.pop(uid, None)
-
-    def lose(self, is_lost: Callable[[Placement], bool]) -> None:
-        """Some places are no more."""
-        for uid in [uid for uid, places in self._places.items() if is_lost(places)]:
-            self.forget(uid)
 
 
 def _devices(placement: Placement) -> set[tuple[str, str]]:

@@ -364,7 +364,8 @@ class Migrate:
 class Defer(NamedTuple):
     """Wait. ``reasons[0]`` is the dominant one; ``never`` = it cannot fit on this pool even when all else
     is gone. ``reserved_ms``: from then on capacity is held for it. ``nominated``: the places that others
-    are leaving for it; whoever asks again tells the next cycle (``WorkloadView.nominated``)."""
+    are leaving for it; whoever asks again tells the next cycle (``WorkloadView.nominated``).
+    ``outbid_by``: who has taken over such places, or the quota for them, in this cycle."""
 
     uid: str
     reasons: tuple[Reason, ...]
@@ -373,6 +374,7 @@ class Defer(NamedTuple):
     position: int = 0
     reserved_ms: int | None = None
     nominated: Placement = ()
+    outbid_by: str = ""
 
 
 Decision = Admit | Preempt | Resize | Migrate | Defer

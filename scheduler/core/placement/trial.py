@@ -16,6 +16,7 @@ from scheduler.core.placement.snapshot import Snapshot
 from scheduler.core.pool.layout import ModelKey
 from scheduler.core.pool.pool import Pool
 from scheduler.core.quota.pledges import Pledges
+from scheduler.core.quota.precedence import Precedence
 from scheduler.core.quota.quota import Hold, QuotaTree
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ class Trial:
         self._running: dict[str, RunningView] | None = None
         self._neighbours: Neighbours | None = None
         self._pledges: Pledges | None = None
+        self._precedence: Precedence | None = None
         self._overlay: dict[str, RunningView | None] = {}
         self._admitted: list[tuple[WorkloadView, Placement]] = []
         self._log: list[_Change] = []
@@ -114,9 +116,20 @@ class Trial:
                 if not running.workload.preemptible:
                     self._pledges.change(running.workload, millis_by_model(running.placement), 1)
             for change in self._lifted():
-                self._pledge(change.workload, change.went, -1)
-                self._pledge(change.workload, change.came, 1)
+                if not change.workload.preemptible:
+                    self._pledges.change(change.workload, millis_by_model(change.went), -1)
+                    self._pledges.change(change.workload, millis_by_model(change.came), 1)
         return self._pledges
+
+    @property
+    def precedence(self) -> Precedence:
+        """What holds places, by queue and priority; made when first asked for."""
+        if self._precedence is None:
+            self._precedence = Precedence(self.running.values())
+            for change in self._lifted():
+                self._precedence.change(change.workload, change.went, -1)
+                self._precedence.change(change.workload, change.came, 1)
+        return self._precedence
 
     def _lifted(self) -> list[_Change]:
         """What was lifted, or laid back, and still counts as running."""
@@ -139,7 +152,7 @@ class Trial:
                 for model, millis in millis_by_model(placement).items():
                     key = (workload.queue, model)
                     net[key] = net.get(key, 0) + sign * millis
-                self._pledge(workload, placement, sign)
+                self._note(workload, placement, sign)
                 if change.is_whole:
                     self._tell_neighbours(workload, placement, sign)
             if change.is_view:
@@ -224,7 +237,7 @@ class Trial:
                 self.tree.charge(workload.queue, model, millis)
             else:
                 self.tree.refund(workload.queue, model, millis)
-        self._pledge(workload, placement, sign)
+        self._note(workload, placement, sign)
         if self._neighbours is not None and whole:
             self._tell_neighbours(workload, placement, sign)
 
@@ -233,9 +246,12 @@ class Trial:
             change = self._neighbours.add if sign > 0 else self._neighbours.remove
             change(workload, placement)
 
-    def _pledge(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
+    def _note(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
+        """In the books that somebody has asked for."""
         if self._pledges is not None and not workload.preemptible:
             self._pledges.change(workload, millis_by_model(placement), sign)
+        if self._precedence is not None and placement:
+            self._precedence.change(workload, placement, sign)
 
     def cast(self, gone: Iterable[Assignment], come: Placement) -> None:
         """``gone`` ranks, which are off the pool, make way for ``come``: what they hold beyond that stays

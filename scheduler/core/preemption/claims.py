@@ -5,7 +5,8 @@
   to its nominal quota, if it has one. Who borrows takes nothing from others by priority, as it would be taken
   back at once; but from other borrowers where ``QueueRules.borrow_within_cohort`` says so.
 - *By quota*, a queue takes back what others of its cohort tree have borrowed, as ``reclaim`` says:
-  whatever the borrower's priority (``QueueRules.reclaim_within_cohort``). From those that are as important or
+  whatever the borrower's priority (``QueueRules.reclaim_within_cohort``), but what a queue has borrowed is
+  its least important work (``precedence``). From those that are as important or
   more, and where it is only fairer, not before they have run for the least run time.
 """
 
@@ -36,6 +37,7 @@ class Claim:
     """What one claimant may take. Answers depend on the quota tree as it is when asked."""
 
     def __init__(self, trial: Trial, workload: WorkloadView) -> None:
+        self._trial = trial
         self._tree = trial.tree
         self._queue = workload.queue
         self._priority = workload.priority
@@ -48,7 +50,7 @@ class Claim:
         self._titles: dict[tuple[int, ModelKey], tuple[str, ...]] = {}
         self._fairer: dict[str, bool] = {}
         self._hopes = False
-        self._asked: tuple[int, dict[tuple[str, ModelKey], bool]] = -1, {}
+        self._asked: tuple[int, dict[tuple[str, int, ModelKey], bool]] = -1, {}
 
     def stages(
         self, classes: Collection[Class], held: Callable[[], Mapping[Class, Mapping[ModelKey, int]]]
@@ -82,11 +84,10 @@ class Claim:
         wanted = [model for model in held if model in self._needs]
         if not wanted:
             return False
-        if all(self._takes_back(one.queue, model) for model in wanted):
+        if all(self._takes_back(one, model) for model in wanted):
             return True
         return self._shares_with(one) and all(
-            self._tree.may_even_out(self._queue, one.queue, model, held[model], self._needs[model])
-            for model in wanted
+            self._evens_out(one, model, held[model], self._needs[model]) for model in wanted
         )
 
     def within_reach(self, models: Iterable[ModelKey]) -> tuple[ModelKey, ...]:
@@ -118,7 +119,7 @@ class Claim:
     def _is_due(self, one: Class, model: ModelKey) -> bool:
         if self._tree.titles(self._queue, self._levels_to(one.queue), model, 0):
             return True
-        return self._shares_with(one) and self._tree.may_even_out(self._queue, one.queue, model, 0, 0)
+        return self._shares_with(one) and self._evens_out(one, model, 0, 0)
 
     # -- by priority
 
@@ -144,7 +145,7 @@ class Claim:
             if self._rules.borrow_within_cohort != "lowerPriority" or not self._levels_to(one.queue):
                 return False
             below = ceiling is None or one.priority <= ceiling
-            return below and self._tree.is_beyond_nominal(one.queue, self._queue, model)
+            return below and self._tree.is_beyond_nominal(one.queue, self._queue, model, self._below(one))
         if model not in self._own:
             need = self._needs.get(model, 0)
             self._own[model] = self._tree.within_nominal(self._queue, model, need)
@@ -162,16 +163,16 @@ class Claim:
         return one.ripe and policy == "any"
 
     def _shares_with(self, one: Class) -> bool:
-        """Whether such a workload gives way where that is only fairer. Where borrowers take from each other
-        by priority, nobody more important does: it would take from a third one, and that one from the
-        claimant."""
+        """Whether such a workload gives way where that is only fairer. Where priority counts between queues
+        of its cohort tree, since borrowers take from each other by it or no quota counts for them, nobody
+        more important does: it would take its places back, from the claimant or from a third one, and that
+        one from the claimant."""
         if not one.ripe or not self._rules.fair_sharing:
             return False
-        by_priority = "lowerPriority" in (
-            self._rules.borrow_within_cohort,
-            self._tree.rules(one.queue).borrow_within_cohort,
-        )
-        return one.priority <= self._priority or not by_priority
+        if one.priority <= self._priority:
+            return True
+        counted = all(self._tree.is_counted(one.queue, model) for model in self._needs)
+        return counted and not self._tree.borrows_by_priority(one.queue)
 
     def _levels_to(self, queue: str) -> int:
         """How many members there are from its own queue up to below the cohort that the two have in common; 0
@@ -196,7 +197,7 @@ class Claim:
         return all(self._titles_at(*key) for key in self._all_titles())
 
     def _is_guaranteed(self, one: Class) -> bool:
-        return any(self._takes_back(one.queue, model) for model in self._needs)
+        return any(self._takes_back(one, model) for model in self._needs)
 
     def _may_claim(self, one: Class) -> bool:
         """Whether anything can be taken by quota from such a workload."""
@@ -214,16 +215,30 @@ class Claim:
             )
         return self._fairer[queue]
 
-    def _takes_back(self, queue: str, model: ModelKey) -> bool:
-        """Whether the queue has borrowed what the claimant is guaranteed; remembered until something is
-        taken or given back."""
+    def _evens_out(self, one: Class, model: ModelKey, millis: int, wanted_millis: int) -> bool:
+        return self._tree.may_even_out(self._queue, one.queue, model, millis, wanted_millis, self._below(one))
+
+    def _below(self, one: Class) -> Mapping[str, int]:
+        """What less important work of its queue uses now, by class of devices."""
+        return self._trial.precedence.below(one.queue, one.priority)
+
+    def _takes_back(self, one: Class, model: ModelKey) -> bool:
+        """Whether the queue has borrowed with such work what the claimant is guaranteed; remembered until
+        something is taken or given back."""
         if self._asked[0] != self._tree.changes:
             self._asked = self._tree.changes, {}
-        answers = self._asked[1]
-        if (queue, model) not in answers:
-            titles = self._titles_at(self._levels_to(queue), model)
-            answers[queue, model] = bool(titles) and self._tree.borrows(queue, self._queue, model, titles)
-        return answers[queue, model]
+        answers, key = self._asked[1], (one.queue, one.priority, model)
+        if key not in answers:
+            titles = self._titles_at(self._levels_to(one.queue), model)
+            answers[key] = bool(titles) and self._borrows(one, model, titles)
+        return answers[key]
+
+    def _borrows(self, one: Class, model: ModelKey, titles: tuple[str, ...]) -> bool:
+        """What less important work uses is looked at only where the queue borrows at all."""
+        tree, mine = self._tree, self._queue
+        return tree.borrows(one.queue, mine, model, titles) and tree.borrows(
+            one.queue, mine, model, titles, below=self._below(one)
+        )
 
     def _refund(
         self, own: Iterable[Class], held: Mapping[Class, Mapping[ModelKey, int]]

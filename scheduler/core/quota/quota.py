@@ -20,6 +20,8 @@ from scheduler.core.quota.reclaim import borrows, evens_out, is_beyond_nominal, 
 
 __all__ = ["Hold", "ModelKey", "QuotaTree"]
 
+NOTHING: Mapping[str, int] = {}
+
 
 class Openings:
     """Which of some models a queue may use, remembered until something changes in its cohort tree."""
@@ -74,6 +76,11 @@ class QuotaTree:
     def __init__(self, queues: Sequence[QueueView], capacity: Mapping[ModelKey, int]) -> None:
         self._members = grow_tree(queues, capacity)
         self._queues = {name: member for name, member in self._members.items() if not member.is_cohort}
+        self._by_priority = {
+            member.root
+            for member in self._queues.values()
+            if member.rules.borrow_within_cohort == "lowerPriority"
+        }
         self._accounts = Accounts(self._members.values())
         self._capacity = dict(capacity)
         self._grants: dict[str, dict[ModelKey, Grant]] = {name: {} for name in self._members}
@@ -193,30 +200,45 @@ class QuotaTree:
         return () if grant is None else titles(grant, levels, millis)
 
     def borrows(
-        self, victim_queue: str, claimant_queue: str, model: ModelKey, founded: Iterable[str], millis: int = 1
+        self,
+        victim_queue: str,
+        claimant_queue: str,
+        model: ModelKey,
+        founded: Iterable[str],
+        millis: int = 1,
+        below: Mapping[str, int] = NOTHING,
     ) -> bool:
         """Whether the victim's side has at least ``millis`` more than its own, seen from the claimant's, in
-        one of these classes and the narrower ones."""
+        one of these classes and the narrower ones. ``below``: what less important work of the victim's queue
+        uses by class, which is not to count."""
         claimant, victim = self._grant(claimant_queue, model), self._grant(victim_queue, model)
         if claimant is None or victim is None:
             return False
-        return borrows(victim, claimant, founded, millis)
+        return borrows(victim, claimant, founded, millis, below)
 
-    def is_beyond_nominal(self, victim_queue: str, claimant_queue: str, model: ModelKey) -> bool:
+    def is_beyond_nominal(
+        self, victim_queue: str, claimant_queue: str, model: ModelKey, below: Mapping[str, int] = NOTHING
+    ) -> bool:
         """Whether the victim's side uses more than its nominal quota in every class, seen from the
-        claimant's."""
+        claimant's; ``below`` as for ``borrows``."""
         claimant, victim = self._grant(claimant_queue, model), self._grant(victim_queue, model)
-        return claimant is not None and victim is not None and is_beyond_nominal(victim, claimant)
+        return claimant is not None and victim is not None and is_beyond_nominal(victim, claimant, below)
 
     def may_even_out(
-        self, claimant_queue: str, victim_queue: str, model: ModelKey, millis: int, wanted_millis: int
+        self,
+        claimant_queue: str,
+        victim_queue: str,
+        model: ModelKey,
+        millis: int,
+        wanted_millis: int,
+        below: Mapping[str, int] = NOTHING,
     ) -> bool:
         """Whether shares are fairer when the victim's queue loses ``millis`` of its devices, and none of its
-        own, and the claimant's gets what it wants."""
+        own, and the claimant's gets what it wants; ``below`` as for ``borrows``."""
         claimant, victim = self._grant(claimant_queue, model), self._grant(victim_queue, model)
         if claimant is None or victim is None:
             return False
-        return evens_out(claimant, victim, millis, wanted_millis, self._capacity)
+        return evens_out(claimant, victim, millis, wanted_millis, self._capacity, below)
 
     def may_reclaim(self, claimant_queue: str, victim_queue: str, model: ModelKey, millis: int) -> bool:
         """Whether the claimant may take so much of the model, and not more than that goes, from what the
@@ -238,6 +260,11 @@ class QuotaTree:
         """The rules of a queue, see ``queue_rules``."""
         member = self._queues.get(queue)
         return DEFAULTS if member is None else member.rules
+
+    def borrows_by_priority(self, queue: str) -> bool:
+        """Whether any queue of its cohort tree takes from less important work of others that borrow."""
+        member = self._queues.get(queue)
+        return member is not None and member.root in self._by_priority
 
     def displaces_newer(self, queue: str) -> bool:
         """Whether older workloads of the queue displace newer ones of their priority."""

@@ -3,13 +3,16 @@
 Two ways, both between queues of one cohort tree, compared below their nearest common cohort:
 
 - *Guaranteed*: with what it wants, the claimant (or a cohort on its side) stays within its nominal quota, and
-  the victim and all cohorts on its side have more than theirs. What runs as a whole goes as a whole, also
+  the victim and all cohorts on its side have more than theirs, even without what is less important than the
+  victim in its queue. What runs as a whole goes as a whole, also
   where that is more than was borrowed: else a gang would be a way to keep what is borrowed.
-- *Fairer*: the victim's side keeps its nominal quota in every class, and afterwards the claimant's side has
+- *Fairer*: the victim's side keeps its nominal quota in every class (again without what is less important in
+  the victim's queue), and afterwards the claimant's side has
   no larger weighted share than it (Kueue's fair-sharing preemption); both then have a smaller one than the
   victim's side had.
 
-See ``docs/design/preemption.md`` for why neither goes round in circles.
+``below``: what that less important work uses by class, see ``precedence``. See ``docs/design/preemption.md``
+for why neither way goes round in circles.
 """
 
 from __future__ import annotations
@@ -22,21 +25,28 @@ from scheduler.core.quota.queue_members import Member
 from scheduler.core.quota.quota_accounts import Account, Grant
 
 
-def borrows(victim: Grant, claimant: Grant, founded: Iterable[str], millis: int) -> bool:
+def borrows(
+    victim: Grant, claimant: Grant, founded: Iterable[str], millis: int, below: Mapping[str, int]
+) -> bool:
     """Whether the victim's side has at least ``millis`` more than its nominal quota, in one of the classes
     that the claim is founded on and all narrower ones."""
     _, theirs = sides(claimant.chain, victim.chain)
-    return any(_exceeds_nominal(victim, len(theirs), device_class, millis) for device_class in founded)
+    return any(_exceeds_nominal(victim, len(theirs), name, millis, below) for name in founded)
 
 
 def evens_out(
-    claimant: Grant, victim: Grant, millis: int, wanted_millis: int, capacity: Mapping[ModelKey, int]
+    claimant: Grant,
+    victim: Grant,
+    millis: int,
+    wanted_millis: int,
+    capacity: Mapping[ModelKey, int],
+    below: Mapping[str, int],
 ) -> bool:
     """Whether it is fairer that the claimant's queue gets what it wants and the victim's loses ``millis``."""
     ours, theirs = sides(claimant.chain, victim.chain)
     if not ours or not theirs or not 0 <= millis <= victim.member.used.get(victim.model, 0):
         return False
-    if not all(_stays_above(account, len(theirs), millis) for account in victim.accounts):
+    if not all(_stays_above(account, len(theirs), millis, below) for account in victim.accounts):
         return False
     member, after = ours[-1], theirs[-1]
     mine = share_with(member, member.view.weight, claimant.model, wanted_millis, capacity)
@@ -44,10 +54,10 @@ def evens_out(
     return mine < left or (mine == left and left < after.share)
 
 
-def is_beyond_nominal(victim: Grant, claimant: Grant) -> bool:
+def is_beyond_nominal(victim: Grant, claimant: Grant, below: Mapping[str, int]) -> bool:
     """Whether the victim's side uses more than its nominal quota in every class."""
     _, theirs = sides(claimant.chain, victim.chain)
-    return bool(theirs) and all(_stays_above(account, len(theirs), 1) for account in victim.accounts)
+    return bool(theirs) and all(_stays_above(account, len(theirs), 1, below) for account in victim.accounts)
 
 
 def sides(
@@ -78,15 +88,21 @@ def titles(claimant: Grant, levels: int, millis: int) -> tuple[str, ...]:
     return tuple(founded)
 
 
-def _exceeds_nominal(victim: Grant, levels: int, device_class: str, millis: int) -> bool:
+def _exceeds_nominal(
+    victim: Grant, levels: int, device_class: str, millis: int, below: Mapping[str, int]
+) -> bool:
     names = [account.device_class for account in victim.accounts]
     if device_class not in names:
         return False
     accounts = victim.accounts[: names.index(device_class) + 1]
-    return all(_stays_above(account, levels, millis) for account in accounts)
+    return all(_stays_above(account, levels, millis, below) for account in accounts)
 
 
-def _stays_above(account: Account, levels: int, millis: int) -> bool:
-    return all(
-        level.used - millis >= level.quota for level, _ in zip(account.levels(), range(levels), strict=False)
-    )
+def _stays_above(account: Account, levels: int, millis: int, below: Mapping[str, int]) -> bool:
+    """Whether the account and those above it have ``millis`` more than their quotas, and all of ``below``."""
+    less = below.get(account.device_class, 0)
+    for level, _ in zip(account.levels(), range(levels), strict=False):
+        if level.used - less - millis < level.quota:
+            return False
+        less = min(less, max(0, level.used - level.kept))
+    return True

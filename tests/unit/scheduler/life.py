@@ -14,6 +14,7 @@ from scheduler.core.model.types import (
     NodeView,
     Placement,
     Preempt,
+    QueueView,
     Resize,
     RunningView,
     WorkloadView,
@@ -101,18 +102,16 @@ class Life:
 
     def withdraw(self, uid: str) -> None:
         """It gives up waiting, or ends."""
-        self.useless.forget(uid)
+        self.useless.withdraw(uid)
         self.pending.pop(uid, None)
         self.running.pop(uid, None)
 
     def lose(self, node: NodeView) -> None:
         """A node does not answer any more: what was on it waits again, and what was cleared there is lost."""
-        nodes = tuple(replace(one, alive=False) if one is node else one for one in self.world.nodes)
-        self.world = replace(self.world, nodes=nodes)
+        self._set_node(node, replace(node, alive=False))
         for uid, one in list(self.running.items()):
             if _stands_on(one.placement, node):
                 self.pending[uid] = self.running.pop(uid).workload
-        self.useless.lose(lambda places: _stands_on(places, node))
 
     def happen(self, rng: random.Random, number: int) -> None:
         """Something, or nothing: an arrival, an end, a withdrawal, a lost node."""
@@ -125,6 +124,71 @@ class Life:
             self.withdraw(rng.choice(sorted(self.pending)))
         elif what < 0.53:
             self.lose(rng.choice(self.world.nodes))
+
+    # -- what people change
+
+    def disturb(self, rng: random.Random) -> None:
+        """Somebody changes a quota, a queue, a node or a workload that waits, or withdraws it."""
+        changes = (self._change_quota, self._drop_queue, self._cordon, self._break, self._change_workload)
+        rng.choice((*changes, self._withdraw_nominee))(rng)
+
+    def _change_quota(self, rng: random.Random) -> None:
+        queue = rng.choice(self.world.queues)
+        factor = rng.choice((0, 0.5, 2))
+        quotas = tuple(
+            replace(quota, nominal_millis=int(quota.nominal_millis * factor) // 1000 * 1000)
+            for quota in queue.quotas
+        )
+        self._set_queues(
+            tuple(replace(one, quotas=quotas) if one is queue else one for one in self.world.queues)
+        )
+
+    def _drop_queue(self, rng: random.Random) -> None:
+        gone = rng.choice([queue for queue in self.world.queues if not queue.is_cohort] or [None])
+        self._set_queues(tuple(queue for queue in self.world.queues if queue is not gone))
+
+    def _set_queues(self, queues: tuple[QueueView, ...]) -> None:
+        """What is nominal for one is lent to all: whoever waits for its places may lose them."""
+        self.world = replace(self.world, queues=queues)
+        self.useless.shake(lambda *_: True)
+
+    def _cordon(self, rng: random.Random) -> None:
+        node = rng.choice(self.world.nodes)
+        self._set_node(node, replace(node, cordoned=not node.cordoned))
+
+    def _break(self, rng: random.Random) -> None:
+        """A device, or heal it: what was on it waits again."""
+        node = rng.choice(self.world.nodes)
+        broken = rng.choice(node.devices)
+        devices = tuple(replace(one, healthy=one is not broken) for one in node.devices)
+        self._set_node(node, replace(node, devices=devices))
+        for uid, one in list(self.running.items()):
+            if any(share.device == broken.id for rank in one.placement for share in rank.shares):
+                self.pending[uid] = self.running.pop(uid).workload
+
+    def _set_node(self, before: NodeView, after: NodeView) -> None:
+        nodes = tuple(after if one is before else one for one in self.world.nodes)
+        self.world = replace(self.world, nodes=nodes)
+        self.useless.shake(lambda _, places: _stands_on(places, before))
+
+    def _change_workload(self, rng: random.Random) -> None:
+        """Who waits wants more or less, or is more or less important."""
+        uid = rng.choice(self._nominees() or sorted(self.pending) or [""])
+        if not uid:
+            return
+        workload, count = self.pending[uid], rng.choice((1, 2, 4))
+        roles = tuple(replace(role, request=replace(role.request, count=count)) for role in workload.roles)
+        changed = replace(workload, priority=rng.choice((0, 1, 5, 9)), nominated=())
+        self.pending[uid] = replace(changed, roles=roles) if rng.random() < 0.5 else changed
+        self.useless.shake(lambda claimant, _: claimant == uid)
+
+    def _withdraw_nominee(self, rng: random.Random) -> None:
+        nominees = self._nominees()
+        if nominees:
+            self.withdraw(rng.choice(nominees))
+
+    def _nominees(self) -> list[str]:
+        return sorted(uid for uid, workload in self.pending.items() if workload.nominated)
 
 
 def _stands_on(placement: Placement, node: NodeView) -> bool:

@@ -5,9 +5,10 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.unit.scheduler.courses import Course, draw_course
 from tests.unit.scheduler.life import Life
 from tests.unit.scheduler.worlds import World, make_world, worlds
 
@@ -49,3 +50,16 @@ def test_what_is_cleared_for_a_claimant_stays_its_own_whatever_happens(world: Wo
         life.cycle()
         life.happen(rng, number)
     assert life.useless.preemptions == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1).map(draw_course))
+@example(draw_course(184))
+@example(draw_course(1151))
+@example(draw_course(1221))
+def test_whatever_queues_may_take_and_whatever_happens_it_ends_and_nothing_is_in_vain(course: Course) -> None:
+    """Where no quota counts (184); where the quota goes to a more important one while places are cleared
+    (1151, 1221). ``python -m bench.preemption`` plays many more."""
+    outcome = course.play()
+    assert outcome.rests
+    assert outcome.useless == 0

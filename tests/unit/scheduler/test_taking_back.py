@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from scheduler.core.model.rules import QueueRules
 from scheduler.core.model.types import Affinity, Defer, NodeView, QueueView, Quota, RunningView, WorkloadView
 from tests.unit.scheduler.build import cycle, deferred, gpu, holding, node, role, workload
 from tests.unit.scheduler.life import Life
@@ -64,6 +65,71 @@ def test_borrowed_devices_come_back_whatever_the_borrowers_priority(priority: in
 def test_the_least_important_borrower_goes_first() -> None:
     running = [runs("vital", 0, 2, "b", priority=9), runs("minor", 2, 2, "b", priority=8)]
     assert stopped(4, [queue("a", 4), queue("b", 0)], running, asks("new", 2, "a")) == {"minor"}
+
+
+def scattered(vital: int, *, minor: int = 0) -> World:
+    """A queue runs a gang of eight, which its nominal quota covers, and borrows two devices on two small
+    nodes; the owner of these wants two on one node, and only the gang's has as many."""
+    nodes = [node("big", *(gpu(i) for i in range(8))), *(node(name, gpu(0), gpu(1)) for name in "kl")]
+    at = {"started_ms": NOW_MS - HOUR_MS}
+    running = (
+        holding("gang", nodes[0], *range(8), queue="b", priority=vital, **at),
+        *(holding(f"minor-{one.name}", one, 0, queue="b", priority=minor, **at) for one in nodes[1:]),
+        *(holding(f"own-{one.name}", one, 1, queue="a", priority=9, **at) for one in nodes[1:]),
+    )
+    views = (QueueView("team", is_cohort=True), queue("a", 4), queue("b", 8))
+    return World(tuple(nodes), views, running, (asks("new", 2, "a"),))
+
+
+def test_what_a_queue_has_borrowed_is_its_least_important_work() -> None:
+    """And not what its nominal quota covers, wherever the rest of it lies."""
+    assert Life.of(scattered(9)).cycle() == 0
+    assert Life.of(scattered(0)).cycle() == 1, "as important as the rest: it may be what is borrowed"
+    assert Life.of(scattered(0, minor=9)).cycle() == 1, "less important than the rest"
+
+
+@pytest.mark.parametrize("vital", [9, 0])
+def test_who_has_the_smaller_share_takes_the_least_important_of_what_others_borrow(vital: int) -> None:
+    """Eight important ones are within their queue's quota; only these have two devices on one node."""
+    world = scattered(vital)
+    big = world.nodes[0]
+    views = (*world.queues, QueueView("c", parent="team", weight=100))
+    singles = [
+        holding(f"s{n}", big, n, queue="b", priority=vital, started_ms=NOW_MS - HOUR_MS) for n in range(8)
+    ]
+    running = (*singles, *(one for one in world.running if one.workload.name != "gang"))
+    newcomer = asks("new", 2, "c", priority=0)
+    life = Life.of(replace(world, queues=views, running=running, pending=(newcomer,)))
+    assert life.cycle() == (0 if vital else 2)
+
+
+def test_borrowers_who_take_by_importance_and_by_share_do_not_take_in_a_circle() -> None:
+    """One takes by priority from the second, that one by its share from a third, and that from the first."""
+    views = (
+        QueueView("team", is_cohort=True, quotas=(Quota("*", 6000),)),
+        QueueView("a", parent="team", rules=QueueRules(borrow_within_cohort="lowerPriority")),
+        *(QueueView(name, parent="team") for name in "bc"),
+    )
+    running = (
+        *(runs(f"a{n}", n, 1, "a", priority=9) for n in range(3)),
+        runs("b0", 3, 1, "b"),
+        *(runs(f"c{n}", 4 + n, 1, "c", priority=9) for n in range(2)),
+    )
+    world = World((NodeView("n", N.devices[:6]),), views, running, (asks("new", 1, "a", priority=9),))
+    life = Life.of(world)
+    taken = [life.cycle() for _ in range(40)]
+    assert sum(taken[:20]) >= 1
+    assert sum(taken[20:]) == 0
+
+
+def test_where_no_quota_counts_nobody_takes_more_important_work_for_a_fairer_share() -> None:
+    """It would take its places back by its importance, for ever."""
+    views = (QueueView("team", is_cohort=True), *(QueueView(name, parent="team") for name in "ab"))
+    running = (runs("r0", 0, 2, "a", priority=5), runs("r1", 2, 2, "a", priority=5))
+    world = World((NodeView("n", N.devices[:4]),), views, running, (asks("new", 1, "b"),))
+    assert sum(Life.of(world).cycle() for _ in range(8)) == 0
+    equal = replace(world, pending=(asks("new", 1, "b", priority=5),))
+    assert Life.of(equal).cycle() == 1
 
 
 def test_a_cohort_takes_back_what_is_its_own_for_a_queue_that_has_nothing() -> None:

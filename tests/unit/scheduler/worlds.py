@@ -8,7 +8,7 @@ queue's quota, mostly; so what a test finds wrong was made wrong by what is test
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
@@ -84,7 +84,7 @@ def make_world(rng: random.Random, nodes: int = 6, busy: float = 1.2, pending: i
     waiting = (make_workload(rng, f"p{number}") for number in range(rng.randint(1, pending)))
     important = tuple(replace(one, priority=rng.choice((0, 1, 5, 9))) for one in waiting)
     world = World(pool, queues, (), important)
-    return replace(world, running=_fill(rng, world, busy))
+    return replace(world, running=fill(rng, world, busy))
 
 
 def _node(rng: random.Random, number: int) -> NodeView:
@@ -189,13 +189,18 @@ def make_workload(rng: random.Random, uid: str) -> WorkloadView:
     )
 
 
-def _fill(rng: random.Random, world: World, busy: float) -> tuple[RunningView, ...]:
+def fill(
+    rng: random.Random,
+    world: World,
+    busy: float,
+    make: Callable[[random.Random, str], WorkloadView] = make_workload,
+) -> tuple[RunningView, ...]:
     """Workloads of every age; a few are leaving."""
     trial = world.trial()
     offered, room = 0, busy * 1000 * sum(len(node.devices) for node in world.nodes)
     number = 0
     while offered < room:
-        workload = make_workload(rng, f"r{number}")
+        workload = make(rng, f"r{number}")
         number += 1
         offered += sum(
             r.replicas * max(250, r.request.count * r.request.share_millis) for r in workload.roles
