@@ -29,7 +29,7 @@ from scheduler.core.placement.placing import Bounds, Stuck
 from scheduler.core.placement.snapshot import Snapshot
 from scheduler.core.placement.trial import Trial
 from scheduler.core.preemption.nominations import Seating, stretch
-from scheduler.core.preemption.preemption import find_room
+from scheduler.core.preemption.preemption import find_leftover, find_room
 from scheduler.core.quota.ordering import Heads
 from scheduler.core.quota.quota import Hold
 from scheduler.core.reshape.elastic import grow, is_elastic, within_quota
@@ -126,21 +126,39 @@ class _Cycle:
         nominees = [workload for workload in pending if workload.nominated]
         if not nominees:
             return pending
-        seating, seated = Seating(self.trial), dict[str, int]()
+        seating, seated, lost = Seating(self.trial), dict[str, int](), list[WorkloadView]()
         for workload in sorted(nominees, key=lambda one: (-one.priority, one.created_ms, one.uid)):
             waits_for = seating.seat(workload)
-            if waits_for is not None:
+            if waits_for is None:
+                lost.append(workload)
+            else:
                 seated[workload.uid] = waits_for
+        kept = seated.keys() | {workload.uid for workload in lost if self._reseat(workload)}
         for uid, waits_for in seated.items():
             workload = self.pending[uid]
             if waits_for:
-                answer = defer_for_victims(workload, waits_for)
-                self._defer(uid, answer._replace(nominated=workload.nominated), None)
-                self.seats[uid] = len(self.decisions) - 1, self.waiting
-                self._close(workload.queue)
+                self._keep_seat(workload, workload.nominated, waits_for)
             else:
                 self.decisions.append(Admit(uid, stretch(self.trial, workload)))
-        return [workload for workload in pending if workload.uid not in seated]
+        return [workload for workload in pending if workload.uid not in kept]
+
+    def _keep_seat(self, workload: WorkloadView, places: Placement, waits_for: int) -> None:
+        answer = defer_for_victims(workload, waits_for)
+        self._defer(workload.uid, answer._replace(nominated=places), None)
+        self.seats[workload.uid] = len(self.decisions) - 1, self.waiting
+        self._close(workload.queue)
+
+    def _reseat(self, workload: WorkloadView) -> bool:
+        """Some of its places are lost: what is left of them, or comes free elsewhere, is for it before all
+        others. Else those who made way for it would have done so for nothing."""
+        room = find_leftover(self.trial, workload)
+        if room is None:
+            return False
+        if room.ready:
+            self.decisions.append(Admit(workload.uid, room.placement))
+        else:
+            self._keep_seat(workload, room.placement, 0)
+        return True
 
     def _defer(self, uid: str, answer: Defer, reserved_ms: int | None) -> None:
         self.waiting += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from scheduler.core.model.types import Admit, Decision, Defer, Placement, Preempt
 
@@ -38,20 +38,19 @@ class Useless:
                 waiting[decision.uid] = decision.outbid_by
         moved = {uid for uid, places in nominated.items() if self._places.get(uid) != places}
         for uid in sorted(self._owed.keys() & (waiting.keys() | moved)):
-            self._lose(uid, waiting.get(uid, ""), nominated)
+            heir = waiting.get(uid, "") if uid in waiting or owed[uid] else uid
+            self._lose(uid, heir)
         self.preemptions += sum(owed[uid] for uid in owed.keys() & waiting.keys())
         self._owed.update({uid: owed[uid] for uid in owed.keys() & nominated.keys()})
         self._places = {uid: nominated.get(uid) or self._places.get(uid, ()) for uid in self._owed}
         self._shaken.clear()
 
-    def _lose(self, uid: str, heir: str, nominated: Mapping[str, Placement]) -> None:
-        """Its places are the heir's now, or nobody's (empty), or it has others, on some of the same devices
-        perhaps."""
+    def _lose(self, uid: str, heir: str) -> None:
+        """Its places are the heir's now, or nobody's (empty); its own heir is who got others for nothing."""
         count, is_shaken = self._owed[uid], uid in self._shaken
-        kept = _devices(self._places[uid]) & _devices(nominated.get(uid, ()))
         self._forget(uid)
-        if heir or kept:
-            self._owed[heir or uid] += count
+        if heir:
+            self._owed[heir] += count
         elif is_shaken:
             self.voided += count
         else:
@@ -70,7 +69,3 @@ class Useless:
     def _forget(self, uid: str) -> None:
         self._owed.pop(uid, None)
         self._places.pop(uid, None)
-
-
-def _devices(placement: Placement) -> set[tuple[str, str]]:
-    return {(rank.node, share.device) for rank in placement for share in rank.shares}

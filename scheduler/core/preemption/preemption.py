@@ -24,7 +24,7 @@ from scheduler.core.preemption.victims import Held, Victims
 from scheduler.core.quota.quota import Hold
 from scheduler.core.tide.tides import within_tide
 
-__all__ = ["Room", "find_room"]
+__all__ = ["Room", "find_leftover", "find_room"]
 
 CURABLE = ("QueueLimit", "QuotaExhausted", "CohortExhausted")
 """What a queue holds back for, and that passes when others give something up."""
@@ -46,6 +46,19 @@ def find_room(trial: Trial, workload: WorkloadView, bounds: Bounds | Hold) -> Ro
     search = _Search(trial, workload, bounds)
     mark = trial.mark()
     found = search.run()
+    gone = search.taking.displaced_by(workload, found) if found is not None else ()
+    trial.rollback(mark)
+    return None if found is None else carry_out(trial, workload, search.taking, found, gone)
+
+
+def find_leftover(trial: Trial, workload: WorkloadView) -> Room | None:
+    """Room without taking from anybody: what is free, or will be once those who leave have left. None with
+    the trial as it was."""
+    if within_tide(trial, workload) is None:
+        return None
+    search = _Search(trial, workload, trial.bounds_for(workload))
+    mark = trial.mark()
+    found = search.wait()
     gone = search.taking.displaced_by(workload, found) if found is not None else ()
     trial.rollback(mark)
     return None if found is None else carry_out(trial, workload, search.taking, found, gone)
@@ -99,6 +112,10 @@ class _Search:
         return None
 
     # -- what leaves anyway
+
+    def wait(self) -> Placement | None:
+        """Where it goes when nobody is taken from."""
+        return self._place() or self._after_grace()
 
     def _after_grace(self) -> Placement | None:
         """Where it goes when all that leaves is gone; they stay out of sight from here on."""

@@ -200,6 +200,26 @@ def test_a_more_important_newcomer_takes_over_what_is_being_cleared_and_nobody_s
     assert life.useless.preemptions == 0
 
 
+def test_who_loses_a_node_of_what_was_cleared_for_it_gets_what_is_left_and_comes_free_before_all_others() -> (
+    None
+):
+    nodes = [node(name, gpu(0)) for name in "klm"]
+    running = tuple(
+        holding(name, at, 0, queue=of, started_ms=NOW_MS - HOUR_MS)
+        for name, at, of in zip(("b0", "b1", "own"), nodes, ("b", "b", "a"), strict=True)
+    )
+    views = (QueueView("team", is_cohort=True), queue("a", 3), queue("b", 0))
+    claimant = workload("new", role(2), queue="a", created_ms=NOW_MS)
+    life = Life.of(World(tuple(nodes), views, running, (claimant,)), grace_ms=130_000)
+    assert life.cycle() == 2
+    life.lose(nodes[1])
+    life.withdraw("uid-own")
+    life.arrive(asks("rival", 1, "a", deadline_ms=0))
+    assert sum(life.cycle() for _ in range(5)) == 0
+    assert life.running.keys() == {"uid-new"}
+    assert (life.useless.preemptions, life.useless.voided) == (0, 0)
+
+
 def test_an_equal_newcomer_does_not() -> None:
     pool = NodeView("n", N.devices[:2])
     views = (QueueView("team", is_cohort=True), queue("a", 2), queue("b", 0))

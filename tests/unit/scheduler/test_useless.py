@@ -37,13 +37,25 @@ def test_a_claimant_that_starts_was_worth_it() -> None:
 
 @pytest.mark.parametrize(
     "then",
-    [[waits("c")], [waits("c", "d5")], [waits("other", "d0", "d1"), waits("c")]],
-    ids=["waits on", "waits for other places", "another waits for them, who has not outbid it"],
+    [
+        [waits("c")],
+        [Preempt("v3", "c", ""), waits("c", "d5")],
+        [waits("other", "d0", "d1"), waits("c")],
+    ],
+    ids=["waits on", "others make way for it anew", "another waits for them, who has not outbid it"],
 )
 def test_a_claimant_that_loses_its_places_was_not(then: list[Decision]) -> None:
     useless = begun()
     useless.follow(then)
     assert (useless.preemptions, useless.voided) == (2, 0)
+
+
+def test_a_claimant_that_gets_other_places_without_taking_from_anybody_was_worth_it() -> None:
+    useless = begun()
+    useless.follow([waits("c", "d5")])
+    assert (useless.preemptions, useless.voided) == (0, 0)
+    useless.follow([waits("c")])
+    assert useless.preemptions == 2
 
 
 def test_whoever_takes_over_the_places_or_the_quota_has_to_start() -> None:
