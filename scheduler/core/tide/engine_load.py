@@ -31,9 +31,8 @@ def percentile(buckets: Mapping[float, int], part: float) -> float:
     rank, seen, lower = part * sum(buckets.values()), 0, 0.0
     for bound, count in sorted(buckets.items()):
         if count and seen + count >= rank:
-            if bound == float("inf"):
-                return lower
-            return min(bound, lower + (bound - lower) * (rank - seen) / count)  # rounding goes either way
+            value = lower + (bound - lower) * (rank - seen) / count
+            return lower if bound == float("inf") else min(value, bound)
         seen, lower = seen + count, bound
     return 0.0
 
