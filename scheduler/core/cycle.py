@@ -83,12 +83,8 @@ class _Cycle:
 
     def __post_init__(self) -> None:
         self.trial = Trial(self.snapshot, self.policy, self.now_ms)
-<<<<<<< HEAD
         self.explainer = Explainer(self.trial.pool)
-=======
-        self.explainer = Explainer(self.trial.pool, self.trial.ideal)
         self.starters = Starters(self.trial)
->>>>>>> main
         self.failed: dict[Kin, Defer] = {}
         self.closed: set[str] = set()
         self.pending = {workload.uid: workload for workload in self.snapshot.pending}

@@ -95,12 +95,8 @@ class Pool:
         return cast("T", found)
 
     def _judge_anew(self) -> None:
-<<<<<<< HEAD
         self._once.clear()
-        self.scarcity = Scarcity(self._stock, self._mix)
-=======
         self.scarcity = Scarcity(self._stock, self._mix, self.scarcity)
->>>>>>> main
         self._index.judge_by(judge_for(self._policy, Scale.of(self.groups()), self._mix, self.scarcity))
 
     def _stock(self) -> list[Stock]:

@@ -42,7 +42,6 @@ def standing_of(tree: QuotaTree, member: Member, roles: Iterable[Alternatives]) 
     return Standing(borrows, taken, share_after(tree, member, taken))
 
 
-<<<<<<< HEAD
 def _best(tree: QuotaTree, member: Member, alternatives: Alternatives) -> tuple[int, ModelKey, int] | None:
     """From how high it would borrow, of which model, and how much; None where no model serves it. Models that
     count in the same accounts are borrowed from the same height."""
@@ -70,29 +69,13 @@ def _each_once(takes: Iterable[tuple[ModelKey, int]]) -> tuple[tuple[ModelKey, i
 
 
 def share_after(tree: QuotaTree, member: Member, takes: Iterable[tuple[ModelKey, int]]) -> float:
-    """The weighted share of a queue or cohort once it uses so much more of each of these models. What the
-    pool does not have does not count."""
-    weight = member.view.weight
-    if not weight:
-=======
-def share_after(tree: QuotaTree, member: Member, takes: Sequence[tuple[ModelKey, int]]) -> float:
-    """The weighted share of a queue or cohort once it uses so much more; infinite where it is unknown."""
+    """The weighted share of a queue or cohort once it uses so much more of each of these models, infinite
+    where it is unknown. What the pool does not have does not count."""
     if member.share == math.inf:
->>>>>>> main
         return math.inf
     dominant = member.dominant
     for model, millis in takes:
-<<<<<<< HEAD
         capacity = tree.capacity(model)
         if capacity:
             dominant = max(dominant, (member.used.get(model, 0) + millis) / capacity)
-    return (dominant + member.recent) / weight
-=======
-        dominant = max(dominant, _part(member, model, millis, tree.capacity(model)))
     return weighted(dominant + member.recent, member.view.weight)
-
-
-def _part(member: Member, model: ModelKey, millis: int, capacity: int) -> float:
-    """The part of a model's capacity that the member would use; 0 of what the pool does not have."""
-    return (member.used.get(model, 0) + millis) / capacity if capacity else 0.0
->>>>>>> main
