@@ -46,13 +46,17 @@ def wants_successor(workload: Workload, world: World, now_ms: int) -> bool:
 
 class Decider:
     """Carries out decisions in their order. One for which there is no room now, because another one has not
-    ended yet, is left for the next cycle to decide about anew."""
+    ended yet, is left for the next cycle to decide about anew.
+
+    ``touched``: the uids of those of whom something may be new since the last cycle; not of who waits on and
+    has been told so."""
 
     def __init__(self, journal: Journal, settings: Settings, guard: SchedulerGuard) -> None:
         self._journal = journal
         self._settings = settings
         self._guard = guard
         self._told: dict[str, tuple[Workload, Defer]] = {}
+        self.touched: set[str] = set()
 
     def carry_out(
         self,
@@ -60,10 +64,9 @@ class Decider:
         world: World,
         held_on: Callable[[Collection[str]], Iterable[Placement]],
         now_ms: int,
-    ) -> set[str]:
-        """Returns the uids of those of whom something may be new: not of who waits on and has been told so.
-        ``held_on``: all placements that hold devices of these nodes now, by gangs and by processes that still
-        stop."""
+    ) -> None:
+        """``held_on``: all placements that hold devices of these nodes now, by gangs and by processes that
+        still stop."""
         names = {
             rank.node
             for decision in decisions
@@ -71,8 +74,8 @@ class Decider:
             for rank in decision.placement
         }
         nodes = [world.nodes[name] for name in names if name in world.nodes]
-        room, uids = Room(nodes, held_on(names) if names else ()), set[str]()
-        before, self._told = self._told, {}
+        room = Room(nodes, held_on(names) if names else ())
+        before, self._told, self.touched = self._told, {}, set()
         for decision in decisions:
             uid = decision.uid.removesuffix(SUCCESSOR)
             workload = world.workloads.get(uid)
@@ -80,11 +83,10 @@ class Decider:
             if told is not None and told[0] is workload and _says_the_same(told[1], decision):
                 self._told[uid] = told
                 continue
-            uids.add(uid)
+            self.touched.add(uid)
             if workload is not None:
                 work = partial(self._carry_out, workload, decision, world, room, now_ms)
                 self._guard.step("carry out", workload, world, work)
-        return uids
 
     def _carry_out(
         self, workload: Workload, decision: Decision, world: World, room: Room, now_ms: int

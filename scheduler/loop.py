@@ -235,8 +235,9 @@ class SchedulerLoop:
         self._guard.note_views("Node", faults)
         self._guard.note_views("Queue", faults)
         held_on = partial(self._held_on, world, unknown)
-        uids |= self._decider.carry_out(decided.decisions, world, held_on, now_ms)
+        self._decider.carry_out(decided.decisions, world, held_on, now_ms)
         await self._flush(world)
+        uids |= self._decider.touched
 
     def _look(self, world: KeptWorld, observed: Observed, moved: Moved, now_ms: int) -> None:
         """Take note of what has changed for cycles: what runs, nodes, and processes that still stop although
