@@ -82,12 +82,12 @@ class Claim:
         if not self._by_quota(one):
             return False
         wanted = [model for model in held if model in self._needs]
-        if not wanted:
-            return False
-        if all(self._takes_back(one, model) for model in wanted):
+        if held and all(self._takes_back(one, model) for model in wanted or held):
             return True
-        return self._shares_with(one) and all(
-            self._evens_out(one, model, held[model], self._needs[model]) for model in wanted
+        return (
+            bool(wanted)
+            and self._shares_with(one)
+            and all(self._evens_out(one, model, held[model], self._needs[model]) for model in wanted)
         )
 
     def within_reach(self, models: Iterable[ModelKey]) -> tuple[ModelKey, ...]:
@@ -223,14 +223,17 @@ class Claim:
         return self._trial.precedence.below(one.queue, one.priority)
 
     def _takes_back(self, one: Class, model: ModelKey) -> bool:
-        """Whether the queue has borrowed with such work what the claimant is guaranteed; remembered until
-        something is taken or given back."""
+        """Whether the queue has borrowed with such work what the claimant is guaranteed, on a model that it
+        needs or on another one for which the same quota counts; remembered until something is taken or given
+        back."""
         if self._asked[0] != self._tree.changes:
             self._asked = self._tree.changes, {}
         answers, key = self._asked[1], (one.queue, one.priority, model)
         if key not in answers:
-            titles = self._titles_at(self._levels_to(one.queue), model)
-            answers[key] = bool(titles) and self._borrows(one, model, titles)
+            levels = self._levels_to(one.queue)
+            needed = (model,) if model in self._needs else self._needs
+            founded = (self._titles_at(levels, each) for each in needed)
+            answers[key] = any(titles and self._borrows(one, model, titles) for titles in founded)
         return answers[key]
 
     def _borrows(self, one: Class, model: ModelKey, titles: tuple[str, ...]) -> bool:
