@@ -18,6 +18,7 @@ from typing import NamedTuple
 from scheduler.core.model.types import Placement, WorkloadView
 from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.layout import ModelKey
+from scheduler.core.quota.quota import NOTHING
 
 
 class Class(NamedTuple):
@@ -50,7 +51,7 @@ class Claim:
         self._titles: dict[tuple[int, ModelKey], tuple[str, ...]] = {}
         self._fairer: dict[str, bool] = {}
         self._hopes = False
-        self._asked: tuple[int, dict[tuple[str, int, ModelKey], bool]] = -1, {}
+        self._asked: tuple[int, dict[tuple[str, int | None, ModelKey], bool]] = -1, {}
 
     def stages(
         self, classes: Collection[Class], held: Callable[[], Mapping[Class, Mapping[ModelKey, int]]]
@@ -224,21 +225,25 @@ class Claim:
 
     def _takes_back(self, one: Class, model: ModelKey) -> bool:
         """Whether the queue has borrowed with such work what the claimant is guaranteed; remembered until
-        something is taken or given back."""
+        something is taken or given back. What less important work uses is looked at only where the queue
+        borrows at all."""
         if self._asked[0] != self._tree.changes:
             self._asked = self._tree.changes, {}
-        answers, key = self._asked[1], (one.queue, one.priority, model)
+        answers = self._asked[1]
+        known = answers.get((one.queue, None, model))
+        if known is None:
+            known = answers[one.queue, None, model] = self._borrows(one.queue, model)
+        below = self._below(one) if known else None
+        if not below:
+            return known
+        key = one.queue, one.priority, model
         if key not in answers:
-            titles = self._titles_at(self._levels_to(one.queue), model)
-            answers[key] = bool(titles) and self._borrows(one, model, titles)
+            answers[key] = self._borrows(one.queue, model, below)
         return answers[key]
 
-    def _borrows(self, one: Class, model: ModelKey, titles: tuple[str, ...]) -> bool:
-        """What less important work uses is looked at only where the queue borrows at all."""
-        tree, mine = self._tree, self._queue
-        return tree.borrows(one.queue, mine, model, titles) and tree.borrows(
-            one.queue, mine, model, titles, below=self._below(one)
-        )
+    def _borrows(self, queue: str, model: ModelKey, below: Mapping[str, int] = NOTHING) -> bool:
+        titles = self._titles_at(self._levels_to(queue), model)
+        return bool(titles) and self._tree.borrows(queue, self._queue, model, titles, below=below)
 
     def _refund(
         self, own: Iterable[Class], held: Mapping[Class, Mapping[ModelKey, int]]
