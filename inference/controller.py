@@ -9,21 +9,22 @@ from functools import partial
 
 from common.clock import Clock
 from common.guard import Fault, ResourceGuard
-from common.labels import IDENTITY_LABEL
 from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, Endpoint, Model, Workload
 from common.resources.serving import Replica
 from common.settings import Settings
 from common.sources import local_path
+from common.store.owned import OwnedWorkloads
 from common.store.port import Store
 from common.telemetry import get_logger
 from inference.adapter_status import AdapterReport, ReplicaReport, report_adapter
 from inference.adapter_sync import AdapterSync, Held, WantedAdapter
 from inference.core.rollout import ReplicaState, plan_rollout
-from inference.engine_workload import engine_workload, replica_of, served_name
+from inference.engine_workload import replica_of, served_name, workload_name
 from inference.model_files import ModelFiles
 from inference.model_status import ModelStatusKeeper
 from inference.ports import Engines
+from inference.wanted_engine import WantedEngine, WantedEngines
 
 _TICK_SECONDS = 2.0
 NEW_PER_PASS = 16
@@ -40,6 +41,8 @@ class EndpointController:
 
     def __init__(self, store: Store, engines: Engines, settings: Settings, clock: Clock) -> None:
         self._store, self._engines, self._settings, self._clock = store, engines, settings, clock
+        self._workloads = OwnedWorkloads(store, Endpoint.__name__)
+        self._wanted_engines = WantedEngines(settings.engine)
         self._sync = AdapterSync(engines, clock)
         self._models = ModelStatusKeeper(store, settings, clock)
         self._guard = ResourceGuard("endpoints", store, clock)
@@ -72,6 +75,7 @@ class EndpointController:
         for adapter in adapters:
             await self._guard.handle(adapter, partial(self._adapter, adapter, reports))
         self._parts.forget_gone()
+        self._wanted_engines.forget_all_but({endpoint.metadata.uid for endpoint in endpoints})
 
     async def _observe_models(self) -> dict[tuple[str | None, str], _FoundModel]:
         found: dict[tuple[str | None, str], _FoundModel] = {}
@@ -90,11 +94,9 @@ class EndpointController:
         """Workloads of endpoints by the endpoint's uid; those whose endpoint is gone are deleted, some in
         this pass, the others in the next."""
         owned: dict[str, list[Workload]] = {}
-        for workload in await self._store.list(Workload):
+        for workload in await self._workloads.now():
             owner = workload.metadata.owner
-            if owner is None or owner.kind != "Endpoint":
-                continue
-            if owner.uid in endpoint_uids:
+            if owner is not None and owner.uid in endpoint_uids:
                 owned.setdefault(owner.uid, []).append(workload)
             elif self._gone[workload.project] < GONE_PER_PASS:
                 with self._parts.item("Workload", ("delete", workload.metadata.uid)):
@@ -148,14 +150,13 @@ class EndpointController:
         one before, and what it has beyond ``GONE_PER_PASS`` too many is removed in the same way, so that
         thousands of replicas hold up neither others' endpoints nor the scheduler.
         """
-        settings = self._settings.engine
-        wanted = {
-            w.name: w
-            for w in (engine_workload(endpoint, model, i, settings) for i in range(endpoint.spec.replicas))
+        engine = self._wanted_engines.of(endpoint, model)
+        names = [workload_name(endpoint, index) for index in range(endpoint.spec.replicas)]
+        wanted, by_name = set(names), {workload.name: workload for workload in existing}
+        states = {
+            name: _state(workload, engine if name in wanted else None) for name, workload in by_name.items()
         }
-        by_name = {workload.name: workload for workload in existing}
-        states = {name: _state(workload, wanted.get(name)) for name, workload in by_name.items()}
-        plan = plan_rollout(list(wanted), states)
+        plan = plan_rollout(names, states)
         for name in (*plan.replace, *plan.remove):
             if name in plan.remove and self._gone[endpoint.project] >= GONE_PER_PASS:
                 break
@@ -171,17 +172,17 @@ class EndpointController:
                     f"a Workload {name} is there that this Endpoint did not make; rename one",
                 )
             self._made[endpoint.project] += 1
-            existing.append((await self._store.apply(wanted[name])).resource)
+            existing.append((await self._store.apply(engine.named(name))).resource)
             _log.info("engine requested", workload=name, project=endpoint.project)
         for name in [name for name in by_name if name in wanted and name not in plan.replace]:
-            await self._change_in_place(by_name[name], wanted[name])
+            await self._change_in_place(by_name[name], engine)
         return None
 
-    async def _change_in_place(self, workload: Workload, wanted: Workload) -> None:
+    async def _change_in_place(self, workload: Workload, engine: WantedEngine) -> None:
         """Queue, priority and labels may change while an engine runs."""
-        same = workload.spec == wanted.spec and workload.metadata.labels == wanted.metadata.labels
-        if same or _is_outdated(workload, wanted):
+        if engine.is_same(workload) or engine.is_other_process(workload):
             return
+        wanted = engine.named(workload.name)
         wanted.metadata.resource_version = workload.metadata.resource_version
         await self._store.apply(wanted)
 
@@ -272,17 +273,9 @@ def _find_model(endpoint: Endpoint, models: dict[tuple[str | None, str], _FoundM
     return own or next(shared, None)
 
 
-def _state(workload: Workload, wanted: Workload | None) -> ReplicaState:
-    outdated = wanted is not None and _is_outdated(workload, wanted)
+def _state(workload: Workload, wanted: WantedEngine | None) -> ReplicaState:
+    outdated = wanted is not None and wanted.is_other_process(workload)
     return ReplicaState(outdated, replica_of(workload).ready)
-
-
-def _is_outdated(workload: Workload, wanted: Workload) -> bool:
-    """Whether the running processes are other than those wanted, or were started with another Model."""
-    identity = wanted.metadata.labels[IDENTITY_LABEL]
-    if workload.metadata.labels.get(IDENTITY_LABEL, identity) != identity:
-        return True
-    return workload.spec.roles != wanted.spec.roles or workload.spec.restart != wanted.spec.restart
 
 
 def _trouble_of(endpoint: Endpoint, found: _FoundModel | None) -> tuple[str, str] | None:

@@ -14,6 +14,7 @@ from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, File, FineTune, Model, Queue, Workload
 from common.resources.serving import model_identity
 from common.settings import Settings
+from common.store.owned import OwnedWorkloads
 from common.store.port import Store
 from common.telemetry import get_logger
 from common.vocabulary import shortened
@@ -60,6 +61,7 @@ class FineTuneController:
         self._checks = checks or DatasetChecks(settings.tuning)
         self._store, self._usage, self._blobs = store, usage, blobs
         self._settings, self._clock = settings, clock
+        self._workloads = OwnedWorkloads(store, FineTune.__name__)
         self._progress = JobProgress(store, clock)
         self._publisher = Publisher(store, blobs, settings, clock)
         self._rejected = rejected_usage(settings)
@@ -86,11 +88,9 @@ class FineTuneController:
     async def _owned_workloads(self, job_uids: set[str]) -> dict[str, Workload]:
         """Workloads of jobs by the job's uid; those whose job is gone are deleted."""
         owned: dict[str, Workload] = {}
-        for workload in await self._store.list(Workload):
+        for workload in await self._workloads.now():
             owner = workload.metadata.owner
-            if owner is None or owner.kind != "FineTune":
-                continue
-            if owner.uid in job_uids:
+            if owner is not None and owner.uid in job_uids:
                 owned[owner.uid] = workload
             else:
                 with self._guard.items.item("Workload", ("delete", workload.metadata.uid)):

@@ -9,6 +9,7 @@ import pytest
 
 import inference.controller as controller
 import inference.model_status as model_status
+import inference.wanted_engine as wanted_engine
 from common.clock import VirtualClock
 from common.resources import Adapter, Endpoint, Metadata, Model, Workload
 from common.resources.serving import AdapterSpec, EndpointSpec, ModelSpec
@@ -88,13 +89,13 @@ def poisoned(original: Callable[..., Any], is_bad: Callable[..., bool], error: E
 def steps() -> Iterator[Any]:
     """Each step of the controller that looks at one thing, and whose trouble it is."""
     by_endpoint = [
-        ("engine_workload", lambda endpoint, *_: endpoint.project == BAD),
-        ("_find_model", lambda endpoint, *_: endpoint.project == BAD),
-        ("_readiness", lambda endpoint, *_: endpoint.project == BAD),
-        ("replica_of", lambda workload: workload.project == BAD),
+        (wanted_engine, "engine_workload", lambda endpoint, *_: endpoint.project == BAD),
+        (controller, "_find_model", lambda endpoint, *_: endpoint.project == BAD),
+        (controller, "_readiness", lambda endpoint, *_: endpoint.project == BAD),
+        (controller, "replica_of", lambda workload: workload.project == BAD),
     ]
-    for name, is_bad in by_endpoint:
-        yield pytest.param(controller, name, is_bad, Endpoint, id=name)
+    for where, name, is_bad in by_endpoint:
+        yield pytest.param(where, name, is_bad, Endpoint, id=name)
     yield pytest.param(controller, "report_adapter", lambda a, *_: a.project == BAD, Adapter, id="adapter")
     yield pytest.param(
         EndpointController, "_wanted", lambda _, a: a.project == BAD, Adapter, id="adapter path"

@@ -1,0 +1,66 @@
+"""What every replica of an Endpoint is to run: made once for each state of Endpoint and Model, not in each
+pass for each replica."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+from common.labels import IDENTITY_LABEL
+from common.resources import Endpoint, Model, Workload
+from common.settings import EngineSettings
+from inference.engine_workload import engine_workload
+
+
+@dataclass(frozen=True)
+class WantedEngine:
+    """The Workload of one replica, the name apart."""
+
+    workload: Workload
+
+    def named(self, name: str) -> Workload:
+        """A Workload of that name to be written."""
+        copy = self.workload.model_copy(deep=True)
+        copy.metadata.name = name
+        return copy
+
+    def is_same(self, workload: Workload) -> bool:
+        """Whether there is nothing to change about it."""
+        wanted = self.workload
+        return workload.spec == wanted.spec and workload.metadata.labels == wanted.metadata.labels
+
+    def is_other_process(self, workload: Workload) -> bool:
+        """Whether the running processes are other than those wanted, or were started with another Model."""
+        wanted = self.workload
+        identity = wanted.metadata.labels[IDENTITY_LABEL]
+        if workload.metadata.labels.get(IDENTITY_LABEL, identity) != identity:
+            return True
+        return workload.spec.roles != wanted.spec.roles or workload.spec.restart != wanted.spec.restart
+
+
+_Version = tuple[str, int, str, int]
+
+
+class WantedEngines:
+    """Remembers what is wanted of each Endpoint until it or its Model changes."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._known: dict[str, tuple[_Version, WantedEngine]] = {}
+
+    def of(self, endpoint: Endpoint, model: Model) -> WantedEngine:
+        """What its replicas are to run. Raises ``InvalidInput`` or ``ValueError`` where no Workload can be
+        made of it."""
+        uid = endpoint.metadata.uid
+        version = (uid, endpoint.metadata.generation, model.metadata.uid, model.metadata.generation)
+        known = self._known.get(uid)
+        if known is not None and known[0] == version:
+            return known[1]
+        wanted = WantedEngine(engine_workload(endpoint, model, 0, self._settings))
+        self._known[uid] = version, wanted
+        return wanted
+
+    def forget_all_but(self, uids: Container[str]) -> None:
+        """Keep only what is wanted of these Endpoints."""
+        for uid in [uid for uid in self._known if uid not in uids]:
+            del self._known[uid]
