@@ -34,6 +34,7 @@ from scheduler.core.quota.ordering import Heads
 from scheduler.core.quota.quota import Hold
 from scheduler.core.reshape.elastic import grow, is_elastic, within_quota
 from scheduler.core.reshape.migration import consolidate, plan_moves
+from scheduler.core.reshape.starters import Starters
 from scheduler.core.tide.tides import defer_for_tide, ebb, within_tide
 
 FOR_ONE = ("Preempting", "Migrating", "WaitsForFit")
@@ -83,6 +84,7 @@ class _Cycle:
     def __post_init__(self) -> None:
         self.trial = Trial(self.snapshot, self.policy, self.now_ms)
         self.explainer = Explainer(self.trial.pool, self.trial.ideal)
+        self.starters = Starters(self.trial)
         self.failed: dict[Kin, Defer] = {}
         self.closed: set[str] = set()
         self.pending = {workload.uid: workload for workload in self.snapshot.pending}
@@ -99,6 +101,7 @@ class _Cycle:
         while (workload := self.heads.pop()) is not None:
             # 4. Quota, 5. filter, score and place, 6. else make room, hold it, or say why it waits.
             self._decide(workload)
+        self.decisions = self.starters.as_they_are(self.decisions)
         # 7. What is left goes to those that can grow; scattered nodes are put together.
         if self.snapshot.flexible:
             self.decisions += grow(self.trial, pending_blocked=self.blocked > 0)
@@ -208,8 +211,15 @@ class _Cycle:
             self.trial.rollback(mark)
             answer = defer_for_queue(workload, hold)
             return self._make_room(workload, hold) or answer
-        self.trial.admit(workload, found)
-        return Admit(workload.uid, found)
+        return self._start(workload, found)
+
+    def _start(self, workload: WorkloadView, placement: Placement) -> Admit:
+        """It gets these places, and more of what equals have where no room is held yet: that counts on who
+        starts as they are."""
+        self.trial.admit(workload, placement)
+        if not self.reservations:
+            self.starters.came(workload)
+        return Admit(workload.uid, placement)
 
     def _like(self, workload: WorkloadView, known: Defer) -> Defer:
         """The answer to one that is equal to a workload which waits. Room is held for it too, else those
@@ -251,6 +261,9 @@ class _Cycle:
         return answer._replace(reserved_ms=reservation.start_ms)
 
     def _make_room(self, workload: WorkloadView, bounds: Bounds | Hold) -> Admit | Defer | None:
+        given = None if self.reservations else self.starters.make_way(workload)
+        if given is not None:
+            return self._start(workload, given)
         if not self.policy.preempt or self.claims >= self.policy.claims:
             return None
         room = find_room(self.trial, workload, bounds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from common.resources import Workload
@@ -57,7 +56,7 @@ def _row(view: QueueView, tree: QuotaTree) -> QueueRow:
         cohort=view.is_cohort,
         parent=view.parent,
         weight=view.weight,
-        share=round(share, 6) if math.isfinite(share) else None,
+        share=round(share, 6) if view.weight else None,
         nominal_millis=nominal if quotas else None,
         used_millis=sum(used.values()),
         borrowed_millis=borrowed,

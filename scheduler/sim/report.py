@@ -19,7 +19,7 @@ from scheduler.sim.books import (
     queue_series,
 )
 from scheduler.sim.jobs import Outcome
-from scheduler.sim.result import SimResult, spread
+from scheduler.sim.result import SimResult, spread, waits
 from scheduler.sim.svg import Curve
 
 HOUR_MS = 3_600_000
@@ -170,7 +170,7 @@ def _ended(result: SimResult) -> list[Outcome]:
 
 
 def _tables(result: SimResult) -> list[Table]:
-    tables = [_queue_table(result)]
+    tables = [_queue_table(result), _size_table(result), _vendor_table(result)]
     waiters = [o for o in result.outcomes if o.first_start_ms is None and o.ended_ms is None]
     if waiters:
         tables.append(_waiter_table(waiters, result.end_ms))
@@ -181,7 +181,7 @@ def _queue_table(result: SimResult) -> Table:
     rows = []
     for name in sorted({outcome.queue for outcome in result.outcomes}):
         mine = [outcome for outcome in result.outcomes if outcome.queue == name]
-        waits = spread([outcome.waited_seconds for outcome in mine if outcome.first_start_ms is not None])
+        waited = waits(mine)
         times = spread(
             [outcome.completion_seconds for outcome in mine if outcome.completion_seconds is not None]
         )
@@ -192,8 +192,8 @@ def _queue_table(result: SimResult) -> Table:
                 str(len(mine)),
                 str(sum(outcome.ended_ms is not None for outcome in mine)),
                 f"{hours:,.0f}",
-                duration(waits.get("p50")),
-                duration(waits.get("p90")),
+                duration(waited.get("p50")),
+                duration(waited.get("p90")),
                 duration(times.get("mean")),
                 str(sum(outcome.preemptions for outcome in mine)),
                 str(sum(outcome.resizes for outcome in mine)),
@@ -202,6 +202,37 @@ def _queue_table(result: SimResult) -> Table:
     columns = ("queue", "jobs", "ended", "useful device-hours", "wait, median", "wait, 90 %")
     more = ("completion, mean", "preempted", "resized")
     return Table("Queues", "All of the simulated time.", (*columns, *more), rows)
+
+
+def _size_table(result: SimResult) -> Table:
+    rows = []
+    for size, jobs in result.jobs_by_size().items():
+        waited = waits(jobs)
+        rows.append(
+            (
+                size,
+                str(len(jobs)),
+                str(sum(outcome.ended_ms is not None for outcome in jobs)),
+                *(duration(waited.get(figure)) for figure in ("mean", "p50", "p90", "p99")),
+                str(sum(outcome.preemptions for outcome in jobs)),
+            )
+        )
+    figures = ("wait, mean", "wait, median", "wait, 90 %", "wait, 99 %", "preempted")
+    return Table(
+        "Sizes",
+        "Jobs by the devices that they ask for; waits of those that started.",
+        ("devices", "jobs", "ended", *figures),
+        rows,
+    )
+
+
+def _vendor_table(result: SimResult) -> Table:
+    rows = []
+    for vendor, part in result.utilisation_by_vendor().items():
+        numbers = {model: number for (of, model), number in result.devices.items() if of == vendor}
+        rows.append((vendor, str(sum(numbers.values())), ", ".join(numbers), f"{100 * part:.1f} %"))
+    caption = "Devices held on average over all of the simulated time."
+    return Table("Vendors", caption, ("vendor", "devices", "models", "held"), rows)
 
 
 def _waiter_table(waiters: list[Outcome], now_ms: int) -> Table:

@@ -12,6 +12,9 @@ from scheduler.sim.eta import Eta, median_error
 from scheduler.sim.jobs import Outcome
 from scheduler.sim.series import Series
 
+SIZES = (1, 4, 8, 16, 32, 64)
+"""Jobs are told apart by the devices that they ask for: less than one, up to each of these, more."""
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -67,6 +70,23 @@ class SimResult:
         held = sum(self.series.mean(model_series(*model)) for model in self.devices)
         return held / total if total else 0.0
 
+    def utilisation_by_vendor(self) -> dict[str, float]:
+        """Part of each vendor's accelerators that was held on average, 0 to 1."""
+        held: dict[str, float] = {}
+        total: dict[str, int] = {}
+        for (vendor, model), number in self.devices.items():
+            held[vendor] = held.get(vendor, 0.0) + self.series.mean(model_series(vendor, model))
+            total[vendor] = total.get(vendor, 0) + number
+        return {vendor: held[vendor] / number for vendor, number in total.items()}
+
+    def jobs_by_size(self) -> dict[str, list[Outcome]]:
+        """Those that have an end by themselves, by ``size_of``, from small to large."""
+        found: dict[str, list[Outcome]] = {}
+        for outcome in sorted(self.outcomes, key=lambda outcome: outcome.devices):
+            if outcome.seconds is not None:
+                found.setdefault(size_of(outcome.devices), []).append(outcome)
+        return found
+
     def summary(self) -> dict[str, Any]:
         """The figures, ready for JSON. Waits and completion times are about jobs that have an end by
         themselves."""
@@ -87,7 +107,12 @@ class SimResult:
                 f"{vendor}/{model}": round(100 * self.series.mean(model_series(vendor, model)) / n, 2)
                 for (vendor, model), n in self.devices.items()
             },
+            "utilisation_percent_by_vendor": {
+                vendor: round(100 * part, 2) for vendor, part in self.utilisation_by_vendor().items()
+            },
             "wait_seconds": spread(started),
+            "wait_seconds_by_queue": {name: waits(mine) for name, mine in _by_queue(jobs).items()},
+            "wait_seconds_by_size": {size: waits(mine) for size, mine in self.jobs_by_size().items()},
             "completion_seconds": spread(done),
             "pending_mean": round(self.series.mean(PENDING), 2),
             "stranded_devices_mean": round(self.series.mean(STRANDED), 3),
@@ -102,6 +127,30 @@ class SimResult:
                 "median_relative_error_percent": None if error is None else round(100 * error, 1),
             },
         }
+
+
+def size_of(devices: float) -> str:
+    """For people: ``part of one``, ``1``, ``2 to 4``, …, ``over 64``."""
+    if devices < 1:
+        return "part of one"
+    smaller = 0
+    for size in SIZES:
+        if devices <= size:
+            return str(size) if size == smaller + 1 else f"{smaller + 1} to {size}"
+        smaller = size
+    return f"over {smaller}"
+
+
+def waits(outcomes: Iterable[Outcome]) -> dict[str, float]:
+    """How long those waited that have started, as ``spread`` tells it."""
+    return spread([outcome.waited_seconds for outcome in outcomes if outcome.first_start_ms is not None])
+
+
+def _by_queue(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+    found: dict[str, list[Outcome]] = {}
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.queue):
+        found.setdefault(outcome.queue, []).append(outcome)
+    return found
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

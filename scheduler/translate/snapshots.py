@@ -198,9 +198,12 @@ class SnapshotKeeper:
     def _queue_views(
         self, world: World, spent: Mapping[str, Mapping[str, Spent]], now_ms: int
     ) -> tuple[QueueView, ...]:
-        """Made anew only when a queue or what it has used is another one, or a period has ended."""
+        """Made anew only when a queue or what it has used is another one, or a period has ended. What nobody
+        but the store knows to be used changes with the stored queue."""
         now = tuple(
-            (name, queue.metadata.uid, queue.metadata.generation, id(spent.get(name)))
+            (name, queue.metadata.uid, queue.metadata.generation, id(used))
+            if (used := spent.get(name))
+            else (name, queue.metadata.uid, queue.metadata.resource_version)
             for name, queue in world.queues.items()
         )
         key = (now, tuple(renews_ms(period, now_ms) for period in PERIODS))

@@ -83,7 +83,7 @@ class Pool:
         self._judge_anew()
 
     def _judge_anew(self) -> None:
-        self.scarcity = Scarcity(self._stock, self._mix)
+        self.scarcity = Scarcity(self._stock, self._mix, self.scarcity)
         self._index.judge_by(judge_for(self._policy, Scale.of(self.groups()), self._mix, self.scarcity))
 
     def _stock(self) -> list[Stock]:

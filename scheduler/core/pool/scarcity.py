@@ -1,116 +1,113 @@
 """What a device of each class is worth to those who ask for it.
 
 A device that much of the work may use only there (it names the model, needs the memory, the vendor, a host
-label) should be left alone by work that can go elsewhere. Its price is the dual of a linear program: the
-usual requests are served from the whole pool, whose devices and host CPU are limited, and the price of a
-device is the work that one more of it would serve. Parts of devices count by the prices of the cutting-stock
-problem (``cutting``), requests by equivalence by the number of devices that they take of each class.
-
-The mix says how often each kind of request comes on average. What comes at a time is more of one and less of
-another; by the average alone, a model of which four fifths are asked for by name costs as little as one that
-nobody names. So the program is solved for several worlds, in each of which all that accept the same devices
-ask for some multiple of their average, and the price is the mean over the worlds."""
+label) should be left alone by work that can go elsewhere. Its price is what one more of it would serve, by
+the usual requests (``worlds``). Parts of devices count by the prices of the cutting-stock problem
+(``cutting``), requests by equivalence by the number of devices that they take of each class."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from math import log2
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from scheduler.core.fragmentation.cutting import GRAIN_MILLIS, Worth, worth_of_free
 from scheduler.core.fragmentation.fragmentation import Asked, Fragmentation
-from scheduler.core.fragmentation.linear import Floats, shadow_prices
-from scheduler.core.model.types import WHOLE_MILLIS, Request
-from scheduler.core.pool.filters import ANY_TAINT
+from scheduler.core.fragmentation.worlds import Kind, Options, Price, dearer_by_naming
+from scheduler.core.model.types import Request
 from scheduler.core.pool.layout import Group, Layout
-from scheduler.core.pool.stock import Classes, Stock, takes_devices
+from scheduler.core.pool.stock import Classes, Stock
+from scheduler.core.pool.wants import Wanted, Wants
 
-WORLDS = 32
-MAX_REQUESTS = 512
-"""So many of the most frequent are looked at."""
 MAX_KINDS = 64
-"""Above that, requests are told apart less finely."""
-HOST_WORTH = 1 / 3
-"""What all CPU of the pool is worth where all its devices are worth 1."""
+"""So many kinds of requests, those that ask for most of what may serve them, are told apart."""
+FEW, MARGIN = 0.01, 0.15
+"""Of devices that are so few of all, or fewer, costs count from so much on: they hang on single requests."""
 ROUNDING = 16
 """Amounts are told apart by so many steps per doubling: prices stay when one node in a hundred comes or
 goes."""
 
-_ANYTHING: dict[str, Any] = {
-    "vendors": (),
-    "not_vendors": (),
-    "models": (),
-    "not_models": (),
-    "memory_bytes": 0,
-    "tflops": 0.0,
-    "capabilities": (),
-    "node_labels": (),
-    "tolerates": (ANY_TAINT,),
-}
-"""A request that names nothing."""
-
-Options = tuple[tuple[int, float], ...]
-"""Classes that may serve a request, each with the devices that it takes there for one where it takes the
-fewest."""
-Price = tuple[float, float]
-"""Of a device, and of as much CPU as there is in the pool for a device."""
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """Requests that the program does not tell apart. ``anywhere``: their options if they named nothing;
-    ``cpu``: for each device, in parts of the pool's CPU per device; of requests without devices 1;
-    ``amount``: devices asked for (CPU: likewise)."""
-
-    options: Options
-    anywhere: Options
-    cpu: float
-    amount: float
-
-    @property
-    def on_host(self) -> bool:
-        return not any(devices for _, devices in self.options)
-
 
 class Scarcity:
-    """Prices of what a pool has, by what is usually asked for. Worked out when first asked for."""
+    """Prices of what a pool has, by what is usually asked for. Worked out when first asked for. ``before``:
+    of the pool or the mix as it was; what holds of it is kept."""
 
-    def __init__(self, stock: Callable[[], Sequence[Stock]], mix: Fragmentation) -> None:
+    def __init__(
+        self, stock: Callable[[], Sequence[Stock]], mix: Fragmentation, before: Scarcity | None = None
+    ) -> None:
         self._stock = stock
         self._mix = mix
-        self._counts: dict[Request, dict[int, int]] = {}
+        self._before: Scarcity | None = before
+        if before is not None and "_wants" not in before.__dict__:
+            self._before = before._before
+        self._known: dict[Request, Mapping[int, float]] = {}
 
     @cached_property
     def classes(self) -> Classes:
         return Classes(self._stock())
 
     @cached_property
+    def _wants(self) -> Wants:
+        before, self._before = self._before, None
+        if before is None or before._mix is not self._mix or before.classes.layouts != self.classes.layouts:
+            return Wants(self.classes.all, self._mix)
+        return before._wants
+
+    @cached_property
     def _cpu_per_device(self) -> float:
         devices = sum(one.devices for one in self.classes.all)
-        return sum(one.cpu_millis for one in self.classes.all) / (devices or 1)
+        return sum(one.cpu_millis for one in self.classes.all) / (devices or 1) or 1.0
 
     def cost(self, group: Group, layout: Layout, request: Request) -> float:
-        """What a request costs those who have to be there, for each device's worth of it, in [-1, 1]. Only
-        the differences between devices mean something."""
+        """What a request costs those who have to be there, for each device's worth of it, in [-1, 1], beyond
+        what it usually costs."""
         if not self._mix.asked:
             return 0.0
         one = self.classes.of(group, layout)
-        return 0.0 if one is None else self._cost(one.number, request)
+        return 0.0 if one is None else self._costs(request).get(one.number, 0.0)
 
-    def _cost(self, number: int, request: Request) -> float:
-        counts = self.counts(request)
-        if number not in counts or not counts[number]:
-            return 0.0
-        device, cpu = self.prices[number]
-        part, least = self._part(request), min(self.counts(replace(request, **_ANYTHING)).values())
-        needed = request.cpu_millis / (self._cpu_per_device or 1)
-        return max(-1.0, min(1.0, (counts[number] * part * device + needed * cpu) / (least * part)))
+    def _costs(self, request: Request) -> Mapping[int, float]:
+        """By classes that may serve it."""
+        known = self._known.get(request)
+        if known is None:
+            known = self._known[request] = self._beyond_usual(self._raw_costs(request))
+        return known
+
+    def _raw_costs(self, request: Request) -> dict[int, float]:
+        counts, part = self.counts(request), self._wants.part(request)
+        least = min(self._wants.counts_anywhere(request).values(), default=0) * part
+        needed = request.cpu_millis / self._cpu_per_device
+        prices = {number: self.prices[number] for number, count in counts.items() if count}
+        return {
+            number: (counts[number] * part * device + needed * cpu) / least
+            for number, (device, cpu) in prices.items()
+        }
+
+    def _beyond_usual(self, costs: Mapping[int, float]) -> dict[int, float]:
+        """Without what its devices usually cost it, which says nothing."""
+        usual, devices = 0.0, sum(self.classes.all[number].devices for number in costs) / 2
+        for number in sorted(costs, key=lambda number: (costs[number], number)):
+            usual = costs[number]
+            devices -= self.classes.all[number].devices
+            if devices <= 0:
+                break
+        sure = {number: max(-1.0, min(1.0, cost - usual)) for number, cost in costs.items()}
+        few = FEW * sum(one.devices for one in self.classes.all)
+        return {
+            n: c if abs(c) >= MARGIN or self.classes.all[n].devices > few else 0.0 for n, c in sure.items()
+        }
+
+    def devices(self, group: Group, layout: Layout, request: Request) -> float:
+        """What it takes there of the devices that it takes where it takes the most; 1 where they cannot serve
+        it."""
+        if not request.by_equivalence:
+            return 1.0
+        one, counts = self.classes.of(group, layout), self.counts(request)
+        return counts[one.number] / max(counts.values()) if one and one.number in counts else 1.0
+
+    def counts(self, request: Request) -> dict[int, int]:
+        """The devices that a request takes of each class that may serve it."""
+        return self._wants.counts(request)
 
     def dearer(
         self, group: Group, layout: Layout, request: Request, margin: float
@@ -123,147 +120,59 @@ class Scarcity:
             one = self.classes.all[number]
             if own is None or one.model in ("", own.model) or one.model in found:
                 continue
-            if self._cost(number, request) >= here + margin:
-                wanted = [a for a in self._mix.asked if _only(self.counts(a.request), number, own.number)]
+            if self._costs(request).get(number, 0.0) >= here + margin:
+                wanted = self._wants.only(number, own.number)
                 if wanted:
                     found[one.model] = max(wanted, key=lambda a: (a.ranks * max(1, a.request.count), a.queue))
         return list(found.items())
 
-    def counts(self, request: Request) -> dict[int, int]:
-        """The devices that a request takes of each class that may serve it."""
-        known = self._counts.get(request)
-        if known is None:
-            found = ((one.number, one.count(request)) for one in self.classes.all)
-            known = self._counts[request] = {number: n for number, n in found if n is not None}
-        return known
-
     @cached_property
     def prices(self) -> tuple[Price, ...]:
         """One for each class: how much dearer it is than if requests could be served wherever they fit."""
-        classes, kinds = self.classes.all, self._kinds(by_cpu=True)
-        if len(kinds) > MAX_KINDS:
-            kinds = self._kinds(by_cpu=False)
-        if len(kinds) > MAX_KINDS:
-            kinds = sorted(kinds, key=lambda kind: kind.amount / self._room(kind), reverse=True)[:MAX_KINDS]
-        devices = sum(kind.amount for kind in kinds if not kind.on_host)
-        if len(classes) < 2 or not devices or all(kind.options == kind.anywhere for kind in kinds):
+        classes, wanted = self.classes.all, self._told_apart()
+        devices = sum(amount for (options, _), (amount, _) in wanted.items() if _takes_devices(options))
+        if len(classes) < 2 or not devices or all(options == anywhere for options, anywhere in wanted):
             return ((0.0, 0.0),) * len(classes)
         scale = sum(one.devices for one in classes) / devices
-        return _solved(
+        named, anywhere = self._kinds(wanted, 0), self._kinds(wanted, 1)
+        numbers = [{kind.options: number for number, kind in enumerate(kinds)} for kinds in (named, anywhere)]
+        return dearer_by_naming(
             tuple(_rounded(one.devices) for one in classes),
-            tuple(_rounded(one.cpu_millis / (self._cpu_per_device or 1)) for one in classes),
+            tuple(_rounded(one.cpu_millis / self._cpu_per_device) for one in classes),
+            named,
+            anywhere,
             tuple(
-                replace(kind, cpu=round(kind.cpu, 2), amount=_rounded(scale * kind.amount)) for kind in kinds
+                (numbers[0][options], numbers[1][where], _rounded(scale * self._amount(options, amount)))
+                for (options, where), (amount, _) in wanted.items()
             ),
         )
 
-    def _kinds(self, by_cpu: bool) -> list[_Kind]:
-        """What is asked for, as the program sees it; ``by_cpu``: by how much CPU goes with a device, too."""
-        cpus: dict[tuple[Options, Options, int], float] = defaultdict(float)
-        amounts: dict[tuple[Options, Options, int], float] = defaultdict(float)
-        for request, ranks in self._asked.items():
-            options, size, cpu = self._sized(request)
-            if options and size * ranks > 0:
-                anywhere = self._sized(replace(request, **_ANYTHING))[0]
-                key = options, anywhere, round(log2(cpu)) if by_cpu and cpu > 0 else 0
-                amounts[key] += ranks * size
-                cpus[key] += ranks * size * cpu
-        return [_Kind(*key[:2], cpus[key] / amount, amount) for key, amount in sorted(amounts.items())]
+    def _told_apart(self) -> Wanted:
+        wanted = self._wants.wanted
+        amounts: dict[Options, float] = defaultdict(float)
+        for (options, _), (amount, _) in wanted.items():
+            room = sum(self.classes.all[number].devices for number, _ in options)
+            amounts[options] += self._amount(options, amount) / (room or 1)
+        told = sorted(amounts, key=lambda options: (-amounts[options], options))[:MAX_KINDS]
+        return {key: found for key, found in wanted.items() if key[0] in told}
 
-    @cached_property
-    def _asked(self) -> Mapping[Request, float]:
-        """The most frequent requests, from all queues."""
-        ranks: dict[Request, float] = defaultdict(float)
-        for asked in self._mix.asked:
-            ranks[asked.request] += asked.ranks
-        if len(ranks) <= MAX_REQUESTS:
-            return ranks
-        return dict(sorted(ranks.items(), key=lambda item: (-item[1], repr(item[0])))[:MAX_REQUESTS])
+    def _amount(self, options: Options, amount: float) -> float:
+        """In devices, or in the CPU that there is for one."""
+        return amount if _takes_devices(options) else amount / self._cpu_per_device
 
-    def _sized(self, request: Request) -> tuple[Options, float, float]:
-        """Its options, how many devices it is worth, and its CPU for each of them."""
-        counts, cpu = self.counts(request), request.cpu_millis / (self._cpu_per_device or 1)
-        if not counts:
-            return (), 0.0, 0.0
-        if not takes_devices(request):
-            return tuple((number, 0.0) for number in counts), cpu, 1.0
-        least = min(counts.values())
-        size = least * self._part(request)
-        return tuple((number, count / least) for number, count in counts.items()), size, cpu / size
-
-    def _part(self, request: Request) -> float:
-        """What it takes of each device, as the cutting-stock prices say."""
-        millis = min(request.share_millis, WHOLE_MILLIS)
-        return self._worth[-(-millis // GRAIN_MILLIS)] or millis / WHOLE_MILLIS
-
-    @cached_property
-    def _worth(self) -> Worth:
-        shares: dict[int, float] = defaultdict(float)
-        for asked in self._mix.asked:
-            if takes_devices(asked.request):
-                shares[asked.request.share_millis] += asked.ranks
-        return worth_of_free(shares)
-
-    def _room(self, kind: _Kind) -> float:
-        return sum(self.classes.all[number].devices for number, _ in kind.options) or 1.0
+    def _kinds(self, wanted: Wanted, side: int) -> tuple[Kind, ...]:
+        """Of what is wanted, by its options (``side`` 0) or those if it named nothing (1)."""
+        amounts: dict[Options, float] = defaultdict(float)
+        cpus: dict[Options, float] = defaultdict(float)
+        for key, (amount, cpu_millis) in wanted.items():
+            amounts[key[side]] += self._amount(key[0], amount)
+            cpus[key[side]] += cpu_millis / self._cpu_per_device
+        return tuple(Kind(options, round(cpus[options] / amounts[options], 2)) for options in sorted(amounts))
 
 
-def _only(counts: Mapping[int, int], number: int, other: int) -> bool:
-    """Whether what takes these counts can be served there and not by the other class."""
-    return bool(counts.get(number)) and not counts.get(other)
+def _takes_devices(options: Options) -> bool:
+    return any(devices for _, devices in options)
 
 
 def _rounded(amount: float) -> float:
     return 2 ** (round(ROUNDING * log2(amount)) / ROUNDING) if amount > 0 else 0.0
-
-
-@lru_cache(maxsize=64)
-def _solved(
-    devices: tuple[float, ...], cpus: tuple[float, ...], kinds: tuple[_Kind, ...]
-) -> tuple[Price, ...]:
-    """The prices of classes with so many devices and so much CPU, for these kinds."""
-    classes, total = len(devices), sum(devices)
-    there = np.repeat(np.array([*devices, *cpus])[:, None] / total, WORLDS, axis=1)
-    limits = np.vstack([there, _asked_for(kinds) / total])
-    named = _program(cpus, kinds, [kind.options for kind in kinds])
-    anywhere = _program(cpus, kinds, [kind.anywhere for kind in kinds])
-    more = (shadow_prices(*named, limits) - shadow_prices(*anywhere, limits)).mean(axis=0)
-    return tuple((round(float(more[i]), 3), round(float(more[classes + i]), 3)) for i in range(classes))
-
-
-def _program(
-    cpus: Sequence[float], kinds: Sequence[_Kind], options: Sequence[Options]
-) -> tuple[Floats, Floats]:
-    """What a device's worth of each kind takes in each class (devices and CPU, of the kind one), and what it
-    is worth."""
-    classes, columns, values = len(cpus), [], []
-    for index, (kind, able) in enumerate(zip(kinds, options, strict=True)):
-        for number, count in able:
-            column = np.zeros(2 * classes + len(kinds))
-            column[number], column[2 * classes + index] = count, 1.0
-            column[classes + number] = kind.cpu if cpus[number] else 0.0
-            columns.append(column)
-            values.append(HOST_WORTH if kind.on_host else 1 + HOST_WORTH * kind.cpu)
-    return np.array(columns).T, np.array(values)
-
-
-def _asked_for(kinds: Sequence[_Kind]) -> Floats:
-    """How much of each kind is asked for in each world."""
-    numbers = {options: i for i, options in enumerate(dict.fromkeys(kind.options for kind in kinds))}
-    return np.array([kind.amount * _multiples(numbers[kind.options]) for kind in kinds])
-
-
-def _multiples(number: int) -> Floats:
-    """Of its average, what the kind with this number asks for in each world: exponentially distributed, each
-    part of the distribution once, in an order of its own (a Latin hypercube; the order is that of hashes)."""
-    places = np.argsort(_hashed(np.arange(WORLDS, dtype=np.uint64) + np.uint64(WORLDS * number))).argsort()
-    quantiles: Floats = -np.log(1 - (places + 0.5) / WORLDS)
-    return np.asarray(quantiles / quantiles.mean())
-
-
-def _hashed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Numbers that look random and are always the same (the finaliser of SplitMix64)."""
-    mixed = (values + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)))

@@ -40,12 +40,14 @@ class Scale:
 
 
 class Offer(NamedTuple):
-    """A kind of devices for a request: what does not depend on what is free."""
+    """A kind of devices for a request: what does not depend on what is free. ``cost``: to those who have to
+    be there; ``devices``: what it takes of these, of what it takes where it takes the most."""
 
     group: Group
     request: Request
     scale: Scale
-    cost: float
+    cost: float = 0.0
+    devices: float = 1.0
 
 
 class Candidate(NamedTuple):
@@ -71,7 +73,7 @@ def accelerator(offer: Offer) -> float:
 
 def heterogeneity(offer: Offer) -> float:
     """Little beyond what was asked for: a small request leaves the large devices alone."""
-    group, request, scale, _ = offer
+    group, request, scale = offer.group, offer.request, offer.scale
     if request.by_equivalence or group.vendor == "cpu":
         return 1.0
     values, needs = [], []
@@ -115,15 +117,17 @@ def topology(candidate: Candidate) -> float:
 
 
 def energy(offer: Offer) -> float:
-    """Few watts."""
-    most = offer.scale.watts
-    return 1.0 - offer.group.spec.watts / most if most else 1.0
+    """Few watts, of all the devices that it takes."""
+    return _little(offer.devices * offer.group.spec.watts, offer.scale.watts)
 
 
 def price(offer: Offer) -> float:
-    """Little money."""
-    most = offer.scale.price_micros
-    return 1.0 - offer.group.spec.price_micros_per_hour / most if most else 1.0
+    """Little money, for all the devices that it takes."""
+    return _little(offer.devices * offer.group.spec.price_micros_per_hour, offer.scale.price_micros)
+
+
+def _little(amount: float, most: int) -> float:
+    return 1.0 - amount / most if most else 1.0
 
 
 OFFER_SCORERS: dict[str, Callable[[Offer], float]] = {
@@ -160,8 +164,9 @@ def judge_for(policy: Policy, scale: Scale, mix: Fragmentation, scarce: Scarcity
         key = (shape.number, demand.group, id(layout))
         score = offers.get(key)
         if score is None:
-            cost = scarce.cost(group, layout, shape.request)
-            offer = Offer(group, shape.request, scale, cost)
+            request = shape.request
+            cost, devices = scarce.cost(group, layout, request), scarce.devices(group, layout, request)
+            offer = Offer(group, request, scale, cost, devices)
             score = offers[key] = sum(factor * scorer(offer) for scorer, factor in of_offers)
         candidate = Candidate(before, after, demand, group, picks, mix)
         for scorer, factor in of_places:

@@ -13,6 +13,9 @@ from scheduler.core.pool.layout import Group, Layout
 MAX_CLASSES = 16
 """Above that, devices are told apart less finely."""
 
+ENDLESS = 1 << 62
+"""CPU millis of a host whose CPU is not tracked."""
+
 ClassKey = tuple[object, ...]
 
 
@@ -30,6 +33,7 @@ class DeviceClass:
     def __init__(self, number: int) -> None:
         self.number = number
         self.seen: list[tuple[Group | None, Layout]] = []
+        self._counts: dict[Request, list[tuple[int, int]]] = {}
         self.devices = 0
         self.cpu_millis = 0.0
 
@@ -39,16 +43,24 @@ class DeviceClass:
         group = self.seen[0][0]
         return group.model if group is not None else ""
 
-    def count(self, request: Request) -> int | None:
-        """The devices that a rank takes here; None where it cannot be."""
-        counts = [_count(group, layout, request) for group, layout in self.seen]
-        return min((count for count in counts if count is not None), default=None)
+    def count(self, request: Request, cpu_millis: int) -> int | None:
+        """The devices that a rank takes here, if it needs so much host CPU; None where it cannot be."""
+        found = self._counts.get(request)
+        if found is None:
+            found = self._counts[request] = [
+                (layout.cpu_millis or ENDLESS, count)
+                for group, layout in self.seen
+                if (count := _count(group, layout, request)) is not None
+            ]
+        return min((count for cpu, count in found if cpu_millis <= cpu), default=None)
 
 
 class Classes:
-    """The classes of a pool. Vendors' CPUs that stand for accelerators are none."""
+    """The classes of a pool. Vendors' CPUs that stand for accelerators are none. ``layouts``: of its
+    nodes."""
 
     def __init__(self, stock: Sequence[Stock]) -> None:
+        self.layouts = tuple(layout for layout, _ in stock)
         for key_of in _KEYS:
             self.all: list[DeviceClass] = []
             self._numbers: dict[ClassKey, int] = {}
@@ -108,8 +120,6 @@ _KEYS: tuple[Callable[[Group, Layout], ClassKey], ...] = (_by_node, _by_labels, 
 
 
 def _count(group: Group | None, layout: Layout, request: Request) -> int | None:
-    if layout.cpu_millis and request.cpu_millis > layout.cpu_millis:
-        return None
     if not set(request.node_labels) <= set(layout.labels) or untolerated(layout.taints, request):
         return None
     if not takes_devices(request):

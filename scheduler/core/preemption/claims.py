@@ -84,7 +84,7 @@ class Claim:
             return False
         wanted = [model for model in held if model in self._needs]
         if not wanted:
-            return False
+            return bool(held) and all(self._frees_quota(one, model) for model in held)
         if all(self._takes_back(one, model) for model in wanted):
             return True
         return self._shares_with(one) and all(
@@ -244,6 +244,13 @@ class Claim:
     def _borrows(self, queue: str, model: ModelKey, below: Mapping[str, int] = NOTHING) -> bool:
         titles = self._titles_at(self._levels_to(queue), model)
         return bool(titles) and self._tree.borrows(queue, self._queue, model, titles, below=below)
+
+    def _frees_quota(self, one: Class, model: ModelKey) -> bool:
+        """Whether a model that the claimant has no use for is borrowed from what it is guaranteed: a quota
+        for several models may be lent on others than the one that it needs."""
+        levels = self._levels_to(one.queue)
+        founded = (self._titles_at(levels, needed) for needed in self._needs)
+        return any(titles and self._borrows(one, model, titles) for titles in founded)
 
     def _refund(
         self, own: Iterable[Class], held: Mapping[Class, Mapping[ModelKey, int]]

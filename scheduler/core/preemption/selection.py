@@ -20,6 +20,9 @@ from scheduler.core.preemption.clearing import Clearing, Item
 from scheduler.core.preemption.taking import Taking, keep_apart
 from scheduler.core.preemption.victims import Held, Shelves, price_of_rank
 
+DOMAINS_TRIED = 8
+"""In so many domains each slice of a gang is tried, the cheapest first."""
+
 Key = tuple[Held, Assignment | None]
 """All of a workload, or a rank that it can spare."""
 Takeable = Item[Key]
@@ -54,13 +57,56 @@ class Selection:
         hardest = sorted(
             range(len(roles)), key=lambda i: (-roles[i].request.count * roles[i].request.share_millis, i)
         )
-        for index in hardest:
-            contest = _Contest(self, roles[index])
-            for wanted in range(roles[index].least, 0, -1):
-                self.wanted = wanted
-                if not contest.place_rank():
-                    return None
+        seat = self._seat_slices if self.workload.affinity.slice_same else self._seat_least
+        if not all(seat(roles[index]) for index in hardest):
+            return None
         return tuple(self.found)
+
+    def _seat_least(self, role: RoleView) -> bool:
+        """All ranks that the role cannot do without."""
+        return self._seat(_Contest(self, role, self.domain), role.least)
+
+    def _seat(self, contest: _Contest, ranks: int) -> bool:
+        for wanted in range(ranks, 0, -1):
+            self.wanted = wanted
+            if not contest.place_rank():
+                return False
+        return True
+
+    def _seat_slices(self, role: RoleView) -> bool:
+        """The same, slice by slice, each in one domain of ``affinity.slice_same``."""
+        left = role.least
+        while left > 0:
+            size = min(self.workload.affinity.slice_size, left)
+            if not any(self._seat_slice(role, size, nodes) for nodes in self._slice_domains(role, size)):
+                return False
+            left -= size
+        return True
+
+    def _seat_slice(self, role: RoleView, size: int, nodes: Sequence[int]) -> bool:
+        """One slice on these nodes, or nothing."""
+        mark, taken, found = self.trial.mark(), self.taking.saved(), len(self.found)
+        closed, refused = set(self.closed), set(self.refused)
+        if self._seat(_Contest(self, role, nodes), size):
+            return True
+        self.trial.rollback(mark)
+        self.taking.restore(taken)
+        del self.found[found:]
+        self.closed, self.refused = closed, refused
+        return False
+
+    def _slice_domains(self, role: RoleView, size: int) -> list[list[int]]:
+        """The nodes of the domains that may take so many ranks, where these cost least."""
+        shape = self.trial.pool.shape(role.request, self.bounds.models)
+        below = self.shelves.bounds_below(shape, self.kinds, role.least)
+        inside = None if self.domain is None else set(self.domain)
+        priced: list[tuple[float, list[int]]] = []
+        for members in self.trial.pool.geography.domains(self.workload.affinity.slice_same)[1]:
+            nodes = [number for number in members if inside is None or number in inside]
+            able = sorted(value for value in below[nodes].tolist() if value != float("inf"))
+            if able:
+                priced.append((sum(able[:size]), nodes))
+        return [nodes for _, nodes in sorted(priced)[:DOMAINS_TRIED]]
 
     def items(self, node: int) -> list[Takeable]:
         """All that may be taken from a node now."""
@@ -140,21 +186,21 @@ class Selection:
 class _Contest:
     """The nodes that one role could go to, by price."""
 
-    def __init__(self, selection: Selection, role: RoleView) -> None:
+    def __init__(self, selection: Selection, role: RoleView, domain: Sequence[int] | None) -> None:
         self._selection = selection
         self._role = role
         self._pool = selection.trial.pool
         self._shape: Shape = self._pool.shape(role.request, selection.bounds.models)
         below = selection.shelves.bounds_below(self._shape, selection.kinds, role.least)
-        if selection.domain is not None:
+        if domain is not None:
             inside = np.zeros(len(below), dtype=bool)
-            inside[list(selection.domain)] = True
+            inside[list(domain)] = True
             below[~inside] = np.inf
         order = np.argsort(below, kind="stable")
         self._order: list[int] = order[: int(np.isfinite(below).sum())].tolist()
         self._below: list[float] = below[self._order].tolist()
         self._next = 0
-        self._able = set(self._order) if selection.domain is None else set(selection.domain)
+        self._able = set(self._order) if domain is None else set(domain)
         self._judged: list[tuple[int, int, int]] = []
         self._items: dict[int, list[Takeable]] = {}
         self._version: dict[int, int] = {}

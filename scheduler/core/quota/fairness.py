@@ -3,7 +3,8 @@
 The share of a queue or cohort is ``(dominant + recent) / weight``. ``dominant`` is the largest part that it
 uses of any device model's capacity (DRF, Ghodsi et al., NSDI 2011; compared cohort by cohort as in H-DRF,
 Bhattacharya et al., SoCC 2013). ``recent`` is the part of the pool that it held on average lately, older use
-counting half after each half-life (Slurm's multifactor priority has the same decay).
+counting half after each half-life (Slurm's multifactor priority has the same decay). Who has no weight comes
+after all who have one, and shares evenly with others who have none (as in Kueue).
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from scheduler.core.model.types import WHOLE_MILLIS
 
 HALF_LIFE_SECONDS = 7 * 24 * 3600
 """After so long without use, the past counts half."""
+
+NO_WEIGHT = 1e-12
+"""Stands for a weight of 0: the least use is then a larger share than the whole pool with a weight of 1."""
 
 
 class Using(Protocol):
@@ -47,6 +51,11 @@ def recent_share(decayed_device_seconds: float, capacity_millis: int) -> float:
     return decayed_device_seconds / full
 
 
+def weighted(part: float, weight: int) -> float:
+    """The share of who uses this part of the pool."""
+    return part / (weight or NO_WEIGHT)
+
+
 def use_more(member: Using, model: ModelKey, millis: int, capacity: int) -> None:
     """Count ``millis`` more of a model. What the pool has no capacity of does not count in shares."""
     used = member.used[model] = member.used.get(model, 0) + millis
@@ -71,7 +80,7 @@ def share_with(
 ) -> float:
     """The share that the member would have if it used so much more (or less) of the model."""
     used = {**member.used, model: member.used.get(model, 0) + change_millis}
-    return (_dominant(used, capacity) + member.recent) / weight if weight else math.inf
+    return weighted(_dominant(used, capacity) + member.recent, weight)
 
 
 def _dominant(used: Mapping[ModelKey, int], capacity: Mapping[ModelKey, int]) -> float:

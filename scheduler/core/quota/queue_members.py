@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from common.errors import InvalidInput
 from scheduler.core.model.device_classes import CPU, ModelKey, is_class
 from scheduler.core.model.types import WHOLE_MILLIS, QueueView, Quota
-from scheduler.core.quota.fairness import recent_share
+from scheduler.core.quota.fairness import recent_share, weighted
 from scheduler.core.quota.queue_rules import DEFAULTS, inherited
 
 
@@ -59,9 +59,8 @@ class Member:
         return self.view.is_cohort or bool(self.children)
 
     def settle(self) -> None:
-        """Compute ``share`` anew from its parts. A weight of 0 comes after all others."""
-        weight = self.view.weight
-        self.share = (self.dominant + self.recent) / weight if weight else math.inf
+        """Compute ``share`` anew from its parts."""
+        self.share = weighted(self.dominant + self.recent, self.view.weight)
 
 
 def grow_tree(queues: Sequence[QueueView], capacity: Mapping[ModelKey, int]) -> dict[str, Member]:
@@ -96,7 +95,7 @@ def grow_tree(queues: Sequence[QueueView], capacity: Mapping[ModelKey, int]) -> 
 def stranger(name: str) -> Member:
     """A queue that no one has declared: it comes after all others."""
     member = Member(QueueView(name, weight=0))
-    member.settle()
+    member.share = math.inf
     return member
 
 

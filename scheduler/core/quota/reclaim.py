@@ -9,7 +9,7 @@ Two ways, both between queues of one cohort tree, compared below their nearest c
 - *Fairer*: the victim's side keeps its nominal quota in every class (again without what is less important in
   the victim's queue), and afterwards the claimant's side has
   no larger weighted share than it (Kueue's fair-sharing preemption); both then have a smaller one than the
-  victim's side had.
+  victim's side had. Who has no weight gives all that it borrows to whoever has one.
 
 ``below``: what that less important work uses by class, see ``precedence``. See ``docs/design/preemption.md``
 for why neither way goes round in circles.
@@ -49,6 +49,8 @@ def evens_out(
     if not all(_stays_above(account, len(theirs), millis, below) for account in victim.accounts):
         return False
     member, after = ours[-1], theirs[-1]
+    if member.view.weight and not after.view.weight:
+        return True
     mine = share_with(member, member.view.weight, claimant.model, wanted_millis, capacity)
     left = share_with(after, after.view.weight, victim.model, -millis, capacity)
     return mine < left or (mine == left and left < after.share)

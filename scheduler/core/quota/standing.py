@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from scheduler.core.model.device_classes import ModelKey
+from scheduler.core.quota.fairness import weighted
 from scheduler.core.quota.queue_members import Member
 from scheduler.core.quota.quota import QuotaTree
 
@@ -46,9 +47,8 @@ def standing_of(tree: QuotaTree, member: Member, roles: Sequence[Alternatives]) 
 
 
 def share_after(tree: QuotaTree, member: Member, takes: Sequence[tuple[ModelKey, int]]) -> float:
-    """The weighted share of a queue or cohort once it uses so much more."""
-    weight = member.view.weight
-    if not weight:
+    """The weighted share of a queue or cohort once it uses so much more; infinite where it is unknown."""
+    if member.share == math.inf:
         return math.inf
     dominant = member.dominant
     if len(takes) > 1:
@@ -58,7 +58,7 @@ def share_after(tree: QuotaTree, member: Member, takes: Sequence[tuple[ModelKey,
         takes = tuple(total.items())
     for model, millis in takes:
         dominant = max(dominant, _part(member, model, millis, tree.capacity(model)))
-    return (dominant + member.recent) / weight
+    return weighted(dominant + member.recent, member.view.weight)
 
 
 def _part(member: Member, model: ModelKey, millis: int, capacity: int) -> float:

@@ -116,8 +116,7 @@ class _Consolidation:
     def _are_all(self, uids: list[str], number: int) -> bool:
         """Whether nothing is left on the node without them."""
         pool, mark = self._trial.pool, self._trial.pool.mark()
-        name = pool.view(number).name
-        pool.vacate([place for place in self._movers.left_by(uids) if place.node == name])
+        pool.vacate(self._movers.places_on(uids, number))
         idle = self._is_idle(number)
         pool.rollback(mark)
         return idle

@@ -61,7 +61,7 @@ def within_quota(trial: Trial, workload: WorkloadView, placement: Placement) -> 
         return placement
     spare = spare_ranks(RunningView(workload, placement, trial.now_ms))
     while any(spare.values()) and trial.hold(workload, placement) is not None:
-        fullest = _fullest(workload, spare)
+        fullest = fullest_role(workload, spare)
         last = next(one for one in reversed(placement) if one.role == fullest)
         spare[last.role] -= 1
         trial.pool.vacate((last,))
@@ -69,16 +69,27 @@ def within_quota(trial: Trial, workload: WorkloadView, placement: Placement) -> 
     return placement
 
 
-def _fullest(workload: WorkloadView, spare: Mapping[str, int]) -> str:
+def fullest_role(workload: WorkloadView, spare: Mapping[str, int]) -> str:
     """The role that has the largest part of the ranks that it could do without; of equals the last."""
     elastic = [role for role in workload.roles if spare[role.name]]
     most = max(spare[role.name] / (role.replicas - role.least) for role in elastic)
     return [r.name for r in elastic if spare[r.name] / (r.replicas - r.least) == most][-1]
 
 
+_Turn = tuple[float, int, float, int, str]
+"""Share of the queue, priority (turned round), part of its ranks, start and name: the lowest is next."""
+
+
+def part_held(running: RunningView) -> float:
+    """Of the ranks beyond its least, the part that an elastic workload has."""
+    most = sum(role.replicas - role.least for role in running.workload.roles)
+    return sum(spare_ranks(running).values()) / most if most else 1.0
+
+
 def grow(trial: Trial, pending_blocked: bool) -> tuple[Resize, ...]:
     """Give what is left over to running workloads that have fewer ranks than they ask for: rank by rank, the
-    queue with the lowest fair share first, then the more important, then who started first.
+    queue with the lowest fair share first, then the more important, then who has the smallest part of its
+    ranks, then who started first.
 
     None while something waits that could use the room (``pending_blocked``). A workload whose ranks changed
     in the last ``Policy.resize_seconds`` is left alone, so that none goes up and down all the time. The trial
@@ -86,8 +97,8 @@ def grow(trial: Trial, pending_blocked: bool) -> tuple[Resize, ...]:
     """
     if pending_blocked:
         return ()
-    growth = _Growth(trial)
-    turns: list[tuple[float, int, int, str]] = []
+    growth = Growth(trial)
+    turns: list[_Turn] = []
     for running in trial.running.values():
         if growth.may_grow(running):
             heappush(turns, _turn(trial, running))
@@ -98,18 +109,19 @@ def grow(trial: Trial, pending_blocked: bool) -> tuple[Resize, ...]:
         if now[0] > turn[0]:
             heappush(turns, now)
         elif growth.add_rank(running):
-            heappush(turns, _turn(trial, running))
+            heappush(turns, _turn(trial, trial.running[turn[-1]]))
     return growth.resizes()
 
 
-def _turn(trial: Trial, running: RunningView) -> tuple[float, int, int, str]:
-    workload = running.workload
-    return trial.tree.share(workload.queue), -workload.priority, running.started_ms, workload.uid
+def _turn(trial: Trial, running: RunningView) -> _Turn:
+    workload, share = running.workload, trial.tree.share(running.workload.queue)
+    return share, -workload.priority, part_held(running), running.started_ms, workload.uid
 
 
 @dataclass
-class _Growth:
-    """``before``: ranks that each grown workload had; ``tidal``: what training may still take per tide."""
+class Growth:
+    """Ranks added one by one. ``before``: ranks that each grown workload had; ``tidal``: what training may
+    still take per tide."""
 
     trial: Trial
     before: dict[str, int] = field(default_factory=dict)

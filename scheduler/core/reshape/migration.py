@@ -6,13 +6,14 @@ that moves can be carried out in any order, also by starting the new gang beside
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from scheduler.core.model.types import Migrate, Placement, WorkloadView
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck
-from scheduler.core.placement.trial import Trial
+from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.states import Shape
 from scheduler.core.reshape.consolidation import consolidate
 from scheduler.core.reshape.movers import Movers
@@ -81,15 +82,36 @@ class _Plan:
         useful = self._useful(shape)
         following = [number for _, number, _ in choices[:missing]] if missing > 1 else []
         for _, number, uids in choices:
-            for barred in ([*useful, *following], useful, []) if following else (useful, []):
+            for barred, within in self._ways(number, uids, useful, following):
                 mark = trial.mark()
-                found = self.movers.move(uids, {number, *self.cleared, *barred}, self.moves)
+                found = self.movers.move(uids, barred, self.moves, within)
                 if found is not None and self._room(shape) > room:
                     self.moves |= found
                     self.cleared.append(number)
                     return True
                 trial.rollback(mark)
         return False
+
+    def _ways(
+        self, number: int, uids: list[str], useful: list[int], following: list[int]
+    ) -> Iterator[tuple[set[int], int | None]]:
+        """Nodes that the moved do not go to; and, where they can leave their devices only by what they have
+        beside these, the node that they may stay on."""
+        for barred in ([*useful, *following], useful, []) if following else (useful, []):
+            yield {number, *self.cleared, *barred}, None
+        if self._may_stay(number, uids):
+            others = {*self.cleared} - {number}
+            yield from (({*others, *useful} - {number}, number), (others, number))
+
+    def _may_stay(self, number: int, uids: list[str]) -> bool:
+        """Whether they hold places on other nodes, too, or as much as they hold is free on this one."""
+        held = self.movers.places_on(uids, number)
+        if len(held) < sum(len(self.movers.views[uid].placement) for uid in uids):
+            return True
+        pool = self.trial.pool
+        state = pool.states.all[pool.state_of[number]]
+        free = sum(sum(state.free_millis(group)) for group in range(len(state.layout.groups)))
+        return free >= sum(millis_by_model(held).values()) > 0
 
     def _choices(self, shape: Shape) -> list[tuple[tuple[int, int, int], int, list[str]]]:
         """(cost, node, who has to go) of the nodes that could take one more rank, cheapest first."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from scheduler.core.model.runtimes import end_ms
-from scheduler.core.model.types import Placement, RunningView, WorkloadView
+from scheduler.core.model.types import Assignment, Placement, RunningView, Share, WorkloadView
 from scheduler.core.placement.placing import Bounds, Stuck
+from scheduler.core.placement.shadows import shadows
 from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.pool.layout import MEMORY_BITS, MEMORY_MASK, MIB
 
 LEAST_LEFT_MS = 120_000
 """What ends within this time is not worth a move."""
@@ -20,6 +22,7 @@ class Movers:
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
         self.views = {view.workload.uid: view for view in _movable(trial) if self._may_move(view)}
+        self._left: dict[str, Placement] = {}
         self.on_node: dict[int, list[str]] = {}
         for uid in sorted(self.views):
             for name in sorted({assignment.node for assignment in self.views[uid].placement}):
@@ -45,21 +48,34 @@ class Movers:
         return len(views), most, sum(_millis(view) for view in views)
 
     def move(
-        self, uids: Iterable[str], barred: Iterable[int], moved: Iterable[str] = ()
+        self,
+        uids: Sequence[str],
+        barred: Iterable[int],
+        moved: Iterable[str] = (),
+        within: int | None = None,
     ) -> dict[str, Placement] | None:
         """Move them, largest first, to nodes that are not ``barred``; None where one finds no place (the
         trial is then to be rolled back). The new places are free while all, and those that ``moved``
-        already, are still at their old ones."""
+        already, are still at their old ones.
+
+        ``within``: they leave only their devices on this node, and may go to its other devices; what they
+        have on other nodes they may keep."""
         trial, found = self.trial, dict[str, Placement]()
         mark = trial.mark()
         trial.pool.hide(barred)
         trial.pool.occupy(self.left_by(moved))
+        if within is not None:
+            trial.pool.occupy(self._rests(uids, within))
         for uid in sorted(uids, key=lambda uid: (-_millis(self.views[uid]), uid)):
             view = self.views[uid]
             held = millis_by_model(view.placement)
+            keeps = () if within is None else self._elsewhere(view, within)
+            trial.pool.vacate(keeps)
             placed = trial.place(_as_it_is(view), Bounds(models=tuple(sorted(held)) or None))
             if isinstance(placed, Stuck) or millis_by_model(placed) != held:
                 return None
+            trial.pool.occupy(shadows(keeps, placed))
+            self._left[uid] = view.placement if within is None else shadows(view.placement, placed)
             found[uid] = placed
         trial.rollback(mark)
         for uid, placement in found.items():
@@ -67,8 +83,33 @@ class Movers:
         return found
 
     def left_by(self, uids: Iterable[str]) -> Placement:
-        """Their old places."""
-        return tuple(place for uid in uids for place in self.views[uid].placement)
+        """The old places of those that have moved, without what they keep of them."""
+        return tuple(place for uid in uids for place in self._left[uid])
+
+    def places_on(self, uids: Iterable[str], number: int) -> Placement:
+        """What they hold on a node."""
+        name = self.trial.pool.view(number).name
+        return tuple(place for uid in uids for place in self.views[uid].placement if place.node == name)
+
+    def _elsewhere(self, view: RunningView, number: int) -> Placement:
+        """What it holds on other nodes that are not kept out of sight."""
+        pool = self.trial.pool
+        nodes = {place.node: pool.number(place.node) for place in view.placement}
+        kept = {name for name, n in nodes.items() if n is not None and n != number and not pool.is_hidden(n)}
+        return tuple(place for place in view.placement if place.node in kept)
+
+    def _rests(self, uids: Iterable[str], number: int) -> Placement:
+        """What is free of the devices that they hold on a node."""
+        usage = self.trial.pool.usage[number]
+        held = {share.device: share for place in self.places_on(uids, number) for share in place.shares}
+        rests: list[Share] = []
+        for device, share in held.items():
+            position = usage.position_of.get(device)
+            entry = 0 if position is None else usage.entries[position]
+            if entry:
+                memory_bytes = (entry & MEMORY_MASK) * MIB
+                rests.append(share._replace(millis=entry >> MEMORY_BITS, memory_bytes=memory_bytes))
+        return (Assignment("", 0, 0, usage.view.name, tuple(rests)),) if rests else ()
 
 
 class _Movable(list[RunningView]):

@@ -31,7 +31,8 @@ def percentile(buckets: Mapping[float, int], part: float) -> float:
     rank, seen, lower = part * sum(buckets.values()), 0, 0.0
     for bound, count in sorted(buckets.items()):
         if count and seen + count >= rank:
-            return lower if bound == float("inf") else lower + (bound - lower) * (rank - seen) / count
+            value = lower + (bound - lower) * (rank - seen) / count
+            return lower if bound == float("inf") else min(value, bound)
         seen, lower = seen + count, bound
     return 0.0
 

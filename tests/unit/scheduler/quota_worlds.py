@@ -52,29 +52,37 @@ def waiting(name: str, queue: str = "a", **more: object) -> WorkloadView:
     return WorkloadView(name=name, queue=queue, **values)  # type: ignore[arg-type]
 
 
-@st.composite
-def quotas(draw: st.DrawFn) -> tuple[Quota, ...]:
-    classes = draw(st.sets(st.sampled_from(["*", "nvidia", "nvidia/H100", "ascend"]), max_size=3))
-    limits = st.none() | st.integers(0, 6)
+# Strategies are made once: to make one takes longer than to draw from it.
+_CLASSES = st.sets(st.sampled_from(["*", "nvidia", "nvidia/H100", "ascend"]), max_size=3)
+_LIMIT = st.none() | st.integers(0, 6)
+_NOMINAL = st.integers(0, 8)
+_PARENT_OF_COHORT = st.sampled_from(["", "x"])
+_PARENT_OF_QUEUE = st.sampled_from(["x", "y", "x", "y", ""])
+_WEIGHT = st.integers(0, 3)
+_MAX_DEVICES = st.none() | st.integers(0, 20)
+_DECAYED_USE = st.sampled_from([0.0, 1e6, 1e8])
+
+
+def _quotas(draw: st.DrawFn) -> tuple[Quota, ...]:
     return tuple(
-        quota(name, draw(st.integers(0, 8)), borrowing=draw(limits), lending=draw(limits))
-        for name in sorted(classes)
+        quota(name, draw(_NOMINAL), borrowing=draw(_LIMIT), lending=draw(_LIMIT))
+        for name in sorted(draw(_CLASSES))
     )
 
 
 @st.composite
 def forests(draw: st.DrawFn) -> list[QueueView]:
     """Up to three levels of cohorts with five queues, some of them on their own."""
-    views = [cohort("x", "", *draw(quotas())), cohort("y", draw(st.sampled_from(["", "x"])), *draw(quotas()))]
+    views = [cohort("x", "", *_quotas(draw)), cohort("y", draw(_PARENT_OF_COHORT), *_quotas(draw))]
     for name in "abcde":
         views.append(
             queue(
                 name,
-                draw(st.sampled_from(["x", "y", "x", "y", ""])),
-                *draw(quotas()),
-                weight=draw(st.integers(0, 3)),
-                max_devices=draw(st.none() | st.integers(0, 20)),
-                decayed_use=draw(st.sampled_from([0.0, 1e6, 1e8])),
+                draw(_PARENT_OF_QUEUE),
+                *_quotas(draw),
+                weight=draw(_WEIGHT),
+                max_devices=draw(_MAX_DEVICES),
+                decayed_use=draw(_DECAYED_USE),
             )
         )
     return views

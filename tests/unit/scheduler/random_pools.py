@@ -34,71 +34,102 @@ CATALOGUE = Catalogue(
 )
 
 
+# Strategies are made once: to make one takes longer than to draw from it.
+_MODEL = st.integers(0, 1)
+_ONE_IN_TEN = st.integers(0, 9)
+_VENDOR = st.sampled_from(VENDORS)
+_CPU_SLOTS = st.integers(2, 6)
+_DEVICE_BYTES = st.sampled_from((16 * GIB, 64 * GIB))
+_CPUS, _DEVICES = st.integers(0, 1), st.integers(0, 4)
+_RACK = st.sampled_from("xy")
+_CACHED = st.frozensets(st.sampled_from(("llama", "qwen")), max_size=1)
+_HOST_CPU_MILLIS = st.sampled_from((0, 16_000))
+
+_SHARE_MILLIS = st.sampled_from((1000, 1000, 1000, 250, 500, 700))
+_COUNT = st.integers(0, 4)
+_VENDORS = st.lists(_VENDOR, max_size=2, unique=True)
+_NOT_VENDORS = st.lists(_VENDOR, max_size=1)
+_ASKED_BYTES = st.sampled_from((0, 0, 8 * GIB, 48 * GIB))
+_ASKED_CPU_MILLIS = st.sampled_from((0, 0, 3000))
+
+_ROLES = st.sampled_from((("a",), ("a",), ("a", "b")))
+_REPLICAS = st.integers(1, 3)
+_LEAST = st.sampled_from((None, None, 1))
+_LABELS = st.sampled_from(((), (), (("app", "db"),), (("app", "web"),)))
+_DATA = st.sampled_from(((), ("llama",)))
+_APART = st.sampled_from(((), (), (("app", "db"),)))
+_SAME = st.sampled_from(("", "", "rack"))
+_NAME = st.sampled_from("xyz")
+_QUEUE = st.sampled_from(("limited", "one", "two", "open"))
+_PRIORITY = st.integers(0, 2)
+_CREATED_MS = st.integers(0, 3)
+_BOOL = st.booleans()
+_EXPECTED_SECONDS = st.sampled_from((None, 60, 600, 6000))
+
+
 @st.composite
 def node_lists(draw: st.DrawFn, most: int = 4) -> list[NodeView]:
-    return [draw(_nodes(f"n{number}")) for number in range(draw(st.integers(0, most)))]
+    return [_node(draw, f"n{number}") for number in range(draw(st.integers(0, most)))]
 
 
-@st.composite
-def _nodes(draw: st.DrawFn, name: str) -> NodeView:
-    vendor = draw(st.sampled_from(VENDORS))
-    model = f"{vendor}-{draw(st.integers(0, 1))}"
-    slots = draw(st.integers(2, 6)) if vendor == "cpu" else 1
-    memory = draw(st.sampled_from((16, 64))) * GIB
+def _node(draw: st.DrawFn, name: str) -> NodeView:
+    vendor = draw(_VENDOR)
+    model = f"{vendor}-{draw(_MODEL)}"
+    slots = draw(_CPU_SLOTS) if vendor == "cpu" else 1
+    memory = draw(_DEVICE_BYTES)
     devices = tuple(
-        DeviceView(f"{name}-{i}", i, vendor, model, memory, slots, draw(st.integers(0, 9)) > 0, island=i // 2)
-        for i in range(draw(st.integers(0, 1 if vendor == "cpu" else 4)))
+        DeviceView(f"{name}-{i}", i, vendor, model, memory, slots, draw(_ONE_IN_TEN) > 0, island=i // 2)
+        for i in range(draw(_CPUS if vendor == "cpu" else _DEVICES))
     )
     return NodeView(
         name,
         devices,
-        cordoned=draw(st.integers(0, 9)) == 0,
-        labels=(("rack", draw(st.sampled_from("xy"))),),
-        cached=frozenset(draw(st.sets(st.sampled_from(("llama", "qwen")), max_size=1))),
-        cpu_millis=draw(st.sampled_from((0, 16_000))),
+        cordoned=draw(_ONE_IN_TEN) == 0,
+        labels=(("rack", draw(_RACK)),),
+        cached=draw(_CACHED),
+        cpu_millis=draw(_HOST_CPU_MILLIS),
+    )
+
+
+def _request(draw: st.DrawFn) -> Request:
+    share = draw(_SHARE_MILLIS)
+    return Request(
+        count=draw(_COUNT) if share == 1000 else 1,
+        vendors=tuple(draw(_VENDORS)),
+        not_vendors=tuple(draw(_NOT_VENDORS)),
+        memory_bytes=draw(_ASKED_BYTES),
+        share_millis=share,
+        cpu_millis=draw(_ASKED_CPU_MILLIS),
     )
 
 
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
-    share = draw(st.sampled_from((1000, 1000, 1000, 250, 500, 700)))
-    return Request(
-        count=draw(st.integers(0, 4)) if share == 1000 else 1,
-        vendors=tuple(draw(st.lists(st.sampled_from(VENDORS), max_size=2, unique=True))),
-        not_vendors=tuple(draw(st.lists(st.sampled_from(VENDORS), max_size=1))),
-        memory_bytes=draw(st.sampled_from((0, 0, 8 * GIB, 48 * GIB))),
-        share_millis=share,
-        cpu_millis=draw(st.sampled_from((0, 0, 3000))),
-    )
+    return _request(draw)
 
 
 @st.composite
 def workloads(draw: st.DrawFn, uid: str) -> WorkloadView:
-    roles = []
-    for name in draw(st.sampled_from((("a",), ("a",), ("a", "b")))):
-        replicas = draw(st.integers(1, 3))
-        least = draw(st.sampled_from((None, None, 1)))
-        roles.append(RoleView(name, replicas, draw(requests()), least))
-    labels = draw(st.sampled_from(((), (), (("app", "db"),), (("app", "web"),))))
-    affinity = Affinity(
-        data=draw(st.sampled_from(((), ("llama",)))),
-        apart=draw(st.sampled_from(((), (), (("app", "db"),)))),
-        same=draw(st.sampled_from(("", "", "rack"))),
-        spread=draw(st.sampled_from(("", "", "rack"))),
-    )
+    return _workload(draw, uid)
+
+
+def _workload(draw: st.DrawFn, uid: str) -> WorkloadView:
+    roles = [RoleView(name, draw(_REPLICAS), _request(draw), draw(_LEAST)) for name in draw(_ROLES)]
+    labels = draw(_LABELS)
+    affinity = Affinity(data=draw(_DATA), apart=draw(_APART), same=draw(_SAME), spread=draw(_SAME))
     return WorkloadView(
         uid=uid,
         project="p",
-        name=draw(st.sampled_from("xyz")),
-        queue=draw(st.sampled_from(("limited", "one", "two", "open"))),
-        priority=draw(st.integers(0, 2)),
-        created_ms=draw(st.integers(0, 3)),
+        name=draw(_NAME),
+        queue=draw(_QUEUE),
+        priority=draw(_PRIORITY),
+        created_ms=draw(_CREATED_MS),
         roles=tuple(roles),
         labels=labels,
         affinity=affinity,
-        preemptible=draw(st.booleans()) or draw(st.booleans()),
-        movable=draw(st.booleans()),
-        expected_seconds=draw(st.sampled_from((None, 60, 600, 6000))),
+        preemptible=draw(_BOOL) or draw(_BOOL),
+        movable=draw(_BOOL),
+        expected_seconds=draw(_EXPECTED_SECONDS),
     )
 
 
@@ -113,15 +144,19 @@ def queues() -> tuple[QueueView, ...]:
     )
 
 
+_RUNNING = st.integers(0, 5)
+_STARTED_MS = st.integers(0, NOW_MS)
+
+
 @st.composite
 def snapshots(draw: st.DrawFn, most_nodes: int = 4, most_pending: int = 6) -> Snapshot:
     """Things run where the scheduler itself put them, some time ago."""
     nodes = draw(node_lists(most_nodes))
     pool, running = Pool(nodes, CATALOGUE), []
-    for number in range(draw(st.integers(0, 5))):
-        workload = draw(workloads(f"r{number}"))
+    for number in range(draw(_RUNNING)):
+        workload = _workload(draw, f"r{number}")
         placed = place_gang(workload, pool, Policy())
         if isinstance(placed, tuple):
-            running.append(RunningView(workload, placed, draw(st.integers(0, NOW_MS))))
-    pending = [draw(workloads(f"p{number}")) for number in range(draw(st.integers(0, most_pending)))]
+            running.append(RunningView(workload, placed, draw(_STARTED_MS)))
+    pending = [_workload(draw, f"p{number}") for number in range(draw(st.integers(0, most_pending)))]
     return take_snapshot(nodes, queues(), pending, running, catalogue=CATALOGUE)

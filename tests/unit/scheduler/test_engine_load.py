@@ -1,7 +1,7 @@
 """How full engines are, and how late their first tokens."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scheduler.core.tide.engine_load import LEAST_TOKENS, WINDOW_MS, FirstTokens, fullness, percentile
@@ -25,6 +25,7 @@ def test_a_percentile_lies_within_its_bucket() -> None:
     assert percentile({1.0: 1, INFINITE: 99}, 0.95) == 1.0
 
 
+@example({1.1: 0, 45.903222929137634: 23}, 1.0)
 @given(st.dictionaries(st.floats(0.01, 100), st.integers(0, 50), min_size=1), st.floats(0, 1))
 def test_a_percentile_is_never_beyond_the_bounds(buckets: dict[float, int], part: float) -> None:
     assert 0.0 <= percentile(buckets, part) <= max(buckets)

@@ -213,6 +213,15 @@ def test_the_gang_beside_takes_over_when_it_is_ready_or_has_to(
     assert (answer.state.phase, answer.state.attempt, answer.succeed, answer.drop) == outcome
 
 
+@pytest.mark.parametrize(("old", "new"), [("Ready", "Ready"), ("Lost", "Starting")])
+def test_who_takes_over_does_not_pay_for_the_failures_of_the_one_before(
+    old: RankState, new: RankState
+) -> None:
+    failing = State("Running", attempt=1, backoff_step=4, next_start_ms=T0 - 1, message="the new gang failed")
+    answer = leave(failing, rank(old, timeout=9), told=False, successor=next_gang(rank(new, timeout=9)))
+    assert answer.state == State("Ready" if new == "Ready" else "Starting", attempt=2)
+
+
 def test_a_successor_that_is_out_of_date_is_dropped_and_another_one_waits_a_moment() -> None:
     running, old = State("Ready", attempt=1), rank("Ready", timeout=9)
     answer = leave(running, old, successor=next_gang(rank("Starting", timeout=9), usable=False))

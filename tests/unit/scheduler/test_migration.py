@@ -180,9 +180,11 @@ def _check_moves(world: World, trial: Trial, moves: tuple[Migrate, ...]) -> None
         assert Counter(a.role for a in move.placement) == ranks
         assert sorted(a.rank for a in move.placement) == list(range(len(old.placement)))
         assert trial.running[move.uid].placement == move.placement
-    both = [view.placement for view in world.running] + [move.placement for move in moves]
-    assert all(millis <= capacity[device] for device, millis in _held(both).items()), (
-        "a target is not free before its source is given up"
+    both: Counter[str] = Counter()
+    for view in world.running:
+        both += _held([view.placement]) | _held([trial.running[view.workload.uid].placement])
+    assert all(millis <= capacity[device] for device, millis in both.items()), (
+        "a target is neither free before its source is given up nor its own"
     )
     after = _held([view.placement for view in trial.running.values()])
     assert all(millis <= capacity[device] for device, millis in after.items())

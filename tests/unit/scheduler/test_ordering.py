@@ -173,19 +173,28 @@ def needs_of(workload: WorkloadView) -> list[Alternatives]:
     return NEEDS[workload.name]
 
 
+_NAME = st.sampled_from(sorted(NEEDS))
+_QUEUE = st.sampled_from(["a", "b", "c", "d", "e", "x", "typo"])
+_PROJECT = st.sampled_from("pq")
+_PRIORITY = st.integers(0, 1)
+_CREATED_MS = st.sampled_from([1, 2, NOW_MS + 1, NOW_MS + 2])
+_DEADLINE_MS = st.none() | st.integers(0, 1)
+_COUNT = st.integers(0, 14)
+
+
 @st.composite
 def crowds(draw: st.DrawFn) -> list[WorkloadView]:
     return [
         waiting(
-            draw(st.sampled_from(sorted(NEEDS))),
-            draw(st.sampled_from(["a", "b", "c", "d", "e", "x", "typo"])),
+            draw(_NAME),
+            draw(_QUEUE),
             uid=f"uid{number}",
-            project=draw(st.sampled_from("pq")),
-            priority=draw(st.integers(0, 1)),
-            created_ms=draw(st.sampled_from([1, 2, NOW_MS + 1, NOW_MS + 2])),
-            deadline_ms=draw(st.none() | st.integers(0, 1)),
+            project=draw(_PROJECT),
+            priority=draw(_PRIORITY),
+            created_ms=draw(_CREATED_MS),
+            deadline_ms=draw(_DEADLINE_MS),
         )
-        for number in range(draw(st.integers(0, 14)))
+        for number in range(draw(_COUNT))
     ]
 
 

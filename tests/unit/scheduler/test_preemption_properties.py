@@ -13,8 +13,10 @@ from scheduler.core.preemption.preemption import Room, find_room
 from scheduler.core.quota.quota import Hold
 from tests.unit.scheduler.worlds import World, fingerprint, make_world, overused, ranks_of, worlds
 
+Attempt = tuple[Trial, WorkloadView, Bounds | Hold, Room | None, object]
 
-def attempt(world: World) -> list[tuple[Trial, WorkloadView, Bounds | Hold, Room | None, object]]:
+
+def attempt(world: World) -> list[Attempt]:
     """Each pending workload on a trial of its own, when it does not fit as things are."""
     found = []
     for workload in world.pending:
@@ -43,10 +45,10 @@ def taken(world: World, room: Room) -> dict[str, RunningView]:
     return {one.workload.uid: one for one in world.running if one.workload.uid in uids}
 
 
-@settings(max_examples=250, deadline=None)
-@given(worlds())
-def test_what_fails_changes_nothing_and_what_works_gives_nothing_out_twice(world: World) -> None:
-    for trial, workload, _, room, before in attempt(world):
+def what_fails_changes_nothing_and_what_works_gives_nothing_out_twice(
+    world: World, attempts: list[Attempt]
+) -> None:
+    for trial, workload, _, room, before in attempts:
         if room is None:
             assert fingerprint(trial, world.queues) == before
             continue
@@ -64,10 +66,8 @@ def test_what_fails_changes_nothing_and_what_works_gives_nothing_out_twice(world
         assert not gone & trial.running.keys()
 
 
-@settings(max_examples=250, deadline=None)
-@given(worlds())
-def test_nobody_gives_way_who_need_not(world: World) -> None:
-    for _, workload, _, room, _ in attempt(world):
+def nobody_gives_way_who_need_not(world: World, attempts: list[Attempt]) -> None:
+    for _, workload, _, room, _ in attempts:
         if room is None:
             continue
         tree = world.trial().tree
@@ -121,15 +121,10 @@ def is_title(world: World, workload: WorkloadView, uid: str, others: set[str]) -
     return queues[uid] == workload.queue and any(queues[other] != workload.queue for other in others)
 
 
-@settings(max_examples=250, deadline=None)
-@given(worlds())
-@example(make_world(random.Random(7119)))
-@example(make_world(random.Random(2898)))
-@example(make_world(random.Random(26988)))
-@example(make_world(random.Random(6568974)))
-@example(make_world(random.Random(2134535772)))
-def test_the_gang_fits_without_the_victims_and_with_any_of_them_it_does_not(world: World) -> None:
-    for _, workload, _, room, _ in attempt(world):
+def the_gang_fits_without_the_victims_and_with_any_of_them_it_does_not(
+    world: World, attempts: list[Attempt]
+) -> None:
+    for _, workload, _, room, _ in attempts:
         if room is None:
             continue
         gone = {victim.uid for victim in room.victims}
@@ -142,6 +137,27 @@ def test_the_gang_fits_without_the_victims_and_with_any_of_them_it_does_not(worl
             kept = {other: placement for other, placement in left.items() if other != uid}
             needed = not fits_without(world, workload, gone, kept)
             assert needed or is_title(world, workload, uid, gone | left.keys()), uid
+
+
+PROMISES = (
+    what_fails_changes_nothing_and_what_works_gives_nothing_out_twice,
+    nobody_gives_way_who_need_not,
+    the_gang_fits_without_the_victims_and_with_any_of_them_it_does_not,
+)
+
+
+@settings(max_examples=250, deadline=None)
+@given(worlds())
+@example(make_world(random.Random(7119)))
+@example(make_world(random.Random(2898)))
+@example(make_world(random.Random(26988)))
+@example(make_world(random.Random(6568974)))
+@example(make_world(random.Random(2134535772)))
+def test_who_makes_room_keeps_every_promise(world: World) -> None:
+    """All of one world: to make it and to look for room is what takes time."""
+    attempts = attempt(world)
+    for promise in PROMISES:
+        promise(world, attempts)
 
 
 @settings(max_examples=100, deadline=None)

@@ -6,9 +6,10 @@ import pytest
 
 from scheduler.core.cycle import run_cycle
 from scheduler.core.fragmentation.mix import mix_of
+from scheduler.core.model.catalogue import Catalogue, DeviceSpec
 from scheduler.core.model.types import Admit, Assignment, NodeView, Policy, QueueView, RunningView
 from scheduler.core.placement.snapshot import take_snapshot
-from tests.unit.scheduler.build import NOW_MS, gpu, holding, node, role, workload
+from tests.unit.scheduler.build import GIB, NOW_MS, gpu, holding, node, role, workload
 
 pytestmark = pytest.mark.unit
 
@@ -40,3 +41,24 @@ def test_nodes_without_accelerators_come_first_and_the_fullest_of_them() -> None
     empty, used = node("b", cpu_millis=64_000), node("c", cpu_millis=64_000)
     assert goes_to([accelerated, empty, used], on_host("y", used, 16_000)) == "c"
     assert goes_to([accelerated, empty, used], on_host("y", used, 56_000)) == "b"
+
+
+@pytest.mark.parametrize("scorer", ["energy", "price"])
+def test_watts_and_money_count_for_all_devices_that_a_request_takes(scorer: str) -> None:
+    """Four small devices at 150 W do what one large at 400 W does; one small and one large do alike for who
+    asks for one device."""
+    catalogue = Catalogue(
+        (
+            DeviceSpec("small", "nvidia", ("small",), watts=150, price_micros_per_hour=150),
+            DeviceSpec("large", "nvidia", ("large",), watts=400, price_micros_per_hour=400),
+        )
+    )
+    nodes = [
+        node("a", *(gpu(i, model="small", gib=20) for i in range(4))),
+        node("b", *(gpu(i, model="large", gib=80) for i in range(4))),
+    ]
+    for asked, model in ((role(count=0, total_memory_bytes=80 * GIB), "large"), (role(), "small")):
+        snapshot = take_snapshot(nodes, [QueueView("default")], [workload("one", asked)], (), (), catalogue)
+        (decision,) = run_cycle(snapshot, Policy(weights=((scorer, 1.0),)), NOW_MS)
+        assert isinstance(decision, Admit)
+        assert decision.placement[0].shares[0].model == model

@@ -152,6 +152,8 @@ def test_a_generated_world_is_the_same_for_the_same_seed() -> None:
         lambda: at_poisson_times([], 0, 0.5, 1),
         lambda: Habits(elastic_part=1.5),
         lambda: Habits(estimate_error=-0.1),
+        lambda: Habits(estimate_step=2),
+        lambda: Habits(elastic_least=1.01),
     ],
 )
 def test_impossible_worlds_are_refused(make) -> None:  # type: ignore[no-untyped-def]

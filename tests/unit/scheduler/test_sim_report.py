@@ -10,7 +10,7 @@ import pytest
 
 from scheduler.sim import svg
 from scheduler.sim.report import duration, html_report
-from scheduler.sim.result import spread
+from scheduler.sim.result import size_of, spread
 from scheduler.sim.series import Recorder, jain
 from tests.unit.scheduler.sim_build import gpu_job, gpu_node, play
 
@@ -61,6 +61,39 @@ def test_a_report_stands_alone_and_tells_the_figures() -> None:
     for chart in charts:
         ElementTree.fromstring(chart)
         assert "nan" not in chart
+
+
+def test_waits_are_told_by_queue_and_size_and_use_by_vendor() -> None:
+    """One node of four devices of each of two vendors, of which one is asked for: a job of four runs, one of
+    four waits 100 s for it, one of one 200 s."""
+    nodes = [gpu_node("a"), gpu_node("b", vendor="amd", model="MI300X")]
+    jobs = [gpu_job("j1", 4, 100), gpu_job("j2", 4, 100)]
+    jobs.append(gpu_job("j3", 1, 100, queue="other"))
+    result = play(nodes, jobs, horizon_seconds=400)
+    figures = result.summary()
+    assert figures["utilisation_percent_by_vendor"] == {"amd": 0.0, "nvidia": 56.25}
+    assert figures["wait_seconds_by_queue"]["other"]["max"] == 200
+    assert figures["wait_seconds_by_size"]["2 to 4"]["mean"] == 50
+    assert list(figures["wait_seconds_by_size"]) == ["1", "2 to 4"]
+    page = html_report(result, "Waits")
+    for expected in ("Sizes", "2 to 4", "Vendors", "MI300X", "56.2 %"):
+        assert expected in page
+
+
+@pytest.mark.parametrize(
+    ("devices", "size"),
+    [
+        (0.5, "part of one"),
+        (1, "1"),
+        (1.5, "2 to 4"),
+        (4, "2 to 4"),
+        (5, "5 to 8"),
+        (64, "33 to 64"),
+        (65, "over 64"),
+    ],
+)
+def test_sizes_of_jobs_have_names(devices: float, size: str) -> None:
+    assert size_of(devices) == size
 
 
 def test_a_report_of_nothing_can_be_made() -> None:

@@ -14,7 +14,8 @@ Sections are parted by ``|``, items by commas, words by spaces.
   ``lend``, ``max`` (devices), ``used`` (device-hours lately), ``cohort``, and what ``QUEUE_WORDS`` names.
 - A workload: name, devices (``4``; ``2x4`` = two ranks of four; ``1-4x1`` = one to four ranks of one;
   ``0.5`` = half a device; ``2x1+1x4`` = two roles), ``of`` its queue, ``p5`` = priority 5, then
-  ``key=value``: ``on`` (its nodes, parted by ``+``), ``age`` (minutes since it started, or arrived),
+  ``key=value``: ``on`` (its nodes, parted by ``+``), ``at`` (the only device there that it uses), ``age``
+  (minutes since it started, or arrived),
   ``ends`` (minutes after its start), ``model``, ``label``, ``apart``, ``near`` (``app:db``), ``same``,
   ``spread`` (``rack``), ``fixed`` (not preemptible), ``movable``, and what ``WORKLOAD_WORDS`` names.
 
@@ -36,8 +37,10 @@ import pytest
 
 from scheduler.core.cycle import run_cycle
 from scheduler.core.model.types import (
+    WHOLE_MILLIS,
     Admit,
     Affinity,
+    Assignment,
     Defer,
     DeviceView,
     Labels,
@@ -51,6 +54,7 @@ from scheduler.core.model.types import (
     Resize,
     RoleView,
     RunningView,
+    Share,
     WorkloadView,
 )
 from scheduler.core.placement.placing import ANYWHERE, Bounds
@@ -143,12 +147,28 @@ class Scenario:
         for workload, words in workloads:
             numbers = [trial.pool.number(name) for name in words["on"].split("+")] if "on" in words else []
             only = tuple(number for number in numbers if number is not None)
+            mark = trial.mark()
+            trial.pool.occupy(self._others(words) if "at" in words else ())
             placed = trial.place(workload, Bounds(only=only) if only else ANYWHERE)
             assert isinstance(placed, tuple), f"{workload.name} finds no place to run at the start"
+            trial.rollback(mark)
+            trial.pool.occupy(placed)
             trial.admit(workload, placed)
             started_ms = START_MS - round(float(words.get("age", 60)) * MINUTE_MS) + 100 * workload.created_ms
             workload = replace(workload, created_ms=started_ms - 1000)
             self.running[workload.uid] = RunningView(workload, placed, started_ms)
+
+    def _others(self, words: dict[str, str]) -> list[Assignment]:
+        """All devices of its nodes but the one that it uses."""
+        others = []
+        for node in (node for node in self.nodes if node.name in words["on"].split("+")):
+            shares = [
+                Share(device.id, device.index, device.vendor, device.model, device.memory_bytes, WHOLE_MILLIS)
+                for device in node.devices
+                if device.index != int(words["at"])
+            ]
+            others.append(Assignment("", 0, 0, node.name, tuple(shares)))
+        return others
 
     def play(self, until_minute: float) -> None:
         while self.now_ms <= START_MS + until_minute * MINUTE_MS:
@@ -306,7 +326,7 @@ def _workload(item: list[str], number: int) -> tuple[WorkloadView, dict[str, str
     view = WorkloadView(name, "project", name, queue, priority, number, roles)
     words = _words(rest)
     for key, value in words.items():
-        if key not in ("on", "age"):
+        if key not in ("on", "at", "age"):
             view = WORKLOAD_WORDS[key](view, value)
     return view, words
 

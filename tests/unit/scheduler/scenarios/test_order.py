@@ -52,3 +52,26 @@ nodes: n1 6 | queues: left of all cohort, right of all cohort, lent 6 of all, a 
 """)
 def test_the_share_that_a_queue_would_have_counts(facts: str) -> None:
     check(facts)
+
+
+@scenarios("""
+# devices are in use, though a gang that keeps to itself has just been given some
+nodes: n1..n2 1 | running: r1 1 on=n1 | arriving: gang 2x1 p5, job 1
+    → stops r1, starts gang, tells job DevicesBusy
+# its quota, though another one waits for devices
+nodes: n1 4 | queues: a 2, b | running: ra 2 of a, rb 2 of b | arriving: wb 1 of b, wa 1 of a
+    → nothing, tells wa QuotaExhausted, tells wb DevicesBusy
+""")
+def test_who_waits_is_told_what_keeps_it_waiting(facts: str) -> None:
+    check(facts)
+
+
+@scenarios("""
+# the first finds its quota lent, another one takes it back whole, the next like the first starts at once
+nodes: n1 6 model=H100, n2 4 model=A100 | queues: a 2 of team, b 0 of team, lent 4 of team
+    | running: gang 2x3 of b on=n1
+    | arriving: x1 3 of a model=A100 age=3, y 2 of a model=H100 age=2, x2 3 of a model=A100 age=1
+    → by 0 min: stops gang, starts x2
+""")
+def test_who_is_like_one_that_waits_is_looked_at_anew_when_something_comes_free(facts: str) -> None:
+    check(facts)

@@ -78,6 +78,36 @@ def test_borrowed_devices_come_back_from_whoever_has_them(facts: str) -> None:
 
 
 @scenarios("""
+# though the borrower has other devices than the owner wants
+nodes: n1 4 model=H100, n2 4 model=A100 | queues: a 4 of team, b 0 of team | running: old 4 of b on=n1
+    | arriving: new 1 of a model=A100
+    → stops old, starts new on n2
+# no more than it needs
+nodes: n1 4 model=H100, n2 4 model=A100 | queues: a 4 of team, b 0 of team
+    | running: r1 2 of b on=n1, r2 2 of b on=n1 age=30 | arriving: new 1 of a model=A100
+    → stops r2, starts new on n2
+# an elastic one gives ranks
+nodes: n1 4 model=H100, n2 4 model=A100 | queues: a 4 of team, b 0 of team | running: old 1-4x1 of b on=n1
+    | arriving: new 1 of a model=A100
+    → shrinks old to 3, starts new on n2
+# not where the devices that it wants are in use
+nodes: n1 4 model=H100, n2 1 model=A100 | queues: a 4 of team, b 0 of team, c | running: old 4 of b on=n1,
+    keeps 1 of c p9 on=n2 | arriving: new 1 of a model=A100
+    → nothing
+# not for who would borrow itself
+nodes: n1 4 model=H100, n2 4 model=A100 | queues: a 0 of team, b 0 of team, lent 4 of team
+    | running: old 4 of b on=n1 | arriving: new 1 of a p9 model=A100
+    → nothing
+# nor where it may not reclaim
+nodes: n1 4 model=H100, n2 4 model=A100 | queues: a 4 of team reclaimWithinCohort=never, b 0 of team
+    | running: old 4 of b on=n1 | arriving: new 1 of a p9 model=A100
+    → nothing
+""")
+def test_quota_comes_back_from_devices_of_any_model(facts: str) -> None:
+    check(facts)
+
+
+@scenarios("""
 # before less important work of the owner
 nodes: n1 12 | queues: a 6 of team, b 6 of team
     | running: own 3 of a p-1, one 3 of b, two 3 of b, three 3 of b age=20 | arriving: new 3 of a p1

@@ -77,3 +77,47 @@ nodes: a1..a2 1 rack=a, b1 1 rack=b | arriving: new 3x1 slices=2:rack
 """)
 def test_slices_of_a_gang_stay_together(facts: str) -> None:
     check(facts)
+
+
+@scenarios("""
+# in one rack, though single devices of others are cheaper
+nodes: a1..a2 1 rack=a, b1..b2 1 rack=b
+    | running: r1 1 on=a1 age=90, r2 1 p9 on=a2, r3 1 on=b1 age=99, r4 1 on=b2 age=99
+    | arriving: new 2x1 p5 slices=2:rack
+    → stops r3 r4, starts new on b1+b2
+# each slice in a rack of its own
+nodes: a1..a2 1 rack=a, b1..b2 1 rack=b, c1..c2 1 rack=c
+    | running: r1 1 on=a1, r2 1 on=a2, r3 1 on=b1, r4 1 p9 on=b2, r5 1 on=c1, r6 1 on=c2
+    | arriving: new 4x1 p5 slices=2:rack
+    → stops r1 r2 r5 r6, starts new on a1+a2+c1+c2
+# what is free is used first
+nodes: a1..a2 1 rack=a, b1..b2 1 rack=b, c1..c2 1 rack=c
+    | running: r1 1 p9 on=a1, r3 1 on=b1, r4 1 on=b2 age=30, r5 1 on=c1
+    | arriving: new 2x1 p5 slices=2:rack
+    → stops r5, starts new on c1+c2, starts r5 on a2
+# all in one block
+nodes: a1..a2 1 block=x rack=a, b1..b2 1 block=x rack=b, c1..c2 1 block=y rack=c, d1..d2 1 block=y rack=d
+    | running: r1 1 on=a1 age=10, r2 1 on=a2 age=10, r3 1 on=b1, r4 1 p9 on=b2, r5 1 on=c1, r6 1 on=c2,
+    r7 1 on=d1, r8 1 on=d2
+    | arriving: new 4x1 p5 same=block slices=2:rack
+    → stops r5 r6 r7 r8, starts new on c1+c2+d1+d2
+# nobody is stopped where the slices still would be torn apart
+nodes: a1..a2 1 rack=a, b1..b2 1 rack=b | running: r1 1 on=a1, r2 1 p9 on=a2, r3 1 on=b1, r4 1 p9 on=b2
+    | arriving: new 2x1 p5 slices=2:rack
+    → nothing
+# nor where one slice finds room and the other does not
+nodes: a1..a2 1 rack=a, b1..b2 1 rack=b | running: r1 1 on=a1, r2 1 on=a2, r3 1 on=b1, r4 1 p9 on=b2
+    | arriving: new 4x1 p5 slices=2:rack
+    → nothing
+# a gang of another one goes whole, and frees the slice
+nodes: a1..a2 1 rack=a, b1..b2 1 rack=b | running: gang 2x1 on=a1+a2, r3 1 on=b1, r4 1 p9 on=b2
+    | arriving: new 2x1 p5 slices=2:rack
+    → stops gang, starts new on a1+a2
+# by quota, too
+nodes: a1..a2 1 rack=a, b1..b2 1 rack=b | queues: q 2 of team, lent 2 of team, other 0 of team
+    | running: r1 1 of other on=a1, r2 1 of lent on=a2, r3 1 of other on=b1 age=90, r4 1 of other on=b2 age=90
+    | arriving: new 2x1 of q slices=2:rack
+    → stops r3 r4, starts new on b1+b2
+""")
+def test_room_for_a_slice_is_made_in_one_domain(facts: str) -> None:
+    check(facts)
