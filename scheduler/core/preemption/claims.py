@@ -249,8 +249,11 @@ class Claim:
         """Whether a model that the claimant has no use for is borrowed from what it is guaranteed: a quota
         for several models may be lent on others than the one that it needs."""
         levels = self._levels_to(one.queue)
+        mine, below = self._queue, self._below(one)
         founded = (self._titles_at(levels, needed) for needed in self._needs)
-        return any(titles and self._borrows(one, model, titles) for titles in founded)
+        return any(
+            titles and self._tree.borrows(one.queue, mine, model, titles, below=below) for titles in founded
+        )
 
     def _refund(
         self, own: Iterable[Class], held: Mapping[Class, Mapping[ModelKey, int]]
