@@ -203,7 +203,13 @@ class QueueSpec(Model):
     )
     parent: Name | None = Field(None, description="the cohort in which it borrows")
     cohort: bool = Field(False, description="has children and no workloads of its own")
-    weight: int = Field(1, ge=1, le=1_000_000, description="of its fair share among its siblings")
+    weight: int = Field(
+        1,
+        ge=0,
+        le=1_000_000,
+        description="of its fair share among its siblings; 0: after all that have a weight, with its nominal "
+        "quota as safe as theirs",
+    )
     quotas: list[DeviceQuota] = Field(default_factory=list, max_length=MAX_LIST)
     budgets: list[DeviceBudget] = Field(default_factory=list, max_length=MAX_LIST)
     tolerations: list[Toleration] = Field(

@@ -18,7 +18,6 @@ from typing import NamedTuple
 from scheduler.core.model.types import Placement, WorkloadView
 from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.layout import ModelKey
-from scheduler.core.quota.quota import NOTHING
 
 
 class Class(NamedTuple):
@@ -51,7 +50,7 @@ class Claim:
         self._titles: dict[tuple[int, ModelKey], tuple[str, ...]] = {}
         self._fairer: dict[str, bool] = {}
         self._hopes = False
-        self._asked: tuple[int, dict[tuple[str, int | None, ModelKey], bool]] = -1, {}
+        self._asked: tuple[int, dict[tuple[str, int, ModelKey], bool]] = -1, {}
 
     def stages(
         self, classes: Collection[Class], held: Callable[[], Mapping[Class, Mapping[ModelKey, int]]]
@@ -83,12 +82,12 @@ class Claim:
         if not self._by_quota(one):
             return False
         wanted = [model for model in held if model in self._needs]
-        if not wanted:
-            return bool(held) and all(self._frees_quota(one, model) for model in held)
-        if all(self._takes_back(one, model) for model in wanted):
+        if held and all(self._takes_back(one, model) for model in wanted or held):
             return True
-        return self._shares_with(one) and all(
-            self._evens_out(one, model, held[model], self._needs[model]) for model in wanted
+        return (
+            bool(wanted)
+            and self._shares_with(one)
+            and all(self._evens_out(one, model, held[model], self._needs[model]) for model in wanted)
         )
 
     def within_reach(self, models: Iterable[ModelKey]) -> tuple[ModelKey, ...]:
@@ -224,35 +223,24 @@ class Claim:
         return self._trial.precedence.below(one.queue, one.priority)
 
     def _takes_back(self, one: Class, model: ModelKey) -> bool:
-        """Whether the queue has borrowed with such work what the claimant is guaranteed; remembered until
-        something is taken or given back. What less important work uses is looked at only where the queue
-        borrows at all."""
+        """Whether the queue has borrowed with such work what the claimant is guaranteed, on a model that it
+        needs or on another one for which the same quota counts; remembered until something is taken or given
+        back."""
         if self._asked[0] != self._tree.changes:
             self._asked = self._tree.changes, {}
-        answers = self._asked[1]
-        known = answers.get((one.queue, None, model))
-        if known is None:
-            known = answers[one.queue, None, model] = self._borrows(one.queue, model)
-        below = self._below(one) if known else None
-        if not below:
-            return known
-        key = one.queue, one.priority, model
+        answers, key = self._asked[1], (one.queue, one.priority, model)
         if key not in answers:
-            answers[key] = self._borrows(one.queue, model, below)
+            levels = self._levels_to(one.queue)
+            needed = (model,) if model in self._needs else self._needs
+            founded = (self._titles_at(levels, each) for each in needed)
+            answers[key] = any(titles and self._borrows(one, model, titles) for titles in founded)
         return answers[key]
 
-    def _borrows(self, queue: str, model: ModelKey, below: Mapping[str, int] = NOTHING) -> bool:
-        titles = self._titles_at(self._levels_to(queue), model)
-        return bool(titles) and self._tree.borrows(queue, self._queue, model, titles, below=below)
-
-    def _frees_quota(self, one: Class, model: ModelKey) -> bool:
-        """Whether a model that the claimant has no use for is borrowed from what it is guaranteed: a quota
-        for several models may be lent on others than the one that it needs."""
-        levels = self._levels_to(one.queue)
-        mine, below = self._queue, self._below(one)
-        founded = (self._titles_at(levels, needed) for needed in self._needs)
-        return any(
-            titles and self._tree.borrows(one.queue, mine, model, titles, below=below) for titles in founded
+    def _borrows(self, one: Class, model: ModelKey, titles: tuple[str, ...]) -> bool:
+        """What less important work uses is looked at only where the queue borrows at all."""
+        tree, mine = self._tree, self._queue
+        return tree.borrows(one.queue, mine, model, titles) and tree.borrows(
+            one.queue, mine, model, titles, below=self._below(one)
         )
 
     def _refund(

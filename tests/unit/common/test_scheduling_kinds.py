@@ -62,7 +62,7 @@ SERVER = {"ports": ["http"], "readiness": {"port": "http"}}
         (queue(quotas=[{}, {}]), "spec", "each deviceClass only once"),
         (queue(budgets=[{"deviceHours": 1}] * 2), "spec", "each deviceClass and period only once"),
         (queue(parent="No Name"), "spec.parent", "must be 1-63 characters"),
-        (queue(weight=0), "spec.weight", "greater than or equal to 1"),
+        (queue(weight=-1), "spec.weight", "greater than or equal to 0"),
     ],
 )
 def test_a_mistake_is_named(document: dict[str, Any], where: str, says: str) -> None:

@@ -87,3 +87,19 @@ def test_nothing_is_preempted_for_what_no_ring_can_give(model: str, islands: tup
     running = [holding(f"r{p}", node("n", *devices), p, preemptible=True) for p in healthy]
     found = decide(devices, 2, running, priority=9)
     assert not any(isinstance(decision, Preempt) for decision in found)
+
+
+def test_both_rings_are_cleared_for_who_needs_them_whole() -> None:
+    devices = npus("ring", "++++", "++++")
+    at = node("n", *devices)
+    low = [holding("first", at, 0), holding("second", at, 5, 6)]
+    stopped = {each.uid for each in decide(devices, 8, low, priority=5) if isinstance(each, Preempt)}
+    assert stopped == {"uid-first", "uid-second"}
+
+
+def test_of_three_rings_the_two_that_cost_least_are_cleared() -> None:
+    devices = npus("ring", "++++", "++++", "++++")
+    at = node("n", *devices)
+    low = [holding("large", at, 0, 1, 2, 3), holding("small", at, 4), holding("pair", at, 8, 9)]
+    stopped = {each.uid for each in decide(devices, 8, low, priority=5) if isinstance(each, Preempt)}
+    assert stopped == {"uid-small", "uid-pair"}
