@@ -79,6 +79,8 @@ class SchedulerGuard:
 
     def may_place(self, workload: Workload) -> bool:
         """Whether a cycle may decide about it: not where it could not be followed then."""
+        if not self.items.all_aside():
+            return True
         uid, generation = workload.metadata.uid, workload.metadata.generation
         return self.items.may_try((PLACE, uid), generation) and self.items.fault_of((ADVANCE, uid)) is None
 

@@ -46,12 +46,17 @@ def wants_successor(workload: Workload, world: World, now_ms: int) -> bool:
 
 class Decider:
     """Carries out decisions in their order. One for which there is no room now, because another one has not
-    ended yet, is left for the next cycle to decide about anew."""
+    ended yet, is left for the next cycle to decide about anew.
+
+    ``touched``: the uids of those of whom something may be new since the last cycle; not of who waits on and
+    has been told so."""
 
     def __init__(self, journal: Journal, settings: Settings, guard: SchedulerGuard) -> None:
         self._journal = journal
         self._settings = settings
         self._guard = guard
+        self._told: dict[str, tuple[Workload, Defer]] = {}
+        self.touched: set[str] = set()
 
     def carry_out(
         self,
@@ -70,9 +75,15 @@ class Decider:
         }
         nodes = [world.nodes[name] for name in names if name in world.nodes]
         room = Room(nodes, held_on(names) if names else ())
+        before, self._told, self.touched = self._told, {}, set()
         for decision in decisions:
             uid = decision.uid.removesuffix(SUCCESSOR)
             workload = world.workloads.get(uid)
+            told = before.get(decision.uid)
+            if told is not None and told[0] is workload and _says_the_same(told[1], decision):
+                self._told[uid] = told
+                continue
+            self.touched.add(uid)
             if workload is not None:
                 work = partial(self._carry_out, workload, decision, world, room, now_ms)
                 self._guard.step("carry out", workload, world, work)
@@ -100,8 +111,11 @@ class Decider:
         self._journal.note(workload, Note("Admitted", f"placed on {nodes}"))
 
     def _defer(self, workload: Workload, decision: Defer, world: World, now_ms: int) -> None:
-        first_time = not workload.status.pending
-        self._journal.write(workload, after_defer(workload, decision, now_ms), world)
+        first_time, status = not workload.status.pending, after_defer(workload, decision, now_ms)
+        if status == workload.status:
+            self._told[workload.metadata.uid] = workload, decision
+            return
+        self._journal.write(workload, status, world)
         if first_time:
             self._journal.note(workload, Note("Waiting", decision.reasons[0].message))
 
@@ -161,3 +175,10 @@ class Decider:
             self._journal.note(workload, Note("SpecChanged", text))
             return
         self._journal.write(workload, after_surge_deferred(workload, decision), world)
+
+
+def _says_the_same(told: Defer, decision: Decision) -> bool:
+    """Whether a workload that waits is told by it what its status says already."""
+    return isinstance(decision, Defer) and (
+        (told.reasons, told.remedy, told.nominated) == (decision.reasons, decision.remedy, decision.nominated)
+    )

@@ -40,7 +40,7 @@ from scheduler.translate.observed import Moved, Observed, merge_ranks, seen_of
 from scheduler.translate.placements import held_by
 from scheduler.translate.snapshots import SnapshotKeeper, held_attempts
 from scheduler.translate.transitions import after_step, exit_notes, log_tail
-from scheduler.translate.views import SUCCESSOR, World, holds_places, is_group, restarts_view, state_view
+from scheduler.translate.views import World, holds_places, is_group, restarts_view, state_view
 from scheduler.waiting import Waiting
 
 START_TRIES = 8
@@ -237,7 +237,7 @@ class SchedulerLoop:
         held_on = partial(self._held_on, world, unknown)
         self._decider.carry_out(decided.decisions, world, held_on, now_ms)
         await self._flush(world)
-        uids.update(decision.uid.removesuffix(SUCCESSOR) for decision in decided.decisions)
+        uids |= self._decider.touched
 
     def _look(self, world: KeptWorld, observed: Observed, moved: Moved, now_ms: int) -> None:
         """Take note of what has changed for cycles: what runs, nodes, and processes that still stop although

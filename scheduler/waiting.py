@@ -31,13 +31,18 @@ class Waiting:
         self._beside: set[str] = set()
 
     def views(self, uids: Iterable[str], observed: Observed, now_ms: int) -> list[WorkloadView]:
-        """All of them. ``uids``: who may have begun to want another gang beside its own."""
-        for uid in self._changed.take_workloads():
-            self._known.pop(uid, None)
-        world, found = self._world, list[WorkloadView]()
+        """All of them. ``uids``: who may have begun to want another gang beside its own. One that waited
+        already when it was last looked at, and of which nothing has changed, still does."""
         beside, self._beside = self._beside, set()
-        for uid in dict.fromkeys((*world.standings.waiting, *sorted({*uids, *beside}))):
-            workload = world.workloads.get(uid)
+        fresh = {*uids, *beside}
+        for uid in fresh | self._changed.take_workloads():
+            self._known.pop(uid, None)
+        world, found, known, guard = self._world, list[WorkloadView](), self._known, self._guard
+        for uid in dict.fromkeys((*world.standings.waiting, *sorted(fresh))):
+            view, workload = known.get(uid), world.workloads.get(uid)
+            if view is not None and workload is not None and guard.may_place(workload):
+                found.append(view)
+                continue
             if workload is not None and self._guard.may_place(workload):
                 work = partial(self._look, workload, observed, now_ms, found)
                 self._guard.step("look", workload, world, work)
@@ -55,9 +60,7 @@ class Waiting:
                 held_back = workload.status.model_copy(update=update, deep=True)
                 self._journal.write(workload, held_back, world)
                 return
-            view = self._known.get(uid)
-            if view is None:
-                view = self._known[uid] = workload_view(workload, world, self._grace_seconds)
+            view = self._known[uid] = workload_view(workload, world, self._grace_seconds)
             found.append(view)
         elif workload.status.phase in PLACED and workload.status.pending and not is_group(workload):
             settled = workload.status.model_copy(update={"pending": []}, deep=True)

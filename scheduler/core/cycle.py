@@ -83,7 +83,7 @@ class _Cycle:
 
     def __post_init__(self) -> None:
         self.trial = Trial(self.snapshot, self.policy, self.now_ms)
-        self.explainer = Explainer(self.trial.pool, self.trial.ideal)
+        self.explainer = Explainer(self.trial.pool)
         self.starters = Starters(self.trial)
         self.failed: dict[Kin, Defer] = {}
         self.closed: set[str] = set()

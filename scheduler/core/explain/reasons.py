@@ -69,10 +69,8 @@ def defer_for_fit(workload: WorkloadView, until_ms: int) -> Defer:
 class Explainer:
     """Finds words for one cycle; what was found for one shape of request is kept for the next."""
 
-    def __init__(self, pool: Pool, ideal: Ideal) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._ideal = ideal
-        self._asked = Verdicts(pool)
         self._tallies: dict[int, list[Tally]] = {}
         self._answers: dict[tuple[object, ...], Defer] = {}
 
@@ -83,7 +81,7 @@ class Explainer:
             return Defer(workload.uid, (reason,), "a node joins the Ray cluster")
         key = (workload.roles, bounds.models, workload.affinity, stuck)
         if key not in self._answers:
-            at_best = self._ideal.obstacle(workload, bounds)
+            at_best = self._pool.once(Ideal).obstacle(workload, bounds)
             if at_best is None:
                 self._answers[key] = self._waits(workload, stuck, bounds)
             else:
@@ -92,9 +90,11 @@ class Explainer:
         return Defer(workload.uid, known.reasons, known.remedy, known.never)
 
     def _verdicts(self, shape: Shape) -> list[Tally]:
-        if shape.number not in self._tallies:
-            self._tallies[shape.number] = self._asked.tally(shape)
-        return self._tallies[shape.number]
+        return self._tallies.get(shape.number) or self._tally_anew(shape)
+
+    def _tally_anew(self, shape: Shape) -> list[Tally]:
+        tally = self._tallies[shape.number] = self._pool.once(Verdicts).tally(shape)
+        return tally
 
     def _never(self, workload: WorkloadView, stuck: Stuck, bounds: Bounds) -> Defer:
         """It would not fit even if nothing else ran and nothing were broken."""
@@ -132,7 +132,7 @@ class Explainer:
             remedy = "running workloads end, or workloads are moved together"
             return Defer(workload.uid, (Reason("TopologyDomain", message), *counted), remedy)
         if stuck.total == 1 and any(not item.verdict.code for item in verdicts):
-            verdicts = self._tallies[shape.number] = self._asked.tally(shape)  # others were placed since
+            verdicts = self._tally_anew(shape)  # others were placed since
             counted = self._count(verdicts)
         if workload.affinity.beside and any(not item.verdict.code for item in verdicts):
             wanted = " and ".join(f"{key}={value}" for key, value in workload.affinity.beside)

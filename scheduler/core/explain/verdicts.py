@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -46,61 +48,105 @@ class _Kind:
     total: int = 0
 
 
+class Crowd:
+    """Listed nodes of one layout, by state. ``said``: what they say, by the number of the shape."""
+
+    __slots__ = ("layout", "nodes", "said", "states")
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.nodes = 0
+        self.states: list[tuple[NodeState, int]] = []
+        self.said: dict[int, tuple[tuple[Verdict, int], ...]] = {}
+
+
+class Census:
+    """How many nodes are in which state, as of a ``version`` of the pool. ``unlisted``: those that are not
+    given out, by state and by what keeps them from that (empty = they are held for somebody)."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.version = version_of(pool)
+        states, crowds = pool.states.all, dict[int, Crowd]()
+        listed = np.frombuffer(pool.listed, dtype=np.uint8) > 0
+        counts = np.bincount(np.frombuffer(pool.state_of, dtype=np.int32)[listed])
+        for number in np.flatnonzero(counts).tolist():
+            state, nodes = states[number], int(counts[number])
+            crowd = crowds.setdefault(id(state.layout), Crowd(state.layout))
+            crowd.states.append((state, nodes))
+            crowd.nodes += nodes
+        self.listed = list(crowds.values())
+        self.unlisted = Counter(
+            (states[pool.state_of[number]], *_absence(pool.view(number)))
+            for number in np.flatnonzero(~listed).tolist()
+        )
+
+
+def version_of(pool: Pool) -> tuple[int, int]:
+    """Another one whenever a node has changed its state, or has been listed or not."""
+    kinds = pool.states.kinds
+    return len(kinds), sum(kind.changes for kind in kinds)
+
+
+def _alike(shape: Shape, layout: Layout) -> Shape:
+    """The shape that such nodes answer as they answer this one, once they take what it accepts."""
+    return shape.amount if len(layout.groups) == 1 else shape
+
+
 class Verdicts:
-    """Asks nodes by kind and state, and remembers."""
+    """Asks nodes by kind and state, and remembers. Kept with the pool (``Pool.once``)."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._kinds: dict[tuple[int, int], _Kind] = {}
         self._present: dict[tuple[int, int], Verdict] = {}
+        self._census = Census(pool)
 
     def tally(self, shape: Shape) -> list[Tally]:
         """All verdicts on a rank of this shape, in a fixed order."""
-        pool = self._pool
-        listed = np.frombuffer(pool.listed, dtype=np.uint8) > 0
-        counts = np.bincount(np.frombuffer(pool.state_of, dtype=np.int32)[listed])
         found: dict[Verdict, int] = {}
-        refused: dict[int, tuple[Verdict | None, int]] = {}
-        for number in np.flatnonzero(counts).tolist():
-            state, nodes = pool.states.all[number], int(counts[number])
-            layout = id(state.layout)
-            known = refused.get(layout)
-            if known is None:
-                known = self._kind(state.layout, shape).refusal, 0
-            refused[layout] = known[0], known[1] + nodes
-            if known[0] is None:
-                verdict = self._at_present(state, shape)
-                found[verdict] = found.get(verdict, 0) + nodes
-        for why, nodes in refused.values():
-            if why is not None:
-                found[why] = found.get(why, 0) + nodes
-        for number in np.flatnonzero(~listed).tolist():
-            verdict = self._of_unlisted(number, shape)
-            found[verdict] = found.get(verdict, 0) + 1
+        for said, nodes in self._say(shape):
+            found[said] = found.get(said, 0) + nodes
         return [
             Tally(verdict, found[verdict]) for verdict in sorted(found, key=lambda v: (v.code, v.message))
         ]
 
-    def _of_unlisted(self, number: int, shape: Shape) -> Verdict:
-        pool = self._pool
-        could = self._kind(pool.usage[number].layout, shape).could
-        code, message = _absence(pool.view(number))
-        if code:
-            return Verdict(code, message, could=could)
-        state = pool.states.all[pool.state_of[number]]
-        if pool.option(shape, state) is not None:
-            return Verdict("NodeReserved", "it is held for a workload that comes first")
-        return self.of_state(state, shape)
+    def _say(self, shape: Shape) -> Iterator[tuple[Verdict, int]]:
+        """What so many nodes say."""
+        census = self._census
+        if census.version != version_of(self._pool):
+            census = self._census = Census(self._pool)
+        for crowd in census.listed:
+            refused = self._kind(crowd.layout, shape).refusal
+            if refused is None:
+                yield from self._by_state(crowd, shape)
+            else:
+                yield refused, crowd.nodes
+        for (state, code, message), nodes in census.unlisted.items():
+            yield self._of_unlisted(state, code, message, shape), nodes
 
-    def of_state(self, state: NodeState, shape: Shape) -> Verdict:
-        """For a node that may be used."""
-        return self._kind(state.layout, shape).refusal or self._at_present(state, shape)
+    def _by_state(self, crowd: Crowd, shape: Shape) -> Sequence[tuple[Verdict, int]]:
+        """What they say now, were they idle or not; shapes that only differ in what they accept are told the
+        same."""
+        alike = _alike(shape, crowd.layout)
+        if alike.number not in crowd.said:
+            found: dict[Verdict, int] = {}
+            for state, nodes in crowd.states:
+                verdict = self._at_present(state, shape)
+                found[verdict] = found.get(verdict, 0) + nodes
+            crowd.said[alike.number] = tuple(found.items())
+        return crowd.said[alike.number]
+
+    def _of_unlisted(self, state: NodeState, code: str, message: str, shape: Shape) -> Verdict:
+        kind = self._kind(state.layout, shape)
+        if code:
+            return Verdict(code, message, could=kind.could)
+        if self._pool.option(shape, state) is not None:
+            return Verdict("NodeReserved", "it is held for a workload that comes first")
+        return kind.refusal or self._at_present(state, shape)
 
     def _at_present(self, state: NodeState, shape: Shape) -> Verdict:
-        """For a node that would take a rank if nothing else were on it. Shapes that only differ in what they
-        accept are told the same."""
-        alike = shape.amount if len(state.layout.groups) == 1 else shape
-        key = (alike.number, state.number)
+        """For a node that would take a rank if nothing else were on it."""
+        key = (_alike(shape, state.layout).number, state.number)
         known = self._present.get(key)
         if known is None:
             known = self._present[key] = self._look_at(state, shape)

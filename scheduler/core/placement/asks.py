@@ -48,13 +48,13 @@ class Asks:
         self._pool = pool
         self._known: dict[_Wishes, Ask] = {}
         self._alternatives: dict[tuple[ModelKey, ...], Alternatives] = {}
-        self._latest: tuple[WorkloadView | None, Ask] = None, Ask(-1, ())
-        self._ranks: dict[Request, tuple[tuple[ModelKey, int], ...]] = {}
+        self._of: dict[int, tuple[WorkloadView, Ask]] = {}
 
     def of(self, workload: WorkloadView) -> Ask:
         """The one ask of all that ask the same."""
-        if workload is self._latest[0]:
-            return self._latest[1]
+        met = self._of.get(id(workload))
+        if met is not None:
+            return met[1]
         key = (
             workload.roles,
             workload.affinity,
@@ -67,7 +67,7 @@ class Asks:
         if ask is None:
             ask = self._known[key] = Ask(len(self._known), self._roles(workload.roles))
             ask.together = self._together(ask.needs)
-        self._latest = workload, ask
+        self._of[id(workload)] = workload, ask  # while it is kept, no other has its id
         return ask
 
     def _roles(self, roles: tuple[RoleView, ...]) -> tuple[tuple[tuple[ModelKey, int], ...], ...]:
@@ -84,9 +84,17 @@ class Asks:
         return tuple(together)
 
     def _rank(self, request: Request) -> tuple[tuple[ModelKey, int], ...]:
-        if request not in self._ranks:
-            self._ranks[request] = tuple(sorted(_rank_needs(self._pool.groups(), request).items()))
-        return self._ranks[request]
+        known = self._pool.once(_Ranks).known
+        if request not in known:
+            known[request] = tuple(sorted(_rank_needs(self._pool.groups(), request).items()))
+        return known[request]
+
+
+class _Ranks:
+    """What one rank needs of each model of the pool, by its request."""
+
+    def __init__(self, _: Pool) -> None:
+        self.known: dict[Request, tuple[tuple[ModelKey, int], ...]] = {}
 
 
 def _rank_needs(groups: Iterable[Group], request: Request) -> dict[ModelKey, int]:

@@ -8,7 +8,6 @@ from typing import NamedTuple, TypeVar, cast
 
 from scheduler.core.model.types import Assignment, Placement, Policy, QueueView, RunningView, WorkloadView
 from scheduler.core.placement.asks import Ask, Asks
-from scheduler.core.placement.ideal import Ideal
 from scheduler.core.placement.neighbours import Neighbours, has_wishes
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck, place_gang
 from scheduler.core.placement.shadows import shadows
@@ -43,7 +42,6 @@ class Trial:
         self.pool = snapshot.pool
         self.policy = policy
         self.now_ms = now_ms
-        self.ideal = Ideal(self.pool)
         self.capacity = self.pool.capacity_millis()
         self.tree = snapshot.books or keep_books(snapshot.queues, self.pool, snapshot.running)
         self._base = snapshot.running

@@ -73,6 +73,7 @@ class Index:
                 state.kind.log.append(state.number)
         else:
             self.state_of[number] = state.number
+            state.kind.changes += 1
 
     def _first(self, state: NodeState) -> int:
         heap = state.heap

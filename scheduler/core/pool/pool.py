@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ from scheduler.core.pool.states import NodeState, Shape, ranks_in
 from scheduler.core.pool.stock import Stock
 from scheduler.core.pool.usage import NodeUsage, Saved
 
+T = TypeVar("T")
+
 
 class Pool:
     """Mutable. ``mark`` and ``rollback`` bracket a trial; ``set_node`` is for outside of trials."""
@@ -38,6 +41,7 @@ class Pool:
         self._geography: Geography | None = None
         self._groups: list[Group] | None = None
         self._capacity: dict[ModelKey, int] | None = None
+        self._once: dict[object, object] = {}
         self._policy, self._mix = Policy(), Fragmentation(())
         self.scarcity = Scarcity(self._stock, self._mix)
         self._index = Index(judge_for(self._policy, Scale(), self._mix, self.scarcity))
@@ -82,7 +86,16 @@ class Pool:
             self._settle(number)
         self._judge_anew()
 
+    def once(self, kind: Callable[[Pool], T]) -> T:
+        """What those who ask have worked out about nodes and requests, one of a kind: made with the pool when
+        first asked for, and made anew after a node has changed or places are judged otherwise."""
+        found = self._once.get(kind)
+        if found is None:
+            found = self._once[kind] = kind(self)
+        return cast("T", found)
+
     def _judge_anew(self) -> None:
+        self._once.clear()
         self.scarcity = Scarcity(self._stock, self._mix, self.scarcity)
         self._index.judge_by(judge_for(self._policy, Scale.of(self.groups()), self._mix, self.scarcity))
 

@@ -20,7 +20,7 @@ LOG_LIMIT = 20_000
 class Kind:
     """Nodes with devices of the same models and the same taints. ``log``: states that got their first node,
     one after the other (its ``edition`` is new whenever it is written anew, which is due from ``log_limit``
-    entries on); ``changes``: how often a node came to or left one of its states."""
+    entries on); ``changes``: how often a node came to or left one of its states, or was listed or not."""
 
     __slots__ = ("changes", "edition", "log", "log_limit", "models", "number", "states", "taints")
 

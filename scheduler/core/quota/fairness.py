@@ -67,12 +67,15 @@ def use_more(member: Using, model: ModelKey, millis: int, capacity: int) -> None
 
 def use_less(member: Using, model: ModelKey, millis: int, capacity: Mapping[ModelKey, int]) -> None:
     """The opposite of ``use_more``."""
+    before = member.used[model]
     member.used[model] -= millis
     if not member.used[model]:
         del member.used[model]
     member.total -= millis
-    member.dominant = _dominant(member.used, capacity)
-    member.settle()
+    there = capacity.get(model)
+    if there and before / there >= member.dominant:
+        member.dominant = _dominant(member.used, capacity)
+        member.settle()
 
 
 def share_with(

@@ -84,14 +84,26 @@ def _in_order(workloads: list[WorkloadView], now_ms: int) -> list[_Place]:
 class _Seat:
     """A queue with its workloads (the first last), or a cohort with the turns of its children. ``standing``:
     that of the first workload, as of ``version`` of the tree; ``known``: those of all needs met since then;
-    ``turn``: the one that is right now; others of this seat are dropped when they come up."""
+    ``declared``: the tree knows the queue; ``turn``: the one that is right now; others of this seat are
+    dropped when they come up."""
 
-    __slots__ = ("known", "member", "parent", "standing", "turn", "turns", "version", "waiting")
+    __slots__ = (
+        "declared",
+        "known",
+        "member",
+        "parent",
+        "standing",
+        "turn",
+        "turns",
+        "version",
+        "waiting",
+    )
 
     def __init__(self, member: Member | None, parent: _Seat | None, waiting: list[_Place] | None) -> None:
         self.member = member
         self.parent = parent
         self.waiting = waiting
+        self.declared = True
         self.standing = NOTHING
         self.known: dict[int, Standing] = {}
         self.version = -1
@@ -120,6 +132,7 @@ class _Contest:
         for member, waiting in queues.items():
             seat = self._seat(member)
             seat.waiting = waiting
+            seat.declared = tree.member(member.name) is member
             self._renew(seat)
 
     def pop(self, changed: Iterable[Member]) -> WorkloadView | None:
@@ -175,19 +188,19 @@ class _Contest:
         """Give the seat and those above it the turns that are now right."""
         seat: _Seat = changed
         while (parent := seat.parent) is not None and seat.member is not None:
-            place = self._first_of(seat)
+            place, turn = self._first_of(seat, seat.member), seat.turn
             if place is None:
                 seat.turn = None
             else:
-                standing = seat.standing
-                share = share_after(self._tree, seat.member, standing.takes)
-                turn = (standing.borrows, place[0], place[1], share, place, seat)
-                if seat.turn is None or seat.turn[:4] != turn[:4] or seat.turn[4] is not place:
-                    seat.turn = turn
-                    heappush(parent.turns, turn)
+                borrows, takes, share = seat.standing
+                if seat.waiting is None:
+                    share = share_after(self._tree, seat.member, takes)
+                if turn is None or turn[4] is not place or turn[3] != share or turn[0] != borrows:
+                    seat.turn = (borrows, place[0], place[1], share, place, seat)
+                    heappush(parent.turns, seat.turn)
             seat = parent
 
-    def _first_of(self, seat: _Seat) -> _Place | None:
+    def _first_of(self, seat: _Seat, member: Member) -> _Place | None:
         """Who would be sent, with the seat's ``standing`` as it now is."""
         if seat.waiting is None:
             first = seat.first()
@@ -195,16 +208,18 @@ class _Contest:
                 return None
             seat.standing = first[5].standing
             return first[4]
-        if not seat.waiting or seat.member is None:
+        if not seat.waiting:
             return None
-        place, version = seat.waiting[-1], seat.member.root.version
-        if seat.version != version or seat.turn is None or seat.turn[4] is not place:
-            if seat.version != version:
-                seat.known.clear()
-                seat.version = version
-            needs = self._needs(place[-1]) if self._tree.member(seat.member.name) is seat.member else ()
+        place, version = seat.waiting[-1], member.root.version
+        if seat.version != version:
+            seat.known.clear()
+            seat.version = version
+        elif seat.turn is not None and seat.turn[4] is place:
+            return place
+        if seat.declared:
+            needs = self._needs(place[-1])
             standing = seat.known.get(id(needs))
             if standing is None:
-                standing = seat.known[id(needs)] = standing_of(self._tree, seat.member, needs)
+                standing = seat.known[id(needs)] = standing_of(self._tree, member, needs)
             seat.standing = standing
         return place

@@ -322,6 +322,10 @@ class QuotaTree:
             return None
         return grants.get(model) or self.grant_of(self._members[queue], model)
 
+    def grants_of(self, member: Member) -> Mapping[ModelKey, Grant]:
+        """Those that ``grant_of`` has been asked for."""
+        return self._grants[member.name]
+
     def grant_of(self, member: Member, model: ModelKey) -> Grant:
         """What a grant of this model to a queue of the tree touches."""
         grants = self._grants[member.name]

@@ -126,6 +126,7 @@ class Accounts:
             for member in members
         }
         self._known: dict[str, set[str]] = {}
+        self._same: dict[tuple[Account, ...], tuple[Account, ...]] = {}
         for member in members:
             self._known.setdefault(member.root.name, set()).update(quotas[member.name])
             for name in self._governed[member.name]:
@@ -138,7 +139,11 @@ class Accounts:
         """The accounts that a grant of this model to the member counts in, the narrowest class first."""
         classes = classes_of(model)
         counting = self._governed[member.name].intersection(classes) or self._known[member.root.name]
-        return tuple(self._open(member, name) for name in classes if name in counting)
+        return self.same(tuple(self._open(member, name) for name in classes if name in counting))
+
+    def same(self, accounts: tuple[Account, ...]) -> tuple[Account, ...]:
+        """The one tuple of these accounts, so that it can be compared by identity."""
+        return self._same.setdefault(accounts, accounts)
 
     def _open(self, member: Member, name: str) -> Account:
         accounts = self._accounts[member.name]
@@ -176,7 +181,8 @@ class Grant:
         self.chain = member.chain
         self.root = member.root
         self.accounts = accounts.of(member, model)
-        self.own = tuple(account for account in self.accounts if account.granted) or self.accounts
+        own = tuple(account for account in self.accounts if account.granted)
+        self.own = accounts.same(own) if own else self.accounts
         self.capacity = capacity
         self.limited = tuple(above for above in member.chain if above.limit_millis is not None)
         self.spent = _spent(member, model)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from scheduler.core.model.device_classes import ModelKey
 from scheduler.core.quota.fairness import weighted
 from scheduler.core.quota.queue_members import Member
 from scheduler.core.quota.quota import QuotaTree
+from scheduler.core.quota.quota_accounts import Account
 
 Alternatives = Sequence[tuple[ModelKey, int]]
 """Models that can serve a role, and the millis that all of its least ranks take of each."""
@@ -17,50 +18,64 @@ Alternatives = Sequence[tuple[ModelKey, int]]
 
 class Standing(NamedTuple):
     """``borrows``: the height of the cohort that it would borrow from (0 = it keeps to the nominal quota of
-    its queue); ``takes``: of these models so many millis."""
+    its queue); ``takes``: of these models so many millis, each once; ``share``: that its queue would have."""
 
     borrows: int
     takes: tuple[tuple[ModelKey, int], ...]
+    share: float
 
 
-NOTHING = Standing(0, ())
+NOTHING = Standing(0, (), math.inf)
+"""That of a workload whose queue nobody has declared."""
 
 
-def standing_of(tree: QuotaTree, member: Member, roles: Sequence[Alternatives]) -> Standing:
+def standing_of(tree: QuotaTree, member: Member, roles: Iterable[Alternatives]) -> Standing:
     """The standing of a workload of this queue, each role on the model that lets it borrow the least, then on
     the one that leaves its queue the lowest share."""
     borrows, takes = 0, list[tuple[ModelKey, int]]()
     for alternatives in roles:
-        best: tuple[int, float, ModelKey, int] | None = None
-        for model, millis in alternatives:
-            grant = tree.grant_of(member, model)
-            height = grant.borrows(millis)
-            part = _part(member, model, millis, grant.capacity)
-            if best is None or (height, part) < best[:2]:
-                best = height, part, model, millis
-            if not height and part <= member.dominant:
-                break
+        best = _best(tree, member, alternatives)
         if best is not None:
             borrows = max(borrows, best[0])
-            takes.append(best[2:])
-    return Standing(borrows, tuple(takes))
+            takes.append(best[1:])
+    taken = _each_once(takes) if len(takes) > 1 else tuple(takes)
+    return Standing(borrows, taken, share_after(tree, member, taken))
 
 
-def share_after(tree: QuotaTree, member: Member, takes: Sequence[tuple[ModelKey, int]]) -> float:
-    """The weighted share of a queue or cohort once it uses so much more; infinite where it is unknown."""
+def _best(tree: QuotaTree, member: Member, alternatives: Alternatives) -> tuple[int, ModelKey, int] | None:
+    """From how high it would borrow, of which model, and how much; None where no model serves it. Models that
+    count in the same accounts are borrowed from the same height."""
+    used, dominant, grants = member.used, member.dominant, tree.grants_of(member)
+    best: tuple[int, ModelKey, int] | None = None
+    own: tuple[Account, ...] | None = None
+    least, height, asked = math.inf, 0, 0
+    for model, millis in alternatives:
+        grant = grants.get(model) or tree.grant_of(member, model)
+        if grant.own is not own or millis != asked:
+            own, asked, height = grant.own, millis, grant.borrows(millis)
+        part = (used.get(model, 0) + millis) / grant.capacity if grant.capacity else 0.0
+        if best is None or height < best[0] or (height == best[0] and part < least):
+            best, least = (height, model, millis), part
+        if not height and part <= dominant:
+            break
+    return best
+
+
+def _each_once(takes: Iterable[tuple[ModelKey, int]]) -> tuple[tuple[ModelKey, int], ...]:
+    total: dict[ModelKey, int] = {}
+    for model, millis in takes:
+        total[model] = total.get(model, 0) + millis
+    return tuple(total.items())
+
+
+def share_after(tree: QuotaTree, member: Member, takes: Iterable[tuple[ModelKey, int]]) -> float:
+    """The weighted share of a queue or cohort once it uses so much more of each of these models, infinite
+    where it is unknown. What the pool does not have does not count."""
     if member.share == math.inf:
         return math.inf
     dominant = member.dominant
-    if len(takes) > 1:
-        total: dict[ModelKey, int] = {}
-        for model, millis in takes:
-            total[model] = total.get(model, 0) + millis
-        takes = tuple(total.items())
     for model, millis in takes:
-        dominant = max(dominant, _part(member, model, millis, tree.capacity(model)))
+        capacity = tree.capacity(model)
+        if capacity:
+            dominant = max(dominant, (member.used.get(model, 0) + millis) / capacity)
     return weighted(dominant + member.recent, member.view.weight)
-
-
-def _part(member: Member, model: ModelKey, millis: int, capacity: int) -> float:
-    """The part of a model's capacity that the member would use; 0 of what the pool does not have."""
-    return (member.used.get(model, 0) + millis) / capacity if capacity else 0.0

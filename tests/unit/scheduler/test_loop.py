@@ -1,5 +1,7 @@
 """The loop on a fabric in memory and a virtual clock: what a user sees of a workload's life."""
 
+import importlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -306,6 +308,43 @@ async def test_who_waits_is_told_why_once(scene: Scene) -> None:
     assert stored.message.startswith("never fits on this pool")
     assert stored.pending[0].message
     assert await scene.reasons() == ["Waiting", "Waiting"]
+
+
+async def test_who_waits_on_costs_a_pass_nothing_but_its_cycle(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+
+    def seen(workload: Workload, *_: object) -> None:
+        looked.append(workload.name)
+
+    _spy(monkeypatch, "scheduler.waiting.workload_view", seen)
+    _spy(monkeypatch, "scheduler.decisions.after_defer", seen)
+    _spy(monkeypatch, "scheduler.loop.gangs_of", seen)
+    for number in range(3):
+        await scene.submit(f"waits-{number}", count=3)
+    await scene.steps(4)
+    assert {*looked} == {"waits-0", "waits-1", "waits-2"}
+    looked.clear()
+    await scene.steps(4)
+    assert looked == []
+    changed = await scene.get("waits-1")
+    changed.spec.priority = 5
+    await scene.store.apply(changed)
+    await scene.steps(4)
+    assert {*looked} == {"waits-1"}
+
+
+def _spy(monkeypatch: pytest.MonkeyPatch, name: str, told: Callable[..., None]) -> None:
+    """Tell of each call of a function, and make it."""
+    module, _, attribute = name.rpartition(".")
+    original = getattr(importlib.import_module(module), attribute)
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        told(*arguments)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(name, call)
 
 
 async def test_a_workload_of_an_unknown_project_waits_with_a_reason(scene: Scene) -> None:

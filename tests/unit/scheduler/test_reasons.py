@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.model.types import NodeView, QueueView
+from scheduler.core.model.types import Affinity, NodeView, QueueView
 from tests.unit.scheduler.build import GIB, cpu, cycle, deferred, gpu, holding, node, role, workload
 
 NVIDIA_PAIR = node("a", gpu(0), gpu(1))
@@ -100,3 +100,15 @@ def test_a_queue_limit_below_the_need_never_fits() -> None:
 def test_an_empty_pool_waits_for_a_node() -> None:
     answer = deferred(cycle([], workload("w"))[0])
     assert (answer.reasons[0].code, answer.never) == ("NoNodes", False)
+
+
+def test_labels_that_nobody_asked_for_before_do_not_mislead_who_must_be_together() -> None:
+    nodes = [node(name, gpu(0), labels=(("rack", "r1"), ("disk", "ssd"))) for name in "ab"]
+    together = Affinity(same="rack")
+    first = workload("first", role(replicas=3), affinity=together)
+    labelled = role(replicas=3, node_labels=(("disk", "ssd"),))
+    second = workload("second", labelled, affinity=together, created_ms=1)
+    for decision in cycle(nodes, first, second):
+        answer = deferred(decision)
+        assert answer.never
+        assert "2 of the gang's 3 ranks" in answer.reasons[0].message
