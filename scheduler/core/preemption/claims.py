@@ -77,7 +77,7 @@ class Claim:
     def may_take(self, one: Class, held: Mapping[ModelKey, int]) -> bool:
         """Whether it may take so much in addition to what has been taken off the tree already. What goes as
         a whole may be more than was borrowed."""
-        if self._by_priority(one) and all(self._may_cross(one, model) for model in held):
+        if self._by_priority(one) and all(self._may_cross(one, model, held[model]) for model in held):
             return True
         if not self._by_quota(one):
             return False
@@ -136,8 +136,9 @@ class Claim:
             return one.created_ms > self._created_ms
         return one.priority < self._priority
 
-    def _may_cross(self, one: Class, model: ModelKey) -> bool:
-        """Whether priority counts between the claimant's queue and another one."""
+    def _may_cross(self, one: Class, model: ModelKey, millis: int = 1) -> bool:
+        """Whether priority counts between the claimant's queue and another one. Where that one has a quota,
+        it keeps it without so many ``millis``, gangs included: else it would take them back at once."""
         if one.queue == self._queue:
             return True
         if self._tree.is_counted(one.queue, model):
@@ -145,7 +146,9 @@ class Claim:
             if self._rules.borrow_within_cohort != "lowerPriority" or not self._levels_to(one.queue):
                 return False
             below = ceiling is None or one.priority <= ceiling
-            return below and self._tree.is_beyond_nominal(one.queue, self._queue, model, self._below(one))
+            return below and self._tree.is_beyond_nominal(
+                one.queue, self._queue, model, millis, self._below(one)
+            )
         if model not in self._own:
             need = self._needs.get(model, 0)
             self._own[model] = self._tree.within_nominal(self._queue, model, need)

@@ -16,37 +16,38 @@ _NOTHING: Mapping[str, int] = {}
 
 
 class Precedence:
-    """The use of queues by priority. Per queue it is worked out when first asked for."""
+    """The use of queues by priority. Changes are noted, and added up only where a queue is asked for what is
+    below a priority that is not its lowest."""
 
     def __init__(self, running: Iterable[RunningView]) -> None:
-        self._unread: dict[str, list[tuple[int, Placement, int]]] = {}
+        self._noted: dict[str, list[tuple[int, Placement, int]]] = {}
+        self._lowest: dict[str, int] = {}
         self._used: dict[str, dict[int, dict[str, int]]] = {}
         for one in running:
             self.change(one.workload, one.placement, 1)
 
     def change(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
         """These places have come (1) or gone (-1)."""
-        if workload.queue in self._used:
-            self._count(workload.queue, workload.priority, placement, sign)
-        else:
-            self._unread.setdefault(workload.queue, []).append((workload.priority, placement, sign))
+        queue, priority = workload.queue, workload.priority
+        self._noted.setdefault(queue, []).append((priority, placement, sign))
+        if priority < self._lowest.setdefault(queue, priority):
+            self._lowest[queue] = priority
 
     def below(self, queue: str, priority: int) -> Mapping[str, int]:
-        """Millis that work of the queue below this priority uses, by class of devices (in lower case)."""
-        used = self._used.get(queue)
-        if used is None:
-            used = self._used[queue] = {}
-            for known, placement, sign in self._unread.pop(queue, ()):
-                self._count(queue, known, placement, sign)
-        lower = [amounts for known, amounts in used.items() if known < priority]
-        if not lower:
+        """Millis that work of the queue below this priority uses, by class of devices (in lower case); empty
+        where there is none."""
+        if priority <= self._lowest.get(queue, priority):
             return _NOTHING
+        self._add_up(queue)
+        lower = [amounts for known, amounts in self._used[queue].items() if known < priority]
         names = {name for amounts in lower for name in amounts}
         return {name: sum(amounts.get(name, 0) for amounts in lower) for name in names}
 
-    def _count(self, queue: str, priority: int, placement: Placement, sign: int) -> None:
-        amounts = self._used[queue].setdefault(priority, {})
-        for rank in placement:
-            for share in rank.shares:
-                for name in classes_of((share.vendor, share.model)):
-                    amounts[name] = amounts.get(name, 0) + sign * share.millis
+    def _add_up(self, queue: str) -> None:
+        used = self._used.setdefault(queue, {})
+        for priority, placement, sign in self._noted.pop(queue, ()):
+            amounts = used.setdefault(priority, {})
+            for rank in placement:
+                for share in rank.shares:
+                    for name in classes_of((share.vendor, share.model)):
+                        amounts[name] = amounts.get(name, 0) + sign * share.millis

@@ -217,12 +217,19 @@ class QuotaTree:
         return borrows(victim, claimant, founded, millis, below)
 
     def is_beyond_nominal(
-        self, victim_queue: str, claimant_queue: str, model: ModelKey, below: Mapping[str, int] = NOTHING
+        self,
+        victim_queue: str,
+        claimant_queue: str,
+        model: ModelKey,
+        millis: int = 1,
+        below: Mapping[str, int] = NOTHING,
     ) -> bool:
-        """Whether the victim's side uses more than its nominal quota in every class, seen from the
+        """Whether the victim's side uses so much more than its nominal quota in every class, seen from the
         claimant's; ``below`` as for ``borrows``."""
         claimant, victim = self._grant(claimant_queue, model), self._grant(victim_queue, model)
-        return claimant is not None and victim is not None and is_beyond_nominal(victim, claimant, below)
+        return (
+            claimant is not None and victim is not None and is_beyond_nominal(victim, claimant, millis, below)
+        )
 
     def may_even_out(
         self,

@@ -56,10 +56,12 @@ def evens_out(
     return mine < left or (mine == left and left < after.share)
 
 
-def is_beyond_nominal(victim: Grant, claimant: Grant, below: Mapping[str, int]) -> bool:
-    """Whether the victim's side uses more than its nominal quota in every class."""
+def is_beyond_nominal(victim: Grant, claimant: Grant, millis: int, below: Mapping[str, int]) -> bool:
+    """Whether the victim's side uses so much more than its nominal quota in every class."""
     _, theirs = sides(claimant.chain, victim.chain)
-    return bool(theirs) and all(_stays_above(account, len(theirs), 1, below) for account in victim.accounts)
+    return bool(theirs) and all(
+        _stays_above(account, len(theirs), millis, below) for account in victim.accounts
+    )
 
 
 def sides(

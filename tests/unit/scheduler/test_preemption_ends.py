@@ -58,10 +58,12 @@ def test_what_is_cleared_for_a_claimant_stays_its_own_whatever_happens(world: Wo
 @example(draw_course(1151))
 @example(draw_course(1221))
 @example(draw_course(400477))
+@example(draw_course(500544))
 def test_whatever_queues_may_take_and_whatever_happens_it_ends_and_nothing_is_in_vain(course: Course) -> None:
     """Where no quota counts (184); where the quota goes to a more important one while places are cleared
     (1151, 1221); where an elastic one starts on more than was cleared for it, beside another that waits
-    for its own (400477). ``python -m bench.preemption`` plays many more."""
+    for its own (400477); where borrowers take gangs of others by priority (500544).
+    ``python -m bench.preemption`` plays many more."""
     outcome = course.play()
     assert outcome.rests
     assert outcome.useless == 0
