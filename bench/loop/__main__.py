@@ -35,6 +35,7 @@ from common.resources import Workload
 from common.settings import Settings
 from common.store.port import Put, Store
 from common.store.sql import SqlStore
+from common.telemetry import configure_logging
 from scheduler.loop import SchedulerLoop
 
 FULL_MODEL = MODELS[0][1]
@@ -97,9 +98,10 @@ class Bench:
         await self.passes(2)
         return seconds
 
-    async def arrivals(self, per_second: int, seconds: float) -> tuple[list[float], float]:
-        """The seconds from submission to launch of each workload that arrived, and how many writes of the
-        scheduler each took."""
+    async def arrivals(self, per_second: int, seconds: float) -> tuple[list[float], float, float]:
+        """The seconds from submission to launch of each workload that arrived, how many writes of the
+        scheduler each took, and how many arrived each second: fewer than asked for where the store, which
+        takes the submissions too, cannot keep up."""
         stop, began = asyncio.Event(), time.perf_counter()
         running = asyncio.create_task(self.loop.run(stop))
         before, submitted = await self.store.revision(), dict[str, float]()
@@ -107,9 +109,12 @@ class Bench:
         for number in range(round(per_second * seconds)):
             await asyncio.sleep(max(0.0, began + number / per_second - time.perf_counter()))
             at = time.perf_counter()
+            if at >= began + seconds:
+                break
             uid = (await self.store.apply(workload(f"new-{number:06d}", number))).resource.metadata.uid
             submitted[uid] = at
             enders.append(asyncio.get_running_loop().call_later(LIFE_SECONDS, self.fabric.end, uid))
+        rate = len(submitted) / (time.perf_counter() - began)
         deadline = time.perf_counter() + 60
         while submitted.keys() - self.fabric.started.keys() and time.perf_counter() < deadline:
             await asyncio.sleep(0.05)
@@ -120,7 +125,7 @@ class Bench:
             ender.cancel()
         started = self.fabric.started
         late = time.perf_counter()
-        return [started.get(uid, late) - at for uid, at in submitted.items()], writes / len(submitted)
+        return [started.get(uid, late) - at for uid, at in submitted.items()], writes / len(submitted), rate
 
 
 async def measure_size(arguments: argparse.Namespace, size: Size, url: str, home: Path) -> dict[str, Any]:
@@ -133,7 +138,7 @@ async def measure_size(arguments: argparse.Namespace, size: Size, url: str, home
         first_seconds = await bench.fill()
         idle = await bench.passes(arguments.passes)
         blocked = await bench.blocked(arguments.waiting, max(3, arguments.passes // 3))
-        waits, writes = await bench.arrivals(arguments.arrivals, arguments.seconds)
+        waits, writes, rate = await bench.arrivals(arguments.arrivals, arguments.seconds)
         waits.sort()
     finally:
         await store.close()
@@ -143,7 +148,7 @@ async def measure_size(arguments: argparse.Namespace, size: Size, url: str, home
         "blocked_pass_ms": round(1000 * statistics.median(blocked), 2),
         "submit_to_start_p50_ms": round(1000 * waits[len(waits) // 2], 1),
         "submit_to_start_p99_ms": round(1000 * waits[len(waits) * 99 // 100], 1),
-        "arrivals_per_second": arguments.arrivals,
+        "arrivals_per_second": round(rate, 1),
         "store_writes_per_placement": round(writes, 2),
         "rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
@@ -176,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpus-per-node", type=int, default=8)
     parser.add_argument("--running", type=int, default=60_000)
     parser.add_argument("--waiting", type=int, default=1000, help="workloads that wait whom nothing helps")
-    parser.add_argument("--arrivals", type=int, default=200, help="workloads that arrive each second")
+    parser.add_argument("--arrivals", type=int, default=200, help="workloads that are to arrive each second")
     parser.add_argument("--seconds", type=float, default=20.0, help="for how long they arrive")
     parser.add_argument("--passes", type=int, default=30, help="idle passes that are measured")
     parser.add_argument("--store-url", default="", help="an empty database (default: SQLite)")
@@ -187,6 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("all numbers must be positive")
     if arguments.running > arguments.nodes * arguments.gpus_per_node:
         parser.error("--running: more workloads than there are devices")
+    configure_logging(Settings(log_level="warning"), "bench")  # only figures on standard output
     result = asyncio.run(measure(arguments))
     if arguments.json:
         print(json.dumps(result))
