@@ -109,7 +109,7 @@ class Bench:
         for number in range(round(per_second * seconds)):
             await asyncio.sleep(max(0.0, began + number / per_second - time.perf_counter()))
             at = time.perf_counter()
-            if at >= began + seconds:
+            if submitted and at >= began + seconds:
                 break
             uid = (await self.store.apply(workload(f"new-{number:06d}", number))).resource.metadata.uid
             submitted[uid] = at
