@@ -85,7 +85,7 @@ class Census:
                     crowd = crowds[key] = Crowd(state.layout, state.kind.changes)
                 crowd.states.append((state, nodes))
                 crowd.nodes += nodes
-        self.listed = sorted(crowds.values(), key=lambda crowd: crowd.states[0][0].number)
+        self.listed: list[Crowd] = sorted(crowds.values(), key=lambda crowd: crowd.states[0][0].number)
         self.unlisted = Counter(
             (states[pool.state_of[number]], *_absence(pool.view(number)))
             for number in np.flatnonzero(~listed).tolist()
