@@ -70,9 +70,9 @@ class Census:
     def __init__(self, pool: Pool, before: Census | None = None) -> None:
         self.version = version_of(pool)
         states, crowds = pool.states.all, dict[int, Crowd]()
-        for crowd in before.listed if before is not None else ():
-            if crowd.changes == crowd.states[0][0].kind.changes:
-                crowds[id(crowd.layout)] = crowd
+        for known in before.listed if before is not None else ():
+            if known.changes == known.states[0][0].kind.changes:
+                crowds[id(known.layout)] = known
         kept = frozenset(crowds)
         listed = np.frombuffer(pool.listed, dtype=np.uint8) > 0
         counts = np.bincount(np.frombuffer(pool.state_of, dtype=np.int32)[listed])
