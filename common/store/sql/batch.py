@@ -24,12 +24,16 @@ AT_A_TIME = 200
 Key = tuple[str, str, str]
 """Kind, project (empty = none) and name."""
 Mark = tuple[dict[Key, Stored | None], int, int]
-_KEY = sa.tuple_(resources.c.kind, resources.c.project, resources.c.name)
 _CONTENT = ("resource_version", "document", "owner_tenant", "owner_project")
 _IS = sa.and_(
     resources.c.kind == sa.bindparam("at_kind"),
     resources.c.project == sa.bindparam("at_project"),
     resources.c.name == sa.bindparam("at_name"),
+)
+_SELECT = sa.select(resources).where(
+    resources.c.kind == sa.bindparam("kind"),
+    resources.c.project == sa.bindparam("project"),
+    resources.c.name.in_(sa.bindparam("names", expanding=True)),
 )
 _INSERT = sa.insert(resources)
 _DELETE = sa.delete(resources).where(_IS)
@@ -46,13 +50,18 @@ _UPDATE = (
 
 
 async def rows_of(connection: AsyncConnection, keys: Iterable[Key]) -> dict[Key, Any]:
-    """The rows of these resources that there are."""
+    """The rows of these resources that there are. SQLite finds names in a list by the key of the table, but
+    reads all of it where whole keys are in a list."""
     found: dict[Key, Any] = {}
-    wanted = list(dict.fromkeys(keys))
-    for start in range(0, len(wanted), AT_A_TIME):
-        query = sa.select(resources).where(_KEY.in_(wanted[start : start + AT_A_TIME]))
-        for row in await connection.execute(query):
-            found[row.kind, row.project, row.name] = row
+    groups: dict[tuple[str, str], dict[str, None]] = {}
+    for kind, project, name in keys:
+        groups.setdefault((kind, project), {})[name] = None
+    for (kind, project), among in groups.items():
+        names = list(among)
+        for start in range(0, len(names), AT_A_TIME):
+            values = {"kind": kind, "project": project, "names": names[start : start + AT_A_TIME]}
+            for row in await connection.execute(_SELECT, values):
+                found[kind, project, row.name] = row
     return found
 
 
