@@ -35,7 +35,7 @@ from bench.scheduler_world import (
     make_workloads,
 )
 from scheduler.core.fragmentation.fragmentation import Fragmentation
-from scheduler.core.fragmentation.mix import USUAL, mix_of
+from scheduler.core.fragmentation.workload_mix import USUAL, workload_mix_of
 from scheduler.core.model.types import (
     Admit,
     Defer,
@@ -74,7 +74,7 @@ class Filled:
     books: QuotaTree
     ranks: int
     seconds: float
-    mix: Fragmentation = USUAL
+    workload_mix: Fragmentation = USUAL
 
     @property
     def placements_per_second(self) -> float:
@@ -89,23 +89,29 @@ def fill_up(
     devices = sum(len(node.devices) for node in nodes)
     pool = Pool(nodes, catalogue())
     queues = tuple(make_queues(devices))
-    filled = Filled(pool, queues, [], [], keep_books(queues, pool, ()), 0, 0.0, mix_of(workloads))
+    filled = Filled(pool, queues, [], [], keep_books(queues, pool, ()), 0, 0.0, workload_mix_of(workloads))
     batch = batch or len(workloads)
     for start in range(0, len(workloads), batch):
         filled.pending += workloads[start : start + batch]
         began = time.perf_counter()
         with collector_held():
-            snapshot = _snapshot(filled, filled.pending, filled.mix)
+            snapshot = _snapshot(filled, filled.pending, filled.workload_mix)
             _apply(filled, decide(snapshot, Policy(), NOW_MS + start, keep=True))
         filled.seconds += time.perf_counter() - began
         tick(min(batch, len(workloads) - start))
     return filled
 
 
-def _snapshot(filled: Filled, pending: Sequence[WorkloadView], mix: Fragmentation) -> Snapshot:
+def _snapshot(filled: Filled, pending: Sequence[WorkloadView], workload_mix: Fragmentation) -> Snapshot:
     """As the loop makes it: pool and books are kept from cycle to cycle."""
     return Snapshot(
-        filled.pool, filled.queues, tuple(pending), tuple(filled.running), mix, filled.books, flexible=False
+        filled.pool,
+        filled.queues,
+        tuple(pending),
+        tuple(filled.running),
+        workload_mix,
+        filled.books,
+        flexible=False,
     )
 
 
@@ -121,7 +127,7 @@ def _apply(filled: Filled, decisions: Sequence[object]) -> None:
 
 def idle_milliseconds(filled: Filled, pending: Sequence[WorkloadView], repeats: int = 9) -> float:
     """Median of a cycle in which nothing can be done."""
-    snapshot = _snapshot(filled, pending, filled.mix)
+    snapshot = _snapshot(filled, pending, filled.workload_mix)
     decide(snapshot, Policy(), NOW_MS)
     return _median_milliseconds(lambda: decide(snapshot, Policy(), NOW_MS), repeats)
 
@@ -133,7 +139,7 @@ def verdict_milliseconds(filled: Filled, repeats: int = 9) -> float:
     queues = (QueueView("verdict"),)
     gang = replace(gang, queue="verdict")
     books = keep_books(queues, filled.pool, ())
-    snapshot = replace(_snapshot(filled, (gang,), filled.mix), queues=queues, books=books)
+    snapshot = replace(_snapshot(filled, (gang,), filled.workload_mix), queues=queues, books=books)
     (decision,) = decide(snapshot, Policy(), NOW_MS)
     if not (isinstance(decision, Defer) and decision.never):
         raise AssertionError(f"the gang should never fit: {decision}")

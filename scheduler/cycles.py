@@ -15,7 +15,7 @@ MOST_CULPRITS = 8
 
 
 @dataclass(frozen=True)
-class Asked:
+class CycleInput:
     """What a cycle is about."""
 
     world: World
@@ -41,9 +41,9 @@ class Cycles:
 
     def __init__(self, keeper: SnapshotKeeper) -> None:
         self._keeper = keeper
-        self._last: tuple[Asked, Collection[str]] | None = None
+        self._last: tuple[CycleInput, Collection[str]] | None = None
 
-    def run(self, asked: Asked) -> Decided:
+    def run(self, asked: CycleInput) -> Decided:
         """Decide about all of it. Raises what the cycle raises where that is no workload's doing."""
         try:
             decided = Decided(self._decide(asked, ()))
@@ -59,7 +59,7 @@ class Cycles:
         asked, culprits = self._last
         return frozenset(_owners(asked)) - frozenset(culprits)
 
-    def _decide(self, asked: Asked, left_out: Collection[str]) -> list[Decision]:
+    def _decide(self, asked: CycleInput, left_out: Collection[str]) -> list[Decision]:
         """A cycle without some workloads; what these hold stays held. Raises what the cycle raises."""
         keeper = self._keeper
         pending, running, lingering = asked.pending, asked.running, asked.lingering
@@ -74,7 +74,7 @@ class Cycles:
             keeper.forget()
             raise
 
-    def _around(self, asked: Asked, everybody: Sequence[str], error: Exception) -> Decided:
+    def _around(self, asked: CycleInput, everybody: Sequence[str], error: Exception) -> Decided:
         """Leave out what breaks the cycle, one after the other."""
         good = self._good()
         suspects = sorted(everybody, key=lambda uid: uid not in good)
@@ -135,7 +135,7 @@ def owner_of(uid: str) -> str:
     return uid.partition("/")[0]
 
 
-def _owners(asked: Asked) -> list[str]:
+def _owners(asked: CycleInput) -> list[str]:
     """The workloads that it is about, each once."""
     uids: Iterable[str] = (
         *(owner_of(view.workload.uid) for view in asked.running),

@@ -16,7 +16,7 @@ from common.settings import Settings
 from common.telemetry import get_logger
 from scheduler.core.lifecycle.lifecycle import PLACED
 from scheduler.metering import DeviceMeter
-from scheduler.ports import Billing, Endpoint, Fabric, GangOrder, GangRecord, RankOrder
+from scheduler.ports import Billing, Fabric, GangOrder, GangRecord, HostPort, RankOrder
 from scheduler.translate.observed import Observed
 from scheduler.translate.views import World, is_group
 
@@ -88,7 +88,7 @@ class GangKeeper:
         return True
 
     def _order(
-        self, workload: Workload, gang: Gang, world: World, node: str, master: Endpoint | None
+        self, workload: Workload, gang: Gang, world: World, node: str, master: HostPort | None
     ) -> GangOrder:
         here = sorted((rank for rank in gang.ranks if rank.node == node), key=lambda rank: rank.rank)
         project = world.projects[workload.project or ""]

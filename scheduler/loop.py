@@ -24,7 +24,7 @@ from scheduler.attention import Attention
 from scheduler.catalogue import load_catalogue
 from scheduler.core.lifecycle.lifecycle import PLACED, Note, Step, advance
 from scheduler.core.model.types import Placement
-from scheduler.cycles import Asked, Cycles, Decided, apart
+from scheduler.cycles import CycleInput, Cycles, Decided, apart
 from scheduler.decisions import Decider
 from scheduler.gangs import GangKeeper, gangs_of
 from scheduler.journal import Journal
@@ -228,7 +228,7 @@ class SchedulerLoop:
         if pending or policy.tides or self._snapshots.is_flexible or self._guard.may_break(faults):
             running, out = apart(self._snapshots.running, resting)
             lingering = (*(rank for ranks in self._lingering.values() for rank in ranks), *out)
-            asked = Asked(world, pending, running, lingering, spent, policy, now_ms)
+            asked = CycleInput(world, pending, running, lingering, spent, policy, now_ms)
             decided = await self._threads.run(self._cycles.run, asked)
         unknown = {uid: error for (kind, uid), error in faults.items() if kind == "Workload"}
         self._guard.after_cycle(world, resting, {**unknown, **decided.culprits})

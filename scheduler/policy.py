@@ -42,7 +42,7 @@ class PolicyMaker:
             preempt=settings.preempt,
             defragment=settings.defragment,
             max_moves=settings.max_moves,
-            patience_seconds=settings.patience_seconds,
+            max_delay_seconds=settings.max_delay_seconds,
             topology=tuple(settings.topology),
         )
         windows: list[Window] = [

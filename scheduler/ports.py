@@ -15,7 +15,7 @@ RankRunState = Literal["Starting", "Running", "Ready", "Exited"]
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class HostPort:
     """A host and a TCP port."""
 
     host: str
@@ -69,7 +69,7 @@ class GangOrder:
     digest: str
     billing: Billing
     ranks: tuple[RankOrder, ...]
-    master: Endpoint | None = None
+    master: HostPort | None = None
     engine_key: str = field(default="", repr=False)
     beside: int | None = None
 
@@ -103,7 +103,7 @@ class GangRecord:
     digest: str
     billing: Billing
     ranks: tuple[RankRecord, ...]
-    master: Endpoint | None = None
+    master: HostPort | None = None
     stopping: bool = False
 
     @property

@@ -14,7 +14,7 @@ from common.resources.workload import PendingReason, Rollout, WorkloadRole, Work
 from common.store.port import Delete, Put, Store
 from scheduler.aside import SchedulerGuard
 from scheduler.core.lifecycle.lifecycle import FINISHED, PLACED, Note, Phase
-from scheduler.core.lifecycle.rolling import Replica, next_replacements
+from scheduler.core.lifecycle.rolling import ReplicaProgress, next_replacements
 from scheduler.journal import Journal
 from scheduler.translate.kept_world import KeptWorld
 from scheduler.translate.standing import OWNER_KIND
@@ -177,7 +177,7 @@ class ReplicaKeeper:
         generations = group.metadata.generation, child.metadata.generation
         return self._current.get(child.metadata.uid) == generations
 
-    def _replica(self, group: Workload, slot: Slot, child: Workload) -> Replica:
+    def _replica(self, group: Workload, slot: Slot, child: Workload) -> ReplicaProgress:
         current = self._is_current(group, child)
         if not current and child.spec.roles == child_spec(group, slot, child.spec.rollout).roles:
             current = True
@@ -185,7 +185,7 @@ class ReplicaKeeper:
             self._current[child.metadata.uid] = generations
         runs = child.status.placed_digest == roles_digest(child.spec.roles) or child.status.phase in FINISHED
         ready = is_ready(child)
-        return Replica(
+        return ReplicaProgress(
             slot.name, ready, current, current and runs and ready, child.spec.rollout.max_surge > 0
         )
 

@@ -3,7 +3,7 @@
 ``python -m bench.fragmentation --nodes N.csv.gz --pods P.csv.gz --seeds 10`` fills a cluster with tasks
 that arrive one by one and never leave, under each policy, and shows what part of the GPUs nobody has when
 tasks for 100 % of them have arrived; beside it what no packing can beat, and what the product's scheduler
-reaches when it moves tasks, without and with patience. Charts go to ``bench/out/``."""
+reaches when it moves tasks, without and with delay. Charts go to ``bench/out/``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def measure(options: argparse.Namespace) -> report.Results:
     nodes, tasks = read_nodes(options.nodes), read_tasks(options.pods)
     trace = nodes, vary(options.variant, nodes, tasks) if options.variant else tasks
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    kinds = [*options.policies, "bound", *(("moves", "patience") if options.migration else ())]
+    kinds = [*options.policies, "bound", *(("moves", "delay") if options.migration else ())]
     with (
         ProcessPoolExecutor(options.jobs, initializer=_set_trace, initargs=trace) as pool,
         Progress(
@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace) -> report.Results:
         {policy: by_kind[policy] for policy in options.policies},
         by_kind["bound"],
         by_kind.get("moves", ()),
-        by_kind.get("patience", ()),
+        by_kind.get("delay", ()),
     )
 
 
@@ -106,7 +106,7 @@ def _measure(kind: str, seed: int) -> Any:
         return bound(nodes, tasks, seed)
     if kind in POLICIES:
         return run(nodes, tasks, kind, seed)
-    return run_moving(nodes, tasks, kind == "patience", seed)
+    return run_moving(nodes, tasks, kind == "delay", seed)
 
 
 def _policies(text: str) -> list[str]:
@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         "--migration",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="also run our scheduler with moves, without and with patience",
+        help="also run our scheduler with moves, without and with delay",
     )
     parser.add_argument(
         "--jobs",

@@ -13,7 +13,7 @@ from bench.fragmentation import policies
 from bench.fragmentation.arrivals import arrivals, gpu_millis_of
 from bench.fragmentation.bound import most_used_millis
 from bench.fragmentation.cluster import Cluster, Policy
-from bench.fragmentation.moving import PATIENCE_SECONDS, MovingCluster, Tally
+from bench.fragmentation.moving import MAX_DELAY_SECONDS, MovingCluster, Tally
 from bench.fragmentation.product import ProductCluster, usual_mix
 from bench.traces import TraceNode, TraceTask
 from common.errors import InvalidInput
@@ -24,7 +24,7 @@ FULL = 100
 EARLY = 80
 """Where the fragment ratio is compared: later nearly all that is free is a fragment."""
 NEARLY = 95
-"""Where it shows what patience costs: room that is free, and tasks that wait."""
+"""Where it shows what delay costs: room that is free, and tasks that wait."""
 PAPER_COVERAGE = 0.95
 BOUND_STEPS = 4
 
@@ -34,7 +34,7 @@ MAKERS: dict[str, Callable[[Sequence[TraceTask], np.random.Generator], Policy]] 
     "gpuclustering": lambda tasks, draw: policies.GpuClustering(),
     "gpupacking": lambda tasks, draw: policies.GpuPacking(),
     "bestfit": lambda tasks, draw: policies.BestFit(),
-    "fgd": lambda tasks, draw: policies.fragmentation_gradient(mix_of(tasks, PAPER_COVERAGE)),
+    "fgd": lambda tasks, draw: policies.fragmentation_gradient(workload_mix_of(tasks, PAPER_COVERAGE)),
 }
 """The policies of the paper."""
 OURS = "computility"
@@ -64,7 +64,7 @@ class Run:
     seconds: float
 
 
-def mix_of(tasks: Sequence[TraceTask], coverage: float) -> Fragmentation:
+def workload_mix_of(tasks: Sequence[TraceTask], coverage: float) -> Fragmentation:
     """The target workload: how often each kind of task comes in the trace. Memory is no part of it."""
     kinds = (TypicalTask(1.0, t.cpu_millis, t.count, t.share_millis, t.models) for t in tasks)
     return Fragmentation(typical_tasks(kinds, coverage))
@@ -81,7 +81,7 @@ def scene(nodes: Sequence[TraceNode], tasks: Sequence[TraceTask], seed: int) -> 
 def run(nodes: Sequence[TraceNode], tasks: Sequence[TraceTask], policy: str, seed: int) -> Run:
     """All arrivals under one of ``POLICIES``."""
     began = time.perf_counter()
-    stage, measure = scene(nodes, tasks, seed), mix_of(tasks, PAPER_COVERAGE)
+    stage, measure = scene(nodes, tasks, seed), workload_mix_of(tasks, PAPER_COVERAGE)
     if policy == OURS:
         ours = ProductCluster(stage.nodes, usual_mix(tasks), measure)
         return record(stage, ours, ours.offer, began)
@@ -153,7 +153,7 @@ def bound(nodes: Sequence[TraceNode], tasks: Sequence[TraceTask], seed: int, run
 @dataclass(frozen=True)
 class MovingRun:
     """``placed``: tasks that ran in the end. ``floor``: the least per cent unallocated once all that was
-    placed before the first task did not fit is running; None for a run with patience."""
+    placed before the first task did not fit is running; None for a run with delay."""
 
     run: Run
     tally: Tally
@@ -161,13 +161,15 @@ class MovingRun:
     floor: float | None
 
 
-def run_moving(nodes: Sequence[TraceNode], tasks: Sequence[TraceTask], patient: bool, seed: int) -> MovingRun:
-    """The product's scheduler with its moves, until ``FULL`` has arrived; ``patient``: and its patience."""
+def run_moving(
+    nodes: Sequence[TraceNode], tasks: Sequence[TraceTask], delaying: bool, seed: int
+) -> MovingRun:
+    """The product's scheduler with its moves, until ``FULL`` has arrived; ``delaying``: and its delay."""
     began = time.perf_counter()
     stage = scene(nodes, tasks, seed)
-    patience_seconds = PATIENCE_SECONDS if patient else 0
-    mix, measure = usual_mix(tasks), mix_of(tasks, PAPER_COVERAGE)
-    cluster = MovingCluster(stage.nodes, mix, measure, patience_seconds)
+    max_delay_seconds = MAX_DELAY_SECONDS if delaying else 0
+    mix, measure = usual_mix(tasks), workload_mix_of(tasks, PAPER_COVERAGE)
+    cluster = MovingCluster(stage.nodes, mix, measure, max_delay_seconds)
     answers: list[bool] = []
 
     def offer(name: str, task: TraceTask) -> bool:
@@ -175,5 +177,5 @@ def run_moving(nodes: Sequence[TraceNode], tasks: Sequence[TraceTask], patient: 
         return answers[-1]
 
     result = record(stage, cluster, offer, began, FULL)
-    floor = None if patient else bound(nodes, tasks, seed, [*answers, False].index(False))
+    floor = None if delaying else bound(nodes, tasks, seed, [*answers, False].index(False))
     return MovingRun(result, cluster.tally, len(cluster.running), floor)

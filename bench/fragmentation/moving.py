@@ -1,11 +1,11 @@
-"""The product's scheduler with its moves, and with its patience.
+"""The product's scheduler with its moves, and with its delay.
 
 A task that fits nowhere waits. The product's planner (``core/reshape/migration.py``) looks for moves that
 make room for it; after moves all that wait are looked at again. Moves alone gain little in a cluster that
 only fills up: what is lost there is the room beside shares that leave a worthless rest, and these were
-placed because they fitted. So a second run also has the scheduler's patience
-(``core/backfill/patience.py``): while the pool is nearly full, such shares wait up to ``PATIENCE_SECONDS``
-for others that waste less. Nothing is turned away: what waits is placed when its patience ends, if it fits
+placed because they fitted. So a second run also has the scheduler's delay
+(``core/backfill/delay.py``): while the pool is nearly full, such shares wait up to ``MAX_DELAY_SECONDS``
+for others that waste less. Nothing is turned away: what waits is placed when its delay ends, if it fits
 then."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from bench.fragmentation.product import POLICY, QUEUE, ProductCluster, workload_of
 from bench.traces import TraceNode, TraceTask
-from scheduler.core.backfill.patience import should_wait
+from scheduler.core.backfill.delay import should_wait
 from scheduler.core.fragmentation.fragmentation import Fragmentation
 from scheduler.core.model.types import Placement, QueueView, RoleView, RunningView, WorkloadView
 from scheduler.core.placement.placing import Stuck
@@ -26,7 +26,7 @@ from scheduler.core.reshape.migration import plan_moves
 
 ARRIVAL_SECONDS = 60
 """Between two arrivals; the trace's tasks came more slowly."""
-PATIENCE_SECONDS = 24 * 3600
+MAX_DELAY_SECONDS = 24 * 3600
 """1,440 arrivals, about 18 % of the cluster."""
 QUEUES = (QueueView(QUEUE),)
 
@@ -54,19 +54,19 @@ class Waiting:
 
 
 class MovingCluster(ProductCluster):
-    """``patience_seconds`` 0: everything that fits is placed at once. ``running`` and ``waiting`` by the name
-    of the arrival."""
+    """``max_delay_seconds`` 0: everything that fits is placed at once. ``running`` and ``waiting`` by the
+    name of the arrival."""
 
     def __init__(
         self,
         nodes: Sequence[TraceNode],
         mix: Fragmentation,
         measure: Fragmentation,
-        patience_seconds: int = 0,
+        max_delay_seconds: int = 0,
     ) -> None:
         super().__init__(nodes, mix, measure)
         self._mix = mix
-        self._patience_seconds = patience_seconds
+        self._max_delay_seconds = max_delay_seconds
         self.running: dict[str, RunningView] = {}
         self.waiting: dict[str, Waiting] = {}
         self._books = QuotaTree(QUEUES, self.pool.capacity_millis())
@@ -75,10 +75,10 @@ class MovingCluster(ProductCluster):
         self.tally = Tally()
 
     def offer(self, name: str, task: TraceTask) -> bool:
-        """The task arrives; whether it is placed at once, after moves if need be. Those whose patience has
+        """The task arrives; whether it is placed at once, after moves if need be. Those whose delay has
         ended are placed before it."""
         self._now_ms += ARRIVAL_SECONDS * 1000
-        ended_ms = self._now_ms - self._patience_seconds * 1000
+        ended_ms = self._now_ms - self._max_delay_seconds * 1000
         for one in [one for one in self.waiting.values() if one.held]:
             if one.workload.created_ms <= ended_ms:
                 self._consider(one)
@@ -89,7 +89,7 @@ class MovingCluster(ProductCluster):
         trial, workload = self._trial(), one.workload
         placement = trial.place(workload)
         if not isinstance(placement, Stuck):
-            if not should_wait(trial, self._mix, workload, placement, self._patience_seconds):
+            if not should_wait(trial, self._mix, workload, placement, self._max_delay_seconds):
                 self._start(one, placement)
                 return True
             trial.rollback((0, 0))

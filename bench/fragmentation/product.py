@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from bench.traces import TraceNode, TraceTask
 from common.units import MIB
 from scheduler.core.fragmentation.fragmentation import Fragmentation
-from scheduler.core.fragmentation.mix import mix_of
+from scheduler.core.fragmentation.workload_mix import workload_mix_of
 from scheduler.core.model.catalogue import Catalogue
 from scheduler.core.model.types import (
     WHOLE_MILLIS,
@@ -68,7 +68,7 @@ class ProductCluster:
 
 def usual_mix(tasks: Sequence[TraceTask]) -> Fragmentation:
     """What the scheduler takes for usual where it has seen all of the trace."""
-    return mix_of(workload_of(task.name, task) for task in tasks)
+    return workload_mix_of(workload_of(task.name, task) for task in tasks)
 
 
 def workload_of(name: str, task: TraceTask, created_ms: int = 0) -> WorkloadView:

@@ -36,7 +36,7 @@ class Results:
     policies: Mapping[str, Sequence[Run]]
     bounds: Sequence[float]
     moving: Sequence[MovingRun] = ()
-    patient: Sequence[MovingRun] = ()
+    delaying: Sequence[MovingRun] = ()
 
 
 def to_json(results: Results) -> dict[str, Any]:
@@ -55,8 +55,8 @@ def to_json(results: Results) -> dict[str, Any]:
         answer["of_the_distance_to_the_bound_percent"] = round(
             100 * (fgd - ours) / (fgd - statistics.mean(results.bounds)), 2
         )
-    if results.patient:
-        answer["migration"] = {"runs": "moves and patience", **_moving(results.patient)}
+    if results.delaying:
+        answer["migration"] = {"runs": "moves and delay", **_moving(results.delaying)}
         answer["migration"]["moves_only"] = _moving(results.moving)
     return answer
 
@@ -170,7 +170,7 @@ def _trace(results: Results) -> str:
 
 
 def _with_moves(results: Results) -> dict[str, list[Run]]:
-    named = {"with moves": results.moving, "moves and patience": results.patient}
+    named = {"with moves": results.moving, "moves and delay": results.delaying}
     return {label: [one.run for one in moving] for label, moving in named.items() if moving}
 
 

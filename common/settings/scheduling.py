@@ -71,7 +71,7 @@ class PolicySettings(Section):
     preempt: bool = True
     defragment: bool = True
     max_moves: int = Field(8, ge=0, description="workloads moved in one cycle")
-    patience_seconds: int = Field(
+    max_delay_seconds: int = Field(
         0,
         ge=0,
         description="so long a share waits on a nearly full pool rather than leave a rest that nobody wants",

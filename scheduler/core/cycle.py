@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from scheduler.core.backfill.patience import should_wait, until_ms
+from scheduler.core.backfill.delay import should_wait, until_ms
 from scheduler.core.backfill.reservation import Reservation, backfill, reserve
 from scheduler.core.explain.reasons import (
     Explainer,
@@ -31,19 +31,19 @@ from scheduler.core.placement.trial import Trial
 from scheduler.core.preemption.nominations import Seating, stretch
 from scheduler.core.preemption.preemption import find_leftover, find_room
 from scheduler.core.quota.ordering import Heads
-from scheduler.core.quota.quota import Hold
+from scheduler.core.quota.quota import QuotaRefusal
 from scheduler.core.reshape.elastic import grow, is_elastic, within_quota
 from scheduler.core.reshape.migration import consolidate, plan_moves
 from scheduler.core.reshape.starters import Starters
 from scheduler.core.tide.tides import defer_for_tide, ebb, within_tide
 
 FOR_ONE = ("Preempting", "Migrating", "WaitsForFit")
-"""True of the workload that is told so (room is made for it, its patience ends), and not of others like
+"""True of the workload that is told so (room is made for it, its delay ends), and not of others like
 it."""
 MOVED_FOR = 8
 """For so many blocked workloads a cycle looks whether moving others would make room."""
 
-Kin = tuple[str, int, int, object]
+EquivalenceClass = tuple[str, int, int, object]
 """What decides how a workload fares: those that are equal in it fare alike while nothing comes free."""
 
 
@@ -57,7 +57,7 @@ def run_cycle(snapshot: Snapshot, policy: Policy, now_ms: int, *, keep: bool = F
     """
     if not snapshot.pending and not policy.tides and not snapshot.flexible:
         return []
-    snapshot.pool.use(policy, snapshot.mix)
+    snapshot.pool.use(policy, snapshot.workload_mix)
     cycle = _Cycle(snapshot, policy, now_ms)
     mark = cycle.trial.mark()
     try:
@@ -85,14 +85,14 @@ class _Cycle:
         self.trial = Trial(self.snapshot, self.policy, self.now_ms)
         self.explainer = Explainer(self.trial.pool)
         self.starters = Starters(self.trial)
-        self.failed: dict[Kin, Defer] = {}
+        self.failed: dict[EquivalenceClass, Defer] = {}
         self.closed: set[str] = set()
         self.pending = {workload.uid: workload for workload in self.snapshot.pending}
 
     def run(self) -> list[Decision]:
         # 1. The tide: training gives back what inference needs at this hour.
         self.decisions += ebb(self.trial)
-        # 2. Places that were cleared for somebody are his, whoever else waits.
+        # 2. Places that were cleared for a workload are its own, whoever else waits.
         others = self._keep_nominations()
         # 3. Heads: everything else that waits, who keeps to its quota first; who is served moves its queue
         # back.
@@ -169,8 +169,8 @@ class _Cycle:
         if workload.queue in self.closed:
             self._defer(workload.uid, defer_for_first(workload), None)
             return
-        kin = self._kin(workload)
-        known = self.failed.get(kin)
+        alike = self._equivalence_class(workload)
+        known = self.failed.get(alike)
         answer = self._like(workload, known) if known else self._serve(workload)
         if isinstance(answer, Admit):
             self.decisions.append(answer)
@@ -179,7 +179,7 @@ class _Cycle:
         if not answer.never:
             self._close(workload.queue)
         if not known and answer.reasons[0].code not in FOR_ONE:
-            self.failed[kin] = answer
+            self.failed[alike] = answer
 
     def _close(self, queue: str) -> None:
         """One of the queue waits: where it is strict, all behind it wait, too."""
@@ -188,29 +188,31 @@ class _Cycle:
 
     def _serve(self, workload: WorkloadView) -> Admit | Defer:
         bounds = self.trial.bounds_for(workload)
-        if isinstance(bounds, Hold):
+        if isinstance(bounds, QuotaRefusal):
             answer = defer_for_queue(workload, bounds)
             return answer if bounds.never else self._make_room(workload, bounds) or answer
         fitted = within_tide(self.trial, workload) if self.policy.tides else workload
         if fitted is None:
             return defer_for_tide(self.trial, workload)
-        mark, patience = self.trial.mark(), self.policy.patience_seconds
+        mark, max_delay_seconds = self.trial.mark(), self.policy.max_delay_seconds
         found = self.trial.place(fitted, bounds)
         if isinstance(found, Stuck):
             again = backfill(self.trial, fitted, bounds, self.reservations)
             if again is None:
                 return self._wait(fitted, found, bounds)
             found = again
-        elif patience and should_wait(self.trial, self.snapshot.mix, fitted, found, patience):
+        elif max_delay_seconds and should_wait(
+            self.trial, self.snapshot.workload_mix, fitted, found, max_delay_seconds
+        ):
             self.trial.rollback(mark)
-            return defer_for_fit(workload, until_ms(workload, patience))
+            return defer_for_fit(workload, until_ms(workload, max_delay_seconds))
         found = within_quota(self.trial, workload, found)
         # Of each model that serves only some of its roles there is room for these; all together may be more.
-        hold = self.trial.hold(workload, found) if len(workload.roles) > 1 else None
-        if hold is not None:
+        refusal = self.trial.refusal(workload, found) if len(workload.roles) > 1 else None
+        if refusal is not None:
             self.trial.rollback(mark)
-            answer = defer_for_queue(workload, hold)
-            return self._make_room(workload, hold) or answer
+            answer = defer_for_queue(workload, refusal)
+            return self._make_room(workload, refusal) or answer
         return self._start(workload, found)
 
     def _start(self, workload: WorkloadView, placement: Placement) -> Admit:
@@ -227,7 +229,7 @@ class _Cycle:
         if known.reserved_ms is None or self.blocked >= self.policy.reserve:
             return known
         bounds = self.trial.bounds_for(workload)
-        if isinstance(bounds, Hold):
+        if isinstance(bounds, QuotaRefusal):
             return known
         self.blocked += 1
         return self._hold_room(workload, bounds, known._replace(reserved_ms=None))
@@ -260,7 +262,7 @@ class _Cycle:
         self.trial.pool.hide(reservation.nodes)
         return answer._replace(reserved_ms=reservation.start_ms)
 
-    def _make_room(self, workload: WorkloadView, bounds: Bounds | Hold) -> Admit | Defer | None:
+    def _make_room(self, workload: WorkloadView, bounds: Bounds | QuotaRefusal) -> Admit | Defer | None:
         given = None if self.reservations else self.starters.make_way(workload)
         if given is not None:
             return self._start(workload, given)
@@ -306,7 +308,7 @@ class _Cycle:
         holder = next((held.uid for held in self.reservations if used.intersection(held.nodes)), None)
         return None if holder is None else defer_for_reservation(workload, self.pending[holder].queue)
 
-    def _kin(self, workload: WorkloadView) -> Kin:
+    def _equivalence_class(self, workload: WorkloadView) -> EquivalenceClass:
         """How long it runs matters for which of the held nodes it may use until then, and for nothing
         else."""
         seconds = workload.expected_seconds

@@ -100,7 +100,7 @@ class Outlook:
     @cached_property
     def judging_pool(self) -> Pool:
         """The snapshot's pool with what usually comes, and so with prices."""
-        self.snapshot.pool.use(self.rules.policy, self.snapshot.mix)
+        self.snapshot.pool.use(self.rules.policy, self.snapshot.workload_mix)
         return self.snapshot.pool
 
     @cached_property

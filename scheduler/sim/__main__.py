@@ -36,7 +36,7 @@ EXAMPLES = """examples:
 
 
 @dataclass(frozen=True)
-class World:
+class Scenario:
     """What is played."""
 
     nodes: list[NodeView]
@@ -109,19 +109,19 @@ def _simulate(options: argparse.Namespace) -> SimResult:
     )
 
 
-def _world(options: argparse.Namespace) -> World:
+def _world(options: argparse.Namespace) -> Scenario:
     nodes = read_nodes(options.nodes) if options.nodes else generated_nodes(options.generate_nodes)
     devices = sum(device.vendor != CPU for node in nodes for device in node.devices)
     habits = Habits(options.seed, options.estimate_error, elastic_part=options.elastic_part)
     if options.jobs is None:
         jobs = generated_jobs(options.generate_jobs, devices, options.load, habits)
-        return World(nodes, generated_queues(devices), jobs)
+        return Scenario(nodes, generated_queues(devices), jobs)
     jobs = read_jobs(options.jobs, habits)[: options.most_jobs]
     if not jobs:
         raise InvalidInput(f"{options.jobs} has no jobs", param="jobs")
     if not options.replay:
         jobs = at_poisson_times(jobs, devices, options.load, options.seed)
-    return World(nodes, queues_of(jobs), jobs)
+    return Scenario(nodes, queues_of(jobs), jobs)
 
 
 class _Progress:

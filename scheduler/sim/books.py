@@ -22,7 +22,7 @@ def queue_series(name: str) -> str:
     return f"queue {name}"
 
 
-class Books:
+class DeviceTimeBooks:
     """Counts devices (shares as parts of one) from ``start_ms`` on; averages are over ``spans`` parts of
     ``span``. CPUs are left out."""
 

@@ -29,10 +29,10 @@ from scheduler.core.model.types import (
 )
 from scheduler.core.placement.snapshot import Snapshot
 from scheduler.core.pool.pool import Pool
-from scheduler.sim.books import Books
+from scheduler.sim.books import DeviceTimeBooks
 from scheduler.sim.eta import Forecasts
 from scheduler.sim.invariants import Invariants
-from scheduler.sim.jobs import SECOND_MS, Actor, Job, NodeChange, Outcome, RunState, TideChange, Turn
+from scheduler.sim.jobs import SECOND_MS, Actor, Job, JobOutcome, NodeChange, RunState, TideChange, Turn
 from scheduler.sim.options import Decide, Hooks, Options
 from scheduler.sim.result import SimResult, Totals
 from scheduler.sim.runs import Run
@@ -88,7 +88,7 @@ class Simulation:
         self._decided: dict[str, int] = {}
         self._pending: dict[str, Run] = {}
         self._running: dict[str, Run] = {}
-        self._outcomes: dict[str, Outcome] = {}
+        self._outcomes: dict[str, JobOutcome] = {}
         self._left = 0
         self._totals: list[Totals] = []
 
@@ -120,7 +120,7 @@ class Simulation:
         self._now = start
         measured = start + self._options.warmup_seconds * SECOND_MS
         end = measured + self._options.horizon_seconds * SECOND_MS
-        self._books = Books(self._nodes, self._queues, start, (measured, end), self._options.spans)
+        self._books = DeviceTimeBooks(self._nodes, self._queues, start, (measured, end), self._options.spans)
         self._at(measured, self._measure)
         self._at(end, self._measure)
         self._left = sum(job.seconds is not None for job in jobs)

@@ -87,7 +87,7 @@ class Actor(Protocol):
 
 
 @dataclass(slots=True)
-class Outcome:
+class JobOutcome:
     """What became of a job. Times that have not come are None. ``waited_seconds``: all of its waiting, also
     after it lost its places. ``device_seconds_*``: useful = progress that lasts, lost = progress that was
     not saved, paused = held without progress."""

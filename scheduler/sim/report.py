@@ -18,7 +18,7 @@ from scheduler.sim.books import (
     model_series,
     queue_series,
 )
-from scheduler.sim.jobs import Outcome
+from scheduler.sim.jobs import JobOutcome
 from scheduler.sim.result import SimResult, spread, waits
 from scheduler.sim.svg import Curve
 
@@ -165,7 +165,7 @@ def _distribution(result: SimResult) -> Chart:
     )
 
 
-def _ended(result: SimResult) -> list[Outcome]:
+def _ended(result: SimResult) -> list[JobOutcome]:
     return [o for o in result.outcomes if o.seconds is not None and o.ended_ms is not None]
 
 
@@ -235,7 +235,7 @@ def _vendor_table(result: SimResult) -> Table:
     return Table("Vendors", caption, ("vendor", "devices", "models", "held"), rows)
 
 
-def _waiter_table(waiters: list[Outcome], now_ms: int) -> Table:
+def _waiter_table(waiters: list[JobOutcome], now_ms: int) -> Table:
     longest = sorted(waiters, key=lambda outcome: (outcome.submitted_ms, outcome.uid))[:MOST_WAITERS]
     rows = [
         (o.name, o.queue, f"{o.devices:g}", duration(max(0, now_ms - o.submitted_ms) / 1000), o.reason)

@@ -9,7 +9,7 @@ from typing import Any
 
 from scheduler.sim.books import FAIRNESS, PENDING, STRANDED, model_series
 from scheduler.sim.eta import Eta, median_error
-from scheduler.sim.jobs import Outcome
+from scheduler.sim.jobs import JobOutcome
 from scheduler.sim.series import Series
 
 SIZES = (1, 4, 8, 16, 32, 64)
@@ -25,7 +25,7 @@ class Totals:
     paused_device_seconds: float = 0.0
 
     @classmethod
-    def of(cls, outcomes: Iterable[Outcome]) -> Totals:
+    def of(cls, outcomes: Iterable[JobOutcome]) -> Totals:
         every = [outcome for outcome in outcomes if outcome.seconds is not None]
         return cls(
             sum(outcome.useful_device_seconds for outcome in every),
@@ -52,7 +52,7 @@ class SimResult:
     end_ms: int
     cycles: int
     decisions: Mapping[str, int]
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[JobOutcome, ...]
     series: Series
     devices: Mapping[tuple[str, str], int]
     totals: Totals
@@ -79,9 +79,9 @@ class SimResult:
             total[vendor] = total.get(vendor, 0) + number
         return {vendor: held[vendor] / number for vendor, number in total.items()}
 
-    def jobs_by_size(self) -> dict[str, list[Outcome]]:
+    def jobs_by_size(self) -> dict[str, list[JobOutcome]]:
         """Those that have an end by themselves, by ``size_of``, from small to large."""
-        found: dict[str, list[Outcome]] = {}
+        found: dict[str, list[JobOutcome]] = {}
         for outcome in sorted(self.outcomes, key=lambda outcome: outcome.devices):
             if outcome.seconds is not None:
                 found.setdefault(size_of(outcome.devices), []).append(outcome)
@@ -141,13 +141,13 @@ def size_of(devices: float) -> str:
     return f"over {smaller}"
 
 
-def waits(outcomes: Iterable[Outcome]) -> dict[str, float]:
+def waits(outcomes: Iterable[JobOutcome]) -> dict[str, float]:
     """How long those waited that have started, as ``spread`` tells it."""
     return spread([outcome.waited_seconds for outcome in outcomes if outcome.first_start_ms is not None])
 
 
-def _by_queue(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
-    found: dict[str, list[Outcome]] = {}
+def _by_queue(outcomes: Iterable[JobOutcome]) -> dict[str, list[JobOutcome]]:
+    found: dict[str, list[JobOutcome]] = {}
     for outcome in sorted(outcomes, key=lambda outcome: outcome.queue):
         found.setdefault(outcome.queue, []).append(outcome)
     return found

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from scheduler.core.model.types import WHOLE_MILLIS, Placement, RunningView, WorkloadView
-from scheduler.sim.jobs import SECOND_MS, Job, Outcome, RunState
+from scheduler.sim.jobs import SECOND_MS, Job, JobOutcome, RunState
 
 
 class Run:
@@ -47,7 +47,7 @@ class Run:
         self.ends_ms: int | None = None
         self.version = 0
         self.view: RunningView | None = None
-        self.outcome = Outcome(
+        self.outcome = JobOutcome(
             work.uid, work.name, work.queue, work.kind, work.priority, job.devices, now_ms, job.seconds
         )
 

@@ -61,7 +61,7 @@ class Served:
         return self.within / self.requests if self.requests else 1.0
 
 
-class Queue:
+class FluidQueue:
     """The fluid queue. ``backlog_seconds`` is work that came and is not done. Figures are about the
     ``measured`` seconds of the load (None = all)."""
 
@@ -103,7 +103,7 @@ def serve_statically(
     load: Load, replicas: int, bound_seconds: float, measured: range | None = None
 ) -> Served:
     """With so many replicas of one device all the time."""
-    queue = Queue(load, bound_seconds, measured)
+    queue = FluidQueue(load, bound_seconds, measured)
     queue.serve(load.end_ms, [load.start_ms] * replicas, replicas)
     return queue.served
 
@@ -136,7 +136,7 @@ class Service:
         self._spec = spec
         self._load = load
         self._history = list(history)
-        self._queue = Queue(load, spec.bound_seconds, measured)
+        self._queue = FluidQueue(load, spec.bound_seconds, measured)
         self._replicas: list[str] = []
         self._count = 0
         self._seen_ms = load.start_ms

@@ -8,7 +8,7 @@ from common.guard import fault_of
 from common.resources import Workload
 from common.telemetry import get_logger
 from scheduler.core.fragmentation.fragmentation import Fragmentation
-from scheduler.core.fragmentation.mix import USUAL, mix_of
+from scheduler.core.fragmentation.workload_mix import USUAL, workload_mix_of
 from scheduler.core.model.catalogue import Catalogue
 from scheduler.core.model.types import (
     Admit,
@@ -60,7 +60,7 @@ class SnapshotKeeper:
         self._queue_key: object = None
         self._queue_tuple: tuple[QueueView, ...] = ()
         self._spent_kept: Mapping[str, Mapping[str, Spent]] = {}
-        self._mix, self._mix_ms = USUAL, -MIX_MS
+        self._workload_mix, self._mix_ms = USUAL, -MIX_MS
         self.faults: dict[tuple[str, str], Exception] = {}
         """What cannot be looked at, by kind and name (workloads: uid), and why."""
 
@@ -165,9 +165,9 @@ class SnapshotKeeper:
         books = self._books.take(queues, pool) if everything else None
         if not everything:
             self._want_all()
-        mix = self._usual(waiting, running, now_ms)
+        workload_mix = self._usual(waiting, running, now_ms)
         flexible = self.is_flexible or any(may_change(view) for view in waiting)
-        return Snapshot(pool, queues, waiting, running, mix, books, flexible)
+        return Snapshot(pool, queues, waiting, running, workload_mix, books, flexible)
 
     def _wanted_only(self, running: Sequence[RunningView]) -> None:
         self._stale |= self._wanted.keys()
@@ -229,10 +229,10 @@ class SnapshotKeeper:
         if now_ms - self._mix_ms >= MIX_MS and len(waiting) + len(running) >= MIX_WORKLOADS:
             self._mix_ms = now_ms
             try:
-                self._mix = mix_of([*waiting, *(view.workload for view in running)])
+                self._workload_mix = workload_mix_of([*waiting, *(view.workload for view in running)])
             except Exception as error:  # noqa: BLE001 - it only guides scoring
                 _log.warning("mix of requests not told", error=fault_of(error).message)
-        return self._mix
+        return self._workload_mix
 
     def _follow_pool(self) -> Pool:
         if self._pool is None:

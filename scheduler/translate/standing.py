@@ -17,7 +17,7 @@ K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Contribution:
     """What counts of one workload. ``slots``: that it has been given, a share counts as one; ``models`` and
     ``devices``: millis that it holds per ``vendor/model`` and per device id; ``nodes``: where its ranks, and
     those of its successor, are or were."""
@@ -35,13 +35,13 @@ class Standing:
     nodes: frozenset[str] = frozenset()
 
 
-def standing_of(workload: Workload) -> Standing:
+def standing_of(workload: Workload) -> Contribution:
     """What counts of a workload."""
     status, owner, group = workload.status, workload.metadata.owner, is_group(workload)
     handled = status.condition(HANDLED) if status.conditions else None
     ranks = (*status.ranks, *(status.next.ranks if status.next else ()))
     held = held_by(workload) if holds_places(workload) else ()
-    return Standing(
+    return Contribution(
         name=(workload.project, workload.name),
         queue=workload.spec.queue,
         phase=status.phase,
@@ -56,9 +56,9 @@ def standing_of(workload: Workload) -> Standing:
     )
 
 
-def _bare(workload: Workload) -> Standing:
+def _bare(workload: Workload) -> Contribution:
     phase = workload.status.phase
-    return Standing((workload.project, workload.name), "", phase, False, "", phase == "Pending", False)
+    return Contribution((workload.project, workload.name), "", phase, False, "", phase == "Pending", False)
 
 
 def _millis(held: Placement, *, by_model: bool) -> tuple[tuple[str, int], ...]:
@@ -78,7 +78,7 @@ class Standings:
     aside."""
 
     def __init__(self) -> None:
-        self._of: dict[str, Standing] = {}
+        self._of: dict[str, Contribution] = {}
         self.phases: Counter[tuple[str, str]] = Counter()
         self.members: Counter[tuple[str, str]] = Counter()
         self.slots: Counter[str] = Counter()
@@ -93,7 +93,7 @@ class Standings:
         self.waiting: dict[str, None] = {}
         self.unhandled: set[str] = set()
 
-    def of(self, uid: str) -> Standing | None:
+    def of(self, uid: str) -> Contribution | None:
         """What counts of the workload; None where it is not there."""
         return self._of.get(uid)
 
@@ -141,7 +141,7 @@ class Standings:
         self.waiting.pop(uid, None)
         self.unhandled.discard(uid)
 
-    def _count(self, one: Standing, sign: int) -> None:
+    def _count(self, one: Contribution, sign: int) -> None:
         _add(self.phases, (one.queue, one.phase), sign)
         if not one.is_group:
             _add(self.members, (one.queue, one.phase), sign)

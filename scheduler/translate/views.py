@@ -14,7 +14,7 @@ from common.resources.workload import RestartPolicy, WorkloadRole, WorkloadSpec
 from common.store.port import Store
 from scheduler.core.lifecycle.lifecycle import HOLDING, LEAVING, Restarts, State
 from scheduler.core.model.catalogue import Catalogue
-from scheduler.core.model.islands import Member, islands_of
+from scheduler.core.model.islands import IslandMember, islands_of
 from scheduler.core.model.rules import QueueRules
 from scheduler.core.model.types import (
     WHOLE_MILLIS,
@@ -247,10 +247,10 @@ def node_view(node: Node, catalogue: Catalogue, now_ms: int = 0) -> NodeView:
     )
 
 
-def _member(device: Device, catalogue: Catalogue) -> Member:
+def _member(device: Device, catalogue: Catalogue) -> IslandMember:
     spec = catalogue.find(device.vendor, device.model)
     links = tuple((link.peer, link.kind) for link in device.links)
-    return Member(device.id, device.index, links, spec.rule.island_size if spec else 0)
+    return IslandMember(device.id, device.index, links, spec.rule.island_size if spec else 0)
 
 
 def device_view(device: Device, island: int) -> DeviceView:

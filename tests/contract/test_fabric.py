@@ -6,7 +6,7 @@ from common.clock import SYSTEM_CLOCK
 from common.errors import Conflict, NotFound
 from common.ids import new_id
 from common.resources.workload import Grant
-from scheduler.ports import Billing, Endpoint, Fabric, GangOrder, GangRecord, RankOrder
+from scheduler.ports import Billing, Fabric, GangOrder, GangRecord, HostPort, RankOrder
 from tests.fixtures.fabric import FakeFabric, accelerator
 from tests.fixtures.waiting import eventually
 
@@ -27,7 +27,7 @@ def order(
     attempt: int = 1,
     world_size: int = 1,
     rank: int = 0,
-    master: Endpoint | None = None,
+    master: HostPort | None = None,
     beside: int | None = None,
 ) -> GangOrder:
     grant = Grant(device="node-a-nvidia-0", index=0, vendor="nvidia", model="H100")

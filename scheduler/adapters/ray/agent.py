@@ -35,7 +35,7 @@ from scheduler.adapters.ray.inventory import Inventory
 from scheduler.adapters.ray.log_cleaner import WORKLOADS, LogCleaner
 from scheduler.adapters.ray.process import PROBE_TIMEOUT_SECONDS, RankFiles, RankProcess
 from scheduler.adapters.ray.sandbox import why_not
-from scheduler.ports import DeviceSample, Endpoint, GangOrder, GangRecord, LogChunk, RankOrder
+from scheduler.ports import DeviceSample, GangOrder, GangRecord, HostPort, LogChunk, RankOrder
 
 WATCH_SECONDS = 0.1
 PROBE_CACHE_SECONDS = 2.0
@@ -85,7 +85,7 @@ class AgentReport:
 class _Gang:
     """The ranks of one gang on this node."""
 
-    def __init__(self, order: GangOrder, master: Endpoint | None, ranks: list[RankProcess]) -> None:
+    def __init__(self, order: GangOrder, master: HostPort | None, ranks: list[RankProcess]) -> None:
         self.order = order
         self.master = master
         self.ranks = ranks
@@ -218,7 +218,7 @@ class Agent:
         taken = {p for gang in self._gangs.values() for r in gang.ranks for p in r.record.ports.values()}
         master = order.master
         if master is None and order.world_size > 1:
-            master = Endpoint(self._options.address, _free_port(taken))
+            master = HostPort(self._options.address, _free_port(taken))
             taken.add(master.port)
         ranks = []
         for local_rank, rank in enumerate(order.ranks):

@@ -14,7 +14,7 @@ from scheduler.adapters.ray.fabric import RayFabric
 from scheduler.adapters.ray.link import ClusterLink
 from scheduler.ports import DeviceSample, Fabric, GangOrder, GangRecord, LogChunk, NodeObservation
 
-PATIENCE_SECONDS = 2.0
+PROMPT_SECONDS = 2.0
 """How long a look at all nodes waits for clusters that answered last time; not at all for silent ones."""
 _log = get_logger(__name__)
 
@@ -53,7 +53,7 @@ class ManyClusters:
                     member.question = asyncio.create_task(_ask(member.fabric))
             prompt = [member.question for member in self._members if member.question and not member.silent]
             if prompt:
-                await asyncio.wait(prompt, timeout=PATIENCE_SECONDS)
+                await asyncio.wait(prompt, timeout=PROMPT_SECONDS)
             errors = [error for member in self._members if (error := self._hear(member))]
         if not any(member.answered for member in self._members):
             reasons = "; ".join(errors) or "no answer yet"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from common.errors import InvalidInput
 from common.settings.services import SandboxMode
 from scheduler.adapters.devices.visible import visible_environment
-from scheduler.ports import Endpoint, RankOrder
+from scheduler.ports import HostPort, RankOrder
 
 _PLACEHOLDER = re.compile(r"\$\((PYTHON|ADDRESS|RANK|WORLD_SIZE|DEVICES|HOME_DIR|ENGINE_KEY|PORT:[^()]*)\)")
 
@@ -25,7 +25,7 @@ class Surroundings:
     world_size: int
     local_rank: int
     ports: Mapping[str, int]
-    master: Endpoint | None
+    master: HostPort | None
     base: Mapping[str, str]
     engine_key: str = field(default="", repr=False)
     sandbox_mode: SandboxMode = "off"

@@ -27,7 +27,7 @@ NAMESPACE = "computility"
 NODE_LABEL = "computility.io/node"
 LISTING_TIMEOUT_SECONDS = 15.0
 OBSERVE_TIMEOUT_SECONDS = 5.0
-PATIENCE_SECONDS = 1.0
+PROMPT_SECONDS = 1.0
 """How long a look at all nodes waits for those that answered last time; it never waits for silent ones."""
 CALL_TIMEOUT_SECONDS = 10.0
 
@@ -185,7 +185,7 @@ class RayFabric:
                 known.question = asyncio.create_task(_ask(known.agent, self._settings.instance))
         prompt = [known.question for known in self._known.values() if known.question and not known.silent]
         if prompt:
-            await asyncio.wait(prompt, timeout=PATIENCE_SECONDS)
+            await asyncio.wait(prompt, timeout=PROMPT_SECONDS)
 
     def _answer_of(self, known: _Known) -> NodeObservation:
         question = known.question

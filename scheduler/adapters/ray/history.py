@@ -83,8 +83,8 @@ def _fault(watched: _Watched, now_seconds: float) -> None:
 
 
 def _miss(watched: _Watched, failed: Mapping[str, str], now_seconds: float) -> None:
-    patience = PROBE_DOWN_SECONDS if watched.device.vendor in failed else MISSING_SECONDS
-    if watched.device.vendor != "cpu" and now_seconds - watched.seen_seconds >= patience:
+    limit_seconds = PROBE_DOWN_SECONDS if watched.device.vendor in failed else MISSING_SECONDS
+    if watched.device.vendor != "cpu" and now_seconds - watched.seen_seconds >= limit_seconds:
         _fault(watched, now_seconds)
         reason = failed.get(watched.device.vendor, "no longer shown by its probe")
         watched.device = watched.device.model_copy(update={"healthy": False, "fault": reason})

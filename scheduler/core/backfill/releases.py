@@ -124,7 +124,7 @@ def _known(trial: Trial) -> Releases:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class EarliestRoom:
     """From when each node may take a rank at the earliest (by number; ``NEVER_MS`` = not foreseeable), and
     from when all nodes together may take ``ranks``."""
 
@@ -132,13 +132,13 @@ class Outlook:
     all_ms: int
 
 
-def outlook(releases: Releases, pool: Pool, shape: Shape, ranks: int) -> Outlook:
+def earliest_room(releases: Releases, pool: Pool, shape: Shape, ranks: int) -> EarliestRoom:
     """Lower bounds for ``ranks`` ranks of a shape, by the millis that each node has free and gets back; how
     these are spread over its devices is not looked at."""
     free, least, whole, keys = _free(pool, shape)
     now = np.where(free >= least, -NEVER_MS, NEVER_MS)
     if not least:
-        return Outlook(now, -NEVER_MS)
+        return EarliestRoom(now, -NEVER_MS)
     models = np.array([number for key, number in releases.known.items() if key in keys], dtype=np.int64)
     chosen = np.flatnonzero(np.isin(releases.models, models) & (free[releases.nodes] >= 0))
     order = chosen[np.lexsort((releases.ends_ms[chosen], releases.nodes[chosen]))]
@@ -152,7 +152,9 @@ def outlook(releases: Releases, pool: Pool, shape: Shape, ranks: int) -> Outlook
     gains = np.flatnonzero(gained)
     first = now.copy()
     np.minimum.at(first, nodes[gains], ends[gains])
-    return Outlook(first, _when(ends[gains], gained[gains], ranks - int((free[free >= 0] // least).sum())))
+    return EarliestRoom(
+        first, _when(ends[gains], gained[gains], ranks - int((free[free >= 0] // least).sum()))
+    )
 
 
 def _when(ends_ms: Ints, gained: Ints, missing: int) -> int:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scheduler.core.backfill.releases import NEVER_MS, Releases, outlook
+from scheduler.core.backfill.releases import NEVER_MS, Releases, earliest_room
 from scheduler.core.model.runtimes import longest_ms, run_ms
 from scheduler.core.model.types import Placement, WorkloadView
-from scheduler.core.placement.neighbours import has_wishes
+from scheduler.core.placement.affinity import has_wishes
 from scheduler.core.placement.outline import Outline
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck
 from scheduler.core.placement.trial import Trial
@@ -134,7 +134,7 @@ class _Search:
         first_ms = np.full(len(pool.usage), NEVER_MS, dtype=np.int64)
         soonest_ms = self._trial.now_ms
         for role in self._workload.roles:
-            view = outlook(releases, pool, pool.shape(role.request, self._bounds.models), role.least)
+            view = earliest_room(releases, pool, pool.shape(role.request, self._bounds.models), role.least)
             first_ms = np.minimum(first_ms, view.first_ms)
             soonest_ms = max(soonest_ms, view.all_ms)
         if self._choosy:

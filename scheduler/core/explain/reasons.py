@@ -15,12 +15,12 @@ from scheduler.core.pool.filters import FILTERS, ORDER, untolerated
 from scheduler.core.pool.layout import MIB, Group
 from scheduler.core.pool.pool import Pool
 from scheduler.core.pool.states import Shape
-from scheduler.core.quota.quota import Hold
+from scheduler.core.quota.quota import QuotaRefusal
 
 
-def defer_for_queue(workload: WorkloadView, hold: Hold) -> Defer:
+def defer_for_queue(workload: WorkloadView, refusal: QuotaRefusal) -> Defer:
     """The answer for a workload that its queue holds back."""
-    return Defer(workload.uid, (Reason(hold.code, hold.message),), hold.remedy, hold.never)
+    return Defer(workload.uid, (Reason(refusal.code, refusal.message),), refusal.remedy, refusal.never)
 
 
 def defer_for_reservation(workload: WorkloadView, queue: str) -> Defer:
@@ -62,7 +62,7 @@ def defer_for_fit(workload: WorkloadView, until_ms: int) -> Defer:
         "waits for a device that it fills up: where it could start now, it would leave a rest that hardly"
         f" anybody uses; it starts at {until:%Y-%m-%d %H:%M} UTC at the latest, if there is room then"
     )
-    remedy = "a device with just so much free, or fewer devices in use; scheduler.policy.patience_seconds"
+    remedy = "a device with just so much free, or fewer devices in use; scheduler.policy.max_delay_seconds"
     return Defer(workload.uid, (Reason("WaitsForFit", message),), remedy)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from math import exp
 
-from scheduler.core.fragmentation.prospects import WHOLE_MILLIS, Prospects, Usual
+from scheduler.core.fragmentation.usable_capacity import WHOLE_MILLIS, UsableCapacity, Usual
 from scheduler.core.model.types import Request
 
 BUCKETS = 100
@@ -89,7 +89,7 @@ class Fragmentation:
         self._demands: dict[str, _Demands] = {}
         self._stranded: dict[tuple[str, int, tuple[int, ...]], float] = {}
         self._waste: dict[tuple[str, int, tuple[int, ...]], float] = {}
-        self._prospects: dict[str, Prospects] = {}
+        self._usable: dict[str, UsableCapacity] = {}
 
     def stranded_millis(self, model: str, cpu_free_millis: int, free_millis: tuple[int, ...]) -> float:
         """Free millis of the node's devices that a task of the mix cannot use, on average over the mix."""
@@ -120,19 +120,19 @@ class Fragmentation:
         key = (model, cpu, free)
         known = self._waste.get(key)
         if known is None:
-            prospect = self._prospects.get(model)
-            if prospect is None:
-                prospect = self._prospects[model] = self._prospects_of(model)
+            usable = self._usable.get(model)
+            if usable is None:
+                usable = self._usable[model] = self._usable_of(model)
                 self._demands[model] = _Demands(self._by_devices, model)
             known = self._waste[key] = (
                 STRANDED_WEIGHT * self._demands[model].strand(cpu, free)
-                + SHORT_WEIGHT * prospect.short_millis(cpu, sum(free))
-                + WORTH_WEIGHT * prospect.worthless_millis(free)
+                + SHORT_WEIGHT * usable.short_millis(cpu, sum(free))
+                + WORTH_WEIGHT * usable.worthless_millis(free)
             )
         return known
 
-    def _prospects_of(self, model: str) -> Prospects:
-        return Prospects(
+    def _usable_of(self, model: str) -> UsableCapacity:
+        return UsableCapacity(
             [
                 Usual(task.weight, task.cpu_millis, task.count, task.share_millis)
                 for task in self.tasks

@@ -30,7 +30,7 @@ Price = tuple[float, float]
 """Of a device, and of as much CPU as there is in the pool for a device."""
 
 
-class Kind(NamedTuple):
+class RequestKind(NamedTuple):
     """Requests that the program does not tell apart. ``cpu``: for each device, in parts of the pool's CPU per
     device; of requests without devices 1."""
 
@@ -51,8 +51,8 @@ nothing."""
 def dearer_by_naming(
     devices: tuple[float, ...],
     cpus: tuple[float, ...],
-    named: tuple[Kind, ...],
-    anywhere: tuple[Kind, ...],
+    named: tuple[RequestKind, ...],
+    anywhere: tuple[RequestKind, ...],
     amounts: tuple[Amount, ...],
 ) -> tuple[Price, ...]:
     """How much dearer each class is than if requests named nothing, in a pool of so many devices and so much
@@ -70,7 +70,7 @@ def dearer_by_naming(
     return tuple((round(float(more[i]), 3), round(float(more[classes + i]), 3)) for i in range(classes))
 
 
-def _program(cpus: Sequence[float], kinds: Sequence[Kind]) -> tuple[Floats, Floats]:
+def _program(cpus: Sequence[float], kinds: Sequence[RequestKind]) -> tuple[Floats, Floats]:
     """What a device's worth of each kind takes in each class (devices and CPU, of the kind one), and what it
     is worth."""
     classes, columns, values = len(cpus), [], []

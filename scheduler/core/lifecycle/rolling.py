@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Replica:
+class ReplicaProgress:
     """``current``: it was told to run what is asked for now. ``settled``: it does, and is ready. ``surges``:
     it is replaced by way of a second one beside it."""
 
@@ -26,7 +26,9 @@ class Replacement:
     surge: bool
 
 
-def next_replacements(replicas: Iterable[Replica], max_surge: int, max_unavailable: int) -> list[Replacement]:
+def next_replacements(
+    replicas: Iterable[ReplicaProgress], max_surge: int, max_unavailable: int
+) -> list[Replacement]:
     """In the order of the replicas; those that are not ready anyway first and at once.
 
     While these are carried out, at most ``max_unavailable`` replicas are not ready because of them, and at

@@ -9,7 +9,7 @@ CLOSE_LINKS = frozenset({"NVLink", "HCCS", "XGMI", "SIO"})
 """Kinds of ``DeviceLink`` that make an island; PCIe and System do not."""
 
 
-class Member(NamedTuple):
+class IslandMember(NamedTuple):
     """One device as islands are told: ``links`` are (peer's id, kind), ``order`` is its index on the node and
     ``island_size`` that of its model's placement rule (0 = the model has no islands of its own)."""
 
@@ -19,7 +19,7 @@ class Member(NamedTuple):
     island_size: int = 0
 
 
-def islands_of(devices: Sequence[Member]) -> list[int]:
+def islands_of(devices: Sequence[IslandMember]) -> list[int]:
     """The number of the island of each device, counted from 0 in the order of first appearance.
 
     Islands are the connected components of the close links. Where the driver shows none for a size of island,
@@ -39,7 +39,7 @@ def islands_of(devices: Sequence[Member]) -> list[int]:
     return [numbers[key] for key in keys]
 
 
-def _linked(devices: Sequence[Member]) -> set[str]:
+def _linked(devices: Sequence[IslandMember]) -> set[str]:
     """Devices at either end of a close link inside the node."""
     present = {device.id for device in devices}
     ends: set[str] = set()
@@ -50,7 +50,7 @@ def _linked(devices: Sequence[Member]) -> set[str]:
     return ends
 
 
-def _components(devices: Sequence[Member]) -> list[int]:
+def _components(devices: Sequence[IslandMember]) -> list[int]:
     """The first position of each device's connected component: union by smallest position."""
     parent = list(range(len(devices)))
     position = {device.id: i for i, device in enumerate(devices)}

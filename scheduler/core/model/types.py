@@ -286,9 +286,9 @@ class Policy:
     workload runs before its places are taken back for one that is not more important, where its queue says
     nothing else. ``resize_seconds``: how long an elastic workload keeps its ranks before it gets more.
     ``reserve``: for how many blocked heads capacity is held. ``claims``: for so many workloads a cycle takes
-    places back from others; more wait for the next. ``patience_seconds``: so long a share waits on a nearly
-    full pool rather than leave a rest that hardly anybody wants (see ``patience``). ``topology``: node label
-    keys from the closest to the widest domain.
+    places back from others; more wait for the next. ``max_delay_seconds``: so long a share waits on a nearly
+    full pool rather than leave a rest that hardly anybody wants (see ``backfill.delay``). ``topology``:
+    node label keys from the closest to the widest domain.
     """
 
     weights: tuple[tuple[str, float], ...] = (
@@ -310,7 +310,7 @@ class Policy:
     claims: int = 64
     defragment: bool = True
     max_moves: int = 8
-    patience_seconds: int = 0
+    max_delay_seconds: int = 0
     topology: tuple[str, ...] = ("computility.io/island", "computility.io/rack", "computility.io/zone")
     tides: tuple[Tide, ...] = ()
 

@@ -82,12 +82,12 @@ class Domains:
     def _nodes(self, rooms: _Rooms, levels: Sequence[str]) -> Iterator[Sequence[int]]:
         """Of nodes that are left with as little, those in the fullest domains come first."""
         spare = np.min([room - role.replicas for role, room in zip(self._roles, rooms, strict=True)], axis=0)
-        able, geography = np.flatnonzero(spare >= 0), self._pool.geography
+        able, topology = np.flatnonzero(spare >= 0), self._pool.topology
         ties: list[npt.NDArray[np.int64]] = []
         for level in levels if len(able) > 1 else ():
-            of_node, members = geography.domains(level)
+            of_node, members = topology.domains(level)
             if members:
-                around = np.append(geography.sums(level, rooms[0]), np.iinfo(np.int64).max)
+                around = np.append(topology.sums(level, rooms[0]), np.iinfo(np.int64).max)
                 ties.append(around[of_node[able]])
         order = np.lexsort((able, *reversed(ties), spare[able]))
         yield from ([number] for number in able[order][:DOMAINS_TRIED].tolist())
@@ -95,28 +95,28 @@ class Domains:
     def _with_room(self, level: str, rooms: _Rooms, *, least: bool) -> Iterator[Sequence[int]]:
         """Domains that may take the gang, or at least its least ranks, the tightest first, so that large gaps
         stay whole."""
-        geography = self._pool.geography
-        members = geography.domains(level)[1]
+        topology = self._pool.topology
+        members = topology.domains(level)[1]
         if not members:
             return
         spare = np.full(len(members), np.iinfo(np.int64).max, dtype=np.int64)
         for role, room in zip(self._roles, rooms, strict=True):
             wanted = role.least if least else role.replicas
-            spare = np.minimum(spare, geography.sums(level, room) - wanted)
+            spare = np.minimum(spare, topology.sums(level, room) - wanted)
         yield from (members[number] for number in _tightest(spare))
 
     def _fewest(self, room: npt.NDArray[np.int64], levels: Sequence[str]) -> Sequence[int] | None:
         """The nodes of as few domains as can be, from the widest level to the closest and then node by node,
         for all ranks that there is room for; None where that is not enough."""
-        role, geography = self._roles[0], self._pool.geography
+        role, topology = self._roles[0], self._pool.topology
         wanted = min(role.replicas, int(room.sum()))
         if wanted < role.least:
             return None
         for level in reversed(levels):
-            of_node, members = geography.domains(level)
+            of_node, members = topology.domains(level)
             if not members or (room[of_node < 0] > 0).any():
                 continue
-            chosen = _cover(geography.sums(level, room), wanted)
+            chosen = _cover(topology.sums(level, room), wanted)
             room = only(room, [number for domain in chosen for number in members[domain]])
         return sorted(_cover(room, wanted))
 

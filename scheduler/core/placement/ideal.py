@@ -94,7 +94,7 @@ class Ideal:
         return True
 
     def _room_by_domain(self, key: str, shape: Shape) -> npt.NDArray[np.int64]:
-        of_node, members = self._pool.geography.domains(key)
+        of_node, members = self._pool.topology.domains(key)
         inside = of_node >= 0
         ranks = {layout: ranks_in(state, shape) for layout, state in self._idle_of.items()}
         per_node = np.array([ranks[id(usage.layout)] for usage in self._pool.usage])
@@ -102,7 +102,7 @@ class Ideal:
 
     def _in_one_domain(self, workload: WorkloadView, shapes: list[Shape]) -> bool:
         """Whether some domain has room for every role by itself."""
-        _, members = self._pool.geography.domains(workload.affinity.same)
+        _, members = self._pool.topology.domains(workload.affinity.same)
         able = np.ones(len(members), dtype=bool)
         for role, shape in zip(workload.roles, shapes, strict=True):
             able &= self._room_by_domain(workload.affinity.same, shape) >= role.least

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from scheduler.core.model.types import Assignment, Placement, Policy, RoleView, Share, WorkloadView
+from scheduler.core.placement.affinity import AffinityIndex
 from scheduler.core.placement.domains import DOMAINS_TRIED, Domains, only
-from scheduler.core.placement.neighbours import Neighbours
 from scheduler.core.pool.layout import ModelKey
 from scheduler.core.pool.options import Option
 from scheduler.core.pool.pool import Pool
@@ -63,20 +63,20 @@ def place_gang(
     workload: WorkloadView,
     pool: Pool,
     policy: Policy,
-    neighbours: Neighbours | None = None,
+    affinity_index: AffinityIndex | None = None,
     bounds: Bounds = ANYWHERE,
 ) -> Placement | Stuck:
     """All ranks of the gang (of elastic roles at least the least), or ``Stuck`` with the pool as it was."""
     if _plain(workload):
         return _place_one(workload, pool, pool.shape(workload.roles[0].request, bounds.models), bounds)
     shapes = [pool.shape(role.request, bounds.models) for role in workload.roles]
-    gang = _Gang(workload, pool, policy, bounds, shapes, _bonus(workload, pool, policy, neighbours))
+    gang = _Gang(workload, pool, policy, bounds, shapes, _bonus(workload, pool, policy, affinity_index))
     gang.apart = _apart_from_itself(workload)
     mark = pool.mark()
-    closed = neighbours.closed_to(workload) if neighbours else set()
+    closed = affinity_index.closed_to(workload) if affinity_index else set()
     barred = [n for n in map(pool.number, closed) if n is not None and not pool.is_hidden(n)]
     pool.hide(barred)
-    beside = neighbours.beside(workload) if neighbours else None
+    beside = affinity_index.beside(workload) if affinity_index else None
     if beside is not None:
         gang.beside = frozenset(n for n in map(pool.number, beside) if n is not None)
     result = _in_domains(gang)
@@ -111,18 +111,18 @@ def _place_one(workload: WorkloadView, pool: Pool, shape: Shape, bounds: Bounds)
 
 
 def _bonus(
-    workload: WorkloadView, pool: Pool, policy: Policy, neighbours: Neighbours | None
+    workload: WorkloadView, pool: Pool, policy: Policy, affinity_index: AffinityIndex | None
 ) -> dict[int, int]:
     """Points for nodes that have the data or the company that it wants."""
     affinity, total = workload.affinity, sum(weight for _, weight in policy.weights) or 1.0
     bonus: dict[int, int] = {}
     for data in affinity.data:
         points = round(SCALE * policy.data_weight / total / len(affinity.data))
-        for number in pool.geography.holders(data):
+        for number in pool.topology.holders(data):
             bonus[number] = bonus.get(number, 0) + points
-    if affinity.near and neighbours:
+    if affinity.near and affinity_index:
         points = round(SCALE * policy.near_weight / total)
-        for node in neighbours.near(affinity.near):
+        for node in affinity_index.near(affinity.near):
             near = pool.number(node)
             if near is not None:
                 bonus[near] = bonus.get(near, 0) + points
@@ -241,13 +241,13 @@ def _slice_domains(gang: _Gang, index: int, left: int) -> list[Sequence[int]]:
     room = gang.pool.ranks_per_node(gang.shapes[index])
     if gang.domain is not None:
         room = only(room, gang.domain)
-    slices = gang.pool.geography.sums(key, room) // min(size, left)
+    slices = gang.pool.topology.sums(key, room) // min(size, left)
     wanted = -(-left // size)
     order = sorted(
         (number for number, each in enumerate(slices.tolist()) if each),
         key=lambda number: (slices[number] < wanted, abs(int(slices[number]) - wanted), number),
     )
-    members, inside = gang.pool.geography.domains(key)[1], set(gang.domain or ())
+    members, inside = gang.pool.topology.domains(key)[1], set(gang.domain or ())
     return [
         [node for node in members[number] if gang.domain is None or node in inside]
         for number in order[:DOMAINS_TRIED]
@@ -319,7 +319,7 @@ def _find(gang: _Gang, shape: Shape) -> tuple[int, Option] | None:
 
 def _find_spread(gang: _Gang, shape: Shape, key: str) -> tuple[int, Option] | None:
     """In the domain that has the fewest of the gang's ranks so far."""
-    of_node, members = gang.pool.geography.domains(key)
+    of_node, members = gang.pool.topology.domains(key)
     held = [0] * len(members)
     for _, number, _ in gang.found or ():
         if of_node[number] >= 0:

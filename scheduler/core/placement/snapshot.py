@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scheduler.core.fragmentation.fragmentation import Fragmentation
-from scheduler.core.fragmentation.mix import USUAL
+from scheduler.core.fragmentation.workload_mix import USUAL
 from scheduler.core.model.catalogue import Catalogue
 from scheduler.core.model.types import Assignment, NodeView, QueueView, RunningView, WorkloadView
 from scheduler.core.pool.pool import Pool
@@ -18,16 +18,17 @@ class Snapshot:
     """``pool`` holds the nodes with everything that is on them: the placements of ``running``, and processes
     that still stop although nobody holds their places any more. A cycle leaves the pool as it was.
 
-    ``mix``: what usually comes, to judge fragmentation by. ``books``: the quota tree with what ``running``
-    holds, from who keeps it from cycle to cycle; None = made from ``running``. ``flexible``: whether any of
-    ``running`` may be resized or moved; who knows that none may saves looking for it.
+    ``workload_mix``: what usually comes, to judge fragmentation by. ``books``: the quota tree with what
+    ``running`` holds, from who keeps it from cycle to cycle; None = made from ``running``.
+    ``flexible``: whether any of ``running`` may be resized or moved; who knows that none may saves looking
+    for it.
     """
 
     pool: Pool
     queues: tuple[QueueView, ...]
     pending: tuple[WorkloadView, ...]
     running: tuple[RunningView, ...] = ()
-    mix: Fragmentation = USUAL
+    workload_mix: Fragmentation = USUAL
     books: QuotaTree | None = None
     flexible: bool = True
 

@@ -7,23 +7,23 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar, cast
 
 from scheduler.core.model.types import Assignment, Placement, Policy, QueueView, RunningView, WorkloadView
+from scheduler.core.placement.affinity import AffinityIndex, has_wishes
 from scheduler.core.placement.asks import Ask, Asks
-from scheduler.core.placement.neighbours import Neighbours, has_wishes
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck, place_gang
-from scheduler.core.placement.shadows import shadows
+from scheduler.core.placement.residual import residual_capacity
 from scheduler.core.placement.snapshot import Snapshot
 from scheduler.core.pool.layout import ModelKey
 from scheduler.core.pool.pool import Pool
 from scheduler.core.quota.pledges import Pledges
 from scheduler.core.quota.precedence import Precedence
-from scheduler.core.quota.quota import Hold, QuotaTree
+from scheduler.core.quota.quota import QuotaRefusal, QuotaTree
 
 T = TypeVar("T")
 
 
 class _Change(NamedTuple):
     """Places that a workload got and lost. ``before``: how it was known to run before that; ``is_view``:
-    whether that changed. ``is_whole``: whether its neighbours notice."""
+    whether that changed. ``is_whole``: whether those beside it notice."""
 
     workload: WorkloadView
     came: Placement
@@ -35,8 +35,8 @@ class _Change(NamedTuple):
 
 class Trial:
     """``mark``/``rollback`` bracket changes made by ``admit``, ``evict``, ``resize`` and by placing on the
-    pool. ``shadow``: on the pool, what those who give up their places for others hold beyond what these take
-    in their stead; ``seated``: who holds nominated places and waits for others to leave them."""
+    pool. ``residual``: on the pool, what those who give up their places for others hold beyond what these
+    take in their stead; ``seated``: who holds nominated places and waits for others to leave them."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy, now_ms: int) -> None:
         self.pool = snapshot.pool
@@ -46,13 +46,13 @@ class Trial:
         self.tree = snapshot.books or keep_books(snapshot.queues, self.pool, snapshot.running)
         self._base = snapshot.running
         self._running: dict[str, RunningView] | None = None
-        self._neighbours: Neighbours | None = None
+        self._affinity_index: AffinityIndex | None = None
         self._pledges: Pledges | None = None
         self._precedence: Precedence | None = None
         self._overlay: dict[str, RunningView | None] = {}
         self._admitted: list[tuple[WorkloadView, Placement]] = []
         self._log: list[_Change] = []
-        self.shadow: Placement = ()
+        self.residual: Placement = ()
         self.seated: set[str] = set()
         self.asks = Asks(self.pool)
         self._once: dict[type, object] = {}
@@ -89,21 +89,21 @@ class Trial:
         return self._overlay
 
     @property
-    def neighbours(self) -> Neighbours:
+    def affinity_index(self) -> AffinityIndex:
         """Who is where, by labels; made when first asked for."""
-        return self._neighbours or self.find_neighbours()
+        return self._affinity_index or self.build_affinity_index()
 
-    def find_neighbours(self) -> Neighbours:
+    def build_affinity_index(self) -> AffinityIndex:
         """Make them where there are none yet: before anybody is lifted who still counts as running."""
-        if self._neighbours is None:
-            self._neighbours = Neighbours()
+        if self._affinity_index is None:
+            self._affinity_index = AffinityIndex()
             for running in self.running.values():
-                self._neighbours.add(running.workload, running.placement)
+                self._affinity_index.add(running.workload, running.placement)
             for change in self._lifted():
                 if change.is_whole:
-                    self._tell_neighbours(change.workload, change.went, -1)
-                    self._tell_neighbours(change.workload, change.came, 1)
-        return self._neighbours
+                    self._update_affinity_index(change.workload, change.went, -1)
+                    self._update_affinity_index(change.workload, change.came, 1)
+        return self._affinity_index
 
     @property
     def pledges(self) -> Pledges:
@@ -152,7 +152,7 @@ class Trial:
                     net[key] = net.get(key, 0) + sign * millis
                 self._note(workload, placement, sign)
                 if change.is_whole:
-                    self._tell_neighbours(workload, placement, sign)
+                    self._update_affinity_index(workload, placement, sign)
             if change.is_view:
                 self._put(workload.uid, change.before)
         for (queue, model), millis in net.items():
@@ -236,12 +236,12 @@ class Trial:
             else:
                 self.tree.refund(workload.queue, model, millis)
         self._note(workload, placement, sign)
-        if self._neighbours is not None and whole:
-            self._tell_neighbours(workload, placement, sign)
+        if self._affinity_index is not None and whole:
+            self._update_affinity_index(workload, placement, sign)
 
-    def _tell_neighbours(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
-        if self._neighbours is not None and placement:
-            change = self._neighbours.add if sign > 0 else self._neighbours.remove
+    def _update_affinity_index(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
+        if self._affinity_index is not None and placement:
+            change = self._affinity_index.add if sign > 0 else self._affinity_index.remove
             change(workload, placement)
 
     def _note(self, workload: WorkloadView, placement: Placement, sign: int) -> None:
@@ -251,28 +251,28 @@ class Trial:
         if self._precedence is not None and placement:
             self._precedence.change(workload, placement, sign)
 
-    def cast(self, gone: Iterable[Assignment], come: Placement) -> None:
+    def keep_residual(self, gone: Iterable[Assignment], come: Placement) -> None:
         """``gone`` ranks, which are off the pool, make way for ``come``: what they hold beyond that stays
         taken until they have really left, for all but those who wait for it themselves."""
         nodes = {rank.node for rank in come}
-        met = tuple(rank for rank in self.shadow if rank.node in nodes)
-        cast = shadows((*met, *gone), come)
+        met = tuple(rank for rank in self.residual if rank.node in nodes)
+        left = residual_capacity((*met, *gone), come)
         self.pool.vacate(met)
-        self.pool.occupy(cast)
-        self.shadow = (*(rank for rank in self.shadow if rank.node not in nodes), *cast)
+        self.pool.occupy(left)
+        self.residual = (*(rank for rank in self.residual if rank.node not in nodes), *left)
 
     # -- questions
 
     def place(self, workload: WorkloadView, bounds: Bounds = ANYWHERE) -> Placement | Stuck:
         """Put the gang on the pool (not yet on the books), or say which role is stuck."""
         wishes = has_wishes(workload)
-        return place_gang(workload, self.pool, self.policy, self.neighbours if wishes else None, bounds)
+        return place_gang(workload, self.pool, self.policy, self.affinity_index if wishes else None, bounds)
 
-    def bounds_for(self, workload: WorkloadView) -> Bounds | Hold:
-        """What the queue's quota leaves it: models with room for all of it; ``Hold`` where there are none."""
-        hold = self.tree.refusal(workload.queue, workload.allowed_queues, workload.project)
-        if hold is not None:
-            return hold
+    def bounds_for(self, workload: WorkloadView) -> Bounds | QuotaRefusal:
+        """What the queue's quota leaves it: models with room for all of it; a refusal where there is none."""
+        refusal = self.tree.refusal(workload.queue, workload.allowed_queues, workload.project)
+        if refusal is not None:
+            return refusal
         ask = self.asks.of(workload)
         open_models = self._open_models(workload.queue, ask)
         if not workload.preemptible and ask.needs:
@@ -282,18 +282,20 @@ class Trial:
             return ANYWHERE
         if open_models:
             return Bounds(models=tuple(sorted(open_models)))
-        holds = self._holds(workload, ask)
-        first = next(holds)
+        refusals = self._refusals(workload, ask)
+        first = next(refusals)
         if first is not None and first.never:
-            first = next((hold for hold in holds if hold is not None and not hold.never), first)
+            first = next(
+                (refusal for refusal in refusals if refusal is not None and not refusal.never), first
+            )
         return first or ANYWHERE
 
-    def _holds(self, workload: WorkloadView, ask: Ask) -> Iterator[Hold | None]:
+    def _refusals(self, workload: WorkloadView, ask: Ask) -> Iterator[QuotaRefusal | None]:
         """For each model that may serve it."""
         for model, millis in ask.needs.items():
             need = {model: millis}
-            hold = None if workload.preemptible else self.pledges.hold(workload.queue, need)
-            yield hold or self.tree.check(workload.queue, need)
+            refusal = None if workload.preemptible else self.pledges.refusal(workload.queue, need)
+            yield refusal or self.tree.check(workload.queue, need)
 
     def _open_models(self, queue: str, ask: Ask) -> tuple[ModelKey, ...]:
         open_models: tuple[ModelKey, ...] = ()
@@ -304,14 +306,14 @@ class Trial:
             open_models += openings.open_to(millis)
         return open_models
 
-    def hold(self, workload: WorkloadView, placement: Placement) -> Hold | None:
+    def refusal(self, workload: WorkloadView, placement: Placement) -> QuotaRefusal | None:
         """Why the quota of its queue does not cover these places, which are not on the books; None = it
         does."""
         held = millis_by_model(placement)
-        hold = self.tree.check(workload.queue, held)
-        if hold is None and not workload.preemptible:
-            hold = self.pledges.hold(workload.queue, held)
-        return hold
+        refusal = self.tree.check(workload.queue, held)
+        if refusal is None and not workload.preemptible:
+            refusal = self.pledges.refusal(workload.queue, held)
+        return refusal
 
     def needs(self, workload: WorkloadView) -> dict[ModelKey, int]:
         """For each model that may serve all or a part of it, the millis that the least of the gang would

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scheduler.core.pool.options import Option
-from scheduler.core.pool.states import Kind, Shape
+from scheduler.core.pool.states import NodeKind, Shape
 
 Top = tuple[int, int, Option]
 """Negated score, node and option: the least is the best."""
@@ -34,7 +34,7 @@ class Ranking:
         "top",
     )
 
-    def __init__(self, kind: Kind, shape: Shape, options: dict[int, Option | None]) -> None:
+    def __init__(self, kind: NodeKind, shape: Shape, options: dict[int, Option | None]) -> None:
         self.kind = kind
         self.shape = shape
         self.options = options

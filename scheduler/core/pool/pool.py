@@ -14,7 +14,6 @@ from scheduler.core.fragmentation.fragmentation import Fragmentation
 from scheduler.core.model.catalogue import Catalogue
 from scheduler.core.model.types import Assignment, NodeView, Policy, Request, Share
 from scheduler.core.pool.filters import ANY_TAINT
-from scheduler.core.pool.geography import Geography
 from scheduler.core.pool.index import Index
 from scheduler.core.pool.layout import MIB, Group, ModelKey, layout_of
 from scheduler.core.pool.options import Option
@@ -22,6 +21,7 @@ from scheduler.core.pool.scarcity import Scarcity
 from scheduler.core.pool.scoring import Scale, judge_for
 from scheduler.core.pool.states import NodeState, Shape, ranks_in
 from scheduler.core.pool.stock import Stock
+from scheduler.core.pool.topology import Topology
 from scheduler.core.pool.usage import NodeUsage, Saved
 
 T = TypeVar("T")
@@ -38,13 +38,13 @@ class Pool:
         self._journal: list[tuple[int, Saved | bool]] = []
         self._shapes: dict[tuple[Request, frozenset[ModelKey] | None], Shape] = {}
         self._label_keys: set[str] = set()
-        self._geography: Geography | None = None
+        self._topology: Topology | None = None
         self._groups: list[Group] | None = None
         self._capacity: dict[ModelKey, int] | None = None
         self._once: dict[object, object] = {}
-        self._policy, self._mix = Policy(), Fragmentation(())
-        self.scarcity = Scarcity(self._stock, self._mix)
-        self._index = Index(judge_for(self._policy, Scale(), self._mix, self.scarcity))
+        self._policy, self._workload_mix = Policy(), Fragmentation(())
+        self.scarcity = Scarcity(self._stock, self._workload_mix)
+        self._index = Index(judge_for(self._policy, Scale(), self._workload_mix, self.scarcity))
         self.states, self.state_of, self.listed = self._index.states, self._index.state_of, self._index.listed
         for node in sorted(nodes, key=lambda node: node.name):
             self._add(node)
@@ -58,11 +58,11 @@ class Pool:
         return tuple(usage.view for usage in self.usage)
 
     @property
-    def geography(self) -> Geography:
+    def topology(self) -> Topology:
         """Domains and cached data of the nodes as they are."""
-        if self._geography is None:
-            self._geography = Geography(self.nodes)
-        return self._geography
+        if self._topology is None:
+            self._topology = Topology(self.nodes)
+        return self._topology
 
     def number(self, name: str) -> int | None:
         """The node's place in the order; None = there is no such node."""
@@ -75,7 +75,7 @@ class Pool:
         """Add a node, or say that one is now like this (cordoned, lost, back, a device broken). What is on it
         stays."""
         number = self._by_name.get(node.name)
-        self._geography = self._groups = self._capacity = None
+        self._topology = self._groups = self._capacity = None
         if number is None:
             self._add(node)
         else:
@@ -96,8 +96,10 @@ class Pool:
 
     def _judge_anew(self) -> None:
         self._once.clear()
-        self.scarcity = Scarcity(self._stock, self._mix, self.scarcity)
-        self._index.judge_by(judge_for(self._policy, Scale.of(self.groups()), self._mix, self.scarcity))
+        self.scarcity = Scarcity(self._stock, self._workload_mix, self.scarcity)
+        self._index.judge_by(
+            judge_for(self._policy, Scale.of(self.groups()), self._workload_mix, self.scarcity)
+        )
 
     def _stock(self) -> list[Stock]:
         """Nodes that may be used, hidden ones too."""
@@ -130,13 +132,13 @@ class Pool:
 
     # -- how places are judged
 
-    def use(self, policy: Policy, mix: Fragmentation) -> None:
+    def use(self, policy: Policy, workload_mix: Fragmentation) -> None:
         """Judge by this policy and this mix of usual requests from now on."""
-        if policy.weights == self._policy.weights and mix is self._mix:
+        if policy.weights == self._policy.weights and workload_mix is self._workload_mix:
             self._policy = policy
             return
-        self._policy, self._mix = policy, mix
-        if not self._tell_apart(one.request for one in mix.asked):
+        self._policy, self._workload_mix = policy, workload_mix
+        if not self._tell_apart(one.request for one in workload_mix.asked):
             self._judge_anew()
 
     def shape(self, request: Request, models: Sequence[ModelKey] | None = None) -> Shape:

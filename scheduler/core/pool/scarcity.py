@@ -13,7 +13,7 @@ from functools import cached_property
 from math import log2
 
 from scheduler.core.fragmentation.fragmentation import Asked, Fragmentation
-from scheduler.core.fragmentation.worlds import Kind, Options, Price, dearer_by_naming
+from scheduler.core.fragmentation.worlds import Options, Price, RequestKind, dearer_by_naming
 from scheduler.core.model.types import Request
 from scheduler.core.pool.layout import Group, Layout
 from scheduler.core.pool.stock import Classes, Stock
@@ -33,10 +33,13 @@ class Scarcity:
     of the pool or the mix as it was; what holds of it is kept."""
 
     def __init__(
-        self, stock: Callable[[], Sequence[Stock]], mix: Fragmentation, before: Scarcity | None = None
+        self,
+        stock: Callable[[], Sequence[Stock]],
+        workload_mix: Fragmentation,
+        before: Scarcity | None = None,
     ) -> None:
         self._stock = stock
-        self._mix = mix
+        self._workload_mix = workload_mix
         self._before: Scarcity | None = before
         if before is not None and "_wants" not in before.__dict__:
             self._before = before._before
@@ -49,8 +52,12 @@ class Scarcity:
     @cached_property
     def _wants(self) -> Wants:
         before, self._before = self._before, None
-        if before is None or before._mix is not self._mix or before.classes.layouts != self.classes.layouts:
-            return Wants(self.classes.all, self._mix)
+        if (
+            before is None
+            or before._workload_mix is not self._workload_mix
+            or before.classes.layouts != self.classes.layouts
+        ):
+            return Wants(self.classes.all, self._workload_mix)
         return before._wants
 
     @cached_property
@@ -61,7 +68,7 @@ class Scarcity:
     def cost(self, group: Group, layout: Layout, request: Request) -> float:
         """What a request costs those who have to be there, for each device's worth of it, in [-1, 1], beyond
         what it usually costs."""
-        if not self._mix.asked:
+        if not self._workload_mix.asked:
             return 0.0
         one = self.classes.of(group, layout)
         return 0.0 if one is None else self._costs(request).get(one.number, 0.0)
@@ -160,14 +167,16 @@ class Scarcity:
         """In devices, or in the CPU that there is for one."""
         return amount if _takes_devices(options) else amount / self._cpu_per_device
 
-    def _kinds(self, wanted: Wanted, side: int) -> tuple[Kind, ...]:
+    def _kinds(self, wanted: Wanted, side: int) -> tuple[RequestKind, ...]:
         """Of what is wanted, by its options (``side`` 0) or those if it named nothing (1)."""
         amounts: dict[Options, float] = defaultdict(float)
         cpus: dict[Options, float] = defaultdict(float)
         for key, (amount, cpu_millis) in wanted.items():
             amounts[key[side]] += self._amount(key[0], amount)
             cpus[key[side]] += cpu_millis / self._cpu_per_device
-        return tuple(Kind(options, round(cpus[options] / amounts[options], 2)) for options in sorted(amounts))
+        return tuple(
+            RequestKind(options, round(cpus[options] / amounts[options], 2)) for options in sorted(amounts)
+        )
 
 
 def _takes_devices(options: Options) -> bool:

@@ -50,7 +50,7 @@ class Offer(NamedTuple):
     devices: float = 1.0
 
 
-class Candidate(NamedTuple):
+class Choice(NamedTuple):
     """A rank in a place: the node's state before and after, what it takes of which group."""
 
     before: NodeState
@@ -92,28 +92,28 @@ def scarcity(offer: Offer) -> float:
     return (1.0 - offer.cost) / 2
 
 
-def fragmentation(candidate: Candidate) -> float:
+def fragmentation(choice: Choice) -> float:
     """Little stranded for the workloads that usually come."""
-    number, layout = candidate.demand.group, candidate.before.layout
-    return candidate.fragmentation.score(
-        candidate.group.model,
-        (candidate.before.cpu_free_millis, candidate.before.free_millis(number)),
-        (candidate.after.cpu_free_millis, candidate.after.free_millis(number)),
-        (layout.cpu_millis, candidate.group.devices),
+    number, layout = choice.demand.group, choice.before.layout
+    return choice.fragmentation.score(
+        choice.group.model,
+        (choice.before.cpu_free_millis, choice.before.free_millis(number)),
+        (choice.after.cpu_free_millis, choice.after.free_millis(number)),
+        (layout.cpu_millis, choice.group.devices),
     )
 
 
-def packing(candidate: Candidate) -> float:
+def packing(choice: Choice) -> float:
     """Best fit: the less stays free on the node, the better, so that large gaps stay whole."""
-    total = candidate.group.devices * candidate.group.slots * WHOLE_MILLIS
-    return 1.0 - sum(candidate.after.free_millis(candidate.demand.group)) / total
+    total = choice.group.devices * choice.group.slots * WHOLE_MILLIS
+    return 1.0 - sum(choice.after.free_millis(choice.demand.group)) / total
 
 
-def topology(candidate: Candidate) -> float:
+def topology(choice: Choice) -> float:
     """Devices in one island (NVLink, ring) talk faster than over the host."""
-    if not candidate.group.linked:
-        return 1.0 / max(1, len(candidate.picks))
-    return 1.0 / max(1, islands_used(candidate.picks))
+    if not choice.group.linked:
+        return 1.0 / max(1, len(choice.picks))
+    return 1.0 / max(1, islands_used(choice.picks))
 
 
 def energy(offer: Offer) -> float:
@@ -137,7 +137,7 @@ OFFER_SCORERS: dict[str, Callable[[Offer], float]] = {
     "energy": energy,
     "price": price,
 }
-PLACE_SCORERS: dict[str, Callable[[Candidate], float]] = {
+PLACE_SCORERS: dict[str, Callable[[Choice], float]] = {
     "fragmentation": fragmentation,
     "packing": packing,
     "topology": topology,
@@ -146,7 +146,7 @@ SCORERS: tuple[str, ...] = (*OFFER_SCORERS, *PLACE_SCORERS)
 """All names that ``Policy.weights`` may hold."""
 
 
-def judge_for(policy: Policy, scale: Scale, mix: Fragmentation, scarce: Scarcity) -> Judge:
+def judge_for(policy: Policy, scale: Scale, workload_mix: Fragmentation, scarce: Scarcity) -> Judge:
     """The weighted mean over the policy's scorers, in steps of 1 / ``SCALE``."""
     total = sum(weight for _, weight in policy.weights) or 1.0
     factors = [(name, SCALE * weight / total) for name, weight in policy.weights if weight]
@@ -158,7 +158,7 @@ def judge_for(policy: Policy, scale: Scale, mix: Fragmentation, scarce: Scarcity
         before: NodeState, after: NodeState, demand: Demand | None, picks: tuple[Pick, ...], shape: Shape
     ) -> int:
         if demand is None:
-            return _host_only(before, after, mix)
+            return _host_only(before, after, workload_mix)
         layout = before.layout
         group = layout.groups[demand.group]
         key = (shape.number, demand.group, id(layout))
@@ -168,20 +168,20 @@ def judge_for(policy: Policy, scale: Scale, mix: Fragmentation, scarce: Scarcity
             cost, devices = scarce.cost(group, layout, request), scarce.devices(group, layout, request)
             offer = Offer(group, request, scale, cost, devices)
             score = offers[key] = sum(factor * scorer(offer) for scorer, factor in of_offers)
-        candidate = Candidate(before, after, demand, group, picks, mix)
+        choice = Choice(before, after, demand, group, picks, workload_mix)
         for scorer, factor in of_places:
-            score += factor * scorer(candidate)
+            score += factor * scorer(choice)
         return round(score)
 
     return judge
 
 
-def _host_only(before: NodeState, after: NodeState, mix: Fragmentation) -> int:
+def _host_only(before: NodeState, after: NodeState, workload_mix: Fragmentation) -> int:
     """For ranks without devices: the fullest of the nodes without accelerators, before those where the least
     of the accelerators runs short of CPU."""
     layout = before.layout
     strands = [
-        mix.score(
+        workload_mix.score(
             group.model,
             (before.cpu_free_millis, before.free_millis(number)),
             (after.cpu_free_millis, after.free_millis(number)),

@@ -17,7 +17,7 @@ LOG_LIMIT = 20_000
 """Entries of a kind's log, after which it is written anew at the earliest."""
 
 
-class Kind:
+class NodeKind:
     """Nodes with devices of the same models and the same taints. ``log``: states that got their first node,
     one after the other (its ``edition`` is new whenever it is written anew, which is due from ``log_limit``
     entries on); ``changes``: how often a node came to or left one of its states, or was listed or not."""
@@ -56,7 +56,7 @@ class NodeState:
         "number",
     )
 
-    def __init__(self, number: int, layout: Layout, kind: Kind, free: Free, cpu: int, host: int) -> None:
+    def __init__(self, number: int, layout: Layout, kind: NodeKind, free: Free, cpu: int, host: int) -> None:
         self.number = number
         self.layout = layout
         self.kind = kind
@@ -82,10 +82,10 @@ class States:
 
     def __init__(self) -> None:
         self.all: list[NodeState] = []
-        self.kinds: list[Kind] = []
+        self.kinds: list[NodeKind] = []
         self._known: dict[tuple[int, Free, int, int], NodeState] = {}
         self._layouts: dict[Layout, Layout] = {}
-        self._kinds: dict[tuple[tuple[ModelKey, ...], Labels], Kind] = {}
+        self._kinds: dict[tuple[tuple[ModelKey, ...], Labels], NodeKind] = {}
         self._mended: dict[int, Layout] = {}
 
     def layout(self, layout: Layout) -> Layout:
@@ -111,10 +111,10 @@ class States:
             kind.states.append(state)
         return state
 
-    def _kind(self, models: tuple[ModelKey, ...], taints: Labels) -> Kind:
+    def _kind(self, models: tuple[ModelKey, ...], taints: Labels) -> NodeKind:
         kind = self._kinds.get((models, taints))
         if kind is None:
-            kind = self._kinds[models, taints] = Kind(len(self.kinds), models, taints)
+            kind = self._kinds[models, taints] = NodeKind(len(self.kinds), models, taints)
             self.kinds.append(kind)
         return kind
 
@@ -154,7 +154,7 @@ class Shape:
     def takes_devices(self) -> bool:
         return self.request.count > 0 or self.request.by_equivalence
 
-    def may_serve(self, kind: Kind) -> bool:
+    def may_serve(self, kind: NodeKind) -> bool:
         """Whether nodes of this kind may serve it at all, by taints, vendor and model."""
         if untolerated(kind.taints, self.request):
             return False

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from scheduler.core.fragmentation.cutting import GRAIN_MILLIS, Worth, worth_of_free
+from scheduler.core.fragmentation.cutting_stock import GRAIN_MILLIS, Worth, worth_of_free
 from scheduler.core.fragmentation.fragmentation import Asked, Fragmentation
 from scheduler.core.fragmentation.worlds import Options
 from scheduler.core.model.types import WHOLE_MILLIS, Request
@@ -40,9 +40,9 @@ class Wants:
     """Worked out when first asked for; holds as long as the kinds of nodes and the mix are the same, however
     many nodes there are of each."""
 
-    def __init__(self, classes: Sequence[DeviceClass], mix: Fragmentation) -> None:
+    def __init__(self, classes: Sequence[DeviceClass], workload_mix: Fragmentation) -> None:
         self._classes = classes
-        self._mix = mix
+        self._workload_mix = workload_mix
         self._bare: dict[Request, Request] = {}
         self._unnamed: dict[Request, Request] = {}
 
@@ -85,7 +85,7 @@ class Wants:
     def _frequent(self) -> Mapping[Request, float]:
         """The most frequent requests, from all queues."""
         ranks: dict[Request, float] = defaultdict(float)
-        for asked in self._mix.asked:
+        for asked in self._workload_mix.asked:
             ranks[asked.request] += asked.ranks
         if len(ranks) <= MAX_REQUESTS:
             return ranks
@@ -99,14 +99,14 @@ class Wants:
     @cached_property
     def _worth(self) -> Worth:
         shares: dict[int, float] = defaultdict(float)
-        for asked in self._mix.asked:
+        for asked in self._workload_mix.asked:
             if takes_devices(asked.request):
                 shares[asked.request.share_millis] += asked.ranks
         return worth_of_free(shares)
 
     def only(self, number: int, other: int) -> list[Asked]:
         """Who of the mix can be served by this class and not by the other one."""
-        counts = ((asked, self.counts(asked.request)) for asked in self._mix.asked)
+        counts = ((asked, self.counts(asked.request)) for asked in self._workload_mix.asked)
         return [asked for asked, found in counts if found.get(number) and not found.get(other)]
 
 

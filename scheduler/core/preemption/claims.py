@@ -20,7 +20,7 @@ from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.layout import ModelKey
 
 
-class Class(NamedTuple):
+class VictimClass(NamedTuple):
     """Running workloads that are alike to a claimant. ``ripe``: they have run for so long that equals may
     take their places back; ``loose``: that more important ones may, by quota; ``settled``: that those of
     their own queue may. ``created_ms``: where older ones of their own queue displace newer ones, else 0."""
@@ -53,8 +53,10 @@ class Claim:
         self._asked: tuple[int, dict[tuple[str, int, ModelKey], bool]] = -1, {}
 
     def stages(
-        self, classes: Collection[Class], held: Callable[[], Mapping[Class, Mapping[ModelKey, int]]]
-    ) -> Iterator[set[Class]]:
+        self,
+        classes: Collection[VictimClass],
+        held: Callable[[], Mapping[VictimClass, Mapping[ModelKey, int]]],
+    ) -> Iterator[set[VictimClass]]:
         """Sets of classes to take from, one after the other: first those that have borrowed what is the
         queue's own, then all. ``held``: what each of them holds."""
         borrowers = {one for one in classes if self._by_quota(one) and self._is_guaranteed(one)}
@@ -74,7 +76,7 @@ class Claim:
         if everybody and (self._hopes or everybody != borrowers):
             yield everybody
 
-    def may_take(self, one: Class, held: Mapping[ModelKey, int]) -> bool:
+    def may_take(self, one: VictimClass, held: Mapping[ModelKey, int]) -> bool:
         """Whether it may take so much in addition to what has been taken off the tree already. What goes as
         a whole may be more than was borrowed."""
         if self._by_priority(one) and all(self._may_cross(one, model, held[model]) for model in held):
@@ -102,7 +104,7 @@ class Claim:
             )
         )
 
-    def is_due(self, victims: Iterable[Class], placement: Placement) -> bool:
+    def is_due(self, victims: Iterable[VictimClass], placement: Placement) -> bool:
         """Whether what is taken by quota from ``victims`` is the queue's due with this placement, where it
         was taken in the hope that less important work of its own makes way, too."""
         others = {one for one in victims if not self._by_priority(one)} if self._hopes else set()
@@ -116,19 +118,19 @@ class Claim:
             self._tree.refund(self._queue, model, millis)
         return due
 
-    def _is_due(self, one: Class, model: ModelKey) -> bool:
+    def _is_due(self, one: VictimClass, model: ModelKey) -> bool:
         if self._tree.titles(self._queue, self._levels_to(one.queue), model, 0):
             return True
         return self._shares_with(one) and self._evens_out(one, model, 0, 0)
 
     # -- by priority
 
-    def _by_priority(self, one: Class) -> bool:
+    def _by_priority(self, one: VictimClass) -> bool:
         if not one.settled or not self._is_less(one):
             return False
         return any(self._may_cross(one, model) for model in self._needs) or not self._needs
 
-    def _is_less(self, one: Class) -> bool:
+    def _is_less(self, one: VictimClass) -> bool:
         """Whether such a workload comes after the claimant."""
         if one.queue == self._queue and self._rules.within_queue == "never":
             return False
@@ -136,7 +138,7 @@ class Claim:
             return one.created_ms > self._created_ms
         return one.priority < self._priority
 
-    def _may_cross(self, one: Class, model: ModelKey, millis: int = 1) -> bool:
+    def _may_cross(self, one: VictimClass, model: ModelKey, millis: int = 1) -> bool:
         """Whether priority counts between the claimant's queue and another one. Where that one has a quota,
         it keeps it without so many ``millis``, gangs included: else it would take them back at once."""
         if one.queue == self._queue:
@@ -156,7 +158,7 @@ class Claim:
 
     # -- by quota
 
-    def _by_quota(self, one: Class) -> bool:
+    def _by_quota(self, one: VictimClass) -> bool:
         """Whether the queue's policy lets it reclaim from such a workload."""
         policy = self._rules.reclaim_within_cohort
         if one.queue == self._queue or policy == "never" or not self._levels_to(one.queue):
@@ -165,7 +167,7 @@ class Claim:
             return one.loose
         return one.ripe and policy == "any"
 
-    def _shares_with(self, one: Class) -> bool:
+    def _shares_with(self, one: VictimClass) -> bool:
         """Whether such a workload gives way where that is only fairer. Where priority counts between queues
         of its cohort tree, since borrowers take from each other by it or no quota counts for them, nobody
         more important does: it would take its places back, from the claimant or from a third one, and that
@@ -199,10 +201,10 @@ class Claim:
         """Whether all of the claim is within what is the queue's own, without its giving up anything."""
         return all(self._titles_at(*key) for key in self._all_titles())
 
-    def _is_guaranteed(self, one: Class) -> bool:
+    def _is_guaranteed(self, one: VictimClass) -> bool:
         return any(self._takes_back(one, model) for model in self._needs)
 
-    def _may_claim(self, one: Class) -> bool:
+    def _may_claim(self, one: VictimClass) -> bool:
         """Whether anything can be taken by quota from such a workload."""
         if not self._by_quota(one):
             return False
@@ -218,14 +220,14 @@ class Claim:
             )
         return self._fairer[queue]
 
-    def _evens_out(self, one: Class, model: ModelKey, millis: int, wanted_millis: int) -> bool:
+    def _evens_out(self, one: VictimClass, model: ModelKey, millis: int, wanted_millis: int) -> bool:
         return self._tree.may_even_out(self._queue, one.queue, model, millis, wanted_millis, self._below(one))
 
-    def _below(self, one: Class) -> Mapping[str, int]:
+    def _below(self, one: VictimClass) -> Mapping[str, int]:
         """What less important work of its queue uses now, by class of devices."""
         return self._trial.precedence.below(one.queue, one.priority)
 
-    def _takes_back(self, one: Class, model: ModelKey) -> bool:
+    def _takes_back(self, one: VictimClass, model: ModelKey) -> bool:
         """Whether the queue has borrowed with such work what the claimant is guaranteed, on a model that it
         needs or on another one for which the same quota counts; remembered until something is taken or given
         back."""
@@ -239,7 +241,7 @@ class Claim:
             answers[key] = any(titles and self._borrows(one, model, titles) for titles in founded)
         return answers[key]
 
-    def _borrows(self, one: Class, model: ModelKey, titles: tuple[str, ...]) -> bool:
+    def _borrows(self, one: VictimClass, model: ModelKey, titles: tuple[str, ...]) -> bool:
         """What less important work uses is looked at only where the queue borrows at all."""
         tree, mine = self._tree, self._queue
         return tree.borrows(one.queue, mine, model, titles) and tree.borrows(
@@ -247,7 +249,7 @@ class Claim:
         )
 
     def _refund(
-        self, own: Iterable[Class], held: Mapping[Class, Mapping[ModelKey, int]]
+        self, own: Iterable[VictimClass], held: Mapping[VictimClass, Mapping[ModelKey, int]]
     ) -> list[tuple[ModelKey, int]]:
         """Take less important work of its own queue off the tree."""
         used, taken = self._tree.usage(self._queue), []

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import Counter
 
 from scheduler.core.model.types import Placement, WorkloadView
-from scheduler.core.placement.neighbours import has_wishes
+from scheduler.core.placement.affinity import has_wishes
 from scheduler.core.placement.placing import Bounds, Stuck
 from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.filters import untolerated
 from scheduler.core.pool.pool import Pool
-from scheduler.core.preemption.taking import Taking, fits_beside
+from scheduler.core.preemption.tentative import TentativeEvictions, fits_beside
 from scheduler.core.reshape.elastic import is_elastic, within_quota
 from scheduler.core.tide.tides import within_tide
 
@@ -44,7 +44,7 @@ class Seating:
         left = [rank for uid in gone for rank in trial.evict(uid).placement]
         trial.pool.occupy(places)
         trial.admit(workload, places)
-        trial.cast(left, places)
+        trial.keep_residual(left, places)
         trial.seated.add(workload.uid)
         return max(1, len(gone))
 
@@ -57,16 +57,16 @@ class Seating:
         near = [one for one in leaving if any(rank.node in nodes for rank in one.placement)]
         known = {one.workload.uid for one in near}
         far = [one for one in leaving if one.workload.uid not in known]
-        taking, mark = Taking(trial, workload), trial.mark()
-        trial.pool.vacate(trial.shadow)
+        evictions, mark = TentativeEvictions(trial, workload), trial.mark()
+        trial.pool.vacate(trial.residual)
         gone: tuple[str, ...] | None = None
         for some in (near, far):
             for one in some:
-                taking.set_aside(one)
+                evictions.set_aside(one)
             if _is_allowed(trial, workload):
                 if _is_free(trial.pool, places) or _is_free_but_for_strangers(trial, places):
                     trial.pool.occupy(places)
-                    gone = taking.displaced_by(workload, places)
+                    gone = evictions.displaced_by(workload, places)
                 break
         trial.rollback(mark)
         return gone
@@ -114,13 +114,13 @@ def _still_suits(trial: Trial, workload: WorkloadView) -> bool:
 
 
 def _is_allowed(trial: Trial, workload: WorkloadView) -> bool:
-    """Whether neither its quota nor a neighbour is in the way."""
+    """Whether neither its quota nor its affinity is in the way."""
     places, queue = workload.nominated, workload.queue
     held = trial.tree.check(queue, millis_by_model(places), workload.allowed_queues, workload.project)
     if held is not None or not has_wishes(workload):
         return held is None
-    nodes, beside = {rank.node for rank in places}, trial.neighbours.beside(workload)
-    return nodes.isdisjoint(trial.neighbours.closed_to(workload)) and (beside is None or nodes <= beside)
+    nodes, beside = {rank.node for rank in places}, trial.affinity_index.beside(workload)
+    return nodes.isdisjoint(trial.affinity_index.closed_to(workload)) and (beside is None or nodes <= beside)
 
 
 def _is_free(pool: Pool, places: Placement) -> bool:

@@ -10,21 +10,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from scheduler.core.model.types import Assignment, Placement, WorkloadView
-from scheduler.core.placement.neighbours import has_wishes
+from scheduler.core.placement.affinity import has_wishes
 from scheduler.core.placement.outline import Outline
 from scheduler.core.placement.placing import Bounds
 from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.layout import ModelKey
-from scheduler.core.preemption.carrying_out import Room, carry_out
-from scheduler.core.preemption.claims import Claim, Class
-from scheduler.core.preemption.giving_back import GivingBack
+from scheduler.core.preemption.candidates import Candidate, Candidates
+from scheduler.core.preemption.claims import Claim, VictimClass
+from scheduler.core.preemption.filling_back import FillingBack
+from scheduler.core.preemption.plan import PreemptionPlan, carry_out
 from scheduler.core.preemption.selection import Selection, Takeable
-from scheduler.core.preemption.taking import Taking
-from scheduler.core.preemption.victims import Held, Victims
-from scheduler.core.quota.quota import Hold
+from scheduler.core.preemption.tentative import TentativeEvictions
+from scheduler.core.quota.quota import QuotaRefusal
 from scheduler.core.tide.tides import within_tide
 
-__all__ = ["Room", "find_leftover", "find_room"]
+__all__ = ["PreemptionPlan", "find_leftover", "find_room"]
 
 CURABLE = ("QueueLimit", "QuotaExhausted", "CohortExhausted")
 """What a queue holds back for, and that passes when others give something up."""
@@ -32,26 +32,26 @@ DOMAINS_TRIED = 8
 """In so many domains (``affinity.same``) room is sought."""
 
 
-def find_room(trial: Trial, workload: WorkloadView, bounds: Bounds | Hold) -> Room | None:
+def find_room(trial: Trial, workload: WorkloadView, bounds: Bounds | QuotaRefusal) -> PreemptionPlan | None:
     """Room for the least ranks of the workload, or None with the trial as it was.
 
     On success the trial holds the workload in its place and the victims no more; what they hold and the
     workload does not need stays taken, because they are there until their grace ends. ``bounds``: what the
-    quota leaves; ``Hold`` where it leaves nothing, and only a queue that gives something up helps.
+    quota leaves; ``QuotaRefusal`` where it leaves nothing, and only a queue that gives something up helps.
     """
-    if isinstance(bounds, Hold) and (bounds.never or bounds.code not in CURABLE):
+    if isinstance(bounds, QuotaRefusal) and (bounds.never or bounds.code not in CURABLE):
         return None
     if not _helps(trial, workload) or within_tide(trial, workload) is None:
         return None
     search = _Search(trial, workload, bounds)
     mark = trial.mark()
     found = search.run()
-    gone = search.taking.displaced_by(workload, found) if found is not None else ()
+    gone = search.evictions.displaced_by(workload, found) if found is not None else ()
     trial.rollback(mark)
-    return None if found is None else carry_out(trial, workload, search.taking, found, gone)
+    return None if found is None else carry_out(trial, workload, search.evictions, found, gone)
 
 
-def find_leftover(trial: Trial, workload: WorkloadView) -> Room | None:
+def find_leftover(trial: Trial, workload: WorkloadView) -> PreemptionPlan | None:
     """Room without taking from anybody: what is free, or will be once those who leave have left. None with
     the trial as it was."""
     if within_tide(trial, workload) is None:
@@ -59,9 +59,9 @@ def find_leftover(trial: Trial, workload: WorkloadView) -> Room | None:
     search = _Search(trial, workload, trial.bounds_for(workload))
     mark = trial.mark()
     found = search.wait()
-    gone = search.taking.displaced_by(workload, found) if found is not None else ()
+    gone = search.evictions.displaced_by(workload, found) if found is not None else ()
     trial.rollback(mark)
-    return None if found is None else carry_out(trial, workload, search.taking, found, gone)
+    return None if found is None else carry_out(trial, workload, search.evictions, found, gone)
 
 
 def _helps(trial: Trial, workload: WorkloadView) -> bool:
@@ -84,24 +84,24 @@ def _least(workload: WorkloadView) -> WorkloadView:
 class _Search:
     """One search for room. Until ``carry_out`` everything happens within a mark."""
 
-    def __init__(self, trial: Trial, workload: WorkloadView, bounds: Bounds | Hold) -> None:
+    def __init__(self, trial: Trial, workload: WorkloadView, bounds: Bounds | QuotaRefusal) -> None:
         self.trial = trial
         self.workload = workload
         self.least = _least(workload)
         self.given = bounds
         self.claim = Claim(trial, self.least)
-        self.victims = Victims.of(trial)
+        self.victims = Candidates.of(trial)
         self.wishes = has_wishes(workload)
-        self.taking = Taking(trial, workload)
+        self.evictions = TentativeEvictions(trial, workload)
         self.alone = False
-        self._giving_back = GivingBack(trial, workload, self.claim, self.taking, self._place)
+        self._filling_back = FillingBack(trial, workload, self.claim, self.evictions, self._place)
 
     def run(self) -> Placement | None:
-        """Where the gang goes once all of ``taking`` is taken."""
+        """Where the gang goes once all of ``evictions`` is taken."""
         waiting = self._after_grace()
         if waiting is not None:
             return waiting
-        for kinds in self.claim.stages(self.victims.classes, lambda: self.victims.shelves.millis):
+        for kinds in self.claim.stages(self.victims.classes, lambda: self.victims.by_node.millis):
             self.alone = all(kind.queue == self.workload.queue for kind in kinds)
             for bounds in self._options(kinds):
                 if self._enough(kinds, bounds):
@@ -119,12 +119,12 @@ class _Search:
 
     def _after_grace(self) -> Placement | None:
         """Where it goes when all that leaves is gone; they stay out of sight from here on."""
-        running, shadow = self.trial.running, self.trial.shadow
+        running, residual = self.trial.running, self.trial.residual
         leaving = [one for one in self.victims.soon_gone if running.get(one.workload.uid) is one]
         for one in leaving:
-            self.taking.set_aside(one)
-        self.trial.pool.vacate(shadow)
-        return self._place() if leaving or shadow else None
+            self.evictions.set_aside(one)
+        self.trial.pool.vacate(residual)
+        return self._place() if leaving or residual else None
 
     def _place(self) -> Placement | None:
         """On the pool and within the quota as they are now."""
@@ -132,7 +132,7 @@ class _Search:
         found = self.trial.place(self.least, bounds) if isinstance(bounds, Bounds) else None
         return found if isinstance(found, tuple) else None
 
-    def _bounds(self) -> Bounds | Hold:
+    def _bounds(self) -> Bounds | QuotaRefusal:
         bounds = self.trial.bounds_for(self.least)
         if isinstance(bounds, Bounds) and isinstance(self.given, Bounds):
             bounds = Bounds(bounds.models, self.given.only)
@@ -144,7 +144,7 @@ class _Search:
 
     # -- what can be ruled out at once
 
-    def _options(self, kinds: set[Class]) -> Iterator[Bounds]:
+    def _options(self, kinds: set[VictimClass]) -> Iterator[Bounds]:
         """What the quota leaves as things are; then what it leaves when all that may be taken is taken."""
         now = self._bounds()
         if isinstance(now, Bounds):
@@ -155,7 +155,7 @@ class _Search:
         refunds: list[tuple[str, ModelKey, int]] = []
         for kind in sorted(kinds):
             used = tree.usage(kind.queue)
-            for model, millis in self.victims.shelves.millis[kind].items():
+            for model, millis in self.victims.by_node.millis[kind].items():
                 back = min(millis, used.get(model, 0))
                 if back:
                     tree.refund(kind.queue, model, back)
@@ -167,11 +167,11 @@ class _Search:
         if isinstance(widest, Bounds) and widest != now:
             yield widest
 
-    def _enough(self, kinds: set[Class], bounds: Bounds) -> bool:
+    def _enough(self, kinds: set[VictimClass], bounds: Bounds) -> bool:
         """Whether what is free and what may be taken add up to the gang."""
-        shelves, trial = self.victims.shelves, self.trial
-        free, takeable = self.victims.free_millis, shelves.millis_of(kinds)
-        shadow = millis_by_model(trial.shadow)
+        by_node, trial = self.victims.by_node, self.trial
+        free, takeable = self.victims.free_millis, by_node.millis_of(kinds)
+        residual = millis_by_model(trial.residual)
         for role in self.least.roles:
             one = replace(self.least, roles=(replace(role, replicas=1, min_replicas=None),))
             needs = {
@@ -180,7 +180,7 @@ class _Search:
                 if millis and (bounds.models is None or model in bounds.models)
             }
             room = sum(
-                (free.get(model, 0) + shadow.get(model, 0) + takeable.get(model, 0)) // millis
+                (free.get(model, 0) + residual.get(model, 0) + takeable.get(model, 0)) // millis
                 for model, millis in needs.items()
             )
             if role.request.count and room < role.replicas:
@@ -193,12 +193,12 @@ class _Search:
         if not same:
             yield bounds.only if beside is None else sorted(beside.intersection(bounds.only or beside))
             return
-        pool, shelves = self.trial.pool, self.victims.shelves
-        kinds = set(shelves.kinds)
-        _, members = pool.geography.domains(same)
+        pool, by_node = self.trial.pool, self.victims.by_node
+        kinds = set(by_node.kinds)
+        _, members = pool.topology.domains(same)
         shapes = [pool.shape(role.request, bounds.models) for role in self.least.roles]
         below = [
-            shelves.bounds_below(shape, kinds, role.least)
+            by_node.bounds_below(shape, kinds, role.least)
             for shape, role in zip(shapes, self.least.roles, strict=True)
         ]
         priced: list[tuple[float, int]] = []
@@ -214,25 +214,27 @@ class _Search:
 
     def _beside(self) -> set[int] | None:
         """Where those are whom it must be beside; None = anywhere."""
-        names = self.trial.neighbours.beside(self.least) if self.least.affinity.beside else None
+        names = self.trial.affinity_index.beside(self.least) if self.least.affinity.beside else None
         if names is None:
             return None
         return {number for number in map(self.trial.pool.number, names) if number is not None}
 
     # -- taking
 
-    def _clear(self, kinds: set[Class], bounds: Bounds, domain: Sequence[int] | None) -> Placement | None:
+    def _clear(
+        self, kinds: set[VictimClass], bounds: Bounds, domain: Sequence[int] | None
+    ) -> Placement | None:
         """Clear nodes, loosen the quota, place the gang by the ordinary rules, and give back what it turns
         out not to need. None leaves everything as it was before."""
-        mark, before = self.trial.mark(), self.taking.saved()
+        mark, before = self.trial.mark(), self.evictions.saved()
         selection = Selection(
             self.trial,
             self.least,
             bounds,
             self.claim,
             kinds,
-            self.taking,
-            self.victims.shelves,
+            self.evictions,
+            self.victims.by_node,
             domain,
             self._shunned(),
             bool(set(self.least.affinity.apart) & set(self.least.labels)),
@@ -242,14 +244,14 @@ class _Search:
             self.trial.pool.vacate(seats)
             placement = self._place() or self._loosen(selection)
             if placement is not None and self._make_due(selection, placement):
-                return self._giving_back.refine(self._giving_back.fill_back(placement))
+                return self._filling_back.refine(self._filling_back.fill_back(placement))
         self.trial.rollback(mark)
-        self.taking.restore(before)
+        self.evictions.return_to(before)
         return None
 
     def _shunned(self) -> set[int]:
         """Nodes that it must keep apart from."""
-        names = self.trial.neighbours.closed_to(self.least) if self.wishes else set()
+        names = self.trial.affinity_index.closed_to(self.least) if self.wishes else set()
         return {number for number in map(self.trial.pool.number, names) if number is not None}
 
     def _loosen(self, selection: Selection) -> Placement | None:
@@ -273,25 +275,25 @@ class _Search:
     def _make_due(self, selection: Selection, placement: Placement) -> bool:
         """Where others gave back what is the queue's own only without less important work of its own, that
         makes way, too, cheapest first."""
-        for node, item in self._cheapest(selection) if not self._giving_back.is_due(placement) else ():
+        for node, item in self._cheapest(selection) if not self._filling_back.is_due(placement) else ():
             held, rank = item.key
             if held.kind.queue == self.workload.queue and self._is_there(held, rank):
                 selection.take(node, [item])
-                if self._giving_back.is_due(placement):
+                if self._filling_back.is_due(placement):
                     return True
-        return self._giving_back.is_due(placement)
+        return self._filling_back.is_due(placement)
 
     def _cheapest(self, selection: Selection) -> list[tuple[int, Takeable]]:
         """All that may be taken, by node."""
         priced = [
             (item.price, node, number, item)
-            for node in sorted(self.victims.shelves.at)
+            for node in sorted(self.victims.by_node.at)
             for number, item in enumerate(selection.items(node))
         ]
         return [(node, item) for _, node, _, item in sorted(priced, key=lambda each: each[:3])]
 
-    def _is_there(self, held: Held, rank: Assignment | None) -> bool:
-        left = self.taking.placement(held)
+    def _is_there(self, held: Candidate, rank: Assignment | None) -> bool:
+        left = self.evictions.placement(held)
         if rank is None:
             return bool(left)
         return any((one.role, one.replica) == (rank.role, rank.replica) for one in left)

@@ -15,15 +15,15 @@ from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.layout import MEMORY_MASK, MIB, pack
 from scheduler.core.pool.states import Shape
 from scheduler.core.pool.usage import NodeUsage
-from scheduler.core.preemption.claims import Claim, Class
+from scheduler.core.preemption.candidates import Candidate, CandidatesByNode, price_of_rank
+from scheduler.core.preemption.claims import Claim, VictimClass
 from scheduler.core.preemption.clearing import Clearing, Item
-from scheduler.core.preemption.taking import Taking, keep_apart
-from scheduler.core.preemption.victims import Held, Shelves, price_of_rank
+from scheduler.core.preemption.tentative import TentativeEvictions, keep_apart
 
 DOMAINS_TRIED = 8
 """In so many domains each slice of a gang is tried, the cheapest first."""
 
-Key = tuple[Held, Assignment | None]
+Key = tuple[Candidate, Assignment | None]
 """All of a workload, or a rank that it can spare."""
 Takeable = Item[Key]
 
@@ -39,9 +39,9 @@ class Selection:
     workload: WorkloadView
     bounds: Bounds
     claim: Claim
-    kinds: set[Class]
-    taking: Taking
-    shelves: Shelves
+    kinds: set[VictimClass]
+    evictions: TentativeEvictions
+    by_node: CandidatesByNode
     domain: Sequence[int] | None = None
     shunned: set[int] = field(default_factory=set)
     alone: bool = False
@@ -85,12 +85,12 @@ class Selection:
 
     def _seat_slice(self, role: RoleView, size: int, nodes: Sequence[int]) -> bool:
         """One slice on these nodes, or nothing."""
-        mark, taken, found = self.trial.mark(), self.taking.saved(), len(self.found)
+        mark, taken, found = self.trial.mark(), self.evictions.saved(), len(self.found)
         closed, refused = set(self.closed), set(self.refused)
         if self._seat(_Contest(self, role, nodes), size):
             return True
         self.trial.rollback(mark)
-        self.taking.restore(taken)
+        self.evictions.return_to(taken)
         del self.found[found:]
         self.closed, self.refused = closed, refused
         return False
@@ -98,10 +98,10 @@ class Selection:
     def _slice_domains(self, role: RoleView, size: int) -> list[list[int]]:
         """The nodes of the domains that may take so many ranks, where these cost least."""
         shape = self.trial.pool.shape(role.request, self.bounds.models)
-        below = self.shelves.bounds_below(shape, self.kinds, role.least)
+        below = self.by_node.bounds_below(shape, self.kinds, role.least)
         inside = None if self.domain is None else set(self.domain)
         priced: list[tuple[float, list[int]]] = []
-        for members in self.trial.pool.geography.domains(self.workload.affinity.slice_same)[1]:
+        for members in self.trial.pool.topology.domains(self.workload.affinity.slice_same)[1]:
             nodes = [number for number in members if inside is None or number in inside]
             able = sorted(value for value in below[nodes].tolist() if value != float("inf"))
             if able:
@@ -112,9 +112,9 @@ class Selection:
         """All that may be taken from a node now."""
         usage, running = self.trial.pool.usage[node], self.trial.running
         found: list[Takeable] = []
-        for held, ranks in sorted(self.shelves.at.get(node, ()), key=_by_uid):
+        for held, ranks in sorted(self.by_node.at.get(node, ()), key=_by_uid):
             uid = held.workload.uid
-            if held.kind not in self.kinds or (node, uid) in self.refused or uid in self.taking.killed:
+            if held.kind not in self.kinds or (node, uid) in self.refused or uid in self.evictions.evicted:
                 continue
             current = running.get(uid)
             if current is None:
@@ -125,10 +125,10 @@ class Selection:
                 found.append(_item((held, None), self._price(held), usage, ranks))
         return found
 
-    def _elastic_items(self, usage: NodeUsage, held: Held, ranks: list[Assignment]) -> list[Takeable]:
+    def _elastic_items(self, usage: NodeUsage, held: Candidate, ranks: list[Assignment]) -> list[Takeable]:
         """Ranks that it can spare, the highest replica numbers first; the others only with all of it."""
-        names = {(one.role, one.replica): one for one in self.taking.placement(held)}
-        spare = self.taking.spare(held)
+        names = {(one.role, one.replica): one for one in self.evictions.placement(held)}
+        spare = self.evictions.spare(held)
         items, rest = [], []
         for rank in sorted(ranks, key=lambda one: (one.role, -one.replica)):
             known = names.get((rank.role, rank.replica))
@@ -143,7 +143,7 @@ class Selection:
             items.append(_item((held, None), self._price(held), usage, rest))
         return items
 
-    def _price(self, held: Held) -> int:
+    def _price(self, held: Candidate) -> int:
         """On one node: what frees several nodes that are wanted is paid for on each in part."""
         return held.price // min(held.nodes, self.wanted) if held.nodes > 1 else held.price
 
@@ -158,19 +158,19 @@ class Selection:
         for held, rank in keys:
             if rank is not None and held.number in whole:
                 continue
-            if rank is not None and not self.taking.spare(held).get(rank.role):
+            if rank is not None and not self.evictions.spare(held).get(rank.role):
                 self._give_back(taken)
                 return None
-            placement = self.taking.placement(held) if rank is None else (rank,)
+            placement = self.evictions.placement(held) if rank is None else (rank,)
             millis = {model: n for model, n in millis_by_model(placement).items() if n}
             if not self.claim.may_take(held.kind, millis):
                 self.refused.add((node, held.workload.uid))
                 self._give_back(taken)
                 return None
             if rank is None:
-                self.taking.kill(held)
+                self.evictions.evict(held)
             else:
-                self.taking.shrink(held, rank)
+                self.evictions.shrink(held, rank)
             taken.append((held, rank))
             touched.update(one.node for one in placement)
         return touched
@@ -178,9 +178,9 @@ class Selection:
     def _give_back(self, taken: Sequence[Key]) -> None:
         for held, rank in taken:
             if rank is None:
-                self.taking.revive(held)
+                self.evictions.restore(held)
             else:
-                self.taking.regrow(held, rank)
+                self.evictions.regrow(held, rank)
 
 
 class _Contest:
@@ -191,7 +191,7 @@ class _Contest:
         self._role = role
         self._pool = selection.trial.pool
         self._shape: Shape = self._pool.shape(role.request, selection.bounds.models)
-        below = selection.shelves.bounds_below(self._shape, selection.kinds, role.least)
+        below = selection.by_node.bounds_below(self._shape, selection.kinds, role.least)
         if domain is not None:
             inside = np.zeros(len(below), dtype=bool)
             inside[list(domain)] = True
@@ -250,7 +250,7 @@ class _Contest:
         if node not in selection.shunned:
             return False
         name = self._pool.view(node).name
-        return name in selection.trial.neighbours.closed_to(selection.workload)
+        return name in selection.trial.affinity_index.closed_to(selection.workload)
 
     def _win(self, node: int) -> bool:
         selection = self._selection
@@ -285,7 +285,7 @@ class _Contest:
         found.append(rank)
 
 
-def _by_uid(there: tuple[Held, list[Assignment]]) -> str:
+def _by_uid(there: tuple[Candidate, list[Assignment]]) -> str:
     return there[0].workload.uid
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 
 from scheduler.core.model.device_classes import ModelKey
 from scheduler.core.model.types import WorkloadView
-from scheduler.core.quota.holds import Hold, over_pledge
 from scheduler.core.quota.quota import QuotaTree
-from scheduler.core.quota.quota_accounts import Account, Grant
+from scheduler.core.quota.quota_accounts import Account, QuotaGrant
+from scheduler.core.quota.refusals import QuotaRefusal, over_pledge
 
 
 class Pledges:
@@ -33,7 +33,7 @@ class Pledges:
                 for level, amount in self._passed(account, sign * millis):
                     self._held[level] = self._held.get(level, 0) + amount
 
-    def hold(self, queue: str, needs: Mapping[ModelKey, int]) -> Hold | None:
+    def refusal(self, queue: str, needs: Mapping[ModelKey, int]) -> QuotaRefusal | None:
         """Why a workload of the queue that may not be preempted may not have all of this; None = it may."""
         for grant, millis in self._grants(queue, needs):
             for account in grant.own:
@@ -46,9 +46,9 @@ class Pledges:
 
     def open_models(self, queue: str, needs: Mapping[ModelKey, int]) -> tuple[ModelKey, ...]:
         """Those models of which it may have what it needs."""
-        return tuple(model for model, millis in needs.items() if self.hold(queue, {model: millis}) is None)
+        return tuple(model for model, millis in needs.items() if self.refusal(queue, {model: millis}) is None)
 
-    def _grants(self, queue: str, needs: Mapping[ModelKey, int]) -> Iterable[tuple[Grant, int]]:
+    def _grants(self, queue: str, needs: Mapping[ModelKey, int]) -> Iterable[tuple[QuotaGrant, int]]:
         member = self._tree.member(queue)
         if member is None:
             return ()

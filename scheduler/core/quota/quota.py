@@ -12,13 +12,19 @@ from scheduler.core.model.device_classes import ModelKey
 from scheduler.core.model.rules import QueueRules
 from scheduler.core.model.types import QueueView
 from scheduler.core.quota.fairness import use_less, use_more
-from scheduler.core.quota.holds import Hold, first_hold, no_queue_but_cohort, not_allowed, unknown
 from scheduler.core.quota.queue_members import Member, grow_tree, stranger
 from scheduler.core.quota.queue_rules import DEFAULTS
-from scheduler.core.quota.quota_accounts import Account, Accounts, Grant
+from scheduler.core.quota.quota_accounts import Account, Accounts, QuotaGrant
 from scheduler.core.quota.reclaim import borrows, evens_out, is_beyond_nominal, sides, titles
+from scheduler.core.quota.refusals import (
+    QuotaRefusal,
+    first_refusal,
+    no_queue_but_cohort,
+    not_allowed,
+    unknown,
+)
 
-__all__ = ["Hold", "ModelKey", "QuotaTree"]
+__all__ = ["ModelKey", "QuotaRefusal", "QuotaTree"]
 
 NOTHING: Mapping[str, int] = {}
 
@@ -28,7 +34,7 @@ class Openings:
 
     __slots__ = ("accounts", "answers", "asked", "grants", "limited", "member", "models", "version")
 
-    def __init__(self, member: Member, grants: Sequence[Grant]) -> None:
+    def __init__(self, member: Member, grants: Sequence[QuotaGrant]) -> None:
         self.member = member
         self.limited = any(above.limit_millis is not None for above in member.chain)
         self.asked = tuple(grant.model for grant in grants)
@@ -67,7 +73,7 @@ class Openings:
 
 
 class QuotaTree:
-    """Usage and limits of all queues; see ``Hold`` for the answers.
+    """Usage and limits of all queues; see ``QuotaRefusal`` for the answers.
 
     ``capacity``: millis in the pool per model, of which fair shares are parts. All amounts are millis of
     devices. ``changes``: how often something was charged or refunded.
@@ -83,9 +89,9 @@ class QuotaTree:
         }
         self._accounts = Accounts(self._members.values())
         self._capacity = dict(capacity)
-        self._grants: dict[str, dict[ModelKey, Grant]] = {name: {} for name in self._members}
+        self._grants: dict[str, dict[ModelKey, QuotaGrant]] = {name: {} for name in self._members}
         self._openings: dict[tuple[str, tuple[ModelKey, ...]], Openings] = {}
-        self._answers: dict[Grant, tuple[int, dict[int, Hold | None]]] = {}
+        self._answers: dict[QuotaGrant, tuple[int, dict[int, QuotaRefusal | None]]] = {}
         self.changes = 0
         self._changed: dict[Member, int] = {}
 
@@ -116,7 +122,9 @@ class QuotaTree:
             account.give_back(millis)
         self._note(grant)
 
-    def refusal(self, queue: str, project_allows: Sequence[str] = (), project: str = "") -> Hold | None:
+    def refusal(
+        self, queue: str, project_allows: Sequence[str] = (), project: str = ""
+    ) -> QuotaRefusal | None:
         """Why the queue takes nothing from this project, whatever it needs; None = it may.
         ``project_allows``: the queues that the project may use, empty = all."""
         if queue not in self._queues:
@@ -132,7 +140,7 @@ class QuotaTree:
         need: Mapping[ModelKey, int],
         project_allows: Sequence[str] = (),
         project: str = "",
-    ) -> Hold | None:
+    ) -> QuotaRefusal | None:
         """Why a workload that needs this may not start now; None = it may. See ``refusal``."""
         refused = self.refusal(queue, project_allows, project)
         if refused is not None:
@@ -142,16 +150,16 @@ class QuotaTree:
             ((model, millis),) = need.items()
             return self._check_one(self.grant_of(member, model), millis)
         need = {model: millis for model, millis in need.items() if millis > 0}
-        return first_hold([self.grant_of(member, model) for model in need], need)
+        return first_refusal([self.grant_of(member, model) for model in need], need)
 
-    def _check_one(self, grant: Grant, millis: int) -> Hold | None:
+    def _check_one(self, grant: QuotaGrant, millis: int) -> QuotaRefusal | None:
         """What is needed of one model; remembered until something changes in the cohort tree."""
         known = self._answers.get(grant)
         if known is None or known[0] != grant.root.version:
             known = self._answers[grant] = grant.root.version, {}
         answers = known[1]
         if millis not in answers:
-            answers[millis] = None if grant.is_open(millis) else first_hold([grant], {grant.model: millis})
+            answers[millis] = None if grant.is_open(millis) else first_refusal([grant], {grant.model: millis})
         return answers[millis]
 
     def openings(self, queue: str, models: Sequence[ModelKey]) -> Openings:
@@ -310,27 +318,27 @@ class QuotaTree:
             changed.append(member)
         return changed
 
-    def _note(self, grant: Grant) -> None:
+    def _note(self, grant: QuotaGrant) -> None:
         grant.root.version += 1
         self.changes += 1
         self._changed.pop(grant.member, None)
         self._changed[grant.member] = self.changes
 
-    def _grant(self, queue: str, model: ModelKey) -> Grant | None:
+    def _grant(self, queue: str, model: ModelKey) -> QuotaGrant | None:
         grants = self._grants.get(queue)
         if grants is None:
             return None
         return grants.get(model) or self.grant_of(self._members[queue], model)
 
-    def grants_of(self, member: Member) -> Mapping[ModelKey, Grant]:
+    def grants_of(self, member: Member) -> Mapping[ModelKey, QuotaGrant]:
         """Those that ``grant_of`` has been asked for."""
         return self._grants[member.name]
 
-    def grant_of(self, member: Member, model: ModelKey) -> Grant:
+    def grant_of(self, member: Member, model: ModelKey) -> QuotaGrant:
         """What a grant of this model to a queue of the tree touches."""
         grants = self._grants[member.name]
         grant = grants.get(model)
         if grant is None:
             capacity = self._capacity.get(model, 0)
-            grant = grants[model] = Grant(member, model, self._accounts, capacity)
+            grant = grants[model] = QuotaGrant(member, model, self._accounts, capacity)
         return grant

@@ -167,7 +167,7 @@ def _fund(account: Account, quota: Quota | None) -> None:
         account.parent.granted |= account.granted
 
 
-class Grant:
+class QuotaGrant:
     """What a grant of one model to one queue touches: the queue and its cohorts, and its accounts (narrowest
     class first). ``own``: those of them that the queue itself has a quota for, or all where it has none;
     ``limited``: those of the chain with a limit on all devices; ``spent``: a budget that is used up, and

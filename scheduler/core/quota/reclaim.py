@@ -22,11 +22,11 @@ from collections.abc import Iterable, Mapping
 from scheduler.core.model.device_classes import ModelKey
 from scheduler.core.quota.fairness import share_with
 from scheduler.core.quota.queue_members import Member
-from scheduler.core.quota.quota_accounts import Account, Grant
+from scheduler.core.quota.quota_accounts import Account, QuotaGrant
 
 
 def borrows(
-    victim: Grant, claimant: Grant, founded: Iterable[str], millis: int, below: Mapping[str, int]
+    victim: QuotaGrant, claimant: QuotaGrant, founded: Iterable[str], millis: int, below: Mapping[str, int]
 ) -> bool:
     """Whether the victim's side has at least ``millis`` more than its nominal quota, in one of the classes
     that the claim is founded on and all narrower ones."""
@@ -35,8 +35,8 @@ def borrows(
 
 
 def evens_out(
-    claimant: Grant,
-    victim: Grant,
+    claimant: QuotaGrant,
+    victim: QuotaGrant,
     millis: int,
     wanted_millis: int,
     capacity: Mapping[ModelKey, int],
@@ -56,7 +56,9 @@ def evens_out(
     return mine < left or (mine == left and left < after.share)
 
 
-def is_beyond_nominal(victim: Grant, claimant: Grant, millis: int, below: Mapping[str, int]) -> bool:
+def is_beyond_nominal(
+    victim: QuotaGrant, claimant: QuotaGrant, millis: int, below: Mapping[str, int]
+) -> bool:
     """Whether the victim's side uses so much more than its nominal quota in every class."""
     _, theirs = sides(claimant.chain, victim.chain)
     return bool(theirs) and all(
@@ -74,7 +76,7 @@ def sides(
     return (), ()
 
 
-def titles(claimant: Grant, levels: int, millis: int) -> tuple[str, ...]:
+def titles(claimant: QuotaGrant, levels: int, millis: int) -> tuple[str, ...]:
     """The classes in which the claimant's queue, or one of the cohorts above it (so many ``levels`` in all),
     has a right to so much more: for each level that stays within nominal in all classes that it has a quota
     for, the narrowest of these."""
@@ -93,7 +95,7 @@ def titles(claimant: Grant, levels: int, millis: int) -> tuple[str, ...]:
 
 
 def _exceeds_nominal(
-    victim: Grant, levels: int, device_class: str, millis: int, below: Mapping[str, int]
+    victim: QuotaGrant, levels: int, device_class: str, millis: int, below: Mapping[str, int]
 ) -> bool:
     names = [account.device_class for account in victim.accounts]
     if device_class not in names:

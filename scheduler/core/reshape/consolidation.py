@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scheduler.core.model.types import Migrate, Placement
-from scheduler.core.placement.shadows import shadows
+from scheduler.core.placement.residual import residual_capacity
 from scheduler.core.placement.trial import Trial
 from scheduler.core.pool.layout import ModelKey
 from scheduler.core.pool.states import NodeState
@@ -21,7 +21,7 @@ NODES_TRIED = 16
 SPARE = 16
 """Nodes are emptied while fewer than one in so many of their kind is idle."""
 
-Kind = tuple[tuple[ModelKey, tuple[int, ...]], ...]
+AcceleratorKind = tuple[tuple[ModelKey, tuple[int, ...]], ...]
 """What accelerators a node has: model, and devices per island."""
 
 
@@ -39,8 +39,8 @@ class _Consolidation:
     def __init__(self, trial: Trial, movers: Movers) -> None:
         self._trial, self._movers = trial, movers
         self._moves: dict[str, Placement] = {}
-        self._size: dict[Kind, int] = {}
-        self._idle: dict[Kind, int] = {}
+        self._size: dict[AcceleratorKind, int] = {}
+        self._idle: dict[AcceleratorKind, int] = {}
         self._barred: list[int] = []
         for number, listed in enumerate(trial.pool.listed):
             if listed:
@@ -56,7 +56,7 @@ class _Consolidation:
     def run(self) -> tuple[Migrate, ...]:
         for number in self._choices()[:NODES_TRIED]:
             self._empty(number)
-        self._trial.pool.occupy(shadows(self._movers.left_by(self._moves), ()))
+        self._trial.pool.occupy(residual_capacity(self._movers.left_by(self._moves), ()))
         message = "moves so that a node becomes free"
         return tuple(Migrate(uid, place, message) for uid, place in self._moves.items())
 
@@ -92,7 +92,7 @@ class _Consolidation:
         pool = self._trial.pool
         return pool.states.all[pool.state_of[number]]
 
-    def _kind(self, number: int) -> Kind:
+    def _kind(self, number: int) -> AcceleratorKind:
         groups = self._trial.pool.usage[number].layout.groups
         return tuple((group.key, group.islands) for group in groups if not group.shared)
 

@@ -60,7 +60,7 @@ def within_quota(trial: Trial, workload: WorkloadView, placement: Placement) -> 
     if not is_elastic(workload):
         return placement
     spare = spare_ranks(RunningView(workload, placement, trial.now_ms))
-    while any(spare.values()) and trial.hold(workload, placement) is not None:
+    while any(spare.values()) and trial.refusal(workload, placement) is not None:
         fullest = fullest_role(workload, spare)
         last = next(one for one in reversed(placement) if one.role == fullest)
         spare[last.role] -= 1
@@ -202,7 +202,7 @@ def _millis_of(tide: Tide, rank: Assignment) -> int:
 
 def _domain_of(trial: Trial, running: RunningView) -> tuple[int, ...]:
     """Nodes of the domain that it is in, without those that are held for others."""
-    of_node, members = trial.pool.geography.domains(running.workload.affinity.same)
+    of_node, members = trial.pool.topology.domains(running.workload.affinity.same)
     number = trial.pool.number(running.placement[0].node) if running.placement else None
     if number is None or of_node[number] < 0:
         return ()

@@ -46,7 +46,7 @@ def plan_moves(trial: Trial, workload: WorkloadView, bounds: Bounds = ANYWHERE) 
         placement = plan.run()
         if placement is not None:
             trial.admit(workload, placement)
-            trial.cast(movers.left_by(plan.moves), placement)
+            trial.keep_residual(movers.left_by(plan.moves), placement)
             message = f"moves to make room for {workload.name}"
             return tuple(Migrate(uid, place, message, workload.uid) for uid, place in plan.moves.items())
         trial.rollback(mark)
@@ -188,7 +188,7 @@ def _domains(trial: Trial, workload: WorkloadView, bounds: Bounds) -> list[froze
     """Where all of its ranks have to be together: the domains with the most room first."""
     if not workload.affinity.same:
         return [None]
-    _, members = trial.pool.geography.domains(workload.affinity.same)
+    _, members = trial.pool.topology.domains(workload.affinity.same)
     room = np.zeros(len(trial.pool.usage), dtype=np.int64)
     for role in workload.roles:
         room += trial.pool.ranks_per_node(trial.pool.shape(role.request, bounds.models))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from scheduler.core.model.runtimes import end_ms
 from scheduler.core.model.types import Assignment, Placement, RunningView, Share, WorkloadView
 from scheduler.core.placement.placing import Bounds, Stuck
-from scheduler.core.placement.shadows import shadows
+from scheduler.core.placement.residual import residual_capacity
 from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.layout import MEMORY_BITS, MEMORY_MASK, MIB
 
@@ -74,8 +74,8 @@ class Movers:
             placed = trial.place(_as_it_is(view), Bounds(models=tuple(sorted(held)) or None))
             if isinstance(placed, Stuck) or millis_by_model(placed) != held:
                 return None
-            trial.pool.occupy(shadows(keeps, placed))
-            self._left[uid] = view.placement if within is None else shadows(view.placement, placed)
+            trial.pool.occupy(residual_capacity(keeps, placed))
+            self._left[uid] = view.placement if within is None else residual_capacity(view.placement, placed)
             found[uid] = placed
         trial.rollback(mark)
         for uid, placement in found.items():

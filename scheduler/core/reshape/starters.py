@@ -121,7 +121,7 @@ class Starters:
         found = trial.place(fitted, bounds)
         if isinstance(found, tuple):
             found = within_quota(trial, fitted, found)
-            if trial.hold(fitted, found) is None:
+            if trial.refusal(fitted, found) is None:
                 return found
         trial.rollback(mark)
         return None

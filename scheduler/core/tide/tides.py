@@ -62,7 +62,7 @@ def defer_for_tide(trial: Trial, workload: WorkloadView) -> Defer:
     held = ", ".join(
         f"{tide.inference_millis / 1000:g} of {tide.device_class}" for tide in trial.policy.tides
     )
-    message = f"waits for the tide: inference has {held} devices now, training the rest"
+    message = f"inference needs these devices now: it has {held}, training the rest"
     return Defer(
         workload.uid, (Reason("TideHigh", message),), "inference needs fewer devices, or training ends"
     )

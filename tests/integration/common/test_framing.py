@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.fixtures.listener import PATIENCE_SECONDS, Server, read_all
+from tests.fixtures.listener import TIMEOUT_SECONDS, Server, read_all
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -70,7 +70,7 @@ def requests(draw: st.DrawFn) -> bytes:
 
 def answered(server: Server, sent: bytes) -> list[tuple[str, int]]:
     """Path and length of body of each request that the server took."""
-    with socket.create_connection(server.address, timeout=PATIENCE_SECONDS) as client:
+    with socket.create_connection(server.address, timeout=TIMEOUT_SECONDS) as client:
         with suppress(ConnectionError):
             client.sendall(sent)
             client.shutdown(socket.SHUT_WR)

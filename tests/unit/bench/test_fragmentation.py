@@ -18,7 +18,7 @@ from bench.fragmentation.__main__ import main
 from bench.fragmentation.arrivals import arrivals, gpu_millis_of
 from bench.fragmentation.bound import cuts, most_used_millis
 from bench.fragmentation.cluster import Cluster, Policy, Shape, State, after_taking, fits
-from bench.fragmentation.experiment import MAKERS, bound, mix_of, run, run_moving
+from bench.fragmentation.experiment import MAKERS, bound, run, run_moving, workload_mix_of
 from bench.fragmentation.moving import ARRIVAL_SECONDS, MovingCluster
 from bench.fragmentation.variants import VARIANTS, vary
 from bench.traces import TraceNode, TraceTask
@@ -71,7 +71,7 @@ def test_scores_of_the_peers(policy: Policy, before: State, shape: Shape, score:
 
 
 def test_fgd_takes_the_device_that_strands_least() -> None:
-    policy = policies.fragmentation_gradient(mix_of([KINDS[0], KINDS[2]], 1.0))
+    policy = policies.fragmentation_gradient(workload_mix_of([KINDS[0], KINDS[2]], 1.0))
     # 470 and 1000 come equally often: 470 left over serve nobody but shares.
     score, after = policy.score(state(96000, 470, 1000), SHARED)
     assert after.free == (0, 1000)
@@ -119,7 +119,7 @@ def test_no_policy_beats_the_bound_or_takes_more_than_there_is(
     offered: list[TraceTask], policy: str, seed: int
 ) -> None:
     nodes = NODES[:3]
-    cluster = Cluster(nodes, MAKERS[policy](KINDS, np.random.default_rng(seed)), mix_of(KINDS, 1.0))
+    cluster = Cluster(nodes, MAKERS[policy](KINDS, np.random.default_rng(seed)), workload_mix_of(KINDS, 1.0))
     placed = [(task, cluster.offer(task)) for task in offered]
     assert cluster.used_millis == sum(task.gpu_millis for task, node in placed if node is not None)
     assert cluster.used_millis <= most_used_millis(nodes, offered) + 1e-6
@@ -153,7 +153,7 @@ def test_a_run_is_the_same_every_time_and_stays_above_the_bound() -> None:
 
 def test_moves_stay_above_their_floor() -> None:
     for seed in range(3):
-        moving = run_moving(NODES, TASKS, patient=False, seed=seed)
+        moving = run_moving(NODES, TASKS, delaying=False, seed=seed)
         assert moving.floor is not None
         assert moving.floor - 1e-6 <= moving.run.unallocated_percent[100]
         assert moving.tally.held == 0
@@ -163,10 +163,10 @@ def test_moves_stay_above_their_floor() -> None:
 @settings(max_examples=30, deadline=None)
 @given(tasks, st.sampled_from((0, 5 * ARRIVAL_SECONDS, 24 * 3600)))
 def test_the_product_gives_nothing_out_twice_and_turns_nobody_away(
-    offered: list[TraceTask], patience_seconds: int
+    offered: list[TraceTask], max_delay_seconds: int
 ) -> None:
-    nodes, mix = NODES[:3], mix_of(KINDS, 1.0)
-    cluster = MovingCluster(nodes, mix, mix, patience_seconds)
+    nodes, mix = NODES[:3], workload_mix_of(KINDS, 1.0)
+    cluster = MovingCluster(nodes, mix, mix, max_delay_seconds)
     for number, task in enumerate(offered):
         cluster.offer(f"t{number}", task)
     named = {f"t{number}": task for number, task in enumerate(offered)}
@@ -184,15 +184,17 @@ def test_the_product_gives_nothing_out_twice_and_turns_nobody_away(
         ]:
             held.setdefault(place, []).append(amount)
     assert all(sum(amounts) <= (1000 if "/" in place else 32000) for place, amounts in held.items())
-    if not patience_seconds:
+    if not max_delay_seconds:
         assert not cluster.tally.held
 
 
-def test_who_waits_for_a_better_place_is_placed_when_its_patience_ends() -> None:
+def test_who_waits_for_a_better_place_is_placed_when_its_delay_ends() -> None:
     """810 of a device leaves 190 that nobody wants: from 85 % in use on it waits, 5 arrivals long."""
     large, whole, host = KINDS[1], KINDS[2], replace(KINDS[4], memory_mebibytes=0)
     node = replace(NODES[0], cpu_millis=640_000, gpus=8)
-    cluster = MovingCluster([node], mix_of(KINDS, 1.0), mix_of(KINDS, 1.0), 5 * ARRIVAL_SECONDS)
+    cluster = MovingCluster(
+        [node], workload_mix_of(KINDS, 1.0), workload_mix_of(KINDS, 1.0), 5 * ARRIVAL_SECONDS
+    )
     for number in range(7):
         assert cluster.offer(f"w{number}", whole)
     assert not cluster.offer("large", large)
@@ -269,7 +271,7 @@ def test_the_command_prints_what_was_measured(
         assert len(printed["policies"][name]["unallocated_percent_by_seed"]) == 2
     for moved in (printed["migration"], printed["migration"]["moves_only"]):
         assert moved["unallocated_percent_mean"] >= least
-    assert printed["migration"]["runs"] == "moves and patience"
+    assert printed["migration"]["runs"] == "moves and delay"
     assert len(list((tmp_path / "out").glob("*.png"))) == 3
     assert main(["--nodes", str(tmp_path / "none.csv"), "--pods", str(pods)]) != 0
     assert "none.csv" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from control.api.idempotency import Idempotency
 
 CHUNK = b"a\n" * 32_768
 CHUNKS = 40
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 
 
 async def test_hashing_a_large_upload_does_not_stop_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,7 @@ async def test_hashing_a_large_upload_does_not_stop_the_event_loop(monkeypatch: 
 
     def digest_while_others_are_served(scope: Scope, body: IO[bytes]) -> str:
         """Waits for the event loop to do something else: never, were it called there."""
-        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(PATIENCE_SECONDS)
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(TIMEOUT_SECONDS)
         return digest(scope, body)
 
     monkeypatch.setattr(idempotency, "_digest", digest_while_others_are_served)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.core.model.catalogue import Catalogue, DeviceSpec
-from scheduler.core.model.islands import CLOSE_LINKS, Member, islands_of
+from scheduler.core.model.islands import CLOSE_LINKS, IslandMember, islands_of
 
 SMALL = Catalogue(
     (
@@ -45,8 +45,8 @@ def test_what_the_driver_reports_wins() -> None:
     assert seen.tflops_of("int4") == 0.0
 
 
-def ring(ids: range, kind: str = "HCCS", size: int = 0) -> list[Member]:
-    return [Member(str(i), i, tuple((str(j), kind) for j in ids if i != j), size) for i in ids]
+def ring(ids: range, kind: str = "HCCS", size: int = 0) -> list[IslandMember]:
+    return [IslandMember(str(i), i, tuple((str(j), kind) for j in ids if i != j), size) for i in ids]
 
 
 @pytest.mark.parametrize(
@@ -55,20 +55,20 @@ def ring(ids: range, kind: str = "HCCS", size: int = 0) -> list[Member]:
         ([], []),
         ([*ring(range(4)), *ring(range(4, 8))], [0, 0, 0, 0, 1, 1, 1, 1]),
         (ring(range(3), "PCIe"), [0, 1, 2]),
-        ([Member(str(i), i, (), 4) for i in (0, 1, 3, 4, 7)], [0, 0, 0, 1, 1]),
-        ([Member("a", 0, (("c", "NVLink"),)), Member("b", 1), Member("c", 2)], [0, 1, 0]),
-        ([Member("a", 0, (("gone", "NVLink"),))], [0]),
-        ([*ring(range(3), size=4), Member("3", 3, (), 4)], [0, 0, 0, 1]),
+        ([IslandMember(str(i), i, (), 4) for i in (0, 1, 3, 4, 7)], [0, 0, 0, 1, 1]),
+        ([IslandMember("a", 0, (("c", "NVLink"),)), IslandMember("b", 1), IslandMember("c", 2)], [0, 1, 0]),
+        ([IslandMember("a", 0, (("gone", "NVLink"),))], [0]),
+        ([*ring(range(3), size=4), IslandMember("3", 3, (), 4)], [0, 0, 0, 1]),
     ],
 )
-def test_islands_follow_links_else_the_models_rule(devices: list[Member], islands: list[int]) -> None:
+def test_islands_follow_links_else_the_models_rule(devices: list[IslandMember], islands: list[int]) -> None:
     assert islands_of(devices) == islands
 
 
 LINKS = st.tuples(st.sampled_from("abcdefgx"), st.sampled_from([*sorted(CLOSE_LINKS), "PCIe", "System"]))
 MEMBERS = st.lists(
     st.builds(
-        Member,
+        IslandMember,
         st.sampled_from("abcdefg"),
         st.integers(0, 15),
         st.lists(LINKS, max_size=4).map(tuple),
@@ -80,7 +80,7 @@ MEMBERS = st.lists(
 
 
 @given(MEMBERS)
-def test_islands_are_dense_and_hold_what_is_linked(devices: list[Member]) -> None:
+def test_islands_are_dense_and_hold_what_is_linked(devices: list[IslandMember]) -> None:
     islands = dict(zip((device.id for device in devices), islands_of(devices), strict=True))
     assert list(dict.fromkeys(islands.values())) == list(range(len(set(islands.values()))))
     for device in devices:

@@ -16,7 +16,7 @@ from scheduler.adapters.devices.cpu import MIN_SLOTS, model_name, probe_cpu
 from scheduler.adapters.devices.visible import visible_environment
 from scheduler.adapters.ray.environment import Surroundings, build_environment, expand
 from scheduler.adapters.ray.inherited import NAMES, PREFIXES, inherited
-from scheduler.ports import Endpoint, RankOrder
+from scheduler.ports import HostPort, RankOrder
 
 GPU = Device(id="GPU-1", index=0, vendor="nvidia", model="H100", memory_bytes=80 * 1024**3)
 
@@ -67,7 +67,7 @@ def surroundings(**changes: Any) -> Surroundings:
         "world_size": 2,
         "local_rank": 0,
         "ports": {"http": 8100},
-        "master": Endpoint("10.0.0.9", 29_500),
+        "master": HostPort("10.0.0.9", 29_500),
         "base": {"PATH": "/bin"},
     }
     return Surroundings(**{**values, **changes})

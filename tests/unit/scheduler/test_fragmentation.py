@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.fragmentation.cutting import UNITS, worth_of_free
+from scheduler.core.fragmentation.cutting_stock import UNITS, worth_of_free
 from scheduler.core.fragmentation.fragmentation import Fragmentation, TypicalTask, typical_tasks
 
 pytestmark = pytest.mark.unit
@@ -77,19 +77,19 @@ def test_devices_of_several_slots_and_unknown_models_are_judged_too() -> None:
 
 @given(st.lists(tasks, min_size=1, max_size=8), st.lists(free_millis, min_size=1, max_size=8), st.data())
 def test_scores_are_steps_of_the_unit_interval(
-    mix: list[TypicalTask], free: list[int], data: st.DataObject
+    workload_mix: list[TypicalTask], free: list[int], data: st.DataObject
 ) -> None:
     taken = [data.draw(st.integers(0, one)) for one in free]
     before, after = (96000, tuple(free)), (4000, tuple(f - t for f, t in zip(free, taken, strict=True)))
-    value = Fragmentation(mix).score("any", before, after, (96000, len(free)))
+    value = Fragmentation(workload_mix).score("any", before, after, (96000, len(free)))
     assert 0 <= value <= 1
     assert round(value * 100) == pytest.approx(value * 100)
-    assert value == Fragmentation(mix).score("any", before, after, (96000, len(free)))
+    assert value == Fragmentation(workload_mix).score("any", before, after, (96000, len(free)))
 
 
 @given(st.lists(tasks, min_size=1, max_size=8), st.lists(free_millis, min_size=1, max_size=8))
-def test_no_more_is_stranded_than_is_free(mix: list[TypicalTask], free: list[int]) -> None:
-    judge = Fragmentation(typical_tasks(mix))
+def test_no_more_is_stranded_than_is_free(workload_mix: list[TypicalTask], free: list[int]) -> None:
+    judge = Fragmentation(typical_tasks(workload_mix))
     assert -1e-6 <= judge.stranded_millis("any", 96000, tuple(free)) <= sum(free) + 1e-6
 
 

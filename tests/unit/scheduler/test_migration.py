@@ -37,7 +37,7 @@ def runs(name: str, at: NodeView, *positions: int, **more: object) -> RunningVie
 
 def trial_of(nodes: list[NodeView], *running: RunningView, **policy: int) -> Trial:
     snapshot, rules = take_snapshot(nodes, [QueueView("default")], [], running), Policy(**policy)  # type: ignore[arg-type]
-    snapshot.pool.use(rules, snapshot.mix)
+    snapshot.pool.use(rules, snapshot.workload_mix)
     return Trial(snapshot, rules, NOW_MS)
 
 

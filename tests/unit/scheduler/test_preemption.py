@@ -18,8 +18,8 @@ from scheduler.core.model.types import (
 from scheduler.core.placement.placing import ANYWHERE, Bounds
 from scheduler.core.placement.snapshot import take_snapshot
 from scheduler.core.placement.trial import Trial
-from scheduler.core.preemption.preemption import Room, find_room
-from scheduler.core.quota.quota import Hold
+from scheduler.core.preemption.preemption import PreemptionPlan, find_room
+from scheduler.core.quota.quota import QuotaRefusal
 from tests.unit.scheduler.build import NOW_MS, gpu, holding, node, role, workload
 
 LONG_AGO = NOW_MS - 900_000
@@ -36,11 +36,11 @@ def trial(
     return Trial(snapshot, Policy(**policy), NOW_MS)  # type: ignore[arg-type]
 
 
-def seek(on: Trial, claimant: WorkloadView) -> Room | None:
+def seek(on: Trial, claimant: WorkloadView) -> PreemptionPlan | None:
     return find_room(on, claimant, on.bounds_for(claimant))
 
 
-def victims(room: Room | None) -> list[str]:
+def victims(room: PreemptionPlan | None) -> list[str]:
     assert room is not None
     return sorted(victim.uid.removeprefix("uid-") for victim in room.victims)
 
@@ -221,7 +221,7 @@ class TestQuota:
     def test_a_queue_takes_back_what_it_lent(self) -> None:
         on = self.world(4)
         claimant = workload("w", role(count=2), queue="owner")
-        assert isinstance(on.bounds_for(claimant), Hold)
+        assert isinstance(on.bounds_for(claimant), QuotaRefusal)
         room = seek(on, claimant)
         assert len(victims(room)) == 2
         assert room is not None
@@ -269,7 +269,7 @@ class TestQuota:
     @pytest.mark.parametrize("code", ["BudgetSpent", "QueueUnknown", "QueueNotAllowed"])
     def test_what_no_victim_can_cure_has_none(self, code: str) -> None:
         on = trial([self.a], [holding("r", self.a, 0)])
-        assert find_room(on, workload("w", priority=1), Hold(code, "", "")) is None
+        assert find_room(on, workload("w", priority=1), QuotaRefusal(code, "", "")) is None
 
 
 def test_training_takes_nothing_that_the_tide_would_not_let_it_keep() -> None:

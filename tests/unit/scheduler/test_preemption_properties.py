@@ -9,11 +9,11 @@ from scheduler.core.model.types import Placement, RunningView, WorkloadView
 from scheduler.core.placement.placing import Bounds, Stuck
 from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.preemption.nominations import Seating
-from scheduler.core.preemption.preemption import Room, find_room
-from scheduler.core.quota.quota import Hold
+from scheduler.core.preemption.preemption import PreemptionPlan, find_room
+from scheduler.core.quota.quota import QuotaRefusal
 from tests.unit.scheduler.worlds import World, fingerprint, make_world, overused, ranks_of, worlds
 
-Attempt = tuple[Trial, WorkloadView, Bounds | Hold, Room | None, object]
+Attempt = tuple[Trial, WorkloadView, Bounds | QuotaRefusal, PreemptionPlan | None, object]
 
 
 def attempt(world: World) -> list[Attempt]:
@@ -40,7 +40,7 @@ def least(workload: WorkloadView) -> WorkloadView:
     )
 
 
-def taken(world: World, room: Room) -> dict[str, RunningView]:
+def taken(world: World, room: PreemptionPlan) -> dict[str, RunningView]:
     uids = {one.uid for one in room.victims} | {one.uid for one in room.resizes}
     return {one.workload.uid: one for one in world.running if one.workload.uid in uids}
 

@@ -14,7 +14,7 @@ from common.units import MIB
 from scheduler.adapters.devices import ascend
 from scheduler.adapters.devices.ascend import NpuSmi, probe_ascend
 from scheduler.adapters.devices.npu_smi import parse_info, parse_mapping, parse_topology
-from scheduler.core.model.islands import Member, islands_of
+from scheduler.core.model.islands import IslandMember, islands_of
 from tests.fixtures.devices import text
 from tests.fixtures.devices.mangle import mangled
 
@@ -49,7 +49,7 @@ def probe(name: str) -> list[Device]:
 
 def islands(devices: Sequence[Device]) -> list[int]:
     return islands_of(
-        [Member(d.id, d.index, tuple((link.peer, link.kind) for link in d.links)) for d in devices]
+        [IslandMember(d.id, d.index, tuple((link.peer, link.kind) for link in d.links)) for d in devices]
     )
 
 

@@ -4,19 +4,19 @@ import pytest
 
 from common.errors import InvalidInput
 from scheduler.core.model.types import PeriodBudget, QueueView
-from scheduler.core.quota.quota import Hold, QuotaTree
+from scheduler.core.quota.quota import QuotaRefusal, QuotaTree
 from tests.unit.scheduler.quota_worlds import B910, CPU, H100, L20, MODELS, cohort, queue, quota, tree
 
 
-def held(queues: QuotaTree, name: str, need: dict[tuple[str, str], int]) -> Hold:
-    hold = queues.check(name, need)
-    assert hold is not None
-    return hold
+def held(queues: QuotaTree, name: str, need: dict[tuple[str, str], int]) -> QuotaRefusal:
+    refusal = queues.check(name, need)
+    assert refusal is not None
+    return refusal
 
 
 def test_unknown_queues_and_cohorts_take_no_workloads() -> None:
     queues = tree(cohort("ai"), queue("research", "ai"))
-    assert held(queues, "typo", {H100: 1000}) == Hold(
+    assert held(queues, "typo", {H100: 1000}) == QuotaRefusal(
         "QueueUnknown", "there is no queue typo", "apply a Queue named typo"
     )
     assert held(queues, "ai", {H100: 1000}).remedy == "use one of: research"
@@ -30,8 +30,8 @@ def test_a_parent_that_nobody_declared_is_a_cohort_without_quotas_of_its_own() -
 
 def test_a_project_uses_the_queues_that_it_may() -> None:
     queues = tree(queue("research"), queue("product"))
-    hold = queues.check("research", {H100: 1000}, ("product", "night"), project="chat")
-    assert hold == Hold(
+    refusal = queues.check("research", {H100: 1000}, ("product", "night"), project="chat")
+    assert refusal == QuotaRefusal(
         "QueueNotAllowed", "project chat may not use queue research", "use one of: product, night"
     )
     assert queues.check("product", {H100: 1000}, ("product", "night")) is None
@@ -42,12 +42,12 @@ def test_max_devices_counts_devices_of_all_kinds_and_parts_of_them() -> None:
     queues.charge("q", H100, 2500)
     queues.charge("q", CPU, 1000)
     assert queues.check("q", {L20: 500}) is None
-    assert held(queues, "q", {L20: 1000}) == Hold(
+    assert held(queues, "q", {L20: 1000}) == QuotaRefusal(
         "QueueLimit",
         "waits for queue q: needs 1 devices, 3.5 of maxDevices 4 are in use",
         "0.5 devices of the queue come free",
     )
-    assert held(queues, "q", {L20: 3000, H100: 2000}) == Hold(
+    assert held(queues, "q", {L20: 3000, H100: 2000}) == QuotaRefusal(
         "QueueLimit",
         "never fits in queue q: needs 5 devices, maxDevices is 4",
         "raise maxDevices to 5 or ask for less",
@@ -58,8 +58,8 @@ def test_max_devices_counts_devices_of_all_kinds_and_parts_of_them() -> None:
 def test_a_cohort_may_have_a_limit_on_devices_too() -> None:
     queues = tree(cohort("ai", max_devices=4), queue("a", "ai"), queue("b", "ai"))
     queues.charge("a", H100, 3000)
-    hold = held(queues, "b", {H100: 2000})
-    assert hold.message == "waits for cohort ai: needs 2 devices, 3 of maxDevices 4 are in use"
+    refusal = held(queues, "b", {H100: 2000})
+    assert refusal.message == "waits for cohort ai: needs 2 devices, 3 of maxDevices 4 are in use"
 
 
 def test_a_queue_without_quota_and_cohort_is_not_limited() -> None:
@@ -75,12 +75,12 @@ def test_a_queue_on_its_own_has_its_nominal_quota() -> None:
     queues = tree(queue("q", "", quota("nvidia/H100", 8)))
     queues.charge("q", H100, 6000)
     assert queues.check("q", {H100: 2000}) is None
-    assert held(queues, "q", {H100: 3000}) == Hold(
+    assert held(queues, "q", {H100: 3000}) == QuotaRefusal(
         "QuotaExhausted",
         "queue q: needs 3 of nvidia/H100, has 8 nominal, 6 in use",
         "1 of nvidia/H100 come free in queue q, or its quota is raised",
     )
-    assert held(queues, "q", {H100: 9000}) == Hold(
+    assert held(queues, "q", {H100: 9000}) == QuotaRefusal(
         "QuotaExhausted",
         "never fits in queue q: needs 9 of nvidia/H100, has 8 nominal",
         "raise the quota by 1 or ask for less",
@@ -96,9 +96,9 @@ def test_unused_quota_of_the_cohort_is_borrowed_up_to_the_limit() -> None:
     )
     queues.charge("research", H100, 12_000)
     assert queues.borrowed("research", H100) == 4000
-    hold = held(queues, "research", {H100: 1000})
-    assert hold.code == "QuotaExhausted"
-    assert hold.message == ("queue research: needs 1 of nvidia, has 8 nominal and may borrow 4, 12 in use")
+    refusal = held(queues, "research", {H100: 1000})
+    assert refusal.code == "QuotaExhausted"
+    assert refusal.message == ("queue research: needs 1 of nvidia, has 8 nominal and may borrow 4, 12 in use")
     never = held(queues, "research", {H100: 13_000})
     assert never.never
     assert never.message == (
@@ -118,9 +118,9 @@ def test_what_is_not_lent_cannot_be_borrowed() -> None:
     )
     assert queues.check("research", {H100: 4000}) is None
     assert queues.check("product", {H100: 8000}) is None
-    hold = held(queues, "research", {H100: 53_000})
-    assert hold.never
-    assert hold.message == (
+    refusal = held(queues, "research", {H100: 53_000})
+    assert refusal.never
+    assert refusal.message == (
         "never fits in queue research: needs 53 of nvidia/H100, has 40 nominal,"
         " and could use at most 52 in cohort ai"
     )
@@ -139,13 +139,13 @@ def test_what_a_queue_keeps_for_itself_is_not_given_back_to_the_cohort() -> None
 def test_a_lender_is_told_that_its_own_is_lent() -> None:
     queues = tree(cohort("ai"), queue("a", "ai", quota("*", 8)), queue("b", "ai", quota("*", 8)))
     queues.charge("b", B910, 14_000)
-    hold = held(queues, "a", {H100: 4000})
-    assert hold.code == "CohortExhausted"
-    assert hold.message == (
+    refusal = held(queues, "a", {H100: 4000})
+    assert refusal.code == "CohortExhausted"
+    assert refusal.message == (
         "queue a: needs 4 accelerators, has 8 nominal, 0 in use, 0 left to borrow in cohort ai,"
         " 6 of its own are lent"
     )
-    assert hold.remedy == "2 accelerators come free in cohort ai"
+    assert refusal.remedy == "2 accelerators come free in cohort ai"
 
 
 def test_nested_cohorts_lend_and_limit_what_is_borrowed() -> None:
@@ -159,9 +159,9 @@ def test_nested_cohorts_lend_and_limit_what_is_borrowed() -> None:
     assert queues.open_models("a", 6000, MODELS) == MODELS
     assert queues.open_models("a", 7000, MODELS) == ()
     queues.charge("a", H100, 6000)
-    hold = held(queues, "a", {H100: 1000})
-    assert (hold.code, hold.never) == ("CohortExhausted", False)
-    assert "0 left to borrow in cohort left" in hold.message
+    refusal = held(queues, "a", {H100: 1000})
+    assert (refusal.code, refusal.never) == ("CohortExhausted", False)
+    assert "0 left to borrow in cohort left" in refusal.message
     assert queues.check("b", {H100: 12_000}) is None
     queues.charge("b", H100, 12_000)
     assert held(queues, "b", {H100: 1000}).code == "CohortExhausted"
@@ -227,7 +227,7 @@ def test_a_spent_budget_stops_admission_until_it_renews() -> None:
     fresh = PeriodBudget("ascend", 3600, 3599, renews_ms=1_785_715_200_000)
     queues = tree(queue("q", "", quota("*", 8), budgets=(budget, fresh)))
     queues.charge("q", H100, 8000)
-    assert held(queues, "q", {L20: 1000}) == Hold(
+    assert held(queues, "q", {L20: 1000}) == QuotaRefusal(
         "BudgetSpent",
         "queue q: 120.5 of 120 device-hours of nvidia are spent, renews 2026-08-03 00:00 UTC",
         "wait until 2026-08-03 00:00 UTC, or raise the budget",
@@ -270,9 +270,9 @@ def test_running_work_of_a_deleted_queue_is_not_counted() -> None:
 def test_over_admission_after_a_quota_was_cut_is_shown_not_hidden() -> None:
     queues = tree(cohort("ai"), queue("a", "ai", quota("*", 2)), queue("b", "ai", quota("*", 2)))
     queues.charge("a", H100, 9000)
-    hold = held(queues, "b", {H100: 1000})
-    assert hold.remedy == "6 accelerators come free in cohort ai"
-    assert "0 left to borrow" in hold.message
+    refusal = held(queues, "b", {H100: 1000})
+    assert refusal.remedy == "6 accelerators come free in cohort ai"
+    assert "0 left to borrow" in refusal.message
 
 
 def test_who_needs_nothing_of_a_model_is_not_held_back_by_it() -> None:

@@ -101,14 +101,14 @@ def test_check_admits_exactly_what_keeps_all_limits(
     queues, books, used = QuotaTree(views, CAPACITY), Books(views), Used()
     for queue, model, millis in wanted:
         after = {**used, (queue, model): used.get((queue, model), 0) + millis}
-        hold = queues.check(queue, {model: millis})
-        assert (hold is None) == books.is_legal(queue, after, model), hold
-        assert (model in queues.open_models(queue, millis, MODELS)) == (hold is None)
-        if hold is None:
+        refusal = queues.check(queue, {model: millis})
+        assert (refusal is None) == books.is_legal(queue, after, model), refusal
+        assert (model in queues.open_models(queue, millis, MODELS)) == (refusal is None)
+        if refusal is None:
             queues.charge(queue, model, millis)
             used = after
-        elif hold.never:
-            assert QuotaTree(views, CAPACITY).check(queue, {model: millis}) == hold
+        elif refusal.never:
+            assert QuotaTree(views, CAPACITY).check(queue, {model: millis}) == refusal
         else:
             assert QuotaTree(views, CAPACITY).check(queue, {model: millis}) is None
 
@@ -174,5 +174,5 @@ def test_a_gang_of_several_models_is_checked_like_its_parts_together(
 ) -> None:
     books = Books(views)
     used = {("a", model): millis for model, millis in need.items()}
-    hold = QuotaTree(views, CAPACITY).check("a", need)
-    assert (hold is None) == all(books.is_legal("a", used, model) for model in need)
+    refusal = QuotaTree(views, CAPACITY).check("a", need)
+    assert (refusal is None) == all(books.is_legal("a", used, model) for model in need)

@@ -47,8 +47,8 @@ def test_the_example_of_the_design_note() -> None:
     )
 
     def said(name: str, devices: int) -> str:
-        hold = queues.check(name, {H100: devices * 1000})
-        return "" if hold is None else f"{hold.code}: {hold.message}"
+        refusal = queues.check(name, {H100: devices * 1000})
+        return "" if refusal is None else f"{refusal.code}: {refusal.message}"
 
     queues.charge("research", H100, 48_000)
     assert queues.borrowed("research", H100) == 8000

@@ -45,7 +45,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    for name in ("PATIENCE_SECONDS", "OBSERVE_TIMEOUT_SECONDS", "CALL_TIMEOUT_SECONDS"):
+    for name in ("PROMPT_SECONDS", "OBSERVE_TIMEOUT_SECONDS", "CALL_TIMEOUT_SECONDS"):
         monkeypatch.setattr(module, name, 0.1)
     made = Scene(tmp_path, StandInRay().put_in_place(monkeypatch))
     yield made
@@ -149,7 +149,7 @@ async def test_a_look_at_all_waits_for_no_node_that_is_known_to_be_silent(
     await scene.fabric.nodes()
     scene.ray.agent(ONE).hung = True
     await scene.fabric.nodes()
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(module, "PROMPT_SECONDS", 60.0)
     async with asyncio.timeout(5):
         assert await scene.states() == {"host-a": "Silent", "named": "Alive"}
 

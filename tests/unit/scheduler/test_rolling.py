@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.lifecycle.rolling import Replacement, Replica, next_replacements
+from scheduler.core.lifecycle.rolling import Replacement, ReplicaProgress, next_replacements
 
 
-def replicas(count: int) -> list[Replica]:
-    return [Replica(f"r{i}", ready=True, current=False, settled=False) for i in range(count)]
+def replicas(count: int) -> list[ReplicaProgress]:
+    return [ReplicaProgress(f"r{i}", ready=True, current=False, settled=False) for i in range(count)]
 
 
-def told(replica: Replica, answer: Replacement) -> Replica:
+def told(replica: ReplicaProgress, answer: Replacement) -> ReplicaProgress:
     """The replica right after it was told; one that does not surge stops first."""
     ready = replica.ready and answer.surge
     return replace(replica, ready=ready, current=True, settled=False, surges=answer.surge)

@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 from scheduler.core.cycle import run_cycle
 from scheduler.core.explain.kept_off import kept_off
 from scheduler.core.fragmentation.linear import shadow_prices
-from scheduler.core.fragmentation.mix import mix_of
+from scheduler.core.fragmentation.workload_mix import workload_mix_of
 from scheduler.core.model.types import Admit, NodeView, Placement, Policy, QueueView, Request, WorkloadView
 from scheduler.core.placement.snapshot import Snapshot, take_snapshot
 from scheduler.core.pool.pool import Pool
@@ -41,7 +41,7 @@ def many(number: int, *, queue: str = "default", **request: Any) -> WorkloadView
 
 
 def scene(nodes: list[NodeView], *usual: WorkloadView, one: WorkloadView = FLEXIBLE) -> Snapshot:
-    return replace(take_snapshot(nodes, [QueueView("default")], [one]), mix=mix_of(usual))
+    return replace(take_snapshot(nodes, [QueueView("default")], [one]), workload_mix=workload_mix_of(usual))
 
 
 def placed(snapshot: Snapshot) -> Placement:
@@ -114,7 +114,7 @@ def test_the_order_in_which_the_mix_was_seen_does_not_matter() -> None:
 
 def prices_of(nodes: list[NodeView], *usual: WorkloadView) -> dict[str, float]:
     pool = Pool(nodes)
-    pool.use(POLICY, mix_of(usual))
+    pool.use(POLICY, workload_mix_of(usual))
     request = role().request
     return {
         group.model: pool.scarcity.cost(group, usage.layout, request)
@@ -154,7 +154,7 @@ def test_a_node_that_comes_or_goes_asks_nothing_anew(monkeypatch: pytest.MonkeyP
         return count(one, request, cpu_millis)
 
     monkeypatch.setattr(DeviceClass, "count", counted)
-    nodes, usual = pool_of(*["A10", "L20"] * 20), mix_of([many(40), many(30, models=("A10",))])
+    nodes, usual = pool_of(*["A10", "L20"] * 20), workload_mix_of([many(40), many(30, models=("A10",))])
     pool = Pool(nodes)
     pool.use(POLICY, usual)
     before = pool.scarcity.prices
@@ -171,7 +171,7 @@ def test_a_node_that_comes_or_goes_asks_nothing_anew(monkeypatch: pytest.MonkeyP
 def test_equivalence_counts_the_devices_that_it_takes() -> None:
     """Half of the compute is on the small model, at two devices for one: it is as good as the large one."""
     pool = Pool([*pool_of("A10", gib=40), *pool_of("A10", "L20", "L20")[1:]])
-    pool.use(POLICY, mix_of([many(4, count=0, total_memory_bytes=80 * GIB), many(1)]))
+    pool.use(POLICY, workload_mix_of([many(4, count=0, total_memory_bytes=80 * GIB), many(1)]))
     request = role(count=0, total_memory_bytes=80 * GIB).request
     layouts = {usage.layout.groups[0].memory_mebibytes >> 10: usage.layout for usage in pool.usage}
     assert pool.scarcity.counts(request) == {0: 2, 1: 1}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from scheduler.core.cycle import run_cycle
-from scheduler.core.fragmentation.mix import mix_of
+from scheduler.core.fragmentation.workload_mix import workload_mix_of
 from scheduler.core.model.catalogue import Catalogue, DeviceSpec
 from scheduler.core.model.types import Admit, Assignment, NodeView, Policy, QueueView, RunningView
 from scheduler.core.placement.snapshot import take_snapshot
@@ -19,7 +19,7 @@ HOST_ONLY = workload("host", role(count=0, cpu_millis=16_000))
 
 def goes_to(nodes: list[NodeView], *running: RunningView) -> str:
     snapshot = take_snapshot(nodes, [QueueView("default")], [HOST_ONLY], running)
-    (decision,) = run_cycle(replace(snapshot, mix=mix_of([USUAL_GPU])), Policy(), NOW_MS)
+    (decision,) = run_cycle(replace(snapshot, workload_mix=workload_mix_of([USUAL_GPU])), Policy(), NOW_MS)
     assert isinstance(decision, Admit)
     return decision.placement[0].node
 

@@ -25,13 +25,13 @@ from scheduler.core.model.types import (
 from scheduler.core.placement.snapshot import Snapshot
 from scheduler.sim.engine import simulate
 from scheduler.sim.invariants import InvariantBroken
-from scheduler.sim.jobs import Job, NodeChange, Outcome, RunState, TideChange, Turn
+from scheduler.sim.jobs import Job, JobOutcome, NodeChange, RunState, TideChange, Turn
 from scheduler.sim.options import Hooks, Options
 from scheduler.sim.result import SimResult
 from tests.unit.scheduler.sim_build import GIB, first_fit, gpu_job, gpu_node, play, then
 
 
-def outcome(result: SimResult, name: str) -> Outcome:
+def outcome(result: SimResult, name: str) -> JobOutcome:
     return next(o for o in result.outcomes if o.name == name)
 
 

@@ -6,43 +6,43 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from scheduler.core.model.types import Assignment, Placement, RunningView, WorkloadView
-from scheduler.core.placement.neighbours import has_wishes
+from scheduler.core.placement.affinity import has_wishes
 from scheduler.core.placement.trial import Trial
 from scheduler.core.pool.layout import MEMORY_BITS, MEMORY_MASK, MIB, pack
 from scheduler.core.pool.pool import Pool
-from scheduler.core.preemption.victims import Held
+from scheduler.core.preemption.candidates import Candidate
 from scheduler.core.reshape.elastic import spare_ranks, without
 
-Saved = tuple[dict[str, Held], dict[str, tuple[Held, list[Assignment]]]]
+Saved = tuple[dict[str, Candidate], dict[str, tuple[Candidate, list[Assignment]]]]
 
 
-class Taking:
-    """``killed``: workloads that go, by uid; ``shrunk``: ranks that elastic ones give up; ``aside``: what is
+class TentativeEvictions:
+    """``evicted``: workloads that go, by uid; ``shrunk``: ranks that elastic ones give up; ``aside``: what is
     leaving anyway and is looked through."""
 
     def __init__(self, trial: Trial, claimant: WorkloadView) -> None:
         self._trial = trial
         if has_wishes(claimant):
-            trial.find_neighbours()
-        self.killed: dict[str, Held] = {}
-        self.shrunk: dict[str, tuple[Held, list[Assignment]]] = {}
+            trial.build_affinity_index()
+        self.evicted: dict[str, Candidate] = {}
+        self.shrunk: dict[str, tuple[Candidate, list[Assignment]]] = {}
         self.aside: list[RunningView] = []
 
-    def victims(self) -> Iterator[Held]:
+    def victims(self) -> Iterator[Candidate]:
         """All that goes or gives up ranks."""
-        yield from self.killed.values()
+        yield from self.evicted.values()
         for held, _ in self.shrunk.values():
             yield held
 
-    def placement(self, held: Held) -> Placement:
+    def placement(self, held: Candidate) -> Placement:
         """What it still holds."""
         uid = held.workload.uid
-        if uid in self.killed:
+        if uid in self.evicted:
             return ()
         current = self._trial.running[uid].placement
         return without(current, self.shrunk[uid][1]) if uid in self.shrunk else current
 
-    def spare(self, held: Held) -> dict[str, int]:
+    def spare(self, held: Candidate) -> dict[str, int]:
         """Per role, how many ranks it could still give up."""
         spare = spare_ranks(self._trial.running[held.workload.uid])
         for rank in self.shrunk.get(held.workload.uid, (held, []))[1]:
@@ -64,26 +64,26 @@ class Taking:
                 gone.append(one.workload.uid)
         return tuple(gone)
 
-    def kill(self, held: Held) -> None:
+    def evict(self, held: Candidate) -> None:
         """It gives up all that it still holds."""
         running = self._trial.running[held.workload.uid]
         for rank in self.shrunk.pop(held.workload.uid, (held, ()))[1]:
             self._trial.lay_back(running.workload, (rank,), whole=False)
-        self.killed[held.workload.uid] = held
+        self.evicted[held.workload.uid] = held
         self._trial.lift(running.workload, running.placement, whole=True)
 
-    def revive(self, held: Held) -> None:
+    def restore(self, held: Candidate) -> None:
         """It keeps its places, all of them."""
-        del self.killed[held.workload.uid]
+        del self.evicted[held.workload.uid]
         running = self._trial.running[held.workload.uid]
         self._trial.lay_back(running.workload, running.placement, whole=True)
 
-    def shrink(self, held: Held, rank: Assignment) -> None:
+    def shrink(self, held: Candidate, rank: Assignment) -> None:
         """It gives up one rank."""
         self._trial.lift(held.workload, (rank,), whole=False)
         self.shrunk.setdefault(held.workload.uid, (held, []))[1].append(rank)
 
-    def regrow(self, held: Held, rank: Assignment) -> None:
+    def regrow(self, held: Candidate, rank: Assignment) -> None:
         """It keeps that rank."""
         ranks = self.shrunk[held.workload.uid][1]
         ranks.remove(rank)
@@ -92,12 +92,12 @@ class Taking:
         self._trial.lay_back(held.workload, (rank,), whole=False)
 
     def saved(self) -> Saved:
-        """For ``restore``."""
-        return dict(self.killed), {uid: (held, list(ranks)) for uid, (held, ranks) in self.shrunk.items()}
+        """For ``return_to``."""
+        return dict(self.evicted), {uid: (held, list(ranks)) for uid, (held, ranks) in self.shrunk.items()}
 
-    def restore(self, saved: Saved) -> None:
+    def return_to(self, saved: Saved) -> None:
         """Go back there; who made the mark rolls back the trial."""
-        self.killed, self.shrunk = saved
+        self.evicted, self.shrunk = saved
 
 
 def keep_apart(one: WorkloadView, other: WorkloadView) -> bool:

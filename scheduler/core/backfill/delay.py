@@ -2,9 +2,9 @@
 et al., EuroSys 2010, here for the rests that a placement leaves and not for the data that it is near to).
 
 A share of a device that leaves a rest which hardly anybody wants takes nearly the whole device. While the
-pool is nearly full it may wait, as long as its patience lasts, for a place that it fills up, or for others
-to make better use of this one; then it takes what there is. Whole devices, and shares that fill a device
-up, never wait."""
+pool is nearly full it may wait, for ``max_delay_seconds`` at most, for a place that it fills up, or for
+others to make better use of this one; then it takes what there is. Whole devices, and shares that fill a
+device up, never wait."""
 
 from __future__ import annotations
 
@@ -23,19 +23,23 @@ WASTEFUL_MILLIS = 300.0
 
 
 def should_wait(
-    trial: Trial, mix: Fragmentation, workload: WorkloadView, placement: Placement, patience_seconds: int
+    trial: Trial,
+    workload_mix: Fragmentation,
+    workload: WorkloadView,
+    placement: Placement,
+    max_delay_seconds: int,
 ) -> bool:
     """Whether a workload is not to be admitted where it has been placed (on the trial's pool) but to wait."""
-    if trial.now_ms >= until_ms(workload, patience_seconds) or not _leaves_rests(trial.pool, placement):
+    if trial.now_ms >= until_ms(workload, max_delay_seconds) or not _leaves_rests(trial.pool, placement):
         return False
-    if added_waste_millis(trial.pool, mix, placement) < WASTEFUL_MILLIS * len(placement):
+    if added_waste_millis(trial.pool, workload_mix, placement) < WASTEFUL_MILLIS * len(placement):
         return False
     return _used(trial, workload, placement) >= NEARLY_FULL
 
 
-def until_ms(workload: WorkloadView, patience_seconds: int) -> int:
-    """Nobody waits past ``patience_seconds`` after its creation or past its deadline."""
-    end_ms = workload.created_ms + patience_seconds * 1000
+def until_ms(workload: WorkloadView, max_delay_seconds: int) -> int:
+    """Nobody waits past ``max_delay_seconds`` after its creation or past its deadline."""
+    end_ms = workload.created_ms + max_delay_seconds * 1000
     return end_ms if workload.deadline_ms is None else min(end_ms, workload.deadline_ms)
 
 
@@ -51,22 +55,25 @@ def _leaves_rests(pool: Pool, placement: Placement) -> bool:
     return False
 
 
-def added_waste_millis(pool: Pool, mix: Fragmentation, placement: Placement) -> float:
+def added_waste_millis(pool: Pool, workload_mix: Fragmentation, placement: Placement) -> float:
     """By how much the waste of its nodes is larger than it would be without the placement, which is on the
     pool."""
     numbers = {pool.number(rank.node) for rank in placement} - {None}
-    mark, after = pool.mark(), sum(_wasted(pool, mix, number) for number in numbers if number is not None)
+    mark, after = (
+        pool.mark(),
+        sum(_wasted(pool, workload_mix, number) for number in numbers if number is not None),
+    )
     pool.vacate(placement)
-    before = sum(_wasted(pool, mix, number) for number in numbers if number is not None)
+    before = sum(_wasted(pool, workload_mix, number) for number in numbers if number is not None)
     pool.rollback(mark)
     return after - before
 
 
-def _wasted(pool: Pool, mix: Fragmentation, number: int) -> float:
+def _wasted(pool: Pool, workload_mix: Fragmentation, number: int) -> float:
     state = pool.states.all[pool.state_of[number]]
     cpu = state.cpu_free_millis if state.layout.cpu_millis else UNTRACKED
     return sum(
-        mix.wasted_millis(group.model, cpu, state.free_millis(index))
+        workload_mix.wasted_millis(group.model, cpu, state.free_millis(index))
         for index, group in enumerate(state.layout.groups)
         if not group.shared
     )

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from scheduler.core.model.device_classes import ACCELERATORS, ModelKey, classes_of
 from scheduler.core.model.types import WHOLE_MILLIS, PeriodBudget
 from scheduler.core.quota.queue_members import Member
-from scheduler.core.quota.quota_accounts import Account, Grant
+from scheduler.core.quota.quota_accounts import Account, QuotaGrant
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class QuotaRefusal:
     """Why a workload may not start now, by its queue. ``never``: not even if nobody else used anything.
 
     Codes: ``QueueUnknown``, ``QueueNotAllowed``, ``QueueLimit`` (devices in total), ``QuotaExhausted`` (the
@@ -27,22 +27,24 @@ class Hold:
     never: bool = False
 
 
-def unknown(name: str) -> Hold:
-    return Hold("QueueUnknown", f"there is no queue {name}", f"apply a Queue named {name}")
+def unknown(name: str) -> QuotaRefusal:
+    return QuotaRefusal("QueueUnknown", f"there is no queue {name}", f"apply a Queue named {name}")
 
 
-def no_queue_but_cohort(cohort: Member) -> Hold:
+def no_queue_but_cohort(cohort: Member) -> QuotaRefusal:
     queues = sorted(child.name for child in cohort.children if not child.is_cohort)
     remedy = f"use one of: {', '.join(queues)}" if queues else f"add a Queue to cohort {cohort.name}"
-    return Hold("QueueUnknown", f"there is no queue {cohort.name}: it is a cohort", remedy)
+    return QuotaRefusal("QueueUnknown", f"there is no queue {cohort.name}: it is a cohort", remedy)
 
 
-def not_allowed(name: str, project: str, allowed: Sequence[str]) -> Hold:
+def not_allowed(name: str, project: str, allowed: Sequence[str]) -> QuotaRefusal:
     who = f"project {project}" if project else "the project"
-    return Hold("QueueNotAllowed", f"{who} may not use queue {name}", f"use one of: {', '.join(allowed)}")
+    return QuotaRefusal(
+        "QueueNotAllowed", f"{who} may not use queue {name}", f"use one of: {', '.join(allowed)}"
+    )
 
 
-def first_hold(grants: Sequence[Grant], need: Mapping[ModelKey, int]) -> Hold | None:
+def first_refusal(grants: Sequence[QuotaGrant], need: Mapping[ModelKey, int]) -> QuotaRefusal | None:
     """The rule that holds ``need`` back, what can never be before what can wait; None = may start.
     ``grants``: one for each model needed, all of one queue."""
     if not grants:
@@ -56,7 +58,9 @@ def first_hold(grants: Sequence[Grant], need: Mapping[ModelKey, int]) -> Hold | 
     )
 
 
-def over_pledge(account: Account, millis: int, most: int, over: int, need: Mapping[ModelKey, int]) -> Hold:
+def over_pledge(
+    account: Account, millis: int, most: int, over: int, need: Mapping[ModelKey, int]
+) -> QuotaRefusal:
     """The answer for one that may not be preempted and would borrow. ``most``: what such workloads of its
     queue can have in all; ``over``: how much of that it lacks."""
     what, never = _what(account, need), millis > most
@@ -66,13 +70,15 @@ def over_pledge(account: Account, millis: int, most: int, over: int, need: Mappi
     )
     if never:
         remedy = f"make it preemptible, raise the quota by {_devices(millis - most)}, or ask for less"
-        return Hold("NotPreemptible", message, remedy, never=True)
+        return QuotaRefusal("NotPreemptible", message, remedy, never=True)
     message += f", {_devices(most - millis + over)} of that held by others like it"
     remedy = f"make it preemptible, or {_devices(over)} {what} of workloads like it come free"
-    return Hold("NotPreemptible", message, remedy)
+    return QuotaRefusal("NotPreemptible", message, remedy)
 
 
-def _never(grant: Grant, amounts: Mapping[Account, int], need: Mapping[ModelKey, int]) -> Hold | None:
+def _never(
+    grant: QuotaGrant, amounts: Mapping[Account, int], need: Mapping[ModelKey, int]
+) -> QuotaRefusal | None:
     total = sum(need.values())
     for above in grant.limited:
         if above.limit_millis is not None and total > above.limit_millis:
@@ -83,7 +89,9 @@ def _never(grant: Grant, amounts: Mapping[Account, int], need: Mapping[ModelKey,
     return None
 
 
-def _not_now(grant: Grant, amounts: Mapping[Account, int], need: Mapping[ModelKey, int]) -> Hold | None:
+def _not_now(
+    grant: QuotaGrant, amounts: Mapping[Account, int], need: Mapping[ModelKey, int]
+) -> QuotaRefusal | None:
     total = sum(need.values())
     for above in grant.limited:
         if above.limit_millis is not None and above.total + total > above.limit_millis:
@@ -97,7 +105,7 @@ def _not_now(grant: Grant, amounts: Mapping[Account, int], need: Mapping[ModelKe
     return None
 
 
-def _amounts(grants: Iterable[Grant], need: Mapping[ModelKey, int]) -> dict[Account, int]:
+def _amounts(grants: Iterable[QuotaGrant], need: Mapping[ModelKey, int]) -> dict[Account, int]:
     amounts: dict[Account, int] = {}
     for grant in grants:
         for account in grant.accounts:
@@ -105,21 +113,21 @@ def _amounts(grants: Iterable[Grant], need: Mapping[ModelKey, int]) -> dict[Acco
     return amounts
 
 
-def _over_limit(above: Member, total: int, limit: int) -> Hold:
+def _over_limit(above: Member, total: int, limit: int) -> QuotaRefusal:
     need, most = _devices(total), _devices(limit)
     message = f"never fits in {_name(above)}: needs {need} devices, maxDevices is {most}"
-    return Hold("QueueLimit", message, f"raise maxDevices to {need} or ask for less", never=True)
+    return QuotaRefusal("QueueLimit", message, f"raise maxDevices to {need} or ask for less", never=True)
 
 
-def _at_limit(above: Member, total: int, limit: int) -> Hold:
+def _at_limit(above: Member, total: int, limit: int) -> QuotaRefusal:
     need, used, most = _devices(total), _devices(above.total), _devices(limit)
     message = f"waits for {_name(above)}: needs {need} devices, {used} of maxDevices {most} are in use"
     kind, missing = "cohort" if above.is_cohort else "queue", _devices(total + above.total - limit)
     what, come = ("device", "comes") if missing == "1" else ("devices", "come")
-    return Hold("QueueLimit", message, f"{missing} {what} of the {kind} {come} free")
+    return QuotaRefusal("QueueLimit", message, f"{missing} {what} of the {kind} {come} free")
 
 
-def _over_quota(member: Member, account: Account, millis: int, need: Mapping[ModelKey, int]) -> Hold:
+def _over_quota(member: Member, account: Account, millis: int, need: Mapping[ModelKey, int]) -> QuotaRefusal:
     what, most = _what(account, need), account.most()
     message = f"never fits in queue {member.name}: needs {_devices(millis)} {what}, {_grants(account)}"
     own = account.parent is None or (
@@ -128,20 +136,20 @@ def _over_quota(member: Member, account: Account, millis: int, need: Mapping[Mod
     if not own:
         message += f", and could use at most {_devices(most)} in {_cohort(account)}"
     remedy = f"raise the quota by {_devices(millis - most)} or ask for less"
-    return Hold("QuotaExhausted" if own else "CohortExhausted", message, remedy, never=True)
+    return QuotaRefusal("QuotaExhausted" if own else "CohortExhausted", message, remedy, never=True)
 
 
-def _at_quota(account: Account, millis: int, need: Mapping[ModelKey, int]) -> Hold:
+def _at_quota(account: Account, millis: int, need: Mapping[ModelKey, int]) -> QuotaRefusal:
     what, missing = _what(account, need), account.used + millis - account.quota - (account.borrowing or 0)
     message = (
         f"{_name(account.member)}: needs {_devices(millis)} {what}, {_grants(account)},"
         f" {_devices(account.used)} in use"
     )
     remedy = f"{_devices(missing)} {what} come free in {_name(account.member)}, or its quota is raised"
-    return Hold("QuotaExhausted", message, remedy)
+    return QuotaRefusal("QuotaExhausted", message, remedy)
 
 
-def _at_cohort(account: Account, blocker: Account, millis: int, need: Mapping[ModelKey, int]) -> Hold:
+def _at_cohort(account: Account, blocker: Account, millis: int, need: Mapping[ModelKey, int]) -> QuotaRefusal:
     what, room = _what(account, need), account.room()
     own = max(0, account.quota - account.used)
     cohort = _name(blocker.member)
@@ -151,10 +159,10 @@ def _at_cohort(account: Account, blocker: Account, millis: int, need: Mapping[Mo
     )
     if own > max(0, room):
         message += f", {_devices(own - max(0, room))} of its own are lent"
-    return Hold("CohortExhausted", message, f"{_devices(millis - room)} {what} come free in {cohort}")
+    return QuotaRefusal("CohortExhausted", message, f"{_devices(millis - room)} {what} come free in {cohort}")
 
 
-def _spent(above: Member, budget: PeriodBudget) -> Hold:
+def _spent(above: Member, budget: PeriodBudget) -> QuotaRefusal:
     what = "accelerators" if budget.device_class == ACCELERATORS else budget.device_class
     renews = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=budget.renews_ms)
     when = f"{renews:%Y-%m-%d %H:%M} UTC"
@@ -162,7 +170,7 @@ def _spent(above: Member, budget: PeriodBudget) -> Hold:
         f"{_name(above)}: {_hours(budget.spent_device_seconds)} of {_hours(budget.limit_device_seconds)}"
         f" device-hours of {what} are spent, renews {when}"
     )
-    return Hold("BudgetSpent", message, f"wait until {when}, or raise the budget")
+    return QuotaRefusal("BudgetSpent", message, f"wait until {when}, or raise the budget")
 
 
 def _grants(account: Account) -> str:

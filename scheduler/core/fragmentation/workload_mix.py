@@ -20,7 +20,7 @@ USUAL = Fragmentation(
 """Where nothing is known yet: one device, whole or half, and powers of two up to a node."""
 
 
-def mix_of(workloads: Iterable[WorkloadView]) -> Fragmentation:
+def workload_mix_of(workloads: Iterable[WorkloadView]) -> Fragmentation:
     """The mix of these workloads' ranks; ``USUAL`` where there are none."""
     ranks: Counter[tuple[Request, str]] = Counter()
     for workload in workloads:

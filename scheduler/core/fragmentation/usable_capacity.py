@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from scheduler.core.fragmentation.cutting import GRAIN_MILLIS, worth_of_free
+from scheduler.core.fragmentation.cutting_stock import GRAIN_MILLIS, worth_of_free
 
 WHOLE_MILLIS = 1000
 
@@ -21,7 +21,7 @@ class Usual(NamedTuple):
     share_millis: int
 
 
-class Prospects:
+class UsableCapacity:
     """Made from the usual requests for devices of one model."""
 
     def __init__(self, tasks: Sequence[Usual]) -> None:

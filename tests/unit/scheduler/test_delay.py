@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler.core.backfill.patience import added_waste_millis, should_wait
+from scheduler.core.backfill.delay import added_waste_millis, should_wait
 from scheduler.core.cycle import run_cycle
-from scheduler.core.fragmentation.mix import mix_of
+from scheduler.core.fragmentation.workload_mix import workload_mix_of
 from scheduler.core.model.types import Admit, Defer, Placement, Policy, QueueView, RunningView, WorkloadView
 from scheduler.core.placement.placing import Stuck
 from scheduler.core.placement.snapshot import take_snapshot
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.unit
 LARGE = role(share_millis=810, memory_bytes=1 << 30, vendors=("nvidia",))
 HALF = role(share_millis=500, memory_bytes=1 << 30, vendors=("nvidia",))
 WHOLE = role(vendors=("nvidia",))
-MIX = mix_of([workload("w", WHOLE), workload("h", HALF), workload("l", LARGE)])
+MIX = workload_mix_of([workload("w", WHOLE), workload("h", HALF), workload("l", LARGE)])
 EIGHT = node("a", *(gpu(i) for i in range(8)))
 SECOND = node("b", *(gpu(i) for i in range(8)))
 
@@ -32,10 +32,10 @@ def placed(head: WorkloadView, *running: RunningView) -> tuple[Trial, Placement]
     return trial, placement
 
 
-def waits(head: WorkloadView, *running: RunningView, patience_seconds: int = 600) -> bool:
+def waits(head: WorkloadView, *running: RunningView, max_delay_seconds: int = 600) -> bool:
     trial, placement = placed(head, *running)
     states = list(trial.pool.state_of)
-    answer = should_wait(trial, MIX, head, placement, patience_seconds)
+    answer = should_wait(trial, MIX, head, placement, max_delay_seconds)
     assert list(trial.pool.state_of) == states, "looking changes nothing"
     return answer
 
@@ -54,11 +54,11 @@ def test_a_share_that_leaves_a_worthless_rest_waits_while_the_pool_is_nearly_ful
     assert not waits(head(), holding("x", EIGHT, *range(8))), "there is room for everyone"
 
 
-def test_nobody_waits_past_patience_or_deadline() -> None:
-    assert not waits(head(), *NEARLY_FULL, patience_seconds=0)
+def test_nobody_waits_past_max_delay_or_deadline() -> None:
+    assert not waits(head(), *NEARLY_FULL, max_delay_seconds=0)
     late = workload("head", LARGE, created_ms=NOW_MS - 600_000)
     assert not waits(late, *NEARLY_FULL)
-    assert waits(late, *NEARLY_FULL, patience_seconds=601)
+    assert waits(late, *NEARLY_FULL, max_delay_seconds=601)
     assert not waits(head(deadline_ms=NOW_MS), *NEARLY_FULL)
 
 
@@ -95,17 +95,17 @@ def test_a_cycle_lets_it_wait_and_says_until_when_and_others_go_first() -> None:
     late = workload("late", LARGE, created_ms=NOW_MS - 600_000)
     whole = workload("whole", WHOLE, created_ms=NOW_MS + 1)
     snapshot = take_snapshot([EIGHT, SECOND], [QueueView("default")], [head(), late, whole], NEARLY_FULL)
-    snapshot = replace(snapshot, mix=MIX)
-    patient = Policy(patience_seconds=600, preempt=False)
-    decisions = {each.uid: each for each in run_cycle(snapshot, patient, NOW_MS)}
+    snapshot = replace(snapshot, workload_mix=MIX)
+    delaying = Policy(max_delay_seconds=600, preempt=False)
+    decisions = {each.uid: each for each in run_cycle(snapshot, delaying, NOW_MS)}
     held = decisions["uid-head"]
     assert isinstance(held, Defer)
     assert (held.reasons[0].code, held.never) == ("WaitsForFit", False)
     assert "hardly anybody uses" in held.reasons[0].message
     assert "1970-01-01 00:26 UTC" in held.reasons[0].message
     assert isinstance(decisions["uid-whole"], Admit)
-    assert isinstance(decisions["uid-late"], Admit), "its own patience has ended"
+    assert isinstance(decisions["uid-late"], Admit), "its own delay has ended"
     at_once = run_cycle(snapshot, Policy(preempt=False), NOW_MS)
-    assert sum(isinstance(each, Admit) for each in at_once) == 2, "without patience the head takes a device"
-    later = run_cycle(replace(snapshot, pending=(head(),)), patient, NOW_MS + 600_000)
+    assert sum(isinstance(each, Admit) for each in at_once) == 2, "without a delay the head takes a device"
+    later = run_cycle(replace(snapshot, pending=(head(),)), delaying, NOW_MS + 600_000)
     assert isinstance(later[0], Admit)

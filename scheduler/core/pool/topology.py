@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scheduler.core.model.types import NodeView
 
 
-class Geography:
+class Topology:
     """Built for one set of nodes, numbered as the pool numbers them."""
 
     def __init__(self, nodes: Sequence[NodeView]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from scheduler.core.model.types import Labels, Placement, WorkloadView
 
 
-class Neighbours:
+class AffinityIndex:
     """Counts per label pair the nodes that its workloads are on, and those that workloads with ``apart`` keep
     from others."""
 

@@ -9,7 +9,7 @@ from scheduler.core.model.types import Assignment, Placement, Share
 
 
 @dataclass
-class _Sum:
+class _NodeSum:
     """What is held on one node: millis and bytes per device."""
 
     shares: dict[str, Share] = field(default_factory=dict)
@@ -28,13 +28,13 @@ class _Sum:
         self.host_memory_bytes += rank.host_memory_bytes
 
 
-def shadows(gone: Iterable[Assignment], come: Placement) -> Placement:
+def residual_capacity(gone: Iterable[Assignment], come: Placement) -> Placement:
     """What ``gone`` ranks hold beyond what the ``come`` ones take in their stead, per device and host: not
     to be given to others before they have really left."""
     held, taken = _sums(gone), _sums(come)
     left: list[Assignment] = []
     for node, mine in held.items():
-        theirs = taken.get(node, _Sum())
+        theirs = taken.get(node, _NodeSum())
         shares = tuple(
             share
             for share in (_less(share, theirs.shares.get(share.device)) for share in mine.shares.values())
@@ -47,10 +47,10 @@ def shadows(gone: Iterable[Assignment], come: Placement) -> Placement:
     return tuple(left)
 
 
-def _sums(ranks: Iterable[Assignment]) -> dict[str, _Sum]:
-    by_node: dict[str, _Sum] = {}
+def _sums(ranks: Iterable[Assignment]) -> dict[str, _NodeSum]:
+    by_node: dict[str, _NodeSum] = {}
     for rank in ranks:
-        by_node.setdefault(rank.node, _Sum()).add(rank)
+        by_node.setdefault(rank.node, _NodeSum()).add(rank)
     return by_node
 
 

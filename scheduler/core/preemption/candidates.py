@@ -16,12 +16,12 @@ from scheduler.core.model.types import WHOLE_MILLIS, Assignment, RunningView, Wo
 from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.layout import ModelKey
 from scheduler.core.pool.states import Shape
-from scheduler.core.preemption.claims import Class
+from scheduler.core.preemption.claims import VictimClass
 from scheduler.core.preemption.clearing import shortfall_millis
 from scheduler.core.reshape.elastic import is_elastic
 
-KILL_MS = 60_000
-"""What a kill costs beyond the work that is lost, as milliseconds of one device: it has to start again."""
+RESTART_MS = 60_000
+"""What an eviction costs beyond the work that is lost, in milliseconds of one device: it starts again."""
 RESUMES = 4
 """Workloads that can be moved or resized save their work: so many times cheaper."""
 LEVEL_BITS = 52
@@ -33,14 +33,14 @@ MOST_LEVELS = 15
 
 
 @dataclass(slots=True)
-class Held:
+class Candidate:
     """A running workload that may be taken from. ``price`` of all of it, ``rank_price`` of a rank that it
     can spare (0 = it is not elastic); ``millis``: of all its devices, on so many
     ``nodes``."""
 
     number: int
     running: RunningView
-    kind: Class
+    kind: VictimClass
     price: int = 0
     rank_price: int = 0
     millis: int = 0
@@ -60,7 +60,7 @@ class Held:
         return self._by_model
 
 
-def price_of_rank(held: Held, rank: Assignment) -> int:
+def price_of_rank(held: Candidate, rank: Assignment) -> int:
     """Of one workload, the rank with the highest replica number costs least; roles shrink in proportion."""
     role = next(role for role in held.workload.roles if role.name == rank.role)
     spare = max(1, role.replicas - role.least)
@@ -77,7 +77,7 @@ def _safe_ms(trial: Trial, queue: str) -> tuple[int, int, int]:
     return equals * 1000, (reclaim or 0) * 1000, (rules.preempt_min_runtime_seconds or 0) * 1000
 
 
-class Victims:
+class Candidates:
     """All candidates of one trial: what is preemptible and not about to go, and who waits for nominated
     places; what was admitted in this trial is none.
 
@@ -85,9 +85,9 @@ class Victims:
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
-        self.classes: dict[Class, list[RunningView]] = {}
+        self.classes: dict[VictimClass, list[RunningView]] = {}
         self.soon_gone: list[RunningView] = []
-        self._shelves: Shelves | None = None
+        self._by_node: CandidatesByNode | None = None
         self._free: dict[ModelKey, int] | None = None
         safe: dict[str, tuple[int, int, int]] = {}
         for running in trial.running.values():
@@ -96,21 +96,23 @@ class Victims:
                 if running.ends_ms is not None:
                     self.soon_gone.append(running)
             elif workload.uid in trial.seated:
-                self.classes.setdefault(Class(workload.queue, workload.priority, False), []).append(running)
+                self.classes.setdefault(VictimClass(workload.queue, workload.priority, False), []).append(
+                    running
+                )
             elif workload.preemptible and running.started_ms < trial.now_ms:
                 queue, age_ms = workload.queue, trial.now_ms - running.started_ms
                 if queue not in safe:
                     safe[queue] = _safe_ms(trial, queue)
                 born_ms = workload.created_ms if trial.tree.displaces_newer(queue) else 0
                 ripe, loose, settled = (age_ms >= least_ms for least_ms in safe[queue])
-                kind = Class(queue, workload.priority, ripe, loose, settled, born_ms)
+                kind = VictimClass(queue, workload.priority, ripe, loose, settled, born_ms)
                 if kind.ripe or kind.loose or kind.settled:
                     self.classes.setdefault(kind, []).append(running)
 
     @staticmethod
-    def of(trial: Trial) -> Victims:
+    def of(trial: Trial) -> Candidates:
         """Those of the trial, made when first asked for."""
-        return trial.once(Victims, Victims)
+        return trial.once(Candidates, Candidates)
 
     @property
     def free_millis(self) -> dict[ModelKey, int]:
@@ -124,50 +126,50 @@ class Victims:
         return self._free
 
     @property
-    def shelves(self) -> Shelves:
-        if self._shelves is None:
-            self._shelves = Shelves(self._trial, self.classes)
-        return self._shelves
+    def by_node(self) -> CandidatesByNode:
+        if self._by_node is None:
+            self._by_node = CandidatesByNode(self._trial, self.classes)
+        return self._by_node
 
 
 _Entry = tuple[int, int, int, float, float]
-"""Node, number of who is there, his millis there, least price per millis when only this node is wanted, and
-when all are that he is on."""
+"""Node, number of who is there, its millis there, least price per millis when only this node is wanted, and
+when all are that it is on."""
 
 
-class Shelves:
-    """Candidates by node. ``dead`` ones have been taken in this trial."""
+class CandidatesByNode:
+    """Candidates by node. ``evicted`` ones have been taken in this trial."""
 
-    def __init__(self, trial: Trial, classes: Mapping[Class, Sequence[RunningView]]) -> None:
+    def __init__(self, trial: Trial, classes: Mapping[VictimClass, Sequence[RunningView]]) -> None:
         self._trial = trial
         self.kinds = sorted(classes)
-        self.held: list[Held] = []
-        self.at: dict[int, list[tuple[Held, list[Assignment]]]] = {}
+        self.held: list[Candidate] = []
+        self.at: dict[int, list[tuple[Candidate, list[Assignment]]]] = {}
         levels = {priority: n for n, priority in enumerate(sorted({kind.priority for kind in classes}))}
         entries: list[_Entry] = []
         kind_of: list[int] = []
-        self.millis: dict[Class, dict[ModelKey, int]] = {}
+        self.millis: dict[VictimClass, dict[ModelKey, int]] = {}
         for index, kind in enumerate(self.kinds):
             level, total = min(levels[kind.priority], MOST_LEVELS), self.millis.setdefault(kind, {})
             kind_of += [index] * len(classes[kind])
             for running in classes[kind]:
-                self._shelve(running, kind, level, entries, total)
+                self._put_to_nodes(running, kind, level, entries, total)
         self._kind_of = np.array(kind_of, dtype=np.int64)
-        self.dead = np.zeros(len(self.held), dtype=bool)
+        self.evicted = np.zeros(len(self.held), dtype=bool)
         table = np.array(entries, dtype=np.float64).reshape(-1, 5)
         self._ladders = _Ladder(table, 3), _Ladder(table, 4)
         self._shortfalls: dict[Shape, npt.NDArray[np.int64]] = {}
 
-    def _shelve(
+    def _put_to_nodes(
         self,
         running: RunningView,
-        kind: Class,
+        kind: VictimClass,
         level: int,
         entries: list[_Entry],
         total: dict[ModelKey, int],
     ) -> None:
         """Put it to its nodes. ``total`` counts the millis of its class."""
-        held = Held(len(self.held), running, kind)
+        held = Candidate(len(self.held), running, kind)
         self.held.append(held)
         by_node: dict[int, tuple[list[Assignment], list[int]]] = {}
         for rank in running.placement:
@@ -192,18 +194,18 @@ class Shelves:
                 density = min(density, held.rank_price * REPLICAS / max(1, *amounts))
             entries.append((node, held.number, millis, density, density / held.nodes))
 
-    def _appraise(self, held: Held, level: int) -> None:
-        """Device-milliseconds of work that would be lost; a rank of whatever priority is below any kill."""
+    def _appraise(self, held: Candidate, level: int) -> None:
+        """Device-milliseconds of work that would be lost; a rank of whatever priority is below any eviction."""
         running = held.running
         age_ms = max(0, self._trial.now_ms - running.started_ms)
         elastic = is_elastic(running.workload)
         saves = elastic or running.workload.movable
         cost = held.millis * age_ms // (RESUMES * WHOLE_MILLIS if saves else WHOLE_MILLIS)
-        held.price = min(KILL_MS + cost, (1 << LEVEL_BITS) - 1) << (LEVEL_BITS * (level + 1))
+        held.price = min(RESTART_MS + cost, (1 << LEVEL_BITS) - 1) << (LEVEL_BITS * (level + 1))
         if elastic:
             held.rank_price = ((1 + level) << 32) + min(age_ms // 1000, (1 << 32) - 1)
 
-    def millis_of(self, kinds: Iterable[Class]) -> dict[ModelKey, int]:
+    def millis_of(self, kinds: Iterable[VictimClass]) -> dict[ModelKey, int]:
         """What all of these classes held at the start of the trial."""
         total: dict[ModelKey, int] = {}
         for kind in kinds:
@@ -211,14 +213,14 @@ class Shelves:
                 total[model] = total.get(model, 0) + millis
         return total
 
-    def bounds_below(self, shape: Shape, kinds: set[Class], ranks: int) -> npt.NDArray[np.float64]:
+    def bounds_below(self, shape: Shape, kinds: set[VictimClass], ranks: int) -> npt.NDArray[np.float64]:
         """Per node a price that clearing it for one of so many ranks does not fall below, when only these
         classes are taken from. Infinite where they do not hold enough."""
         pool = self._trial.pool
         short = self._shortfall(shape)[np.frombuffer(pool.state_of, dtype=np.int32)]
         listed = np.frombuffer(pool.listed, dtype=np.uint8) > 0
         open_kinds = np.array([kind in kinds for kind in self.kinds], dtype=bool)
-        usable = open_kinds[self._kind_of] & ~self.dead
+        usable = open_kinds[self._kind_of] & ~self.evicted
         least, there = self._ladders[ranks > 1].climb(short, usable)
         able = listed & (short >= 0) & (short <= there)
         return np.where(able, least * (1 - 1e-9), np.inf)
@@ -237,10 +239,10 @@ class Shelves:
                 table[number] = shortfall_millis(states[number], shape)
         return table
 
-    def bury(self, gone: Iterable[Held]) -> None:
+    def mark_evicted(self, gone: Iterable[Candidate]) -> None:
         """These have been taken: they are no candidates any more."""
         for held in gone:
-            self.dead[held.number] = True
+            self.evicted[held.number] = True
 
 
 class _Ladder:

@@ -6,18 +6,18 @@ from collections.abc import Callable
 
 from scheduler.core.model.types import Assignment, Placement, WorkloadView
 from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.preemption.candidates import Candidate
 from scheduler.core.preemption.claims import Claim
-from scheduler.core.preemption.taking import Taking, tolerates
-from scheduler.core.preemption.victims import Held
+from scheduler.core.preemption.tentative import TentativeEvictions, tolerates
 
 REFINED = 16
 """With so few victims it is tried for each whether the gang fits elsewhere without it."""
 
-Victim = tuple[Held, Assignment | None]
+Victim = tuple[Candidate, Assignment | None]
 """All of a workload, or a rank of it."""
 
 
-class GivingBack:
+class FillingBack:
     """For one claimant, which is on the pool. ``place``: another place for it, on the pool and within the
     quota as they are then; None = there is none."""
 
@@ -26,18 +26,18 @@ class GivingBack:
         trial: Trial,
         workload: WorkloadView,
         claim: Claim,
-        taking: Taking,
+        evictions: TentativeEvictions,
         place: Callable[[], Placement | None],
     ) -> None:
         self._trial = trial
         self._workload = workload
         self._claim = claim
-        self._taking = taking
+        self._evictions = evictions
         self._place = place
 
     def is_due(self, placement: Placement) -> bool:
         """Whether all that is taken may be taken for this placement, see ``Claim.is_due``."""
-        return self._claim.is_due((held.kind for held in self._taking.victims()), placement)
+        return self._claim.is_due((held.kind for held in self._evictions.victims()), placement)
 
     def fill_back(self, placement: Placement) -> Placement:
         """Give back to those that fit beside the gang."""
@@ -52,13 +52,13 @@ class GivingBack:
         if len(victims) > REFINED:
             return placement
         for held, rank in victims:
-            mark, before = self._trial.mark(), self._taking.saved()
+            mark, before = self._trial.mark(), self._evictions.saved()
             self._trial.pool.vacate(placement)
             self._return(held, rank)
             elsewhere = self._place()
             if elsewhere is None or not self.is_due(elsewhere):
                 self._trial.rollback(mark)
-                self._taking.restore(before)
+                self._evictions.return_to(before)
             else:
                 placement = elsewhere
         return placement
@@ -67,22 +67,22 @@ class GivingBack:
         """In the order in which they are given back: workloads before ranks; those of the claimant's own
         queue first, since who borrows gives way before them; the dearest first; of one workload the lowest
         replica numbers first, since the highest go."""
-        killed: list[Victim] = [
-            (held, None) for held in sorted(self._taking.killed.values(), key=self._first_back)
+        evicted: list[Victim] = [
+            (held, None) for held in sorted(self._evictions.evicted.values(), key=self._first_back)
         ]
-        shrunk = sorted(self._taking.shrunk.values(), key=lambda pair: self._first_back(pair[0]))
-        return killed + [
+        shrunk = sorted(self._evictions.shrunk.values(), key=lambda pair: self._first_back(pair[0]))
+        return evicted + [
             (held, rank)
             for held, ranks in shrunk
             for rank in sorted(ranks, key=lambda one: (one.role, one.replica))
         ]
 
-    def _first_back(self, held: Held) -> tuple[bool, int, int, str]:
+    def _first_back(self, held: Candidate) -> tuple[bool, int, int, str]:
         own = held.kind.queue == self._workload.queue
         return not own, -held.price, held.running.started_ms, held.workload.uid
 
     def _give_back(
-        self, held: Held, rank: Assignment | None, placement: Placement, crowded: set[str]
+        self, held: Candidate, rank: Assignment | None, placement: Placement, crowded: set[str]
     ) -> None:
         trial = self._trial
         places = trial.running[held.workload.uid].placement if rank is None else (rank,)
@@ -93,14 +93,14 @@ class GivingBack:
         if not allowed or not self.is_due(placement):
             self._take(held, rank)
 
-    def _return(self, held: Held, rank: Assignment | None) -> None:
+    def _return(self, held: Candidate, rank: Assignment | None) -> None:
         if rank is None:
-            self._taking.revive(held)
+            self._evictions.restore(held)
         else:
-            self._taking.regrow(held, rank)
+            self._evictions.regrow(held, rank)
 
-    def _take(self, held: Held, rank: Assignment | None) -> None:
+    def _take(self, held: Candidate, rank: Assignment | None) -> None:
         if rank is None:
-            self._taking.kill(held)
+            self._evictions.evict(held)
         else:
-            self._taking.shrink(held, rank)
+            self._evictions.shrink(held, rank)

@@ -1,0 +1,29 @@
+"""By which requests fragmentation is judged."""
+
+from scheduler.core.fragmentation.workload_mix import USUAL, workload_mix_of
+from scheduler.core.model.catalogue import Catalogue
+from scheduler.translate.snapshots import MIX_MS, MIX_WORKLOADS, SnapshotKeeper
+from scheduler.translate.views import World
+from tests.unit.scheduler.build import role, workload
+
+
+def test_rare_kinds_count_too_and_ranks_are_weighed() -> None:
+    workload_mix = workload_mix_of(
+        [workload("w", role(replicas=199, share_millis=500)), workload("rare", role(count=8))]
+    )
+    assert [(round(task.weight, 3), task.count, task.share_millis) for task in workload_mix.tasks] == [
+        (0.995, 1, 500),
+        (0.005, 8, 1000),
+    ]
+    assert workload_mix_of([]) is USUAL
+
+
+def test_a_pool_gets_a_mix_of_its_own_once_enough_runs_there_and_keeps_it_for_a_while() -> None:
+    keeper = SnapshotKeeper(Catalogue(()), 10.0)
+    few = [workload(f"w{n}") for n in range(MIX_WORKLOADS - 1)]
+    many = [*few, workload("half", role(share_millis=500))]
+    assert keeper.take(World(), few, (), {}, 0).workload_mix is USUAL
+    workload_mix = keeper.take(World(), many, (), {}, 0).workload_mix
+    assert len(workload_mix.tasks) == 2
+    assert keeper.take(World(), few, (), {}, MIX_MS - 1).workload_mix is workload_mix
+    assert keeper.take(World(), many, (), {}, MIX_MS).workload_mix is not workload_mix
