@@ -195,7 +195,7 @@ class CandidatesByNode:
             entries.append((node, held.number, millis, density, density / held.nodes))
 
     def _appraise(self, held: Candidate, level: int) -> None:
-        """Device-milliseconds of work that would be lost; a rank of whatever priority is below any eviction."""
+        """Device-milliseconds of work that would be lost; a rank of any priority is below any eviction."""
         running = held.running
         age_ms = max(0, self._trial.now_ms - running.started_ms)
         elastic = is_elastic(running.workload)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.model.types import Affinity, NodeView, QueueView
+from scheduler.core.model.types import Affinity, NodeView, Policy, QueueView, Tide
 from tests.unit.scheduler.build import GIB, cpu, cycle, deferred, gpu, holding, node, role, workload
 
 NVIDIA_PAIR = node("a", gpu(0), gpu(1))
@@ -112,3 +112,12 @@ def test_labels_that_nobody_asked_for_before_do_not_mislead_who_must_be_together
         answer = deferred(decision)
         assert answer.never
         assert "2 of the gang's 3 ranks" in answer.reasons[0].message
+
+
+def test_training_that_has_to_wait_for_inference_is_told_so() -> None:
+    policy = Policy(tides=(Tide("nvidia", 2000),))
+    (answer,) = map(deferred, cycle([NVIDIA_PAIR], workload("w", kind="training"), policy=policy))
+    assert answer.reasons[0].code == "TideHigh"
+    assert answer.reasons[0].message == (
+        "inference needs these devices now: it has 2 of nvidia, training the rest"
+    )
