@@ -6,6 +6,7 @@ widen a list here.
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("common", "scheduler", "inference", "finetune", "billing", "control")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 70
+MAX_TEST_FILES = 15
 
 ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv"}
 WALL_CLOCK = {
@@ -171,6 +173,17 @@ def test_the_map_of_the_scheduler_names_every_room() -> None:
     named = set(re.findall(r"^\| `(\w+)/` ", page, re.MULTILINE))
     assert (named, set(re.findall(r"^\| `(\w+\.py)` ", page, re.MULTILINE))) == (rooms, files)
     assert {name for name in rooms if f">{name}</text>" not in picture} == set()
+
+
+def test_tests_of_the_scheduler_lie_where_what_they_test_lies() -> None:
+    """On top lie the worlds and scenes that they share; ``loop`` is what lies beside the rooms."""
+    suite, rooms = ROOT / "tests/unit/scheduler", [ROOT / "scheduler", ROOT / "scheduler/adapters"]
+    files = [path.relative_to(suite) for path in suite.rglob("test_*.py")]
+    folders = Counter(path.parent.as_posix() for path in files)
+    own = {"loop", "scenarios"}
+    strange = {name for name in folders if name not in own and not any((at / name).is_dir() for at in rooms)}
+    assert strange | folders.keys() & {"."} == set()
+    assert {name: count for name, count in folders.items() if count > MAX_TEST_FILES} == {}
 
 
 def test_files_that_design_pages_name_are_there() -> None:
