@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from scheduler.core.model.types import Assignment, Placement, WorkloadView
 from scheduler.core.placement.affinity import has_wishes
-from scheduler.core.placement.outline import Outline
 from scheduler.core.placement.placing import Bounds
 from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.layout import ModelKey
@@ -70,7 +69,7 @@ def _helps(trial: Trial, workload: WorkloadView) -> bool:
     shared = member is not None and member.root is not member
     reclaims = shared and trial.tree.rules(workload.queue).reclaim_within_cohort == "any"
     equals = trial.tree.displaces_newer(workload.queue)
-    return Outline.of(trial).helps(workload.priority + equals, reclaims=reclaims)
+    return trial.outline.helps(workload.priority + equals, reclaims=reclaims)
 
 
 def _least(workload: WorkloadView) -> WorkloadView:
