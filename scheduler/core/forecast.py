@@ -145,6 +145,7 @@ class _Future:
             pending=waiting,
             running=Followed.by(self._known_releases, running),
             books=self._books,
+            summary=None,
         )
 
     def _known_releases(self) -> Releases:

@@ -20,6 +20,7 @@ from scheduler.core.model.types import (
     RunningView,
     WorkloadView,
 )
+from scheduler.core.placement.outline import RunningSummary
 from scheduler.core.placement.snapshot import Snapshot
 from scheduler.core.pool.pool import Pool
 from scheduler.core.quota.spending import PERIODS, Spent, renews_ms
@@ -57,6 +58,7 @@ class SnapshotKeeper:
         self._stale: set[str] = set()
         self._flexible: set[str] = set()
         self._books = KeptBooks()
+        self._summary = RunningSummary()
         self._queue_key: object = None
         self._queue_tuple: tuple[QueueView, ...] = ()
         self._spent_kept: Mapping[str, Mapping[str, Spent]] = {}
@@ -88,10 +90,12 @@ class SnapshotKeeper:
             return
         for view in before:
             self._books.refund(view)
+            self._summary.remove(view)
             self._wanted.pop(view.workload.uid, None)
             self._flexible.discard(view.workload.uid)
         for view in views:
             self._books.charge(view)
+            self._summary.add(view)
             self._wanted[view.workload.uid] = view.placement
             if may_change(view.workload):
                 self._flexible.add(view.workload.uid)
@@ -167,7 +171,8 @@ class SnapshotKeeper:
             self._want_all()
         workload_mix = self._usual(waiting, running, now_ms)
         flexible = self.is_flexible or any(may_change(view) for view in waiting)
-        return Snapshot(pool, queues, waiting, running, workload_mix, books, flexible)
+        summary = self._summary if everything else None
+        return Snapshot(pool, queues, waiting, running, workload_mix, books, flexible, summary)
 
     def _wanted_only(self, running: Sequence[RunningView]) -> None:
         self._stale |= self._wanted.keys()

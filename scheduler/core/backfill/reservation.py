@@ -17,7 +17,6 @@ from scheduler.core.backfill.releases import NEVER_MS, Releases, earliest_room
 from scheduler.core.model.runtimes import longest_ms, run_ms
 from scheduler.core.model.types import Placement, WorkloadView
 from scheduler.core.placement.affinity import has_wishes
-from scheduler.core.placement.outline import Outline
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck
 from scheduler.core.placement.trial import Trial
 
@@ -44,7 +43,7 @@ def reserve(
     they end; until then their nodes are free for whoever ends before. The trial is left as it was: nothing
     is hidden yet.
     """
-    if not Outline.of(trial).ends and not earlier and not _admitted_end(trial):
+    if not trial.outline.ends and not earlier and not _admitted_end(trial):
         return None
     mark = trial.mark()
     try:

@@ -9,6 +9,7 @@ from scheduler.core.fragmentation.fragmentation import Fragmentation
 from scheduler.core.fragmentation.workload_mix import USUAL
 from scheduler.core.model.catalogue import Catalogue
 from scheduler.core.model.types import Assignment, NodeView, QueueView, RunningView, WorkloadView
+from scheduler.core.placement.outline import RunningSummary
 from scheduler.core.pool.pool import Pool
 from scheduler.core.quota.quota import QuotaTree
 
@@ -21,7 +22,7 @@ class Snapshot:
     ``workload_mix``: what usually comes, to judge fragmentation by. ``books``: the quota tree with what
     ``running`` holds, from who keeps it from cycle to cycle; None = made from ``running``.
     ``flexible``: whether any of ``running`` may be resized or moved; who knows that none may saves looking
-    for it.
+    for it. ``summary``: that of ``running``, likewise kept; None = made from it.
     """
 
     pool: Pool
@@ -31,6 +32,7 @@ class Snapshot:
     workload_mix: Fragmentation = USUAL
     books: QuotaTree | None = None
     flexible: bool = True
+    summary: RunningSummary | None = None
 
 
 def take_snapshot(

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar, cast
 from scheduler.core.model.types import Assignment, Placement, Policy, QueueView, RunningView, WorkloadView
 from scheduler.core.placement.affinity import AffinityIndex, has_wishes
 from scheduler.core.placement.asks import Ask, Asks
+from scheduler.core.placement.outline import Outline, RunningSummary
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck, place_gang
 from scheduler.core.placement.residual import residual_capacity
 from scheduler.core.placement.snapshot import Snapshot
@@ -57,6 +58,8 @@ class Trial:
         self.capacity = self.pool.capacity_millis()
         self.tree = snapshot.books or keep_books(snapshot.queues, self.pool, snapshot.running)
         self._base = snapshot.running
+        self._summary = snapshot.summary
+        self._outline: Outline | None = None
         self._running: dict[str, RunningView] | None = None
         self._affinity_index: AffinityIndex | None = None
         self._pledges: Pledges | None = None
@@ -80,6 +83,14 @@ class Trial:
     def at_start(self) -> tuple[RunningView, ...]:
         """What held places when the trial began."""
         return self._base
+
+    @property
+    def outline(self) -> Outline:
+        """That of what held places when the trial began; made when first asked for."""
+        if self._outline is None:
+            ripe_ms = self.now_ms - self.tree.least_reclaim_seconds(self.policy.min_run_seconds) * 1000
+            self._outline = (self._summary or RunningSummary(self._base)).outline(ripe_ms)
+        return self._outline
 
     @property
     def running(self) -> dict[str, RunningView]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from scheduler.core.model.types import RunningView, WorkloadView
 from scheduler.core.placement.affinity import has_wishes
-from scheduler.core.placement.outline import Outline
 from scheduler.core.placement.placing import Bounds
 from scheduler.core.placement.trial import Trial
 from scheduler.core.preemption.beside import displaced, look_past
@@ -73,7 +72,7 @@ def _may_help(trial: Trial, workload: WorkloadView, bounds: Bounds | QuotaRefusa
     shared = member is not None and member.root is not member
     reclaims = shared and trial.tree.rules(workload.queue).reclaim_within_cohort == "any"
     equals = trial.tree.displaces_newer(workload.queue)
-    return Outline.of(trial).helps(workload.priority + equals, reclaims=reclaims)
+    return trial.outline.helps(workload.priority + equals, reclaims=reclaims)
 
 
 def _wait_or_take(trial: Trial, claimant: Claimant) -> PreemptionPlan | None:
