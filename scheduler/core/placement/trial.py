@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
 from scheduler.core.model.types import Assignment, Placement, Policy, QueueView, RunningView, WorkloadView
 from scheduler.core.placement.affinity import AffinityIndex, has_wishes
 from scheduler.core.placement.asks import Ask, Asks
+from scheduler.core.placement.changes import Change, Charge
 from scheduler.core.placement.outline import Outline, RunningSummary
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck, place_gang
 from scheduler.core.placement.residual import residual_capacity
@@ -23,26 +24,6 @@ from scheduler.core.quota.quota import QuotaRefusal, QuotaTree
 T = TypeVar("T")
 Mark = tuple[int, int]
 """How much has been changed so far: on the pool, and of all else."""
-
-
-class _Change(NamedTuple):
-    """Places that a workload got and lost. ``before``: how it was known to run before that; ``is_view``:
-    whether that changed. ``is_whole``: whether those beside it notice."""
-
-    workload: WorkloadView
-    came: Placement
-    went: Placement
-    before: RunningView | None = None
-    is_view: bool = True
-    is_whole: bool = True
-
-
-class _Charge(NamedTuple):
-    """Millis that a queue was charged with, on the quota books alone; below zero: that it was refunded."""
-
-    queue: str
-    model: ModelKey
-    millis: int
 
 
 class Trial:
@@ -66,7 +47,7 @@ class Trial:
         self._precedence: Precedence | None = None
         self._overlay: dict[str, RunningView | None] = {}
         self._admitted: list[tuple[WorkloadView, Placement]] = []
-        self._log: list[_Change | _Charge | Callable[[], object]] = []
+        self._log: list[Change | Charge | Callable[[], object]] = []
         self.residual: Placement = ()
         self.seated: set[str] = set()
         self.asks = Asks(self.pool)
@@ -152,9 +133,9 @@ class Trial:
                 self._precedence.change(change.workload, change.came, 1)
         return self._precedence
 
-    def _lifted(self) -> list[_Change]:
+    def _lifted(self) -> list[Change]:
         """What was lifted, or laid back, and still counts as running."""
-        return [change for change in self._log if isinstance(change, _Change) and not change.is_view]
+        return [change for change in self._log if isinstance(change, Change) and not change.is_view]
 
     # -- trying and undoing
 
@@ -173,9 +154,9 @@ class Trial:
         net: dict[tuple[str, ModelKey], int] = {}
         while len(self._log) > mark[1]:
             change = self._log.pop()
-            if isinstance(change, _Change):
+            if isinstance(change, Change):
                 self._undo(change, net)
-            elif isinstance(change, _Charge):
+            elif isinstance(change, Charge):
                 queue, model, millis = change
                 net[queue, model] = net.get((queue, model), 0) - millis
             else:
@@ -186,7 +167,7 @@ class Trial:
             elif millis < 0:
                 self.tree.refund(queue, model, -millis)
 
-    def _undo(self, change: _Change, net: dict[tuple[str, ModelKey], int]) -> None:
+    def _undo(self, change: Change, net: dict[tuple[str, ModelKey], int]) -> None:
         """All but what it means for the quota books, which is added to ``net``."""
         workload = change.workload
         for placement, sign in ((change.came, -1), (change.went, 1)):
@@ -214,7 +195,7 @@ class Trial:
 
     def admit(self, workload: WorkloadView, placement: Placement) -> None:
         """It holds these places from now on; they are on the pool already (``place`` put them there)."""
-        self._log.append(_Change(workload, placement, ()))
+        self._log.append(Change(workload, placement, ()))
         self._book(workload, placement, 1)
         self._admitted.append((workload, placement))
 
@@ -222,7 +203,7 @@ class Trial:
         """Take a running workload off the pool and the books."""
         running = self.running[uid]
         self._put(uid, None)
-        self._log.append(_Change(running.workload, (), running.placement, running))
+        self._log.append(Change(running.workload, (), running.placement, running))
         self._book(running.workload, running.placement, -1)
         self.pool.vacate(running.placement)
         return running
@@ -230,7 +211,7 @@ class Trial:
     def resize(self, uid: str, placement: Placement) -> None:
         """A running workload holds these places instead."""
         running = self.running[uid]
-        self._log.append(_Change(running.workload, placement, running.placement, running))
+        self._log.append(Change(running.workload, placement, running.placement, running))
         self._book(running.workload, running.placement, -1)
         self._book(running.workload, placement, 1)
         self.pool.vacate(running.placement)
@@ -240,19 +221,19 @@ class Trial:
     def lift(self, workload: WorkloadView, placement: Placement, *, whole: bool) -> None:
         """Take places of what runs, ``whole`` or a part, off the pool and the books; it still counts as
         running."""
-        self._log.append(_Change(workload, (), placement, is_view=False, is_whole=whole))
+        self._log.append(Change(workload, (), placement, is_view=False, is_whole=whole))
         self._book(workload, placement, -1, whole)
         self.pool.vacate(placement)
 
     def lay_back(self, workload: WorkloadView, placement: Placement, *, whole: bool) -> None:
         """The opposite of ``lift``."""
-        self._log.append(_Change(workload, placement, (), is_view=False, is_whole=whole))
+        self._log.append(Change(workload, placement, (), is_view=False, is_whole=whole))
         self._book(workload, placement, 1, whole)
         self.pool.occupy(placement)
 
     def charge(self, queue: str, model: ModelKey, millis: int) -> None:
         """On the quota books alone the queue uses so much more (below zero: less), to ask what would be."""
-        self._log.append(_Charge(queue, model, millis))
+        self._log.append(Charge(queue, model, millis))
         if millis < 0:
             self.tree.refund(queue, model, -millis)
         else:
