@@ -50,7 +50,8 @@ from scheduler.core.placement.snapshot import Snapshot
 from scheduler.core.placement.trial import keep_books
 from scheduler.core.pool.pool import Pool
 from scheduler.core.quota.quota import QuotaTree
-from scheduler.translate.deciding import collector_held, decide
+from scheduler.translate.collector import collector_held
+from scheduler.translate.deciding import decide
 
 NOW_MS = 1_000_000_000
 PUBLISHED = {

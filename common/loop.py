@@ -117,32 +117,34 @@ async def run_passes(
     step: Callable[[], Awaitable[None]],
     store: Store,
     stop: asyncio.Event,
-    tick_seconds: float,
+    tick_seconds: float | Callable[[], float],
     health: LoopHealth | None = None,
     *,
     rests: bool = False,
 ) -> None:
-    """Call ``step`` until ``stop`` is set: after each change in the store, and every ``tick_seconds``.
+    """Call ``step`` until ``stop`` is set: after each change in the store, and every ``tick_seconds``, which
+    may be asked for after each pass.
 
     A pass that fails is made again after a tick or the next change; one that met another writer at once. A
     loop that ``rests`` waits after a pass for as long as that took, a tick at most: while changes come all
     the time it leaves half of the time to others.
     """
     health, clock = health or LoopHealth(name), asyncio.get_running_loop().time
+    revision: int | None = None
     while not stop.is_set():
-        revision: int | None = None
         began = clock()
         try:
-            revision = await store.revision()
+            revision = await store.revision() if revision is None else revision
             await step()
             health.note(None)
         except Exception as error:  # noqa: BLE001 - the loop's boundary: one bad pass must not end it
             health.note(error)
             if not isinstance(error, Conflict):
                 revision = await _revision(store)
-        if rests and await _stopped_within(stop, min(clock() - began, tick_seconds)):
+        tick = tick_seconds() if callable(tick_seconds) else tick_seconds
+        if rests and await _stopped_within(stop, min(clock() - began, tick)):
             return
-        await _wait_for_change(store, revision, stop, tick_seconds)
+        revision = await _wait_for_change(store, revision, stop, tick)
 
 
 async def run_every(
@@ -168,22 +170,25 @@ async def _revision(store: Store) -> int | None:
 
 async def _wait_for_change(
     store: Store, revision: int | None, stop: asyncio.Event, tick_seconds: float
-) -> None:
-    """A store that does not answer is asked again after a tick, not at once."""
+) -> int | None:
+    """The revision that the store has now; None where it does not answer: it is asked again after a tick, not
+    at once."""
     if revision is None:
         await _stopped_within(stop, tick_seconds)
-        return
+        return None
     changed = asyncio.create_task(store.wait(revision, tick_seconds))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({changed, stopped}, return_when=asyncio.FIRST_COMPLETED)
         broke = changed.done() and changed.exception() is not None
+        now = changed.result() if changed.done() and not broke else None
     finally:
         changed.cancel()
         stopped.cancel()
         await asyncio.gather(changed, stopped, return_exceptions=True)
     if broke:
         await _stopped_within(stop, tick_seconds)
+    return now
 
 
 async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:

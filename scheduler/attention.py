@@ -27,6 +27,7 @@ class Attention:
         self._busy: set[str] = set()
         self._rest: list[str] = []
         self._swept_seconds = clock.monotonic_seconds()
+        self._owed = 0.0
 
     def look(self, moved: Moved, aside: Iterable[str]) -> set[str]:
         """The uids of this pass, of workloads that are gone too. ``aside``: what is set aside."""
@@ -45,8 +46,10 @@ class Attention:
     def _sweep(self) -> list[str]:
         """Some of all, in turns."""
         now = self._clock.monotonic_seconds()
-        count = math.ceil(len(self._world.workloads) * (now - self._swept_seconds) / SWEEP_SECONDS)
+        self._owed += len(self._world.workloads) * (now - self._swept_seconds) / SWEEP_SECONDS
         self._swept_seconds = now
+        count = math.floor(self._owed)
+        self._owed -= count
         if not self._rest:
             self._rest = list(self._world.workloads)
         swept = self._rest[-count:] if count else []

@@ -35,6 +35,7 @@ from scheduler.ports import Fabric, NodeObservation, RejectedSink, UsageSink
 from scheduler.queues import QueueBook
 from scheduler.replicas import ReplicaKeeper
 from scheduler.serving_need import Need
+from scheduler.translate.collector import set_world_apart
 from scheduler.translate.kept_world import KeptWorld, WorldKeeper
 from scheduler.translate.observed import Moved, Observed, merge_ranks, seen_of
 from scheduler.translate.placements import held_by
@@ -81,7 +82,7 @@ class SchedulerLoop:
         self._nodes = NodeWriter(
             store, clock, options.flap_backoff_seconds, options.node_late_seconds, items, world
         )
-        self._queues = QueueBook(store, clock, items)
+        self._queues = QueueBook(store, clock, items, world)
         rejected = rejected or rejected_usage(settings)
         self._meter = DeviceMeter(fabric, usage, rejected, clock, items)
         self._gangs = GangKeeper(fabric, settings)
@@ -142,6 +143,8 @@ class SchedulerLoop:
         self._attention.settle(observed)
         with self._guard.items.item("Metrics", ("metrics", "report")):
             self._reporter.report(observed, moved.nodes)
+        if self._worlds.is_new:
+            set_world_apart()
 
     async def _flush(self, world: World) -> None:
         """Write down what has been decided until now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -93,16 +94,64 @@ class DeviceMeter:
         self._not_billed = []
         names = {*observed.nodes, *self._on_node} if moved is None else moved
         again, self._again = self._again, {}
-        for key in [
+        looked_at = [
             *again,
             *(key for name in names for key in self._look(observed, name)),
             *self._over(now_ms),
-        ]:
+        ]
+        await self._post_together(dict.fromkeys(looked_at), now_ms)
+        for key in looked_at:
             metered = self._known.get(key)
             if metered is not None and key not in self._again:
                 await self._settle(key, metered, observed, now_ms)
         self._last_ms = now_ms
         return self._not_billed
+
+    async def _post_together(self, keys: Iterable[_Key], now_ms: int) -> None:
+        """Post what is due of gangs that are there and in no trouble, many at once. What is refused is left
+        due: it is posted gang by gang then."""
+        batch: list[tuple[_Key, list[_DueSpan]]] = []
+        events: list[UsageEvent] = []
+        for key in keys:
+            metered = self._known.get(key)
+            in_trouble = self._guard.tries_of(("meter", key[1], key[0], key[2])) > 0
+            if metered is None or metered.seen_ms is not None or metered.given_up or in_trouble:
+                continue
+            try:
+                due = list(_due(metered.record, now_ms, metered.spans))
+                told = [_event(metered.record, rank, span) for rank, span in due]
+            except Exception:  # noqa: BLE001 - found out, and told, when it is posted alone
+                continue
+            if len(told) > BATCH:
+                continue
+            if len(events) + len(told) > BATCH:
+                await self._post_of_many(batch, events)
+                batch, events = [], []
+            if told:
+                batch.append((key, due))
+                events += told
+        if events:
+            await self._post_of_many(batch, events)
+
+    async def _post_of_many(
+        self, batch: Sequence[tuple[_Key, list[_DueSpan]]], events: Sequence[UsageEvent]
+    ) -> None:
+        try:
+            await self._usage.post(events)
+        except Exception as error:  # noqa: BLE001 - found out, and told, when they are posted gang by gang
+            _log.debug("device time is posted gang by gang", error=type(error).__name__)
+            return
+        for key, due in batch:
+            self._known[key].spans.update({rank.rank: span.index + 1 for rank, span in due})
+        await asyncio.gather(*(self._mark(key) for key, _ in batch))
+
+    async def _mark(self, key: _Key) -> None:
+        """Tell the node's agent how many spans are posted."""
+        node, uid, attempt = key
+        try:
+            await self._fabric.mark_metered(node, uid, attempt, self._known[key].spans)
+        except ComputilityError as error:  # only saves work after a restart
+            _log.info("metering mark not kept", node=node, error=error.message)
 
     def _look(self, observed: Observed, name: str) -> list[_Key]:
         """Take note of what is on a node now. Returns the gangs of which something may be due."""
@@ -211,10 +260,7 @@ class DeviceMeter:
             return
         for start in range(0, len(due), BATCH):
             await self._post_batch(key, gang, due[start : start + BATCH])
-        try:
-            await self._fabric.mark_metered(key[0], gang.uid, gang.attempt, spans)
-        except ComputilityError as error:  # only saves work after a restart
-            _log.info("metering mark not kept", node=key[0], error=error.message)
+        await self._mark(key)
 
     async def _post_batch(self, key: _Key, gang: GangRecord, batch: Sequence[_DueSpan]) -> None:
         """All at once, or, where that is refused, one by one."""

@@ -28,13 +28,16 @@ SPENT_MS = 5000
 class QueueBook:
     """Keeps account of device time in memory, and writes the statuses of queues and cohorts."""
 
-    def __init__(self, store: Store, clock: Clock, guard: Guard) -> None:
+    def __init__(self, store: Store, clock: Clock, guard: Guard, world: KeptWorld) -> None:
         self._guard = guard
         self._store = store
         self._clock = clock
         self._spent: dict[str, dict[str, Spent]] = {}
         self._since_ms: dict[str, int] = {}
         self._at: tuple[int, set[str]] = 0, set()
+        self._summed_ms = self._due_ms = 0
+        self._changed = world.reader()
+        self._open: set[str] = set()
 
     def spent(self, world: KeptWorld) -> dict[str, dict[str, Spent]]:
         """Per queue and model what has been used until now, counting what is held now since the last call;
@@ -63,9 +66,13 @@ class QueueBook:
         self._since_ms[name] = now_ms
 
     async def sum_up(self, world: KeptWorld) -> None:
-        """Write the status of each queue that has changed."""
-        staged: list[Queue] = []
-        for queue in world.queues.values():
+        """Write the status of each queue that has changed, or of which something has; of all where their
+        device time was added up since the last time."""
+        names = self._open | self._changed.take_queues()
+        if self._summed_ms != self._at[0] or self._due_ms <= self._clock.now_ms():
+            self._summed_ms, names = self._at[0], set(world.queues)
+        self._open, staged = set(), list[Queue]()
+        for queue in [world.queues[name] for name in sorted(names & world.queues.keys())]:
             aside = _is_aside(queue)
             with self._guard.item("Queue", ("sum up", queue.name)) as tried:
                 status = self._status(queue, world.standings)
@@ -73,9 +80,15 @@ class QueueBook:
                     staged.append(queue.model_copy(update={"status": status}))
             fault = tried.fault or self._guard.fault_of(("spent", queue.name)) or self._fault_of_view(queue)
             if fault is not None or aside:
+                self._open.add(queue.name)
                 await tell_handled(self._store, queue, fault, self._clock)
         if staged:
             await self._write(staged, world)
+        if len(names) >= len(world.queues):
+            written = (queue.status.used_ms for queue in world.queues.values())
+            self._due_ms = (
+                min((at for at in written if at is not None), default=self._clock.now_ms()) + WRITE_MS
+            )
 
     async def _write(self, staged: Sequence[Queue], world: KeptWorld) -> None:
         for queue, result in zip(
@@ -83,7 +96,9 @@ class QueueBook:
         ):
             if isinstance(result, Queue):
                 world.queues[queue.name] = result
-            elif isinstance(result, Exception) and not isinstance(result, NotFound):
+                continue
+            self._open.add(queue.name)
+            if isinstance(result, Exception) and not isinstance(result, NotFound):
                 self._guard.failed("Queue", ("sum up", queue.name), 0, result)
 
     def _fault_of_view(self, queue: Queue) -> Fault | None:

@@ -100,32 +100,35 @@ class Bench:
 
     async def arrivals(self, per_second: int, seconds: float) -> tuple[list[float], float, float]:
         """The seconds from submission to launch of each workload that arrived, how many writes of the
-        scheduler each took, and how many arrived each second: fewer than asked for where the store, which
-        takes the submissions too, cannot keep up."""
+        scheduler each took, and how many were launched each second. Who submits does not wait for others, as
+        clients of the API do not; each counts from the moment at which it was due."""
         stop, began = asyncio.Event(), time.perf_counter()
         running = asyncio.create_task(self.loop.run(stop))
-        before, submitted = await self.store.revision(), dict[str, float]()
-        enders = []
-        for number in range(round(per_second * seconds)):
-            await asyncio.sleep(max(0.0, began + number / per_second - time.perf_counter()))
-            at = time.perf_counter()
-            if submitted and at >= began + seconds:
-                break
-            uid = (await self.store.apply(workload(f"new-{number:06d}", number))).resource.metadata.uid
-            submitted[uid] = at
-            enders.append(asyncio.get_running_loop().call_later(LIFE_SECONDS, self.fabric.end, uid))
-        rate = len(submitted) / (time.perf_counter() - began)
-        deadline = time.perf_counter() + 60
-        while submitted.keys() - self.fabric.started.keys() and time.perf_counter() < deadline:
+        before, due = await self.store.revision(), dict[str, float]()
+        submitting, count = set[asyncio.Task[None]](), max(1, round(per_second * seconds))
+        for number in range(count):
+            at = began + number / per_second
+            await asyncio.sleep(max(0.0, at - time.perf_counter()))
+            task = asyncio.create_task(self._submit(number, at, due))
+            submitting.add(task)
+            task.add_done_callback(submitting.discard)
+        await asyncio.gather(*submitting)
+        started, deadline = self.fabric.started, time.perf_counter() + 60
+        while due.keys() - started.keys() and time.perf_counter() < deadline:
             await asyncio.sleep(0.05)
-        writes = await self.store.revision() - before - len(submitted)
+        launched = [started[uid] for uid in due if uid in started]
+        rate = (len(launched) - 1) / (max(launched) - min(launched)) if len(launched) > 1 else 0.0
+        writes = await self.store.revision() - before - len(due)
         stop.set()
         await running
-        for ender in enders:
-            ender.cancel()
-        started = self.fabric.started
         late = time.perf_counter()
-        return [started.get(uid, late) - at for uid, at in submitted.items()], writes / len(submitted), rate
+        return [started.get(uid, late) - at for uid, at in due.items()], writes / len(due), rate
+
+    async def _submit(self, number: int, at: float, due: dict[str, float]) -> None:
+        """Submit a workload that is due at that moment, and ends some time later."""
+        uid = (await self.store.apply(workload(f"new-{number:06d}", number))).resource.metadata.uid
+        due[uid] = at
+        asyncio.get_running_loop().call_later(LIFE_SECONDS, self.fabric.end, uid)
 
 
 async def measure_size(arguments: argparse.Namespace, size: Size, url: str, home: Path) -> dict[str, Any]:

@@ -92,8 +92,6 @@ class MemoryStore:
     async def write_all(
         self, writes: Sequence[Write], *, dry_run: bool = False, answer: Answer | None = None
     ) -> Sequence[Applied[Resource]]:
-        if dry_run:
-            return [plan(self._stored(w), w, self._revision + 1, self._clock)[0] for w in writes]
         claim = current_claim() if answer else None
         before = dict(self._resources), self._revision, list(self._history)
         try:
@@ -103,6 +101,9 @@ class MemoryStore:
         except BaseException:
             self._resources, self._revision, self._history = before
             raise
+        if dry_run:
+            self._resources, self._revision, self._history = before
+            return results
         if claim and replay:
             await self.keep_answer(claim, replay)
             claim.kept = True

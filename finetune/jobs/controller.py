@@ -38,6 +38,7 @@ from finetune.objects import TERMINAL
 from finetune.ports import Blobs, UsageSink
 
 _TICK_SECONDS = 1.0
+_IDLE_TICK_SECONDS = 5.0
 
 _log = get_logger(__name__)
 
@@ -66,15 +67,21 @@ class FineTuneController:
         self._publisher = Publisher(store, blobs, settings, clock)
         self._rejected = rejected_usage(settings)
         self._guard = ResourceGuard("finetunes", store, clock)
+        self._is_busy = True
         self._cleaners = (AdapterCleaner(store, settings, clock), JobCleaner(store, settings, clock))
 
     async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Pass after pass until ``stop`` is set."""
-        await run_passes("finetunes", self.step, self._store, stop, _TICK_SECONDS, health, rests=True)
+        await run_passes("finetunes", self.step, self._store, stop, self._tick_seconds, health, rests=True)
+
+    def _tick_seconds(self) -> float:
+        """What goes on is looked at each second; else only the folders of what is gone are looked for."""
+        return _TICK_SECONDS if self._is_busy else _IDLE_TICK_SECONDS
 
     async def step(self) -> None:
         """One pass over all jobs. The trouble of one holds up no other."""
         jobs = await self._store.list(FineTune)
+        self._is_busy = any(job.status.state not in TERMINAL for job in jobs)
         workloads = await self._owned_workloads({job.metadata.uid for job in jobs})
         for job in jobs:
             await self._guard.handle(job, partial(self._job, job, workloads.get(job.metadata.uid)))

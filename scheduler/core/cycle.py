@@ -169,8 +169,8 @@ class _Cycle:
         if workload.queue in self.closed:
             self._defer(workload.uid, defer_for_first(workload), None)
             return
-        alike = self._equivalence_class(workload)
-        known = self.failed.get(alike)
+        held = tuple(self.reservations)
+        known = self.failed.get(self._equivalence_class(workload, held)) if self.failed else None
         answer = self._like(workload, known) if known else self._serve(workload)
         if isinstance(answer, Admit):
             self.decisions.append(answer)
@@ -179,7 +179,7 @@ class _Cycle:
         if not answer.never:
             self._close(workload.queue)
         if not known and answer.reasons[0].code not in FOR_ONE:
-            self.failed[alike] = answer
+            self.failed[self._equivalence_class(workload, held)] = answer
 
     def _close(self, queue: str) -> None:
         """One of the queue waits: where it is strict, all behind it wait, too."""
@@ -308,14 +308,16 @@ class _Cycle:
         holder = next((held.uid for held in self.reservations if used.intersection(held.nodes)), None)
         return None if holder is None else defer_for_reservation(workload, self.pending[holder].queue)
 
-    def _equivalence_class(self, workload: WorkloadView) -> EquivalenceClass:
-        """How long it runs matters for which of the held nodes it may use until then, and for nothing
-        else."""
+    def _equivalence_class(
+        self, workload: WorkloadView, reservations: Sequence[Reservation]
+    ) -> EquivalenceClass:
+        """How long it runs matters for which of the nodes held by ``reservations`` it may use until then, and
+        for nothing else."""
         seconds = workload.expected_seconds
         time: object = seconds
         if seconds is not None and not is_elastic(workload):
             ends_ms = self.now_ms + seconds * 1000
-            time = tuple(ends_ms <= held.start_ms for held in self.reservations)
-        elif not self.reservations:
+            time = tuple(ends_ms <= held.start_ms for held in reservations)
+        elif not reservations:
             time = ()
         return workload.queue, workload.priority, self.trial.asks.of(workload).number, time

@@ -46,7 +46,7 @@ class Tracked(dict[str, R], Generic[R]):
 
 @dataclass
 class Changed:
-    """Keys of what has changed since its reader emptied it."""
+    """Keys of what has changed since its reader emptied it; a queue changes with the workloads in it."""
 
     workloads: set[str] = field(default_factory=set)
     nodes: set[str] = field(default_factory=set)
@@ -55,6 +55,10 @@ class Changed:
 
     def take_workloads(self) -> set[str]:
         taken, self.workloads = self.workloads, set()
+        return taken
+
+    def take_queues(self) -> set[str]:
+        taken, self.queues = self.queues, set()
         return taken
 
     def take_nodes(self) -> set[str]:
@@ -93,8 +97,10 @@ class KeptWorld(World):
         else:
             self.standings.put(uid, workload)
         now = self.standings.of(uid)
-        families = {one.family for one in (before, now) if one is not None and one.family}
-        self._touch((uid, *families))
+        both = [one for one in (before, now) if one is not None]
+        self._touch((uid, *{one.family for one in both if one.family}))
+        for reader in self._readers:
+            reader.queues.update(one.queue for one in both)
 
     def _on_node(self, name: str, node: Node | None) -> None:
         self._note(node)
@@ -137,6 +143,8 @@ class WorldKeeper:
         self._store = store
         self._revision: int | None = None
         self.world = KeptWorld()
+        self.is_new = False
+        """Whether all of it was read in the last ``follow``."""
 
     def forget(self) -> None:
         """Read everything anew: what is kept may not be what is stored."""
@@ -144,6 +152,7 @@ class WorldKeeper:
 
     async def follow(self) -> None:
         """Bring the world up to date. Reads everything where that is not known any more."""
+        self.is_new = False
         if self._revision is not None:
             try:
                 await self._catch_up(self._revision)
@@ -199,7 +208,7 @@ class WorldKeeper:
             for key in [key for key in place if key not in keys]:
                 del place[key]
         self.world.versions.clear()
-        self._revision = revision
+        self._revision, self.is_new = revision, True
 
     def _all_of(self, kind: type[Resource]) -> dict[str, Any]:
         world = self.world

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Any
 
 from common.resources import Node, Workload
 from common.resources.workload import RankPlacement, WorkloadRole
@@ -14,10 +16,20 @@ from scheduler.translate.placements import share_view
 from scheduler.translate.views import roles_digest
 
 
+def _all_but(kind: type[Any], left_out: str) -> Callable[[Any], tuple[Any, ...]]:
+    return attrgetter(*(one.name for one in fields(kind) if one.name != left_out))
+
+
+_OF_NODE = _all_but(NodeObservation, "gangs")
+_OF_GANG = _all_but(GangRecord, "ranks")
+_OF_RANK = _all_but(RankRecord, "metered_spans")
+
+
 @dataclass
 class Moved:
     """What is not as it was at the last look: ``nodes``, of which anything has changed; ``places``, those of
-    them where something may not run on any more or may again; ``uids`` of gangs that have changed."""
+    them where something may not run on any more or may again; ``uids`` of gangs that have changed. Marks of
+    how much device time is posted are no change: this process has made them."""
 
     nodes: set[str] = field(default_factory=set)
     places: set[str] = field(default_factory=set)
@@ -30,6 +42,7 @@ class Observed:
     def __init__(self, nodes: Sequence[NodeObservation] = ()) -> None:
         self.nodes: dict[str, NodeObservation] = {}
         self._gangs: dict[str, dict[tuple[str, int], GangRecord]] = {}
+        self._last: Sequence[NodeObservation] = ()
         self.follow(nodes)
 
     def follow(self, nodes: Sequence[NodeObservation], everything: bool = False) -> Moved:
@@ -38,7 +51,8 @@ class Observed:
         known, moved = self.nodes, Moved()
         if everything:
             moved = Moved({*known}, {*known}, {*self._gangs})
-        for node in nodes:
+        others, self._last = nodes if everything else _others(self._last, nodes), nodes
+        for node in others:
             before = known.get(node.name)
             if before is not node and before != node:
                 self._put(before, node, moved)
@@ -52,21 +66,25 @@ class Observed:
     def _put(self, before: NodeObservation | None, node: NodeObservation | None, moved: Moved) -> None:
         """One of them is given."""
         name = node.name if node else before.name if before else ""
-        moved.nodes.add(name)
+        if before is None or node is None or _OF_NODE(before) != _OF_NODE(node):
+            moved.nodes.add(name)
         if before is None or node is None or _usable(before) != _usable(node):
             moved.places.add(name)
         old = {(gang.uid, gang.attempt): gang for gang in before.gangs} if before else {}
         new = {(gang.uid, gang.attempt): gang for gang in node.gangs} if node else {}
-        for (uid, attempt), gang in old.items():
-            if new.get((uid, attempt)) != gang:
-                moved.uids.add(uid)
+        for uid, attempt in old:
             if (uid, attempt) not in new:
+                moved.nodes.add(name)
+                moved.uids.add(uid)
                 del self._gangs[uid][name, attempt]
                 if not self._gangs[uid]:
                     del self._gangs[uid]
         for (uid, attempt), gang in new.items():
-            if old.get((uid, attempt)) != gang:
-                moved.uids.add(uid)
+            known = old.get((uid, attempt))
+            if known != gang:
+                if known is None or not _is_marked(known, gang):
+                    moved.nodes.add(name)
+                    moved.uids.add(uid)
                 self._gangs.setdefault(uid, {})[name, attempt] = gang
         if node is None:
             del self.nodes[name]
@@ -108,6 +126,19 @@ class Observed:
     def rank_record(self, uid: str, attempt: int, placed: RankPlacement) -> RankRecord | None:
         gang = self.gang(placed.node, uid, attempt)
         return next((rank for rank in gang.ranks if rank.rank == placed.rank), None) if gang else None
+
+
+def _others(before: Sequence[NodeObservation], now: Sequence[NodeObservation]) -> Sequence[NodeObservation]:
+    """Those that are not the very same objects as before, at the same places; all where these are others."""
+    if len(before) != len(now):
+        return now
+    return [node for node, old in zip(now, before, strict=True) if node is not old]
+
+
+def _is_marked(old: GangRecord, new: GangRecord) -> bool:
+    """Whether nothing but marks of posted device time is new."""
+    same = _OF_GANG(old) == _OF_GANG(new) and len(old.ranks) == len(new.ranks)
+    return same and all(_OF_RANK(a) == _OF_RANK(b) for a, b in zip(old.ranks, new.ranks, strict=True))
 
 
 def _usable(node: NodeObservation) -> tuple[str, list[tuple[str, bool, str]]]:

@@ -22,7 +22,7 @@ from common.store.port import AuditEntry, Event, Limits
 from common.store.schema import METADATA as STORE_TABLES
 from common.store.schema import answers, audit_log, events, resource_history
 from common.store.sql import SqlStore
-from common.store.sql_prune import PRUNE_EVERY
+from common.store.sql.prune import PRUNE_EVERY
 from tests.fixtures.ports import free_port
 
 

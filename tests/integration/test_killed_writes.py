@@ -28,11 +28,11 @@ from pathlib import Path
 from common.clock import VirtualClock
 from common.db import Database
 from common.store.sql import SqlStore
+from common.store.sql.history import SqlHistory
 from control.api.idempotency import Idempotency
 from tests.integration.control.conftest import build_world
 
 url, home, secret, method, path, headers, body, moment = sys.argv[1:]
-puts = 0
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -40,14 +40,13 @@ def die(*_):
 if moment == "answered":
     Idempotency._keep = die
 else:
-    put = SqlStore._put
-    async def counted(*arguments, **options):
-        global puts
-        puts += 1
-        if puts == int(moment):
+    note_all = SqlHistory.note_all
+    async def noted(*arguments):
+        if moment == "written":
             die()
-        await put(*arguments, **options)
-    SqlStore._put = counted
+        await note_all(*arguments)
+        die()
+    SqlHistory.note_all = noted
 
 async def main():
     world = build_world(SqlStore(Database(url), VirtualClock()), Database(url), VirtualClock(), Path(home))
@@ -79,8 +78,8 @@ async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
 
 @pytest.fixture
 def die(world: World, database_url: str, tmp_path: Path) -> Die:
-    """Send a request to a control process that is killed at that moment: with the nth resource that it
-    writes, or once its answer is ready."""
+    """Send a request to a control process that is killed at that moment: once the resources are written, once
+    their history is, or once its answer is ready."""
 
     def send(moment: str, method: str, path: str, body: Any = None, **headers: str) -> None:
         content = "" if body is None else json.dumps(body)
@@ -92,7 +91,7 @@ def die(world: World, database_url: str, tmp_path: Path) -> Die:
     return send
 
 
-@pytest.mark.parametrize("moment", ["150", "300"])
+@pytest.mark.parametrize("moment", ["written", "noted"])
 async def test_an_apply_is_all_or_none(world: World, die: Die, moment: str) -> None:
     models = [document("Model", f"m{n}", "search") for n in range(MODELS)]
     before = await world.context.store.revision()

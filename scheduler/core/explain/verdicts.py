@@ -49,12 +49,14 @@ class _Kind:
 
 
 class Crowd:
-    """Listed nodes of one layout, by state. ``said``: what they say, by the number of the shape."""
+    """Listed nodes of one layout, by state. ``said``: what they say, by the number of the shape;
+    ``changes``: those of their kind when they were counted."""
 
-    __slots__ = ("layout", "nodes", "said", "states")
+    __slots__ = ("changes", "layout", "nodes", "said", "states")
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, changes: int) -> None:
         self.layout = layout
+        self.changes = changes
         self.nodes = 0
         self.states: list[tuple[NodeState, int]] = []
         self.said: dict[int, tuple[tuple[Verdict, int], ...]] = {}
@@ -62,19 +64,28 @@ class Crowd:
 
 class Census:
     """How many nodes are in which state, as of a ``version`` of the pool. ``unlisted``: those that are not
-    given out, by state and by what keeps them from that (empty = they are held for somebody)."""
+    given out, by state and by what keeps them from that (empty = they are held for somebody). What ``before``
+    has counted of kinds of nodes that have not changed since is taken over."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, before: Census | None = None) -> None:
         self.version = version_of(pool)
         states, crowds = pool.states.all, dict[int, Crowd]()
+        for known in before.listed if before is not None else ():
+            if known.changes == known.states[0][0].kind.changes:
+                crowds[id(known.layout)] = known
+        kept = frozenset(crowds)
         listed = np.frombuffer(pool.listed, dtype=np.uint8) > 0
         counts = np.bincount(np.frombuffer(pool.state_of, dtype=np.int32)[listed])
         for number in np.flatnonzero(counts).tolist():
-            state, nodes = states[number], int(counts[number])
-            crowd = crowds.setdefault(id(state.layout), Crowd(state.layout))
-            crowd.states.append((state, nodes))
-            crowd.nodes += nodes
-        self.listed = list(crowds.values())
+            state = states[number]
+            key = id(state.layout)
+            if key not in kept:
+                nodes, crowd = int(counts[number]), crowds.get(key)
+                if crowd is None:
+                    crowd = crowds[key] = Crowd(state.layout, state.kind.changes)
+                crowd.states.append((state, nodes))
+                crowd.nodes += nodes
+        self.listed: list[Crowd] = sorted(crowds.values(), key=lambda crowd: crowd.states[0][0].number)
         self.unlisted = Counter(
             (states[pool.state_of[number]], *_absence(pool.view(number)))
             for number in np.flatnonzero(~listed).tolist()
@@ -114,7 +125,7 @@ class Verdicts:
         """What so many nodes say."""
         census = self._census
         if census.version != version_of(self._pool):
-            census = self._census = Census(self._pool)
+            census = self._census = Census(self._pool, census)
         for crowd in census.listed:
             refused = self._kind(crowd.layout, shape).refusal
             if refused is None:

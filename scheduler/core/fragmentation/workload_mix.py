@@ -21,11 +21,14 @@ USUAL = Fragmentation(
 
 
 def workload_mix_of(workloads: Iterable[WorkloadView]) -> Fragmentation:
-    """The mix of these workloads' ranks; ``USUAL`` where there are none."""
+    """The mix of these workloads' ranks; ``USUAL`` where there are none. Equal requests are one object in it:
+    they are compared again and again."""
     ranks: Counter[tuple[Request, str]] = Counter()
+    met: dict[Request, Request] = {}
     for workload in workloads:
         for role in workload.roles:
-            ranks[role.request, workload.queue] += role.replicas
+            request = met.setdefault(role.request, role.request)
+            ranks[request, workload.queue] += role.replicas
     tasks = [
         TypicalTask(
             float(number),

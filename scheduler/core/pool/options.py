@@ -73,7 +73,7 @@ def host_has_room(state: NodeState, shape: Shape) -> bool:
 
 
 def _whole(group: Group, free: tuple[tuple[int, ...], ...], demand: Demand) -> tuple[Pick, ...]:
-    counts = [sum(entry == demand.packed for entry in island) for island in free]
+    counts = [island.count(demand.packed) for island in free]
     if sum(counts) < demand.grants:
         return ()
     chosen = choose_islands(counts, group, demand.grants)
@@ -140,11 +140,11 @@ def _after(
     free: Free = state.free
     if demand is not None:
         islands = [list(island) for island in free[demand.group]]
-        for pick in picks:
-            islands[pick.island].remove(pick.entry)
-            islands[pick.island].append(pick.entry - pick.grants * demand.packed)
-        changed = tuple(tuple(sorted(island)) for island in islands)
-        free = (*free[: demand.group], changed, *free[demand.group + 1 :])
+        for island, entry, grants in picks:
+            islands[island].remove(entry)
+            islands[island].append(entry - grants * demand.packed)
+        changed = tuple([tuple(sorted(island)) for island in islands])
+        free = (*free[: demand.group], changed, *free[demand.group + 1 :]) if len(free) > 1 else (changed,)
     cpu = state.cpu_free_millis - shape.cpu_millis if state.layout.cpu_millis else 0
     host = state.host_free_mebibytes - shape.host_mebibytes if state.layout.host_mebibytes else 0
     return states.intern(state.layout, free, cpu, host)
@@ -152,7 +152,7 @@ def _after(
 
 def islands_used(picks: tuple[Pick, ...]) -> int:
     """Over how many islands the devices are spread."""
-    return len({pick.island for pick in picks})
+    return len({pick.island for pick in picks}) if len(picks) > 1 else len(picks)
 
 
 def millis_taken(demand: Demand | None, shape: Shape) -> int:

@@ -222,7 +222,7 @@ def ranks_in(state: NodeState, shape: Shape) -> int:
     for demand in demands:
         islands = state.free[demand.group]
         if demand.whole:
-            free = sum(entry == demand.packed for island in islands for entry in island)
+            free = sum([island.count(demand.packed) for island in islands])
         else:
             free = sum(grants_in(entry, demand.packed) for island in islands for entry in island)
         total += free // demand.grants

@@ -45,18 +45,23 @@ class Wants:
         self._workload_mix = workload_mix
         self._bare: dict[Request, Request] = {}
         self._unnamed: dict[Request, Request] = {}
+        self._anywhere: dict[tuple[Request, int], dict[int, int]] = {}
 
     def counts(self, request: Request) -> dict[int, int]:
         """The devices that a request takes of each class that may serve it."""
         return self._counts(self._without_host(request), request.cpu_millis)
 
-    def counts_anywhere(self, request: Request) -> dict[int, int]:
+    def counts_anywhere(self, request: Request) -> Mapping[int, int]:
         """The same, if it named nothing."""
         bare = self._without_host(request)
         unnamed = self._unnamed.get(bare)
         if unnamed is None:
             unnamed = self._unnamed[bare] = replace(bare, **_ANYTHING)
-        return self._counts(unnamed, request.cpu_millis)
+        key = unnamed, request.cpu_millis
+        found = self._anywhere.get(key)
+        if found is None:
+            found = self._anywhere[key] = self._counts(*key)
+        return found
 
     def _without_host(self, request: Request) -> Request:
         bare = self._bare.get(request)

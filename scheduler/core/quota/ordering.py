@@ -83,11 +83,12 @@ def _in_order(workloads: list[WorkloadView], now_ms: int) -> list[_Place]:
 
 class _Seat:
     """A queue with its workloads (the first last), or a cohort with the turns of its children. ``standing``:
-    that of the first workload, as of ``version`` of the tree; ``known``: those of all needs met since then;
-    ``declared``: the tree knows the queue; ``turn``: the one that is right now; others of this seat are
-    dropped when they come up."""
+    that of the first workload, as of ``version`` of the tree; ``known``: those of all needs met since the
+    queue was charged for the ``charges``-th time, each with the version; ``declared``: the tree knows the
+    queue; ``turn``: the one that is right now; others of this seat are dropped when they come up."""
 
     __slots__ = (
+        "charges",
         "declared",
         "known",
         "member",
@@ -105,10 +106,18 @@ class _Seat:
         self.waiting = waiting
         self.declared = True
         self.standing = NOTHING
-        self.known: dict[int, Standing] = {}
+        self.known: dict[int, tuple[Standing, int]] = {}
+        self.charges = -1
         self.version = -1
         self.turns: list[_Turn] = []
         self.turn: _Turn | None = None
+
+    def is_current(self, member: Member) -> bool:
+        """Whether the standing still holds: how far one borrows follows from all of the tree, anything else
+        from what its queue uses."""
+        if self.charges != member.charges:
+            return False
+        return not self.standing.borrows or self.version == member.root.version
 
     def first(self) -> _Turn | None:
         """The child whose turn it is."""
@@ -145,7 +154,7 @@ class _Contest:
             if seat is not None and seat is not popped:
                 self._renew(seat)
         while (seat := self._foremost()) is not None:
-            if seat.member is None or seat.version == seat.member.root.version:
+            if seat.member is None or seat.is_current(seat.member):
                 break
             turn = seat.turn
             self._renew(seat)
@@ -210,16 +219,21 @@ class _Contest:
             return first[4]
         if not seat.waiting:
             return None
-        place, version = seat.waiting[-1], member.root.version
-        if seat.version != version:
-            seat.known.clear()
-            seat.version = version
-        elif seat.turn is not None and seat.turn[4] is place:
-            return place
-        if seat.declared:
-            needs = self._needs(place[-1])
-            standing = seat.known.get(id(needs))
-            if standing is None:
-                standing = seat.known[id(needs)] = standing_of(self._tree, member, needs)
-            seat.standing = standing
+        place = seat.waiting[-1]
+        if seat.turn is None or seat.turn[4] is not place or not seat.is_current(member):
+            self._look_at(seat, member, place[-1])
         return place
+
+    def _look_at(self, seat: _Seat, member: Member, first: WorkloadView) -> None:
+        """Set the ``standing`` of the seat to that of its first workload."""
+        version = member.root.version
+        if seat.charges != member.charges:
+            seat.known.clear()
+            seat.charges = member.charges
+        if not seat.declared:
+            return
+        needs = self._needs(first)
+        known = seat.known.get(id(needs))
+        if known is None or (known[0].borrows and known[1] != version):
+            known = seat.known[id(needs)] = standing_of(self._tree, member, needs), version
+        seat.standing, seat.version = known

@@ -15,12 +15,13 @@ from scheduler.core.quota.queue_rules import DEFAULTS, inherited
 class Member:
     """A queue or cohort. ``used``: millis by model, of itself and all below it; ``dominant``: the largest
     part of a model's capacity that this is; ``share``: what fairness compares (``fairness``). ``version``
-    counts the changes in the whole tree and is kept at its root. ``height``: how many levels are below it,
-    0 for a queue. ``rules``: its own and those that it has
-    from above."""
+    counts the changes in the whole tree and is kept at its root, ``charges`` those of a queue's own use.
+    ``height``: how many levels are below it, 0 for a queue. ``rules``: its own and those that it has from
+    above."""
 
     __slots__ = (
         "chain",
+        "charges",
         "children",
         "dominant",
         "height",
@@ -49,6 +50,7 @@ class Member:
         self.total = 0
         self.rules = inherited(view.rules, DEFAULTS)
         self.version = 0
+        self.charges = 0
         self.height = 0
         self.recent = 0.0
         self.dominant = 0.0

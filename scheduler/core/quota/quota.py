@@ -75,7 +75,7 @@ class Openings:
 class QuotaTree:
     """Usage and limits of all queues; see ``QuotaRefusal`` for the answers.
 
-    ``capacity``: millis in the pool per model, of which fair shares are parts. All amounts are millis of
+    ``capacities``: millis in the pool per model, of which fair shares are parts. All amounts are millis of
     devices. ``changes``: how often something was charged or refunded.
     """
 
@@ -88,7 +88,7 @@ class QuotaTree:
             if member.rules.borrow_within_cohort == "lowerPriority"
         }
         self._accounts = Accounts(self._members.values())
-        self._capacity = dict(capacity)
+        self.capacities: Mapping[ModelKey, int] = dict(capacity)
         self._grants: dict[str, dict[ModelKey, QuotaGrant]] = {name: {} for name in self._members}
         self._openings: dict[tuple[str, tuple[ModelKey, ...]], Openings] = {}
         self._answers: dict[QuotaGrant, tuple[int, dict[int, QuotaRefusal | None]]] = {}
@@ -117,7 +117,7 @@ class QuotaTree:
         if not 0 <= millis <= used:
             raise InvalidInput(f"queue {queue}: refund of {millis} millis, uses {used}", param="millis")
         for member in grant.chain:
-            use_less(member, model, millis, self._capacity)
+            use_less(member, model, millis, self.capacities)
         for account in grant.accounts:
             account.give_back(millis)
         self._note(grant)
@@ -253,7 +253,7 @@ class QuotaTree:
         claimant, victim = self._grant(claimant_queue, model), self._grant(victim_queue, model)
         if claimant is None or victim is None:
             return False
-        return evens_out(claimant, victim, millis, wanted_millis, self._capacity, below)
+        return evens_out(claimant, victim, millis, wanted_millis, self.capacities, below)
 
     def may_reclaim(self, claimant_queue: str, victim_queue: str, model: ModelKey, millis: int) -> bool:
         """Whether the claimant may take so much of the model, and not more than that goes, from what the
@@ -290,10 +290,6 @@ class QuotaTree:
         seconds = (member.rules.reclaim_min_runtime_seconds for member in self._queues.values())
         return min((default, *(each for each in seconds if each is not None)))
 
-    def capacity(self, model: ModelKey) -> int:
-        """Millis of the model in the pool."""
-        return self._capacity.get(model, 0)
-
     def share(self, queue: str) -> float:
         """The weighted fair share of a queue or cohort, see ``fairness``; infinite where it is unknown."""
         return (self._members.get(queue) or stranger(queue)).share
@@ -320,6 +316,7 @@ class QuotaTree:
 
     def _note(self, grant: QuotaGrant) -> None:
         grant.root.version += 1
+        grant.member.charges += 1
         self.changes += 1
         self._changed.pop(grant.member, None)
         self._changed[grant.member] = self.changes
@@ -339,6 +336,6 @@ class QuotaTree:
         grants = self._grants[member.name]
         grant = grants.get(model)
         if grant is None:
-            capacity = self._capacity.get(model, 0)
+            capacity = self.capacities.get(model, 0)
             grant = grants[model] = QuotaGrant(member, model, self._accounts, capacity)
         return grant

@@ -210,6 +210,8 @@ class QuotaGrant:
 
 def _spent(member: Member, model: ModelKey) -> tuple[Member, PeriodBudget] | None:
     """The spent budget that renews last."""
+    if not any(above.view.budgets for above in member.chain):
+        return None
     covered = classes_of(model)
     spent = [
         (above, budget)

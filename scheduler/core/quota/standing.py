@@ -18,7 +18,8 @@ Alternatives = Sequence[tuple[ModelKey, int]]
 
 class Standing(NamedTuple):
     """``borrows``: the height of the cohort that it would borrow from (0 = it keeps to the nominal quota of
-    its queue); ``takes``: of these models so many millis, each once; ``share``: that its queue would have."""
+    its queue: then all of this follows from what the queue itself uses); ``takes``: of these models so many
+    millis, each once; ``share``: that its queue would have."""
 
     borrows: int
     takes: tuple[tuple[ModelKey, int], ...]
@@ -32,21 +33,28 @@ NOTHING = Standing(0, (), math.inf)
 def standing_of(tree: QuotaTree, member: Member, roles: Iterable[Alternatives]) -> Standing:
     """The standing of a workload of this queue, each role on the model that lets it borrow the least, then on
     the one that leaves its queue the lowest share."""
-    borrows, takes = 0, list[tuple[ModelKey, int]]()
+    borrows, part, takes = 0, 0.0, list[tuple[ModelKey, int]]()
     for alternatives in roles:
         best = _best(tree, member, alternatives)
         if best is not None:
-            borrows = max(borrows, best[0])
-            takes.append(best[1:])
-    taken = _each_once(takes) if len(takes) > 1 else tuple(takes)
+            height, part, model, millis = best
+            borrows = max(borrows, height)
+            takes.append((model, millis))
+    if len(takes) == 1:
+        share = weighted(max(member.dominant, part) + member.recent, member.view.weight)
+        return Standing(borrows, tuple(takes), share)
+    taken = _each_once(takes)
     return Standing(borrows, taken, share_after(tree, member, taken))
 
 
-def _best(tree: QuotaTree, member: Member, alternatives: Alternatives) -> tuple[int, ModelKey, int] | None:
-    """From how high it would borrow, of which model, and how much; None where no model serves it. Models that
-    count in the same accounts are borrowed from the same height."""
+def _best(
+    tree: QuotaTree, member: Member, alternatives: Alternatives
+) -> tuple[int, float, ModelKey, int] | None:
+    """From how high it would borrow, the part of the model's capacity that its queue would use, which model,
+    and how much; None where no model serves it. Models that count in the same accounts are borrowed from the
+    same height."""
     used, dominant, grants = member.used, member.dominant, tree.grants_of(member)
-    best: tuple[int, ModelKey, int] | None = None
+    best: tuple[int, float, ModelKey, int] | None = None
     own: tuple[Account, ...] | None = None
     least, height, asked = math.inf, 0, 0
     for model, millis in alternatives:
@@ -55,7 +63,7 @@ def _best(tree: QuotaTree, member: Member, alternatives: Alternatives) -> tuple[
             own, asked, height = grant.own, millis, grant.borrows(millis)
         part = (used.get(model, 0) + millis) / grant.capacity if grant.capacity else 0.0
         if best is None or height < best[0] or (height == best[0] and part < least):
-            best, least = (height, model, millis), part
+            best, least = (height, part, model, millis), part
         if not height and part <= dominant:
             break
     return best
@@ -73,9 +81,11 @@ def share_after(tree: QuotaTree, member: Member, takes: Iterable[tuple[ModelKey,
     where it is unknown. What the pool does not have does not count."""
     if member.share == math.inf:
         return math.inf
-    dominant = member.dominant
+    dominant, capacities = member.dominant, tree.capacities
     for model, millis in takes:
-        capacity = tree.capacity(model)
+        capacity = capacities.get(model)
         if capacity:
-            dominant = max(dominant, (member.used.get(model, 0) + millis) / capacity)
+            part = (member.used.get(model, 0) + millis) / capacity
+            if part > dominant:
+                dominant = part
     return weighted(dominant + member.recent, member.view.weight)

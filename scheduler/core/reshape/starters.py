@@ -65,6 +65,8 @@ class Starters:
 
     def as_they_are(self, decisions: Sequence[Decision]) -> list[Decision]:
         """The decisions with the places that those admitted have in the end."""
+        if not self._changed:
+            return list(decisions)
         running = self._trial.running
         return [
             Admit(each.uid, running[each.uid].placement)

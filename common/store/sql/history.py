@@ -15,7 +15,7 @@ from common.store.port import Change, Limits
 from common.store.rules import check_horizon
 from common.store.schema import history_horizons, owned_by, resource_history, seen_by
 from common.store.set_aside import read_document
-from common.store.sql_prune import Bound, Pruner
+from common.store.sql.prune import Bound, Pruner
 
 
 @dataclass(frozen=True)

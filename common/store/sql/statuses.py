@@ -16,12 +16,9 @@ from common.store.port import StatusWrite
 from common.store.rules import check_version, not_found
 from common.store.schema import resources
 from common.store.set_aside import read_document
-from common.store.sql_history import Noted, SqlHistory
+from common.store.sql.batch import Key, key_at, rows_of
+from common.store.sql.history import Noted, SqlHistory
 
-AT_A_TIME = 200
-"""So many rows are asked for in one statement."""
-_Key = tuple[str, str, str]
-_KEY = sa.tuple_(resources.c.kind, resources.c.project, resources.c.name)
 _UPDATE = (
     sa.update(resources)
     .where(
@@ -51,25 +48,16 @@ class SqlStatuses:
         """See ``Store.set_statuses``. ``revision``: the last one given before."""
         self.revision = revision
         wanted = [write.resource for write in writes if write.resource is not None]
-        stored = await self._stored([_key_of(resource) for resource in wanted])
+        stored = await rows_of(self._connection, map(key_at, wanted))
         results = [None if w.resource is None else self._plan(w.resource, stored) for w in writes]
         if self._rows:
             await self._connection.execute(_UPDATE, self._rows)
             self.dropped = await self._history.note_all(self._connection, self._noted)
         return results
 
-    async def _stored(self, keys: Sequence[_Key]) -> dict[_Key, Any]:
-        """The rows that there are, by their keys."""
-        found: dict[_Key, Any] = {}
-        for start in range(0, len(keys), AT_A_TIME):
-            query = sa.select(resources).where(_KEY.in_(keys[start : start + AT_A_TIME]))
-            for row in await self._connection.execute(query):
-                found[row.kind, row.project, row.name] = row
-        return found
-
-    def _plan(self, new: Resource, stored: dict[_Key, Any]) -> Resource | ComputilityError:
+    def _plan(self, new: Resource, stored: dict[Key, Any]) -> Resource | ComputilityError:
         """The resource as it will be stored, noted to be written; or why it is not."""
-        row = stored.get(_key_of(new))
+        row = stored.get(key_at(new))
         try:
             if row is None:
                 raise not_found(new.kind, new.name, new.project)
@@ -94,7 +82,7 @@ class SqlStatuses:
         return new.model_copy(update={"metadata": metadata})
 
     def _note(self, new: Resource, row: Any, document: str) -> None:
-        kind, project, name = _key_of(new)
+        kind, project, name = key_at(new)
         self._rows.append(
             {
                 "at_kind": kind,
@@ -106,10 +94,6 @@ class SqlStatuses:
         )
         owner = Ownership(row.owner_tenant, row.owner_project)
         self._noted.append(Noted(self.revision, "put", kind, document, owner))
-
-
-def _key_of(resource: Resource) -> _Key:
-    return type(resource).__name__, resource.project or "", resource.name
 
 
 def _parsed(new: Resource, document: str) -> Resource:

@@ -17,7 +17,7 @@ from common.store.ownership import NOBODY_ELSE, Ownership, Viewer
 from common.store.port import AuditEntry, Event, Limits
 from common.store.rules import check_claim
 from common.store.schema import answers, audit_log, events, resources, seen_by
-from common.store.sql_prune import Bound, Pruner
+from common.store.sql.prune import Bound, Pruner
 
 
 class SqlNotes:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,8 +14,8 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database, text_bytes
 from common.errors import ComputilityError
 from common.resources import Resource
-from common.store.answers import Answer, Claim, Replay, current_claim
-from common.store.ownership import NOBODY_ELSE, Ownership, Viewer, owner_below, parent_of
+from common.store.answers import Answer, Claim, Replay
+from common.store.ownership import Viewer
 from common.store.port import (
     Applied,
     AuditEntry,
@@ -31,29 +29,20 @@ from common.store.port import (
     StatusWrite,
     Write,
 )
-from common.store.rules import Stored, in_order, key_of, not_found, plan, plan_status
+from common.store.rules import not_found
 from common.store.schema import resources, store_revision
-from common.store.set_aside import SetAside, check_free, read_document, what_is_wrong
-from common.store.sql_history import SqlHistory
-from common.store.sql_notes import SqlNotes
-from common.store.sql_statuses import SqlStatuses
+from common.store.set_aside import SetAside, read_document, what_is_wrong
+from common.store.sql.batch import SqlBatch
+from common.store.sql.history import SqlHistory
+from common.store.sql.notes import SqlNotes
+from common.store.sql.statuses import SqlStatuses
+from common.store.sql.turns import SqlTurns, Transaction
 
 POLL_SECONDS = 1.0
 """How often it is looked what other processes have written."""
-
-
-@dataclass
-class _Write:
-    """A transaction that holds the write lock of the store."""
-
-    connection: AsyncConnection
-    revision: int
-    changed: bool = False
-    dropped: bool = False
-
-    @property
-    def next_revision(self) -> int:
-        return self.revision + 1
+_REVISION = sa.select(store_revision.c.value).where(store_revision.c.id == 1)
+_LOCK = _REVISION.with_for_update()
+_MOVE = sa.update(store_revision).where(store_revision.c.id == 1).values(value=sa.bindparam("revision"))
 
 
 class SqlStore:
@@ -68,6 +57,7 @@ class SqlStore:
         limits = limits or Limits()
         self._notes = SqlNotes(database, clock, limits)
         self._history = SqlHistory(limits)
+        self._turns = SqlTurns(self._begin, self._history, self._notes, clock)
         self._changed = asyncio.Condition()
         self._known = 0
         self._looked_seconds = -POLL_SECONDS
@@ -127,70 +117,44 @@ class SqlStore:
     async def write_all(
         self, writes: Sequence[Write], *, dry_run: bool = False, answer: Answer | None = None
     ) -> Sequence[Applied[Resource]]:
-        if dry_run:
-            return await self._try_all(writes)
-        done: dict[int, Applied[Resource]] = {}
-        claim = current_claim() if answer else None
-        async with self._write() as write:
-            for position in in_order(writes):
-                done[position] = await self._do(write, writes[position])
-            results = [done[position] for position in range(len(writes))]
-            if claim and answer:
-                replay = answer(results)
-                await self._notes.insert_answer(write.connection, claim, replay)
-        if claim:
-            claim.kept = True
-        return results
+        return await (self._try_all(writes) if dry_run else self._turns.write(writes, answer))
 
     async def _try_all(self, writes: Sequence[Write]) -> Sequence[Applied[Resource]]:
         async with self._database.read() as connection:
-            revision = await _revision(connection) + 1
-            return [
-                plan(await _stored(connection, *key_of(write)), write, revision, self._clock)[0]
-                for write in writes
-            ]
-
-    async def _do(self, write: _Write, wanted: Write) -> Applied[Resource]:
-        old = await _stored(write.connection, *key_of(wanted))
-        applied, owner = plan(old, wanted, write.next_revision, self._clock)
-        if applied.outcome == "deleted":
-            await write.connection.execute(sa.delete(resources).where(_is(*key_of(wanted))))
-            await self._note(write, "delete", applied.resource, owner or NOBODY_ELSE)
-        elif applied.outcome != "unchanged":
-            if owner is None:
-                owner = await _owner_of(write.connection, applied.resource)
-            await self._put(write, applied.resource, owner, is_new=old is None)
-        return applied
+            batch = SqlBatch(connection, self._clock, await _revision(connection))
+            await batch.read(writes)
+        return batch.write(writes)
 
     async def apply(self, resource: R, *, dry_run: bool = False, answer: Answer | None = None) -> Applied[R]:
         [applied] = await self.write_all([Put(resource)], dry_run=dry_run, answer=answer)
         return cast(Applied[R], applied)
 
     async def set_status(self, resource: R) -> R:
-        async with self._write() as write:
-            key = type(resource).__name__, resource.name, resource.project
-            stored = await _stored(write.connection, *key)
-            old = cast(R, stored.resource) if stored else None
-            merged = plan_status(old, resource, write.next_revision)
-            if merged is None or stored is None:
-                return cast(R, old)
-            await self._put(write, merged, stored.owner, is_new=False)
-        return merged
+        async with self._begin() as transaction:
+            batch = SqlBatch(transaction.connection, self._clock, transaction.revision)
+            await batch.read([Put(resource)])
+            stored = batch.set_status(resource)
+            transaction.dropped = await batch.flush(self._history)
+            transaction.changed = batch.revision > transaction.revision
+            transaction.revision = batch.revision
+        return stored
 
     async def set_statuses(
         self, writes: Sequence[StatusWrite]
     ) -> Sequence[Resource | ComputilityError | None]:
-        async with self._write() as write:
-            statuses = SqlStatuses(write.connection, self._history)
-            results = await statuses.write(writes, write.revision)
+        async with self._begin() as transaction:
+            statuses = SqlStatuses(transaction.connection, self._history)
+            results = await statuses.write(writes, transaction.revision)
             kept = (
                 told
                 for told, result in zip(writes, results, strict=True)
                 if not isinstance(result, ComputilityError)
             )
-            await self._notes.record_in(write.connection, [event for told in kept for event in told.events])
-            write.changed = statuses.revision > write.revision
-            write.revision, write.dropped = statuses.revision, statuses.dropped
+            await self._notes.record_in(
+                transaction.connection, [event for told in kept for event in told.events]
+            )
+            transaction.changed = statuses.revision > transaction.revision
+            transaction.revision, transaction.dropped = statuses.revision, statuses.dropped
         return results
 
     async def delete(
@@ -208,55 +172,19 @@ class SqlStore:
         return cast(R, deleted.resource)
 
     @asynccontextmanager
-    async def _write(self) -> AsyncIterator[_Write]:
+    async def _begin(self) -> AsyncIterator[Transaction]:
         """The store's write lock, held to the end of the transaction; wakes ``wait`` after a change."""
         async with self._database.write() as connection:
-            counter = store_revision.c
-            query = sa.select(counter.value).where(counter.id == 1).with_for_update()
-            write = _Write(connection, (await connection.execute(query)).scalar_one())
-            yield write
-            if write.changed:
-                moved = sa.update(store_revision).where(counter.id == 1).values(value=write.revision)
-                await connection.execute(moved)
-        if write.changed:
-            self._known = max(self._known, write.revision)
+            transaction = Transaction(connection, (await connection.execute(_LOCK)).scalar_one())
+            yield transaction
+            if transaction.changed:
+                await connection.execute(_MOVE, {"revision": transaction.revision})
+        if transaction.changed:
+            self._known = max(self._known, transaction.revision)
             async with self._changed:
                 self._changed.notify_all()
-        if write.dropped:
+        if transaction.dropped:
             await self._database.shrink()
-
-    async def _put(self, write: _Write, resource: Resource, owner: Ownership, *, is_new: bool) -> None:
-        row: dict[str, Any] = {
-            "resource_version": resource.metadata.resource_version,
-            "document": _dump(resource),
-            "owner_tenant": owner.tenant,
-            "owner_project": owner.project,
-        }
-        where = _is(resource.kind, resource.name, resource.project)
-        if is_new:
-            await write.connection.execute(sa.delete(resources).where(where))  # what is set aside there
-            key = {"kind": resource.kind, "project": resource.project or "", "name": resource.name}
-            await write.connection.execute(sa.insert(resources).values(**key, **row))
-        else:
-            await write.connection.execute(sa.update(resources).where(where).values(row))
-        await self._note(write, "put", resource, owner, row["document"])
-
-    async def _note(
-        self,
-        write: _Write,
-        type_: Literal["put", "delete"],
-        resource: Resource,
-        owner: Ownership,
-        document: str | None = None,
-    ) -> None:
-        """Give the next revision to this change and keep it."""
-        write.revision += 1
-        write.changed = True
-        text = document if document is not None else _dump(resource)
-        dropped = await self._history.note(
-            write.connection, write.revision, type_, resource.kind, text, owner
-        )
-        write.dropped = write.dropped or dropped
 
     async def revision(self) -> int:
         began = asyncio.get_running_loop().time()
@@ -323,6 +251,7 @@ class SqlStore:
         return await self._notes.audit_log(limit=limit)
 
     async def close(self) -> None:
+        await self._turns.close()
         await self._database.close()
 
 
@@ -331,38 +260,10 @@ def _is(kind: str, name: str, project: str | None) -> sa.ColumnElement[bool]:
 
 
 async def _revision(connection: AsyncConnection) -> int:
-    query = sa.select(store_revision.c.value).where(store_revision.c.id == 1)
-    value: int = (await connection.execute(query)).scalar_one()
+    value: int = (await connection.execute(_REVISION)).scalar_one()
     return value
 
 
 async def _row(connection: AsyncConnection, kind: str, name: str, project: str | None) -> Any:
     columns = (resources.c.document, resources.c.owner_tenant, resources.c.owner_project)
     return (await connection.execute(sa.select(*columns).where(_is(kind, name, project)))).one_or_none()
-
-
-async def _stored(connection: AsyncConnection, kind: str, name: str, project: str | None) -> Stored | None:
-    """What a write meets. Raises ``Conflict`` where the name is that of something set aside."""
-    row = await _row(connection, kind, name, project)
-    if row is None:
-        return None
-    resource = read_document(kind, row.document)
-    if resource is None:
-        check_free(kind, name, row.document)
-        return None
-    return Stored(resource, Ownership(row.owner_tenant, row.owner_project))
-
-
-async def _owner_of(connection: AsyncConnection, resource: Resource) -> Ownership:
-    """Whose the resource is, by what it belongs to now."""
-    parent = parent_of(resource)
-    if parent is None:
-        return owner_below(resource, NOBODY_ELSE)
-    columns = (resources.c.owner_tenant, resources.c.owner_project)
-    query = sa.select(*columns).where(_is(parent.kind, parent.name, None))
-    row = (await connection.execute(query)).one_or_none()
-    return owner_below(resource, Ownership(*row) if row else NOBODY_ELSE)
-
-
-def _dump(resource: Resource) -> str:
-    return json.dumps(resource.to_dict(), ensure_ascii=False, separators=(",", ":"))
