@@ -6,9 +6,17 @@ from dataclasses import fields
 import pytest
 
 from common.resources import Metadata, Workload
-from common.resources.workload import Grant, RankPlacement, WorkloadRole, WorkloadSpec, WorkloadStatus
+from common.resources.workload import (
+    Grant,
+    NextGang,
+    RankPlacement,
+    WorkloadRole,
+    WorkloadSpec,
+    WorkloadStatus,
+)
 from scheduler.core.lifecycle.lifecycle import State, Step
 from scheduler.core.model.types import Admit, Assignment, Defer, Migrate, Preempt, Reason, Resize, Share
+from scheduler.translate.placements import rank_placement
 from scheduler.translate.transitions import (
     after_admit,
     after_defer,
@@ -18,7 +26,7 @@ from scheduler.translate.transitions import (
     after_surge,
     after_surge_deferred,
 )
-from scheduler.translate.views import state_view
+from scheduler.translate.views import roles_digest, state_view
 
 PLACEMENT = (Assignment("main", 0, 0, "b", (Share("b/0", 0, "nvidia", "H100", 80, 1000),), 4000, 1 << 30),)
 DEFER = Defer("u", (Reason("NoRoom", "no room"),), "another node", nominated=PLACEMENT)
@@ -70,6 +78,21 @@ def test_a_new_status_shares_nothing_with_the_one_that_was_read(
     for placed in status.ranks:
         placed.grants.clear()
     assert workload.to_dict() == before
+
+
+def test_a_successor_says_why_it_comes_and_where_it_goes() -> None:
+    workload = written()
+    workload.status.placed_digest = "now"
+    ranks = [rank_placement(one) for one in PLACEMENT]
+    moved = after_move(workload, Migrate("u", PLACEMENT, "moves"), True, 1.0, 9).next
+    assert moved == NextGang(
+        cause="Migrate", beside=True, attempt=3, digest="now", ranks=ranks, message="moves"
+    )
+    surged = after_surge(workload, PLACEMENT, "Drain", 9).next
+    digest = roles_digest(workload.spec.roles)
+    assert surged == NextGang(
+        cause="Drain", beside=True, attempt=3, digest=digest, ranks=ranks, message="its node is drained"
+    )
 
 
 def test_the_whole_state_is_written_and_read_back() -> None:
