@@ -396,17 +396,3 @@ async def test_an_answer_is_worked_out_anew_when_something_has_changed() -> None
     assert (await scene.explain("w")).reasons[0].code == "NoNodes"
     await scene.node("a", devices("a"))
     assert (await scene.explain("w")).reasons == []
-
-
-async def test_queues_that_lie_below_each_other_are_explained_too() -> None:
-    scene = PoolScene()
-    await scene.project()
-    await budget_spent(scene)
-    used = DeviceUse(device_class="nvidia/H100", week_seconds=36_000.0, month_seconds=36_000.0)
-    budget = DeviceBudget(device_class="nvidia", device_hours=10)
-    status = QueueStatus(used=[used], used_ms=START_MS)
-    await scene.queue("default", status, budgets=[budget], parent="round")
-    await scene.queue("round", cohort=True, parent="default")
-    answer = await scene.explain("w")
-    assert answer.reasons
-    assert answer.not_before_ms in (None, NEXT_MONDAY_MS)
