@@ -17,11 +17,11 @@ from scheduler.core.forecast import forecast_starts
 from scheduler.core.model.device_classes import CPU
 from scheduler.core.model.types import Decision, NodeView, Policy, QueueView
 from scheduler.sim.engine import simulate
-from scheduler.sim.generate import generated_jobs, generated_nodes, generated_queues
+from scheduler.sim.generate import MEDIAN_SECONDS, generated_jobs, generated_nodes, generated_queues
 from scheduler.sim.habits import Habits, at_poisson_times, queues_of
 from scheduler.sim.jobs import SECOND_MS, Job
 from scheduler.sim.options import Hooks, Options
-from scheduler.sim.report import html_report
+from scheduler.sim.report import html_report, write_page
 from scheduler.sim.result import SimResult
 from scheduler.sim.traces import read_jobs, read_nodes
 
@@ -32,6 +32,10 @@ EXAMPLES = """examples:
   python -m scheduler.sim --nodes openb_node_list.csv.gz --jobs philly_jobs.csv.gz --load 0.9 --json
   # a job trace at its own times, with forecasts of starts compared every hour
   python -m scheduler.sim --generate-nodes 100 --jobs philly_jobs.csv.gz --replay --eta-minutes 60
+  # a year of four kinds of devices, before and after a change
+  python -m scheduler.sim --generate-nodes 8 --generate-jobs 17500 --median-minutes 720 --load 0.85 \\
+      --batch-seconds 300 --json > after.json
+  python -m scheduler.sim.compare before.json after.json --html compared.html
 """
 
 
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = _simulate(options)
         if options.report:
-            _write(Path(options.report), html_report(result, "Simulation"))
+            write_page(Path(options.report), html_report(result, "Simulation"), "report")
     except ComputilityError as error:
         print(f"error: {error}", file=sys.stderr)
         return mapping_of(error).exit_code
@@ -70,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     world.add_argument("--generate-nodes", type=int, default=64, help="without --nodes, so many (64)")
     world.add_argument("--jobs", type=Path, help="openb pods, Philly or Kalos jobs, CSV or CSV.gz")
     world.add_argument("--generate-jobs", type=int, default=2000, help="without --jobs, so many (2000)")
+    world.add_argument(
+        "--median-minutes",
+        type=float,
+        default=MEDIAN_SECONDS / 60,
+        help="half of the generated jobs run for less (15)",
+    )
     world.add_argument("--most-jobs", type=int, help="only the first so many of the trace")
     world.add_argument("--load", type=float, default=0.9, help="part of the devices asked for (0.9)")
     world.add_argument("--replay", action="store_true", help="jobs come when they came in the trace")
@@ -114,7 +124,9 @@ def _world(options: argparse.Namespace) -> Scenario:
     devices = sum(device.vendor != CPU for node in nodes for device in node.devices)
     habits = Habits(options.seed, options.estimate_error, elastic_part=options.elastic_part)
     if options.jobs is None:
-        jobs = generated_jobs(options.generate_jobs, devices, options.load, habits)
+        jobs = generated_jobs(
+            options.generate_jobs, devices, options.load, habits, 60 * options.median_minutes
+        )
         return Scenario(nodes, generated_queues(devices), jobs)
     jobs = read_jobs(options.jobs, habits)[: options.most_jobs]
     if not jobs:
@@ -138,13 +150,6 @@ class _Progress:
             waiting = f"{len(decisions)} decisions"
             print(f"hour {hours:8.1f}  {seconds:6.1f} s  {waiting}", file=sys.stderr, flush=True)
             self._next_ms = now_ms - now_ms % self._step_ms + self._step_ms
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"cannot write {path}: {error.strerror}", param="report") from error
 
 
 if __name__ == "__main__":

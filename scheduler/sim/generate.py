@@ -67,25 +67,34 @@ def generated_queues(devices: int) -> list[QueueView]:
     return [*cohorts, *queues]
 
 
-def generated_jobs(count: int, devices: int, load: float, habits: Habits) -> list[Job]:
-    """``count`` jobs that ask for ``load`` of the devices on average, at times of a Poisson process.
+def generated_jobs(
+    count: int, devices: int, load: float, habits: Habits, median_seconds: float = MEDIAN_SECONDS
+) -> list[Job]:
+    """``count`` jobs that ask for ``load`` of the devices on average, at times of a Poisson process; half of
+    them run for less than ``median_seconds``, none for more than two days.
 
-    Gangs of more than a quarter of the pool are left out.
+    Gangs of more than a quarter of the pool are left out. ``InvalidInput`` where a number is not above 0.
     """
     if count <= 0 or load <= 0 or devices <= 0:
         raise InvalidInput("jobs, load and devices are above 0", param="load")
+    if not 0 < median_seconds <= LONGEST_SECONDS:
+        longest = f"{LONGEST_SECONDS / 60:.0f} minutes"
+        raise InvalidInput(
+            f"the median run time is above 0 and at most {longest}, which no job exceeds",
+            param="median_minutes",
+        )
     draw = habits.draws()
-    jobs = [_job(number, devices, habits, draw) for number in range(count)]
+    jobs = [_job(number, devices, habits, draw, median_seconds) for number in range(count)]
     return at_poisson_times(jobs, devices, load, habits.seed)
 
 
-def _job(number: int, devices: int, habits: Habits, draw: np.random.Generator) -> Job:
+def _job(number: int, devices: int, habits: Habits, draw: np.random.Generator, median_seconds: float) -> Job:
     kind, ranks, share = draw.random(), 1, WHOLE_MILLIS
     if kind < GANG_PART:
         ranks = int(draw.choice([size for size in GANG_SIZES if size * 4 <= devices] or [1]))
     elif kind < GANG_PART + SHARE_PART:
         share = int(draw.choice(SHARES_MILLIS))
-    seconds = float(min(draw.lognormal(math.log(MEDIAN_SECONDS), SIGMA), LONGEST_SECONDS))
+    seconds = float(min(draw.lognormal(math.log(median_seconds), SIGMA), LONGEST_SECONDS))
     vendors = (KINDS[int(draw.integers(len(KINDS)))][0],) if draw.random() < PICKY_PART else ()
     least = habits.least_ranks(ranks, draw)
     team = TEAMS[int(draw.integers(len(TEAMS)))]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from common.errors import InvalidInput
 from scheduler.sim import svg
 from scheduler.sim.books import (
     FAIRNESS,
@@ -50,15 +52,35 @@ class Table:
 
 
 def html_report(result: SimResult, title: str) -> str:
-    """The whole page."""
-    loader = PackageLoader("scheduler.sim", "")
+    """The whole page of one simulation."""
+    return html_page(title, _lead(result), _cards(result), _charts(result), _tables(result))
+
+
+def html_page(
+    title: str,
+    lead: str,
+    cards: Sequence[Card] = (),
+    charts: Sequence[Chart] = (),
+    tables: Sequence[Table] = (),
+) -> str:
+    """One page that needs nothing else."""
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("scheduler.sim", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     page = environment.get_template("report.html.jinja")
-    return page.render(
-        title=title, lead=_lead(result), cards=_cards(result), charts=_charts(result), tables=_tables(result)
-    )
+    return page.render(title=title, lead=lead, cards=cards, charts=charts, tables=tables)
+
+
+def write_page(path: Path, page: str, param: str) -> None:
+    """Write it there; ``InvalidInput`` that names ``param`` where that cannot be."""
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"cannot write {path}: {error.strerror}", param=param) from error
 
 
 def _lead(result: SimResult) -> str:
@@ -80,6 +102,7 @@ def _cards(result: SimResult) -> list[Card]:
         Card("devices stranded", svg.number(figures["stranded_devices_mean"])),
         Card("fairness (Jain)", f"{figures['fairness_jain_mean']:.3f}"),
         Card("preemptions for nothing", str(figures["useless_preemptions"])),
+        Card("preemptions voided from outside", str(figures["voided_preemptions"])),
         Card("lost to preemption", f"{svg.number(figures['device_hours']['lost'])} device-hours"),
     ]
     error = figures["eta"]["median_relative_error_percent"]

@@ -23,6 +23,14 @@ def test_a_generated_world_gives_figures_and_a_report(
     assert "<!doctype html>" in report.read_text()
 
 
+def test_generated_jobs_run_as_long_as_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    hours = []
+    for minutes in ("15", "150"):
+        assert main([*SMALL, "--json", "--median-minutes", minutes]) == 0
+        hours.append(json.loads(capsys.readouterr().out)["device_hours"]["useful"])
+    assert 5 < hours[1] / hours[0] <= 10
+
+
 def test_traces_are_played_and_progress_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nodes, jobs = tmp_path / "nodes.csv", tmp_path / "jobs.csv"
     nodes.write_text("sn,cpu_milli,memory_mib,gpu,model\nn0,64000,1024,4,T4\nn1,64000,1024,4,T4\n")
@@ -42,6 +50,8 @@ def test_traces_are_played_and_progress_is_told(tmp_path: Path, capsys: pytest.C
         (["--nodes", "none.csv"], "cannot read none.csv"),
         (["--generate-nodes", "0"], "at least one node"),
         ([*SMALL, "--load", "0"], "above 0"),
+        ([*SMALL, "--median-minutes", "0"], "median run time is above 0"),
+        ([*SMALL, "--median-minutes", "2881"], "at most 2880 minutes"),
         ([*SMALL, "--report", "/none/of/this/sim.html"], "cannot write"),
     ],
 )

@@ -53,6 +53,8 @@ def test_a_report_stands_alone_and_tells_the_figures() -> None:
         "NoRoom",
         "9 of 13",
         "4 nvidia A100",
+        "preemptions for nothing",
+        "preemptions voided from outside",
     ):
         assert expected in text
     assert "http" not in re.sub("<style>.*</style>", "", page, flags=re.S)
