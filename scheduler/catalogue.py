@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -65,7 +66,7 @@ def load_catalogue(extra_path: Path | None = None) -> Catalogue:
     A new row without ``patterns`` is found by its name. Raises ``InvalidInput`` naming the file, the row and
     the field.
     """
-    own = _rows(files("scheduler.data").joinpath(OWN_FILE).read_text(encoding="utf-8"), OWN_FILE)
+    own = _own_rows()
     if extra_path is None:
         return Catalogue(tuple(_spec(key, row, OWN_FILE) for key, row in own.items()))
     try:
@@ -81,6 +82,12 @@ def load_catalogue(extra_path: Path | None = None) -> Catalogue:
             *(_spec(key, row, OWN_FILE) for key, row in rest.items()),
         )
     )
+
+
+@cache
+def _own_rows() -> Rows:
+    """Those that come with the package; they are parsed once in a process."""
+    return _rows(files("scheduler.data").joinpath(OWN_FILE).read_text(encoding="utf-8"), OWN_FILE)
 
 
 def _rows(content: str, name: str) -> Rows:

@@ -32,8 +32,9 @@ _ARITHMETIC: dict[type[ast.operator], str] = {
 }
 _OPPOSITE_CALLS = {"min": "max", "max": "min", "any": "all", "all": "any"}
 _TALK = {"debug", "info", "warning", "error", "exception"}
-_WORDS_ONLY = {"description", "title", "help"}
-"""Keywords that hold a text for people."""
+_WORDS_ONLY = {"description", "title", "help", "strict"}
+"""Keywords that hold a text for people, and that of ``zip``, which asserts what is known."""
+_OF_TYPES = {"Callable", "Literal", "dict", "frozenset", "list", "set", "tuple", "type"}
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -201,6 +202,11 @@ class _Finder(ast.NodeVisitor):
         for part in parts:
             if not (isinstance(part, ast.keyword) and part.arg in _WORDS_ONLY):
                 self.visit(part)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        """A type that has a name of its own is an annotation."""
+        if not (isinstance(node.value, ast.Name) and node.value.id in _OF_TYPES):
+            self.generic_visit(node)
 
     def _visit_elements(self, node: ast.Set | ast.Tuple | ast.List) -> None:
         """A pair is left whole: code that unpacks it breaks at once."""

@@ -1,6 +1,7 @@
 """A pytest plugin that writes down which lines of the product each test runs: ``-p tools.mutants.recorder``.
 
 Of the random worlds of a property test a few are enough to tell where it goes; its time is reckoned up.
+Seconds are those of the processor: a busy machine does not make a test dear.
 
 It is told by two variables of its process: ``MUTANTS_SOURCES`` (folders, divided by commas) and
 ``MUTANTS_RECORD`` (the file to write).
@@ -47,11 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     _measured.switch_context(item.nodeid)
-    began = time.monotonic()
+    began = time.process_time()
     try:
         return (yield)
     finally:
-        _seconds[item.nodeid] = (time.monotonic() - began) * _times.get(item.nodeid, 1.0)
+        _seconds[item.nodeid] = (time.process_time() - began) * _times.get(item.nodeid, 1.0)
         _measured.switch_context("")
 
 

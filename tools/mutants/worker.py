@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -46,6 +48,8 @@ _LIBRARIES = (
 )
 _LOOK_SECONDS = 0.02
 _TOLD_BYTES = 20_000
+_WAITS = 5.0
+"""A child that has not ended after so many times its time on the processor waits for something for ever."""
 _BROKEN = 70
 """Exit code of a child that did not come to run tests."""
 
@@ -63,9 +67,11 @@ class _Chosen:
         )
 
 
-def _run_tests(names: list[str], output: int) -> int:
+def _run_tests(names: list[str], output: int, most_seconds: float) -> int:
     """In the child: the exit code of pytest, which stops at the first failure."""
     os.setsid()
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(most_seconds), hard))
     null = os.open(os.devnull, os.O_RDONLY)
     for new, old in ((null, 0), (output, 1), (output, 2)):
         os.dup2(new, old)
@@ -76,25 +82,27 @@ def _run_tests(names: list[str], output: int) -> int:
 
 
 def _judge(names: list[str], most_seconds: float) -> dict[str, Any]:
-    """``code`` of pytest (None: out of time), ``seconds`` spent and ``told``, the end of what it printed."""
+    """``code`` of pytest (None: out of time), ``seconds`` spent and ``told``, the end of what it printed.
+    ``most_seconds``: on the processor."""
     began = time.monotonic()
     with tempfile.TemporaryFile() as output:
         child = os.fork()
         if child == 0:
             try:
-                os._exit(_run_tests(names, output.fileno()))
+                os._exit(_run_tests(names, output.fileno(), most_seconds))
             finally:
                 os._exit(_BROKEN)
-        code: int | None = None
-        while time.monotonic() - began < most_seconds:
+        done, code = 0, None
+        while time.monotonic() - began < most_seconds * _WAITS:
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
-                code = os.waitstatus_to_exitcode(status)
+                ended = os.waitstatus_to_exitcode(status)
+                code = None if ended == -signal.SIGXCPU else ended
                 break
             time.sleep(_LOOK_SECONDS)
         with suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
-        if code is None:
+        if not done:
             os.waitpid(child, 0)
         output.seek(max(0, output.seek(0, os.SEEK_END) - _TOLD_BYTES))
         told = output.read().decode(errors="replace")

@@ -41,6 +41,8 @@ def changes(line: str, operator: str) -> set[str]:
         ("keyword", "f(a, b=1, c=2)", {"f(a, c=2)", "f(a, b=1, )"}),
         ("keyword", "f(a=1)", {"f()"}),
         ("keyword", "f(a, description='x')", set()),
+        ("keyword", "zip(a, b, strict=True)", set()),
+        ("constant", "zip(a, b, strict=True)", set()),
         ("element", "x = {a, b}", {"x = {b}", "x = {a}"}),
         ("element", "x = (a, b, c)", {"x = (b, c)", "x = (a, c)", "x = (a, b)"}),
         ("element", "x = (a, b)", set()),
@@ -66,6 +68,7 @@ def test_what_no_test_could_judge_is_left_alone() -> None:
 import a
 PAUSE_SECONDS = 2 * 60
 _BUCKETS = (0.1, 1, 10)
+Places = tuple[int, str, float]
 if __name__ == "__main__":
     main(1)
 

@@ -130,3 +130,14 @@ async def test_what_runs_is_what_the_workload_wants_by_attempt_and_node(scene: S
     assert gangs_of(workload) == [first]
     workload.spec.suspend = True
     assert gangs_of(workload) == []
+
+
+async def test_a_workload_that_is_suspended_or_not_placed_should_have_no_gang(scene: Scene) -> None:
+    await scene.submit()
+    await scene.steps(2)
+    workload = await scene.get()
+    assert [gang.attempt for gang in gangs_of(workload)] == [1]
+    workload.spec.suspend = True
+    assert gangs_of(workload) == []
+    workload.spec.suspend, workload.status.phase = False, "Pending"
+    assert gangs_of(workload) == []

@@ -72,3 +72,23 @@ def test_of_calendar_and_load_the_larger_counts() -> None:
 def test_what_cannot_be_meant_is_refused(settings: PolicySettings, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         PolicyMaker(settings)
+
+
+PASSED_ON = {
+    "min_run_seconds": 7,
+    "reserve": 3,
+    "preempt": False,
+    "defragment": False,
+    "max_moves": 2,
+    "max_delay_seconds": 5,
+    "topology": ["rack", "hall"],
+}
+
+
+def test_every_setting_of_the_policy_reaches_the_cycle() -> None:
+    others = {"weights", "tides", "load_tides", "utc_offset_minutes"}
+    assert PASSED_ON.keys() == PolicySettings.model_fields.keys() - others
+    policy = PolicyMaker(PolicySettings.model_validate(PASSED_ON)).at(0)
+    for name, value in PASSED_ON.items():
+        found = getattr(policy, name)
+        assert (list(found) if name == "topology" else found) == value != getattr(Policy(), name), name

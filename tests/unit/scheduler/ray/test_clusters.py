@@ -117,3 +117,15 @@ async def test_errors_and_records_come_back_as_they_were(scene: Scene) -> None:
     assert (type(missing), str(missing)) == (NotFound, "no node nowhere")
     assert isinstance(unknown, Unavailable)
     assert isinstance(wrong, Unavailable)
+
+
+async def test_all_that_is_said_about_a_gang_reaches_the_cluster_of_its_node(scene: Scene) -> None:
+    await scene.states()
+    await scene.pool.ensure_gang("b", order())
+    gangs = scene.west.hosts["b"].gangs
+    await scene.pool.stop_gang("b", "u", 1, 0.0)
+    assert gangs["u", 1].stopping
+    assert not gangs["u", 1].alive
+    await scene.pool.mark_metered("b", "u", 1, {0: 1})
+    await scene.pool.forget_gang("b", "u", 1)
+    assert gangs == {}

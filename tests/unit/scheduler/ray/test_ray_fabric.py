@@ -143,6 +143,17 @@ async def test_a_node_that_does_not_answer_keeps_what_it_had_until_it_is_lost(sc
     assert len(scene.ray.made) == 2
 
 
+async def test_a_node_is_lost_so_long_after_its_last_answer(scene: Scene) -> None:
+    await scene.fabric.nodes()
+    scene.clock.advance(LOST_SECONDS - 1)
+    await scene.fabric.nodes()
+    scene.ray.agent(ONE).hung = True
+    scene.clock.advance(LOST_SECONDS - 1)
+    assert (await scene.states())["host-a"] == "Silent"
+    scene.clock.advance(1)
+    assert (await scene.states())["host-a"] == "Lost"
+
+
 async def test_a_look_at_all_waits_for_no_node_that_is_known_to_be_silent(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

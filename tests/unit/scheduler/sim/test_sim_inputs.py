@@ -159,3 +159,8 @@ def test_a_generated_world_is_the_same_for_the_same_seed() -> None:
 def test_impossible_worlds_are_refused(make) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InvalidInput):
         make()
+
+
+def test_queues_that_are_made_up_own_the_whole_pool_in_equal_parts() -> None:
+    owned = [quota.nominal_millis for queue in generated_queues(60) for quota in queue.quotas]
+    assert owned == [10_000] * 6

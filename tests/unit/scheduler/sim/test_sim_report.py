@@ -10,7 +10,7 @@ import pytest
 
 from scheduler.sim import svg
 from scheduler.sim.report import duration, html_report
-from scheduler.sim.result import size_of, spread
+from scheduler.sim.result import Totals, size_of, spread
 from scheduler.sim.series import Recorder, jain
 from tests.unit.scheduler.sim_build import gpu_job, gpu_node, play
 
@@ -158,3 +158,7 @@ def test_numbers_and_times_for_people() -> None:
         "10 h",
         "10 days",
     ]
+
+
+def test_what_came_since_is_told_of_every_figure() -> None:
+    assert Totals(9.0, 7.0, 4.0).since(Totals(1.0, 2.0, 3.0)) == Totals(8.0, 5.0, 1.0)

@@ -121,3 +121,10 @@ def test_training_that_has_to_wait_for_inference_is_told_so() -> None:
     assert answer.reasons[0].message == (
         "inference needs these devices now: it has 2 of nvidia, training the rest"
     )
+
+
+def test_of_broken_devices_those_are_to_be_repaired_that_it_could_use() -> None:
+    broken = (gpu(0, model="A100", healthy=False), gpu(1, model="H100", healthy=False, fault="ECC"))
+    pool = [node("a", *broken), node("b", gpu(0, "amd", "H100", healthy=False))]
+    answer = deferred(cycle(pool, workload("w", role(models=("h100",), vendors=("nvidia",))))[0])
+    assert answer.remedy == "repair a/nvidia-1 on a (ECC)"

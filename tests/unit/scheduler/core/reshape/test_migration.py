@@ -144,6 +144,15 @@ def test_what_the_moved_leave_is_taken_until_they_have_moved() -> None:
     assert small.placement[0].node == "b"  # type: ignore[union-attr]
 
 
+def test_for_whom_others_move_is_told_so_and_nobody_else() -> None:
+    running = [runs("x", A, 0), holding("y", B, 0), holding("z", C, 0)]
+    like_it = replace(wants(4), uid="uid-like-it", name="like-it", created_ms=1)
+    decisions = {d.uid: d for d in cycle([A, B, C], wants(4), like_it, running=running)}
+    assert targets(tuple(d for d in decisions.values() if isinstance(d, Migrate))) == {"x": ["b"]}
+    told = [deferred(decisions[uid]).reasons[0].code for uid in ("uid-head", "uid-like-it")]
+    assert told[0] == "Migrating" != told[1]
+
+
 def test_a_node_with_little_on_it_is_emptied_where_no_node_is_idle() -> None:
     running = [runs("x", A, 0), holding("y", B, 0, 1), holding("z", C, 0, 1, 2)]
     trial = trial_of([A, B, C], *running)

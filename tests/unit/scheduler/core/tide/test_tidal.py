@@ -175,3 +175,9 @@ def test_the_tide_never_leaves_inference_less_than_its_load_of_now(
     replicas = wanted_replicas(one, history, 0, history[-1].at_ms)
     assert replicas * one.load_per_replica >= loads[-1] - 1e-6
     assert replicas <= max(1, max(loads) * 2 * (1 + headroom) / one.load_per_replica + 1)
+
+
+def test_a_window_may_keep_nothing_but_not_less() -> None:
+    assert parse_window("08:00-20:00", "nvidia", 0).inference_millis == 0
+    with pytest.raises(InvalidInput, match="not below 0"):
+        parse_window("08:00-20:00", "nvidia", -1)

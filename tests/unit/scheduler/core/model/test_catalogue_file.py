@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.errors import InvalidInput
 from common.units import GIB, MIB
 from scheduler.catalogue import load_catalogue
-from scheduler.core.model.catalogue import PlacementRule, words
+from scheduler.core.model.catalogue import DeviceSpec, PlacementRule, words
 
 OURS = load_catalogue()
 
@@ -186,3 +186,9 @@ def test_a_row_is_found_by_each_of_its_patterns_whatever_the_case(data: st.DataO
     pattern = data.draw(st.sampled_from(chosen.patterns))
     for model in (pattern, pattern.upper(), f"Maker {pattern} Board", pattern.replace("-", "_")):
         assert OURS.find(chosen.vendor, model) == chosen
+
+
+def test_what_a_row_does_not_say_is_not_known(tmp_path: Path) -> None:
+    found = load_catalogue(write(tmp_path, "nvidia: {X1: {}}")).find("nvidia", "X1")
+    assert found == DeviceSpec("X1", "nvidia", ("X1",), kubernetes_resource="nvidia.com/gpu")
+    assert found.rule == PlacementRule()
