@@ -27,7 +27,7 @@ from scheduler.core.model.types import (
 )
 from scheduler.core.placement.placing import Bounds, Stuck
 from scheduler.core.placement.snapshot import Snapshot
-from scheduler.core.placement.trial import Trial
+from scheduler.core.placement.trial import Mark, Trial
 from scheduler.core.preemption.nominations import Seating, stretch
 from scheduler.core.preemption.preemption import find_leftover, find_room
 from scheduler.core.quota.ordering import Heads
@@ -99,7 +99,7 @@ class _Cycle:
         asks = self.trial.asks
         self.heads = Heads(others, self.trial.tree, self.now_ms, lambda each: asks.of(each).roles)
         while (workload := self.heads.pop()) is not None:
-            # 4. Quota, 5. filter, score and place, 6. else make room, hold it, or say why it waits.
+            # 4. to 6. One after the other, see ``_serve``.
             self._decide(workload)
         self.decisions = self.starters.as_they_are(self.decisions)
         # 7. What is left goes to those that can grow; scattered nodes are put together.
@@ -109,7 +109,7 @@ class _Cycle:
                 self.decisions += consolidate(self.trial)
         return self.decisions
 
-    def end(self, mark: tuple[int, int], keep: bool) -> None:
+    def end(self, mark: Mark, keep: bool) -> None:
         """Leave the snapshot as it was, but for what was admitted where that is to stay."""
         if not keep:
             self.trial.rollback(mark)
@@ -151,13 +151,13 @@ class _Cycle:
     def _reseat(self, workload: WorkloadView) -> bool:
         """Some of its places are lost: what is left of them, or comes free elsewhere, is for it before all
         others. Else those who made way for it would have done so for nothing."""
-        room = find_leftover(self.trial, workload)
-        if room is None:
+        plan = find_leftover(self.trial, workload)
+        if plan is None:
             return False
-        if room.ready:
-            self.decisions.append(Admit(workload.uid, room.placement))
+        if plan.ready:
+            self.decisions.append(Admit(workload.uid, plan.placement))
         else:
-            self._keep_seat(workload, room.placement, 0)
+            self._keep_seat(workload, plan.placement, 0)
         return True
 
     def _defer(self, uid: str, answer: Defer, reserved_ms: int | None) -> None:
@@ -187,6 +187,7 @@ class _Cycle:
             self.closed.add(queue)
 
     def _serve(self, workload: WorkloadView) -> Admit | Defer:
+        # 4. Quota and tide: which models, and how many ranks, it may have.
         bounds = self.trial.bounds_for(workload)
         if isinstance(bounds, QuotaRefusal):
             answer = defer_for_queue(workload, bounds)
@@ -194,11 +195,13 @@ class _Cycle:
         fitted = within_tide(self.trial, workload) if self.policy.tides else workload
         if fitted is None:
             return defer_for_tide(self.trial, workload)
+        # 5. Filter, score and place: on nodes with room, or on held ones that it leaves in time.
         mark, max_delay_seconds = self.trial.mark(), self.policy.max_delay_seconds
         found = self.trial.place(fitted, bounds)
         if isinstance(found, Stuck):
             again = backfill(self.trial, fitted, bounds, self.reservations)
             if again is None:
+                # 6. Else make room, hold it, or say why it waits.
                 return self._wait(fitted, found, bounds)
             found = again
         elif max_delay_seconds and should_wait(
@@ -268,19 +271,19 @@ class _Cycle:
             return self._start(workload, given)
         if not self.policy.preempt or self.claims >= self.policy.claims:
             return None
-        room = find_room(self.trial, workload, bounds)
-        if room is None:
+        plan = find_room(self.trial, workload, bounds)
+        if plan is None:
             return None
-        if room.ready:
-            return Admit(workload.uid, room.placement)
-        self._unseat(room.unseated, workload)
-        self.claims += bool(room.resizes or room.victims)
-        self.decisions += room.resizes
-        self.decisions += room.victims
+        if plan.ready:
+            return Admit(workload.uid, plan.placement)
+        self._unseat(plan.unseated, workload)
+        self.claims += bool(plan.resizes or plan.victims)
+        self.decisions += plan.resizes
+        self.decisions += plan.victims
         self._look_again()
-        answer = defer_for_victims(workload, len(room.victims) + len(room.resizes))
-        cleared = room.victims or room.resizes or room.unseated
-        return answer._replace(nominated=room.placement) if cleared else answer
+        answer = defer_for_victims(workload, len(plan.victims) + len(plan.resizes))
+        cleared = plan.victims or plan.resizes or plan.unseated
+        return answer._replace(nominated=plan.placement) if cleared else answer
 
     def _unseat(self, uids: Sequence[str], winner: WorkloadView) -> None:
         """The places that were cleared for them go to a more important one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, TypeVar, cast
 
 from scheduler.core.model.types import Assignment, Placement, Policy, QueueView, RunningView, WorkloadView
@@ -19,6 +20,8 @@ from scheduler.core.quota.precedence import Precedence
 from scheduler.core.quota.quota import QuotaRefusal, QuotaTree
 
 T = TypeVar("T")
+Mark = tuple[int, int]
+"""How much has been changed so far: on the pool, and of all else."""
 
 
 class _Change(NamedTuple):
@@ -33,10 +36,19 @@ class _Change(NamedTuple):
     is_whole: bool = True
 
 
+class _Charge(NamedTuple):
+    """Millis that a queue was charged with, on the quota books alone; below zero: that it was refunded."""
+
+    queue: str
+    model: ModelKey
+    millis: int
+
+
 class Trial:
-    """``mark``/``rollback`` bracket changes made by ``admit``, ``evict``, ``resize`` and by placing on the
-    pool. ``residual``: on the pool, what those who give up their places for others hold beyond what these
-    take in their stead; ``seated``: who holds nominated places and waits for others to leave them."""
+    """``mark``/``rollback`` bracket all that is changed: the pool, the quota books, who is where, what is
+    residual and seated, and what others ``remember`` here. ``residual``: on the pool, what those who give up
+    their places for others hold beyond what these take in their stead; ``seated``: who holds nominated places
+    and waits for others to leave them."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy, now_ms: int) -> None:
         self.pool = snapshot.pool
@@ -51,7 +63,7 @@ class Trial:
         self._precedence: Precedence | None = None
         self._overlay: dict[str, RunningView | None] = {}
         self._admitted: list[tuple[WorkloadView, Placement]] = []
-        self._log: list[_Change] = []
+        self._log: list[_Change | _Charge | Callable[[], object]] = []
         self.residual: Placement = ()
         self.seated: set[str] = set()
         self.asks = Asks(self.pool)
@@ -131,37 +143,51 @@ class Trial:
 
     def _lifted(self) -> list[_Change]:
         """What was lifted, or laid back, and still counts as running."""
-        return [change for change in self._log if not change.is_view]
+        return [change for change in self._log if isinstance(change, _Change) and not change.is_view]
 
     # -- trying and undoing
 
-    def mark(self) -> tuple[int, int]:
+    def mark(self) -> Mark:
+        """A point to which ``rollback`` returns."""
         return self.pool.mark(), len(self._log)
 
-    def rollback(self, mark: tuple[int, int]) -> None:
-        """Undo everything since ``mark``."""
+    def remember(self, undo: Callable[[], object]) -> None:
+        """Somebody who works on the trial has changed something of its own: ``undo`` it with all else."""
+        self._log.append(undo)
+
+    def rollback(self, mark: Mark) -> None:
+        """Undo everything since ``mark``, the last first."""
         self._view_admitted()
         self.pool.rollback(mark[0])
         net: dict[tuple[str, ModelKey], int] = {}
         while len(self._log) > mark[1]:
             change = self._log.pop()
-            workload = change.workload
-            for placement, sign in ((change.came, -1), (change.went, 1)):
-                for model, millis in millis_by_model(placement).items():
-                    key = (workload.queue, model)
-                    net[key] = net.get(key, 0) + sign * millis
-                self._note(workload, placement, sign)
-                if change.is_whole:
-                    self._update_affinity_index(workload, placement, sign)
-            if change.is_view:
-                self._put(workload.uid, change.before)
+            if isinstance(change, _Change):
+                self._undo(change, net)
+            elif isinstance(change, _Charge):
+                queue, model, millis = change
+                net[queue, model] = net.get((queue, model), 0) - millis
+            else:
+                change()
         for (queue, model), millis in net.items():
             if millis > 0:
                 self.tree.charge(queue, model, millis)
             elif millis < 0:
                 self.tree.refund(queue, model, -millis)
 
-    def keep(self, mark: tuple[int, int], admitted: Sequence[tuple[WorkloadView, Placement]]) -> None:
+    def _undo(self, change: _Change, net: dict[tuple[str, ModelKey], int]) -> None:
+        """All but what it means for the quota books, which is added to ``net``."""
+        workload = change.workload
+        for placement, sign in ((change.came, -1), (change.went, 1)):
+            for model, millis in millis_by_model(placement).items():
+                net[workload.queue, model] = net.get((workload.queue, model), 0) + sign * millis
+            self._note(workload, placement, sign)
+            if change.is_whole:
+                self._update_affinity_index(workload, placement, sign)
+        if change.is_view:
+            self._put(workload.uid, change.before)
+
+    def keep(self, mark: Mark, admitted: Sequence[tuple[WorkloadView, Placement]]) -> None:
         """End the trial: undo everything since ``mark`` but that these were admitted, and forget how to undo
         that."""
         ranks = sum(len(placement) for _, placement in admitted)
@@ -213,6 +239,24 @@ class Trial:
         self._book(workload, placement, 1, whole)
         self.pool.occupy(placement)
 
+    def charge(self, queue: str, model: ModelKey, millis: int) -> None:
+        """On the quota books alone the queue uses so much more (below zero: less), to ask what would be."""
+        self._log.append(_Charge(queue, model, millis))
+        if millis < 0:
+            self.tree.refund(queue, model, -millis)
+        else:
+            self.tree.charge(queue, model, millis)
+
+    def seat(self, uid: str) -> None:
+        """It holds its nominated places now and waits for others to leave them."""
+        self.seated.add(uid)
+        self.remember(partial(self.seated.discard, uid))
+
+    def unseat(self, uid: str) -> None:
+        """Another one gets the places that it holds."""
+        self.seated.remove(uid)
+        self.remember(partial(self.seated.add, uid))
+
     def _view_admitted(self) -> None:
         """Views of what was admitted are made when somebody asks."""
         for workload, placement in self._admitted:
@@ -254,12 +298,24 @@ class Trial:
     def keep_residual(self, gone: Iterable[Assignment], come: Placement) -> None:
         """``gone`` ranks, which are off the pool, make way for ``come``: what they hold beyond that stays
         taken until they have really left, for all but those who wait for it themselves."""
-        nodes = {rank.node for rank in come}
-        met = tuple(rank for rank in self.residual if rank.node in nodes)
+        met, far = self._residual_by(come)
         left = residual_capacity((*met, *gone), come)
         self.pool.vacate(met)
         self.pool.occupy(left)
-        self.residual = (*(rank for rank in self.residual if rank.node not in nodes), *left)
+        before, self.residual = self.residual, (*far, *left)
+        if self.residual != before:
+            self.remember(partial(setattr, self, "residual", before))
+
+    def meets_residual(self, come: Placement) -> bool:
+        """Whether places come where others must have left before."""
+        met, far = self._residual_by(come)
+        return (*far, *residual_capacity(met, come)) != self.residual
+
+    def _residual_by(self, come: Placement) -> tuple[Placement, Placement]:
+        """What is residual on nodes of these places, and elsewhere."""
+        nodes = {rank.node for rank in come}
+        met = tuple(rank for rank in self.residual if rank.node in nodes)
+        return met, tuple(rank for rank in self.residual if rank.node not in nodes)
 
     # -- questions
 

@@ -1,4 +1,4 @@
-"""What runs, by node and with its price: the candidates that places can be taken from.
+"""First stage of preemption: what runs, by node and with its price, that places can be taken from.
 
 Built once per trial, in two steps: classes of workloads that are alike to claimants (cheap, most claims end
 there), and everything by node. What has changed in the trial since is noticed when it is looked at.
@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from scheduler.core.model.types import WHOLE_MILLIS, Assignment, RunningView, WorkloadView
 from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.layout import ModelKey
-from scheduler.core.pool.states import Shape
 from scheduler.core.preemption.claims import VictimClass
-from scheduler.core.preemption.clearing import shortfall_millis
+from scheduler.core.preemption.lower_bounds import Entry, LowerBounds
 from scheduler.core.reshape.elastic import is_elastic
 
 RESTART_MS = 60_000
@@ -60,12 +56,12 @@ class Candidate:
         return self._by_model
 
 
-def price_of_rank(held: Candidate, rank: Assignment) -> int:
+def price_of_rank(candidate: Candidate, rank: Assignment) -> int:
     """Of one workload, the rank with the highest replica number costs least; roles shrink in proportion."""
-    role = next(role for role in held.workload.roles if role.name == rank.role)
+    role = next(role for role in candidate.workload.roles if role.name == rank.role)
     spare = max(1, role.replicas - role.least)
     place = (rank.replica - role.least + 1) * (REPLICAS - 1) // spare
-    return held.rank_price * REPLICAS + REPLICAS - 1 - min(max(0, place), REPLICAS - 1)
+    return candidate.rank_price * REPLICAS + REPLICAS - 1 - min(max(0, place), REPLICAS - 1)
 
 
 def _safe_ms(trial: Trial, queue: str) -> tuple[int, int, int]:
@@ -96,9 +92,8 @@ class Candidates:
                 if running.ends_ms is not None:
                     self.soon_gone.append(running)
             elif workload.uid in trial.seated:
-                self.classes.setdefault(VictimClass(workload.queue, workload.priority, False), []).append(
-                    running
-                )
+                waits = VictimClass(workload.queue, workload.priority, False)
+                self.classes.setdefault(waits, []).append(running)
             elif workload.preemptible and running.started_ms < trial.now_ms:
                 queue, age_ms = workload.queue, trial.now_ms - running.started_ms
                 if queue not in safe:
@@ -132,45 +127,37 @@ class Candidates:
         return self._by_node
 
 
-_Entry = tuple[int, int, int, float, float]
-"""Node, number of who is there, its millis there, least price per millis when only this node is wanted, and
-when all are that it is on."""
-
-
 class CandidatesByNode:
-    """Candidates by node. ``evicted`` ones have been taken in this trial."""
+    """``at``: by number of node, with the ranks there; ``classes``: in their order; ``millis``: what each of
+    them holds of each model; ``below``: what clearing a node costs at least."""
 
     def __init__(self, trial: Trial, classes: Mapping[VictimClass, Sequence[RunningView]]) -> None:
         self._trial = trial
-        self.kinds = sorted(classes)
-        self.held: list[Candidate] = []
+        self.classes = sorted(classes)
+        self.all: list[Candidate] = []
         self.at: dict[int, list[tuple[Candidate, list[Assignment]]]] = {}
         levels = {priority: n for n, priority in enumerate(sorted({kind.priority for kind in classes}))}
-        entries: list[_Entry] = []
+        entries: list[Entry] = []
         kind_of: list[int] = []
         self.millis: dict[VictimClass, dict[ModelKey, int]] = {}
-        for index, kind in enumerate(self.kinds):
+        for index, kind in enumerate(self.classes):
             level, total = min(levels[kind.priority], MOST_LEVELS), self.millis.setdefault(kind, {})
             kind_of += [index] * len(classes[kind])
             for running in classes[kind]:
                 self._put_to_nodes(running, kind, level, entries, total)
-        self._kind_of = np.array(kind_of, dtype=np.int64)
-        self.evicted = np.zeros(len(self.held), dtype=bool)
-        table = np.array(entries, dtype=np.float64).reshape(-1, 5)
-        self._ladders = _Ladder(table, 3), _Ladder(table, 4)
-        self._shortfalls: dict[Shape, npt.NDArray[np.int64]] = {}
+        self.below = LowerBounds(trial.pool, self.classes, kind_of, entries)
 
     def _put_to_nodes(
         self,
         running: RunningView,
         kind: VictimClass,
         level: int,
-        entries: list[_Entry],
+        entries: list[Entry],
         total: dict[ModelKey, int],
     ) -> None:
         """Put it to its nodes. ``total`` counts the millis of its class."""
-        held = Candidate(len(self.held), running, kind)
-        self.held.append(held)
+        candidate = Candidate(len(self.all), running, kind)
+        self.all.append(candidate)
         by_node: dict[int, tuple[list[Assignment], list[int]]] = {}
         for rank in running.placement:
             millis = 0
@@ -178,32 +165,32 @@ class CandidatesByNode:
                 millis += share.millis
                 model = (share.vendor, share.model)
                 total[model] = total.get(model, 0) + share.millis
-            held.millis += millis
+            candidate.millis += millis
             node = self._trial.pool.number(rank.node)
             if node is not None:
                 ranks, amounts = by_node.setdefault(node, ([], []))
                 ranks.append(rank)
                 amounts.append(millis)
-        held.nodes = len(by_node)
-        self._appraise(held, level)
+        candidate.nodes = len(by_node)
+        self._appraise(candidate, level)
         for node, (ranks, amounts) in by_node.items():
-            self.at.setdefault(node, []).append((held, ranks))
+            self.at.setdefault(node, []).append((candidate, ranks))
             millis = sum(amounts)
-            density = held.price / (millis or 1)
-            if held.rank_price:
-                density = min(density, held.rank_price * REPLICAS / max(1, *amounts))
-            entries.append((node, held.number, millis, density, density / held.nodes))
+            density = candidate.price / (millis or 1)
+            if candidate.rank_price:
+                density = min(density, candidate.rank_price * REPLICAS / max(1, *amounts))
+            entries.append((node, candidate.number, millis, density, density / candidate.nodes))
 
-    def _appraise(self, held: Candidate, level: int) -> None:
+    def _appraise(self, candidate: Candidate, level: int) -> None:
         """Device-milliseconds of work that would be lost; a rank of any priority is below any eviction."""
-        running = held.running
+        running = candidate.running
         age_ms = max(0, self._trial.now_ms - running.started_ms)
         elastic = is_elastic(running.workload)
         saves = elastic or running.workload.movable
-        cost = held.millis * age_ms // (RESUMES * WHOLE_MILLIS if saves else WHOLE_MILLIS)
-        held.price = min(RESTART_MS + cost, (1 << LEVEL_BITS) - 1) << (LEVEL_BITS * (level + 1))
+        cost = candidate.millis * age_ms // (RESUMES * WHOLE_MILLIS if saves else WHOLE_MILLIS)
+        candidate.price = min(RESTART_MS + cost, (1 << LEVEL_BITS) - 1) << (LEVEL_BITS * (level + 1))
         if elastic:
-            held.rank_price = ((1 + level) << 32) + min(age_ms // 1000, (1 << 32) - 1)
+            candidate.rank_price = ((1 + level) << 32) + min(age_ms // 1000, (1 << 32) - 1)
 
     def millis_of(self, kinds: Iterable[VictimClass]) -> dict[ModelKey, int]:
         """What all of these classes held at the start of the trial."""
@@ -212,63 +199,3 @@ class CandidatesByNode:
             for model, millis in self.millis[kind].items():
                 total[model] = total.get(model, 0) + millis
         return total
-
-    def bounds_below(self, shape: Shape, kinds: set[VictimClass], ranks: int) -> npt.NDArray[np.float64]:
-        """Per node a price that clearing it for one of so many ranks does not fall below, when only these
-        classes are taken from. Infinite where they do not hold enough."""
-        pool = self._trial.pool
-        short = self._shortfall(shape)[np.frombuffer(pool.state_of, dtype=np.int32)]
-        listed = np.frombuffer(pool.listed, dtype=np.uint8) > 0
-        open_kinds = np.array([kind in kinds for kind in self.kinds], dtype=bool)
-        usable = open_kinds[self._kind_of] & ~self.evicted
-        least, there = self._ladders[ranks > 1].climb(short, usable)
-        able = listed & (short >= 0) & (short <= there)
-        return np.where(able, least * (1 - 1e-9), np.inf)
-
-    def _shortfall(self, shape: Shape) -> npt.NDArray[np.int64]:
-        """Per state that any node is in, see ``shortfall_millis``."""
-        states = self._trial.pool.states.all
-        table = self._shortfalls.get(shape)
-        if table is None or len(table) < len(states):
-            grown = np.full(2 * len(states), -2, dtype=np.int64)
-            if table is not None:
-                grown[: len(table)] = table
-            table = self._shortfalls[shape] = grown
-        for number in np.unique(np.frombuffer(self._trial.pool.state_of, dtype=np.int32)):
-            if table[number] == -2:
-                table[number] = shortfall_millis(states[number], shape)
-        return table
-
-    def mark_evicted(self, gone: Iterable[Candidate]) -> None:
-        """These have been taken: they are no candidates any more."""
-        for held in gone:
-            self.evicted[held.number] = True
-
-
-class _Ladder:
-    """What is on each node, the cheapest millis first."""
-
-    def __init__(self, table: npt.NDArray[np.float64], density: int) -> None:
-        table = table[np.lexsort((table[:, 1], table[:, density], table[:, 0]))]
-        self._node_of = table[:, 0].astype(np.int64)
-        self._nodes, self._starts = np.unique(self._node_of, return_index=True)
-        self._sizes = np.diff(np.append(self._starts, len(table)))
-        self._number_of = table[:, 1].astype(np.int64)
-        self._millis_of = table[:, 2]
-        self._density_of = table[:, density]
-
-    def climb(
-        self, short: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Per node the price of the cheapest millis that make up what it is short of (the bound of the
-        fractional knapsack, Dantzig 1957), and all millis that are there."""
-        least, there = np.zeros(len(short)), np.zeros(len(short))
-        if not len(self._starts):
-            return least, there
-        millis = np.where(usable[self._number_of], self._millis_of, 0.0)
-        before = np.cumsum(millis) - millis
-        before -= np.repeat(before[self._starts], self._sizes)
-        part = np.clip(short[self._node_of] - before, 0.0, millis)
-        least[self._nodes] = np.add.reduceat(part * self._density_of, self._starts)
-        there[self._nodes] = np.add.reduceat(millis, self._starts)
-        return least, there

@@ -1,4 +1,4 @@
-"""Whose places a workload may claim.
+"""Whose places a workload may claim: who is a candidate for it.
 
 - *By priority*, from less important ones: of its own queue, unless it alone needs more than the nominal quota
   and than the queue uses; of other queues only where no quota counts for these, and while its own queue keeps
@@ -13,11 +13,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from scheduler.core.model.types import Placement, WorkloadView
+from scheduler.core.placement.placing import Bounds
 from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.layout import ModelKey
+from scheduler.core.quota.quota import QuotaRefusal
 
 
 class VictimClass(NamedTuple):
@@ -31,6 +35,46 @@ class VictimClass(NamedTuple):
     loose: bool = True
     settled: bool = True
     created_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """``least``: the workload with the ranks that it cannot do without, as nobody loses places for others.
+    ``bounds``: what its quota leaves it; a refusal where only a queue that gives something up helps."""
+
+    workload: WorkloadView
+    least: WorkloadView
+    bounds: Bounds | QuotaRefusal
+
+    @classmethod
+    def of(cls, workload: WorkloadView, bounds: Bounds | QuotaRefusal) -> Claimant:
+        least = workload
+        if any(role.least != role.replicas for role in workload.roles):
+            roles = (replace(role, replicas=role.least, min_replicas=None) for role in workload.roles)
+            least = replace(workload, roles=tuple(roles))
+        return cls(workload, least, bounds)
+
+
+class Reach(NamedTuple):
+    """Whom a claimant may take from: these classes, by this claim. ``alone``: all are of its own queue."""
+
+    claim: Claim
+    classes: frozenset[VictimClass]
+    alone: bool
+
+
+def bounds_now(trial: Trial, claimant: Claimant, reach: Reach | None = None) -> Bounds | QuotaRefusal:
+    """What the quota leaves it now, with what has been taken; ``reach``: by which it is taken, None = nothing
+    is."""
+    least, given = claimant.least, claimant.bounds
+    bounds = trial.bounds_for(least)
+    if isinstance(bounds, Bounds) and isinstance(given, Bounds):
+        bounds = Bounds(bounds.models, given.only)
+    if reach is None or not reach.alone or isinstance(bounds, QuotaRefusal):
+        return bounds
+    models = trial.needs(least) if bounds.models is None else bounds.models
+    kept = reach.claim.within_reach(models)
+    return bounds if len(kept) == len(models) else Bounds(kept, bounds.only)
 
 
 class Claim:
@@ -52,29 +96,43 @@ class Claim:
         self._hopes = False
         self._asked: tuple[int, dict[tuple[str, int, ModelKey], bool]] = -1, {}
 
-    def stages(
+    def reaches(
         self,
         classes: Collection[VictimClass],
         held: Callable[[], Mapping[VictimClass, Mapping[ModelKey, int]]],
-    ) -> Iterator[set[VictimClass]]:
-        """Sets of classes to take from, one after the other: first those that have borrowed what is the
-        queue's own, then all. ``held``: what each of them holds."""
+    ) -> Iterator[Reach]:
+        """Whom to take from, one after the other: first those that have borrowed what is the queue's own,
+        then all. ``held``: what each class holds."""
         borrowers = {one for one in classes if self._by_quota(one) and self._is_guaranteed(one)}
         if borrowers:
-            yield borrowers
+            yield self._reach(borrowers)
         own = [one for one in classes if one.queue == self._queue and self._by_priority(one)]
-        if own and not self._is_entitled():
-            self._hopes = True
-            gone = self._refund(own, held())
-            self._titles.clear()
-            titles = {key: self._titles_at(*key) for key in self._all_titles()}
-            for model, millis in gone:
-                self._tree.charge(self._queue, model, millis)
-            self._titles = titles
-            self._asked = -1, {}
-        everybody = {one for one in classes if self._by_priority(one) or self._may_claim(one)}
-        if everybody and (self._hopes or everybody != borrowers):
-            yield everybody
+        claim = self._hoping(own, held()) if own and not self._is_entitled() else self
+        everybody = {one for one in classes if claim._by_priority(one) or claim._may_claim(one)}
+        if everybody and (claim._hopes or everybody != borrowers):
+            yield claim._reach(everybody)
+
+    def _reach(self, classes: Collection[VictimClass]) -> Reach:
+        return Reach(self, frozenset(classes), all(one.queue == self._queue for one in classes))
+
+    def _hoping(
+        self, own: Iterable[VictimClass], held: Mapping[VictimClass, Mapping[ModelKey, int]]
+    ) -> Claim:
+        """The claim in the hope that less important work of its own queue makes way, too: with the titles
+        that the queue has then."""
+        hoping, mark = copy(self), self._trial.mark()
+        hoping._hopes, hoping._titles, hoping._asked = True, {}, (-1, {})
+        used = self._tree.usage(self._queue)
+        for one in sorted(own):
+            for model, millis in held[one].items():
+                back = min(millis, used.get(model, 0))
+                if back:
+                    self._trial.charge(self._queue, model, -back)
+                    used[model] -= back
+        for key in self._all_titles():
+            hoping._titles_at(*key)
+        self._trial.rollback(mark)
+        return hoping
 
     def may_take(self, one: VictimClass, held: Mapping[ModelKey, int]) -> bool:
         """Whether it may take so much in addition to what has been taken off the tree already. What goes as
@@ -110,12 +168,11 @@ class Claim:
         others = {one for one in victims if not self._by_priority(one)} if self._hopes else set()
         if not others:
             return True
-        held = millis_by_model(placement)
+        held, mark = millis_by_model(placement), self._trial.mark()
         for model, millis in held.items():
-            self._tree.charge(self._queue, model, millis)
+            self._trial.charge(self._queue, model, millis)
         due = all(self._is_due(one, model) for one in others for model in held if model in self._needs)
-        for model, millis in held.items():
-            self._tree.refund(self._queue, model, millis)
+        self._trial.rollback(mark)
         return due
 
     def _is_due(self, one: VictimClass, model: ModelKey) -> bool:
@@ -247,17 +304,3 @@ class Claim:
         return tree.borrows(one.queue, mine, model, titles) and tree.borrows(
             one.queue, mine, model, titles, below=self._below(one)
         )
-
-    def _refund(
-        self, own: Iterable[VictimClass], held: Mapping[VictimClass, Mapping[ModelKey, int]]
-    ) -> list[tuple[ModelKey, int]]:
-        """Take less important work of its own queue off the tree."""
-        used, taken = self._tree.usage(self._queue), []
-        for one in sorted(own):
-            for model, millis in held[one].items():
-                back = min(millis, used.get(model, 0))
-                if back:
-                    self._tree.refund(self._queue, model, back)
-                    used[model] -= back
-                    taken.append((model, back))
-        return taken

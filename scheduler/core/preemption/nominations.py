@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from scheduler.core.model.types import Placement, WorkloadView
+from scheduler.core.model.types import Placement, RunningView, WorkloadView
 from scheduler.core.placement.affinity import has_wishes
 from scheduler.core.placement.placing import Bounds, Stuck
 from scheduler.core.placement.trial import Trial, millis_by_model
 from scheduler.core.pool.filters import untolerated
 from scheduler.core.pool.pool import Pool
-from scheduler.core.preemption.tentative import TentativeEvictions, fits_beside
+from scheduler.core.preemption.beside import displaced, fits_beside, look_past
 from scheduler.core.reshape.elastic import is_elastic, within_quota
 from scheduler.core.tide.tides import within_tide
 
@@ -45,7 +45,7 @@ class Seating:
         trial.pool.occupy(places)
         trial.admit(workload, places)
         trial.keep_residual(left, places)
-        trial.seated.add(workload.uid)
+        trial.seat(workload.uid)
         return max(1, len(gone))
 
     def _wait_for(self, workload: WorkloadView) -> tuple[str, ...] | None:
@@ -57,16 +57,19 @@ class Seating:
         near = [one for one in leaving if any(rank.node in nodes for rank in one.placement)]
         known = {one.workload.uid for one in near}
         far = [one for one in leaving if one.workload.uid not in known]
-        evictions, mark = TentativeEvictions(trial, workload), trial.mark()
+        if has_wishes(workload):
+            trial.build_affinity_index()
+        mark = trial.mark()
         trial.pool.vacate(trial.residual)
+        past: list[RunningView] = []
         gone: tuple[str, ...] | None = None
         for some in (near, far):
-            for one in some:
-                evictions.set_aside(one)
+            look_past(trial, some)
+            past += some
             if _is_allowed(trial, workload):
                 if _is_free(trial.pool, places) or _is_free_but_for_strangers(trial, places):
                     trial.pool.occupy(places)
-                    gone = evictions.displaced_by(workload, places)
+                    gone = displaced(trial.pool, workload, places, past)
                 break
         trial.rollback(mark)
         return gone

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 
 from scheduler.core.model.types import Admit, Assignment, Decision, Placement, RunningView, WorkloadView
 from scheduler.core.placement.placing import Bounds
@@ -86,17 +87,17 @@ class Starters:
         mark, growth = self._trial.mark(), Growth(self._trial)
         self._shrink(giver)
         if growth.add_rank(self._trial.running[uid]) and self._part(giver) >= self._part(uid):
-            self._changed |= {giver, uid}
+            self._note(giver)
+            self._note(uid)
             return True
         self._trial.rollback(mark)
         return False
 
     def _fits_without(self, ranks: int, workload: WorkloadView, equals: Sequence[str]) -> bool:
-        mark, changed = self._trial.mark(), set(self._changed)
+        mark = self._trial.mark()
         self._give_up(ranks, equals)
         found = self._place(workload) is not None
         self._trial.rollback(mark)
-        self._changed = changed
         return found
 
     def _give_up(self, ranks: int, equals: Sequence[str]) -> None:
@@ -105,7 +106,13 @@ class Starters:
             able = [uid for uid in reversed(equals[-LOOKED_AT:]) if any(self._spare(uid).values())]
             giver = max(able, key=self._part)
             self._shrink(giver)
-            self._changed.add(giver)
+            self._note(giver)
+
+    def _note(self, uid: str) -> None:
+        """What was decided about it is not how it is any more."""
+        if uid not in self._changed:
+            self._changed.add(uid)
+            self._trial.remember(partial(self._changed.discard, uid))
 
     def _shrink(self, uid: str) -> None:
         """It has one rank less."""

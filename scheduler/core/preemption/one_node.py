@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from scheduler.core.pool.layout import MEMORY_BITS, MEMORY_MASK, Group, pack
 from scheduler.core.pool.options import choose_islands
-from scheduler.core.pool.states import Demand, NodeState, Shape, grants_in
+from scheduler.core.pool.states import Demand, Shape, grants_in
 from scheduler.core.pool.usage import NodeUsage
 
 Chosen = frozenset[int]
@@ -33,7 +33,7 @@ class Item(Generic[K]):
     host_mebibytes: int = 0
 
 
-class Clearing(Generic[K]):
+class OneNode(Generic[K]):
     """One node with what could be taken away from it."""
 
     def __init__(self, usage: NodeUsage, items: Sequence[Item[K]]) -> None:
@@ -184,22 +184,3 @@ class Clearing(Generic[K]):
 
     def _cheaper(self, several: Iterable[Chosen]) -> Chosen | None:
         return min(several, key=lambda chosen: (self._price(chosen), sorted(chosen)), default=None)
-
-
-def shortfall_millis(state: NodeState, shape: Shape) -> int:
-    """The least that must come free on a node in this state before a rank of the shape fits; -1 where it can
-    never fit on such a node."""
-    if not shape.takes_devices:
-        return 0 if shape.is_let_in(state.layout) else -1
-    short = [_shortfall(state, demand) for demand in shape.demands(state.layout)]
-    return min(short, default=-1)
-
-
-def _shortfall(state: NodeState, demand: Demand) -> int:
-    free = sorted(state.free_millis(demand.group), reverse=True)
-    millis = demand.packed >> MEMORY_BITS
-    if demand.whole:
-        return sum(max(0, millis - each) for each in free[: demand.grants])
-    if demand.grants == 1:
-        return max(0, millis - free[0]) if free else 0
-    return max(0, demand.grants * millis - sum(free))
