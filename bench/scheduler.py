@@ -2,7 +2,8 @@
 
 ``python -m bench.scheduler --nodes 12500 --gpus-per-node 8 --workloads 100000`` fills the pool from queues in
 which they all wait (``--batch``: in which so many arrive between two cycles, while those that found no place
-wait on), as the loop does, and applies every decision. A placement is one rank
+wait on), through the keeper of the scheduler's loop, which is told of every decision; the time that this
+takes counts. ``bench.loop`` measures whole passes. A placement is one rank
 (what Kubernetes calls a pod) that is given its devices. Beside it a scheduler that looks at every node for
 every rank (vectorised, without quotas) is measured in the same run; figures that peers have published are
 shown as such.
@@ -34,10 +35,9 @@ from bench.scheduler_world import (
     make_queues,
     make_workloads,
 )
-from scheduler.core.fragmentation.fragmentation import Fragmentation
-from scheduler.core.fragmentation.workload_mix import USUAL, workload_mix_of
 from scheduler.core.model.types import (
     Admit,
+    Decision,
     Defer,
     NodeView,
     Policy,
@@ -46,12 +46,8 @@ from scheduler.core.model.types import (
     RunningView,
     WorkloadView,
 )
-from scheduler.core.placement.snapshot import Snapshot
-from scheduler.core.placement.trial import keep_books
-from scheduler.core.pool.pool import Pool
-from scheduler.core.quota.quota import QuotaTree
 from scheduler.translate.collector import collector_held
-from scheduler.translate.deciding import decide
+from scheduler.translate.kept_views import ViewKeeper
 
 NOW_MS = 1_000_000_000
 PUBLISHED = {
@@ -68,18 +64,31 @@ PUBLISHED = {
 class Filled:
     """A pool after all workloads have been offered to it."""
 
-    pool: Pool
+    keeper: ViewKeeper
     queues: tuple[QueueView, ...]
-    running: list[RunningView]
     pending: list[WorkloadView]
-    books: QuotaTree
-    ranks: int
-    seconds: float
-    workload_mix: Fragmentation = USUAL
+    nodes: int
+    ranks: int = 0
+    seconds: float = 0.0
 
     @property
     def placements_per_second(self) -> float:
         return self.ranks / self.seconds
+
+    def cycle(self, pending: Sequence[WorkloadView], now_ms: int = NOW_MS) -> list[Decision]:
+        """What the loop does for a cycle, once it knows who waits."""
+        with collector_held():
+            return self.keeper.decide(self.keeper.take(self.queues, pending, (), now_ms), Policy(), now_ms)
+
+
+def keeper_of(nodes: Sequence[NodeView], running: Sequence[RunningView] = ()) -> ViewKeeper:
+    """The keeper of the loop, told what is there."""
+    keeper = ViewKeeper(catalogue())
+    for node in nodes:
+        keeper.set_node(node.name, node)
+    for one in running:
+        keeper.set_running(one.workload.uid, (one,))
+    return keeper
 
 
 def fill_up(
@@ -88,63 +97,44 @@ def fill_up(
     """Offer the workloads batch by batch (0: all at once). What found no place is offered again with the
     next batch."""
     devices = sum(len(node.devices) for node in nodes)
-    pool = Pool(nodes, catalogue())
-    queues = tuple(make_queues(devices))
-    filled = Filled(pool, queues, [], [], keep_books(queues, pool, ()), 0, 0.0, workload_mix_of(workloads))
+    filled = Filled(keeper_of(nodes), tuple(make_queues(devices)), [], len(nodes))
+    filled.cycle(())
     batch = batch or len(workloads)
     for start in range(0, len(workloads), batch):
         filled.pending += workloads[start : start + batch]
         began = time.perf_counter()
-        with collector_held():
-            snapshot = _snapshot(filled, filled.pending, filled.workload_mix)
-            _apply(filled, decide(snapshot, Policy(), NOW_MS + start, keep=True))
+        _apply(filled, filled.cycle(filled.pending, NOW_MS + start))
         filled.seconds += time.perf_counter() - began
         tick(min(batch, len(workloads) - start))
     return filled
 
 
-def _snapshot(filled: Filled, pending: Sequence[WorkloadView], workload_mix: Fragmentation) -> Snapshot:
-    """As the loop makes it: pool and books are kept from cycle to cycle."""
-    return Snapshot(
-        filled.pool,
-        filled.queues,
-        tuple(pending),
-        tuple(filled.running),
-        workload_mix,
-        filled.books,
-        flexible=False,
-    )
-
-
-def _apply(filled: Filled, decisions: Sequence[object]) -> None:
+def _apply(filled: Filled, decisions: Sequence[Decision]) -> None:
+    """Tell the keeper of what runs now, as the loop does when it has carried it out."""
     waiting = {workload.uid: workload for workload in filled.pending}
     for decision in decisions:
         if isinstance(decision, Admit):
             workload = waiting.pop(decision.uid)
-            filled.running.append(RunningView(workload, decision.placement, NOW_MS))
+            filled.keeper.set_running(workload.uid, (RunningView(workload, decision.placement, NOW_MS),))
             filled.ranks += len(decision.placement)
     filled.pending = list(waiting.values())
 
 
 def idle_milliseconds(filled: Filled, pending: Sequence[WorkloadView], repeats: int = 9) -> float:
     """Median of a cycle in which nothing can be done."""
-    snapshot = _snapshot(filled, pending, filled.workload_mix)
-    decide(snapshot, Policy(), NOW_MS)
-    return _median_milliseconds(lambda: decide(snapshot, Policy(), NOW_MS), repeats)
+    filled.cycle(pending)
+    return _median_milliseconds(lambda: filled.cycle(pending), repeats)
 
 
 def verdict_milliseconds(filled: Filled, repeats: int = 9) -> float:
     """Median of a cycle that finds out that a gang can never fit: more nodes than there are of eight
     devices."""
-    gang = large_gang(len(filled.pool.usage) + 1, 8, filled.queues[-1].name, 5)
-    queues = (QueueView("verdict"),)
-    gang = replace(gang, queue="verdict")
-    books = keep_books(queues, filled.pool, ())
-    snapshot = replace(_snapshot(filled, (gang,), filled.workload_mix), queues=queues, books=books)
-    (decision,) = decide(snapshot, Policy(), NOW_MS)
+    gang = replace(large_gang(filled.nodes + 1, 8, "verdict", 5), queue="verdict")
+    asked = replace(filled, queues=(*filled.queues, QueueView("verdict")))
+    (decision,) = asked.cycle((gang,))
     if not (isinstance(decision, Defer) and decision.never):
         raise AssertionError(f"the gang should never fit: {decision}")
-    return _median_milliseconds(lambda: decide(snapshot, Policy(), NOW_MS), repeats)
+    return _median_milliseconds(lambda: asked.cycle((gang,)), repeats)
 
 
 def _median_milliseconds(call: Callable[[], object], repeats: int) -> float:
@@ -168,18 +158,12 @@ def reclaim_seconds(nodes: list[NodeView], gpus: int) -> tuple[float, int]:
     owner = replace(queues[1].quotas[0], nominal_millis=gpus * 1000)
     borrower = replace(queues[2].quotas[0], nominal_millis=(devices - gpus) * 1000)
     queues = (queues[0], replace(queues[1], quotas=(owner,)), replace(queues[2], quotas=(borrower,)))
-    running = fill(nodes, "borrower")
-    pool = Pool(nodes, catalogue())
-    for one in running:
-        pool.occupy(one.placement)
-    pool.commit()
+    filled = Filled(keeper_of(nodes, fill(nodes, "borrower")), queues, [], len(nodes))
+    filled.cycle(())
     per_node = len(nodes[0].devices)
     gang = large_gang(gpus // per_node, per_node, "owner", 0)
-    snapshot = Snapshot(
-        pool, queues, (gang,), tuple(running), books=keep_books(queues, pool, running), flexible=False
-    )
     began = time.perf_counter()
-    decisions = decide(snapshot, Policy(), NOW_MS)
+    decisions = filled.cycle((gang,))
     seconds = time.perf_counter() - began
     victims = sum(isinstance(decision, Preempt) for decision in decisions)
     if victims != gpus:
@@ -242,10 +226,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     verdict = verdict_milliseconds(filled)
     result = {
         "placements_per_second": round(filled.placements_per_second),
-        "workloads_per_second": round(len(filled.running) / filled.seconds),
+        "workloads_per_second": round(len(filled.keeper.running) / filled.seconds),
         "scale_ratio": round(small.placements_per_second / filled.placements_per_second, 3),
         "placements": filled.ranks,
-        "workloads_admitted": len(filled.running),
+        "workloads_admitted": len(filled.keeper.running),
         "workloads_waiting": len(filled.pending),
         "allocated_percent": round(100 * _allocated(filled), 2),
         "idle_cycle_milliseconds": round(idle, 2),
@@ -268,8 +252,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _allocated(filled: Filled) -> float:
-    capacity = sum(filled.pool.capacity_millis().values())
-    return 1 - sum(filled.pool.free_millis().values()) / capacity
+    pool = filled.keeper.take(filled.queues, (), (), NOW_MS).pool
+    return 1 - sum(pool.free_millis().values()) / sum(pool.capacity_millis().values())
 
 
 def show(result: dict[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 from scheduler.core.fragmentation.workload_mix import USUAL, workload_mix_of
 from scheduler.core.model.catalogue import Catalogue
-from scheduler.translate.snapshots import MIX_MS, MIX_WORKLOADS, SnapshotKeeper
+from scheduler.translate.kept_views import MIX_MS, MIX_WORKLOADS
+from scheduler.translate.snapshots import SnapshotKeeper
 from scheduler.translate.views import World
 from tests.unit.scheduler.build import role, workload
 
