@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from common.clock import VirtualClock
 from common.db import Database
-from common.errors import ComputilityError, Conflict
+from common.errors import ComputilityError, Conflict, Unavailable
 from common.resources import Metadata, Project, Queue, Tenant
 from common.resources.people import ProjectSpec
 from common.resources.pool import QueueSpec
 from common.store.answers import Claim, Replay, claimed
 from common.store.memory import MemoryStore
-from common.store.port import Applied, Delete, Put, Store, Write
+from common.store.port import Applied, Delete, Limits, Put, Store, Write
 from common.store.sql import SqlStore
 from tests.fixtures.stores import Bench, tenant
 
@@ -154,3 +154,19 @@ async def test_a_store_that_is_closed_has_made_the_writes_that_it_was_asked_for(
     again = SqlStore(Database(url))
     assert len(await again.list(Queue)) == 3
     await again.close()
+
+
+async def test_a_write_is_made_though_the_file_cannot_be_made_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(_: Database) -> None:
+        raise Unavailable("the disk is full")
+
+    monkeypatch.setattr(Database, "shrink", full)
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'state.db'}")
+    await database.migrate()
+    store = SqlStore(database, VirtualClock(), Limits(history=5))
+    for number in range(80):
+        await store.apply(queue(f"q{number}", 1))
+    assert len(await store.list(Queue)) == 80
+    await store.close()

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database, text_bytes
-from common.errors import ComputilityError
+from common.errors import ComputilityError, Unavailable
 from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay
 from common.store.ownership import Viewer
@@ -37,7 +37,9 @@ from common.store.sql.history import SqlHistory
 from common.store.sql.notes import SqlNotes
 from common.store.sql.statuses import SqlStatuses
 from common.store.sql.turns import SqlTurns, Transaction
+from common.telemetry import get_logger
 
+_log = get_logger(__name__)
 POLL_SECONDS = 1.0
 """How often it is looked what other processes have written."""
 _REVISION = sa.select(store_revision.c.value).where(store_revision.c.id == 1)
@@ -184,7 +186,14 @@ class SqlStore:
             async with self._changed:
                 self._changed.notify_all()
         if transaction.dropped:
+            await self._shrink()
+
+    async def _shrink(self) -> None:
+        """What was written is there, whether or not the file can be made smaller now."""
+        try:
             await self._database.shrink()
+        except Unavailable as error:
+            _log.warning("free pages of the database are not given back", error=error.message)
 
     async def revision(self) -> int:
         began = asyncio.get_running_loop().time()

@@ -120,11 +120,14 @@ class RankProcess:
             self._finish(self._read_exit_code(code))
 
     def _read_exit_code(self, launcher_code: int) -> int:
-        """As the launcher wrote it; where it could not, its own."""
+        """As the launcher wrote it; where it could not, its own. Where it was killed itself it says so,
+        whatever became of the command then."""
+        if launcher_code < 0:
+            return 128 - launcher_code
         try:
             return int(self._files.exit_code.read_text())
         except (OSError, ValueError):
-            return 128 - launcher_code if launcher_code < 0 else launcher_code or 1
+            return launcher_code or 1
 
     def _finish(self, code: int) -> None:
         with suppress(OSError):

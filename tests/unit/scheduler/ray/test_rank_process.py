@@ -151,9 +151,14 @@ async def test_a_rank_that_is_stopped_ends_by_sigterm_and_a_deaf_one_after_its_g
 
 
 async def test_a_launcher_that_is_killed_itself_is_told_by_the_signal(node: Node) -> None:
-    rank = node.start("sleep", "60")
+    rank = node.start("sh", "-c", "echo begun; sleep 60")
     assert rank._launcher is not None
-    rank._launcher.kill()
+    async with asyncio.timeout(30):
+        while "begun" not in (node.folder / "logs" / "0.log").read_text():
+            await asyncio.sleep(0.01)
+        rank._launcher.kill()
+        while not rank._files.exit_code.exists():  # its other half has stopped the command
+            await asyncio.sleep(0.01)
     assert (await node.end_of(rank)).exit_code == 128 + signal.SIGKILL
 
 
