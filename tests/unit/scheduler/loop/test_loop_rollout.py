@@ -144,6 +144,7 @@ async def test_replicas_roll_and_enough_of_them_are_ready(scene: Scene, rollout:
     for _ in range(40):
         await scene.steps(1, seconds=0.1)
         children = await replicas_of(scene)
+        assert all(child.spec.rollout in (Rollout(), SURGE) for child in children.values())
         lowest = min(lowest, sum(child.status.phase == "Ready" for child in children.values()))
         assert scene.used_twice() == []
         await ready_all(scene)

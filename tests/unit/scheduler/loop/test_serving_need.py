@@ -178,10 +178,3 @@ async def test_what_is_too_old_to_count_is_not_kept_in_memory_either() -> None:
     await watch.minutes(3.0)
     (kept,) = watch.need._watches
     assert [one.load for one in kept.history] == [pytest.approx(3.0)]
-
-
-async def test_the_first_reading_counts_as_it_is() -> None:
-    watch = Watch()
-    watch.loads.tell("a", 32, millis=1000)
-    await watch.need.step()
-    assert watch.now.load == pytest.approx(1.0)
