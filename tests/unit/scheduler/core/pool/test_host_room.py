@@ -1,5 +1,7 @@
 """What ranks take of a node's CPU and memory is not there for the next one."""
 
+from typing import Any
+
 import pytest
 
 from scheduler.core.model.types import Policy, QueueView
@@ -14,13 +16,13 @@ NVIDIA = ("nvidia",)
 
 
 @pytest.mark.parametrize("takes", TAKES)
-def test_what_one_takes_of_the_host_the_next_one_does_not_get(takes: dict[str, int]) -> None:
+def test_what_one_takes_of_the_host_the_next_one_does_not_get(takes: dict[str, Any]) -> None:
     first, second = (workload(name, role(vendors=NVIDIA, **takes)) for name in ("first", "second"))
     assert admitted(cycle([HOST], first, second)) == ["first"]
 
 
 @pytest.mark.parametrize("takes", TAKES)
-def test_nor_after_somebody_else_has_left_the_node(takes: dict[str, int]) -> None:
+def test_nor_after_somebody_else_has_left_the_node(takes: dict[str, Any]) -> None:
     leaves = holding("leaves", HOST, 0)
     snapshot = take_snapshot([HOST], [QueueView("default")], (), [leaves])
     trial = Trial(snapshot, Policy(), NOW_MS)
