@@ -146,9 +146,7 @@ def _renewal_ms(queue: str, outlook: Outlook) -> int | None:
     """When the last of the spent budgets of the queue, or of a cohort above it, renews."""
     renewals: list[int] = []
     row: QueueRow | None = outlook.queues.get(queue)
-    seen: set[str] = set()
-    while row is not None and row.name not in seen:
-        seen.add(row.name)
+    while row is not None:
         renewals += [b.renews_ms for b in row.budgets if b.spent_device_seconds >= b.limit_device_seconds]
         row = outlook.queues.get(row.parent)
     return max(renewals, default=None)

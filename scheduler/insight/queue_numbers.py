@@ -98,7 +98,7 @@ def _cohort_quotas(cohort: str, queues: Sequence[QueueView], used: Mapping[Model
 def _upwards(name: str, parents: Mapping[str, str]) -> list[str]:
     """The queue and the cohorts above it, as far as they are known."""
     chain: list[str] = []
-    while name in parents and name not in chain:
+    while name in parents:
         chain.append(name)
         name = parents[name]
     return chain

@@ -82,7 +82,6 @@ class Simulation:
         self._forecasts = Forecasts(options.eta_seconds * SECOND_MS)
         self._events: list[tuple[int, bool, int, Callable[[], None]]] = []
         self._count = 0
-        self._now = 0
         self._cycle_ms: int | None = None
         self._last_cycle_ms = -1
         self._decided: dict[str, int] = {}

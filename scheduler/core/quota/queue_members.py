@@ -96,7 +96,7 @@ def grow_tree(queues: Sequence[QueueView], capacity: Mapping[ModelKey, int]) -> 
 
 def stranger(name: str) -> Member:
     """A queue that no one has declared: it comes after all others."""
-    member = Member(QueueView(name, weight=0))
+    member = Member(QueueView(name))
     member.share = math.inf
     return member
 

@@ -121,18 +121,17 @@ class Starters:
         self._trial.resize(uid, without(running.placement, (last,)))
 
     def _place(self, workload: WorkloadView) -> Placement | None:
+        """Places on the pool; where it finds none the trial is for whoever asked to roll back."""
         trial = self._trial
         fitted = within_tide(trial, workload) if trial.policy.tides else workload
         bounds = None if fitted is None else trial.bounds_for(fitted)
         if fitted is None or not isinstance(bounds, Bounds):
             return None
-        mark = trial.mark()
         found = trial.place(fitted, bounds)
         if isinstance(found, tuple):
             found = within_quota(trial, fitted, found)
             if trial.refusal(fitted, found) is None:
                 return found
-        trial.rollback(mark)
         return None
 
     def _spare(self, uid: str) -> dict[str, int]:

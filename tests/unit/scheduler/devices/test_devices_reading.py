@@ -183,3 +183,14 @@ def test_a_tool_that_cannot_be_killed_is_not_started_again(monkeypatch: pytest.M
     monkeypatch.setitem(tools._stuck, "npu-smi", Undead())
     with pytest.raises(SetupError, match=r"npu-smi hangs since an earlier call .* \(pid 7\)"):
         run_tool(["npu-smi", "info"])
+
+
+def test_a_driver_that_hangs_keeps_no_process_from_ending() -> None:
+    asked = []
+
+    def probe(node: str) -> list[Device]:
+        asked.append(threading.current_thread().daemon)
+        return [gpu(0)]
+
+    assert Accelerators({"nvidia": probe}).read("n").devices == (gpu(0),)
+    assert asked == [True]

@@ -114,6 +114,7 @@ def test_output_that_cannot_be_read_is_a_reason_that_names_the_place(
         (7, 7, 7 * MIB),
         ("7 MB", 7, 7 * MIB),
         ({"value": 7, "unit": "GB"}, 7, 7 * GIB),
+        ({"value": 7, "unit": "B"}, 7, 7),
         ({"value": "N/A", "unit": "MB"}, None, None),
         ({"unit": "MB"}, None, None),
         ("N/A", None, None),

@@ -101,6 +101,7 @@ async def test_queues_are_counted_with_what_they_borrow_and_cohorts_with_all_bel
         1800,
         3600,
     )
+    assert [quota.borrowed_millis for quota in rows["serving"].quotas] == [0]
     assert (rows["serving"].pending, rows["serving"].pending_millis) == (1, 4000)
     assert (company.cohort, company.used_millis, company.pending, company.running) == (True, 2000, 1, 1)
     assert {quota.device_class: quota.nominal_millis for quota in company.quotas} == {

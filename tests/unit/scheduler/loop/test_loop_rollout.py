@@ -144,6 +144,7 @@ async def test_replicas_roll_and_enough_of_them_are_ready(scene: Scene, rollout:
     for _ in range(40):
         await scene.steps(1, seconds=0.1)
         children = await replicas_of(scene)
+        assert all(child.spec.rollout in (Rollout(), SURGE) for child in children.values())
         lowest = min(lowest, sum(child.status.phase == "Ready" for child in children.values()))
         assert scene.used_twice() == []
         await ready_all(scene)
@@ -224,3 +225,24 @@ async def test_device_time_is_counted_per_queue_and_a_spent_budget_admits_nothin
     assert (await scene.get("second")).status.pending[0].code == "BudgetSpent", (
         "known to the next control too"
     )
+
+
+async def test_a_new_version_that_is_in_the_way_of_somebody_more_important_is_dropped(scene: Scene) -> None:
+    """What serves goes on, and the change waits for room."""
+    uid = await scene.submit(readiness=True, rollout=SURGE)
+    await scene.steps(2)
+    scene.fabric.ready(uid)
+    await scene.submit("beside", priority=10)
+    await scene.steps(1, seconds=700)
+    await change_command(scene)
+    await scene.steps(2)
+    serves = (await scene.get()).status
+    assert serves.next is not None
+    assert serves.next.ranks[0].node != serves.ranks[0].node
+    urgent = await scene.submit("urgent", count=2, priority=10)
+    await scene.steps(3, seconds=10)
+    status = (await scene.get()).status
+    assert (status.phase, status.attempt, status.next, set(scene.gangs(uid))) == ("Ready", 1, None, {1})
+    assert (await scene.get("urgent")).status.phase == "Running"
+    assert scene.gangs(urgent) == {1: {serves.next.ranks[0].node}}
+    assert "SuccessorPreempted" in await scene.events()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from common.clock import VirtualClock
-from common.guard import Guard
+from common.guard import HANDLED, Guard
 from common.resources import Node
 from common.resources.pool import NodeStatus
 from common.store.memory import MemoryStore
@@ -154,3 +154,15 @@ async def test_a_node_that_is_not_seen_keeps_its_place_and_is_not_ready(scene: S
     version = await scene.store.revision()
     await scene.see()
     assert await scene.store.revision() == version
+
+
+async def test_a_node_that_was_set_aside_before_a_restart_is_told_to_be_handled_again(scene: Scene) -> None:
+    await scene.see()
+    node = await scene.store.get(Node, "n")
+    node.status.set_condition(HANDLED, False, "InternalError", "it broke", now_ms=1, generation=1)
+    await scene.store.set_status(node)
+    status = await scene.see()
+    assert reason(status, HANDLED) == ("True", HANDLED)
+    revision = await scene.store.revision()
+    await scene.see()
+    assert await scene.store.revision() == revision

@@ -169,3 +169,12 @@ async def test_without_rules_there_is_nothing_to_watch() -> None:
     need = ServingNeed(FakeLoads(), MemorySampleLog(), [], VirtualClock())
     await need.restore()
     assert (need.has_rules, need.needs) == (False, {})
+
+
+async def test_what_is_too_old_to_count_is_not_kept_in_memory_either() -> None:
+    watch = Watch()
+    await watch.minutes(1.0, 2.0)
+    watch.clock.advance(KEPT_MS / 1000)
+    await watch.minutes(3.0)
+    (kept,) = watch.need._watches
+    assert [one.load for one in kept.history] == [pytest.approx(3.0)]

@@ -176,3 +176,30 @@ def test_namespaces_of_its_own_are_forbidden_where_bwrap_can(
 
     monkeypatch.setattr(sandbox.subprocess, "run", run)
     assert no_more_namespaces.__wrapped__() == options
+
+
+ARGUMENTS = {"--unshare-user": 0, "--disable-userns": 0, "--ro-bind": 2, "--proc": 1, "--dev": 1}
+"""How many words each option of bwrap takes."""
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_what_bwrap_can_do_is_asked_in_a_cell_that_would_work(
+    monkeypatch: pytest.MonkeyPatch, knows: bool
+) -> None:
+    """Else it refuses the question, and every cell goes without the wall."""
+    asked: dict[str, list[str]] = {}
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        words = iter(command[1 : command.index("--")])
+        asked.update((word, [next(words) for _ in range(ARGUMENTS[word])]) for word in words)
+        return subprocess.CompletedProcess(command, 0 if knows else 1)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert no_more_namespaces.__wrapped__() == (("--disable-userns",) if knows else ())
+    assert asked == {
+        "--unshare-user": [],
+        "--disable-userns": [],
+        "--ro-bind": ["/", "/"],
+        "--proc": ["/proc"],
+        "--dev": ["/dev"],
+    }

@@ -127,6 +127,18 @@ def test_what_nobody_names_costs_alike() -> None:
     assert len(set(prices_of(pool_of("A10", "L20", "T4"), many(5), many(3, share_millis=500)).values())) == 1
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_model_that_is_asked_for_by_name_costs_more_whatever_cpu_it_takes(count: int) -> None:
+    """CPU counts by device, however many devices are asked for."""
+    nodes = [*pool_of("A10", cpu_millis=32_000), *pool_of("A10", "L20", cpu_millis=64_000)[1:]]
+    costs = [
+        prices_of(nodes, many(8), many(4, models=("A10",), count=count, cpu_millis=cpu_millis))
+        for cpu_millis in (4_000, 8_000)
+    ]
+    assert all(cost["A10"] > cost["L20"] for cost in costs)
+    assert costs[1]["A10"] > costs[0]["A10"]
+
+
 def test_a_device_that_is_asked_for_more_often_costs_more() -> None:
     costs = [
         prices_of(pool_of("A10", "L20", "L20", "L20"), many(8), many(asked, models=("A10",)))["A10"]

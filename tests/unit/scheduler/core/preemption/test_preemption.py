@@ -284,3 +284,14 @@ def test_only_the_nodes_that_bounds_name_are_cleared() -> None:
     running = [holding("cheap", nodes[0], 0, started_ms=NOW_MS - 1000), holding("dear", nodes[1], 0)]
     room = find_room(trial(nodes, running), workload("w", priority=1), Bounds(only=(1,)))
     assert victims(room) == ["dear"]
+
+
+def test_who_gives_way_to_an_older_one_of_its_own_queue_is_told_so() -> None:
+    a = node("a", gpu(0))
+    rules = QueueRules(within_queue="lowerOrNewerEqualPriority")
+    newer = holding("newer", a, 0, created_ms=2, started_ms=LONG_AGO)
+    on = trial([a], [newer], [QueueView("default", rules=rules)])
+    plan = seek(on, workload("older", role(vendors=("nvidia",)), created_ms=1))
+    assert plan is not None
+    (preempt,) = plan.victims
+    assert "an older workload of queue default waits" in preempt.message
