@@ -200,7 +200,8 @@ def running_views(workload: Workload, world: World, default_grace_seconds: float
     if successor is None:
         return [gang]
     if successor.beside:
-        return [gang, RunningView(_as(view, SUCCESSOR), planned, started_ms)]
+        began_ms = max((rank.started_ms or started_ms for rank in successor.ranks), default=started_ms)
+        return [gang, RunningView(_as(view, SUCCESSOR), planned, began_ms)]
     rest = RunningView(
         _as(view, LEFT), beyond(current, planned), started_ms, leaving=True, ends_ms=status.leaves_by_ms
     )

@@ -15,7 +15,7 @@ from scheduler.core.pool.pool import Pool
 from scheduler.translate.placements import assignment_view, beyond, held_by, rank_placement
 from scheduler.translate.room import Room
 from scheduler.translate.snapshots import SnapshotKeeper
-from scheduler.translate.views import World, node_view
+from scheduler.translate.views import World, node_view, running_views
 from tests.fixtures.fabric import accelerator, cpu_device
 from tests.unit.scheduler.build import role
 from tests.unit.scheduler.build import workload as asks
@@ -97,6 +97,16 @@ def workload(
 
 def _rank(number: int, place: tuple[str, int]) -> Any:
     return rank_placement(Assignment("main", number, number, place[0], (share(*place),)))
+
+
+def test_a_successor_counts_from_its_own_start_so_that_it_gives_way_before_what_serves() -> None:
+    served = workload("u1", "Ready", (NODES[0], 0), planned=((NODES[0], 1),))
+    served.status.admitted_ms = 1000
+    assert served.status.next is not None
+    served.status.next.beside = True
+    served.status.next.ranks[0].started_ms = 70_000
+    gang, successor = running_views(served, World(), 10.0)
+    assert (gang.started_ms, successor.started_ms) == (1000, 70_000)
 
 
 places = st.lists(
