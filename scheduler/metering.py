@@ -150,8 +150,8 @@ class DeviceMeter:
         node, uid, attempt = key
         try:
             await self._fabric.mark_metered(node, uid, attempt, self._known[key].spans)
-        except ComputilityError as error:  # only saves work after a restart
-            _log.info("metering mark not kept", node=node, error=error.message)
+        except Exception as error:  # noqa: BLE001 - it only saves work after a restart
+            _log.info("metering mark not kept", node=node, error=str(error))
 
     def _look(self, observed: Observed, name: str) -> list[_Key]:
         """Take note of what is on a node now. Returns the gangs of which something may be due."""

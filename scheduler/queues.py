@@ -85,10 +85,13 @@ class QueueBook:
         if staged:
             await self._write(staged, world)
         if len(names) >= len(world.queues):
-            written = (queue.status.used_ms for queue in world.queues.values())
-            self._due_ms = (
-                min((at for at in written if at is not None), default=self._clock.now_ms()) + WRITE_MS
-            )
+            self._due_ms = self._next_due_ms(world)
+
+    def _next_due_ms(self, world: KeptWorld) -> int:
+        """When the first of those queues of which anything was used is to be written again."""
+        used = [one.status for one in world.queues.values() if one.status.used or self._spent.get(one.name)]
+        written = [status.used_ms for status in used if status.used_ms is not None]
+        return min(written, default=self._clock.now_ms()) + WRITE_MS
 
     async def _write(self, staged: Sequence[Queue], world: KeptWorld) -> None:
         for queue, result in zip(

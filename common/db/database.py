@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
+from sqlite3 import Error as SqliteError
 from sqlite3 import OperationalError
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -113,7 +114,7 @@ class Database:
             raise
         except OverflowError as error:
             raise _unfit(error) from error
-        except (OSError, DBAPIError, PoolTimeout) as error:
+        except (OSError, SqliteError, DBAPIError, PoolTimeout) as error:
             if isinstance(error, DBAPIError) and _is_data_error(error):
                 raise _unfit(error.orig) from error
             reason = error.orig if isinstance(error, DBAPIError) else error

@@ -51,7 +51,7 @@ class Observed:
         known, moved = self.nodes, Moved()
         if everything:
             moved = Moved({*known}, {*known}, {*self._gangs})
-        others, self._last = nodes if everything else _others(self._last, nodes), nodes
+        others, self._last = nodes if everything else _others(self._last, nodes), tuple(nodes)
         for node in others:
             before = known.get(node.name)
             if before is not node and before != node:

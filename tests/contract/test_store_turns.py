@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from sqlite3 import OperationalError
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from common.store.answers import Claim, Replay, claimed
 from common.store.memory import MemoryStore
 from common.store.port import Applied, Delete, Limits, Put, Store, Write
 from common.store.sql import SqlStore
+from common.store.sql.turns import SqlTurns
 from tests.fixtures.stores import Bench, tenant
 
 
@@ -156,11 +158,12 @@ async def test_a_store_that_is_closed_has_made_the_writes_that_it_was_asked_for(
     await again.close()
 
 
+@pytest.mark.parametrize("error", [Unavailable("the disk is full"), OperationalError("database is locked")])
 async def test_a_write_is_made_though_the_file_cannot_be_made_smaller(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     async def full(_: Database) -> None:
-        raise Unavailable("the disk is full")
+        raise error
 
     monkeypatch.setattr(Database, "shrink", full)
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'state.db'}")
@@ -169,4 +172,37 @@ async def test_a_write_is_made_though_the_file_cannot_be_made_smaller(
     for number in range(80):
         await store.apply(queue(f"q{number}", 1))
     assert len(await store.list(Queue)) == 80
+    await store.close()
+
+
+async def test_nobody_waits_for_ever_whatever_an_answer_raises_or_the_task_that_writes_meets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(_: object) -> Replay:
+        raise StopIteration
+
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'state.db'}")
+    await database.migrate()
+    store = SqlStore(database, VirtualClock())
+    with claimed(Claim("uid", "uid/web", "k", "digest")), pytest.raises(RuntimeError):
+        await store.apply(queue("odd", 1), answer=stops)
+    assert await store.list(Queue) == []
+
+    made = SqlTurns._together
+
+    async def together(turns: SqlTurns, taken: list[Any]) -> None:
+        if len(taken) == 0:
+            taken += turns._take()
+            raise ValueError("one of them")
+        if len(taken) == 1:
+            raise asyncio.CancelledError
+        await made(turns, taken)
+
+    monkeypatch.setattr(SqlTurns, "_together", together)
+    waiting = [asyncio.create_task(store.apply(queue(f"q{n}", 1))) for n in range(3)]
+    async with asyncio.timeout(10):
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(one, asyncio.CancelledError) for one in outcomes)
+    monkeypatch.undo()
+    await store.apply(queue("after", 1))
     await store.close()

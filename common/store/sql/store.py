@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database, text_bytes
-from common.errors import ComputilityError, Unavailable
+from common.errors import ComputilityError
 from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay
 from common.store.ownership import Viewer
@@ -192,8 +192,8 @@ class SqlStore:
         """What was written is there, whether or not the file can be made smaller now."""
         try:
             await self._database.shrink()
-        except Unavailable as error:
-            _log.warning("free pages of the database are not given back", error=error.message)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody's write has failed
+            _log.warning("free pages of the database are not given back", error=str(error))
 
     async def revision(self) -> int:
         began = asyncio.get_running_loop().time()

@@ -57,7 +57,8 @@ class _Caller:
 
     def fail(self, error: Exception) -> None:
         if not self.done.done():
-            self.done.set_exception(error)
+            # A future takes no StopIteration.
+            self.done.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
 
     def settle(self, planned: _Planned) -> None:
         """The transaction is there to stay."""
@@ -117,22 +118,24 @@ class SqlTurns:
         try:
             await self._together(taken)
         except Exception as error:  # noqa: BLE001 - it is the callers' to know
-            if isinstance(error, Unavailable) or len(taken) < 2:
-                for caller in taken or self._take():
-                    caller.fail(error)
-                return
-            for caller in taken:  # one of them has what the database does not take
-                await self._alone(caller)
-        except BaseException:
-            for caller in taken:
+            await self._part(taken or self._take(), error)
+        finally:
+            for caller in taken:  # who has no answer yet, as this task is cancelled
                 caller.done.cancel()
-            raise
 
-    async def _alone(self, caller: _Caller) -> None:
-        try:
-            await self._together([caller])
-        except Exception as error:  # noqa: BLE001 - it is the caller's to know
-            caller.fail(error)
+    async def _part(self, callers: list[_Caller], error: Exception) -> None:
+        """Nothing of these was made. Where one of them has what the database does not take, the others are
+        made without it: half of them at a time."""
+        if isinstance(error, Unavailable) or len(callers) < 2:
+            for caller in callers:
+                caller.fail(error)
+            return
+        middle = len(callers) // 2
+        for half in (callers[:middle], callers[middle:]):
+            try:
+                await self._together(half)
+            except Exception as own:  # noqa: BLE001 - it is the callers' to know
+                await self._part(half, own)
 
     async def _together(self, taken: list[_Caller]) -> None:
         """Make the writes of these in one transaction; without any, of those who wait when it begins, who are
