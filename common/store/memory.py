@@ -93,16 +93,16 @@ class MemoryStore:
         self, writes: Sequence[Write], *, dry_run: bool = False, answer: Answer | None = None
     ) -> Sequence[Applied[Resource]]:
         claim = current_claim() if answer else None
-        before = dict(self._resources), self._revision, list(self._history)
+        before = dict(self._resources), self._revision, list(self._history), dict(self._horizons)
         try:
             done = {position: self._do(writes[position]) for position in in_order(writes)}
             results = [done[position] for position in range(len(writes))]
             replay = answer(results) if claim and answer else None
         except BaseException:
-            self._resources, self._revision, self._history = before
+            self._resources, self._revision, self._history, self._horizons = before
             raise
         if dry_run:
-            self._resources, self._revision, self._history = before
+            self._resources, self._revision, self._history, self._horizons = before
             return results
         if claim and replay:
             await self.keep_answer(claim, replay)

@@ -37,16 +37,7 @@ _SELECT = sa.select(resources).where(
 )
 _INSERT = sa.insert(resources)
 _DELETE = sa.delete(resources).where(_IS)
-_UPDATE = (
-    sa.update(resources)
-    .where(_IS)
-    .values(
-        {
-            name: sa.bindparam(name)
-            for name in ("resource_version", "document", "owner_tenant", "owner_project")
-        }
-    )
-)
+_UPDATE = sa.update(resources).where(_IS).values({name: sa.bindparam(name) for name in _CONTENT})
 
 
 async def rows_of(connection: AsyncConnection, keys: Iterable[Key]) -> dict[Key, Any]:
@@ -117,12 +108,7 @@ class SqlBatch:
             elif key in self._rows:
                 changed.append({**_place(key), **_content(stored, documents)})
             else:
-                new.append(
-                    {
-                        **dict(zip(("kind", "project", "name"), key, strict=True)),
-                        **_content(stored, documents),
-                    }
-                )
+                new.append({**_named(key), **_content(stored, documents)})
         for statement, rows in ((_DELETE, gone), (_INSERT, new), (_UPDATE, changed)):
             if rows:
                 await self._connection.execute(statement, rows)
@@ -156,9 +142,8 @@ class SqlBatch:
     def _owner_of(self, resource: Resource) -> Ownership:
         """Whose the resource is, by what it belongs to now."""
         parent = parent_of(resource)
-        return owner_below(
-            resource, NOBODY_ELSE if parent is None else self._owner_at((parent.kind, "", parent.name))
-        )
+        above = NOBODY_ELSE if parent is None else self._owner_at((parent.kind, "", parent.name))
+        return owner_below(resource, above)
 
     def _owner_at(self, key: Key) -> Ownership:
         if key in self._now:
