@@ -38,6 +38,16 @@ class RouteKey(_Part):
         return Principal(self.name, self.role, self.tenant, self.project, self.models)
 
 
+class RouteWeights(_Part):
+    """How much each part of a replica's cost counts when one is chosen."""
+
+    prefix: float = 1.0
+    queue: float = 1.0
+    load: float = 1.0
+    adapter: float = 1.0
+    session: float = 1.0
+
+
 class RouteReplica(_Part):
     """One engine that is ready. ``id`` is the workload's name."""
 
@@ -46,6 +56,7 @@ class RouteReplica(_Part):
     device_class: str = ""
     model_identity: str = Field(description="project/name of the Model that it runs; prices go by it")
     model_shared: bool = Field(False, description="whether that Model is for all tenants")
+    adapter_slots: int = Field(0, description="adapters that it works with at once")
 
 
 class Route(_Part):
@@ -63,6 +74,7 @@ class Route(_Part):
     context_tokens: int | None = None
     created_ms: int = 0
     replicas: tuple[RouteReplica, ...] = ()
+    routing: RouteWeights = RouteWeights()
 
 
 class RoutingTable(_Part):

@@ -10,7 +10,7 @@ from common.errors import Conflict
 from common.resources import Adapter, ApiKey, Endpoint, Model, Project, Resource
 from common.resources.serving import Replica, model_identity
 from common.store.port import Store
-from common.wire import Route, RouteKey, RouteReplica, RoutingTable
+from common.wire import Route, RouteKey, RouteReplica, RouteWeights, RoutingTable
 from inference.engine_workload import served_name
 
 REST = 3
@@ -110,6 +110,7 @@ def _endpoint_route(endpoint: Endpoint, models: _Models, tenants: dict[str, str]
         context_tokens=endpoint.status.context_tokens,
         created_ms=endpoint.metadata.created_ms,
         replicas=tuple(_replica(r, endpoint, models) for r in endpoint.status.replicas if r.ready),
+        routing=_weights(endpoint),
     )
 
 
@@ -133,7 +134,12 @@ def _adapter_route(
         replicas=tuple(
             _replica(r, e, models) for e in hosts for r in e.status.replicas if r.ready and name in r.adapters
         ),
+        routing=_weights(hosts[0]),
     )
+
+
+def _weights(endpoint: Endpoint) -> RouteWeights:
+    return RouteWeights(**endpoint.spec.routing.model_dump())
 
 
 def _replica(replica: Replica, endpoint: Endpoint, models: _Models) -> RouteReplica:
@@ -148,6 +154,7 @@ def _replica(replica: Replica, endpoint: Endpoint, models: _Models) -> RouteRepl
         device_class=replica.device_class,
         model_identity=identity,
         model_shared=model is not None and model.spec.shared,
+        adapter_slots=endpoint.spec.engine.max_adapters,
     )
 
 

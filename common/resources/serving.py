@@ -73,6 +73,19 @@ class EngineSpec(Part):
     env: EngineVariables = Field(default_factory=dict)
 
 
+Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+class RoutingSpec(Part):
+    """How much each part of a replica's cost counts when one is chosen for a request; 0 = not at all."""
+
+    prefix: Weight = Field(1.0, description="of the prompt, what the replica has not in its cache")
+    queue: Weight = Field(1.0, description="prompts that the replica has still to read")
+    load: Weight = Field(1.0, description="requests that the replica works on")
+    adapter: Weight = Field(1.0, description="an adapter that is not at work there has to be taken in")
+    session: Weight = Field(1.0, description="prompt_cache_key or user was on another replica before")
+
+
 class EndpointSpec(Part):
     """A served model. ``served_name`` is what clients put in ``model``; unset = the Model's name."""
 
@@ -83,6 +96,7 @@ class EndpointSpec(Part):
     priority: Priority | None = None
     devices: DeviceRequest = Field(default_factory=DeviceRequest)
     engine: EngineSpec = Field(default_factory=EngineSpec)
+    routing: RoutingSpec = Field(default_factory=RoutingSpec)
     shared: bool = Field(False, description="visible to the other tenants too")
     adapters: AdaptersOf | None = Field(
         None,

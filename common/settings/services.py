@@ -35,6 +35,12 @@ class GatewaySettings(AddressSettings, ListenerSettings):
     read_timeout_seconds: float = Field(
         600.0, gt=0, description="longest silence of an engine within one request"
     )
+    prefix_entries: int = Field(
+        256 * 1024,
+        ge=0,
+        description="pairs of a block of a prompt and a replica that is likely to have it in its cache; some "
+        "300 bytes each; 0 = requests go where the least waits, whatever was sent there before",
+    )
     large_body_bytes: int = Field(
         64 * 1024,
         gt=0,

@@ -13,6 +13,7 @@ from common.strict_json import parse_json
 from inference.core.fields import (
     is_bool,
     is_count,
+    is_filled_text,
     is_object,
     is_positive,
     optional,
@@ -35,6 +36,10 @@ _ENGINE_ONLY = ("kv_transfer_params", "ec_transfer_params", "priority", "cache_s
 """Fields that reach across tenants inside an engine: a client's are dropped, also in ``vllm_xargs``."""
 
 _INPUT_FIELD: dict[Task, str] = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
+_BEFORE_INPUT = ("chat_template", "chat_template_kwargs", "reasoning_effort", "documents", "tools")
+"""What a chat template puts before the messages, or makes them with."""
+_SESSION = ("prompt_cache_key", "user")
+"""What names a client's session, the best first."""
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """One that does not end goes to the end of the body, so that no byte is looked at twice."""
@@ -58,7 +63,9 @@ class BodyLimits:
 class InferenceRequest:
     """One request that passed the checks. ``rest`` is the JSON object for the engine, less the model.
 
-    ``token_limits`` are the fields that bound the answer, with what they ask for.
+    It begins with what the prompt is made of: ``prompt`` is so much of it, the same for the same prompt and
+    with the same beginning for one that goes on. ``token_limits`` are the fields that bound the answer, with
+    what they ask for. ``session`` is the client's name for requests that belong together, empty without one.
     """
 
     task: Task
@@ -69,6 +76,13 @@ class InferenceRequest:
     prompts: int
     token_limits: tuple[tuple[str, int], ...]
     rest: bytes
+    prompt_bytes: int = 0
+    session: str = ""
+
+    @property
+    def prompt(self) -> memoryview:
+        """The JSON that the prompt is made of."""
+        return memoryview(self.rest)[: self.prompt_bytes]
 
     @property
     def input_field(self) -> str:
@@ -109,8 +123,11 @@ def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> 
     best_of = optional(content, "best_of", is_positive, "a whole number of at least 1", 1)
     _check_sequences(task, max(choices, best_of), prompts, limits)
     shown = _usage_shown(options)
-    rest = _rest(content, stream)
-    return InferenceRequest(task, model, stream, shown, choices, prompts, token_limits, rest)
+    rest, prompt_bytes = _rest(task, content, stream)
+    session = next((content[field] for field in _SESSION if is_filled_text(content.get(field))), "")
+    return InferenceRequest(
+        task, model, stream, shown, choices, prompts, token_limits, rest, prompt_bytes, session
+    )
 
 
 def check_context(request: InferenceRequest, context_tokens: int | None) -> None:
@@ -244,7 +261,8 @@ def _usage_shown(options: dict[str, Any]) -> UsageShown:
     return "all" if options.get("continuous_usage_stats") else "final"
 
 
-def _rest(content: dict[str, Any], stream: bool) -> bytes:
+def _rest(task: Task, content: dict[str, Any], stream: bool) -> tuple[bytes, int]:
+    """The object for the engine, and how much of it is the prompt."""
     rest = {name: value for name, value in content.items() if name not in _ENGINE_ONLY and name != "model"}
     extra = content.get("vllm_xargs")
     if isinstance(extra, dict):
@@ -252,4 +270,10 @@ def _rest(content: dict[str, Any], stream: bool) -> bytes:
     if stream:
         asked = content.get("stream_options") or {}
         rest["stream_options"] = {**asked, "include_usage": True, "continuous_usage_stats": True}
-    return json.dumps(rest, separators=(",", ":")).encode()
+    before = (name for name in (*_BEFORE_INPUT, _INPUT_FIELD[task]) if name in rest)
+    prompt = _json({name: rest.pop(name) for name in before})[:-1]
+    return prompt + (b"," + _json(rest)[1:] if rest else b"}"), len(prompt)
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

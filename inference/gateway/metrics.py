@@ -35,6 +35,17 @@ ENGINE_REFUSED = Counter(
     "Requests that an engine failed on though it goes on serving others; told as the client's mistake",
 )
 FAILOVERS = Counter("computility_gateway_failovers", "Attempts moved on to another replica", ("model",))
+ROUTED = Counter(
+    "computility_gateway_routed",
+    "Requests sent to a replica, by what decided for it: the prompt in its cache, its queue, its load, the "
+    "adapter, the session; tie = nothing, only = it was the only one",
+    ("model", "reason"),
+)
+ROUTED_BYTES = Counter(
+    "computility_gateway_routed_prompt_bytes",
+    "Of prompts sent to replicas, by whether the replica was sent the same beginning before",
+    ("model", "cached"),
+)
 SPOOL_SEGMENTS = Gauge(
     "computility_gateway_spool_segments", "Segments of usage events not yet taken by control"
 )
@@ -61,7 +72,16 @@ ROUTES_AGE_SECONDS = Gauge(
 JOURNAL_TORN = Counter(
     "computility_gateway_journal_torn", "Requests of a gateway that died, whose noted usage was unreadable"
 )
-_BY_MODEL = (REQUESTS, UPSTREAM_SECONDS, FIRST_BYTE_SECONDS, TOKENS, OUTCOMES, FAILOVERS)
+_BY_MODEL = (
+    REQUESTS,
+    UPSTREAM_SECONDS,
+    FIRST_BYTE_SECONDS,
+    TOKENS,
+    OUTCOMES,
+    FAILOVERS,
+    ROUTED,
+    ROUTED_BYTES,
+)
 MAX_MODELS = 500
 OTHER_MODELS = "other"
 

@@ -94,7 +94,9 @@ class InferenceHandler:
         with Bill(self._books, job) as bill:
             async with ClientWatch(job.exchange, job.ticket, None) as watch:
                 try:
-                    call = await self._upstream.call(job.route, job.request, body, watch, bill.begin)
+                    call = await self._upstream.call(
+                        job.route, job.request, job.tenant, body, watch, bill.begin
+                    )
                 except ComputilityError:
                     if watch.cut is not None:
                         raise watch.cut from None
@@ -146,7 +148,7 @@ class InferenceHandler:
                 await _write(job.exchange, comments)
 
         body = engine_body(job.request, job.route.backend_model, job.tenant)
-        call = await self._upstream.call(job.route, job.request, body, watch, bill.begin, pass_on)
+        call = await self._upstream.call(job.route, job.request, job.tenant, body, watch, bill.begin, pass_on)
         job.ticket.drop_bytes()
         self._saw_first_byte(job)
         return call

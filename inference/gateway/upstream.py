@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 from types import TracebackType
 
 import aiohttp
@@ -23,11 +22,12 @@ from inference.core.engine_errors import (
     may_be_the_request,
     refused_by_engine,
 )
-from inference.core.pick import Breaker, Candidate, pick
+from inference.core.routing.router import Sent
 from inference.core.sse import without_comments
 from inference.gateway import metrics
 from inference.gateway.admission import Ticket
 from inference.gateway.exchange import Exchange
+from inference.gateway.replicas import Replicas
 from inference.gateway.whole_answer import Hold, WholeAnswer, read_answer, read_error
 
 DRAIN_SECONDS = 15.0
@@ -55,14 +55,6 @@ OnComments = Callable[[bytes], Awaitable[None]]
 """Is given the comments that an engine sends before its answer, to keep the connection alive."""
 
 
-@dataclass
-class ReplicaState:
-    """What this gateway knows of one engine, by its URL."""
-
-    in_flight: int = 0
-    breaker: Breaker = field(default_factory=Breaker)
-
-
 class EngineCall:
     """One attempt at one replica. After ``send`` its ``status`` is there, and ``answer`` if it is a whole
     one; else ``content`` has the first bytes of a stream, or an error's."""
@@ -71,7 +63,7 @@ class EngineCall:
         self,
         session: aiohttp.ClientSession,
         replica: RouteReplica,
-        state: ReplicaState,
+        sent: Sent,
         request: InferenceRequest,
     ) -> None:
         self.replica = replica
@@ -79,12 +71,11 @@ class EngineCall:
         self.content = b""
         self.answer = WholeAnswer(None, None)
         self._session = session
-        self._state = state
+        self._sent = sent
         self._request = request
         self._id = new_id("req")
         self._response: aiohttp.ClientResponse | None = None
         self._open = True
-        state.in_flight += 1
 
     async def send(self, body: bytes, on_comments: OnComments, hold: Hold) -> None:
         """Send; then read the first bytes of a stream, or all of any other answer.
@@ -110,6 +101,7 @@ class EngineCall:
             self.answer = await read_answer(response, hold)
         else:
             self.content = await read_error(response)
+        self._sent.answering()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The stream, from its first bytes to its end."""
@@ -147,7 +139,7 @@ class EngineCall:
         """Give the connection back, or close it where the answer was not read whole. Safe to repeat."""
         if self._open:
             self._open = False
-            self._state.in_flight -= 1
+            self._sent.end()
             if self._response is not None:
                 self._response.close()
 
@@ -212,8 +204,7 @@ class Upstream:
     """All engines, as this gateway sees them."""
 
     def __init__(self, settings: GatewaySettings, internal_token: str, clock: Clock) -> None:
-        self._clock = clock
-        self._states: dict[str, ReplicaState] = {}
+        self.replicas = Replicas(clock, settings.prefix_entries)
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=settings.connect_timeout_seconds, sock_read=settings.read_timeout_seconds
         )
@@ -233,17 +224,17 @@ class Upstream:
 
     def keep_only(self, urls: Iterable[str]) -> None:
         """Forget replicas that no route names any more."""
-        kept = set(urls)
-        self._states = {url: s for url, s in self._states.items() if url in kept or s.in_flight}
+        self.replicas.keep_only(urls)
 
     def rest(self, replica: RouteReplica) -> None:
         """Leave a replica alone for a while: it answers, but not as it must."""
-        self._state(replica.url).breaker.rest(self._clock.monotonic_seconds())
+        self.replicas.rest(replica.url)
 
     async def call(
         self,
         route: Route,
         request: InferenceRequest,
+        tenant: str,
         body: bytes,
         watch: ClientWatch,
         begin: Callable[[RouteReplica], None],
@@ -255,17 +246,23 @@ class Upstream:
         error when all have failed, or at once when the engine finds the request wrong.
         """
         tried: set[str] = set()
+        ask = self.replicas.ask(route, request, tenant)
         failed = 0
         error: ComputilityError = Unavailable(f"no replica of {route.model} is ready; try again in a moment")
         while not watch.gone and failed < MAX_FAILED_ENGINES:
-            replica = self._pick(route, tried)
-            if replica is None:
+            chosen = self.replicas.choose(route, route.replicas, ask, tried)
+            if chosen is None:
                 break
+            replica, sent = chosen
             if tried:
                 metrics.FAILOVERS.labels(metrics.MODELS.of(route.model)).inc()
             tried.add(replica.url)
-            begin(replica)
-            call = watch.call = EngineCall(self._session, replica, self._state(replica.url), request)
+            try:
+                begin(replica)
+            except BaseException:
+                sent.end()
+                raise
+            call = watch.call = EngineCall(self._session, replica, sent, request)
             failure = await self._attempt(call, body, request, on_comments, watch.hold)
             if failure is None:
                 return call
@@ -283,12 +280,13 @@ class Upstream:
         hold: Hold,
     ) -> ComputilityError | None:
         """None when the call was answered well; the failure when another replica may do better."""
-        breaker = self._state(call.replica.url).breaker
+        url = call.replica.url
         try:
             await call.send(body, on_comments, hold)
         except TRANSPORT_ERRORS as error:
             call.close()
-            breaker.failed(self._clock.monotonic_seconds())
+            broken = isinstance(error, aiohttp.ClientConnectionError) and not isinstance(error, TimeoutError)
+            self.replicas.failed(url, gone=broken)
             _log.warning(
                 "engine call failed", replica=call.replica.id, error=str(error) or type(error).__name__
             )
@@ -299,9 +297,9 @@ class Upstream:
             call.close()
             raise
         if call.status in _BREAKING_STATUS:
-            breaker.failed(self._clock.monotonic_seconds())
+            self.replicas.failed(url)
         else:
-            breaker.succeeded()
+            self.replicas.answered(url)
         if call.status == 200:
             return None
         call.close()
@@ -313,18 +311,6 @@ class Upstream:
         if is_retryable(call.status):
             return failure
         raise failure
-
-    def _state(self, url: str) -> ReplicaState:
-        return self._states.setdefault(url, ReplicaState())
-
-    def _pick(self, route: Route, tried: set[str]) -> RouteReplica | None:
-        now = self._clock.monotonic_seconds()
-        candidates = []
-        for replica in route.replicas:
-            state = self._state(replica.url)
-            candidates.append(Candidate(replica.url, state.in_flight, state.breaker.allows(now)))
-        chosen = pick(candidates, tried)
-        return next((r for r in route.replicas if chosen is not None and r.url == chosen.id), None)
 
 
 def _engine_ids(request: InferenceRequest, base: str) -> list[str]:

@@ -11,8 +11,8 @@ from common.resources import Metadata, Workload
 from common.resources.meta import Owner
 from common.resources.workload import Grant, RankPlacement, WorkloadRole, WorkloadSpec, WorkloadStatus
 from common.store.memory import MemoryStore
-from inference.core.pick import LONGEST_PAUSE_SECONDS, Breaker
 from inference.core.rollout import ReplicaState, Rollout, plan_rollout
+from inference.core.routing.breaker import LONGEST_PAUSE_SECONDS, Breaker
 from inference.engine_workload import replica_of
 from inference.replica_loads import ReplicaLoads
 from tests.fixtures.engines import FakeEngines

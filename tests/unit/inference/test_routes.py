@@ -1,14 +1,22 @@
 """The routing table holds what a gateway needs and no more, and its version is that of its content."""
 
 import pytest
+from pydantic import ValidationError
 
 from common.clock import VirtualClock
 from common.resources import Adapter, ApiKey, Endpoint, Metadata, Model, Project, Queue
 from common.resources.people import ApiKeySpec, ApiKeyStatus, ProjectSpec
 from common.resources.pool import QueueSpec
-from common.resources.serving import AdapterSpec, EndpointSpec, EndpointStatus, ModelSpec, Replica
+from common.resources.serving import (
+    AdapterSpec,
+    EndpointSpec,
+    EndpointStatus,
+    ModelSpec,
+    Replica,
+    RoutingSpec,
+)
 from common.store.memory import MemoryStore
-from common.wire import Route, RoutingTable
+from common.wire import Route, RouteWeights, RoutingTable
 from inference.routes import RoutingTables, build_routing_table
 
 FT = "ft:tiny:acme:zoo:1"
@@ -70,6 +78,25 @@ async def test_an_endpoint_is_routed_to_its_ready_replicas(store: MemoryStore) -
     assert [(r.id, r.url, r.device_class) for r in route.replicas] == [
         ("chat-0", "http://10.0.0.0:80", "cpu/x86-64")
     ]
+
+
+async def test_an_endpoints_weights_and_adapter_slots_count_for_its_adapters_too(store: MemoryStore) -> None:
+    await _fill(store, [_replica(0, adapters=[FT])])
+    await _add_adapter(store)
+    endpoint = await store.get(Endpoint, "chat", "lab")
+    endpoint.spec.routing = RoutingSpec(prefix=2.5, session=0)
+    endpoint.spec.engine.max_adapters = 7
+    await store.apply(endpoint)
+    for model in ("small", FT):
+        route = _route(await build_routing_table(store), model)
+        assert route.routing == RouteWeights(prefix=2.5, session=0.0)
+        assert [replica.adapter_slots for replica in route.replicas] == [7]
+
+
+@pytest.mark.parametrize("weight", [-0.1, 100.1, float("nan"), float("inf"), "much"])
+def test_a_weight_that_is_none_is_refused_by_its_name(weight: object) -> None:
+    with pytest.raises(ValidationError, match="prefix"):
+        EndpointSpec.model_validate({"model": "tiny", "routing": {"prefix": weight}})
 
 
 async def test_a_served_name_does_not_change_which_model_is_billed(store: MemoryStore) -> None:

@@ -64,16 +64,16 @@ async def test_control_that_is_away_is_asked_again_with_growing_pauses(
 
 
 async def test_an_engine_that_no_route_names_is_forgotten_and_one_at_work_is_not(front: Front) -> None:
-    upstream = front.gateway._upstream
+    router = front.gateway._upstream.replicas.router
     await front.ask(ASK)
-    assert list(upstream._states) == ["http://r0"]
+    assert list(router.views) == ["http://r0"]
     front.engines[0].token_seconds = 0.005
     asking = asyncio.create_task(front.ask(ASK))
     while not front.engines[0].bodies[1:]:
         await asyncio.sleep(0)
     gone = front.routes(version="2").model_copy(update={"routes": ()})
     front.tell(gone)
-    assert upstream._states["http://r0"].in_flight == 1
+    assert router.views["http://r0"].in_flight == 1
     await asking
     front.tell(gone)
-    assert upstream._states == {}
+    assert router.views == {}

@@ -1,8 +1,7 @@
-"""Which replica gets a request, and when one is left alone for a while."""
+"""When a replica that fails is left alone for a while."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 FAILURES_TO_OPEN = 3
@@ -35,18 +34,3 @@ class Breaker:
     def succeeded(self) -> None:
         self.failures = 0
         self.open_until_seconds = 0.0
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One replica as the pick sees it."""
-
-    id: str
-    in_flight: int = 0
-    allowed: bool = True
-
-
-def pick(candidates: Iterable[Candidate], tried: Collection[str] = ()) -> Candidate | None:
-    """The allowed, untried replica with the fewest requests in flight; ties go to the smallest id."""
-    usable = [c for c in candidates if c.allowed and c.id not in tried]
-    return min(usable, key=lambda c: (c.in_flight, c.id), default=None)

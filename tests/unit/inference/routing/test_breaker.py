@@ -1,18 +1,6 @@
-"""The pick of a replica and the breaker."""
+"""When a replica that fails is left alone."""
 
-from inference.core.pick import FAILURES_TO_OPEN, LONGEST_PAUSE_SECONDS, Breaker, Candidate, pick
-
-
-def test_the_least_busy_wins_and_ties_are_stable() -> None:
-    candidates = [Candidate("b", 1), Candidate("c", 1), Candidate("a", 2)]
-    assert pick(candidates) == pick(reversed(candidates)) == Candidate("b", 1)
-
-
-def test_tried_and_resting_replicas_are_left_out() -> None:
-    candidates = [Candidate("a"), Candidate("b", allowed=False), Candidate("c", 9)]
-    assert pick(candidates, tried={"a"}) == Candidate("c", 9)
-    assert pick(candidates, tried={"a", "c"}) is None
-    assert pick([]) is None
+from inference.core.routing.breaker import FAILURES_TO_OPEN, LONGEST_PAUSE_SECONDS, Breaker
 
 
 def test_a_breaker_opens_after_failures_in_a_row_and_closes_with_a_success() -> None:

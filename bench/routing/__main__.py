@@ -1,0 +1,158 @@
+"""Policies that send requests to engines, compared on a trace of prompts that share beginnings.
+
+``python -m bench.routing --simulate --trace conversation_trace.jsonl.gz`` plays the trace on hundreds of
+simulated engines, for each policy alike: what part of the prompts' tokens the engines have in their caches,
+how long the first token takes, what is refused. ``ours`` is the gateway's own router, fed with prompts as the
+gateway has them. Then it measures what one of its decisions costs, with the hashing of the prompt, among 10,
+100 and 1,000 replicas: microseconds of processor time."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bench.routing.engines import EngineKind, Outcome, play
+from bench.routing.policies import POLICIES, Ours
+from bench.routing.trace import Request, copies, prompt_tokens_per_second, read_trace
+from common.errors import InvalidInput, mapping_of
+
+POOLS = (10, 100, 1000)
+DECISIONS = 1000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0, or that of the error."""
+    options = _parser().parse_args(arguments)
+    try:
+        found = measure(options)
+    except InvalidInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return mapping_of(error).exit_code
+    if options.json:
+        print(json.dumps(found))
+    else:
+        _show(found)
+    return 0
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """All policies on the same requests, then the cost of decisions."""
+    kind = EngineKind()
+    trace = read_trace(options.trace, options.part, options.minutes * 60)
+    most = kind.read_tokens_per_second * options.replicas
+    requests = copies(trace, options.load * most / prompt_tokens_per_second(trace), options.seed)
+    policies: dict[str, Any] = {}
+    columns = (TextColumn("{task.description:16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=options.json) as progress:
+        for name in options.policies:
+            task = progress.add_task(name, total=len(requests))
+
+            def step(task: Any = task) -> None:
+                progress.advance(task)
+
+            outcome = play(requests, POLICIES[name](options.replicas), options.replicas, kind, step)
+            policies[name] = figures(outcome, len(requests), options.ttft_seconds)
+        task = progress.add_task("decisions", total=len(POOLS))
+        decision_us = {}
+        for replicas in POOLS:
+            decision_us[str(replicas)] = round(decision_microseconds(trace, replicas), 1)
+            progress.advance(task)
+    setting = {
+        "replicas": options.replicas,
+        "requests": len(requests),
+        "load": options.load,
+        "part": options.part,
+        "seed": options.seed,
+        "ttft_seconds": options.ttft_seconds,
+    }
+    return {"policies": policies, "decision_us": decision_us, "setting": setting}
+
+
+def figures(outcome: Outcome, requests: int, ttft_seconds: float) -> dict[str, Any]:
+    """``goodput_percent``: requests that got their first token in time, of all."""
+    milliseconds = sorted(1000 * seconds for seconds in outcome.ttft_seconds)
+    cuts = statistics.quantiles(milliseconds, n=100) if len(milliseconds) > 1 else milliseconds * 99
+    good = sum(seconds <= ttft_seconds for seconds in outcome.ttft_seconds)
+    return {
+        "hit_rate": round(outcome.hit_rate, 4),
+        "ttft_p50_ms": round(cuts[49], 1),
+        "ttft_p99_ms": round(cuts[98], 1),
+        "goodput_percent": round(100 * good / requests, 2),
+        "rejects": outcome.rejects,
+    }
+
+
+def decision_microseconds(
+    trace: Sequence[Request], replicas: int, clock: Callable[[], int] = time.thread_time_ns
+) -> float:
+    """Mean processor time of a decision with four requests in flight on each replica, once it knows some."""
+    requests = copies(trace, 1.0, 0)[: 2 * DECISIONS + 4 * replicas]
+    policy, open_, spent, counted = Ours(replicas), deque[tuple[Request, int]](), 0, 0
+    for number, request in enumerate(requests):
+        prompt = memoryview(request.prompt)
+        before = clock()
+        engine = policy.decide(request, prompt, request.at_seconds)
+        taken = clock() - before
+        open_.append((request, engine))
+        if len(open_) > 4 * replicas:
+            done = open_.popleft()
+            policy.answering(*done)
+            policy.ended(*done)
+        if number >= len(requests) - DECISIONS:
+            spent, counted = spent + taken, counted + 1
+    return spent / 1000 / counted
+
+
+def _show(found: dict[str, Any]) -> None:
+    setting = found["setting"]
+    title = f"{setting['requests']:,} requests on {setting['replicas']} simulated engines"
+    table = Table("policy", title=title)
+    columns = {
+        "hit_rate": "hit rate",
+        "ttft_p50_ms": "TTFT p50 ms",
+        "ttft_p99_ms": "TTFT p99 ms",
+        "goodput_percent": f"TTFT ≤ {setting['ttft_seconds']:g} s, %",
+        "rejects": "refused",
+    }
+    for name in columns.values():
+        table.add_column(name, justify="right")
+    for name, one in found["policies"].items():
+        table.add_row(name, *(f"{one[column]:,}" for column in columns))
+    console = Console()
+    console.print(table)
+    costs = ", ".join(f"{us} µs among {replicas}" for replicas, us in found["decision_us"].items())
+    console.print(f"one decision of ours: {costs}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.routing", description=__doc__)
+    parser.add_argument("--simulate", action="store_true", required=True, help="engines are simulated")
+    parser.add_argument("--trace", type=Path, required=True, help="Mooncake JSONL with hash_ids, or .gz")
+    parser.add_argument("--replicas", type=int, default=200, help="engines (200)")
+    parser.add_argument(
+        "--load", type=float, default=0.85, help="tokens of prompts, of what they read (0.85)"
+    )
+    parser.add_argument(
+        "--part", choices=("first", "second", "all"), default="all", help="of the trace (all)"
+    )
+    parser.add_argument("--minutes", type=float, default=15.0, help="from the beginning of the part (15)")
+    parser.add_argument("--seed", type=int, default=1, help="of the delays between tenants (1)")
+    parser.add_argument("--ttft-seconds", type=float, default=5.0, help="until when an answer is good (5)")
+    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), metavar="POLICY")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

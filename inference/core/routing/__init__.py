@@ -1,0 +1,1 @@
+"""Which replica gets a request: filter, score, pick, in one visible table."""

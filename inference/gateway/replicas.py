@@ -1,0 +1,83 @@
+"""The replicas of all routes, and the choice of one of them for a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from common.clock import Clock
+from common.ids import new_secret
+from common.wire import Route, RouteReplica, RouteWeights
+from inference.core.body import InferenceRequest
+from inference.core.routing.blocks import partition
+from inference.core.routing.router import Router, Sent
+from inference.core.routing.views import Ask, Group, Weights
+from inference.gateway import metrics
+
+
+class Replicas:
+    """What this gateway knows of engines, by their URLs. ``entries``: of the index of prompts."""
+
+    def __init__(self, clock: Clock, entries: int) -> None:
+        self.router = Router(entries)
+        self._clock = clock
+        self._secret = new_secret("index").encode()
+        self._groups: dict[int, tuple[Sequence[RouteReplica], Group, dict[str, RouteReplica]]] = {}
+
+    def keep_only(self, urls: Iterable[str]) -> None:
+        """Forget replicas that no route names any more."""
+        self.router.keep_only(urls)
+        self._groups = {}
+
+    def ask(self, route: Route, request: InferenceRequest, tenant: str) -> Ask:
+        """The request as the choice sees it. Tenants meet nobody else's prompts, as in engines' caches."""
+        adapter = "" if route.model == route.base_model else route.backend_model
+        start = b""
+        if request.task != "embeddings":
+            start = partition(self._secret, tenant, route.backend_model)
+        return Ask(request.prompt, start, adapter, request.session)
+
+    def choose(
+        self, route: Route, replicas: Sequence[RouteReplica], ask: Ask, tried: Iterable[str]
+    ) -> tuple[RouteReplica, Sent] | None:
+        """One of ``replicas`` (all of the route's, or some) that has the request now; None where none may."""
+        group, by_url = self._group(replicas)
+        decision = self.router.choose(
+            group, ask, self._clock.monotonic_seconds(), _weights(route.routing), tuple(tried)
+        )
+        if decision is None:
+            return None
+        model, cached = metrics.MODELS.of(route.model), decision.row.cached_bytes
+        metrics.ROUTED.labels(model, decision.reason).inc()
+        metrics.ROUTED_BYTES.labels(model, "yes").inc(cached)
+        metrics.ROUTED_BYTES.labels(model, "no").inc(len(ask.prompt) - cached)
+        return by_url[decision.view.name], self.router.send(group, ask, decision)
+
+    def answered(self, url: str) -> None:
+        self.router.succeeded(self.router.view(url))
+
+    def failed(self, url: str, *, gone: bool = False) -> None:
+        """A request failed there; ``gone``: its connection broke, so that its cache may be gone too."""
+        view = self.router.view(url)
+        self.router.failed(view, self._clock.monotonic_seconds())
+        if gone:
+            self.router.lost(view)
+
+    def rest(self, url: str) -> None:
+        """Leave a replica alone for a while: it answers, but not as it must."""
+        self.router.rest(self.router.view(url), self._clock.monotonic_seconds())
+
+    def _group(self, replicas: Sequence[RouteReplica]) -> tuple[Group, dict[str, RouteReplica]]:
+        """Kept by the list's identity for as long as the table is the same."""
+        known = self._groups.get(id(replicas))
+        if known is None or known[0] is not replicas:
+            by_url = {replica.url: replica for replica in replicas}
+            known = self._groups[id(replicas)] = (replicas, self.router.group(by_url), by_url)
+            for url, replica in by_url.items():
+                self.router.view(url).adapter_slots = replica.adapter_slots
+        return known[1], known[2]
+
+
+@lru_cache(maxsize=1024)
+def _weights(told: RouteWeights) -> Weights:
+    return Weights(told.prefix, told.queue, told.load, told.adapter, told.session)
