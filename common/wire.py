@@ -44,6 +44,7 @@ class RouteWeights(_Part):
     prefix: float = 1.0
     queue: float = 1.0
     load: float = 1.0
+    cache: float = 1.0
     adapter: float = 1.0
     session: float = 1.0
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from bench.routing.engines import Policy
 from bench.routing.trace import BLOCK_TOKENS, Request
 from inference.core.routing.blocks import partition
+from inference.core.routing.report import EngineReport
 from inference.core.routing.router import Router, Sent
 from inference.core.routing.views import EVEN, Ask, Weights
 
@@ -115,14 +116,14 @@ class CacheAware(_Counting):
 class Ours(Policy):
     """The gateway's own router, asked as the gateway asks it."""
 
-    def __init__(self, engines: int, cache_bytes: int | None = None, weights: Weights = EVEN) -> None:
+    def __init__(self, engines: int, cache_tokens: int | None = None, weights: Weights = EVEN) -> None:
         self._router = Router()
         self._names = {f"http://engine-{number:04}": number for number in range(engines)}
         self._group = self._router.group(self._names)
         self._weights = weights
         self._sent: dict[int, Sent] = {}
         for name in self._names:
-            self._router.limit(self._router.view(name), cache_bytes)
+            self._router.told(self._router.view(name), EngineReport(0, 0.0, cache_tokens))
 
     def choose(self, request: Request, now_seconds: float) -> int:
         return self.decide(request, memoryview(request.prompt), now_seconds)

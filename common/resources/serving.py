@@ -82,6 +82,7 @@ class RoutingSpec(Part):
     prefix: Weight = Field(1.0, description="of the prompt, what the replica has not in its cache")
     queue: Weight = Field(1.0, description="prompts that the replica has still to read")
     load: Weight = Field(1.0, description="requests that the replica works on")
+    cache: Weight = Field(1.0, description="running requests hold nearly all of the replica's cache")
     adapter: Weight = Field(1.0, description="an adapter that is not at work there has to be taken in")
     session: Weight = Field(1.0, description="prompt_cache_key or user was on another replica before")
 

@@ -67,7 +67,12 @@ class Gateway:
         self._inference = InferenceHandler(
             settings.gateway, self.routes, self._upstream, books, settings.engine.media_domains
         )
-        loops = (self.routes.follow(), self.shipper.run(), self._inference.admission.watch_keys())
+        loops = (
+            self.routes.follow(),
+            self.shipper.run(),
+            self._inference.admission.watch_keys(),
+            self._upstream.reports.follow(),
+        )
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:
             task.add_done_callback(_log_death)
@@ -204,7 +209,7 @@ class Gateway:
     def _routes_changed(self) -> None:
         routes = self.routes.index.routes
         metrics.MODELS.serve(route.model for route in routes)
-        self._upstream.keep_only(replica.url for route in routes for replica in route.replicas)
+        self._upstream.keep_only(routes)
 
 
 async def _no_such_route(exchange: Exchange) -> None:

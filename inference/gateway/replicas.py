@@ -10,6 +10,7 @@ from common.ids import new_secret
 from common.wire import Route, RouteReplica, RouteWeights
 from inference.core.body import InferenceRequest
 from inference.core.routing.blocks import partition
+from inference.core.routing.report import EngineReport
 from inference.core.routing.router import Router, Sent
 from inference.core.routing.views import Ask, Group, Weights
 from inference.gateway import metrics
@@ -20,13 +21,20 @@ class Replicas:
 
     def __init__(self, clock: Clock, entries: int) -> None:
         self.router = Router(entries)
+        self.with_choice: Sequence[str] = ()
+        """URLs of replicas that have others beside them."""
         self._clock = clock
         self._secret = new_secret("index").encode()
         self._groups: dict[int, tuple[Sequence[RouteReplica], Group, dict[str, RouteReplica]]] = {}
 
-    def keep_only(self, urls: Iterable[str]) -> None:
+    def keep_only(self, routes: Sequence[Route]) -> None:
         """Forget replicas that no route names any more."""
-        self.router.keep_only(urls)
+        self.router.keep_only(replica.url for route in routes for replica in route.replicas)
+        self.with_choice = sorted(
+            {replica.url for route in routes if len(route.replicas) > 1 for replica in route.replicas}
+        )
+        for url in self.with_choice:
+            self.router.view(url)
         self._groups = {}
 
     def ask(self, route: Route, request: InferenceRequest, tenant: str) -> Ask:
@@ -67,6 +75,11 @@ class Replicas:
         """Leave a replica alone for a while: it answers, but not as it must."""
         self.router.rest(self.router.view(url), self._clock.monotonic_seconds())
 
+    def told(self, url: str, report: EngineReport | None) -> None:
+        """What the engine tells of itself; None where it does not. Of one that is gone by now: nothing."""
+        if (view := self.router.views.get(url)) is not None:
+            self.router.told(view, report)
+
     def _group(self, replicas: Sequence[RouteReplica]) -> tuple[Group, dict[str, RouteReplica]]:
         """Kept by the list's identity for as long as the table is the same."""
         known = self._groups.get(id(replicas))
@@ -80,4 +93,4 @@ class Replicas:
 
 @lru_cache(maxsize=1024)
 def _weights(told: RouteWeights) -> Weights:
-    return Weights(told.prefix, told.queue, told.load, told.adapter, told.session)
+    return Weights(told.prefix, told.queue, told.load, told.cache, told.adapter, told.session)

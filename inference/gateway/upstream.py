@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 
 import aiohttp
@@ -28,6 +28,7 @@ from inference.gateway import metrics
 from inference.gateway.admission import Ticket
 from inference.gateway.exchange import Exchange
 from inference.gateway.replicas import Replicas
+from inference.gateway.reports import Reports
 from inference.gateway.whole_answer import Hold, WholeAnswer, read_answer, read_error
 
 DRAIN_SECONDS = 15.0
@@ -218,13 +219,14 @@ class Upstream:
             },
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        self.reports = Reports(self._session, self.replicas)
 
     async def close(self) -> None:
         await self._session.close()
 
-    def keep_only(self, urls: Iterable[str]) -> None:
+    def keep_only(self, routes: Sequence[Route]) -> None:
         """Forget replicas that no route names any more."""
-        self.replicas.keep_only(urls)
+        self.replicas.keep_only(routes)
 
     def rest(self, replica: RouteReplica) -> None:
         """Leave a replica alone for a while: it answers, but not as it must."""

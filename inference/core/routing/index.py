@@ -26,15 +26,16 @@ class PrefixIndex:
         self._holders: dict[int, int] = {}
         self._held: dict[int, dict[int, int]] = {}
         self._bytes: dict[int, int] = {}
+        self._read: dict[int, int] = {}
         self._limits: dict[int, int] = {}
 
     def __len__(self) -> int:
         """Pairs of a block and a replica."""
         return sum(len(held) for held in self._held.values())
 
-    def held_bytes(self, replica: int) -> int:
-        """Of prompts, as far as known."""
-        return self._bytes.get(replica, 0)
+    def read_bytes(self, replica: int) -> int:
+        """Of prompts that were new to the replica, since it was noted first: how its cache turns over."""
+        return self._read.get(replica, 0)
 
     def holders(self, key: int) -> int:
         """The replicas that have one block."""
@@ -78,6 +79,7 @@ class PrefixIndex:
             held[session] = 0
             holders[session] = holders.get(session, 0) | bit
         self._bytes[replica] += more
+        self._read[replica] += more
         self._trim(replica)
 
     def limit(self, replica: int, limit_bytes: int | None) -> None:
@@ -94,13 +96,13 @@ class PrefixIndex:
         held = self._held.pop(replica, None)
         if held is not None:
             self._clear(replica, held)
-            del self._bytes[replica]
+            del self._bytes[replica], self._read[replica]
             self._share = self._entries // max(1, len(self._held))
 
     def _admit(self, replica: int) -> dict[int, int]:
         """A part for one more replica; the others make room for it."""
         held = self._held[replica] = {}
-        self._bytes[replica] = 0
+        self._bytes[replica] = self._read[replica] = 0
         self._share = self._entries // len(self._held)
         for other, its in self._held.items():
             if len(its) > self._share:

@@ -6,11 +6,12 @@ The cost of a replica is in bytes of prompt: as if it had to read so much before
 | --- | --- |
 | prefix | of this prompt, less what of its beginning is in the replica's cache; ``AGAIN``-fold |
 | queue | of the prompts that the replica has still to read |
-| load | ``LOAD_BYTES`` for each request in flight |
+| load | ``LOAD_BYTES`` for each request in flight, other gateways' too |
+| cache | up to ``FULL_BYTES`` where running requests hold more than ``BUSY_CACHE`` of the cache |
 | adapter | none where the adapter is at work, ``SWAP_BYTES`` where a slot is free, else ``WAIT_BYTES`` |
 | session | ``SESSION_BYTES`` where the client's session was on another replica |
 
-Each part counts times its weight; the least sum wins, then the replica whose cache holds the least, then the
+Each part counts times its weight; the least sum wins, then the replica that has read the least, then the
 name. Of many replicas only some are looked at: those that have the most of the prompt, and in turn a few of
 all others, since the least busy of a few is nearly as good as that of all and does not draw every gateway to
 the same one.
@@ -24,11 +25,14 @@ from itertools import chain, islice
 
 from inference.core.routing.blocks import ENDS, KIB
 from inference.core.routing.index import ENTRIES, PrefixIndex
+from inference.core.routing.report import EngineReport
 from inference.core.routing.views import EVEN, Ask, Group, ReplicaView, Weights
 
 AGAIN = 16
 """What is read again delays the prompts behind it, too, and takes room from what will be asked next."""
 LOAD_BYTES = 2 * KIB
+FULL_BYTES = 128 * KIB
+BUSY_CACHE = 0.9
 SWAP_BYTES = 4 * KIB
 WAIT_BYTES = 64 * KIB
 SESSION_BYTES = 16 * KIB
@@ -36,7 +40,9 @@ ALL_UP_TO = 24
 """So many replicas are all looked at."""
 NEAREST, IN_TURN = 12, 12
 """Of more replicas: those that have most of the prompt, and others."""
-PARTS = ("prefix", "queue", "load", "adapter", "session")
+TOKEN_BYTES = 4
+"""Of a prompt, roughly: so much of prompts an engine's cache is taken to hold for each token of its room."""
+PARTS = ("prefix", "queue", "load", "cache", "adapter", "session")
 ONLY, TIE = "only", "tie"
 REASONS = (*PARTS, ONLY, TIE)
 
@@ -157,7 +163,7 @@ class Router:
             _row(view, ask, _cached_bytes(levels, view.slot), known, weights)
             for view in self._looked_at(group, usable, levels, session)
         ]
-        best = min(rows, key=lambda row: (row.total, self._index.held_bytes(row.view.slot), row.view.name))
+        best = min(rows, key=lambda row: (row.total, self._index.read_bytes(row.view.slot), row.view.name))
         return Decision(best, _reason(best, rows), rows)
 
     def send(self, group: Group, ask: Ask, decision: Decision) -> Sent:
@@ -185,9 +191,18 @@ class Router:
         """Its process is gone, and its cache with it."""
         self._index.forget(view.slot)
 
-    def limit(self, view: ReplicaView, cache_bytes: int | None) -> None:
-        """Bytes of prompts that its cache holds; None where that is not known."""
-        self._index.limit(view.slot, cache_bytes)
+    def told(self, view: ReplicaView, report: EngineReport | None) -> None:
+        """What the engine tells of itself; None where it does not, or no more."""
+        if report is None:
+            view.others, view.cache_use = 0, 0.0
+            return
+        if report.started != view.started:
+            if view.started is not None:
+                self.lost(view)
+            view.started = report.started
+        view.others, view.cache_use = max(0, report.requests - view.in_flight), report.cache_use
+        tokens = report.cache_tokens
+        self._index.limit(view.slot, None if tokens is None else TOKEN_BYTES * tokens)
 
     def _looked_at(
         self, group: Group, usable: int, levels: Sequence[tuple[int, int]], session: int
@@ -255,7 +270,8 @@ def _row(view: ReplicaView, ask: Ask, cached_bytes: int, session: int, weights: 
     parts = (
         weights.prefix * AGAIN * (len(ask.prompt) - cached_bytes),
         weights.queue * view.unread_bytes,
-        weights.load * LOAD_BYTES * view.in_flight,
+        weights.load * LOAD_BYTES * (view.in_flight + view.others),
+        weights.cache * FULL_BYTES * max(0.0, view.cache_use - BUSY_CACHE) / (1 - BUSY_CACHE),
         weights.adapter * adapter,
         0.0 if session >> view.slot & 1 else weights.session * SESSION_BYTES,
     )

@@ -16,6 +16,7 @@ class Weights:
     prefix: float = 1.0
     queue: float = 1.0
     load: float = 1.0
+    cache: float = 1.0
     adapter: float = 1.0
     session: float = 1.0
 
@@ -29,6 +30,8 @@ class ReplicaView:
 
     ``unread_bytes``: of prompts that were sent and not begun to be answered, less what was in its cache.
     ``adapters``: requests in flight by adapter. ``adapter_slots``: adapters that it can work with at once.
+    As it told last: ``others``, requests that are not this gateway's; ``cache_use``, part of its cache that
+    running requests hold; ``started``, which process that was.
     """
 
     name: str
@@ -36,6 +39,9 @@ class ReplicaView:
     in_flight: int = 0
     unread_bytes: int = 0
     adapter_slots: int = 0
+    others: int = 0
+    cache_use: float = 0.0
+    started: str | None = None
     adapters: dict[str, int] = field(default_factory=dict)
     breaker: Breaker = field(default_factory=Breaker)
 

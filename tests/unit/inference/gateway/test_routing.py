@@ -71,7 +71,7 @@ async def test_an_engine_that_is_started_anew_is_not_taken_for_one_that_knows_th
     assert (await front.ask(turn(SYSTEM, "And low water?"))).status == 200
     index = front.gateway._upstream.replicas.router._index
     view = front.gateway._upstream.replicas.router.views[front.engines[first].url]
-    assert index.held_bytes(view.slot) == 0
+    assert index._bytes.get(view.slot, 0) == 0
 
 
 def prompt_of(task: Any, **body: Any) -> bytes:

@@ -67,12 +67,12 @@ def test_the_end_of_what_was_used_least_of_late_goes_first() -> None:
     index.note(0, last)
     assert index.levels(old, 1) == [(8, 1)]
     assert index.levels(new, 1) == [(4, 1)]
-    assert index.held_bytes(0) == 5 * 1024
+    assert index._bytes.get(0, 0) == 5 * 1024
     index.limit(0, 0)
-    assert len(index) == index.held_bytes(0) == 0
+    assert len(index) == index._bytes.get(0, 0) == 0
     index.limit(0, None)
     index.note(0, old)
-    assert index.held_bytes(0) == 2048
+    assert index._bytes.get(0, 0) == 2048
 
 
 def test_a_replica_that_starts_anew_has_nothing() -> None:
@@ -110,4 +110,4 @@ def test_it_never_holds_more_than_its_bound_and_both_its_sides_agree(
         assert pairs == told
         assert 0 not in index._holders.values()
         for replica, held in index._held.items():
-            assert index.held_bytes(replica) == sum(held.values()) <= index._limits.get(replica, 10**9)
+            assert index._bytes.get(replica, 0) == sum(held.values()) <= index._limits.get(replica, 10**9)

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from inference.core.routing.blocks import partition
 from inference.core.routing.breaker import FAILURES_TO_OPEN, LONGEST_PAUSE_SECONDS
+from inference.core.routing.report import EngineReport
 from inference.core.routing.router import (
     ALL_UP_TO,
+    FULL_BYTES,
     IN_TURN,
     NEAREST,
     PARTS,
@@ -88,9 +90,11 @@ def test_without_prompts_in_caches_the_least_busy_wins_and_ties_are_stable() -> 
 
 def test_new_prompts_spread_over_the_caches_of_idle_replicas() -> None:
     pool = Pool()
+    pool.router = Router(entries=15)  # less than the prompts have
+    pool.group = pool.router.group(pool.names)
     for number in range(9):
         pool.send(ask(3000, at=1 + 5000 * number)).end()
-    assert {pool.router._index.held_bytes(view.slot) for view in pool.router.views.values()} == {3 * 11 * 256}
+    assert {pool.router._index.read_bytes(view.slot) for view in pool.router.views.values()} == {3 * 11 * 256}
 
 
 def test_resting_and_tried_replicas_are_left_out() -> None:
@@ -166,6 +170,7 @@ def test_a_part_of_weight_0_does_not_count(part: str) -> None:
     weights = Weights(**{part: 0.0})
     asked = ask(9000, adapter="ft:x", session="s")
     number = PARTS.index(part)
+    pool.router.told(pool.router.views["b"], EngineReport(0, 0.97))
     differing = {row.parts[number] for row in pool.choose(asked).rows}
     assert len(differing) == (1 if part == "load" else 2)
     assert {row.parts[number] for row in pool.choose(asked, weights=weights).rows} == {0.0}
@@ -253,3 +258,53 @@ def test_whatever_happens_the_choice_is_the_cheapest_usable_one_and_the_books_cl
     assert {(one.in_flight, one.unread_bytes, len(one.adapters)) for one in pool.router.views.values()} == {
         (0, 0, 0)
     }
+
+
+def test_what_other_gateways_sent_a_replica_counts_as_far_as_it_tells() -> None:
+    pool, texts = Pool(), ask(100, start=b"")
+    views = pool.router.views
+    own = pool.send(texts, to="c")
+    pool.router.told(views["a"], EngineReport(5, 0.2))
+    pool.router.told(views["b"], EngineReport(2, 0.2))
+    pool.router.told(views["c"], EngineReport(1, 0.2))
+    assert {name: view.others for name, view in views.items() if len(name) == 1} == {"a": 5, "b": 2, "c": 0}
+    assert (pool.choose(texts).view.name, pool.choose(texts).reason) == ("c", "load")
+    own.end()
+    pool.router.told(views["a"], None)
+    assert pool.choose(texts).view.name == "a", "what is not told any more does not count"
+
+
+def test_a_replica_whose_cache_is_held_by_running_requests_is_left_to_them() -> None:
+    pool = Pool()
+    for name, use in (("a", 0.99), ("b", 0.9), ("c", 0.95)):
+        pool.router.told(pool.router.views[name], EngineReport(0, use))
+    decision = pool.choose(ask(100))
+    assert (decision.view.name, decision.reason) == ("b", "cache")
+    assert [round(row.parts[PARTS.index("cache")] / FULL_BYTES, 2) for row in decision.rows] == [
+        0.9,
+        0.0,
+        0.5,
+    ]
+
+
+def test_no_more_is_taken_to_be_in_a_cache_than_it_holds() -> None:
+    pool = Pool()
+    view = pool.router.views["a"]
+    pool.router.told(view, EngineReport(0, 0.0, cache_tokens=1000))
+    pool.send(ask(10_000), to="a").end()
+    assert pool.choose(ask()).row.cached_bytes <= 4000
+    pool.router.told(view, EngineReport(0, 0.0, cache_tokens=100_000))
+    pool.send(ask(10_000), to="a").end()
+    assert pool.choose(ask()).row.cached_bytes == 9 * 1024
+
+
+def test_another_process_at_the_same_place_has_an_empty_cache() -> None:
+    pool = Pool()
+    view = pool.router.views["b"]
+    pool.router.told(view, EngineReport(0, 0.0, None, "1000"))
+    pool.send(ask(), to="b").end()
+    for report in (EngineReport(0, 0.0, None, "1000"), None, EngineReport(0, 0.0, None, "1000")):
+        pool.router.told(view, report)
+        assert pool.choose(ask()).reason == "prefix"
+    pool.router.told(view, EngineReport(0, 0.0, None, "2000"))
+    assert pool.choose(ask()).row.cached_bytes == 0
