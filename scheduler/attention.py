@@ -43,6 +43,11 @@ class Attention:
         """Leave alone, until something changes, those of the pass who have come to rest."""
         self._busy = {uid for uid in self._busy if not is_at_rest(uid, self._world, observed)}
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody is looked at again in the next pass."""
+        return bool(self._busy)
+
     def _sweep(self) -> list[str]:
         """Some of all, in turns."""
         now = self._clock.monotonic_seconds()
