@@ -12,7 +12,7 @@ from pathlib import Path
 from billing.rejected import rejected_usage
 from common.clock import Clock
 from common.guard import Fault, Guard
-from common.loop import LoopHealth, run_passes
+from common.loop import LoopHealth, in_turns, run_passes
 from common.resources import Workload
 from common.resources.workload import RankPlacement
 from common.settings import Settings
@@ -132,14 +132,14 @@ class SchedulerLoop:
         await self._nodes.sync(world, observed, moved.nodes)
         await self._replicas.sync(world)
         uids = self._attention.look(moved, self._guard.aside())
-        for workload in _those(uids, world):
+        async for workload in in_turns(_those(uids, world)):
             if not is_group(workload):
                 work = partial(self._advance, workload, world, observed)
                 self._guard.step(ADVANCE, workload, world, work)
         await self._flush(world)
         await self._bill(world, observed, moved)
         await self._decide(world, observed, moved, uids)
-        for workload in _those(uids, world):
+        async for workload in in_turns(_those(uids, world)):
             start = partial(self._start, workload, world, observed)
             await self._guard.long_step("start", workload, world, start)
         await self._gangs.stop_unwanted(uids, world, observed, self._meter, self._guard.items)
@@ -147,10 +147,10 @@ class SchedulerLoop:
         self._guard.settle(world)
         await self._flush(world)
         await self._queues.sum_up(world)
-        self._attention.settle(observed)
+        await self._attention.settle(observed)
         self._is_at_rest = self._has_come_to_rest(world, observed)
         with self._guard.items.item("Metrics", ("metrics", "report")):
-            self._reporter.report(observed, moved.nodes)
+            await self._reporter.report(observed, moved.nodes)
         if self._worlds.is_new:
             set_world_apart()
 
@@ -234,7 +234,7 @@ class SchedulerLoop:
         now_ms, faults = self._clock.now_ms(), self._snapshots.faults
         pending = self._waiting.views(uids, observed, now_ms)
         await self._flush(world)
-        self._look(world, observed, moved, now_ms)
+        await self._look(world, observed, moved, now_ms)
         resting, spent, policy = (
             self._guard.resting(world),
             self._queues.spent(world),
@@ -256,12 +256,13 @@ class SchedulerLoop:
         await self._flush(world)
         uids |= self._decider.touched
 
-    def _look(self, world: KeptWorld, observed: Observed, moved: Moved, now_ms: int) -> None:
+    async def _look(self, world: KeptWorld, observed: Observed, moved: Moved, now_ms: int) -> None:
         """Take note of what has changed for cycles: what runs, nodes, and processes that still stop although
         no workload holds their places."""
         snapshots, changed = self._snapshots, self._to_view.take_workloads()
-        snapshots.follow(world, changed, self._to_view.take_nodes(), now_ms)
-        for uid in changed | moved.uids:
+        async for _ in in_turns(snapshots.looks(world, changed, self._to_view.take_nodes(), now_ms)):
+            pass
+        async for uid in in_turns(changed | moved.uids):
             held = () if ("Workload", uid) in snapshots.faults else held_attempts(world.workloads.get(uid))
             lingering = observed.lingering(uid, held)
             if lingering:
