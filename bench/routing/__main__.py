@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bench.routing.engines import EngineKind, Outcome, play
-from bench.routing.policies import POLICIES, Ours
+from bench.routing.policies import ABLATIONS, POLICIES, Ours
 from bench.routing.trace import Request, copies, prompt_tokens_per_second, read_trace
 from common.errors import InvalidInput, mapping_of
 
@@ -61,7 +61,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             def step(task: Any = task) -> None:
                 progress.advance(task)
 
-            outcome = play(requests, POLICIES[name](options.replicas), options.replicas, kind, step)
+            policy = {**POLICIES, **ABLATIONS}[name](options.replicas)
+            outcome = play(requests, policy, options.replicas, kind, step)
             policies[name] = figures(outcome, len(requests), options.ttft_seconds)
         task = progress.add_task("decisions", total=len(POOLS))
         decision_us = {}
@@ -149,7 +150,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=15.0, help="from the beginning of the part (15)")
     parser.add_argument("--seed", type=int, default=1, help="of the delays between tenants (1)")
     parser.add_argument("--ttft-seconds", type=float, default=5.0, help="until when an answer is good (5)")
-    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), metavar="POLICY")
+    parser.add_argument(
+        "--policies",
+        nargs="+",
+        choices=[*POLICIES, *ABLATIONS],
+        default=list(POLICIES),
+        metavar="POLICY",
+        help=f"{', '.join(POLICIES)} (all of them); exact: ours, if it knew what is in the engines' caches",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 

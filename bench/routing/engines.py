@@ -41,14 +41,18 @@ class Engine:
     prompt_tokens: int = 0
     cached_tokens: int = 0
 
-    def take_up(self, request: Request) -> float:
-        """Seconds to read the prompt from now on; what is cached need not be read, but for the last token."""
+    def cached(self, request: Request) -> int:
+        """Tokens of the prompt that need not be read; the last one always has to be."""
         hit = 0
         for block in request.blocks:
             if (request.tenant, block) not in self.cache:
                 break
             hit += 1
-        cached = min(hit * BLOCK_TOKENS, request.prompt_tokens - 1)
+        return min(hit * BLOCK_TOKENS, request.prompt_tokens - 1)
+
+    def take_up(self, request: Request) -> float:
+        """Seconds to read the prompt from now on."""
+        cached = self.cached(request)
         self.prompt_tokens += request.prompt_tokens
         self.cached_tokens += cached
         pace = self.kind.read_tokens_per_second / (1 + self.kind.slowed_by * self.running)
@@ -73,6 +77,9 @@ class Engine:
 
 class Policy:
     """What a router does. Every method is called in the order of time."""
+
+    def see(self, engines: Sequence[Engine]) -> None:
+        """Before the first request: what no router has, the engines themselves."""
 
     def choose(self, request: Request, now_seconds: float) -> int:
         """The number of an engine."""
@@ -103,6 +110,7 @@ def play(
 ) -> Outcome:
     """All requests, to the end of the last answer."""
     world = _World(policy, [Engine(number, kind) for number in range(engines)])
+    policy.see(world.engines)
     for request in requests:
         world.until(request.at_seconds)
         world.arrive(request)

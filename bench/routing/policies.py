@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from operator import or_
 
-from bench.routing.engines import Policy
-from bench.routing.trace import BLOCK_TOKENS, Request
-from inference.core.routing.blocks import partition
+from bench.routing.engines import Engine, Policy
+from bench.routing.trace import BLOCK_TOKENS, TOKEN_BYTES, Request
+from inference.core.routing.blocks import ENDS, partition
 from inference.core.routing.report import EngineReport
 from inference.core.routing.router import Router, Sent
-from inference.core.routing.views import EVEN, Ask, Weights
+from inference.core.routing.views import Ask
 
 
 class _Counting(Policy):
@@ -116,21 +119,24 @@ class CacheAware(_Counting):
 class Ours(Policy):
     """The gateway's own router, asked as the gateway asks it."""
 
-    def __init__(self, engines: int, cache_tokens: int | None = None, weights: Weights = EVEN) -> None:
+    def __init__(self, engines: int) -> None:
         self._router = Router()
         self._names = {f"http://engine-{number:04}": number for number in range(engines)}
         self._group = self._router.group(self._names)
-        self._weights = weights
         self._sent: dict[int, Sent] = {}
-        for name in self._names:
-            self._router.told(self._router.view(name), EngineReport(0, 0.0, cache_tokens))
+
+    def see(self, engines: Sequence[Engine]) -> None:
+        """Engines tell how much their caches hold."""
+        for name, at in self._names.items():
+            report = EngineReport(0, 0.0, engines[at].kind.cache_tokens)
+            self._router.told(self._router.view(name), report)
 
     def choose(self, request: Request, now_seconds: float) -> int:
         return self.decide(request, memoryview(request.prompt), now_seconds)
 
     def decide(self, request: Request, prompt: memoryview, now_seconds: float) -> int:
         ask = Ask(prompt, partition(b"bench", f"tenant-{request.tenant}", "model"))
-        decision = self._router.choose(self._group, ask, now_seconds, self._weights)
+        decision = self._router.choose(self._group, ask, now_seconds)
         assert decision is not None
         self._sent[id(request)] = self._router.send(self._group, ask, decision)
         return self._names[decision.view.name]
@@ -142,6 +148,29 @@ class Ours(Policy):
         self._sent.pop(id(request)).end()
 
 
+class Exact(Ours):
+    """Ours, but that it knows what the engines' caches hold at this moment: more than any events can tell."""
+
+    _request: Request
+
+    def see(self, engines: Sequence[Engine]) -> None:
+        self._engines = {self._router.view(name).slot: engines[at] for name, at in self._names.items()}
+        self._router._levels = self._true_levels  # type: ignore[method-assign]
+
+    def choose(self, request: Request, now_seconds: float) -> int:
+        self._request = request
+        return super().choose(request, now_seconds)
+
+    def _true_levels(self, ask: Ask, usable: int) -> list[tuple[int, int]]:
+        holders: dict[int, int] = {}
+        for slot, engine in self._engines.items():
+            depth = bisect_right(ENDS, engine.cached(self._request) * TOKEN_BYTES)
+            if depth and usable >> slot & 1:
+                holders[depth] = holders.get(depth, 0) | 1 << slot
+        depths = sorted(holders, reverse=True)
+        return list(zip(depths, accumulate((holders[depth] for depth in depths), or_), strict=True))
+
+
 POLICIES: dict[str, Callable[[int], Policy]] = {
     "random": Random,
     "round_robin": RoundRobin,
@@ -149,3 +178,4 @@ POLICIES: dict[str, Callable[[int], Policy]] = {
     "cache_aware": CacheAware,
     "ours": Ours,
 }
+ABLATIONS: dict[str, Callable[[int], Policy]] = {"exact": Exact}

@@ -4,7 +4,7 @@ The cost of a replica is in bytes of prompt: as if it had to read so much before
 
 | part | bytes |
 | --- | --- |
-| prefix | of this prompt, less what of its beginning is in the replica's cache; ``AGAIN``-fold |
+| prefix | of this prompt, less what is in its cache; and ``HOME``-fold, less that times its share |
 | queue | of the prompts that the replica has still to read |
 | load | ``LOAD_BYTES`` for each request in flight, other gateways' too |
 | cache | up to ``FULL_BYTES`` where running requests hold more than ``BUSY_CACHE`` of the cache |
@@ -28,8 +28,10 @@ from inference.core.routing.index import ENTRIES, PrefixIndex
 from inference.core.routing.report import EngineReport
 from inference.core.routing.views import EVEN, Ask, Group, ReplicaView, Weights
 
-AGAIN = 16
-"""What is read again delays the prompts behind it, too, and takes room from what will be asked next."""
+HOME = 31
+"""What is read again delays the prompts behind it, too, and takes room from what will be asked next: a prompt
+that is nearly all there belongs there. One that has only a system's instructions in common belongs nowhere;
+it would crowd the few replicas that were first to have them."""
 LOAD_BYTES = 2 * KIB
 FULL_BYTES = 128 * KIB
 BUSY_CACHE = 0.9
@@ -268,7 +270,7 @@ def _row(view: ReplicaView, ask: Ask, cached_bytes: int, session: int, weights: 
     if ask.adapter and ask.adapter not in view.adapters:
         adapter = SWAP_BYTES if len(view.adapters) < view.adapter_slots else WAIT_BYTES
     parts = (
-        weights.prefix * AGAIN * (len(ask.prompt) - cached_bytes),
+        weights.prefix * _unread(len(ask.prompt), cached_bytes),
         weights.queue * view.unread_bytes,
         weights.load * LOAD_BYTES * (view.in_flight + view.others),
         weights.cache * FULL_BYTES * max(0.0, view.cache_use - BUSY_CACHE) / (1 - BUSY_CACHE),
@@ -276,6 +278,10 @@ def _row(view: ReplicaView, ask: Ask, cached_bytes: int, session: int, weights: 
         0.0 if session >> view.slot & 1 else weights.session * SESSION_BYTES,
     )
     return Row(view, cached_bytes, parts, sum(parts))
+
+
+def _unread(size: int, cached: int) -> float:
+    return size - cached + HOME * (size - cached * cached / size) if size else 0.0
 
 
 def _reason(best: Row, rows: Sequence[Row]) -> str:

@@ -9,9 +9,10 @@ import pytest
 
 from bench.routing.__main__ import DECISIONS, POOLS, decision_microseconds, main
 from bench.routing.engines import EngineKind, play
-from bench.routing.policies import POLICIES, CacheAware, Ours, RoundRobin
+from bench.routing.policies import ABLATIONS, POLICIES, CacheAware, Exact, Ours, RoundRobin
 from bench.routing.trace import Request, copies, read_trace
 from common.errors import InvalidInput
+from inference.core.routing.views import Ask
 
 
 def talk(at: float, talk: int, turn: int) -> Request:
@@ -40,9 +41,9 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", [*POLICIES, *ABLATIONS])
 def test_every_request_is_answered_or_refused_and_nothing_stays_behind(name: str) -> None:
-    policy = POLICIES[name](4)
+    policy = {**POLICIES, **ABLATIONS}[name](4)
     outcome = play(TALKS, policy, 4, KIND)
     assert len(outcome.ttft_seconds) + outcome.rejects == len(TALKS)
     assert min(outcome.ttft_seconds) > 0
@@ -59,6 +60,21 @@ def test_ours_has_most_in_caches_of_conversations_and_nobody_waits_longer() -> N
     mean = {name: sum(one.ttft_seconds) / len(TALKS) for name, one in outcomes.items()}
     assert outcomes["ours"].hit_rate == max(outcome.hit_rate for outcome in outcomes.values()) > 0.7
     assert mean["ours"] == min(mean.values())
+
+
+def test_exact_knows_what_the_engines_have_and_ours_what_it_sent_them() -> None:
+    kind = EngineKind(cache_tokens=20 * 512)
+    for policy in (Exact(3), Ours(3)):
+        play(TALKS[:40], policy, 3, kind)
+        last = TALKS[39]
+        if isinstance(policy, Exact):
+            policy.choose(last, 1e9)
+            mask = policy._true_levels(Ask(memoryview(b""), b""), 0b111)[0][1]
+            true = {slot for slot, engine in policy._engines.items() if engine.cached(last) > 512}
+            assert {slot for slot in range(3) if mask >> slot & 1} <= true
+        else:
+            held = policy._router._index._bytes.values()
+            assert max(held) <= 4 * kind.cache_tokens
 
 
 def test_one_engine_with_room_for_all_has_what_was_asked_before() -> None:

@@ -57,6 +57,15 @@ def test_a_prompt_goes_where_its_beginning_was_sent_before() -> None:
     assert {row.view.name: row.cached_bytes for row in decision.rows} == {"a": 0, "b": 9 * 1024, "c": 0}
 
 
+def test_new_talks_that_only_share_instructions_do_not_crowd_where_those_were_read_first() -> None:
+    pool = Pool()
+    for number in range(9):
+        talk = TEXT[:1024] + TEXT[50_000 * (1 + number) :][:20_000]
+        asked = Ask(memoryview(talk), START)
+        pool.router.send(pool.group, asked, pool.choose(asked)).answering()
+    assert {view.in_flight for view in pool.router.views.values()} == {3}
+
+
 def test_the_same_text_of_another_tenant_counts_for_nothing() -> None:
     pool = Pool()
     pool.send(ask(), to="b").end()
