@@ -12,6 +12,7 @@ from common.resources.serving import ServiceObjective, TrafficProfile
 
 MAX_DEVICES = 100_000
 MAX_DOCUMENTS = 100
+MAX_OFFERS = 16
 
 
 class OfferedDevices(Model):
@@ -30,7 +31,7 @@ class PlanRequest(Model):
     config: dict[str, Any] | None = Field(
         None, description="config.json of the Model, where control has none"
     )
-    devices: Annotated[list[OfferedDevices], Field(max_length=100)] | None = None
+    devices: Annotated[list[OfferedDevices], Field(max_length=MAX_OFFERS)] | None = None
 
 
 class PlanLeg(Model):

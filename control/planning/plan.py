@@ -13,7 +13,8 @@ from billing.core.rating import PriceBook, rate
 from billing.store.books import book_of
 from common.clock import Clock
 from common.errors import InvalidInput
-from common.resources import Endpoint, Model, Node, Price
+from common.private import at_home
+from common.resources import Endpoint, Model, Node, Price, Queue
 from common.resources.serving import TrafficProfile, model_identity
 from common.settings import Settings
 from common.store.port import Store
@@ -27,17 +28,22 @@ from control.planning.answers import (
 from control.planning.supplies import Stock, offered_stock, pool_stock, supplies_for
 from inference.adapters.aiconfigurator import MeasuredKernels
 from inference.core.performance.choice import Choice, choose
+from inference.core.performance.measured import Measured, Measurement
 from inference.core.performance.model_shape import ModelShape, read_shape
 from inference.core.performance.options import Option, Refusal, Sizing, Slo
 from inference.core.performance.roofline import Roofline
 from inference.core.performance.serving import Traffic
+from inference.core.performance.steps import Engine
 from inference.core.performance.supply import Supply
+from inference.measurements import read_measurements
 from inference.model_config import find_config
 from scheduler.catalogue import load_catalogue
 from scheduler.core.model.catalogue import Catalogue
+from scheduler.translate.views import request_view, tolerated_view
 
 MILLION = 1_000_000
 MOST_OPTIONS = 20
+MOST_NAMED = 3
 
 
 class Planner:
@@ -47,11 +53,14 @@ class Planner:
         self._store, self._settings, self._clock = store, settings, clock
         self._lock = asyncio.Lock()
 
-    async def stock(self, offered: Sequence[OfferedDevices] | None) -> list[Stock]:
-        """The devices that are named, or those of the pool."""
+    async def stock(self, endpoint: Endpoint, offered: Sequence[OfferedDevices] | None) -> list[Stock]:
+        """The devices that are named, or those of the pool's nodes that the Endpoint may be on."""
         if offered is not None:
             return offered_stock(offered, self._catalogue)
-        return pool_stock(await self._store.list(Node), self._catalogue)
+        queue = await self._store.find(Queue, endpoint.spec.queue)
+        tolerated = tolerated_view(queue.spec.tolerations if queue else ())
+        request = request_view(endpoint.spec.devices, tolerated)
+        return pool_stock(await self._store.list(Node), request, self._catalogue)
 
     async def plan(
         self,
@@ -92,7 +101,8 @@ class Planner:
         prices = _Prices(books, tenant, endpoint.project or "", self._clock.now_ms())
         supplies, refused = supplies_for(endpoint.spec.devices, stock, prices.of)
         sources = (MeasuredKernels(config), Roofline())
-        options, more = Sizing(shape, supplies, sources, traffic, slo).options()
+        measured = Measured(self._measurements(model))
+        options, more = Sizing(shape, supplies, sources, traffic, slo, measured).options()
         choice = choose(options)
         return EndpointPlan(
             project=endpoint.project or "",
@@ -106,9 +116,31 @@ class Planner:
             traffic_assumed=endpoint.spec.traffic is None,
             options=[_told(option) for option in choice.options[:MOST_OPTIONS]],
             taken=choice.taken,
-            reasons=_reasons(choice, supplies),
+            reasons=[*_reasons(choice, supplies), *_provenance(choice, shape, measured)],
             refusals=[_refusal(one) for one in (*refused, *more)],
         )
+
+    def _measurements(self, model: Model) -> list[Measurement]:
+        """What was measured of engines of this Model."""
+        file = self._settings.engine.measurements_file
+        if not file:
+            return []
+        names = {model_identity((model.project, model.name)), model.spec.source}
+        return [one for one in read_measurements(at_home(file)) if one.model in names]
+
+
+def _provenance(choice: Choice, shape: ModelShape, measured: Measured) -> list[str]:
+    """By whose measurements the figures of the advised engines are corrected."""
+    if choice.taken is None:
+        return []
+    told = []
+    for leg in choice.options[choice.taken].legs:
+        found = measured.of(Engine(shape, leg.supply.figures, leg.layout))
+        if found:
+            said = "; ".join(dict.fromkeys(one.by for one in found[:MOST_NAMED]))
+            engine = f"{leg.supply.device_class} {leg.layout}"
+            told.append(f"{engine} is corrected by {len(found)} measurements: {said}")
+    return list(dict.fromkeys(told))
 
 
 class _Prices:

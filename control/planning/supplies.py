@@ -16,8 +16,9 @@ from inference.core.performance.device_figures import DeviceFigures
 from inference.core.performance.options import Refusal
 from inference.core.performance.supply import Supply
 from scheduler.core.model.catalogue import Catalogue, DeviceSpec
-from scheduler.core.pool.filters import accepts
-from scheduler.translate.views import request_view
+from scheduler.core.model.types import NodeView, Request
+from scheduler.core.pool.filters import accepts, untolerated
+from scheduler.translate.views import node_view, request_view
 
 TRANSFERS = "kv-transfer"
 HOST_BUS = "PCIe"
@@ -39,13 +40,12 @@ class Stock:
         return f"{self.vendor}/{self.model}"
 
 
-def pool_stock(nodes: Iterable[Node], catalogue: Catalogue) -> list[Stock]:
-    """The healthy devices of all nodes on which something new may be placed, by model."""
+def pool_stock(nodes: Iterable[Node], request: Request, catalogue: Catalogue) -> list[Stock]:
+    """The healthy devices of all nodes on which what is asked for may be placed, by model."""
     counts: dict[tuple[str, str], list[int]] = defaultdict(list)
     observed: dict[tuple[str, str], DeviceSpec | None] = {}
     for node in nodes:
-        ready = node.status.condition("Ready")
-        if node.spec.cordoned or node.spec.drain or (ready is not None and ready.status != "True"):
+        if not _takes(node_view(node, catalogue), request):
             continue
         here: dict[tuple[str, str], int] = defaultdict(int)
         for device in node.status.devices:
@@ -61,6 +61,13 @@ def pool_stock(nodes: Iterable[Node], catalogue: Catalogue) -> list[Stock]:
         Stock(vendor, model, tuple(sorted(found, reverse=True)), observed[vendor, model])
         for (vendor, model), found in sorted(counts.items())
     ]
+
+
+def _takes(view: NodeView, request: Request) -> bool:
+    """Whether the node answers, takes new work, and has the labels and no taints but those that are
+    tolerated."""
+    usable = view.alive and not view.cordoned and not untolerated(view.taints, request)
+    return usable and set(request.node_labels) <= set(view.labels)
 
 
 def offered_stock(devices: Sequence[OfferedDevices], catalogue: Catalogue) -> list[Stock]:

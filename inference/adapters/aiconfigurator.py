@@ -26,6 +26,8 @@ SYSTEMS: Mapping[str, str] = {
     "B200": "b200_sxm",
     "GB200": "gb200",
     "L40S": "l40s",
+    "RTX-PRO-6000": "rtx_pro_6000_server",
+    "B300": "b300_sxm",
 }
 """Row of the device catalogue -> system of which it has vLLM's kernels."""
 _KEPT_ENGINES = 64

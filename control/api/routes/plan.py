@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from common.errors import InvalidInput
+from common.errors import Forbidden, InvalidInput
 from common.resources import Endpoint, Model, Project, Resource
 from control.admission.lookup import References
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, StrictRoute, context_of
 from control.api.writes import apply_resources, parse_documents
 from control.context import ControlContext
+from control.core.permissions import allows
 from control.planning.answers import Plan, PlanRequest
 
 router = APIRouter(
@@ -39,11 +40,14 @@ async def post_plan(request: Request, caller: FromCaller, body: PlanRequest) -> 
     if not endpoints:
         raise InvalidInput("documents: there is no Endpoint among them", param="documents")
     await apply_resources(context, caller, resources, dry_run=True)
-    if body.devices is None:
-        caller.require("Node", "read")
-    stock = await context.planner.stock(body.devices)
+    if body.devices is None and not allows(caller.principal.role, "Node", "read"):
+        raise Forbidden(
+            "devices: only who may read Nodes plans with the pool's; name some (--devices nvidia/H200=16)",
+            param="devices",
+        )
     plans = []
     for endpoint in endpoints:
+        stock = await context.planner.stock(endpoint, body.devices)
         model, tenant = await _model_and_tenant(endpoint, resources, context)
         plans.append(await context.planner.plan(endpoint, model, tenant, stock, body.config))
     return JSONResponse(Plan(plans=plans).to_dict())

@@ -178,7 +178,7 @@ class _Fields:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_WHOLE:
                 raise _wrong(name, f"must be a whole number up to {MAX_WHOLE}")
-            if value == 0 and default is None:
+            if value == 0 and default != 0:
                 raise _wrong(name, "must be greater than 0")
             return value
         if default is None:

@@ -8,6 +8,7 @@ from math import ceil, inf
 from typing import Literal
 
 from inference.core.performance.device_figures import Layout
+from inference.core.performance.measured import Measured
 from inference.core.performance.memory import most_sequences, why_too_small
 from inference.core.performance.model_shape import ModelShape
 from inference.core.performance.serving import (
@@ -29,6 +30,7 @@ BATCHES = (
     *(1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64),
     *(72, 80, 88, 96, 112, 128, 144, 160, 192, 224, 256, 320, 384, 448, 512),
 )
+MOST_TRIED = 16
 _PointOf = Callable[[Engine, StepTimes, int, Traffic], Point]
 
 
@@ -153,8 +155,12 @@ class Sizing:
         sources: Sequence[PerformanceSource],
         traffic: Traffic,
         slo: Slo,
+        measured: Measured | None = None,
     ) -> None:
-        """``sources``: the best first; the next is asked about an engine that one does not know."""
+        """``sources``: the best first; the next is asked about an engine that one does not know.
+        ``measured``: by what their figures are corrected.
+        """
+        self._measured = measured or Measured()
         self._shape, self._sources = shape, sources
         self._supplies = [supply for supply in supplies if supply.devices]
         self._traffic, self._slo = traffic, slo
@@ -217,7 +223,8 @@ class Sizing:
             reads_too_many = batch > 1 and batch * self._traffic.prompt_tokens > 2 * STEP_TOKENS
             if batch > most or (point_of is prefill_point and reads_too_many):
                 break
-            point = point_of(engine, steps, batch, self._traffic)
+            modelled = point_of(engine, steps, batch, self._traffic)
+            point = self._measured.correct(engine, steps, modelled, self._traffic)
             missed = self._slo.missed_by(point)
             if missed:
                 why = why or missed
@@ -260,11 +267,10 @@ class Sizing:
         reads = PREFILL_BUSY * first.point.requests_per_second
         writes = DECODE_BUSY * second.point.requests_per_second
         rate = self._traffic.requests_per_second
-        most = first.supply.engines(first.layout)
         if rate is not None:
             pairs = [(ceil(rate / reads), ceil(rate / writes))]
         else:
-            ideal = [(m, m * reads / writes) for m in range(1, most + 1)]
+            ideal = [(m, m * reads / writes) for m in self._counts(first, second, reads / writes)]
             pairs = [(m, n) for m, exact in ideal for n in {max(1, int(exact)), ceil(exact)}]
         options = [
             Option("disaggregated", (first.leg("prefill", m), second.leg("decode", n)), self._traffic)
@@ -272,6 +278,16 @@ class Sizing:
             if self._fits(first, m, second, n)
         ]
         return max(options, key=_rank, default=None)
+
+    def _counts(self, first: _Candidate, second: _Candidate, ratio: float) -> list[int]:
+        """How many prefill engines may be best: few, or about as many as fill the devices when each has
+        ``ratio`` decode engines."""
+        most, others = first.supply.engines(first.layout), second.supply.engines(second.layout)
+        full = {most, int(others / ratio)}
+        if first.supply is second.supply:
+            full = {int(first.supply.devices / (first.layout.devices + ratio * second.layout.devices))}
+        near = {count + step for count in full for step in range(-3, 4)}
+        return [count for count in sorted({*range(1, MOST_TRIED + 1), *near}) if 1 <= count <= most]
 
     def _fits(self, first: _Candidate, m: int, second: _Candidate, n: int) -> bool:
         one, other = (m, first.layout.devices), (n, second.layout.devices)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from inference.core.performance.device_figures import DeviceFigures, Layout
@@ -60,15 +61,23 @@ def _powers(largest: int) -> list[int]:
     return [2**power for power in range(largest.bit_length())] if largest else []
 
 
-def hold_both(nodes: Sequence[int], demands: Iterable[tuple[int, int]]) -> bool:
+def hold_both(nodes: Iterable[int], demands: Iterable[tuple[int, int]]) -> bool:
     """Whether nodes hold so many engines of each size: ``demands`` are (engines, devices of each)."""
-    free = sorted(nodes, reverse=True)
+    free = Counter(nodes)
     for engines, size in sorted(demands, key=lambda demand: -demand[1]):
         left = engines
-        for index, node in enumerate(free):
-            placed = min(left, node // size)
-            free[index] -= placed * size
-            left -= placed
+        for devices in sorted(free, reverse=True):
+            each = devices // size
+            if not left or not each:
+                break
+            full = min(free[devices], left // each)
+            free[devices] -= full
+            free[devices - each * size] += full
+            left -= full * each
+            if 0 < left < each and free[devices]:
+                free[devices] -= 1
+                free[devices - left * size] += 1
+                left = 0
         if left:
             return False
     return True

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import yaml
 
 from common.resources import Node
 from common.resources.pool import Device, NodeStatus
@@ -102,6 +103,7 @@ async def test_a_member_plans_with_devices_that_it_names(world: World) -> None:
     await with_model(world, h200=1)
     refused = await world.request("search-member", "POST", "/api/v1/plan", json=asked())
     assert refused.status_code == 403
+    assert "--devices" in refused.json()["error"]["message"]
     offered = [{"deviceClass": "nvidia/H200", "count": 4}, {"deviceClass": "ascend/910B3", "count": 8}]
     found = await plan(world, asked(devices=offered), key="search-member")
     classes = [{leg["deviceClass"] for leg in one["legs"]} for one in found["options"]]
@@ -184,3 +186,47 @@ async def test_models_and_projects_of_the_same_request_count(world: World) -> No
         {**body["documents"][0], "metadata": {"name": "chat", "project": "new"}},
     ]
     assert (await plan(world, body))["model"] == "new/qwen"
+
+
+async def test_figures_are_corrected_by_what_the_pool_has_measured(world: World) -> None:
+    await with_model(world, h200=1)
+    before = await plan(world, asked(slo={}))
+    file = world.context.settings.home / "measured.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    row: dict[str, Any] = {"model": "search/qwen", "deviceClass": "nvidia/NVIDIA H200", "batch": 30}
+    row |= {"by": "bench of the spring", "promptTokens": 4000, "outputTokens": 500}
+    row |= {"ttftMilliseconds": 900, "interTokenMilliseconds": 90}
+    file.write_text(yaml.safe_dump([{**row, "tensorParallel": n} for n in (1, 2, 4, 8)]))
+    world.context.settings.engine.measurements_file = str(file)
+    after = await plan(world, asked(slo={"interTokenMilliseconds": 50}))
+    sources = {leg["source"] for one in before["options"] for leg in one["legs"]}
+    assert "measured" not in sources
+    served = [one for one in after["options"] if one["mode"] != "disaggregated"]
+    assert max(leg["batch"] for one in served for leg in one["legs"]) < 30
+    assert any("bench of the spring" in reason for reason in after["reasons"])
+    file.write_text("nonsense")
+    refused = await world.request("admin", "POST", "/api/v1/plan", json=asked())
+    assert refused.status_code == 400
+    assert "measured.yaml" in refused.json()["error"]["message"]
+
+
+async def test_nodes_that_the_endpoint_may_not_be_on_do_not_count(world: World) -> None:
+    await with_model(world, h200=4)
+    for name, spec in (
+        ("node-0", {"cordoned": True}),
+        ("node-1", {"taints": {"team": "vision"}}),
+        ("node-2", {"labels": {"zone": "east"}}),
+    ):
+        assert (await world.apply(document("Node", name, **spec))).status_code == 200
+
+    async def largest(**spec: Any) -> int:
+        body = asked(slo={})
+        body["documents"][0]["spec"].update(spec)
+        found = await plan(world, body)
+        return max(one["devices"] for one in found["options"])
+
+    assert await largest() == 16
+    assert await largest(devices={"nodeLabels": {"zone": "east"}}) == 8
+    tolerant = document("Queue", "vision", tolerations=[{"key": "team"}])
+    assert (await world.apply(tolerant)).status_code == 200
+    assert await largest(queue="vision") == 24

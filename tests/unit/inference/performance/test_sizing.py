@@ -1,5 +1,7 @@
 """What serves a load: known answers, and what holds in any world."""
 
+from time import process_time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -178,3 +180,30 @@ def test_engines_of_both_legs_share_the_nodes() -> None:
     assert hold_both((8, 8), ((2, 4), (2, 4)))
     assert not hold_both((8, 6), ((2, 4), (2, 4)))
     assert hold_both((8, 6), ((1, 8), (3, 2)))
+
+
+@given(
+    st.lists(st.integers(0, 9), max_size=4),
+    st.lists(st.tuples(st.integers(1, 6), st.sampled_from((1, 2, 4, 8))), max_size=2),
+)
+def test_engines_are_held_where_they_can_be_placed_one_by_one(
+    nodes: list[int], demands: list[tuple[int, int]]
+) -> None:
+    free, placed = sorted(nodes, reverse=True), True
+    for engines, size in sorted(demands, key=lambda demand: -demand[1]):
+        for _ in range(engines):
+            room = next((at for at in range(len(free)) if free[at] >= size), None)
+            if room is None:
+                placed = False
+                break
+            free[room] -= size
+    assert hold_both(nodes, demands) is placed
+
+
+def test_a_plan_over_very_many_devices_is_not_slow() -> None:
+    pool = [supply("H100-SXM", *[8] * 12_500), supply("A100-SXM4-80GB", *[8] * 12_500)]
+    began = process_time()
+    choice, _ = sized(LLAMA_8B, pool, CHAT, USUAL)
+    assert process_time() - began < 5
+    assert choice.taken is not None
+    assert max(one.devices for one in choice.options) > 100_000 / 2
