@@ -10,6 +10,7 @@ from common.errors import InvalidInput
 from inference.core.performance.quantization import Formats, read_formats
 
 MAX_WHOLE = 10**9
+MAX_LAYERS = 1000
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
 
@@ -144,6 +145,8 @@ def read_shape(config: object) -> ModelShape:
     _refuse_what_is_not_modelled(merged)
     layers, hidden = fields.whole("num_hidden_layers", "n_layer"), fields.whole("hidden_size", "n_embd")
     heads = fields.whole("num_attention_heads", "n_head")
+    if layers > MAX_LAYERS:
+        raise _wrong("num_hidden_layers", f"at most {MAX_LAYERS} layers are modelled")
     window, sliding = _window(fields, layers)
     return ModelShape(
         layers=layers,

@@ -58,7 +58,9 @@ def test_the_language_part_of_a_model_that_sees_is_read() -> None:
     ("change", "field"),
     [
         ({"num_hidden_layers": None}, "num_hidden_layers"),
+        ({"num_hidden_layers": 1001}, "num_hidden_layers"),
         ({"hidden_size": "4096"}, "hidden_size"),
+        ({"head_dim": 0}, "head_dim"),
         ({"num_attention_heads": 0}, "num_attention_heads"),
         ({"vocab_size": True}, "vocab_size"),
         ({"layer_types": ["linear_attention"]}, "layer_types"),
