@@ -35,6 +35,12 @@ class GatewaySettings(AddressSettings, ListenerSettings):
     read_timeout_seconds: float = Field(
         600.0, gt=0, description="longest silence of an engine within one request"
     )
+    prefill_timeout_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="longest wait for a prefill engine to read a prompt; then the decode engine reads it, "
+        "and the prefill engine is left alone for a while",
+    )
     large_body_bytes: int = Field(
         64 * 1024,
         gt=0,

@@ -27,7 +27,7 @@ def print_plan(out: Console, answer: Mapping[str, Any]) -> None:
             rows = [[no["deviceClass"], _mode(no["mode"]), no["message"]] for no in one["refusals"]]
             print_table(["NOT ON", "AS", "WHY"], rows, out)
         if one.get("taken") is not None:
-            out.print(f"  in the manifest: {_advice(options[one['taken']])}", markup=False)
+            out.print(f"  spec: {{{_advice(options[one['taken']])}}}", markup=False)
     out.print(
         "* advised; milliseconds and rates at full load; COST/M: credits of device time for a million "
         "tokens out; nothing was written",
@@ -86,13 +86,17 @@ def _mode(mode: str) -> str:
 
 
 def _advice(option: Mapping[str, Any]) -> str:
-    parts = []
+    """What an Endpoint's spec says to be served so."""
+    parts = [f"mode: {option['mode']}"]
     for leg in option["legs"]:
         vendor, _, model = leg["deviceClass"].partition("/")
-        count = leg["tensorParallel"] * leg["pipelineParallel"]
-        devices = f"devices: {{count: {count}, vendors: [{vendor}], models: [{model}]}}"
+        tensor, stages = leg["tensorParallel"], leg["pipelineParallel"]
+        devices = f"devices: {{count: {tensor * stages}, vendors: [{vendor}], models: [{model}]}}"
+        args = f"args: [--tensor-parallel-size={tensor}, --pipeline-parallel-size={stages}]"
         if leg["role"] == "serve":
-            parts.append(f"replicas: {leg['engines']}, {devices}")
+            more = [f"engine: {{{args}}}"] if stages > 1 else []
+            parts += [f"replicas: {leg['engines']}", devices, *more]
         else:
-            parts.append(f"{leg['engines']} {leg['role']} engines with {devices}")
-    return "; ".join(parts)
+            inside = [f"replicas: {leg['engines']}", devices, *([args] if stages > 1 else [])]
+            parts.append(f"{leg['role']}: {{{', '.join(inside)}}}")
+    return ", ".join(parts)

@@ -1,12 +1,15 @@
 """plan as people see it, against a control that is played by a function."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
+from common.resources import Endpoint, parse_resource
 from control.console.plan_table import print_plan
 from tests.unit.control.cli.test_commands import control, error, run
 from tests.unit.control.cli.test_pool_commands import printed
@@ -88,7 +91,7 @@ def test_a_plan_shows_the_table_the_choice_and_why_not_the_rest() -> None:
         "roofline",
         "costs least",
         "no figures of CPUs",
-        "8 prefill engines with devices: {count: 1, vendors: [nvidia], models: [H200]}",
+        "spec: {mode: disaggregated, prefill: {replicas: 8, devices: {count: 1,",
         "nothing was written",
     ):
         assert said in text
@@ -99,7 +102,7 @@ def test_a_plan_without_options_says_so() -> None:
     del nothing["taken"]
     text = printed(print_plan, {"plans": [nothing]})
     assert "no devices serve this load" in text
-    assert "in the manifest" not in text
+    assert "spec: {" not in text
 
 
 def test_options_stand_in_place_of_what_the_endpoint_says(
@@ -156,3 +159,15 @@ def test_a_refusal_names_the_line_of_the_endpoint(
     control(lambda request: error(400, "invalid_value", "spec.model: is not here", "spec.model"))
     assert run("plan", "-f", str(file)) == 2
     assert "endpoint.yaml:5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("taken", range(3))
+def test_the_advice_is_a_spec_that_can_be_applied(taken: int) -> None:
+    one = {**PLAN["plans"][0], "taken": taken}
+    one["options"] = [*one["options"], option("single", leg("serve", 1, 2))]
+    advised = " ".join(printed(print_plan, {"plans": [one]}).split())
+    spec = yaml.safe_load(re.search(r"spec: (\{.*\}) \* advised", advised)[1])  # type: ignore[index]
+    document = {**yaml.safe_load(ENDPOINT), "spec": {"model": "qwen", **spec}}
+    endpoint = parse_resource(document)
+    assert isinstance(endpoint, Endpoint)
+    assert endpoint.spec.mode == one["options"][taken]["mode"]
