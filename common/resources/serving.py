@@ -30,6 +30,8 @@ from common.vendors import VENDORS
 from common.vocabulary import MAX_LIST
 
 MAX_CONTEXT_TOKENS = 10**9
+MAX_REQUESTS_PER_SECOND = 10**7
+Milliseconds = Annotated[float, Field(gt=0, le=10**9)]
 Task = Literal["chat", "completions", "embeddings"]
 AdaptersOf = Literal["own", "all"]
 Mode = Literal["single", "replicated", "disaggregated"]
@@ -80,6 +82,21 @@ class EngineSpec(Part):
     env: EngineVariables = Field(default_factory=dict)
 
 
+class ServiceObjective(Part):
+    """What clients are to see, in the mean at full load; unset = no limit."""
+
+    ttft_milliseconds: Milliseconds | None = Field(None, description="time to the first token")
+    inter_token_milliseconds: Milliseconds | None = Field(None, description="time between two tokens")
+
+
+class TrafficProfile(Part):
+    """What comes, in the mean. ``requests_per_second``: unset = as many as can be served."""
+
+    prompt_tokens: int = Field(1000, ge=1, le=MAX_CONTEXT_TOKENS)
+    output_tokens: int = Field(250, ge=1, le=MAX_CONTEXT_TOKENS)
+    requests_per_second: float | None = Field(None, gt=0, le=MAX_REQUESTS_PER_SECOND)
+
+
 class RoleSpec(Part):
     """The engines of one role. ``args`` go to vLLM after those of ``engine``."""
 
@@ -110,6 +127,10 @@ class EndpointSpec(Part):
     priority: Priority | None = None
     devices: DeviceRequest = Field(default_factory=DeviceRequest, description="of single and replicated")
     engine: EngineSpec = Field(default_factory=EngineSpec)
+    slo: ServiceObjective = Field(default_factory=ServiceObjective)
+    traffic: TrafficProfile | None = Field(
+        None, description="by which `computility plan` sizes it; unset = short chats, as many as can be"
+    )
     shared: bool = Field(False, description="visible to the other tenants too")
     adapters: AdaptersOf | None = Field(
         None,

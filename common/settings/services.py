@@ -153,6 +153,11 @@ class EngineSettings(Section):
     cpu_kv_cache_gib: int = Field(1, ge=1)
     omp_threads: int = Field(1, ge=1)
     start_timeout_seconds: float = Field(600.0, gt=0)
+    measurements_file: str = Field(
+        "",
+        description="YAML list of what was measured of this pool's engines, by which `computility plan` "
+        "corrects its figures; empty = none",
+    )
     media_domains: list[LongName] = Field(
         default_factory=list,
         description="hosts from which engines may fetch the images and sounds that requests name by URL; "
