@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
@@ -24,6 +24,7 @@ from inference.core.media import check_media
 from inference.core.messages import check_messages
 from inference.core.options import check_options
 from inference.core.sse import UsageShown
+from inference.core.two_legs import BYTES_PER_TOKEN, DECODE_ONLY, PREFILL_MEMBERS, members, why_one_leg
 
 Task = Literal["chat", "completions", "embeddings"]
 
@@ -61,11 +62,13 @@ class BodyLimits:
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """One request that passed the checks. ``rest`` is the JSON object for the engine, less the model.
+    """One request that passed the checks. ``rest`` is the JSON object for the engine, less the model and less
+    what only the engine that answers has to know, which is in ``ending``: members, each behind a comma.
 
     It begins with what the prompt is made of: ``prompt`` is so much of it, the same for the same prompt and
     with the same beginning for one that goes on. ``token_limits`` are the fields that bound the answer, with
     what they ask for. ``session`` is the client's name for requests that belong together, empty without one.
+    ``one_leg``: why one engine has to do all of it, in a word.
     """
 
     task: Task
@@ -76,8 +79,15 @@ class InferenceRequest:
     prompts: int
     token_limits: tuple[tuple[str, int], ...]
     rest: bytes
+    ending: str = ""
+    one_leg: str = ""
     prompt_bytes: int = 0
     session: str = ""
+
+    @property
+    def prompt_tokens_about(self) -> int:
+        """How long its prompt is, by the bytes of the request."""
+        return len(self.rest) // BYTES_PER_TOKEN
 
     @property
     def prompt(self) -> memoryview:
@@ -123,10 +133,22 @@ def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> 
     best_of = optional(content, "best_of", is_positive, "a whole number of at least 1", 1)
     _check_sequences(task, max(choices, best_of), prompts, limits)
     shown = _usage_shown(options)
-    rest, prompt_bytes = _rest(task, content, stream)
+    rest, prompt_bytes, ending = _rest(task, content, stream)
+    one_leg = why_one_leg(task, content, max(choices, best_of), prompts)
     session = next((content[field] for field in _SESSION if is_filled_text(content.get(field))), "")
     return InferenceRequest(
-        task, model, stream, shown, choices, prompts, token_limits, rest, prompt_bytes, session
+        task,
+        model,
+        stream,
+        shown,
+        choices,
+        prompts,
+        token_limits,
+        rest,
+        ending.decode(),
+        one_leg,
+        prompt_bytes,
+        session,
     )
 
 
@@ -141,12 +163,26 @@ def check_context(request: InferenceRequest, context_tokens: int | None) -> None
             )
 
 
-def engine_body(request: InferenceRequest, backend_model: str, cache_salt: str) -> bytes:
-    """The body for the engine: running usage asked for, engine-only fields dropped, the cache salted."""
+def engine_body(
+    request: InferenceRequest, backend_model: str, cache_salt: str, cache: Mapping[str, Any] | None = None
+) -> bytes:
+    """The body for the engine: running usage asked for, engine-only fields dropped, the cache salted.
+    ``cache``: where a prefill engine says that the KV cache of the prompt lies."""
+    place = members({"kv_transfer_params": cache}) if cache is not None else b""
+    return _body(request, backend_model, cache_salt, request.ending.encode() + place)
+
+
+def prefill_body(request: InferenceRequest, backend_model: str, cache_salt: str) -> bytes:
+    """The body for an engine that is to read the prompt and to keep its KV cache."""
+    return _body(request, backend_model, cache_salt, PREFILL_MEMBERS)
+
+
+def _body(request: InferenceRequest, backend_model: str, cache_salt: str, ending: bytes) -> bytes:
     own = {"model": backend_model}
     if request.task != "embeddings":
         own["cache_salt"] = cache_salt
-    return json.dumps(own, separators=(",", ":")).encode()[:-1] + b"," + request.rest[1:]
+    head = json.dumps(own, separators=(",", ":")).encode()[:-1]
+    return b"".join((head, b",", memoryview(request.rest)[1:-1], ending, b"}"))
 
 
 def models_named(raw: bytes) -> list[str] | None:
@@ -261,8 +297,8 @@ def _usage_shown(options: dict[str, Any]) -> UsageShown:
     return "all" if options.get("continuous_usage_stats") else "final"
 
 
-def _rest(task: Task, content: dict[str, Any], stream: bool) -> tuple[bytes, int]:
-    """The object for the engine, and how much of it is the prompt."""
+def _rest(task: Task, content: dict[str, Any], stream: bool) -> tuple[bytes, int, bytes]:
+    """The object for any engine, how much of it is the prompt, and the members for the one that answers."""
     rest = {name: value for name, value in content.items() if name not in _ENGINE_ONLY and name != "model"}
     extra = content.get("vllm_xargs")
     if isinstance(extra, dict):
@@ -270,9 +306,10 @@ def _rest(task: Task, content: dict[str, Any], stream: bool) -> tuple[bytes, int
     if stream:
         asked = content.get("stream_options") or {}
         rest["stream_options"] = {**asked, "include_usage": True, "continuous_usage_stats": True}
+    ending = {name: rest.pop(name) for name in DECODE_ONLY if name in rest}
     before = (name for name in (*_BEFORE_INPUT, _INPUT_FIELD[task]) if name in rest)
     prompt = _json({name: rest.pop(name) for name in before})[:-1]
-    return prompt + (b"," + _json(rest)[1:] if rest else b"}"), len(prompt)
+    return prompt + (b"," + _json(rest)[1:] if rest else b"}"), len(prompt), members(ending)
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -46,6 +46,12 @@ ROUTED_BYTES = Counter(
     "Of prompts sent to replicas, by whether the replica was sent the same beginning before",
     ("model", "cached"),
 )
+LEGS = Counter(
+    "computility_gateway_legs",
+    "Requests of disaggregated models by what became of the first leg: handed_over, failed, or why there was "
+    "none (short, no_pair, or what takes one engine)",
+    ("model", "how"),
+)
 SPOOL_SEGMENTS = Gauge(
     "computility_gateway_spool_segments", "Segments of usage events not yet taken by control"
 )
@@ -81,6 +87,7 @@ _BY_MODEL = (
     FAILOVERS,
     ROUTED,
     ROUTED_BYTES,
+    LEGS,
 )
 MAX_MODELS = 500
 OTHER_MODELS = "other"
