@@ -1,0 +1,127 @@
+"""Random worlds with all that may be asked for: tainted, labelled and cached nodes, requests by what devices
+can do, wishes for the surroundings, budgets, deadlines, calendars of inference."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+from scheduler.core.model.types import (
+    Affinity,
+    NodeView,
+    PeriodBudget,
+    Policy,
+    QueueView,
+    Request,
+    Tide,
+    WorkloadView,
+)
+from tests.unit.scheduler.worlds import GIB, NOW_MS, RACK, World, fill, make_queues, make_workload, make_world
+
+ZONE = "computility.io/zone"
+ISLAND = "computility.io/island"
+CACHED = ("llama", "qwen")
+TAINTS = (("team", "research"), ("spot", "yes"))
+LABELS = (("app", "db"), ("app", "web"))
+
+
+def rich_world(rng: random.Random) -> World:
+    """Up to eight nodes, full or half full."""
+    bare = make_world(rng, 8, 0.0, 6)
+    nodes = tuple(_furnished(rng, node, number) for number, node in enumerate(bare.nodes))
+    capacity_millis = 1000 * sum(len(node.devices) for node in nodes)
+    queues = tuple(_budgeted(rng, queue, capacity_millis) for queue in make_queues(rng, capacity_millis))
+    pending = tuple(rich_workload(rng, f"p{number}") for number in range(rng.randint(3, 8)))
+    world = World(nodes, queues, (), pending, _policy(rng, capacity_millis))
+    filled = replace(world, policy=Policy(topology=world.policy.topology))
+    return replace(world, running=fill(rng, filled, rng.choice((0.4, 0.9, 1.5)), rich_workload))
+
+
+def _furnished(rng: random.Random, node: NodeView, number: int) -> NodeView:
+    labels = ((ISLAND, f"island-{number % 2}"), (RACK, f"rack-{number // 2}"), (ZONE, f"zone-{number // 4}"))
+    return replace(
+        node,
+        labels=labels if rng.random() < 0.9 else (),
+        taints=(rng.choice(TAINTS),) if rng.random() < 0.2 else (),
+        cached=frozenset(name for name in CACHED if rng.random() < 0.4),
+        flapping_until_ms=NOW_MS + 90_000 if rng.random() < 0.1 else 0,
+    )
+
+
+def _budgeted(rng: random.Random, queue: QueueView, capacity_millis: int) -> QueueView:
+    queue = replace(queue, decayed_use=rng.choice((0.0, 0.0, 3600.0, 90_000.0)))
+    if queue.is_cohort or rng.random() < 0.7:
+        return queue
+    limit = capacity_millis * 3
+    spent = rng.choice((0, limit // 2, limit - 60, limit))
+    budget = PeriodBudget(rng.choice(("*", "nvidia")), limit, spent, NOW_MS + rng.choice((90_000, 10**9)))
+    return replace(queue, budgets=(budget,))
+
+
+def _policy(rng: random.Random, capacity_millis: int) -> Policy:
+    tides = (Tide(rng.choice(("*", "nvidia", "amd")), capacity_millis // rng.choice((3, 6))),)
+    return Policy(
+        defragment=rng.random() < 0.5,
+        reserve=rng.choice((0, 1, 2)),
+        max_delay_seconds=rng.choice((0, 0, 3600)),
+        claims=rng.choice((64, 64, 1)),
+        max_moves=rng.choice((8, 2)),
+        min_run_seconds=rng.choice((0, 300)),
+        tides=tides if rng.random() < 0.4 else (),
+    )
+
+
+def rich_workload(rng: random.Random, uid: str) -> WorkloadView:
+    """One of ``make_workload`` that asks for more."""
+    workload = make_workload(rng, uid)
+    affinity = rng.choice(
+        (
+            workload.affinity,
+            workload.affinity,
+            Affinity(data=(rng.choice(CACHED),)),
+            Affinity(near=(rng.choice(LABELS),)),
+            Affinity(beside=(rng.choice(LABELS),)),
+            Affinity(apart=(rng.choice(LABELS),), spread=ZONE),
+            Affinity(same=rng.choice((RACK, ZONE, ISLAND))),
+            Affinity(slice_same=RACK, slice_size=rng.choice((1, 2))),
+        )
+    )
+    tolerates = rng.choice(((), (), TAINTS, (("spot", ""),), (("*", ""),)))
+    wants = _wants(rng)
+    roles = tuple(
+        replace(role, request=_asking(role.request, {**wants, "tolerates": tolerates}))
+        for role in workload.roles
+    )
+    return replace(
+        workload,
+        roles=roles,
+        affinity=affinity,
+        labels=rng.choice((workload.labels, (rng.choice(LABELS),))),
+        priority=rng.choice((0, 0, 1, 5, 9)),
+        deadline_ms=rng.choice((None, None, None, NOW_MS + rng.choice((-1, 60_000, 7_200_000)))),
+        grace_seconds=rng.choice((10, 10, 90)),
+    )
+
+
+def _wants(rng: random.Random) -> dict[str, Any]:
+    return rng.choice(
+        (
+            {},
+            {},
+            {},
+            {"not_models": ("H100",)},
+            {"not_vendors": ("ascend",)},
+            {"memory_bytes": 70 * GIB},
+            {"tflops": 300.0},
+            {"total_memory_bytes": rng.choice((150, 320)) * GIB, "max_count": 8},
+            {"total_tflops": 1900.0},
+            {"node_labels": ((ZONE, "zone-0"),)},
+        )
+    )
+
+
+def _asking(request: Request, wants: dict[str, Any]) -> Request:
+    if request.share_millis < 1000 or request.vendors == ("cpu",):
+        return replace(request, tolerates=wants["tolerates"])
+    return replace(request, **wants)
