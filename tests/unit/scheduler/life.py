@@ -131,6 +131,12 @@ class Life:
 
     # -- what people change
 
+    def refurnish(self, rng: random.Random) -> None:
+        """A node gets another taint and other labels, or none."""
+        node = rng.choice(self.world.nodes)
+        taints, labels = rng.choice(((), (("spot", "yes"),))), rng.choice((node.labels, ()))
+        self._set_node(node, replace(node, taints=taints, labels=labels))
+
     def disturb(self, rng: random.Random) -> None:
         """Somebody changes a quota, a queue, a node or a workload that waits, or withdraws it."""
         changes = (self._change_quota, self._drop_queue, self._cordon, self._break, self._change_workload)

@@ -45,6 +45,8 @@ def _furnished(rng: random.Random, node: NodeView, number: int) -> NodeView:
         labels=labels if rng.random() < 0.9 else (),
         taints=(rng.choice(TAINTS),) if rng.random() < 0.2 else (),
         cached=frozenset(name for name in CACHED if rng.random() < 0.4),
+        cpu_millis=rng.choice((0, 4000, 64_000)),
+        host_memory_bytes=rng.choice((0, 40 * GIB, 512 * GIB)),
         flapping_until_ms=NOW_MS + 90_000 if rng.random() < 0.1 else 0,
     )
 

@@ -54,6 +54,8 @@ def story(kind: str, seed: int, cycles: int) -> Iterator[str]:
             life.arrive(rich_workload(rng, f"b{number}"))
         if rng.random() < 0.2:
             life.disturb(rng)
+        if kind == "rich" and rng.random() < 0.1:
+            life.refurnish(rng)
     yield from (
         f"     at the end, {uid}: {_places(one.placement)}" for uid, one in sorted(life.running.items())
     )
