@@ -9,15 +9,27 @@ from typing import Any
 
 from scheduler.core.model.types import (
     Affinity,
+    DeviceView,
     NodeView,
     PeriodBudget,
     Policy,
     QueueView,
     Request,
+    RoleView,
     Tide,
     WorkloadView,
 )
-from tests.unit.scheduler.worlds import GIB, NOW_MS, RACK, World, fill, make_queues, make_workload, make_world
+from tests.unit.scheduler.worlds import (
+    GIB,
+    NOW_MS,
+    QUEUES,
+    RACK,
+    World,
+    fill,
+    make_queues,
+    make_workload,
+    make_world,
+)
 
 ZONE = "computility.io/zone"
 ISLAND = "computility.io/island"
@@ -127,3 +139,63 @@ def _asking(request: Request, wants: dict[str, Any]) -> Request:
     if request.share_millis < 1000 or request.vendors == ("cpu",):
         return replace(request, tolerates=wants["tolerates"])
     return replace(request, **wants)
+
+
+def lively_world(rng: random.Random) -> World:
+    """Nodes of one model on which everything can move, shrink and grow, and everything ends."""
+    nodes = tuple(
+        NodeView(
+            f"n{number}",
+            tuple(
+                DeviceView(f"n{number}/{place}", place, "nvidia", "H100", 80 * GIB, island=place // 4)
+                for place in range(rng.choice((4, 8, 8)))
+            ),
+            labels=((RACK, f"rack-{number // 2}"),),
+        )
+        for number in range(rng.randint(2, 6))
+    )
+    capacity_millis = 1000 * sum(len(node.devices) for node in nodes)
+    queues = make_queues(rng, capacity_millis)
+    if rng.random() < 0.5:
+        queues = tuple(replace(queue, quotas=(), max_devices=None) for queue in queues)
+    tides = (Tide("nvidia", capacity_millis // rng.choice((2, 3, 6))),)
+    policy = Policy(
+        reserve=rng.choice((0, 1, 3)),
+        max_delay_seconds=rng.choice((0, 0, 3600)),
+        min_run_seconds=rng.choice((0, 300)),
+        resize_seconds=rng.choice((0, 120)),
+        max_moves=rng.choice((1, 8)),
+        preempt=rng.random() < 0.6,
+        tides=tides if rng.random() < 0.4 else (),
+    )
+    pending = tuple(lively_workload(rng, f"p{number}") for number in range(rng.randint(2, 8)))
+    world = World(nodes, queues, (), pending, policy)
+    return replace(world, running=fill(rng, world, rng.choice((0.7, 1.0, 1.5)), lively_workload))
+
+
+def lively_workload(rng: random.Random, uid: str) -> WorkloadView:
+    """Elastic and movable, mostly; a quarter are shares of a device."""
+    ranks = rng.choice((1, 1, 2, 3, 6))
+    whole = rng.random() < 0.75
+    request = Request(
+        rng.choice((1, 1, 2, 4, 8)) if whole else 1,
+        ("nvidia",),
+        share_millis=1000 if whole else rng.choice((250, 500, 700)),
+    )
+    roles = (RoleView("main", ranks, request, 1 if ranks > 1 and rng.random() < 0.6 else None),)
+    if rng.random() < 0.15:
+        roles = (*roles, RoleView("side", 2, Request(1, ("nvidia",)), rng.choice((0, 1, 2))))
+    return WorkloadView(
+        uid,
+        "project",
+        uid,
+        rng.choice(QUEUES),
+        rng.choice((0, 0, 0, 1, 5)),
+        rng.randrange(NOW_MS),
+        roles,
+        affinity=Affinity(same=RACK) if rng.random() < 0.1 else Affinity(),
+        preemptible=rng.random() < 0.9,
+        movable=rng.random() < 0.7,
+        expected_seconds=rng.choice((None, 90, 600, 1200, 4000)),
+        kind=rng.choice(("training", "training", "inference", "other")),
+    )

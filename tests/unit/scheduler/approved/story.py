@@ -20,23 +20,29 @@ from scheduler.core.model.types import (
     Share,
 )
 from tests.unit.scheduler.crowded import crowded_world
-from tests.unit.scheduler.life import Life
-from tests.unit.scheduler.rich_worlds import rich_workload, rich_world
+from tests.unit.scheduler.life import GRACE_MS, Life
+from tests.unit.scheduler.rich_worlds import lively_workload, lively_world, rich_workload, rich_world
 from tests.unit.scheduler.worlds import GIB, NOW_MS, make_world
 
 WORLDS = {
     "mixed": lambda rng: make_world(rng, 6, rng.choice((0.6, 1.2, 1.5)), 6),
     "crowded": crowded_world,
     "rich": rich_world,
+    "disturbed": crowded_world,
+    "lively": lively_world,
 }
+"""``disturbed``: people change something in nearly every cycle, and who gives way takes three of them to."""
+ARRIVING = {"rich": rich_workload, "lively": lively_workload}
 PREDICTED_SECONDS = 1800
+SLOW_MS = 190_000
 
 
 def story(kind: str, seed: int, cycles: int) -> Iterator[str]:
     """Of the world that the seed draws; things happen in it between cycles."""
     rng = random.Random(seed)
-    life = Life.of(WORLDS[kind](rng))
-    if kind == "rich":
+    grace_ms = SLOW_MS if kind == "disturbed" else GRACE_MS
+    life = Life.of(WORLDS[kind](rng), grace_ms=grace_ms)
+    if kind in ARRIVING:
         run = [one.workload for one in life.running.values()]
         life.workload_mix = workload_mix_of([*life.pending.values(), *run])
     yield from _expected(life)
@@ -50,12 +56,13 @@ def story(kind: str, seed: int, cycles: int) -> Iterator[str]:
                 told[decision.uid] = line
                 yield f"{at_seconds:4} {line}"
         life.happen(rng, number)
-        if kind == "rich" and rng.random() < 0.3:
-            life.arrive(rich_workload(rng, f"b{number}"))
-        if rng.random() < 0.2:
+        if kind in ARRIVING and rng.random() < 0.4:
+            life.arrive(ARRIVING[kind](rng, f"b{number}"))
+        if rng.random() < (0.7 if kind == "disturbed" else 0.2):
             life.disturb(rng)
-        if kind == "rich" and rng.random() < 0.1:
+        if kind in ("rich", "disturbed") and rng.random() < 0.1:
             life.refurnish(rng)
+    yield from _expected(life)
     yield from (
         f"     at the end, {uid}: {_places(one.placement)}" for uid, one in sorted(life.running.items())
     )
