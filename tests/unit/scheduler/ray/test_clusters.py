@@ -129,3 +129,24 @@ async def test_all_that_is_said_about_a_gang_reaches_the_cluster_of_its_node(sce
     await scene.pool.mark_metered("b", "u", 1, {0: 1})
     await scene.pool.forget_gang("b", "u", 1)
     assert gangs == {}
+
+
+class Broken(FakeFabric):
+    """Cannot end what it should."""
+
+    error: Exception = Unavailable("no route")
+
+    async def dismiss_agents(self) -> None:
+        raise self.error
+
+
+async def test_a_cluster_that_cannot_be_reached_keeps_no_other_from_ending() -> None:
+    clock = VirtualClock()
+    broken, fine = Broken(clock, a=[accelerator("a", 0)]), FakeFabric(clock, b=[accelerator("b", 0)])
+    pool = ManyClusters({"east": broken, "west": fine}, LOST_SECONDS, clock)
+    await pool.nodes()
+    await pool.dismiss_agents()
+    assert fine.hosts == {}
+    broken.error = RuntimeError("a fault of ours")
+    with pytest.raises(RuntimeError):
+        await pool.dismiss_agents()
