@@ -14,7 +14,7 @@ from tests.unit.scheduler.approved.story import WORLDS, story
 CYCLES = 10
 READ, AT_ONCE = 5, 5
 """So many worlds of each kind are kept as text, so many in a test."""
-COUNTED, COUNTED_AT_ONCE = 80, 10
+COUNTED, COUNTED_AT_ONCE = 40, 10
 """Of so many further ones a digest is kept; ``python -m tests.unit.scheduler.approved.story KIND SEED 10``
 tells their story."""
 
