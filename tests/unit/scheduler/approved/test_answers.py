@@ -10,6 +10,8 @@ import pytest
 from common.errors import InvalidInput
 from scheduler.core.lifecycle.lifecycle import Rank, Restarts, Seen, State, Successor, advance
 from scheduler.core.lifecycle.metering import due_spans
+from scheduler.core.model.runtimes import run_ms
+from scheduler.core.model.types import Assignment, Request, RoleView, WorkloadView
 from scheduler.core.tide.engine_load import FirstTokens, fullness, percentile
 from scheduler.core.tide.tidal import (
     MINUTE_MS,
@@ -23,6 +25,8 @@ from scheduler.core.tide.tidal import (
     tides,
     wanted_replicas,
 )
+from scheduler.insight.device_series import points
+from scheduler.ports import DeviceSample
 from tests.fixtures import approved
 
 NOW_MS = 1_700_000_000_000
@@ -182,11 +186,41 @@ def _first_tokens(rng: random.Random) -> Any:
     ]
 
 
+def _series(rng: random.Random) -> Any:
+    """What a device did, as means over steps."""
+
+    def value() -> int | None:
+        return rng.choice((None, rng.randrange(100)))
+
+    times = sorted(NOW_MS - rng.randrange(200) * 1000 for _ in range(rng.randrange(12)))
+    samples = [DeviceSample(at, rng.random() < 0.9, value(), value(), value(), value()) for at in times]
+    since_ms = rng.choice((NOW_MS - 120_000, NOW_MS - 3_600_000, *times))
+    found = points(samples, since_ms, rng.choice((0, 10, 60)))
+    return [point.model_dump(exclude_defaults=True) for point in found]
+
+
+def _prediction(rng: random.Random) -> Any:
+    """How long a workload is expected to run, by what is stated and by where it is."""
+    roles = tuple(
+        RoleView(name, rng.randrange(1, 5), Request(), rng.choice((None, 1)))
+        for name in ("main", "side")[: rng.choice((1, 2))]
+    )
+    workload = WorkloadView("w", "p", "w", "q", 0, 0, roles, expected_seconds=rng.choice((None, 1, 60, 601)))
+    placement = tuple(
+        Assignment(role.name, number, number, "n", ())
+        for role in roles
+        for number in range(rng.randrange(role.replicas + 1))
+    )
+    return run_ms(workload, placement, rng.choice((None, 7, 90)))
+
+
 RULES: dict[str, tuple[Callable[[random.Random], Any], int]] = {
     "lifecycle": (_advance, 6 * DRAWS),
     "spans": (_spans, DRAWS),
     "load": (_load, 400),
     "calendar": (_calendar, DRAWS),
+    "device series": (_series, DRAWS),
+    "run times": (_prediction, DRAWS),
     "first tokens": (_first_tokens, DRAWS // 4),
 }
 
