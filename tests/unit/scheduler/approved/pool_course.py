@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import REGISTRY
@@ -37,6 +38,7 @@ from tests.unit.scheduler.loop_scene import Scene
 UID = re.compile(r"uid-[0-9a-z]{26}")
 SERIES = ("computility_scheduler_", "computility_device_")
 ROLES = {"rack": "computility.io/rack"}
+CATALOGUE_FILE = Path(__file__).with_name("catalogue.yaml")
 GIB = 1 << 30
 
 
@@ -55,7 +57,9 @@ class PoolCourse(Scene):
             host.labels = {ROLES["rack"]: f"rack-{number // 2}"}
             host.cached = ("llama",) if number % 2 else ()
         self._settings = Settings(
-            scheduler=SchedulerSettings(usage_interval_seconds=60, flap_backoff_seconds=30)
+            scheduler=SchedulerSettings(
+                usage_interval_seconds=60, flap_backoff_seconds=30, catalogue_file=str(CATALOGUE_FILE)
+            )
         )
         self.loop = SchedulerLoop(
             self.store, self.fabric, self.usage, self._settings, self.clock, rejected=self.rejected
@@ -248,7 +252,7 @@ def _plain(model: Model) -> dict[str, Any]:
 
 def _devices(node: str, rng: random.Random) -> list[Any]:
     vendor, model = rng.choice(
-        (("nvidia", "H100"), ("nvidia", "H100"), ("amd", "MI300X"), ("ascend", "910B"))
+        (("nvidia", "TestN"), ("nvidia", "TestN"), ("amd", "TestM"), ("ascend", "TestS"))
     )
     found = [accelerator(node, index, vendor, model) for index in range(rng.choice((2, 4, 8)))]  # type: ignore[arg-type]
     return found if rng.random() < 0.8 else [*found, cpu_device(node)]
