@@ -182,7 +182,8 @@ def lively_workload(rng: random.Random, uid: str) -> WorkloadView:
         ("nvidia",),
         share_millis=1000 if whole else rng.choice((250, 500, 700)),
     )
-    roles = (RoleView("main", ranks, request, 1 if ranks > 1 and rng.random() < 0.6 else None),)
+    least = 1 if ranks > 1 and rng.random() < 0.6 else None
+    roles: tuple[RoleView, ...] = (RoleView("main", ranks, request, least),)
     if rng.random() < 0.15:
         roles = (*roles, RoleView("side", 2, Request(1, ("nvidia",)), rng.choice((0, 1, 2))))
     return WorkloadView(
