@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
+from typing import TypeVar
 
 from prometheus_client import Counter, Gauge
 
@@ -31,7 +32,22 @@ LONGEST_GAP = Gauge(
     "Longest time between the ends of two good passes within the last half a minute to a minute",
     ("loop",),
 )
+TURN_SECONDS = 0.02
+"""So long a loop over many things computes before it lets others go on."""
+T = TypeVar("T")
 _log = get_logger(__name__)
+
+
+async def in_turns(items: Iterable[T], turn_seconds: float = TURN_SECONDS) -> AsyncIterator[T]:
+    """The items one after the other. Everything else that this process does gets a turn whenever they have
+    taken ``turn_seconds``: a loop over all that there is does not keep the API from answering."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + turn_seconds
+    for item in items:
+        yield item
+        if clock() >= until:
+            await asyncio.sleep(0)
+            until = clock() + turn_seconds
 
 
 class LoopHealth:

@@ -27,6 +27,8 @@ from inference.ports import Engines
 from inference.wanted_engine import WantedEngine, WantedEngines
 
 _TICK_SECONDS = 2.0
+_REST_TICK_SECONDS = 10.0
+"""While all Models, Endpoints and Adapters are as they should be."""
 NEW_PER_PASS = 16
 """Workloads that one pass makes for one project; each is a write here and one of the scheduler's."""
 GONE_PER_PASS = 64
@@ -47,18 +49,25 @@ class EndpointController:
         self._models = ModelStatusKeeper(store, settings, clock)
         self._guard = ResourceGuard("endpoints", store, clock)
         self._parts = self._guard.items
+        self._is_at_rest = False
         self._made: Counter[str | None] = Counter()
         self._gone: Counter[str | None] = Counter()
 
     async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
-        """Pass after pass until ``stop`` is set: after each change in the store, and every two seconds."""
+        """Pass after pass until ``stop`` is set: after each change in the store, and every two seconds; every
+        ten where nothing is amiss."""
         try:
-            await run_passes("endpoints", self.step, self._store, stop, _TICK_SECONDS, health, rests=True)
+            await run_passes("endpoints", self.step, self._store, stop, self.tick_seconds, health, rests=True)
         finally:
             await self._models.close()
 
+    def tick_seconds(self) -> float:
+        """How long after this pass the next one is made, where no change in the store comes before it."""
+        return _REST_TICK_SECONDS if self._is_at_rest else _TICK_SECONDS
+
     async def step(self) -> None:
         """One pass over all Models, Endpoints and Adapters. The trouble of one holds up no other."""
+        self._is_at_rest = False
         self._made.clear()
         self._gone.clear()
         models = await self._observe_models()
@@ -76,6 +85,12 @@ class EndpointController:
             await self._guard.handle(adapter, partial(self._adapter, adapter, reports))
         self._parts.forget_gone()
         self._wanted_engines.forget_all_but({endpoint.metadata.uid for endpoint in endpoints})
+        ready = (
+            *(model.status.is_true("Ready") for model, _ in models.values()),
+            *(endpoint.status.is_true("Ready") for endpoint in endpoints),
+            *(adapter.status.is_true("Served") for adapter in adapters),
+        )
+        self._is_at_rest = all(ready)
 
     async def _observe_models(self) -> dict[tuple[str | None, str], _FoundModel]:
         found: dict[tuple[str | None, str], _FoundModel] = {}

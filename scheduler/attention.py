@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from common.clock import Clock
+from common.loop import in_turns
 from common.resources import Workload
 from scheduler.gangs import is_wanted
 from scheduler.translate.kept_world import KeptWorld
@@ -39,9 +40,14 @@ class Attention:
         self._busy = uids
         return uids
 
-    def settle(self, observed: Observed) -> None:
+    async def settle(self, observed: Observed) -> None:
         """Leave alone, until something changes, those of the pass who have come to rest."""
-        self._busy = {uid for uid in self._busy if not is_at_rest(uid, self._world, observed)}
+        self._busy = {uid async for uid in in_turns(self._busy) if not is_at_rest(uid, self._world, observed)}
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody is looked at again in the next pass."""
+        return bool(self._busy)
 
     def _sweep(self) -> list[str]:
         """Some of all, in turns."""

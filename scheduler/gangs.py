@@ -10,6 +10,7 @@ from common.auth import engine_key
 from common.errors import Conflict
 from common.guard import Guard
 from common.labels import IDENTITY_LABEL, KEY_LABEL, MODEL_LABEL
+from common.loop import in_turns
 from common.resources import Workload
 from common.resources.workload import RankPlacement
 from common.settings import Settings
@@ -118,7 +119,7 @@ class GangKeeper:
     ) -> None:
         """Stop gangs of these that nobody wants; forget them once they have ended and their time is
         posted."""
-        for uid in uids:
+        async for uid in in_turns(uids):
             for node, gang in observed.gangs_of(uid):
                 key = ("stop", gang.uid, gang.attempt, node.name)
                 if node.state == "Alive" and guard.may_try(key, longest_seconds=STOP_PAUSE_SECONDS):

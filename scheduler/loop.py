@@ -12,7 +12,7 @@ from pathlib import Path
 from billing.rejected import rejected_usage
 from common.clock import Clock
 from common.guard import Fault, Guard
-from common.loop import LoopHealth, run_passes
+from common.loop import LoopHealth, in_turns, run_passes
 from common.resources import Workload
 from common.resources.workload import RankPlacement
 from common.settings import Settings
@@ -44,6 +44,8 @@ from scheduler.translate.transitions import after_step, exit_notes, log_tail
 from scheduler.translate.views import World, holds_places, is_group, restarts_view, state_view
 from scheduler.waiting import Waiting
 
+AT_WORK = frozenset(("Pending", "Running"))
+"""Phases of which the next look may tell more: what waits may start, what runs may end."""
 START_TRIES = 8
 """A gang that a node could not start so often, within two minutes, gives its places back."""
 
@@ -94,13 +96,18 @@ class SchedulerLoop:
         self._waiting = Waiting(world, settings, self._journal, self._guard)
         self._to_view = world.reader()
         self._lingering: dict[str, Placement] = {}
+        self._is_at_rest = False
         self._reporter = metrics.Reporter(world)
         self._began_seconds = clock.monotonic_seconds()
 
     async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Pass after pass until ``stop`` is set."""
-        tick_seconds = self._settings.scheduler.cycle_seconds
-        await run_passes("scheduler", self.step, self._store, stop, tick_seconds, health)
+        await run_passes("scheduler", self.step, self._store, stop, self.tick_seconds, health)
+
+    def tick_seconds(self) -> float:
+        """Until the next look at all nodes, where no change in the store comes before it."""
+        options = self._settings.scheduler
+        return max(options.cycle_seconds, options.rest_seconds) if self._is_at_rest else options.cycle_seconds
 
     async def step(self) -> None:
         """One pass. The trouble of one workload, gang, node or queue holds up no other. Raises
@@ -113,7 +120,7 @@ class SchedulerLoop:
             self._journal.drop()
             self._worlds.forget()
             self._snapshots.forget()
-            self._doubtful = True
+            self._doubtful, self._is_at_rest = True, False
             raise
         metrics.CYCLE_SECONDS.observe(self._clock.monotonic_seconds() - began)
 
@@ -125,14 +132,14 @@ class SchedulerLoop:
         await self._nodes.sync(world, observed, moved.nodes)
         await self._replicas.sync(world)
         uids = self._attention.look(moved, self._guard.aside())
-        for workload in _those(uids, world):
+        async for workload in in_turns(_those(uids, world)):
             if not is_group(workload):
                 work = partial(self._advance, workload, world, observed)
                 self._guard.step(ADVANCE, workload, world, work)
         await self._flush(world)
         await self._bill(world, observed, moved)
         await self._decide(world, observed, moved, uids)
-        for workload in _those(uids, world):
+        async for workload in in_turns(_those(uids, world)):
             start = partial(self._start, workload, world, observed)
             await self._guard.long_step("start", workload, world, start)
         await self._gangs.stop_unwanted(uids, world, observed, self._meter, self._guard.items)
@@ -140,11 +147,18 @@ class SchedulerLoop:
         self._guard.settle(world)
         await self._flush(world)
         await self._queues.sum_up(world)
-        self._attention.settle(observed)
+        await self._attention.settle(observed)
+        self._is_at_rest = self._has_come_to_rest(world, observed)
         with self._guard.items.item("Metrics", ("metrics", "report")):
-            self._reporter.report(observed, moved.nodes)
+            await self._reporter.report(observed, moved.nodes)
         if self._worlds.is_new:
             set_world_apart()
+
+    def _has_come_to_rest(self, world: KeptWorld, observed: Observed) -> bool:
+        """Whether nothing is under way of which the next look would tell more."""
+        at_work = any(phase in AT_WORK for _, phase in world.standings.members)
+        under_way = at_work or self._attention.is_busy or self._lingering or observed.silent
+        return bool(observed.nodes) and not under_way
 
     async def _flush(self, world: World) -> None:
         """Write down what has been decided until now."""
@@ -220,7 +234,7 @@ class SchedulerLoop:
         now_ms, faults = self._clock.now_ms(), self._snapshots.faults
         pending = self._waiting.views(uids, observed, now_ms)
         await self._flush(world)
-        self._look(world, observed, moved, now_ms)
+        await self._look(world, observed, moved, now_ms)
         resting, spent, policy = (
             self._guard.resting(world),
             self._queues.spent(world),
@@ -242,12 +256,13 @@ class SchedulerLoop:
         await self._flush(world)
         uids |= self._decider.touched
 
-    def _look(self, world: KeptWorld, observed: Observed, moved: Moved, now_ms: int) -> None:
+    async def _look(self, world: KeptWorld, observed: Observed, moved: Moved, now_ms: int) -> None:
         """Take note of what has changed for cycles: what runs, nodes, and processes that still stop although
         no workload holds their places."""
         snapshots, changed = self._snapshots, self._to_view.take_workloads()
-        snapshots.follow(world, changed, self._to_view.take_nodes(), now_ms)
-        for uid in changed | moved.uids:
+        async for _ in in_turns(snapshots.looks(world, changed, self._to_view.take_nodes(), now_ms)):
+            pass
+        async for uid in in_turns(changed | moved.uids):
             held = () if ("Workload", uid) in snapshots.faults else held_attempts(world.workloads.get(uid))
             lingering = observed.lingering(uid, held)
             if lingering:

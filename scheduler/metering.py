@@ -14,6 +14,7 @@ from common.clock import Clock
 from common.errors import ComputilityError, Unavailable
 from common.guard import Fault, Guard, fault_of
 from common.ids import derived_id
+from common.loop import in_turns
 from common.resources.pool import WHOLE_MILLIS
 from common.telemetry import get_logger
 from common.vocabulary import one_line
@@ -94,11 +95,8 @@ class DeviceMeter:
         self._not_billed = []
         names = {*observed.nodes, *self._on_node} if moved is None else moved
         again, self._again = self._again, {}
-        looked_at = [
-            *again,
-            *(key for name in names for key in self._look(observed, name)),
-            *self._over(now_ms),
-        ]
+        on_nodes = [key async for name in in_turns(names) for key in self._look(observed, name)]
+        looked_at = [*again, *on_nodes, *self._over(now_ms)]
         await self._post_together(dict.fromkeys(looked_at), now_ms)
         for key in looked_at:
             metered = self._known.get(key)

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from prometheus_client import Gauge, Histogram
 
+from common.loop import in_turns
 from common.resources.pool import WHOLE_MILLIS, Device
 from scheduler.core.model.types import Policy
 from scheduler.ports import NodeObservation
@@ -58,7 +59,7 @@ class Reporter:
         for gauge in (WORKLOADS, QUEUE_DEVICES, DEVICES, HEALTHY, *_LOAD.values()):
             gauge.clear()
 
-    def report(self, observed: Observed, moved: Iterable[str]) -> None:
+    async def report(self, observed: Observed, moved: Iterable[str]) -> None:
         """``moved``: nodes of which something has changed since the last time."""
         standings = self._world.standings
         for queue, phase in _differing(self._phases, standings.phases):
@@ -68,7 +69,7 @@ class Reporter:
         for queue in _differing(self._slots, slots):
             _set(QUEUE_DEVICES, (queue,), slots.get(queue))
         self._slots = slots
-        for name in {*moved, *self._touched()}:
+        async for name in in_turns({*moved, *self._touched()}):
             self._report_node(name, observed.nodes.get(name))
 
     def _touched(self) -> set[str]:

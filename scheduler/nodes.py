@@ -10,6 +10,7 @@ from functools import partial
 from common.clock import Clock, rfc3339
 from common.errors import Conflict, NotFound
 from common.guard import HANDLED, Guard, tell_handled
+from common.loop import in_turns
 from common.resources import Metadata, Node
 from common.resources.pool import Device, NodeStatus
 from common.store.port import StatusWrite, Store
@@ -72,7 +73,7 @@ class NodeWriter:
         now_ms = self._clock.now_ms()
         late = [name for name, due_ms in self._load_due_ms.items() if due_ms <= now_ms]
         forced, self._open = {*self._open, *self._aside(), *late}, set()
-        for name in sorted({*moved, *self._changed.take_nodes(), *forced}):
+        async for name in in_turns(sorted({*moved, *self._changed.take_nodes(), *forced})):
             node, observation = world.nodes.get(name), observed.nodes.get(name)
             self._load_due_ms.pop(name, None)
             if name not in forced and self._is_done(node, observation):

@@ -68,15 +68,19 @@ class Bench:
             store, self.fabric, UsageCount(), settings, SYSTEM_CLOCK, rejected=rejected_usage(settings)
         )
 
-    async def fill(self) -> float:
-        """Returns the seconds of the first pass, which reads everything."""
+    async def fill(self) -> tuple[float, float]:
+        """Returns the seconds of the first pass, which reads everything, and for how long in it at most
+        nothing else of the process came to its turn."""
         await apply_base(self.store, self.nodes)
         now_ms = SYSTEM_CLOCK.now_ms()
         records = await apply_running(self.store, self.nodes, self.size.running, now_ms, FULL_MODEL)
         self.fabric.put_all(records)
+        longest = [0.0]
+        watching = asyncio.create_task(_watch_turns(longest))
         [seconds] = await self.passes(1)
+        watching.cancel()
         await self.passes(3)
-        return seconds
+        return seconds, longest[0]
 
     async def passes(self, count: int) -> list[float]:
         """The seconds of each of so many passes."""
@@ -131,6 +135,16 @@ class Bench:
         asyncio.get_running_loop().call_later(LIFE_SECONDS, self.fabric.end, uid)
 
 
+async def _watch_turns(longest: list[float]) -> None:
+    """Keep in ``longest`` the longest time, in seconds, between two turns of this task, which wants one every
+    two milliseconds."""
+    last = time.perf_counter()
+    while True:
+        await asyncio.sleep(0.002)
+        now = time.perf_counter()
+        longest[0], last = max(longest[0], now - last), now
+
+
 async def measure_size(arguments: argparse.Namespace, size: Size, url: str, home: Path) -> dict[str, Any]:
     """All figures of one size."""
     database = Database(url)
@@ -138,7 +152,7 @@ async def measure_size(arguments: argparse.Namespace, size: Size, url: str, home
     store = SqlStore(database)
     try:
         bench = Bench(store, size, home)
-        first_seconds = await bench.fill()
+        first_seconds, longest_hold_seconds = await bench.fill()
         idle = await bench.passes(arguments.passes)
         blocked = await bench.blocked(arguments.waiting, max(3, arguments.passes // 3))
         waits, writes, rate = await bench.arrivals(arguments.arrivals, arguments.seconds)
@@ -147,6 +161,7 @@ async def measure_size(arguments: argparse.Namespace, size: Size, url: str, home
         await store.close()
     return {
         "first_pass_seconds": round(first_seconds, 2),
+        "first_pass_longest_hold_ms": round(1000 * longest_hold_seconds),
         "idle_pass_ms": round(1000 * statistics.median(idle), 2),
         "blocked_pass_ms": round(1000 * statistics.median(blocked), 2),
         "submit_to_start_p50_ms": round(1000 * waits[len(waits) // 2], 1),

@@ -38,7 +38,7 @@ from finetune.objects import TERMINAL
 from finetune.ports import Blobs, UsageSink
 
 _TICK_SECONDS = 1.0
-_IDLE_TICK_SECONDS = 5.0
+_IDLE_TICK_SECONDS = 10.0
 
 _log = get_logger(__name__)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from common.errors import Conflict
+from common.loop import in_turns
 from common.resources import Node, Project, Queue, Resource, Workload
 from common.store.port import Change, Store
 from common.telemetry import get_logger
@@ -200,7 +201,7 @@ class WorldKeeper:
         for kind in KINDS:
             found: list[Resource] = [*await self._store.list(kind)]
             keys = set()
-            for resource in found:
+            async for resource in in_turns(found):
                 place, key = self._place(resource)
                 place[key] = resource
                 keys.add(key)

@@ -37,10 +37,12 @@ class Moved:
 
 
 class Observed:
-    """Nodes by name and gangs by identity. May be kept from look to look."""
+    """Nodes by name and gangs by identity. May be kept from look to look. ``silent``: nodes that have not
+    answered, but do not count as lost."""
 
     def __init__(self, nodes: Sequence[NodeObservation] = ()) -> None:
         self.nodes: dict[str, NodeObservation] = {}
+        self.silent: set[str] = set()
         self._gangs: dict[str, dict[tuple[str, int], GangRecord]] = {}
         self._last: Sequence[NodeObservation] = ()
         self.follow(nodes)
@@ -90,6 +92,10 @@ class Observed:
             del self.nodes[name]
         else:
             self.nodes[name] = node
+        if node is not None and node.state == "Silent":
+            self.silent.add(name)
+        else:
+            self.silent.discard(name)
 
     def gangs(self) -> Iterator[tuple[NodeObservation, GangRecord]]:
         """Every gang on a node that answers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from common.resources import Workload
 from scheduler.core.model.catalogue import Catalogue
@@ -37,11 +37,18 @@ class SnapshotKeeper:
 
     def follow(self, world: World, uids: Iterable[str], names: Iterable[str], now_ms: int) -> None:
         """Look at these workloads and nodes anew, and at what could not be looked at before."""
+        for _ in self.looks(world, uids, names, now_ms):
+            pass
+
+    def looks(self, world: World, uids: Iterable[str], names: Iterable[str], now_ms: int) -> Iterator[None]:
+        """The same, a look for each item: between them whoever asks may do something else."""
         failing = {kind: {key for of, key in self.faults if of == kind} for kind in ("Workload", "Node")}
         for uid in {*uids, *failing["Workload"]}:
             self._look(uid, world)
+            yield
         for name in {*names, *failing["Node"], *self._flapping}:
             self._look_at_node(name, world, now_ms)
+            yield
 
     def _look(self, uid: str, world: World) -> None:
         """What cannot be looked at is in ``faults``, and holds no places here."""

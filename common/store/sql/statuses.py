@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.errors import ComputilityError, Conflict, NotFound
+from common.loop import in_turns
 from common.resources import Resource
 from common.store.ownership import Ownership
 from common.store.port import StatusWrite
@@ -49,7 +50,10 @@ class SqlStatuses:
         self.revision = revision
         wanted = [write.resource for write in writes if write.resource is not None]
         stored = await rows_of(self._connection, map(key_at, wanted))
-        results = [None if w.resource is None else self._plan(w.resource, stored) for w in writes]
+        results = [
+            None if write.resource is None else self._plan(write.resource, stored)
+            async for write in in_turns(writes)
+        ]
         if self._rows:
             await self._connection.execute(_UPDATE, self._rows)
             self.dropped = await self._history.note_all(self._connection, self._noted)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database, text_bytes
 from common.errors import ComputilityError
+from common.loop import in_turns
 from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay
 from common.store.ownership import Viewer
@@ -83,9 +84,12 @@ class SqlStore:
             query = query.where(resources.c.project == project)
         async with self._database.read() as connection:
             documents = await connection.scalars(query.order_by(resources.c.project, resources.c.name))
-        wanted = (labels or {}).items()
-        found = (cast(R | None, read_document(kind.__name__, document)) for document in documents)
-        return [r for r in found if r is not None and wanted <= r.metadata.labels.items()]
+        wanted, found = (labels or {}).items(), list[R]()
+        async for document in in_turns(documents):
+            resource = cast(R | None, read_document(kind.__name__, document))
+            if resource is not None and wanted <= resource.metadata.labels.items():
+                found.append(resource)
+        return found
 
     async def set_aside(self, kind: type[Resource] | None = None) -> Sequence[SetAside]:
         columns = (resources.c.kind, resources.c.project, resources.c.name, resources.c.document)
@@ -96,7 +100,7 @@ class SqlStore:
             rows = await connection.execute(query)
         return [
             SetAside(row.kind, row.name, row.project or None, reason)
-            for row in rows
+            async for row in in_turns(rows)
             if (reason := what_is_wrong(row.kind, row.document))
         ]
 

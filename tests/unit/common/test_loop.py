@@ -13,6 +13,7 @@ from common.loop import (
     GAP_WINDOW_SECONDS,
     HUNG_SECONDS,
     LoopHealth,
+    in_turns,
     run_every,
     run_passes,
 )
@@ -166,3 +167,26 @@ async def test_a_loop_that_rests_leaves_half_of_the_time_to_others() -> None:
         await run_passes("rests", step, store, stop, 1000.0, LoopHealth("rests"), rests=True)
     assert made == 5
     assert clock() - began >= 5 * 0.02 + 4 * 0.02
+
+
+async def test_a_long_loop_lets_others_go_on() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(other())
+    seen = [item async for item in in_turns(range(100), turn_seconds=0.0)]
+    beside.cancel()
+    assert seen == list(range(100))
+    assert turns >= 99
+
+
+async def test_a_short_loop_is_not_interrupted() -> None:
+    turns: list[int] = []
+    asyncio.get_running_loop().call_soon(turns.append, 1)
+    assert [item async for item in in_turns(range(100), turn_seconds=1e9)] == list(range(100))
+    assert turns == []
