@@ -388,15 +388,3 @@ async def test_a_store_that_is_away_ends_the_pass_after_all_endpoints_had_their_
     with pytest.raises(Unavailable, match="the database is away"):
         await world.step(1)
     assert list(await world.workloads()) == ["other-0"]
-
-
-async def test_engines_that_are_all_well_are_looked_at_less_often(world: World) -> None:
-    await world.apply_endpoint()
-    await world.step()
-    often = world.controller.tick_seconds()
-    await world.start("chat-0")
-    await world.step()
-    seldom = world.controller.tick_seconds()
-    await world.lose("chat-0")
-    await world.step()
-    assert (often, seldom, world.controller.tick_seconds()) == (2.0, 10.0, 2.0)

@@ -207,3 +207,18 @@ async def test_what_an_engine_holds_is_looked_at_again_after_a_while(world: Worl
     await world.step()
     assert world.engines.running[url].adapters == {FT: "/adapters/1"}
     assert world.engines.calls.count(f"list {url}") > looks
+
+
+async def test_engines_that_are_all_well_are_looked_at_less_often(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.make_model()
+    await world.apply_model()
+    await world.apply_endpoint()
+    await world.step()
+    often = world.controller.tick_seconds()
+    await world.start("chat-0")
+    await world.step()
+    seldom = world.controller.tick_seconds()
+    await world.lose("chat-0")
+    await world.step()
+    assert (often, seldom, world.controller.tick_seconds()) == (2.0, 10.0, 2.0)
