@@ -68,7 +68,7 @@ def fits(nodes: list[NodeView], there: Placement, more: Placement, looked_at: se
     return all(not n or key not in most or before[key] + n <= most[key] for key, n in wanted.items())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_ranks_fit_beside_others_where_all_sums_do(seed: int) -> None:
     nodes, placements = crowded(seed)
@@ -90,7 +90,7 @@ def test_ranks_fit_beside_others_where_all_sums_do(seed: int) -> None:
         )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_kept_is_what_leaves_beyond_what_comes(seed: int) -> None:
     _, placements = crowded(seed)
