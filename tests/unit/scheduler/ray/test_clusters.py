@@ -8,6 +8,7 @@ import pytest
 
 from common.clock import VirtualClock
 from common.errors import NotFound, Unavailable
+from scheduler.adapters.ray import clusters
 from scheduler.adapters.ray.clusters import ManyClusters
 from scheduler.adapters.ray.connector import answer
 from scheduler.adapters.ray.fabric import in_cluster
@@ -150,3 +151,30 @@ async def test_a_cluster_that_cannot_be_reached_keeps_no_other_from_ending() -> 
     broken.error = RuntimeError("a fault of ours")
     with pytest.raises(RuntimeError):
         await pool.dismiss_agents()
+
+
+class Slow(FakeFabric):
+    """Does not answer until it may."""
+
+    def __init__(self, *arguments: Any, **devices: Any) -> None:
+        super().__init__(*arguments, **devices)
+        self.may = asyncio.Event()
+
+    async def nodes(self) -> Sequence[NodeObservation]:
+        await self.may.wait()
+        return await super().nodes()
+
+
+async def test_a_cluster_that_takes_its_time_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "PROMPT_SECONDS", 0.01)
+    clock = VirtualClock()
+    slow, quick = Slow(clock, a=[accelerator("a", 0)]), FakeFabric(clock, b=[accelerator("b", 0)])
+    pool = ManyClusters({"east": slow, "west": quick}, LOST_SECONDS, clock)
+    async with asyncio.timeout(5):
+        assert [node.name for node in await pool.nodes()] == ["b"]
+        assert [node.name for node in await pool.nodes()] == ["b"], "one that is silent is not waited for"
+    slow.may.set()
+    async with asyncio.timeout(5):
+        while len(await pool.nodes()) < 2:
+            await asyncio.sleep(0)
+    await pool.close()
