@@ -12,7 +12,6 @@ shown as such.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import resource
 import statistics
@@ -46,7 +45,7 @@ from scheduler.core.model.types import (
     RunningView,
     WorkloadView,
 )
-from scheduler.translate.collector import collector_held
+from scheduler.translate.collector import collector_held, set_world_apart
 from scheduler.translate.kept_views import ViewKeeper
 
 NOW_MS = 1_000_000_000
@@ -215,11 +214,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         small = fill_up(small_nodes, small_load, arguments.batch, tick)
         nodes = make_nodes(arguments.nodes, arguments.gpus_per_node)
         load = list(make_workloads(arguments.workloads, arguments.seed))
-        gc.collect()
-        gc.freeze()
+        set_world_apart()
         filled = fill_up(nodes, load, arguments.batch, tick)
-    gc.collect()
-    gc.freeze()
+    set_world_apart()
     idle = idle_milliseconds(filled, ())
     waiting = filled.pending[:1000]
     idle_waiting = idle_milliseconds(filled, waiting)

@@ -14,42 +14,13 @@ from typing import Any, Self
 
 import httpx
 
-from common.errors import (
-    ComputilityError,
-    Conflict,
-    ContextExceeded,
-    EngineFailed,
-    Forbidden,
-    IdempotencyMismatch,
-    InvalidInput,
-    MethodNotAllowed,
-    NotFound,
-    Problem,
-    TooLarge,
-    TooManyRequests,
-    Unauthenticated,
-    Unavailable,
-    UnsupportedMediaType,
-)
+from common.error_bodies import error_from_body
+from common.errors import Unavailable
 from common.ids import new_id
 
 Document = dict[str, Any]
 Documents = list[Document]
 
-_BY_STATUS: dict[int, type[ComputilityError]] = {
-    400: InvalidInput,
-    401: Unauthenticated,
-    403: Forbidden,
-    404: NotFound,
-    405: MethodNotAllowed,
-    409: Conflict,
-    413: TooLarge,
-    415: UnsupportedMediaType,
-    422: IdempotencyMismatch,
-    429: TooManyRequests,
-    502: EngineFailed,
-    503: Unavailable,
-}
 DRAIN_MARGIN_SECONDS = 15.0
 
 
@@ -195,6 +166,20 @@ class Client:
             self._send(
                 "POST", "/api/v1/simulate", params=_query({"at_head": at_head or None}), json=list(docs)
             )
+        )
+
+    def plan(
+        self,
+        docs: Sequence[Mapping[str, Any]],
+        *,
+        config: Mapping[str, Any] | None = None,
+        devices: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Document:
+        """What would serve the Endpoints among these documents, and at what cost; nothing is written.
+        ``config``: their Model's config.json. ``devices``: in place of the pool's."""
+        body = {"documents": list(docs), "config": config, "devices": devices}
+        return self._answer(
+            self._send("POST", "/api/v1/plan", json={k: v for k, v in body.items() if v is not None})
         )
 
     def logs(
@@ -363,24 +348,6 @@ class Client:
             raise error_from_body(response.status_code, response.text)
         content: Document = response.json()
         return content
-
-
-def error_from_body(status: int, text: str) -> ComputilityError:
-    """The typed error that an HTTP status and an error body (in OpenAI's shape) stand for."""
-    kind = _BY_STATUS.get(status, ComputilityError)
-    try:
-        content = json.loads(text)["error"]
-        message, code = str(content["message"]), str(content.get("code") or "")
-        param = content.get("param")
-        problems = tuple(
-            Problem(str(p["path"]), str(p["message"]), str(p.get("code", "invalid")))
-            for p in content.get("problems", ())
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return kind(f"HTTP {status}: {text[:300] or 'no body'}")
-    if kind is InvalidInput and code == "context_length_exceeded":
-        kind = ContextExceeded
-    return kind(message, code, param, problems)
 
 
 def _query(params: Mapping[str, Any]) -> dict[str, str]:

@@ -33,6 +33,10 @@ class VendorRow:
     """The file, below the root, in which its kernel driver tells its version, and the pattern of the version
     in it; None = not known."""
 
+    kv_connector: str | None = None
+    """The connector of vLLM by which engines on its devices hand KV caches to each other; None = none that
+    works with the gateway's two legs. Engines on devices of two vendors lay their caches out differently."""
+
 
 VENDORS: Mapping[Vendor, VendorRow] = {
     "nvidia": VendorRow(
@@ -41,6 +45,7 @@ VENDORS: Mapping[Vendor, VendorRow] = {
         "GPU",
         ("/dev/nvidia*", "/dev/nvidia-caps"),
         ("proc/driver/nvidia/version", r"Kernel Module(?:\s+for\s+\S+)?\s+(\d[\w.]*)"),
+        kv_connector="NixlConnector",
     ),
     "ascend": VendorRow(
         "ASCEND_RT_VISIBLE_DEVICES",
@@ -55,6 +60,7 @@ VENDORS: Mapping[Vendor, VendorRow] = {
         "GPU",
         ("/dev/kfd", "/dev/dri"),
         ("sys/module/amdgpu/version", r"(\d[\w.]*)"),
+        kv_connector="NixlConnector",
     ),
     "cambricon": VendorRow(
         "MLU_VISIBLE_DEVICES",
@@ -80,5 +86,5 @@ VENDORS: Mapping[Vendor, VendorRow] = {
         "GPU",
         ("/dev/mxcd", "/dev/dri"),
     ),
-    "cpu": VendorRow(None),
+    "cpu": VendorRow(None, kv_connector="NixlConnector"),
 }

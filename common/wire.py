@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.auth import Principal
@@ -43,6 +45,11 @@ class RouteReplica(_Part):
 
     id: str
     url: str
+    role: Literal["", "prefill", "decode"] = Field("", description="empty: an engine that does both")
+    endpoint: str = Field(
+        "", description="project/name of its Endpoint: KV caches go from its prefill to its decode engines"
+    )
+    min_prompt_tokens: int = Field(0, description="a prefill engine is not given shorter prompts")
     device_class: str = ""
     model_identity: str = Field(description="project/name of the Model that it runs; prices go by it")
     model_shared: bool = Field(False, description="whether that Model is for all tenants")

@@ -14,6 +14,7 @@ from control.admission.access import DirectoryCache
 from control.audit import AuditTrail
 from control.change_feed import ChangeFeed
 from control.loops import Loops
+from control.planning.plan import Planner
 from finetune.api.service import FineTuneService
 from inference.routes import RoutingTables
 from scheduler.insight.insight import Insight
@@ -48,6 +49,7 @@ class ControlContext:
     audit: AuditTrail = field(init=False)
     insight: Insight = field(init=False)
     routes: RoutingTables = field(init=False)
+    planner: Planner = field(init=False)
 
     def __post_init__(self) -> None:
         self.directories = DirectoryCache(self.store)
@@ -56,6 +58,7 @@ class ControlContext:
         self.routes = RoutingTables(self.store)
         needs = self.need.needs if self.need else None
         self.insight = Insight(self.store, self.settings, self.clock, needs=needs)
+        self.planner = Planner(self.store, self.settings, self.clock)
 
     async def wait_for_change(self, revision: int, timeout_seconds: float) -> bool:
         """Whether the store went beyond ``revision`` in time; False at once when the process ends."""

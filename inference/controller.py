@@ -11,7 +11,7 @@ from common.clock import Clock
 from common.guard import Fault, ResourceGuard
 from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, Endpoint, Model, Workload
-from common.resources.serving import Replica
+from common.resources.serving import EngineRole, Replica
 from common.settings import Settings
 from common.sources import local_path
 from common.store.owned import OwnedWorkloads
@@ -20,6 +20,7 @@ from common.telemetry import get_logger
 from inference.adapter_status import AdapterReport, ReplicaReport, report_adapter
 from inference.adapter_sync import AdapterSync, Held, WantedAdapter
 from inference.core.rollout import ReplicaState, plan_rollout
+from inference.endpoint_readiness import readiness
 from inference.engine_workload import replica_of, served_name, workload_name
 from inference.model_files import ModelFiles
 from inference.model_status import ModelStatusKeeper
@@ -165,13 +166,13 @@ class EndpointController:
         one before, and what it has beyond ``GONE_PER_PASS`` too many is removed in the same way, so that
         thousands of replicas hold up neither others' endpoints nor the scheduler.
         """
-        engine = self._wanted_engines.of(endpoint, model)
-        names = [workload_name(endpoint, index) for index in range(endpoint.spec.replicas)]
-        wanted, by_name = set(names), {workload.name: workload for workload in existing}
+        engines, wanted = self._wanted_engines.of(endpoint, model), _wanted_names(endpoint)
+        by_name = {workload.name: workload for workload in existing}
         states = {
-            name: _state(workload, engine if name in wanted else None) for name, workload in by_name.items()
+            name: _state(workload, engines[wanted[name]] if name in wanted else None)
+            for name, workload in by_name.items()
         }
-        plan = plan_rollout(names, states)
+        plan = plan_rollout(wanted, states)
         for name in (*plan.replace, *plan.remove):
             if name in plan.remove and self._gone[endpoint.project] >= GONE_PER_PASS:
                 break
@@ -187,10 +188,10 @@ class EndpointController:
                     f"a Workload {name} is there that this Endpoint did not make; rename one",
                 )
             self._made[endpoint.project] += 1
-            existing.append((await self._store.apply(engine.named(name))).resource)
+            existing.append((await self._store.apply(engines[wanted[name]].named(name))).resource)
             _log.info("engine requested", workload=name, project=endpoint.project)
         for name in [name for name in by_name if name in wanted and name not in plan.replace]:
-            await self._change_in_place(by_name[name], engine)
+            await self._change_in_place(by_name[name], engines[wanted[name]])
         return None
 
     async def _change_in_place(self, workload: Workload, engine: WantedEngine) -> None:
@@ -248,7 +249,7 @@ class EndpointController:
         status.ready_replicas = sum(replica.ready for replica in replicas)
         seen = [r.held for r in reports if r.endpoint is endpoint and r.held is not None]
         status.context_tokens = _context_tokens(endpoint, found, seen)
-        ready, reason, message = _readiness(endpoint, trouble)
+        ready, reason, message = readiness(endpoint, trouble)
         status.set_condition(
             "Ready", ready, reason, message, now_ms=now_ms, generation=endpoint.metadata.generation
         )
@@ -288,9 +289,19 @@ def _find_model(endpoint: Endpoint, models: dict[tuple[str | None, str], _FoundM
     return own or next(shared, None)
 
 
+def _wanted_names(endpoint: Endpoint) -> dict[str, EngineRole]:
+    """The workloads that there are to be, with their roles."""
+    return {
+        workload_name(endpoint, index, role): role
+        for role, spec in endpoint.spec.roles.items()
+        for index in range(spec.replicas)
+    }
+
+
 def _state(workload: Workload, wanted: WantedEngine | None) -> ReplicaState:
     outdated = wanted is not None and wanted.is_other_process(workload)
-    return ReplicaState(outdated, replica_of(workload).ready)
+    replica = replica_of(workload)
+    return ReplicaState(outdated, replica.ready, replica.role)
 
 
 def _trouble_of(endpoint: Endpoint, found: _FoundModel | None) -> tuple[str, str] | None:
@@ -310,17 +321,3 @@ def _context_tokens(endpoint: Endpoint, found: _FoundModel | None, held: Sequenc
     if said:
         return min(said)
     return endpoint.spec.engine.max_context_tokens or (found[1].context_tokens if found else None)
-
-
-def _readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool, str, str]:
-    """Status, reason and message of the condition ``Ready``."""
-    wanted, replicas = endpoint.spec.replicas, endpoint.status.replicas
-    if trouble is not None:
-        return False, *trouble
-    if wanted == 0:
-        return False, "ScaledToZero", "spec.replicas is 0"
-    ready = endpoint.status.ready_replicas
-    if ready >= 1 and len(replicas) == wanted:
-        return True, "Ready", f"{ready} of {wanted} replicas answer"
-    waiting = ", ".join(f"{r.workload} is {r.phase}" for r in replicas if not r.ready)
-    return False, "NoReplicaReady", f"{ready} of {wanted} replicas answer; {waiting}"

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from common.errors import InvalidInput
 from common.labels import IDENTITY_LABEL, MODEL_LABEL
 from common.resources import Endpoint, Metadata, Model, Owner, Workload
-from common.resources.serving import Replica, model_identity
+from common.resources.serving import EngineRole, Replica, RoleSpec, model_identity
 from common.resources.workload import RankPlacement, Readiness, RestartPolicy, WorkloadRole, WorkloadSpec
 from common.settings import EngineSettings
 from common.sources import launch_source, local_path
-from inference.core.engine_command import HEALTH_PATH, PORT_NAME, EngineCommand, EngineOptions, engine_command
+from common.vendors import VENDORS
+from inference.core.engine_command import (
+    HEALTH_PATH,
+    KV_PORT_NAME,
+    PORT_NAME,
+    EngineCommand,
+    EngineOptions,
+    engine_command,
+)
 
-ROLE = "engine"
 ENDPOINT_LABEL = "computility.io/endpoint"
+ROLE_LABEL = "computility.io/engine-role"
+_WORKLOAD_ROLES: dict[EngineRole, str] = {"": "engine", "prefill": "prefill", "decode": "decode"}
+_ENGINE_ROLES: dict[str, EngineRole] = {name: role for role, name in _WORKLOAD_ROLES.items()}
 
 
 def served_name(endpoint: Endpoint) -> str:
@@ -21,32 +32,39 @@ def served_name(endpoint: Endpoint) -> str:
     return endpoint.served_name
 
 
-def workload_name(endpoint: Endpoint, index: int) -> str:
-    """The name of replica ``index``."""
-    return f"{endpoint.name}-{index}"
+def workload_name(endpoint: Endpoint, index: int, role: EngineRole = "") -> str:
+    """The name of replica ``index`` of a role."""
+    return f"{endpoint.name}-{role}-{index}" if role else f"{endpoint.name}-{index}"
 
 
-def engine_workload(endpoint: Endpoint, model: Model, index: int, settings: EngineSettings) -> Workload:
-    """The Workload that runs replica ``index`` of the endpoint."""
-    spec, started = endpoint.spec, _command(endpoint, model, settings)
-    role = WorkloadRole(
-        name=ROLE,
+def engine_workload(
+    endpoint: Endpoint, model: Model, index: int, settings: EngineSettings, role: EngineRole = ""
+) -> Workload:
+    """The Workload that runs replica ``index`` of a role of the endpoint. Raises ``InvalidInput`` where the
+    model cannot be served so."""
+    spec, wanted = endpoint.spec, endpoint.spec.roles[role]
+    if role and model.spec.tasks == ["embeddings"]:
+        raise InvalidInput(f"spec.mode: {model.name} makes embeddings, which have no decode; use replicated")
+    started = _command(endpoint, model, settings, role, wanted)
+    ranks = WorkloadRole(
+        name=_WORKLOAD_ROLES[role],
         command=started.command,
         env=started.env,
-        ports=[PORT_NAME],
-        devices=spec.devices.model_copy(deep=True),
+        ports=[PORT_NAME, KV_PORT_NAME] if role else [PORT_NAME],
+        devices=wanted.devices.model_copy(deep=True),
         readiness=Readiness(
             port=PORT_NAME, path=HEALTH_PATH, start_timeout_seconds=settings.start_timeout_seconds
         ),
     )
     return Workload(
         metadata=Metadata(
-            name=workload_name(endpoint, index),
+            name=workload_name(endpoint, index, role),
             project=endpoint.project,
             labels={
                 MODEL_LABEL: served_name(endpoint),
                 IDENTITY_LABEL: model_identity((model.project, model.name)),
                 ENDPOINT_LABEL: endpoint.name,
+                **({ROLE_LABEL: role} if role else {}),
             },
             owner=Owner(kind="Endpoint", name=endpoint.name, uid=endpoint.metadata.uid),
         ),
@@ -54,14 +72,16 @@ def engine_workload(endpoint: Endpoint, model: Model, index: int, settings: Engi
             queue=spec.queue,
             priority=spec.priority,
             kind="inference",
-            roles=[role],
+            roles=[ranks],
             restart=RestartPolicy(policy="Always"),
         ),
     )
 
 
-def _command(endpoint: Endpoint, model: Model, settings: EngineSettings) -> EngineCommand:
-    engine, devices = endpoint.spec.engine, endpoint.spec.devices
+def _command(
+    endpoint: Endpoint, model: Model, settings: EngineSettings, role: EngineRole, wanted: RoleSpec
+) -> EngineCommand:
+    engine, devices = endpoint.spec.engine, wanted.devices
     embeddings = model.spec.tasks == ["embeddings"]
     return engine_command(
         EngineOptions(
@@ -77,7 +97,8 @@ def _command(endpoint: Endpoint, model: Model, settings: EngineSettings) -> Engi
             cpu_kv_cache_gib=settings.cpu_kv_cache_gib,
             omp_threads=settings.omp_threads,
             media_domains=tuple(settings.media_domains),
-            args=tuple(engine.args),
+            kv_connector=(VENDORS[devices.vendors[0]].kv_connector or "") if role else "",
+            args=(*engine.args, *wanted.args),
             env=engine.env,
         )
     )
@@ -85,10 +106,11 @@ def _command(endpoint: Endpoint, model: Model, settings: EngineSettings) -> Engi
 
 def replica_of(workload: Workload) -> Replica:
     """The replica as its workload's status shows it (without adapters)."""
-    rank = next((r for r in workload.status.ranks if r.role == ROLE), None)
+    rank = engine_rank(workload)
     ready = workload.status.phase == "Ready" and rank is not None and rank.state == "Ready"
     return Replica(
         workload=workload.name,
+        role=_ENGINE_ROLES.get(workload.spec.roles[0].name, ""),
         phase=workload.status.phase,
         ready=ready and bool(_url(rank)),
         url=_url(rank) if ready else "",
@@ -96,6 +118,11 @@ def replica_of(workload: Workload) -> Replica:
         device_class=_device_class(rank),
         model_identity=workload.metadata.labels.get(IDENTITY_LABEL, ""),
     )
+
+
+def engine_rank(workload: Workload) -> RankPlacement | None:
+    """The rank that is the engine, once it has a place."""
+    return next((rank for rank in workload.status.ranks if rank.role in _ENGINE_ROLES), None)
 
 
 def _url(rank: RankPlacement | None) -> str:

@@ -11,7 +11,7 @@ from common.resources import Workload
 from common.resources.serving import Replica
 from common.store.port import Store
 from common.telemetry import get_logger
-from inference.engine_workload import ROLE, replica_of
+from inference.engine_workload import engine_rank, replica_of
 from inference.ports import Engines
 
 _log = get_logger(__name__)
@@ -55,7 +55,8 @@ def _is_engine(workload: Workload) -> bool:
 
 
 def _told(workload: Workload, load: EngineLoad | None) -> ReplicaLoad:
-    rank = next(rank for rank in workload.status.ranks if rank.role == ROLE)
+    rank = engine_rank(workload)
+    assert rank is not None, "an engine that is ready has a place"
     return ReplicaLoad(
         id=f"{workload.metadata.uid}/{workload.status.attempt}",
         device_class=replica_of(workload).device_class,

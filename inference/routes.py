@@ -15,6 +15,8 @@ from inference.engine_workload import served_name
 
 REST = 3
 """So many times as long as it took to make a table, no other is made."""
+MIN_PROMPT_TOKENS = 512
+"""Where an Endpoint says nothing: reading a shorter prompt takes about as long as a second leg."""
 KINDS: tuple[type[Resource], ...] = (Project, ApiKey, Model, Endpoint, Adapter)
 """What a table is made of."""
 _Models = dict[tuple[str | None, str], Model]
@@ -145,10 +147,18 @@ def _replica(replica: Replica, endpoint: Endpoint, models: _Models) -> RouteRepl
     return RouteReplica(
         id=replica.workload,
         url=replica.url,
+        role=replica.role,
+        endpoint=f"{endpoint.project or ''}/{endpoint.name}",
+        min_prompt_tokens=_min_prompt_tokens(endpoint) if replica.role == "prefill" else 0,
         device_class=replica.device_class,
         model_identity=identity,
         model_shared=model is not None and model.spec.shared,
     )
+
+
+def _min_prompt_tokens(endpoint: Endpoint) -> int:
+    asked = endpoint.spec.min_prompt_tokens
+    return MIN_PROMPT_TOKENS if asked is None else asked
 
 
 def _version(keys: tuple[RouteKey, ...], routes: tuple[Route, ...]) -> str:

@@ -1,13 +1,14 @@
-"""What every replica of an Endpoint is to run: made once for each state of Endpoint and Model, not in each
-pass for each replica."""
+"""What every replica of a role of an Endpoint is to run: made once for each state of Endpoint and Model, not
+in each pass for each replica."""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from common.labels import IDENTITY_LABEL
 from common.resources import Endpoint, Model, Workload
+from common.resources.serving import EngineRole
 from common.settings import EngineSettings
 from inference.engine_workload import engine_workload
 
@@ -46,17 +47,20 @@ class WantedEngines:
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
-        self._known: dict[str, tuple[_Version, WantedEngine]] = {}
+        self._known: dict[str, tuple[_Version, Mapping[EngineRole, WantedEngine]]] = {}
 
-    def of(self, endpoint: Endpoint, model: Model) -> WantedEngine:
-        """What its replicas are to run. Raises ``InvalidInput`` or ``ValueError`` where no Workload can be
-        made of it."""
+    def of(self, endpoint: Endpoint, model: Model) -> Mapping[EngineRole, WantedEngine]:
+        """What its replicas are to run, by role. Raises ``InvalidInput`` or ``ValueError`` where no Workload
+        can be made of it."""
         uid = endpoint.metadata.uid
         version = (uid, endpoint.metadata.generation, model.metadata.uid, model.metadata.generation)
         known = self._known.get(uid)
         if known is not None and known[0] == version:
             return known[1]
-        wanted = WantedEngine(engine_workload(endpoint, model, 0, self._settings))
+        wanted = {
+            role: WantedEngine(engine_workload(endpoint, model, 0, self._settings, role))
+            for role in endpoint.spec.roles
+        }
         self._known[uid] = version, wanted
         return wanted
 

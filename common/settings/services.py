@@ -35,6 +35,12 @@ class GatewaySettings(AddressSettings, ListenerSettings):
     read_timeout_seconds: float = Field(
         600.0, gt=0, description="longest silence of an engine within one request"
     )
+    prefill_timeout_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="longest wait for a prefill engine to read a prompt; then the decode engine reads it, "
+        "and the prefill engine is left alone for a while",
+    )
     large_body_bytes: int = Field(
         64 * 1024,
         gt=0,
@@ -147,6 +153,11 @@ class EngineSettings(Section):
     cpu_kv_cache_gib: int = Field(1, ge=1)
     omp_threads: int = Field(1, ge=1)
     start_timeout_seconds: float = Field(600.0, gt=0)
+    measurements_file: str = Field(
+        "",
+        description="YAML list of what was measured of this pool's engines, by which `computility plan` "
+        "corrects its figures; empty = none",
+    )
     media_domains: list[LongName] = Field(
         default_factory=list,
         description="hosts from which engines may fetch the images and sounds that requests name by URL; "

@@ -146,9 +146,21 @@ def _check_flags(new: EndpointSpec, known: EndpointSpec, caller: Caller) -> None
         if getattr(new.engine, name) != getattr(known.engine, name):
             path = f"spec.engine.{name}"
             require(caller, "flags", path, "only a platform-admin sets or changes it; leave it as it was")
-    if (known.engine.args or known.engine.env) and new.model != known.model:
-        message = "spec.engine.args and env were set for another Model; only a platform-admin changes it"
+    for name in ("prefill", "decode"):
+        if _role_args(new, name) != _role_args(known, name):
+            path = f"spec.{name}.args"
+            require(caller, "flags", path, "only a platform-admin sets or changes it; leave it as it was")
+    has_flags = known.engine.args or known.engine.env or _role_args(known, "prefill", "decode")
+    if has_flags and new.model != known.model:
+        message = (
+            "arguments or env of its engines were set for another Model; only a platform-admin changes it"
+        )
         require(caller, "flags", "spec.model", message)
+
+
+def _role_args(spec: EndpointSpec, *names: str) -> list[str]:
+    roles = (getattr(spec, name) for name in names)
+    return [word for role in roles if role is not None for word in role.args]
 
 
 def _check_shared(new: Endpoint, old: Endpoint, caller: Caller) -> None:
@@ -169,10 +181,10 @@ async def _check_demands(new: Endpoint, old: Endpoint | None, references: Refere
     if before != (new.spec.priority, new.spec.queue):
         queue = await references.find(Queue, new.spec.queue)
         check_priority("spec.priority", new.spec.priority, queue, limits)
-    had = old.spec.replicas if old is not None else 0
-    if new.spec.replicas > had:
+    had = old.spec.engines if old is not None else 0
+    if new.spec.engines > had:
         who = f"an endpoint of project {new.project}"
-        check_room(who, "maxReplicas", limits.max_replicas, had, new.spec.replicas - had)
+        check_room(who, "maxReplicas", limits.max_replicas, had, new.spec.engines - had)
 
 
 async def check_withdrawal(resource: Resource, caller: Caller, store: Store) -> None:
@@ -225,13 +237,13 @@ async def _check_replicas(
     for endpoint in resources:
         if isinstance(endpoint, Endpoint) and endpoint.project == project:
             old = await references.stored(endpoint)
-            more += endpoint.spec.replicas - (old.spec.replicas if old is not None else 0)
+            more += endpoint.spec.engines - (old.spec.engines if old is not None else 0)
     if more > 0:
-        after = sum(e.spec.replicas for e in await references.list(Endpoint) if e.project == project)
+        after = sum(e.spec.engines for e in await references.list(Endpoint) if e.project == project)
         check_room(who, "maxTotalReplicas", limits.max_total_replicas, after - more, more)
 
 
 def _weight(resource: Resource) -> int:
     """Bytes of the document; an endpoint's once more for each replica, whose workload repeats most of it."""
     size = len(resource.model_dump_json(by_alias=True, exclude_none=True).encode())
-    return size * (1 + resource.spec.replicas) if isinstance(resource, Endpoint) else size
+    return size * (1 + resource.spec.engines) if isinstance(resource, Endpoint) else size

@@ -17,6 +17,7 @@ from control.cli.keys import keys_app
 from control.cli.lifecycle import down, up
 from control.cli.observe import events, explain, logs, usage
 from control.cli.options import session_of
+from control.cli.plan import plan
 from control.cli.pool import simulate, top
 from control.cli.resources import apply, delete, describe, get
 from control.cli.session import Session
@@ -38,7 +39,7 @@ HERE, STATE, INSIGHT, ACCESS = (
 for panel, commands in (
     (HERE, (up, down, demo, doctor)),
     (STATE, (apply, get, describe, delete)),
-    (INSIGHT, (top, explain, simulate, logs, events, usage)),
+    (INSIGHT, (top, explain, simulate, plan, logs, events, usage)),
     (ACCESS, (chat,)),
 ):
     for command in commands:

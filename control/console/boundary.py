@@ -6,7 +6,7 @@ import json
 
 import openai
 
-from common.client import error_from_body
+from common.error_bodies import error_from_body
 from common.errors import ComputilityError, Unavailable, mapping_of
 from control.console.terminal import Terminal
 

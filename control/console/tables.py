@@ -91,7 +91,9 @@ def _nodes(document: Document) -> object:
 
 def _ready_count(document: Document) -> object:
     ready = document.get("status", {}).get("readyReplicas", 0)
-    return f"{ready}/{document.get('spec', {}).get('replicas', 1)}"
+    spec = document.get("spec", {})
+    roles = [spec[name] for name in ("prefill", "decode") if spec.get(name)] or [spec]
+    return f"{ready}/{sum(role.get('replicas', 1) for role in roles)}"
 
 
 def _progress(document: Document) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
@@ -23,6 +23,7 @@ from inference.core.media import check_media
 from inference.core.messages import check_messages
 from inference.core.options import check_options
 from inference.core.sse import UsageShown
+from inference.core.two_legs import BYTES_PER_TOKEN, DECODE_ONLY, PREFILL_MEMBERS, members, why_one_leg
 
 Task = Literal["chat", "completions", "embeddings"]
 
@@ -56,9 +57,11 @@ class BodyLimits:
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """One request that passed the checks. ``rest`` is the JSON object for the engine, less the model.
+    """One request that passed the checks. ``rest`` is the JSON object for the engine, less the model and less
+    what only the engine that answers has to know, which is in ``ending``: members, each behind a comma.
 
-    ``token_limits`` are the fields that bound the answer, with what they ask for.
+    ``token_limits`` are the fields that bound the answer, with what they ask for. ``one_leg``: why one engine
+    has to do all of it, in a word.
     """
 
     task: Task
@@ -69,6 +72,13 @@ class InferenceRequest:
     prompts: int
     token_limits: tuple[tuple[str, int], ...]
     rest: bytes
+    ending: str = ""
+    one_leg: str = ""
+
+    @property
+    def prompt_tokens_about(self) -> int:
+        """How long its prompt is, by the bytes of the request."""
+        return len(self.rest) // BYTES_PER_TOKEN
 
     @property
     def input_field(self) -> str:
@@ -109,8 +119,11 @@ def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> 
     best_of = optional(content, "best_of", is_positive, "a whole number of at least 1", 1)
     _check_sequences(task, max(choices, best_of), prompts, limits)
     shown = _usage_shown(options)
-    rest = _rest(content, stream)
-    return InferenceRequest(task, model, stream, shown, choices, prompts, token_limits, rest)
+    rest, ending = _rest(content, stream)
+    one_leg = why_one_leg(task, content, max(choices, best_of), prompts)
+    return InferenceRequest(
+        task, model, stream, shown, choices, prompts, token_limits, rest, ending.decode(), one_leg
+    )
 
 
 def check_context(request: InferenceRequest, context_tokens: int | None) -> None:
@@ -124,12 +137,26 @@ def check_context(request: InferenceRequest, context_tokens: int | None) -> None
             )
 
 
-def engine_body(request: InferenceRequest, backend_model: str, cache_salt: str) -> bytes:
-    """The body for the engine: running usage asked for, engine-only fields dropped, the cache salted."""
+def engine_body(
+    request: InferenceRequest, backend_model: str, cache_salt: str, cache: Mapping[str, Any] | None = None
+) -> bytes:
+    """The body for the engine: running usage asked for, engine-only fields dropped, the cache salted.
+    ``cache``: where a prefill engine says that the KV cache of the prompt lies."""
+    place = members({"kv_transfer_params": cache}) if cache is not None else b""
+    return _body(request, backend_model, cache_salt, request.ending.encode() + place)
+
+
+def prefill_body(request: InferenceRequest, backend_model: str, cache_salt: str) -> bytes:
+    """The body for an engine that is to read the prompt and to keep its KV cache."""
+    return _body(request, backend_model, cache_salt, PREFILL_MEMBERS)
+
+
+def _body(request: InferenceRequest, backend_model: str, cache_salt: str, ending: bytes) -> bytes:
     own = {"model": backend_model}
     if request.task != "embeddings":
         own["cache_salt"] = cache_salt
-    return json.dumps(own, separators=(",", ":")).encode()[:-1] + b"," + request.rest[1:]
+    head = json.dumps(own, separators=(",", ":")).encode()[:-1]
+    return b"".join((head, b",", memoryview(request.rest)[1:-1], ending, b"}"))
 
 
 def models_named(raw: bytes) -> list[str] | None:
@@ -244,7 +271,8 @@ def _usage_shown(options: dict[str, Any]) -> UsageShown:
     return "all" if options.get("continuous_usage_stats") else "final"
 
 
-def _rest(content: dict[str, Any], stream: bool) -> bytes:
+def _rest(content: dict[str, Any], stream: bool) -> tuple[bytes, bytes]:
+    """The JSON object for any engine, and the members for the one that answers."""
     rest = {name: value for name, value in content.items() if name not in _ENGINE_ONLY and name != "model"}
     extra = content.get("vllm_xargs")
     if isinstance(extra, dict):
@@ -252,4 +280,5 @@ def _rest(content: dict[str, Any], stream: bool) -> bytes:
     if stream:
         asked = content.get("stream_options") or {}
         rest["stream_options"] = {**asked, "include_usage": True, "continuous_usage_stats": True}
-    return json.dumps(rest, separators=(",", ":")).encode()
+    ending = {name: rest.pop(name) for name in DECODE_ONLY if name in rest}
+    return json.dumps(rest, separators=(",", ":")).encode(), members(ending)

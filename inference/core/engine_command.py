@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 PORT_NAME = "http"
+KV_PORT_NAME = "kv"
+"""Where engines ask each other how to reach their KV caches."""
 HEALTH_PATH = "/health"
 DEVICES = "$(DEVICES)"
 """Replaced on the node: how many devices the engine was given there."""
@@ -23,7 +26,8 @@ class EngineOptions:
 
     ``local``: ``source`` is a path, so no hub is asked. ``shards``: it may be given several devices.
     ``max_adapters`` 0: the engine takes no adapters. ``media_domains``: hosts from which it may fetch images
-    and sounds that requests name; none, unless given.
+    and sounds that requests name; none, unless given. ``kv_connector``: KV caches are handed over by it;
+    what does not arrive is computed again.
     """
 
     source: str
@@ -38,6 +42,7 @@ class EngineOptions:
     cpu_kv_cache_gib: int = 1
     omp_threads: int = 1
     media_domains: tuple[str, ...] = ()
+    kv_connector: str = ""
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -67,6 +72,13 @@ def engine_command(options: EngineOptions) -> EngineCommand:
     if options.max_adapters:
         command += ["--enable-lora", "--max-loras", str(options.max_adapters)]
         command += ["--max-lora-rank", str(options.max_adapter_rank)]
+    if options.kv_connector:
+        transfer = {
+            "kv_connector": options.kv_connector,
+            "kv_role": "kv_both",
+            "kv_load_failure_policy": "recompute",
+        }
+        command += ["--kv-transfer-config", json.dumps(transfer, separators=(",", ":"))]
     return EngineCommand([*command, *options.args], _environment(options))
 
 
@@ -84,4 +96,7 @@ def _environment(options: EngineOptions) -> dict[str, str]:
         env["HF_HUB_OFFLINE"] = "1"
     if options.max_adapters:
         env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    if options.kv_connector:
+        env["VLLM_NIXL_SIDE_CHANNEL_HOST"] = "$(ADDRESS)"
+        env["VLLM_NIXL_SIDE_CHANNEL_PORT"] = f"$(PORT:{KV_PORT_NAME})"
     return {**env, **options.env, "VLLM_API_KEY": ENGINE_KEY}

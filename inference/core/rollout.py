@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -12,6 +12,7 @@ class ReplicaState:
 
     outdated: bool
     ready: bool
+    role: str = ""
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,24 @@ class Rollout:
     remove: tuple[str, ...] = ()
 
 
-def plan_rollout(wanted: Sequence[str], existing: Mapping[str, ReplicaState]) -> Rollout:
-    """Compare what should be with what is.
+def plan_rollout(wanted: Mapping[str, str], existing: Mapping[str, ReplicaState]) -> Rollout:
+    """Compare what should be, names with their roles, with what is.
 
+    What is ready in a role that is not wanted any more serves on until a replica of each wanted role is
+    ready.
     Outdated replicas that serve nobody are replaced at once. Of those that serve, one is replaced per pass,
     and only while every other wanted one is ready: a change takes no more than one serving replica away.
     """
     create = tuple(name for name in wanted if name not in existing)
-    remove = tuple(sorted(name for name in existing if name not in wanted))
+    served = {existing[name].role for name in wanted if name in existing and existing[name].ready}
+    waits = bool(set(wanted.values()) - served)
+    remove = tuple(
+        sorted(
+            name
+            for name, state in existing.items()
+            if name not in wanted and not (waits and state.ready and state.role not in wanted.values())
+        )
+    )
     kept = [name for name in wanted if name in existing]
     idle = tuple(name for name in kept if existing[name].outdated and not existing[name].ready)
     if idle or create or not all(existing[name].ready for name in kept):

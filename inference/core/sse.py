@@ -17,6 +17,7 @@ from inference.core.usage import (
     UsageMember,
     find_member,
     find_usage,
+    with_cached,
     with_null_member,
     without_member,
 )
@@ -90,6 +91,7 @@ class StreamMeter:
     several it has to be added up. ``rename`` is (the engine's model member, the client's) where they differ.
     ``error`` is the JSON of the engine's error event, if one came: it is kept back too, for the caller to
     tell the client in the product's own terms. ``told`` says whether the engine has told any usage.
+    ``cached`` is how much of the prompt the engine that read it had already, where that was another one.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class StreamMeter:
         self.finished = False
         self.told = False
         self.error: bytes | None = None
+        self.cached: int | None = None
         self._shown = shown
         self._choices_per_prompt = choices_per_prompt
         self._single = choices_per_prompt * prompts == 1
@@ -135,6 +138,10 @@ class StreamMeter:
     @property
     def counts(self) -> TokenCounts:
         """The engine's total where it came, else the sum of the running usage seen so far."""
+        seen = self._seen()
+        return seen if self.cached is None else seen.with_cached(self.cached)
+
+    def _seen(self) -> TokenCounts:
         if self._total is not None:
             return self._total
         if self._single:
@@ -167,7 +174,9 @@ class StreamMeter:
     def _counted(self, event: bytes, usage: UsageMember) -> bytes:
         if find_member(event, _CHOICES, _NO_CHOICES):
             self._total = usage.counts
-            return b"" if self._shown == "none" else event
+            if self._shown == "none":
+                return b""
+            return event if self.cached is None else with_cached(event, usage, self.cached)
         self._by_choice[self._choice_index(event)] = usage.counts
         return self._hidden(event, usage)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 _KEY = b'"usage"'
@@ -23,6 +23,10 @@ class TokenCounts:
     prompt: int = 0
     cached: int = 0
     completion: int = 0
+
+    def with_cached(self, cached: int) -> TokenCounts:
+        """The same with so many cached tokens, at most the prompt's."""
+        return replace(self, cached=min(cached, self.prompt))
 
     def quantities(self) -> dict[str, int]:
         """Billing meters, only those above zero."""
@@ -81,6 +85,21 @@ def without_member(content: bytes, member: UsageMember) -> bytes:
 def with_null_member(content: bytes, member: UsageMember) -> bytes:
     """``content`` with the member's value replaced by ``null``."""
     return content[: member.value_start] + b"null" + content[member.end :]
+
+
+def with_cached(content: bytes, member: UsageMember, cached: int) -> bytes:
+    """``content`` whose usage tells so many cached tokens, at most the prompt's."""
+    counts = member.counts.with_cached(cached)
+    if counts == member.counts:
+        return content
+    usage = json.loads(content[member.value_start : member.end])
+    details = usage.get("prompt_tokens_details")
+    usage["prompt_tokens_details"] = {
+        **(details if isinstance(details, dict) else {}),
+        "cached_tokens": counts.cached,
+    }
+    told = json.dumps(usage, separators=(",", ":")).encode()
+    return content[: member.value_start] + told + content[member.end :]
 
 
 def _closing_brace(content: bytes, start: int) -> int | None:

@@ -35,6 +35,12 @@ ENGINE_REFUSED = Counter(
     "Requests that an engine failed on though it goes on serving others; told as the client's mistake",
 )
 FAILOVERS = Counter("computility_gateway_failovers", "Attempts moved on to another replica", ("model",))
+LEGS = Counter(
+    "computility_gateway_legs",
+    "Requests of disaggregated models by what became of the first leg: handed_over, failed, or why there was "
+    "none (short, no_pair, or what takes one engine)",
+    ("model", "how"),
+)
 SPOOL_SEGMENTS = Gauge(
     "computility_gateway_spool_segments", "Segments of usage events not yet taken by control"
 )
@@ -61,7 +67,7 @@ ROUTES_AGE_SECONDS = Gauge(
 JOURNAL_TORN = Counter(
     "computility_gateway_journal_torn", "Requests of a gateway that died, whose noted usage was unreadable"
 )
-_BY_MODEL = (REQUESTS, UPSTREAM_SECONDS, FIRST_BYTE_SECONDS, TOKENS, OUTCOMES, FAILOVERS)
+_BY_MODEL = (REQUESTS, UPSTREAM_SECONDS, FIRST_BYTE_SECONDS, TOKENS, OUTCOMES, FAILOVERS, LEGS)
 MAX_MODELS = 500
 OTHER_MODELS = "other"
 

@@ -11,14 +11,16 @@ from common.http_server.front import UNBUFFERED
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route
-from inference.core.body import Task, check_context, engine_body
+from inference.core.body import Task, check_context
 from inference.core.engine_errors import error_in_stream, may_be_the_request, status_in_stream
 from inference.core.sse import DONE_EVENT, StreamMeter
+from inference.core.usage import TokenCounts, UsageMember, with_cached
 from inference.gateway import metrics
 from inference.gateway.admission import Admission, Ticket
 from inference.gateway.bill import Bill, Books, Job, Outcome
 from inference.gateway.bodies import Bodies
 from inference.gateway.exchange import Exchange
+from inference.gateway.legs import Answering, Legs
 from inference.gateway.routes import RouteFollower
 from inference.gateway.table import payer_of
 from inference.gateway.upstream import DRAIN_SECONDS, TRANSPORT_ERRORS, ClientWatch, EngineCall, Upstream
@@ -45,13 +47,15 @@ class InferenceHandler:
     ) -> None:
         self._routes = routes
         self._upstream = upstream
+        self._legs = Legs(upstream, settings)
         self._books = books
         self._clock = books.clock
         self._bodies = Bodies(settings, media_hosts)
         self.admission = Admission(settings, routes, books.clock)
 
     async def close(self) -> None:
-        """End the processes that parse bodies."""
+        """End the processes that parse bodies, and what is told to engines without a request."""
+        await self._legs.close()
         await self._bodies.close()
 
     async def handle(self, exchange: Exchange, task: Task) -> None:
@@ -90,11 +94,10 @@ class InferenceHandler:
     async def _answer(self, job: Job) -> None:
         """A request that is answered in one piece. An engine that does not stop for a client that has gone
         works to its end, and what it tells then is billed."""
-        body = engine_body(job.request, job.route.backend_model, job.tenant)
         with Bill(self._books, job) as bill:
             async with ClientWatch(job.exchange, job.ticket, None) as watch:
                 try:
-                    call = await self._upstream.call(job.route, job.request, body, watch, bill.begin)
+                    answering = await self._legs.call(job, watch, bill.begin)
                 except ComputilityError:
                     if watch.cut is not None:
                         raise watch.cut from None
@@ -102,15 +105,17 @@ class InferenceHandler:
                         return
                     raise
             self._saw_first_byte(job)
+            call = answering.call
             call.close()
             if call.answer.usage is None:
                 self._rest(call)
                 raise EngineFailed(_NOT_TOLD)
-            await bill.settle(call.answer.usage.counts, "cancelled" if watch.gone else "completed")
+            counts = _counts(call.answer.usage, answering)
+            await bill.settle(counts, "cancelled" if watch.gone else "completed")
         if watch.cut is not None:
             raise watch.cut
         if not watch.gone:
-            await _give_out(job, call.answer.content)
+            await _give_out(job, _told(answering))
 
     async def _stream(self, job: Job) -> None:
         """A request that is answered event by event; its end is held back until the usage is durable."""
@@ -122,7 +127,8 @@ class InferenceHandler:
         watch = ClientWatch(exchange, job.ticket, DRAIN_SECONDS)
         try:
             async with watch:
-                call = await self._begin(job, watch, bill)
+                answering = await self._begin(job, watch, bill)
+                call, meter.cached = answering.call, answering.cached
                 await _forward(exchange, call, meter, watch, bill)
         except TRANSPORT_ERRORS as error:
             _log.warning("a stream broke", model=job.route.model, error=str(error) or type(error).__name__)
@@ -138,18 +144,17 @@ class InferenceHandler:
             broke = await self._trouble_at_the_end(job, meter, call)
         await _finish(job, bill, meter, watch, broke)
 
-    async def _begin(self, job: Job, watch: ClientWatch, bill: Bill) -> EngineCall:
+    async def _begin(self, job: Job, watch: ClientWatch, bill: Bill) -> Answering:
         """The engine's call whose first bytes have come; the body is not needed any more."""
 
         async def pass_on(comments: bytes) -> None:
             if not watch.gone:
                 await _write(job.exchange, comments)
 
-        body = engine_body(job.request, job.route.backend_model, job.tenant)
-        call = await self._upstream.call(job.route, job.request, body, watch, bill.begin, pass_on)
+        answering = await self._legs.call(job, watch, bill.begin, pass_on)
         job.ticket.drop_bytes()
         self._saw_first_byte(job)
-        return call
+        return answering
 
     async def _trouble_at_the_end(
         self, job: Job, meter: StreamMeter, call: EngineCall | None
@@ -174,6 +179,19 @@ class InferenceHandler:
     def _saw_first_byte(self, job: Job) -> None:
         waited = self._clock.monotonic_seconds() - job.started_seconds
         metrics.FIRST_BYTE_SECONDS.labels(metrics.MODELS.of(job.route.model)).observe(waited)
+
+
+def _counts(usage: UsageMember, answering: Answering) -> TokenCounts:
+    """What is billed of an answer in one piece."""
+    return usage.counts if answering.cached is None else usage.counts.with_cached(answering.cached)
+
+
+def _told(answering: Answering) -> bytes | None:
+    """The answer in one piece, whose usage tells what is billed."""
+    content, usage = answering.call.answer.content, answering.call.answer.usage
+    if content is None or usage is None or answering.cached is None:
+        return content
+    return with_cached(content, usage, answering.cached)
 
 
 async def _forward(

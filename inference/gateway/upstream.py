@@ -73,6 +73,7 @@ class EngineCall:
         replica: RouteReplica,
         state: ReplicaState,
         request: InferenceRequest,
+        id_: str,
     ) -> None:
         self.replica = replica
         self.status = 0
@@ -81,7 +82,7 @@ class EngineCall:
         self._session = session
         self._state = state
         self._request = request
-        self._id = new_id("req")
+        self._id = id_
         self._response: aiohttp.ClientResponse | None = None
         self._open = True
         state.in_flight += 1
@@ -156,6 +157,7 @@ class ClientWatch:
     """While entered: notices that the client has gone, then aborts the engine's request until that has ended.
 
     ``gone`` tells; ``cut`` says why where it was the gateway that ended the request (its key was revoked).
+    ``id`` is what engines call the request, on each of its legs; ``broken`` are those that broke on it.
     The block is ended with ``TimeoutError`` when the engine does not stop within ``drain_seconds``, or cannot
     be told to. None waits for the end of its answer, so that what it tells then can be billed.
     """
@@ -164,6 +166,8 @@ class ClientWatch:
         self.gone = False
         self.cut: ComputilityError | None = None
         self.call: EngineCall | None = None
+        self.id = new_id("req")
+        self.broken = 0
         self._exchange = exchange
         self._ticket = ticket
         self.hold: Hold = ticket.take_answer
@@ -204,7 +208,7 @@ class ClientWatch:
             self._limit.reschedule(loop.time())
 
 
-async def _drop(comments: bytes) -> None:
+async def drop_comments(comments: bytes) -> None:
     """For callers that have nobody to pass comments on to."""
 
 
@@ -240,24 +244,37 @@ class Upstream:
         """Leave a replica alone for a while: it answers, but not as it must."""
         self._state(replica.url).breaker.rest(self._clock.monotonic_seconds())
 
+    async def tell(self, replica: RouteReplica, path: str, body: bytes, seconds: float) -> bool:
+        """Send an engine what it need not answer well; False when it did not answer at all in time."""
+        headers, timeout = {"Content-Type": "application/json"}, aiohttp.ClientTimeout(total=seconds)
+        try:
+            async with self._session.post(
+                replica.url + path, data=body, headers=headers, timeout=timeout
+            ) as response:
+                await response.read()
+                return True
+        except TRANSPORT_ERRORS:
+            return False
+
     async def call(
         self,
         route: Route,
         request: InferenceRequest,
-        body: bytes,
+        body: Callable[[RouteReplica], bytes],
         watch: ClientWatch,
         begin: Callable[[RouteReplica], None],
-        on_comments: OnComments = _drop,
+        on_comments: OnComments = drop_comments,
+        tried: set[str] | None = None,
     ) -> EngineCall:
         """An answered call with status 200, tried on one replica after the other until the first byte.
 
-        ``begin`` is called before each replica is asked; what it raises ends the call. Raises the client's
-        error when all have failed, or at once when the engine finds the request wrong.
+        ``begin`` is called before each replica is asked, then ``body`` for what to send it; what they raise
+        ends the call. ``tried``: URLs of replicas that are not asked; those that were are added. Raises the
+        client's error when all have failed, or at once when the engine finds the request wrong.
         """
-        tried: set[str] = set()
-        failed = 0
+        tried = set() if tried is None else tried
         error: ComputilityError = Unavailable(f"no replica of {route.model} is ready; try again in a moment")
-        while not watch.gone and failed < MAX_FAILED_ENGINES:
+        while not watch.gone and watch.broken < MAX_FAILED_ENGINES:
             replica = self._pick(route, tried)
             if replica is None:
                 break
@@ -265,12 +282,13 @@ class Upstream:
                 metrics.FAILOVERS.labels(metrics.MODELS.of(route.model)).inc()
             tried.add(replica.url)
             begin(replica)
-            call = watch.call = EngineCall(self._session, replica, self._state(replica.url), request)
-            failure = await self._attempt(call, body, request, on_comments, watch.hold)
+            content, state = body(replica), self._state(replica.url)
+            call = watch.call = EngineCall(self._session, replica, state, request, watch.id)
+            failure = await self._attempt(call, content, request, on_comments, watch.hold)
             if failure is None:
                 return call
             broke = call.status == 0 or call.status >= 500
-            failed += broke and isinstance(failure, EngineFailed)
+            watch.broken += broke and isinstance(failure, EngineFailed)
             error = failure
         raise error
 

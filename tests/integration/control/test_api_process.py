@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from common.client import Client, error_from_body
+from common.client import Client
+from common.error_bodies import error_from_body
 from common.errors import IdempotencyMismatch, InvalidInput, NotFound, Unavailable, mapping_of
 from common.settings import Settings, child_environment
 from tests.fixtures.ports import free_port

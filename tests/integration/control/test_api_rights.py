@@ -309,6 +309,32 @@ async def test_flags_are_not_taken_over_to_other_weights(world: World, who: str)
     assert (await world.apply(model("other", source="org/new"), key=who)).status_code == 200
 
 
+def in_two_roles(name: str, **decode: Any) -> dict[str, Any]:
+    cpu = {"devices": {"vendors": ["cpu"]}}
+    return endpoint(name, mode="disaggregated", prefill=cpu, decode={**cpu, **decode})
+
+
+@pytest.mark.parametrize("who", PEOPLE)
+async def test_arguments_of_a_role_are_flags_too(world: World, who: str) -> None:
+    wanted = in_two_roles("vetted", args=["--trust-remote-code"])
+    await world.apply(model(), model("other"))
+    assert refusal(await world.apply(wanted, key=who)) == (403, "spec.decode.args")
+    assert (await world.apply(wanted)).status_code == 200, "the platform may"
+    assert (await world.apply(wanted, key=who)).status_code == 200, "what is there may stay"
+    wanted["spec"]["model"] = "other"
+    assert refusal(await world.apply(wanted, key=who)) == (403, "spec.model")
+    assert refusal(await world.apply(model(source="evil/code"), key=who)) == (403, "spec.source")
+
+
+async def test_the_engines_of_both_roles_count_towards_the_limits(world: World) -> None:
+    await world.apply(project(limits={"maxReplicas": 3}), model())
+    assert refusal(await world.apply(in_two_roles("big", replicas=3), key="search-member")) == (
+        403,
+        "spec.limits.maxReplicas",
+    )
+    assert (await world.apply(in_two_roles("big", replicas=2), key="search-member")).status_code == 200
+
+
 @pytest.mark.parametrize("who", PEOPLE)
 async def test_no_own_model_slips_under_flags_that_were_given_for_a_shared_one(
     world: World, who: str

@@ -60,12 +60,13 @@ class World:
     async def start(self, name: str, attempt: int = 1) -> str:
         """What the scheduler and the agent do: the engine of that workload is up and ready."""
         workload = await self.store.get(Workload, name, PROJECT)
-        port = 9000 + int(name.rpartition("-")[2])
+        role = workload.spec.roles[0].name
+        port = {"engine": 9000, "prefill": 9100, "decode": 9200}[role] + int(name.rpartition("-")[2])
         grant = Grant(device="d", index=0, vendor="cpu", model="x86-64")
         workload.status.phase, workload.status.attempt = "Ready", attempt
         workload.status.ranks = [
             RankPlacement(
-                role="engine",
+                role=role,
                 replica=0,
                 rank=0,
                 node="n",

@@ -91,7 +91,7 @@ def steps() -> Iterator[Any]:
     by_endpoint = [
         (wanted_engine, "engine_workload", lambda endpoint, *_: endpoint.project == BAD),
         (controller, "_find_model", lambda endpoint, *_: endpoint.project == BAD),
-        (controller, "_readiness", lambda endpoint, *_: endpoint.project == BAD),
+        (controller, "readiness", lambda endpoint, *_: endpoint.project == BAD),
         (controller, "replica_of", lambda workload: workload.project == BAD),
     ]
     for where, name, is_bad in by_endpoint:

@@ -251,7 +251,7 @@ def test_wrong_arguments_are_refused_without_a_traceback(capsys: pytest.CaptureF
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     commands = "up down demo doctor apply get describe delete logs events explain usage keys chat version"
-    for command in (*commands.split(), "top", "simulate"):
+    for command in (*commands.split(), "top", "simulate", "plan"):
         assert run(command, "--help") == 0
         assert "Usage: computility" in capsys.readouterr().out
 

@@ -1,0 +1,35 @@
+"""What the condition ``Ready`` of an Endpoint says, from the replicas in its status."""
+
+from __future__ import annotations
+
+from common.resources import Endpoint
+
+
+def readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool, str, str]:
+    """Status, reason and message. ``trouble``: why no engine can be started (reason and message)."""
+    if trouble is not None:
+        return False, *trouble
+    if not endpoint.spec.engines:
+        return False, "ScaledToZero", _zero(endpoint)
+    wanted = {role: spec.replicas for role, spec in endpoint.spec.roles.items() if spec.replicas}
+    replicas = endpoint.status.replicas
+    mine = [replica for replica in replicas if replica.role in wanted]
+    ready = {role: sum(replica.ready for replica in mine if replica.role == role) for role in wanted}
+    text = " and ".join(
+        f"{ready[role]} of {count} {role + ' engines' if role else 'replicas'}"
+        for role, count in wanted.items()
+    )
+    if all(ready.values()) and len(replicas) == endpoint.spec.engines:
+        return True, "Ready", f"{text} answer"
+    waiting = [f"{replica.workload} is {replica.phase}" for replica in mine if not replica.ready]
+    leaving = [replica.workload for replica in replicas if replica.role not in wanted and replica.ready]
+    if leaving:
+        waiting.append(f"{' and '.join(leaving)} of the former mode serve until each role has an engine")
+    reason = "NoReplicaReady" if not any(ready.values()) else "RoleNotReady"
+    return False, reason if "" not in wanted else "NoReplicaReady", f"{text} answer; {', '.join(waiting)}"
+
+
+def _zero(endpoint: Endpoint) -> str:
+    roles = [role for role in endpoint.spec.roles if role]
+    fields = " and ".join(f"spec.{role}.replicas" for role in roles) or "spec.replicas"
+    return f"{fields} {'are' if roles else 'is'} 0"

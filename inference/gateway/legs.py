@@ -1,0 +1,238 @@
+"""Who does what of a request: one engine all of it, or one its prompt and another its answer.
+
+Whatever becomes of the first leg, the second one can do without: then it reads the prompt itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from common.errors import ComputilityError, EngineFailed, Unavailable
+from common.settings import GatewaySettings
+from common.telemetry import get_logger
+from common.wire import Route, RouteReplica
+from inference.core.body import engine_body, prefill_body
+from inference.core.two_legs import giving_up, told_cache
+from inference.core.usage import TokenCounts
+from inference.gateway import metrics
+from inference.gateway.bill import Job
+from inference.gateway.upstream import (
+    ENGINE_PATHS,
+    MAX_FAILED_ENGINES,
+    ClientWatch,
+    EngineCall,
+    OnComments,
+    Upstream,
+    drop_comments,
+)
+
+RELEASE_SECONDS = 5.0
+"""Longest wait for a decode engine to have a cache given up; if it fails, the prefill engine frees it when
+its lease ends (30 s)."""
+
+KEPT_SIDES = 4096
+"""Of routes, those of former tables among them."""
+
+Begin = Callable[[RouteReplica], None]
+_log = get_logger("gateway.legs")
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A call that is answered. ``cached``: tokens of the prompt that the engine which read it had already;
+    None where the answering engine tells that itself."""
+
+    call: EngineCall
+    cached: int | None = None
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The engines of a route, parted once for each state of it.
+
+    ``prefill``: those with decode engines to hand caches to. ``decoders``: these, by Endpoint. ``answering``:
+    all that are there to answer; ``others``: those of prefill, which answer where no other lives.
+    """
+
+    route: Route
+    prefill: Route | None
+    decoders: dict[str, Route]
+    answering: Route
+    others: Route | None
+    min_prompt_tokens: int = 0
+
+    @staticmethod
+    def of(route: Route) -> Sides:
+        """Those of a route."""
+        readers = [replica for replica in route.replicas if replica.role == "prefill"]
+        if not readers:
+            return Sides(route, None, {}, route, None)
+        answering = [replica for replica in route.replicas if replica.role != "prefill"]
+        decoders: dict[str, list[RouteReplica]] = {}
+        for replica in answering:
+            if replica.role == "decode":
+                decoders.setdefault(replica.endpoint, []).append(replica)
+        able = [replica for replica in readers if replica.endpoint in decoders]
+        return Sides(
+            route,
+            _part(route, able) if able else None,
+            {endpoint: _part(route, replicas) for endpoint, replicas in decoders.items()},
+            _part(route, answering),
+            _part(route, readers),
+            min((replica.min_prompt_tokens for replica in able), default=0),
+        )
+
+
+@dataclass
+class Handover:
+    """A KV cache that a prefill engine keeps for a decode engine of its Endpoint: given to one, once."""
+
+    reader: RouteReplica
+    place: dict[str, Any]
+    counts: TokenCounts
+    given_to: str = ""
+
+    def fits(self, replica: RouteReplica) -> bool:
+        """Whether the engine could fetch it."""
+        return replica.role == "decode" and replica.endpoint == self.reader.endpoint
+
+
+class Legs:
+    """Conducts the legs of requests."""
+
+    def __init__(self, upstream: Upstream, settings: GatewaySettings) -> None:
+        self._upstream = upstream
+        self._prefill_seconds = settings.prefill_timeout_seconds
+        self._sides: dict[int, Sides] = {}
+        self._releases: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """What is being given up is given up in time, or by the engines when its lease ends."""
+        await asyncio.gather(*self._releases, return_exceptions=True)
+
+    async def call(
+        self, job: Job, watch: ClientWatch, begin: Begin, on_comments: OnComments = drop_comments
+    ) -> Answering:
+        """As ``Upstream.call``, with a prefill engine before it where there is one and it pays."""
+        sides = self._sides_of(job.route)
+        cache = await self._read_prompt(job, sides, watch, begin) if sides.others is not None else None
+        # A prompt that broke engines while it was read is tried on one more at least: it may be their fault.
+        watch.broken = min(watch.broken, MAX_FAILED_ENGINES - 1)
+
+        def body(replica: RouteReplica) -> bytes:
+            place = self._hand_over(cache, replica) if cache is not None else None
+            return engine_body(job.request, job.route.backend_model, job.tenant, place)
+
+        rings = [sides.answering]
+        if cache is not None:
+            rings.insert(0, sides.decoders[cache.reader.endpoint])
+        if sides.others is not None:
+            rings.append(sides.others)
+        try:
+            call = await self._answered(job, rings, body, watch, begin, on_comments)
+        finally:
+            if cache is not None and not cache.given_to:
+                self._release(cache, sides.decoders[cache.reader.endpoint].replicas)
+        read_elsewhere = cache is not None and cache.given_to == call.replica.url
+        return Answering(call, cache.counts.cached if cache is not None and read_elsewhere else None)
+
+    async def _answered(
+        self,
+        job: Job,
+        rings: list[Route],
+        body: Callable[[RouteReplica], bytes],
+        watch: ClientWatch,
+        begin: Begin,
+        on_comments: OnComments,
+    ) -> EngineCall:
+        """The answer of the first ring of engines that has one. Raises what most says why none has."""
+        tried: set[str] = set()
+        error: ComputilityError | None = None
+        for ring in rings:
+            try:
+                return await self._upstream.call(ring, job.request, body, watch, begin, on_comments, tried)
+            except (EngineFailed, Unavailable) as failure:
+                error = failure if error is None or isinstance(failure, EngineFailed) else error
+                if watch.gone or watch.broken >= MAX_FAILED_ENGINES:
+                    break
+        assert error is not None
+        raise error
+
+    async def _read_prompt(self, job: Job, sides: Sides, watch: ClientWatch, begin: Begin) -> Handover | None:
+        """The cache of the prompt, kept by a prefill engine; None: the answering engine is to read it."""
+        how, cache = self._why_not(job, sides), None
+        if not how and sides.prefill is not None:
+            cache = await self._first_leg(job, sides.prefill, watch, begin)
+            how = "failed" if cache is None else "handed_over"
+        metrics.LEGS.labels(metrics.MODELS.of(job.route.model), how).inc()
+        return cache
+
+    @staticmethod
+    def _why_not(job: Job, sides: Sides) -> str:
+        if job.request.one_leg:
+            return job.request.one_leg
+        if sides.prefill is None:
+            return "no_pair"
+        return "short" if job.request.prompt_tokens_about < sides.min_prompt_tokens else ""
+
+    async def _first_leg(self, job: Job, readers: Route, watch: ClientWatch, begin: Begin) -> Handover | None:
+        content = prefill_body(job.request, job.route.backend_model, job.tenant)
+        request = replace(job.request, stream=False)
+        try:
+            async with asyncio.timeout(self._prefill_seconds):
+                call = await self._upstream.call(readers, request, lambda _: content, watch, begin)
+        except TimeoutError:
+            _log.warning("a prompt was not read in time", model=job.route.model)
+            if watch.call is not None:
+                self._upstream.rest(watch.call.replica)
+            return None
+        except ComputilityError as error:
+            if watch.gone:
+                raise
+            _log.debug("no prefill engine read a prompt", model=job.route.model, error=error.message)
+            return None
+        call.close()
+        place, usage = told_cache(call.answer.content), call.answer.usage
+        if place is None:
+            return None
+        return Handover(call.replica, place, usage.counts if usage is not None else TokenCounts())
+
+    def _hand_over(self, cache: Handover, replica: RouteReplica) -> dict[str, Any] | None:
+        """The place of the cache for the first engine that can fetch it; whoever comes after it reads the
+        prompt again, since nobody knows how far the first one came."""
+        if cache.given_to:
+            self._release(cache, (replica,))
+            return None
+        if not cache.fits(replica):
+            return None
+        cache.given_to = replica.url
+        return cache.place
+
+    def _release(self, cache: Handover, replicas: tuple[RouteReplica, ...]) -> None:
+        """Have the cache given up by an engine that could have fetched it. One that was fetched is gone."""
+        for replica in replicas:
+            if cache.fits(replica):
+                task = asyncio.create_task(self._give_up(replica, giving_up(cache.place)))
+                self._releases.add(task)
+                task.add_done_callback(self._releases.discard)
+                return
+
+    async def _give_up(self, replica: RouteReplica, body: bytes) -> None:
+        path = ENGINE_PATHS["completions"]
+        if not await self._upstream.tell(replica, path, body, RELEASE_SECONDS):
+            _log.warning("a KV cache is kept until its lease ends", replica=replica.id)
+
+    def _sides_of(self, route: Route) -> Sides:
+        known = self._sides.get(id(route))
+        if known is None or known.route is not route:
+            if len(self._sides) >= KEPT_SIDES:
+                self._sides.clear()
+            known = self._sides[id(route)] = Sides.of(route)
+        return known
+
+
+def _part(route: Route, replicas: list[RouteReplica]) -> Route:
+    return route.model_copy(update={"replicas": tuple(replicas)})
