@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.resources import Workload
@@ -101,8 +101,13 @@ def _touched(kind: type[Preempt | Resize | Migrate], live: Outlook, then: Outloo
     return [
         Touched(project=owner.project or "", name=owner.name, message=_words(decision, owner))
         for decision in found
-        if (owner := then.world.workloads.get(decision.uid)) is not None
+        if (owner := _owner(decision.uid, then)) is not None
     ]
+
+
+def _owner(uid: str, then: Outlook) -> Workload | None:
+    """The workload of a gang: a successor that waits or runs beside has a uid after that of its workload."""
+    return then.world.workloads.get(uid.partition("/")[0])
 
 
 def _words(decision: Preempt | Resize | Migrate, owner: Workload) -> str:
@@ -123,18 +128,17 @@ def _delays(live: Outlook, then: Outlook, ours: set[str]) -> list[Delay]:
         if uid not in ours and uid in then.answers
     ]
     worst = sorted((-loss, uid) for loss, uid in late if loss > SECOND_MS)[:MOST_DELAYS]
-    return [_delay(uid, live.starts, then) for _, uid in worst]
+    return [
+        Delay(
+            project=owner.project or "",
+            name=owner.name,
+            before_ms=live.starts.get(uid),
+            after_ms=then.starts.get(uid),
+        )
+        for _, uid in worst
+        if (owner := _owner(uid, then)) is not None
+    ]
 
 
 def _loss(before_ms: int, after_ms: int | None) -> int:
     return 1 << 62 if after_ms is None else after_ms - before_ms
-
-
-def _delay(uid: str, before: Mapping[str, int], then: Outlook) -> Delay:
-    workload = then.world.workloads[uid]
-    return Delay(
-        project=workload.project or "",
-        name=workload.name,
-        before_ms=before.get(uid),
-        after_ms=then.starts.get(uid),
-    )

@@ -42,7 +42,7 @@ class KeptBooks:
         if self._tree is None or self._made_for != made_for:
             self._tree, self._made_for, self._booked = QuotaTree(*made_for), made_for, {}
         tree, held, booked = self._tree, self._held, self._booked
-        for key in [key for key in booked.keys() | held.keys() if booked.get(key, 0) != held.get(key, 0)]:
+        for key in [key for key in booked.keys() | held.keys() if booked.get(key) != held.get(key)]:
             (queue, model), more = key, held.get(key, 0) - booked.get(key, 0)
             if more > 0:
                 tree.charge(queue, model, more)

@@ -26,6 +26,9 @@ from tools.mutants.sampling import drawn, equivalents, gone, mutants_in
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("scheduler", "inference", "billing")
 SUITES = (*(f"tests/unit/{package}" for package in PACKAGES), "tests/unit/gate", "tests/unit/bench")
+TELL_EVERY = 10
+"""After so many a log, which shows no bar, is told how it stands: the order is drawn, so a part is a
+sample."""
 MAP_FILE = ROOT / "build" / "mutants" / "coverage.json.gz"
 
 
@@ -87,9 +90,14 @@ def main() -> int:
         progress = stack.enter_context(Progress(*columns, console=console))
         task = progress.add_task("", total=len(work))
 
+        verdicts: list[bool] = []
+
         def done(judged: Judged) -> None:
+            verdicts.append(judged.verdict in KILLS)
             if judged.verdict not in KILLS:
                 progress.console.print(f"{judged.verdict}: {judged.mutant.path}:{judged.mutant.line}")
+            if not console.is_terminal and len(verdicts) % TELL_EVERY == 0:
+                console.print(f"{sum(verdicts)} of {len(verdicts)} noticed so far")
             progress.update(task, advance=1, description=judged.mutant.path)
 
         found = judge_all(benches, work, done)

@@ -1,7 +1,8 @@
 """The small changes that are tried: from a module's source to the mutants of it.
 
-What no test could judge is left as it is: docstrings, annotations, decorators, log calls, asserts, texts, and
-numbers that have a name of their own at the top of a module (a pause has no right length).
+What no test could judge is left as it is: docstrings, annotations, decorators, log calls and their
+conditions, asserts, texts, hashes, and numbers that have a name of their own at the top of a module (a pause
+has no right length).
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ _ARITHMETIC: dict[type[ast.operator], str] = {
 }
 _OPPOSITE_CALLS = {"min": "max", "max": "min", "any": "all", "all": "any"}
 _TALK = {"debug", "info", "warning", "error", "exception"}
-_WORDS_ONLY = {"description", "title", "help", "strict"}
-"""Keywords that hold a text for people, and that of ``zip``, which asserts what is known."""
+_WORDS_ONLY = {"description", "title", "help", "strict", "separators"}
+"""Keywords that hold a text for people, that of ``zip``, which asserts what is known, and the blanks of
+JSON."""
+_FOR_NOBODY = {"__hash__", "__repr__"}
+"""Methods whose answer no user sees: what is equal stays equal, whatever a hash leaves out."""
 _OF_TYPES = {"Callable", "Literal", "dict", "frozenset", "list", "set", "tuple", "type"}
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -110,6 +114,8 @@ class _Finder(ast.NodeVisitor):
         super().visit(node)
 
     def _visit_function(self, node: _Function) -> None:
+        if node.name in _FOR_NOBODY:
+            return
         self._places.append(node.name)
         for default in (*node.args.defaults, *node.args.kw_defaults):
             if default is not None:
@@ -303,7 +309,8 @@ def _is_left_alone(node: ast.stmt) -> bool:
         return True
     if isinstance(node, ast.If):
         test = ast.unparse(node.test)
-        return test in ("TYPE_CHECKING", "__name__ == '__main__'")
+        talks = all(isinstance(each, ast.Expr) and _is_talk(each.value) for each in node.body)
+        return test in ("TYPE_CHECKING", "__name__ == '__main__'") or (talks and not node.orelse)
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) or _is_talk(node.value)
     if isinstance(node, ast.Assign | ast.AnnAssign):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
+from itertools import count
 
 from scheduler.core.model.device_classes import classes_of
 from scheduler.core.model.types import (
@@ -47,7 +48,7 @@ def without(placement: Placement, gone: Collection[Assignment]) -> Placement:
 def with_rank(running: RunningView, role: RoleView, more: Assignment) -> Placement:
     """The placement with one more rank of the role, which gets the lowest replica number that is free."""
     taken = {one.replica for one in running.placement if one.role == role.name}
-    replica = next(number for number in range(len(taken) + 1) if number not in taken)
+    replica = next(number for number in count() if number not in taken)
     order = {each.name: index for index, each in enumerate(running.workload.roles)}
     grown = [*running.placement, more._replace(role=role.name, replica=replica)]
     grown.sort(key=lambda one: (order[one.role], one.replica))

@@ -112,7 +112,5 @@ def _capped(workload: WorkloadView, least: int, room: int) -> WorkloadView:
     for role in workload.roles:
         extra = min(role.replicas - role.least, spare)
         spare -= extra
-        roles.append(
-            replace(role, replicas=role.least + extra) if extra < role.replicas - role.least else role
-        )
+        roles.append(replace(role, replicas=role.least + extra))
     return replace(workload, roles=tuple(roles))

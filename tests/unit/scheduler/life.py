@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass, field, replace
 
 from scheduler.core.cycle import run_cycle
+from scheduler.core.fragmentation.fragmentation import Fragmentation
+from scheduler.core.fragmentation.workload_mix import USUAL
 from scheduler.core.model.types import (
     Admit,
     Decision,
@@ -19,7 +21,7 @@ from scheduler.core.model.types import (
     RunningView,
     WorkloadView,
 )
-from scheduler.core.placement.snapshot import take_snapshot
+from scheduler.core.placement.snapshot import Snapshot, take_snapshot
 from scheduler.sim.useless import Useless
 from tests.unit.scheduler.worlds import CATALOGUE, World, make_workload, overused
 
@@ -31,7 +33,8 @@ GRACE_MS = 10_000
 class Life:
     """What runs and waits at the time ``now_ms``. Who is told to go has left ``grace_ms`` later.
 
-    ``useless`` counts who was stopped for nothing.
+    ``useless`` counts who was stopped for nothing. ``decided``: what the last cycle decided.
+    ``workload_mix``: what usually comes there.
     """
 
     world: World
@@ -40,6 +43,8 @@ class Life:
     pending: dict[str, WorkloadView]
     grace_ms: int = GRACE_MS
     useless: Useless = field(default_factory=Useless)
+    decided: list[Decision] = field(default_factory=list)
+    workload_mix: Fragmentation = USUAL
 
     @classmethod
     def of(cls, world: World, *, grace_ms: int = GRACE_MS) -> Life:
@@ -50,19 +55,18 @@ class Life:
         """Run one and carry it out. How many were taken from."""
         world = self.world
         self._let_go()
-        snapshot = take_snapshot(
-            world.nodes,
-            world.queues,
-            list(self.pending.values()),
-            list(self.running.values()),
-            catalogue=CATALOGUE,
-        )
-        decisions = run_cycle(snapshot, world.policy, self.now_ms)
-        self.useless.follow(decisions)
-        taken = sum(map(self._carry_out, decisions))
+        self.decided = run_cycle(self.snapshot(), world.policy, self.now_ms)
+        self.useless.follow(self.decided)
+        taken = sum(map(self._carry_out, self.decided))
         assert overused(world.nodes, [one.placement for one in self.running.values()]) == []
         self.now_ms += STEP_MS
         return taken
+
+    def snapshot(self) -> Snapshot:
+        """What a cycle looks at now."""
+        world, pending, running = self.world, list(self.pending.values()), list(self.running.values())
+        taken = take_snapshot(world.nodes, world.queues, pending, running, catalogue=CATALOGUE)
+        return replace(taken, workload_mix=self.workload_mix)
 
     def _let_go(self) -> None:
         for uid, one in list(self.running.items()):
@@ -126,6 +130,12 @@ class Life:
             self.lose(rng.choice(self.world.nodes))
 
     # -- what people change
+
+    def refurnish(self, rng: random.Random) -> None:
+        """A node gets another taint and other labels, or none."""
+        node = rng.choice(self.world.nodes)
+        taints, labels = rng.choice(((), (("spot", "yes"),))), rng.choice((node.labels, ()))
+        self._set_node(node, replace(node, taints=taints, labels=labels))
 
     def disturb(self, rng: random.Random) -> None:
         """Somebody changes a quota, a queue, a node or a workload that waits, or withdraws it."""

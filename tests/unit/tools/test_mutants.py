@@ -42,6 +42,7 @@ def changes(line: str, operator: str) -> set[str]:
         ("keyword", "f(a=1)", {"f()"}),
         ("keyword", "f(a, description='x')", set()),
         ("keyword", "zip(a, b, strict=True)", set()),
+        ("keyword", "json.dumps(a, separators=b)", set()),
         ("constant", "zip(a, b, strict=True)", set()),
         ("element", "x = {a, b}", {"x = {b}", "x = {a}"}),
         ("element", "x = (a, b, c)", {"x = (b, c)", "x = (a, c)", "x = (a, b)"}),
@@ -71,6 +72,8 @@ _BUCKETS = (0.1, 1, 10)
 Places = tuple[int, str, float]
 if __name__ == "__main__":
     main(1)
+if PAUSE_SECONDS < 3:
+    _log.warning("short", pause=1)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,9 @@ class C:
     """Text."""
 
     limit: Annotated[int, 7]
+
+    def __hash__(self):
+        return hash((self.a, self.b, 1))
 
 
 def f(a: Literal[1]) -> int:

@@ -69,6 +69,19 @@ async def test_workloads_are_those_that_may_be_seen_the_largest_first() -> None:
     assert own.keys() == {"atMs", "workloads"}
 
 
+async def test_workloads_that_hold_as_much_come_by_age_then_by_project_and_name() -> None:
+    scene = PoolScene()
+    await scene.node("a", devices("a"))
+    for place, (name, project, age_ms) in enumerate(
+        [("b", "q", 0), ("a", "q", 0), ("z", "p", 0), ("y", "q", 60_000), ("x", "r", 60_000)]
+    ):
+        await scene.project(project)
+        status = {"admitted_ms": START_MS - age_ms}
+        await scene.runs(name, "a", place, project=project, status=status)
+    rows = (await scene.insight.overview(lambda project: True)).workloads or ()
+    assert [row.name for row in rows] == ["y", "x", "z", "a", "b"]
+
+
 async def test_no_more_nodes_and_workloads_than_asked_for() -> None:
     scene = await mixed_pool()
     overview = await scene.insight.overview(lambda project: True, limit=1)

@@ -4,7 +4,7 @@ from typing import Any
 
 from common.resources import Metadata, Workload
 from common.resources.pool import DeviceRequest
-from common.resources.workload import Rollout, WorkloadRole, WorkloadSpec
+from common.resources.workload import Readiness, Rollout, WorkloadRole, WorkloadSpec
 from tests.unit.scheduler.pool_scene import START_MS, PoolScene, devices
 
 
@@ -89,3 +89,23 @@ async def test_what_is_suspended_would_not_start() -> None:
     scene = await half_full()
     outcome = (await scene.insight.simulate([asked(suspend=True)])).workloads[0]
     assert (outcome.starts, "suspended" in outcome.no_eta) == ("Unknown", True)
+
+
+async def test_a_gang_that_waits_to_take_the_place_of_its_own_old_one_may_be_delayed_too() -> None:
+    scene = await half_full()
+    await scene.runs("short", "a", 4, 5, expected_seconds=600)
+    web = asked("web", request={"count": 2, "vendors": ["nvidia"]}, preemptible=False)
+    probed = {"ports": ["http"], "readiness": Readiness(port="http")}
+    roles = [web.spec.roles[0].model_copy(update=probed)]
+    web.spec = web.spec.model_copy(update={"roles": roles, "rollout": Rollout(max_surge=1)})
+    stored = (await scene.store.apply(web)).resource
+    there = await scene.runs("model", "a", 6, 7)
+    await scene.store.delete(Workload, "model", "p")
+    stored.status = there.status.model_copy(update={"phase": "Ready", "placed_digest": "of older roles"})
+    await scene.store.set_status(stored)
+    answer = await scene.insight.simulate(
+        [asked("new", request={"count": 2}, expected_seconds=60)], at_head=True
+    )
+    assert [(delay.name, delay.before_ms, delay.after_ms) for delay in answer.delays] == [
+        ("web", START_MS + 600_000, START_MS + 660_000)
+    ]

@@ -1,19 +1,25 @@
 """What is summed up of a pass: metrics, groups of replicas, device time of queues and gangs."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
-from common.errors import Conflict
+from billing.core.events import UsageEvent
+from common.errors import Conflict, NotFound, Unavailable
 from common.resources import Queue, Workload
 from common.resources.meta import Metadata
 from common.resources.pool import QueueSpec
 from common.resources.workload import Rollout
+from scheduler import queues, replicas
 from scheduler.core.lifecycle.metering import Span, due_spans
 from scheduler.queues import SPENT_MS, WRITE_MS
 from scheduler.replicas import LONGEST_NAME, group_phase, replica_name
+from tests.fixtures.fabric import UsageLog
 from tests.unit.scheduler.loop_scene import Scene
+from tests.unit.scheduler.poison import BAD
 
 
 @pytest.fixture
@@ -203,3 +209,102 @@ async def test_events_of_one_moment_keep_their_order(scene: Scene) -> None:
     assert times == sorted(set(times))
     [exited] = [event for event in events if "log" in event.data]
     assert exited.level in ("warning", "error")
+
+
+# -- one pass does a bounded part of what is due, and writes and posts many at once
+
+
+async def made(scene: Scene) -> Counter[str]:
+    """Replicas by group."""
+    return Counter(one.metadata.owner.name for one in await scene.store.list(Workload) if one.metadata.owner)
+
+
+@pytest.fixture
+async def few(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """Ten replicas in a pass, four of one group."""
+    monkeypatch.setattr(replicas, "MOST_PER_PASS", 10)
+    monkeypatch.setattr(replicas, "MOST_PER_GROUP", 4)
+    return await Scene().set_up()
+
+
+async def test_no_more_replicas_are_made_in_a_pass_than_may_be_and_all_in_the_end(few: Scene) -> None:
+    for name in "abc":
+        await few.submit(name, replicas=7, rollout=Rollout(independent=True))
+    totals, before = [], Counter[str]()
+    for _ in range(4):
+        await few.steps()
+        now = await made(few)
+        totals.append(now.total())
+        assert max((now - before).values(), default=0) <= 4
+        before = now
+    assert totals == [10, 20, 21, 21]
+
+
+async def test_no_more_replicas_are_deleted_in_a_pass_than_may_be_and_all_in_the_end(few: Scene) -> None:
+    for name in "abc":
+        await few.submit(name, replicas=7, rollout=Rollout(independent=True))
+    await few.steps(4)
+    for name in "abc":
+        await few.store.delete(Workload, name, "p")
+    totals = []
+    for _ in range(4):
+        await few.steps()
+        totals.append((await made(few)).total())
+    assert totals == [11, 1, 0, 0]
+
+
+class CountedPosts(UsageLog):
+    def __init__(self) -> None:
+        super().__init__()
+        self.posts: list[int] = []
+
+    async def post(self, events: Sequence[UsageEvent]) -> object:
+        self.posts.append(len(events))
+        return await super().post(events)
+
+
+async def test_device_time_of_many_gangs_is_posted_at_once_and_nothing_where_none_is_due() -> None:
+    scene = Scene()
+    usage = scene.usage = CountedPosts()
+    scene.loop = scene.new_loop()
+    await scene.set_up()
+    for name in "abc":
+        await scene.submit(name)
+    await scene.steps(2)
+    await scene.steps(1, seconds=59.5)
+    assert usage.posts == []
+    await scene.steps(1, seconds=0.5)
+    assert usage.posts == [3]
+    await scene.steps(2, seconds=10)
+    assert usage.posts == [3]
+    await scene.steps(1, seconds=40)
+    assert usage.posts == [3, 3]
+    assert scene.usage.device_seconds() == 3 * 120
+
+
+@pytest.mark.parametrize("error", [Unavailable("the disk is full"), NotFound("gone")])
+async def test_a_status_that_is_not_written_is_tried_again(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = await Scene().set_up()
+    for name in (BAD, "fine"):
+        await scene.store.apply(Queue(metadata=Metadata(name=name), spec=QueueSpec()))
+        await scene.submit(f"of-{name}", queue=name)
+    write_all, broken = queues.write_all, True
+
+    async def write(store: Any, writes: Sequence[Any]) -> list[Any]:
+        wanted = [one for one in writes if not broken or one.resource.name != BAD]
+        done = iter(await write_all(store, wanted))
+        return [next(done) if one in wanted else error for one in writes]
+
+    monkeypatch.setattr(queues, "write_all", write)
+    await scene.steps(2)
+    bad, fine = [(await scene.store.get(Queue, name)).status for name in (BAD, "fine")]
+    assert (bad.running, fine.running) == (0, 1)
+    broken = False
+    await scene.steps(3, seconds=5)
+    status = (await scene.store.get(Queue, BAD)).status
+    assert (status.running, status.devices_in_use) == (1, 1)
+    before = await scene.store.revision()
+    await scene.steps(2)
+    assert await scene.store.revision() == before

@@ -1,5 +1,7 @@
 """What settings of the scheduler mean for its policy."""
 
+from dataclasses import replace
+
 import pytest
 
 from common.errors import InvalidInput
@@ -92,3 +94,22 @@ def test_every_setting_of_the_policy_reaches_the_cycle() -> None:
     for name, value in PASSED_ON.items():
         found = getattr(policy, name)
         assert (list(found) if name == "topology" else found) == value != getattr(Policy(), name), name
+
+
+def test_every_setting_of_the_policy_arrives_in_it() -> None:
+    """Each is another one than it is by default."""
+    weights = {name: number + 0.5 for number, (name, _) in enumerate(Policy().weights)}
+    given = {
+        "min_run_seconds": 7,
+        "reserve": 3,
+        "preempt": False,
+        "defragment": False,
+        "max_moves": 2,
+        "max_delay_seconds": 9,
+    }
+    for name, value in given.items():
+        assert getattr(Policy(), name) != value, name
+    settings = PolicySettings(weights={**weights, "data": 3.5, "near": 4.5}, topology=["a", "b"], **given)
+    rest = {"data_weight": 3.5, "near_weight": 4.5, "topology": ("a", "b")}
+    expected = replace(Policy(), weights=tuple(weights.items()), **given, **rest)  # type: ignore[arg-type]
+    assert PolicyMaker(settings).at(0) == expected

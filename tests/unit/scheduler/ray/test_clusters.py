@@ -8,6 +8,7 @@ import pytest
 
 from common.clock import VirtualClock
 from common.errors import NotFound, Unavailable
+from scheduler.adapters.ray import clusters
 from scheduler.adapters.ray.clusters import ManyClusters
 from scheduler.adapters.ray.connector import answer
 from scheduler.adapters.ray.fabric import in_cluster
@@ -129,3 +130,51 @@ async def test_all_that_is_said_about_a_gang_reaches_the_cluster_of_its_node(sce
     await scene.pool.mark_metered("b", "u", 1, {0: 1})
     await scene.pool.forget_gang("b", "u", 1)
     assert gangs == {}
+
+
+class Broken(FakeFabric):
+    """Cannot end what it should."""
+
+    error: Exception = Unavailable("no route")
+
+    async def dismiss_agents(self) -> None:
+        raise self.error
+
+
+async def test_a_cluster_that_cannot_be_reached_keeps_no_other_from_ending() -> None:
+    clock = VirtualClock()
+    broken, fine = Broken(clock, a=[accelerator("a", 0)]), FakeFabric(clock, b=[accelerator("b", 0)])
+    pool = ManyClusters({"east": broken, "west": fine}, LOST_SECONDS, clock)
+    await pool.nodes()
+    await pool.dismiss_agents()
+    assert fine.hosts == {}
+    broken.error = RuntimeError("a fault of ours")
+    with pytest.raises(RuntimeError):
+        await pool.dismiss_agents()
+
+
+class Slow(FakeFabric):
+    """Does not answer until it may."""
+
+    def __init__(self, *arguments: Any, **devices: Any) -> None:
+        super().__init__(*arguments, **devices)
+        self.may = asyncio.Event()
+
+    async def nodes(self) -> Sequence[NodeObservation]:
+        await self.may.wait()
+        return await super().nodes()
+
+
+async def test_a_cluster_that_takes_its_time_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "PROMPT_SECONDS", 0.01)
+    clock = VirtualClock()
+    slow, quick = Slow(clock, a=[accelerator("a", 0)]), FakeFabric(clock, b=[accelerator("b", 0)])
+    pool = ManyClusters({"east": slow, "west": quick}, LOST_SECONDS, clock)
+    async with asyncio.timeout(5):
+        assert [node.name for node in await pool.nodes()] == ["b"]
+        assert [node.name for node in await pool.nodes()] == ["b"], "one that is silent is not waited for"
+    slow.may.set()
+    async with asyncio.timeout(5):
+        while len(await pool.nodes()) < 2:
+            await asyncio.sleep(0)
+    await pool.close()

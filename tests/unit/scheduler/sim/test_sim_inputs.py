@@ -64,6 +64,18 @@ def test_pods_of_openb_that_started(tmp_path: Path) -> None:
     assert part.devices == 0.46
 
 
+def test_pods_of_several_devices_have_them_whole_and_run_for_a_second_at_least(tmp_path: Path) -> None:
+    columns, *_ = PODS.splitlines()
+    pods = f"{columns}\npod-2,1000,1024,2,460,,LS,Running,100,90,95\npod-0,1000,1024,0,460,,,Running,7,9,8\n"
+    jobs = {job.workload.name: job for job in read_jobs(saved(tmp_path, pods))}
+    requests = {name: job.workload.roles[0].request for name, job in jobs.items()}
+    assert {name: (one.count, one.share_millis) for name, one in requests.items()} == {
+        "pod-2": (2, 1000),
+        "pod-0": (0, 1000),
+    }
+    assert (jobs["pod-2"].seconds, jobs["pod-0"].workload.queue) == (1.0, "default")
+
+
 def test_jobs_of_philly_and_kalos(tmp_path: Path) -> None:
     first, second = read_jobs(saved(tmp_path, PHILLY))
     assert (first.workload.queue, first.devices, first.seconds, first.workload.created_ms) == (

@@ -43,11 +43,12 @@ placements = st.lists(assignments, max_size=4).map(tuple)
 
 
 def amounts(placement: Placement) -> dict[tuple[str, str], int]:
-    """Millis per node and device, CPU and memory per node."""
+    """Millis and memory per node and device, CPU and memory per node."""
     total: dict[tuple[str, str], int] = {}
     for one in placement:
         for key, amount in (
             *(((one.node, held.device), held.millis) for held in one.shares),
+            *(((one.node, f"memory of {held.device}"), held.memory_bytes) for held in one.shares),
             ((one.node, "cpu"), one.cpu_millis),
             ((one.node, "memory"), one.host_memory_bytes),
         ):
@@ -56,14 +57,11 @@ def amounts(placement: Placement) -> dict[tuple[str, str], int]:
 
 
 @given(current=placements, planned=placements)
-def test_what_is_held_meanwhile_covers_both_and_no_more_than_both(
-    current: Placement, planned: Placement
-) -> None:
+def test_what_is_held_meanwhile_covers_both_and_no_more(current: Placement, planned: Placement) -> None:
     more = beyond(planned, current)
     held, now, then = amounts(current + more), amounts(current), amounts(planned)
     for key in {*held, *now, *then}:
-        least = max(now.get(key, 0), then.get(key, 0))
-        assert least <= held.get(key, 0) <= now.get(key, 0) + then.get(key, 0)
+        assert held.get(key, 0) == max(now.get(key, 0), then.get(key, 0))
     assert beyond(current, current) == ()
     assert {key: amount for key, amount in amounts(beyond(planned, ())).items() if amount} == {
         key: amount for key, amount in then.items() if amount

@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -162,6 +163,20 @@ def test_a_node_with_little_on_it_is_emptied_where_no_node_is_idle() -> None:
     assert consolidate(trial_of([A, B, C], *running, max_moves=0)) == ()
     busy = [runs("x", A, 0, 1, 2), holding("y", B, 0)]
     assert consolidate(trial_of([A, B], *busy)) == ()
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 3, 8])
+def test_no_more_move_in_a_cycle_than_the_policy_says(most: int) -> None:
+    """Two kinds of nodes, of each one with a little on it and one with room for that."""
+    nodes, running = [], []
+    for model in ("H100", "A100"):
+        for name, count in (("few", 1), ("many", 2)):
+            made = node(f"{model}-{name}", *(gpu(index, model=model) for index in range(4)))
+            nodes.append(made)
+            maker = runs if name == "few" else holding
+            running.append(maker(f"{model}-{name}", made, *range(count)))
+    moves = consolidate(trial_of(nodes, *running, max_moves=most))
+    assert len(moves) == min(2, most)
 
 
 # -- properties
