@@ -216,7 +216,7 @@ async def test_a_decode_engine_that_is_killed_before_its_first_byte_is_replaced(
             asyncio.get_running_loop().call_later(0.3, engines.processes["d0"].kill)
         return engine_body(request, model, salt, place)
 
-    idle = front.gateway._upstream._state(engines.processes["d1"].url)
+    idle = front.gateway._upstream.replicas.router.view(engines.processes["d1"].url)
     idle.in_flight += 1  # so that the other one is asked first
     monkeypatch.setattr(legs, "engine_body", stopping)
     parted = await chat(front, "killed ")
