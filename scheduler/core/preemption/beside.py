@@ -20,9 +20,9 @@ def displaced(
     pool: Pool, workload: WorkloadView, placement: Placement, leaving: Sequence[RunningView]
 ) -> tuple[str, ...]:
     """For which of those that are ``leaving``, and off the pool, the workload, which is on it with this
-    placement, has to wait, by uid; the others are put back."""
+    placement, has to wait, by uid; the others are put back, in the order of their uids."""
     crowded, gone = {one.node for one in placement}, []
-    for one in leaving:
+    for one in sorted(leaving, key=lambda each: each.workload.uid):
         if tolerates(pool, workload, one.workload, one.placement, crowded):
             pool.occupy(one.placement)
         else:
