@@ -14,7 +14,7 @@ from common.wire import Route, RouteReplica
 from inference.core.body import InferenceRequest, parse_request
 from inference.core.two_legs import giving_up
 from inference.core.usage import find_usage
-from inference.gateway import legs, metrics
+from inference.gateway import metrics
 from inference.gateway.legs import RELEASE_SECONDS, Answering, Legs
 from inference.gateway.upstream import MAX_FAILED_ENGINES, Upstream
 from inference.gateway.whole_answer import WholeAnswer
@@ -61,6 +61,7 @@ class Engines:
         self.closed: list[str] = []
         self.rested: list[str] = []
         self.told: list[tuple[str, str, bytes, float]] = []
+        self.dropped: list[list[str]] = []
         self.watch = SimpleNamespace(broken=0, gone=False, call=None)
         self.legs = Legs(cast(Upstream, self), GatewaySettings())
 
@@ -108,11 +109,17 @@ class Engines:
     async def serve(self, **change: Any) -> Answering:
         """The answer to a request; then all that was to be given up has been."""
         request = parse_request("chat", json.dumps({**CHAT, "stream": True, **change}).encode())
-        job: Any = SimpleNamespace(request=request, route=self.route, tenant="acme")
         try:
-            return await self.legs.call(job, cast(Any, self.watch), lambda one: self.begun.append(one.id))
+            return await self.legs.call(
+                self.job(request), cast(Any, self.watch), lambda one: self.begun.append(one.id)
+            )
         finally:
             await self.legs.close()
+
+    def job(self, request: InferenceRequest) -> Any:
+        """Its ticket notes who had been asked when the room for an answer was given back."""
+        ticket = SimpleNamespace(drop_answer=lambda: self.dropped.append([name for name, _ in self.asked]))
+        return SimpleNamespace(request=request, route=self.route, tenant="acme", ticket=ticket)
 
     @property
     def order(self) -> list[tuple[str, str]]:
@@ -145,6 +152,7 @@ async def test_one_engine_reads_and_another_one_answers() -> None:
     assert on.begun == ["p0", "d0"], "both are begun on the bill"
     assert on.streams == [False, True], "nobody waits for the first one's token"
     assert (on.closed, on.told, on.rested) == (["p0"], [], [])
+    assert on.dropped == [["p0"]], "nobody is given what the first one answers"
     assert counted("handed_over") == before + 1
 
 
@@ -176,6 +184,7 @@ async def test_whoever_fails_another_one_answers(
     assert answering.call.replica.id == order[-1].split()[0]
     assert on.watch.broken == broken
     assert answering.cached == (4 if order[-1].endswith("fetch") else None)
+    assert on.dropped == [[step.split()[0] for step in order if step.endswith("read")]]
 
 
 async def test_a_prompt_that_breaks_engines_is_not_tried_on_all_of_them() -> None:
@@ -224,8 +233,7 @@ async def test_a_cache_that_nobody_came_to_fetch_is_given_up() -> None:
             raise AWAY
 
     request = parse_request("chat", json.dumps(CHAT).encode())
-    job: Any = SimpleNamespace(request=request, route=on.route, tenant="acme")
-    answering = await on.legs.call(job, cast(Any, on.watch), away)
+    answering = await on.legs.call(on.job(request), cast(Any, on.watch), away)
     await on.legs.close()
     assert on.order == [("p0", "read"), ("m0", "all")]
     assert (answering.call.replica.id, answering.cached) == ("m0", None)
@@ -277,9 +285,8 @@ async def test_a_client_that_goes_while_its_prompt_is_read_ends_the_request() ->
         on.watch.gone = True
 
     request = parse_request("chat", json.dumps(CHAT).encode())
-    job: Any = SimpleNamespace(request=request, route=on.route, tenant="acme")
     with pytest.raises(Unavailable, match="it is away"):
-        await on.legs.call(job, cast(Any, on.watch), gone)
+        await on.legs.call(on.job(request), cast(Any, on.watch), gone)
     assert on.order == [("p0", "read")]
 
 
@@ -299,7 +306,7 @@ async def test_where_one_engine_does_all_it_is_counted_why(
     on, before = Engines(*names, min_prompt_tokens=least), counted(how)
     answering = await on.serve(**change)
     assert on.order == [(names[0], "all")]
-    assert (answering.cached, on.told) == (None, [])
+    assert (answering.cached, on.told, on.dropped) == (None, [], [])
     assert counted(how) == before + 1
 
 
@@ -325,13 +332,27 @@ async def test_where_no_engine_has_a_role_nothing_is_counted() -> None:
     assert {how: counted(how) for how in found} == found
 
 
-async def test_what_is_known_of_routes_is_that_of_the_routes_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(legs, "KEPT_SIDES", 2)
-    on, routes = Engines("d0", "p0"), [Engines("d0", "p0").route for _ in range(3)]
-    known = [on.legs._sides_of(route) for route in routes[:2]]
-    assert [on.legs._sides_of(route) for route in routes[:2]] == known
-    assert on.legs._sides_of(routes[0]) is known[0]
-    assert on.legs._sides_of(routes[2]).route is routes[2]
-    assert len(on.legs._sides) == 1, "former ones go when there are many"
+async def test_routes_are_parted_once_until_the_table_changes() -> None:
+    on, routes = Engines("d0", "p0"), [Engines("d0", "p0").route for _ in range(2)]
+    known = [on.legs._sides_of(route) for route in routes]
+    assert [on.legs._sides_of(route) is sides for route, sides in zip(routes, known, strict=True)] == [
+        True
+    ] * 2
     on.legs._sides[id(routes[0])] = known[1]
     assert on.legs._sides_of(routes[0]).route is routes[0], "another one may lie where a former one lay"
+    on.legs.routes_changed()
+    assert not on.legs._sides
+    assert on.legs._sides_of(routes[1]) is not known[1]
+
+
+async def test_no_cache_goes_between_engines_of_two_models() -> None:
+    on = Engines("d0", "d1", "p0")
+    other = on.route.replicas[0].model_copy(update={"model_identity": "lab/other"})
+    on.route = on.route.model_copy(update={"replicas": (other, *on.route.replicas[1:])})
+    answering = await on.serve()
+    assert on.order == [("p0", "read"), ("d1", "fetch")]
+    assert answering.cached == 4
+    on.route = on.route.model_copy(update={"replicas": (other, on.route.replicas[2])})
+    on.asked.clear()
+    assert (await on.serve()).cached is None
+    assert on.order == [("d0", "all")]
