@@ -202,3 +202,26 @@ def test_a_cache_is_taken_to_hold_four_bytes_for_each_token() -> None:
         router.told(router.view("a"), EngineReport(0, 0.0))
         router.send(group, asked, decision)
         assert len(router._index) == 4, "where it is not told, there is no limit"
+
+
+def test_what_a_replica_tells_counts_until_it_tells_no_more() -> None:
+    pool = Pool()
+    view = pool.router.views["a"]
+    sent = [pool.send(ask(10), to="a") for _ in range(2)]
+    for requests, others in ((5, 3), (2, 0), (1, 0)):
+        pool.router.told(view, EngineReport(requests, 0.5, started="1"))
+        assert (view.others, view.cache_use, view.started) == (others, 0.5, "1")
+    pool.router.told(view, None)
+    assert (view.others, view.cache_use, view.started) == (0, 0.0, "1")
+    assert [one.view for one in sent] == [view, view]
+
+
+def test_an_adapter_is_at_work_until_its_last_request_ends() -> None:
+    pool = Pool()
+    view = pool.router.views["a"]
+    sent = [pool.send(ask(10, adapter="ft:x"), to="a") for _ in range(3)]
+    for one, left in zip(sent, ({"ft:x": 2}, {"ft:x": 1}, {}), strict=True):
+        one.end()
+        one.end()
+        assert view.adapters == left
+    assert (view.in_flight, view.unread_bytes) == (0, 0)
