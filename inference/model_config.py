@@ -9,20 +9,29 @@ from typing import Any
 
 from common.errors import InvalidInput
 from common.private import at_home
-from common.sources import local_path
+from common.sources import is_of_project, local_path
 from inference.adapters.aiconfigurator import known_config_file
 
 HUB_CACHE = "~/.cache/huggingface/hub"
 MAX_BYTES = 1024**2
 
 
-def find_config(source: str, home: Path) -> dict[str, Any]:
-    """Nothing is fetched. Raises ``InvalidInput`` that says what to do where there is none, or where it
-    cannot be read."""
+def find_config(source: str, home: Path, project: str | None = None) -> dict[str, Any]:
+    """That of a Model of this project. Nothing is fetched, and what lies in the project's own folder leads
+    nowhere else: whoever fills it reads no other's models.
+
+    Raises ``InvalidInput`` that says what to do where there is none, or where it cannot be read.
+    """
     path = local_path(source, home)
     files = [path / "config.json"] if path is not None else list(_of_hub(source))
     for file in files:
         if file.is_file():
+            if is_of_project(project, source) and not _is_within(home / "models" / str(project), file):
+                raise InvalidInput(
+                    f"spec.model: {source}/config.json is a link out of the project's folder; "
+                    "put a copy there",
+                    param="spec.model",
+                )
             return _read(file, source)
     where = "holds no config.json" if path is not None else "is not in this machine's hub cache"
     raise InvalidInput(
@@ -40,6 +49,10 @@ def _of_hub(source: str) -> Iterator[Path]:
     known = known_config_file(source)
     if known is not None:
         yield known
+
+
+def _is_within(folder: Path, file: Path) -> bool:
+    return file.resolve().is_relative_to(folder.resolve())
 
 
 def _written(file: Path) -> float:

@@ -12,6 +12,8 @@ from common.sources import is_of_project, local_path
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.pt")
 _READ_BYTES = 4 * 1024**2
+CONFIG_BYTES = 16 * 1024**2
+"""Of a ``config.json`` at most."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def inspect_model(source: str, home: Path) -> ModelFiles:
     if not path.is_dir():
         return not_usable("PathNotFound", f"there is no folder {source} on this machine")
     try:
-        config = json.loads((path / "config.json").read_bytes())
+        config = json.loads(_config(path / "config.json"))
     except FileNotFoundError:
         return not_usable("ConfigMissing", f"{source} holds no config.json")
     except OSError as error:
@@ -52,6 +54,18 @@ def inspect_model(source: str, home: Path) -> ModelFiles:
     if not any(next(path.glob(pattern), None) for pattern in _WEIGHTS):
         return not_usable("WeightsMissing", f"{source} holds no weights (*.safetensors)")
     return ModelFiles(True, "Found", source, path, _context_tokens(config), _fingerprint(path))
+
+
+def _config(file: Path) -> bytes:
+    """Its content. Whoever fills the folder may put there what has no end, or no writer. Raises ``OSError``,
+    ``ValueError``."""
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise ValueError("it is no regular file")
+    with file.open("rb") as stream:
+        content = stream.read(CONFIG_BYTES + 1)
+    if len(content) > CONFIG_BYTES:
+        raise ValueError(f"it has more than {CONFIG_BYTES} bytes")
+    return content
 
 
 def within_project(files: ModelFiles, source: str, project: str | None, home: Path) -> ModelFiles:

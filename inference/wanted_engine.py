@@ -39,7 +39,7 @@ class WantedEngine:
         return workload.spec.roles != wanted.spec.roles or workload.spec.restart != wanted.spec.restart
 
 
-_Version = tuple[str, int, str, int]
+_Version = tuple[int, str, int]
 
 
 class WantedEngines:
@@ -53,7 +53,7 @@ class WantedEngines:
         """What its replicas are to run, by role. Raises ``InvalidInput`` or ``ValueError`` where no Workload
         can be made of it."""
         uid = endpoint.metadata.uid
-        version = (uid, endpoint.metadata.generation, model.metadata.uid, model.metadata.generation)
+        version = (endpoint.metadata.generation, model.metadata.uid, model.metadata.generation)
         known = self._known.get(uid)
         if known is not None and known[0] == version:
             return known[1]

@@ -30,6 +30,7 @@ from common.vendors import VENDORS
 from common.vocabulary import MAX_LIST
 
 MAX_CONTEXT_TOKENS = 10**9
+MIN_REQUESTS_PER_SECOND = 1e-6
 MAX_REQUESTS_PER_SECOND = 10**7
 Milliseconds = Annotated[float, Field(gt=0, le=10**9)]
 Task = Literal["chat", "completions", "embeddings"]
@@ -108,7 +109,7 @@ class TrafficProfile(Part):
 
     prompt_tokens: int = Field(1000, ge=1, le=MAX_CONTEXT_TOKENS)
     output_tokens: int = Field(250, ge=1, le=MAX_CONTEXT_TOKENS)
-    requests_per_second: float | None = Field(None, gt=0, le=MAX_REQUESTS_PER_SECOND)
+    requests_per_second: float | None = Field(None, ge=MIN_REQUESTS_PER_SECOND, le=MAX_REQUESTS_PER_SECOND)
 
 
 class RoleSpec(Part):

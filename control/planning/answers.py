@@ -12,6 +12,8 @@ from common.resources.serving import ServiceObjective, TrafficProfile
 
 MAX_DEVICES = 100_000
 MAX_DOCUMENTS = 100
+MAX_ENDPOINTS = 16
+"""Each is worked out anew, while others wait."""
 MAX_OFFERS = 16
 
 

@@ -92,7 +92,7 @@ class Planner:
         books: Sequence[PriceBook],
         given: Mapping[str, Any] | None,
     ) -> EndpointPlan:
-        config = given if given is not None else find_config(model.spec.source, self._settings.home)
+        config = given if given is not None else self._found(model)
         shape = read_shape(config)
         profile = _profile(endpoint, shape)
         objective = endpoint.spec.slo
@@ -119,6 +119,9 @@ class Planner:
             reasons=[*_reasons(choice, supplies), *_provenance(choice, shape, measured)],
             refusals=[_refusal(one) for one in (*refused, *more)],
         )
+
+    def _found(self, model: Model) -> Mapping[str, Any]:
+        return find_config(model.spec.source, self._settings.home, model.project)
 
     def _measurements(self, model: Model) -> list[Measurement]:
         """What was measured of engines of this Model."""

@@ -71,9 +71,11 @@ def _takes(view: NodeView, request: Request) -> bool:
 
 
 def offered_stock(devices: Sequence[OfferedDevices], catalogue: Catalogue) -> list[Stock]:
-    """What somebody names, in nodes of so many each. Raises ``InvalidInput`` for what is no vendor, and for
-    a model that the device catalogue does not know."""
-    stock = []
+    """What somebody names, in nodes of so many each; a model that is named twice has nodes of both kinds.
+
+    Raises ``InvalidInput`` for what is no vendor, and for a model that the device catalogue does not know.
+    """
+    stock: dict[tuple[str, str], Stock] = {}
     for place, one in enumerate(devices):
         vendor, _, model = one.device_class.partition("/")
         where = f"devices[{place}].deviceClass"
@@ -91,8 +93,9 @@ def offered_stock(devices: Sequence[OfferedDevices], catalogue: Catalogue) -> li
             )
         whole, rest = divmod(one.count, one.per_node)
         nodes = (one.per_node,) * whole + ((rest,) if rest else ())
-        stock.append(Stock(vendor, model, nodes, spec))
-    return stock
+        before = stock.get((vendor, model))
+        stock[vendor, model] = Stock(vendor, model, (*before.nodes, *nodes) if before else nodes, spec)
+    return list(stock.values())
 
 
 def supplies_for(

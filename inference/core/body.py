@@ -41,6 +41,8 @@ _BEFORE_INPUT = ("chat_template", "chat_template_kwargs", "reasoning_effort", "d
 """What a chat template puts before the messages, or makes them with."""
 _SESSION = ("prompt_cache_key", "user")
 """What names a client's session, the best first."""
+SESSION_CHARACTERS = 256
+"""So much of its name tells a session apart: it is hashed for each choice of a replica."""
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """One that does not end goes to the end of the body, so that no byte is looked at twice."""
@@ -136,6 +138,7 @@ def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> 
     rest, prompt_bytes, ending = _rest(task, content, stream)
     one_leg = why_one_leg(task, content, max(choices, best_of), prompts)
     session = next((content[field] for field in _SESSION if is_filled_text(content.get(field))), "")
+    session = session[:SESSION_CHARACTERS]
     return InferenceRequest(
         task,
         model,

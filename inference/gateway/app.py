@@ -60,13 +60,13 @@ class Gateway:
         self._upstream = Upstream(settings.gateway, settings.internal_token, self._clock)
         self._proxy = ControlProxy(settings, self.trust.verify)
         self.routes = RouteFollower(settings, self._session, self._clock, self._routes_changed)
-        self.routes.load()
-        self._routes_changed()
         self.shipper = Shipper(settings, self._session, self.spool)
         self._books = books = Books(self.spool, self._journal, self._clock)
         self._inference = InferenceHandler(
             settings.gateway, self.routes, self._upstream, books, settings.engine.media_domains
         )
+        self.routes.load()
+        self._routes_changed()
         loops = (
             self.routes.follow(),
             self.shipper.run(),
@@ -210,6 +210,7 @@ class Gateway:
         routes = self.routes.index.routes
         metrics.MODELS.serve(route.model for route in routes)
         self._upstream.keep_only(routes)
+        self._inference.routes_changed()
 
 
 async def _no_such_route(exchange: Exchange) -> None:

@@ -33,10 +33,9 @@ RELEASE_SECONDS = 5.0
 """Longest wait for a decode engine to have a cache given up; if it fails, the prefill engine frees it when
 its lease ends (30 s)."""
 
-KEPT_SIDES = 4096
-"""Of routes, those of former tables among them."""
-
 Begin = Callable[[RouteReplica], None]
+Kin = tuple[str, str]
+"""An Endpoint, and the Model that an engine of it was started with."""
 _log = get_logger("gateway.legs")
 
 
@@ -53,13 +52,13 @@ class Answering:
 class Sides:
     """The engines of a route, parted once for each state of it.
 
-    ``prefill``: those with decode engines to hand caches to. ``decoders``: these, by Endpoint. ``answering``:
-    all that are there to answer; ``others``: those of prefill, which answer where no other lives.
+    ``prefill``: those with decode engines to hand caches to. ``decoders``: these, by kin. ``answering``: all
+    that are there to answer; ``others``: those of prefill, which answer where no other lives.
     """
 
     route: Route
     prefill: Route | None
-    decoders: dict[str, Route]
+    decoders: dict[Kin, Route]
     answering: Route
     others: Route | None
     min_prompt_tokens: int = 0
@@ -71,15 +70,15 @@ class Sides:
         if not readers:
             return Sides(route, None, {}, route, None)
         answering = [replica for replica in route.replicas if replica.role != "prefill"]
-        decoders: dict[str, list[RouteReplica]] = {}
+        decoders: dict[Kin, list[RouteReplica]] = {}
         for replica in answering:
             if replica.role == "decode":
-                decoders.setdefault(replica.endpoint, []).append(replica)
-        able = [replica for replica in readers if replica.endpoint in decoders]
+                decoders.setdefault(_kin(replica), []).append(replica)
+        able = [replica for replica in readers if _kin(replica) in decoders]
         return Sides(
             route,
             _part(route, able) if able else None,
-            {endpoint: _part(route, replicas) for endpoint, replicas in decoders.items()},
+            {kin: _part(route, replicas) for kin, replicas in decoders.items()},
             _part(route, answering),
             _part(route, readers),
             min((replica.min_prompt_tokens for replica in able), default=0),
@@ -88,7 +87,7 @@ class Sides:
 
 @dataclass
 class Handover:
-    """A KV cache that a prefill engine keeps for a decode engine of its Endpoint: given to one, once."""
+    """A KV cache that a prefill engine keeps for a decode engine of its kin: given to one, once."""
 
     reader: RouteReplica
     place: dict[str, Any]
@@ -97,7 +96,7 @@ class Handover:
 
     def fits(self, replica: RouteReplica) -> bool:
         """Whether the engine could fetch it."""
-        return replica.role == "decode" and replica.endpoint == self.reader.endpoint
+        return replica.role == "decode" and _kin(replica) == _kin(self.reader)
 
 
 class Legs:
@@ -108,6 +107,10 @@ class Legs:
         self._prefill_seconds = settings.prefill_timeout_seconds
         self._sides: dict[int, Sides] = {}
         self._releases: set[asyncio.Task[None]] = set()
+
+    def routes_changed(self) -> None:
+        """Forget the routes of the former table: it is as large as the pool, and a new one comes often."""
+        self._sides = {}
 
     async def close(self) -> None:
         """What is being given up is given up in time, or by the engines when its lease ends."""
@@ -128,14 +131,14 @@ class Legs:
 
         rings = [sides.answering]
         if cache is not None:
-            rings.insert(0, sides.decoders[cache.reader.endpoint])
+            rings.insert(0, sides.decoders[_kin(cache.reader)])
         if sides.others is not None:
             rings.append(sides.others)
         try:
             call = await self._answered(job, rings, body, watch, begin, on_comments)
         finally:
             if cache is not None and not cache.given_to:
-                self._release(cache, sides.decoders[cache.reader.endpoint].replicas)
+                self._release(cache, sides.decoders[_kin(cache.reader)].replicas)
         read_elsewhere = cache is not None and cache.given_to == call.replica.url
         return Answering(call, cache.counts.cached if cache is not None and read_elsewhere else None)
 
@@ -198,6 +201,8 @@ class Legs:
                 raise
             _log.debug("no prefill engine read a prompt", model=job.route.model, error=error.message)
             return None
+        finally:
+            job.ticket.drop_answer()  # nobody is given what the first leg answers
         call.close()
         place, usage = told_cache(call.answer.content), call.answer.usage
         if place is None:
@@ -232,10 +237,14 @@ class Legs:
     def _sides_of(self, route: Route) -> Sides:
         known = self._sides.get(id(route))
         if known is None or known.route is not route:
-            if len(self._sides) >= KEPT_SIDES:
-                self._sides.clear()
             known = self._sides[id(route)] = Sides.of(route)
         return known
+
+
+def _kin(replica: RouteReplica) -> Kin:
+    """Engines of one Endpoint that were started with one Model: while its Model is changed, an Endpoint has
+    engines of both for a while, and no cache of one is an answer's of the other."""
+    return replica.endpoint, replica.model_identity
 
 
 def _part(route: Route, replicas: list[RouteReplica]) -> Route:

@@ -53,6 +53,10 @@ class InferenceHandler:
         self._bodies = Bodies(settings, media_hosts)
         self.admission = Admission(settings, routes, books.clock)
 
+    def routes_changed(self) -> None:
+        """There is another table."""
+        self._legs.routes_changed()
+
     async def close(self) -> None:
         """End the processes that parse bodies, and what is told to engines without a request."""
         await self._legs.close()

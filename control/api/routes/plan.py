@@ -15,7 +15,7 @@ from control.api.requests import KEY_REQUIRED, FromCaller, StrictRoute, context_
 from control.api.writes import apply_resources, parse_documents
 from control.context import ControlContext
 from control.core.permissions import allows
-from control.planning.answers import Plan, PlanRequest
+from control.planning.answers import MAX_ENDPOINTS, Plan, PlanRequest
 
 router = APIRouter(
     prefix="/api/v1",
@@ -39,6 +39,12 @@ async def post_plan(request: Request, caller: FromCaller, body: PlanRequest) -> 
     endpoints = [resource for resource in resources if isinstance(resource, Endpoint)]
     if not endpoints:
         raise InvalidInput("documents: there is no Endpoint among them", param="documents")
+    if len(endpoints) > MAX_ENDPOINTS:
+        raise InvalidInput(
+            f"documents: at most {MAX_ENDPOINTS} Endpoints are planned at once, not {len(endpoints)}; "
+            "ask for the others afterwards",
+            param="documents",
+        )
     await apply_resources(context, caller, resources, dry_run=True)
     if body.devices is None and not allows(caller.principal.role, "Node", "read"):
         raise Forbidden(

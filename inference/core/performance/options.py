@@ -31,6 +31,7 @@ BATCHES = (
     *(72, 80, 88, 96, 112, 128, 144, 160, 192, 224, 256, 320, 384, 448, 512),
 )
 MOST_TRIED = 16
+ROUNDING = 1e-9
 _PointOf = Callable[[Engine, StepTimes, int, Traffic], Point]
 
 
@@ -250,16 +251,24 @@ class Sizing:
     def _disaggregated(
         self, prefills: Sequence[_Candidate], decodes: Sequence[_Candidate]
     ) -> Iterator[Option]:
-        """The best m and n of each pair of devices; engines of one vendor understand each other's caches."""
+        """The best m and n of each pair of devices; engines of one vendor understand each other's caches.
+        Without a load to serve, sizes of engines that can never serve more than what was found are not tried.
+        """
         best: dict[tuple[str, str], Option] = {}
-        for first in prefills:
-            for second in decodes:
-                if first.supply.vendor != second.supply.vendor:
-                    continue
-                option = self._matched(first, second)
-                pair = first.supply.device_class, second.supply.device_class
-                if option is not None and (pair not in best or _rank(option) > _rank(best[pair])):
-                    best[pair] = option
+        pairs = [
+            (_most(first, second), first, second)
+            for first in prefills
+            for second in decodes
+            if first.supply.vendor == second.supply.vendor
+        ]
+        for most, first, second in sorted(pairs, key=lambda pair: -pair[0]):
+            devices = first.supply.device_class, second.supply.device_class
+            known = best.get(devices)
+            if known is not None and self._traffic.requests_per_second is None and most < known.capacity:
+                continue
+            option = self._matched(first, second)
+            if option is not None and (known is None or _rank(option) > _rank(known)):
+                best[devices] = option
         yield from best.values()
 
     def _matched(self, first: _Candidate, second: _Candidate) -> Option | None:
@@ -269,8 +278,12 @@ class Sizing:
         rate = self._traffic.requests_per_second
         if rate is not None:
             pairs = [(ceil(rate / reads), ceil(rate / writes))]
+        elif first.supply is not second.supply:
+            reading, writing = first.supply.engines(first.layout), second.supply.engines(second.layout)
+            served = min(reads * reading, writes * writing)
+            pairs = [(min(reading, ceil(served / reads)), min(writing, ceil(served / writes)))]
         else:
-            ideal = [(m, m * reads / writes) for m in self._counts(first, second, reads / writes)]
+            ideal = [(m, m * reads / writes) for m in self._counts(first, reads / writes, second.layout)]
             pairs = [(m, n) for m, exact in ideal for n in {max(1, int(exact)), ceil(exact)}]
         options = [
             Option("disaggregated", (first.leg("prefill", m), second.leg("decode", n)), self._traffic)
@@ -279,21 +292,31 @@ class Sizing:
         ]
         return max(options, key=_rank, default=None)
 
-    def _counts(self, first: _Candidate, second: _Candidate, ratio: float) -> list[int]:
-        """How many prefill engines may be best: few, or about as many as fill the devices when each has
-        ``ratio`` decode engines."""
-        most, others = first.supply.engines(first.layout), second.supply.engines(second.layout)
-        full = {most, int(others / ratio)}
-        if first.supply is second.supply:
-            full = {int(first.supply.devices / (first.layout.devices + ratio * second.layout.devices))}
-        near = {count + step for count in full for step in range(-3, 4)}
+    def _counts(self, first: _Candidate, ratio: float, decode: Layout) -> list[int]:
+        """How many prefill engines may be best on devices of one model: few, or about as many as fill them
+        when each has ``ratio`` decode engines."""
+        most = first.supply.engines(first.layout)
+        full = int(first.supply.devices / (first.layout.devices + ratio * decode.devices))
+        near = {full + step for step in range(-3, 4)}
         return [count for count in sorted({*range(1, MOST_TRIED + 1), *near}) if 1 <= count <= most]
 
     def _fits(self, first: _Candidate, m: int, second: _Candidate, n: int) -> bool:
         one, other = (m, first.layout.devices), (n, second.layout.devices)
         if first.supply is second.supply:
-            return hold_both(first.supply.nodes, (one, other))
-        return hold_both(first.supply.nodes, (one,)) and hold_both(second.supply.nodes, (other,))
+            return hold_both(first.supply.sizes, (one, other))
+        return hold_both(first.supply.sizes, (one,)) and hold_both(second.supply.sizes, (other,))
+
+
+def _most(first: _Candidate, second: _Candidate) -> float:
+    """Requests per second of which engines of these sizes serve no more, however many there are of each."""
+    reads = PREFILL_BUSY * first.point.requests_per_second
+    writes = DECODE_BUSY * second.point.requests_per_second
+    if first.supply is second.supply:
+        each = first.layout.devices / reads + second.layout.devices / writes
+        most = first.supply.devices / each
+    else:
+        most = min(reads * first.supply.engines(first.layout), writes * second.supply.engines(second.layout))
+    return most * (1 + ROUNDING)
 
 
 def _rank(option: Option) -> tuple[float, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from inference.core.performance.device_figures import DeviceFigures, Layout
 from inference.core.performance.model_shape import ModelShape
@@ -31,13 +32,18 @@ class Supply:
     def device_class(self) -> str:
         return self.figures.device_class
 
-    @property
+    @cached_property
+    def sizes(self) -> Mapping[int, int]:
+        """How many nodes there are of each size: few sizes, however many nodes."""
+        return Counter(self.nodes)
+
+    @cached_property
     def devices(self) -> int:
         return sum(self.nodes)
 
     def engines(self, layout: Layout) -> int:
         """How many engines of this size fit."""
-        return sum(node // layout.devices for node in self.nodes)
+        return sum(nodes * (size // layout.devices) for size, nodes in self.sizes.items())
 
 
 def layouts(supply: Supply, shape: ModelShape) -> list[Layout]:
@@ -46,7 +52,7 @@ def layouts(supply: Supply, shape: ModelShape) -> list[Layout]:
     Heads have to come out even over tensor-parallel devices. Stages of a pipeline are for devices that speak
     over the host's bus: elsewhere sums over links cost less than what pipelines wait.
     """
-    largest = min(LARGEST_ENGINE, max(supply.nodes, default=0))
+    largest = min(LARGEST_ENGINE, max(supply.sizes, default=0))
     found = [
         Layout(tensor, stages)
         for tensor in _powers(largest)
@@ -61,8 +67,9 @@ def _powers(largest: int) -> list[int]:
     return [2**power for power in range(largest.bit_length())] if largest else []
 
 
-def hold_both(nodes: Iterable[int], demands: Iterable[tuple[int, int]]) -> bool:
-    """Whether nodes hold so many engines of each size: ``demands`` are (engines, devices of each)."""
+def hold_both(nodes: Iterable[int] | Mapping[int, int], demands: Iterable[tuple[int, int]]) -> bool:
+    """Whether nodes hold so many engines of each size: ``demands`` are (engines, devices of each). ``nodes``:
+    the size of each, or how many there are of each size."""
     free = Counter(nodes)
     for engines, size in sorted(demands, key=lambda demand: -demand[1]):
         left = engines

@@ -12,13 +12,17 @@ from itertools import islice
 from inference.core.routing.blocks import KIB, SIZES
 
 ENTRIES = 256 * KIB
-"""Pairs of a block and a replica, of all replicas together; some 300 bytes each."""
+"""Pairs of a block and a replica, of all replicas together; some 200 bytes each."""
 _SWEEP = 32
 """A part of the replica's share that goes at once, so that a sweep costs little for each."""
 
 
 class PrefixIndex:
-    """Of bounded memory: ``entries`` pairs of block and replica, an even share for each replica."""
+    """Of bounded memory: ``entries`` pairs of block and replica, an even share for each replica.
+
+    A set of replicas is as long as the highest bit in it, so neighbours in a prompt, which mostly have the
+    same holders, share one int.
+    """
 
     def __init__(self, entries: int = ENTRIES) -> None:
         self._entries = entries
@@ -28,6 +32,7 @@ class PrefixIndex:
         self._bytes: dict[int, int] = {}
         self._read: dict[int, int] = {}
         self._limits: dict[int, int] = {}
+        self._bits: dict[int, int] = {}
 
     def __len__(self) -> int:
         """Pairs of a block and a replica."""
@@ -65,14 +70,18 @@ class PrefixIndex:
         held = self._held.get(replica)
         if held is None:
             held = self._admit(replica)
-        holders, bit, more = self._holders, 1 << replica, 0
+        holders, bit, more = self._holders, self._bits[replica], 0
+        before, after = 0, bit
         for number in range(len(keys) - 1, -1, -1):
             key = keys[number]
             size = held.pop(key, None)
             if size is None:
                 size = SIZES[number]
                 more += size
-                holders[key] = holders.get(key, 0) | bit
+                others = holders.get(key, 0)
+                if others is not before:
+                    before, after = others, others | bit if others else bit
+                holders[key] = after
             held[key] = size
         if session is not None:
             held.pop(session, None)
@@ -96,13 +105,14 @@ class PrefixIndex:
         held = self._held.pop(replica, None)
         if held is not None:
             self._clear(replica, held)
-            del self._bytes[replica], self._read[replica]
+            del self._bytes[replica], self._read[replica], self._bits[replica]
             self._share = self._entries // max(1, len(self._held))
 
     def _admit(self, replica: int) -> dict[int, int]:
         """A part for one more replica; the others make room for it."""
         held = self._held[replica] = {}
         self._bytes[replica] = self._read[replica] = 0
+        self._bits[replica] = 1 << replica
         self._share = self._entries // len(self._held)
         for other, its in self._held.items():
             if len(its) > self._share:
@@ -121,8 +131,11 @@ class PrefixIndex:
 
     def _clear(self, replica: int, keys: Sequence[int] | dict[int, int]) -> None:
         holders, others = self._holders, ~(1 << replica)
+        before = left = 0
         for key in keys:
-            left = holders[key] & others
+            if holders[key] is not before:
+                before = holders[key]
+                left = before & others
             if left:
                 holders[key] = left
             else:

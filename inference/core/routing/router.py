@@ -112,7 +112,7 @@ class Router:
     def __init__(self, entries: int = ENTRIES) -> None:
         self.views: dict[str, ReplicaView] = {}
         self._index = PrefixIndex(entries)
-        self._troubled: dict[int, ReplicaView] = {}
+        self._troubled = 0
         self._by_slot: list[ReplicaView] = []
         self._free: list[int] = []
 
@@ -134,7 +134,7 @@ class Router:
             del self.views[view.name]
             self._index.forget(view.slot)
             self._index.limit(view.slot, None)
-            self._troubled.pop(view.slot, None)
+            self._troubled &= ~(1 << view.slot)
             self._free.append(view.slot)
 
     def group(self, names: Iterable[str]) -> Group:
@@ -178,16 +178,16 @@ class Router:
     def succeeded(self, view: ReplicaView) -> None:
         if view.breaker.failures:
             view.breaker.succeeded()
-            self._troubled.pop(view.slot, None)
+            self._troubled &= ~(1 << view.slot)
 
     def failed(self, view: ReplicaView, now_seconds: float) -> None:
         view.breaker.failed(now_seconds)
-        self._troubled[view.slot] = view
+        self._troubled |= 1 << view.slot
 
     def rest(self, view: ReplicaView, now_seconds: float) -> None:
         """Leave it alone for the longest time."""
         view.breaker.rest(now_seconds)
-        self._troubled[view.slot] = view
+        self._troubled |= 1 << view.slot
 
     def lost(self, view: ReplicaView) -> None:
         """Its process is gone, and its cache with it."""
@@ -237,9 +237,12 @@ class Router:
 
     def _usable(self, group: Group, now_seconds: float, tried: Collection[str]) -> int:
         usable = group.mask
-        for view in self._troubled.values():
-            if not view.breaker.allows(now_seconds):
-                usable &= ~(1 << view.slot)
+        troubled = usable & self._troubled
+        while troubled:
+            low = troubled & -troubled
+            if not self._by_slot[low.bit_length() - 1].breaker.allows(now_seconds):
+                usable ^= low
+            troubled ^= low
         for name in tried:
             if (tried_view := self.views.get(name)) is not None:
                 usable &= ~(1 << tried_view.slot)

@@ -148,6 +148,7 @@ async def test_without_traffic_a_usual_load_that_fits_the_model_is_assumed(world
         ({"documents": []}, "documents", "at least"),
         ({"traffic": {"promptTokens": 10**6}}, "spec.traffic", "more than the 40960"),
         ({"traffic": {"promptTokens": 0}}, "spec.traffic.promptTokens", "greater"),
+        ({"traffic": {"requestsPerSecond": 1e-310}}, "spec.traffic.requestsPerSecond", "greater"),
         ({"slo": {"ttftMilliseconds": 0}}, "spec.slo.ttftMilliseconds", "greater"),
         ({"slo": {"ttft": 5}}, "spec.slo.ttft", "unknown"),
         ({"model": "nobody"}, "spec.model", "nobody"),
@@ -176,6 +177,31 @@ async def test_a_document_that_is_no_endpoint_has_no_plan(world: World) -> None:
     answer = await world.request("admin", "POST", "/api/v1/plan", json=body)
     assert answer.status_code == 400
     assert "no Endpoint" in answer.json()["error"]["message"]
+
+
+async def test_one_question_is_about_some_endpoints_and_no_more(world: World) -> None:
+    """Others wait while a plan is worked out."""
+    await with_model(world)
+    body = asked(devices=[{"deviceClass": "nvidia/H200", "count": 8}])
+    endpoint = body["documents"][0]
+    named = [{**endpoint, "metadata": {**endpoint["metadata"], "name": f"chat-{n}"}} for n in range(17)]
+    body["documents"] = named
+    refused = await world.request("search-member", "POST", "/api/v1/plan", json=body)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "documents")
+    assert "at most 16 Endpoints" in refused.json()["error"]["message"]
+    body["documents"] = named[:2]
+    answer = await world.request("search-member", "POST", "/api/v1/plan", json=body)
+    assert [one["name"] for one in answer.json()["plans"]] == ["chat-0", "chat-1"]
+
+
+async def test_devices_that_are_named_twice_are_one_kind_in_nodes_of_two_sizes(world: World) -> None:
+    await with_model(world)
+    offered = [{"deviceClass": "nvidia/H200", "count": 8}, {"deviceClass": "nvidia/H200", "count": 8}]
+    twice = await plan(world, asked(devices=offered))
+    assert twice == await plan(world, asked(devices=[{"deviceClass": "nvidia/H200", "count": 16}]))
+    uneven = [{**offered[0], "perNode": 4}, offered[1]]
+    found = await plan(world, asked(slo={}, devices=uneven))
+    assert max(one["devices"] for one in found["options"]) == 16
 
 
 async def test_models_and_projects_of_the_same_request_count(world: World) -> None:

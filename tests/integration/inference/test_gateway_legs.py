@@ -1,6 +1,8 @@
 """Two legs: what one engine read another one answers, and no fault of the first is the client's."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 MESSAGES: Any = [{"role": "user", "content": "one two three four"}]
 PROMPT_TOKENS = 4
+ANSWER_BYTES = 700
+"""More than the answer of either leg, less than both."""
 
 
 @dataclass
@@ -189,6 +193,28 @@ async def test_a_cache_is_given_to_one_decode_engine_only(tmp_path: Path, fault:
             "cached_tokens": 1,
             "completion_tokens": 5,
         }
+
+
+async def test_what_a_prefill_engine_answers_takes_no_room_from_answers(tmp_path: Path) -> None:
+    async with scene(tmp_path, "p0", "d0", answer_bytes_per_tenant=ANSWER_BYTES) as on:
+        for _ in range(3):
+            assert (await on.chat()).usage.completion_tokens == 5
+        assert len(on.d0.fetched) == 3
+
+
+async def test_a_table_that_is_replaced_is_not_kept(tmp_path: Path) -> None:
+    """It is as large as the pool, and there is a new one whenever a key is made."""
+    async with scene(tmp_path, "p0", "d0") as on:
+        for version in ("2", "3", "4"):
+            await on.chat()
+            gone = weakref.ref(on.front.gateway.routes.index.routes[0])
+            on.front.control.table = routes(on.engines).model_copy(update={"version": version})
+            async with asyncio.timeout(5):
+                while on.front.gateway.routes.index.version != version:
+                    await asyncio.sleep(0.01)
+            await on.chat()
+            gc.collect()
+            assert gone() is None
 
 
 async def test_prefill_engines_answer_while_no_decode_engine_lives(tmp_path: Path) -> None:

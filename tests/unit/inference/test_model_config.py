@@ -59,3 +59,19 @@ def test_a_hub_name_that_is_not_here_is_not_fetched(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(model_config, "HUB_CACHE", str(tmp_path))
     with pytest.raises(InvalidInput, match=r"hub cache.*--model-config"):
         find_config(NAME, tmp_path)
+
+
+def test_a_projects_folder_shows_no_configuration_of_another(tmp_path: Path) -> None:
+    own, other = (tmp_path / "models" / name / "m" for name in ("lab", "secret"))
+    for folder in (own, other):
+        folder.mkdir(parents=True)
+    (other / "config.json").write_text('{"hidden_size": 8}')
+    (own / "config.json").symlink_to(other / "config.json")
+    source = "$(HOME_DIR)/models/lab/m"
+    with pytest.raises(InvalidInput, match="link out of the project's folder"):
+        find_config(source, tmp_path, "lab")
+    assert find_config(source, tmp_path) == {"hidden_size": 8}, "an administrator may name what he likes"
+    (own / "config.json").unlink()
+    (own / "real.json").write_text('{"hidden_size": 9}')
+    (own / "config.json").symlink_to("real.json")
+    assert find_config(source, tmp_path, "lab") == {"hidden_size": 9}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from common.resources.serving import ModelSpec, ModelStatus
 from common.settings import Settings
 from common.store.memory import MemoryStore
 from inference import model_status
-from inference.model_files import inspect_model, model_digest, within_project
+from inference.model_files import CONFIG_BYTES, inspect_model, model_digest, within_project
 from inference.model_status import ModelStatusKeeper
 
 SOURCE = "$(HOME_DIR)/models/tiny"
@@ -50,6 +51,25 @@ def test_a_config_that_is_a_folder_is_told(folder: Path, tmp_path: Path) -> None
     (folder / "config.json").unlink()
     (folder / "config.json").mkdir()
     assert inspect_model(SOURCE, tmp_path).message.endswith("config.json: Is a directory")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("what", ["a pipe", "a device", "too long"])
+def test_a_config_without_an_end_holds_nobody_up(folder: Path, tmp_path: Path, what: str) -> None:
+    """Whoever fills a project's folder fills it with what it likes."""
+    file = folder / "config.json"
+    file.unlink()
+    if what == "a pipe":
+        os.mkfifo(file)
+    elif what == "a device":
+        file.symlink_to("/dev/zero")
+    else:
+        file.touch()
+        os.truncate(file, CONFIG_BYTES + 1)
+    found = inspect_model(SOURCE, tmp_path)
+    assert (found.usable, found.reason) == (False, "ConfigUnreadable")
+    said = f"more than {CONFIG_BYTES} bytes" if what == "too long" else "no regular file"
+    assert said in found.message
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from common.errors import ContextExceeded, InvalidInput
-from inference.core.body import BodyLimits, Task, check_context, engine_body, parse_request
+from inference.core.body import (
+    SESSION_CHARACTERS,
+    BodyLimits,
+    Task,
+    check_context,
+    engine_body,
+    parse_request,
+)
 from inference.core.engine_errors import error_from_engine, is_retryable
 
 CHAT: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
@@ -164,3 +171,10 @@ def test_a_grammar_may_be_of_a_form_that_is_not_known_here() -> None:
     assert json.loads(parse(structured_outputs={"grammar": "start: NUMBER"}).rest)["structured_outputs"] == {
         "grammar": "start: NUMBER"
     }
+
+
+def test_a_sessions_name_of_any_length_costs_little_to_tell_apart() -> None:
+    """It is hashed for each choice of a replica, and a body may be one long name."""
+    assert len(parse(user="x" * 30_000).session) == SESSION_CHARACTERS
+    assert parse(user="ann").session == "ann"
+    assert json.loads(engine_body(parse(user="x" * 3000), "tiny", "acme"))["user"] == "x" * 3000

@@ -12,7 +12,7 @@ from inference.core.body import InferenceRequest, Task, engine_body, parse_reque
 from inference.core.sse import StreamMeter
 from inference.core.two_legs import DECODE_ONLY, giving_up, told_cache
 from inference.core.usage import TokenCounts, find_usage, with_cached
-from inference.gateway.legs import Sides
+from inference.gateway.legs import Handover, Sides
 
 CHAT: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 PLACE = {
@@ -137,14 +137,14 @@ def test_what_the_first_engine_had_cached_is_counted_from_the_first_token_on() -
     assert meter.counts == TokenCounts(9, 9, 1), "never more than the prompt"
 
 
-def replica(name: str, endpoint: str = "lab/chat") -> RouteReplica:
+def replica(name: str, endpoint: str = "lab/chat", model: str = "lab/tiny") -> RouteReplica:
     roles: Any = {"p": "prefill", "d": "decode", "m": ""}
     return RouteReplica(
         id=name,
         url=f"http://{name}",
         role=roles[name[0]],
         endpoint=endpoint,
-        model_identity="lab/tiny",
+        model_identity=model,
         min_prompt_tokens=7 if name[0] == "p" else 0,
     )
 
@@ -163,10 +163,22 @@ def names(route: Route | None) -> list[str]:
 def test_caches_go_between_engines_of_one_endpoint_only() -> None:
     found = sides(replica("p0"), replica("d0"), replica("p1", "lab/other"), replica("m0", "lab/other"))
     assert names(found.prefill) == ["p0"], "the other has nobody to hand a cache to"
-    assert {endpoint: names(route) for endpoint, route in found.decoders.items()} == {"lab/chat": ["d0"]}
+    assert {kin: names(route) for kin, route in found.decoders.items()} == {("lab/chat", "lab/tiny"): ["d0"]}
     assert names(found.answering) == ["d0", "m0"]
     assert names(found.others) == ["p0", "p1"]
     assert found.min_prompt_tokens == 7
+
+
+def test_no_answer_is_made_of_the_cache_of_another_model() -> None:
+    """While the Model of an Endpoint is changed, engines of the former one are there, too."""
+    found = sides(replica("p0"), replica("d0", model="lab/new"), replica("d1"))
+    assert {kin: names(route) for kin, route in found.decoders.items()} == {
+        ("lab/chat", "lab/new"): ["d0"],
+        ("lab/chat", "lab/tiny"): ["d1"],
+    }
+    cache = Handover(replica("p0"), PLACE, TokenCounts())
+    assert [cache.fits(one) for one in found.answering.replicas] == [False, True]
+    assert sides(replica("p0"), replica("d0", model="lab/new")).prefill is None
 
 
 def test_a_route_without_roles_is_taken_as_it_is() -> None:

@@ -119,6 +119,16 @@ def test_the_table_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert (read.ttft_ms, read.itl_ms, read.by) == (210.0, 21.5, "vllm bench serve, 200 prompts")
 
 
+def test_a_table_is_read_once_until_it_changes(tmp_path: Path) -> None:
+    """Every plan asks for it, and others wait meanwhile."""
+    file = tmp_path / "measured.yaml"
+    file.write_text(ROW)
+    first = read_measurements(file)
+    assert read_measurements(file) is first
+    file.write_text(ROW + ROW)
+    assert len(read_measurements(file)) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

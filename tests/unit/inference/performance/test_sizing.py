@@ -1,5 +1,7 @@
 """What serves a load: known answers, and what holds in any world."""
 
+from dataclasses import replace
+from itertools import product
 from time import process_time
 
 import pytest
@@ -14,6 +16,7 @@ from inference.core.performance.roofline import Roofline
 from inference.core.performance.serving import Traffic
 from inference.core.performance.steps import Engine, PerformanceSource
 from inference.core.performance.supply import Supply, hold_both
+from scheduler.catalogue import load_catalogue
 from tests.fixtures.performance_scene import LLAMA_8B, QWEN_32B, configs, shape, supply
 
 LONG, CHAT = Traffic(4000, 500), Traffic(4000, 1000)
@@ -207,3 +210,38 @@ def test_a_plan_over_very_many_devices_is_not_slow() -> None:
     assert process_time() - began < 5
     assert choice.taken is not None
     assert max(one.devices for one in choice.options) > 100_000 / 2
+
+
+def test_the_largest_pool_that_anybody_names_is_sized_at_once() -> None:
+    """Whoever may write an Endpoint may ask, and others wait meanwhile."""
+    rows = [row.name for row in load_catalogue().specs if row.vendor == "nvidia"]
+    pool = [supply(name, *[16] * 6250) for name in rows[:16]]
+    began = process_time()
+    choice, _ = sized(LLAMA_8B, pool, CHAT, Slo())
+    assert choice.taken is not None
+    assert process_time() - began < 4.0
+
+
+@settings(max_examples=40)
+@given(
+    model=st.sampled_from((LLAMA_8B, QWEN_32B)),
+    nodes=st.tuples(*[st.lists(st.integers(1, 8), min_size=1, max_size=2)] * 2),
+    lengths=st.tuples(st.integers(1, 8000), st.integers(1, 2000)),
+)
+def test_no_other_numbers_of_engines_on_two_kinds_of_devices_serve_more(
+    model: str, nodes: tuple[list[int], list[int]], lengths: tuple[int, int]
+) -> None:
+    pool = [supply("H100-SXM", *nodes[0]), supply("A100-PCIE-80GB", *nodes[1])]
+    choice, _ = sized(model, pool, Traffic(*lengths), Slo())
+    for option in choice.options:
+        if option.mode == "disaggregated" and option.legs[0].supply is not option.legs[1].supply:
+            rooms = [leg.supply.engines(leg.layout) for leg in option.legs]
+            for counts in product(*(range(1, room + 1) for room in rooms)):
+                legs = tuple(
+                    replace(leg, engines=count) for leg, count in zip(option.legs, counts, strict=True)
+                )
+                other = Option(option.mode, legs, option.traffic)
+                assert (round(other.capacity, 6), -other.devices) <= (
+                    round(option.capacity, 6),
+                    -option.devices,
+                )

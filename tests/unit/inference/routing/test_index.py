@@ -1,5 +1,6 @@
 """What was sent where, as far as it is remembered."""
 
+import tracemalloc
 from collections.abc import Sequence
 
 from hypothesis import given
@@ -111,3 +112,22 @@ def test_it_never_holds_more_than_its_bound_and_both_its_sides_agree(
         assert 0 not in index._holders.values()
         for replica, held in index._held.items():
             assert index._bytes.get(replica, 0) == sum(held.values()) <= index._limits.get(replica, 10**9)
+
+
+def test_a_pair_takes_no_more_room_where_replicas_are_many() -> None:
+    """A set of replicas with the 20,000th in it is an int of 2.5 KB."""
+
+    def taken_bytes(first: int) -> int:
+        tracemalloc.start()
+        try:
+            index = PrefixIndex(1 << 17)
+            for prompt in range(40):
+                keys = [prompt << 32 | block for block in range(1, 81)]
+                for replica in (first, first + 1 + prompt % 3):
+                    index.note(replica, keys)
+            assert len(index) == 6400
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    assert taken_bytes(20_000) < 1.5 * taken_bytes(0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.core.routing.blocks import partition
-from inference.core.routing.breaker import FAILURES_TO_OPEN, LONGEST_PAUSE_SECONDS
+from inference.core.routing.breaker import FAILURES_TO_OPEN, LONGEST_PAUSE_SECONDS, Breaker
 from inference.core.routing.report import EngineReport
 from inference.core.routing.router import (
     ALL_UP_TO,
@@ -125,6 +125,24 @@ def test_resting_and_tried_replicas_are_left_out() -> None:
     assert pool.router.choose(pool.group, ask(), now, tried=["a"]) is not None
     assert pool.router.choose(pool.group, ask(), LONGEST_PAUSE_SECONDS, tried=["a", "c"]) is not None
     assert pool.router.choose(pool.router.group([]), ask(), now) is None
+
+
+def test_engines_that_fail_elsewhere_are_no_work_for_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of them, of others' endpoints, must not slow the choice for all."""
+    pool, asked_about = Pool(), []
+    for number in range(200):
+        other = pool.router.view(f"other{number}")
+        for _ in range(FAILURES_TO_OPEN):
+            pool.router.failed(other, 0.0)
+    pool.router.rest(pool.router.views["a"], 0.0)
+
+    def allows(breaker: Breaker, now_seconds: float) -> bool:
+        asked_about.append(breaker)
+        return now_seconds >= breaker.open_until_seconds
+
+    monkeypatch.setattr(Breaker, "allows", allows)
+    assert pool.choose(ask()).view.name == "b"
+    assert asked_about == [pool.router.views["a"].breaker]
 
 
 def test_one_of_some_replicas_is_chosen_where_only_those_may_be() -> None:
