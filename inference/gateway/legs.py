@@ -126,7 +126,7 @@ class Legs:
         watch.broken = min(watch.broken, MAX_FAILED_ENGINES - 1)
 
         def body(replica: RouteReplica) -> bytes:
-            place = self._hand_over(cache, replica) if cache is not None else None
+            place = self._hand_over(cache, replica, sides) if cache is not None else None
             return engine_body(job.request, job.route.backend_model, job.tenant, place)
 
         rings = [sides.answering]
@@ -209,11 +209,11 @@ class Legs:
             return None
         return Handover(call.replica, place, usage.counts if usage is not None else TokenCounts())
 
-    def _hand_over(self, cache: Handover, replica: RouteReplica) -> dict[str, Any] | None:
+    def _hand_over(self, cache: Handover, replica: RouteReplica, sides: Sides) -> dict[str, Any] | None:
         """The place of the cache for the first engine that can fetch it; whoever comes after it reads the
         prompt again, since nobody knows how far the first one came."""
         if cache.given_to:
-            self._release(cache, (replica,))
+            self._release(cache, (replica, *sides.decoders[_kin(cache.reader)].replicas))
             return None
         if not cache.fits(replica):
             return None

@@ -195,6 +195,15 @@ async def test_a_cache_is_given_to_one_decode_engine_only(tmp_path: Path, fault:
         }
 
 
+@pytest.mark.parametrize("other", ["m0", "p0"])
+async def test_a_cache_is_given_up_when_no_other_decode_engine_is_there(tmp_path: Path, other: str) -> None:
+    async with scene(tmp_path, *dict.fromkeys(("p0", "d0", other))) as on:
+        on.d0.script = [None]
+        await on.chat()
+        assert on.engines[other].bodies[-1]["max_tokens"] == 5
+        await on.nothing_is_kept()
+
+
 async def test_what_a_prefill_engine_answers_takes_no_room_from_answers(tmp_path: Path) -> None:
     async with scene(tmp_path, "p0", "d0", answer_bytes_per_tenant=ANSWER_BYTES) as on:
         for _ in range(3):

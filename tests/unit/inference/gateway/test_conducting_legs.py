@@ -356,3 +356,13 @@ async def test_no_cache_goes_between_engines_of_two_models() -> None:
     on.asked.clear()
     assert (await on.serve()).cached is None
     assert on.order == [("d0", "all")]
+
+
+async def test_a_cache_that_cannot_be_given_up_ends_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def tell(*_: Any) -> bool:
+        raise RuntimeError
+
+    on = Engines("d0", "d1", "p0", failing={"d0": BROKEN})
+    monkeypatch.setattr(on, "tell", tell)
+    assert (await on.serve()).call.replica.id == "d1"
+    assert not on.legs._releases

@@ -185,3 +185,10 @@ def test_a_route_without_roles_is_taken_as_it_is() -> None:
     found = sides(replica("m0"), replica("m1"))
     assert found.answering is found.route
     assert found.prefill is found.others is None
+
+
+def test_the_least_of_what_prefill_engines_ask_for_counts() -> None:
+    few, many = (replica(f"p{least}").model_copy(update={"min_prompt_tokens": least}) for least in (5, 9))
+    assert sides(many, few, replica("d0")).min_prompt_tokens == 5
+    assert sides(many, replica("m0")).min_prompt_tokens == 0
+    assert sides(replica("m0")).min_prompt_tokens == 0
