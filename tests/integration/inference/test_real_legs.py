@@ -213,8 +213,8 @@ async def test_a_decode_engine_that_is_killed_before_its_first_byte_is_replaced(
     alone = await chat(front, "killed ", "mixed")
     hand_over, killed = legs.Legs._hand_over, []
 
-    def and_stop(self: legs.Legs, cache: Any, replica: Any) -> Any:
-        place = hand_over(self, cache, replica)
+    def and_stop(self: legs.Legs, cache: Any, replica: Any, sides: Any) -> Any:
+        place = hand_over(self, cache, replica, sides)
         if place is not None:
             killed.append(replica.id)
             engines.processes[replica.id].signal(signal.SIGSTOP)
