@@ -210,23 +210,26 @@ async def test_a_client_that_leaves_between_the_legs_leaves_no_blocks_behind(
 async def test_a_decode_engine_that_is_killed_before_its_first_byte_is_replaced(
     engines: Engines, front: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopping(request: Any, model: str, salt: str, place: Any = None) -> bytes:
-        if place is not None:
-            engines.processes["d0"].signal(signal.SIGSTOP)
-            asyncio.get_running_loop().call_later(0.3, engines.processes["d0"].kill)
-        return engine_body(request, model, salt, place)
-
-    idle = front.gateway._upstream.replicas.router.view(engines.processes["d1"].url)
-    idle.in_flight += 1  # so that the other one is asked first
-    monkeypatch.setattr(legs, "engine_body", stopping)
-    parted = await chat(front, "killed ")
-    idle.in_flight -= 1
-    monkeypatch.undo()
     alone = await chat(front, "killed ", "mixed")
+    hand_over, killed = legs.Legs._hand_over, []
+
+    def and_stop(self: legs.Legs, cache: Any, replica: Any, sides: Any) -> Any:
+        place = hand_over(self, cache, replica, sides)
+        if place is not None:
+            killed.append(replica.id)
+            engines.processes[replica.id].signal(signal.SIGSTOP)
+            asyncio.get_running_loop().call_later(0.3, engines.processes[replica.id].kill)
+        return place
+
+    monkeypatch.setattr(legs.Legs, "_hand_over", and_stop)
+    parted = await chat(front, "killed ")
     assert parted.choices[0].message == alone.choices[0].message
-    [event, other] = await front.billed(2)
+    [other, event] = await front.billed(2)
     assert event["quantities"] == other["quantities"]
-    assert event["resource"] == "d1"
+    assert {event["resource"], *killed} == {"d0", "d1"}
+    if killed == ["d1"]:  # the one that lives is d1 from now on
+        both = engines.processes
+        both["d0"], both["d1"] = both["d1"], both["d0"]
     await engines.keep_nothing("p0", "d1")
 
 
