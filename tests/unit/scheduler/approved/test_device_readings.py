@@ -8,8 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from common.errors import SetupError
 from common.resources.pool import Device
+from scheduler.adapters.devices import nvidia
 from scheduler.adapters.devices.amd import AmdSmi
 from scheduler.adapters.devices.amd_library import read_processors
 from scheduler.adapters.devices.ascend import NpuSmi
@@ -147,7 +150,8 @@ def test_amdsmi_is_read_as_approved() -> None:
     check("amdsmi", lambda: read(*AMD), accidents())
 
 
-def test_nvml_is_read_as_approved() -> None:
+def test_nvml_is_read_as_approved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvidia, "host_memory_bytes", lambda: 1 << 37)
     levels = {("GPU-a", "GPU-c"): 30}
 
     def read(*gpus: Gpu) -> Sequence[Device]:
