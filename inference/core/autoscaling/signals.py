@@ -83,8 +83,8 @@ def signals_of(load: RoleLoad, targets: Targets) -> list[Signal]:
             Signal(
                 "Queue",
                 load.ready * times,
-                f"{_count(load.waiting, 'request')} queued in {_count(load.telling, 'engine')} for a target of "
-                f"{targets.queued:g} each",
+                f"{_count(load.waiting, 'request')} queued in {_count(load.telling, 'engine')} for a target "
+                f"of {targets.queued:g} each",
             )
         )
     late = _first_token(load, targets)
