@@ -15,12 +15,12 @@ from scheduler.adapters.devices.amd_library import read_processors
 from scheduler.adapters.devices.ascend import NpuSmi
 from scheduler.adapters.devices.dcmi import Dcmi
 from scheduler.adapters.devices.nvidia import read_gpus
+from tests.fixtures import approving as approved
 from tests.fixtures.devices import text
 from tests.fixtures.devices.amdsmi import READINGS as AMD_READINGS
 from tests.fixtures.devices.amdsmi import FakeAmdSmi, LinkType
 from tests.fixtures.devices.nvml import READINGS as NVML_READINGS
 from tests.fixtures.devices.nvml import SWITCH_BUS, FakeNvml, Gpu
-from tests.unit.scheduler.approved import approving as approved
 from tests.unit.scheduler.devices import test_probe_amd, test_probe_ascend, test_probe_dcmi
 
 KEPT = Path(__file__).with_name("devices.txt")
