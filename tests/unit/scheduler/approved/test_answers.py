@@ -28,7 +28,7 @@ from scheduler.core.tide.tidal import (
 )
 from scheduler.insight.device_series import points
 from scheduler.ports import DeviceSample
-from tests.unit.scheduler.approved import approving as approved
+from tests.fixtures import approving as approved
 
 NOW_MS = 1_700_000_000_000
 DRAWS = 2000
