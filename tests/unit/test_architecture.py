@@ -41,6 +41,7 @@ CORE_MAY_IMPORT = {
     "common.strict_json",
     "common.units",
     "common.vocabulary",
+    "common.weekly",
     "copy",
     "dataclasses",
     "datetime",
