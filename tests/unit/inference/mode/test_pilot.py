@@ -66,7 +66,7 @@ def test_a_light_load_stays_where_it_is() -> None:
     assert all(verdict.taken is None for verdict in verdicts)
     assert "100 % of requests within the SLO" in verdicts[-1].reasons[0]
     assert (
-        verdicts[-1].reasons[-1] == "120 requests: 2 requests/s of 1,000 prompt tokens and 100 output tokens"
+        verdicts[-1].reasons[-1] == "60 requests: 2 requests/s of 1,000 prompt tokens and 100 output tokens"
     )
 
 
@@ -79,7 +79,7 @@ def test_long_prompts_that_disturb_short_answers_are_read_apart() -> None:
 
 def test_long_answers_are_written_by_all() -> None:
     apart = Fleet((EngineGroup(NPU, Layout(), 8, 6),), 512)
-    present, verdicts = looked(17.0, 1000, 600, apart)
+    present, verdicts = looked(24.0, 1000, 600, apart)
     assert present.readers < 6
     assert sum(verdict.taken is not None for verdict in verdicts) == 1
 
