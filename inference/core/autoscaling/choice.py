@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Candidate:
-    """An engine that is there. ``index`` is its place in its name; ``in_flight`` what it has to do, None where
-    that is not known."""
+    """An engine that is there. ``index`` is its place in its name; ``in_flight`` what it has to do, None
+    where that is not known."""
 
     name: str
     index: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from inference.core.autoscaling.signals import RoleLoad, Signal, Targets, signals_of
 
@@ -30,7 +30,7 @@ class Rule:
     ``cool_down_seconds`` after the last change; none after ``zero_after_seconds`` without a request, where
     ``least`` is 0. ``floor_reason`` says where ``least`` comes from."""
 
-    targets: Targets = Targets()
+    targets: Targets = field(default_factory=Targets)
     least: int = 1
     most: int = 4
     down_after_seconds: float = 300.0
@@ -106,13 +106,8 @@ class RoleScaler:
         if load.held and not current and rule.most:
             woken = self._step(max(asked, 1), rule)
             return Decision(woken, "Woken", f"{signals[0].text}; no engine was wanted", asked)
-        if (
-            not rule.least
-            and current
-            and may_sleep
-            and not load.held
-            and idle_seconds >= rule.zero_after_seconds
-        ):
+        may_sleep = may_sleep and not rule.least and not load.held
+        if current and may_sleep and idle_seconds >= rule.zero_after_seconds:
             text = f"nothing was asked for {idle_seconds:.0f} s, of {rule.zero_after_seconds:g} s"
             return Decision(0, "Idle", text, asked)
         if current < rule.least:

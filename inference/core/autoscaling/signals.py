@@ -83,8 +83,8 @@ def signals_of(load: RoleLoad, targets: Targets) -> list[Signal]:
             Signal(
                 "Queue",
                 load.ready * times,
-                f"{_count(load.waiting, 'request')} queued in {_count(load.telling, 'engine')} for a target of "
-                f"{targets.queued:g} each",
+                f"{_count(load.waiting, 'request')} queued in {_count(load.telling, 'engine')} for a target "
+                f"of {targets.queued:g} each",
             )
         )
     late = _first_token(load, targets)
@@ -102,7 +102,8 @@ def _first_token(load: RoleLoad, targets: Targets) -> Signal | None:
     return Signal(
         "FirstToken",
         load.ready * min(MOST_TIMES, max(1.0, part)),
-        f"first tokens take {load.ttft_p95_ms:.0f} ms (95th percentile) for a target of {targets.ttft_ms:g} ms",
+        f"first tokens take {load.ttft_p95_ms:.0f} ms (95th percentile) for a target of "
+        f"{targets.ttft_ms:g} ms",
     )
 
 

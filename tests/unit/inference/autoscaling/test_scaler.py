@@ -241,7 +241,7 @@ def test_it_does_not_go_to_and_fro(rule: Rule, seen: list[RoleLoad]) -> None:
         decision = play.look(one)
         if not play.changes or play.changes[-1][0] != play.now or decision.reason in ("Idle", "Woken"):
             continue
-        before = [change for change in play.changes[:-1]]
+        before = play.changes[:-1]
         if before and decision.wanted < play.changes[-1][1]:
             at, old, new = before[-1]
             rest = rule.down_after_seconds if new > old else rule.cool_down_seconds
