@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from common.clock import Clock
 from common.errors import ComputilityError
+from common.first_tokens import FirstTokens
 from common.guard import Guard
 from common.load import ReplicaLoad
 from common.loop import LoopHealth, run_every
@@ -17,7 +18,7 @@ from common.store.samples import SampleLog
 from common.telemetry import get_logger
 from scheduler.core.model.device_classes import classes_of
 from scheduler.core.model.types import WHOLE_MILLIS
-from scheduler.core.tide.engine_load import FirstTokens, fullness
+from scheduler.core.tide.engine_load import fullness
 from scheduler.core.tide.tidal import (
     DAY_MS,
     EARLIER_DAYS,

@@ -1,19 +1,9 @@
-"""How full engines are, and how long their first tokens took: what they tell, as numbers for the tide."""
+"""How full engines are: what they tell, as numbers for the tide."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-
 MOST_FULL = 2.0
 """A queue says that more is needed, not how much: an engine counts as at most so many times full."""
-WINDOW_MS = 300_000
-"""First tokens are judged over so long, and only from ``LEAST_TOKENS`` of them on."""
-LEAST_TOKENS = 20
-
-Buckets = Iterable[tuple[float, int]]
-"""A histogram as Prometheus has it: (upper bound, observations up to it since the start)."""
 
 
 def fullness(
@@ -21,47 +11,3 @@ def fullness(
 ) -> float:
     """How full an engine is, 1.0 = full, by requests that run or wait and by use of its KV cache (0 to 1)."""
     return min(MOST_FULL, max(in_flight / requests_per_replica, kv_cache_use / kv_cache_limit))
-
-
-def percentile(buckets: Mapping[float, int], part: float) -> float:
-    """The value that ``part`` of the observations are not above, straight within a bucket; 0.0 for none.
-
-    ``buckets``: upper bound -> observations in that bucket. Beyond the last finite bound that bound counts.
-    """
-    rank, seen, lower = part * sum(buckets.values()), 0, 0.0
-    for bound, count in sorted(buckets.items()):
-        if count and seen + count >= rank:
-            value = lower + (bound - lower) * (rank - seen) / count
-            return lower if bound == float("inf") else min(value, bound)
-        seen, lower = seen + count, bound
-    return 0.0
-
-
-@dataclass
-class FirstTokens:
-    """Times to the first token over the last minutes, from the growing histograms of engines."""
-
-    _known: dict[str, dict[float, int]] = field(default_factory=dict)
-    _lately: list[tuple[int, Counter[float]]] = field(default_factory=list)
-
-    def note(self, histograms: Mapping[str, Buckets], now_ms: int) -> None:
-        """What each engine tells now. The first that is heard of one is only where counting begins."""
-        new: Counter[float] = Counter()
-        for engine, buckets in histograms.items():
-            told, known = dict(buckets), self._known.get(engine)
-            below = 0
-            for bound in sorted(told if known is not None else ()):
-                grown = told[bound] - (known or {}).get(bound, 0)
-                new[bound] += max(0, grown - below)
-                below = grown
-            self._known[engine] = told
-        self._known = {engine: self._known[engine] for engine in histograms}
-        self._lately = [(at, seen) for at, seen in self._lately if at > now_ms - WINDOW_MS]
-        self._lately.append((now_ms, new))
-
-    def p95_seconds(self) -> float | None:
-        """The 95th percentile; None where too few requests came to tell."""
-        total: Counter[float] = Counter()
-        for _, seen in self._lately:
-            total.update(seen)
-        return percentile(total, 0.95) if total.total() >= LEAST_TOKENS else None

@@ -12,18 +12,16 @@ The forecast is a seasonal-naive one (period: a day) with the level of today (Hy
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from common.errors import InvalidInput
+from common.weekly import DAY_MINUTES, MINUTE_MS, WeeklyWindow, parse_weekly
 from scheduler.core.model.types import WHOLE_MILLIS, Tide
 
-MINUTE_MS = 60_000
-DAY_MS = 24 * 60 * MINUTE_MS
-DAY_MINUTES = 24 * 60
+DAY_MS = DAY_MINUTES * MINUTE_MS
 EARLIER_DAYS = 7
 """So many days back count in the forecast."""
 LEVEL_WINDOW_MS = 30 * MINUTE_MS
@@ -38,31 +36,18 @@ PRESSURE_STEP = 0.25
 SILENT_MS = 3 * MINUTE_MS
 """Without a sample for so long nothing is known of the load of now."""
 
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_WINDOW = re.compile(r"(?:([A-Za-z,-]+) +)?(\d{1,2}):(\d\d) *- *(\d{1,2}):(\d\d)", re.ASCII)
-_EPOCH_WEEKDAY = 3
-"""1 January 1970 was a Thursday; Monday is 0."""
-
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Every week on ``days`` (0 = Monday), from ``start_minute`` of the day until ``end_minute`` (of the
-    next day where that is not later), ``inference_millis`` of the class are for inference."""
+    """While ``weekly`` is open, ``inference_millis`` of the class are for inference."""
 
     device_class: str
     inference_millis: int
-    days: frozenset[int]
-    start_minute: int
-    end_minute: int
+    weekly: WeeklyWindow
 
     def open_at(self, local_ms: int) -> bool:
         """Whether the window is open at this local time."""
-        day, minute = divmod(local_ms // MINUTE_MS, DAY_MINUTES)
-        weekday = (day + _EPOCH_WEEKDAY) % 7
-        if self.start_minute < self.end_minute:
-            return weekday in self.days and self.start_minute <= minute < self.end_minute
-        began_today = weekday in self.days and minute >= self.start_minute
-        return began_today or ((weekday - 1) % 7 in self.days and minute < self.end_minute)
+        return self.weekly.open_at(local_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,39 +60,13 @@ class Calendar:
 
 
 def parse_window(text: str, device_class: str, inference_millis: int) -> Window:
-    """``"Mon-Fri 08:00-20:00"``, ``"Sat,Sun 10:00-18:00"``, ``"22:00-06:00"`` (every day).
-
-    ``InvalidInput`` where the text is none of these.
-    """
-    match = _WINDOW.fullmatch(text.strip())
-    if match is None:
-        raise InvalidInput(f"{text!r} is not a window; write e.g. Mon-Fri 08:00-20:00", param="window")
-    start, end = _minute(match[2], match[3], text), _minute(match[4], match[5], text)
+    """A window as ``common.weekly`` takes it. ``InvalidInput`` where the text is none."""
+    weekly = parse_weekly(text)
     if inference_millis < 0:
         raise InvalidInput(
             f"{inference_millis} millis of {device_class}: not below 0", param="inference_millis"
         )
-    return Window(
-        device_class, inference_millis, _days(match[1] or "Mon-Sun", text), start % DAY_MINUTES, end
-    )
-
-
-def _minute(hour: str, minute: str, text: str) -> int:
-    value = int(hour) * 60 + int(minute)
-    if int(minute) > 59 or value > DAY_MINUTES:
-        raise InvalidInput(f"{text!r}: {hour}:{minute} is no time of day", param="window")
-    return value
-
-
-def _days(text: str, window: str) -> frozenset[int]:
-    days: set[int] = set()
-    for part in text.lower().split(","):
-        first, _, last = part.partition("-")
-        if first not in _DAYS or (last or first) not in _DAYS:
-            raise InvalidInput(f"{window!r}: {part!r} is no day; write Mon to Sun", param="window")
-        start = _DAYS.index(first)
-        days.update((start + n) % 7 for n in range((_DAYS.index(last or first) - start) % 7 + 1))
-    return frozenset(days)
+    return Window(device_class, inference_millis, weekly)
 
 
 def scheduled_millis(calendar: Calendar, now_ms: int, ahead_seconds: int = 0) -> dict[str, int]:

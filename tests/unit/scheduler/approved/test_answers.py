@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from common.errors import InvalidInput
+from common.first_tokens import FirstTokens, percentile
 from scheduler.core.lifecycle.lifecycle import Rank, Restarts, Seen, State, Successor, advance
 from scheduler.core.lifecycle.metering import due_spans
 from scheduler.core.model.runtimes import run_ms
 from scheduler.core.model.types import Assignment, Request, RoleView, WorkloadView
-from scheduler.core.tide.engine_load import FirstTokens, fullness, percentile
+from scheduler.core.tide.engine_load import fullness
 from scheduler.core.tide.tidal import (
     MINUTE_MS,
     Calendar,
@@ -27,7 +28,7 @@ from scheduler.core.tide.tidal import (
 )
 from scheduler.insight.device_series import points
 from scheduler.ports import DeviceSample
-from tests.unit.scheduler.approved import approving as approved
+from tests.fixtures import approving as approved
 
 NOW_MS = 1_700_000_000_000
 DRAWS = 2000

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from common.errors import SetupError
 from common.resources.pool import Device
 from scheduler.adapters.devices.amd import AmdSmi
@@ -15,15 +17,16 @@ from scheduler.adapters.devices.amd_library import read_processors
 from scheduler.adapters.devices.ascend import NpuSmi
 from scheduler.adapters.devices.dcmi import Dcmi
 from scheduler.adapters.devices.nvidia import read_gpus
+from tests.fixtures import approving as approved
 from tests.fixtures.devices import text
 from tests.fixtures.devices.amdsmi import READINGS as AMD_READINGS
 from tests.fixtures.devices.amdsmi import FakeAmdSmi, LinkType
 from tests.fixtures.devices.nvml import READINGS as NVML_READINGS
 from tests.fixtures.devices.nvml import SWITCH_BUS, FakeNvml, Gpu
-from tests.unit.scheduler.approved import approving as approved
 from tests.unit.scheduler.devices import test_probe_amd, test_probe_ascend, test_probe_dcmi
 
 KEPT = Path(__file__).with_name("devices.txt")
+HOST_MEMORY_BYTES = 128 * 1024**3
 BUSES = ("00000000:0E:00.0", "00000000:13:00.0", "00000000:49:00.0")
 NVIDIA = (
     Gpu("GPU-a", BUSES[0], link_ends=(SWITCH_BUS,) * 18, busy=91, celsius=70),
@@ -147,7 +150,9 @@ def test_amdsmi_is_read_as_approved() -> None:
     check("amdsmi", lambda: read(*AMD), accidents())
 
 
-def test_nvml_is_read_as_approved() -> None:
+def test_nvml_is_read_as_approved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that tells no memory of its own has the host's."""
+    monkeypatch.setattr("scheduler.adapters.devices.nvidia.host_memory_bytes", lambda: HOST_MEMORY_BYTES)
     levels = {("GPU-a", "GPU-c"): 30}
 
     def read(*gpus: Gpu) -> Sequence[Device]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.scheduler.approved import approving as approved
+from tests.fixtures import approving as approved
 from tests.unit.scheduler.approved.pool_course import PoolCourse
 
 PASSES = 24

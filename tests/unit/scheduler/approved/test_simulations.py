@@ -21,7 +21,7 @@ from scheduler.sim.jobs import Job, JobOutcome, NodeChange, TideChange
 from scheduler.sim.options import Hooks, Options
 from scheduler.sim.report import html_report
 from scheduler.sim.result import SimResult
-from tests.unit.scheduler.approved import approving as approved
+from tests.fixtures import approving as approved
 from tests.unit.scheduler.sim_build import gpu_job, gpu_node
 
 KEPT = Path(__file__).with_name("simulations.txt")

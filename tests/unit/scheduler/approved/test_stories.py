@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.scheduler.approved import approving as approved
+from tests.fixtures import approving as approved
 from tests.unit.scheduler.approved.story import WORLDS, story
 
 CYCLES = 10

@@ -1,12 +1,8 @@
-"""How full engines are, and how late their first tokens."""
+"""How full engines are."""
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from scheduler.core.tide.engine_load import LEAST_TOKENS, WINDOW_MS, FirstTokens, fullness, percentile
-
-INFINITE = float("inf")
+from scheduler.core.tide.engine_load import fullness
 
 
 def test_an_engine_is_as_full_as_the_scarcer_of_its_two_limits() -> None:
@@ -17,40 +13,3 @@ def test_an_engine_is_as_full_as_the_scarcer_of_its_two_limits() -> None:
 
 def test_a_long_queue_does_not_ask_for_the_whole_pool() -> None:
     assert fullness(5000, 1.0, 32, 0.9) == 2.0
-
-
-def test_a_percentile_lies_within_its_bucket() -> None:
-    assert percentile({0.1: 50, 0.5: 40, 1.0: 10}, 0.95) == pytest.approx(0.75)
-    assert percentile({1.0: 0, 2.0: 0}, 0.95) == 0.0
-    assert percentile({1.0: 1, INFINITE: 99}, 0.95) == 1.0
-
-
-@example({1.1: 0, 45.903222929137634: 23}, 1.0)
-@given(st.dictionaries(st.floats(0.01, 100), st.integers(0, 50), min_size=1), st.floats(0, 1))
-def test_a_percentile_is_never_beyond_the_bounds(buckets: dict[float, int], part: float) -> None:
-    assert 0.0 <= percentile(buckets, part) <= max(buckets)
-
-
-def buckets(fast: int, slow: int) -> tuple[tuple[float, int], ...]:
-    return ((0.5, fast), (4.0, fast + slow), (INFINITE, fast + slow))
-
-
-def test_only_what_came_since_the_first_look_counts() -> None:
-    seen = FirstTokens()
-    seen.note({"a": buckets(0, 1000)}, 0)
-    assert seen.p95_seconds() is None
-    seen.note({"a": buckets(LEAST_TOKENS, 1000)}, 1000)
-    assert seen.p95_seconds() == pytest.approx(0.475)
-    seen.note({"a": buckets(LEAST_TOKENS, 1000 + LEAST_TOKENS)}, 2000)
-    assert 3.0 < (seen.p95_seconds() or 0.0) <= 4.0
-
-
-def test_a_few_slow_requests_say_nothing_and_old_ones_are_forgotten() -> None:
-    seen = FirstTokens()
-    seen.note({"a": buckets(0, 0), "b": buckets(0, 0)}, 0)
-    seen.note({"a": buckets(0, LEAST_TOKENS // 2 - 1), "b": buckets(0, LEAST_TOKENS // 2)}, 1000)
-    assert seen.p95_seconds() is None
-    seen.note({"a": buckets(0, LEAST_TOKENS), "b": buckets(0, LEAST_TOKENS)}, 2000)
-    assert seen.p95_seconds() is not None
-    seen.note({"a": buckets(0, LEAST_TOKENS), "b": buckets(0, LEAST_TOKENS)}, 2001 + WINDOW_MS)
-    assert seen.p95_seconds() is None

@@ -1,0 +1,1 @@
+"""How many engines there should be, from what they and gateways tell. Pure."""
