@@ -298,7 +298,7 @@ MESSAGES = (
     "plain words",
     "This model's maximum context length is 10 tokens",
     "max_tokens is more than max_model_len",
-    "1 error: {'loc': ('body', 'messages', 0, 'ChatParam', 'content'), 'msg': 'Input should be text'}",
+    "{'loc': ('body', 'messages', 0, 'ChatParam', 'content'), 'msg': 'Input should be a text', 'x': 1}",
     "{'loc': 'body.stop', 'msg': \"Value error, is wrong\"}",
     "{'loc': ('body', 'n'), 'msg': ' ', 'url': 'https://errors.pydantic.dev/2/v/x'}",
     "SamplingParams went wrong",
