@@ -16,13 +16,14 @@ from inference.core.engine_command import (
     HEALTH_PATH,
     KV_PORT_NAME,
     PORT_NAME,
-    EngineCommand,
     EngineOptions,
     engine_command,
 )
 
 ENDPOINT_LABEL = "computility.io/endpoint"
 ROLE_LABEL = "computility.io/engine-role"
+WORKER_ROLE = "worker"
+"""Of an engine on several nodes: the ranks that do not serve."""
 _WORKLOAD_ROLES: dict[EngineRole, str] = {"": "engine", "prefill": "prefill", "decode": "decode"}
 _ENGINE_ROLES: dict[str, EngineRole] = {name: role for role, name in _WORKLOAD_ROLES.items()}
 
@@ -45,8 +46,9 @@ def engine_workload(
     spec, wanted = endpoint.spec, endpoint.spec.roles[role]
     if role and model.spec.tasks == ["embeddings"]:
         raise InvalidInput(f"spec.mode: {model.name} makes embeddings, which have no decode; use replicated")
-    started = _command(endpoint, model, settings, role, wanted)
-    ranks = WorkloadRole(
+    options = _options(endpoint, model, settings, role, wanted)
+    started = engine_command(options)
+    serving = WorkloadRole(
         name=_WORKLOAD_ROLES[role],
         command=started.command,
         env=started.env,
@@ -72,36 +74,55 @@ def engine_workload(
             queue=spec.queue,
             priority=spec.priority,
             kind="inference",
-            roles=[ranks],
+            roles=[serving, *_workers(options, wanted)],
             restart=RestartPolicy(policy="Always"),
         ),
     )
 
 
-def _command(
+def _options(
     endpoint: Endpoint, model: Model, settings: EngineSettings, role: EngineRole, wanted: RoleSpec
-) -> EngineCommand:
+) -> EngineOptions:
     engine, devices = endpoint.spec.engine, wanted.devices
     embeddings = model.spec.tasks == ["embeddings"]
-    return engine_command(
-        EngineOptions(
-            source=launch_source(model.spec.source),
-            served_name=served_name(endpoint),
-            local=local_path(model.spec.source, Path()) is not None,
-            shards=devices.count > 1 or devices.equivalence is not None,
-            cpu_only=devices.vendors == ["cpu"],
-            embeddings=embeddings,
-            max_context_tokens=engine.max_context_tokens,
-            max_adapters=0 if embeddings else engine.max_adapters,
-            max_adapter_rank=engine.max_adapter_rank,
-            cpu_kv_cache_gib=settings.cpu_kv_cache_gib,
-            omp_threads=settings.omp_threads,
-            media_domains=tuple(settings.media_domains),
-            kv_connector=(VENDORS[devices.vendors[0]].kv_connector or "") if role else "",
-            args=(*engine.args, *wanted.args),
-            env=engine.env,
-        )
+    return EngineOptions(
+        source=launch_source(model.spec.source),
+        served_name=served_name(endpoint),
+        local=local_path(model.spec.source, Path()) is not None,
+        shards=devices.count > 1 or devices.equivalence is not None,
+        nodes=wanted.nodes,
+        pipeline_stages=engine.pipeline_stages,
+        devices=wanted.node_devices,
+        cpu_only=devices.vendors == ["cpu"],
+        embeddings=embeddings,
+        max_context_tokens=engine.max_context_tokens,
+        max_adapters=0 if embeddings else engine.max_adapters,
+        max_adapter_rank=engine.max_adapter_rank,
+        cpu_kv_cache_gib=settings.cpu_kv_cache_gib,
+        omp_threads=settings.omp_threads,
+        media_domains=tuple(settings.media_domains),
+        kv_connector=(VENDORS[devices.vendors[0]].kv_connector or "") if role else "",
+        args=(*engine.args, *wanted.args),
+        env=engine.env,
     )
+
+
+def _workers(options: EngineOptions, wanted: RoleSpec) -> list[WorkloadRole]:
+    """The ranks beyond the one that serves, which is up when they are."""
+    if options.nodes == 1:
+        return []
+    started = engine_command(options, serves=False)
+    ports = [KV_PORT_NAME] if options.kv_connector else []
+    return [
+        WorkloadRole(
+            name=WORKER_ROLE,
+            replicas=options.nodes - 1,
+            command=started.command,
+            env=started.env,
+            ports=ports,
+            devices=wanted.devices.model_copy(deep=True),
+        )
+    ]
 
 
 def replica_of(workload: Workload) -> Replica:

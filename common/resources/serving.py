@@ -25,7 +25,7 @@ from common.resources.fields import (
 )
 from common.resources.meta import Model as Part
 from common.resources.meta import Resource, Status
-from common.resources.pool import DeviceRequest
+from common.resources.pool import WHOLE_MILLIS, DeviceRequest
 from common.vendors import VENDORS
 from common.vocabulary import MAX_LIST
 
@@ -40,6 +40,14 @@ EngineRole = Literal["", "prefill", "decode"]
 """Empty: an engine that does both."""
 MAX_ENGINES = 1024
 """Of an endpoint, or of a role of it."""
+Nodes = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=64,
+        description="that make up one engine, each with such devices, started and restarted as a whole",
+    ),
+]
 
 
 def _text_tasks() -> list[Task]:
@@ -79,6 +87,13 @@ class EngineSpec(Part):
     max_context_tokens: int | None = Field(None, ge=1, le=MAX_CONTEXT_TOKENS)
     max_adapters: int = Field(4, ge=0, le=256, description="LoRA adapters in one batch; 0 = no adapters")
     max_adapter_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
+    pipeline_stages: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="parts into which the layers are divided, each shared by equally many devices (tensor "
+        "parallelism); unset = one on each node, on CPUs one",
+    )
     args: EngineArgs = Field(default_factory=list)
     env: EngineVariables = Field(default_factory=dict)
 
@@ -117,7 +132,19 @@ class RoleSpec(Part):
 
     replicas: int = Field(1, ge=0, le=MAX_ENGINES)
     devices: DeviceRequest = Field(default_factory=DeviceRequest)
+    nodes: Nodes = 1
     args: EngineArgs = Field(default_factory=list)
+
+    @property
+    def node_devices(self) -> int:
+        """How many devices each node of an engine gives it, where that is not left to the pool. A CPU is one,
+        however many slots of it are given."""
+        return 1 if self.devices.vendors == ["cpu"] else max(1, self.devices.count)
+
+    @property
+    def engine_devices(self) -> int:
+        """How many an engine has on all its nodes."""
+        return self.nodes * self.node_devices
 
 
 class EndpointSpec(Part):
@@ -141,6 +168,7 @@ class EndpointSpec(Part):
     queue: Name = "default"
     priority: Priority | None = None
     devices: DeviceRequest = Field(default_factory=DeviceRequest, description="of single and replicated")
+    nodes: Nodes = 1
     engine: EngineSpec = Field(default_factory=EngineSpec)
     routing: RoutingSpec = Field(default_factory=RoutingSpec)
     slo: ServiceObjective = Field(default_factory=ServiceObjective)
@@ -175,8 +203,9 @@ class EndpointSpec(Part):
     def _check_roles(self) -> None:
         if self.replicas != 1:
             raise ValueError("replicas: leave it out in mode disaggregated; set it in prefill and decode")
-        if self.devices != DeviceRequest():
-            raise ValueError("devices: leave it out in mode disaggregated; set it in prefill and decode")
+        for name in ("devices", "nodes"):
+            if getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True):
+                raise ValueError(f"{name}: leave it out in mode disaggregated; set it in prefill and decode")
         first = None
         for name, role in (("prefill", self.prefill), ("decode", self.decode)):
             if role is None:
@@ -194,12 +223,33 @@ class EndpointSpec(Part):
                 raise ValueError(f"{path}: must be {first} as of prefill, since KV caches have to fit")
             first = vendors[0]
 
+    @model_validator(mode="after")
+    def _engines_can_be_divided(self) -> EndpointSpec:
+        stages = self.engine.pipeline_stages
+        for name, role in self.roles.items():
+            path = f"{name}." if name else ""
+            if role.nodes > 1 and role.devices.share_millis < WHOLE_MILLIS:
+                raise ValueError(f"{path}nodes: an engine on {role.nodes} nodes needs whole devices of each")
+            if stages in (None, role.nodes):
+                continue
+            if role.devices.equivalence is not None:
+                raise ValueError(
+                    f"engine.pipelineStages: leave it out where {path}devices.equivalence says how many "
+                    "devices there are"
+                )
+            if role.engine_devices % stages:
+                raise ValueError(
+                    f"engine.pipelineStages: {stages} does not divide the {role.engine_devices} devices of "
+                    f"an engine ({path}nodes x {path}devices.count)"
+                )
+        return self
+
     @property
     def roles(self) -> dict[EngineRole, RoleSpec]:
         """What engines there are to be, by role."""
         if self.mode == "disaggregated" and self.prefill is not None and self.decode is not None:
             return {"prefill": self.prefill, "decode": self.decode}
-        return {"": RoleSpec(replicas=self.replicas, devices=self.devices)}
+        return {"": RoleSpec(replicas=self.replicas, devices=self.devices, nodes=self.nodes)}
 
     @property
     def engines(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -166,6 +167,12 @@ def _read_file(path: Path) -> dict[str, Any]:
 def engine_key_of_process() -> str:
     """The key of the engine that this process is; empty in any other."""
     return os.environ.get("VLLM_API_KEY", "")
+
+
+def take_from_process(names: Iterable[str]) -> dict[str, str]:
+    """Variables of this process that its children are not to have. Raises ``KeyError`` for one that is not
+    set."""
+    return {name: os.environ.pop(name) for name in names}
 
 
 def child_environment(settings: Settings, **extra: str) -> dict[str, str]:

@@ -17,6 +17,8 @@ ENGINE_KEY = "$(ENGINE_KEY)"
 NO_MEDIA_DOMAIN = "none.invalid"
 """No host of that name can be (RFC 2606). vLLM takes an empty list for: fetch from anywhere."""
 _MODULE = "vllm.entrypoints.openai.api_server"
+_RANK_MODULE = "inference.engine_rank"
+"""The same, for engines on several nodes: rank 0 serves, the others work for it."""
 _GUARD = "inference.engine_guard.EngineGuard"
 
 
@@ -24,7 +26,10 @@ _GUARD = "inference.engine_guard.EngineGuard"
 class EngineOptions:
     """What decides how an engine is started.
 
-    ``local``: ``source`` is a path, so no hub is asked. ``shards``: it may be given several devices.
+    ``local``: ``source`` is a path, so no hub is asked. ``shards``: each of its nodes may give it several
+    devices. ``nodes``: so many ranks make up the engine. ``pipeline_stages``: the layers are divided into so
+    many parts, and what is in each is shared by as many devices as there are for it; None = a part on each
+    node, one on CPUs. ``devices``: that each node gives.
     ``max_adapters`` 0: the engine takes no adapters. ``media_domains``: hosts from which it may fetch images
     and sounds that requests name; none, unless given. ``kv_connector``: KV caches are handed over by it;
     what does not arrive is computed again.
@@ -34,6 +39,9 @@ class EngineOptions:
     served_name: str
     local: bool = False
     shards: bool = False
+    nodes: int = 1
+    pipeline_stages: int | None = None
+    devices: int = 1
     cpu_only: bool = False
     embeddings: bool = False
     max_context_tokens: int | None = None
@@ -55,18 +63,20 @@ class EngineCommand:
     env: dict[str, str]
 
 
-def engine_command(options: EngineOptions) -> EngineCommand:
-    """The command of one engine. The endpoint's own ``args`` and ``env`` come last, so they win;
-    only the key stays, because gateway and control know no other."""
-    command = ["$(PYTHON)", "-m", _MODULE, "--host", "$(ADDRESS)", "--port", f"$(PORT:{PORT_NAME})"]
+def engine_command(options: EngineOptions, *, serves: bool = True) -> EngineCommand:
+    """The command of one engine, or, where it is not the rank that ``serves``, of another rank of it. The
+    endpoint's own ``args`` and ``env`` come last, so they win; only the key stays, because gateway and
+    control know no other."""
+    command = ["$(PYTHON)", "-m", _RANK_MODULE if options.nodes > 1 else _MODULE]
+    if serves:
+        command += ["--host", "$(ADDRESS)", "--port", f"$(PORT:{PORT_NAME})"]
     command += ["--model", options.source, "--served-model-name", options.served_name]
     # The second flag opens the route on which the gateway ends requests with an exact token count.
     command += ["--enable-prompt-tokens-details", "--enable-scale-out", "--middleware", _GUARD]
     command += ["--allowed-media-domains", *(options.media_domains or (NO_MEDIA_DOMAIN,))]
     if options.max_context_tokens is not None:
         command += ["--max-model-len", str(options.max_context_tokens)]
-    if options.shards and not options.cpu_only:
-        command += ["--tensor-parallel-size", DEVICES]
+    command += _parallelism(options)
     if options.embeddings:
         command += ["--runner", "pooling"]
     if options.max_adapters:
@@ -80,6 +90,17 @@ def engine_command(options: EngineOptions) -> EngineCommand:
         }
         command += ["--kv-transfer-config", json.dumps(transfer, separators=(",", ":"))]
     return EngineCommand([*command, *options.args], _environment(options))
+
+
+def _parallelism(options: EngineOptions) -> list[str]:
+    """How the model is divided: its layers among nodes, and each of these among the devices of a node, which
+    speak to each other faster; or as the endpoint says. On CPUs each layer is divided among all: with stages
+    vLLM's build for them breaks at the first chat (0.32)."""
+    stages = options.pipeline_stages or (1 if options.cpu_only else options.nodes)
+    flags = ["--pipeline-parallel-size", str(stages)] if stages > 1 else []
+    if stages != options.nodes:
+        return [*flags, "--tensor-parallel-size", str(options.nodes * options.devices // stages)]
+    return [*flags, "--tensor-parallel-size", DEVICES] if options.shards and not options.cpu_only else flags
 
 
 def _environment(options: EngineOptions) -> dict[str, str]:
