@@ -12,10 +12,10 @@ from common.resources.meta import API_VERSION
 from tests.fixtures.platform import Running
 from tests.fixtures.probe import Probe, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 NAME = "wide"
-UP_WITHIN_SECONDS = 240
+UP_WITHIN_SECONDS = 300
 ASK: Any = {
     "messages": [{"role": "user", "content": "Tell me a long story about a small town."}],
     "max_tokens": 24,
@@ -32,8 +32,8 @@ def platform(running_platform: Running) -> Iterator[Probe]:
         "model": model,
         "servedName": NAME,
         "nodes": 2,
-        "devices": {"vendors": ["cpu"], "count": 1},
-        "engine": {"maxAdapters": 0, "maxContextTokens": 512},
+        "devices": {"vendors": ["cpu"], "count": 0},
+        "engine": {"maxAdapters": 0, "maxContextTokens": 512, "args": ["--enforce-eager"]},
     }
     metadata = {"name": NAME, "project": probe.project}
     probe.admin.apply({"apiVersion": API_VERSION, "kind": "Endpoint", "metadata": metadata, "spec": spec})
