@@ -11,7 +11,8 @@ from common.clock import Clock
 from common.guard import Fault, ResourceGuard
 from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, Endpoint, Model, Workload
-from common.resources.serving import EngineRole, Replica
+from common.resources.scaling import EngineRole
+from common.resources.serving import Replica
 from common.settings import Settings
 from common.sources import local_path
 from common.store.owned import OwnedWorkloads

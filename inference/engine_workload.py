@@ -7,7 +7,8 @@ from pathlib import Path
 from common.errors import InvalidInput
 from common.labels import IDENTITY_LABEL, MODEL_LABEL
 from common.resources import Endpoint, Metadata, Model, Owner, Workload
-from common.resources.serving import EngineRole, Replica, RoleSpec, model_identity
+from common.resources.scaling import EngineRole
+from common.resources.serving import Replica, RoleSpec, model_identity
 from common.resources.workload import RankPlacement, Readiness, RestartPolicy, WorkloadRole, WorkloadSpec
 from common.settings import EngineSettings
 from common.sources import launch_source, local_path

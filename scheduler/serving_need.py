@@ -16,13 +16,13 @@ from common.loop import LoopHealth, run_every
 from common.settings import LoadTideSettings
 from common.store.samples import SampleLog
 from common.telemetry import get_logger
+from common.weekly import MINUTE_MS
 from scheduler.core.model.device_classes import classes_of
 from scheduler.core.model.types import WHOLE_MILLIS
 from scheduler.core.tide.engine_load import fullness
 from scheduler.core.tide.tidal import (
     DAY_MS,
     EARLIER_DAYS,
-    MINUTE_MS,
     LoadRule,
     LoadSample,
     forecast_load,

@@ -9,13 +9,13 @@ import pytest
 
 from common.errors import InvalidInput
 from common.first_tokens import FirstTokens, percentile
+from common.weekly import MINUTE_MS
 from scheduler.core.lifecycle.lifecycle import Rank, Restarts, Seen, State, Successor, advance
 from scheduler.core.lifecycle.metering import due_spans
 from scheduler.core.model.runtimes import run_ms
 from scheduler.core.model.types import Assignment, Request, RoleView, WorkloadView
 from scheduler.core.tide.engine_load import fullness
 from scheduler.core.tide.tidal import (
-    MINUTE_MS,
     Calendar,
     LoadRule,
     LoadSample,

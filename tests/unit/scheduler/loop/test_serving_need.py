@@ -7,7 +7,8 @@ import pytest
 from common.clock import VirtualClock
 from common.settings import LoadTideSettings
 from common.store.samples import MemorySampleLog
-from scheduler.core.tide.tidal import DAY_MS, EARLIER_DAYS, MINUTE_MS
+from common.weekly import MINUTE_MS
+from scheduler.core.tide.tidal import DAY_MS, EARLIER_DAYS
 from scheduler.serving_need import KEPT_MS, Need, ServingNeed
 from tests.fixtures.loads import FakeLoads
 

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InvalidInput
+from common.weekly import MINUTE_MS
 from scheduler.core.model.types import Tide
 from scheduler.core.tide.tidal import (
     DAY_MS,
-    MINUTE_MS,
     Calendar,
     LoadRule,
     LoadSample,
