@@ -272,6 +272,10 @@ class Replica(Part):
     adapters: list[str] = Field(default_factory=list, description="served names of the adapters it holds")
 
 
+WAITING = ("NoReplicaReady", "RoleNotReady", "ScaledToZero")
+"""Reasons of ``Ready`` that say that engines are not there yet, or not any more."""
+
+
 class EndpointStatus(Status):
     """Condition ``Ready``: at least one replica of each role answers and all wanted replicas exist."""
 
@@ -283,6 +287,12 @@ class EndpointStatus(Status):
         default_factory=list, description="what load asks for, of each role with autoscaling"
     )
     context_tokens: int | None = None
+
+    @property
+    def is_startable(self) -> bool:
+        """Whether nothing that its owner has to mend keeps engines from being started."""
+        found = self.condition("Ready")
+        return found is None or found.status == "True" or found.reason in WAITING
 
 
 class Endpoint(Resource):
@@ -300,6 +310,11 @@ class Endpoint(Resource):
     def served_name(self) -> str:
         """What clients put in ``model``."""
         return self.spec.served_name or self.spec.model
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the engines of a role follow its load."""
+        return any(role.autoscaling is not None for role in self.spec.roles.values())
 
     @property
     def wanted(self) -> dict[EngineRole, int]:
