@@ -47,7 +47,7 @@ async def _decisions(drawn: Drawn) -> Answers:
             for node in nodes
         )
         for nodes in ("a", "b", "ab", "c")
-        for device, millis in (("d0", 1000), ("d1", 2500), ("d2", 1000))
+        for device, millis in (("d0", 500), ("d0", 1000), ("d1", 2500))
     ]
     small = Drawn(drawn.rng, **POOLS, uid=uids, placement=places)
 
@@ -56,7 +56,7 @@ async def _decisions(drawn: Drawn) -> Answers:
 
     for _ in range(3):
         kinds: list[Any] = [
-            drawn.rng.choice((Admit, Admit, Preempt, Resize, Migrate, Defer)) for _ in range(5)
+            drawn.rng.choice((Admit, Admit, Preempt, Resize, Migrate, Defer)) for _ in range(9)
         ]
         decisions: list[Decision] = [small.of(kind) for kind in kinds]
         decisions = [one for one in decisions if not isinstance(one, Defer) or one.reasons]
