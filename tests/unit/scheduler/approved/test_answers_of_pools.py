@@ -1,5 +1,5 @@
-"""What people are told about drawn pools is what was approved: overview, explain, simulate, tides and the load
-of devices."""
+"""What people are told about drawn pools is what was approved: overview, explain, simulate, tides and the
+load of devices."""
 
 import random
 from collections.abc import Mapping, Sequence
