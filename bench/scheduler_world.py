@@ -20,6 +20,7 @@ from scheduler.core.model.types import (
     Share,
     WorkloadView,
 )
+from scheduler.translate.views import shared_roles
 
 GIB = 1 << 30
 MODELS: tuple[tuple[str, str, int], ...] = (
@@ -100,7 +101,7 @@ def make_workloads(count: int, seed: int) -> Iterator[WorkloadView]:
             queue=f"queue-{rng.randrange(QUEUES):03d}",
             priority=0,
             created_ms=number,
-            roles=(role,),
+            roles=shared_roles((role,)),
         )
 
 

@@ -75,7 +75,7 @@ class _Cycle:
     policy: Policy
     now_ms: int
     decisions: list[Decision] = field(default_factory=list)
-    reservations: list[Reservation] = field(default_factory=list)
+    reservations: tuple[Reservation, ...] = ()
     blocked: int = 0
     waiting: int = 0
     claims: int = 0
@@ -96,8 +96,7 @@ class _Cycle:
         others = self._keep_nominations()
         # 3. Heads: everything else that waits, who keeps to its quota first; who is served moves its queue
         # back.
-        asks = self.trial.asks
-        self.heads = Heads(others, self.trial.tree, self.now_ms, lambda each: asks.of(each).roles)
+        self.heads = Heads(others, self.trial.tree, self.now_ms, self.trial.asks.roles)
         while (workload := self.heads.pop()) is not None:
             # 4. to 6. One after the other, see ``_serve``.
             self._decide(workload)
@@ -169,7 +168,7 @@ class _Cycle:
         if workload.queue in self.closed:
             self._defer(workload.uid, defer_for_first(workload), None)
             return
-        held = tuple(self.reservations)
+        held = self.reservations
         known = self.failed.get(self._equivalence_class(workload, held)) if self.failed else None
         answer = self._like(workload, known) if known else self._serve(workload)
         if isinstance(answer, Admit):
@@ -261,7 +260,7 @@ class _Cycle:
         reservation = reserve(self.trial, workload, bounds, self.reservations)
         if reservation is None:
             return answer
-        self.reservations.append(reservation)
+        self.reservations += (reservation,)
         self.trial.pool.hide(reservation.nodes)
         return answer._replace(reserved_ms=reservation.start_ms)
 

@@ -55,6 +55,8 @@ class KeptBooks:
 def _add(held: dict[_Key, int], queue: str, placement: Placement, sign: int) -> None:
     for model, millis in millis_by_model(placement).items():
         key = queue, model
-        held[key] = held.get(key, 0) + sign * millis
-        if not held[key]:
-            del held[key]
+        total = held.get(key, 0) + sign * millis
+        if total:
+            held[key] = total
+        else:
+            held.pop(key, None)

@@ -73,25 +73,34 @@ class ViewKeeper:
     def set_running(self, uid: str, views: Sequence[RunningView]) -> None:
         """What holds places for the workload from now on: it, and its successor; none = nothing does."""
         before = self._views.get(uid, ())
-        if list(before) == list(views):
+        if len(before) == len(views) and all(old == new for old, new in zip(before, views, strict=True)):
             return
         for view in before:
-            self._books.refund(view)
-            self._summary.remove(view)
-            self._wanted.pop(view.workload.uid, None)
-            self._flexible.discard(view.workload.uid)
+            self._drop(view)
         for view in views:
-            self._books.charge(view)
-            self._summary.add(view)
-            self._wanted[view.workload.uid] = view.placement
-            if may_change(view.workload):
-                self._flexible.add(view.workload.uid)
-        self._stale.update(view.workload.uid for view in (*before, *views))
+            self._hold(view)
         self._running = None
         if views:
             self._views[uid] = views
         else:
             self._views.pop(uid, None)
+
+    def _hold(self, view: RunningView) -> None:
+        workload = view.workload
+        self._books.charge(view)
+        self._summary.add(view)
+        self._wanted[workload.uid] = view.placement
+        self._stale.add(workload.uid)
+        if may_change(workload):
+            self._flexible.add(workload.uid)
+
+    def _drop(self, view: RunningView) -> None:
+        uid = view.workload.uid
+        self._books.refund(view)
+        self._summary.remove(view)
+        self._wanted.pop(uid, None)
+        self._stale.add(uid)
+        self._flexible.discard(uid)
 
     @property
     def running(self) -> tuple[RunningView, ...]:
@@ -155,13 +164,13 @@ class ViewKeeper:
         """Run a cycle on the snapshot taken last. What it admits stays on the pool and the books, and is
         taken off again by the next ``take`` where it could not be carried out."""
         decisions = decide(snapshot, policy, now_ms, keep=True)
-        pending = {view.uid: view for view in snapshot.pending}
+        queues = {view.uid: view.queue for view in snapshot.pending}
         for each in decisions:
             if isinstance(each, Admit):
                 self._placed[each.uid] = each.placement
                 self._stale.add(each.uid)
                 if snapshot.books is not None:
-                    self._books.admitted(pending[each.uid].queue, each.placement)
+                    self._books.admitted(queues[each.uid], each.placement)
         return decisions
 
     def _usual(

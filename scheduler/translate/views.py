@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from common.resources import Node, Project, Queue, Workload
 from common.resources.pool import Device, DeviceBudget, DeviceQuota, DeviceRequest, QueueSpec, Toleration
@@ -118,10 +119,18 @@ def tolerated_view(tolerations: Iterable[Toleration]) -> Labels:
 
 
 def role_views(spec: WorkloadSpec, tolerates: Labels = ()) -> tuple[RoleView, ...]:
-    return tuple(
-        RoleView(role.name, role.replicas, request_view(role.devices, tolerates), role.min_replicas)
-        for role in spec.roles
+    return shared_roles(
+        tuple(
+            RoleView(role.name, role.replicas, request_view(role.devices, tolerates), role.min_replicas)
+            for role in spec.roles
+        )
     )
+
+
+@lru_cache(maxsize=16_384)
+def shared_roles(roles: tuple[RoleView, ...]) -> tuple[RoleView, ...]:
+    """The same object for all that are equal: a cycle compares those of each workload that waits."""
+    return roles
 
 
 def affinity_view(spec: WorkloadSpec) -> Affinity:

@@ -70,6 +70,10 @@ class Asks:
         self._of[id(workload)] = workload, ask  # while it is kept, no other has its id
         return ask
 
+    def roles(self, workload: WorkloadView) -> Sequence[Sequence[tuple[ModelKey, int]]]:
+        """Those of its ask."""
+        return self.of(workload).roles
+
     def _roles(self, roles: tuple[RoleView, ...]) -> tuple[tuple[tuple[ModelKey, int], ...], ...]:
         return tuple(
             tuple((model, role.least * millis) for model, millis in self._rank(role.request))

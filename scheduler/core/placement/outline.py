@@ -79,7 +79,10 @@ class RunningSummary:
 
     def add(self, one: RunningView) -> None:
         """It holds places from now on."""
-        self._starts.setdefault(one.workload.priority, Starts()).add(one.started_ms)
+        starts = self._starts.get(one.workload.priority)
+        if starts is None:
+            starts = self._starts[one.workload.priority] = Starts()
+        starts.add(one.started_ms)
         self._count(one, 1)
 
     def remove(self, one: RunningView) -> None:

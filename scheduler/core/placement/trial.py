@@ -384,6 +384,8 @@ def keep_books(queues: Sequence[QueueView], pool: Pool, running: Iterable[Runnin
 
 def millis_by_model(placement: Placement) -> dict[ModelKey, int]:
     """What a placement holds of each vendor's models."""
+    if len(placement) == 1 and len(shares := placement[0].shares) == 1:  # mostly
+        return {(shares[0].vendor, shares[0].model): shares[0].millis}
     total: dict[ModelKey, int] = {}
     for assignment in placement:
         for share in assignment.shares:

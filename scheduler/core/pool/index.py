@@ -132,7 +132,10 @@ class Index:
 
     def _read_on(self, ranking: Ranking) -> None:
         """Let the ranking know the states that got a node since it was asked last."""
-        states, kind, options, inside = self.states.all, ranking.kind, ranking.options, ranking.inside
+        kind = ranking.kind
+        if ranking.cursor == len(kind.log) and ranking.edition == kind.edition:
+            return
+        states, options, inside = self.states.all, ranking.options, ranking.inside
         for number in ranking.unread():
             if number not in inside and states[number].count:
                 if number not in options:

@@ -60,8 +60,9 @@ def use_more(member: Using, model: ModelKey, millis: int, capacity: int) -> None
     """Count ``millis`` more of a model. What the pool has no capacity of does not count in shares."""
     used = member.used[model] = member.used.get(model, 0) + millis
     member.total += millis
-    if capacity and used / capacity > member.dominant:
-        member.dominant = used / capacity
+    part = used / capacity if capacity else 0.0
+    if part > member.dominant:
+        member.dominant = part
         member.settle()
 
 

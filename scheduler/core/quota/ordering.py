@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 
 from scheduler.core.model.types import WorkloadView
 from scheduler.core.quota.queue_members import Member, stranger
@@ -119,6 +119,14 @@ class _Seat:
             return False
         return not self.standing.borrows or self.version == member.root.version
 
+    def send(self, turn: _Turn, instead_of: _Turn | None) -> None:
+        """The child has this turn now."""
+        turn[5].turn = turn
+        if self.turns and self.turns[0] is instead_of:
+            heapreplace(self.turns, turn)
+        else:
+            heappush(self.turns, turn)
+
     def first(self) -> _Turn | None:
         """The child whose turn it is."""
         turns = self.turns
@@ -150,6 +158,8 @@ class _Contest:
         if popped is not None:
             self._renew(popped)
         for queue in changed:
+            if popped is not None and queue is popped.member:
+                continue
             seat = self._nearest(queue)
             if seat is not None and seat is not popped:
                 self._renew(seat)
@@ -195,41 +205,33 @@ class _Contest:
 
     def _renew(self, changed: _Seat) -> None:
         """Give the seat and those above it the turns that are now right."""
-        seat: _Seat = changed
-        while (parent := seat.parent) is not None and seat.member is not None:
-            place, turn = self._first_of(seat, seat.member), seat.turn
+        seat, member, parent = changed, changed.member, changed.parent
+        while member is not None and parent is not None:
+            turn, place, waiting = seat.turn, None, seat.waiting
+            if waiting is None:
+                first = seat.first()
+                if first is not None:
+                    place, seat.standing = first[4], first[5].standing
+            elif waiting:
+                place = waiting[-1]
+                if turn is None or turn[4] is not place or not seat.is_current(member):
+                    self._look_at(seat, member, place[-1])
+            borrows, takes, share = seat.standing
             if place is None:
                 seat.turn = None
             else:
-                borrows, takes, share = seat.standing
-                if seat.waiting is None:
-                    share = share_after(self._tree, seat.member, takes)
+                if waiting is None:
+                    share = share_after(self._tree, member, takes)
                 if turn is None or turn[4] is not place or turn[3] != share or turn[0] != borrows:
-                    seat.turn = (borrows, place[0], place[1], share, place, seat)
-                    heappush(parent.turns, seat.turn)
-            seat = parent
-
-    def _first_of(self, seat: _Seat, member: Member) -> _Place | None:
-        """Who would be sent, with the seat's ``standing`` as it now is."""
-        if seat.waiting is None:
-            first = seat.first()
-            if first is None:
-                return None
-            seat.standing = first[5].standing
-            return first[4]
-        if not seat.waiting:
-            return None
-        place = seat.waiting[-1]
-        if seat.turn is None or seat.turn[4] is not place or not seat.is_current(member):
-            self._look_at(seat, member, place[-1])
-        return place
+                    parent.send((borrows, place[0], place[1], share, place, seat), turn)
+            seat, member, parent = parent, parent.member, parent.parent
 
     def _look_at(self, seat: _Seat, member: Member, first: WorkloadView) -> None:
         """Set the ``standing`` of the seat to that of its first workload."""
-        version = member.root.version
-        if seat.charges != member.charges:
+        version, charges = member.root.version, member.charges
+        if seat.charges != charges:
             seat.known.clear()
-            seat.charges = member.charges
+            seat.charges = charges
         if not seat.declared:
             return
         needs = self._needs(first)

@@ -33,17 +33,14 @@ NOTHING = Standing(0, (), math.inf)
 def standing_of(tree: QuotaTree, member: Member, roles: Iterable[Alternatives]) -> Standing:
     """The standing of a workload of this queue, each role on the model that lets it borrow the least, then on
     the one that leaves its queue the lowest share."""
-    borrows, part, takes = 0, 0.0, list[tuple[ModelKey, int]]()
-    for alternatives in roles:
-        best = _best(tree, member, alternatives)
-        if best is not None:
-            height, part, model, millis = best
-            borrows = max(borrows, height)
-            takes.append((model, millis))
-    if len(takes) == 1:
-        share = weighted(max(member.dominant, part) + member.recent, member.view.weight)
-        return Standing(borrows, tuple(takes), share)
-    taken = _each_once(takes)
+    all_best = [_best(tree, member, alternatives) for alternatives in roles]
+    found = [best for best in all_best if best is not None]
+    if len(found) == 1:
+        ((borrows, part, model, millis),) = found
+        dominant = member.dominant if part <= member.dominant else part
+        return Standing(borrows, ((model, millis),), weighted(dominant + member.recent, member.view.weight))
+    taken = _each_once((model, millis) for _, _, model, millis in found)
+    borrows = max((height for height, _, _, _ in found), default=0)
     return Standing(borrows, taken, share_after(tree, member, taken))
 
 

@@ -1,0 +1,1 @@
+"""How an Endpoint of mode ``auto`` is served: what comes, what would serve it, and when to change that."""

@@ -1,0 +1,90 @@
+"""One look at an Endpoint of mode ``auto``: what came is rehearsed on what could be, and a change decided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inference.core.mode.candidates import role_variants
+from inference.core.mode.decide import Assessed, Rules, Standing, Verdict, decide_mode
+from inference.core.mode.fleet import Fleet
+from inference.core.mode.rehearsal import Rehearsal, Stage
+from inference.core.mode.traffic import Profile, ServedRequest
+from inference.core.performance.options import Slo
+from inference.core.performance.steps import NotKnown
+
+FEWEST_REQUESTS = 40
+"""Of fewer nothing is concluded."""
+MOST_REQUESTS = 4000
+ENOUGH_REQUESTS, ENOUGH_SECONDS = 1000, 60.0
+"""Of what came only so much is rehearsed, the latest: both where there is both."""
+TARGET = 0.95
+"""Part of the requests that have to be within the limits before devices are saved."""
+HEADROOM = 1.25
+"""What has fewer devices than now has to keep the target at so many times the load."""
+TTFT_WEIGHT = 0.1
+"""What is lost of a fleet's worth where the first token takes as long as it may, in the mean."""
+
+
+def look(
+    stage: Stage,
+    present: Fleet,
+    more: Sequence[Fleet],
+    requests: Sequence[ServedRequest],
+    profile: Profile | None,
+    slo: Slo,
+    standing: Standing,
+    rules: Rules,
+    now_seconds: float,
+) -> Verdict:
+    """``more``: fleets of other engines than those that are there; their roles are varied like those of the
+    present one."""
+    if profile is None or len(requests) < FEWEST_REQUESTS:
+        why = f"{len(requests)} requests are too few to judge by; {FEWEST_REQUESTS} are needed"
+        return Verdict(None, Standing(None, standing.changes), (f"{present.words} stays", why))
+    sample = latest(requests)
+    try:
+        fleets = dict.fromkeys(role_variants(stage, present, sample, profile, slo))
+        now = stage.rehearse(present, sample, slo)
+    except NotKnown as unknown:
+        why = f"nothing can be foretold: {unknown}"
+        return Verdict(None, Standing(None, standing.changes), (f"{present.words} stays", why))
+    for other in more:
+        fleets.update(_known_variants(stage, other, sample, profile, slo))
+    fleets.pop(present, None)
+    most = max((fleet.cost for fleet in (*fleets, present)), default=1.0)
+    assessed = [
+        assess(stage.rehearse(one, sample, slo, HEADROOM if one.cost < present.cost else 1.0), slo, most)
+        for one in fleets
+    ]
+    verdict = decide_mode(assess(now, slo, most), assessed, standing, rules, now_seconds)
+    seen = f"{len(sample)} requests: {profile.words}"
+    return Verdict(verdict.taken, verdict.standing, (*verdict.reasons, seen))
+
+
+def assess(rehearsal: Rehearsal, slo: Slo, most_cost: float) -> Assessed:
+    """The part of requests within the limits; what keeps the target is worth more the less it costs."""
+    waiting = min(1.0, rehearsal.ttft_ms / slo.ttft_ms) if slo.ttft_ms else 0.0
+    worth = rehearsal.good * (1.0 - TTFT_WEIGHT * waiting)
+    if rehearsal.good >= TARGET:
+        worth += 1.0 - rehearsal.fleet.cost / most_cost
+    words = (
+        f"{100 * rehearsal.good:.0f} % of requests within the SLO (TTFT {rehearsal.ttft_ms:,.0f} ms, "
+        f"{rehearsal.itl_ms:,.1f} ms between tokens, {rehearsal.fleet.devices} devices)"
+    )
+    return Assessed(rehearsal.fleet, worth, words)
+
+
+def latest(requests: Sequence[ServedRequest]) -> Sequence[ServedRequest]:
+    """So many that both enough requests and enough time are in it, where there are."""
+    start = requests[-1].started_seconds - ENOUGH_SECONDS
+    count = max(ENOUGH_REQUESTS, sum(one.started_seconds >= start for one in requests))
+    return requests[-min(count, MOST_REQUESTS) :]
+
+
+def _known_variants(
+    stage: Stage, fleet: Fleet, sample: Sequence[ServedRequest], profile: Profile, slo: Slo
+) -> dict[Fleet, None]:
+    try:
+        return dict.fromkeys(role_variants(stage, fleet, sample, profile, slo, most=4))
+    except NotKnown:
+        return {}

@@ -1,0 +1,43 @@
+"""What a gateway answers, asks engines, bills, counts and ships in drawn courses is what was approved."""
+
+import random
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures import approving as approved
+from tests.unit.inference.approved.gateway_course import GatewayCourse
+from tests.unit.inference.gateway.front_scene import front_scene
+
+REQUESTS = 16
+READ, COUNTED = 1, 40
+"""So many courses are kept as text, of so many further ones a digest for each ten."""
+
+
+async def _told(seed: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    numbers = count(1)
+    monkeypatch.setattr("common.ids.secrets.randbits", lambda bits: next(numbers))
+    course = GatewayCourse(random.Random(seed))
+    async with front_scene(home, monkeypatch, engines=len(course.roles), **course.limits) as front:
+        return "\n".join([line async for line in course.play(front, REQUESTS)])
+
+
+@pytest.mark.parametrize("seed", range(READ))
+async def test_a_gateway_does_what_was_approved(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _approve(f"gateway {seed}", await _told(seed, tmp_path, monkeypatch))
+
+
+@pytest.mark.parametrize("tens", range(COUNTED // 10))
+async def test_gateways_do_what_was_approved(
+    tens: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = [READ + 10 * tens + number for number in range(10)]
+    told = [await _told(seed, tmp_path / str(seed), monkeypatch) for seed in seeds]
+    _approve(f"gateways {tens}", "\n".join(map(approved.digest, told)))
+
+
+def _approve(name: str, text: str) -> None:
+    approved.check(Path(__file__).with_name("gateway.txt"), {name: text})

@@ -1,0 +1,168 @@
+"""When a fleet is changed, and that it never flaps."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.core.mode.decide import HOUR_SECONDS, Assessed, Rules, Standing, decide_mode
+from inference.core.mode.fleet import EngineGroup, Fleet
+from inference.core.performance.device_figures import Layout
+from tests.fixtures.performance_scene import supply
+
+H100, H200 = supply("H100-SXM", 8), supply("H200-SXM", 8)
+RULES = Rules()
+LOOK_SECONDS = 15.0
+
+
+def fleet(readers: int, engines: int = 8) -> Fleet:
+    return Fleet((EngineGroup(H100, Layout(), engines, readers),), 512 if readers else 0)
+
+
+PLAIN, APART, MORE_APART = fleet(0), fleet(3), fleet(4)
+FLEETS = (PLAIN, APART, MORE_APART)
+Worths = dict[Fleet, float]
+
+
+def played(
+    looks: list[Worths], rules: Rules = RULES, each: float = LOOK_SECONDS
+) -> list[tuple[float, Fleet]]:
+    """The changes that so many looks lead to, each with its time."""
+    present, standing, changes = PLAIN, Standing(), []
+    for number, worths in enumerate(looks):
+        others = [Assessed(one, worth) for one, worth in worths.items() if one != present]
+        verdict = decide_mode(Assessed(present, worths[present]), others, standing, rules, number * each)
+        standing = verdict.standing
+        if verdict.taken is not None:
+            present = verdict.taken
+            changes.append((number * each, present))
+    return changes
+
+
+def worths(plain: float, apart: float, more: float = 0.0) -> Worths:
+    return {PLAIN: plain, APART: apart, MORE_APART: more}
+
+
+def test_what_is_better_is_taken_once_it_has_been_better_for_long_enough() -> None:
+    assert played([worths(0.6, 0.9)] * 20) == [(RULES.hold_seconds, APART)]
+
+
+def test_what_is_better_for_a_moment_is_not_taken() -> None:
+    assert played(([worths(0.6, 0.9)] * 4 + [worths(0.9, 0.9)]) * 20) == []
+
+
+@pytest.mark.parametrize(("better", "changes"), [(0.05, 0), (0.051, 1)])
+def test_a_change_has_to_be_better_by_the_margin(better: float, changes: int) -> None:
+    assert len(played([worths(0.0, better)] * 20)) == changes
+
+
+def test_of_nearly_equal_ones_that_with_fewer_parts_is_taken() -> None:
+    verdict = decide_mode(
+        Assessed(APART, 0.2),
+        [Assessed(MORE_APART, 0.92), Assessed(PLAIN, 0.9)],
+        Standing(beaten_since=0.0),
+        RULES,
+        100.0,
+    )
+    assert verdict.taken == PLAIN
+
+
+def test_reasons_are_words_and_figures() -> None:
+    present, other = Assessed(PLAIN, 0.6, "60 % good"), Assessed(APART, 0.9, "90 % good")
+    first = decide_mode(present, [other], Standing(), RULES, 0.0)
+    assert first.taken is None
+    assert first.reasons == (
+        f"{APART.words} is better: 90 % good against 60 % good now",
+        "it has been for 0 s, and has to be for 60 s",
+    )
+    assert APART.words == (
+        "disaggregated: 3 prefill and 5 decode x nvidia/H100-SXM tp1, prompts under 512 tokens read by decode"
+    )
+    taken = decide_mode(present, [other], first.standing, RULES, 60.0)
+    assert taken.reasons[1] == "no engine is started, roles change"
+    rest = decide_mode(other, [replace(present, worth=1.5)], taken.standing, RULES, 61.0)
+    rest = decide_mode(
+        other, [replace(present, worth=1.5)], rest.standing, replace(RULES, hold_seconds=0), 62.0
+    )
+    assert rest.reasons[1] == "1 changes in the last hour: nothing is changed for another 58 s"
+    kept = decide_mode(present, [replace(other, worth=0.61)], Standing(), RULES, 0.0)
+    assert kept.reasons[0] == "replicated: 8 x nvidia/H100-SXM tp1 stays: 60 % good"
+    assert "a change has to be better by 5 % of requests" in kept.reasons[1]
+
+
+def test_the_start_of_engines_has_to_be_gained_within_the_horizon() -> None:
+    larger = Fleet((EngineGroup(H200, Layout(), 8),))
+    present, other = Assessed(PLAIN, 0.9), Assessed(larger, 0.97)
+    ready = Standing(beaten_since=0.0)
+    slow = replace(RULES, start_seconds=300.0)
+    assert larger.restarts(PLAIN) == 8
+    assert decide_mode(present, [other], ready, RULES, 100.0).taken == larger
+    assert decide_mode(present, [other], ready, slow, 100.0).taken is None
+    assert decide_mode(present, [Assessed(APART, 0.97)], ready, slow, 100.0).taken == APART
+
+
+@pytest.mark.parametrize("worth", [math.nan, math.inf, -math.inf])
+def test_what_is_worth_no_number_is_no_candidate(worth: float) -> None:
+    assert played([worths(0.5, worth)] * 20) == []
+
+
+def test_what_is_worth_no_number_is_not_kept_for_ever() -> None:
+    assert (
+        decide_mode(Assessed(PLAIN, math.nan), [Assessed(APART, 0.9)], Standing(), RULES, 0.0).taken is None
+    )
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(0, 1)] * 3), min_size=1, max_size=40),
+    st.sampled_from([(5.0, 0.0), (60.0, 60.0), (15.0, 30.0)]),
+)
+def test_an_hour_has_a_bounded_number_of_changes_whatever_comes(
+    looks: list[tuple[float, float, float]], pace: tuple[float, float]
+) -> None:
+    each, hold = pace
+    rules = replace(RULES, hold_seconds=hold)
+    hours = [worths(*looks[number % len(looks)]) for number in range(int(2 * HOUR_SECONDS / each))]
+    times = [at for at, _ in played(hours, rules, each)]
+    for start in times:
+        assert sum(start <= at < start + HOUR_SECONDS for at in times) <= rules.most_in_an_hour
+
+
+def test_the_worst_profile_reaches_that_bound() -> None:
+    """Each time something else is best: the bound is no larger than it has to be."""
+    rules = replace(RULES, hold_seconds=0.0)
+    looks = [worths(*((1.0, 0.0) if number % 2 else (0.0, 1.0))) for number in range(3600)]
+    assert len(played(looks, rules, 1.0)) == rules.most_in_an_hour == 6
+
+
+@given(
+    st.tuples(*[st.floats(0.1, 0.9)] * 3),
+    st.lists(st.tuples(*[st.floats(-0.999, 0.999)] * 3), min_size=5, max_size=50),
+)
+def test_noise_within_the_margin_leads_to_what_is_better_and_never_back(
+    true: tuple[float, float, float], noise: list[tuple[float, float, float]]
+) -> None:
+    half = RULES.margin / 2
+    looks = [
+        worths(*(worth + half * drawn for worth, drawn in zip(true, noise[number % len(noise)], strict=True)))
+        for number in range(1000)
+    ]
+    constant = dict(zip(FLEETS, true, strict=True))
+    path = [PLAIN, *(taken for _, taken in played(looks))]
+    assert all(constant[later] > constant[earlier] for earlier, later in pairwise(path))
+    assert len(path) <= len(FLEETS)
+    assert constant[path[-1]] >= max(true) - 2 * RULES.margin - RULES.margin / 2
+
+
+def test_each_real_shift_leads_to_one_change() -> None:
+    day = [worths(0.9, 0.5)] * 240 + [worths(0.5, 0.9)] * 240
+    assert [taken for _, taken in played(day * 3)] == [APART, PLAIN, APART, PLAIN, APART]
+
+
+def test_a_clock_that_goes_back_allows_no_more() -> None:
+    standing = Standing(beaten_since=1e9, changes=((1e9, False),))
+    verdict = decide_mode(Assessed(PLAIN, 0.1), [Assessed(APART, 0.9)], standing, RULES, 5.0)
+    assert verdict.taken is None
+    assert verdict.standing.beaten_since == 5.0

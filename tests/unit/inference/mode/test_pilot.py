@@ -1,0 +1,147 @@
+"""A look: what came is rehearsed on what could be."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from inference.core.mode.candidates import THRESHOLDS, fleet_of, role_variants
+from inference.core.mode.decide import Rules, Standing, Verdict
+from inference.core.mode.fleet import EngineGroup, Fleet
+from inference.core.mode.pilot import ENOUGH_REQUESTS, FEWEST_REQUESTS, MOST_REQUESTS, latest, look
+from inference.core.mode.rehearsal import Stage
+from inference.core.mode.traffic import Profile, ServedRequest
+from inference.core.performance.device_figures import DeviceFigures, Layout
+from inference.core.performance.options import Sizing, Slo
+from inference.core.performance.roofline import Roofline
+from inference.core.performance.serving import Traffic
+from inference.core.performance.supply import Supply
+from tests.fixtures.performance_scene import LLAMA_8B, shape, supply
+
+NPU, L40S = supply("910B1", 8, vendor="ascend"), supply("L40S", 8)
+STAGE = Stage(shape(LLAMA_8B), [Roofline()])
+SLO = Slo(1000, 40)
+
+
+def stream(rate: float, prompt: int, output: int, seconds: float = 30.0) -> list[ServedRequest]:
+    return [
+        ServedRequest(n / rate, n / rate + 1, prompt * (1 + n % 3) // 2, output)
+        for n in range(int(rate * seconds))
+    ]
+
+
+def profile(requests: Sequence[ServedRequest], rate: float) -> Profile:
+    prompt = sum(one.prompt_tokens for one in requests) // len(requests)
+    return Profile(rate, prompt, requests[0].output_tokens, 0.0, len(requests))
+
+
+def fleet(engines: int = 8, of: Supply = NPU) -> Fleet:
+    return Fleet((EngineGroup(of, Layout(), engines),))
+
+
+def looked(
+    rate: float,
+    prompt: int,
+    output: int,
+    present: Fleet,
+    more: Sequence[Fleet] = (),
+    looks: int = 5,
+    slo: Slo = SLO,
+) -> tuple[Fleet, list[Verdict]]:
+    """The fleet after so many looks at a constant stream, and all verdicts."""
+    requests = stream(rate, prompt, output)
+    standing, verdicts = Standing(), []
+    for number in range(looks):
+        verdict = look(
+            STAGE, present, more, requests, profile(requests, rate), slo, standing, Rules(), 30.0 * number
+        )
+        present, standing = verdict.taken or present, verdict.standing
+        verdicts.append(verdict)
+    return present, verdicts
+
+
+def test_a_light_load_stays_where_it_is() -> None:
+    present, verdicts = looked(2.0, 1000, 100, fleet())
+    assert present == fleet()
+    assert all(verdict.taken is None for verdict in verdicts)
+    assert "100 % of requests within the SLO" in verdicts[-1].reasons[0]
+    assert (
+        verdicts[-1].reasons[-1] == "60 requests: 2 requests/s of 1,000 prompt tokens and 100 output tokens"
+    )
+
+
+def test_long_prompts_that_disturb_short_answers_are_read_apart() -> None:
+    present, verdicts = looked(40.0, 2000, 30, fleet(), slo=Slo(1000, 20))
+    assert present.mode == "disaggregated"
+    assert present.min_prompt_tokens in THRESHOLDS
+    assert sum(verdict.taken is not None for verdict in verdicts) == 1, "a constant profile: one change"
+
+
+def test_long_answers_are_written_by_all() -> None:
+    apart = Fleet((EngineGroup(NPU, Layout(), 8, 6),), 512)
+    present, verdicts = looked(24.0, 1000, 600, apart)
+    assert present.readers < 6
+    assert sum(verdict.taken is not None for verdict in verdicts) == 1
+
+
+def test_devices_are_saved_where_fewer_do() -> None:
+    present, verdicts = looked(4.0, 1000, 100, fleet(), [fleet(2), fleet(4)], looks=4)
+    assert present == fleet(2)
+    taken = next(verdict for verdict in verdicts if verdict.taken is not None)
+    assert "2 devices" in taken.reasons[0]
+    assert "8 devices" in taken.reasons[0]
+
+
+def test_engines_are_added_where_too_few_do_it() -> None:
+    present, verdicts = looked(40.0, 1000, 100, fleet(2), [fleet(4), fleet(8)], looks=4)
+    assert present.engines in (4, 8)
+    taken = next(verdict for verdict in verdicts if verdict.taken is not None)
+    assert taken.reasons[1] == f"{present.engines - 2} engines are started"
+
+
+@pytest.mark.parametrize("count", [0, 1, FEWEST_REQUESTS - 1])
+def test_of_few_requests_nothing_is_concluded(count: int) -> None:
+    requests = stream(40.0, 4000, 30)[:count]
+    seen = profile(requests, 40.0) if requests else None
+    verdict = look(STAGE, fleet(), [], requests, seen, SLO, Standing(), Rules(), 0.0)
+    assert verdict.taken is None
+    assert "too few" in verdict.reasons[1]
+
+
+def test_of_devices_without_figures_nothing_is_foretold() -> None:
+    cpu = Supply(DeviceFigures("cpu/Xeon", "Xeon"), "cpu", (8,), transfers=True)
+    requests = stream(40.0, 2000, 30)
+    present = Fleet((EngineGroup(cpu, Layout(), 8),))
+    verdict = look(STAGE, present, [], requests, profile(requests, 40.0), SLO, Standing(), Rules(), 0.0)
+    assert verdict.taken is None
+    assert verdict.reasons[1].startswith("nothing can be foretold: ")
+
+
+def test_what_hands_no_caches_over_has_no_roles() -> None:
+    deaf = replace(NPU, transfers=False)
+    requests = stream(40.0, 2000, 30)
+    variants = role_variants(STAGE, fleet(8, deaf), requests, profile(requests, 40.0), SLO)
+    assert variants == [fleet(8, deaf)]
+    assert role_variants(STAGE, fleet(1), requests, profile(requests, 40.0), SLO) == [fleet(1)]
+
+
+def test_those_read_that_are_best_at_it() -> None:
+    both = Fleet((EngineGroup(supply("A100-SXM4-80GB", 4), Layout(), 4), EngineGroup(L40S, Layout(), 4)))
+    requests = stream(20.0, 1000, 200)
+    variants = role_variants(STAGE, both, requests, profile(requests, 20.0), SLO)
+    assert all(one.groups[1].readers == min(4, one.readers) for one in variants), "L40S have no bandwidth"
+
+
+def test_only_so_much_of_the_latest_is_rehearsed() -> None:
+    assert len(latest(stream(1.0, 10, 10, 5000.0))) == ENOUGH_REQUESTS
+    assert len(latest(stream(50.0, 10, 10, 100.0))) == 3000
+    assert len(latest(stream(500.0, 10, 10, 100.0))) == MOST_REQUESTS
+    assert len(latest(stream(1.0, 10, 10, 3.0))) == 3
+
+
+def test_options_of_the_performance_model_are_fleets() -> None:
+    options, _ = Sizing(shape(LLAMA_8B), [NPU], [Roofline()], Traffic(2000, 100, 10.0), SLO).options()
+    for option in options:
+        made = fleet_of(option)
+        assert (made.devices, made.mode) == (option.devices, option.mode)
+        assert made.readers == sum(leg.engines for leg in option.legs if leg.role == "prefill")
