@@ -159,6 +159,11 @@ class EngineSettings(Section):
     cpu_kv_cache_gib: int = Field(1, ge=1)
     omp_threads: int = Field(1, ge=1)
     start_timeout_seconds: float = Field(600.0, gt=0)
+    drain_timeout_seconds: float = Field(
+        300.0,
+        ge=0,
+        description="an engine that is not wanted any more goes when it has nothing to do, or after this",
+    )
     measurements_file: str = Field(
         "",
         description="YAML list of what was measured of this pool's engines, by which `computility plan` "
