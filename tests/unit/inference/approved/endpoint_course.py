@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from common.load import EngineLoad
+from common.load import EngineLoad, ReplicaLoad
 from common.resources import Adapter, ApiKey, Endpoint, Metadata, Model, Project, Workload
 from common.resources.people import ApiKeySpec, ProjectSpec
 from common.resources.serving import AdapterSpec, EndpointSpec, ModelSpec
@@ -184,7 +184,7 @@ class EndpointCourse:
         lines += [f"route {_json(route)}" for route in table.routes] + [f"key {_json(k)}" for k in table.keys]
         loads = await ReplicaLoads(store, self.world.engines).replicas()
         calls = self.world.engines.calls
-        lines += [*(f"load {load}" for load in loads), *(f"asked {call}" for call in calls)]
+        lines += [*map(_load, loads), *(f"asked {call}" for call in calls)]
         version = self.versions.setdefault(table.version, len(self.versions))
         lines.append(f"table {version}, the next pass in {self.world.controller.tick_seconds()} s")
         lines = _UID.sub(self._short, "\n".join(lines)).splitlines()
@@ -196,6 +196,11 @@ class EndpointCourse:
     def _short(self, found: re.Match[str]) -> str:
         """Ids in the order in which they were seen."""
         return self.uids.setdefault(found[0], str(len(self.uids)))
+
+
+def _load(told: ReplicaLoad) -> str:
+    load = told.load and (told.load.running, told.load.waiting, told.load.first_token_buckets)
+    return f"load of {told.id} ({told.millis} of {told.device_class}): {load}"
 
 
 def _json(value: Any) -> str:
