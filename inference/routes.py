@@ -142,7 +142,7 @@ def _adapter_route(
             if _serves(r) and name in r.adapters
         ),
         routing=_weights(hosts[0]),
-        elastic=_wakes(hosts),
+        elastic=_wakes(hosts) if adapter.status.is_loadable else (),
     )
 
 

@@ -373,6 +373,12 @@ class AdapterStatus(Status):
     replicas: int = 0
     message: Message = ""
 
+    @property
+    def is_loadable(self) -> bool:
+        """Whether nothing is known that keeps engines from loading it."""
+        found = self.condition("Served")
+        return found is None or found.status == "True" or found.reason in ("NoReplicaReady", "Loading")
+
 
 class Adapter(Resource):
     PLURAL: ClassVar[str] = "adapters"
