@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.errors import InvalidInput
-from common.labels import IDENTITY_LABEL, MODEL_LABEL
+from common.labels import DRAINING, IDENTITY_LABEL, MODEL_LABEL
 from common.resources import Endpoint, Metadata, Model, Owner, Workload
-from common.resources.serving import EngineRole, Replica, RoleSpec, model_identity
+from common.resources.scaling import EngineRole
+from common.resources.serving import Replica, RoleSpec, model_identity
 from common.resources.workload import RankPlacement, Readiness, RestartPolicy, WorkloadRole, WorkloadSpec
 from common.settings import EngineSettings
 from common.sources import launch_source, local_path
@@ -113,6 +114,7 @@ def replica_of(workload: Workload) -> Replica:
         role=_ENGINE_ROLES.get(workload.spec.roles[0].name, ""),
         phase=workload.status.phase,
         ready=ready and bool(_url(rank)),
+        draining=DRAINING in workload.metadata.annotations,
         url=_url(rank) if ready else "",
         attempt=workload.status.attempt,
         device_class=_device_class(rank),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from common.labels import IDENTITY_LABEL
 from common.resources import Endpoint, Model, Workload
-from common.resources.serving import EngineRole
+from common.resources.scaling import EngineRole
 from common.settings import EngineSettings
 from inference.engine_workload import engine_workload
 

@@ -26,6 +26,7 @@ from common.resources.fields import (
 from common.resources.meta import Model as Part
 from common.resources.meta import Resource, Status
 from common.resources.pool import DeviceRequest
+from common.resources.scaling import MAX_ENGINES, AutoscalingSpec, EngineRole, RoleScaling
 from common.vendors import VENDORS
 from common.vocabulary import MAX_LIST
 
@@ -36,10 +37,6 @@ Milliseconds = Annotated[float, Field(gt=0, le=10**9)]
 Task = Literal["chat", "completions", "embeddings"]
 AdaptersOf = Literal["own", "all"]
 Mode = Literal["single", "replicated", "disaggregated"]
-EngineRole = Literal["", "prefill", "decode"]
-"""Empty: an engine that does both."""
-MAX_ENGINES = 1024
-"""Of an endpoint, or of a role of it."""
 
 
 def _text_tasks() -> list[Task]:
@@ -116,8 +113,32 @@ class RoleSpec(Part):
     """The engines of one role. ``args`` go to vLLM after those of ``engine``."""
 
     replicas: int = Field(1, ge=0, le=MAX_ENGINES)
+    autoscaling: AutoscalingSpec | None = Field(None, description="in place of replicas")
     devices: DeviceRequest = Field(default_factory=DeviceRequest)
     args: EngineArgs = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _has_one_number(self) -> RoleSpec:
+        _check_number(self.replicas, self.autoscaling)
+        return self
+
+    @property
+    def most(self) -> int:
+        """How many engines there may be at some time."""
+        return self.autoscaling.max_replicas if self.autoscaling is not None else self.replicas
+
+    def wanted(self, scaled: int | None) -> int:
+        """How many there are to be now, where ``scaled`` is what their load asks for."""
+        if self.autoscaling is None:
+            return self.replicas
+        return self.autoscaling.bounded(scaled or 0)
+
+
+def _check_number(replicas: int, autoscaling: AutoscalingSpec | None) -> None:
+    if autoscaling is not None and replicas != 1:
+        raise ValueError(
+            "replicas: leave it out with autoscaling; set autoscaling.minReplicas and maxReplicas"
+        )
 
 
 class EndpointSpec(Part):
@@ -131,6 +152,9 @@ class EndpointSpec(Part):
         "(prefill) hand their KV caches to engines that write answers (decode); unset = as replicas says",
     )
     replicas: int = Field(1, ge=0, le=MAX_ENGINES, description="of modes single and replicated")
+    autoscaling: AutoscalingSpec | None = Field(
+        None, description="in place of replicas: as many as load asks for, of modes single and replicated"
+    )
     prefill: RoleSpec | None = Field(None, description="of mode disaggregated")
     decode: RoleSpec | None = Field(None, description="of mode disaggregated")
     min_prompt_tokens: Whole | None = Field(
@@ -170,13 +194,19 @@ class EndpointSpec(Part):
                 raise ValueError(f"{to_camel(name)}: needs mode: disaggregated; leave it out in other modes")
         if self.mode == "single" and self.replicas > 1:
             raise ValueError(f"replicas: mode single has one engine, not {self.replicas}; use replicated")
+        _check_number(self.replicas, self.autoscaling)
+        if self.mode == "single" and self.engines > 1:
+            raise ValueError(
+                f"autoscaling.maxReplicas: mode single has one engine, not {self.engines}; use replicated"
+            )
         return self
 
     def _check_roles(self) -> None:
         if self.replicas != 1:
             raise ValueError("replicas: leave it out in mode disaggregated; set it in prefill and decode")
-        if self.devices != DeviceRequest():
-            raise ValueError("devices: leave it out in mode disaggregated; set it in prefill and decode")
+        for name in ("devices", "autoscaling"):
+            if getattr(self, name) not in (None, DeviceRequest()):
+                raise ValueError(f"{name}: leave it out in mode disaggregated; set it in prefill and decode")
         first = None
         for name, role in (("prefill", self.prefill), ("decode", self.decode)):
             if role is None:
@@ -193,18 +223,38 @@ class EndpointSpec(Part):
             if first not in (None, vendors[0]):
                 raise ValueError(f"{path}: must be {first} as of prefill, since KV caches have to fit")
             first = vendors[0]
+        self._check_sleep()
+
+    def _check_sleep(self) -> None:
+        """A role at zero would see no load, and so never get an engine again, unless the other one does."""
+        sleeps = [role for role, spec in self.roles.items() if _may_sleep(spec)]
+        for role, other in (("prefill", "decode"), ("decode", "prefill")):
+            if role in sleeps and other not in sleeps:
+                raise ValueError(
+                    f"{role}.autoscaling.minReplicas: 0 needs {other}.autoscaling.minReplicas: 0, since both "
+                    "wake together"
+                )
 
     @property
     def roles(self) -> dict[EngineRole, RoleSpec]:
         """What engines there are to be, by role."""
         if self.mode == "disaggregated" and self.prefill is not None and self.decode is not None:
             return {"prefill": self.prefill, "decode": self.decode}
-        return {"": RoleSpec(replicas=self.replicas, devices=self.devices)}
+        return {"": RoleSpec(replicas=self.replicas, autoscaling=self.autoscaling, devices=self.devices)}
 
     @property
     def engines(self) -> int:
-        """How many there are to be, of all roles together."""
-        return sum(role.replicas for role in self.roles.values())
+        """How many there may be at some time, of all roles together."""
+        return sum(role.most for role in self.roles.values())
+
+    @property
+    def may_sleep(self) -> bool:
+        """Whether it may have no engine until somebody asks."""
+        return all(map(_may_sleep, self.roles.values()))
+
+
+def _may_sleep(role: RoleSpec) -> bool:
+    return role.autoscaling is not None and role.autoscaling.may_sleep
 
 
 class Replica(Part):
@@ -214,11 +264,16 @@ class Replica(Part):
     role: EngineRole = ""
     phase: str = "Pending"
     ready: bool = False
+    draining: bool = Field(False, description="gets no more requests, and goes when it has none")
     url: str = Field("", description="base URL without /v1")
     attempt: int = 0
     device_class: str = ""
     model_identity: str = Field("", description="project/name of the Model that the engine was started with")
     adapters: list[str] = Field(default_factory=list, description="served names of the adapters it holds")
+
+
+WAITING = ("NoReplicaReady", "RoleNotReady", "ScaledToZero")
+"""Reasons of ``Ready`` that say that engines are not there yet, or not any more."""
 
 
 class EndpointStatus(Status):
@@ -228,7 +283,16 @@ class EndpointStatus(Status):
     model_project: str = Field("", description="project of the Model; another one for a shared Model")
     ready_replicas: int = 0
     replicas: list[Replica] = Field(default_factory=list)
+    scaling: list[RoleScaling] = Field(
+        default_factory=list, description="what load asks for, of each role with autoscaling"
+    )
     context_tokens: int | None = None
+
+    @property
+    def is_startable(self) -> bool:
+        """Whether nothing that its owner has to mend keeps engines from being started."""
+        found = self.condition("Ready")
+        return found is None or found.status == "True" or found.reason in WAITING
 
 
 class Endpoint(Resource):
@@ -246,6 +310,23 @@ class Endpoint(Resource):
     def served_name(self) -> str:
         """What clients put in ``model``."""
         return self.spec.served_name or self.spec.model
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the engines of a role follow its load."""
+        return any(role.autoscaling is not None for role in self.spec.roles.values())
+
+    @property
+    def wanted(self) -> dict[EngineRole, int]:
+        """How many engines there are to be now, by role. Until it is known what load asks for, as many as
+        there are."""
+        scaled = {one.role: one.wanted for one in self.status.scaling}
+        return {
+            role: spec.wanted(scaled.get(role, self._there(role))) for role, spec in self.spec.roles.items()
+        }
+
+    def _there(self, role: EngineRole) -> int:
+        return sum(one.role == role and not one.draining for one in self.status.replicas)
 
     @property
     def has_flags(self) -> bool:
@@ -291,6 +372,12 @@ class AdapterStatus(Status):
 
     replicas: int = 0
     message: Message = ""
+
+    @property
+    def is_loadable(self) -> bool:
+        """Whether nothing is known that keeps engines from loading it."""
+        found = self.condition("Served")
+        return found is None or found.status == "True" or found.reason in ("NoReplicaReady", "Loading")
 
 
 class Adapter(Resource):

@@ -104,7 +104,7 @@ class RoleScaler:
         now, current = self._now_seconds, self.wanted
         idle_seconds = now - self._active_seconds
         if load.held and not current and rule.most:
-            woken = self._step(max(asked, 1), rule)
+            woken = max(self._step(max(asked, 1), rule), rule.least)
             return Decision(woken, "Woken", f"{signals[0].text}; no engine was wanted", asked)
         may_sleep = may_sleep and not rule.least and not load.held
         if current and may_sleep and idle_seconds >= rule.zero_after_seconds:
