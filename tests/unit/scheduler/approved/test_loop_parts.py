@@ -276,7 +276,7 @@ COURSES: dict[str, Course] = {
     "set aside": (_asides, 4),
     "journal": (_journal, 5),
     "attention": (_attention, 10),
-    "cycles": (_cycles, 25),
+    "cycles": (_cycles, 15),
 }
 
 

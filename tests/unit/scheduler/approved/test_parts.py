@@ -13,7 +13,6 @@ from pydantic import BaseModel
 
 from common.clock import VirtualClock
 from common.errors import (
-    DATABASE_UNAVAILABLE,
     ComputilityError,
     Conflict,
     InvalidInput,
@@ -120,8 +119,6 @@ async def _meter(drawn: Drawn) -> Answers:
         bad = min((each for each in refused if refusing and int(each[-6:], 36) % refusing == 0), default="")
         if bad:
             raise errors[int(bad[-8:], 36) % len(errors)]
-        if (len(refused) + clock.now_ms() // 500) % 23 == 0:
-            raise ComputilityError("away", code=DATABASE_UNAVAILABLE)
         if name != "post" and clock.now_ms() // 500 % 5 == 0:
             raise Unavailable("no answer")
 
@@ -131,11 +128,8 @@ async def _meter(drawn: Drawn) -> Answers:
     for _ in range(14):
         clock.advance(rng.choice((0.5, 30, 61, 130)))
         moved = observed.follow(pool.happen())
-        try:
-            names = rng.choice((None, moved.nodes, moved.nodes))
-            yield sorted(map(told, await meter.meter(observed, clock.now_ms(), names)))
-        except ComputilityError as error:
-            yield error
+        names = rng.choice((None, moved.nodes, moved.nodes))
+        yield sorted(map(told, await meter.meter(observed, clock.now_ms(), names)))
         yield sorted(
             told((name, sorted(one.id[-6:] for one in rest[0]) if name == "post" else rest))
             for name, *rest in outside.take()
