@@ -87,7 +87,7 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await asyncio.wait_for(self.shipper.step(), _FAREWELL_SECONDS)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             _log.warning("usage events stay in the spool", error=str(error) or type(error).__name__)
         await self._books.close()
         await self.spool.close()

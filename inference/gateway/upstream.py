@@ -45,7 +45,7 @@ ENGINE_PATHS: dict[Task, str] = {
 MAX_FAILED_ENGINES = 2
 """A request that broke this many engines is not tried on more: it may be what breaks them."""
 
-TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
+TRANSPORT_ERRORS = (aiohttp.ClientError, OSError)
 HEALTH_SECONDS = 3.0
 COMMENT_LIMIT_BYTES = 64 * 1024
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from common.clock import VirtualClock
 from common.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -21,6 +22,7 @@ from common.store.memory import MemoryStore
 from scheduler.aside import SchedulerGuard
 from scheduler.journal import Journal
 from scheduler.translate.kept_world import KeptWorld
+from scheduler.translate.views import World
 from tests.fixtures import approving as approved
 from tests.fixtures.drawing import Drawn, told
 from tests.fixtures.past_the_gate import put
@@ -52,6 +54,30 @@ POOLS: dict[str, Any] = {
 }
 
 
+def parts_of(value: Any) -> Iterator[int]:
+    """The identities of all that can be changed in place."""
+    if isinstance(value, BaseModel):
+        yield id(value)
+        value = dict(value)
+    elif isinstance(value, list | dict):
+        yield id(value)
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from parts_of(part)
+
+
+def assert_apart(status: BaseModel, before: BaseModel) -> None:
+    """What is written shares nothing with what was read: else a write that is refused has changed it."""
+    assert status is before or not {*parts_of(status)} & {*parts_of(before)}
+
+
+class CarefulJournal(Journal):
+    """One that takes no status that shares anything with the one that was read."""
+
+    def write(self, workload: Workload, status: WorkloadStatus, world: World) -> None:
+        assert_apart(status, workload.status)
+        super().write(workload, status, world)
+
+
 class Desk:
     """A store and a world with drawn workloads, nodes and projects, and who writes them."""
 
@@ -59,7 +85,7 @@ class Desk:
         self.drawn, self.rng, self.clock = drawn, drawn.rng, VirtualClock()
         self.store, self.world = MemoryStore(self.clock), KeptWorld()
         self.items = Guard("drawn", self.clock)
-        self.journal = Journal(self.store, self.clock, self.items)
+        self.journal = CarefulJournal(self.store, self.clock, self.items)
         self.guard = SchedulerGuard(self.journal, self.clock, self.items)
         self.settings = Settings(scheduler=SchedulerSettings(stop_grace_seconds=2.5))
         self.events, self._told = 0, dict[str, WorkloadStatus]()

@@ -93,6 +93,13 @@ async def _metrics(drawn: Drawn) -> Answers:
     desk = await Desk(drawn).set_up()
     rng, world, observed, reporter = drawn.rng, desk.world, Observed(), metrics.Reporter(desk.world)
     small = Drawn(rng, **POOLS, model=("a", "b"))
+    yield sorted(
+        {
+            str(sample.labels.get("le"))
+            for family in metrics.CYCLE_SECONDS.collect()
+            for sample in family.samples
+        }
+    )
     for _ in range(6):
         if desk.workloads and rng.random() < 0.6:
             one = rng.choice(desk.workloads)
@@ -145,7 +152,7 @@ CATALOGUES: tuple[Any, ...] = (
     *(
         {"nvidia": {"New": {**ROW, field: other}}}
         for field in ROW
-        for other in (None, [], {}, -1, "x", [""], {"x": 1})
+        for other in (None, [], {}, 0, -1, "x", [""], {"x": 1})
     ),
     *({"nvidia": {"New": {**ROW, "rule": {field: other}}}} for field in RULE for other in (0, -1, "x", [0])),
     {"nvidia": {"New": {**ROW, "more": 1}}},

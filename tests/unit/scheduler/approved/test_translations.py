@@ -178,12 +178,12 @@ def _standings(drawn: Drawn) -> Answers:
 
 
 RULES: dict[str, tuple[Callable[[Drawn], Answers], int]] = {
-    "workloads": (_views, 100),
+    "workloads": (_views, 70),
     "nodes": (_nodes, 150),
     "queues": (_queues, 120),
-    "looks": (_looks, 100),
+    "looks": (_looks, 60),
     "statuses": (_statuses, 70),
-    "standings": (_standings, 16),
+    "standings": (_standings, 10),
 }
 
 
