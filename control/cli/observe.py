@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from common.client import Client
-from common.errors import NotFound
-from common.resources import Workload
+from common.errors import InvalidInput, NotFound
+from common.resources import Endpoint, Workload
 from control.cli.kinds import kind_named
 from control.cli.options import JsonOption, OutputOption, ProjectOption, session_of
 from control.console.describe import print_events
+from control.console.endpoint_explained import print_endpoint
 from control.console.explanations import print_explanation
 from control.console.output import Output, console, print_document
 from control.console.terminal import log_line
@@ -82,8 +83,14 @@ def explain(
 ) -> None:
     """Say why a workload is where it is; of one that waits: for what, until when, and what would help.
 
-    Examples: computility explain train; computility explain tiny -p acme-agents --json
+    endpoint/NAME: how an endpoint is served, on which devices, by how many engines, and why.
+
+    Examples: computility explain train; computility explain endpoint/chat -p acme-agents --json
     """
+    kind, slash, endpoint = name.partition("/")
+    if slash:
+        _explain_endpoint(context, kind, endpoint, project, output, as_json=as_json)
+        return
     with session_of(context).client() as client:
         workloads = _workloads(client, name, project)
         answers = [client.explain(w["metadata"]["name"], w["metadata"]["project"]) for w in workloads]
@@ -92,6 +99,24 @@ def explain(
         return
     for answer in answers:
         print_explanation(console(), answer)
+
+
+def _explain_endpoint(
+    context: typer.Context, kind: str, name: str, project: str | None, output: Output, *, as_json: bool
+) -> None:
+    if kind_named(kind) is not Endpoint:
+        raise InvalidInput(
+            f"{kind}/{name}: write endpoint/NAME, or the name of a workload alone", param="NAME"
+        )
+    with session_of(context).client() as client:
+        found = [one for one in client.list(Endpoint.PLURAL, project) if one["metadata"]["name"] == name]
+    if not found:
+        raise NotFound(f"there is no endpoint {name}; `computility get endpoints` lists them")
+    if as_json or output in (Output.YAML, Output.JSON):
+        print_document({"items": found}, Output.YAML if output is Output.YAML else Output.JSON)
+        return
+    for one in found:
+        print_endpoint(console(), one)
 
 
 def usage(

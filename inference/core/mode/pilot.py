@@ -14,7 +14,7 @@ from inference.core.performance.steps import NotKnown
 
 FEWEST_REQUESTS = 40
 """Of fewer nothing is concluded."""
-MOST_REQUESTS = 4000
+MOST_REQUESTS = 2000
 ENOUGH_REQUESTS, ENOUGH_SECONDS = 1000, 60.0
 """Of what came only so much is rehearsed, the latest: both where there is both."""
 TARGET = 0.95
