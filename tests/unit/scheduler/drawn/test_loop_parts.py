@@ -4,6 +4,7 @@ events, what fails is set aside, and who is looked at."""
 import random
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,15 +41,8 @@ from scheduler.translate.placements import held_by
 from scheduler.translate.views import SUCCESSOR, World, roles_digest, running_views
 from scheduler.waiting import Waiting
 from tests.fixtures.drawing import Drawn, plain
-from tests.unit.scheduler.approved.desk import (
-    ERRORS,
-    POOLS,
-    Answers,
-    CarefulJournal,
-    Course,
-    Desk,
-    check_courses,
-)
+from tests.unit.scheduler.drawn.courses import PARTS, Answers, Course, check_courses
+from tests.unit.scheduler.drawn.desk import ERRORS, POOLS, CarefulJournal, Desk
 
 
 async def _decisions(drawn: Drawn) -> Answers:
@@ -280,6 +274,7 @@ COURSES: dict[str, Course] = {
 }
 
 
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("name", COURSES)
-async def test_a_course_goes_as_approved(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await check_courses("loop_parts.txt", name, COURSES[name], monkeypatch)
+async def test_a_course_goes_as_approved(name: str, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    await check_courses(Path(__file__), name, part, COURSES[name], monkeypatch, POOLS)

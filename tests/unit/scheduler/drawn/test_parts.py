@@ -1,10 +1,8 @@
 """What parts of the loop do in drawn courses is what was approved: whom they ask for what, what they write,
 and what they make of errors."""
 
-import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +35,9 @@ from scheduler.queues import QueueBook
 from scheduler.translate.kept_world import KeptWorld
 from scheduler.translate.observed import Observed
 from scheduler.translate.views import World
-from tests.fixtures import approving as approved
 from tests.fixtures.drawing import NOW_MS, Drawn, told
-from tests.unit.scheduler.approved.desk import assert_apart
-
-READ = 1
-Answers = AsyncIterator[Any]
+from tests.unit.scheduler.drawn.courses import PARTS, Answers, Course, check_courses
+from tests.unit.scheduler.drawn.desk import assert_apart
 
 
 class Asked:
@@ -298,7 +293,7 @@ async def _replicas(drawn: Drawn) -> Answers:
     yield replicas.replica_name("g" * drawn.rng.choice((10, 190, 195, 200, 220)), "main", 7)
 
 
-COURSES: dict[str, tuple[Callable[[Drawn], Answers], int]] = {
+COURSES: dict[str, Course] = {
     "meter": (_meter, 8),
     "backlog": (_backlog, 7),
     "usage events": (_events, 30),
@@ -319,15 +314,7 @@ POOLS: dict[str, Any] = {
 }
 
 
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("name", COURSES)
-async def test_a_course_goes_as_approved(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    play, courses = COURSES[name]
-    answers = []
-    for seed in range(courses):
-        numbers = count(1)
-        monkeypatch.setattr("common.ids.secrets.randbits", lambda bits, numbers=numbers: next(numbers))
-        drawn = Drawn(random.Random(seed), **POOLS)
-        answers.append([told(answer) async for answer in play(drawn)])
-    read = [line for each in answers[:READ] for line in each]
-    everything = approved.digest("\n".join(line for each in answers for line in each))
-    approved.check(Path(__file__).with_name("parts.txt"), {name: "\n".join([*read, f"all: {everything}"])})
+async def test_a_course_goes_as_approved(name: str, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    await check_courses(Path(__file__), name, part, COURSES[name], monkeypatch, POOLS)

@@ -26,7 +26,8 @@ from scheduler.ports import NodeObservation
 from scheduler.serving_need import ServingNeed
 from scheduler.translate.observed import Observed
 from tests.fixtures.drawing import Drawn, told
-from tests.unit.scheduler.approved.desk import POOLS, Answers, Course, Desk, check, check_courses
+from tests.unit.scheduler.drawn.courses import PARTS, Answers, Course, check, check_courses
+from tests.unit.scheduler.drawn.desk import POOLS, Desk
 
 
 async def _needs(drawn: Drawn) -> Answers:
@@ -188,14 +189,16 @@ COURSES: dict[str, Course] = {
 }
 
 
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("name", COURSES)
-async def test_a_course_goes_as_approved(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await check_courses("measures.txt", name, COURSES[name], monkeypatch)
+async def test_a_course_goes_as_approved(name: str, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    await check_courses(Path(__file__), name, part, COURSES[name], monkeypatch, POOLS)
 
 
 def test_a_catalogue_is_read_as_approved(tmp_path: Path) -> None:
     check(
-        "measures.txt",
+        Path(__file__),
         "catalogues",
+        0,
         [[told(answer).replace(str(tmp_path), "") for answer in _catalogues(tmp_path)]],
     )
