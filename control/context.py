@@ -15,6 +15,7 @@ from control.audit import AuditTrail
 from control.change_feed import ChangeFeed
 from control.loops import Loops
 from control.planning.plan import Planner
+from control.planning.served_traffic import ServedTraffic
 from finetune.api.service import FineTuneService
 from inference.autoscaling.autoscaler import Autoscaler
 from inference.routes import RoutingTables
@@ -44,6 +45,7 @@ class ControlContext:
     drain: Drain | None = None
     need: ServingNeed | None = None
     autoscaler: Autoscaler | None = None
+    traffic: ServedTraffic = field(default_factory=ServedTraffic)
     loops: Loops = field(default_factory=Loops)
     write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     ending: asyncio.Event = field(default_factory=asyncio.Event)

@@ -38,6 +38,7 @@ from control.api.app import build_app
 from control.context import ControlContext
 from control.drain import Drain
 from control.loops import Loops
+from control.planning.auto_mode import AutoMode
 from finetune.adapters.blobs import LocalBlobs
 from finetune.api.service import FineTuneService
 from finetune.files.dataset import DatasetChecks
@@ -154,6 +155,7 @@ async def build(settings: Settings) -> _Parts:
     loops.add("scheduler", scheduler.run)
     loops.add("autoscaler", autoscaler.run)
     loops.add("endpoints", EndpointController(store, engines, settings, clock).run)
+    loops.add("auto-mode", AutoMode(store, context.planner, context.traffic, clock).run)
     loops.add("finetunes", FineTuneController(store, ledger, blobs, settings, clock, checks).run)
     return _Parts(database, store, fabric, engines, context)
 

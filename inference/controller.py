@@ -20,6 +20,7 @@ from common.store.port import Store
 from common.telemetry import get_logger
 from inference.adapter_status import AdapterReport, ReplicaReport, report_adapter
 from inference.adapter_sync import AdapterSync, Held, WantedAdapter
+from inference.auto_duties import assign_duties
 from inference.autoscaling.draining import Draining
 from inference.core.rollout import ReplicaState, plan_rollout
 from inference.endpoint_readiness import readiness
@@ -156,6 +157,7 @@ class EndpointController:
             replica, report = await self._replica(endpoint, workload, mine)
             replicas.append(replica)
             reports.append(report)
+        assign_duties(endpoint, replicas)
         self._fill_status(endpoint, found, replicas, reports, trouble)
         if endpoint.status != before:
             await self._store.set_status(endpoint)
@@ -256,6 +258,8 @@ class EndpointController:
         status.replicas = replicas
         status.ready_replicas = sum(replica.ready and not replica.draining for replica in replicas)
         status.scaling = [one for one in status.scaling if _follows_load(endpoint, one.role)]
+        if endpoint.spec.mode != "auto":
+            status.auto = None
         seen = [r.held for r in reports if r.endpoint is endpoint and r.held is not None]
         status.context_tokens = _context_tokens(endpoint, found, seen)
         ready, reason, message = readiness(endpoint, trouble)

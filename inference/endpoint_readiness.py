@@ -9,6 +9,8 @@ def readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool
     """Status, reason and message. ``trouble``: why no engine can be started (reason and message)."""
     if trouble is not None:
         return False, *trouble
+    if endpoint.is_undecided and not any(endpoint.wanted.values()):
+        return False, "Deciding", "mode auto is about to choose what serves it"
     if not any(endpoint.wanted.values()):
         return endpoint.spec.may_sleep, "ScaledToZero", _zero(endpoint)
     wanted = {role: count for role, count in endpoint.wanted.items() if count}

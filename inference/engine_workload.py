@@ -43,7 +43,7 @@ def engine_workload(
 ) -> Workload:
     """The Workload that runs replica ``index`` of a role of the endpoint. Raises ``InvalidInput`` where the
     model cannot be served so."""
-    spec, wanted = endpoint.spec, endpoint.spec.roles[role]
+    spec, wanted = endpoint.spec, endpoint.roles[role]
     if role and model.spec.tasks == ["embeddings"]:
         raise InvalidInput(f"spec.mode: {model.name} makes embeddings, which have no decode; use replicated")
     started = _command(endpoint, model, settings, role, wanted)
@@ -51,7 +51,7 @@ def engine_workload(
         name=_WORKLOAD_ROLES[role],
         command=started.command,
         env=started.env,
-        ports=[PORT_NAME, KV_PORT_NAME] if role else [PORT_NAME],
+        ports=[PORT_NAME, KV_PORT_NAME] if _connector(endpoint, model, role, wanted) else [PORT_NAME],
         devices=wanted.devices.model_copy(deep=True),
         readiness=Readiness(
             port=PORT_NAME, path=HEALTH_PATH, start_timeout_seconds=settings.start_timeout_seconds
@@ -98,11 +98,19 @@ def _command(
             cpu_kv_cache_gib=settings.cpu_kv_cache_gib,
             omp_threads=settings.omp_threads,
             media_domains=tuple(settings.media_domains),
-            kv_connector=(VENDORS[devices.vendors[0]].kv_connector or "") if role else "",
+            kv_connector=_connector(endpoint, model, role, wanted),
             args=(*engine.args, *wanted.args),
             env=engine.env,
         )
     )
+
+
+def _connector(endpoint: Endpoint, model: Model, role: EngineRole, wanted: RoleSpec) -> str:
+    """By which it hands KV caches over; empty = it does not, as where embeddings are made."""
+    if role:
+        return VENDORS[wanted.devices.vendors[0]].kv_connector or ""
+    auto = endpoint.status.auto if endpoint.spec.mode == "auto" else None
+    return auto.connector if auto is not None and model.spec.tasks != ["embeddings"] else ""
 
 
 def replica_of(workload: Workload) -> Replica:

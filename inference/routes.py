@@ -172,9 +172,9 @@ def _replica(replica: Replica, endpoint: Endpoint, models: _Models) -> RouteRepl
     return RouteReplica(
         id=replica.workload,
         url=replica.url,
-        role=replica.role,
+        role=replica.duty or replica.role,
         endpoint=f"{endpoint.project or ''}/{endpoint.name}",
-        min_prompt_tokens=_min_prompt_tokens(endpoint) if replica.role == "prefill" else 0,
+        min_prompt_tokens=_min_prompt_tokens(endpoint) if "prefill" in (replica.role, replica.duty) else 0,
         device_class=replica.device_class,
         model_identity=identity,
         model_shared=model is not None and model.spec.shared,
@@ -183,7 +183,8 @@ def _replica(replica: Replica, endpoint: Endpoint, models: _Models) -> RouteRepl
 
 
 def _min_prompt_tokens(endpoint: Endpoint) -> int:
-    asked = endpoint.spec.min_prompt_tokens
+    auto = endpoint.status.auto if endpoint.spec.mode == "auto" else None
+    asked = endpoint.spec.min_prompt_tokens if auto is None else auto.min_prompt_tokens
     return MIN_PROMPT_TOKENS if asked is None else asked
 
 

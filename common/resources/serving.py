@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from common.resources.auto_mode import AutoStatus
 from common.resources.fields import (
     AdapterName,
     EngineArgs,
@@ -25,18 +26,15 @@ from common.resources.fields import (
 )
 from common.resources.meta import Model as Part
 from common.resources.meta import Resource, Status
+from common.resources.objectives import MAX_CONTEXT_TOKENS, RoutingSpec, ServiceObjective, TrafficProfile
 from common.resources.pool import DeviceRequest
 from common.resources.scaling import MAX_ENGINES, AutoscalingSpec, EngineRole, RoleScaling
 from common.vendors import VENDORS
 from common.vocabulary import MAX_LIST
 
-MAX_CONTEXT_TOKENS = 10**9
-MIN_REQUESTS_PER_SECOND = 1e-6
-MAX_REQUESTS_PER_SECOND = 10**7
-Milliseconds = Annotated[float, Field(gt=0, le=10**9)]
 Task = Literal["chat", "completions", "embeddings"]
 AdaptersOf = Literal["own", "all"]
-Mode = Literal["single", "replicated", "disaggregated"]
+Mode = Literal["single", "replicated", "disaggregated", "auto"]
 
 
 def _text_tasks() -> list[Task]:
@@ -80,35 +78,6 @@ class EngineSpec(Part):
     env: EngineVariables = Field(default_factory=dict)
 
 
-Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
-
-
-class RoutingSpec(Part):
-    """How much each part of a replica's cost counts when one is chosen for a request; 0 = not at all."""
-
-    prefix: Weight = Field(1.0, description="of the prompt, what the replica has not in its cache")
-    queue: Weight = Field(1.0, description="prompts that the replica has still to read")
-    load: Weight = Field(1.0, description="requests that the replica works on")
-    cache: Weight = Field(1.0, description="running requests hold nearly all of the replica's cache")
-    adapter: Weight = Field(1.0, description="an adapter that is not at work there has to be taken in")
-    session: Weight = Field(1.0, description="prompt_cache_key or user was on another replica before")
-
-
-class ServiceObjective(Part):
-    """What clients are to see, in the mean at full load; unset = no limit."""
-
-    ttft_milliseconds: Milliseconds | None = Field(None, description="time to the first token")
-    inter_token_milliseconds: Milliseconds | None = Field(None, description="time between two tokens")
-
-
-class TrafficProfile(Part):
-    """What comes, in the mean. ``requests_per_second``: unset = as many as can be served."""
-
-    prompt_tokens: int = Field(1000, ge=1, le=MAX_CONTEXT_TOKENS)
-    output_tokens: int = Field(250, ge=1, le=MAX_CONTEXT_TOKENS)
-    requests_per_second: float | None = Field(None, ge=MIN_REQUESTS_PER_SECOND, le=MAX_REQUESTS_PER_SECOND)
-
-
 class RoleSpec(Part):
     """The engines of one role. ``args`` go to vLLM after those of ``engine``."""
 
@@ -149,11 +118,14 @@ class EndpointSpec(Part):
     mode: Mode | None = Field(
         None,
         description="single: one engine; replicated: equal ones; disaggregated: engines that read prompts "
-        "(prefill) hand their KV caches to engines that write answers (decode); unset = as replicas says",
+        "(prefill) hand their KV caches to engines that write answers (decode); auto: whichever serves best "
+        "what comes, on the devices that suit it; unset = as replicas says",
     )
     replicas: int = Field(1, ge=0, le=MAX_ENGINES, description="of modes single and replicated")
     autoscaling: AutoscalingSpec | None = Field(
-        None, description="in place of replicas: as many as load asks for, of modes single and replicated"
+        None,
+        description="in place of replicas: as many as load asks for, of modes single, replicated and auto, "
+        "which has it with all defaults where it is unset",
     )
     prefill: RoleSpec | None = Field(None, description="of mode disaggregated")
     decode: RoleSpec | None = Field(None, description="of mode disaggregated")
@@ -194,6 +166,10 @@ class EndpointSpec(Part):
                 raise ValueError(f"{to_camel(name)}: needs mode: disaggregated; leave it out in other modes")
         if self.mode == "single" and self.replicas > 1:
             raise ValueError(f"replicas: mode single has one engine, not {self.replicas}; use replicated")
+        if self.mode == "auto" and self.replicas != 1:
+            raise ValueError(
+                "replicas: leave it out in mode auto; set autoscaling.minReplicas and maxReplicas"
+            )
         _check_number(self.replicas, self.autoscaling)
         if self.mode == "single" and self.engines > 1:
             raise ValueError(
@@ -240,7 +216,10 @@ class EndpointSpec(Part):
         """What engines there are to be, by role."""
         if self.mode == "disaggregated" and self.prefill is not None and self.decode is not None:
             return {"prefill": self.prefill, "decode": self.decode}
-        return {"": RoleSpec(replicas=self.replicas, autoscaling=self.autoscaling, devices=self.devices)}
+        scaling = self.autoscaling
+        if self.mode == "auto" and scaling is None:
+            scaling = AutoscalingSpec()
+        return {"": RoleSpec(replicas=self.replicas, autoscaling=scaling, devices=self.devices)}
 
     @property
     def engines(self) -> int:
@@ -262,6 +241,7 @@ class Replica(Part):
 
     workload: str
     role: EngineRole = ""
+    duty: EngineRole = Field("", description="what mode auto has it do now; empty = both")
     phase: str = "Pending"
     ready: bool = False
     draining: bool = Field(False, description="gets no more requests, and goes when it has none")
@@ -272,7 +252,7 @@ class Replica(Part):
     adapters: list[str] = Field(default_factory=list, description="served names of the adapters it holds")
 
 
-WAITING = ("NoReplicaReady", "RoleNotReady", "ScaledToZero")
+WAITING = ("NoReplicaReady", "RoleNotReady", "ScaledToZero", "Deciding")
 """Reasons of ``Ready`` that say that engines are not there yet, or not any more."""
 
 
@@ -286,6 +266,7 @@ class EndpointStatus(Status):
     scaling: list[RoleScaling] = Field(
         default_factory=list, description="what load asks for, of each role with autoscaling"
     )
+    auto: AutoStatus | None = Field(None, description="what mode auto has decided")
     context_tokens: int | None = None
 
     @property
@@ -312,6 +293,22 @@ class Endpoint(Resource):
         return self.spec.served_name or self.spec.model
 
     @property
+    def is_undecided(self) -> bool:
+        """Whether mode auto has not chosen its devices yet."""
+        return self.spec.mode == "auto" and self.status.auto is None
+
+    @property
+    def roles(self) -> dict[EngineRole, RoleSpec]:
+        """What engines there are to be, by role; in mode auto on the devices that were chosen."""
+        auto = self.status.auto
+        if self.spec.mode != "auto" or auto is None:
+            return self.spec.roles
+        return {
+            role: spec.model_copy(update={"devices": auto.narrowed(spec.devices)})
+            for role, spec in self.spec.roles.items()
+        }
+
+    @property
     def is_elastic(self) -> bool:
         """Whether the engines of a role follow its load."""
         return any(role.autoscaling is not None for role in self.spec.roles.values())
@@ -320,6 +317,8 @@ class Endpoint(Resource):
     def wanted(self) -> dict[EngineRole, int]:
         """How many engines there are to be now, by role. Until it is known what load asks for, as many as
         there are."""
+        if self.is_undecided:
+            return {role: self._there(role) for role in self.spec.roles}
         scaled = {one.role: one.wanted for one in self.status.scaling}
         return {
             role: spec.wanted(scaled.get(role, self._there(role))) for role, spec in self.spec.roles.items()

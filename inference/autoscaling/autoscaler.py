@@ -25,6 +25,7 @@ from common.store.port import Event, StatusWrite, Store
 from common.telemetry import get_logger
 from inference.autoscaling.board import DemandBoard
 from inference.autoscaling.watch import EndpointWatch
+from inference.core.autoscaling.signals import counted
 from inference.engine_workload import replica_of
 from inference.replica_loads import ReplicaLoads
 
@@ -150,14 +151,14 @@ def endpoint_key(endpoint: Endpoint) -> str:
 def _event(endpoint: Endpoint, scaling: RoleScaling, had: int) -> Event:
     up = scaling.wanted > had
     reason = "ScaledUp" if up else "ScaledDown" if scaling.wanted else "ScaledToZero"
-    what = f"{scaling.role} engines" if scaling.role else "engines"
+    what = f"{scaling.role} engine".strip()
     version = endpoint.metadata.resource_version
     return Event(
         id=derived_id("evt", endpoint.metadata.uid, reason, scaling.role, version, scaling.wanted),
         time_ms=scaling.since_ms,
         level="info",
         reason=reason,
-        message=f"from {had} to {scaling.wanted} {what}: {scaling.message}",
+        message=f"from {had} to {counted(scaling.wanted, what)}: {scaling.message}",
         kind="Endpoint",
         name=endpoint.name,
         project=endpoint.project,

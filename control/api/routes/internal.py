@@ -141,6 +141,7 @@ async def post_usage_events(request: Request) -> PostedUsage:
             rejected.append(_rejected(index, document, error.message, error.param))
     posted = await context_of(request).ledger.post([event for _, event in good])
     refused = set(posted.refused)
+    context_of(request).traffic.posted(event for _, event in good if event.id not in refused)
     rejected += [
         _rejected(index, event.to_dict(), posted.reason(event.id), "id")
         for index, event in good

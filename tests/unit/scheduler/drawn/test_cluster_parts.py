@@ -21,7 +21,7 @@ from scheduler.adapters.ray.holding import Held, Holdings, withheld
 from scheduler.ports import GangRecord, NodeObservation
 from tests.fixtures.drawing import Drawn
 from tests.fixtures.ray_stand_in import StandInRay, gpu
-from tests.unit.scheduler.approved.desk import Answers, Course, check_courses
+from tests.unit.scheduler.drawn.courses import PARTS, Answers, Course, check_courses
 
 ERRORS = (RayError("torn"), RuntimeError("torn"), TimeoutError("torn"))
 
@@ -164,12 +164,15 @@ RULES = {
 }
 
 
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("name", RULES)
-async def test_a_cluster_is_told_of_as_approved(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cluster_is_told_of_as_approved(
+    name: str, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     play, courses = RULES[name]
 
     def fresh(drawn: Drawn) -> Answers:
         return play(StandInRay().put_in_place(monkeypatch), drawn)
 
     course: Course = (fresh, courses)
-    await check_courses("clusters.txt", name, course, monkeypatch)
+    await check_courses(Path(__file__), name, part, course, monkeypatch, {})

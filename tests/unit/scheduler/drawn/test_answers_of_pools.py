@@ -3,6 +3,7 @@ load of devices."""
 
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,7 +48,8 @@ from scheduler.serving_need import Need
 from scheduler.translate.views import roles_digest
 from tests.fixtures.drawing import NOW_MS, Drawn
 from tests.fixtures.past_the_gate import put
-from tests.unit.scheduler.approved.desk import Answers, Course, check_courses
+from tests.unit.scheduler.drawn.courses import PARTS, Answers, Course, check_courses
+from tests.unit.scheduler.drawn.desk import POOLS
 
 MODELS: tuple[tuple[Vendor, str], ...] = (
     ("nvidia", "H100"),
@@ -300,6 +302,9 @@ async def _loads(drawn: Drawn) -> Answers:
 COURSES: dict[str, Course] = {"pools": (_pools, 14), "loads of devices": (_loads, 20)}
 
 
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("name", COURSES)
-async def test_people_are_told_of_a_pool_as_approved(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await check_courses("pool_answers.txt", name, COURSES[name], monkeypatch)
+async def test_people_are_told_of_a_pool_as_approved(
+    name: str, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await check_courses(Path(__file__), name, part, COURSES[name], monkeypatch, POOLS)
