@@ -15,6 +15,7 @@ from control.console.describe import print_events
 from control.console.endpoint_explained import print_endpoint
 from control.console.explanations import print_explanation
 from control.console.output import Output, console, print_document
+from control.console.scaling import print_scaling
 from control.console.terminal import log_line
 from control.console.usage_table import print_usage
 
@@ -50,8 +51,8 @@ def _workloads(client: Client, name: str, project: str | None) -> list[dict[str,
     owned = [item for item in workloads if (item["metadata"].get("owner") or {}).get("name") == name]
     if not own and not owned:
         raise NotFound(
-            f"{name} is no workload, and no endpoint or fine-tune job that has one now; "
-            "`computility get workloads` lists them"
+            f"{name} is no workload, and no endpoint or fine-tune job that has one now; `computility get "
+            f"workloads` lists them, and endpoint/{name} names an endpoint that has none"
         )
     return own or owned
 
@@ -110,13 +111,16 @@ def _explain_endpoint(
         )
     with session_of(context).client() as client:
         found = [one for one in client.list(Endpoint.PLURAL, project) if one["metadata"]["name"] == name]
-    if not found:
-        raise NotFound(f"there is no endpoint {name}; `computility get endpoints` lists them")
+        if not found:
+            raise NotFound(f"there is no endpoint {name}; `computility get endpoints` lists them")
+        scaling = [client.explain_endpoint(name, one["metadata"]["project"]) for one in found]
     if as_json or output in (Output.YAML, Output.JSON):
-        print_document({"items": found}, Output.YAML if output is Output.YAML else Output.JSON)
+        document = {"items": found, "scaling": scaling}
+        print_document(document, Output.YAML if output is Output.YAML else Output.JSON)
         return
-    for one in found:
+    for one, answer in zip(found, scaling, strict=True):
         print_endpoint(console(), one)
+        print_scaling(console(), answer)
 
 
 def usage(

@@ -48,9 +48,6 @@ def _lines(auto: Document, status: Document, now_ms: int) -> Iterator[tuple[str,
         yield "prefill", f"{readers}; shorter than {auto.get('minPromptTokens', 0):,} tokens: by the others"
     if auto.get("sinceMs"):
         yield "decided", since(auto["sinceMs"], now_ms)
-    for one in status.get("scaling") or ():
-        role = f"{one['role']} engines" if one.get("role") else "engines"
-        yield role, f"{one.get('wanted', 0)}: {one.get('message', '')}"
 
 
 def _duty(replica: Document) -> str:

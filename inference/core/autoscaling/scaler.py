@@ -66,6 +66,11 @@ class RoleScaler:
         self._asked.clear()
         self._last_asked.clear()
 
+    @property
+    def active_seconds(self) -> float:
+        """When something was asked last, as far as that is known."""
+        return self._active_seconds
+
     def look(self, load: RoleLoad, rule: Rule, now_seconds: float, *, may_sleep: bool = True) -> Decision:
         """Take in what is seen now, and decide. ``may_sleep``: the other roles have nothing to do either."""
         if not 0 <= now_seconds - self._now_seconds <= GAP_SECONDS:

@@ -14,6 +14,7 @@ from common.resources.meta import Metadata
 from common.resources.people import ProjectSpec
 from common.resources.serving import ModelSpec
 from common.wire import Demand, DemandReport
+from inference.autoscaling.answers import explain_scaling
 from inference.autoscaling.autoscaler import Autoscaler
 from inference.autoscaling.board import STALE_SECONDS, DemandBoard
 from inference.replica_loads import ReplicaLoads
@@ -310,3 +311,23 @@ async def test_endpoints_without_it_are_left_alone(world: ElasticWorld) -> None:
     assert await world.store.revision() == before
     endpoint = await world.store.get(Endpoint, "chat", PROJECT)
     assert (endpoint.status.scaling, world.autoscaler.watch_of(endpoint)) == ([], None)
+
+
+async def test_why_there_are_so_many_is_told_with_what_is_seen_now(world: ElasticWorld) -> None:
+    await world.begin(autoscaling=SLEEPY)
+    await world.go(5)
+    world.hold(2)
+    await world.go(5)
+    world.work(15)
+    await world.autoscaler.step()
+    endpoint, now = await world.endpoint(), world.clock.monotonic_seconds()
+    [told] = explain_scaling(endpoint, world.autoscaler.watch_of(endpoint), now).roles
+    assert (told.wanted, told.ready, told.starting, told.least, told.most) == (1, 1, 0, 0, 3)
+    assert (told.asked, told.held, told.idle_seconds, told.sleeps_after_seconds) == (2, 2, 0, 30)
+    assert told.signals[0].text == "17 requests for a target of 10 on each engine"
+    assert told.why.startswith("2 requests for a target of 10 on each engine")
+    [stored] = explain_scaling(endpoint, None, now).roles
+    assert (stored.wanted, stored.asked, stored.now) == (1, None, "")
+    await world.apply_endpoint(2)
+    [fixed] = explain_scaling(await world.endpoint(), None, now).roles
+    assert (fixed.wanted, fixed.follows_load, fixed.why) == (2, False, "")
