@@ -331,3 +331,12 @@ async def test_why_there_are_so_many_is_told_with_what_is_seen_now(world: Elasti
     await world.apply_endpoint(2)
     [fixed] = explain_scaling(await world.endpoint(), None, now).roles
     assert (fixed.wanted, fixed.follows_load, fixed.why) == (2, False, "")
+
+
+@pytest.mark.parametrize("use", [float("nan"), float("inf"), -5.0, 1e300])
+async def test_odd_numbers_of_engines_are_taken_for_what_they_can_be(world: ElasticWorld, use: float) -> None:
+    await world.begin(autoscaling={**SMALL, "targets": {"kvCacheUse": 0.01, "requestsPerReplica": 0.1}})
+    await world.go(5)
+    world.engines.running[world.up["chat-0"]].load = EngineLoad(0, 0, use)
+    await world.go(30)
+    assert len(await world.served()) == (3 if use > 1 else 1)
