@@ -1,7 +1,8 @@
 """How long a request waits that finds no engine: what of it is the engine's own start, and what is ours.
 
-``python -m bench.wake --rounds 3`` asks an Endpoint that sleeps, lets it sleep again, and so on; engines serve
-the tiny model on the CPU, as children of control: without Ray. ``--stand-in`` has engines that start at once.
+``python -m bench.wake --rounds 3`` asks an Endpoint that sleeps, lets it sleep again, and so on. Engines
+serve the tiny model on the CPU and are children of control: there is no Ray.
+``--stand-in``: engines that start at once.
 """
 
 from __future__ import annotations
