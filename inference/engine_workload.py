@@ -51,7 +51,7 @@ def engine_workload(
         name=_WORKLOAD_ROLES[role],
         command=started.command,
         env=started.env,
-        ports=[PORT_NAME, KV_PORT_NAME] if _connector(endpoint, role, wanted) else [PORT_NAME],
+        ports=[PORT_NAME, KV_PORT_NAME] if _connector(endpoint, model, role, wanted) else [PORT_NAME],
         devices=wanted.devices.model_copy(deep=True),
         readiness=Readiness(
             port=PORT_NAME, path=HEALTH_PATH, start_timeout_seconds=settings.start_timeout_seconds
@@ -98,19 +98,19 @@ def _command(
             cpu_kv_cache_gib=settings.cpu_kv_cache_gib,
             omp_threads=settings.omp_threads,
             media_domains=tuple(settings.media_domains),
-            kv_connector=_connector(endpoint, role, wanted),
+            kv_connector=_connector(endpoint, model, role, wanted),
             args=(*engine.args, *wanted.args),
             env=engine.env,
         )
     )
 
 
-def _connector(endpoint: Endpoint, role: EngineRole, wanted: RoleSpec) -> str:
-    """By which it hands KV caches over; empty = it does not."""
+def _connector(endpoint: Endpoint, model: Model, role: EngineRole, wanted: RoleSpec) -> str:
+    """By which it hands KV caches over; empty = it does not, as where embeddings are made."""
     if role:
         return VENDORS[wanted.devices.vendors[0]].kv_connector or ""
     auto = endpoint.status.auto if endpoint.spec.mode == "auto" else None
-    return auto.connector if auto is not None else ""
+    return auto.connector if auto is not None and model.spec.tasks != ["embeddings"] else ""
 
 
 def replica_of(workload: Workload) -> Replica:

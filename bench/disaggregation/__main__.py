@@ -7,11 +7,15 @@ gateway's own router, KV caches handed over at 12.5 GB/s. ``goodput`` is request
 were within both limits (time to the first token, between tokens), at the load where a mode has the most.
 ``aggregated``: all engines do both. ``disaggregated``: so many only read, the best number in hindsight, for
 each load. ``auto``: begins aggregated and is told nothing but what has been answered. Of several traces the
-last one is ``shifting``: all of them in turn on one pool with one objective."""
+last one is ``shifting``: all of them in turn on one pool with one objective.
+
+``--real`` starts two vLLM engines on the CPU with a tiny model: the simulation, calibrated by measurements at
+other loads, against what clients see at three loads; and one engine of each role against two that do both."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -36,6 +40,7 @@ from inference.core.performance.options import Slo
 MODES = ("aggregated", "disaggregated", "auto")
 LOADS = (0.5, 0.75, 1.0, 1.25)
 SPLITS_PLAYED = 2
+COLUMNS = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 Step = Callable[[], None]
 
 
@@ -47,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return mapping_of(error).exit_code
-    if options.chart:
+    if options.chart and "detail" in found:
         _draw(found)
     if options.json:
         print(json.dumps(found))
@@ -57,7 +62,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All pools, traces, loads and modes."""
+    """All pools, traces, loads and modes; and what real engines do."""
+    if not options.trace and not options.real:
+        raise InvalidInput("give --trace, --real, or both", param="trace")
+    found = _simulated(options) if options.trace else {}
+    if options.real:
+        from bench.disaggregation.real import STEPS, measure_real
+
+        with Progress(*COLUMNS, console=Console(stderr=True), disable=options.json) as progress:
+            task = progress.add_task("real engines", total=STEPS)
+            real = measure_real(options.real_seconds, options.seed, lambda: progress.advance(task))
+            found |= asyncio.run(real)
+    return found
+
+
+def _simulated(options: argparse.Namespace) -> dict[str, Any]:
     traces = [read_trace(path) for path in options.trace]
     config = _config(options.model_config) if options.model_config else LLAMA_8B
     names = [trace.name for trace in traces] + ([SHIFTING] if len(traces) > 1 else [])
@@ -65,8 +84,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         raise InvalidInput("--trace: two traces have one name", param="trace")
     goodput: dict[str, Any] = {}
     detail: dict[str, Any] = {}
-    columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=options.json) as progress:
+    with Progress(*COLUMNS, console=Console(stderr=True), disable=options.json) as progress:
         for pool_name in options.pools:
             pool = pool_of(pool_name, config, options.tensor)
             goodput[pool_name], detail[pool_name] = {}, {}
@@ -147,6 +165,19 @@ def _setting(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _show(found: dict[str, Any]) -> None:
+    if "detail" in found:
+        _show_simulated(found)
+    if "validation" in found:
+        table = Table(
+            "load", *(name for name in found["loads"][0] if name != "load"), title="real and simulated"
+        )
+        for one in found["loads"]:
+            table.add_row(*(f"{value:g}" for value in one.values()))
+        Console().print(table)
+        Console().print(found["validation"], found["real_modes"])
+
+
+def _show_simulated(found: dict[str, Any]) -> None:
     table = Table("pool", "trace", "load", title="goodput: requests/s/device within both limits")
     for name in (*MODES, "auto / better", "good %", "TTFT p50 ms"):
         table.add_column(name, justify="right")
@@ -202,8 +233,10 @@ def _positive(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.disaggregation", description=__doc__)
     parser.add_argument(
-        "--trace", type=Path, nargs="+", required=True, help="Azure CSV or Mooncake JSONL, or .gz of either"
+        "--trace", type=Path, nargs="+", default=[], help="Azure CSV or Mooncake JSONL, or .gz of either"
     )
+    parser.add_argument("--real", action="store_true", help="start two engines on the CPU")
+    parser.add_argument("--real-seconds", type=_positive, default=60.0, help="of each load (60)")
     parser.add_argument("--pools", nargs="+", choices=list(POOLS), default=list(POOLS), help="all of them")
     parser.add_argument(
         "--loads", nargs="+", type=_positive, default=list(LOADS), help="of what a pool serves, about"

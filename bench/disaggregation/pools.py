@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from common.resources.pool import DeviceRequest
@@ -48,12 +48,14 @@ class Pool:
 
 
 def pool_of(name: str, config: Mapping[str, Any], tensor: int = 1) -> Pool:
-    """Raises ``InvalidInput`` for a model that is not understood."""
+    """Raises ``InvalidInput`` for a model that is not understood. Caches are handed over by all devices, over
+    the network of their hosts where the catalogue knows of no way of their own."""
     offered = [
         OfferedDevices(device_class=device_class, count=count, per_node=count)
         for device_class, count in POOLS[name].items()
     ]
     supplies, _ = supplies_for(DeviceRequest(), offered_stock(offered, load_catalogue()), lambda _: None)
     layout = Layout(tensor)
-    fleet = Fleet(tuple(EngineGroup(one, layout, one.engines(layout)) for one in supplies))
+    groups = [EngineGroup(replace(one, transfers=True), layout, one.engines(layout)) for one in supplies]
+    fleet = Fleet(tuple(groups))
     return Pool(name, fleet, Stage(read_shape(config), (MeasuredKernels(config), Roofline())))

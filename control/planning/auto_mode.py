@@ -37,6 +37,8 @@ from inference.core.performance.supply import Supply
 LOOK_SECONDS = 5.0
 MOVED = 1.1
 """A profile that has changed by less since the last look says the same."""
+LEAST_SECONDS = 15.0
+"""Between two looks at what one Endpoint has served."""
 AGAIN_SECONDS = 120.0
 """After which it is looked at all the same."""
 DEFAULT_SLO = Slo(2000.0, 50.0)
@@ -65,6 +67,7 @@ class _Watch:
     stage_of: tuple[str, int] | None = None
     supplies: Sequence[Supply] = ()
     supplied_seconds: float = -math.inf
+    planned_with: frozenset[str] = frozenset()
     told_seconds: float = -math.inf
 
 
@@ -118,7 +121,10 @@ class AutoMode:
         if is_new or now - watch.supplied_seconds >= SUPPLIES_SECONDS:
             watch.supplies, _ = await self._planner.supplies(endpoint)
             watch.supplied_seconds = now
-        if auto is None or is_new or _has_vanished(auto, watch.supplies):
+        classes = frozenset(one.device_class for one in watch.supplies)
+        appeared = auto is not None and not auto.device_class and classes - watch.planned_with
+        if auto is None or is_new or appeared or _has_vanished(endpoint, auto, classes):
+            watch.planned_with = classes
             await self._write(endpoint, await self._chosen(endpoint, model, watch.supplies))
             return
         fleet = _fleet(endpoint, auto, watch.supplies)
@@ -133,6 +139,8 @@ class AutoMode:
     def _is_due(self, watch: _Watch, endpoint: Endpoint, fleet: Fleet) -> bool:
         """Whether there is something new to see: other engines, other traffic, or a change that waits."""
         now = self._clock.now_ms() / 1000
+        if 0 <= now - watch.looked_seconds < LEAST_SECONDS:
+            return False
         profile = self._traffic.log_of(endpoint).profile(now)
         waits = watch.standing.beaten_since is not None
         fresh = watch.fleet == fleet and now - watch.looked_seconds < AGAIN_SECONDS
@@ -288,10 +296,12 @@ def _fleet(endpoint: Endpoint, auto: AutoStatus, supplies: Sequence[Supply]) -> 
     return replace(fleet, min_prompt_tokens=auto.min_prompt_tokens if fleet.readers else 0)
 
 
-def _has_vanished(auto: AutoStatus, supplies: Sequence[Supply]) -> bool:
-    """Whether none of the devices that were chosen is there any more, while others are."""
-    known = {one.device_class for one in supplies}
-    return bool(known and auto.device_class and auto.device_class not in known)
+def _has_vanished(endpoint: Endpoint, auto: AutoStatus, classes: frozenset[str]) -> bool:
+    """Whether none of the devices that were chosen takes work any more, while others do. Engines that run
+    there, as on a node that is cordoned, go on."""
+    if not classes or not auto.device_class or auto.device_class in classes:
+        return False
+    return not any(one.ready and one.device_class == auto.device_class for one in endpoint.status.replicas)
 
 
 def _changes(auto: AutoStatus | None) -> tuple[tuple[float, bool], ...]:

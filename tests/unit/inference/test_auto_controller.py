@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from common.resources import Model
 from common.resources.auto_mode import AutoStatus, Readers
 from common.resources.pool import DeviceRequest
 from inference.routes import build_routing_table
@@ -111,6 +112,18 @@ async def test_without_a_way_to_hand_over_nobody_reads_for_others(world: World) 
     assert set((await duties(world)).values()) == {""}
 
 
+async def test_engines_for_embeddings_hand_nothing_over(world: World) -> None:
+    model = await world.store.get(Model, "tiny", PROJECT)
+    model.spec.tasks = ["embeddings"]
+    await world.store.apply(model)
+    await world.apply_endpoint(mode="auto")
+    await world.step()
+    await decide(world)
+    await world.step()
+    (engine,) = (await world.workloads()).values()
+    assert "--kv-transfer-config" not in engine.spec.roles[0].command
+
+
 async def test_another_mode_forgets_what_auto_decided(world: World) -> None:
     await running(world, 2, **reading(1))
     await world.apply_endpoint(replicas=2, mode="replicated")
@@ -138,4 +151,3 @@ def test_the_size_of_an_engine_is_autos_where_it_is_left_open(request_: DeviceRe
 def test_a_vendor_that_nobody_knows_has_no_connector() -> None:
     assert AutoStatus(device_class="odd", hands_over=True).connector == ""
     assert AutoStatus(device_class="nvidia/H100", hands_over=True).connector == "NixlConnector"
-    assert PROJECT

@@ -206,6 +206,48 @@ async def test_devices_that_vanish_are_replaced_by_others(world: World) -> None:
     assert auto.device_class == H200
 
 
+async def test_engines_on_a_node_that_takes_no_more_work_go_on(world: World) -> None:
+    await world.pool(h100=8)
+    await world.apply()
+    await world.loop.step()
+    await world.engines(2)
+    await world.pool(h200=8)
+    node = await world.store.get(Node, "h100")
+    node.spec.cordoned = True
+    await world.store.apply(node)
+    world.clock.advance(SUPPLIES_SECONDS)
+    await world.loop.step()
+    auto = (await world.endpoint()).status.auto
+    assert auto is not None
+    assert auto.device_class == H100
+
+
+async def test_devices_with_figures_that_join_later_are_taken(world: World) -> None:
+    await world.pool(cpu=4)
+    await world.apply()
+    await world.loop.step()
+    await world.pool(h100=8)
+    world.clock.advance(SUPPLIES_SECONDS)
+    await world.loop.step()
+    auto = (await world.endpoint()).status.auto
+    assert auto is not None
+    assert auto.device_class == H100
+
+
+async def test_what_no_device_can_keep_is_planned_once_for_a_pool(world: World) -> None:
+    await world.pool(h100=8)
+    await world.apply(slo={"ttftMilliseconds": 0.001})
+    await world.loop.step()
+    before = await world.store.revision()
+    for _ in range(3):
+        world.clock.advance(SUPPLIES_SECONDS)
+        await world.loop.step()
+    assert await world.store.revision() == before
+    auto = (await world.endpoint()).status.auto
+    assert auto is not None
+    assert "time to the first token" in auto.reasons[0]
+
+
 async def test_a_pool_that_is_away_for_a_while_changes_nothing(world: World) -> None:
     await world.pool(h100=8)
     await world.apply()

@@ -90,7 +90,9 @@ def _of_workload(trial: Trial, snapshot: Snapshot, workload: WorkloadView) -> It
             ideal = Ideal(trial.pool).obstacle(workload, bounds)
             yield f" is stuck: {placed} {line_of(told)} {told.position} {ideal}"
         trial.rollback(mark)
-    yield f" takes: {_tried(trial, lambda: _plan(find_room(trial, workload, bounds)))}"
+    yield f" takes: {_tried(trial, partial(_taken, trial, workload))}"
+    important = replace(workload, priority=9, preemptible=True)
+    yield f" takes, if important: {_tried(trial, partial(_taken, trial, important))}"
     if isinstance(bounds, Bounds):
         yield f" waits: {_tried(trial, lambda: _plan(find_leftover(trial, workload)))}"
         yield f" moves: {_tried(trial, lambda: _changes(plan_moves(trial, workload, bounds)))}"
@@ -124,6 +126,10 @@ def _before(trial: Trial, other: WorkloadView, bounds: Bounds, first: Reservatio
 
 def _changes(changes: Sequence[Migrate | Resize] | None) -> str:
     return "nobody can" if not changes else str([line_of(change) for change in changes])
+
+
+def _taken(trial: Trial, workload: WorkloadView) -> str:
+    return _plan(find_room(trial, workload, trial.bounds_for(workload)))
 
 
 def _plan(plan: PreemptionPlan | None) -> str:
