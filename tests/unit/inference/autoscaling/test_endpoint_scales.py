@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from common.errors import Conflict
+from common.labels import DRAINING
 from common.load import EngineLoad
 from common.resources import Endpoint, Model, Project
 from common.resources.meta import Metadata
@@ -17,6 +18,7 @@ from common.wire import Demand, DemandReport
 from inference.autoscaling.answers import explain_scaling
 from inference.autoscaling.autoscaler import Autoscaler
 from inference.autoscaling.board import STALE_SECONDS, DemandBoard
+from inference.controller import GONE_PER_PASS
 from inference.replica_loads import ReplicaLoads
 from inference.routes import build_routing_table
 from tests.unit.inference.endpoint_world import PROJECT, World
@@ -331,3 +333,30 @@ async def test_why_there_are_so_many_is_told_with_what_is_seen_now(world: Elasti
     await world.apply_endpoint(2)
     [fixed] = explain_scaling(await world.endpoint(), None, now).roles
     assert (fixed.wanted, fixed.follows_load, fixed.why) == (2, False, "")
+
+
+@pytest.mark.parametrize("use", [float("nan"), float("inf"), -5.0, 1e300])
+async def test_odd_numbers_of_engines_are_taken_for_what_they_can_be(world: ElasticWorld, use: float) -> None:
+    await world.begin(autoscaling={**SMALL, "targets": {"kvCacheUse": 0.01, "requestsPerReplica": 0.1}})
+    await world.go(5)
+    world.engines.running[world.up["chat-0"]].load = EngineLoad(0, 0, use)
+    await world.go(30)
+    assert len(await world.served()) == (3 if use > 1 else 1)
+
+
+async def test_many_engines_are_told_to_leave_over_several_passes(world: ElasticWorld) -> None:
+    many = GONE_PER_PASS + 10
+    await world.begin(many)
+    for _ in range(8):
+        await world.go(5)
+    world.work(1)
+    await world.apply_endpoint(0)
+    for marked in (GONE_PER_PASS, many):
+        await world.controller.step()
+        status = (await world.endpoint()).status
+        workloads = await world.workloads()
+        assert sum(DRAINING in one.metadata.annotations for one in workloads.values()) == marked
+    assert len(status.replicas) == many
+    world.work(0)
+    await world.go(30)
+    assert not await world.workloads()
