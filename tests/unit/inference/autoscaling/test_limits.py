@@ -1,4 +1,4 @@
-"""Which limits are in force: those of the spec, with the schedules that are open by the clocks of their zone."""
+"""Which limits are in force: those of the spec, with the schedules that are open in their time zones."""
 
 from typing import Any
 
