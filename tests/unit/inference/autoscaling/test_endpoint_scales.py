@@ -21,7 +21,7 @@ from inference.autoscaling.board import STALE_SECONDS, DemandBoard
 from inference.controller import GONE_PER_PASS
 from inference.replica_loads import ReplicaLoads
 from inference.routes import build_routing_table
-from tests.unit.inference.endpoint_world import PROJECT, World
+from tests.unit.inference.endpoint_world import FT, PROJECT, World
 
 INFINITE = float("inf")
 
@@ -68,8 +68,8 @@ class ElasticWorld(World):
         self.autoscaler.board.report(DemandReport(gateway=gateway, demands=demands))
 
     async def served(self) -> list[str]:
-        [route] = (await build_routing_table(self.store)).routes
-        return [replica.id for replica in route.replicas]
+        routes = (await build_routing_table(self.store)).routes
+        return next([replica.id for replica in route.replicas] for route in routes if route.model == "tiny")
 
     async def events(self) -> list[tuple[str, str]]:
         found = await self.store.events(kind="Endpoint")
@@ -258,7 +258,8 @@ async def test_turning_it_on_takes_no_engine_away_and_turning_it_off_goes_back(w
     await world.controller.step()
     assert len(await world.served()) == 3
     await world.go(20)
-    assert (await world.endpoint()).status.scaling[0].wanted == 3
+    [scaling] = (await world.endpoint()).status.scaling
+    assert (scaling.wanted, scaling.reason) == (3, "Begun")
     await world.apply_endpoint(2)
     await world.go(5)
     assert len(await world.served()) == 2
@@ -360,3 +361,20 @@ async def test_many_engines_are_told_to_leave_over_several_passes(world: Elastic
     world.work(0)
     await world.go(30)
     assert not await world.workloads()
+
+
+async def test_an_adapter_wakes_its_base_unless_engines_refuse_it(world: ElasticWorld) -> None:
+    await world.begin(autoscaling=SLEEPY)
+    await world.apply_adapter()
+    await world.go(5)
+
+    async def woken_by_adapter() -> tuple[str, ...]:
+        routes = (await build_routing_table(world.store)).routes
+        return next(route.elastic for route in routes if route.model == FT)
+
+    assert await woken_by_adapter() == ("lab/chat",)
+    world.engines.refused.add("/adapters/1")
+    world.hold(1)
+    await world.go(10)
+    assert await world.served() == ["chat-0"]
+    assert await woken_by_adapter() == ()

@@ -15,7 +15,16 @@ from scheduler.core.explain.kept_off import kept_off
 from scheduler.core.explain.reasons import Explainer
 from scheduler.core.explain.verdicts import Verdicts
 from scheduler.core.fragmentation.workload_mix import workload_mix_of
-from scheduler.core.model.types import Defer, Migrate, Placement, Policy, Resize, RunningView, WorkloadView
+from scheduler.core.model.types import (
+    Affinity,
+    Defer,
+    Migrate,
+    Placement,
+    Policy,
+    Resize,
+    RunningView,
+    WorkloadView,
+)
 from scheduler.core.placement.ideal import Ideal
 from scheduler.core.placement.placing import Bounds
 from scheduler.core.placement.residual import residual_capacity
@@ -27,6 +36,7 @@ from scheduler.core.reshape.elastic import grow, spare_ranks, without
 from scheduler.core.reshape.migration import consolidate, plan_moves
 from tests.fixtures import approving as approved
 from tests.unit.scheduler.approved.story import WORLDS, line_of
+from tests.unit.scheduler.rich_worlds import CACHED, ISLAND, LABELS, ZONE
 from tests.unit.scheduler.worlds import NOW_MS, RACK, World
 
 KINDS = tuple(WORLDS)
@@ -46,6 +56,9 @@ def answers(seed: int) -> Iterator[str]:
     trial = Trial(snapshot, world.policy, world.now_ms)
     for workload in world.pending:
         yield from _of_workload(trial, snapshot, workload)
+        for _ in range(2):
+            wish = _wishing(rng, workload)
+            yield f" if it wished {wish.affinity}, {_tried(trial, partial(_placed, trial, wish))}"
     yield from _of_runs(rng, trial)
     yield from _of_quota(rng, trial.tree, [queue.name for queue in world.queues])
     yield from _of_room(rng, trial, world)
@@ -66,6 +79,30 @@ def _policy(rng: random.Random, policy: Policy) -> Policy:
         preempt=rng.random() < 0.9,
         topology=rng.choice((policy.topology, (RACK,))),
     )
+
+
+def _wishing(rng: random.Random, workload: WorkloadView) -> WorkloadView:
+    """The same with another wish for its surroundings, and more ranks."""
+    label = rng.choice(LABELS)
+    wishes = (
+        Affinity(spread=rng.choice((RACK, ZONE))),
+        Affinity(spread=RACK, apart=(label,)),
+        Affinity(same=rng.choice((RACK, ZONE, ISLAND))),
+        Affinity(same=RACK, near=(label,)),
+        Affinity(slice_same=rng.choice((RACK, ZONE)), slice_size=rng.choice((1, 2, 3))),
+        Affinity(beside=(label,), data=(rng.choice(CACHED),)),
+        Affinity(data=CACHED[:1], near=LABELS[:2]),
+    )
+    first, *rest = workload.roles
+    first = replace(first, replicas=rng.choice((1, 3, 7, 8, 9, 20)), min_replicas=rng.choice((None, 1, 8)))
+    return replace(workload, roles=(first, *rest), affinity=rng.choice(wishes))
+
+
+def _placed(trial: Trial, workload: WorkloadView) -> str:
+    placed = trial.place(workload)
+    if not isinstance(placed, tuple):
+        return f"{placed.fitted} of {placed.total} {placed.role.name} {placed.scattered}"
+    return " ".join(f"{rank.role}.{rank.replica}={rank.node}" for rank in placed)
 
 
 def _of_workload(trial: Trial, snapshot: Snapshot, workload: WorkloadView) -> Iterator[str]:
