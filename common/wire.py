@@ -19,7 +19,7 @@ JSON_LIMIT_BYTES = 4 * MIB
 """Of a JSON body that control takes."""
 MULTIPART_OVERHEAD_BYTES = MIB
 """What a form adds to a file that is uploaded in it."""
-MAX_DEMANDS = 10_000
+MAX_DEMANDS = 5000
 """Endpoints that one report tells of."""
 
 

@@ -63,10 +63,10 @@ class ScalingTargets(Part):
     """What one engine should have at most. More engines are asked for beyond any of them."""
 
     requests_per_replica: float = Field(
-        32.0, gt=0, le=1e6, description="requests that run or wait in an engine; measure yours"
+        32.0, ge=0.1, le=1e6, description="requests that run or wait in an engine; measure yours"
     )
     queued_per_replica: float = Field(1.0, ge=0, le=1e6, description="of them, those that wait")
-    kv_cache_use: float = Field(0.8, gt=0, le=1, description="part of an engine's KV cache in use")
+    kv_cache_use: float = Field(0.8, ge=0.01, le=1, description="part of an engine's KV cache in use")
     ttft_milliseconds: float | None = Field(
         None,
         gt=0,

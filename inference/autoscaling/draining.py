@@ -81,11 +81,18 @@ class Draining:
         return load.running + load.waiting
 
     async def those_that_may_go(self, workloads: Iterable[Workload], most: int) -> list[Workload]:
-        """Those that serve nobody, so many at most, of Workloads that are not wanted; others are marked."""
+        """Those that serve nobody, so many at most, of Workloads that are not wanted; so many others are
+        marked."""
         unwanted = list(workloads)
         serving = [workload for workload in unwanted if replica_of(workload).ready]
-        drained = await asyncio.gather(*(self._has_drained(workload) for workload in serving))
-        works = {one.name for one, done in zip(serving, drained, strict=True) if not done}
+        new = [workload for workload in serving if not replica_of(workload).draining]
+        for workload in new[:most]:
+            await self._mark(workload, str(self._clock.now_ms()))
+        later = {workload.name for workload in new[most:]}
+        marked = [workload for workload in serving if workload.name not in later]
+        drained = await asyncio.gather(*(self._has_drained(workload) for workload in marked))
+        gone = {one.name for one, done in zip(marked, drained, strict=True) if done}
+        works = {one.name for one in serving} - gone
         may_go = [workload for workload in unwanted if workload.name not in works][:most]
         for workload in may_go:
             self._drains.pop(workload.metadata.uid, None)
@@ -93,8 +100,6 @@ class Draining:
 
     async def _has_drained(self, workload: Workload) -> bool:
         uid, now = workload.metadata.uid, self._clock.monotonic_seconds()
-        if DRAINING not in workload.metadata.annotations:
-            await self._mark(workload, str(self._clock.now_ms()))
         drain = self._drains.setdefault(uid, _Drain(now, now))
         if now - drain.since_seconds >= self._limit_seconds:
             _log.warning(

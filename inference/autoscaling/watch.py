@@ -49,7 +49,7 @@ class RoleWatch:
             telling=len(told),
             running=running,
             waiting=waiting,
-            kv_caches_in_use=sum(load.kv_cache_use for load in told.values()),
+            kv_caches_in_use=sum(_part(load.kv_cache_use) for load in told.values()),
             ttft_p95_ms=None if late_seconds is None else 1000 * late_seconds,
             held=demand.held,
             is_active=any((running, waiting, came, ended, demand.held, demand.active)),
@@ -61,6 +61,11 @@ class RoleWatch:
         self.decision = self.scaler.look(self.load, self.rule, now_seconds, may_sleep=may_sleep)
         if self.decision.wanted != before:
             self.changed = self.decision
+
+
+def _part(use: float) -> float:
+    """Between 0 and 1, whatever an engine tells; what is no number is nothing."""
+    return min(1.0, max(0.0, use))
 
 
 class EndpointWatch:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from common.errors import Conflict
+from common.labels import DRAINING
 from common.load import EngineLoad
 from common.resources import Endpoint, Model, Project
 from common.resources.meta import Metadata
@@ -17,9 +18,10 @@ from common.wire import Demand, DemandReport
 from inference.autoscaling.answers import explain_scaling
 from inference.autoscaling.autoscaler import Autoscaler
 from inference.autoscaling.board import STALE_SECONDS, DemandBoard
+from inference.controller import GONE_PER_PASS
 from inference.replica_loads import ReplicaLoads
 from inference.routes import build_routing_table
-from tests.unit.inference.endpoint_world import PROJECT, World
+from tests.unit.inference.endpoint_world import FT, PROJECT, World
 
 INFINITE = float("inf")
 
@@ -66,8 +68,8 @@ class ElasticWorld(World):
         self.autoscaler.board.report(DemandReport(gateway=gateway, demands=demands))
 
     async def served(self) -> list[str]:
-        [route] = (await build_routing_table(self.store)).routes
-        return [replica.id for replica in route.replicas]
+        routes = (await build_routing_table(self.store)).routes
+        return next([replica.id for replica in route.replicas] for route in routes if route.model == "tiny")
 
     async def events(self) -> list[tuple[str, str]]:
         found = await self.store.events(kind="Endpoint")
@@ -256,7 +258,8 @@ async def test_turning_it_on_takes_no_engine_away_and_turning_it_off_goes_back(w
     await world.controller.step()
     assert len(await world.served()) == 3
     await world.go(20)
-    assert (await world.endpoint()).status.scaling[0].wanted == 3
+    [scaling] = (await world.endpoint()).status.scaling
+    assert (scaling.wanted, scaling.reason) == (3, "Begun")
     await world.apply_endpoint(2)
     await world.go(5)
     assert len(await world.served()) == 2
@@ -331,3 +334,47 @@ async def test_why_there_are_so_many_is_told_with_what_is_seen_now(world: Elasti
     await world.apply_endpoint(2)
     [fixed] = explain_scaling(await world.endpoint(), None, now).roles
     assert (fixed.wanted, fixed.follows_load, fixed.why) == (2, False, "")
+
+
+@pytest.mark.parametrize("use", [float("nan"), float("inf"), -5.0, 1e300])
+async def test_odd_numbers_of_engines_are_taken_for_what_they_can_be(world: ElasticWorld, use: float) -> None:
+    await world.begin(autoscaling={**SMALL, "targets": {"kvCacheUse": 0.01, "requestsPerReplica": 0.1}})
+    await world.go(5)
+    world.engines.running[world.up["chat-0"]].load = EngineLoad(0, 0, use)
+    await world.go(30)
+    assert len(await world.served()) == (3 if use > 1 else 1)
+
+
+async def test_many_engines_are_told_to_leave_over_several_passes(world: ElasticWorld) -> None:
+    many = GONE_PER_PASS + 10
+    await world.begin(many)
+    for _ in range(8):
+        await world.go(5)
+    world.work(1)
+    await world.apply_endpoint(0)
+    for marked in (GONE_PER_PASS, many):
+        await world.controller.step()
+        status = (await world.endpoint()).status
+        workloads = await world.workloads()
+        assert sum(DRAINING in one.metadata.annotations for one in workloads.values()) == marked
+    assert len(status.replicas) == many
+    world.work(0)
+    await world.go(30)
+    assert not await world.workloads()
+
+
+async def test_an_adapter_wakes_its_base_unless_engines_refuse_it(world: ElasticWorld) -> None:
+    await world.begin(autoscaling=SLEEPY)
+    await world.apply_adapter()
+    await world.go(5)
+
+    async def woken_by_adapter() -> tuple[str, ...]:
+        routes = (await build_routing_table(world.store)).routes
+        return next(route.elastic for route in routes if route.model == FT)
+
+    assert await woken_by_adapter() == ("lab/chat",)
+    world.engines.refused.add("/adapters/1")
+    world.hold(1)
+    await world.go(10)
+    assert await world.served() == ["chat-0"]
+    assert await woken_by_adapter() == ()

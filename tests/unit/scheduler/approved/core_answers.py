@@ -15,7 +15,16 @@ from scheduler.core.explain.kept_off import kept_off
 from scheduler.core.explain.reasons import Explainer
 from scheduler.core.explain.verdicts import Verdicts
 from scheduler.core.fragmentation.workload_mix import workload_mix_of
-from scheduler.core.model.types import Defer, Migrate, Placement, Policy, Resize, RunningView, WorkloadView
+from scheduler.core.model.types import (
+    Affinity,
+    Defer,
+    Migrate,
+    Placement,
+    Policy,
+    Resize,
+    RunningView,
+    WorkloadView,
+)
 from scheduler.core.placement.ideal import Ideal
 from scheduler.core.placement.placing import Bounds
 from scheduler.core.placement.residual import residual_capacity
@@ -27,6 +36,7 @@ from scheduler.core.reshape.elastic import grow, spare_ranks, without
 from scheduler.core.reshape.migration import consolidate, plan_moves
 from tests.fixtures import approving as approved
 from tests.unit.scheduler.approved.story import WORLDS, line_of
+from tests.unit.scheduler.rich_worlds import CACHED, ISLAND, LABELS, ZONE
 from tests.unit.scheduler.worlds import NOW_MS, RACK, World
 
 KINDS = tuple(WORLDS)
@@ -46,6 +56,9 @@ def answers(seed: int) -> Iterator[str]:
     trial = Trial(snapshot, world.policy, world.now_ms)
     for workload in world.pending:
         yield from _of_workload(trial, snapshot, workload)
+        for _ in range(2):
+            wish = _wishing(rng, workload)
+            yield f" if it wished {wish.affinity}, {_tried(trial, partial(_placed, trial, wish))}"
     yield from _of_runs(rng, trial)
     yield from _of_quota(rng, trial.tree, [queue.name for queue in world.queues])
     yield from _of_room(rng, trial, world)
@@ -66,6 +79,30 @@ def _policy(rng: random.Random, policy: Policy) -> Policy:
         preempt=rng.random() < 0.9,
         topology=rng.choice((policy.topology, (RACK,))),
     )
+
+
+def _wishing(rng: random.Random, workload: WorkloadView) -> WorkloadView:
+    """The same with another wish for its surroundings, and more ranks."""
+    label = rng.choice(LABELS)
+    wishes = (
+        Affinity(spread=rng.choice((RACK, ZONE))),
+        Affinity(spread=RACK, apart=(label,)),
+        Affinity(same=rng.choice((RACK, ZONE, ISLAND))),
+        Affinity(same=RACK, near=(label,)),
+        Affinity(slice_same=rng.choice((RACK, ZONE)), slice_size=rng.choice((1, 2, 3))),
+        Affinity(beside=(label,), data=(rng.choice(CACHED),)),
+        Affinity(data=CACHED[:1], near=LABELS[:2]),
+    )
+    first, *rest = workload.roles
+    first = replace(first, replicas=rng.choice((1, 3, 7, 8, 9, 20)), min_replicas=rng.choice((None, 1, 8)))
+    return replace(workload, roles=(first, *rest), affinity=rng.choice(wishes))
+
+
+def _placed(trial: Trial, workload: WorkloadView) -> str:
+    placed = trial.place(workload)
+    if not isinstance(placed, tuple):
+        return f"{placed.fitted} of {placed.total} {placed.role.name} {placed.scattered}"
+    return " ".join(f"{rank.role}.{rank.replica}={rank.node}" for rank in placed)
 
 
 def _of_workload(trial: Trial, snapshot: Snapshot, workload: WorkloadView) -> Iterator[str]:
@@ -90,7 +127,9 @@ def _of_workload(trial: Trial, snapshot: Snapshot, workload: WorkloadView) -> It
             ideal = Ideal(trial.pool).obstacle(workload, bounds)
             yield f" is stuck: {placed} {line_of(told)} {told.position} {ideal}"
         trial.rollback(mark)
-    yield f" takes: {_tried(trial, lambda: _plan(find_room(trial, workload, bounds)))}"
+    yield f" takes: {_tried(trial, partial(_taken, trial, workload))}"
+    important = replace(workload, priority=9, preemptible=True)
+    yield f" takes, if important: {_tried(trial, partial(_taken, trial, important))}"
     if isinstance(bounds, Bounds):
         yield f" waits: {_tried(trial, lambda: _plan(find_leftover(trial, workload)))}"
         yield f" moves: {_tried(trial, lambda: _changes(plan_moves(trial, workload, bounds)))}"
@@ -124,6 +163,10 @@ def _before(trial: Trial, other: WorkloadView, bounds: Bounds, first: Reservatio
 
 def _changes(changes: Sequence[Migrate | Resize] | None) -> str:
     return "nobody can" if not changes else str([line_of(change) for change in changes])
+
+
+def _taken(trial: Trial, workload: WorkloadView) -> str:
+    return _plan(find_room(trial, workload, trial.bounds_for(workload)))
 
 
 def _plan(plan: PreemptionPlan | None) -> str:

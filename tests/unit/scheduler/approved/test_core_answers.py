@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.errors import InvalidInput
 from scheduler.core.fragmentation.cutting_stock import worth_of_free
 from scheduler.core.fragmentation.fragmentation import TypicalTask, typical_tasks
 from scheduler.core.fragmentation.linear import shadow_prices
@@ -15,12 +16,13 @@ from scheduler.core.fragmentation.usable_capacity import UsableCapacity, Usual
 from scheduler.core.model.islands import IslandMember, islands_of
 from scheduler.core.model.types import Policy
 from scheduler.core.quota.spending import PERIODS, Spent, renews_ms, spend
+from scheduler.core.tide.tidal import LoadRule
 from tests.fixtures import approving as approved
 from tests.unit.scheduler.approved.core_answers import answers
 
 KEPT = Path(__file__).with_name("core_answers.txt")
 READ = 2
-BLOCKS, BLOCK = 12, 10
+BLOCKS, BLOCK = 14, 10
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
@@ -34,7 +36,7 @@ def test_parts_of_the_core_answer_as_can_be_read(seed: int) -> None:
     approved.check(KEPT, {f"world {seed}": "\n".join(answers(seed))})
 
 
-SHARES = (1, 49, 50, 100, 250, 333, 500, 700, 950, 999, 1000)
+SHARES = (1, 5, 45, 50, 100, 241, 250, 333, 500, 700, 950, 995, 999, 1000)
 
 
 def _cuts(rng: random.Random) -> Any:
@@ -103,11 +105,27 @@ def _spending(rng: random.Random) -> Any:
     return spend(spent, held, since_ms, now_ms), [renews_ms(period, now_ms) for period in PERIODS]
 
 
+def _refused(rng: random.Random) -> Any:
+    """Which rules of loads cannot be, and by which field."""
+    numbers: dict[str, Any] = {
+        "load_per_replica": rng.choice((-1.0, 0.0, 0.5, 1.0)),
+        "replica_millis": rng.choice((-1, 0, 1, 1000)),
+        "headroom": rng.choice((-0.1, 0.0, 0.5)),
+        "ahead_seconds": rng.choice((-1, 0, 1)),
+        "release_seconds": rng.choice((-1, 0, 1)),
+    }
+    try:
+        return LoadRule("nvidia", **numbers)
+    except InvalidInput as error:
+        return f"{error.param}: {error}"
+
+
 RULES: dict[str, tuple[Callable[[random.Random], Any], int]] = {
     "cuts": (_cuts, 300),
     "prices": (_prices, 150),
     "islands": (_islands, 500),
     "spending": (_spending, 400),
+    "rules of loads": (_refused, 300),
 }
 
 

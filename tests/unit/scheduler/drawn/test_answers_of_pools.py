@@ -257,10 +257,11 @@ async def _pools(drawn: Drawn) -> Answers:
         "nvidia": Need(rule, 0, 0.0, 0.0, NOW_MS),
     }
     insight = Insight(town.store, settings, town.clock, needs=rng.choice((None, needs)))
-    yield await insight.overview(lambda project: project == "p", limit=2)
-    yield await insight.overview(lambda project: True, nodes=False, queues=False)
+    yield (await insight.overview(lambda project: project == "p", limit=2)).model_dump()
+    yield (await insight.overview(lambda project: True, nodes=False, queues=False)).model_dump()
     for workload in await town.store.list(Workload):
-        yield workload.name, await insight.explain(workload.name, workload.project or "")
+        told = await insight.explain(workload.name, workload.project or "")
+        yield workload.name, told.model_dump()
     known = rng.choice(await town.store.list(Workload))
     asked = [
         Workload(metadata=Metadata(name=f"new{n}", project=rng.choice("pq")), spec=town.spec())
@@ -270,7 +271,7 @@ async def _pools(drawn: Drawn) -> Answers:
     again = Workload(metadata=Metadata(name=known.name, project=known.project), spec=town.spec())
     for at_head in (False, True):
         for workloads in (asked, [group], [again]):
-            yield await insight.simulate(workloads, at_head=at_head)
+            yield (await insight.simulate(workloads, at_head=at_head)).model_dump()
 
 
 class _Agent:
@@ -294,7 +295,7 @@ async def _loads(drawn: Drawn) -> Answers:
     agent: Any = _Agent(rng.choice((samples, samples, NotFound("no node"), Unavailable("no answer"))))
     for device in (None, "d0", "x"):
         try:
-            yield await node_series(agent, node, device, 4, rng.choice((0, 2)), NOW_MS)
+            yield (await node_series(agent, node, device, 4, rng.choice((0, 2)), NOW_MS)).model_dump()
         except ComputilityError as error:
             yield error
 

@@ -106,6 +106,8 @@ async def _asides(drawn: Drawn) -> Answers:
         guard.note_views("Queue", faults)
         yield resting, guard.aside(), guard.may_break(faults), guard.may_break({})
         yield [guard.may_place(workload) for workload in desk.workloads]
+        if rng.random() < 0.2:
+            world.workloads.pop(f"uid-{rng.randrange(5)}", None)
         guard.settle(world)
         async for line in desk.flushed():
             yield line

@@ -1,6 +1,7 @@
 """What parts of the loop do in drawn courses is what was approved: whom they ask for what, what they write,
 and what they make of errors."""
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from common.errors import (
     ComputilityError,
     Conflict,
     InvalidInput,
+    NotFound,
     SetupError,
     Unavailable,
 )
@@ -189,8 +191,12 @@ async def _devices(drawn: Drawn) -> Answers:
     yield history.series()
 
 
-def _keep_apart(store: MemoryStore) -> dict[str, BaseModel]:
-    """The statuses that were read, by name: none that is written may share anything with them."""
+REFUSALS = (Conflict("changed"), NotFound("gone"), InvalidInput("odd"), OverflowError("too large"))
+
+
+def _keep_apart(store: MemoryStore, rng: random.Random) -> dict[str, BaseModel]:
+    """The statuses that were read, by name: none that is written may share anything with them. Some
+    writes are refused."""
     read: dict[str, BaseModel] = {}
     set_statuses = store.set_statuses
 
@@ -198,7 +204,9 @@ def _keep_apart(store: MemoryStore) -> dict[str, BaseModel]:
         for one in writes:
             if one.resource is not None and one.resource.name in read:
                 assert_apart(one.resource.status, read[one.resource.name])
-        return await set_statuses(writes)
+        refused = {n: rng.choice(REFUSALS) for n in range(len(writes)) if rng.random() < 0.15}
+        written = iter(await set_statuses([one for n, one in enumerate(writes) if n not in refused]))
+        return [refused[n] if n in refused else next(written) for n in range(len(writes))]
 
     store.set_statuses = write  # type: ignore[method-assign]
     return read
@@ -210,7 +218,7 @@ async def _nodes(drawn: Drawn) -> Answers:
     store, world, pool = MemoryStore(clock), KeptWorld(), Pool(drawn, clock)
     writer = NodeWriter(store, clock, 30.0, 5.0, Guard("drawn", clock), world)
     before: dict[str, Any] = {}
-    read = _keep_apart(store)
+    read = _keep_apart(store, drawn.rng)
     for _ in range(10):
         moved = observed.follow(pool.happen())
         read |= {name: node.status for name, node in world.nodes.items()}
@@ -228,7 +236,7 @@ async def _queues(drawn: Drawn) -> Answers:
     clock, world, rng = VirtualClock(), KeptWorld(), drawn.rng
     store = MemoryStore(clock)
     book = QueueBook(store, clock, Guard("drawn", clock), world)
-    read = _keep_apart(store)
+    read = _keep_apart(store, drawn.rng)
     for name in ("a", "b", "default"):
         queue = (await store.apply(drawn.of(Queue, metadata=Metadata(name=name)))).resource
         world.queues[name] = queue

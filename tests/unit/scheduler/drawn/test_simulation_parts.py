@@ -137,7 +137,9 @@ def _serving(drawn: Drawn) -> Answers:
         queue.serve(until_ms, [5000, 30_000, 12_000], 2)
         yield queue.served, queue.backlog_seconds, queue.wait_seconds
     rule = LoadRule("nvidia", rng.choice((1.0, 2.0)), 1000, 0.25, 120, 60, 0.0, 2.0, rng.choice((0, 1)), 5)
-    service = Service(ServiceSpec(drawn.of(WorkloadView), rule, 1.0, 0.7, 30, 20), load, (), measured)
+    service = Service(
+        ServiceSpec(drawn.of(WorkloadView), rule, 1.0, 0.7, *rng.choice(((30, 20), ()))), load, (), measured
+    )
     now_ms, running = service.first_ms(), dict[str, RunState]()
     for _ in range(12):
         turn = service.act(now_ms, running.get)
