@@ -20,6 +20,8 @@ from inference.core.mode.traffic import ServedRequest, TrafficLog
 from inference.core.performance.options import Slo
 
 LOOK_SECONDS = 15.0
+RANKED_REQUESTS = 2000
+"""Of each third of a load: by these, fixed splits are ranked before the best are played."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,18 @@ def fixed_splits(pool: Pool) -> list[Fleet]:
 
 
 def best_splits(pool: Pool, requests: Sequence[Request], slo: Slo, most: int) -> list[Fleet]:
-    """The fixed splits that turn out best on these very requests, without caches."""
+    """The fixed splits that turn out best on these very requests: on three parts of them, without caches."""
     known = [
         ServedRequest(one.at_seconds, one.at_seconds, one.prompt_tokens, one.answer_tokens)
         for one in requests
     ]
-    ranked = sorted(fixed_splits(pool), key=lambda fleet: -pool.stage.rehearse(fleet, known, slo).good)
-    return ranked[:most]
+    third = max(1, len(known) // 3)
+    parts = [known[start : start + min(third, RANKED_REQUESTS)] for start in range(0, 3 * third, third)]
+
+    def good(fleet: Fleet) -> float:
+        return sum(pool.stage.rehearse(fleet, part, slo).good for part in parts if part)
+
+    return sorted(fixed_splits(pool), key=good, reverse=True)[:most]
 
 
 def _result(

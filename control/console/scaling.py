@@ -22,7 +22,7 @@ def print_scaling(out: Console, answer: Answer, now_ms: int | None = None) -> No
             ("engines", _engines(role)),
             ("now", role.get("now")),
             ("changed", _last(role, now)),
-            ("waiting", f"{role['held']} requests wait for an engine" if role.get("held") else ""),
+            ("waiting", f"{role['held']} for an engine" if role.get("held") else ""),
             ("idle", _idle(role)),
         ):
             if value:

@@ -128,11 +128,15 @@ class Autoscaler:
             if before is not None and before.wanted == wanted:
                 scaling.append(before)
                 continue
-            why = seen.changed or seen.decision
-            assert why is not None
-            now_ms = self._clock.now_ms()
+            why = seen.changed
             scaling.append(
-                RoleScaling(role=role, wanted=wanted, reason=why.reason, message=why.message, since_ms=now_ms)
+                RoleScaling(
+                    role=role,
+                    wanted=wanted,
+                    reason=why.reason if why is not None else "Begun",
+                    message=why.message if why is not None else "it begins with the engines that there are",
+                    since_ms=self._clock.now_ms(),
+                )
             )
             had = before.wanted if before is not None else endpoint.wanted[role]
             if had != wanted:

@@ -70,7 +70,7 @@ def test_how_many_engines_there_are_and_why() -> None:
         "engines:    2 wanted, between 1 and 4 by load; 1 answer, 1 starting",
         "now:        33 requests for a target of 32 on each engine: 2 of 2 engines",
         "2 min ago: 40 requests for a target of 32 on each engine: 2 engines",
-        "waiting:    3 requests wait for an engine",
+        "waiting:    3 for an engine",
         "Requests",
         "1.03",
     ):

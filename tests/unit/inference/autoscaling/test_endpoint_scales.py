@@ -258,7 +258,8 @@ async def test_turning_it_on_takes_no_engine_away_and_turning_it_off_goes_back(w
     await world.controller.step()
     assert len(await world.served()) == 3
     await world.go(20)
-    assert (await world.endpoint()).status.scaling[0].wanted == 3
+    [scaling] = (await world.endpoint()).status.scaling
+    assert (scaling.wanted, scaling.reason) == (3, "Begun")
     await world.apply_endpoint(2)
     await world.go(5)
     assert len(await world.served()) == 2
