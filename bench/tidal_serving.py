@@ -54,7 +54,7 @@ def read_hour(path: Path) -> Hour:
     ``InvalidInput`` where it is neither, or holds no requests.
     """
     name = path.name.removesuffix(".gz")
-    times, prompts, answers = _mooncake(path) if name.endswith(".jsonl") else _azure(path)
+    times, prompts, answers = _mooncake(path) if name.endswith(".jsonl") else read_azure(path)
     if not len(times):
         raise InvalidInput(f"{path.name} has no requests", param="serving")
     work = prompts / PREFILL_TOKENS_PER_SECOND + answers / DECODE_TOKENS_PER_SECOND
@@ -65,7 +65,8 @@ def read_hour(path: Path) -> Hour:
     return Hour(by_second[0], by_second[1])
 
 
-def _azure(path: Path) -> tuple[Floats, Floats, Floats]:
+def read_azure(path: Path) -> tuple[Floats, Floats, Floats]:
+    """Times in seconds, and tokens of prompts and answers. ``InvalidInput`` where it is no such trace."""
     columns = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
     if not set(columns) <= set(header(path)):
         raise InvalidInput(f"{path.name} is neither an Azure nor a Mooncake trace", param="serving")

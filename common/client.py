@@ -148,6 +148,10 @@ class Client:
         """Why a workload is where it is, or what it waits for."""
         return self._read(f"/api/v1/workloads/{name}/explain", project=project)
 
+    def explain_endpoint(self, name: str, project: str | None = None) -> Document:
+        """How many engines an endpoint is to have, has, and why."""
+        return self._read(f"/api/v1/endpoints/{name}/explain", project=project)
+
     def overview(self, limit: int = 10) -> Document:
         """The pool now: devices, nodes, queues and workloads, as far as the key may see them; at most
         ``limit`` nodes and workloads."""

@@ -13,6 +13,7 @@ ComputilityError
 ├── TooLarge              413
 ├── TooManyRequests       429  over a limit of rate or of how much at once; ``retry_after_seconds`` says when
 ├── Unavailable           503  try again later
+│   ├── NotAwake          503  an engine that was asked for is not there yet; ``retry_after_seconds``
 │   └── EngineFailed      502  the engine broke while serving
 └── SetupError            -    this machine or installation lacks something; the message says what to do
 """
@@ -112,6 +113,13 @@ class TooManyRequests(ComputilityError):
 
 class Unavailable(ComputilityError):
     """Cannot be done now; may work later."""
+
+
+@dataclass
+class NotAwake(Unavailable):
+    """An engine that was asked for is not there yet; ``retry_after_seconds`` is when to try again."""
+
+    retry_after_seconds: int = 1
 
 
 class EngineFailed(Unavailable):

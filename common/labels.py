@@ -1,4 +1,4 @@
-"""Labels of Workloads and Nodes that the platform itself writes and reads."""
+"""Labels and annotations of Workloads and Nodes that the platform itself writes and reads."""
 
 from __future__ import annotations
 
@@ -10,3 +10,6 @@ IDENTITY_LABEL = "computility.io/model-identity"
 
 KEY_LABEL = "computility.io/key"
 """The API key that asked for the workload; its device time is that key's."""
+
+DRAINING = "computility.io/draining-since-ms"
+"""An annotation: the engine gets no more requests, and goes when it has none."""

@@ -10,6 +10,7 @@ class EngineLoad:
     """What one engine does now.
 
     ``running`` and ``waiting``: requests. ``kv_cache_use``: part of its KV cache that is in use, 0 to 1.
+    ``finished``: requests since its start.
     ``first_token_buckets``: times to the first token since its start, as (upper bound in seconds, requests up
     to it), the last bound infinite; empty where the engine has none.
     """
@@ -18,6 +19,7 @@ class EngineLoad:
     waiting: int
     kv_cache_use: float
     first_token_buckets: tuple[tuple[float, int], ...] = ()
+    finished: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.auth import Principal
 from common.resources.people import Role
 from common.units import MIB
+from common.vocabulary import MAX_NUMBER
 
 REJECTED_FILE = "rejected.ndjson"
 """In each folder below ``spool/``: usage events that could not be posted, a line of JSON for each, with its
@@ -18,6 +19,8 @@ JSON_LIMIT_BYTES = 4 * MIB
 """Of a JSON body that control takes."""
 MULTIPART_OVERHEAD_BYTES = MIB
 """What a form adds to a file that is uploaded in it."""
+MAX_DEMANDS = 5000
+"""Endpoints that one report tells of."""
 
 
 class _Part(BaseModel):
@@ -83,6 +86,9 @@ class Route(_Part):
     created_ms: int = 0
     replicas: tuple[RouteReplica, ...] = ()
     routing: RouteWeights = RouteWeights()
+    elastic: tuple[str, ...] = Field(
+        (), description="Endpoints, as project/name, that get an engine for it when somebody asks"
+    )
 
 
 class RoutingTable(_Part):
@@ -91,3 +97,19 @@ class RoutingTable(_Part):
     version: str
     keys: tuple[RouteKey, ...] = ()
     routes: tuple[Route, ...] = ()
+
+
+class Demand(_Part):
+    """What a gateway has for an Endpoint, ``project/name``: requests that are ``held`` because no engine
+    answers, and those that are ``active`` at engines."""
+
+    endpoint: str = Field(max_length=600)
+    held: int = Field(0, ge=0, le=MAX_NUMBER)
+    active: int = Field(0, ge=0, le=MAX_NUMBER)
+
+
+class DemandReport(_Part):
+    """All Endpoints that follow their load and have something to do at this ``gateway``."""
+
+    gateway: str = Field(max_length=200)
+    demands: tuple[Demand, ...] = Field((), max_length=MAX_DEMANDS)

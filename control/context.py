@@ -15,7 +15,9 @@ from control.audit import AuditTrail
 from control.change_feed import ChangeFeed
 from control.loops import Loops
 from control.planning.plan import Planner
+from control.planning.served_traffic import ServedTraffic
 from finetune.api.service import FineTuneService
+from inference.autoscaling.autoscaler import Autoscaler
 from inference.routes import RoutingTables
 from scheduler.insight.insight import Insight
 from scheduler.ports import Fabric
@@ -30,7 +32,8 @@ gangs that still run."""
 class ControlContext:
     """Without ``fabric`` there are no logs, without ``tuning`` no ``/v1/files`` and ``/v1/fine_tuning``, and
     without ``drain`` nothing to drain: as in tests, or where the API is served alone. ``ending`` is set when
-    the process begins to end: whoever waits is answered then. Without ``need`` tides follow the calendar.
+    the process begins to end: whoever waits is answered then. Without ``need`` tides follow the calendar;
+    without ``autoscaler`` nobody hears what gateways have waiting.
     """
 
     store: Store
@@ -41,6 +44,8 @@ class ControlContext:
     tuning: FineTuneService | None = None
     drain: Drain | None = None
     need: ServingNeed | None = None
+    autoscaler: Autoscaler | None = None
+    traffic: ServedTraffic = field(default_factory=ServedTraffic)
     loops: Loops = field(default_factory=Loops)
     write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     ending: asyncio.Event = field(default_factory=asyncio.Event)

@@ -38,11 +38,14 @@ from control.api.app import build_app
 from control.context import ControlContext
 from control.drain import Drain
 from control.loops import Loops
+from control.planning.auto_mode import AutoMode
 from finetune.adapters.blobs import LocalBlobs
 from finetune.api.service import FineTuneService
 from finetune.files.dataset import DatasetChecks
 from finetune.jobs.controller import FineTuneController
 from inference.adapters.engine import VllmEngines
+from inference.autoscaling.autoscaler import Autoscaler
+from inference.autoscaling.board import DemandBoard
 from inference.controller import EndpointController
 from inference.replica_loads import ReplicaLoads
 from scheduler.adapters.ray.clusters import fabric_for
@@ -125,7 +128,9 @@ async def build(settings: Settings) -> _Parts:
     await _connect(fabric)
     engines, loops = VllmEngines(settings.internal_token), Loops(clock=clock)
     rules = settings.scheduler.policy.load_tides
-    need = ServingNeed(ReplicaLoads(store, engines), SqlSampleLog(database), rules, clock)
+    loads = ReplicaLoads(store, engines)
+    need = ServingNeed(loads, SqlSampleLog(database), rules, clock)
+    autoscaler = Autoscaler(store, loads, DemandBoard(clock), clock)
     await need.restore()
     grace_seconds, rejected = settings.scheduler.stop_grace_seconds, rejected_usage(settings)
     checks = DatasetChecks(settings.tuning)
@@ -141,13 +146,16 @@ async def build(settings: Settings) -> _Parts:
         tuning=tuning,
         drain=Drain(loops, fabric, ledger, rejected, clock, grace_seconds),
         need=need,
+        autoscaler=autoscaler,
         loops=loops,
     )
     scheduler = SchedulerLoop(store, fabric, ledger, settings, clock, need.needs, rejected)
     if need.has_rules:
         loops.add("serving-need", need.run)
     loops.add("scheduler", scheduler.run)
+    loops.add("autoscaler", autoscaler.run)
     loops.add("endpoints", EndpointController(store, engines, settings, clock).run)
+    loops.add("auto-mode", AutoMode(store, context.planner, context.traffic, clock).run)
     loops.add("finetunes", FineTuneController(store, ledger, blobs, settings, clock, checks).run)
     return _Parts(database, store, fabric, engines, context)
 

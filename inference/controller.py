@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from functools import partial
 
 from common.clock import Clock
 from common.guard import Fault, ResourceGuard
 from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, Endpoint, Model, Workload
-from common.resources.serving import EngineRole, Replica
+from common.resources.scaling import EngineRole
+from common.resources.serving import Replica
 from common.settings import Settings
 from common.sources import local_path
 from common.store.owned import OwnedWorkloads
@@ -19,9 +20,11 @@ from common.store.port import Store
 from common.telemetry import get_logger
 from inference.adapter_status import AdapterReport, ReplicaReport, report_adapter
 from inference.adapter_sync import AdapterSync, Held, WantedAdapter
+from inference.auto_duties import assign_duties
+from inference.autoscaling.draining import Draining
 from inference.core.rollout import ReplicaState, plan_rollout
 from inference.endpoint_readiness import readiness
-from inference.engine_workload import replica_of, served_name, workload_name
+from inference.engine_workload import replica_of, served_name
 from inference.model_files import ModelFiles
 from inference.model_status import ModelStatusKeeper
 from inference.ports import Engines
@@ -48,6 +51,7 @@ class EndpointController:
         self._wanted_engines = WantedEngines(settings.engine)
         self._sync = AdapterSync(engines, clock)
         self._models = ModelStatusKeeper(store, settings, clock)
+        self._draining = Draining(store, engines, clock, settings.engine.drain_timeout_seconds)
         self._guard = ResourceGuard("endpoints", store, clock)
         self._parts = self._guard.items
         self._is_at_rest = False
@@ -82,6 +86,7 @@ class EndpointController:
         )
         workloads = [workload for group in owned.values() for workload in group]
         self._sync.forget_all_but({(w.metadata.uid, w.status.attempt) for w in workloads})
+        self._draining.forget_all_but({workload.metadata.uid for workload in workloads})
         for adapter in adapters:
             await self._guard.handle(adapter, partial(self._adapter, adapter, reports))
         self._parts.forget_gone()
@@ -91,7 +96,7 @@ class EndpointController:
             *(endpoint.status.is_true("Ready") for endpoint in endpoints),
             *(adapter.status.is_true("Served") for adapter in adapters),
         )
-        self._is_at_rest = all(ready)
+        self._is_at_rest = all(ready) and not self._draining.is_under_way
 
     async def _observe_models(self) -> dict[tuple[str | None, str], _FoundModel]:
         found: dict[tuple[str | None, str], _FoundModel] = {}
@@ -152,6 +157,7 @@ class EndpointController:
             replica, report = await self._replica(endpoint, workload, mine)
             replicas.append(replica)
             reports.append(report)
+        assign_duties(endpoint, replicas)
         self._fill_status(endpoint, found, replicas, reports, trouble)
         if endpoint.status != before:
             await self._store.set_status(endpoint)
@@ -166,18 +172,21 @@ class EndpointController:
         one before, and what it has beyond ``GONE_PER_PASS`` too many is removed in the same way, so that
         thousands of replicas hold up neither others' endpoints nor the scheduler.
         """
-        engines, wanted = self._wanted_engines.of(endpoint, model), _wanted_names(endpoint)
+        engines = self._wanted_engines.of(endpoint, model)
+        wanted = await self._draining.wanted_names(
+            endpoint, existing, lambda workload: _is_outdated(workload, engines)
+        )
         by_name = {workload.name: workload for workload in existing}
         states = {
             name: _state(workload, engines[wanted[name]] if name in wanted else None)
             for name, workload in by_name.items()
         }
         plan = plan_rollout(wanted, states)
-        for name in (*plan.replace, *plan.remove):
-            if name in plan.remove and self._gone[endpoint.project] >= GONE_PER_PASS:
-                break
-            await self._delete(by_name[name])
-            existing.remove(by_name[name])
+        most = GONE_PER_PASS - self._gone[endpoint.project] - len(plan.replace)
+        gone = await self._draining.those_that_may_go([by_name[name] for name in plan.remove], max(0, most))
+        for workload in (*(by_name[name] for name in plan.replace), *gone):
+            await self._delete(workload)
+            existing.remove(workload)
         for name in (*plan.replace, *plan.create):
             if self._made[endpoint.project] >= NEW_PER_PASS:
                 break
@@ -191,6 +200,7 @@ class EndpointController:
             existing.append((await self._store.apply(engines[wanted[name]].named(name))).resource)
             _log.info("engine requested", workload=name, project=endpoint.project)
         for name in [name for name in by_name if name in wanted and name not in plan.replace]:
+            await self._draining.stay(by_name[name])
             await self._change_in_place(by_name[name], engines[wanted[name]])
         return None
 
@@ -246,7 +256,10 @@ class EndpointController:
         status.observed_generation = endpoint.metadata.generation
         status.served_name = served_name(endpoint)
         status.replicas = replicas
-        status.ready_replicas = sum(replica.ready for replica in replicas)
+        status.ready_replicas = sum(replica.ready and not replica.draining for replica in replicas)
+        status.scaling = [one for one in status.scaling if _follows_load(endpoint, one.role)]
+        if endpoint.spec.mode != "auto":
+            status.auto = None
         seen = [r.held for r in reports if r.endpoint is endpoint and r.held is not None]
         status.context_tokens = _context_tokens(endpoint, found, seen)
         ready, reason, message = readiness(endpoint, trouble)
@@ -289,13 +302,14 @@ def _find_model(endpoint: Endpoint, models: dict[tuple[str | None, str], _FoundM
     return own or next(shared, None)
 
 
-def _wanted_names(endpoint: Endpoint) -> dict[str, EngineRole]:
-    """The workloads that there are to be, with their roles."""
-    return {
-        workload_name(endpoint, index, role): role
-        for role, spec in endpoint.spec.roles.items()
-        for index in range(spec.replicas)
-    }
+def _follows_load(endpoint: Endpoint, role: EngineRole) -> bool:
+    spec = endpoint.spec.roles.get(role)
+    return spec is not None and spec.autoscaling is not None
+
+
+def _is_outdated(workload: Workload, engines: Mapping[EngineRole, WantedEngine]) -> bool:
+    engine = engines.get(replica_of(workload).role)
+    return engine is not None and engine.is_other_process(workload)
 
 
 def _state(workload: Workload, wanted: WantedEngine | None) -> ReplicaState:

@@ -9,17 +9,19 @@ def readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool
     """Status, reason and message. ``trouble``: why no engine can be started (reason and message)."""
     if trouble is not None:
         return False, *trouble
-    if not endpoint.spec.engines:
-        return False, "ScaledToZero", _zero(endpoint)
-    wanted = {role: spec.replicas for role, spec in endpoint.spec.roles.items() if spec.replicas}
-    replicas = endpoint.status.replicas
+    if endpoint.is_undecided and not any(endpoint.wanted.values()):
+        return False, "Deciding", "mode auto is about to choose what serves it"
+    if not any(endpoint.wanted.values()):
+        return endpoint.spec.may_sleep, "ScaledToZero", _zero(endpoint)
+    wanted = {role: count for role, count in endpoint.wanted.items() if count}
+    replicas = [replica for replica in endpoint.status.replicas if not replica.draining]
     mine = [replica for replica in replicas if replica.role in wanted]
     ready = {role: sum(replica.ready for replica in mine if replica.role == role) for role in wanted}
     text = " and ".join(
         f"{ready[role]} of {count} {role + ' engines' if role else 'replicas'}"
         for role, count in wanted.items()
     )
-    if all(ready.values()) and len(replicas) == endpoint.spec.engines:
+    if all(ready.values()) and len(replicas) == sum(wanted.values()):
         return True, "Ready", f"{text} answer"
     waiting = [f"{replica.workload} is {replica.phase}" for replica in mine if not replica.ready]
     leaving = [replica.workload for replica in replicas if replica.role not in wanted and replica.ready]
@@ -30,6 +32,8 @@ def readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool
 
 
 def _zero(endpoint: Endpoint) -> str:
+    if endpoint.spec.may_sleep:
+        return "nobody asks, so no engine runs; the next request wakes one, and waits for it"
     roles = [role for role in endpoint.spec.roles if role]
     fields = " and ".join(f"spec.{role}.replicas" for role in roles) or "spec.replicas"
     return f"{fields} {'are' if roles else 'is'} 0"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.errors import InvalidInput
-from common.labels import IDENTITY_LABEL, MODEL_LABEL
+from common.labels import DRAINING, IDENTITY_LABEL, MODEL_LABEL
 from common.resources import Endpoint, Metadata, Model, Owner, Workload
-from common.resources.serving import EngineRole, Replica, RoleSpec, model_identity
+from common.resources.engines import RoleSpec
+from common.resources.scaling import EngineRole
+from common.resources.serving import Replica, model_identity
 from common.resources.workload import RankPlacement, Readiness, RestartPolicy, WorkloadRole, WorkloadSpec
 from common.settings import EngineSettings
 from common.sources import launch_source, local_path
@@ -43,7 +45,7 @@ def engine_workload(
 ) -> Workload:
     """The Workload that runs replica ``index`` of a role of the endpoint. Raises ``InvalidInput`` where the
     model cannot be served so."""
-    spec, wanted = endpoint.spec, endpoint.spec.roles[role]
+    spec, wanted = endpoint.spec, endpoint.roles[role]
     if role and model.spec.tasks == ["embeddings"]:
         raise InvalidInput(f"spec.mode: {model.name} makes embeddings, which have no decode; use replicated")
     options = _options(endpoint, model, settings, role, wanted)
@@ -52,7 +54,7 @@ def engine_workload(
         name=_WORKLOAD_ROLES[role],
         command=started.command,
         env=started.env,
-        ports=[PORT_NAME, KV_PORT_NAME] if role else [PORT_NAME],
+        ports=[PORT_NAME, KV_PORT_NAME] if _connector(endpoint, model, role, wanted) else [PORT_NAME],
         devices=wanted.devices.model_copy(deep=True),
         readiness=Readiness(
             port=PORT_NAME, path=HEALTH_PATH, start_timeout_seconds=settings.start_timeout_seconds
@@ -101,7 +103,7 @@ def _options(
         cpu_kv_cache_gib=settings.cpu_kv_cache_gib,
         omp_threads=settings.omp_threads,
         media_domains=tuple(settings.media_domains),
-        kv_connector=(VENDORS[devices.vendors[0]].kv_connector or "") if role else "",
+        kv_connector=_connector(endpoint, model, role, wanted),
         args=(*engine.args, *wanted.args),
         env=engine.env,
     )
@@ -125,6 +127,14 @@ def _workers(options: EngineOptions, wanted: RoleSpec) -> list[WorkloadRole]:
     ]
 
 
+def _connector(endpoint: Endpoint, model: Model, role: EngineRole, wanted: RoleSpec) -> str:
+    """By which it hands KV caches over; empty = it does not, as where embeddings are made."""
+    if role:
+        return VENDORS[wanted.devices.vendors[0]].kv_connector or ""
+    auto = endpoint.status.auto if endpoint.spec.mode == "auto" else None
+    return auto.connector if auto is not None and model.spec.tasks != ["embeddings"] else ""
+
+
 def replica_of(workload: Workload) -> Replica:
     """The replica as its workload's status shows it (without adapters)."""
     rank = engine_rank(workload)
@@ -134,6 +144,7 @@ def replica_of(workload: Workload) -> Replica:
         role=_ENGINE_ROLES.get(workload.spec.roles[0].name, ""),
         phase=workload.status.phase,
         ready=ready and bool(_url(rank)),
+        draining=DRAINING in workload.metadata.annotations,
         url=_url(rank) if ready else "",
         attempt=workload.status.attempt,
         device_class=_device_class(rank),

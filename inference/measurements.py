@@ -13,7 +13,7 @@ from pydantic import Field
 from common.errors import InvalidInput
 from common.resources.fields import DeviceModel, Source
 from common.resources.meta import Model, parse_model
-from common.resources.serving import MAX_CONTEXT_TOKENS, Milliseconds
+from common.resources.objectives import MAX_CONTEXT_TOKENS, Milliseconds
 from inference.core.performance.device_figures import Layout
 from inference.core.performance.measured import Measurement
 

@@ -14,6 +14,8 @@ from common.telemetry import get_logger
 from inference.engine_workload import engine_rank, replica_of
 from inference.ports import Engines
 
+MOST_SILENT = 10_000
+"""So many engines are remembered as silent; then remembering begins anew."""
 _log = get_logger(__name__)
 
 
@@ -25,28 +27,34 @@ class ReplicaLoads:
         self._silent: set[str] = set()
 
     async def replicas(self) -> Sequence[ReplicaLoad]:
-        ready = [
-            (workload, replica)
-            for workload in await self._store.list(Workload)
-            if _is_engine(workload) and (replica := replica_of(workload)).ready
-        ]
-        loads = await asyncio.gather(*(self._load(replica) for _, replica in ready))
+        return await self.of([w for w in await self._store.list(Workload) if _is_engine(w)])
+
+    async def of(
+        self, workloads: Sequence[Workload], answer_seconds: float | None = None
+    ) -> Sequence[ReplicaLoad]:
+        """Of these engines those that are ready; what takes longer to answer does not tell."""
+        ready = [(w, replica) for w in workloads if (replica := replica_of(w)).ready]
+        loads = await asyncio.gather(*(self._load(replica, answer_seconds) for _, replica in ready))
         found = [_told(workload, load) for (workload, _), load in zip(ready, loads, strict=True)]
-        self._report({one.id for one in found if one.load is None})
+        self._report(found)
         return found
 
-    async def _load(self, replica: Replica) -> EngineLoad | None:
+    async def _load(self, replica: Replica, answer_seconds: float | None) -> EngineLoad | None:
         try:
-            return await self._engines.load(replica.url)
+            async with asyncio.timeout(answer_seconds):
+                return await self._engines.load(replica.url)
         except Exception as error:  # noqa: BLE001 - one engine's trouble is not the others'
             _log.debug("engine tells no load", workload=replica.workload, error=fault_of(error).message)
             return None
 
-    def _report(self, silent: set[str]) -> None:
+    def _report(self, found: Sequence[ReplicaLoad]) -> None:
         """Say so once, not with every look."""
+        silent = {one.id for one in found if one.load is None}
         for replica in sorted(silent - self._silent):
             _log.warning("engine tells no load; the others stand for it", replica=replica)
-        self._silent = silent
+        if len(self._silent) > MOST_SILENT:
+            self._silent = set()
+        self._silent = self._silent - {one.id for one in found} | silent
 
 
 def _is_engine(workload: Workload) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Sequence
 
 from common.errors import Conflict
 from common.resources import Adapter, ApiKey, Endpoint, Model, Project, Resource
@@ -111,8 +112,9 @@ def _endpoint_route(endpoint: Endpoint, models: _Models, tenants: dict[str, str]
         tasks=tuple(model.spec.tasks) if model else ("chat", "completions"),
         context_tokens=endpoint.status.context_tokens,
         created_ms=endpoint.metadata.created_ms,
-        replicas=tuple(_replica(r, endpoint, models) for r in endpoint.status.replicas if r.ready),
+        replicas=tuple(_replica(r, endpoint, models) for r in endpoint.status.replicas if _serves(r)),
         routing=_weights(endpoint),
+        elastic=_wakes([endpoint]),
     )
 
 
@@ -134,9 +136,26 @@ def _adapter_route(
         context_tokens=min(contexts, default=None),
         created_ms=adapter.metadata.created_ms,
         replicas=tuple(
-            _replica(r, e, models) for e in hosts for r in e.status.replicas if r.ready and name in r.adapters
+            _replica(r, e, models)
+            for e in hosts
+            for r in e.status.replicas
+            if _serves(r) and name in r.adapters
         ),
         routing=_weights(hosts[0]),
+        elastic=_wakes(hosts) if adapter.status.is_loadable else (),
+    )
+
+
+def _serves(replica: Replica) -> bool:
+    return replica.ready and not replica.draining
+
+
+def _wakes(endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
+    """Those that get an engine when somebody asks: they follow their load, and one can be started."""
+    return tuple(
+        f"{endpoint.project or ''}/{endpoint.name}"
+        for endpoint in endpoints
+        if endpoint.is_elastic and endpoint.status.is_startable
     )
 
 
@@ -153,9 +172,9 @@ def _replica(replica: Replica, endpoint: Endpoint, models: _Models) -> RouteRepl
     return RouteReplica(
         id=replica.workload,
         url=replica.url,
-        role=replica.role,
+        role=replica.duty or replica.role,
         endpoint=f"{endpoint.project or ''}/{endpoint.name}",
-        min_prompt_tokens=_min_prompt_tokens(endpoint) if replica.role == "prefill" else 0,
+        min_prompt_tokens=_min_prompt_tokens(endpoint) if "prefill" in (replica.role, replica.duty) else 0,
         device_class=replica.device_class,
         model_identity=identity,
         model_shared=model is not None and model.spec.shared,
@@ -164,7 +183,8 @@ def _replica(replica: Replica, endpoint: Endpoint, models: _Models) -> RouteRepl
 
 
 def _min_prompt_tokens(endpoint: Endpoint) -> int:
-    asked = endpoint.spec.min_prompt_tokens
+    auto = endpoint.status.auto if endpoint.spec.mode == "auto" else None
+    asked = endpoint.spec.min_prompt_tokens if auto is None else auto.min_prompt_tokens
     return MIN_PROMPT_TOKENS if asked is None else asked
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from common.labels import IDENTITY_LABEL
 from common.resources import Endpoint, Model, Workload
-from common.resources.serving import EngineRole
+from common.resources.scaling import EngineRole
 from common.settings import EngineSettings
 from inference.engine_workload import engine_workload
 
@@ -39,7 +39,7 @@ class WantedEngine:
         return workload.spec.roles != wanted.spec.roles or workload.spec.restart != wanted.spec.restart
 
 
-_Version = tuple[int, str, int]
+_Version = tuple[int, str, int, str]
 
 
 class WantedEngines:
@@ -53,7 +53,9 @@ class WantedEngines:
         """What its replicas are to run, by role. Raises ``InvalidInput`` or ``ValueError`` where no Workload
         can be made of it."""
         uid = endpoint.metadata.uid
-        version = (endpoint.metadata.generation, model.metadata.uid, model.metadata.generation)
+        chosen = endpoint.status.auto
+        devices = f"{chosen.device_class} {chosen.devices_per_engine} {chosen.connector}" if chosen else ""
+        version = (endpoint.metadata.generation, model.metadata.uid, model.metadata.generation, devices)
         known = self._known.get(uid)
         if known is not None and known[0] == version:
             return known[1]

@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from common.resources.auto_mode import AutoStatus
+from common.resources.engines import EngineSpec, Nodes, RoleSpec, check_number
 from common.resources.fields import (
     AdapterName,
-    EngineArgs,
-    EngineVariables,
     Message,
     Metric,
     Name,
@@ -25,29 +25,15 @@ from common.resources.fields import (
 )
 from common.resources.meta import Model as Part
 from common.resources.meta import Resource, Status
+from common.resources.objectives import RoutingSpec, ServiceObjective, TrafficProfile
 from common.resources.pool import WHOLE_MILLIS, DeviceRequest
+from common.resources.scaling import MAX_ENGINES, AutoscalingSpec, EngineRole, RoleScaling
 from common.vendors import VENDORS
 from common.vocabulary import MAX_LIST
 
-MAX_CONTEXT_TOKENS = 10**9
-MIN_REQUESTS_PER_SECOND = 1e-6
-MAX_REQUESTS_PER_SECOND = 10**7
-Milliseconds = Annotated[float, Field(gt=0, le=10**9)]
 Task = Literal["chat", "completions", "embeddings"]
 AdaptersOf = Literal["own", "all"]
-Mode = Literal["single", "replicated", "disaggregated"]
-EngineRole = Literal["", "prefill", "decode"]
-"""Empty: an engine that does both."""
-MAX_ENGINES = 1024
-"""Of an endpoint, or of a role of it."""
-Nodes = Annotated[
-    int,
-    Field(
-        ge=1,
-        le=64,
-        description="that make up one engine, each with such devices, started and restarted as a whole",
-    ),
-]
+Mode = Literal["single", "replicated", "disaggregated", "auto"]
 
 
 def _text_tasks() -> list[Task]:
@@ -81,72 +67,6 @@ def model_identity(key: tuple[str | None, str]) -> str:
     return f"{key[0] or ''}/{key[1]}"
 
 
-class EngineSpec(Part):
-    """Flags for the engine. ``args`` go to vLLM as they are, after ours."""
-
-    max_context_tokens: int | None = Field(None, ge=1, le=MAX_CONTEXT_TOKENS)
-    max_adapters: int = Field(4, ge=0, le=256, description="LoRA adapters in one batch; 0 = no adapters")
-    max_adapter_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
-    pipeline_stages: int | None = Field(
-        None,
-        ge=1,
-        le=1024,
-        description="parts into which the layers are divided, each shared by equally many devices (tensor "
-        "parallelism); unset = one on each node, on CPUs one",
-    )
-    args: EngineArgs = Field(default_factory=list)
-    env: EngineVariables = Field(default_factory=dict)
-
-
-Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
-
-
-class RoutingSpec(Part):
-    """How much each part of a replica's cost counts when one is chosen for a request; 0 = not at all."""
-
-    prefix: Weight = Field(1.0, description="of the prompt, what the replica has not in its cache")
-    queue: Weight = Field(1.0, description="prompts that the replica has still to read")
-    load: Weight = Field(1.0, description="requests that the replica works on")
-    cache: Weight = Field(1.0, description="running requests hold nearly all of the replica's cache")
-    adapter: Weight = Field(1.0, description="an adapter that is not at work there has to be taken in")
-    session: Weight = Field(1.0, description="prompt_cache_key or user was on another replica before")
-
-
-class ServiceObjective(Part):
-    """What clients are to see, in the mean at full load; unset = no limit."""
-
-    ttft_milliseconds: Milliseconds | None = Field(None, description="time to the first token")
-    inter_token_milliseconds: Milliseconds | None = Field(None, description="time between two tokens")
-
-
-class TrafficProfile(Part):
-    """What comes, in the mean. ``requests_per_second``: unset = as many as can be served."""
-
-    prompt_tokens: int = Field(1000, ge=1, le=MAX_CONTEXT_TOKENS)
-    output_tokens: int = Field(250, ge=1, le=MAX_CONTEXT_TOKENS)
-    requests_per_second: float | None = Field(None, ge=MIN_REQUESTS_PER_SECOND, le=MAX_REQUESTS_PER_SECOND)
-
-
-class RoleSpec(Part):
-    """The engines of one role. ``args`` go to vLLM after those of ``engine``."""
-
-    replicas: int = Field(1, ge=0, le=MAX_ENGINES)
-    devices: DeviceRequest = Field(default_factory=DeviceRequest)
-    nodes: Nodes = 1
-    args: EngineArgs = Field(default_factory=list)
-
-    @property
-    def node_devices(self) -> int:
-        """How many devices each node of an engine gives it, where that is not left to the pool. A CPU is one,
-        however many slots of it are given."""
-        return 1 if self.devices.vendors == ["cpu"] else max(1, self.devices.count)
-
-    @property
-    def engine_devices(self) -> int:
-        """How many an engine has on all its nodes."""
-        return self.nodes * self.node_devices
-
-
 class EndpointSpec(Part):
     """A served model. ``served_name`` is what clients put in ``model``; unset = the Model's name."""
 
@@ -155,9 +75,15 @@ class EndpointSpec(Part):
     mode: Mode | None = Field(
         None,
         description="single: one engine; replicated: equal ones; disaggregated: engines that read prompts "
-        "(prefill) hand their KV caches to engines that write answers (decode); unset = as replicas says",
+        "(prefill) hand their KV caches to engines that write answers (decode); auto: whichever serves best "
+        "what comes, on the devices that suit it; unset = as replicas says",
     )
     replicas: int = Field(1, ge=0, le=MAX_ENGINES, description="of modes single and replicated")
+    autoscaling: AutoscalingSpec | None = Field(
+        None,
+        description="in place of replicas: as many as load asks for, of modes single, replicated and auto, "
+        "which has it with all defaults where it is unset",
+    )
     prefill: RoleSpec | None = Field(None, description="of mode disaggregated")
     decode: RoleSpec | None = Field(None, description="of mode disaggregated")
     min_prompt_tokens: Whole | None = Field(
@@ -198,13 +124,24 @@ class EndpointSpec(Part):
                 raise ValueError(f"{to_camel(name)}: needs mode: disaggregated; leave it out in other modes")
         if self.mode == "single" and self.replicas > 1:
             raise ValueError(f"replicas: mode single has one engine, not {self.replicas}; use replicated")
+        if self.mode == "auto" and self.nodes != 1:
+            raise ValueError("nodes: leave it out in mode auto, which lays each engine on one node")
+        if self.mode == "auto" and self.replicas != 1:
+            raise ValueError(
+                "replicas: leave it out in mode auto; set autoscaling.minReplicas and maxReplicas"
+            )
+        check_number(self.replicas, self.autoscaling)
+        if self.mode == "single" and self.engines > 1:
+            raise ValueError(
+                f"autoscaling.maxReplicas: mode single has one engine, not {self.engines}; use replicated"
+            )
         return self
 
     def _check_roles(self) -> None:
         if self.replicas != 1:
             raise ValueError("replicas: leave it out in mode disaggregated; set it in prefill and decode")
-        for name in ("devices", "nodes"):
-            if getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True):
+        for name in ("devices", "autoscaling", "nodes"):
+            if getattr(self, name) not in (None, 1, DeviceRequest()):
                 raise ValueError(f"{name}: leave it out in mode disaggregated; set it in prefill and decode")
         first = None
         for name, role in (("prefill", self.prefill), ("decode", self.decode)):
@@ -222,6 +159,17 @@ class EndpointSpec(Part):
             if first not in (None, vendors[0]):
                 raise ValueError(f"{path}: must be {first} as of prefill, since KV caches have to fit")
             first = vendors[0]
+        self._check_sleep()
+
+    def _check_sleep(self) -> None:
+        """A role at zero would see no load, and so never get an engine again, unless the other one does."""
+        sleeps = [role for role, spec in self.roles.items() if _may_sleep(spec)]
+        for role, other in (("prefill", "decode"), ("decode", "prefill")):
+            if role in sleeps and other not in sleeps:
+                raise ValueError(
+                    f"{role}.autoscaling.minReplicas: 0 needs {other}.autoscaling.minReplicas: 0, since both "
+                    "wake together"
+                )
 
     @model_validator(mode="after")
     def _engines_can_be_divided(self) -> EndpointSpec:
@@ -249,12 +197,25 @@ class EndpointSpec(Part):
         """What engines there are to be, by role."""
         if self.mode == "disaggregated" and self.prefill is not None and self.decode is not None:
             return {"prefill": self.prefill, "decode": self.decode}
-        return {"": RoleSpec(replicas=self.replicas, devices=self.devices, nodes=self.nodes)}
+        scaling = self.autoscaling
+        if self.mode == "auto" and scaling is None:
+            scaling = AutoscalingSpec()
+        role = RoleSpec(replicas=self.replicas, autoscaling=scaling, devices=self.devices, nodes=self.nodes)
+        return {"": role}
 
     @property
     def engines(self) -> int:
-        """How many there are to be, of all roles together."""
-        return sum(role.replicas for role in self.roles.values())
+        """How many there may be at some time, of all roles together."""
+        return sum(role.most for role in self.roles.values())
+
+    @property
+    def may_sleep(self) -> bool:
+        """Whether it may have no engine until somebody asks."""
+        return all(map(_may_sleep, self.roles.values()))
+
+
+def _may_sleep(role: RoleSpec) -> bool:
+    return role.autoscaling is not None and role.autoscaling.may_sleep
 
 
 class Replica(Part):
@@ -262,13 +223,19 @@ class Replica(Part):
 
     workload: str
     role: EngineRole = ""
+    duty: EngineRole = Field("", description="what mode auto has it do now; empty = both")
     phase: str = "Pending"
     ready: bool = False
+    draining: bool = Field(False, description="gets no more requests, and goes when it has none")
     url: str = Field("", description="base URL without /v1")
     attempt: int = 0
     device_class: str = ""
     model_identity: str = Field("", description="project/name of the Model that the engine was started with")
     adapters: list[str] = Field(default_factory=list, description="served names of the adapters it holds")
+
+
+WAITING = ("NoReplicaReady", "RoleNotReady", "ScaledToZero", "Deciding")
+"""Reasons of ``Ready`` that say that engines are not there yet, or not any more."""
 
 
 class EndpointStatus(Status):
@@ -278,7 +245,17 @@ class EndpointStatus(Status):
     model_project: str = Field("", description="project of the Model; another one for a shared Model")
     ready_replicas: int = 0
     replicas: list[Replica] = Field(default_factory=list)
+    scaling: list[RoleScaling] = Field(
+        default_factory=list, description="what load asks for, of each role with autoscaling"
+    )
+    auto: AutoStatus | None = Field(None, description="what mode auto has decided")
     context_tokens: int | None = None
+
+    @property
+    def is_startable(self) -> bool:
+        """Whether nothing that its owner has to mend keeps engines from being started."""
+        found = self.condition("Ready")
+        return found is None or found.status == "True" or found.reason in WAITING
 
 
 class Endpoint(Resource):
@@ -296,6 +273,41 @@ class Endpoint(Resource):
     def served_name(self) -> str:
         """What clients put in ``model``."""
         return self.spec.served_name or self.spec.model
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether mode auto has not chosen its devices yet."""
+        return self.spec.mode == "auto" and self.status.auto is None
+
+    @property
+    def roles(self) -> dict[EngineRole, RoleSpec]:
+        """What engines there are to be, by role; in mode auto on the devices that were chosen."""
+        auto = self.status.auto
+        if self.spec.mode != "auto" or auto is None:
+            return self.spec.roles
+        return {
+            role: spec.model_copy(update={"devices": auto.narrowed(spec.devices)})
+            for role, spec in self.spec.roles.items()
+        }
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the engines of a role follow its load."""
+        return any(role.autoscaling is not None for role in self.spec.roles.values())
+
+    @property
+    def wanted(self) -> dict[EngineRole, int]:
+        """How many engines there are to be now, by role. Until it is known what load asks for, as many as
+        there are."""
+        if self.is_undecided:
+            return {role: self._there(role) for role in self.spec.roles}
+        scaled = {one.role: one.wanted for one in self.status.scaling}
+        return {
+            role: spec.wanted(scaled.get(role, self._there(role))) for role, spec in self.spec.roles.items()
+        }
+
+    def _there(self, role: EngineRole) -> int:
+        return sum(one.role == role and not one.draining for one in self.status.replicas)
 
     @property
     def has_flags(self) -> bool:
@@ -341,6 +353,12 @@ class AdapterStatus(Status):
 
     replicas: int = 0
     message: Message = ""
+
+    @property
+    def is_loadable(self) -> bool:
+        """Whether nothing is known that keeps engines from loading it."""
+        found = self.condition("Served")
+        return found is None or found.status == "True" or found.reason in ("NoReplicaReady", "Loading")
 
 
 class Adapter(Resource):

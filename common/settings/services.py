@@ -47,6 +47,16 @@ class GatewaySettings(AddressSettings, ListenerSettings):
         description="longest wait for a prefill engine to read a prompt; then the decode engine reads it, "
         "and the prefill engine is left alone for a while",
     )
+    waking_timeout_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="longest wait of a request for an engine of an Endpoint that gets one when somebody asks",
+    )
+    waking_requests_per_endpoint: int = Field(512, ge=0, description="that wait for its engine to wake")
+    waking_requests_per_tenant: int = Field(256, ge=0, description="that wait for engines to wake")
+    waking_body_bytes_per_endpoint: int = Field(
+        64 * 1024**2, ge=0, description="of the bodies of requests that wait for its engine to wake"
+    )
     large_body_bytes: int = Field(
         64 * 1024,
         gt=0,
@@ -159,6 +169,11 @@ class EngineSettings(Section):
     cpu_kv_cache_gib: int = Field(1, ge=1)
     omp_threads: int = Field(1, ge=1)
     start_timeout_seconds: float = Field(600.0, gt=0)
+    drain_timeout_seconds: float = Field(
+        300.0,
+        ge=0,
+        description="an engine that is not wanted any more goes when it has nothing to do, or after this",
+    )
     measurements_file: str = Field(
         "",
         description="YAML list of what was measured of this pool's engines, by which `computility plan` "

@@ -7,13 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from common.client import Client
-from common.errors import NotFound
-from common.resources import Workload
+from common.errors import InvalidInput, NotFound
+from common.resources import Endpoint, Workload
 from control.cli.kinds import kind_named
 from control.cli.options import JsonOption, OutputOption, ProjectOption, session_of
 from control.console.describe import print_events
+from control.console.endpoint_explained import print_endpoint
 from control.console.explanations import print_explanation
 from control.console.output import Output, console, print_document
+from control.console.scaling import print_scaling
 from control.console.terminal import log_line
 from control.console.usage_table import print_usage
 
@@ -49,8 +51,8 @@ def _workloads(client: Client, name: str, project: str | None) -> list[dict[str,
     owned = [item for item in workloads if (item["metadata"].get("owner") or {}).get("name") == name]
     if not own and not owned:
         raise NotFound(
-            f"{name} is no workload, and no endpoint or fine-tune job that has one now; "
-            "`computility get workloads` lists them"
+            f"{name} is no workload, and no endpoint or fine-tune job that has one now; `computility get "
+            f"workloads` lists them, and endpoint/{name} names an endpoint that has none"
         )
     return own or owned
 
@@ -82,8 +84,14 @@ def explain(
 ) -> None:
     """Say why a workload is where it is; of one that waits: for what, until when, and what would help.
 
-    Examples: computility explain train; computility explain tiny -p acme-agents --json
+    endpoint/NAME: how an endpoint is served, on which devices, by how many engines, and why.
+
+    Examples: computility explain train; computility explain endpoint/chat -p acme-agents --json
     """
+    kind, slash, endpoint = name.partition("/")
+    if slash:
+        _explain_endpoint(context, kind, endpoint, project, output, as_json=as_json)
+        return
     with session_of(context).client() as client:
         workloads = _workloads(client, name, project)
         answers = [client.explain(w["metadata"]["name"], w["metadata"]["project"]) for w in workloads]
@@ -92,6 +100,27 @@ def explain(
         return
     for answer in answers:
         print_explanation(console(), answer)
+
+
+def _explain_endpoint(
+    context: typer.Context, kind: str, name: str, project: str | None, output: Output, *, as_json: bool
+) -> None:
+    if kind_named(kind) is not Endpoint:
+        raise InvalidInput(
+            f"{kind}/{name}: write endpoint/NAME, or the name of a workload alone", param="NAME"
+        )
+    with session_of(context).client() as client:
+        found = [one for one in client.list(Endpoint.PLURAL, project) if one["metadata"]["name"] == name]
+        if not found:
+            raise NotFound(f"there is no endpoint {name}; `computility get endpoints` lists them")
+        scaling = [client.explain_endpoint(name, one["metadata"]["project"]) for one in found]
+    if as_json or output in (Output.YAML, Output.JSON):
+        document = {"items": found, "scaling": scaling}
+        print_document(document, Output.YAML if output is Output.YAML else Output.JSON)
+        return
+    for one, answer in zip(found, scaling, strict=True):
+        print_endpoint(console(), one)
+        print_scaling(console(), answer)
 
 
 def usage(

@@ -90,10 +90,19 @@ def _nodes(document: Document) -> object:
 
 
 def _ready_count(document: Document) -> object:
-    ready = document.get("status", {}).get("readyReplicas", 0)
-    spec = document.get("spec", {})
-    roles = [spec[name] for name in ("prefill", "decode") if spec.get(name)] or [spec]
-    return f"{ready}/{sum(role.get('replicas', 1) for role in roles)}"
+    """Those that answer, of those that are wanted; and within which limits they follow their load."""
+    status, spec = document.get("status", {}), document.get("spec", {})
+    named = {name: spec[name] for name in ("prefill", "decode") if spec.get(name)} or {"": spec}
+    scaled = {one.get("role", ""): one["wanted"] for one in status.get("scaling", ())}
+    wanted, least, most = 0, 0, 0
+    for role, content in named.items():
+        scaling = content.get("autoscaling", {} if spec.get("mode") == "auto" else None)
+        count = content.get("replicas", 1)
+        wanted += count if scaling is None else scaled.get(role, scaling.get("minReplicas", 1))
+        least += count if scaling is None else scaling.get("minReplicas", 1)
+        most += count if scaling is None else scaling.get("maxReplicas", 4)
+    limits = f" ({least}-{most})" if least != most else ""
+    return f"{status.get('readyReplicas', 0)}/{wanted}{limits}"
 
 
 def _progress(document: Document) -> object:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from common.resources.fields import DeviceModel, Word
 from common.resources.meta import Model
-from common.resources.serving import ServiceObjective, TrafficProfile
+from common.resources.objectives import ServiceObjective, TrafficProfile
 
 MAX_DEVICES = 100_000
 MAX_DOCUMENTS = 100

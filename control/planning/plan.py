@@ -15,7 +15,8 @@ from common.clock import Clock
 from common.errors import InvalidInput
 from common.private import at_home
 from common.resources import Endpoint, Model, Node, Price, Queue
-from common.resources.serving import TrafficProfile, model_identity
+from common.resources.objectives import TrafficProfile
+from common.resources.serving import model_identity
 from common.settings import Settings
 from common.store.port import Store
 from control.planning.answers import (
@@ -27,6 +28,7 @@ from control.planning.answers import (
 )
 from control.planning.supplies import Stock, offered_stock, pool_stock, supplies_for
 from inference.adapters.aiconfigurator import MeasuredKernels
+from inference.core.mode.rehearsal import Stage
 from inference.core.performance.choice import Choice, choose
 from inference.core.performance.measured import Measured, Measurement
 from inference.core.performance.model_shape import ModelShape, read_shape
@@ -61,6 +63,18 @@ class Planner:
         tolerated = tolerated_view(queue.spec.tolerations if queue else ())
         request = request_view(endpoint.spec.devices, tolerated)
         return pool_stock(await self._store.list(Node), request, self._catalogue)
+
+    async def supplies(self, endpoint: Endpoint) -> tuple[list[Supply], list[Refusal]]:
+        """Those devices of the pool that the Endpoint allows and of which figures are known, without prices;
+        and why the others are left out."""
+        stock = await self.stock(endpoint, None)
+        return supplies_for(endpoint.spec.devices, stock, lambda _: None)
+
+    async def stage(self, model: Model) -> Stage:
+        """On which requests of a Model are rehearsed. Raises ``InvalidInput`` where its configuration is not
+        found or not understood."""
+        config = await asyncio.to_thread(self._found, model)
+        return Stage(read_shape(config), (MeasuredKernels(config), Roofline()))
 
     async def plan(
         self,

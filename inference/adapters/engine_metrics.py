@@ -12,6 +12,7 @@ RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 KV_CACHE = "vllm:kv_cache_usage_perc"
 FIRST_TOKEN = "vllm:time_to_first_token_seconds_bucket"
+FINISHED = "vllm:request_success_total"
 _GAUGES = (RUNNING, WAITING, KV_CACHE)
 
 
@@ -21,13 +22,16 @@ def read_load(text: str) -> EngineLoad:
     """
     values: dict[str, list[float]] = {name: [] for name in _GAUGES}
     buckets: Counter[float] = Counter()
-    lines = [line for line in text.splitlines() if line.startswith((*_GAUGES, FIRST_TOKEN))]
+    finished = 0.0
+    lines = [line for line in text.splitlines() if line.startswith((*_GAUGES, FIRST_TOKEN, FINISHED))]
     for family in text_string_to_metric_families("\n".join(lines) + "\n"):
         for sample in family.samples:
             if sample.name in values:
                 values[sample.name].append(float(sample.value))
             elif sample.name == FIRST_TOKEN:
                 buckets[float(sample.labels["le"])] += round(sample.value)
+            elif sample.name == FINISHED:
+                finished += sample.value
     for name, found in values.items():
         if not found:
             raise ValueError(f"{name} is not there; engines need their statistics")
@@ -37,4 +41,5 @@ def read_load(text: str) -> EngineLoad:
         waiting=round(sum(values[WAITING])),
         kv_cache_use=sum(caches) / len(caches),
         first_token_buckets=tuple(sorted(buckets.items())),
+        finished=round(finished),
     )

@@ -109,6 +109,11 @@ class Ticket:
             load.body_bytes += size
         self._body_bytes += size
 
+    @property
+    def body_bytes(self) -> int:
+        """What is held of the body."""
+        return self._body_bytes
+
     def drop_bytes(self) -> None:
         """The body is not needed any more."""
         for load, _ in self._bounded:

@@ -21,6 +21,7 @@ from inference.core.body import Task
 from inference.gateway import metrics
 from inference.gateway.aside import rejected_bytes
 from inference.gateway.bill import Books
+from inference.gateway.demand import DemandTeller
 from inference.gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
 from inference.gateway.journal import JOURNAL_FILE, Journal
 from inference.gateway.proxy import ControlProxy, is_proxied
@@ -62,8 +63,9 @@ class Gateway:
         self.routes = RouteFollower(settings, self._session, self._clock, self._routes_changed)
         self.shipper = Shipper(settings, self._session, self.spool)
         self._books = books = Books(self.spool, self._journal, self._clock)
+        demand = DemandTeller(settings, self._session)
         self._inference = InferenceHandler(
-            settings.gateway, self.routes, self._upstream, books, settings.engine.media_domains
+            settings.gateway, self.routes, self._upstream, books, demand, settings.engine.media_domains
         )
         self.routes.load()
         self._routes_changed()
@@ -72,6 +74,7 @@ class Gateway:
             self.shipper.run(),
             self._inference.admission.watch_keys(),
             self._upstream.reports.follow(),
+            demand.run(),
         )
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:
@@ -84,7 +87,7 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await asyncio.wait_for(self.shipper.step(), _FAREWELL_SECONDS)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             _log.warning("usage events stay in the spool", error=str(error) or type(error).__name__)
         await self._books.close()
         await self.spool.close()

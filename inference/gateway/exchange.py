@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from common.errors import ComputilityError, TooLarge, TooManyRequests, mapping_of, openai_body
+from common.errors import ComputilityError, NotAwake, TooLarge, TooManyRequests, mapping_of, openai_body
 from common.http_server.content import decoded
 from common.http_server.front import NO_SNIFFING, headers_of
 from common.ids import new_id
@@ -108,10 +108,10 @@ class Exchange:
         headers = [(name.encode(), value.encode("latin-1")) for name, value in headers_of(error)]
         if status == 409:
             headers.append((b"x-should-retry", b"false"))
-        if status == 503:
-            headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
-        if isinstance(error, TooManyRequests):
+        if isinstance(error, TooManyRequests | NotAwake):
             headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
+        elif status == 503:
+            headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         await self.respond_json(status, openai_body(error), headers)

@@ -52,6 +52,15 @@ LEGS = Counter(
     "none (short, no_pair, or what takes one engine)",
     ("model", "how"),
 )
+WAKING = Gauge("computility_gateway_waking", "Requests that wait for an engine of an Endpoint to wake")
+WOKEN = Counter(
+    "computility_gateway_woken",
+    "Such requests by what became of them: served, timeout, refused (too many wait), left (the client)",
+    ("how",),
+)
+WAKING_SECONDS = Histogram(
+    "computility_gateway_waking_seconds", "How long those that were served waited", buckets=_SECONDS
+)
 SPOOL_SEGMENTS = Gauge(
     "computility_gateway_spool_segments", "Segments of usage events not yet taken by control"
 )

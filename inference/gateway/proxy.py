@@ -88,7 +88,7 @@ class ControlProxy:
                 await _send_back(exchange, response)
         except ClientGone:
             raise
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             if isinstance(error.__cause__, ClientGone):
                 raise ClientGone from error
             if exchange.started:

@@ -49,5 +49,5 @@ class Reports:
                     if len(page) > PAGE_LIMIT_BYTES:
                         return None
                 return read_report(page.decode("utf-8", "replace"))
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except (aiohttp.ClientError, OSError):
             return None

@@ -88,7 +88,7 @@ class RouteFollower:
             try:
                 await self.poll(WAIT_SECONDS)
                 pause = _FIRST_PAUSE_SECONDS
-            except (aiohttp.ClientError, TimeoutError, OSError, ValidationError) as error:
+            except (aiohttp.ClientError, OSError, ValidationError) as error:
                 _log.warning("no routing table from control", error=str(error) or type(error).__name__)
                 self._forget_what_is_too_old()
                 await asyncio.sleep(pause)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from common.errors import ComputilityError, EngineFailed, InvalidInput, NotFound, openai_body
 from common.http_server.front import UNBUFFERED
@@ -19,11 +20,22 @@ from inference.gateway import metrics
 from inference.gateway.admission import Admission, Ticket
 from inference.gateway.bill import Bill, Books, Job, Outcome
 from inference.gateway.bodies import Bodies
+from inference.gateway.demand import DemandTeller
 from inference.gateway.exchange import Exchange
 from inference.gateway.legs import Answering, Legs
 from inference.gateway.routes import RouteFollower
 from inference.gateway.table import payer_of
-from inference.gateway.upstream import DRAIN_SECONDS, TRANSPORT_ERRORS, ClientWatch, EngineCall, Upstream
+from inference.gateway.upstream import (
+    DRAIN_SECONDS,
+    TRANSPORT_ERRORS,
+    ClientWatch,
+    EngineCall,
+    NoEngine,
+    OnComments,
+    Upstream,
+    drop_comments,
+)
+from inference.gateway.waking import WaitingRoom
 
 _STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), *UNBUFFERED]
 _NOT_TOLD = "the engine's answer tells no token counts, so it is not given out"
@@ -43,11 +55,14 @@ class InferenceHandler:
         routes: RouteFollower,
         upstream: Upstream,
         books: Books,
+        demand: DemandTeller,
         media_hosts: Sequence[str] = (),
     ) -> None:
         self._routes = routes
         self._upstream = upstream
         self._legs = Legs(upstream, settings)
+        self._demand = demand
+        self._waiting_room = WaitingRoom(settings, routes, demand, books.clock)
         self._books = books
         self._clock = books.clock
         self._bodies = Bodies(settings, media_hosts)
@@ -56,6 +71,7 @@ class InferenceHandler:
     def routes_changed(self) -> None:
         """There is another table."""
         self._legs.routes_changed()
+        self._waiting_room.routes_changed()
 
     async def close(self) -> None:
         """End the processes that parse bodies, and what is told to engines without a request."""
@@ -69,7 +85,8 @@ class InferenceHandler:
             job = await self._admit(exchange, task, ticket, started_ms, started_seconds)
             sent_seconds = self._clock.monotonic_seconds()
             try:
-                await (self._stream(job) if job.request.stream else self._answer(job))
+                with self._demand.working(job.route):
+                    await (self._stream(job) if job.request.stream else self._answer(job))
             finally:
                 spent = self._clock.monotonic_seconds() - sent_seconds
                 metrics.UPSTREAM_SECONDS.labels(metrics.MODELS.of(job.route.model)).observe(spent)
@@ -101,7 +118,7 @@ class InferenceHandler:
         with Bill(self._books, job) as bill:
             async with ClientWatch(job.exchange, job.ticket, None) as watch:
                 try:
-                    answering = await self._legs.call(job, watch, bill.begin)
+                    answering = await self._call(job, watch, bill)
                 except ComputilityError:
                     if watch.cut is not None:
                         raise watch.cut from None
@@ -155,10 +172,33 @@ class InferenceHandler:
             if not watch.gone:
                 await _write(job.exchange, comments)
 
-        answering = await self._legs.call(job, watch, bill.begin, pass_on)
+        answering = await self._call(job, watch, bill, pass_on)
         job.ticket.drop_bytes()
         self._saw_first_byte(job)
         return answering
+
+    async def _call(
+        self, job: Job, watch: ClientWatch, bill: Bill, on_comments: OnComments = drop_comments
+    ) -> Answering:
+        """The answered call. Where no engine is there, but one comes when somebody asks, it is waited for."""
+        try:
+            return await self._legs.call(job, watch, bill.begin, on_comments)
+        except NoEngine as error:
+            if not job.route.elastic or watch.gone:
+                raise
+            nobody = error
+        began_seconds = self._clock.monotonic_seconds()
+        with self._waiting_room.place(job) as until_seconds:
+            while (route := await self._waiting_room.next_route(job, watch, until_seconds)) is not None:
+                found = replace(job, route=route)
+                try:
+                    answering = await self._legs.call(found, watch, bill.begin, on_comments)
+                except NoEngine:
+                    continue
+                metrics.WOKEN.labels("served").inc()
+                metrics.WAKING_SECONDS.observe(self._clock.monotonic_seconds() - began_seconds)
+                return answering
+        raise nobody
 
     async def _trouble_at_the_end(
         self, job: Job, meter: StreamMeter, call: EngineCall | None

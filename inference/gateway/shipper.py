@@ -44,7 +44,7 @@ class Shipper:
                 await self.adopt()
                 await self.retry(self._spool.folder)
                 pause = TICK_SECONDS
-            except (aiohttp.ClientError, TimeoutError, OSError, Unavailable) as error:
+            except (aiohttp.ClientError, OSError, Unavailable) as error:
                 _log.warning("usage events wait for control", error=str(error) or type(error).__name__)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             except Exception:  # noqa: BLE001 - the loop's boundary: what is spooled must not wait for ever

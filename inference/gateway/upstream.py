@@ -45,7 +45,7 @@ ENGINE_PATHS: dict[Task, str] = {
 MAX_FAILED_ENGINES = 2
 """A request that broke this many engines is not tried on more: it may be what breaks them."""
 
-TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
+TRANSPORT_ERRORS = (aiohttp.ClientError, OSError)
 HEALTH_SECONDS = 3.0
 COMMENT_LIMIT_BYTES = 64 * 1024
 
@@ -54,6 +54,10 @@ _log = get_logger("gateway.upstream")
 
 OnComments = Callable[[bytes], Awaitable[None]]
 """Is given the comments that an engine sends before its answer, to keep the connection alive."""
+
+
+class NoEngine(Unavailable):
+    """No engine was there to take the request, so that none has begun it."""
 
 
 class EngineCall:
@@ -149,7 +153,8 @@ class EngineCall:
 class ClientWatch:
     """While entered: notices that the client has gone, then aborts the engine's request until that has ended.
 
-    ``gone`` tells; ``cut`` says why where it was the gateway that ended the request (its key was revoked).
+    ``gone`` tells, ``left`` is set for those who wait; ``cut`` says why where it was the gateway that ended
+    the request (its key was revoked).
     ``id`` is what engines call the request, on each of its legs; ``broken`` are those that broke on it.
     The block is ended with ``TimeoutError`` when the engine does not stop within ``drain_seconds``, or cannot
     be told to. None waits for the end of its answer, so that what it tells then can be billed.
@@ -157,6 +162,7 @@ class ClientWatch:
 
     def __init__(self, exchange: Exchange, ticket: Ticket, drain_seconds: float | None) -> None:
         self.gone = False
+        self.left = asyncio.Event()
         self.cut: ComputilityError | None = None
         self.call: EngineCall | None = None
         self.id = new_id("req")
@@ -192,6 +198,7 @@ class ClientWatch:
 
     async def _stop(self) -> None:
         self.gone = True
+        self.left.set()
         loop = asyncio.get_running_loop()
         if self._drain_seconds is not None:
             self._limit.reschedule(loop.time() + self._drain_seconds)
@@ -267,7 +274,7 @@ class Upstream:
         """
         tried = set() if tried is None else tried
         ask = self.replicas.ask(route, request, tenant)
-        error: ComputilityError = Unavailable(f"no replica of {route.model} is ready; try again in a moment")
+        error: ComputilityError = NoEngine(f"no replica of {route.model} is ready; try again in a moment")
         while not watch.gone and watch.broken < MAX_FAILED_ENGINES:
             chosen = self.replicas.choose(route, route.replicas, ask, tried)
             if chosen is None:
@@ -311,7 +318,7 @@ class Upstream:
                 "engine call failed", replica=call.replica.id, error=str(error) or type(error).__name__
             )
             if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-                return Unavailable("no replica of this model can be reached; try again in a moment")
+                return NoEngine("no replica of this model can be reached; try again in a moment")
             return EngineFailed("the engine broke before it answered; try again")
         except BaseException:
             call.close()

@@ -20,9 +20,9 @@ SIZES = (1, 4, 8, 16, 32, 64)
 class Totals:
     """Device-seconds so far, of all jobs that have an end by themselves."""
 
-    useful_device_seconds: float = 0.0
-    lost_device_seconds: float = 0.0
-    paused_device_seconds: float = 0.0
+    useful_device_seconds: float
+    lost_device_seconds: float
+    paused_device_seconds: float
 
     @classmethod
     def of(cls, outcomes: Iterable[JobOutcome]) -> Totals:

@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from billing import metrics as billing_metrics
 from billing.core.events import UsageEvent
 from common.errors import InvalidInput, Unavailable
-from common.wire import RoutingTable
+from common.wire import DemandReport, RoutingTable
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import TOKEN_REQUIRED, StrictRoute, context_of, json_of
 from control.api.routes.keys import KeyMade, bootstrap_admin, made_response
@@ -141,6 +141,7 @@ async def post_usage_events(request: Request) -> PostedUsage:
             rejected.append(_rejected(index, document, error.message, error.param))
     posted = await context_of(request).ledger.post([event for _, event in good])
     refused = set(posted.refused)
+    context_of(request).traffic.posted(event for _, event in good if event.id not in refused)
     rejected += [
         _rejected(index, event.to_dict(), posted.reason(event.id), "id")
         for index, event in good
@@ -156,6 +157,15 @@ async def post_usage_events(request: Request) -> PostedUsage:
 def _rejected(index: int, document: object, message: str, param: str | None) -> RejectedEvent:
     id_ = document.get("id") if isinstance(document, dict) else None
     return RejectedEvent(index=index, id=str(id_ or ""), message=message, param=param)
+
+
+@router.post("/demand", status_code=204, summary="What a gateway has waiting and at work for Endpoints")
+async def post_demand(request: Request, report: DemandReport) -> Response:
+    """Takes the place of what the gateway told before; what it tells for a while counts no more then."""
+    autoscaler = context_of(request).autoscaler
+    if autoscaler is not None:
+        autoscaler.board.report(report)
+    return Response(status_code=204)
 
 
 @router.post(

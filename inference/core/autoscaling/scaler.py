@@ -10,7 +10,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from inference.core.autoscaling.signals import RoleLoad, Signal, Targets, signals_of
+from inference.core.autoscaling.signals import RoleLoad, Signal, Targets, counted, signals_of
 
 TOLERANCE = 0.1
 """So much more than the engines' target is no reason for another one."""
@@ -66,6 +66,11 @@ class RoleScaler:
         self._asked.clear()
         self._last_asked.clear()
 
+    @property
+    def active_seconds(self) -> float:
+        """When something was asked last, as far as that is known."""
+        return self._active_seconds
+
     def look(self, load: RoleLoad, rule: Rule, now_seconds: float, *, may_sleep: bool = True) -> Decision:
         """Take in what is seen now, and decide. ``may_sleep``: the other roles have nothing to do either."""
         if not 0 <= now_seconds - self._now_seconds <= GAP_SECONDS:
@@ -104,7 +109,7 @@ class RoleScaler:
         now, current = self._now_seconds, self.wanted
         idle_seconds = now - self._active_seconds
         if load.held and not current and rule.most:
-            woken = self._step(max(asked, 1), rule)
+            woken = max(self._step(max(asked, 1), rule), rule.least)
             return Decision(woken, "Woken", f"{signals[0].text}; no engine was wanted", asked)
         may_sleep = may_sleep and not rule.least and not load.held
         if current and may_sleep and idle_seconds >= rule.zero_after_seconds:
@@ -126,12 +131,12 @@ class RoleScaler:
     def _raise(self, rule: Rule, signal: Signal, sure: int, asked: int) -> Decision:
         wanted = self._step(sure, rule)
         if wanted <= self.wanted:
-            text = f"{signal.text}: {asked} engines, but {rule.most} are the most"
+            text = f"{signal.text}: {counted(asked, 'engine')}, but {rule.most} are the most"
             return Decision(self.wanted, "Maximum", text, asked)
         if self._now_seconds - self._raised_seconds < UP_REST_SECONDS:
-            text = f"{signal.text}: {asked} engines, after those that were just added"
+            text = f"{signal.text}: {counted(asked, 'engine')}, after those that were just added"
             return Decision(self.wanted, "Settling", text, asked)
-        return Decision(wanted, signal.name, f"{signal.text}: {asked} engines", asked)
+        return Decision(wanted, signal.name, f"{signal.text}: {counted(asked, 'engine')}", asked)
 
     def _lower(self, rule: Rule, signal: Signal, asked: int) -> Decision:
         """One that is not needed any more goes, half of them at most; the last one only when nobody asks."""
@@ -139,10 +144,12 @@ class RoleScaler:
         most_lately = max(count for _, count in self._asked)
         wanted = max(most_lately, rule.least, min(current, 1), current - max(1, current // 2))
         if wanted >= current:
-            return Decision(current, "Steady", f"{signal.text}: {asked} of {current} engines", asked)
+            return Decision(
+                current, "Steady", f"{signal.text}: {asked} of {counted(current, 'engine')}", asked
+            )
         rested = now - self._changed_seconds >= rule.cool_down_seconds
         if now - self._since_seconds < rule.down_after_seconds or not rested:
-            text = f"{signal.text}: {asked} of {current} engines, if that lasts"
+            text = f"{signal.text}: {asked} of {counted(current, 'engine')}, if that lasts"
             return Decision(current, "CoolingDown", text, asked)
-        text = f"{signal.text}: {most_lately} engines at most for {rule.down_after_seconds:g} s"
+        text = f"{signal.text}: {counted(most_lately, 'engine')} at most for {rule.down_after_seconds:g} s"
         return Decision(wanted, "LessLoad", text, asked)

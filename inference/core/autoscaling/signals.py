@@ -65,7 +65,7 @@ def signals_of(load: RoleLoad, targets: Targets) -> list[Signal]:
         Signal(
             "Requests",
             requests / targets.requests,
-            f"{_count(requests, 'request')} for a target of {targets.requests:g} on each engine",
+            f"{counted(requests, 'request')} for a target of {targets.requests:g} on each engine",
         )
     ]
     if load.telling:
@@ -83,8 +83,8 @@ def signals_of(load: RoleLoad, targets: Targets) -> list[Signal]:
             Signal(
                 "Queue",
                 load.ready * times,
-                f"{_count(load.waiting, 'request')} queued in {_count(load.telling, 'engine')} for a target "
-                f"of {targets.queued:g} each",
+                f"{counted(load.waiting, 'request')} queued in {counted(load.telling, 'engine')} for a "
+                f"target of {targets.queued:g} each",
             )
         )
     late = _first_token(load, targets)
@@ -107,5 +107,6 @@ def _first_token(load: RoleLoad, targets: Targets) -> Signal | None:
     )
 
 
-def _count(number: float, noun: str) -> str:
+def counted(number: float, noun: str) -> str:
+    """So many of them, in words."""
     return f"{number:.0f} {noun}" + ("" if round(number) == 1 else "s")

@@ -16,7 +16,7 @@ from inference.core.performance.serving import DECODE_SLOWER, PREFILL_SLOWER
 
 THRESHOLDS = (512, 1024, 2048, 4096, 8192, 16384)
 """Shortest prompts that readers read, in tokens; the first is ``minPromptTokens`` where it is unset."""
-MOST_REHEARSED = 8
+MOST_REHEARSED = 6
 """Fleets with readers."""
 
 
@@ -55,6 +55,16 @@ def role_variants(
         if part > 0.0
     )
     return [plain, *(replace(split, min_prompt_tokens=least) for _, least, _, split in ranked[:most])]
+
+
+def capacity(stage: Stage, fleet: Fleet, profile: Profile, slo: Slo) -> float:
+    """Requests per second of the profile that the engines serve in their best roles, about. Raises
+    ``NotKnown``."""
+    plain = fleet.engines_only
+    costs = [_costs(stage.times(group.supply, group.layout), profile, slo) for group in plain.groups]
+    if fleet.engines < 2:
+        return 1.0 / (costs[0].reads + costs[0].writes)
+    return 1.0 / min(_busiest(split, costs, 1.0) for split in _splits(plain, costs))
 
 
 def _splits(fleet: Fleet, costs: Sequence[_Costs]) -> Iterator[Fleet]:

@@ -25,7 +25,7 @@ class Rules:
     engine answers. ``horizon_seconds``: within which what a change costs has to be gained."""
 
     margin: float = 0.05
-    hold_seconds: float = 60.0
+    hold_seconds: float = 30.0
     roles_cooldown_seconds: float = 60.0
     engines_cooldown_seconds: float = 600.0
     start_seconds: float = 120.0

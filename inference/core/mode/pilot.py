@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 from inference.core.mode.candidates import role_variants
 from inference.core.mode.decide import Assessed, Rules, Standing, Verdict, decide_mode
@@ -17,8 +19,12 @@ FEWEST_REQUESTS = 40
 MOST_REQUESTS = 4000
 ENOUGH_REQUESTS, ENOUGH_SECONDS = 1000, 60.0
 """Of what came only so much is rehearsed, the latest: both where there is both."""
+MOST_TOKENS = 50_000_000
+"""Of prompts, in all: a pass reads 8,192, so some thousands of passes for each fleet."""
 TARGET = 0.95
 """Part of the requests that have to be within the limits before devices are saved."""
+RESERVE = 1.1
+"""So many times as fast as they came requests are played: what barely holds a minute does not hold long."""
 HEADROOM = 1.25
 """What has fewer devices than now has to keep the target at so many times the load."""
 TTFT_WEIGHT = 0.1
@@ -44,7 +50,7 @@ def look(
     sample = latest(requests)
     try:
         fleets = dict.fromkeys(role_variants(stage, present, sample, profile, slo))
-        now = stage.rehearse(present, sample, slo)
+        now = stage.rehearse(present, sample, slo, RESERVE)
     except NotKnown as unknown:
         why = f"nothing can be foretold: {unknown}"
         return Verdict(None, Standing(None, standing.changes), (f"{present.words} stays", why))
@@ -53,7 +59,7 @@ def look(
     fleets.pop(present, None)
     most = max((fleet.cost for fleet in (*fleets, present)), default=1.0)
     assessed = [
-        assess(stage.rehearse(one, sample, slo, HEADROOM if one.cost < present.cost else 1.0), slo, most)
+        assess(stage.rehearse(one, sample, slo, HEADROOM if one.cost < present.cost else RESERVE), slo, most)
         for one in fleets
     ]
     verdict = decide_mode(assess(now, slo, most), assessed, standing, rules, now_seconds)
@@ -75,10 +81,13 @@ def assess(rehearsal: Rehearsal, slo: Slo, most_cost: float) -> Assessed:
 
 
 def latest(requests: Sequence[ServedRequest]) -> Sequence[ServedRequest]:
-    """So many that both enough requests and enough time are in it, where there are."""
+    """So many that both enough requests and enough time are in it, where there are, and no more work than is
+    bounded."""
     start = requests[-1].started_seconds - ENOUGH_SECONDS
     count = max(ENOUGH_REQUESTS, sum(one.started_seconds >= start for one in requests))
-    return requests[-min(count, MOST_REQUESTS) :]
+    sample = requests[-min(count, MOST_REQUESTS) :]
+    tokens = list(accumulate(one.prompt_tokens for one in reversed(sample)))
+    return sample[-max(1, bisect_right(tokens, MOST_TOKENS)) :]
 
 
 def _known_variants(

@@ -15,8 +15,9 @@ from inference.core.performance.options import Slo
 from inference.core.performance.steps import Engine, NotKnown, PerformanceSource
 from inference.core.performance.supply import Supply
 
-WARM_UP_PART = 0.2
-"""Of the requests, the first, which find empty engines: they are played and not counted."""
+WARM_UP_PART = 0.5
+"""Of the requests, the first, which find engines emptier than those that follow: they are played and not
+counted. Queues that grow without end show late."""
 
 
 @dataclass(frozen=True)

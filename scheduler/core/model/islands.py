@@ -28,13 +28,13 @@ def islands_of(devices: Sequence[IslandMember]) -> list[int]:
     roots = _components(devices)
     linked = _linked(devices)
     sizes_with_links = {device.island_size for device in devices if device.id in linked}
-    keys: list[tuple[object, ...]] = []
+    keys: list[tuple[int, int]] = []
     for position, device in enumerate(devices):
         size = device.island_size
         if size and size not in sizes_with_links:
-            keys.append(("chunk", size, device.order // size))
+            keys.append((size, device.order // size))
         else:
-            keys.append(("component", roots[position]))
+            keys.append((0, roots[position]))
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return [numbers[key] for key in keys]
 

@@ -22,10 +22,10 @@ class PreemptionPlan:
     resizes: tuple[Resize, ...]
     victims: tuple[Preempt, ...]
     placement: Placement
-    ready: bool = False
-    unseated: tuple[str, ...] = ()
-    displaced: tuple[str, ...] = ()
-    evicted: tuple[Candidate, ...] = field(default=(), compare=False)
+    ready: bool
+    unseated: tuple[str, ...]
+    displaced: tuple[str, ...]
+    evicted: tuple[Candidate, ...] = field(compare=False)
 
 
 def make_plan(

@@ -8,7 +8,8 @@ import pytest
 from openai import AsyncOpenAI
 
 from common.resources import Adapter, Endpoint, FineTune, Metadata, Model
-from common.resources.serving import AdapterSpec, EngineSpec
+from common.resources.engines import EngineSpec
+from common.resources.serving import AdapterSpec
 from common.resources.tuning import Checkpoint
 from common.store.port import Event
 from tests.integration.finetune.conftest import Service

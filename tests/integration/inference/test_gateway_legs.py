@@ -12,7 +12,7 @@ from typing import Any
 import openai
 import pytest
 
-from common.resources.serving import EngineRole
+from common.resources.scaling import EngineRole
 from common.wire import RoutingTable
 from inference.gateway.metrics import LEGS
 from tests.fixtures.fake_engine import FakeEngine

@@ -32,7 +32,10 @@ def on(*vendors: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"mode": "auto"}, "spec.mode"),
+        ({"mode": "automatic"}, "spec.mode"),
+        ({"mode": "auto", "replicas": 2}, "replicas: leave it out in mode auto"),
+        ({"mode": "auto", "prefill": CPU}, "prefill: needs mode: disaggregated"),
+        ({"mode": "auto", "minPromptTokens": 9}, "minPromptTokens: needs mode: disaggregated"),
         ({"mode": "single", "replicas": 2}, "replicas: mode single has one engine, not 2"),
         ({"prefill": CPU}, "prefill: needs mode: disaggregated"),
         ({"mode": "replicated", "decode": CPU}, "decode: needs mode: disaggregated"),
@@ -61,6 +64,7 @@ def test_a_mode_that_cannot_be_is_refused_by_the_name_of_the_field(spec: dict[st
         ({"replicas": 3}, {"": 3}),
         ({"mode": "single", "replicas": 0}, {"": 0}),
         ({"mode": "replicated", "replicas": 3}, {"": 3}),
+        ({"mode": "auto", "autoscaling": {"maxReplicas": 9}}, None),
         (BOTH, {"prefill": 1, "decode": 1}),
         ({**BOTH, "prefill": {**CPU, "replicas": 4}}, {"prefill": 4, "decode": 1}),
         ({"mode": "disaggregated", "prefill": on("nvidia"), "decode": on("nvidia", "nvidia")}, None),

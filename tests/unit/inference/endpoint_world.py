@@ -86,6 +86,12 @@ class World:
         workload.status.phase = "Restarting"
         await self.store.set_status(workload)
 
+    async def let_leave(self) -> None:
+        """As much time as engines need that are not wanted any more and have nothing to do."""
+        for _ in range(5):
+            self.clock.advance(3)
+            await self.controller.step()
+
     async def step(self, times: int = 2) -> None:
         for _ in range(times):
             await self.controller.step()

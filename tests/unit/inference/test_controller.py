@@ -7,7 +7,8 @@ import pytest
 
 from common.errors import DATABASE_UNAVAILABLE, Unavailable
 from common.resources import Adapter, Endpoint, Metadata, Model, Workload
-from common.resources.serving import AdapterSpec, EndpointSpec, EngineSpec, ModelSpec
+from common.resources.engines import EngineSpec
+from common.resources.serving import AdapterSpec, EndpointSpec, ModelSpec
 from common.resources.workload import WorkloadRole, WorkloadSpec
 from inference.controller import GONE_PER_PASS, NEW_PER_PASS
 from tests.unit.inference.endpoint_world import FT, PROJECT, World

@@ -130,14 +130,14 @@ async def test_a_change_of_mode_takes_no_engine_away_before_others_answer(world:
     await world.step()
     assert {"chat-0", "chat-1"} <= set(await world.workloads())
     await world.start("chat-prefill-0")
-    await world.step()
+    await world.let_leave()
     assert set(await world.workloads()) == {"chat-decode-0", "chat-prefill-0"}
     assert (await _condition(world))[0] == "True"
     await world.apply_endpoint(1)
     await world.step()
     assert {"chat-decode-0", "chat-prefill-0"} < set(await world.workloads())
     await world.start("chat-0")
-    await world.step()
+    await world.let_leave()
     assert set(await world.workloads()) == {"chat-0"}
 
 

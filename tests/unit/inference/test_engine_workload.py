@@ -8,7 +8,8 @@ from common.errors import InvalidInput
 from common.resources import Endpoint, Metadata, Model, Workload
 from common.resources.meta import Owner
 from common.resources.pool import DeviceRequest
-from common.resources.serving import EndpointSpec, EngineRole, ModelSpec
+from common.resources.scaling import EngineRole
+from common.resources.serving import EndpointSpec, ModelSpec
 from common.resources.workload import Readiness, RestartPolicy, WorkloadRole, WorkloadSpec
 from common.settings import EngineSettings
 from inference.engine_workload import engine_workload, workload_name

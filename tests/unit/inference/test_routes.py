@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from common.clock import VirtualClock
 from common.resources import Adapter, ApiKey, Endpoint, Metadata, Model, Project, Queue
+from common.resources.objectives import RoutingSpec
 from common.resources.people import ApiKeySpec, ApiKeyStatus, ProjectSpec
 from common.resources.pool import QueueSpec
 from common.resources.serving import (
@@ -13,7 +14,6 @@ from common.resources.serving import (
     EndpointStatus,
     ModelSpec,
     Replica,
-    RoutingSpec,
 )
 from common.store.memory import MemoryStore
 from common.wire import Route, RouteWeights, RoutingTable

@@ -115,6 +115,7 @@ def test_a_replica_is_the_rank_that_serves() -> None:
     ("spec", "words"),
     [
         ({"nodes": 0}, "greater than or equal to 1"),
+        ({"nodes": 2, "mode": "auto"}, "nodes: leave it out in mode auto"),
         ({"nodes": 65}, "less than or equal to 64"),
         ({"nodes": 2, "devices": {"shareMillis": 500}}, "nodes: an engine on 2 nodes needs whole devices"),
         (

@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client import REGISTRY
 
 from common.ids import secret_digest
-from common.resources.serving import EngineRole
+from common.resources.scaling import EngineRole
 from common.wire import Route, RouteKey, RouteReplica, RouteWeights, RoutingTable
 from tests.fixtures.fake_engine import FakeEngine
 from tests.fixtures.gateway import METRICS_TOKEN, OTHER_SECRET, SECRET

@@ -276,7 +276,7 @@ def _missed(rng: random.Random) -> str:
 
 RULES: dict[str, tuple[Callable[[random.Random], str], int]] = {
     "models": (_shape, 4000),
-    "passes": (_passes, 1000),
+    "passes": (_passes, 700),
     "placing": (_placing, 400),
     "limits": (_missed, 100),
     "plans": (_plan, 60),

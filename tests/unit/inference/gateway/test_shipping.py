@@ -64,6 +64,32 @@ async def test_an_event_that_control_refuses_is_kept_with_its_reason_and_holds_u
     assert ("no such project" if whole_batch else "posted before with another content") in reason
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_whatever_control_refuses_events_with_the_bad_one_is_found(
+    open_front: Front, status: int
+) -> None:
+    open_front.control.refused_status = status
+    open_front.control.refused_ids.add(usage(3).id)
+    await spool(open_front, *range(4))
+    await open_front.gateway.shipper.step()
+    assert sorted(open_front.control.events) == [usage(n).id for n in range(3)]
+    assert [line.event for line in read_rejected(open_front.gateway.spool.folder)] == [usage(3)]
+    assert open_front.spooled() == []
+
+
+@pytest.mark.parametrize("status", [401, 404, 500, 503])
+async def test_what_control_does_not_take_for_its_own_reasons_stays_where_it_is(
+    open_front: Front, status: int
+) -> None:
+    open_front.control.refused_status = status
+    open_front.control.refused_ids.add(usage(0).id)
+    await spool(open_front, 0, 1)
+    with pytest.raises(aiohttp.ClientResponseError):
+        await open_front.gateway.shipper.step()
+    assert [event["id"] for event in open_front.spooled()] == [usage(0).id, usage(1).id]
+    assert (open_front.control.events, read_rejected(open_front.gateway.spool.folder)) == ({}, [])
+
+
 async def test_what_was_set_aside_is_posted_once_somebody_has_mended_it(open_front: Front) -> None:
     control, shipper = open_front.control, open_front.gateway.shipper
     folder = open_front.gateway.spool.folder

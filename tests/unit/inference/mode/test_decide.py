@@ -51,7 +51,7 @@ def test_what_is_better_is_taken_once_it_has_been_better_for_long_enough() -> No
 
 
 def test_what_is_better_for_a_moment_is_not_taken() -> None:
-    assert played(([worths(0.6, 0.9)] * 4 + [worths(0.9, 0.9)]) * 20) == []
+    assert played(([worths(0.6, 0.9)] * 2 + [worths(0.9, 0.9)]) * 20) == []
 
 
 @pytest.mark.parametrize(("better", "changes"), [(0.05, 0), (0.051, 1)])
@@ -76,7 +76,7 @@ def test_reasons_are_words_and_figures() -> None:
     assert first.taken is None
     assert first.reasons == (
         f"{APART.words} is better: 90 % good against 60 % good now",
-        "it has been for 0 s, and has to be for 60 s",
+        "it has been for 0 s, and has to be for 30 s",
     )
     assert APART.words == (
         "disaggregated: 3 prefill and 5 decode x nvidia/H100-SXM tp1, prompts under 512 tokens read by decode"

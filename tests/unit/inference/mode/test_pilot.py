@@ -8,7 +8,14 @@ import pytest
 from inference.core.mode.candidates import THRESHOLDS, fleet_of, role_variants
 from inference.core.mode.decide import Rules, Standing, Verdict
 from inference.core.mode.fleet import EngineGroup, Fleet
-from inference.core.mode.pilot import ENOUGH_REQUESTS, FEWEST_REQUESTS, MOST_REQUESTS, latest, look
+from inference.core.mode.pilot import (
+    ENOUGH_REQUESTS,
+    FEWEST_REQUESTS,
+    MOST_REQUESTS,
+    MOST_TOKENS,
+    latest,
+    look,
+)
 from inference.core.mode.rehearsal import Stage
 from inference.core.mode.traffic import Profile, ServedRequest
 from inference.core.performance.device_figures import DeviceFigures, Layout
@@ -134,9 +141,12 @@ def test_those_read_that_are_best_at_it() -> None:
 
 def test_only_so_much_of_the_latest_is_rehearsed() -> None:
     assert len(latest(stream(1.0, 10, 10, 5000.0))) == ENOUGH_REQUESTS
-    assert len(latest(stream(50.0, 10, 10, 100.0))) == 3000
+    assert len(latest(stream(30.0, 10, 10, 100.0))) == pytest.approx(1800, abs=1)
     assert len(latest(stream(500.0, 10, 10, 100.0))) == MOST_REQUESTS
     assert len(latest(stream(1.0, 10, 10, 3.0))) == 3
+    long = [ServedRequest(float(at), at + 1.0, MOST_TOKENS // 10, 10) for at in range(100)]
+    assert latest(long) == long[-10:]
+    assert latest([replace(one, prompt_tokens=MOST_TOKENS + 1) for one in long]) != []
 
 
 def test_options_of_the_performance_model_are_fleets() -> None:

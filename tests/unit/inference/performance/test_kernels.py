@@ -1,6 +1,11 @@
 """Figures from `aiconfigurator-core`: used where the extra is there, and never in anybody's way."""
 
+import importlib
+import json
+import logging
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace as Told
 from typing import Any
 
 import pytest
@@ -69,6 +74,84 @@ def test_devices_that_it_did_not_measure_are_left_to_others() -> None:
 def test_without_the_extra_no_config_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aiconfigurator, "installed", lambda: False)
     assert known_config_file(LLAMA_8B) is None
+
+
+class Library:
+    """Stands in for the library: notes what engines it is to make and what these are asked."""
+
+    def __init__(self) -> None:
+        self.made: list[Any] = []
+        self.asked: list[Any] = []
+        self.fails = False
+        self.EngineHandle = Told(compile=self._compile)
+
+    def _compile(self, folder: str, *words: str, **options: Any) -> Any:
+        content = json.loads((Path(folder) / "config.json").read_text())
+        quiet = [logging.getLogger(name).level for name in ("aiconfigurator_core", "aiconfigurator_core.sdk")]
+        self.made.append((Path(folder), content, words, options, quiet))
+        if self.fails:
+            raise RuntimeError("no such architecture")
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        def answer(*numbers: int) -> float:
+            self.asked.append((name, *numbers))
+            return 7.5
+
+        return answer
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Library:
+    found = Library()
+    real = importlib.import_module
+    monkeypatch.setattr(
+        importlib, "import_module", lambda name: found if name == "aiconfigurator_core.sdk" else real(name)
+    )
+    monkeypatch.setattr(aiconfigurator, "installed", lambda: True)
+    aiconfigurator._compiled.cache_clear()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "layout", "experts"),
+    [
+        (LLAMA_8B, Layout(2, 4), {"moe_tp_size": None, "moe_ep_size": None}),
+        ("Qwen/Qwen3-30B-A3B", Layout(8), {"moe_tp_size": 8, "moe_ep_size": 1}),
+    ],
+)
+def test_the_library_makes_an_engine_of_the_config_once(
+    library: Library, model: str, layout: Layout, experts: dict[str, Any]
+) -> None:
+    """From a folder that is there meanwhile only, and without its words."""
+    logging.getLogger("aiconfigurator_core").setLevel(logging.INFO)
+    engine = Engine(shape(model), figures("H100-SXM"), layout)
+    for _ in range(2):
+        steps = MeasuredKernels(dict(reversed(configs()[model].items()))).steps(engine)
+    [(folder, content, words, options, quiet)] = library.made
+    assert content == configs()[model]
+    assert words == ("h100_sxm", "vllm")
+    assert options == {"tp_size": layout.tensor, "pp_size": layout.pipeline, **experts}
+    assert not folder.exists()
+    assert quiet == [logging.ERROR, logging.ERROR]
+    assert logging.getLogger("aiconfigurator_core").level == logging.INFO
+    assert (steps.prefill_ms(3, 100), steps.decode_ms(4, 200), steps.source) == (7.5, 7.5, "aiconfigurator")
+    assert (steps.mixed_ms(50, 100, 4, 120), steps.mixed_ms(50, 100, 4, 100)) == (7.5, 7.5)
+    assert library.asked == [
+        ("predict_prefill_latency", 3, 100),
+        ("decode_step_latency", 4, 200, 2),
+        ("mixed_step_latency", 50, 4, 100, 40),
+        ("mixed_step_latency", 50, 4, 100, 2),
+    ]
+
+
+def test_an_engine_that_the_library_cannot_make_is_not_known(library: Library) -> None:
+    library.fails = True
+    logging.getLogger("aiconfigurator_core").setLevel(logging.WARNING)
+    with pytest.raises(NotKnown, match="aiconfigurator_core: no such architecture"):
+        MeasuredKernels(configs()[LLAMA_8B]).steps(Engine(shape(LLAMA_8B), figures("L40S"), Layout(4)))
+    assert logging.getLogger("aiconfigurator_core").level == logging.WARNING
+    assert not library.made[0][0].exists()
 
 
 @pytest.mark.skipif(not installed(), reason="the extra `performance` is not installed")

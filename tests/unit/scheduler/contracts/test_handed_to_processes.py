@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,9 +13,10 @@ import pytest
 
 from common.clock import SYSTEM_CLOCK, VirtualClock
 from common.resources.workload import Grant, Readiness, Sandbox
+from common.settings import Settings
 from scheduler.adapters.devices.accelerators import Found
 from scheduler.adapters.ray import agent as agents
-from scheduler.adapters.ray import launcher, process
+from scheduler.adapters.ray import connector, launcher, process
 from scheduler.adapters.ray.agent import Agent, AgentOptions, AgentReport
 from scheduler.adapters.ray.environment import Surroundings, build_environment
 from scheduler.adapters.ray.process import RankFiles, RankProcess
@@ -283,3 +285,28 @@ async def test_an_agent_reports_whole(
         memory_available_bytes=512,
     )
     await asyncio.gather(*made._tasks)
+
+
+@pytest.mark.parametrize("cluster", ["west", ""])
+def test_a_connector_serves_the_fabric_of_its_cluster_on_its_channel(
+    cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = socket.socketpair()
+    served, told = list[object](), list[object]()
+    settings = Settings(home=Path("/home/mine"))
+
+    async def serve(fabric: object, channel: socket.socket) -> None:
+        served.extend((fabric, channel.fileno(), channel.getblocking()))
+        channel.close()
+
+    monkeypatch.setattr(sys, "argv", ["connector", cluster, str(theirs.fileno())])
+    monkeypatch.setattr(connector, "load_settings", lambda: settings)
+    monkeypatch.setattr(connector, "configure_logging", lambda *arguments: told.extend(arguments))
+    monkeypatch.setattr(connector, "RayFabric", lambda settings, cluster: (settings, cluster))
+    monkeypatch.setattr(connector, "serve", serve)
+    number = theirs.fileno()
+    assert connector.main() == 0
+    assert served == [(settings, cluster), number, False]
+    assert told == [settings, "connector-west" if cluster else "connector"]
+    theirs.detach()
+    ours.close()

@@ -1,6 +1,7 @@
 """How DCMI is spoken to: structures as the driver lays them out, and every call with what it is asked."""
 
 import ctypes
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +58,42 @@ def test_structures_are_laid_out_as_the_driver_writes_them(structure: type[ctype
     names = [str(field[0]) for field in structure._fields_]
     assert {name: getattr(structure, name).offset for name in names} == offsets
     assert ctypes.sizeof(structure) == size
+
+
+def write(target: Any, layout: str, *values: Any) -> None:
+    """As C does: these values at the address that it is given."""
+    data = struct.pack(f"@{layout}", *values)
+    assert len(data) <= ctypes.sizeof(target), "it would write beyond what is there"
+    ctypes.memmove(ctypes.addressof(target), data, len(data))
+
+
+class RawLibrary(Library):
+    """A library that knows nothing of our structures, only the driver's header."""
+
+    def _dcmi_get_device_die_v2(self, card: int, chip: int, kind: int, die: Any) -> None:
+        write(die, "5I", 1, 2, 3, 4, 0xABC)
+
+    def _dcmi_get_device_pcie_info_v2(self, card: int, chip: int, info: Any) -> None:
+        write(info, "IIIIiIII32s", 1, 2, 3, 4, 5, 0xC1, 6, 7, b"")
+
+    def _dcmi_get_device_chip_info_v2(self, card: int, chip: int, info: Any) -> None:
+        write(info, "32s32s32sI32s", b"type", b"Ascend910B", b"version", 24, b"npu")
+
+    def _dcmi_get_device_hbm_info(self, card: int, chip: int, info: Any) -> None:
+        write(info, "QIQiI", self.hbm_mib, 1600, 3397, 55, 12)
+
+    def _dcmi_get_device_memory_info_v3(self, card: int, chip: int, info: Any) -> None:
+        write(info, "QQILLLI60s", 44_280, 42_751, 800, 2, 3, 4, 5, b"")
+
+
+@pytest.mark.parametrize(("hbm_mib", "total", "used"), [(65_536, 65_536, 3397), (0, 44_280, 1529)])
+def test_what_the_driver_writes_is_what_is_read(hbm_mib: int, total: int, used: int) -> None:
+    (device,) = Dcmi(RawLibrary(1, 1, hbm_mib=hbm_mib)).read("n")
+    assert (device.id, device.bus_id, device.model) == ("NPU-1-2-3-4-ABC", "0005:c1:06.7", "Ascend910B")
+    assert (device.memory_bytes, device.memory_used_bytes) == (total * MIB, used * MIB)
+    assert {kind.__name__: ctypes.sizeof(kind) for kind in LAYOUTS} == {
+        kind.__name__: size for kind, (size, _) in LAYOUTS.items()
+    }
 
 
 class Recorded:

@@ -44,7 +44,7 @@ class Library:
     def __getattr__(self, name: str) -> Callable[..., int]:
         if name in self.missing:
             raise AttributeError(name)
-        answer = getattr(Library, f"_{name}")
+        answer = getattr(type(self), f"_{name}")
 
         def call(*arguments: Any) -> int:
             self.count[name] = self.count.get(name, 0) + 1

@@ -2,6 +2,7 @@
 one."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from common.errors import InvalidInput
 from common.units import GIB, MIB
 from scheduler.sim.generate import generated_jobs, generated_nodes, generated_queues
 from scheduler.sim.habits import Habits, at_poisson_times, queues_of
+from scheduler.sim.options import Options
 from scheduler.sim.traces import read_jobs, read_nodes
+from tests.unit.scheduler.sim_build import gpu_job
 
 NODES = """sn,cpu_milli,memory_mib,gpu,model
 openb-node-0000,64000,262144,2,P100
@@ -176,3 +179,23 @@ def test_impossible_worlds_are_refused(make) -> None:  # type: ignore[no-untyped
 def test_queues_that_are_made_up_own_the_whole_pool_in_equal_parts() -> None:
     owned = [quota.nominal_millis for queue in generated_queues(60) for quota in queue.quotas]
     assert owned == [10_000] * 6
+
+
+@pytest.mark.parametrize("field", ["horizon_seconds", "heartbeat_seconds", "audit_every"])
+def test_how_long_and_how_closely_are_above_nothing(field: str) -> None:
+    with pytest.raises(InvalidInput, match="horizon, heartbeat and audit are above 0") as refused:
+        Options(**{"horizon_seconds": 1, field: 0})  # type: ignore[arg-type]
+    assert refused.value.param == "horizon_seconds"
+    Options(**{"horizon_seconds": 1, field: 1})  # type: ignore[arg-type]
+
+
+def test_jobs_without_an_end_ask_for_no_part_of_the_load() -> None:
+    jobs = [gpu_job("endless", seconds=None), gpu_job("a", 2, 100.0), gpu_job("b", 2, 300.0)]
+    drawn = at_poisson_times(jobs, 8, 0.5, 7)
+    again = at_poisson_times([replace(jobs[0], seconds=0.0), *jobs[1:]], 8, 0.5, 7)
+    times = [job.workload.created_ms for job in drawn]
+    assert times == [job.workload.created_ms for job in again] == sorted(times)
+    for devices, load in ((0, 1.0), (8, 0.0)):
+        with pytest.raises(InvalidInput, match="load and devices are above 0") as refused:
+            at_poisson_times(jobs, devices, load, 7)
+        assert refused.value.param == "load"

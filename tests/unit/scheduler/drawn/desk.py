@@ -1,14 +1,10 @@
-"""A store and a world with drawn workloads, and how the courses of parts of the loop are compared."""
+"""A store and a world with drawn workloads, and a journal that takes no status that shares anything."""
 
-import random
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from itertools import count
-from pathlib import Path
 from typing import Any
 
-import pytest
+from pydantic import BaseModel
 
 from common.clock import VirtualClock
 from common.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -21,12 +17,11 @@ from common.store.memory import MemoryStore
 from scheduler.aside import SchedulerGuard
 from scheduler.journal import Journal
 from scheduler.translate.kept_world import KeptWorld
-from tests.fixtures import approving as approved
-from tests.fixtures.drawing import Drawn, told
+from scheduler.translate.views import World
+from tests.fixtures.drawing import Drawn
 from tests.fixtures.past_the_gate import put
+from tests.unit.scheduler.drawn.courses import Answers
 
-READ = 1
-Answers = AsyncIterator[Any]
 ERRORS = (
     InvalidInput("odd"),
     RuntimeError("boom"),
@@ -36,21 +31,43 @@ ERRORS = (
 )
 
 
-Course = tuple[Callable[[Drawn], Answers], int]
 POOLS: dict[str, Any] = {
     "phase": (
         "Starting",
         "Running",
         "Ready",
         "Running",
-        "Pending",
-        "Pending",
+        *(4 * ("Pending",)),
         "Restarting",
         "Succeeded",
         "Suspended",
     ),
     "independent": (False, False, True),
 }
+
+
+def parts_of(value: Any) -> Iterator[int]:
+    """The identities of all that can be changed in place."""
+    if isinstance(value, BaseModel):
+        yield id(value)
+        value = dict(value)
+    elif isinstance(value, list | dict):
+        yield id(value)
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from parts_of(part)
+
+
+def assert_apart(status: BaseModel, before: BaseModel) -> None:
+    """What is written shares nothing with what was read: else a write that is refused has changed it."""
+    assert status is before or not {*parts_of(status)} & {*parts_of(before)}
+
+
+class CarefulJournal(Journal):
+    """One that takes no status that shares anything with the one that was read."""
+
+    def write(self, workload: Workload, status: WorkloadStatus, world: World) -> None:
+        assert_apart(status, workload.status)
+        super().write(workload, status, world)
 
 
 class Desk:
@@ -60,7 +77,7 @@ class Desk:
         self.drawn, self.rng, self.clock = drawn, drawn.rng, VirtualClock()
         self.store, self.world = MemoryStore(self.clock), KeptWorld()
         self.items = Guard("drawn", self.clock)
-        self.journal = Journal(self.store, self.clock, self.items)
+        self.journal = CarefulJournal(self.store, self.clock, self.items)
         self.guard = SchedulerGuard(self.journal, self.clock, self.items)
         self.settings = Settings(scheduler=SchedulerSettings(stop_grace_seconds=2.5))
         self.events, self._told = 0, dict[str, WorkloadStatus]()
@@ -101,25 +118,3 @@ class Desk:
         events = await self.store.events(limit=1000)
         yield [replace(event, id="") for event in events[self.events :]]
         self.events = len(events)
-
-
-async def check_courses(file: str, name: str, course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Play them, each with ids of its own, and compare what is told with what is kept."""
-    play, courses = course
-    answers = []
-    for seed in range(courses):
-        numbers = count(1)
-        monkeypatch.setattr("common.ids.secrets.randbits", partial(_next, numbers))
-        answers.append([told(answer) async for answer in play(Drawn(random.Random(seed), **POOLS))])
-    check(file, name, answers)
-
-
-def check(file: str, name: str, answers: Sequence[Sequence[str]]) -> None:
-    """The first answers are kept as text, of all a digest."""
-    read = [line for each in answers[:READ] for line in each]
-    everything = approved.digest("\n".join(line for each in answers for line in each))
-    approved.check(Path(__file__).with_name(file), {name: "\n".join([*read, f"all: {everything}"])})
-
-
-def _next(numbers: Iterator[int], bits: int) -> int:
-    return next(numbers)

@@ -36,13 +36,8 @@ from scheduler.sim.jobs import NodeChange, TideChange
 from scheduler.sim.options import Options
 from scheduler.sim.traces import read_jobs, read_nodes
 from tests.fixtures.drawing import Drawn, told
-from tests.unit.scheduler.approved.test_simulation_parts import (
-    check,
-    error_of,
-    node_of,
-    outcome_of,
-    placement_of,
-)
+from tests.unit.scheduler.drawn.courses import PARTS, Draw, check, check_draws
+from tests.unit.scheduler.drawn.test_simulation_parts import error_of, node_of, outcome_of, placement_of
 from tests.unit.scheduler.sim_build import gpu_job, gpu_node
 
 Answers = Iterator[Any]
@@ -178,23 +173,22 @@ def _engine(drawn: Drawn) -> Answers:
     yield error_of(lambda: list(played()))
 
 
-RULES: dict[str, tuple[Callable[[Drawn], Answers], int]] = {
+RULES: dict[str, Draw] = {
     "invariants": (_invariants, 40),
     "engine": (_engine, 30),
 }
 
 
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("name", RULES)
-def test_what_must_not_be_is_said_as_approved(name: str) -> None:
-    play, draws = RULES[name]
-    check(name, [[told(answer) for answer in play(Drawn(random.Random(seed)))] for seed in range(draws)])
+def test_what_must_not_be_is_said_as_approved(name: str, part: int) -> None:
+    check_draws(Path(__file__), name, part, RULES[name])
 
 
 @pytest.mark.parametrize("name", TRACES)
 def test_a_trace_is_read_as_approved(name: str, tmp_path: Path) -> None:
-    check(
-        f"trace of {name}", [[told(answer).replace(str(tmp_path), "")] for answer in _traces(name, tmp_path)]
-    )
+    answers = [told(answer).replace(str(tmp_path), "") for answer in _traces(name, tmp_path)]
+    check(Path(__file__), f"trace of {name}", 0, [answers[:1], answers])
 
 
 @pytest.mark.parametrize(

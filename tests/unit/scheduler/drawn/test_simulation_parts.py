@@ -39,9 +39,9 @@ from scheduler.sim.serving import FluidQueue, Load, Service, ServiceSpec, sample
 from scheduler.sim.svg import Axis, Curve
 from scheduler.sim.useless import Useless
 from tests.fixtures import approving as approved
-from tests.fixtures.drawing import Drawn, told
+from tests.fixtures.drawing import Drawn
+from tests.unit.scheduler.drawn.courses import PARTS, Draw, check_draws
 
-READ = 1
 Answers = Iterator[Any]
 MODELS = (("nvidia", "A100"), ("amd", "MI300X"), ("cpu", "cpu"))
 
@@ -137,7 +137,9 @@ def _serving(drawn: Drawn) -> Answers:
         queue.serve(until_ms, [5000, 30_000, 12_000], 2)
         yield queue.served, queue.backlog_seconds, queue.wait_seconds
     rule = LoadRule("nvidia", rng.choice((1.0, 2.0)), 1000, 0.25, 120, 60, 0.0, 2.0, rng.choice((0, 1)), 5)
-    service = Service(ServiceSpec(drawn.of(WorkloadView), rule, 1.0, 0.7, 30, 20), load, (), measured)
+    service = Service(
+        ServiceSpec(drawn.of(WorkloadView), rule, 1.0, 0.7, *rng.choice(((30, 20), ()))), load, (), measured
+    )
     now_ms, running = service.first_ms(), dict[str, RunState]()
     for _ in range(12):
         turn = service.act(now_ms, running.get)
@@ -299,7 +301,7 @@ def _reports(drawn: Drawn) -> Answers:
     yield [compare._markdown(table) for table in compare.compared(other, summary)]
 
 
-RULES: dict[str, tuple[Callable[[Drawn], Answers], int]] = {
+RULES: dict[str, Draw] = {
     "runs": (_runs, 60),
     "served loads": (_serving, 8),
     "books": (_books, 25),
@@ -309,14 +311,7 @@ RULES: dict[str, tuple[Callable[[Drawn], Answers], int]] = {
 }
 
 
-def check(name: str, answers: Sequence[Sequence[str]]) -> None:
-    read = [line for each in answers[:READ] for line in each]
-    everything = approved.digest("\n".join(line for each in answers for line in each))
-    kept = Path(__file__).with_name("simulation_parts.txt")
-    approved.check(kept, {name: "\n".join([*read, f"all: {everything}"])})
-
-
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("name", RULES)
-def test_a_part_of_the_simulator_does_as_approved(name: str) -> None:
-    play, draws = RULES[name]
-    check(name, [[told(answer) for answer in play(Drawn(random.Random(seed)))] for seed in range(draws)])
+def test_a_part_of_the_simulator_does_as_approved(name: str, part: int) -> None:
+    check_draws(Path(__file__), name, part, RULES[name])

@@ -26,7 +26,8 @@ from scheduler.ports import NodeObservation
 from scheduler.serving_need import ServingNeed
 from scheduler.translate.observed import Observed
 from tests.fixtures.drawing import Drawn, told
-from tests.unit.scheduler.approved.desk import POOLS, Answers, Course, Desk, check, check_courses
+from tests.unit.scheduler.drawn.courses import PARTS, Answers, Course, check, check_courses
+from tests.unit.scheduler.drawn.desk import POOLS, Desk
 
 
 async def _needs(drawn: Drawn) -> Answers:
@@ -93,6 +94,13 @@ async def _metrics(drawn: Drawn) -> Answers:
     desk = await Desk(drawn).set_up()
     rng, world, observed, reporter = drawn.rng, desk.world, Observed(), metrics.Reporter(desk.world)
     small = Drawn(rng, **POOLS, model=("a", "b"))
+    yield sorted(
+        {
+            str(sample.labels.get("le"))
+            for family in metrics.CYCLE_SECONDS.collect()
+            for sample in family.samples
+        }
+    )
     for _ in range(6):
         if desk.workloads and rng.random() < 0.6:
             one = rng.choice(desk.workloads)
@@ -145,7 +153,7 @@ CATALOGUES: tuple[Any, ...] = (
     *(
         {"nvidia": {"New": {**ROW, field: other}}}
         for field in ROW
-        for other in (None, [], {}, -1, "x", [""], {"x": 1})
+        for other in (None, [], {}, 0, -1, "x", [""], {"x": 1})
     ),
     *({"nvidia": {"New": {**ROW, "rule": {field: other}}}} for field in RULE for other in (0, -1, "x", [0])),
     {"nvidia": {"New": {**ROW, "more": 1}}},
@@ -181,14 +189,16 @@ COURSES: dict[str, Course] = {
 }
 
 
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("name", COURSES)
-async def test_a_course_goes_as_approved(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await check_courses("measures.txt", name, COURSES[name], monkeypatch)
+async def test_a_course_goes_as_approved(name: str, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    await check_courses(Path(__file__), name, part, COURSES[name], monkeypatch, POOLS)
 
 
 def test_a_catalogue_is_read_as_approved(tmp_path: Path) -> None:
     check(
-        "measures.txt",
+        Path(__file__),
         "catalogues",
+        0,
         [[told(answer).replace(str(tmp_path), "") for answer in _catalogues(tmp_path)]],
     )

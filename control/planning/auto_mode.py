@@ -1,0 +1,350 @@
+"""The loop behind mode ``auto``: which devices serve an Endpoint, and which of its engines only read prompts.
+
+It only writes ``status.auto``; the endpoint controller makes engines and routes of it. What takes time is
+worked out in a thread, one Endpoint at a time, so that no pass of a controller waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from common.clock import Clock
+from common.errors import ComputilityError, Conflict, NotFound
+from common.guard import Guard
+from common.ids import derived_id
+from common.loop import LoopHealth
+from common.resources import Endpoint, Model, Project
+from common.resources.auto_mode import MAX_REASONS, AutoStatus, Readers, leaves_size_open
+from common.store.port import Event, StatusWrite, Store
+from common.telemetry import get_logger
+from common.vendors import VENDORS
+from control.planning.answers import EndpointPlan, PlanOption
+from control.planning.plan import Planner
+from control.planning.served_traffic import ServedTraffic
+from inference.core.mode.decide import Rules, Standing, Verdict
+from inference.core.mode.fleet import EngineGroup, Fleet
+from inference.core.mode.pilot import look
+from inference.core.mode.rehearsal import Stage
+from inference.core.mode.traffic import Profile
+from inference.core.performance.device_figures import Layout
+from inference.core.performance.options import Slo
+from inference.core.performance.supply import Supply
+
+LOOK_SECONDS = 5.0
+MOVED = 1.1
+"""A profile that has changed by less since the last look says the same."""
+LEAST_SECONDS = 15.0
+"""Between two looks at what one Endpoint has served."""
+AGAIN_SECONDS = 120.0
+"""After which it is looked at all the same."""
+DEFAULT_SLO = Slo(2000.0, 50.0)
+"""Where the Endpoint has none: milliseconds to the first token, and between tokens, of a chat."""
+WRITE_TRIES = 3
+SUPPLIES_SECONDS = 60.0
+"""So long it is taken that the pool has the devices that it had."""
+TELL_SECONDS = 600.0
+"""Between two writings of figures where nothing is changed."""
+RULES = Rules()
+_LOOKED = "seen: "
+NO_FIGURES = "so nothing can be foretold: replicas of what spec.devices allows serve it"
+
+_log = get_logger(__name__)
+
+
+@dataclass
+class _Watch:
+    """What is remembered of an Endpoint between two looks."""
+
+    standing: Standing = field(default_factory=Standing)
+    profile: Profile | None = None
+    fleet: Fleet | None = None
+    looked_seconds: float = 0.0
+    stage: Stage | None = None
+    stage_of: tuple[str, int] | None = None
+    supplies: Sequence[Supply] = ()
+    supplied_seconds: float = -math.inf
+    planned_with: frozenset[str] = frozenset()
+    told_seconds: float = -math.inf
+
+
+class AutoMode:
+    """``traffic`` has what was served. In memory is only since when something better has been there."""
+
+    def __init__(
+        self,
+        store: Store,
+        planner: Planner,
+        traffic: ServedTraffic,
+        clock: Clock,
+    ) -> None:
+        self._store, self._planner, self._traffic, self._clock = store, planner, traffic, clock
+        self._guard = Guard("auto-mode", clock)
+        self._watches: dict[str, _Watch] = {}
+
+    async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
+        """Look every ``LOOK_SECONDS`` until ``stop`` is set."""
+        health = health or LoopHealth("auto-mode", self._clock)
+        while not stop.is_set():
+            try:
+                await self.step()
+                health.note(None)
+            except Exception as error:  # noqa: BLE001 - the loop's boundary: one bad look must not end it
+                health.note(error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await stop.wait()
+
+    async def step(self) -> None:
+        """One look at all Endpoints of mode ``auto``."""
+        mine = [one for one in await self._store.list(Endpoint) if one.spec.mode == "auto"]
+        self._traffic.follow(mine)
+        uids = {endpoint.metadata.uid for endpoint in mine}
+        for uid in self._watches.keys() - uids:
+            del self._watches[uid]
+        for endpoint in mine:
+            key = ("look", endpoint.metadata.uid)
+            with self._guard.item("Endpoint", key, endpoint.metadata.generation):
+                await self._look(endpoint)
+
+    async def _look(self, endpoint: Endpoint) -> None:
+        model = await self._model_of(endpoint)
+        if model is None:
+            return
+        auto = endpoint.status.auto
+        watch = self._watches.setdefault(endpoint.metadata.uid, _Watch(Standing(None, _changes(auto))))
+        now = self._clock.monotonic_seconds()
+        is_new = auto is None or auto.planned_generation != endpoint.metadata.generation
+        if is_new or now - watch.supplied_seconds >= SUPPLIES_SECONDS:
+            watch.supplies, _ = await self._planner.supplies(endpoint)
+            watch.supplied_seconds = now
+        classes = frozenset(one.device_class for one in watch.supplies)
+        appeared = auto is not None and not auto.device_class and classes - watch.planned_with
+        if auto is None or is_new or appeared or _has_vanished(endpoint, auto, classes):
+            watch.planned_with = classes
+            await self._write(endpoint, await self._chosen(endpoint, model, watch.supplies))
+            return
+        fleet = _fleet(endpoint, auto, watch.supplies)
+        if fleet is None or not self._is_due(watch, endpoint, fleet):
+            return
+        verdict = await self._verdict(endpoint, watch, await self._stage_of(watch, model), fleet)
+        watch.standing = verdict.standing
+        if verdict.taken is not None or now - watch.told_seconds >= TELL_SECONDS:
+            watch.told_seconds = now
+            await self._write(endpoint, _changed(auto, verdict, self._clock.now_ms()))
+
+    def _is_due(self, watch: _Watch, endpoint: Endpoint, fleet: Fleet) -> bool:
+        """Whether there is something new to see: other engines, other traffic, or a change that waits."""
+        now = self._clock.now_ms() / 1000
+        if 0 <= now - watch.looked_seconds < LEAST_SECONDS:
+            return False
+        profile = self._traffic.log_of(endpoint).profile(now)
+        waits = watch.standing.beaten_since is not None
+        fresh = watch.fleet == fleet and now - watch.looked_seconds < AGAIN_SECONDS
+        moved = watch.profile is None or (profile is not None and profile.moved_from(watch.profile) >= MOVED)
+        if profile is None or (fresh and not waits and not moved):
+            return False
+        watch.fleet, watch.profile, watch.looked_seconds = fleet, profile, now
+        return True
+
+    async def _verdict(self, endpoint: Endpoint, watch: _Watch, stage: Stage, fleet: Fleet) -> Verdict:
+        now = self._clock.now_ms() / 1000
+        requests = self._traffic.log_of(endpoint).recent(now)
+        return await asyncio.to_thread(
+            look,
+            stage,
+            fleet,
+            (),
+            requests,
+            watch.profile,
+            slo_of(endpoint),
+            watch.standing,
+            RULES,
+            now,
+        )
+
+    async def _stage_of(self, watch: _Watch, model: Model) -> Stage:
+        version = model.metadata.uid, model.metadata.generation
+        if watch.stage is None or watch.stage_of != version:
+            watch.stage = await self._planner.stage(model)
+            watch.stage_of = version
+        return watch.stage
+
+    async def _chosen(self, endpoint: Endpoint, model: Model, supplies: Sequence[Supply]) -> AutoStatus:
+        """The devices that the performance model advises; where it knows none, those of ``spec.devices``."""
+        before, now_ms = endpoint.status.auto, self._clock.now_ms()
+        project = await self._store.find(Project, endpoint.project or "")
+        plan: EndpointPlan | None = None
+        why = "no device of the pool has figures"
+        try:
+            stock = await self._planner.stock(endpoint, None)
+            plan = await self._planner.plan(endpoint, model, project.spec.tenant if project else "", stock)
+        except ComputilityError as error:
+            why = error.message
+        option = _first_usable(plan.options) if plan is not None else None
+        if plan is not None and option is None and plan.refusals:
+            why = f"{plan.refusals[0].device_class}: {plan.refusals[0].message}"
+        generation = endpoint.metadata.generation
+        since = before.since_ms if before is not None else now_ms
+        kept = before.changes_ms if before is not None else []
+        if option is None or plan is None:
+            return AutoStatus(
+                reasons=[f"{why}, {NO_FIGURES}"],
+                since_ms=since,
+                changes_ms=kept,
+                planned_generation=generation,
+            )
+        leg = option.legs[0]
+        supply = next((one for one in supplies if one.device_class == leg.device_class), None)
+        same = before is not None and before.device_class == leg.device_class
+        return AutoStatus(
+            device_class=leg.device_class,
+            devices_per_engine=leg.tensor_parallel if leaves_size_open(endpoint.spec.devices) else 0,
+            hands_over=supply is not None and hands_over(supply),
+            readers=before.readers if before is not None and same else [],
+            min_prompt_tokens=before.min_prompt_tokens if before is not None and same else 0,
+            mode=before.mode if before is not None and same else "replicated",
+            reasons=_told_devices(endpoint, plan, option),
+            since_ms=since if same else now_ms,
+            changes_ms=kept,
+            planned_generation=generation,
+        )
+
+    async def _model_of(self, endpoint: Endpoint) -> Model | None:
+        """Of its own project, else the shared one of that name."""
+        own = await self._store.find(Model, endpoint.spec.model, endpoint.project)
+        if own is not None:
+            return own
+        found = [one for one in await self._store.list(Model) if one.name == endpoint.spec.model]
+        return next((one for one in found if one.spec.shared), None)
+
+    async def _write(self, endpoint: Endpoint, auto: AutoStatus) -> None:
+        """The decision, with an event where something changes, in one transaction."""
+        for _ in range(WRITE_TRIES):
+            before = endpoint.status.auto
+            endpoint.status.auto = auto
+            events = [] if _same_choice(before, auto) else [_event(endpoint, auto)]
+            (result,) = await self._store.set_statuses([StatusWrite(endpoint, tuple(events))])
+            if not isinstance(result, Conflict):
+                if events:
+                    _log.info("auto", endpoint=endpoint.name, project=endpoint.project, why=events[0].message)
+                return
+            try:
+                endpoint = await self._store.get(Endpoint, endpoint.name, endpoint.project)
+            except NotFound:
+                return
+
+
+def slo_of(endpoint: Endpoint) -> Slo:
+    """The Endpoint's, or that of a chat where it has none."""
+    objective = endpoint.spec.slo
+    slo = Slo(objective.ttft_milliseconds, objective.inter_token_milliseconds)
+    return DEFAULT_SLO if slo == Slo() else slo
+
+
+def hands_over(supply: Supply) -> bool:
+    """Whether engines on such devices are able to hand KV caches over, and a way is known."""
+    row = next((row for name, row in VENDORS.items() if name == supply.vendor), None)
+    return supply.transfers and row is not None and row.kv_connector is not None
+
+
+def _first_usable(options: Sequence[PlanOption]) -> PlanOption | None:
+    """The best of which all engines are equal: roles then need no start. Pipelines are not for auto."""
+    for option in options:
+        kinds = {(leg.device_class, leg.tensor_parallel) for leg in option.legs}
+        if len(kinds) == 1 and all(leg.pipeline_parallel == 1 for leg in option.legs):
+            return option
+    return None
+
+
+def _told_devices(endpoint: Endpoint, plan: EndpointPlan, option: PlanOption) -> list[str]:
+    leg, assumed = option.legs[0], " (assumed)" if plan.traffic_assumed else ""
+    size = f"{leg.device_class}, {leg.tensor_parallel} of them an engine"
+    slo = slo_of(endpoint)
+    profile = plan.traffic
+    ttft = f"TTFT {option.ttft_milliseconds:,.0f} ms"
+    itl = f"{option.inter_token_milliseconds:,.1f} ms between tokens"
+    rate = f"{option.capacity_requests_per_second:,.3g} requests/s"
+    return [
+        f"{size}: {ttft}, {itl}, {rate} as {option.mode} on {option.devices}",
+        f"for {profile.prompt_tokens:,} prompt tokens and {profile.output_tokens:,} output tokens{assumed}",
+        f"SLO: TTFT {slo.ttft_ms or 0:,.0f} ms, {slo.itl_ms or 0:,.0f} ms between tokens (0 = no limit)",
+    ]
+
+
+def _fleet(endpoint: Endpoint, auto: AutoStatus, supplies: Sequence[Supply]) -> Fleet | None:
+    """The engines that answer now, with their duties; None where there is none, or one without figures."""
+    by_class = {one.device_class: one for one in supplies}
+    size = auto.devices_per_engine or max(1, endpoint.spec.devices.count)
+    groups: dict[str, EngineGroup] = {}
+    for replica in endpoint.status.replicas:
+        if not replica.ready or replica.draining or replica.role:
+            continue
+        supply = by_class.get(replica.device_class)
+        if supply is None:
+            return None
+        supply = replace(supply, transfers=bool(auto.connector))
+        before = groups.get(replica.device_class, EngineGroup(supply, Layout(size), 0))
+        readers = before.readers + (replica.duty == "prefill")
+        groups[replica.device_class] = replace(before, engines=before.engines + 1, readers=readers)
+    if not groups:
+        return None
+    fleet = Fleet(tuple(groups[name] for name in sorted(groups)))
+    return replace(fleet, min_prompt_tokens=auto.min_prompt_tokens if fleet.readers else 0)
+
+
+def _has_vanished(endpoint: Endpoint, auto: AutoStatus, classes: frozenset[str]) -> bool:
+    """Whether none of the devices that were chosen takes work any more, while others do. Engines that run
+    there, as on a node that is cordoned, go on."""
+    if not classes or not auto.device_class or auto.device_class in classes:
+        return False
+    return not any(one.ready and one.device_class == auto.device_class for one in endpoint.status.replicas)
+
+
+def _changes(auto: AutoStatus | None) -> tuple[tuple[float, bool], ...]:
+    return tuple((at / 1000, False) for at in auto.changes_ms) if auto is not None else ()
+
+
+def _changed(auto: AutoStatus, verdict: Verdict, now_ms: int) -> AutoStatus:
+    """What the status says after a look."""
+    devices = [one for one in auto.reasons if not one.startswith(_LOOKED)]
+    reasons = [*devices, *(f"{_LOOKED}{reason}" for reason in verdict.reasons)][:MAX_REASONS]
+    fleet = verdict.taken
+    if fleet is None:
+        return auto.model_copy(update={"reasons": reasons})
+    readers = [Readers(device_class=g.device_class, engines=g.readers) for g in fleet.groups if g.readers]
+    return auto.model_copy(
+        update={
+            "mode": fleet.mode,
+            "readers": readers,
+            "min_prompt_tokens": fleet.min_prompt_tokens,
+            "reasons": reasons,
+            "since_ms": now_ms,
+            "changes_ms": [round(at * 1000) for at, _ in verdict.standing.changes],
+        }
+    )
+
+
+def _same_choice(before: AutoStatus | None, after: AutoStatus) -> bool:
+    if before is None:
+        return False
+    names = ("mode", "device_class", "devices_per_engine", "readers", "min_prompt_tokens")
+    return all(getattr(before, name) == getattr(after, name) for name in names)
+
+
+def _event(endpoint: Endpoint, auto: AutoStatus) -> Event:
+    version = endpoint.metadata.resource_version
+    return Event(
+        id=derived_id("evt", endpoint.metadata.uid, "ModeDecided", version),
+        time_ms=auto.since_ms,
+        level="info",
+        reason="ModeDecided",
+        message=f"{auto.mode}: {'; '.join(auto.reasons)}"[:1000],
+        kind="Endpoint",
+        name=endpoint.name,
+        project=endpoint.project,
+        data={"mode": auto.mode, "deviceClass": auto.device_class},
+    )

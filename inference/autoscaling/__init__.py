@@ -1,0 +1,1 @@
+"""Endpoints whose engines follow their load: what is seen, what follows from it, and how engines leave."""

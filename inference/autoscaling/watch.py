@@ -1,0 +1,97 @@
+"""What was seen of the engines of one Endpoint, look by look, and what is wanted of each of its roles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from common.clock import Clock
+from common.first_tokens import FirstTokens
+from common.load import ReplicaLoad
+from common.resources import Endpoint
+from common.resources.scaling import EngineRole
+from common.wire import Demand
+from inference.autoscaling.limits import rule_of
+from inference.core.autoscaling.scaler import Decision, RoleScaler, Rule
+from inference.core.autoscaling.signals import RoleLoad
+
+FIRST_TOKEN_MS = 60_000
+LEAST_FIRST_TOKENS = 5
+"""First tokens are judged over the last minute, from so many on, and only by those of today's engines."""
+
+
+@dataclass
+class RoleWatch:
+    """One role. ``changed`` is the decision that made ``wanted`` what it is, None before there was one."""
+
+    scaler: RoleScaler
+    first_tokens: FirstTokens = field(default_factory=lambda: FirstTokens(FIRST_TOKEN_MS, LEAST_FIRST_TOKENS))
+    finished: dict[str, int] = field(default_factory=dict)
+    load: RoleLoad = field(default_factory=RoleLoad)
+    rule: Rule = field(default_factory=Rule)
+    decision: Decision | None = None
+    changed: Decision | None = None
+
+    def see(self, replicas: Sequence[ReplicaLoad], demand: Demand, now_seconds: float) -> None:
+        """Take in what the engines tell now."""
+        now_ms = round(now_seconds * 1000)  # not the wall's: that may be set back
+        told = {one.id: one.load for one in replicas if one.load is not None}
+        if told.keys() != self.finished.keys():
+            self.first_tokens.forget()
+        came = self.first_tokens.note({id_: load.first_token_buckets for id_, load in told.items()}, now_ms)
+        ended = any(load.finished != self.finished.get(id_, load.finished) for id_, load in told.items())
+        self.finished = {id_: load.finished for id_, load in told.items()}
+        running = sum(load.running for load in told.values())
+        waiting = sum(load.waiting for load in told.values())
+        late_seconds = self.first_tokens.p95_seconds()
+        self.load = RoleLoad(
+            ready=len(replicas),
+            telling=len(told),
+            running=running,
+            waiting=waiting,
+            kv_caches_in_use=sum(_part(load.kv_cache_use) for load in told.values()),
+            ttft_p95_ms=None if late_seconds is None else 1000 * late_seconds,
+            held=demand.held,
+            is_active=any((running, waiting, came, ended, demand.held, demand.active)),
+        )
+
+    def decide(self, now_seconds: float, *, may_sleep: bool) -> None:
+        """What is wanted now, from what was seen last."""
+        before = self.scaler.wanted
+        self.decision = self.scaler.look(self.load, self.rule, now_seconds, may_sleep=may_sleep)
+        if self.decision.wanted != before:
+            self.changed = self.decision
+
+
+def _part(use: float) -> float:
+    """Between 0 and 1, whatever an engine tells; what is no number is nothing."""
+    return min(1.0, max(0.0, use))
+
+
+class EndpointWatch:
+    """The roles of one Endpoint that follow their load."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.roles: dict[EngineRole, RoleWatch] = {}
+
+    def look(
+        self, endpoint: Endpoint, replicas: Mapping[EngineRole, Sequence[ReplicaLoad]], demand: Demand
+    ) -> None:
+        """See and decide, for each role. ``replicas``: those that get requests."""
+        now_ms, now_seconds = self._clock.now_ms(), self._clock.monotonic_seconds()
+        ttft_ms, wanted = endpoint.spec.slo.ttft_milliseconds, endpoint.wanted
+        specs = {role: spec.autoscaling for role, spec in endpoint.spec.roles.items()}
+        self.roles = {
+            role: self.roles.get(role) or RoleWatch(RoleScaler(wanted[role], now_seconds))
+            for role, spec in specs.items()
+            if spec is not None
+        }
+        for role, watch in self.roles.items():
+            spec = specs[role]
+            assert spec is not None
+            watch.rule = rule_of(spec, ttft_ms, now_ms)
+            watch.see(replicas.get(role, ()), demand, now_seconds)
+        is_active = any(watch.load.is_active or not watch.load.is_known for watch in self.roles.values())
+        for watch in self.roles.values():
+            watch.decide(now_seconds, may_sleep=not is_active)

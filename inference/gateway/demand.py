@@ -1,0 +1,102 @@
+"""Tells control what this gateway has waiting and at work for Endpoints that follow their load.
+
+Control forgets it after a while, so it is told again and again; the first that waits is told at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import aiohttp
+
+from common.ids import new_id
+from common.settings import Settings
+from common.telemetry import get_logger
+from common.wire import MAX_DEMANDS, Demand, DemandReport, Route
+
+TELL_SECONDS = 2.0
+_ANSWER_SECONDS = 5.0
+_log = get_logger("gateway.demand")
+
+
+class DemandTeller:
+    """``held`` and ``active`` count requests by Endpoint, as ``project/name``."""
+
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+        self._url = f"{settings.control_url}/internal/v1/demand"
+        self._headers = {"Authorization": f"Bearer {settings.internal_token}"}
+        self._session = session
+        self._gateway = ""
+        self._held: Counter[str] = Counter()
+        self._active: Counter[str] = Counter()
+        self._news = asyncio.Event()
+        self._told = False
+
+    @contextmanager
+    def working(self, route: Route) -> Iterator[None]:
+        """While entered a request of the route is under way. Which Endpoint has it is known where there is
+        one only; what engines tell counts anyway."""
+        names = route.elastic if len(route.elastic) == 1 else ()
+        self._active.update(names)
+        try:
+            yield
+        finally:
+            _less(self._active, names)
+
+    @contextmanager
+    def holding(self, route: Route) -> Iterator[None]:
+        """While entered a request waits for an engine: of its Endpoint, an adapter's of the first that may
+        have it."""
+        names = route.elastic[:1]
+        if any(not self._held[name] for name in names):
+            self._news.set()
+        self._held.update(names)
+        try:
+            yield
+        finally:
+            _less(self._held, names)
+
+    def report(self) -> DemandReport:
+        """All that there is to tell now; of very many Endpoints those for which somebody waits first."""
+        self._gateway = self._gateway or new_id("gw")
+        names = [*self._held, *(name for name in self._active if name not in self._held)]
+        demands = (Demand(endpoint=name, held=self._held[name], active=self._active[name]) for name in names)
+        return DemandReport(gateway=self._gateway, demands=tuple(demands)[:MAX_DEMANDS])
+
+    async def run(self) -> None:
+        """Tell until cancelled. Where control is away, what waits goes on waiting."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TELL_SECONDS):
+                    await self._news.wait()
+            self._news.clear()
+            try:
+                await self.tell()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                _log.warning("control does not hear who waits", error=str(error) or type(error).__name__)
+                await asyncio.sleep(TELL_SECONDS / 2)
+
+    async def tell(self) -> None:
+        """Tell once, where there is something to tell or to take back. Raises aiohttp's errors."""
+        if not (self._held or self._active or self._told):
+            return
+        report = self.report()
+        timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
+        async with self._session.post(
+            self._url, data=report.model_dump_json(), headers=_JSON | self._headers, timeout=timeout
+        ) as response:
+            response.raise_for_status()
+        self._told = bool(report.demands)
+
+
+_JSON = {"Content-Type": "application/json"}
+
+
+def _less(counts: Counter[str], names: tuple[str, ...]) -> None:
+    for name in names:
+        counts[name] -= 1
+        if counts[name] <= 0:
+            del counts[name]

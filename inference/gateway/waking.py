@@ -1,0 +1,155 @@
+"""Requests that wait for an engine, where an Endpoint gets one when somebody asks: so many, so long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from common.clock import Clock
+from common.errors import NotAwake, TooManyRequests
+from common.settings import GatewaySettings
+from common.telemetry import get_logger
+from common.wire import Route
+from inference.gateway import metrics
+from inference.gateway.bill import Job
+from inference.gateway.demand import DemandTeller
+from inference.gateway.routes import RouteFollower
+from inference.gateway.upstream import ClientWatch
+
+RETRY_SECONDS = 1.0
+"""Engines that are there but took nothing are asked again after so long."""
+RETRY_AFTER_SECONDS = 30
+"""What a client is told that could not wait, or has waited in vain."""
+WAKING = "engine_waking"
+_log = get_logger("gateway.waking")
+
+
+@dataclass
+class _Crowd:
+    """Those who wait for one Endpoint, or of one tenant."""
+
+    requests: int = 0
+    body_bytes: int = 0
+
+
+class WaitingRoom:
+    """All requests of this gateway that wait for an engine."""
+
+    def __init__(
+        self, settings: GatewaySettings, routes: RouteFollower, demand: DemandTeller, clock: Clock
+    ) -> None:
+        self._settings, self._routes, self._demand, self._clock = settings, routes, demand, clock
+        self._endpoints: dict[str, _Crowd] = {}
+        self._tenants: dict[str, _Crowd] = {}
+        self._changed = asyncio.Event()
+
+    def routes_changed(self) -> None:
+        """There is another table: perhaps with an engine."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    @contextmanager
+    def place(self, job: Job) -> Iterator[float]:
+        """A place in the room, until the time (of the monotonic clock) that is given.
+
+        Raises ``TooManyRequests`` where the tenant has too many that wait, ``NotAwake`` where too many wait
+        for the Endpoint.
+        """
+        endpoint, size = job.route.elastic[0], job.ticket.body_bytes
+        crowds = (_of(self._endpoints, endpoint), _of(self._tenants, job.tenant))
+        try:
+            self._check(job.route, *crowds, size)
+            for crowd in crowds:
+                crowd.requests += 1
+                crowd.body_bytes += size
+            metrics.WAKING.inc()
+            try:
+                with self._demand.holding(job.route):
+                    yield self._clock.monotonic_seconds() + self._settings.waking_timeout_seconds
+            finally:
+                metrics.WAKING.dec()
+                for crowd in crowds:
+                    crowd.requests -= 1
+                    crowd.body_bytes -= size
+        finally:
+            _tidy(self._endpoints, endpoint)
+            _tidy(self._tenants, job.tenant)
+
+    def _check(self, route: Route, endpoint: _Crowd, tenant: _Crowd, size: int) -> None:
+        settings = self._settings
+        if tenant.requests >= settings.waking_requests_per_tenant:
+            metrics.WOKEN.labels("refused").inc()
+            raise TooManyRequests(
+                f"{tenant.requests} requests of this tenant wait for engines to wake, and no more may; send "
+                f"it again in {RETRY_AFTER_SECONDS} s, and fewer at once until an engine answers",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
+        most_bytes = settings.waking_body_bytes_per_endpoint
+        if (
+            endpoint.requests >= settings.waking_requests_per_endpoint
+            or endpoint.body_bytes + size > most_bytes
+        ):
+            metrics.WOKEN.labels("refused").inc()
+            raise NotAwake(
+                f"an engine of {route.model} is waking, and no more requests may wait for it; send it again "
+                f"in {RETRY_AFTER_SECONDS} s",
+                code=WAKING,
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
+
+    async def next_route(self, job: Job, watch: ClientWatch, until_seconds: float) -> Route | None:
+        """The route once it has engines (again), or a while later where it has; None when the client has
+        gone. Raises ``NotAwake`` when that takes too long, or no engine is going to come."""
+        rested = not self._find(job).replicas
+        while not watch.gone:
+            route, left_seconds = self._find(job), self._left(until_seconds)
+            if left_seconds <= 0:
+                metrics.WOKEN.labels("timeout").inc()
+                waited = f"{self._settings.waking_timeout_seconds:g} s"
+                raise _in_vain(job, f"did not come up within {waited}; `computility explain` says why")
+            if route.replicas and rested:
+                return route
+            if not route.replicas and not route.elastic:
+                raise _in_vain(job, "cannot be started as it is; its owner sees why with `computility get`")
+            await self._pause(watch, min(left_seconds, RETRY_SECONDS) if route.replicas else left_seconds)
+            rested = True
+        metrics.WOKEN.labels("left").inc()
+        return None
+
+    def _find(self, job: Job) -> Route:
+        """The route of today's table, which has to be the same thing. Raises ``NotFound``."""
+        route = self._routes.index.find(job.principal, job.request.model)
+        if (route.project, route.backend_model) != (job.route.project, job.route.backend_model):
+            raise _in_vain(job, "was withdrawn, and another one has its name; send it again")
+        return route
+
+    def _left(self, until_seconds: float) -> float:
+        """Never more than the whole wait, however the clock jumps."""
+        return min(until_seconds - self._clock.monotonic_seconds(), self._settings.waking_timeout_seconds)
+
+    async def _pause(self, watch: ClientWatch, seconds: float) -> None:
+        """Until there is another table, the client has gone, or so long."""
+        waits = [asyncio.create_task(self._changed.wait()), asyncio.create_task(watch.left.wait())]
+        try:
+            await asyncio.wait(waits, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+
+def _in_vain(job: Job, why: str) -> NotAwake:
+    _log.warning("a request waited in vain", model=job.route.model, why=why)
+    return NotAwake(
+        f"an engine of {job.route.model} {why}", code=WAKING, retry_after_seconds=RETRY_AFTER_SECONDS
+    )
+
+
+def _of(crowds: dict[str, _Crowd], name: str) -> _Crowd:
+    return crowds.setdefault(name, _Crowd())
+
+
+def _tidy(crowds: dict[str, _Crowd], name: str) -> None:
+    if name in crowds and not crowds[name].requests:
+        del crowds[name]

@@ -1,0 +1,167 @@
+"""Requests that wait for an engine, on a clock that the test moves: who may, how long, what control hears."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from common.wire import RoutingTable
+from tests.fixtures.gateway import OTHER_SECRET, table
+from tests.fixtures.wire import Answer
+from tests.unit.inference.gateway.front_scene import ASK, Front, front_scene
+
+NAME = "acme-bots/chat"
+
+
+def metric(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def waiting() -> float:
+    return metric("computility_gateway_waking")
+
+
+def asleep(version: str = "2", **route: Any) -> RoutingTable:
+    return table([], version, **{"elastic": (NAME,), "shared": True, **route})
+
+
+def awake(front: Front, version: str = "3") -> RoutingTable:
+    return front.routes(version, elastic=(NAME,), shared=True)
+
+
+@pytest.fixture
+async def front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Front]:
+    limits: dict[str, Any] = {
+        "waking_timeout_seconds": 60.0,
+        "waking_requests_per_tenant": 2,
+        "waking_requests_per_endpoint": 3,
+        "waking_body_bytes_per_endpoint": 4000,
+    }
+    async with front_scene(tmp_path, monkeypatch, **limits) as made:
+        await made.stand_still()
+        made.tell(asleep())
+        yield made
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+def asked(front: Front, count: int = 1, body: Any = ASK, **options: Any) -> list[asyncio.Task[Answer]]:
+    return [asyncio.create_task(front.ask(body, **options)) for _ in range(count)]
+
+
+async def test_those_who_wait_are_answered_when_a_table_has_an_engine(front: Front) -> None:
+    served = metric("computility_gateway_woken_total", how="served")
+    tasks = asked(front) + asked(front, body={**ASK, "stream": True})
+    await until(lambda: waiting() == 2)
+    front.tell(asleep("another"))
+    await asyncio.sleep(0.01)
+    assert not any(task.done() for task in tasks)
+    front.clock.advance(59)
+    front.tell(awake(front))
+    assert [answer.status for answer in await asyncio.gather(*tasks)] == [200, 200]
+    assert len(front.spooled()) == 2
+    assert (waiting(), metric("computility_gateway_woken_total", how="served")) == (0, served + 2)
+
+
+async def test_the_wait_has_an_end(front: Front) -> None:
+    [task] = asked(front)
+    await until(lambda: waiting() == 1)
+    front.clock.advance(60)
+    front.tell(asleep("another"))
+    answer = await task
+    assert (answer.status, answer.headers["retry-after"]) == (503, "30")
+    assert answer.json["error"]["code"] == "engine_waking"
+    assert "did not come up within 60 s" in answer.json["error"]["message"]
+    assert (waiting(), front.spooled()) == (0, [])
+
+
+async def test_so_many_of_a_tenant_and_of_an_endpoint_wait(front: Front) -> None:
+    tasks = asked(front, 2)
+    await until(lambda: waiting() == 2)
+    answer = await front.ask(ASK)
+    assert (answer.status, answer.headers["retry-after"]) == (429, "30")
+    tasks += asked(front, secret=OTHER_SECRET)
+    await until(lambda: waiting() == 3)
+    answer = await front.ask(ASK, secret=OTHER_SECRET)
+    assert (answer.status, answer.json["error"]["code"]) == (503, "engine_waking")
+    front.tell(awake(front))
+    assert {answer.status for answer in await asyncio.gather(*tasks)} == {200}
+    front.tell(asleep("4"))
+    again = asked(front, 2)
+    await until(lambda: waiting() == 2)
+    front.tell(awake(front, "5"))
+    assert {answer.status for answer in await asyncio.gather(*again)} == {200}, "places are given back"
+
+
+async def test_so_many_bytes_of_bodies_wait(front: Front) -> None:
+    long = {**ASK, "messages": [{"role": "user", "content": "x" * 3000}]}
+    tasks = asked(front, body=long)
+    await until(lambda: waiting() == 1)
+    assert (await front.ask(long)).status == 503
+    tasks += asked(front)
+    await until(lambda: waiting() == 2)
+    front.tell(awake(front))
+    assert {answer.status for answer in await asyncio.gather(*tasks)} == {200}
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "said"),
+    [
+        (asleep("3", elastic=()), 503, "cannot be started as it is"),
+        (asleep("3", project="others"), 503, "another one has its name"),
+        (asleep("3", backend_model="weights-7"), 503, "another one has its name"),
+        (asleep("3").model_copy(update={"routes": ()}), 404, "does not exist"),
+    ],
+)
+async def test_what_will_not_come_is_said_at_once(
+    front: Front, told: RoutingTable, status: int, said: str
+) -> None:
+    [task] = asked(front)
+    await until(lambda: waiting() == 1)
+    front.tell(told)
+    answer = await task
+    assert answer.status == status
+    assert said in answer.json["error"]["message"]
+
+
+async def test_control_hears_who_waits_and_works_and_when_nobody_does(front: Front) -> None:
+    await front.start_control()
+    teller = front.gateway._inference._demand
+    await teller.tell()
+    assert front.control.demands == []
+    [task] = asked(front)
+    await until(lambda: waiting() == 1)
+    assert teller._news.is_set()
+    await teller.tell()
+    front.tell(awake(front))
+    await task
+    await teller.tell()
+    await teller.tell()
+    [first, last] = front.control.demands
+    assert first["demands"] == [{"endpoint": NAME, "held": 1, "active": 1}]
+    assert last["demands"] == []
+    assert first["gateway"] == last["gateway"]
+
+
+async def test_of_an_adapter_on_two_endpoints_the_first_wakes(front: Front) -> None:
+    front.tell(asleep("3", elastic=(NAME, "acme-bots/other")))
+    [task] = asked(front)
+    await until(lambda: waiting() == 1)
+    report = front.gateway._inference._demand.report()
+    assert [(one.endpoint, one.held, one.active) for one in report.demands] == [(NAME, 1, 0)]
+    front.tell(awake(front, "4"))
+    assert (await task).status == 200
+
+
+async def test_without_it_nobody_waits(front: Front) -> None:
+    front.tell(asleep("3", elastic=()))
+    answer = await front.ask(ASK)
+    assert (answer.status, waiting()) == (503, 0)
+    assert "no replica of tiny is ready" in answer.json["error"]["message"]
