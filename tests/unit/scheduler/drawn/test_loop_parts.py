@@ -268,11 +268,11 @@ def _group(rng: random.Random, name: str) -> Workload:
 
 COURSES: dict[str, Course] = {
     "groups": (_groups, 10),
-    "decisions": (_decisions, 12),
+    "decisions": (_decisions, 10),
     "set aside": (_asides, 4),
     "journal": (_journal, 5),
-    "attention": (_attention, 10),
-    "cycles": (_cycles, 15),
+    "attention": (_attention, 8),
+    "cycles": (_cycles, 9),
 }
 
 

@@ -307,8 +307,8 @@ COURSES: dict[str, Course] = {
     "usage events": (_events, 30),
     "devices": (_devices, 30),
     "nodes": (_nodes, 15),
-    "queues": (_queues, 12),
-    "gangs": (_gangs, 10),
+    "queues": (_queues, 9),
+    "gangs": (_gangs, 9),
     "replicas": (_replicas, 25),
 }
 POOLS: dict[str, Any] = {

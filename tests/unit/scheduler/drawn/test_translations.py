@@ -177,11 +177,11 @@ def _standings(drawn: Drawn) -> Answers:
 
 RULES: dict[str, Draw] = {
     "workloads": (_views, 70),
-    "nodes": (_nodes, 150),
-    "queues": (_queues, 120),
-    "looks": (_looks, 60),
-    "statuses": (_statuses, 70),
-    "standings": (_standings, 10),
+    "nodes": (_nodes, 120),
+    "queues": (_queues, 90),
+    "looks": (_looks, 45),
+    "statuses": (_statuses, 55),
+    "standings": (_standings, 8),
 }
 
 
