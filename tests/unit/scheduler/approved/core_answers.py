@@ -37,9 +37,25 @@ from scheduler.core.reshape.migration import consolidate, plan_moves
 from tests.fixtures import approving as approved
 from tests.unit.scheduler.approved.story import WORLDS, line_of
 from tests.unit.scheduler.rich_worlds import CACHED, ISLAND, LABELS, ZONE
-from tests.unit.scheduler.worlds import NOW_MS, RACK, World
+from tests.unit.scheduler.worlds import GIB, NOW_MS, RACK, World, fill, make_world
 
-KINDS = tuple(WORLDS)
+
+def _tight(rng: random.Random) -> World:
+    """Nodes whose CPU or memory runs out before their devices do."""
+    world = make_world(rng, 5, 0.0, 6)
+    nodes = tuple(
+        replace(
+            node,
+            cpu_millis=rng.choice((0, 4_000, 8_000)),
+            host_memory_bytes=rng.choice((0, 32, 64)) * GIB,
+        )
+        for node in world.nodes
+    )
+    world = replace(world, nodes=nodes)
+    return replace(world, running=fill(rng, world, 1.5))
+
+
+KINDS = (*WORLDS.values(), _tight)
 SCORERS = tuple(name for name, _ in Policy().weights)
 MILLIS = (0, 1, 500, 1000, 4000, 9000)
 
@@ -47,7 +63,7 @@ MILLIS = (0, 1, 500, 1000, 4000, 9000)
 def answers(seed: int) -> Iterator[str]:
     """Of the world, the policy and the moment that the seed draws."""
     rng = random.Random(seed)
-    world: World = WORLDS[KINDS[seed % len(KINDS)]](rng)
+    world: World = KINDS[seed % len(KINDS)](rng)
     world = replace(world, policy=_policy(rng, world.policy), now_ms=NOW_MS + rng.choice((0, 1, 299_000)))
     snapshot = world.snapshot()
     if rng.random() < 0.5:
