@@ -33,9 +33,9 @@ def report_adapter(
     adapter: Adapter, wanted: WantedAdapter, reports: Sequence[ReplicaReport]
 ) -> AdapterReport:
     """``served`` when all ready replicas of the endpoints of its model hold it, and there is one at least."""
-    able = [r for r in reports if _obstacle(adapter, r.endpoint) is None]
+    able = [r for r in reports if obstacle(adapter, r.endpoint) is None]
     if reports and not able:
-        reason, message = _obstacle(adapter, reports[0].endpoint) or ("", "")
+        reason, message = obstacle(adapter, reports[0].endpoint) or ("", "")
         return AdapterReport(False, reason, message, 0)
     ready = [r for r in able if r.replica.ready]
     count = sum(wanted.name in r.replica.adapters for r in ready)
@@ -53,7 +53,7 @@ def report_adapter(
     return AdapterReport(False, "Loading", f"held by {count} of {len(ready)} ready replicas", count)
 
 
-def _obstacle(adapter: Adapter, endpoint: Endpoint) -> tuple[str, str] | None:
+def obstacle(adapter: Adapter, endpoint: Endpoint) -> tuple[str, str] | None:
     """Why the endpoint will never load the adapter: reason and message."""
     engine, rank = endpoint.spec.engine, adapter.spec.rank
     if engine.max_adapters == 0:

@@ -187,6 +187,10 @@ class EndpointController:
         for workload in (*(by_name[name] for name in plan.replace), *gone):
             await self._delete(workload)
             existing.remove(workload)
+        for name in [name for name in by_name if name not in plan.replace and name not in plan.remove]:
+            await self._draining.stay(by_name[name])
+            if name in wanted:
+                await self._change_in_place(by_name[name], engines[wanted[name]])
         for name in (*plan.replace, *plan.create):
             if self._made[endpoint.project] >= NEW_PER_PASS:
                 break
@@ -199,9 +203,6 @@ class EndpointController:
             self._made[endpoint.project] += 1
             existing.append((await self._store.apply(engines[wanted[name]].named(name))).resource)
             _log.info("engine requested", workload=name, project=endpoint.project)
-        for name in [name for name in by_name if name in wanted and name not in plan.replace]:
-            await self._draining.stay(by_name[name])
-            await self._change_in_place(by_name[name], engines[wanted[name]])
         return None
 
     async def _change_in_place(self, workload: Workload, engine: WantedEngine) -> None:

@@ -12,6 +12,7 @@ from common.resources import Adapter, ApiKey, Endpoint, Model, Project, Resource
 from common.resources.serving import Replica, model_identity
 from common.store.port import Store
 from common.wire import Route, RouteKey, RouteReplica, RouteWeights, RoutingTable
+from inference.adapter_status import obstacle
 from inference.engine_workload import served_name
 
 REST = 3
@@ -126,6 +127,7 @@ def _adapter_route(
     if not hosts:
         return None
     name, project = adapter.spec.served_name, adapter.project or ""
+    able = [endpoint for endpoint in hosts if obstacle(adapter, endpoint) is None]
     contexts = [e.status.context_tokens for e in hosts if e.status.context_tokens is not None]
     return Route(
         model=name,
@@ -142,7 +144,7 @@ def _adapter_route(
             if _serves(r) and name in r.adapters
         ),
         routing=_weights(hosts[0]),
-        elastic=_wakes(hosts) if adapter.status.is_loadable else (),
+        elastic=_wakes(able) if adapter.status.is_loadable else (),
     )
 
 

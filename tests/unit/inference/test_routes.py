@@ -216,6 +216,24 @@ async def test_an_endpoint_of_its_own_project_serves_an_adapter(store: MemorySto
     assert [r.id for r in _route(await build_routing_table(store), FT).replicas] == ["chat-9"]
 
 
+@pytest.mark.parametrize("engine", [{"max_adapters": 0}, {"max_adapter_rank": 8}])
+async def test_an_adapter_wakes_no_endpoint_that_will_never_load_it(
+    store: MemoryStore, engine: dict[str, int]
+) -> None:
+    await _fill(store, [])
+    await _add_adapter(store)
+    endpoint = await store.get(Endpoint, "chat", "lab")
+    endpoint.spec = EndpointSpec.model_validate(
+        {**endpoint.spec.model_dump(), "autoscaling": {"minReplicas": 0}, "engine": engine}
+    )
+    await store.apply(endpoint)
+    assert _route(await build_routing_table(store), FT).elastic == ()
+    await _serve_privately(store, "shop", autoscaling={"minReplicas": 0})
+    assert _route(await build_routing_table(store), FT).elastic == ("shop/mine",), (
+        "the shared one comes first"
+    )
+
+
 async def test_a_shared_endpoint_takes_strangers_adapters_unless_it_says_otherwise(
     store: MemoryStore,
 ) -> None:

@@ -1,7 +1,6 @@
 """Endpoints whose engines follow their load, with the controller that makes them; engines do what
 the test says."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,79 +9,20 @@ import pytest
 from common.errors import Conflict
 from common.labels import DRAINING
 from common.load import EngineLoad
-from common.resources import Endpoint, Model, Project
+from common.resources import Endpoint, Model
 from common.resources.meta import Metadata
-from common.resources.people import ProjectSpec
 from common.resources.serving import ModelSpec
-from common.wire import Demand, DemandReport
 from inference.autoscaling.answers import explain_scaling
-from inference.autoscaling.autoscaler import Autoscaler
-from inference.autoscaling.board import STALE_SECONDS, DemandBoard
+from inference.autoscaling.board import STALE_SECONDS
 from inference.controller import GONE_PER_PASS
-from inference.replica_loads import ReplicaLoads
 from inference.routes import build_routing_table
-from tests.unit.inference.endpoint_world import FT, PROJECT, World
-
-INFINITE = float("inf")
-
-
-class ElasticWorld(World):
-    """A world with an autoscaler, whose engines are up as soon as they are asked for."""
-
-    def __init__(self, home: Path) -> None:
-        super().__init__(home)
-        self.make_model()
-        self.up: dict[str, str] = {}
-        self.restart_autoscaler()
-
-    def restart_autoscaler(self) -> None:
-        board = DemandBoard(self.clock)
-        self.autoscaler = Autoscaler(self.store, ReplicaLoads(self.store, self.engines), board, self.clock)
-
-    async def begin(self, replicas: int = 1, **spec: Any) -> None:
-        await self.store.apply(Project(metadata=Metadata(name=PROJECT), spec=ProjectSpec(tenant="acme")))
-        await self.apply_model()
-        await self.apply_endpoint(replicas, **spec)
-
-    async def go(self, seconds: float) -> None:
-        """Looks and passes, and engines that come up."""
-        for _ in range(max(1, round(seconds / 5))):
-            self.clock.advance(5)
-            await self.autoscaler.step()
-            await self.controller.step()
-            for name in await self.workloads():
-                if name not in self.up:
-                    self.up[name] = await self.start(name)
-            self.up = {name: url for name, url in self.up.items() if name in await self.workloads()}
-            await self.controller.step()
-
-    def work(self, running: Iterable[int] | int) -> None:
-        """What engines have to do from now on, in the order of their names."""
-        urls = [self.up[name] for name in sorted(self.up)]
-        each = [running] * len(urls) if isinstance(running, int) else list(running)
-        for url, count in zip(urls, each, strict=False):
-            self.engines.running[url].load = EngineLoad(count, 0, 0.0, ((0.1, 0), (INFINITE, 0)))
-
-    def hold(self, count: int, gateway: str = "g") -> None:
-        demands = (Demand(endpoint=f"{PROJECT}/chat", held=count),)
-        self.autoscaler.board.report(DemandReport(gateway=gateway, demands=demands))
-
-    async def served(self) -> list[str]:
-        routes = (await build_routing_table(self.store)).routes
-        return next([replica.id for replica in route.replicas] for route in routes if route.model == "tiny")
-
-    async def events(self) -> list[tuple[str, str]]:
-        found = await self.store.events(kind="Endpoint")
-        return [(event.reason, event.message) for event in found]
+from tests.unit.inference.autoscaling.elastic_world import SLEEPY, SMALL, ElasticWorld
+from tests.unit.inference.endpoint_world import FT, PROJECT
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> ElasticWorld:
     return ElasticWorld(tmp_path)
-
-
-SMALL = {"maxReplicas": 3, "targets": {"requestsPerReplica": 10}, "scaleDownAfterSeconds": 60}
-SLEEPY = {**SMALL, "minReplicas": 0, "scaleToZeroAfterSeconds": 30}
 
 
 async def test_from_one_to_three_and_back(world: ElasticWorld) -> None:
