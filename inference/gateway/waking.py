@@ -79,17 +79,20 @@ class WaitingRoom:
 
     def _check(self, route: Route, endpoint: _Crowd, tenant: _Crowd, size: int) -> None:
         settings = self._settings
-        if tenant.requests >= settings.waking_requests_per_tenant:
+        if (
+            tenant.requests >= settings.waking_requests_per_tenant
+            or tenant.body_bytes + size > settings.waking_body_bytes_per_tenant
+        ):
             metrics.WOKEN.labels("refused").inc()
             raise TooManyRequests(
-                f"{tenant.requests} requests of this tenant wait for engines to wake, and no more may; send "
-                f"it again in {RETRY_AFTER_SECONDS} s, and fewer at once until an engine answers",
+                f"{tenant.requests} requests of this tenant, of {tenant.body_bytes} bytes, wait for engines "
+                f"to wake, and no more may; send it again in {RETRY_AFTER_SECONDS} s, and fewer at once "
+                "until an engine answers",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
-        most_bytes = settings.waking_body_bytes_per_endpoint
         if (
             endpoint.requests >= settings.waking_requests_per_endpoint
-            or endpoint.body_bytes + size > most_bytes
+            or endpoint.body_bytes + size > settings.waking_body_bytes_per_endpoint
         ):
             metrics.WOKEN.labels("refused").inc()
             raise NotAwake(

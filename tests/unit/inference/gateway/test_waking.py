@@ -39,6 +39,7 @@ async def front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         "waking_requests_per_tenant": 2,
         "waking_requests_per_endpoint": 3,
         "waking_body_bytes_per_endpoint": 4000,
+        "waking_body_bytes_per_tenant": 3000,
     }
     async with front_scene(tmp_path, monkeypatch, **limits) as made:
         await made.stand_still()
@@ -101,10 +102,13 @@ async def test_so_many_of_a_tenant_and_of_an_endpoint_wait(front: Front) -> None
 
 
 async def test_so_many_bytes_of_bodies_wait(front: Front) -> None:
-    long = {**ASK, "messages": [{"role": "user", "content": "x" * 3000}]}
+    long = {**ASK, "messages": [{"role": "user", "content": "x" * 2000}]}
     tasks = asked(front, body=long)
     await until(lambda: waiting() == 1)
-    assert (await front.ask(long)).status == 503
+    answer = await front.ask(long)
+    assert (answer.status, answer.headers["retry-after"]) == (429, "30"), "others find room"
+    longer = {**ASK, "messages": [{"role": "user", "content": "x" * 2500}]}
+    assert (await front.ask(longer, secret=OTHER_SECRET)).status == 503
     tasks += asked(front)
     await until(lambda: waiting() == 2)
     front.tell(awake(front))
