@@ -16,6 +16,7 @@ from inference.gateway import metrics
 from inference.gateway.bill import Job
 from inference.gateway.demand import DemandTeller
 from inference.gateway.routes import RouteFollower
+from inference.gateway.table import payer_of
 from inference.gateway.upstream import ClientWatch
 
 RETRY_SECONDS = 1.0
@@ -122,9 +123,13 @@ class WaitingRoom:
         return None
 
     def _find(self, job: Job) -> Route:
-        """The route of today's table, which has to be the same thing. Raises ``NotFound``."""
-        route = self._routes.index.find(job.principal, job.request.model)
-        if (route.project, route.backend_model) != (job.route.project, job.route.backend_model):
+        """The route of today's table, which has to be the same thing for the same payer; the key is judged
+        again. Raises ``Unauthenticated``, ``NotFound``."""
+        index = self._routes.index
+        principal = index.in_force(job.ticket.key.digest, self._clock.now_ms()).principal
+        route = index.find(principal, job.request.model)
+        found = (route.project, route.backend_model, *payer_of(principal, route))
+        if found != (job.route.project, job.route.backend_model, job.tenant, job.project):
             raise _in_vain(job, "was withdrawn, and another one has its name; send it again")
         return route
 

@@ -28,6 +28,13 @@ def asleep(version: str = "2", **route: Any) -> RoutingTable:
     return table([], version, **{"elastic": (NAME,), "shared": True, **route})
 
 
+def keyed(**key: Any) -> RoutingTable:
+    """A table with an engine, and the asker's key as it is said; without it where nothing is said."""
+    told = table([("r0", "http://r0")], "3", elastic=(NAME,), shared=True)
+    (mine, other) = told.keys
+    return told.model_copy(update={"keys": (mine.model_copy(update=key), other) if key else (other,)})
+
+
 def awake(front: Front, version: str = "3") -> RoutingTable:
     return front.routes(version, elastic=(NAME,), shared=True)
 
@@ -122,6 +129,11 @@ async def test_so_many_bytes_of_bodies_wait(front: Front) -> None:
         (asleep("3", project="others"), 503, "another one has its name"),
         (asleep("3", backend_model="weights-7"), 503, "another one has its name"),
         (asleep("3").model_copy(update={"routes": ()}), 404, "does not exist"),
+        (RoutingTable(version=""), 503, "no keys are known"),
+        (keyed(), 401, "unknown or was revoked"),
+        (keyed(expires_ms=1), 401, "has expired"),
+        (keyed(models=("other",)), 404, "does not exist"),
+        (keyed(tenant="umbrella", project="other-bots"), 503, "another one has its name"),
     ],
 )
 async def test_what_will_not_come_is_said_at_once(
