@@ -44,6 +44,7 @@ class AutoStatus(Part):
         default_factory=list, description="of the last hour"
     )
     planned_generation: int = Field(0, description="of the Endpoint, as the devices were chosen")
+    planned_model: SeenName = Field("", description="uid and generation of the Model at that time")
 
     @property
     def connector(self) -> str:

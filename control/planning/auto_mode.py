@@ -16,13 +16,14 @@ from common.clock import Clock
 from common.errors import ComputilityError, Conflict, NotFound
 from common.guard import Guard
 from common.ids import derived_id
-from common.loop import LoopHealth
+from common.loop import LoopHealth, in_turns
 from common.resources import Endpoint, Model, Project
 from common.resources.auto_mode import MAX_REASONS, AutoStatus, Readers, leaves_size_open
 from common.store.port import Event, StatusWrite, Store
 from common.telemetry import get_logger
 from common.vendors import VENDORS
 from control.planning.answers import EndpointPlan, PlanOption
+from control.planning.kept_supplies import KeptSupplies
 from control.planning.plan import Planner
 from control.planning.served_traffic import ServedTraffic
 from inference.core.mode.decide import Rules, Standing, Verdict
@@ -35,6 +36,8 @@ from inference.core.performance.options import Slo
 from inference.core.performance.supply import Supply
 
 LOOK_SECONDS = 5.0
+PASS_SECONDS = 5.0
+"""After which a pass ends: half of the time is left to others, and what is new does not wait for all."""
 MOVED = 1.1
 """A profile that has changed by less since the last look says the same."""
 LEAST_SECONDS = 15.0
@@ -44,8 +47,6 @@ AGAIN_SECONDS = 120.0
 DEFAULT_SLO = Slo(2000.0, 50.0)
 """Where the Endpoint has none: milliseconds to the first token, and between tokens, of a chat."""
 WRITE_TRIES = 3
-SUPPLIES_SECONDS = 60.0
-"""So long it is taken that the pool has the devices that it had."""
 TELL_SECONDS = 600.0
 """Between two writings of figures where nothing is changed."""
 RULES = Rules()
@@ -63,10 +64,10 @@ class _Watch:
     profile: Profile | None = None
     fleet: Fleet | None = None
     looked_seconds: float = 0.0
+    turn_seconds: float = -math.inf
+    checked_seconds: float = -math.inf
     stage: Stage | None = None
-    stage_of: tuple[str, int] | None = None
-    supplies: Sequence[Supply] = ()
-    supplied_seconds: float = -math.inf
+    stage_of: str = ""
     planned_with: frozenset[str] = frozenset()
     told_seconds: float = -math.inf
 
@@ -84,6 +85,8 @@ class AutoMode:
         self._store, self._planner, self._traffic, self._clock = store, planner, traffic, clock
         self._guard = Guard("auto-mode", clock)
         self._watches: dict[str, _Watch] = {}
+        self._supplies = KeptSupplies(planner, clock)
+        self._shared_models: dict[str, Model] | None = None
 
     async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Look every ``LOOK_SECONDS`` until ``stop`` is set."""
@@ -99,16 +102,30 @@ class AutoMode:
                     await stop.wait()
 
     async def step(self) -> None:
-        """One look at all Endpoints of mode ``auto``."""
-        mine = [one for one in await self._store.list(Endpoint) if one.spec.mode == "auto"]
-        self._traffic.follow(mine)
+        """One look at all Endpoints of mode ``auto``: first at those that wait for their devices, then at
+        those that were not looked at for the longest time, as many as ``PASS_SECONDS`` allow, but one."""
+        endpoints = await self._store.list(Endpoint)
+        mine = [one for one in endpoints if one.spec.mode == "auto"]
+        self._traffic.follow(endpoints)
+        self._shared_models = None
         uids = {endpoint.metadata.uid for endpoint in mine}
         for uid in self._watches.keys() - uids:
             del self._watches[uid]
-        for endpoint in mine:
-            key = ("look", endpoint.metadata.uid)
-            with self._guard.item("Endpoint", key, endpoint.metadata.generation):
-                await self._look(endpoint)
+        clock = asyncio.get_running_loop().time
+        until, looked = clock() + PASS_SECONDS, False
+        async for endpoint in in_turns(sorted(mine, key=self._turn)):
+            is_decided = _is_decided(endpoint)
+            if is_decided and looked and clock() >= until:
+                break
+            looked |= is_decided
+            key, generation = ("look", endpoint.metadata.uid), endpoint.metadata.generation
+            if self._guard.may_try(key, generation):
+                with self._guard.item("Endpoint", key, generation):
+                    await self._look(endpoint)
+
+    def _turn(self, endpoint: Endpoint) -> tuple[bool, float]:
+        watch = self._watches.get(endpoint.metadata.uid)
+        return _is_decided(endpoint), watch.turn_seconds if watch is not None else -math.inf
 
     async def _look(self, endpoint: Endpoint) -> None:
         model = await self._model_of(endpoint)
@@ -116,18 +133,16 @@ class AutoMode:
             return
         auto = endpoint.status.auto
         watch = self._watches.setdefault(endpoint.metadata.uid, _Watch(Standing(None, _changes(auto))))
-        now = self._clock.monotonic_seconds()
-        is_new = auto is None or auto.planned_generation != endpoint.metadata.generation
-        if is_new or now - watch.supplied_seconds >= SUPPLIES_SECONDS:
-            watch.supplies, _ = await self._planner.supplies(endpoint)
-            watch.supplied_seconds = now
-        classes = frozenset(one.device_class for one in watch.supplies)
+        now = watch.turn_seconds = self._clock.monotonic_seconds()
+        is_new = not _is_decided(endpoint) or (auto is not None and auto.planned_model != _version_of(model))
+        supplies = await self._supplies.of(endpoint, afresh=is_new)
+        classes = frozenset(one.device_class for one in supplies)
         appeared = auto is not None and not auto.device_class and classes - watch.planned_with
         if auto is None or is_new or appeared or _has_vanished(endpoint, auto, classes):
             watch.planned_with = classes
-            await self._write(endpoint, await self._chosen(endpoint, model, watch.supplies))
+            await self._write(endpoint, await self._chosen(endpoint, model, supplies))
             return
-        fleet = _fleet(endpoint, auto, watch.supplies)
+        fleet = _fleet(endpoint, auto, supplies)
         if fleet is None or not self._is_due(watch, endpoint, fleet):
             return
         verdict = await self._verdict(endpoint, watch, await self._stage_of(watch, model), fleet)
@@ -139,8 +154,9 @@ class AutoMode:
     def _is_due(self, watch: _Watch, endpoint: Endpoint, fleet: Fleet) -> bool:
         """Whether there is something new to see: other engines, other traffic, or a change that waits."""
         now = self._clock.now_ms() / 1000
-        if 0 <= now - watch.looked_seconds < LEAST_SECONDS:
+        if 0 <= now - watch.checked_seconds < LEAST_SECONDS:
             return False
+        watch.checked_seconds = now
         profile = self._traffic.log_of(endpoint).profile(now)
         waits = watch.standing.beaten_since is not None
         fresh = watch.fleet == fleet and now - watch.looked_seconds < AGAIN_SECONDS
@@ -167,7 +183,7 @@ class AutoMode:
         )
 
     async def _stage_of(self, watch: _Watch, model: Model) -> Stage:
-        version = model.metadata.uid, model.metadata.generation
+        version = _version_of(model)
         if watch.stage is None or watch.stage_of != version:
             watch.stage = await self._planner.stage(model)
             watch.stage_of = version
@@ -196,14 +212,16 @@ class AutoMode:
                 since_ms=since,
                 changes_ms=kept,
                 planned_generation=generation,
+                planned_model=_version_of(model),
             )
         leg = option.legs[0]
         supply = next((one for one in supplies if one.device_class == leg.device_class), None)
-        same = before is not None and before.device_class == leg.device_class
+        able = supply is not None and hands_over(supply) and model.spec.tasks != ["embeddings"]
+        same = able and before is not None and before.device_class == leg.device_class
         return AutoStatus(
             device_class=leg.device_class,
             devices_per_engine=leg.tensor_parallel if leaves_size_open(endpoint.spec.devices) else 0,
-            hands_over=supply is not None and hands_over(supply),
+            hands_over=able,
             readers=before.readers if before is not None and same else [],
             min_prompt_tokens=before.min_prompt_tokens if before is not None and same else 0,
             mode=before.mode if before is not None and same else "replicated",
@@ -211,6 +229,7 @@ class AutoMode:
             since_ms=since if same else now_ms,
             changes_ms=kept,
             planned_generation=generation,
+            planned_model=_version_of(model),
         )
 
     async def _model_of(self, endpoint: Endpoint) -> Model | None:
@@ -218,16 +237,22 @@ class AutoMode:
         own = await self._store.find(Model, endpoint.spec.model, endpoint.project)
         if own is not None:
             return own
-        found = [one for one in await self._store.list(Model) if one.name == endpoint.spec.model]
-        return next((one for one in found if one.spec.shared), None)
+        if self._shared_models is None:
+            shared = [one for one in await self._store.list(Model) if one.spec.shared]
+            self._shared_models = {one.name: one for one in reversed(shared)}
+        return self._shared_models.get(endpoint.spec.model)
 
     async def _write(self, endpoint: Endpoint, auto: AutoStatus) -> None:
-        """The decision, with an event where something changes, in one transaction."""
+        """The decision, with an event where something changes, in one transaction; not where the Endpoint is
+        another by now, or says something else."""
+        meant = endpoint.metadata.uid, endpoint.metadata.generation
         for _ in range(WRITE_TRIES):
             before = endpoint.status.auto
             endpoint.status.auto = auto
             events = [] if _same_choice(before, auto) else [_event(endpoint, auto)]
             (result,) = await self._store.set_statuses([StatusWrite(endpoint, tuple(events))])
+            if isinstance(result, ComputilityError) and not isinstance(result, Conflict):
+                raise result
             if not isinstance(result, Conflict):
                 if events:
                     _log.info("auto", endpoint=endpoint.name, project=endpoint.project, why=events[0].message)
@@ -236,6 +261,19 @@ class AutoMode:
                 endpoint = await self._store.get(Endpoint, endpoint.name, endpoint.project)
             except NotFound:
                 return
+            if (endpoint.metadata.uid, endpoint.metadata.generation) != meant:
+                return
+
+
+def _is_decided(endpoint: Endpoint) -> bool:
+    """Whether its devices were chosen as it is now."""
+    auto = endpoint.status.auto
+    return auto is not None and auto.planned_generation == endpoint.metadata.generation
+
+
+def _version_of(model: Model) -> str:
+    """Another one when anything is said differently about it."""
+    return f"{model.metadata.uid} {model.metadata.generation}"
 
 
 def slo_of(endpoint: Endpoint) -> Slo:

@@ -26,7 +26,7 @@ from control.planning.answers import (
     PlanOption,
     PlanRefusal,
 )
-from control.planning.supplies import Stock, offered_stock, pool_stock, supplies_for
+from control.planning.supplies import Stock, of_size, offered_stock, pool_stock, supplies_for
 from inference.adapters.aiconfigurator import MeasuredKernels
 from inference.core.mode.rehearsal import Stage
 from inference.core.performance.choice import Choice, choose
@@ -114,6 +114,9 @@ class Planner:
         slo = Slo(objective.ttft_milliseconds, objective.inter_token_milliseconds)
         prices = _Prices(books, tenant, endpoint.project or "", self._clock.now_ms())
         supplies, refused = supplies_for(endpoint.spec.devices, stock, prices.of)
+        if endpoint.spec.mode == "auto":
+            supplies, others = of_size(supplies, endpoint.spec.devices.count)
+            refused += others
         sources = (MeasuredKernels(config), Roofline())
         measured = Measured(self._measurements(model))
         options, more = Sizing(shape, supplies, sources, traffic, slo, measured).options()
@@ -130,7 +133,11 @@ class Planner:
             traffic_assumed=endpoint.spec.traffic is None,
             options=[_told(option) for option in choice.options[:MOST_OPTIONS]],
             taken=choice.taken,
-            reasons=[*_reasons(choice, supplies), *_provenance(choice, shape, measured)],
+            reasons=[
+                *_not_planned(endpoint),
+                *_reasons(choice, supplies),
+                *_provenance(choice, shape, measured),
+            ],
             refusals=[_refusal(one) for one in (*refused, *more)],
         )
 
@@ -198,6 +205,16 @@ def _profile(endpoint: Endpoint, shape: ModelShape) -> TrafficProfile:
         f"spec.traffic: {lengths} are more than the {most} of the model; lower promptTokens or outputTokens",
         param="spec.traffic",
     )
+
+
+def _not_planned(endpoint: Endpoint) -> list[str]:
+    """What the Endpoint says that no option has."""
+    told = []
+    for name, role in endpoint.spec.roles.items():
+        if role.nodes > 1:
+            path = f"spec.{name}.nodes" if name else "spec.nodes"
+            told.append(f"each option has its engines on one node, not on {role.nodes} as {path} says")
+    return told
 
 
 def _reasons(choice: Choice, supplies: Sequence[Supply]) -> list[str]:

@@ -15,7 +15,7 @@ MOST_IDS = 8192
 
 @dataclass(frozen=True)
 class _Engine:
-    """Whose engine it is that has this name in some project."""
+    """Whose engine it is that has this name in some project; ``uid`` is empty where it is not followed."""
 
     project: str
     shared: bool
@@ -31,18 +31,20 @@ class ServedTraffic:
         self._seen: dict[str, None] = {}
 
     def follow(self, endpoints: Sequence[Endpoint]) -> None:
-        """From now on count what these serve, and nothing else."""
-        uids = {endpoint.metadata.uid for endpoint in endpoints}
+        """From now on count what those of mode ``auto`` serve. Of the others the engines are known too: what
+        they served is not that of another Endpoint of the same name."""
+        uids = {endpoint.metadata.uid for endpoint in endpoints if endpoint.spec.mode == "auto"}
         self._logs = {uid: self._logs.get(uid) or TrafficLog() for uid in uids}
         self._engines = {}
         for endpoint in endpoints:
-            owner = _Engine(endpoint.project or "", endpoint.spec.shared, endpoint.metadata.uid)
+            uid = endpoint.metadata.uid if endpoint.metadata.uid in uids else ""
+            owner = _Engine(endpoint.project or "", endpoint.spec.shared, uid)
             for replica in endpoint.status.replicas:
                 self._engines.setdefault(replica.workload, []).append(owner)
 
     def posted(self, events: Iterable[UsageEvent]) -> None:
         """What has been posted to the ledger."""
-        if not self._engines:
+        if not self._logs:
             return
         for event in events:
             uid = self._owner(event) if event.kind == "inference" and event.id not in self._seen else ""

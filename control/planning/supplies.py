@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.errors import InvalidInput
 from common.resources import Node
@@ -111,6 +111,23 @@ def supplies_for(
         else:
             supplies.append(_supply(one, one.spec, price_of(one.device_class)))
     return supplies, refusals
+
+
+def of_size(supplies: Sequence[Supply], count: int) -> tuple[list[Supply], list[Refusal]]:
+    """Those that have engines of so many devices, and no others; 1 leaves the size open."""
+    if count <= 1:
+        return list(supplies), []
+    found, refusals = [], []
+    for one in supplies:
+        if max(one.nodes) < count:
+            why = f"no node has {count} of them for an engine (spec.devices.count)"
+        elif one.legal_counts and count not in one.legal_counts:
+            why = f"its vendor allows no {count} of them on a node (spec.devices.count)"
+        else:
+            found.append(replace(one, legal_counts=(count,)))
+            continue
+        refusals.append(Refusal(one.device_class, "any", why))
+    return found, refusals
 
 
 def _why_not(request: DeviceRequest, stock: Stock) -> str:

@@ -83,8 +83,10 @@ class TrafficLog:
 
     def recent(self, now_seconds: float) -> list[ServedRequest]:
         """In the order in which they began: all that began after the window opened and before the usual
-        length of a request ago."""
+        length of a request ago. What is older than the window is forgotten."""
         kept = [one for one in self._kept if one.started_seconds > now_seconds - self._window_seconds]
+        if len(kept) < len(self._kept):
+            self._kept = deque(kept, self._kept.maxlen)
         until = now_seconds - _usual_seconds(kept)
         return sorted(
             (one for one in kept if one.started_seconds <= until), key=lambda one: one.started_seconds

@@ -14,7 +14,8 @@ from common.resources.pool import Device, NodeStatus
 from common.resources.serving import EndpointSpec, ModelSpec, Replica
 from common.settings import Settings
 from common.store.memory import MemoryStore
-from control.planning.auto_mode import SUPPLIES_SECONDS, AutoMode
+from control.planning.auto_mode import AutoMode
+from control.planning.kept_supplies import SUPPLIES_SECONDS
 from control.planning.plan import Planner
 from control.planning.served_traffic import MOST_IDS, ServedTraffic
 from tests.fixtures.performance_scene import LLAMA_8B, configs

@@ -103,3 +103,15 @@ def test_how_far_a_profile_has_moved_is_its_largest_factor() -> None:
     before = Profile(2.0, 1000, 100, 0.0, 50)
     assert before.moved_from(Profile(4.0, 1000, 300, 0.0, 50)) == 3.0
     assert before.moved_from(Profile(2.0, 1000, 100, 0.5, 50)) == 2.0
+
+
+def test_what_is_older_than_the_window_is_forgotten() -> None:
+    log = TrafficLog(window_seconds=60.0)
+    for second in range(100):
+        log.add(ServedRequest(float(second), second + 1.0, 100, 10))
+    assert len(log.recent(100.0)) == 59
+    assert len(log._kept) == 59
+    assert log.recent(1000.0) == []
+    assert not log._kept
+    log.add(ServedRequest(1000.0, 1001.0, 100, 10))
+    assert len(log.recent(1002.0)) == 1
