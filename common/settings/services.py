@@ -57,6 +57,9 @@ class GatewaySettings(AddressSettings, ListenerSettings):
     waking_body_bytes_per_endpoint: int = Field(
         64 * 1024**2, ge=0, description="of the bodies of requests that wait for its engine to wake"
     )
+    waking_body_bytes_per_tenant: int = Field(
+        32 * 1024**2, ge=0, description="of the bodies of its requests that wait for engines to wake"
+    )
     large_body_bytes: int = Field(
         64 * 1024,
         gt=0,

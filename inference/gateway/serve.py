@@ -98,9 +98,7 @@ class InferenceHandler:
         principal = ticket.key.principal
         request = await self._bodies.read(exchange, task, ticket, principal, self._routes.index)
         index = self._routes.index  # the body may have been long in coming
-        refusal = index.refusal(ticket.key.digest, self._clock.now_ms())
-        if refusal is not None:
-            raise refusal
+        principal = index.in_force(ticket.key.digest, self._clock.now_ms()).principal
         route = index.find(principal, request.model)
         exchange.model = route.model
         if task not in route.tasks:

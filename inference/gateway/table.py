@@ -31,8 +31,11 @@ class RouteIndex:
         if authorization[: len(_SCHEME)].lower() != _SCHEME:
             raise Unauthenticated("no API key given; send it as `Authorization: Bearer <key>`")
         secret = authorization[len(_SCHEME) :].strip().decode("latin-1")
-        digest = secret_digest(secret)
-        refusal = self.refusal(digest, clock.now_ms())
+        return self.in_force(secret_digest(secret), clock.now_ms())
+
+    def in_force(self, digest: str, now_ms: int) -> RouteKey:
+        """The key of this digest. Raises what ``refusal`` says."""
+        refusal = self.refusal(digest, now_ms)
         if refusal is not None:
             raise refusal
         return self._keys[digest]

@@ -16,6 +16,7 @@ from inference.gateway import metrics
 from inference.gateway.bill import Job
 from inference.gateway.demand import DemandTeller
 from inference.gateway.routes import RouteFollower
+from inference.gateway.table import payer_of
 from inference.gateway.upstream import ClientWatch
 
 RETRY_SECONDS = 1.0
@@ -79,17 +80,20 @@ class WaitingRoom:
 
     def _check(self, route: Route, endpoint: _Crowd, tenant: _Crowd, size: int) -> None:
         settings = self._settings
-        if tenant.requests >= settings.waking_requests_per_tenant:
+        if (
+            tenant.requests >= settings.waking_requests_per_tenant
+            or tenant.body_bytes + size > settings.waking_body_bytes_per_tenant
+        ):
             metrics.WOKEN.labels("refused").inc()
             raise TooManyRequests(
-                f"{tenant.requests} requests of this tenant wait for engines to wake, and no more may; send "
-                f"it again in {RETRY_AFTER_SECONDS} s, and fewer at once until an engine answers",
+                f"{tenant.requests} requests of this tenant, of {tenant.body_bytes} bytes, wait for engines "
+                f"to wake, and no more may; send it again in {RETRY_AFTER_SECONDS} s, and fewer at once "
+                "until an engine answers",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
-        most_bytes = settings.waking_body_bytes_per_endpoint
         if (
             endpoint.requests >= settings.waking_requests_per_endpoint
-            or endpoint.body_bytes + size > most_bytes
+            or endpoint.body_bytes + size > settings.waking_body_bytes_per_endpoint
         ):
             metrics.WOKEN.labels("refused").inc()
             raise NotAwake(
@@ -119,9 +123,13 @@ class WaitingRoom:
         return None
 
     def _find(self, job: Job) -> Route:
-        """The route of today's table, which has to be the same thing. Raises ``NotFound``."""
-        route = self._routes.index.find(job.principal, job.request.model)
-        if (route.project, route.backend_model) != (job.route.project, job.route.backend_model):
+        """The route of today's table, which has to be the same thing for the same payer; the key is judged
+        again. Raises ``Unauthenticated``, ``NotFound``."""
+        index = self._routes.index
+        principal = index.in_force(job.ticket.key.digest, self._clock.now_ms()).principal
+        route = index.find(principal, job.request.model)
+        found = (route.project, route.backend_model, *payer_of(principal, route))
+        if found != (job.route.project, job.route.backend_model, job.tenant, job.project):
             raise _in_vain(job, "was withdrawn, and another one has its name; send it again")
         return route
 

@@ -28,6 +28,13 @@ def asleep(version: str = "2", **route: Any) -> RoutingTable:
     return table([], version, **{"elastic": (NAME,), "shared": True, **route})
 
 
+def keyed(**key: Any) -> RoutingTable:
+    """A table with an engine, and the asker's key as it is said; without it where nothing is said."""
+    told = table([("r0", "http://r0")], "3", elastic=(NAME,), shared=True)
+    (mine, other) = told.keys
+    return told.model_copy(update={"keys": (mine.model_copy(update=key), other) if key else (other,)})
+
+
 def awake(front: Front, version: str = "3") -> RoutingTable:
     return front.routes(version, elastic=(NAME,), shared=True)
 
@@ -39,6 +46,7 @@ async def front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         "waking_requests_per_tenant": 2,
         "waking_requests_per_endpoint": 3,
         "waking_body_bytes_per_endpoint": 4000,
+        "waking_body_bytes_per_tenant": 3000,
     }
     async with front_scene(tmp_path, monkeypatch, **limits) as made:
         await made.stand_still()
@@ -101,10 +109,13 @@ async def test_so_many_of_a_tenant_and_of_an_endpoint_wait(front: Front) -> None
 
 
 async def test_so_many_bytes_of_bodies_wait(front: Front) -> None:
-    long = {**ASK, "messages": [{"role": "user", "content": "x" * 3000}]}
+    long = {**ASK, "messages": [{"role": "user", "content": "x" * 2000}]}
     tasks = asked(front, body=long)
     await until(lambda: waiting() == 1)
-    assert (await front.ask(long)).status == 503
+    answer = await front.ask(long)
+    assert (answer.status, answer.headers["retry-after"]) == (429, "30"), "others find room"
+    longer = {**ASK, "messages": [{"role": "user", "content": "x" * 2500}]}
+    assert (await front.ask(longer, secret=OTHER_SECRET)).status == 503
     tasks += asked(front)
     await until(lambda: waiting() == 2)
     front.tell(awake(front))
@@ -118,6 +129,11 @@ async def test_so_many_bytes_of_bodies_wait(front: Front) -> None:
         (asleep("3", project="others"), 503, "another one has its name"),
         (asleep("3", backend_model="weights-7"), 503, "another one has its name"),
         (asleep("3").model_copy(update={"routes": ()}), 404, "does not exist"),
+        (RoutingTable(version=""), 503, "no keys are known"),
+        (keyed(), 401, "unknown or was revoked"),
+        (keyed(expires_ms=1), 401, "has expired"),
+        (keyed(models=("other",)), 404, "does not exist"),
+        (keyed(tenant="umbrella", project="other-bots"), 503, "another one has its name"),
     ],
 )
 async def test_what_will_not_come_is_said_at_once(
