@@ -19,7 +19,9 @@ class LimitsSettings(Section):
         le=MAX_PRIORITY,
         description="highest priority of an endpoint or job; the default of its queue passes always",
     )
-    max_replicas: int = Field(32, ge=0, description="of one endpoint; an engine on several nodes is one on each")
+    max_replicas: int = Field(
+        32, ge=0, description="of one endpoint; an engine on several nodes is one on each"
+    )
     max_total_replicas: int = Field(
         128, ge=0, description="of all endpoints together, counted in the same way: every pass looks at each"
     )
