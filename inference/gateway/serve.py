@@ -186,8 +186,8 @@ class InferenceHandler:
                 raise
             nobody = error
         began_seconds = self._clock.monotonic_seconds()
-        with self._waiting_room.place(job) as until_seconds:
-            while (route := await self._waiting_room.next_route(job, watch, until_seconds)) is not None:
+        with self._waiting_room.place(job) as place:
+            while (route := await self._waiting_room.next_route(job, watch, place)) is not None:
                 found = replace(job, route=route)
                 try:
                     answering = await self._legs.call(found, watch, bill.begin, on_comments)

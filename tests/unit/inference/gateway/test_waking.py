@@ -176,6 +176,19 @@ async def test_of_an_adapter_on_two_endpoints_the_first_wakes(front: Front) -> N
     assert (await task).status == 200
 
 
+async def test_an_endpoint_that_takes_the_place_of_another_wakes_for_those_who_wait(front: Front) -> None:
+    tasks = asked(front, 2)
+    await until(lambda: waiting() == 2)
+    teller = front.gateway._inference._demand
+    teller._news.clear()
+    front.tell(asleep("3", elastic=("acme-bots/second",)))
+    await until(teller._news.is_set)
+    await until(lambda: teller._held == {"acme-bots/second": 2})
+    front.tell(awake(front, "4"))
+    assert {answer.status for answer in await asyncio.gather(*tasks)} == {200}
+    assert teller._held == {}
+
+
 async def test_without_it_nobody_waits(front: Front) -> None:
     front.tell(asleep("3", elastic=()))
     answer = await front.ask(ASK)
