@@ -73,6 +73,10 @@ class InferenceHandler:
         self._legs.routes_changed()
         self._waiting_room.routes_changed()
 
+    def end_waits(self) -> None:
+        """The gateway is about to end: who has no engine yet is told to ask again."""
+        self._waiting_room.end()
+
     async def close(self) -> None:
         """End the processes that parse bodies, and what is told to engines without a request."""
         await self._legs.close()

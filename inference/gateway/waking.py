@@ -23,6 +23,8 @@ RETRY_SECONDS = 1.0
 """Engines that are there but took nothing are asked again after so long."""
 RETRY_AFTER_SECONDS = 30
 """What a client is told that could not wait, or has waited in vain."""
+ENDING_SECONDS = 1
+"""The same where the gateway ends: another one takes it at once."""
 WAKING = "engine_waking"
 _log = get_logger("gateway.waking")
 
@@ -53,6 +55,12 @@ class WaitingRoom:
         self._endpoints: dict[str, _Crowd] = {}
         self._tenants: dict[str, _Crowd] = {}
         self._changed = asyncio.Event()
+        self._ends = False
+
+    def end(self) -> None:
+        """Nobody waits here any more: the gateway is about to end, and others are there or will be."""
+        self._ends = True
+        self.routes_changed()
 
     def routes_changed(self) -> None:
         """There is another table: perhaps with an engine."""
@@ -114,9 +122,12 @@ class WaitingRoom:
 
     async def next_route(self, job: Job, watch: ClientWatch, place: Place) -> Route | None:
         """The route once it has engines (again), or a while later where it has; None when the client has
-        gone. Raises ``NotAwake`` when that takes too long, or no engine is going to come."""
+        gone. Raises ``NotAwake`` when that takes too long, no engine is going to come, or the gateway is to
+        end."""
         rested = not self._find(job).replicas
         while not watch.gone:
+            if self._ends:
+                raise _in_vain(job, "is not there yet, and this gateway ends; send it again", ENDING_SECONDS)
             route, left_seconds = self._find(job), self._left(place.until_seconds)
             if left_seconds <= 0:
                 metrics.WOKEN.labels("timeout").inc()
@@ -157,10 +168,10 @@ class WaitingRoom:
                 wait.cancel()
 
 
-def _in_vain(job: Job, why: str) -> NotAwake:
+def _in_vain(job: Job, why: str, retry_after_seconds: int = RETRY_AFTER_SECONDS) -> NotAwake:
     _log.warning("a request waited in vain", model=job.route.model, why=why)
     return NotAwake(
-        f"an engine of {job.route.model} {why}", code=WAKING, retry_after_seconds=RETRY_AFTER_SECONDS
+        f"an engine of {job.route.model} {why}", code=WAKING, retry_after_seconds=retry_after_seconds
     )
 
 
