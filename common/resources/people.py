@@ -23,7 +23,9 @@ class ProjectLimits(Model):
     max_priority: Priority | None = Field(
         None, description="of endpoints and jobs; the default of a queue passes always"
     )
-    max_replicas: Whole | None = Field(None, description="of one endpoint")
+    max_replicas: Whole | None = Field(
+        None, description="of one endpoint; an engine on several nodes is one on each"
+    )
     max_total_replicas: Whole | None = Field(None, description="of all endpoints together")
     max_endpoints: Whole | None = None
     max_models: Whole | None = None

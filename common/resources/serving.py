@@ -209,6 +209,11 @@ class EndpointSpec(Part):
         return sum(role.most for role in self.roles.values())
 
     @property
+    def engine_ranks(self) -> int:
+        """Of how many ranks they are then: an engine has one on each of its nodes. Limits count these."""
+        return sum(role.most * role.nodes for role in self.roles.values())
+
+    @property
     def may_sleep(self) -> bool:
         """Whether it may have no engine until somebody asks."""
         return all(map(_may_sleep, self.roles.values()))

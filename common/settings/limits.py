@@ -19,9 +19,11 @@ class LimitsSettings(Section):
         le=MAX_PRIORITY,
         description="highest priority of an endpoint or job; the default of its queue passes always",
     )
-    max_replicas: int = Field(32, ge=0, description="of one endpoint")
+    max_replicas: int = Field(
+        32, ge=0, description="of one endpoint; an engine on several nodes is one on each"
+    )
     max_total_replicas: int = Field(
-        128, ge=0, description="of all endpoints together: each is a workload that every pass looks at"
+        128, ge=0, description="of all endpoints together, counted in the same way: every pass looks at each"
     )
     max_endpoints: int = Field(200, ge=0)
     max_models: int = Field(1000, ge=0)

@@ -181,10 +181,10 @@ async def _check_demands(new: Endpoint, old: Endpoint | None, references: Refere
     if before != (new.spec.priority, new.spec.queue):
         queue = await references.find(Queue, new.spec.queue)
         check_priority("spec.priority", new.spec.priority, queue, limits)
-    had = old.spec.engines if old is not None else 0
-    if new.spec.engines > had:
+    had = old.spec.engine_ranks if old is not None else 0
+    if new.spec.engine_ranks > had:
         who = f"an endpoint of project {new.project}"
-        check_room(who, "maxReplicas", limits.max_replicas, had, new.spec.engines - had)
+        check_room(who, "maxReplicas", limits.max_replicas, had, new.spec.engine_ranks - had)
 
 
 async def check_withdrawal(resource: Resource, caller: Caller, store: Store) -> None:
@@ -237,13 +237,14 @@ async def _check_replicas(
     for endpoint in resources:
         if isinstance(endpoint, Endpoint) and endpoint.project == project:
             old = await references.stored(endpoint)
-            more += endpoint.spec.engines - (old.spec.engines if old is not None else 0)
+            more += endpoint.spec.engine_ranks - (old.spec.engine_ranks if old is not None else 0)
     if more > 0:
-        after = sum(e.spec.engines for e in await references.list(Endpoint) if e.project == project)
+        after = sum(e.spec.engine_ranks for e in await references.list(Endpoint) if e.project == project)
         check_room(who, "maxTotalReplicas", limits.max_total_replicas, after - more, more)
 
 
 def _weight(resource: Resource) -> int:
-    """Bytes of the document; an endpoint's once more for each replica, whose workload repeats most of it."""
+    """Bytes of the document; an endpoint's once more for each rank of its engines: a workload repeats most of
+    it, and says how each rank is."""
     size = len(resource.model_dump_json(by_alias=True, exclude_none=True).encode())
-    return size * (1 + resource.spec.engines) if isinstance(resource, Endpoint) else size
+    return size * (1 + resource.spec.engine_ranks) if isinstance(resource, Endpoint) else size

@@ -66,8 +66,8 @@ async def _used(context: ControlContext, project: str) -> dict[str, int]:
     keys = [key for key in await store.list(ApiKey) if key.spec.project == project]
     counts = {kind: size.count for kind, size in sizes.items()}
     return {
-        "max_replicas": max((endpoint.spec.engines for endpoint in endpoints), default=0),
-        "max_total_replicas": sum(endpoint.spec.engines for endpoint in endpoints),
+        "max_replicas": max((endpoint.spec.engine_ranks for endpoint in endpoints), default=0),
+        "max_total_replicas": sum(endpoint.spec.engine_ranks for endpoint in endpoints),
         "max_endpoints": counts.get("Endpoint", 0),
         "max_models": counts.get("Model", 0),
         "max_adapters": counts.get("Adapter", 0) + sum(jobs),

@@ -335,6 +335,24 @@ async def test_the_engines_of_both_roles_count_towards_the_limits(world: World) 
     assert (await world.apply(in_two_roles("big", replicas=2), key="search-member")).status_code == 200
 
 
+async def test_an_engine_counts_on_each_of_its_nodes(world: World) -> None:
+    await world.apply(project(limits={"maxReplicas": 4, "maxTotalReplicas": 5}), model())
+
+    async def ask(name: str, **spec: Any) -> httpx.Response:
+        spec = {"devices": {"vendors": ["nvidia"]}, **spec}
+        return await world.apply(document("Endpoint", name, "search", **spec), key="search-member")
+
+    assert refusal(await ask("wide", nodes=5)) == (403, "spec.limits.maxReplicas")
+    scaled = {"autoscaling": {"maxReplicas": 2}}
+    assert refusal(await ask("wide", nodes=3, **scaled)) == (403, "spec.limits.maxReplicas")
+    assert (await ask("wide", nodes=2, **scaled)).status_code == 200
+    assert refusal(await ask("other", nodes=2)) == (403, "spec.limits.maxTotalReplicas")
+    assert (await ask("other")).status_code == 200
+    answer = await world.request("search-member", "GET", "/api/v1/projects/search/limits")
+    used = {row["name"]: row["used"] for row in answer.json()["items"]}
+    assert (used["maxReplicas"], used["maxTotalReplicas"]) == (4, 5)
+
+
 @pytest.mark.parametrize("who", PEOPLE)
 async def test_no_own_model_slips_under_flags_that_were_given_for_a_shared_one(
     world: World, who: str
