@@ -80,6 +80,10 @@ class Gateway:
         for task in self._tasks:
             task.add_done_callback(_log_death)
 
+    def leave(self) -> None:
+        """What is at work is finished; what only waits for an engine would not be in time."""
+        self._inference.end_waits()
+
     async def stop(self) -> None:
         """Flush the spool, ship once more if control is there, close all connections."""
         for task in self._tasks:

@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 import aiohttp
 
@@ -20,6 +21,13 @@ from common.wire import MAX_DEMANDS, Demand, DemandReport, Route
 TELL_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
 _log = get_logger("gateway.demand")
+
+
+@dataclass
+class Held:
+    """For which Endpoint a request waits."""
+
+    names: tuple[str, ...] = ()
 
 
 class DemandTeller:
@@ -47,17 +55,26 @@ class DemandTeller:
             _less(self._active, names)
 
     @contextmanager
-    def holding(self, route: Route) -> Iterator[None]:
+    def holding(self, route: Route) -> Iterator[Held]:
         """While entered a request waits for an engine: of its Endpoint, an adapter's of the first that may
-        have it."""
-        names = route.elastic[:1]
+        have it. ``hold`` moves it to that of another table."""
+        held = Held()
+        try:
+            self.hold(held, route)
+            yield held
+        finally:
+            _less(self._held, held.names)
+
+    def hold(self, held: Held, route: Route) -> None:
+        """The request waits for what ``route`` says by now, and no more for what it has waited for."""
+        names, before = route.elastic[:1], held.names
+        if names == before:
+            return
         if any(not self._held[name] for name in names):
             self._news.set()
         self._held.update(names)
-        try:
-            yield
-        finally:
-            _less(self._held, names)
+        held.names = names
+        _less(self._held, before)
 
     def report(self) -> DemandReport:
         """All that there is to tell now; of very many Endpoints those for which somebody waits first."""

@@ -38,8 +38,20 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
+class GatewayServer(uvicorn.Server):
+    """Tells the gateway that it is to end before what is in flight is waited for."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._gateway.leave()
+        await super().shutdown(sockets)
+
+
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what is in flight."""
+    """Serve until SIGTERM or SIGINT; then finish what an engine has begun."""
     require_guarded(settings.gateway, "gateway")
     tls, gateway = ServerTls(settings.gateway), Gateway(settings)
     sock = listen(settings.gateway.host, settings.gateway.port)
@@ -66,7 +78,7 @@ def serve(settings: Settings) -> None:
         # The server raises the signal again when it has finished: an ordered stop is no failure.
         signal.signal(number, lambda *_: sys.exit(0))
     get_logger("gateway").info("gateway listens", url=settings.gateway_url)
-    uvicorn.Server(config).run(sockets=[sock])
+    GatewayServer(config, gateway).run(sockets=[sock])
 
 
 def main() -> int:

@@ -73,6 +73,10 @@ class InferenceHandler:
         self._legs.routes_changed()
         self._waiting_room.routes_changed()
 
+    def end_waits(self) -> None:
+        """The gateway is about to end: who has no engine yet is told to ask again."""
+        self._waiting_room.end()
+
     async def close(self) -> None:
         """End the processes that parse bodies, and what is told to engines without a request."""
         await self._legs.close()
@@ -186,8 +190,8 @@ class InferenceHandler:
                 raise
             nobody = error
         began_seconds = self._clock.monotonic_seconds()
-        with self._waiting_room.place(job) as until_seconds:
-            while (route := await self._waiting_room.next_route(job, watch, until_seconds)) is not None:
+        with self._waiting_room.place(job) as place:
+            while (route := await self._waiting_room.next_route(job, watch, place)) is not None:
                 found = replace(job, route=route)
                 try:
                     answering = await self._legs.call(found, watch, bill.begin, on_comments)

@@ -14,7 +14,7 @@ from common.telemetry import get_logger
 from common.wire import Route
 from inference.gateway import metrics
 from inference.gateway.bill import Job
-from inference.gateway.demand import DemandTeller
+from inference.gateway.demand import DemandTeller, Held
 from inference.gateway.routes import RouteFollower
 from inference.gateway.table import payer_of
 from inference.gateway.upstream import ClientWatch
@@ -23,6 +23,8 @@ RETRY_SECONDS = 1.0
 """Engines that are there but took nothing are asked again after so long."""
 RETRY_AFTER_SECONDS = 30
 """What a client is told that could not wait, or has waited in vain."""
+ENDING_SECONDS = 1
+"""The same where the gateway ends: another one takes it at once."""
 WAKING = "engine_waking"
 _log = get_logger("gateway.waking")
 
@@ -35,6 +37,14 @@ class _Crowd:
     body_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class Place:
+    """In which a request may wait until a time of the monotonic clock."""
+
+    until_seconds: float
+    held: Held
+
+
 class WaitingRoom:
     """All requests of this gateway that wait for an engine."""
 
@@ -45,6 +55,12 @@ class WaitingRoom:
         self._endpoints: dict[str, _Crowd] = {}
         self._tenants: dict[str, _Crowd] = {}
         self._changed = asyncio.Event()
+        self._ends = False
+
+    def end(self) -> None:
+        """Nobody waits here any more: the gateway is about to end, and others are there or will be."""
+        self._ends = True
+        self.routes_changed()
 
     def routes_changed(self) -> None:
         """There is another table: perhaps with an engine."""
@@ -52,8 +68,8 @@ class WaitingRoom:
         self._changed = asyncio.Event()
 
     @contextmanager
-    def place(self, job: Job) -> Iterator[float]:
-        """A place in the room, until the time (of the monotonic clock) that is given.
+    def place(self, job: Job) -> Iterator[Place]:
+        """A place in the room.
 
         Raises ``TooManyRequests`` where the tenant has too many that wait, ``NotAwake`` where too many wait
         for the Endpoint.
@@ -67,8 +83,9 @@ class WaitingRoom:
                 crowd.body_bytes += size
             metrics.WAKING.inc()
             try:
-                with self._demand.holding(job.route):
-                    yield self._clock.monotonic_seconds() + self._settings.waking_timeout_seconds
+                with self._demand.holding(job.route) as held:
+                    now_seconds = self._clock.monotonic_seconds()
+                    yield Place(now_seconds + self._settings.waking_timeout_seconds, held)
             finally:
                 metrics.WAKING.dec()
                 for crowd in crowds:
@@ -103,12 +120,15 @@ class WaitingRoom:
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
 
-    async def next_route(self, job: Job, watch: ClientWatch, until_seconds: float) -> Route | None:
+    async def next_route(self, job: Job, watch: ClientWatch, place: Place) -> Route | None:
         """The route once it has engines (again), or a while later where it has; None when the client has
-        gone. Raises ``NotAwake`` when that takes too long, or no engine is going to come."""
+        gone. Raises ``NotAwake`` when that takes too long, no engine is going to come, or the gateway is to
+        end."""
         rested = not self._find(job).replicas
         while not watch.gone:
-            route, left_seconds = self._find(job), self._left(until_seconds)
+            if self._ends:
+                raise _in_vain(job, "is not there yet, and this gateway ends; send it again", ENDING_SECONDS)
+            route, left_seconds = self._find(job), self._left(place.until_seconds)
             if left_seconds <= 0:
                 metrics.WOKEN.labels("timeout").inc()
                 waited = f"{self._settings.waking_timeout_seconds:g} s"
@@ -117,6 +137,7 @@ class WaitingRoom:
                 return route
             if not route.replicas and not route.elastic:
                 raise _in_vain(job, "cannot be started as it is; its owner sees why with `computility get`")
+            self._demand.hold(place.held, route)
             await self._pause(watch, min(left_seconds, RETRY_SECONDS) if route.replicas else left_seconds)
             rested = True
         metrics.WOKEN.labels("left").inc()
@@ -147,10 +168,10 @@ class WaitingRoom:
                 wait.cancel()
 
 
-def _in_vain(job: Job, why: str) -> NotAwake:
+def _in_vain(job: Job, why: str, retry_after_seconds: int = RETRY_AFTER_SECONDS) -> NotAwake:
     _log.warning("a request waited in vain", model=job.route.model, why=why)
     return NotAwake(
-        f"an engine of {job.route.model} {why}", code=WAKING, retry_after_seconds=RETRY_AFTER_SECONDS
+        f"an engine of {job.route.model} {why}", code=WAKING, retry_after_seconds=retry_after_seconds
     )
 
 

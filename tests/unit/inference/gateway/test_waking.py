@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from prometheus_client import REGISTRY
 
 from common.wire import RoutingTable
+from inference.gateway.main import GatewayServer
 from tests.fixtures.gateway import OTHER_SECRET, table
 from tests.fixtures.wire import Answer
 from tests.unit.inference.gateway.front_scene import ASK, Front, front_scene
@@ -174,6 +176,35 @@ async def test_of_an_adapter_on_two_endpoints_the_first_wakes(front: Front) -> N
     assert [(one.endpoint, one.held, one.active) for one in report.demands] == [(NAME, 1, 0)]
     front.tell(awake(front, "4"))
     assert (await task).status == 200
+
+
+async def test_an_endpoint_that_takes_the_place_of_another_wakes_for_those_who_wait(front: Front) -> None:
+    tasks = asked(front, 2)
+    await until(lambda: waiting() == 2)
+    teller = front.gateway._inference._demand
+    teller._news.clear()
+    front.tell(asleep("3", elastic=("acme-bots/second",)))
+    await until(teller._news.is_set)
+    await until(lambda: teller._held == {"acme-bots/second": 2})
+    front.tell(awake(front, "4"))
+    assert {answer.status for answer in await asyncio.gather(*tasks)} == {200}
+    assert teller._held == {}
+
+
+async def test_a_gateway_that_ends_keeps_nobody_waiting(front: Front) -> None:
+    tasks = asked(front) + asked(front, body={**ASK, "stream": True})
+    await until(lambda: waiting() == 2)
+    server = GatewayServer(uvicorn.Config(front.gateway), front.gateway)
+    server.servers, server.force_exit = [], True
+    await server.shutdown()
+    async with asyncio.timeout(5):
+        answers = [*(await asyncio.gather(*tasks)), await front.ask(ASK)]
+    for answer in answers:
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert "this gateway ends; send it again" in answer.json["error"]["message"]
+    assert (waiting(), front.spooled()) == (0, [])
+    front.tell(awake(front))
+    assert (await front.ask(ASK)).status == 200, "what has an engine is served to the end"
 
 
 async def test_without_it_nobody_waits(front: Front) -> None:
