@@ -71,6 +71,7 @@ class Autoscaler:
         uids = {endpoint.metadata.uid for endpoint in elastic}
         for uid in self._watches.keys() - uids:
             del self._watches[uid]
+        self._guard.forget_gone()
         if not elastic:
             return
         owned: dict[str, list[Workload]] = {uid: [] for uid in uids}
@@ -103,7 +104,9 @@ class Autoscaler:
         return await self._loads.of(workloads, ANSWER_SECONDS)
 
     async def _write(self, endpoint: Endpoint, watch: EndpointWatch) -> None:
-        """What is wanted, with an event for each change, in one transaction."""
+        """What is wanted, with an event for each change, in one transaction; not where the Endpoint is by now
+        another, or says something else: that is for the next look."""
+        meant = endpoint.metadata.uid, endpoint.metadata.generation
         for _ in range(WRITE_TRIES):
             events = self._set(endpoint, watch)
             if events is None:
@@ -116,6 +119,8 @@ class Autoscaler:
             try:
                 endpoint = await self._store.get(Endpoint, endpoint.name, endpoint.project)
             except NotFound:
+                return
+            if (endpoint.metadata.uid, endpoint.metadata.generation) != meant:
                 return
 
     def _set(self, endpoint: Endpoint, watch: EndpointWatch) -> list[Event] | None:
