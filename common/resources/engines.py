@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from common.resources.fields import EngineArgs, EngineVariables
 from common.resources.meta import Model as Part
 from common.resources.objectives import MAX_CONTEXT_TOKENS
-from common.resources.pool import DeviceRequest
+from common.resources.pool import WHOLE_MILLIS, DeviceRequest
 from common.resources.scaling import MAX_ENGINES, AutoscalingSpec
 
 Nodes = Annotated[
@@ -81,4 +81,46 @@ def check_number(replicas: int, autoscaling: AutoscalingSpec | None) -> None:
     if autoscaling is not None and replicas != 1:
         raise ValueError(
             "replicas: leave it out with autoscaling; set autoscaling.minReplicas and maxReplicas"
+        )
+
+
+def check_nodes(path: str, role: RoleSpec) -> None:
+    """Raises ``ValueError`` where nodes could give an engine what does not work together: the scheduler may
+    take other devices on each."""
+    if role.nodes == 1:
+        return
+    devices, engine = role.devices, f"an engine on {role.nodes} nodes"
+    if devices.share_millis < WHOLE_MILLIS:
+        raise ValueError(f"{path}nodes: {engine} needs whole devices of each")
+    if len(set(devices.vendors)) != 1:
+        raise ValueError(
+            f"{path}devices.vendors: name one vendor for {engine}, since its ranks speak to each other"
+        )
+    if devices.equivalence is not None and len({model.casefold() for model in devices.models}) != 1:
+        raise ValueError(
+            f"{path}devices.models: name one model for {engine}, since by equivalence another model would be "
+            "another number of devices, and each node has to give equally many"
+        )
+
+
+def check_stages(path: str, role: RoleSpec, asked: int | None, *, hands_over: bool) -> None:
+    """Raises ``ValueError`` where layers cannot be divided as ``engine.pipelineStages`` says. Engines that
+    hand KV caches over need all layers on each device: with stages vLLM fetches those of one stage only."""
+    stages = asked or (1 if role.devices.vendors == ["cpu"] else role.nodes)
+    if hands_over and stages > 1:
+        raise ValueError(
+            f"engine.pipelineStages: set it to 1, not {stages}: engines that hand KV caches over cannot "
+            f"divide layers among stages ({path}nodes: {role.nodes})"
+        )
+    if asked in (None, role.nodes):
+        return
+    if role.devices.equivalence is not None:
+        raise ValueError(
+            f"engine.pipelineStages: leave it out where {path}devices.equivalence says how many devices "
+            "there are"
+        )
+    if role.engine_devices % stages:
+        raise ValueError(
+            f"engine.pipelineStages: {stages} does not divide the {role.engine_devices} devices of an engine "
+            f"({path}nodes x {path}devices.count)"
         )

@@ -8,7 +8,14 @@ from pydantic import Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from common.resources.auto_mode import AutoStatus
-from common.resources.engines import EngineSpec, Nodes, RoleSpec, check_number
+from common.resources.engines import (
+    EngineSpec,
+    Nodes,
+    RoleSpec,
+    check_nodes,
+    check_number,
+    check_stages,
+)
 from common.resources.fields import (
     AdapterName,
     Message,
@@ -26,7 +33,7 @@ from common.resources.fields import (
 from common.resources.meta import Model as Part
 from common.resources.meta import Resource, Status
 from common.resources.objectives import RoutingSpec, ServiceObjective, TrafficProfile
-from common.resources.pool import WHOLE_MILLIS, DeviceRequest
+from common.resources.pool import DeviceRequest
 from common.resources.scaling import MAX_ENGINES, AutoscalingSpec, EngineRole, RoleScaling
 from common.vendors import VENDORS
 from common.vocabulary import MAX_LIST
@@ -173,23 +180,10 @@ class EndpointSpec(Part):
 
     @model_validator(mode="after")
     def _engines_can_be_divided(self) -> EndpointSpec:
-        stages = self.engine.pipeline_stages
         for name, role in self.roles.items():
             path = f"{name}." if name else ""
-            if role.nodes > 1 and role.devices.share_millis < WHOLE_MILLIS:
-                raise ValueError(f"{path}nodes: an engine on {role.nodes} nodes needs whole devices of each")
-            if stages in (None, role.nodes):
-                continue
-            if role.devices.equivalence is not None:
-                raise ValueError(
-                    f"engine.pipelineStages: leave it out where {path}devices.equivalence says how many "
-                    "devices there are"
-                )
-            if role.engine_devices % stages:
-                raise ValueError(
-                    f"engine.pipelineStages: {stages} does not divide the {role.engine_devices} devices of "
-                    f"an engine ({path}nodes x {path}devices.count)"
-                )
+            check_nodes(path, role)
+            check_stages(path, role, self.engine.pipeline_stages, hands_over=bool(name))
         return self
 
     @property

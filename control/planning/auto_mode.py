@@ -216,7 +216,7 @@ class AutoMode:
             )
         leg = option.legs[0]
         supply = next((one for one in supplies if one.device_class == leg.device_class), None)
-        able = supply is not None and hands_over(supply) and model.spec.tasks != ["embeddings"]
+        able = supply is not None and hands_over(supply) and _may_hand_over(endpoint, model)
         same = able and before is not None and before.device_class == leg.device_class
         return AutoStatus(
             device_class=leg.device_class,
@@ -287,6 +287,11 @@ def hands_over(supply: Supply) -> bool:
     """Whether engines on such devices are able to hand KV caches over, and a way is known."""
     row = next((row for name, row in VENDORS.items() if name == supply.vendor), None)
     return supply.transfers and row is not None and row.kv_connector is not None
+
+
+def _may_hand_over(endpoint: Endpoint, model: Model) -> bool:
+    """Whether there is an answer to write, and each engine has all layers on each device."""
+    return model.spec.tasks != ["embeddings"] and (endpoint.spec.engine.pipeline_stages or 1) == 1
 
 
 def _first_usable(options: Sequence[PlanOption]) -> PlanOption | None:

@@ -81,6 +81,7 @@ def test_engines_of_each_role_may_be_wide() -> None:
         "mode": "disaggregated",
         "prefill": {"devices": H100},
         "decode": {"devices": H100, "nodes": 2},
+        "engine": {"pipelineStages": 1},
     }
     [reads] = roles_of("prefill", **spec)
     writes, workers = roles_of("decode", **spec)
@@ -139,9 +140,27 @@ def test_a_replica_is_the_rank_that_serves() -> None:
                 "mode": "disaggregated",
                 "prefill": {"devices": H100},
                 "engine": {"pipelineStages": 8},
-                "decode": {"devices": {**H100, "count": 2}, "nodes": 2},
+                "decode": {"devices": {**H100, "count": 2}},
             },
-            "8 does not divide the 4 devices of an engine (decode.nodes x decode.devices.count)",
+            "engine.pipelineStages: set it to 1, not 8: engines that hand KV caches over",
+        ),
+        (
+            {"mode": "disaggregated", "prefill": {"devices": H100}, "decode": {"devices": H100, "nodes": 2}},
+            "cannot divide layers among stages (decode.nodes: 2)",
+        ),
+        ({"nodes": 2}, "devices.vendors: name one vendor for an engine on 2 nodes"),
+        ({"nodes": 2, "devices": {"vendors": ["nvidia", "ascend"]}}, "devices.vendors: name one vendor"),
+        (
+            {"nodes": 2, "devices": {"vendors": ["nvidia"], "equivalence": {"tflops": 900}}},
+            "devices.models: name one model for an engine on 2 nodes",
+        ),
+        (
+            {
+                "mode": "disaggregated",
+                "prefill": {"devices": H100},
+                "decode": {"devices": {**H100, "models": ["H100"], "count": 1}, "nodes": 2},
+            },
+            "set it to 1, not 2",
         ),
     ],
 )
@@ -149,6 +168,19 @@ def test_what_cannot_be_divided_is_refused(spec: dict[str, Any], words: str) -> 
     with pytest.raises(ValidationError) as refused:
         EndpointSpec.model_validate({"model": "big", **spec})
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"nodes": 2, "devices": {"vendors": ["nvidia", "nvidia"]}},
+        {"nodes": 2, "devices": {"vendors": ["nvidia"], "models": ["H100"], "equivalence": {"tflops": 900}}},
+        {"nodes": 2, "devices": {"vendors": ["cpu"], "count": 0}},
+        {"mode": "disaggregated", "prefill": {"devices": CPU}, "decode": {"devices": CPU, "nodes": 2}},
+    ],
+)
+def test_what_fits_together_is_taken(spec: dict[str, Any]) -> None:
+    assert EndpointSpec.model_validate({"model": "big", **spec}).engine_ranks >= 2
 
 
 def test_each_rank_is_told_which_one_it_is() -> None:

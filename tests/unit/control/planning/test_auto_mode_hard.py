@@ -129,6 +129,15 @@ async def test_embeddings_have_no_readers(world: World) -> None:
     assert (auto.mode, auto.readers, auto.connector) == ("replicated", [], "")
 
 
+async def test_engines_whose_layers_are_divided_hand_nothing_over(world: World) -> None:
+    await world.pool(h100=8)
+    await world.apply(devices={"count": 2}, engine={"pipelineStages": 2})
+    await world.loop.step()
+    auto = (await world.endpoint()).status.auto
+    assert auto is not None
+    assert (auto.device_class, auto.hands_over) == (H100, False)
+
+
 async def test_what_a_namesake_of_another_mode_serves_is_not_that_of_a_shared_one(world: World) -> None:
     await world.pool(h100=8)
     await world.apply(shared=True)
