@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from functools import partial
 
 from common.clock import Clock
+from common.errors import InvalidInput
 from common.guard import Fault, ResourceGuard
 from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, Endpoint, Model, Workload
@@ -150,6 +151,8 @@ class EndpointController:
                     trouble = await self._roll_out(endpoint, found[0], existing)
             fault = self._parts.fault_of(key)
             trouble = (fault.reason, fault.message) if fault else trouble
+        else:
+            await self._stay(existing)
         endpoint.status.model_project = (found[0].project or "") if found else ""
         mine = [adapter for adapter in adapters if adapter.may_be_on(endpoint)]
         replicas = []
@@ -172,7 +175,11 @@ class EndpointController:
         one before, and what it has beyond ``GONE_PER_PASS`` too many is removed in the same way, so that
         thousands of replicas hold up neither others' endpoints nor the scheduler.
         """
-        engines = self._wanted_engines.of(endpoint, model)
+        try:
+            engines = self._wanted_engines.of(endpoint, model)
+        except (InvalidInput, ValueError):
+            await self._stay(existing)
+            raise
         wanted = await self._draining.wanted_names(
             endpoint, existing, lambda workload: _is_outdated(workload, engines)
         )
@@ -204,6 +211,11 @@ class EndpointController:
             existing.append((await self._store.apply(engines[wanted[name]].named(name))).resource)
             _log.info("engine requested", workload=name, project=endpoint.project)
         return None
+
+    async def _stay(self, existing: Sequence[Workload]) -> None:
+        """Nothing can be started, so that what was to leave serves on: nobody could take its place."""
+        for workload in existing:
+            await self._draining.stay(workload)
 
     async def _change_in_place(self, workload: Workload, engine: WantedEngine) -> None:
         """Queue, priority and labels may change while an engine runs."""

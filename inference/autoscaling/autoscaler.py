@@ -7,6 +7,7 @@ them like all others, with their quota, queue and priority.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -32,6 +33,9 @@ from inference.replica_loads import ReplicaLoads
 LOOK_SECONDS = 5.0
 LEAST_SECONDS = 0.2
 """Between two looks, however many begin to wait."""
+REST = 3
+"""So many times as long as a look computed there is no other, but for one that is due anyway: however often
+somebody begins to wait, there is time left for others."""
 ANSWER_SECONDS = 2.0
 """An engine that takes longer to tell its load does not tell it: one that hangs holds up no other."""
 WRITE_TRIES = 3
@@ -57,13 +61,16 @@ class Autoscaler:
         """Look every ``LOOK_SECONDS`` until ``stop`` is set, and as soon as somebody waits for an engine."""
         health = health or LoopHealth("autoscaler", self._clock)
         while not stop.is_set():
+            began_seconds = time.thread_time()
             try:
                 await self.step()
                 health.note(None)
             except Exception as error:  # noqa: BLE001 - the loop's boundary: one bad look must not end it
                 health.note(error)
-            await asyncio.sleep(LEAST_SECONDS)
-            await _first_of(self.board.news(LOOK_SECONDS - LEAST_SECONDS), stop.wait())
+            rest_seconds = rest_after(time.thread_time() - began_seconds)
+            await _first_of(asyncio.sleep(rest_seconds), stop.wait())
+            if not stop.is_set():
+                await _first_of(self.board.news(LOOK_SECONDS - rest_seconds), stop.wait())
 
     async def step(self) -> None:
         """One look at all Endpoints that follow their load."""
@@ -104,9 +111,8 @@ class Autoscaler:
         return await self._loads.of(workloads, ANSWER_SECONDS)
 
     async def _write(self, endpoint: Endpoint, watch: EndpointWatch) -> None:
-        """What is wanted, with an event for each change, in one transaction; not where the Endpoint is by now
-        another, or says something else: that is for the next look."""
-        meant = endpoint.metadata.uid, endpoint.metadata.generation
+        """What is wanted, with an event for each change, in one transaction."""
+        uid = endpoint.metadata.uid
         for _ in range(WRITE_TRIES):
             events = self._set(endpoint, watch)
             if events is None:
@@ -120,7 +126,7 @@ class Autoscaler:
                 endpoint = await self._store.get(Endpoint, endpoint.name, endpoint.project)
             except NotFound:
                 return
-            if (endpoint.metadata.uid, endpoint.metadata.generation) != meant:
+            if endpoint.metadata.uid != uid:  # another one has its name: nothing was seen of that
                 return
 
     def _set(self, endpoint: Endpoint, watch: EndpointWatch) -> list[Event] | None:
@@ -150,6 +156,11 @@ class Autoscaler:
             return None
         endpoint.status.scaling = scaling
         return events
+
+
+def rest_after(computed_seconds: float) -> float:
+    """How long there is no other look after one that computed for so long."""
+    return min(max(LEAST_SECONDS, REST * computed_seconds), LOOK_SECONDS)
 
 
 def endpoint_key(endpoint: Endpoint) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from common.resources import Workload
+from common.resources import Model, Workload
 from common.resources.meta import Metadata
 from tests.unit.inference.autoscaling.elastic_world import SLEEPY, ElasticWorld
 from tests.unit.inference.endpoint_world import PROJECT
@@ -58,3 +58,35 @@ async def test_an_engine_that_is_to_stay_serves_again_though_another_cannot_be_m
     await world.controller.step()
     await world.controller.step()
     assert await world.served() == ["chat-0", "chat-1"]
+
+
+@pytest.mark.parametrize("embeds", [False, True], ids=["weights-gone", "mode-impossible"])
+async def test_an_engine_that_was_to_leave_serves_on_where_none_can_be_started(
+    world: ElasticWorld, embeds: bool
+) -> None:
+    await world.begin(autoscaling=SLEEPY)
+    world.hold(1)
+    await world.go(5)
+    world.hold(0)
+    world.work(0)
+    await world.go(25)
+    assert await world.served() == ["chat-0"]
+    world.clock.advance(6)
+    await world.autoscaler.step()
+    await world.controller.step()
+    await world.controller.step()
+    assert await world.served() == []
+    if embeds:
+        model = await world.store.get(Model, "tiny", PROJECT)
+        model.spec.tasks = ["embeddings"]
+        await world.store.apply(model)
+        role = {"devices": {"vendors": ["cpu"]}, "autoscaling": SLEEPY}
+        await world.apply_endpoint(mode="disaggregated", prefill=role, decode=role)
+    else:
+        (world.model_path / "model.safetensors").unlink()
+    world.hold(1)
+    await world.go(15)
+    ready = (await world.endpoint()).status.condition("Ready")
+    assert ready is not None
+    assert ready.reason == ("InvalidInput" if embeds else "WeightsMissing")
+    assert await world.served() == ["chat-0"]
