@@ -111,6 +111,7 @@ class AutoMode:
         uids = {endpoint.metadata.uid for endpoint in mine}
         for uid in self._watches.keys() - uids:
             del self._watches[uid]
+        self._guard.forget_gone()
         clock = asyncio.get_running_loop().time
         until, looked = clock() + PASS_SECONDS, False
         async for endpoint in in_turns(sorted(mine, key=self._turn)):

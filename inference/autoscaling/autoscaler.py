@@ -78,6 +78,7 @@ class Autoscaler:
         uids = {endpoint.metadata.uid for endpoint in elastic}
         for uid in self._watches.keys() - uids:
             del self._watches[uid]
+        self._guard.forget_gone()
         if not elastic:
             return
         owned: dict[str, list[Workload]] = {uid: [] for uid in uids}

@@ -217,6 +217,10 @@ async def test_what_cannot_be_looked_at_is_not_planned_in_each_pass(
         world.clock.advance(auto_mode.LOOK_SECONDS)
         await world.loop.step()
     assert len(planned) < 20
+    await world.store.delete(Endpoint, "chat", "lab")
+    world.clock.advance(3600)
+    await world.loop.step()
+    assert not list(world.loop._guard.all_aside()), "what is gone is forgotten"
 
 
 async def test_the_profile_is_made_once_in_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,6 +237,26 @@ async def test_another_writer_delays_nothing(world: ElasticWorld, monkeypatch: p
     assert (met, (await world.endpoint()).status.scaling[0].wanted) == (2, 1)
 
 
+async def test_a_namesake_made_meanwhile_does_not_get_its_engines(
+    world: ElasticWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.begin(autoscaling=SLEEPY)
+    await world.go(5)
+    world.hold(1)
+    written = world.store.set_statuses
+
+    async def made_anew(writes: Any) -> Any:
+        monkeypatch.setattr(world.store, "set_statuses", written)
+        former = await world.endpoint()
+        await world.store.delete(Endpoint, "chat", PROJECT)
+        await world.store.apply(Endpoint(metadata=Metadata(name="chat", project=PROJECT), spec=former.spec))
+        return [Conflict("changed meanwhile")]
+
+    monkeypatch.setattr(world.store, "set_statuses", made_anew)
+    await world.autoscaler.step()
+    assert (await world.endpoint()).status.scaling == []
+
+
 async def test_what_cannot_be_started_is_not_woken(world: ElasticWorld) -> None:
     await world.begin(autoscaling=SLEEPY)
     spec = ModelSpec(source="$(HOME_DIR)/models/gone")
