@@ -19,6 +19,10 @@ from common.telemetry import get_logger
 from common.wire import MAX_DEMANDS, Demand, DemandReport, Route
 
 TELL_SECONDS = 2.0
+LEAST_SECONDS = 0.2
+"""Between two reports, however often somebody begins to wait."""
+ASKED_SECONDS = 10.0
+"""Who may not wait is told of for so long: control has looked by then."""
 _ANSWER_SECONDS = 5.0
 _log = get_logger("gateway.demand")
 
@@ -40,6 +44,7 @@ class DemandTeller:
         self._gateway = ""
         self._held: Counter[str] = Counter()
         self._active: Counter[str] = Counter()
+        self._asked_until: dict[str, float] = {}
         self._news = asyncio.Event()
         self._told = False
 
@@ -76,11 +81,29 @@ class DemandTeller:
         held.names = names
         _less(self._held, before)
 
+    def ask(self, route: Route) -> None:
+        """Somebody asked who may not wait: an engine is to come all the same, for when it is sent again."""
+        now_seconds = asyncio.get_running_loop().time()
+        for name in route.elastic[:1]:
+            if not self._held[name] and name not in self._asked_until:
+                self._news.set()
+            self._asked_until[name] = now_seconds + ASKED_SECONDS
+
+    def _asked(self) -> set[str]:
+        """For which somebody asked lately who may not wait."""
+        now_seconds = asyncio.get_running_loop().time()
+        self._asked_until = {name: until for name, until in self._asked_until.items() if until > now_seconds}
+        return set(self._asked_until)
+
     def report(self) -> DemandReport:
         """All that there is to tell now; of very many Endpoints those for which somebody waits first."""
         self._gateway = self._gateway or new_id("gw")
-        names = [*self._held, *(name for name in self._active if name not in self._held)]
-        demands = (Demand(endpoint=name, held=self._held[name], active=self._active[name]) for name in names)
+        asked = self._asked()
+        names = dict.fromkeys([*self._held, *asked, *self._active])
+        demands = (
+            Demand(endpoint=name, held=max(self._held[name], name in asked), active=self._active[name])
+            for name in names
+        )
         return DemandReport(gateway=self._gateway, demands=tuple(demands)[:MAX_DEMANDS])
 
     async def run(self) -> None:
@@ -95,10 +118,11 @@ class DemandTeller:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 _log.warning("control does not hear who waits", error=str(error) or type(error).__name__)
                 await asyncio.sleep(TELL_SECONDS / 2)
+            await asyncio.sleep(LEAST_SECONDS)
 
     async def tell(self) -> None:
         """Tell once, where there is something to tell or to take back. Raises aiohttp's errors."""
-        if not (self._held or self._active or self._told):
+        if not (self._held or self._active or self._asked_until or self._told):
             return
         report = self.report()
         timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)

@@ -26,6 +26,9 @@ RETRY_AFTER_SECONDS = 30
 ENDING_SECONDS = 1
 """The same where the gateway ends: another one takes it at once."""
 WAKING = "engine_waking"
+_NOT_COMING = (
+    "cannot be started as it is, or wakes for nobody any more; its owner sees why with `computility get`"
+)
 _log = get_logger("gateway.waking")
 
 
@@ -77,7 +80,12 @@ class WaitingRoom:
         endpoint, size = job.route.elastic[0], job.ticket.body_bytes
         crowds = (_of(self._endpoints, endpoint), _of(self._tenants, job.tenant))
         try:
-            self._check(job.route, *crowds, size)
+            try:
+                self._check(job.route, *crowds, size)
+            except (TooManyRequests, NotAwake):
+                metrics.WOKEN.labels("refused").inc()
+                self._demand.ask(job.route)
+                raise
             for crowd in crowds:
                 crowd.requests += 1
                 crowd.body_bytes += size
@@ -101,7 +109,6 @@ class WaitingRoom:
             tenant.requests >= settings.waking_requests_per_tenant
             or tenant.body_bytes + size > settings.waking_body_bytes_per_tenant
         ):
-            metrics.WOKEN.labels("refused").inc()
             raise TooManyRequests(
                 f"{tenant.requests} requests of this tenant, of {tenant.body_bytes} bytes, wait for engines "
                 f"to wake, and no more may; send it again in {RETRY_AFTER_SECONDS} s, and fewer at once "
@@ -112,7 +119,6 @@ class WaitingRoom:
             endpoint.requests >= settings.waking_requests_per_endpoint
             or endpoint.body_bytes + size > settings.waking_body_bytes_per_endpoint
         ):
-            metrics.WOKEN.labels("refused").inc()
             raise NotAwake(
                 f"an engine of {route.model} is waking, and no more requests may wait for it; send it again "
                 f"in {RETRY_AFTER_SECONDS} s",
@@ -136,7 +142,7 @@ class WaitingRoom:
             if route.replicas and rested:
                 return route
             if not route.replicas and not route.elastic:
-                raise _in_vain(job, "cannot be started as it is; its owner sees why with `computility get`")
+                raise _in_vain(job, _NOT_COMING)
             self._demand.hold(place.held, route)
             await self._pause(watch, min(left_seconds, RETRY_SECONDS) if route.replicas else left_seconds)
             rested = True

@@ -10,6 +10,8 @@ import uvicorn
 from prometheus_client import REGISTRY
 
 from common.wire import RoutingTable
+from inference.gateway import demand
+from inference.gateway.demand import ASKED_SECONDS
 from inference.gateway.main import GatewayServer
 from tests.fixtures.gateway import OTHER_SECRET, table
 from tests.fixtures.wire import Answer
@@ -122,6 +124,45 @@ async def test_so_many_bytes_of_bodies_wait(front: Front) -> None:
     await until(lambda: waiting() == 2)
     front.tell(awake(front))
     assert {answer.status for answer in await asyncio.gather(*tasks)} == {200}
+
+
+async def test_who_may_not_wait_wakes_an_engine_all_the_same(front: Front) -> None:
+    await front.start_control()
+    front.gateway._inference._waiting_room._settings.waking_body_bytes_per_tenant = 10
+    teller = front.gateway._inference._demand
+    refused = metric("computility_gateway_woken_total", how="refused")
+    assert (await front.ask(ASK)).status == 429
+    assert metric("computility_gateway_woken_total", how="refused") == refused + 1
+    assert teller._news.is_set()
+    await teller.tell()
+    [told] = front.control.demands
+    assert told["demands"] == [{"endpoint": NAME, "held": 1, "active": 0}]
+    teller._asked_until[NAME] -= ASKED_SECONDS
+    await teller.tell()
+    await teller.tell()
+    assert [one["demands"] for one in front.control.demands[1:]] == [[]]
+
+
+async def test_control_is_told_so_often_only_however_often_somebody_begins_to_wait(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teller, rests = front.gateway._inference._demand, []
+
+    async def tell() -> None:
+        teller._news.set()
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+        if len(rests) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(teller, "tell", tell)
+    monkeypatch.setattr(demand.asyncio, "sleep", rest)
+    teller._news.set()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await teller.run()
+    assert rests == [demand.LEAST_SECONDS] * 3
 
 
 @pytest.mark.parametrize(
