@@ -24,6 +24,7 @@ from common.telemetry import get_logger
 from common.vendors import VENDORS
 from control.planning.answers import EndpointPlan, PlanOption
 from control.planning.kept_supplies import KeptSupplies
+from control.planning.objectives import objectives, slo_of
 from control.planning.plan import Planner
 from control.planning.served_traffic import ServedTraffic
 from inference.core.mode.decide import Rules, Standing, Verdict
@@ -32,7 +33,6 @@ from inference.core.mode.pilot import look
 from inference.core.mode.rehearsal import Stage
 from inference.core.mode.traffic import Profile
 from inference.core.performance.device_figures import Layout
-from inference.core.performance.options import Slo
 from inference.core.performance.supply import Supply
 
 LOOK_SECONDS = 5.0
@@ -44,8 +44,6 @@ LEAST_SECONDS = 15.0
 """Between two looks at what one Endpoint has served."""
 AGAIN_SECONDS = 120.0
 """After which it is looked at all the same."""
-DEFAULT_SLO = Slo(2000.0, 50.0)
-"""Where the Endpoint has none: milliseconds to the first token, and between tokens, of a chat."""
 WRITE_TRIES = 3
 TELL_SECONDS = 600.0
 """Between two writings of figures where nothing is changed."""
@@ -193,15 +191,11 @@ class AutoMode:
     async def _chosen(self, endpoint: Endpoint, model: Model, supplies: Sequence[Supply]) -> AutoStatus:
         """The devices that the performance model advises; where it knows none, those of ``spec.devices``."""
         before, now_ms = endpoint.status.auto, self._clock.now_ms()
-        project = await self._store.find(Project, endpoint.project or "")
-        plan: EndpointPlan | None = None
-        why = "no device of the pool has figures"
+        plan, option, why = None, None, "no device of the pool has figures"
         try:
-            stock = await self._planner.stock(endpoint, None)
-            plan = await self._planner.plan(endpoint, model, project.spec.tenant if project else "", stock)
+            plan, option = await self._advised(endpoint, model)
         except ComputilityError as error:
             why = error.message
-        option = _first_usable(plan.options) if plan is not None else None
         if plan is not None and option is None and plan.refusals:
             why = f"{plan.refusals[0].device_class}: {plan.refusals[0].message}"
         generation = endpoint.metadata.generation
@@ -232,6 +226,20 @@ class AutoMode:
             planned_generation=generation,
             planned_model=_version_of(model),
         )
+
+    async def _advised(self, endpoint: Endpoint, model: Model) -> tuple[EndpointPlan, PlanOption | None]:
+        """What is planned, and the option of it that mode auto can take."""
+        project = await self._store.find(Project, endpoint.project or "")
+        tenant = project.spec.tenant if project else ""
+        stock = await self._planner.stock(endpoint, None)
+        for objective in objectives(endpoint):
+            aimed = endpoint.copy_deep()
+            aimed.spec.slo = objective
+            plan = await self._planner.plan(aimed, model, tenant, stock)
+            option = _first_usable(plan.options)
+            if option is not None:
+                break
+        return plan, option
 
     async def _model_of(self, endpoint: Endpoint) -> Model | None:
         """Of its own project, else the shared one of that name."""
@@ -275,13 +283,6 @@ def _is_decided(endpoint: Endpoint) -> bool:
 def _version_of(model: Model) -> str:
     """Another one when anything is said differently about it."""
     return f"{model.metadata.uid} {model.metadata.generation}"
-
-
-def slo_of(endpoint: Endpoint) -> Slo:
-    """The Endpoint's, or that of a chat where it has none."""
-    objective = endpoint.spec.slo
-    slo = Slo(objective.ttft_milliseconds, objective.inter_token_milliseconds)
-    return DEFAULT_SLO if slo == Slo() else slo
 
 
 def hands_over(supply: Supply) -> bool:

@@ -8,9 +8,10 @@ import pytest
 from common.errors import Conflict
 from common.resources import Endpoint, Model, Node
 from common.resources.auto_mode import Readers
+from common.resources.objectives import ServiceObjective
 from common.resources.serving import Replica
 from common.store.port import StatusWrite
-from control.planning import auto_mode
+from control.planning import auto_mode, objectives
 from tests.unit.control.planning.test_auto_mode import H100, World, world
 
 __all__ = ["world"]
@@ -108,6 +109,32 @@ async def test_a_size_that_no_node_has_is_not_planned_with_another(world: World)
     assert auto is not None
     assert auto.device_class == ""
     assert "no node has 4 of them for an engine (spec.devices.count)" in auto.reasons[0]
+
+
+LONG = {"promptTokens": 30_000, "outputTokens": 300}
+
+
+async def test_where_nothing_is_asked_devices_keep_the_limits_of_a_chat(world: World) -> None:
+    await world.pool(h100=8, h200=8)
+    await world.apply(slo={}, traffic=LONG)
+    await world.loop.step()
+    auto = (await world.endpoint()).status.auto
+    assert auto is not None
+    between = float(auto.reasons[0].partition(" ms between tokens")[0].rpartition(" ")[2])
+    assert between <= 50.0, auto.reasons
+    assert "50 ms between tokens" in auto.reasons[2]
+
+
+async def test_where_nothing_is_asked_what_no_device_can_keep_is_no_limit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objectives, "CHAT", ServiceObjective(ttft_milliseconds=0.001))
+    await world.pool(h100=8)
+    await world.apply(slo={}, traffic=LONG)
+    await world.loop.step()
+    auto = (await world.endpoint()).status.auto
+    assert auto is not None
+    assert auto.device_class == H100
 
 
 async def test_embeddings_have_no_readers(world: World) -> None:

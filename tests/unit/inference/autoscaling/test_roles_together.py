@@ -17,7 +17,7 @@ def world(tmp_path: Path) -> ElasticWorld:
 
 
 async def begin(world: ElasticWorld, prefill: dict[str, Any], decode: dict[str, Any]) -> None:
-    roles = {
+    roles: dict[str, Any] = {
         name: {"devices": {"vendors": ["cpu"]}, "autoscaling": scaling}
         for name, scaling in (("prefill", prefill), ("decode", decode))
     }
