@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from common.clock import Clock
 from common.first_tokens import FirstTokens
@@ -16,6 +16,8 @@ from inference.core.autoscaling.scaler import Decision, RoleScaler, Rule
 from inference.core.autoscaling.signals import RoleLoad
 
 FIRST_TOKEN_MS = 60_000
+TOGETHER = "Together"
+"""Why a role has an engine that sees no load of its own: requests would go by it for ever."""
 LEAST_FIRST_TOKENS = 5
 """First tokens are judged over the last minute, from so many on, and only by those of today's engines."""
 
@@ -55,12 +57,17 @@ class RoleWatch:
             is_active=any((running, waiting, came, ended, demand.held, demand.active)),
         )
 
-    def decide(self, now_seconds: float, *, may_sleep: bool) -> None:
-        """What is wanted now, from what was seen last."""
+    def decide(self, now_seconds: float, *, may_sleep: bool, is_up: bool) -> None:
+        """What is wanted now, from what was seen last; one engine at least where the others' are up."""
         before = self.scaler.wanted
-        self.decision = self.scaler.look(self.load, self.rule, now_seconds, may_sleep=may_sleep)
+        rule = _awake(self.rule) if is_up else self.rule
+        self.decision = self.scaler.look(self.load, rule, now_seconds, may_sleep=may_sleep)
         if self.decision.wanted != before:
             self.changed = self.decision
+
+
+def _awake(rule: Rule) -> Rule:
+    return rule if rule.least else replace(rule, least=1, floor_reason=TOGETHER)
 
 
 def _part(use: float) -> float:
@@ -92,6 +99,19 @@ class EndpointWatch:
             assert spec is not None
             watch.rule = rule_of(spec, ttft_ms, now_ms)
             watch.see(replicas.get(role, ()), demand, now_seconds)
-        is_active = any(watch.load.is_active or not watch.load.is_known for watch in self.roles.values())
+        roles = self.roles.values()
+        self._join_rules()
+        is_active = any(watch.load.is_active or not watch.load.is_known for watch in roles)
+        is_up = len(roles) > 1 and is_active and any(watch.scaler.wanted for watch in roles)
+        for watch in roles:
+            watch.decide(now_seconds, may_sleep=not is_active, is_up=is_up)
+
+    def _join_rules(self) -> None:
+        """All roles are up where one has to be, and sleep after the same time: one that slept alone would see
+        no load, since the other one takes it, and never wake."""
+        rules = [watch.rule for watch in self.roles.values()]
+        zero_after = max((rule.zero_after_seconds for rule in rules), default=0.0)
+        is_up = any(rule.least for rule in rules)
         for watch in self.roles.values():
-            watch.decide(now_seconds, may_sleep=not is_active)
+            rule = _awake(watch.rule) if is_up else watch.rule
+            watch.rule = replace(rule, zero_after_seconds=zero_after)

@@ -68,7 +68,7 @@ class RoleScaler:
 
     @property
     def active_seconds(self) -> float:
-        """When something was asked last, as far as that is known."""
+        """When something was asked last, of this role or another, as far as that is known."""
         return self._active_seconds
 
     def look(self, load: RoleLoad, rule: Rule, now_seconds: float, *, may_sleep: bool = True) -> Decision:
@@ -76,7 +76,7 @@ class RoleScaler:
         if not 0 <= now_seconds - self._now_seconds <= GAP_SECONDS:
             self._begin(now_seconds)
         self._now_seconds = now_seconds
-        if load.is_active or load.held or not load.is_known:
+        if load.is_active or load.held or not load.is_known or not may_sleep:
             self._active_seconds = now_seconds
         signals = signals_of(load, rule.targets)
         decision = self._decide(load, rule, signals, self._ask(load, rule, signals), may_sleep)
