@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from common.clock import Clock
 from common.errors import ComputilityError, Conflict, NotFound
-from common.guard import Guard
+from common.guard import Guard, is_everybodys
 from common.ids import derived_id
 from common.loop import LoopHealth, in_turns
 from common.resources import Endpoint, Model, Project
@@ -196,6 +196,8 @@ class AutoMode:
         try:
             plan, option = await self._advised(endpoint, model)
         except ComputilityError as error:
+            if is_everybodys(error):
+                raise
             why = error.message
         if plan is not None and option is None and plan.refusals:
             why = f"{plan.refusals[0].device_class}: {plan.refusals[0].message}"

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from common.errors import Conflict
-from common.resources import Endpoint, Model, Node
+from common.errors import DATABASE_UNAVAILABLE, Conflict, Unavailable
+from common.resources import Endpoint, Model, Node, Price
 from common.resources.auto_mode import Readers
 from common.resources.objectives import ServiceObjective
 from common.resources.serving import Replica
@@ -269,6 +269,29 @@ async def test_what_cannot_be_looked_at_is_not_planned_in_each_pass(
     world.clock.advance(3600)
     await world.loop.step()
     assert not list(world.loop._guard.all_aside()), "what is gone is forgotten"
+
+
+async def test_a_database_that_is_away_for_a_moment_decides_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.pool(h100=8)
+    await world.apply()
+    listed = world.store.list
+
+    async def away(kind: type[Any], **other: Any) -> Any:
+        if kind is Price:
+            raise Unavailable("the database is away", code=DATABASE_UNAVAILABLE)
+        return await listed(kind, **other)
+
+    monkeypatch.setattr(world.store, "list", away)
+    with pytest.raises(Unavailable):
+        await world.loop.step()
+    assert (await world.endpoint()).status.auto is None
+    monkeypatch.setattr(world.store, "list", listed)
+    await world.loop.step()
+    auto = (await world.endpoint()).status.auto
+    assert auto is not None
+    assert auto.device_class == H100
 
 
 async def test_the_profile_is_made_once_in_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
