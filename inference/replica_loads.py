@@ -11,7 +11,7 @@ from common.resources import Workload
 from common.resources.serving import Replica
 from common.store.port import Store
 from common.telemetry import get_logger
-from inference.engine_workload import engine_rank, replica_of
+from inference.engine_workload import replica_of
 from inference.ports import Engines
 
 MOST_SILENT = 10_000
@@ -63,11 +63,10 @@ def _is_engine(workload: Workload) -> bool:
 
 
 def _told(workload: Workload, load: EngineLoad | None) -> ReplicaLoad:
-    rank = engine_rank(workload)
-    assert rank is not None, "an engine that is ready has a place"
+    """An engine on several nodes holds the devices of all of its ranks."""
     return ReplicaLoad(
         id=f"{workload.metadata.uid}/{workload.status.attempt}",
         device_class=replica_of(workload).device_class,
-        millis=sum(grant.millis for grant in rank.grants),
+        millis=sum(grant.millis for rank in workload.status.ranks for grant in rank.grants),
         load=load,
     )

@@ -138,7 +138,8 @@ class AutoMode:
         classes = frozenset(one.device_class for one in supplies)
         appeared = auto is not None and not auto.device_class and classes - watch.planned_with
         if auto is None or is_new or appeared or _has_vanished(endpoint, auto, classes):
-            watch.planned_with = classes
+            supplies = supplies if is_new else await self._supplies.of(endpoint, afresh=True)
+            watch.planned_with = frozenset(one.device_class for one in supplies)
             await self._write(endpoint, await self._chosen(endpoint, model, supplies))
             return
         fleet = _fleet(endpoint, auto, supplies)

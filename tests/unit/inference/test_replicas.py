@@ -109,6 +109,19 @@ async def test_every_ready_engine_tells_its_load_and_one_that_does_not_is_known_
     assert {(one.device_class, one.millis) for one in told.values()} == {("nvidia/L20", 1000)}
 
 
+async def test_an_engine_on_several_nodes_holds_the_devices_of_all_ranks() -> None:
+    store, workload = MemoryStore(), engine()
+    status = workload.status
+    for rank in (1, 2):
+        worker = status.ranks[0].model_copy(deep=True, update={"rank": rank, "role": "worker"})
+        status.ranks.append(worker)
+    stored = (await store.apply(workload)).resource
+    stored.status = status
+    await store.set_status(stored)
+    [told] = await ReplicaLoads(store, FakeEngines()).replicas()
+    assert (told.device_class, told.millis) == ("nvidia/L20", 3000)
+
+
 def test_a_breaker_opens_after_three_failures_and_each_further_one_doubles_its_pause() -> None:
     breaker, pauses = Breaker(), []
     for _ in range(8):

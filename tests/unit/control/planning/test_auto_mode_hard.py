@@ -12,6 +12,7 @@ from common.resources.objectives import ServiceObjective
 from common.resources.serving import Replica
 from common.store.port import StatusWrite
 from control.planning import auto_mode, objectives
+from control.planning.kept_supplies import SUPPLIES_SECONDS
 from tests.unit.control.planning.test_auto_mode import H100, World, world
 
 __all__ = ["world"]
@@ -89,6 +90,26 @@ async def test_devices_are_chosen_anew_for_another_model_of_the_name(world: Worl
     before = await world.store.revision()
     await world.loop.step()
     assert await world.store.revision() == before
+
+
+async def test_what_joined_since_the_pool_was_looked_at_hands_over_too(world: World) -> None:
+    await world.pool(h100=8)
+    await world.apply(slo={})
+    await world.loop.step()
+    await world.store.delete(Node, "h100")
+    await world.pool(h200=8)
+    world.clock.advance(SUPPLIES_SECONDS)
+    await world.loop._supplies.of(await world.endpoint(), afresh=False)
+    await world.store.delete(Node, "h200")
+    await world.pool(h100=8)
+    endpoint = await world.endpoint()
+    assert endpoint.status.auto is not None
+    endpoint.status.auto.device_class = "nvidia/L40S"
+    await world.store.set_status(endpoint)
+    await world.loop.step()
+    auto = (await world.endpoint()).status.auto
+    assert auto is not None
+    assert (auto.device_class, auto.hands_over) == (H100, True)
 
 
 async def test_engines_are_as_large_as_the_endpoint_says(world: World) -> None:
