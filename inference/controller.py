@@ -151,7 +151,7 @@ class EndpointController:
                     trouble = await self._roll_out(endpoint, found[0], existing)
             fault = self._parts.fault_of(key)
             trouble = (fault.reason, fault.message) if fault else trouble
-        else:
+        else:  # nobody could take the place of what was to leave
             await self._stay(existing)
         endpoint.status.model_project = (found[0].project or "") if found else ""
         mine = [adapter for adapter in adapters if adapter.may_be_on(endpoint)]
@@ -194,10 +194,8 @@ class EndpointController:
         for workload in (*(by_name[name] for name in plan.replace), *gone):
             await self._delete(workload)
             existing.remove(workload)
-        for name in [name for name in by_name if name not in plan.replace and name not in plan.remove]:
-            await self._draining.stay(by_name[name])
-            if name in wanted:
-                await self._change_in_place(by_name[name], engines[wanted[name]])
+        leaves = {*plan.replace, *plan.remove}
+        await self._stay(workload for name, workload in by_name.items() if name not in leaves)
         for name in (*plan.replace, *plan.create):
             if self._made[endpoint.project] >= NEW_PER_PASS:
                 break
@@ -210,11 +208,13 @@ class EndpointController:
             self._made[endpoint.project] += 1
             existing.append((await self._store.apply(engines[wanted[name]].named(name))).resource)
             _log.info("engine requested", workload=name, project=endpoint.project)
+        for name in [name for name in by_name if name in wanted and name not in plan.replace]:
+            await self._change_in_place(by_name[name], engines[wanted[name]])
         return None
 
-    async def _stay(self, existing: Sequence[Workload]) -> None:
-        """Nothing can be started, so that what was to leave serves on: nobody could take its place."""
-        for workload in existing:
+    async def _stay(self, workloads: Iterable[Workload]) -> None:
+        """What was to leave serves on."""
+        for workload in workloads:
             await self._draining.stay(workload)
 
     async def _change_in_place(self, workload: Workload, engine: WantedEngine) -> None:

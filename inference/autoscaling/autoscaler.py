@@ -79,6 +79,7 @@ class Autoscaler:
         for uid in self._watches.keys() - uids:
             del self._watches[uid]
         self._guard.forget_gone()
+        self._guard.forget_gone()
         if not elastic:
             return
         owned: dict[str, list[Workload]] = {uid: [] for uid in uids}

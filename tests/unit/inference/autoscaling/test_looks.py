@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from common.errors import Conflict
+from common.guard import LONGEST_PAUSE_SECONDS
 from common.resources import Endpoint
 from inference.autoscaling import autoscaler as module
 from inference.autoscaling.autoscaler import LEAST_SECONDS, LOOK_SECONDS
@@ -68,3 +69,20 @@ async def test_what_was_seen_of_an_endpoint_is_not_written_to_another_of_its_nam
     await world.autoscaler.step()
     assert met
     assert (await world.endpoint()).status.scaling == []
+
+
+async def test_an_endpoint_that_cannot_be_looked_at_is_forgotten_when_it_is_gone(
+    world: ElasticWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.begin(autoscaling=SLEEPY)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a look that fails")
+
+    monkeypatch.setattr(module.EndpointWatch, "look", broken)
+    await world.autoscaler.step()
+    assert list(world.autoscaler._guard.all_aside())
+    await world.store.delete(Endpoint, "chat", PROJECT)
+    world.clock.advance(2 * LONGEST_PAUSE_SECONDS + 1)
+    await world.autoscaler.step()
+    assert not list(world.autoscaler._guard.all_aside())
