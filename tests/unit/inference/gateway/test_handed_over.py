@@ -127,11 +127,12 @@ async def test_a_process_that_parses_is_a_python_of_its_own(monkeypatch: pytest.
 
 
 class Server:
-    """Stands in for uvicorn: notes what it is to serve, and is told to stop."""
+    """Stands in for the gateway's server: notes what it is to serve, and is told to stop."""
 
     told: dict[str, Any]
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any], gateway: Any) -> None:
+        assert options["app"] is gateway, "it tells the gateway that it serves"
         Server.told = options
 
     def run(self, sockets: list[socket.socket]) -> None:
@@ -152,7 +153,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[int, Any]:
     )
     monkeypatch.setattr(main, "signal", signals)
     monkeypatch.setattr(uvicorn, "Config", lambda app, **options: {"app": app, **options})
-    monkeypatch.setattr(uvicorn, "Server", Server)
+    monkeypatch.setattr(main, "GatewayServer", Server)
     monkeypatch.setattr(main, "guarded_by_tls", lambda door, context: (type(door), context))
     return handlers
 
