@@ -53,6 +53,7 @@ BODIES = [
 ]
 SOUND = ["Content-Length: 5", "Transfer-Encoding: chunked", "X: y"]
 ENDS = [*["\r\n"] * 60, "\n", "\r", "\r\r\n"]
+QUIET_SECONDS = 0.03
 ANSWER = re.compile(rb"HTTP/1\.1 200 OK\r\n(?:[^\r]*\r\n)*?\r\n(/\S*) (\d+) \d+")
 
 
@@ -71,10 +72,24 @@ def requests(draw: st.DrawFn) -> bytes:
 def answered(server: Server, sent: bytes) -> list[tuple[str, int]]:
     """Path and length of body of each request that the server took."""
     with socket.create_connection(server.address, timeout=TIMEOUT_SECONDS) as client:
-        with suppress(ConnectionError):
+        told = b""
+        with suppress(OSError):
             client.sendall(sent)
+            told = _read_until_quiet(client)
             client.shutdown(socket.SHUT_WR)
-        return [(path.decode(), int(length)) for path, length in ANSWER.findall(read_all(client))]
+        told += read_all(client)
+        return [(path.decode(), int(length)) for path, length in ANSWER.findall(told)]
+
+
+def _read_until_quiet(client: socket.socket) -> bytes:
+    """What is answered while the connection is open: an end that comes with the request may go before."""
+    told = b""
+    client.settimeout(QUIET_SECONDS)
+    with suppress(TimeoutError, ConnectionError):
+        while part := client.recv(65_536):
+            told += part
+    client.settimeout(TIMEOUT_SECONDS)
+    return told
 
 
 def framed(sent: bytes) -> list[tuple[str, int]]:
