@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 import yaml
 
+from bench.disaggregation.fitted import FittedPasses
 from common.auth import engine_headers
 from common.units import GIB
 from common.vendors import VENDORS
@@ -26,7 +27,6 @@ from inference.core.mode.fleet import EngineGroup, Fleet
 from inference.core.mode.rehearsal import Stage
 from inference.core.mode.replay import LeastWork, Replay
 from inference.core.performance.device_figures import DeviceFigures, Layout
-from inference.core.performance.fitted import FittedPasses
 from inference.core.performance.model_shape import read_shape
 from inference.core.performance.supply import Supply
 from inference.measurements import read_measurements

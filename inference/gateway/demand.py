@@ -115,7 +115,7 @@ class DemandTeller:
             self._news.clear()
             try:
                 await self.tell()
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - the loop's boundary: one bad report must not end it
                 _log.warning("control does not hear who waits", error=str(error) or type(error).__name__)
                 await asyncio.sleep(TELL_SECONDS / 2)
             await asyncio.sleep(LEAST_SECONDS)

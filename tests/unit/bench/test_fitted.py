@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.disaggregation.fitted import FEWEST, FittedPasses, FittedSteps, fit
 from inference.core.mode.fleet import EngineGroup, Fleet
 from inference.core.mode.rehearsal import Stage
 from inference.core.mode.traffic import ServedRequest
 from inference.core.performance.device_figures import DeviceFigures, Layout
-from inference.core.performance.fitted import FEWEST, FittedPasses, FittedSteps, fit
 from inference.core.performance.measured import Measurement
 from inference.core.performance.options import Slo
 from inference.core.performance.steps import Engine, NotKnown
