@@ -52,6 +52,13 @@ LEGS = Counter(
     "none (short, no_pair, or what takes one engine)",
     ("model", "how"),
 )
+CONTINUED = Counter(
+    "computility_gateway_continued",
+    "Streams whose engine broke in the middle, by what became of them: went_on (on another engine), anew "
+    "(the client had nothing yet), whole (only the end was missing), refused (the request, or the room for "
+    "what it takes, does not allow it), no_engine (no other one took it), differs (it went on otherwise)",
+    ("model", "outcome"),
+)
 WAKING = Gauge("computility_gateway_waking", "Requests that wait for an engine of an Endpoint to wake")
 WOKEN = Counter(
     "computility_gateway_woken",
@@ -97,6 +104,7 @@ _BY_MODEL = (
     ROUTED,
     ROUTED_BYTES,
     LEGS,
+    CONTINUED,
 )
 MAX_MODELS = 500
 OTHER_MODELS = "other"
