@@ -122,7 +122,7 @@ def _engine_of(layout: Layout) -> Engine:
 
 RULES = [
     Rules(margin, hold, roles, engines, start, horizon)
-    for margin, hold, roles in ((0.25, 30.0, 60.0), (0.25, 0.0, 60.0), (0.125, 60.0, 30.0))
+    for margin, hold, roles in ((0.25, 30.0, 60.0), (0.25, 0.0, 60.0), (0.125, 60.0, 250.0))
     for engines, start, horizon in ((600.0, 1024.0, 2048.0), (120.0, 0.0, 2048.0), (60.0, 2048.0, 1024.0))
 ]
 WORTHS = (-0.5, 0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 1.0, 1.5, float("nan"), float("inf"))
@@ -307,7 +307,7 @@ WORLDS: dict[str, tuple[Callable[[random.Random, Patch], str], int, int]] = {
     "options": (_of_option, 150, 3),
     "rehearsals": (_rehearsed, 500, 2),
     "limits": (_good, 600, 3),
-    "looks": (_look, 400, 2),
+    "looks": (_look, 150, 2),
     "samples": (_latest, 400, 6),
 }
 
