@@ -1,4 +1,4 @@
-"""Engines whose passes take simple times, fleets of them and requests, drawn so that equal values are common."""
+"""Engines whose passes take simple times, fleets and requests, drawn so that equal values are common."""
 
 import random
 from collections.abc import Sequence
