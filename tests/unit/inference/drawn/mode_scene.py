@@ -9,7 +9,7 @@ from inference.core.mode.rehearsal import Stage
 from inference.core.mode.traffic import Profile, ServedRequest
 from inference.core.performance.device_figures import DeviceFigures, Layout
 from inference.core.performance.options import Slo
-from inference.core.performance.steps import Engine, NotKnown
+from inference.core.performance.steps import Engine, NotKnown, PerformanceSource
 from inference.core.performance.supply import Supply
 from tests.fixtures.performance_scene import LLAMA_8B, shape, supply
 
@@ -72,7 +72,11 @@ class _Rough(Simple):
 
 
 def stage(source: Source, rng: random.Random) -> Stage:
-    return Stage(shape(LLAMA_8B), rng.choice(([source],) * 6 + ([Ignorant(), source],) * 2 + ([],)))
+    """Most know all that has figures."""
+    usual: list[PerformanceSource] = [source]
+    ignorant: list[PerformanceSource] = [Ignorant(), source]
+    sources = [usual] * 6 + [ignorant] * 2 + [[]]
+    return Stage(shape(LLAMA_8B), rng.choice(sources))
 
 
 def group(rng: random.Random, of: Sequence[Supply] = SUPPLIES) -> EngineGroup:

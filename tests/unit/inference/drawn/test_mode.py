@@ -17,9 +17,9 @@ from inference.core.mode.rehearsal import Rehearsal, Stage, is_good
 from inference.core.mode.replay import LeastWork, Replay
 from inference.core.mode.traffic import LONGEST_TOKENS, ServedRequest, TrafficLog
 from inference.core.performance.device_figures import Layout
-from inference.core.performance.options import Leg, Option, Slo
+from inference.core.performance.options import Leg, Mode, Option, Role, Slo
 from inference.core.performance.roofline import Roofline
-from inference.core.performance.serving import Point, Traffic
+from inference.core.performance.serving import DECODE_SLOWER, Point, Traffic
 from inference.core.performance.steps import Engine, NotKnown
 from tests.fixtures import approving as approved
 from tests.fixtures.performance_scene import LLAMA_8B, shape
@@ -104,7 +104,7 @@ def _passes(rng: random.Random, _: Patch) -> str:
     layout = rng.choice((Layout(), Layout(1, 2), Layout(2)))
     times = PassTimes(Engine(shape(LLAMA_8B), FAST.figures, layout), source.steps(_engine_of(layout)))
     told: list[Any] = [times.kv_tokens, times.dispatch_seconds]
-    for _ in range(12):
+    for _number in range(12):
         sequences = rng.choice((0, 1, 2, 3, 64))
         context = sequences * rng.choice((1, 4, 7, 8, 12, 100, 191, 192, 255, 256, 257, 320, 511, 512, 700))
         prompt = rng.choice((1, 5, 100, 1000, 8192))
@@ -131,7 +131,7 @@ WORTHS = (-0.5, 0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 1.0, 1.5, float("nan"
 def _fleets(rng: random.Random) -> list[Fleet]:
     """Some that have the same engines, and some that have other ones."""
     base = scene.fleet(rng, (FAST, SLOW))
-    return [base, base.engines_only, *(scene.fleet(rng, (FAST, SLOW)) for _ in range(3))]
+    return [base, base.engines_only, *(scene.fleet(rng, (FAST, SLOW)) for _number in range(3))]
 
 
 def _decision(rng: random.Random, _: Patch) -> str:
@@ -140,11 +140,11 @@ def _decision(rng: random.Random, _: Patch) -> str:
     lines, now = [f"{rules.most_in_an_hour}"], 10_000.0
     changes = tuple(
         (now - rng.choice((3600.0, 3599.0, 1800.0, 60.0, 30.0, 0.0, -30.0)), rng.random() < 0.5)
-        for _ in range(rng.choice((0, 0, 1, 2, 3)))
+        for _number in range(rng.choice((0, 0, 1, 2, 3)))
     )
     standing = Standing(rng.choice((None, now, now - 30.0, now - 600.0, now + 30.0)), changes)
     present, worths = rng.choice(fleets), {one: rng.choice(WORTHS) for one in fleets}
-    for _ in range(rng.choice((1, 2, 8))):
+    for _number in range(rng.choice((1, 2, 8))):
         others = [Assessed(one, worths[one], rng.choice(("", "good"))) for one in rng.sample(fleets, 3)]
         have = Assessed(present, worths[present], rng.choice(("", "fair")))
         verdict = decide_mode(have, others[: rng.choice((0, 1, 3, 3))], standing, rules, now)
@@ -168,7 +168,7 @@ def _traffic(rng: random.Random, _: Patch) -> str:
     """What is kept of what came, and its profile."""
     log, lines = TrafficLog(rng.choice((8.0, 64.0, 600.0)), rng.choice((4, 40))), []
     now = 0.0
-    for _ in range(rng.choice((1, 3, 20, 60))):
+    for _number in range(rng.choice((1, 3, 20, 60))):
         now += rng.choice((0.0, 0.5, 1.0, 1.0, 8.0))
         began = now - rng.choice((0.0, 0.0, 1.0, 2.0, 8.0, -1.0, 1e3))
         prompt, output = (
@@ -208,7 +208,7 @@ def _variants(rng: random.Random, _: Patch) -> str:
         times = [played.times(one.supply, one.layout) for one in fleet.groups]
         if rng.random() < 0.5:  # a limit that a batch meets to the last digit
             batch, middle = rng.choice((2, 4, 8, 16)), seen.prompt_tokens + seen.output_tokens // 2
-            exact = 1e3 * (candidates.DECODE_SLOWER * times[0].decode(batch, batch * middle))
+            exact = 1e3 * (DECODE_SLOWER * times[0].decode(batch, batch * middle))
             limits = Slo(limits.ttft_ms, exact)
         costs = [candidates._costs(one, seen, limits) for one in times]
         lines += map(_costs, costs)
@@ -227,12 +227,18 @@ def _variants(rng: random.Random, _: Patch) -> str:
 def _of_option(rng: random.Random, _: Patch) -> str:
     """The fleet that an option of the performance model is."""
     point = Point(4, 100.0, 10.0, 2.0, "x")
-    roles = rng.choice((("",), ("prefill", "decode"), ("prefill", "decode", "decode"), ("", "")))
+    of_legs: tuple[tuple[Role, ...], ...] = (
+        ("serve",),
+        ("prefill", "decode"),
+        ("prefill", "decode", "decode"),
+        ("serve", "serve"),
+    )
+    roles = rng.choice(of_legs)
     legs = tuple(
         Leg(role, rng.choice((FAST, FAST, SLOW)), rng.choice(scene.LAYOUTS[1:]), rng.choice((1, 2, 3)), point)
         for role in roles
     )
-    mode = "disaggregated" if len(roles) > 1 else rng.choice(("single", "replicated"))
+    mode: Mode = "disaggregated" if len(roles) > 1 else rng.choice(("single", "replicated"))
     made = fleet_of(Option(mode, legs, Traffic(100, 10)))
     return f"{made.words} {made.groups} {made.min_prompt_tokens}"
 
@@ -270,12 +276,11 @@ def _look(rng: random.Random, patch: Patch) -> str:
     patch.setattr(pilot, "ENOUGH_REQUESTS", 8)
     source = scene.Source()
     played, present = scene.stage(source, rng), scene.fleet(rng, (FAST,) * 6 + (SLOW, SLOW, scene.STRANGE))
-    more = [
-        scene.fleet(rng, (FAST, FAST, SLOW, SLOW, SLOW, scene.STRANGE)) for _ in range(rng.choice((0, 1, 2)))
-    ]
+    others = (FAST, FAST, SLOW, SLOW, SLOW, scene.STRANGE)
+    more = [scene.fleet(rng, others) for _number in range(rng.choice((0, 1, 2)))]
     requests, limits, rules = scene.served(rng, 30), scene.slo(rng), rng.choice(RULES)
     lines, standing, now = [], Standing(None, ((9.0, True),)), 1000.0
-    for _ in range(3):
+    for _number in range(3):
         seen = scene.profile(rng) if rng.random() < 0.95 else None
         verdict = look(played, present, more, requests, seen, limits, standing, rules, now)
         present, standing = verdict.taken or present, verdict.standing
