@@ -237,5 +237,5 @@ def node_answers(seed: int) -> Iterator[str]:
         for _ in range(6):
             shape = pool.shape(small_request(rng))
             found = OneNode(usage, items).cheapest(shape)
-            gone = found and (found[0], [one.key for one in found[1]])
+            gone: object = found and (found[0], [one.key for one in found[1]])
             yield f" {shape.request.count} of {shape.request.share_millis}: {gone}"
