@@ -9,6 +9,7 @@ import pytest
 
 from tests.fixtures import approving as approved
 from tests.unit.scheduler.asked.claim_parts import claim_answers, node_answers, room_answers
+from tests.unit.scheduler.asked.cycle_parts import cycle_answers, forecast_answers, history_answers
 from tests.unit.scheduler.asked.place_parts import (
     books_answers,
     later_answers,
@@ -34,6 +35,9 @@ PARTS: dict[str, tuple[Answers, int]] = {
     "moves": (move_answers, 120),
     "ranks": (rank_answers, 120),
     "starts": (start_answers, 120),
+    "cycles": (cycle_answers, 60),
+    "forecast": (forecast_answers, 60),
+    "history": (history_answers, 80),
     "quota": (quota_answers, 120),
     "order": (order_answers, 200),
     "pledge": (pledge_answers, 120),
