@@ -23,7 +23,7 @@ from tests.unit.scheduler.asked.small import NOW_MS, QUEUES, small_queues, small
 BIG, SMALL, RING, CPU = ("nvidia", "big"), ("nvidia", "small"), ("ascend", "ring"), ("cpu", "cpu")
 MODELS: tuple[ModelKey, ...] = (BIG, SMALL, RING, CPU)
 NAMES = (*QUEUES, "x", "gone")
-AMOUNTS = (0, 500, 1000, 1000, 2000, 3000, 4000)
+AMOUNTS = (0, 1, 500, 1000, 1000, 2000, 3000, 4000)
 STEPS = 6
 Used = dict[tuple[str, ModelKey], int]
 
