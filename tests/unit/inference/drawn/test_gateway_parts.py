@@ -48,6 +48,12 @@ def _counts() -> dict[str, float]:
     }
 
 
+def _news(before: dict[str, float]) -> str:
+    """What has been counted since; whoever counted before leaves no trace."""
+    news = {name: count - before.get(name, 0.0) for name, count in _counts().items()}
+    return str({name: count for name, count in sorted(news.items()) if count})
+
+
 def _route(rng: random.Random, **given: Any) -> Route:
     return Route(
         **{
@@ -183,8 +189,7 @@ async def _waiting(rng: random.Random, _: Patch) -> str:
             crowds = {**room._endpoints, **room._tenants}
             lines.append(f"{crowds} {dict(teller._held)} {sorted(teller._asked_until)}")
     lines.append(f"{room._endpoints} {room._tenants} {dict(teller._held)}")
-    after = _counts()
-    return "\n".join([*lines, str({name: n - before.get(name, 0.0) for name, n in after.items()})])
+    return "\n".join([*lines, _news(before)])
 
 
 async def _next(room: WaitingRoom, job: Job, watch: Any, place: Place) -> str:
@@ -315,8 +320,7 @@ async def _choice(rng: random.Random, patch: Patch) -> str:
             report = EngineReport(rng.randrange(9), 0.5, 1000, "1") if rng.random() < 0.8 else None
             known.told(url, report)
         lines.append(f"{known.with_choice} {[approved.told(one) for one in known.router.views.values()]}")
-    after = _counts()
-    return "\n".join([*lines, str({name: n - before.get(name, 0.0) for name, n in after.items()})])
+    return "\n".join([*lines, _news(before)])
 
 
 async def _reports(rng: random.Random, patch: Patch) -> str:

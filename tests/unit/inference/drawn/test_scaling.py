@@ -333,7 +333,7 @@ class _Course:
 
 async def test_endpoints_follow_their_load_as_approved(tmp_path: Path) -> None:
     answers = []
-    for seed in range(20):
+    for seed in range(10):
         home = tmp_path / str(seed)
         home.mkdir()
         answers.append(await _Course(random.Random(seed), home).play(8))
