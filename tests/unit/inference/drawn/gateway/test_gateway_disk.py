@@ -25,7 +25,7 @@ from inference.gateway.journal import Journal, read_journal
 from inference.gateway.shipper import Shipper
 from inference.gateway.spool import Spool, event_ids, read_segment, segments
 from tests.fixtures import approving as approved
-from tests.unit.inference.drawn.session import Ended, Paused, Reply, Session, broken, pauses
+from tests.unit.inference.drawn.gateway.session import Ended, Paused, Reply, Session, broken, pauses
 
 Patch = pytest.MonkeyPatch
 

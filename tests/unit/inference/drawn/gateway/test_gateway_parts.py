@@ -26,7 +26,7 @@ from inference.gateway.table import RouteIndex, payer_of
 from inference.gateway.upstream import _engine_ids
 from inference.gateway.waking import Place, WaitingRoom
 from tests.fixtures import approving as approved
-from tests.unit.inference.drawn.session import Ended, Paused, Reply, Session, broken, pauses
+from tests.unit.inference.drawn.gateway.session import Ended, Paused, Reply, Session, broken, pauses
 
 Patch = pytest.MonkeyPatch
 ROLES = ("member", "tenant-admin", "platform-admin", "agent")

@@ -33,7 +33,7 @@ from inference.gateway.proxy import ControlProxy, is_proxied
 from inference.gateway.upstream import EngineCall, Upstream
 from inference.gateway.whole_answer import read_answer, read_error
 from tests.fixtures import approving as approved
-from tests.unit.inference.drawn.session import Reply, Session, broken
+from tests.unit.inference.drawn.gateway.session import Reply, Session, broken
 
 Patch = pytest.MonkeyPatch
 
