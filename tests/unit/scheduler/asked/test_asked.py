@@ -14,6 +14,7 @@ from tests.unit.scheduler.asked.place_parts import (
     books_answers,
     later_answers,
     place_answers,
+    remedy_answers,
     trial_answers,
 )
 from tests.unit.scheduler.asked.pool_parts import mix_answers, pool_answers
@@ -25,11 +26,12 @@ BLOCKS = 4
 PARTS: dict[str, tuple[Answers, int]] = {
     "pool": (pool_answers, 100),
     "mix": (mix_answers, 200),
-    "claims": (claim_answers, 120),
+    "claims": (claim_answers, 160),
     "room": (room_answers, 120),
     "node": (node_answers, 200),
     "places": (place_answers, 120),
     "later": (later_answers, 100),
+    "remedies": (remedy_answers, 100),
     "trial": (trial_answers, 100),
     "books": (books_answers, 100),
     "moves": (move_answers, 120),
