@@ -181,6 +181,8 @@ def _of_nominee(rng: random.Random, trial: Trial, workload: WorkloadView) -> Ite
         trial.evict(uid)
     if rng.random() < 0.3:
         workload = replace(workload, nominated=workload.nominated[1:])
+    if rng.random() < 0.3:
+        trial.pool.occupy(workload.nominated[:1])  # processes that nobody knows of any more
     waits = Seating(trial).seat(workload)
     yield f"  seated {waits} {workload.uid in trial.seated} {told(trial.residual)} {_free(trial)}"
     if waits is not None:

@@ -72,6 +72,8 @@ def forecast_answers(seed: int) -> Iterator[str]:
     rng = random.Random(seed)
     world = _lively(rng)
     running = tuple(_ending(rng, one) for one in world.running)
+    more = tuple(small_workload(rng, f"q{number}") for number in range(rng.choice((0, 3, 6))))
+    world = replace(world, pending=(*world.pending, *more))
     snapshot = replace(world, running=running).snapshot()
     uids = [*(one.uid for one in world.pending), *(one.workload.uid for one in running)]
     predicted_seconds = {uid: rng.choice((1, 60, 600)) for uid in uids if rng.random() < 0.6}

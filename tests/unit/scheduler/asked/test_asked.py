@@ -29,7 +29,7 @@ PARTS: dict[str, tuple[Answers, int]] = {
     "claims": (claim_answers, 160),
     "room": (room_answers, 120),
     "node": (node_answers, 200),
-    "places": (place_answers, 120),
+    "places": (place_answers, 180),
     "later": (later_answers, 100),
     "remedies": (remedy_answers, 100),
     "trial": (trial_answers, 100),
