@@ -20,6 +20,7 @@ from tests.unit.scheduler.asked.place_parts import (
 from tests.unit.scheduler.asked.pool_parts import mix_answers, pool_answers
 from tests.unit.scheduler.asked.quota_parts import order_answers, pledge_answers, quota_answers
 from tests.unit.scheduler.asked.reshape_parts import move_answers, rank_answers, start_answers
+from tests.unit.scheduler.asked.rule_parts import rule_answers
 
 Answers = Callable[[int], Iterator[str]]
 BLOCKS = 4
@@ -32,6 +33,7 @@ PARTS: dict[str, tuple[Answers, int]] = {
     "places": (place_answers, 180),
     "later": (later_answers, 100),
     "remedies": (remedy_answers, 100),
+    "rules": (rule_answers, 380),
     "trial": (trial_answers, 100),
     "books": (books_answers, 100),
     "moves": (move_answers, 120),
