@@ -222,10 +222,8 @@ def crowded_world(rng: random.Random) -> World:
         for number in range(rng.choice((1, 1, 2)))
     )
     capacity_millis = 1000 * sum(len(node.devices) for node in nodes)
-    shared = (
-        Quota("*", rng.choice((capacity_millis, capacity_millis // 2))),
-        Quota("nvidia", capacity_millis),
-    )
+    all_of_it = Quota("*", rng.choice((capacity_millis, capacity_millis // 2)))
+    shared = rng.choice(((all_of_it,), (all_of_it, Quota("nvidia", 9000)), (Quota("nvidia/big", 9000),)))
     cohorts = tuple(
         QueueView(
             name, parent=parent, is_cohort=True, quotas=_nominal(rng) if parent else shared, rules=_rules(rng)
@@ -245,7 +243,13 @@ def crowded_world(rng: random.Random) -> World:
     )
     pending = tuple(_plain_workload(rng, f"p{number}") for number in range(4))
     policy = Policy(min_run_seconds=rng.choice((0, 300, 300)), topology=(RACK,))
-    world = World(nodes, (*cohorts, *queues), (), pending, policy, catalogue=CATALOGUE)
+    members = (*cohorts, *queues)
+    if rng.random() < 0.25:
+        members = tuple(
+            replace(one, quotas=tuple(replace(quota, device_class="nvidia/big") for quota in one.quotas[:1]))
+            for one in members
+        )
+    world = World(nodes, members, (), pending, policy, catalogue=CATALOGUE)
     running = fill(rng, world, rng.choice((2.0, 6.0)), _plain_workload)
     return replace(world, running=tuple(_aged(rng, one) for one in running))
 
