@@ -9,7 +9,12 @@ import pytest
 
 from tests.fixtures import approving as approved
 from tests.unit.scheduler.asked.claim_parts import claim_answers, node_answers, room_answers
-from tests.unit.scheduler.asked.cycle_parts import cycle_answers, forecast_answers, history_answers
+from tests.unit.scheduler.asked.cycle_parts import (
+    cycle_answers,
+    far_answers,
+    forecast_answers,
+    history_answers,
+)
 from tests.unit.scheduler.asked.place_parts import (
     books_answers,
     later_answers,
@@ -41,6 +46,7 @@ PARTS: dict[str, tuple[Answers, int]] = {
     "starts": (start_answers, 80),
     "cycles": (cycle_answers, 44),
     "forecast": (forecast_answers, 60),
+    "far": (far_answers, 12),
     "history": (history_answers, 80),
     "quota": (quota_answers, 92),
     "order": (order_answers, 200),
