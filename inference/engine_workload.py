@@ -8,8 +8,9 @@ from common.errors import InvalidInput
 from common.labels import DRAINING, IDENTITY_LABEL, MODEL_LABEL
 from common.resources import Endpoint, Metadata, Model, Owner, Workload
 from common.resources.engines import RoleSpec
+from common.resources.pool import DeviceRequest
 from common.resources.scaling import EngineRole
-from common.resources.serving import Replica, model_identity
+from common.resources.serving import PAIR, Replica, model_identity
 from common.resources.workload import RankPlacement, Readiness, RestartPolicy, WorkloadRole, WorkloadSpec
 from common.settings import EngineSettings
 from common.sources import launch_source, local_path
@@ -26,8 +27,12 @@ ENDPOINT_LABEL = "computility.io/endpoint"
 ROLE_LABEL = "computility.io/engine-role"
 WORKER_ROLE = "worker"
 """Of an engine on several nodes: the ranks that do not serve."""
-_WORKLOAD_ROLES: dict[EngineRole, str] = {"": "engine", "prefill": "prefill", "decode": "decode"}
-_ENGINE_ROLES: dict[str, EngineRole] = {name: role for role, name in _WORKLOAD_ROLES.items()}
+_WORKLOAD_ROLES: dict[EngineRole, str] = {
+    "": "engine",
+    "canary": "engine",
+    **dict(zip(PAIR, PAIR, strict=True)),
+}
+_ENGINE_ROLES: dict[str, EngineRole] = {"engine": "", **dict(zip(PAIR, PAIR, strict=True))}
 
 
 def served_name(endpoint: Endpoint) -> str:
@@ -46,7 +51,7 @@ def engine_workload(
     """The Workload that runs replica ``index`` of a role of the endpoint. Raises ``InvalidInput`` where the
     model cannot be served so."""
     spec, wanted = endpoint.spec, endpoint.roles[role]
-    if role and model.spec.tasks == ["embeddings"]:
+    if role in PAIR and model.spec.tasks == ["embeddings"]:
         raise InvalidInput(f"spec.mode: {model.name} makes embeddings, which have no decode; use replicated")
     options = _options(endpoint, model, settings, role, wanted)
     started = engine_command(options)
@@ -55,7 +60,7 @@ def engine_workload(
         command=started.command,
         env=started.env,
         ports=[PORT_NAME, KV_PORT_NAME] if _connector(endpoint, model, role, wanted) else [PORT_NAME],
-        devices=wanted.devices.model_copy(deep=True),
+        devices=_devices(options, wanted),
         readiness=Readiness(
             port=PORT_NAME, path=HEALTH_PATH, start_timeout_seconds=settings.start_timeout_seconds
         ),
@@ -85,7 +90,7 @@ def engine_workload(
 def _options(
     endpoint: Endpoint, model: Model, settings: EngineSettings, role: EngineRole, wanted: RoleSpec
 ) -> EngineOptions:
-    engine, devices = endpoint.spec.engine, wanted.devices
+    spec, engine, devices = endpoint.spec, endpoint.spec.engine, wanted.devices
     embeddings = model.spec.tasks == ["embeddings"]
     return EngineOptions(
         source=launch_source(model.spec.source),
@@ -104,9 +109,18 @@ def _options(
         omp_threads=settings.omp_threads,
         media_domains=tuple(settings.media_domains),
         kv_connector=_connector(endpoint, model, role, wanted),
+        kv_host_bytes=spec.kv_cache.host_memory_bytes if spec.kv_cache is not None and not embeddings else 0,
         args=(*engine.args, *wanted.args),
         env=engine.env,
     )
+
+
+def _devices(options: EngineOptions, wanted: RoleSpec) -> DeviceRequest:
+    """What an engine asks the scheduler for: with the memory of the host that its KV caches take."""
+    devices = wanted.devices.model_copy(deep=True)
+    if options.kv_host_bytes:
+        devices.host_memory_bytes += options.kv_host_bytes
+    return devices
 
 
 def _workers(options: EngineOptions, wanted: RoleSpec) -> list[WorkloadRole]:
@@ -129,7 +143,7 @@ def _workers(options: EngineOptions, wanted: RoleSpec) -> list[WorkloadRole]:
 
 def _connector(endpoint: Endpoint, model: Model, role: EngineRole, wanted: RoleSpec) -> str:
     """By which it hands KV caches over; empty = it does not, as where embeddings are made."""
-    if role:
+    if role in PAIR:
         return VENDORS[wanted.devices.vendors[0]].kv_connector or ""
     auto = endpoint.status.auto if endpoint.spec.mode == "auto" else None
     return auto.connector if auto is not None and model.spec.tasks != ["embeddings"] else ""
@@ -141,7 +155,7 @@ def replica_of(workload: Workload) -> Replica:
     ready = workload.status.phase == "Ready" and rank is not None and rank.state == "Ready"
     return Replica(
         workload=workload.name,
-        role=_ENGINE_ROLES.get(workload.spec.roles[0].name, ""),
+        role=engine_role(workload),
         phase=workload.status.phase,
         ready=ready and bool(_url(rank)),
         draining=DRAINING in workload.metadata.annotations,
@@ -150,6 +164,14 @@ def replica_of(workload: Workload) -> Replica:
         device_class=_device_class(rank),
         model_identity=workload.metadata.labels.get(IDENTITY_LABEL, ""),
     )
+
+
+def engine_role(workload: Workload) -> EngineRole:
+    """What the engine is for. That of a canary differs by its label only, so that it can become one of the
+    Endpoint's own while it runs."""
+    if workload.metadata.labels.get(ROLE_LABEL) == "canary":
+        return "canary"
+    return _ENGINE_ROLES.get(workload.spec.roles[0].name, "")
 
 
 def engine_rank(workload: Workload) -> RankPlacement | None:

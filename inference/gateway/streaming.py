@@ -108,6 +108,11 @@ class Stream:
         """What had been made when an engine broke last."""
         meter.cached, meter.record = answering.cached, streams.record(job, answering)
 
+    @property
+    def broke(self) -> bool:
+        """Whether an engine broke on it, whatever came of that."""
+        return bool(self._broken)
+
     async def forward(self) -> None:
         """Pass it on to its end, or to where no engine goes on."""
         while not await self._pass_on() and await self._goes_on():
@@ -194,7 +199,7 @@ class Stream:
         return (anew, Seam(*role)) if role is not None and request.sequences == 1 else None
 
     async def _follow(self, body: bytes, seam: Seam | None, point: BreakPoint | None) -> bool:
-        """Ask another engine that runs the same Model; False when there is none."""
+        """Ask another engine of the same kind; False when there is none."""
         meter, watch = self._meter, self._watch
         call = await self._call(body)
         if call is None:
@@ -217,8 +222,7 @@ class Stream:
         route = self._streams.route_now(self._job)
         if route is None:
             return None
-        identity = self.call.replica.model_identity
-        others = {replica.url for replica in route.replicas if replica.model_identity != identity}
+        others = {replica.url for replica in route.replicas if _kin(replica) != _kin(self.call.replica)}
         job, tried = replace(self._job, route=route), others | self._broken
         try:
             return await self._streams.legs.go_on(job, self._watch, body, self._begin, tried)
@@ -233,3 +237,8 @@ class Stream:
 
     def _count(self, outcome: str) -> None:
         metrics.CONTINUED.labels(metrics.MODELS.of(self._job.route.model), outcome).inc()
+
+
+def _kin(replica: RouteReplica) -> tuple[str, bool]:
+    """Engines that go on with each other's answers run the same Model, on the same side of a trial."""
+    return replica.model_identity, replica.role == "canary"
