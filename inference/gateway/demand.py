@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -89,11 +89,11 @@ class DemandTeller:
                 self._news.set()
             self._asked_until[name] = now_seconds + ASKED_SECONDS
 
-    def _asked(self) -> set[str]:
-        """For which somebody asked lately who may not wait."""
+    def _asked(self) -> Collection[str]:
+        """For which somebody asked lately who may not wait, in the order in which they did."""
         now_seconds = asyncio.get_running_loop().time()
         self._asked_until = {name: until for name, until in self._asked_until.items() if until > now_seconds}
-        return set(self._asked_until)
+        return self._asked_until.keys()
 
     def report(self) -> DemandReport:
         """All that there is to tell now; of very many Endpoints those for which somebody waits first."""

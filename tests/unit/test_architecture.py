@@ -178,11 +178,12 @@ def test_the_map_of_the_scheduler_names_every_room() -> None:
 
 def test_tests_of_the_scheduler_lie_where_what_they_test_lies() -> None:
     """On top lie the worlds and scenes that they share; ``loop`` is what lies beside the rooms.
-    ``scenarios``, ``approved`` and ``drawn`` are about all, ``contracts`` about what others are asked for."""
+    ``scenarios``, ``approved`` and ``drawn`` are about all, ``asked`` about all of the core, ``contracts``
+    about what others are asked for."""
     suite, rooms = ROOT / "tests/unit/scheduler", [ROOT / "scheduler", ROOT / "scheduler/adapters"]
     files = [path.relative_to(suite) for path in suite.rglob("test_*.py")]
     folders = Counter(path.parent.as_posix() for path in files)
-    own = {"loop", "scenarios", "approved", "drawn", "contracts"}
+    own = {"loop", "scenarios", "approved", "drawn", "asked", "contracts"}
     strange = {name for name in folders if name not in own and not any((at / name).is_dir() for at in rooms)}
     assert strange | folders.keys() & {"."} == set()
     assert {name: count for name, count in folders.items() if count > MAX_TEST_FILES} == {}

@@ -40,9 +40,10 @@ def role_variants(
     """The same engines in other roles: all of them doing both; and with readers, the ``most`` in which the
     busiest engines are least busy. Raises ``NotKnown``."""
     plain = fleet.engines_only
+    times = [stage.times(group.supply, group.layout) for group in plain.groups]
     if fleet.engines < 2 or not all(group.supply.transfers for group in fleet.groups):
         return [plain]
-    costs = [_costs(stage.times(group.supply, group.layout), profile, slo) for group in plain.groups]
+    costs = [_costs(one, profile, slo) for one in times]
     tokens = sum(unread_tokens(one) for one in requests) or 1
     longer = {
         least: sum(unread_tokens(one) for one in requests if one.prompt_tokens >= least) / tokens

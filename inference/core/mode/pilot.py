@@ -21,6 +21,8 @@ ENOUGH_REQUESTS, ENOUGH_SECONDS = 1000, 60.0
 """Of what came only so much is rehearsed, the latest: both where there is both."""
 MOST_TOKENS = 50_000_000
 """Of prompts, in all: a pass reads 8,192, so some thousands of passes for each fleet."""
+MOST_OF_OTHERS = 4
+"""Fleets with readers that are rehearsed of engines that are not there."""
 TARGET = 0.95
 """Part of the requests that have to be within the limits before devices are saved."""
 RESERVE = 1.1
@@ -94,6 +96,6 @@ def _known_variants(
     stage: Stage, fleet: Fleet, sample: Sequence[ServedRequest], profile: Profile, slo: Slo
 ) -> dict[Fleet, None]:
     try:
-        return dict.fromkeys(role_variants(stage, fleet, sample, profile, slo, most=4))
+        return dict.fromkeys(role_variants(stage, fleet, sample, profile, slo, MOST_OF_OTHERS))
     except NotKnown:
         return {}

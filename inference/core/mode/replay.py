@@ -116,7 +116,6 @@ class Replay:
         begins = max(now, self._link_free.get(reader.number, 0.0))
         arrives = begins + reader.times.transfer_seconds(job.prompt_tokens, rate)
         self._link_free[reader.number] = arrives
-        job.first_seconds = -1.0
         self._push(arrives, writer, 0, job, reader)
 
     def _push(

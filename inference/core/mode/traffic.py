@@ -113,7 +113,7 @@ def _usual_seconds(requests: Sequence[ServedRequest]) -> float:
     if not requests:
         return 0.0
     lengths = sorted(one.ended_seconds - one.started_seconds for one in requests)
-    return lengths[min(len(lengths) - 1, int(_FRESH_PART * len(lengths)))]
+    return lengths[int(_FRESH_PART * len(lengths))]
 
 
 def _mean(weights: Sequence[float], values: Sequence[float]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from scheduler.core.model.types import Assignment, Placement, Policy, RoleView, Share, WorkloadView
 from scheduler.core.placement.affinity import AffinityIndex
@@ -279,11 +280,11 @@ def _short(gang: _Gang, total: int) -> Stuck | None:
     return None
 
 
-def _ease(gang: _Gang, index: int) -> tuple[int, int, int]:
+def _ease(gang: _Gang, index: int) -> tuple[float, ...]:
     role = gang.workload.roles[index]
     if not role.request.count:
-        return 1 << 62, 0, index
-    return int(gang.pool.ranks_per_node(gang.shapes[index]).sum()), -role.request.count, index
+        return (inf,)
+    return int(gang.pool.ranks_per_node(gang.shapes[index]).sum()), -role.request.count
 
 
 def _place_rank(gang: _Gang, index: int) -> bool:

@@ -13,6 +13,8 @@ Free = tuple[tuple[tuple[int, ...], ...], ...]
 """Packed free capacity per group, island and device; devices of an island in ascending order."""
 
 
+MANY = 1 << 20
+"""So many ranks or grants stand for any number."""
 LOG_LIMIT = 20_000
 """Entries of a kind's log, after which it is written anew at the earliest."""
 
@@ -201,7 +203,7 @@ class Shape:
 def grants_in(entry: int, packed: int) -> int:
     """How many such grants a device with this much free can give."""
     millis, mebibytes = packed >> MEMORY_BITS, packed & MEMORY_MASK
-    by_millis = (entry >> MEMORY_BITS) // millis if millis else 1 << 30
+    by_millis = (entry >> MEMORY_BITS) // millis if millis else MANY
     return min(by_millis, (entry & MEMORY_MASK) // mebibytes) if mebibytes else by_millis
 
 
@@ -211,13 +213,13 @@ def ranks_in(state: NodeState, shape: Shape) -> int:
     demands = shape.demands(state.layout)
     if not demands and (shape.request.count or not shape.is_let_in(state.layout)):
         return 0
-    most = 1 << 30
+    most = MANY
     if shape.cpu_millis and state.layout.cpu_millis:
         most = state.cpu_free_millis // shape.cpu_millis
     if shape.host_mebibytes and state.layout.host_mebibytes:
         most = min(most, state.host_free_mebibytes // shape.host_mebibytes)
     if not shape.takes_devices:
-        return min(most, 1 << 20)
+        return most
     total = 0
     for demand in demands:
         islands = state.free[demand.group]

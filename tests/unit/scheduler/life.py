@@ -23,7 +23,7 @@ from scheduler.core.model.types import (
 )
 from scheduler.core.placement.snapshot import Snapshot, take_snapshot
 from scheduler.sim.useless import Useless
-from tests.unit.scheduler.worlds import CATALOGUE, World, make_workload, overused
+from tests.unit.scheduler.worlds import World, make_workload, overused
 
 STEP_MS = 60_000
 GRACE_MS = 10_000
@@ -65,7 +65,7 @@ class Life:
     def snapshot(self) -> Snapshot:
         """What a cycle looks at now."""
         world, pending, running = self.world, list(self.pending.values()), list(self.running.values())
-        taken = take_snapshot(world.nodes, world.queues, pending, running, catalogue=CATALOGUE)
+        taken = take_snapshot(world.nodes, world.queues, pending, running, catalogue=world.catalogue)
         return replace(taken, workload_mix=self.workload_mix)
 
     def _let_go(self) -> None:

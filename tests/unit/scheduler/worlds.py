@@ -63,10 +63,11 @@ class World:
     pending: tuple[WorkloadView, ...]
     policy: Policy = field(default_factory=Policy)
     now_ms: int = NOW_MS
+    catalogue: Catalogue = CATALOGUE
 
     def snapshot(self) -> Snapshot:
         """A snapshot with a pool of its own."""
-        return take_snapshot(self.nodes, self.queues, self.pending, self.running, catalogue=CATALOGUE)
+        return take_snapshot(self.nodes, self.queues, self.pending, self.running, catalogue=self.catalogue)
 
     def trial(self) -> Trial:
         return Trial(self.snapshot(), self.policy, self.now_ms)

@@ -124,6 +124,14 @@ def test_of_devices_without_figures_nothing_is_foretold() -> None:
     assert verdict.reasons[1].startswith("nothing can be foretold: ")
 
 
+@pytest.mark.parametrize("engines", [1, 8])
+@pytest.mark.parametrize("transfers", [True, False])
+def test_other_devices_without_figures_are_passed_over(engines: int, transfers: bool) -> None:
+    cpu = Supply(DeviceFigures("cpu/Xeon", "Xeon"), "cpu", (8,), transfers=transfers)
+    strange = Fleet((EngineGroup(cpu, Layout(), engines),))
+    assert looked(2.0, 1000, 100, fleet(), [strange, fleet(4)]) == looked(2.0, 1000, 100, fleet(), [fleet(4)])
+
+
 def test_what_hands_no_caches_over_has_no_roles() -> None:
     deaf = replace(NPU, transfers=False)
     requests = stream(40.0, 2000, 30)
