@@ -21,6 +21,8 @@ MULTIPART_OVERHEAD_BYTES = MIB
 """What a form adds to a file that is uploaded in it."""
 MAX_DEMANDS = 5000
 """Endpoints that one report tells of."""
+MAX_TRIALS = 500
+"""The same of trials of canaries."""
 
 
 class _Part(BaseModel):
@@ -59,7 +61,9 @@ class RouteReplica(_Part):
 
     id: str
     url: str
-    role: Literal["", "prefill", "decode"] = Field("", description="empty: an engine that does both")
+    role: Literal["", "prefill", "decode", "canary"] = Field(
+        "", description="empty: an engine that does both; of a canary: for the requests that are its"
+    )
     endpoint: str = Field(
         "", description="project/name of its Endpoint: KV caches go from its prefill to its decode engines"
     )
@@ -68,6 +72,17 @@ class RouteReplica(_Part):
     model_identity: str = Field(description="project/name of the Model that it runs; prices go by it")
     model_shared: bool = Field(False, description="whether that Model is for all tenants")
     adapter_slots: int = Field(0, description="adapters that it works with at once")
+
+
+class RouteCanary(_Part):
+    """The second version of what a route serves. ``trial`` names what is compared with what, ``salt`` what
+    decides with a request's key who gets it."""
+
+    endpoint: str = Field(description="project/name")
+    trial: str
+    salt: str
+    weight_percent: float = Field(description="of requests that it gets; 0 = none, as when rolled back")
+    sticky_by: Literal["key", "session", "none"] = "session"
 
 
 class Route(_Part):
@@ -86,6 +101,7 @@ class Route(_Part):
     created_ms: int = 0
     replicas: tuple[RouteReplica, ...] = ()
     routing: RouteWeights = RouteWeights()
+    canary: RouteCanary | None = None
     elastic: tuple[str, ...] = Field(
         (), description="Endpoints, as project/name, that get an engine for it when somebody asks"
     )
@@ -106,6 +122,30 @@ class Demand(_Part):
     endpoint: str = Field(max_length=600)
     held: int = Field(0, ge=0, le=MAX_NUMBER)
     active: int = Field(0, ge=0, le=MAX_NUMBER)
+
+
+class SideCounts(_Part):
+    """Requests of one side of a trial. ``first_tokens``: streams by step of their time to the first token."""
+
+    requests: int = Field(0, ge=0, le=MAX_NUMBER)
+    failed: int = Field(0, ge=0, le=MAX_NUMBER)
+    first_tokens: dict[int, int] = Field(default_factory=dict, max_length=200)
+
+
+class TrialCounts(_Part):
+    """What a gateway has counted of a trial since it knows of it."""
+
+    endpoint: str = Field(max_length=600)
+    trial: str = Field(max_length=64)
+    canary: SideCounts = SideCounts()
+    stable: SideCounts = SideCounts()
+
+
+class TrialReport(_Part):
+    """All trials that this ``gateway`` has routes of."""
+
+    gateway: str = Field(max_length=200)
+    trials: tuple[TrialCounts, ...] = Field((), max_length=MAX_TRIALS)
 
 
 class DemandReport(_Part):

@@ -18,6 +18,7 @@ from control.planning.plan import Planner
 from control.planning.served_traffic import ServedTraffic
 from finetune.api.service import FineTuneService
 from inference.autoscaling.autoscaler import Autoscaler
+from inference.canary.judging import CanaryJudge
 from inference.routes import RoutingTables
 from scheduler.insight.insight import Insight
 from scheduler.ports import Fabric
@@ -33,7 +34,8 @@ class ControlContext:
     """Without ``fabric`` there are no logs, without ``tuning`` no ``/v1/files`` and ``/v1/fine_tuning``, and
     without ``drain`` nothing to drain: as in tests, or where the API is served alone. ``ending`` is set when
     the process begins to end: whoever waits is answered then. Without ``need`` tides follow the calendar;
-    without ``autoscaler`` nobody hears what gateways have waiting.
+    without ``autoscaler`` nobody hears what gateways have waiting, without ``canaries`` what they have
+    counted.
     """
 
     store: Store
@@ -45,6 +47,7 @@ class ControlContext:
     drain: Drain | None = None
     need: ServingNeed | None = None
     autoscaler: Autoscaler | None = None
+    canaries: CanaryJudge | None = None
     traffic: ServedTraffic = field(default_factory=ServedTraffic)
     loops: Loops = field(default_factory=Loops)
     write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)

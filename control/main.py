@@ -46,6 +46,7 @@ from finetune.jobs.controller import FineTuneController
 from inference.adapters.engine import VllmEngines
 from inference.autoscaling.autoscaler import Autoscaler
 from inference.autoscaling.board import DemandBoard
+from inference.canary.judging import CanaryJudge
 from inference.controller import EndpointController
 from inference.replica_loads import ReplicaLoads
 from scheduler.adapters.ray.clusters import fabric_for
@@ -131,6 +132,7 @@ async def build(settings: Settings) -> _Parts:
     loads = ReplicaLoads(store, engines)
     need = ServingNeed(loads, SqlSampleLog(database), rules, clock)
     autoscaler = Autoscaler(store, loads, DemandBoard(clock), clock)
+    canaries = CanaryJudge(store, clock)
     await need.restore()
     grace_seconds, rejected = settings.scheduler.stop_grace_seconds, rejected_usage(settings)
     checks = DatasetChecks(settings.tuning)
@@ -147,6 +149,7 @@ async def build(settings: Settings) -> _Parts:
         drain=Drain(loops, fabric, ledger, rejected, clock, grace_seconds),
         need=need,
         autoscaler=autoscaler,
+        canaries=canaries,
         loops=loops,
     )
     scheduler = SchedulerLoop(store, fabric, ledger, settings, clock, need.needs, rejected)
@@ -154,6 +157,7 @@ async def build(settings: Settings) -> _Parts:
         loops.add("serving-need", need.run)
     loops.add("scheduler", scheduler.run)
     loops.add("autoscaler", autoscaler.run)
+    loops.add("canaries", canaries.run)
     loops.add("endpoints", EndpointController(store, engines, settings, clock).run)
     loops.add("auto-mode", AutoMode(store, context.planner, context.traffic, clock).run)
     loops.add("finetunes", FineTuneController(store, ledger, blobs, settings, clock, checks).run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import partial
 
 from common.clock import Clock
@@ -23,12 +23,14 @@ from inference.adapter_status import AdapterReport, ReplicaReport, report_adapte
 from inference.adapter_sync import AdapterSync, Held, WantedAdapter
 from inference.auto_duties import assign_duties
 from inference.autoscaling.draining import Draining
-from inference.core.rollout import ReplicaState, plan_rollout
+from inference.canary.engines import by_role
+from inference.canary.status import report_canary
 from inference.endpoint_readiness import readiness
-from inference.engine_workload import replica_of, served_name
+from inference.engine_workload import engine_role, replica_of, served_name
 from inference.model_files import ModelFiles
 from inference.model_status import ModelStatusKeeper
 from inference.ports import Engines
+from inference.rolling_out import plan_pass
 from inference.wanted_engine import WantedEngine, WantedEngines
 
 _TICK_SECONDS = 2.0
@@ -142,13 +144,17 @@ class EndpointController:
     ) -> Fault | None:
         """Returns why its engines are not as it says; what runs already is looked after all the same."""
         existing, before = owned.get(endpoint.metadata.uid, []), endpoint.status.model_copy(deep=True)
-        found = _find_model(endpoint, models)
-        trouble, fault = _trouble_of(endpoint, found), None
+        found = _find_model(endpoint, models, endpoint.spec.model)
+        trouble, fault = _trouble_of("spec.model", endpoint.spec.model, found), None
+        name = endpoint.spec.canary.model if endpoint.spec.canary is not None else ""
+        canary = _find_model(endpoint, models, name)
+        canary_trouble = _trouble_of("spec.canary.model", name, canary)
         if found is not None and trouble is None:
             key, generation = ("roll out", endpoint.metadata.uid), endpoint.metadata.generation
             if self._parts.may_try(key, generation):
                 with self._parts.item("Endpoint", key, generation):
-                    trouble = await self._roll_out(endpoint, found[0], existing)
+                    usable = canary[0] if canary is not None and canary_trouble is None else None
+                    trouble = await self._roll_out(endpoint, found[0], usable, existing)
             fault = self._parts.fault_of(key)
             trouble = (fault.reason, fault.message) if fault else trouble
         else:  # nobody could take the place of what was to leave
@@ -157,17 +163,20 @@ class EndpointController:
         mine = [adapter for adapter in adapters if adapter.may_be_on(endpoint)]
         replicas = []
         for workload in sorted(existing, key=lambda w: w.name):
+            if engine_role(workload) == "canary":  # adapters are those of the stable side's Model
+                replicas.append(replica_of(workload))
+                continue
             replica, report = await self._replica(endpoint, workload, mine)
             replicas.append(replica)
             reports.append(report)
         assign_duties(endpoint, replicas)
-        self._fill_status(endpoint, found, replicas, reports, trouble)
+        self._fill_status(endpoint, found, replicas, reports, trouble, canary_trouble)
         if endpoint.status != before:
             await self._store.set_status(endpoint)
         return fault
 
     async def _roll_out(
-        self, endpoint: Endpoint, model: Model, existing: list[Workload]
+        self, endpoint: Endpoint, model: Model, canary: Model | None, existing: list[Workload]
     ) -> tuple[str, str] | None:
         """Make, replace and remove workloads (``existing`` follows along); a trouble when a name is taken.
 
@@ -176,27 +185,25 @@ class EndpointController:
         thousands of replicas hold up neither others' endpoints nor the scheduler.
         """
         try:
-            engines = self._wanted_engines.of(endpoint, model)
+            engines = self._wanted_engines.of(endpoint, model, canary)
         except (InvalidInput, ValueError):
             await self._stay(existing)
             raise
+        roles = by_role(endpoint, existing, engines)
+        role_of = {workload.name: role for role, some in roles.items() for workload in some}
         wanted = await self._draining.wanted_names(
-            endpoint, existing, lambda workload: _is_outdated(workload, engines)
+            endpoint, roles, lambda one: _is_outdated(one, engines.get(role_of[one.name]))
         )
+        plan = plan_pass(wanted, roles, engines)
+        most = GONE_PER_PASS - self._gone[endpoint.project] - len(plan.at_once)
+        gone = await self._draining.those_that_may_go(plan.when_idle, max(0, most))
         by_name = {workload.name: workload for workload in existing}
-        states = {
-            name: _state(workload, engines[wanted[name]] if name in wanted else None)
-            for name, workload in by_name.items()
-        }
-        plan = plan_rollout(wanted, states)
-        most = GONE_PER_PASS - self._gone[endpoint.project] - len(plan.replace)
-        gone = await self._draining.those_that_may_go([by_name[name] for name in plan.remove], max(0, most))
-        for workload in (*(by_name[name] for name in plan.replace), *gone):
+        for workload in (*plan.at_once, *gone):
             await self._delete(workload)
             existing.remove(workload)
-        leaves = {*plan.replace, *plan.remove}
-        await self._stay(workload for name, workload in by_name.items() if name not in leaves)
-        for name in (*plan.replace, *plan.create):
+        await self._stay(one for name, one in by_name.items() if name not in plan.leaving)
+        there = {workload.name for workload in existing}
+        for name in (*(name for name in plan.again if name not in there), *plan.create):
             if self._made[endpoint.project] >= NEW_PER_PASS:
                 break
             taken = await self._store.find(Workload, name, endpoint.project)
@@ -208,7 +215,7 @@ class EndpointController:
             self._made[endpoint.project] += 1
             existing.append((await self._store.apply(engines[wanted[name]].named(name))).resource)
             _log.info("engine requested", workload=name, project=endpoint.project)
-        for name in [name for name in by_name if name in wanted and name not in plan.replace]:
+        for name in [name for name in by_name if name in wanted and name not in plan.leaving]:
             await self._change_in_place(by_name[name], engines[wanted[name]])
         return None
 
@@ -264,17 +271,21 @@ class EndpointController:
         replicas: list[Replica],
         reports: Sequence[ReplicaReport],
         trouble: tuple[str, str] | None,
+        canary_trouble: tuple[str, str] | None,
     ) -> None:
         status, now_ms = endpoint.status, self._clock.now_ms()
         status.observed_generation = endpoint.metadata.generation
         status.served_name = served_name(endpoint)
         status.replicas = replicas
-        status.ready_replicas = sum(replica.ready and not replica.draining for replica in replicas)
+        status.ready_replicas = sum(
+            one.ready and not one.draining and one.role != "canary" for one in replicas
+        )
         status.scaling = [one for one in status.scaling if _follows_load(endpoint, one.role)]
         if endpoint.spec.mode != "auto":
             status.auto = None
         seen = [r.held for r in reports if r.endpoint is endpoint and r.held is not None]
         status.context_tokens = _context_tokens(endpoint, found, seen)
+        report_canary(endpoint, replicas, canary_trouble, now_ms)
         ready, reason, message = readiness(endpoint, trouble)
         status.set_condition(
             "Ready", ready, reason, message, now_ms=now_ms, generation=endpoint.metadata.generation
@@ -307,9 +318,10 @@ async def _all(works: Iterable[Awaitable[object]]) -> None:
             raise outcome
 
 
-def _find_model(endpoint: Endpoint, models: dict[tuple[str | None, str], _FoundModel]) -> _FoundModel | None:
+def _find_model(
+    endpoint: Endpoint, models: dict[tuple[str | None, str], _FoundModel], name: str
+) -> _FoundModel | None:
     """The Model of the endpoint's own project, or else the shared one of that name."""
-    name = endpoint.spec.model
     own = models.get((endpoint.project, name))
     shared = (found for (_, other), found in models.items() if other == name and found[0].spec.shared)
     return own or next(shared, None)
@@ -320,26 +332,19 @@ def _follows_load(endpoint: Endpoint, role: EngineRole) -> bool:
     return spec is not None and spec.autoscaling is not None
 
 
-def _is_outdated(workload: Workload, engines: Mapping[EngineRole, WantedEngine]) -> bool:
-    engine = engines.get(replica_of(workload).role)
-    return engine is not None and engine.is_other_process(workload)
+def _is_outdated(workload: Workload, wanted: WantedEngine | None) -> bool:
+    return wanted is not None and wanted.is_other_process(workload)
 
 
-def _state(workload: Workload, wanted: WantedEngine | None) -> ReplicaState:
-    outdated = wanted is not None and wanted.is_other_process(workload)
-    replica = replica_of(workload)
-    return ReplicaState(outdated, replica.ready, replica.role)
-
-
-def _trouble_of(endpoint: Endpoint, found: _FoundModel | None) -> tuple[str, str] | None:
+def _trouble_of(path: str, name: str, found: _FoundModel | None) -> tuple[str, str] | None:
     """Why no engine can be started: reason and message. What runs already goes on running."""
     if found is None:
         return (
             "ModelNotFound",
-            f"spec.model: there is no Model {endpoint.spec.model!r} in this project, and no shared one",
+            f"{path}: there is no Model {name!r} in this project, and no shared one",
         )
     files = found[1]
-    return None if files.usable else (files.reason, f"Model {endpoint.spec.model}: {files.message}")
+    return None if files.usable else (files.reason, f"Model {name}: {files.message}")
 
 
 def _context_tokens(endpoint: Endpoint, found: _FoundModel | None, held: Sequence[Held]) -> int | None:

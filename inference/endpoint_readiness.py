@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from common.resources import Endpoint
+from common.resources.serving import PAIR
 
 
 def readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool, str, str]:
-    """Status, reason and message. ``trouble``: why no engine can be started (reason and message)."""
+    """Status, reason and message; a canary's engines have no part in it. ``trouble``: why no engine can be
+    started (reason and message)."""
     if trouble is not None:
         return False, *trouble
     if endpoint.is_undecided and not any(endpoint.wanted.values()):
         return False, "Deciding", "mode auto is about to choose what serves it"
-    if not any(endpoint.wanted.values()):
+    wanted = {role: count for role, count in endpoint.wanted.items() if count and role != "canary"}
+    if not wanted:
         return endpoint.spec.may_sleep, "ScaledToZero", _zero(endpoint)
-    wanted = {role: count for role, count in endpoint.wanted.items() if count}
-    replicas = [replica for replica in endpoint.status.replicas if not replica.draining]
+    found = endpoint.status.replicas
+    replicas = [replica for replica in found if not replica.draining and replica.role != "canary"]
     mine = [replica for replica in replicas if replica.role in wanted]
     ready = {role: sum(replica.ready for replica in mine if replica.role == role) for role in wanted}
     text = " and ".join(
@@ -34,6 +37,6 @@ def readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool
 def _zero(endpoint: Endpoint) -> str:
     if endpoint.spec.may_sleep:
         return "nobody asks, so no engine runs; the next request wakes one, and waits for it"
-    roles = [role for role in endpoint.spec.roles if role]
+    roles = [role for role in endpoint.spec.roles if role in PAIR]
     fields = " and ".join(f"spec.{role}.replicas" for role in roles) or "spec.replicas"
     return f"{fields} {'are' if roles else 'is'} 0"

@@ -9,7 +9,7 @@ from common.labels import DRAINING, IDENTITY_LABEL, MODEL_LABEL
 from common.resources import Endpoint, Metadata, Model, Owner, Workload
 from common.resources.engines import RoleSpec
 from common.resources.scaling import EngineRole
-from common.resources.serving import Replica, model_identity
+from common.resources.serving import PAIR, Replica, model_identity
 from common.resources.workload import RankPlacement, Readiness, RestartPolicy, WorkloadRole, WorkloadSpec
 from common.settings import EngineSettings
 from common.sources import launch_source, local_path
@@ -26,8 +26,12 @@ ENDPOINT_LABEL = "computility.io/endpoint"
 ROLE_LABEL = "computility.io/engine-role"
 WORKER_ROLE = "worker"
 """Of an engine on several nodes: the ranks that do not serve."""
-_WORKLOAD_ROLES: dict[EngineRole, str] = {"": "engine", "prefill": "prefill", "decode": "decode"}
-_ENGINE_ROLES: dict[str, EngineRole] = {name: role for role, name in _WORKLOAD_ROLES.items()}
+_WORKLOAD_ROLES: dict[EngineRole, str] = {
+    "": "engine",
+    "canary": "engine",
+    **dict(zip(PAIR, PAIR, strict=True)),
+}
+_ENGINE_ROLES: dict[str, EngineRole] = {"engine": "", **dict(zip(PAIR, PAIR, strict=True))}
 
 
 def served_name(endpoint: Endpoint) -> str:
@@ -46,7 +50,7 @@ def engine_workload(
     """The Workload that runs replica ``index`` of a role of the endpoint. Raises ``InvalidInput`` where the
     model cannot be served so."""
     spec, wanted = endpoint.spec, endpoint.roles[role]
-    if role and model.spec.tasks == ["embeddings"]:
+    if role in PAIR and model.spec.tasks == ["embeddings"]:
         raise InvalidInput(f"spec.mode: {model.name} makes embeddings, which have no decode; use replicated")
     options = _options(endpoint, model, settings, role, wanted)
     started = engine_command(options)
@@ -129,7 +133,7 @@ def _workers(options: EngineOptions, wanted: RoleSpec) -> list[WorkloadRole]:
 
 def _connector(endpoint: Endpoint, model: Model, role: EngineRole, wanted: RoleSpec) -> str:
     """By which it hands KV caches over; empty = it does not, as where embeddings are made."""
-    if role:
+    if role in PAIR:
         return VENDORS[wanted.devices.vendors[0]].kv_connector or ""
     auto = endpoint.status.auto if endpoint.spec.mode == "auto" else None
     return auto.connector if auto is not None and model.spec.tasks != ["embeddings"] else ""
@@ -141,7 +145,7 @@ def replica_of(workload: Workload) -> Replica:
     ready = workload.status.phase == "Ready" and rank is not None and rank.state == "Ready"
     return Replica(
         workload=workload.name,
-        role=_ENGINE_ROLES.get(workload.spec.roles[0].name, ""),
+        role=engine_role(workload),
         phase=workload.status.phase,
         ready=ready and bool(_url(rank)),
         draining=DRAINING in workload.metadata.annotations,
@@ -150,6 +154,14 @@ def replica_of(workload: Workload) -> Replica:
         device_class=_device_class(rank),
         model_identity=workload.metadata.labels.get(IDENTITY_LABEL, ""),
     )
+
+
+def engine_role(workload: Workload) -> EngineRole:
+    """What the engine is for. That of a canary differs by its label only, so that it can become one of the
+    Endpoint's own while it runs."""
+    if workload.metadata.labels.get(ROLE_LABEL) == "canary":
+        return "canary"
+    return _ENGINE_ROLES.get(workload.spec.roles[0].name, "")
 
 
 def engine_rank(workload: Workload) -> RankPlacement | None:

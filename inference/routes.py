@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from common.errors import Conflict
 from common.resources import Adapter, ApiKey, Endpoint, Model, Project, Resource
+from common.resources.canary import trial_of
 from common.resources.serving import Replica, model_identity
 from common.store.port import Store
-from common.wire import Route, RouteKey, RouteReplica, RouteWeights, RoutingTable
+from common.wire import Route, RouteCanary, RouteKey, RouteReplica, RouteWeights, RoutingTable
 from inference.adapter_status import obstacle
 from inference.engine_workload import served_name
 
@@ -103,6 +104,7 @@ def _key(key: ApiKey, tenants: dict[str, str]) -> RouteKey:
 
 def _endpoint_route(endpoint: Endpoint, models: _Models, tenants: dict[str, str]) -> Route:
     name, project, model = served_name(endpoint), endpoint.project or "", models.get(endpoint.model_key)
+    canary = _canary(endpoint)
     return Route(
         model=name,
         backend_model=name,
@@ -113,9 +115,29 @@ def _endpoint_route(endpoint: Endpoint, models: _Models, tenants: dict[str, str]
         tasks=tuple(model.spec.tasks) if model else ("chat", "completions"),
         context_tokens=endpoint.status.context_tokens,
         created_ms=endpoint.metadata.created_ms,
-        replicas=tuple(_replica(r, endpoint, models) for r in endpoint.status.replicas if _serves(r)),
+        replicas=tuple(
+            _replica(r, endpoint, models)
+            for r in endpoint.status.replicas
+            if _serves(r) and (r.role != "canary" or (canary is not None and canary.weight_percent > 0))
+        ),
         routing=_weights(endpoint),
+        canary=canary,
         elastic=_wakes([endpoint]),
+    )
+
+
+def _canary(endpoint: Endpoint) -> RouteCanary | None:
+    """None where there is none. What is on the canary's side at one weight is so at a greater one: who gets
+    it follows from the Endpoint and the canary's Model only."""
+    canary = endpoint.spec.canary
+    if canary is None:
+        return None
+    return RouteCanary(
+        endpoint=f"{endpoint.project or ''}/{endpoint.name}",
+        trial=trial_of(endpoint.spec),
+        salt=f"{endpoint.metadata.uid} {canary.model}",
+        weight_percent=0.0 if endpoint.is_rolled_back else canary.weight_percent,
+        sticky_by=canary.sticky_by,
     )
 
 
@@ -141,7 +163,7 @@ def _adapter_route(
             _replica(r, e, models)
             for e in hosts
             for r in e.status.replicas
-            if _serves(r) and name in r.adapters
+            if _serves(r) and r.role != "canary" and name in r.adapters
         ),
         routing=_weights(hosts[0]),
         elastic=_wakes(able) if adapter.status.is_loadable else (),

@@ -39,7 +39,7 @@ class WantedEngine:
         return workload.spec.roles != wanted.spec.roles or workload.spec.restart != wanted.spec.restart
 
 
-_Version = tuple[int, str, int, str]
+_Version = tuple[int, str, str]
 
 
 class WantedEngines:
@@ -49,19 +49,26 @@ class WantedEngines:
         self._settings = settings
         self._known: dict[str, tuple[_Version, Mapping[EngineRole, WantedEngine]]] = {}
 
-    def of(self, endpoint: Endpoint, model: Model) -> Mapping[EngineRole, WantedEngine]:
-        """What its replicas are to run, by role. Raises ``InvalidInput`` or ``ValueError`` where no Workload
-        can be made of it."""
+    def of(
+        self, endpoint: Endpoint, model: Model, canary: Model | None = None
+    ) -> Mapping[EngineRole, WantedEngine]:
+        """What its replicas are to run, by role; without ``canary``, its Model, none of that role. Raises
+        ``InvalidInput`` or ``ValueError`` where no Workload can be made of it."""
         uid = endpoint.metadata.uid
         chosen = endpoint.status.auto
         devices = f"{chosen.device_class} {chosen.devices_per_engine} {chosen.connector}" if chosen else ""
-        version = (endpoint.metadata.generation, model.metadata.uid, model.metadata.generation, devices)
+        models = " ".join(
+            f"{one.metadata.uid} {one.metadata.generation}" if one else "-" for one in (model, canary)
+        )
+        version = (endpoint.metadata.generation, models, devices)
         known = self._known.get(uid)
         if known is not None and known[0] == version:
             return known[1]
+        of_role = {role: canary if role == "canary" else model for role in endpoint.spec.roles}
         wanted = {
-            role: WantedEngine(engine_workload(endpoint, model, 0, self._settings, role))
-            for role in endpoint.spec.roles
+            role: WantedEngine(engine_workload(endpoint, one, 0, self._settings, role))
+            for role, one in of_role.items()
+            if one is not None
         }
         self._known[uid] = version, wanted
         return wanted

@@ -58,6 +58,11 @@ class RoleSpec(Part):
         """How many engines there may be at some time."""
         return self.autoscaling.max_replicas if self.autoscaling is not None else self.replicas
 
+    @property
+    def may_sleep(self) -> bool:
+        """Whether there may be none at some time."""
+        return self.autoscaling is not None and self.autoscaling.may_sleep
+
     def wanted(self, scaled: int | None) -> int:
         """How many there are to be now, where ``scaled`` is what their load asks for."""
         if self.autoscaling is None:

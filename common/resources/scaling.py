@@ -19,8 +19,8 @@ MAX_ENGINES = 1024
 MAX_SCHEDULES = 32
 LEAST_IDLE_SECONDS = 10
 """So long engines are kept at least after the last request: what one look sees is chance."""
-EngineRole = Literal["", "prefill", "decode"]
-"""Empty: an engine that does both."""
+EngineRole = Literal["", "prefill", "decode", "canary"]
+"""Empty: an engine that does both. Those of a canary do too, for the requests that are its."""
 Span = Annotated[int, Field(ge=0, le=MAX_SECONDS)]
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from common.resources.auto_mode import AutoStatus
+from common.resources.canary import CanarySpec, CanaryStatus, canary_role, check_canary, trial_of
 from common.resources.engines import (
     EngineSpec,
     Nodes,
@@ -33,14 +34,16 @@ from common.resources.fields import (
 from common.resources.meta import Model as Part
 from common.resources.meta import Resource, Status
 from common.resources.objectives import RoutingSpec, ServiceObjective, TrafficProfile
+from common.resources.pairs import check_pair
 from common.resources.pool import DeviceRequest
 from common.resources.scaling import MAX_ENGINES, AutoscalingSpec, EngineRole, RoleScaling
-from common.vendors import VENDORS
 from common.vocabulary import MAX_LIST
 
 Task = Literal["chat", "completions", "embeddings"]
 AdaptersOf = Literal["own", "all"]
 Mode = Literal["single", "replicated", "disaggregated", "auto"]
+PAIR: tuple[EngineRole, ...] = ("prefill", "decode")
+"""Roles of engines that hand KV caches over."""
 
 
 def _text_tasks() -> list[Task]:
@@ -98,6 +101,9 @@ class EndpointSpec(Part):
         description="of mode disaggregated: decode engines read shorter prompts themselves; counted as a "
         "quarter of the request's bytes; unset = 512",
     )
+    canary: CanarySpec | None = Field(
+        None, description="engines of another Model that get part of the requests; of single and replicated"
+    )
     queue: Name = "default"
     priority: Priority | None = None
     devices: DeviceRequest = Field(default_factory=DeviceRequest, description="of single and replicated")
@@ -122,6 +128,12 @@ class EndpointSpec(Part):
         return self
 
     @model_validator(mode="after")
+    def _may_have_a_canary(self) -> EndpointSpec:
+        if self.canary is not None:
+            check_canary(self.mode, self.served_name, self.autoscaling)
+        return self
+
+    @model_validator(mode="after")
     def _says_what_its_mode_takes(self) -> EndpointSpec:
         if self.mode == "disaggregated":
             self._check_roles()
@@ -138,9 +150,10 @@ class EndpointSpec(Part):
                 "replicas: leave it out in mode auto; set autoscaling.minReplicas and maxReplicas"
             )
         check_number(self.replicas, self.autoscaling)
-        if self.mode == "single" and self.engines > 1:
+        if self.mode == "single" and self.roles[""].most > 1:
+            most = self.roles[""].most
             raise ValueError(
-                f"autoscaling.maxReplicas: mode single has one engine, not {self.engines}; use replicated"
+                f"autoscaling.maxReplicas: mode single has one engine, not {most}; use replicated"
             )
         return self
 
@@ -150,40 +163,14 @@ class EndpointSpec(Part):
         for name in ("devices", "autoscaling", "nodes"):
             if getattr(self, name) not in (None, 1, DeviceRequest()):
                 raise ValueError(f"{name}: leave it out in mode disaggregated; set it in prefill and decode")
-        first = None
-        for name, role in (("prefill", self.prefill), ("decode", self.decode)):
-            if role is None:
-                raise ValueError(f"{name}: mode disaggregated needs it, e.g. {name}: {{replicas: 1}}")
-            vendors = list(dict.fromkeys(role.devices.vendors))
-            path = f"{name}.devices.vendors"
-            if len(vendors) != 1:
-                raise ValueError(f"{path}: name one vendor, since KV caches do not fit those of another")
-            if VENDORS[vendors[0]].kv_connector is None:
-                able = ", ".join(vendor for vendor, row in VENDORS.items() if row.kv_connector)
-                raise ValueError(
-                    f"{path}: no way is known to hand over KV caches on {vendors[0]}, but on {able}"
-                )
-            if first not in (None, vendors[0]):
-                raise ValueError(f"{path}: must be {first} as of prefill, since KV caches have to fit")
-            first = vendors[0]
-        self._check_sleep()
-
-    def _check_sleep(self) -> None:
-        """A role at zero would see no load, and so never get an engine again, unless the other one does."""
-        sleeps = [role for role, spec in self.roles.items() if _may_sleep(spec)]
-        for role, other in (("prefill", "decode"), ("decode", "prefill")):
-            if role in sleeps and other not in sleeps:
-                raise ValueError(
-                    f"{role}.autoscaling.minReplicas: 0 needs {other}.autoscaling.minReplicas: 0, since both "
-                    "wake together"
-                )
+        check_pair({"prefill": self.prefill, "decode": self.decode})
 
     @model_validator(mode="after")
     def _engines_can_be_divided(self) -> EndpointSpec:
         for name, role in self.roles.items():
-            path = f"{name}." if name else ""
+            path = f"{name}." if name in PAIR else ""
             check_nodes(path, role)
-            check_stages(path, role, self.engine.pipeline_stages, hands_over=bool(name))
+            check_stages(path, role, self.engine.pipeline_stages, hands_over=name in PAIR)
         return self
 
     @property
@@ -195,7 +182,14 @@ class EndpointSpec(Part):
         if self.mode == "auto" and scaling is None:
             scaling = AutoscalingSpec()
         role = RoleSpec(replicas=self.replicas, autoscaling=scaling, devices=self.devices, nodes=self.nodes)
-        return {"": role}
+        if self.canary is None:
+            return {"": role}
+        return {"": role, "canary": canary_role(self.canary, role)}
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the Models that its engines run: its own, and its canary's."""
+        return (self.model,) if self.canary is None else (self.model, self.canary.model)
 
     @property
     def engines(self) -> int:
@@ -210,11 +204,7 @@ class EndpointSpec(Part):
     @property
     def may_sleep(self) -> bool:
         """Whether it may have no engine until somebody asks."""
-        return all(map(_may_sleep, self.roles.values()))
-
-
-def _may_sleep(role: RoleSpec) -> bool:
-    return role.autoscaling is not None and role.autoscaling.may_sleep
+        return all(role.may_sleep for role in self.roles.values())
 
 
 class Replica(Part):
@@ -248,6 +238,7 @@ class EndpointStatus(Status):
         default_factory=list, description="what load asks for, of each role with autoscaling"
     )
     auto: AutoStatus | None = Field(None, description="what mode auto has decided")
+    canary: CanaryStatus | None = Field(None, description="of the canary that is tried")
     context_tokens: int | None = None
 
     @property
@@ -302,17 +293,27 @@ class Endpoint(Resource):
             return {role: self._there(role) for role in self.spec.roles}
         scaled = {one.role: one.wanted for one in self.status.scaling}
         return {
-            role: spec.wanted(scaled.get(role, self._there(role))) for role, spec in self.spec.roles.items()
+            role: 0
+            if role == "canary" and self.is_rolled_back
+            else spec.wanted(scaled.get(role, self._there(role)))
+            for role, spec in self.spec.roles.items()
         }
 
     def _there(self, role: EngineRole) -> int:
         return sum(one.role == role and not one.draining for one in self.status.replicas)
 
     @property
+    def is_rolled_back(self) -> bool:
+        """Whether its canary, as it is, was found to be worse."""
+        seen = self.status.canary
+        return seen is not None and seen.rolled_back and seen.trial == trial_of(self.spec)
+
+    @property
     def has_flags(self) -> bool:
         """Whether a platform-admin gave its engines arguments or an environment."""
-        roles = (role for role in (self.spec.prefill, self.spec.decode) if role is not None)
-        return bool(self.spec.engine.args or self.spec.engine.env or any(role.args for role in roles))
+        spec = self.spec
+        roles = (role for role in (spec.prefill, spec.decode, spec.canary) if role is not None)
+        return bool(spec.engine.args or spec.engine.env or any(role.args for role in roles))
 
     def takes_adapters_of(self, project: str | None) -> bool:
         """Whether its engines load adapters of that project; those of strangers only where all are wanted."""

@@ -98,13 +98,26 @@ async def _endpoint(resource: Resource, caller: Caller, references: References) 
     endpoint = cast(Endpoint, resource)
     await check_endpoint(endpoint, caller, references)
     await _refuse_namesake(endpoint, references)
-    name = endpoint.spec.model
-    own = await references.find(Model, name, endpoint.project)
-    if own is None and not await references.shared_models(name):
-        raise missing(
-            "spec.model", f"there is no Model {name!r} in project {endpoint.project}, and no shared one"
-        )
+    model = await _model_of(endpoint, endpoint.spec.model, "spec.model", references)
+    if endpoint.spec.canary is not None:
+        path = "spec.canary.model"
+        canary = await _model_of(endpoint, endpoint.spec.canary.model, path, references)
+        if set(canary.spec.tasks) != set(model.spec.tasks):
+            does, should = ", ".join(canary.spec.tasks), ", ".join(model.spec.tasks)
+            message = (
+                f"{canary.name} serves {does}, but {model.name} serves {should}; they have to be the same"
+            )
+            raise InvalidInput(f"{path}: {message}", param=path)
     await _queue(resource, endpoint.spec.queue, references)
+
+
+async def _model_of(endpoint: Endpoint, name: str, path: str, references: References) -> Model:
+    """The Model of that name in the endpoint's project, else the shared one. Raises where there is none."""
+    own = await references.find(Model, name, endpoint.project)
+    found = own or next(iter(await references.shared_models(name)), None)
+    if found is None:
+        raise missing(path, f"there is no Model {name!r} in project {endpoint.project}, and no shared one")
+    return found
 
 
 async def _refuse_namesake(endpoint: Endpoint, references: References) -> None:
@@ -220,7 +233,7 @@ USERS: Mapping[type[Resource], Callable[[str, Resource, Store, int], Awaitable[l
 
 def _serves(endpoint: Endpoint, model: Model) -> bool:
     """Whether the endpoint names the model; one of another project counts where the model is shared."""
-    if endpoint.spec.model != model.name:
+    if model.name not in endpoint.spec.models:
         return False
     return endpoint.project == model.project or model.spec.shared
 

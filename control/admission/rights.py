@@ -103,7 +103,8 @@ async def check_model(model: Model, caller: Caller, references: References) -> N
 async def _refuse_behind_flags(model: Model, *, is_new: bool, caller: Caller, references: References) -> None:
     """Flags were given for one Model: neither its files nor a namesake may take its place."""
     for endpoint in await references.list(Endpoint):
-        if endpoint.project == model.project and endpoint.spec.model == model.name and endpoint.has_flags:
+        is_served = endpoint.project == model.project and model.name in endpoint.spec.models
+        if is_served and endpoint.has_flags:
             path = "metadata.name" if is_new else "spec.source"
             message = (
                 f"{endpoint.key} serves {model.name} with spec.engine.args or env that a platform-admin "
@@ -118,6 +119,8 @@ async def check_endpoint(endpoint: Endpoint, caller: Caller, references: Referen
     known = old.spec if old is not None else EndpointSpec(model=endpoint.spec.model)
     if old is None or (old.served_name, old.model_key) != (endpoint.served_name, endpoint.model_key):
         _refuse_limited_key(caller, "spec.model")
+    if set(endpoint.spec.models) - set(known.models):
+        _refuse_limited_key(caller, "spec.canary.model")
     _check_flags(endpoint.spec, known, caller)
     if endpoint.spec.shared != known.shared:
         require(caller, "sharing", "spec.shared", "only a platform-admin shares with all tenants, or ends it")
@@ -146,16 +149,17 @@ def _check_flags(new: EndpointSpec, known: EndpointSpec, caller: Caller) -> None
         if getattr(new.engine, name) != getattr(known.engine, name):
             path = f"spec.engine.{name}"
             require(caller, "flags", path, "only a platform-admin sets or changes it; leave it as it was")
-    for name in ("prefill", "decode"):
+    for name in ("prefill", "decode", "canary"):
         if _role_args(new, name) != _role_args(known, name):
             path = f"spec.{name}.args"
             require(caller, "flags", path, "only a platform-admin sets or changes it; leave it as it was")
-    has_flags = known.engine.args or known.engine.env or _role_args(known, "prefill", "decode")
-    if has_flags and new.model != known.model:
-        message = (
-            "arguments or env of its engines were set for another Model; only a platform-admin changes it"
-        )
-        require(caller, "flags", "spec.model", message)
+    has_flags = known.engine.args or known.engine.env or _role_args(known, "prefill", "decode", "canary")
+    for path, model in (("spec.model", new.model), ("spec.canary.model", new.models[-1])):
+        if has_flags and model not in known.models:
+            message = (
+                "arguments or env of its engines were set for another Model; only a platform-admin changes it"
+            )
+            require(caller, "flags", path, message)
 
 
 def _role_args(spec: EndpointSpec, *names: str) -> list[str]:
@@ -168,6 +172,7 @@ def _check_shared(new: Endpoint, old: Endpoint, caller: Caller) -> None:
         ("spec.servedName", new.served_name != old.served_name),
         ("spec.model", new.spec.model != old.spec.model),
         ("spec.adapters", new.spec.adapters != old.spec.adapters),
+        ("spec.canary", new.spec.canary != old.spec.canary),
     )
     for path, changed in changes:
         if changed:

@@ -11,6 +11,7 @@ from common.errors import InvalidInput, NotFound
 from common.resources import Endpoint, Workload
 from control.cli.kinds import kind_named
 from control.cli.options import JsonOption, OutputOption, ProjectOption, session_of
+from control.console.canary import print_canary
 from control.console.describe import print_events
 from control.console.endpoint_explained import print_endpoint
 from control.console.explanations import print_explanation
@@ -121,6 +122,7 @@ def _explain_endpoint(
     for one, answer in zip(found, scaling, strict=True):
         print_endpoint(console(), one)
         print_scaling(console(), answer)
+        print_canary(console(), answer.get("canary"))
 
 
 def usage(

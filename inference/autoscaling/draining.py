@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,17 +53,24 @@ class Draining:
         return bool(self._drains)
 
     async def wanted_names(
-        self, endpoint: Endpoint, existing: Sequence[Workload], is_outdated: Callable[[Workload], bool]
+        self,
+        endpoint: Endpoint,
+        existing: Mapping[EngineRole, Sequence[Workload]],
+        is_outdated: Callable[[Workload], bool],
     ) -> dict[str, EngineRole]:
-        """The names of the Workloads that there are to be, with their roles. Of too many that answer those
-        stay that have most to do."""
+        """The names of the Workloads that there are to be, with their roles; ``existing``: those that there
+        are, of the roles that are looked after. Of too many that answer those stay that have most to do."""
         wanted: dict[str, EngineRole] = {}
+        names_of = {role: {workload.name for workload in some} for role, some in existing.items()}
         for role, count in endpoint.wanted.items():
-            mine = [workload for workload in existing if replica_of(workload).role == role]
+            if role not in existing:
+                continue
+            mine = existing[role]
             serving = [workload for workload in mine if _serves(workload)]
             busy = await self._in_flight(serving) if len(serving) > count > 0 else {}
             candidates = [_candidate(one, is_outdated(one), busy.get(one.name)) for one in mine]
-            names = choose_replicas(candidates, count, partial(_name, endpoint, role))
+            others = set().union(*(names for other, names in names_of.items() if other != role))
+            names = choose_replicas(candidates, count, partial(_name, endpoint, role), others)
             wanted.update(dict.fromkeys(names, role))
         return wanted
 

@@ -30,6 +30,7 @@ from inference.gateway.routes import RouteFollower
 from inference.gateway.serve import InferenceHandler
 from inference.gateway.shipper import Shipper
 from inference.gateway.spool import Spool, segments
+from inference.gateway.tallies import Tallies
 from inference.gateway.upstream import ENGINE_PATHS, Upstream
 
 _MODELS_PATH = "/v1/models"
@@ -64,8 +65,16 @@ class Gateway:
         self.shipper = Shipper(settings, self._session, self.spool)
         self._books = books = Books(self.spool, self._journal, self._clock)
         demand = DemandTeller(settings, self._session)
+        tallies = Tallies(settings, self._session)
         self._inference = InferenceHandler(
-            settings.gateway, self.routes, self._upstream, books, demand, settings.engine.media_domains
+            settings.gateway,
+            self.routes,
+            self._upstream,
+            books,
+            demand,
+            tallies,
+            settings.internal_token,
+            settings.engine.media_domains,
         )
         self.routes.load()
         self._routes_changed()
@@ -75,6 +84,7 @@ class Gateway:
             self._inference.admission.watch_keys(),
             self._upstream.reports.follow(),
             demand.run(),
+            tallies.run(),
         )
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:

@@ -27,7 +27,8 @@ class ClientGone(Exception):
 
 
 class Exchange:
-    """What a handler reads from and answers to. ``started`` is True once the status line is on its way."""
+    """What a handler reads from and answers to. ``started`` is True once the status line is on its way.
+    ``head`` are further headers of the answer; ``on_end`` is told once whether a stream broke."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
@@ -38,6 +39,8 @@ class Exchange:
         self.started = False
         self.status = 0
         self.model = ""
+        self.head: dict[bytes, bytes] = {}
+        self.on_end: Callable[[bool], None] | None = None
         self._receive = receive
         self._send = send
 
@@ -83,7 +86,7 @@ class Exchange:
         """Send status line and headers; the request id is added."""
         self.started = True
         self.status = status
-        named = [*headers, NO_SNIFFING, (b"x-request-id", self.request_id.encode())]
+        named = [*headers, *self.head.items(), NO_SNIFFING, (b"x-request-id", self.request_id.encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": named})
 
     async def write(self, data: bytes, more: bool = True) -> None:

@@ -52,6 +52,13 @@ LEGS = Counter(
     "none (short, no_pair, or what takes one engine)",
     ("model", "how"),
 )
+CANARY_REQUESTS = Counter(
+    "computility_gateway_canary_requests",
+    "Requests of models with a canary, by side and what became of them there: answered, failed (those of the "
+    "canary go on to the stable side), refused (as wrong), left (the client, before a first token), absent "
+    "(no engine was there)",
+    ("model", "variant", "outcome"),
+)
 WAKING = Gauge("computility_gateway_waking", "Requests that wait for an engine of an Endpoint to wake")
 WOKEN = Counter(
     "computility_gateway_woken",
@@ -97,6 +104,7 @@ _BY_MODEL = (
     ROUTED,
     ROUTED_BYTES,
     LEGS,
+    CANARY_REQUESTS,
 )
 MAX_MODELS = 500
 OTHER_MODELS = "other"

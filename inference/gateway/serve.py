@@ -25,6 +25,7 @@ from inference.gateway.exchange import Exchange
 from inference.gateway.legs import Answering, Legs
 from inference.gateway.routes import RouteFollower
 from inference.gateway.table import payer_of
+from inference.gateway.tallies import Tallies
 from inference.gateway.upstream import (
     DRAIN_SECONDS,
     TRANSPORT_ERRORS,
@@ -35,6 +36,7 @@ from inference.gateway.upstream import (
     Upstream,
     drop_comments,
 )
+from inference.gateway.variants import Variants
 from inference.gateway.waking import WaitingRoom
 
 _STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), *UNBUFFERED]
@@ -56,11 +58,14 @@ class InferenceHandler:
         upstream: Upstream,
         books: Books,
         demand: DemandTeller,
+        tallies: Tallies,
+        secret: str,
         media_hosts: Sequence[str] = (),
     ) -> None:
         self._routes = routes
         self._upstream = upstream
         self._legs = Legs(upstream, settings)
+        self._variants = Variants(self._legs, tallies, secret)
         self._demand = demand
         self._waiting_room = WaitingRoom(settings, routes, demand, books.clock)
         self._books = books
@@ -71,6 +76,7 @@ class InferenceHandler:
     def routes_changed(self) -> None:
         """There is another table."""
         self._legs.routes_changed()
+        self._variants.routes_changed(self._routes.index.routes)
         self._waiting_room.routes_changed()
 
     def end_waits(self) -> None:
@@ -165,6 +171,8 @@ class InferenceHandler:
                 call.close()
         if broke is None and not watch.gone:
             broke = await self._trouble_at_the_end(job, meter, call)
+        if exchange.on_end is not None:
+            exchange.on_end(broke is not None)
         await _finish(job, bill, meter, watch, broke)
 
     async def _begin(self, job: Job, watch: ClientWatch, bill: Bill) -> Answering:
@@ -184,7 +192,7 @@ class InferenceHandler:
     ) -> Answering:
         """The answered call. Where no engine is there, but one comes when somebody asks, it is waited for."""
         try:
-            return await self._legs.call(job, watch, bill.begin, on_comments)
+            return await self._variants.call(job, watch, bill.begin, on_comments)
         except NoEngine as error:
             if not job.route.elastic or watch.gone:
                 raise
@@ -194,7 +202,7 @@ class InferenceHandler:
             while (route := await self._waiting_room.next_route(job, watch, place)) is not None:
                 found = replace(job, route=route)
                 try:
-                    answering = await self._legs.call(found, watch, bill.begin, on_comments)
+                    answering = await self._variants.call(found, watch, bill.begin, on_comments)
                 except NoEngine:
                     continue
                 metrics.WOKEN.labels("served").inc()

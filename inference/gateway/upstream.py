@@ -153,8 +153,8 @@ class EngineCall:
 class ClientWatch:
     """While entered: notices that the client has gone, then aborts the engine's request until that has ended.
 
-    ``gone`` tells, ``left`` is set for those who wait; ``cut`` says why where it was the gateway that ended
-    the request (its key was revoked).
+    ``gone`` tells, ``left`` is set for those who wait, ``gone_seconds`` is when, by the loop's time; ``cut``
+    says why where it was the gateway that ended the request (its key was revoked).
     ``id`` is what engines call the request, on each of its legs; ``broken`` are those that broke on it.
     The block is ended with ``TimeoutError`` when the engine does not stop within ``drain_seconds``, or cannot
     be told to. None waits for the end of its answer, so that what it tells then can be billed.
@@ -163,6 +163,7 @@ class ClientWatch:
     def __init__(self, exchange: Exchange, ticket: Ticket, drain_seconds: float | None) -> None:
         self.gone = False
         self.left = asyncio.Event()
+        self.gone_seconds = 0.0
         self.cut: ComputilityError | None = None
         self.call: EngineCall | None = None
         self.id = new_id("req")
@@ -197,9 +198,9 @@ class ClientWatch:
         await self._stop()
 
     async def _stop(self) -> None:
-        self.gone = True
-        self.left.set()
         loop = asyncio.get_running_loop()
+        self.gone, self.gone_seconds = True, loop.time()
+        self.left.set()
         if self._drain_seconds is not None:
             self._limit.reschedule(loop.time() + self._drain_seconds)
         while self.call is None or await self.call.abort():

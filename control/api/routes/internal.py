@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from billing import metrics as billing_metrics
 from billing.core.events import UsageEvent
 from common.errors import InvalidInput, Unavailable
-from common.wire import DemandReport, RoutingTable
+from common.wire import DemandReport, RoutingTable, TrialReport
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import TOKEN_REQUIRED, StrictRoute, context_of, json_of
 from control.api.routes.keys import KeyMade, bootstrap_admin, made_response
@@ -165,6 +165,15 @@ async def post_demand(request: Request, report: DemandReport) -> Response:
     autoscaler = context_of(request).autoscaler
     if autoscaler is not None:
         autoscaler.board.report(report)
+    return Response(status_code=204)
+
+
+@router.post("/trials", status_code=204, summary="What a gateway has counted of canaries")
+async def post_trials(request: Request, report: TrialReport) -> Response:
+    """All that it has counted since it began, so that a report that is lost does no harm."""
+    canaries = context_of(request).canaries
+    if canaries is not None:
+        canaries.report(report)
     return Response(status_code=204)
 
 

@@ -1,4 +1,4 @@
-"""Why an Endpoint has so many engines."""
+"""Why an Endpoint has so many engines, and how its canary does."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.api.writes import visible_resource
 from inference.autoscaling.answers import ScalingAnswer, explain_scaling
+from inference.canary.answers import CanaryAnswer, explain_canary
 
 router = APIRouter(
     prefix="/api/v1/endpoints", tags=["endpoints"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES
 )
 
 
+class EndpointAnswer(ScalingAnswer):
+    """``canary``: how it does beside the stable side, where there is one."""
+
+    canary: CanaryAnswer | None = None
+
+
 @router.get(
     "/{name}/explain",
-    response_model=ScalingAnswer,
-    summary="How many engines an endpoint is to have, has, and why",
+    response_model=EndpointAnswer,
+    summary="How many engines an endpoint is to have, has, and why; how its canary does",
 )
 async def get_scaling(
     request: Request,
@@ -33,5 +40,7 @@ async def get_scaling(
     caller.require("Endpoint", "read")
     endpoint = await visible_resource(context, caller, Endpoint, name, project)
     watch = context.autoscaler.watch_of(endpoint) if context.autoscaler is not None else None
-    answer = explain_scaling(endpoint, watch, context.clock.monotonic_seconds())
-    return JSONResponse(answer.to_dict())
+    now_seconds = context.clock.monotonic_seconds()
+    scaling = explain_scaling(endpoint, watch, now_seconds)
+    canary = explain_canary(endpoint, context.canaries, now_seconds)
+    return JSONResponse(EndpointAnswer(**dict(scaling), canary=canary).to_dict())

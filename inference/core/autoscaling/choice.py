@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -20,16 +21,18 @@ class Candidate:
     in_flight: int | None = None
 
 
-def choose_replicas(candidates: Sequence[Candidate], count: int, name: Callable[[int], str]) -> list[str]:
+def choose_replicas(
+    candidates: Sequence[Candidate], count: int, name: Callable[[int], str], others: Container[str] = ()
+) -> list[str]:
     """The names of the ``count`` engines that there are to be.
 
     Those stay that answer, first of all those that no request has been kept from; of equals those of today's
     spec, then those that have most to do, so that what goes is idle soonest. What is missing gets the lowest
-    numbers that are free.
+    numbers that are free: ``others`` are names of engines of another role.
     """
     kept = sorted(candidates, key=_worth)[:count]
     taken = {candidate.index for candidate in candidates}
-    new = (index for index in range(count + len(taken)) if index not in taken)
+    new = (index for index in itertools.count() if index not in taken and name(index) not in others)
     return [
         *(one.name for one in sorted(kept, key=lambda one: one.index)),
         *_names(new, count - len(kept), name),
@@ -42,4 +45,4 @@ def _worth(candidate: Candidate) -> tuple[bool, bool, bool, float, int]:
 
 
 def _names(indices: Iterable[int], count: int, name: Callable[[int], str]) -> list[str]:
-    return [name(index) for index, _ in zip(indices, range(count), strict=False)]
+    return [name(index) for index in itertools.islice(indices, max(0, count))]

@@ -10,6 +10,7 @@ from common.resources.workload import Grant, RankPlacement
 from common.settings import Settings
 from common.store.memory import MemoryStore
 from inference.controller import EndpointController
+from inference.engine_workload import engine_role
 from tests.fixtures.engines import FakeEngines
 
 PROJECT = "lab"
@@ -36,9 +37,9 @@ class World:
         (self.model_path / "config.json").write_text(json.dumps({"max_position_embeddings": 1024}))
         (self.model_path / "model.safetensors").write_bytes(b"weights")
 
-    async def apply_model(self) -> None:
-        spec = ModelSpec(source="$(HOME_DIR)/models/tiny")
-        await self.store.apply(Model(metadata=Metadata(name="tiny", project=PROJECT), spec=spec))
+    async def apply_model(self, name: str = "tiny", project: str = PROJECT, **spec: object) -> None:
+        wanted = ModelSpec.model_validate({"source": "$(HOME_DIR)/models/tiny", **spec})
+        await self.store.apply(Model(metadata=Metadata(name=name, project=project), spec=wanted))
 
     async def apply_endpoint(self, replicas: int = 1, **spec: object) -> None:
         wanted = EndpointSpec.model_validate({"model": "tiny", "replicas": replicas, **spec})
@@ -61,7 +62,8 @@ class World:
         """What the scheduler and the agent do: the engine of that workload is up and ready."""
         workload = await self.store.get(Workload, name, PROJECT)
         role = workload.spec.roles[0].name
-        port = {"engine": 9000, "prefill": 9100, "decode": 9200}[role] + int(name.rpartition("-")[2])
+        first = {"": 9000, "prefill": 9100, "decode": 9200, "canary": 9300}[engine_role(workload)]
+        port = first + int(name.rpartition("-")[2])
         grant = Grant(device="d", index=0, vendor="cpu", model="x86-64")
         workload.status.phase, workload.status.attempt = "Ready", attempt
         workload.status.ranks = [

@@ -119,7 +119,7 @@ async def test_a_change_replaces_one_serving_replica_at_a_time(world: World) -> 
     before = {name: w.metadata.uid for name, w in (await world.workloads()).items()}
     await world.apply_endpoint(3, engine=EngineSpec(max_context_tokens=512))
     for i in range(3):
-        await world.step(4)
+        await world.let_leave()
         now = {name: w.metadata.uid for name, w in (await world.workloads()).items()}
         replaced = [name for name in now if now[name] != before[name]]
         assert replaced == [f"chat-{j}" for j in range(i + 1)]

@@ -11,6 +11,7 @@ from common.resources import Adapter, Endpoint, Metadata, Model
 from common.resources.serving import AdapterSpec, ModelSpec
 from inference import controller
 from inference.core.rollout import ReplicaState
+from inference.rolling_out import state_of
 from tests.unit.inference.endpoint_world import FT, PROJECT, World
 
 SOON_SECONDS, LATE_SECONDS = 2.0, 10.0
@@ -150,11 +151,11 @@ async def test_an_engine_of_a_mode_that_is_not_wanted_is_not_outdated(world: Wor
     workload = (await world.workloads())["chat-0"]
     model = await world.store.get(Model, "tiny", PROJECT)
     engine = world.controller._wanted_engines.of(await world.endpoint(), model)[""]
-    assert controller._state(workload, None) == ReplicaState(False, False, "")
-    assert controller._state(workload, engine) == ReplicaState(False, False, "")
+    assert state_of(workload, "", None) == ReplicaState(False, False, "")
+    assert state_of(workload, "", engine) == ReplicaState(False, False, "")
     for labels, outdated in (({}, False), ({"computility.io/model-identity": "lab/other"}, True)):
         workload.metadata.labels = labels
-        assert controller._state(workload, engine).outdated is outdated
+        assert state_of(workload, "", engine).outdated is outdated
         assert not engine.is_same(workload)
 
 

@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -13,6 +13,7 @@ from common.errors import EngineFailed, InvalidInput, Unavailable
 from common.load import EngineLoad
 from common.resources import ApiKey, Endpoint, Metadata, Project
 from common.resources.people import ApiKeySpec, ProjectSpec
+from common.resources.scaling import EngineRole
 from common.resources.serving import EndpointSpec
 from inference import adapter_sync, engine_guard
 from inference.adapter_status import ReplicaReport, report_adapter
@@ -23,7 +24,7 @@ from inference.core.rollout import ReplicaState, plan_rollout
 from inference.endpoint_readiness import readiness
 from inference.engine_guard import ROUTES, EngineGuard
 from inference.engine_rank import VARIABLES, rank_arguments
-from inference.engine_workload import engine_workload, replica_of
+from inference.engine_workload import engine_role, engine_workload, replica_of
 from inference.model_files import inspect_model, model_digest, within_project
 from inference.ports import LoadedModel
 from inference.routes import build_routing_table
@@ -228,7 +229,8 @@ async def _draining(rng: random.Random, _: Patch, __: Path) -> str:
         return str(error)
     outdated = {one.name for one in there if rng.random() < 0.3}
     for _number in range(rng.choice((2, 6, 10))):
-        names = await draining.wanted_names(endpoint, there, lambda one: one.name in outdated)
+        roles = {role: [one for one in there if engine_role(one) == role] for role in get_args(EngineRole)}
+        names = await draining.wanted_names(endpoint, roles, lambda one: one.name in outdated)
         lines.append(str(names))
         unwanted = [one for one in there if rng.random() < 0.8]
         gone = await draining.those_that_may_go(unwanted, rng.choice((0, 1, 2, 5)))

@@ -1,0 +1,1 @@
+"""Canaries as control sees them: their engines, what gateways count of them, and when they are taken back."""
