@@ -37,6 +37,10 @@ class VendorRow:
     """The connector of vLLM by which engines on its devices hand KV caches to each other; None = none that
     works with the gateway's two legs. Engines on devices of two vendors lay their caches out differently."""
 
+    kv_host_memory: bool = False
+    """Whether engines on its devices can keep KV caches in host memory: vLLM's worker for that (0.32) begins
+    on CUDA and ROCm, and not on its build for CPUs."""
+
 
 VENDORS: Mapping[Vendor, VendorRow] = {
     "nvidia": VendorRow(
@@ -46,6 +50,7 @@ VENDORS: Mapping[Vendor, VendorRow] = {
         ("/dev/nvidia*", "/dev/nvidia-caps"),
         ("proc/driver/nvidia/version", r"Kernel Module(?:\s+for\s+\S+)?\s+(\d[\w.]*)"),
         kv_connector="NixlConnector",
+        kv_host_memory=True,
     ),
     "ascend": VendorRow(
         "ASCEND_RT_VISIBLE_DEVICES",
@@ -61,6 +66,7 @@ VENDORS: Mapping[Vendor, VendorRow] = {
         ("/dev/kfd", "/dev/dri"),
         ("sys/module/amdgpu/version", r"(\d[\w.]*)"),
         kv_connector="NixlConnector",
+        kv_host_memory=True,
     ),
     "cambricon": VendorRow(
         "MLU_VISIBLE_DEVICES",

@@ -8,6 +8,7 @@ from common.errors import InvalidInput
 from common.labels import DRAINING, IDENTITY_LABEL, MODEL_LABEL
 from common.resources import Endpoint, Metadata, Model, Owner, Workload
 from common.resources.engines import RoleSpec
+from common.resources.pool import DeviceRequest
 from common.resources.scaling import EngineRole
 from common.resources.serving import PAIR, Replica, model_identity
 from common.resources.workload import RankPlacement, Readiness, RestartPolicy, WorkloadRole, WorkloadSpec
@@ -59,7 +60,7 @@ def engine_workload(
         command=started.command,
         env=started.env,
         ports=[PORT_NAME, KV_PORT_NAME] if _connector(endpoint, model, role, wanted) else [PORT_NAME],
-        devices=wanted.devices.model_copy(deep=True),
+        devices=_devices(options, wanted),
         readiness=Readiness(
             port=PORT_NAME, path=HEALTH_PATH, start_timeout_seconds=settings.start_timeout_seconds
         ),
@@ -89,7 +90,7 @@ def engine_workload(
 def _options(
     endpoint: Endpoint, model: Model, settings: EngineSettings, role: EngineRole, wanted: RoleSpec
 ) -> EngineOptions:
-    engine, devices = endpoint.spec.engine, wanted.devices
+    spec, engine, devices = endpoint.spec, endpoint.spec.engine, wanted.devices
     embeddings = model.spec.tasks == ["embeddings"]
     return EngineOptions(
         source=launch_source(model.spec.source),
@@ -108,9 +109,18 @@ def _options(
         omp_threads=settings.omp_threads,
         media_domains=tuple(settings.media_domains),
         kv_connector=_connector(endpoint, model, role, wanted),
+        kv_host_bytes=spec.kv_cache.host_memory_bytes if spec.kv_cache is not None and not embeddings else 0,
         args=(*engine.args, *wanted.args),
         env=engine.env,
     )
+
+
+def _devices(options: EngineOptions, wanted: RoleSpec) -> DeviceRequest:
+    """What an engine asks the scheduler for: with the memory of the host that its KV caches take."""
+    devices = wanted.devices.model_copy(deep=True)
+    if options.kv_host_bytes:
+        devices.host_memory_bytes += options.kv_host_bytes
+    return devices
 
 
 def _workers(options: EngineOptions, wanted: RoleSpec) -> list[WorkloadRole]:

@@ -17,7 +17,7 @@ ROLLED_BACK = "CanaryRolledBack"
 """The condition of an Endpoint that says whether its canary was taken back."""
 StickyBy = Literal["key", "session", "none"]
 Percent = Annotated[float, Field(ge=0, le=100)]
-_TRIED = ("model", "canary", "engine", "devices", "nodes")
+_TRIED = ("model", "canary", "engine", "devices", "nodes", "kv_cache")
 """What decides what is compared with what. The rest of a spec may change while a canary is judged."""
 
 

@@ -31,6 +31,7 @@ from common.resources.fields import (
     Whole,
     Word,
 )
+from common.resources.kv_cache import KvCacheSpec, check_kv_cache
 from common.resources.meta import Model as Part
 from common.resources.meta import Resource, Status
 from common.resources.objectives import RoutingSpec, ServiceObjective, TrafficProfile
@@ -109,6 +110,7 @@ class EndpointSpec(Part):
     devices: DeviceRequest = Field(default_factory=DeviceRequest, description="of single and replicated")
     nodes: Nodes = 1
     engine: EngineSpec = Field(default_factory=EngineSpec)
+    kv_cache: KvCacheSpec | None = Field(None, description="tiers behind the memory of devices")
     routing: RoutingSpec = Field(default_factory=RoutingSpec)
     slo: ServiceObjective = Field(default_factory=ServiceObjective)
     traffic: TrafficProfile | None = Field(
@@ -171,6 +173,8 @@ class EndpointSpec(Part):
             path = f"{name}." if name in PAIR else ""
             check_nodes(path, role)
             check_stages(path, role, self.engine.pipeline_stages, hands_over=name in PAIR)
+        if self.kv_cache is not None:
+            check_kv_cache(self.roles)
         return self
 
     @property

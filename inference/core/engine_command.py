@@ -32,7 +32,8 @@ class EngineOptions:
     node, one on CPUs. ``devices``: that each node gives.
     ``max_adapters`` 0: the engine takes no adapters. ``media_domains``: hosts from which it may fetch images
     and sounds that requests name; none, unless given. ``kv_connector``: KV caches are handed over by it;
-    what does not arrive is computed again.
+    what does not arrive is computed again. ``kv_host_bytes``: of host memory, for KV caches that the devices
+    have no room for.
     """
 
     source: str
@@ -51,6 +52,7 @@ class EngineOptions:
     omp_threads: int = 1
     media_domains: tuple[str, ...] = ()
     kv_connector: str = ""
+    kv_host_bytes: int = 0
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -82,14 +84,32 @@ def engine_command(options: EngineOptions, *, serves: bool = True) -> EngineComm
     if options.max_adapters:
         command += ["--enable-lora", "--max-loras", str(options.max_adapters)]
         command += ["--max-lora-rank", str(options.max_adapter_rank)]
-    if options.kv_connector:
-        transfer = {
-            "kv_connector": options.kv_connector,
-            "kv_role": "kv_both",
-            "kv_load_failure_policy": "recompute",
-        }
-        command += ["--kv-transfer-config", json.dumps(transfer, separators=(",", ":"))]
+    command += _kv_transfer(options)
     return EngineCommand([*command, *options.args], _environment(options))
+
+
+def _kv_transfer(options: EngineOptions) -> list[str]:
+    """Where KV caches go: to other engines, to host memory, or both. Embeddings have none worth keeping."""
+    connectors: list[dict[str, object]] = []
+    if options.kv_connector:
+        connectors.append({"kv_connector": options.kv_connector, "kv_role": "kv_both"})
+    if options.kv_host_bytes:
+        size = {"cpu_bytes_to_use": options.kv_host_bytes}
+        connectors.append(
+            {"kv_connector": "OffloadingConnector", "kv_role": "kv_both", "kv_connector_extra_config": size}
+        )
+    if not connectors:
+        return []
+    transfer = connectors[0]
+    if len(connectors) > 1:  # what the first one of them can fetch is fetched by it
+        several = {"connectors": connectors}
+        transfer = {
+            "kv_connector": "MultiConnector",
+            "kv_role": "kv_both",
+            "kv_connector_extra_config": several,
+        }
+    transfer = {**transfer, "kv_load_failure_policy": "recompute"}
+    return ["--kv-transfer-config", json.dumps(transfer, separators=(",", ":"))]
 
 
 def _parallelism(options: EngineOptions) -> list[str]:

@@ -1,6 +1,6 @@
 """What a cycle costs: in proportion to what waits and to what has changed, not to what there is."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
