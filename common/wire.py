@@ -85,6 +85,15 @@ class RouteCanary(_Part):
     sticky_by: Literal["key", "session", "none"] = "session"
 
 
+class RouteShadow(_Part):
+    """Where copies of some requests of a route go: to engines of another Endpoint of its project."""
+
+    source: str = Field(description="name of the Endpoint that the copies are of")
+    percent: float
+    model: str = Field(description="what the engines call it")
+    replicas: tuple[RouteReplica, ...] = ()
+
+
 class Route(_Part):
     """One name that clients can put in ``model``."""
 
@@ -102,6 +111,7 @@ class Route(_Part):
     replicas: tuple[RouteReplica, ...] = ()
     routing: RouteWeights = RouteWeights()
     canary: RouteCanary | None = None
+    shadow: RouteShadow | None = None
     elastic: tuple[str, ...] = Field(
         (), description="Endpoints, as project/name, that get an engine for it when somebody asks"
     )
