@@ -283,8 +283,8 @@ def _short(gang: _Gang, total: int) -> Stuck | None:
 def _ease(gang: _Gang, index: int) -> tuple[float, ...]:
     role = gang.workload.roles[index]
     if not role.request.count:
-        return inf, index
-    return int(gang.pool.ranks_per_node(gang.shapes[index]).sum()), -role.request.count, index
+        return (inf,)
+    return int(gang.pool.ranks_per_node(gang.shapes[index]).sum()), -role.request.count
 
 
 def _place_rank(gang: _Gang, index: int) -> bool:

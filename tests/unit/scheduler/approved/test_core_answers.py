@@ -22,7 +22,7 @@ from tests.unit.scheduler.approved.core_answers import answers
 
 KEPT = Path(__file__).with_name("core_answers.txt")
 READ = 2
-BLOCKS, BLOCK = 14, 10
+BLOCKS, BLOCK = 10, 10
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))

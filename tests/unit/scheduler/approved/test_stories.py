@@ -14,7 +14,7 @@ from tests.unit.scheduler.approved.story import WORLDS, story
 CYCLES = 10
 READ = 5
 """So many worlds of each kind are kept as text."""
-BLOCKS, BLOCK = 12, 2
+BLOCKS, BLOCK = 6, 2
 """Of so many further worlds of each kind, times so many, a digest is kept; ``python -m
 tests.unit.scheduler.approved.story KIND SEED 10`` tells their story. A test plays some of every kind."""
 

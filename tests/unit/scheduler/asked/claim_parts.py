@@ -22,13 +22,14 @@ from scheduler.core.preemption.scopes import Scope, scopes
 from scheduler.core.preemption.tentative import TentativeEvictions
 from tests.fixtures.approving import told
 from tests.unit.scheduler.approved.story import line_of
-from tests.unit.scheduler.asked.small import small_request, small_world
+from tests.unit.scheduler.asked.small import crowded_world, small_request, small_world
 
 
 def claim_answers(seed: int) -> Iterator[str]:
     """Of one world, for all that waits there and may claim anything."""
     rng = random.Random(seed)
-    trial = small_world(rng, nodes=3).trial()
+    world = crowded_world(rng) if seed % 3 else small_world(rng, nodes=3)
+    trial = world.trial()
     candidates = Candidates.of(trial)
     yield from _of_candidates(trial, candidates)
     for workload in [*trial_pending(rng, trial)]:
@@ -41,7 +42,11 @@ def trial_pending(rng: random.Random, trial: Trial) -> list[WorkloadView]:
     """What runs there, as if it waited, with other priorities and ages."""
     alike = [replace(one.workload, uid=f"w-{one.workload.uid}") for one in trial.running.values()]
     some = rng.sample(alike, min(4, len(alike)))
-    return [replace(one, priority=rng.choice((0, 1, 2, 3)), preemptible=True) for one in some]
+    queues = sorted({one.queue for one in alike})
+    return [
+        replace(one, priority=rng.choice((0, 0, 1, 3)), queue=rng.choice(queues), preemptible=True)
+        for one in some
+    ]
 
 
 def _of_candidates(trial: Trial, candidates: Candidates) -> Iterator[str]:
@@ -147,7 +152,7 @@ def _gone(evictions: TentativeEvictions) -> object:
 def room_answers(seed: int) -> Iterator[str]:
     """What makes room for whom, and what becomes of who gets the places later."""
     rng = random.Random(seed)
-    world = small_world(rng, nodes=3)
+    world = crowded_world(rng) if seed % 3 else small_world(rng, nodes=3)
     trial = world.trial()
     yield from _of_neighbours(rng, trial)
     for workload in [*world.pending, *trial_pending(rng, trial)]:
@@ -176,6 +181,8 @@ def _of_nominee(rng: random.Random, trial: Trial, workload: WorkloadView) -> Ite
         trial.evict(uid)
     if rng.random() < 0.3:
         workload = replace(workload, nominated=workload.nominated[1:])
+    if rng.random() < 0.3:
+        trial.pool.occupy(workload.nominated[:1])  # processes that nobody knows of any more
     waits = Seating(trial).seat(workload)
     yield f"  seated {waits} {workload.uid in trial.seated} {told(trial.residual)} {_free(trial)}"
     if waits is not None:

@@ -20,11 +20,24 @@ from scheduler.core.model.runtimes import (
     run_ms,
     slowness,
 )
-from scheduler.core.model.types import RunningView, Tide
+from scheduler.core.model.types import (
+    Assignment,
+    DeviceView,
+    NodeView,
+    Policy,
+    QueueView,
+    Request,
+    RoleView,
+    RunningView,
+    Share,
+    Tide,
+    WorkloadView,
+)
+from scheduler.core.placement.snapshot import take_snapshot
 from tests.fixtures.approving import told
 from tests.unit.scheduler.approved.story import line_of
 from tests.unit.scheduler.asked.reshape_parts import scattered_world
-from tests.unit.scheduler.asked.small import small_mix, small_workload, small_world
+from tests.unit.scheduler.asked.small import CATALOGUE, small_mix, small_workload, small_world
 from tests.unit.scheduler.life import Life
 from tests.unit.scheduler.worlds import NOW_MS, World
 
@@ -72,6 +85,8 @@ def forecast_answers(seed: int) -> Iterator[str]:
     rng = random.Random(seed)
     world = _lively(rng)
     running = tuple(_ending(rng, one) for one in world.running)
+    more = tuple(small_workload(rng, f"q{number}") for number in range(rng.choice((0, 3, 6))))
+    world = replace(world, pending=(*world.pending, *more))
     snapshot = replace(world, running=running).snapshot()
     uids = [*(one.uid for one in world.pending), *(one.workload.uid for one in running)]
     predicted_seconds = {uid: rng.choice((1, 60, 600)) for uid in uids if rng.random() < 0.6}
@@ -86,6 +101,41 @@ def forecast_answers(seed: int) -> Iterator[str]:
         ends = [end_ms(one, now_ms, 7) for now_ms in (NOW_MS, NOW_MS + 10**6)]
         slow = slowness(one.workload.roles, one.placement), devices_of(one.workload.roles)
         yield f"{one.workload.uid} {lengths} {ends} {longest_ms(one.workload)} {told(slow)}"
+
+
+def far_answers(seed: int) -> Iterator[str]:
+    """Of four nodes whose devices come free one after the other, looking so far ahead that not every end has
+    a cycle of its own."""
+    rng = random.Random(seed)
+    devices = [DeviceView(f"{at}", at, "nvidia", "big", 8, island=at // 4) for at in range(8)]
+    nodes = [
+        NodeView(name, tuple(replace(one, id=f"{name}/{one.id}") for one in devices))
+        for name in ("a", "b", "c", "d")
+    ]
+    step_seconds, running = rng.choice((7, 61, 3600, 90_000)), list[RunningView]()
+    for number, (node, device) in enumerate((home, one) for home in nodes for one in home.devices):
+        share = Share(device.id, device.index, "nvidia", "big", 8)
+        workload = WorkloadView(f"r{number}", "p", "r", "q", 0, 0, (RoleView("main", 1, Request(1)),))
+        late_ms = 1000 * step_seconds * rng.randrange(1, 33)
+        place = Assignment("main", 0, 0, node.name, (share,))
+        running.append(RunningView(workload, (place,), NOW_MS, ends_ms=NOW_MS + late_ms))
+    pending = [
+        WorkloadView(
+            f"w{number}",
+            "p",
+            "w",
+            "q",
+            rng.choice((0, 1)),
+            0,
+            (RoleView("main", rng.choice((1, 2, 4, 12, 28)), Request(rng.choice((1, 1, 2)))),),
+            expected_seconds=rng.choice((None, step_seconds, 10 * step_seconds)),
+        )
+        for number in range(4)
+    ]
+    snapshot = take_snapshot(nodes, [QueueView("q")], pending, running, catalogue=CATALOGUE)
+    for work in (1, 700, 2000):
+        found = forecast(snapshot, Policy(reserve=rng.choice((0, 1))), NOW_MS, 100, work)
+        yield f"{work}: {[(uid, at_ms - NOW_MS) for uid, at_ms in sorted(found.starts.items())]}"
 
 
 def _ending(rng: random.Random, one: RunningView) -> RunningView:

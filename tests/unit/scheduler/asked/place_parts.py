@@ -12,18 +12,25 @@ from scheduler.core.backfill.releases import Releases, earliest_room
 from scheduler.core.backfill.reservation import Reservation, backfill, backfill_nodes, reserve
 from scheduler.core.explain.kept_off import kept_off
 from scheduler.core.explain.reasons import Explainer
-from scheduler.core.model.types import Placement, RunningView, Tide, WorkloadView
+from scheduler.core.model.types import Placement, QueueView, RunningView, Tide, WorkloadView
 from scheduler.core.placement.affinity import AffinityIndex, has_wishes
 from scheduler.core.placement.domains import Domains
 from scheduler.core.placement.ideal import Ideal
 from scheduler.core.placement.outline import RunningSummary, Starts
-from scheduler.core.placement.placing import Bounds, place_gang
+from scheduler.core.placement.placing import Bounds, Stuck, place_gang
 from scheduler.core.placement.residual import residual_capacity
 from scheduler.core.placement.trial import Trial
 from scheduler.core.tide.tides import defer_for_tide, ebb, room_for_training, within_tide
 from tests.fixtures.approving import told
 from tests.unit.scheduler.approved.story import line_of
-from tests.unit.scheduler.asked.small import QUEUES, small_mix, small_workload, small_world
+from tests.unit.scheduler.asked.small import (
+    MODELS,
+    QUEUES,
+    small_mix,
+    small_node,
+    small_workload,
+    small_world,
+)
 from tests.unit.scheduler.worlds import NOW_MS, World
 
 SCORERS = (
@@ -104,6 +111,11 @@ def later_answers(seed: int) -> Iterator[str]:
     )
     trial.policy = replace(trial.policy, tides=tides)
     held: list[Reservation] = []
+    yield from _of_releases(rng, trial)
+    for workload in waiting[: rng.randrange(3)]:
+        placed = trial.place(workload)
+        if isinstance(placed, tuple):
+            trial.admit(workload, placed)
     for workload in waiting:
         fitted = within_tide(trial, workload)
         room_millis = [room_for_training(trial, tide) for tide in tides]
@@ -126,6 +138,51 @@ def later_answers(seed: int) -> Iterator[str]:
             held.append(more)
             trial.pool.hide(more.nodes)
     yield f"waits {line_of(defer_for_tide(trial, waiting[0]))} {list(map(line_of, ebb(trial)))}"
+
+
+def _of_releases(rng: random.Random, trial: Trial) -> Iterator[str]:
+    """What ends when, followed while some go and others come: what is there anew."""
+    running = [*trial.running.values()]
+    gone, come = [one for one in running if rng.random() < 0.4], running[:2]
+    kept = [one for one in running if one not in gone]
+    come = [replace(one, workload=replace(one.workload, uid=f"{one.workload.uid}+")) for one in come]
+    followed = Releases(running, trial.pool, NOW_MS)
+    followed = followed.follow([one.workload.uid for one in gone], come, trial.pool, NOW_MS)
+    followed = followed.follow([one.workload.uid for one in kept[:1]], (), trial.pool, NOW_MS)
+    rows = [
+        (one.workload.uid, place.rank, *numbers)
+        for one, place, *numbers in zip(
+            followed.holders,
+            followed.places,
+            followed.ends_ms.tolist(),
+            followed.nodes.tolist(),
+            followed.millis.tolist(),
+            followed.devices_millis.tolist(),
+            strict=True,
+        )
+    ]
+    names = {number: key for key, number in followed.known.items()}
+    yield f"ends {rows} {[names[number] for number in followed.models.tolist()]}"
+
+
+def remedy_answers(seed: int) -> Iterator[str]:
+    """What is said where nodes or devices are many, and all of them lost, cordoned, new or broken."""
+    rng = random.Random(seed)
+    accident = rng.choice(({"cordoned": True}, {"alive": False}, {"flapping_until_ms": NOW_MS}, {}))
+    nodes = tuple(
+        replace(small_node(rng, f"n{number:02}", MODELS[: rng.choice((1, 3, 5))]), **accident)
+        for number in range(rng.choice((1, 7, 8, 9, 10)))
+    )
+    if not accident:
+        broken = lambda node: tuple(replace(one, healthy=False, fault="f") for one in node.devices)  # noqa: E731
+        nodes = tuple(replace(node, devices=broken(node)) for node in nodes)
+    trial = replace(small_world(rng), nodes=nodes, running=(), queues=(QueueView("a"),)).trial()
+    for number in range(6):
+        workload = replace(small_workload(rng, f"w{number}"), queue="a", allowed_queues=())
+        bounds, stuck = trial.bounds_for(workload), trial.place(workload)
+        if isinstance(stuck, Stuck) and isinstance(bounds, Bounds):
+            told_of = Explainer(trial.pool).defer(workload, stuck, bounds)
+            yield f"{told(workload.roles[0].request)}: {line_of(told_of)}"
 
 
 def _hidden(trial: Trial) -> list[int]:

@@ -128,7 +128,7 @@ def _changed(rng: random.Random, pool: Pool, held: Held, shapes: list[Shape]) ->
         return f"hidden: {[pool.is_hidden(one) for one in range(len(pool.nodes))]}"
     if what == 5:
         pool.hide((number,))
-        pool.occupy(())
+        pool.occupy((Assignment("", 0, 0, "nowhere", (), 1, 1),))
         return f"kept: {pool.settle(mark, rng.choice((0, 1)))} {pool.is_hidden(number)} {pool.mark()}"
     view = pool.view(number)
     pool.set_node(

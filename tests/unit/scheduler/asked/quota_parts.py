@@ -46,6 +46,7 @@ def quota_answers(seed: int) -> Iterator[str]:
         if rng.random() < 0.5:
             yield f"changed {[member.name for member in tree.changed_since(seen)]}"
             seen = tree.changes
+    tree.charge("a", BIG, 0)
     yield from _of_members(tree)
 
 

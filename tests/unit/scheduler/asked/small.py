@@ -207,6 +207,87 @@ def _rules(rng: random.Random) -> QueueRules:
     )
 
 
+def crowded_world(rng: random.Random) -> World:
+    """One or two nodes that are full of what five queues of one cohort tree have borrowed from each other."""
+    models = rng.choice((MODELS[:1], MODELS[:2]))
+    nodes = tuple(
+        NodeView(
+            f"n{number}",
+            tuple(
+                DeviceView(f"n{number}/{at}", at, *rng.choice(models), 8 * MIB)
+                for at in range(rng.choice((4, 8, 8)))
+            ),
+            labels=((RACK, f"r{number}"),),
+        )
+        for number in range(rng.choice((1, 1, 2)))
+    )
+    capacity_millis = 1000 * sum(len(node.devices) for node in nodes)
+    all_of_it = Quota("*", rng.choice((capacity_millis, capacity_millis // 2)))
+    shared = rng.choice(((all_of_it,), (all_of_it, Quota("nvidia", 9000)), (Quota("nvidia/big", 9000),)))
+    cohorts = tuple(
+        QueueView(
+            name, parent=parent, is_cohort=True, quotas=_nominal(rng) if parent else shared, rules=_rules(rng)
+        )
+        for name, parent in (("x", ""), ("y", "x"), ("z", rng.choice("xy")))
+    )
+    queues = tuple(
+        QueueView(
+            name,
+            parent=rng.choice("xxyyz"),
+            weight=rng.choice((0, 1, 1, 2)),
+            quotas=_nominal(rng),
+            rules=_rules(rng),
+            max_devices=rng.choice((None, None, None, 3)),
+        )
+        for name in QUEUES
+    )
+    pending = tuple(_plain_workload(rng, f"p{number}") for number in range(4))
+    policy = Policy(min_run_seconds=rng.choice((0, 300, 300)), topology=(RACK,))
+    members = (*cohorts, *queues)
+    if rng.random() < 0.25:
+        members = tuple(
+            replace(one, quotas=tuple(replace(quota, device_class="nvidia/big") for quota in one.quotas[:1]))
+            for one in members
+        )
+    world = World(nodes, members, (), pending, policy, catalogue=CATALOGUE)
+    running = fill(rng, world, rng.choice((2.0, 6.0)), _plain_workload)
+    return replace(world, running=tuple(_aged(rng, one) for one in running))
+
+
+def _nominal(rng: random.Random) -> tuple[Quota, ...]:
+    classes = rng.choice((("*",), ("*",), ("nvidia",), ("*", "nvidia/big"), ("nvidia/small",), ()))
+    limits = (None,) * 9 + (1000,)
+    return tuple(
+        Quota(one, rng.choice((0, 1000, 2000, 3000)), rng.choice(limits), rng.choice(limits))
+        for one in classes
+    )
+
+
+def _plain_workload(rng: random.Random, uid: str) -> WorkloadView:
+    whole = rng.random() < 0.85
+    request = Request(
+        rng.choice((1, 1, 1, 2)) if whole else 1,
+        models=rng.choice(((), (), ("big",))),
+        share_millis=1000 if whole else 500,
+    )
+    ranks = rng.choice((1, 1, 1, 2, 3))
+    role = RoleView("main", ranks, request, rng.choice((None, None, 1)))
+    affinity = rng.choice((Affinity(),) * 5 + (Affinity(apart=LABELS[:1]),))
+    return WorkloadView(
+        uid,
+        "p",
+        uid,
+        rng.choice(QUEUES),
+        rng.choice((0, 0, 1, 2)),
+        NOW_MS - rng.choice((0, 1, 2)),
+        (role,),
+        labels=rng.choice(((), (), LABELS[:1])),
+        affinity=affinity,
+        preemptible=rng.random() < 0.95,
+        movable=rng.random() < 0.3,
+    )
+
+
 def small_workload(rng: random.Random, uid: str) -> WorkloadView:
     """Of one or two roles, which may want different devices; elastic, movable, with wishes."""
     roles = tuple(
@@ -246,6 +327,10 @@ def _affinity(rng: random.Random) -> Affinity:
             Affinity(apart=(label,), spread=rng.choice((RACK, ZONE))),
             Affinity(same=rng.choice((RACK, ZONE))),
             Affinity(same=RACK, beside=(label,)),
+            Affinity(same=rng.choice((RACK, ZONE)), data=CACHED, near=(label,)),
+            Affinity(beside=(label,), data=CACHED[:1], spread=rng.choice(("", RACK))),
+            Affinity(slice_same=ZONE, slice_size=2, near=(label,), apart=LABELS[:1]),
+            Affinity(spread=RACK, data=CACHED[1:], near=LABELS),
             Affinity(beside=(label,)),
             Affinity(beside=LABELS),
             Affinity(slice_same=rng.choice((RACK, ZONE)), slice_size=rng.choice((1, 2, 3))),

@@ -9,36 +9,46 @@ import pytest
 
 from tests.fixtures import approving as approved
 from tests.unit.scheduler.asked.claim_parts import claim_answers, node_answers, room_answers
-from tests.unit.scheduler.asked.cycle_parts import cycle_answers, forecast_answers, history_answers
+from tests.unit.scheduler.asked.cycle_parts import (
+    cycle_answers,
+    far_answers,
+    forecast_answers,
+    history_answers,
+)
 from tests.unit.scheduler.asked.place_parts import (
     books_answers,
     later_answers,
     place_answers,
+    remedy_answers,
     trial_answers,
 )
 from tests.unit.scheduler.asked.pool_parts import mix_answers, pool_answers
 from tests.unit.scheduler.asked.quota_parts import order_answers, pledge_answers, quota_answers
 from tests.unit.scheduler.asked.reshape_parts import move_answers, rank_answers, start_answers
+from tests.unit.scheduler.asked.rule_parts import rule_answers
 
 Answers = Callable[[int], Iterator[str]]
 BLOCKS = 4
 PARTS: dict[str, tuple[Answers, int]] = {
-    "pool": (pool_answers, 100),
-    "mix": (mix_answers, 200),
-    "claims": (claim_answers, 120),
+    "pool": (pool_answers, 72),
+    "mix": (mix_answers, 160),
+    "claims": (claim_answers, 160),
     "room": (room_answers, 120),
     "node": (node_answers, 200),
-    "places": (place_answers, 120),
+    "places": (place_answers, 140),
     "later": (later_answers, 100),
+    "remedies": (remedy_answers, 60),
+    "rules": (rule_answers, 380),
     "trial": (trial_answers, 100),
     "books": (books_answers, 100),
     "moves": (move_answers, 120),
     "ranks": (rank_answers, 120),
-    "starts": (start_answers, 120),
-    "cycles": (cycle_answers, 60),
+    "starts": (start_answers, 80),
+    "cycles": (cycle_answers, 44),
     "forecast": (forecast_answers, 60),
+    "far": (far_answers, 12),
     "history": (history_answers, 80),
-    "quota": (quota_answers, 120),
+    "quota": (quota_answers, 92),
     "order": (order_answers, 200),
     "pledge": (pledge_answers, 120),
 }

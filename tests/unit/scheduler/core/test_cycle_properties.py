@@ -170,7 +170,7 @@ PROMISES = (
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(snapshots())
 def test_a_cycle_keeps_every_promise(snapshot: Snapshot) -> None:
     """All of one cycle: to draw and decide is what takes time."""
@@ -199,7 +199,7 @@ def test_a_ring_that_has_lost_devices_is_a_ring_all_the_same(
     assert (placed and [share.index for share in placed]) == given_
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(snapshots(), st.randoms(use_true_random=False))
 def test_the_same_input_gives_the_same_output_and_stays_as_it_was(
     snapshot: Snapshot, shuffler: random.Random
@@ -217,7 +217,7 @@ def test_the_same_input_gives_the_same_output_and_stays_as_it_was(
     assert decide(replace(again, books=books)) == first
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(worlds(), st.booleans())
 def test_what_is_kept_of_a_cycle_is_what_was_admitted(world: World, preempt: bool) -> None:
     policy = replace(world.policy, preempt=preempt, min_run_seconds=0)

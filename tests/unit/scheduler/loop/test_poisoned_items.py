@@ -178,7 +178,7 @@ def poison_cycle(patched: pytest.MonkeyPatch, bad: set[str]) -> list[int]:
 
 @given(good=st.integers(0, 12), bad=st.sets(st.integers(0, 12), min_size=1, max_size=10))
 @hypothesis_settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_whatever_breaks_a_cycle_is_found_and_all_else_is_decided(
     monkeypatch: pytest.MonkeyPatch, good: int, bad: set[int]

@@ -123,7 +123,7 @@ def play(
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 def test_what_must_hold_holds_in_every_cycle(data: st.DataObject) -> None:
     pool, shared = data.draw(nodes()), data.draw(queues())
     work, later = data.draw(jobs(shared)), data.draw(changes(pool))
@@ -137,7 +137,7 @@ def test_what_must_hold_holds_in_every_cycle(data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 def test_reservations_are_not_delayed_where_users_promise_too_much(data: st.DataObject) -> None:
     draw = data.draw
     pool = [gpu_node(f"n{n}", 4) for n in range(draw(st.integers(1, 3)))]

@@ -156,6 +156,6 @@ async def live(seed: int, passes: int) -> None:
 
 @given(seed=st.integers(0, 2**32))
 @example(seed=210)  # what a queue has used changes in the store alone
-@hypothesis_settings(max_examples=8, deadline=None)
+@hypothesis_settings(max_examples=5, deadline=None)
 def test_the_kept_world_is_what_a_list_says_and_decides_the_same(seed: int) -> None:
     asyncio.run(live(seed, 12))

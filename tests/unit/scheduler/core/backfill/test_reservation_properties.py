@@ -47,7 +47,7 @@ def fits_at(snapshot: Snapshot, workload: WorkloadView, bounds: Bounds, at_ms: i
     return not isinstance(found, Stuck)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(snapshots())
 def test_the_first_moment_with_room_is_found(snapshot: Snapshot) -> None:
     for workload in snapshot.pending:
@@ -67,7 +67,7 @@ def test_the_first_moment_with_room_is_found(snapshot: Snapshot) -> None:
             assert (found.start_ms if found else None) == min(rooms, default=None)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(snapshots(), st.lists(st.integers(1, 3000), min_size=6, max_size=6))
 def test_who_uses_held_nodes_is_gone_in_time(snapshot: Snapshot, lengths: list[int]) -> None:
     trial = Trial(snapshot, Policy(), NOW_MS)
@@ -132,7 +132,7 @@ def play(seed: int, reserve: int) -> Promises:
     return promises
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32))
 def test_the_first_that_waits_starts_when_it_was_promised(seed: int) -> None:
     assert not play(seed, reserve=1).open

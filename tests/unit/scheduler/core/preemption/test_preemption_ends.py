@@ -35,7 +35,7 @@ def test_worlds_in_which_preemption_went_on_for_ever_come_to_rest(seed: int) -> 
     come_to_rest(without_ends(make_world(random.Random(seed), 4)), 10_000)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(worlds(nodes=4), st.booleans(), st.sampled_from((10_000, 130_000)))
 def test_preemption_ends_and_nobody_gives_way_for_nothing(world: World, moves: bool, grace_ms: int) -> None:
     come_to_rest(without_ends(world, moves=moves), grace_ms)
@@ -52,7 +52,7 @@ def test_what_is_cleared_for_a_claimant_stays_its_own_whatever_happens(world: Wo
     assert life.useless.preemptions == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1).map(draw_course))
 @example(draw_course(184))
 @example(draw_course(1151))

@@ -146,7 +146,7 @@ PROMISES = (
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(worlds())
 @example(make_world(random.Random(7119)))
 @example(make_world(random.Random(2898)))
@@ -160,7 +160,7 @@ def test_who_makes_room_keeps_every_promise(world: World) -> None:
         promise(world, attempts)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(worlds())
 @example(make_world(random.Random(3663), 6, 1.2, 4))
 def test_the_same_world_gives_the_same_victims(world: World) -> None:

@@ -103,7 +103,7 @@ def test_ranks_that_go_leave_the_others_where_they_are() -> None:
     assert spare_ranks(replace(one, placement=left)) == {"main": 2}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(worlds(busy=0.6))
 def test_growth_gives_nothing_out_twice_and_keeps_every_limit(world: World) -> None:
     trial = world.trial()

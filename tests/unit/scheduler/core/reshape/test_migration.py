@@ -270,7 +270,7 @@ def _settled(world: World) -> World:
 WORLDS = st.one_of(st.integers(0, 2**32).map(scattered), worlds(busy=0.8).map(_settled))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(WORLDS)
 def test_moves_make_the_workload_fit_and_nothing_is_given_out_twice(world: World) -> None:
     for pending in world.pending:
@@ -294,7 +294,7 @@ def test_moves_make_the_workload_fit_and_nothing_is_given_out_twice(world: World
         assert {queue.name: trial.tree.usage(queue.name) for queue in world.queues} == used
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(WORLDS)
 def test_consolidation_frees_nodes_and_comes_to_an_end(world: World) -> None:
     for _ in range(len(world.nodes) + 1):
