@@ -11,9 +11,10 @@ import pytest
 from common.clock import VirtualClock
 from common.errors import EngineFailed, InvalidInput, Unavailable
 from common.load import EngineLoad
-from common.resources import ApiKey, Metadata, Project
+from common.resources import ApiKey, Endpoint, Metadata, Project
 from common.resources.people import ApiKeySpec, ProjectSpec
 from common.resources.scaling import EngineRole
+from common.resources.serving import EndpointSpec
 from inference import adapter_sync, engine_guard
 from inference.adapter_status import ReplicaReport, report_adapter
 from inference.adapter_sync import AdapterSync, Failure, Held, WantedAdapter
@@ -23,7 +24,7 @@ from inference.core.rollout import ReplicaState, plan_rollout
 from inference.endpoint_readiness import readiness
 from inference.engine_guard import ROUTES, EngineGuard
 from inference.engine_rank import VARIABLES, rank_arguments
-from inference.engine_workload import engine_role, replica_of
+from inference.engine_workload import engine_role, engine_workload, replica_of
 from inference.model_files import inspect_model, model_digest, within_project
 from inference.ports import LoadedModel
 from inference.routes import build_routing_table
@@ -345,3 +346,13 @@ async def test_parts_of_the_controller_do_what_was_approved(name: str, tmp_path:
         with pytest.MonkeyPatch.context() as patch:
             answers.append((await ask(random.Random(seed), patch, home)).replace(str(home), "HOME"))
     approved.check(Path(__file__).with_name("endpoint_parts.txt"), {name: approved.kept(answers, read)})
+
+
+def test_a_workload_shares_nothing_with_its_endpoint() -> None:
+    wide = {"model": "m", "nodes": 2, "devices": {"vendors": ["nvidia"], "count": 4}}
+    endpoint = Endpoint(
+        metadata=Metadata(name="e", project="p", uid="u"), spec=EndpointSpec.model_validate(wide)
+    )
+    made = engine_workload(endpoint, scene.model(random.Random(1)), 0, scene.SETTINGS)
+    assert len(made.spec.roles) == 2
+    assert all(role.devices.vendors is not endpoint.spec.devices.vendors for role in made.spec.roles)

@@ -87,7 +87,7 @@ def _replay(rng: random.Random, patch: Patch) -> str:
     at = 0.0
     for number in range(rng.choice((1, 2, 6, 20))):
         at += rng.choice((0.0, 0.008, 0.0625, 0.5))
-        prompt, output = rng.choice((1, 31, 32, 64, 65, 200)), rng.choice((1, 2, 3, 16))
+        prompt, output = rng.choice((1, 31, 32, 61, 62, 63, 64, 65, 200)), rng.choice((1, 2, 3, 16))
         replay.until(at)
         lines += map(_engine, engines)
         replay.arrive(Job(number, at, prompt, output, rng.choice((1, prompt, prompt))))

@@ -1,5 +1,6 @@
 """How many engines there are to be, in drawn courses, and what is told of it, is what was approved."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from common.resources.meta import Metadata
 from common.resources.scaling import AutoscalingSpec, EngineRole, RoleScaling, ScalingSchedule, ScalingTargets
 from common.resources.serving import EndpointSpec, EndpointStatus, Replica
 from common.wire import Demand, DemandReport
+from inference.autoscaling import autoscaler
 from inference.autoscaling import board as board_module
 from inference.autoscaling.answers import explain_scaling
 from inference.autoscaling.autoscaler import rest_after
@@ -339,3 +341,24 @@ async def test_endpoints_follow_their_load_as_approved(tmp_path: Path) -> None:
         answers.append(await _Course(random.Random(seed), home).play(8))
     file = Path(__file__).with_name("scaling.txt")
     approved.check(file, {"courses of Endpoints": approved.kept(answers, 1)})
+
+
+async def test_looks_wait_for_news_no_longer_than_to_the_next_one(monkeypatch: Patch, tmp_path: Path) -> None:
+    """After each look there is a rest, and then a wait for somebody who waits."""
+    scaler, stop, waits = ElasticWorld(tmp_path).autoscaler, asyncio.Event(), list[float]()
+
+    async def news(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            stop.set()
+
+    async def step() -> None:
+        if len(waits) == 1:
+            raise ValueError("a bad look")
+
+    monkeypatch.setattr(scaler.board, "news", news)
+    monkeypatch.setattr(scaler, "step", step)
+    monkeypatch.setattr(autoscaler, "rest_after", lambda computed: 0.01)
+    async with asyncio.timeout(5):
+        await scaler.run(stop)
+    assert waits == [autoscaler.LOOK_SECONDS - 0.01] * 3

@@ -155,7 +155,7 @@ async def _bodies(rng: random.Random, patch: Patch, _: Path) -> str:
         return _Worker(rng, lines)
 
     patch.setattr(bodies, "_start", start)
-    patch.setattr(bodies, "REUSE_BYTES", 50)
+    patch.setattr(bodies, "REUSE_BYTES", rng.choice((len(BODIES[1]), len(BODIES[4]), 50)))
     settings = GatewaySettings(
         large_body_bytes=rng.choice((10, 28, 29, 30, 1000)), body_limit_bytes=90, max_sequences_per_request=4
     )

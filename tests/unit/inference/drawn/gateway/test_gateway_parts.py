@@ -298,8 +298,8 @@ async def _choice(rng: random.Random, patch: Patch) -> str:
         clock.advance(rng.choice((0.0, 0.5, 3.0, 20.0)))
         url, kind = rng.choice("rstu"), rng.randrange(10)
         if kind == 0:
-            routes = table()
-            known.keep_only(routes)
+            routes = table() if rng.random() < 0.5 else routes
+            known.keep_only(rng.choice((routes, routes, routes[:1])))
         elif kind < 6:
             route = rng.choice(routes)
             request: Any = SimpleNamespace(
