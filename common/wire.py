@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -134,12 +134,17 @@ class Demand(_Part):
     active: int = Field(0, ge=0, le=MAX_NUMBER)
 
 
+Step = Annotated[int, Field(ge=0, le=200)]
+
+
 class SideCounts(_Part):
     """Requests of one side of a trial. ``first_tokens``: streams by step of their time to the first token."""
 
     requests: int = Field(0, ge=0, le=MAX_NUMBER)
     failed: int = Field(0, ge=0, le=MAX_NUMBER)
-    first_tokens: dict[int, int] = Field(default_factory=dict, max_length=200)
+    first_tokens: dict[Step, Annotated[int, Field(ge=0, le=MAX_NUMBER)]] = Field(
+        default_factory=dict, max_length=200
+    )
 
 
 class TrialCounts(_Part):
