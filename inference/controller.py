@@ -16,7 +16,7 @@ from common.resources.scaling import EngineRole
 from common.resources.serving import Replica
 from common.settings import Settings
 from common.sources import local_path
-from common.store.owned import OwnedWorkloads
+from common.store.kept import owned_workloads
 from common.store.port import Store
 from common.telemetry import get_logger
 from inference.adapter_status import AdapterReport, ReplicaReport, report_adapter
@@ -50,7 +50,7 @@ class EndpointController:
 
     def __init__(self, store: Store, engines: Engines, settings: Settings, clock: Clock) -> None:
         self._store, self._engines, self._settings, self._clock = store, engines, settings, clock
-        self._workloads = OwnedWorkloads(store, Endpoint.__name__)
+        self._workloads = owned_workloads(store, Endpoint.__name__)
         self._wanted_engines = WantedEngines(settings.engine)
         self._sync = AdapterSync(engines, clock)
         self._models = ModelStatusKeeper(store, settings, clock)

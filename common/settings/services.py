@@ -92,8 +92,21 @@ class GatewaySettings(AddressSettings, ListenerSettings):
     answer_bytes_per_tenant: int = Field(
         512 * 1024**2,
         gt=0,
-        description="of answers in one piece that are on their way to the clients of one tenant; streams are "
-        "not kept",
+        description="of answers in one piece that are on their way to the clients of one tenant; of streams, "
+        "what it takes to continue them has half of it at most",
+    )
+    continuations_per_stream: int = Field(
+        2,
+        ge=0,
+        le=16,
+        description="how often a stream whose engine breaks is continued on another one, where the request "
+        "allows it; 0 = it ends with an error",
+    )
+    continuation_bytes_per_stream: int = Field(
+        4 * 1024**2,
+        ge=0,
+        description="of what is kept of a request and its stream to continue it; one that needs more ends "
+        "with an error when its engine breaks",
     )
     routes_max_age_seconds: float = Field(
         86_400.0,

@@ -19,6 +19,7 @@ from common.ids import derived_id
 from common.loop import LoopHealth, in_turns
 from common.resources import Endpoint, Model, Project
 from common.resources.auto_mode import MAX_REASONS, AutoStatus, Readers, leaves_size_open
+from common.store.kept import KeptList
 from common.store.port import Event, StatusWrite, Store
 from common.telemetry import get_logger
 from common.vendors import VENDORS
@@ -81,6 +82,7 @@ class AutoMode:
         clock: Clock,
     ) -> None:
         self._store, self._planner, self._traffic, self._clock = store, planner, traffic, clock
+        self._endpoints = KeptList(store, Endpoint)
         self._guard = Guard("auto-mode", clock)
         self._watches: dict[str, _Watch] = {}
         self._supplies = KeptSupplies(planner, clock)
@@ -102,8 +104,8 @@ class AutoMode:
     async def step(self) -> None:
         """One look at all Endpoints of mode ``auto``: first at those that wait for their devices, then at
         those that were not looked at for the longest time, as many as ``PASS_SECONDS`` allow, but one."""
-        endpoints = await self._store.list(Endpoint)
-        mine = [one for one in endpoints if one.spec.mode == "auto"]
+        endpoints = await self._endpoints.now()
+        mine = [one.copy_deep() for one in endpoints if one.spec.mode == "auto"]  # to write to
         self._traffic.follow(endpoints)
         self._shared_models = None
         uids = {endpoint.metadata.uid for endpoint in mine}

@@ -14,7 +14,7 @@ from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, File, FineTune, Model, Queue, Workload
 from common.resources.serving import model_identity
 from common.settings import Settings
-from common.store.owned import OwnedWorkloads
+from common.store.kept import owned_workloads
 from common.store.port import Store
 from common.telemetry import get_logger
 from common.vocabulary import shortened
@@ -62,7 +62,7 @@ class FineTuneController:
         self._checks = checks or DatasetChecks(settings.tuning)
         self._store, self._usage, self._blobs = store, usage, blobs
         self._settings, self._clock = settings, clock
-        self._workloads = OwnedWorkloads(store, FineTune.__name__)
+        self._workloads = owned_workloads(store, FineTune.__name__)
         self._progress = JobProgress(store, clock)
         self._publisher = Publisher(store, blobs, settings, clock)
         self._rejected = rejected_usage(settings)

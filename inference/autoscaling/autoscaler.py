@@ -21,7 +21,7 @@ from common.load import ReplicaLoad
 from common.loop import LoopHealth
 from common.resources import Endpoint, Workload
 from common.resources.scaling import EngineRole, RoleScaling
-from common.store.owned import OwnedWorkloads
+from common.store.kept import KeptList, owned_workloads
 from common.store.port import Event, StatusWrite, Store
 from common.telemetry import get_logger
 from inference.autoscaling.board import DemandBoard
@@ -52,7 +52,8 @@ class Autoscaler:
 
     def __init__(self, store: Store, loads: ReplicaLoads, board: DemandBoard, clock: Clock) -> None:
         self._store, self._loads, self._clock = store, loads, clock
-        self._workloads = OwnedWorkloads(store, Endpoint.__name__)
+        self._endpoints = KeptList(store, Endpoint)
+        self._workloads = owned_workloads(store, Endpoint.__name__)
         self._guard = Guard("autoscaler", clock)
         self._watches: dict[str, EndpointWatch] = {}
         self.board = board
@@ -74,7 +75,8 @@ class Autoscaler:
 
     async def step(self) -> None:
         """One look at all Endpoints that follow their load."""
-        elastic = [endpoint for endpoint in await self._store.list(Endpoint) if endpoint.is_elastic]
+        endpoints = await self._endpoints.now()
+        elastic = [one.copy_deep() for one in endpoints if one.is_elastic]  # to write to
         uids = {endpoint.metadata.uid for endpoint in elastic}
         for uid in self._watches.keys() - uids:
             del self._watches[uid]

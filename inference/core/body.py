@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn
 
 from common.errors import ContextExceeded, InvalidInput, TooLarge
 from common.strict_json import parse_json
+from inference.core.continuable import Continuable, continuable
 from inference.core.fields import (
     is_bool,
     is_count,
@@ -44,6 +45,7 @@ _SESSION = ("prompt_cache_key", "user")
 SESSION_CHARACTERS = 256
 """So much of its name tells a session apart: it is hashed for each choice of a replica."""
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+_TELL_TOKENS = members({"return_token_ids": True})
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """One that does not end goes to the end of the body, so that no byte is looked at twice."""
 _MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
@@ -70,7 +72,8 @@ class InferenceRequest:
     It begins with what the prompt is made of: ``prompt`` is so much of it, the same for the same prompt and
     with the same beginning for one that goes on. ``token_limits`` are the fields that bound the answer, with
     what they ask for. ``session`` is the client's name for requests that belong together, empty without one.
-    ``one_leg``: why one engine has to do all of it, in a word.
+    ``one_leg``: why one engine has to do all of it, in a word. ``continuable``: how another engine can go on
+    with the answer to a stream; None where none can.
     """
 
     task: Task
@@ -85,6 +88,7 @@ class InferenceRequest:
     one_leg: str = ""
     prompt_bytes: int = 0
     session: str = ""
+    continuable: Continuable | None = None
 
     @property
     def prompt_tokens_about(self) -> int:
@@ -152,6 +156,7 @@ def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> 
         one_leg,
         prompt_bytes,
         session,
+        continuable(task, content, prompts, media=one_leg == "media") if stream else None,
     )
 
 
@@ -167,12 +172,21 @@ def check_context(request: InferenceRequest, context_tokens: int | None) -> None
 
 
 def engine_body(
-    request: InferenceRequest, backend_model: str, cache_salt: str, cache: Mapping[str, Any] | None = None
+    request: InferenceRequest,
+    backend_model: str,
+    cache_salt: str,
+    cache: Mapping[str, Any] | None = None,
+    tokens: bool = False,
 ) -> bytes:
     """The body for the engine: running usage asked for, engine-only fields dropped, the cache salted.
-    ``cache``: where a prefill engine says that the KV cache of the prompt lies."""
-    place = members({"kv_transfer_params": cache}) if cache is not None else b""
-    return _body(request, backend_model, cache_salt, request.ending.encode() + place)
+    ``cache``: where a prefill engine says that the KV cache of the prompt lies. ``tokens``: it is to tell
+    the tokens, too."""
+    ending = request.ending.encode()
+    if tokens:
+        ending += _TELL_TOKENS
+    if cache is not None:
+        ending += members({"kv_transfer_params": cache})
+    return _body(request, backend_model, cache_salt, ending)
 
 
 def copied_body(request: InferenceRequest, backend_model: str, cache_salt: str) -> bytes:

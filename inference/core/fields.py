@@ -57,8 +57,12 @@ def is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return is_whole(value) and value >= 0
 
 
 def is_positive(value: Any) -> bool:

@@ -12,6 +12,8 @@ import re
 from typing import Literal
 
 from common.errors import EngineFailed
+from inference.core.delivered import BreakPoint, Delivered
+from inference.core.seam import Seam
 from inference.core.usage import (
     TokenCounts,
     UsageMember,
@@ -35,6 +37,9 @@ _CHOICES = b'"choices"'
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 _FIRST_INDEX = re.compile(rb'"choices"\s*:\s*\[\s*\{\s*"index"\s*:\s*(\d{1,9})(?!\d)')
 _ERROR = re.compile(rb'^data:\s*\{\s*"error"\s*:')
+_TOKEN_IDS, _PROMPT_IDS = b'"token_ids":[', b'"prompt_token_ids":['
+_SAYS_NOTHING, _GOES_ON = b'"delta":{}', b'"finish_reason":null'
+"""Of an event that only tells tokens: it is sent where these were asked for, and not otherwise."""
 
 
 class EventSplitter:
@@ -92,6 +97,8 @@ class StreamMeter:
     ``error`` is the JSON of the engine's error event, if one came: it is kept back too, for the caller to
     tell the client in the product's own terms. ``told`` says whether the engine has told any usage.
     ``cached`` is how much of the prompt the engine that read it had already, where that was another one.
+    ``record`` is given what the client is given, where the answer may have to be continued: then the engine
+    tells the tokens, which the client did not ask for. ``passed`` counts the events that it was given.
     """
 
     def __init__(
@@ -105,6 +112,12 @@ class StreamMeter:
         self.told = False
         self.error: bytes | None = None
         self.cached: int | None = None
+        self.record: Delivered | None = None
+        self.first = b""
+        """The first event that the client was given."""
+        self._passed = 0
+        self._prompt_ids = True
+        self._seam: Seam | None = None
         self._shown = shown
         self._choices_per_prompt = choices_per_prompt
         self._single = choices_per_prompt * prompts == 1
@@ -120,7 +133,11 @@ class StreamMeter:
 
         Raises ``EngineFailed`` for an event over the limit, or so much that is not counted.
         """
-        events = b"".join([self._edited(event) for event in self._splitter.feed(data)])
+        made = [event for whole in self._splitter.feed(data) if (event := self._edited(whole))]
+        if made and not self._passed:
+            self.first = made[0]
+        self._passed += len(made)
+        events = b"".join(made)
         if self.told:
             if self._kept:
                 events = b"".join([*self._kept, events])
@@ -129,6 +146,36 @@ class StreamMeter:
         if events:
             self._keep(events)
         return b""
+
+    @property
+    def passed(self) -> int:
+        """Events that the client was given."""
+        return self._passed if self.told else 0
+
+    def start_over(self) -> None:
+        """Another engine answers anew: the client was given nothing."""
+        self._follow()
+        self.told, self._passed, self._prompt_ids = False, 0, True
+        self._by_choice, self._kept, self._kept_bytes = {}, [], 0
+        if self.record is not None:
+            self.record.start_over()
+
+    def go_on(self, seam: Seam, point: BreakPoint | None) -> None:
+        """Another engine goes on where this one broke."""
+        self._follow()
+        self._seam = seam
+        if self.record is not None and point is not None:
+            self.record.go_on(point)
+
+    def end(self, last: bytes) -> bytes:
+        """The engine broke when only its ``last`` event was missing: what the client is to be sent of it."""
+        self._follow()
+        self.finished = True
+        return self._edited(last)
+
+    def _follow(self) -> None:
+        self._splitter, self._seam = EventSplitter(), None
+        self.error, self.finished = None, False
 
     @property
     def total_told(self) -> bool:
@@ -165,11 +212,27 @@ class StreamMeter:
         if _ERROR.match(event):
             self.error = event.removeprefix(b"data:").strip()
             return b""
+        if self._seam is not None:
+            event = self._seam.join(event)
+        if self.record is not None and event.startswith(b"data:"):
+            self.record.add(event)
+            event = self._without_ids(event)
         usage = find_usage(event)
         if usage is not None:
             self.told = True
             event = self._counted(event, usage)
+        if self.record is not None and _SAYS_NOTHING in event and _GOES_ON in event:
+            return b""
         return event.replace(*self._rename, 1) if self._rename else event
+
+    def _without_ids(self, event: bytes) -> bytes:
+        """The event as it would be if tokens had not been asked for. No string holds these bytes: in one, a
+        backslash stands before each quote."""
+        if self._prompt_ids and (at := event.find(_PROMPT_IDS)) >= 0:
+            self._prompt_ids = False
+            event = _with_null(event, at + len(_PROMPT_IDS) - 1)
+        at = event.find(_TOKEN_IDS)
+        return _with_null(event, at + len(_TOKEN_IDS) - 1) if at >= 0 else event
 
     def _counted(self, event: bytes, usage: UsageMember) -> bytes:
         if find_member(event, _CHOICES, _NO_CHOICES):
@@ -196,3 +259,9 @@ class StreamMeter:
         except (ValueError, TypeError, LookupError, RecursionError):
             return 0
         return index if isinstance(index, int) else 0
+
+
+def _with_null(event: bytes, start: int) -> bytes:
+    """``event`` with ``null`` in place of the list of numbers that begins at ``start``."""
+    end = event.find(b"]", start)
+    return b"".join((event[:start], b"null", event[end + 1 :]))

@@ -12,7 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 _KEY = b'"usage"'
+_VALUE_AT = len(_KEY) + 1
 _MEMBER = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_NUMBER = rb"(0|[1-9]\d{0,11})"
+_USUAL = re.compile(
+    rb'"usage":\{"prompt_tokens":%b,"total_tokens":%b,"completion_tokens":%b(?:,"completion_tokens_details":null)?\}'
+    % (_NUMBER, _NUMBER, _NUMBER)
+)
+"""The member as engines write it in the midst of a stream."""
 _BRACE = re.compile(rb"[{}]")
 
 
@@ -50,6 +57,11 @@ class UsageMember:
 
 def find_usage(content: bytes) -> UsageMember | None:
     """The usage member of one JSON document, or None when it has none (or a ``null`` one)."""
+    at = content.find(_KEY)
+    usual = _USUAL.match(content, at) if at >= 0 and content[at - 1 : at] != b"\\" else None
+    if usual is not None:
+        counts = TokenCounts(int(usual[1]), 0, int(usual[3]))
+        return UsageMember(at, at + _VALUE_AT, usual.end(), counts)
     match = find_member(content, _KEY, _MEMBER)
     if match is None:
         return None

@@ -137,6 +137,11 @@ class Ticket:
         self._answer_bytes += size
         return True
 
+    def take_record(self, size: int) -> bool:
+        """Hold so many bytes more of a stream, in case that another engine has to go on with it. Records take
+        no more than half of the room for answers, so that those in one piece find some."""
+        return self._answers.answer_bytes + size <= self._most_answer_bytes // 2 and self.take_answer(size)
+
     def drop_answer(self) -> None:
         """Nothing is kept of an answer any more."""
         self._answers.answer_bytes -= self._answer_bytes

@@ -114,6 +114,7 @@ class Bill:
         Raises ``Forbidden`` when no event can be made, ``Unavailable`` when the disk has no room for it.
         """
         self._close()
+        self._noted = TokenCounts()
         if self._books.overdue:
             raise Unavailable(_CANNOT_RECORD, code=NO_ROOM)
         try:

@@ -19,6 +19,7 @@ from common.errors import ComputilityError, ContextExceeded, InvalidInput, TooLa
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from inference.core.body import BodyLimits, InferenceRequest, Task, models_named, parse_request
+from inference.core.continuable import Continuable
 from inference.gateway.admission import Ticket
 from inference.gateway.exchange import Exchange
 from inference.gateway.parse_worker import LENGTHS
@@ -120,7 +121,9 @@ class Parser:
             raise _KINDS.get(answer["kind"], InvalidInput)(**answer["error"])
         request = answer["request"]
         token_limits = tuple((name, asked) for name, asked in request.pop("token_limits"))
-        return InferenceRequest(**request, token_limits=token_limits, rest=rest)
+        goes_on = request.pop("continuable")
+        goes_on = Continuable(**goes_on) if goes_on is not None else None
+        return InferenceRequest(**request, token_limits=token_limits, rest=rest, continuable=goes_on)
 
     async def _worker(self) -> asyncio.subprocess.Process:
         """A process that waits. Raises ``Unavailable`` when none can be started."""

@@ -42,10 +42,11 @@ _log = get_logger("gateway.legs")
 @dataclass(frozen=True)
 class Answering:
     """A call that is answered. ``cached``: tokens of the prompt that the engine which read it had already;
-    None where the answering engine tells that itself."""
+    None where the answering engine tells that itself. ``tells_tokens``: it was asked to."""
 
     call: EngineCall
     cached: int | None = None
+    tells_tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ class Legs:
     def __init__(self, upstream: Upstream, settings: GatewaySettings) -> None:
         self._upstream = upstream
         self._prefill_seconds = settings.prefill_timeout_seconds
+        self._continues = settings.continuations_per_stream > 0
+        self._most_bytes = settings.continuation_bytes_per_stream
         self._sides: dict[int, Sides] = {}
         self._releases: set[asyncio.Task[None]] = set()
 
@@ -125,9 +128,11 @@ class Legs:
         # A prompt that broke engines while it was read is tried on one more at least: it may be their fault.
         watch.broken = min(watch.broken, MAX_FAILED_ENGINES - 1)
 
+        tokens = self._may_be_continued(job)
+
         def body(replica: RouteReplica) -> bytes:
             place = self._hand_over(cache, replica, sides) if cache is not None else None
-            return engine_body(job.request, job.route.backend_model, job.tenant, place)
+            return engine_body(job.request, job.route.backend_model, job.tenant, place, tokens)
 
         rings = [sides.answering]
         if cache is not None:
@@ -135,12 +140,29 @@ class Legs:
         if sides.others is not None:
             rings.append(sides.others)
         try:
-            call = await self._answered(job, rings, body, watch, begin, on_comments)
+            call = await self._answered(job, rings, body, watch, begin, on_comments, set())
         finally:
             if cache is not None and not cache.given_to:
                 self._release(cache, sides.decoders[_kin(cache.reader)].replicas)
         read_elsewhere = cache is not None and cache.given_to == call.replica.url
-        return Answering(call, cache.counts.cached if cache is not None and read_elsewhere else None)
+        cached = cache.counts.cached if cache is not None and read_elsewhere else None
+        return Answering(call, cached, tokens)
+
+    async def go_on(
+        self, job: Job, watch: ClientWatch, body: bytes, begin: Begin, tried: set[str]
+    ) -> EngineCall:
+        """The call of an engine that goes on with an answer: one of those that answer, or of prefill, reads
+        what was made already. As ``Upstream.call``."""
+        sides = self._sides_of(job.route)
+        rings = [sides.answering] if sides.others is None else [sides.answering, sides.others]
+        return await self._answered(job, rings, lambda _: body, watch, begin, drop_comments, tried)
+
+    def _may_be_continued(self, job: Job) -> bool:
+        """Whether engines are to tell the tokens: there is another one to go on with them."""
+        request = job.request
+        if request.continuable is None or not self._continues or len(request.rest) > self._most_bytes:
+            return False
+        return len(job.route.replicas) > 1
 
     async def _answered(
         self,
@@ -150,9 +172,9 @@ class Legs:
         watch: ClientWatch,
         begin: Begin,
         on_comments: OnComments,
+        tried: set[str],
     ) -> EngineCall:
         """The answer of the first ring of engines that has one. Raises what most says why none has."""
-        tried: set[str] = set()
         error: ComputilityError | None = None
         for ring in rings:
             try:

@@ -52,6 +52,13 @@ LEGS = Counter(
     "none (short, no_pair, or what takes one engine)",
     ("model", "how"),
 )
+CONTINUED = Counter(
+    "computility_gateway_continued",
+    "Streams whose engine broke in the middle, by what became of them: went_on (on another engine), anew "
+    "(the client had nothing yet), whole (only the end was missing), refused (the request, or the room for "
+    "what it takes, does not allow it), no_engine (no other one took it), differs (it went on otherwise)",
+    ("model", "outcome"),
+)
 CANARY_REQUESTS = Counter(
     "computility_gateway_canary_requests",
     "Requests of models with a canary, by side and what became of them there: answered, failed (those of the "
@@ -110,6 +117,7 @@ _BY_MODEL = (
     ROUTED,
     ROUTED_BYTES,
     LEGS,
+    CONTINUED,
     CANARY_REQUESTS,
     SHADOW_REQUESTS,
 )

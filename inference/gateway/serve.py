@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from common.errors import ComputilityError, EngineFailed, InvalidInput, NotFound, openai_body
-from common.http_server.front import UNBUFFERED
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route
@@ -25,6 +24,7 @@ from inference.gateway.exchange import Exchange
 from inference.gateway.legs import Answering, Legs
 from inference.gateway.routes import RouteFollower
 from inference.gateway.shadows import Shadows
+from inference.gateway.streaming import STREAM_HEADERS, Stream, Streams, write
 from inference.gateway.table import payer_of
 from inference.gateway.tallies import Tallies
 from inference.gateway.upstream import (
@@ -40,7 +40,6 @@ from inference.gateway.upstream import (
 from inference.gateway.variants import Variants
 from inference.gateway.waking import WaitingRoom
 
-_STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), *UNBUFFERED]
 _NOT_TOLD = "the engine's answer tells no token counts, so it is not given out"
 _TOO_LARGE = (
     "the answer was made, and is billed, but it is too large to be given out in one piece, by itself or with "
@@ -66,6 +65,7 @@ class InferenceHandler:
         self._routes = routes
         self._upstream = upstream
         self._legs = Legs(upstream, settings)
+        self._streams = Streams(settings, routes, upstream, self._legs, books.clock)
         self._variants = Variants(self._legs, tallies, secret)
         self._shadows = Shadows(settings, upstream, books)
         self._demand = demand
@@ -152,17 +152,17 @@ class InferenceHandler:
 
     async def _stream(self, job: Job) -> None:
         """A request that is answered event by event; its end is held back until the usage is durable."""
-        request, exchange = job.request, job.exchange
+        request = job.request
         meter = StreamMeter(
             request.usage_shown, request.choices_per_prompt, request.prompts, _rename(job.route)
         )
-        bill, call, broke = Bill(self._books, job), None, None
-        watch = ClientWatch(exchange, job.ticket, DRAIN_SECONDS)
+        bill, stream, broke = Bill(self._books, job), None, None
+        watch = ClientWatch(job.exchange, job.ticket, DRAIN_SECONDS)
         try:
             async with watch:
                 answering = await self._begin(job, watch, bill)
-                call, meter.cached = answering.call, answering.cached
-                await _forward(exchange, call, meter, watch, bill)
+                stream = Stream(self._streams, job, meter, bill, watch, answering)
+                await stream.forward()
         except TRANSPORT_ERRORS as error:
             _log.warning("a stream broke", model=job.route.model, error=str(error) or type(error).__name__)
         except ComputilityError as error:
@@ -171,12 +171,12 @@ class InferenceHandler:
             await bill.settle(meter.counts, "cancelled")
             raise
         finally:
-            if call is not None:
-                call.close()
+            if stream is not None:
+                stream.call.close()
         if broke is None and not watch.gone:
-            broke = await self._trouble_at_the_end(job, meter, call)
-        if exchange.on_end is not None:
-            exchange.on_end(broke is not None)
+            broke = await self._trouble_at_the_end(job, meter, stream.call if stream is not None else None)
+        if job.exchange.on_end is not None:
+            job.exchange.on_end(broke is not None or (stream is not None and stream.broke))
         await _finish(job, bill, meter, watch, broke)
 
     async def _begin(self, job: Job, watch: ClientWatch, bill: Bill) -> Answering:
@@ -184,7 +184,7 @@ class InferenceHandler:
 
         async def pass_on(comments: bytes) -> None:
             if not watch.gone:
-                await _write(job.exchange, comments)
+                await write(job.exchange, comments)
 
         answering = await self._call(job, watch, bill, pass_on)
         job.ticket.drop_bytes()
@@ -253,24 +253,6 @@ def _told(answering: Answering) -> bytes | None:
     return with_cached(content, usage, answering.cached)
 
 
-async def _forward(
-    exchange: Exchange, call: EngineCall, meter: StreamMeter, watch: ClientWatch, bill: Bill
-) -> None:
-    """Pass the stream on as it comes, each part once it is noted; when the client has gone, only count."""
-    async for data in call.chunks():
-        events = meter.feed(data)
-        bill.note(meter.counts)
-        if events and not watch.gone:
-            await _write(exchange, events)
-
-
-async def _write(exchange: Exchange, data: bytes) -> None:
-    """A part of the stream, with the head before the first one."""
-    if not exchange.started:
-        await exchange.start(200, _STREAM_HEADERS)
-    await exchange.write(data)
-
-
 async def _finish(
     job: Job, bill: Bill, meter: StreamMeter, watch: ClientWatch, broke: ComputilityError | None
 ) -> None:
@@ -286,7 +268,7 @@ async def _finish(
     if not job.exchange.started:
         if error is not None:
             raise error
-        await job.exchange.start(200, _STREAM_HEADERS)
+        await job.exchange.start(200, STREAM_HEADERS)
     tail = f"data: {json.dumps(openai_body(error))}\n\n".encode() if error is not None else b""
     await job.exchange.write(tail + DONE_EVENT, more=False)
 

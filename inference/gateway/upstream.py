@@ -56,6 +56,10 @@ OnComments = Callable[[bytes], Awaitable[None]]
 """Is given the comments that an engine sends before its answer, to keep the connection alive."""
 
 
+class StreamBroke(aiohttp.ClientPayloadError):
+    """An engine's stream ended before its end."""
+
+
 class NoEngine(Unavailable):
     """No engine was there to take the request, so that none has begun it."""
 
@@ -110,12 +114,15 @@ class EngineCall:
         self._sent.answering()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The stream, from its first bytes to its end."""
+        """The stream, from its first bytes to its end. Raises ``StreamBroke``."""
         assert self._response is not None
         data = self.content
         while data:
             yield data
-            data = await self._response.content.readany()
+            try:
+                data = await self._response.content.readany()
+            except TRANSPORT_ERRORS as error:
+                raise StreamBroke(str(error) or type(error).__name__) from error
 
     async def abort(self) -> bool:
         """Tell the engine to stop; False when it cannot be told. One that has not begun yet ignores it."""
@@ -243,6 +250,10 @@ class Upstream:
     def rest(self, replica: RouteReplica) -> None:
         """Leave a replica alone for a while: it answers, but not as it must."""
         self.replicas.rest(replica.url)
+
+    def broke(self, replica: RouteReplica) -> None:
+        """A stream broke off there: its process may be gone, and its cache."""
+        self.replicas.failed(replica.url, gone=True)
 
     async def tell(self, replica: RouteReplica, path: str, body: bytes, seconds: float) -> bool:
         """Send an engine what it need not answer well; False when it did not answer at all in time."""

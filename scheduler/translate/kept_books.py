@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scheduler.core.model.types import Placement, QueueView, RunningView
-from scheduler.core.placement.trial import millis_by_model
+from scheduler.core.placement.trial import items_by_model
 from scheduler.core.pool.layout import ModelKey
 from scheduler.core.pool.pool import Pool
 from scheduler.core.quota.quota import QuotaTree
@@ -53,7 +53,7 @@ class KeptBooks:
 
 
 def _add(held: dict[_Key, int], queue: str, placement: Placement, sign: int) -> None:
-    for model, millis in millis_by_model(placement).items():
+    for model, millis in items_by_model(placement):
         key = queue, model
         total = held.get(key, 0) + sign * millis
         if total:

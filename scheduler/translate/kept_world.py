@@ -165,7 +165,7 @@ class WorldKeeper:
         await self._read_all()
 
     async def _catch_up(self, since: int) -> None:
-        revision = await self._store.revision()
+        revision = await self._store.wait(since, 0)
         while since < revision:
             names = [kind.__name__ for kind in KINDS]
             changes = await self._store.changes(since, kinds=names, limit=PAGE, known=self.world.versions)

@@ -201,8 +201,7 @@ class SqlStore:
 
     async def revision(self) -> int:
         began = asyncio.get_running_loop().time()
-        async with self._database.read() as connection:
-            revision = await _revision(connection)
+        revision = await self._database.read_number(_REVISION)
         self._known, self._looked_seconds = max(self._known, revision), max(self._looked_seconds, began)
         return revision
 

@@ -10,6 +10,9 @@ from scheduler.core.pool.layout import Group, ModelKey
 from scheduler.core.pool.pool import Pool
 from scheduler.core.quota.quota import Openings
 
+MET = 4096
+"""So many workloads are known by themselves before they are forgotten again: a few heads of each queue."""
+
 _Wishes = tuple[tuple[RoleView, ...], Affinity, Labels, str, tuple[str, ...], bool]
 
 
@@ -67,12 +70,15 @@ class Asks:
         if ask is None:
             ask = self._known[key] = Ask(len(self._known), self._roles(workload.roles))
             ask.together = self._together(ask.needs)
+        if len(self._of) == MET:
+            self._of.clear()
         self._of[id(workload)] = workload, ask  # while it is kept, no other has its id
         return ask
 
     def roles(self, workload: WorkloadView) -> Sequence[Sequence[tuple[ModelKey, int]]]:
         """Those of its ask."""
-        return self.of(workload).roles
+        met = self._of.get(id(workload))
+        return self.of(workload).roles if met is None else met[1].roles
 
     def _roles(self, roles: tuple[RoleView, ...]) -> tuple[tuple[tuple[ModelKey, int], ...], ...]:
         return tuple(

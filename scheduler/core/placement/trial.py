@@ -46,7 +46,7 @@ class Trial:
         self._pledges: Pledges | None = None
         self._precedence: Precedence | None = None
         self._overlay: dict[str, RunningView | None] = {}
-        self._admitted: list[tuple[WorkloadView, Placement]] = []
+        self._admitted: list[Change] = []
         self._log: list[Change | Charge | Callable[[], object]] = []
         self.residual: Placement = ()
         self.seated: set[str] = set()
@@ -195,9 +195,9 @@ class Trial:
 
     def admit(self, workload: WorkloadView, placement: Placement) -> None:
         """It holds these places from now on; they are on the pool already (``place`` put them there)."""
-        self._log.append(Change(workload, placement, ()))
+        self._log.append(change := Change(workload, placement, ()))
         self._book(workload, placement, 1)
-        self._admitted.append((workload, placement))
+        self._admitted.append(change)
 
     def evict(self, uid: str) -> RunningView:
         """Take a running workload off the pool and the books."""
@@ -251,8 +251,8 @@ class Trial:
 
     def _view_admitted(self) -> None:
         """Views of what was admitted are made when somebody asks."""
-        for workload, placement in self._admitted:
-            self._put(workload.uid, RunningView(workload, placement, self.now_ms))
+        for change in self._admitted:
+            self._put(change.workload.uid, RunningView(change.workload, change.came, self.now_ms))
         self._admitted.clear()
 
     def _put(self, uid: str, running: RunningView | None) -> None:
@@ -266,7 +266,7 @@ class Trial:
     def _book(self, workload: WorkloadView, placement: Placement, sign: int, whole: bool = True) -> None:
         if not placement:
             return
-        for model, millis in millis_by_model(placement).items():
+        for model, millis in items_by_model(placement):
             if sign > 0:
                 self.tree.charge(workload.queue, model, millis)
             else:
@@ -382,10 +382,16 @@ def keep_books(queues: Sequence[QueueView], pool: Pool, running: Iterable[Runnin
     return tree
 
 
+def items_by_model(placement: Placement) -> Iterable[tuple[ModelKey, int]]:
+    """The items of ``millis_by_model``, without a dict where one device is all of it, as mostly."""
+    if len(placement) == 1 and len(shares := placement[0].shares) == 1:
+        _, _, vendor, model, _, millis = shares[0]
+        return (((vendor, model), millis),)
+    return millis_by_model(placement).items()
+
+
 def millis_by_model(placement: Placement) -> dict[ModelKey, int]:
     """What a placement holds of each vendor's models."""
-    if len(placement) == 1 and len(shares := placement[0].shares) == 1:  # mostly
-        return {(shares[0].vendor, shares[0].model): shares[0].millis}
     total: dict[ModelKey, int] = {}
     for assignment in placement:
         for share in assignment.shares:

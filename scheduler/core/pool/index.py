@@ -99,13 +99,15 @@ class Index:
             self._extend(finder, shape)
         best: Top | None = None
         for ranking in finder.rankings:
-            if ranking.seen != ranking.kind.changes:
-                self._read_on(ranking)
+            kind = ranking.kind
+            if ranking.seen != kind.changes:
+                if ranking.cursor != len(kind.log) or ranking.edition != kind.edition:
+                    self._read_on(ranking)
                 scores = ranking.scores
                 if best is not None and (not scores or scores[0] > best[0]):
                     continue  # whatever its best node is now, it is worse
                 ranking.top = self._top(ranking)
-                ranking.seen = ranking.kind.changes
+                ranking.seen = kind.changes
             top = ranking.top
             if top is not None and (best is None or top < best):
                 best = top
@@ -133,8 +135,6 @@ class Index:
     def _read_on(self, ranking: Ranking) -> None:
         """Let the ranking know the states that got a node since it was asked last."""
         kind = ranking.kind
-        if ranking.cursor == len(kind.log) and ranking.edition == kind.edition:
-            return
         states, options, inside = self.states.all, ranking.options, ranking.inside
         for number in ranking.unread():
             if number not in inside and states[number].count:

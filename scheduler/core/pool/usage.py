@@ -12,7 +12,7 @@ Saved = tuple[tuple[int, ...], tuple[int, ...], int, int]
 
 class NodeUsage:
     """``entries``: packed free capacity per device, never below zero; ``used``: packed, what is held of
-    it."""
+    it; ``whole``: the share that a device is as a whole, by position, once it has been given."""
 
     __slots__ = (
         "capacity",
@@ -25,6 +25,7 @@ class NodeUsage:
         "usable",
         "used",
         "view",
+        "whole",
     )
 
     def __init__(self, view: NodeView, layout: Layout, positions: list[list[list[int]]]) -> None:
@@ -34,6 +35,7 @@ class NodeUsage:
         self.capacity = [pack(d.slots * 1000, d.memory_bytes // MIB) for d in view.devices]
         self.entries = list(self.capacity)
         self.used = [0] * len(self.capacity)
+        self.whole: dict[int, Share] = {}
         self.position_of = {device.id: position for position, device in enumerate(view.devices)}
         self.cpu_used_millis = 0
         self.host_used_mebibytes = 0
@@ -85,9 +87,13 @@ class NodeUsage:
                 position = self._position(islands[island], entry)
                 used[position] += grants * packed
                 entries[position] -= grants * packed
-                device = devices[position]
-                amount = device.memory_bytes if demand.whole else memory
-                share = Share(device.id, device.index, device.vendor, device.model, amount, millis)
+                share = self.whole.get(position) if demand.whole else None
+                if share is None:
+                    device = devices[position]
+                    amount = device.memory_bytes if demand.whole else memory
+                    share = Share(device.id, device.index, device.vendor, device.model, amount, millis)
+                    if demand.whole:
+                        self.whole[position] = share
                 shares += [share] * grants
         self.cpu_used_millis += shape.cpu_millis
         self.host_used_mebibytes += shape.host_mebibytes

@@ -117,7 +117,7 @@ class _Seat:
         from what its queue uses."""
         if self.charges != member.charges:
             return False
-        return not self.standing.borrows or self.version == member.root.version
+        return not self.standing[0] or self.version == member.root.version
 
     def send(self, turn: _Turn, instead_of: _Turn | None) -> None:
         """The child has this turn now."""
@@ -205,23 +205,33 @@ class _Contest:
 
     def _renew(self, changed: _Seat) -> None:
         """Give the seat and those above it the turns that are now right."""
-        seat, member, parent = changed, changed.member, changed.parent
-        while member is not None and parent is not None:
-            turn, place, waiting = seat.turn, None, seat.waiting
-            if waiting is None:
-                first = seat.first()
-                if first is not None:
-                    place, seat.standing = first[4], first[5].standing
-            elif waiting:
-                place = waiting[-1]
-                if turn is None or turn[4] is not place or not seat.is_current(member):
-                    self._look_at(seat, member, place[-1])
-            borrows, takes, share = seat.standing
+        member, parent = changed.member, changed.parent
+        if member is None or parent is None:
+            return
+        if changed.waiting is not None:
+            turn, place = changed.turn, changed.waiting[-1] if changed.waiting else None
             if place is None:
+                changed.turn = None
+            else:
+                if turn is None or turn[4] is not place or not changed.is_current(member):
+                    self._look_at(changed, member, place[-1])
+                borrows, _, share = changed.standing
+                if turn is None or turn[4] is not place or turn[3] != share or turn[0] != borrows:
+                    parent.send((borrows, place[0], place[1], share, place, changed), turn)
+            changed = parent
+        self._pass_up(changed)
+
+    def _pass_up(self, cohort: _Seat) -> None:
+        """The turns of a cohort and those above it follow from its first child's."""
+        seat, member, parent = cohort, cohort.member, cohort.parent
+        while member is not None and parent is not None:
+            first, turn = seat.first(), seat.turn
+            if first is None:
                 seat.turn = None
             else:
-                if waiting is None:
-                    share = share_after(self._tree, member, takes)
+                place, seat.standing = first[4], first[5].standing
+                borrows, takes, _ = seat.standing
+                share = share_after(self._tree, member, takes)
                 if turn is None or turn[4] is not place or turn[3] != share or turn[0] != borrows:
                     parent.send((borrows, place[0], place[1], share, place, seat), turn)
             seat, member, parent = parent, parent.member, parent.parent
@@ -236,6 +246,6 @@ class _Contest:
             return
         needs = self._needs(first)
         known = seat.known.get(id(needs))
-        if known is None or (known[0].borrows and known[1] != version):
+        if known is None or (known[0][0] and known[1] != version):
             known = seat.known[id(needs)] = standing_of(self._tree, member, needs), version
         seat.standing, seat.version = known

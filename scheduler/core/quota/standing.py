@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from scheduler.core.model.device_classes import ModelKey
 from scheduler.core.quota.fairness import weighted
@@ -16,32 +15,27 @@ Alternatives = Sequence[tuple[ModelKey, int]]
 """Models that can serve a role, and the millis that all of its least ranks take of each."""
 
 
-class Standing(NamedTuple):
-    """``borrows``: the height of the cohort that it would borrow from (0 = it keeps to the nominal quota of
-    its queue: then all of this follows from what the queue itself uses); ``takes``: of these models so many
-    millis, each once; ``share``: that its queue would have."""
+Standing = tuple[int, tuple[tuple[ModelKey, int], ...], float]
+"""The height of the cohort that it would borrow from (0 = it keeps to the nominal quota of its queue: then
+all of this follows from what the queue itself uses); what it takes of which models, each once, in millis; the
+share that its queue would have."""
 
-    borrows: int
-    takes: tuple[tuple[ModelKey, int], ...]
-    share: float
-
-
-NOTHING = Standing(0, (), math.inf)
+NOTHING: Standing = (0, (), math.inf)
 """That of a workload whose queue nobody has declared."""
 
 
-def standing_of(tree: QuotaTree, member: Member, roles: Iterable[Alternatives]) -> Standing:
+def standing_of(tree: QuotaTree, member: Member, roles: Sequence[Alternatives]) -> Standing:
     """The standing of a workload of this queue, each role on the model that lets it borrow the least, then on
     the one that leaves its queue the lowest share."""
+    if len(roles) == 1 and (best := _best(tree, member, roles[0])) is not None:  # mostly
+        borrows, part, model, millis = best
+        dominant = member.dominant if part <= member.dominant else part
+        return borrows, ((model, millis),), weighted(dominant + member.recent, member.view.weight)
     all_best = [_best(tree, member, alternatives) for alternatives in roles]
     found = [best for best in all_best if best is not None]
-    if len(found) == 1:
-        ((borrows, part, model, millis),) = found
-        dominant = member.dominant if part <= member.dominant else part
-        return Standing(borrows, ((model, millis),), weighted(dominant + member.recent, member.view.weight))
     taken = _each_once((model, millis) for _, _, model, millis in found)
     borrows = max((height for height, _, _, _ in found), default=0)
-    return Standing(borrows, taken, share_after(tree, member, taken))
+    return borrows, taken, share_after(tree, member, taken)
 
 
 def _best(

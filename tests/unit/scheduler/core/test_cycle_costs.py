@@ -1,6 +1,6 @@
 """What a cycle costs: in proportion to what waits and to what has changed, not to what there is."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -33,7 +33,7 @@ def test_who_is_next_is_told_without_a_look_at_queues_that_nothing_has_changed_f
     weighed once, and none again because another one was admitted."""
     weighed: list[str] = []
 
-    def counted(tree: QuotaTree, member: Member, roles: Iterable[Alternatives]) -> Standing:
+    def counted(tree: QuotaTree, member: Member, roles: Sequence[Alternatives]) -> Standing:
         weighed.append(member.name)
         return standing_of(tree, member, roles)
 

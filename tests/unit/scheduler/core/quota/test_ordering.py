@@ -258,10 +258,10 @@ def champion(candidates: list[tuple[list[str], WorkloadView]], depth: int, queue
         member = queues.member(found[name].queue)
         if member is None:
             return 0, *place(found[name])[:2], float("inf"), *place(found[name])[2:]
-        standing = standing_of(queues, member, needs_of(found[name]))
+        borrows, takes, _ = standing_of(queues, member, needs_of(found[name]))
         here = next(above for above in member.chain if above.name == name)
-        share = share_after(queues, here, standing.takes)
-        return standing.borrows, *place(found[name])[:2], share, *place(found[name])[2:]
+        share = share_after(queues, here, takes)
+        return borrows, *place(found[name])[:2], share, *place(found[name])[2:]
 
     found = {name: champion(group, depth + 1, queues) for name, group in groups.items()}
     return found[min(found, key=turn)]

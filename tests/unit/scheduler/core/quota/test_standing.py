@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from scheduler.core.quota.standing import NOTHING, Standing, _best, _each_once, share_after, standing_of
+from scheduler.core.quota.standing import NOTHING, _best, _each_once, share_after, standing_of
 
 A, B, C = ("nvidia", "A"), ("nvidia", "B"), ("nvidia", "C")
 
@@ -92,23 +92,23 @@ def test_a_model_without_capacity_takes_no_part_and_one_without_a_grant_is_given
 def test_each_role_is_on_its_best_model_and_the_highest_loan_counts() -> None:
     scene = Scene({A: 0, B: 2, C: 1}, {A: 4000}, 0.4)
     one = standing_of(scene.tree, scene.member, [[(B, 1000), (C, 1000)]])
-    assert one == Standing(1, ((C, 1000),), 0.4), "what it uses most of decides"
-    assert standing_of(scene.tree, scene.member, [[(A, 2000)]]) == Standing(1, ((A, 2000),), 0.6)
+    assert one == (1, ((C, 1000),), 0.4), "what it uses most of decides"
+    assert standing_of(scene.tree, scene.member, [[(A, 2000)]]) == (1, ((A, 2000),), 0.6)
     both = [[(A, 1000)], [(B, 500)], [(A, 1000)]]
-    assert standing_of(scene.tree, scene.member, both) == Standing(2, ((A, 2000), (B, 500)), 0.6)
-    assert standing_of(scene.tree, scene.member, [[], []]) == Standing(0, (), 0.4)
-    assert standing_of(scene.tree, scene.member, [[], [(A, 1000)]]) == Standing(0, ((A, 1000),), 0.5)
+    assert standing_of(scene.tree, scene.member, both) == (2, ((A, 2000), (B, 500)), 0.6)
+    assert standing_of(scene.tree, scene.member, [[], []]) == (0, (), 0.4)
+    assert standing_of(scene.tree, scene.member, [[], [(A, 1000)]]) == (0, ((A, 1000),), 0.5)
 
 
 def test_a_share_counts_what_was_used_of_late_and_the_weight() -> None:
     scene = Scene({A: 0, B: 0}, {A: 4000}, 0.4)
     scene.member.recent, scene.member.view.weight = 0.2, 2
     for roles in ([[(A, 1000)]], [[(A, 500)], [(A, 500)]]):
-        assert standing_of(scene.tree, scene.member, roles).share == (0.5 + 0.2) / 2
+        assert standing_of(scene.tree, scene.member, roles)[2] == (0.5 + 0.2) / 2
     assert share_after(scene.tree, scene.member, [(B, 1000)]) == (0.4 + 0.2) / 2
     assert share_after(scene.tree, scene.member, [(C, 90_000)]) == (0.4 + 0.2) / 2, "the pool has none"
     scene.member.share = math.inf
-    assert share_after(scene.tree, scene.member, []) == NOTHING.share == math.inf
+    assert share_after(scene.tree, scene.member, []) == NOTHING[2] == math.inf
 
 
 def test_what_several_roles_take_of_a_model_is_added_up() -> None:
