@@ -76,7 +76,7 @@ async def build_routing_table(store: Store) -> RoutingTable:
     )
     routes: dict[tuple[str, str], Route] = {}
     for endpoint in endpoints:
-        _add(routes, _endpoint_route(endpoint, endpoints, models, tenants))
+        _add(routes, _endpoint_route(endpoint, models, tenants, endpoints))
     for adapter in sorted(await store.list(Adapter), key=lambda a: (a.metadata.created_ms, a.key)):
         _add(routes, _adapter_route(adapter, endpoints, models, tenants))
     ordered = tuple(route for _, route in sorted(routes.items()))
@@ -103,8 +103,9 @@ def _key(key: ApiKey, tenants: dict[str, str]) -> RouteKey:
 
 
 def _endpoint_route(
-    endpoint: Endpoint, endpoints: list[Endpoint], models: _Models, tenants: dict[str, str]
+    endpoint: Endpoint, models: _Models, tenants: dict[str, str], endpoints: Sequence[Endpoint] = ()
 ) -> Route:
+    """``endpoints``: those that copies of its requests may go to."""
     name, project, model = served_name(endpoint), endpoint.project or "", models.get(endpoint.model_key)
     canary = _canary(endpoint)
     return Route(
@@ -129,7 +130,7 @@ def _endpoint_route(
     )
 
 
-def _shadow(endpoint: Endpoint, endpoints: list[Endpoint], models: _Models) -> RouteShadow | None:
+def _shadow(endpoint: Endpoint, endpoints: Sequence[Endpoint], models: _Models) -> RouteShadow | None:
     """None where there is none, or the Endpoint that it names is gone."""
     shadow = endpoint.spec.shadow
     if shadow is None:
