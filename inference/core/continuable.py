@@ -64,6 +64,9 @@ _CARRIED = frozenset(
 """What says the same of the rest of an answer, or does not reach an engine. A repetition penalty looks at
 prompt and answer alike."""
 
+_WHOLE = frozenset({"min_tokens", "seed"})
+"""Of these, what has to be a number: they are reckoned with."""
+
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "best_of": (1,),
     "echo": (False,),
@@ -96,6 +99,9 @@ class Continuable:
     greedy: bool = False
 
 
+_GREEDY, _DRAWN = Continuable(greedy=True), Continuable()
+
+
 def continuable(task: str, content: Mapping[str, Any], prompts: int, media: bool) -> Continuable | None:
     """How the answer to a checked request can be continued; None where it cannot.
 
@@ -104,18 +110,19 @@ def continuable(task: str, content: Mapping[str, Any], prompts: int, media: bool
     """
     if task == "embeddings" or prompts > 1 or media:
         return None
-    if not all(content.get(name) is None or is_whole(content[name]) for name in ("seed", "min_tokens")):
-        return None
-    for name, value in content.items():
-        if value is None or name in _CARRIED or (name == "tools" and content.get("tool_choice") == "none"):
+    for name in _WHOLE & content.keys():
+        if content[name] is not None and not is_whole(content[name]):
+            return None
+    for name in content.keys() - _CARRIED:
+        value = content[name]
+        if value is None or (name == "tools" and content.get("tool_choice") == "none"):
             continue
         if not any(_same(value, neutral) for neutral in _NEUTRAL.get(name, ())):
             return None
-    stop = content.get("stop") or ()
-    longest = max((len(one) for one in ((stop,) if isinstance(stop, str) else stop)), default=0)
-    greedy = content.get("temperature") == 0
-    if not longest:
-        return Continuable(greedy=greedy)
+    stop, greedy = content.get("stop"), content.get("temperature") == 0
+    if not stop:
+        return _GREEDY if greedy else _DRAWN
+    longest = max(len(one) for one in ((stop,) if isinstance(stop, str) else stop))
     held = 0 if content.get("include_stop_str_in_output") else longest - 1
     return Continuable(longest - 1, held, greedy) if greedy else None
 

@@ -220,6 +220,7 @@ class Gateway:
         metrics.SPOOL_OLDEST_SECONDS.set(max(0, self._clock.now_ms() - oldest_ms) / 1000)
         age = self.routes.age_seconds
         metrics.ROUTES_AGE_SECONDS.set(-1 if age is None else age)
+        metrics.show_breakers(self._upstream.replicas.breakers(self.routes.index.routes))
         body, content_type = render_metrics()
         await exchange.respond(200, body, content_type.encode())
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from billing.core.events import UsageEvent
+from inference.core.routing.breaker import State
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -46,6 +47,12 @@ ROUTED_BYTES = Counter(
     "Of prompts sent to replicas, by whether the replica was sent the same beginning before",
     ("model", "cached"),
 )
+BREAKER_STATE = Gauge(
+    "computility_gateway_breaker_state",
+    "Of a replica's breaker: 0 = closed, 1 = open (left alone after failures in a row), 2 = half open (asked "
+    "again after its pause); of more replicas than have series, those that are not closed come first",
+    ("model", "replica"),
+)
 LEGS = Counter(
     "computility_gateway_legs",
     "Requests of disaggregated models by what became of the first leg: handed_over, failed, or why there was "
@@ -65,6 +72,12 @@ CANARY_REQUESTS = Counter(
     "canary go on to the stable side), refused (as wrong), left (the client, before a first token), absent "
     "(no engine was there)",
     ("model", "variant", "outcome"),
+)
+SHADOW_REQUESTS = Counter(
+    "computility_gateway_shadow_requests",
+    "Copies of requests of a model by what became of them: answered, failed, dropped (too much was under "
+    "way), absent (no engine was there)",
+    ("model", "outcome"),
 )
 WAKING = Gauge("computility_gateway_waking", "Requests that wait for an engine of an Endpoint to wake")
 WOKEN = Counter(
@@ -110,12 +123,16 @@ _BY_MODEL = (
     FAILOVERS,
     ROUTED,
     ROUTED_BYTES,
+    BREAKER_STATE,
     LEGS,
     CONTINUED,
     CANARY_REQUESTS,
+    SHADOW_REQUESTS,
 )
 MAX_MODELS = 500
+MAX_BREAKERS = 5_000
 OTHER_MODELS = "other"
+_STATES: Mapping[State, int] = {"closed": 0, "open": 1, "half_open": 2}
 
 
 class ModelLabels:
@@ -140,6 +157,14 @@ class ModelLabels:
 
 
 MODELS = ModelLabels()
+
+
+def show_breakers(states: Mapping[tuple[str, str], State]) -> None:
+    """Tell the breakers of all replicas; those of others are told no more."""
+    shown = sorted(states.items(), key=lambda item: (item[1] == "closed", item[0]))[:MAX_BREAKERS]
+    BREAKER_STATE.clear()
+    for (model, replica), state in shown:
+        BREAKER_STATE.labels(model, replica).set(_STATES[state])
 
 
 def count_billed(event: UsageEvent) -> None:

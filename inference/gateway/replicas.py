@@ -10,6 +10,7 @@ from common.ids import new_secret
 from common.wire import Route, RouteReplica, RouteWeights
 from inference.core.body import InferenceRequest
 from inference.core.routing.blocks import partition
+from inference.core.routing.breaker import State
 from inference.core.routing.report import EngineReport
 from inference.core.routing.router import Router, Sent
 from inference.core.routing.views import Ask, Group, Weights
@@ -79,6 +80,18 @@ class Replicas:
         """What the engine tells of itself; None where it does not. Of one that is gone by now: nothing."""
         if (view := self.router.views.get(url)) is not None:
             self.router.told(view, report)
+
+    def breakers(self, routes: Iterable[Route]) -> dict[tuple[str, str], State]:
+        """The state of each replica's breaker by the name of its base model and its own."""
+        now_seconds = self._clock.monotonic_seconds()
+        states: dict[tuple[str, str], State] = {}
+        for route in routes:
+            if route.model == route.base_model:
+                for replica in route.replicas:
+                    view = self.router.views.get(replica.url)
+                    state = "closed" if view is None else view.breaker.state(now_seconds)
+                    states[metrics.MODELS.of(route.model), replica.id] = state
+        return states
 
     def _group(self, replicas: Sequence[RouteReplica]) -> tuple[Group, dict[str, RouteReplica]]:
         """Kept by the list's identity for as long as the table is the same."""

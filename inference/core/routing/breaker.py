@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["closed", "open", "half_open"]
+"""Asked as ever; left alone; asked again after a pause, and left alone for longer at the next failure."""
 
 FAILURES_TO_OPEN = 3
 FIRST_PAUSE_SECONDS = 1.0
@@ -15,6 +19,12 @@ class Breaker:
 
     failures: int = 0
     open_until_seconds: float = 0.0
+
+    def state(self, now_seconds: float) -> State:
+        """What it does now."""
+        if self.failures < FAILURES_TO_OPEN:
+            return "closed"
+        return "half_open" if self.allows(now_seconds) else "open"
 
     def allows(self, now_seconds: float) -> bool:
         return now_seconds >= self.open_until_seconds

@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,18 @@ import pytest
 from openai import AsyncOpenAI
 
 from common.auth import engine_key
-from common.settings import ControlSettings, GatewaySettings, Settings, child_environment
+from common.settings import ControlSettings, GatewaySettings, Settings
 from tests.fixtures.fake_engine import FakeEngine
-from tests.fixtures.gateway import SCRAPES, SECRET, TOKEN, Serving, StandInControl, serving, table
+from tests.fixtures.gateway import (
+    SCRAPES,
+    SECRET,
+    TOKEN,
+    Serving,
+    StandInControl,
+    gateway_process,
+    serving,
+    table,
+)
 from tests.fixtures.ports import free_port
 
 pytestmark = pytest.mark.integration
@@ -218,13 +225,6 @@ async def test_a_spooled_line_that_is_no_event_is_kept_for_a_person(front: Servi
         while list(left.glob("*.jsonl")):
             await asyncio.sleep(0.02)
     assert "from the future" in (left / "rejected.ndjson").read_text()
-
-
-def gateway_process(settings: Settings) -> subprocess.Popen[str]:
-    env = child_environment(settings, COMPUTILITY_INTERNAL_TOKEN=TOKEN)
-    return subprocess.Popen(
-        [sys.executable, "-m", "inference.gateway.main"], env=env, stderr=subprocess.PIPE, text=True
-    )
 
 
 async def test_a_killed_gateway_ships_its_spool_when_it_comes_back_and_sigterm_finishes_streams(

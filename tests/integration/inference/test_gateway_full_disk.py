@@ -17,9 +17,8 @@ from common.auth import engine_key
 from common.settings import ControlSettings, GatewaySettings, Settings
 from tests.fixtures.disk import fill_disk, make_room
 from tests.fixtures.fake_engine import FakeEngine
-from tests.fixtures.gateway import SECRET, TOKEN, StandInControl, table
+from tests.fixtures.gateway import SECRET, TOKEN, StandInControl, gateway_process, table
 from tests.fixtures.ports import free_port
-from tests.integration.inference.test_gateway_faults import gateway_process
 
 pytestmark = pytest.mark.integration
 

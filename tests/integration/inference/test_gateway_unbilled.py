@@ -17,9 +17,17 @@ from common.auth import engine_key
 from common.settings import ControlSettings, GatewaySettings, Settings, child_environment
 from common.wire import RoutingTable
 from tests.fixtures.fake_engine import FakeEngine
-from tests.fixtures.gateway import SCRAPES, SECRET, TOKEN, Serving, StandInControl, serving, table
+from tests.fixtures.gateway import (
+    SCRAPES,
+    SECRET,
+    TOKEN,
+    Serving,
+    StandInControl,
+    gateway_process,
+    serving,
+    table,
+)
 from tests.fixtures.ports import free_port
-from tests.integration.inference.test_gateway_faults import gateway_process
 
 pytestmark = pytest.mark.integration
 

@@ -90,6 +90,7 @@ async def _pages(rng: random.Random, patch: Patch, home: Path) -> str:
     made: Any = gateway
     made.spool = SimpleNamespace(folder=folder)
     made._books = SimpleNamespace(overdue=set(range(rng.choice((0, 2)))))
+    made._upstream = SimpleNamespace(replicas=SimpleNamespace(breakers=lambda routes: {}))
     found = [_route("m", created_ms=1_700_000_000_999), _route("n", tenant="u", project="q", shared=True)]
     table = RoutingTable(version="1", keys=_keys(), routes=tuple(found[: rng.choice((0, 1, 2))]))
     age = rng.choice((None, 0.0, 12.5))
