@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -85,6 +85,15 @@ class RouteCanary(_Part):
     sticky_by: Literal["key", "session", "none"] = "session"
 
 
+class RouteShadow(_Part):
+    """Where copies of some requests of a route go: to engines of another Endpoint of its project."""
+
+    source: str = Field(description="name of the Endpoint that the copies are of")
+    percent: float
+    model: str = Field(description="what the engines call it")
+    replicas: tuple[RouteReplica, ...] = ()
+
+
 class Route(_Part):
     """One name that clients can put in ``model``."""
 
@@ -102,6 +111,7 @@ class Route(_Part):
     replicas: tuple[RouteReplica, ...] = ()
     routing: RouteWeights = RouteWeights()
     canary: RouteCanary | None = None
+    shadow: RouteShadow | None = None
     elastic: tuple[str, ...] = Field(
         (), description="Endpoints, as project/name, that get an engine for it when somebody asks"
     )
@@ -124,12 +134,17 @@ class Demand(_Part):
     active: int = Field(0, ge=0, le=MAX_NUMBER)
 
 
+Step = Annotated[int, Field(ge=0, le=200)]
+
+
 class SideCounts(_Part):
     """Requests of one side of a trial. ``first_tokens``: streams by step of their time to the first token."""
 
     requests: int = Field(0, ge=0, le=MAX_NUMBER)
     failed: int = Field(0, ge=0, le=MAX_NUMBER)
-    first_tokens: dict[int, int] = Field(default_factory=dict, max_length=200)
+    first_tokens: dict[Step, Annotated[int, Field(ge=0, le=MAX_NUMBER)]] = Field(
+        default_factory=dict, max_length=200
+    )
 
 
 class TrialCounts(_Part):

@@ -53,6 +53,7 @@ from scheduler.adapters.ray.clusters import fabric_for
 from scheduler.loop import SchedulerLoop
 from scheduler.ports import Fabric
 from scheduler.serving_need import ServingNeed
+from scheduler.translate.collector import set_world_apart
 
 CONNECT_SECONDS = 60.0
 CONNECT_PAUSE_SECONDS = 1.0
@@ -215,6 +216,7 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _ask_to_end, server, parts.context)
+    set_world_apart()
     parts.context.loops.start()
     _log.info("control listens", url=settings.control_url)
     serving = asyncio.create_task(server.serve(sockets=[bound]))

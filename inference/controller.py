@@ -207,6 +207,11 @@ class EndpointController:
             if self._made[endpoint.project] >= NEW_PER_PASS:
                 break
             taken = await self._store.find(Workload, name, endpoint.project)
+            if taken is not None and wanted[name] == "canary":
+                _log.warning(
+                    "the name of a canary's engine is taken", workload=name, project=endpoint.project
+                )
+                continue
             if taken is not None:
                 return (
                     "NameTaken",

@@ -12,7 +12,7 @@ from common.resources import Adapter, ApiKey, Endpoint, Model, Project, Resource
 from common.resources.canary import trial_of
 from common.resources.serving import Replica, model_identity
 from common.store.port import Store
-from common.wire import Route, RouteCanary, RouteKey, RouteReplica, RouteWeights, RoutingTable
+from common.wire import Route, RouteCanary, RouteKey, RouteReplica, RouteShadow, RouteWeights, RoutingTable
 from inference.adapter_status import obstacle
 from inference.engine_workload import served_name
 
@@ -76,7 +76,7 @@ async def build_routing_table(store: Store) -> RoutingTable:
     )
     routes: dict[tuple[str, str], Route] = {}
     for endpoint in endpoints:
-        _add(routes, _endpoint_route(endpoint, models, tenants))
+        _add(routes, _endpoint_route(endpoint, models, tenants, endpoints))
     for adapter in sorted(await store.list(Adapter), key=lambda a: (a.metadata.created_ms, a.key)):
         _add(routes, _adapter_route(adapter, endpoints, models, tenants))
     ordered = tuple(route for _, route in sorted(routes.items()))
@@ -102,7 +102,10 @@ def _key(key: ApiKey, tenants: dict[str, str]) -> RouteKey:
     )
 
 
-def _endpoint_route(endpoint: Endpoint, models: _Models, tenants: dict[str, str]) -> Route:
+def _endpoint_route(
+    endpoint: Endpoint, models: _Models, tenants: dict[str, str], endpoints: Sequence[Endpoint] = ()
+) -> Route:
+    """``endpoints``: those that copies of its requests may go to."""
     name, project, model = served_name(endpoint), endpoint.project or "", models.get(endpoint.model_key)
     canary = _canary(endpoint)
     return Route(
@@ -122,7 +125,29 @@ def _endpoint_route(endpoint: Endpoint, models: _Models, tenants: dict[str, str]
         ),
         routing=_weights(endpoint),
         canary=canary,
+        shadow=_shadow(endpoint, endpoints, models),
         elastic=_wakes([endpoint]),
+    )
+
+
+def _shadow(endpoint: Endpoint, endpoints: Sequence[Endpoint], models: _Models) -> RouteShadow | None:
+    """None where there is none, or the Endpoint that it names is gone."""
+    shadow = endpoint.spec.shadow
+    if shadow is None:
+        return None
+    mine = [one for one in endpoints if one.project == endpoint.project and one is not endpoint]
+    target = next((one for one in mine if one.name == shadow.endpoint), None)
+    if target is None:
+        return None
+    return RouteShadow(
+        source=endpoint.name,
+        percent=shadow.percent,
+        model=served_name(target),
+        replicas=tuple(
+            _replica(r, target, models)
+            for r in target.status.replicas
+            if _serves(r) and r.role not in ("prefill", "canary")
+        ),
     )
 
 

@@ -35,7 +35,7 @@ from scheduler.ports import Fabric, NodeObservation, RejectedSink, UsageSink
 from scheduler.queues import QueueBook
 from scheduler.replicas import ReplicaKeeper
 from scheduler.serving_need import Need
-from scheduler.translate.collector import set_world_apart
+from scheduler.translate.collector import LARGE_WORLD, set_world_apart
 from scheduler.translate.kept_world import KeptWorld, WorldKeeper
 from scheduler.translate.observed import Moved, Observed, merge_ranks, seen_of
 from scheduler.translate.placements import held_by
@@ -151,7 +151,7 @@ class SchedulerLoop:
         self._is_at_rest = self._has_come_to_rest(world, observed)
         with self._guard.items.item("Metrics", ("metrics", "report")):
             await self._reporter.report(observed, moved.nodes)
-        if self._worlds.is_new:
+        if self._worlds.is_new and len(world.workloads) >= LARGE_WORLD:
             set_world_apart()
 
     def _has_come_to_rest(self, world: KeptWorld, observed: Observed) -> bool:

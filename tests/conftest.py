@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import settings
 
+from scheduler.translate.collector import set_world_apart
+
 pytest_plugins = [
     "tests.fixtures.engine",
     "tests.fixtures.ray",
@@ -31,6 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(UNIT_TESTS):
             item.add_marker(pytest.mark.unit)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Garbage is collected as control collects it: not over what was there before the first test."""
+    set_world_apart()
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from common.resources.fields import Name
 from common.resources.meta import Model as Part
 
 MAX_CONTEXT_TOKENS = 10**9
@@ -27,6 +28,13 @@ class TrafficProfile(Part):
     prompt_tokens: int = Field(1000, ge=1, le=MAX_CONTEXT_TOKENS)
     output_tokens: int = Field(250, ge=1, le=MAX_CONTEXT_TOKENS)
     requests_per_second: float | None = Field(None, ge=MIN_REQUESTS_PER_SECOND, le=MAX_REQUESTS_PER_SECOND)
+
+
+class ShadowSpec(Part):
+    """Copies of requests, to see what another Endpoint does with them. Nobody is given its answers."""
+
+    endpoint: Name = Field(description="another one of the project")
+    percent: float = Field(5.0, ge=0, le=100, description="of requests that are copied")
 
 
 Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]

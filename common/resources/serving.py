@@ -34,7 +34,7 @@ from common.resources.fields import (
 from common.resources.kv_cache import KvCacheSpec, check_kv_cache
 from common.resources.meta import Model as Part
 from common.resources.meta import Resource, Status
-from common.resources.objectives import RoutingSpec, ServiceObjective, TrafficProfile
+from common.resources.objectives import RoutingSpec, ServiceObjective, ShadowSpec, TrafficProfile
 from common.resources.pairs import check_pair
 from common.resources.pool import DeviceRequest
 from common.resources.scaling import MAX_ENGINES, AutoscalingSpec, EngineRole, RoleScaling
@@ -110,6 +110,7 @@ class EndpointSpec(Part):
     devices: DeviceRequest = Field(default_factory=DeviceRequest, description="of single and replicated")
     nodes: Nodes = 1
     engine: EngineSpec = Field(default_factory=EngineSpec)
+    shadow: ShadowSpec | None = Field(None, description="where copies of some requests go")
     kv_cache: KvCacheSpec | None = Field(None, description="tiers behind the memory of devices")
     routing: RoutingSpec = Field(default_factory=RoutingSpec)
     slo: ServiceObjective = Field(default_factory=ServiceObjective)

@@ -60,6 +60,10 @@ class GatewaySettings(AddressSettings, ListenerSettings):
     waking_body_bytes_per_tenant: int = Field(
         32 * 1024**2, ge=0, description="of the bodies of its requests that wait for engines to wake"
     )
+    shadow_requests: int = Field(
+        16, ge=0, description="copies that are under way at a time; others are dropped"
+    )
+    shadow_body_bytes: int = Field(16 * 1024**2, ge=0, description="of their bodies")
     large_body_bytes: int = Field(
         64 * 1024,
         gt=0,

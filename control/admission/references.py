@@ -108,7 +108,19 @@ async def _endpoint(resource: Resource, caller: Caller, references: References) 
                 f"{canary.name} serves {does}, but {model.name} serves {should}; they have to be the same"
             )
             raise InvalidInput(f"{path}: {message}", param=path)
+    await _check_shadow(endpoint, references)
     await _queue(resource, endpoint.spec.queue, references)
+
+
+async def _check_shadow(endpoint: Endpoint, references: References) -> None:
+    """Copies go to another Endpoint of the project. A circle does no harm: a copy is never copied."""
+    shadow, path = endpoint.spec.shadow, "spec.shadow.endpoint"
+    if shadow is None:
+        return
+    if shadow.endpoint == endpoint.name:
+        raise InvalidInput(f"{path}: is the Endpoint itself; name another one", param=path)
+    if await references.find(Endpoint, shadow.endpoint, endpoint.project) is None:
+        raise missing(path, f"there is no Endpoint {shadow.endpoint!r} in project {endpoint.project}")
 
 
 async def _model_of(endpoint: Endpoint, name: str, path: str, references: References) -> Model:

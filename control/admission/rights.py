@@ -173,6 +173,7 @@ def _check_shared(new: Endpoint, old: Endpoint, caller: Caller) -> None:
         ("spec.model", new.spec.model != old.spec.model),
         ("spec.adapters", new.spec.adapters != old.spec.adapters),
         ("spec.canary", new.spec.canary != old.spec.canary),
+        ("spec.shadow", new.spec.shadow != old.spec.shadow),
     )
     for path, changed in changes:
         if changed:

@@ -211,7 +211,9 @@ def _not_planned(endpoint: Endpoint) -> list[str]:
     """What the Endpoint says that no option has."""
     told = []
     for name, role in endpoint.spec.roles.items():
-        if role.nodes > 1:
+        if name == "canary":
+            told.append(f"no option has the engines of spec.canary: {role.most} more")
+        elif role.nodes > 1:
             path = f"spec.{name}.nodes" if name else "spec.nodes"
             told.append(f"each option has its engines on one node, not on {role.nodes} as {path} says")
     return told

@@ -189,6 +189,14 @@ def engine_body(
     return _body(request, backend_model, cache_salt, ending)
 
 
+def copied_body(request: InferenceRequest, backend_model: str, cache_salt: str) -> bytes:
+    """The body of a copy, whose answer is wanted in one piece: of members that come twice the last counts."""
+    ending = request.ending.encode()
+    if request.stream:
+        ending += members({"stream": False, "stream_options": None})
+    return _body(request, backend_model, cache_salt, ending)
+
+
 def prefill_body(request: InferenceRequest, backend_model: str, cache_salt: str) -> bytes:
     """The body for an engine that is to read the prompt and to keep its KV cache."""
     return _body(request, backend_model, cache_salt, PREFILL_MEMBERS)

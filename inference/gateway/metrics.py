@@ -73,6 +73,12 @@ CANARY_REQUESTS = Counter(
     "(no engine was there)",
     ("model", "variant", "outcome"),
 )
+SHADOW_REQUESTS = Counter(
+    "computility_gateway_shadow_requests",
+    "Copies of requests of a model by what became of them: answered, failed, dropped (too much was under "
+    "way), absent (no engine was there)",
+    ("model", "outcome"),
+)
 WAKING = Gauge("computility_gateway_waking", "Requests that wait for an engine of an Endpoint to wake")
 WOKEN = Counter(
     "computility_gateway_woken",
@@ -121,6 +127,7 @@ _BY_MODEL = (
     LEGS,
     CONTINUED,
     CANARY_REQUESTS,
+    SHADOW_REQUESTS,
 )
 MAX_MODELS = 500
 MAX_BREAKERS = 5_000

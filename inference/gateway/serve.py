@@ -23,6 +23,7 @@ from inference.gateway.demand import DemandTeller
 from inference.gateway.exchange import Exchange
 from inference.gateway.legs import Answering, Legs
 from inference.gateway.routes import RouteFollower
+from inference.gateway.shadows import Shadows
 from inference.gateway.streaming import STREAM_HEADERS, Stream, Streams, write
 from inference.gateway.table import payer_of
 from inference.gateway.tallies import Tallies
@@ -66,6 +67,7 @@ class InferenceHandler:
         self._legs = Legs(upstream, settings)
         self._streams = Streams(settings, routes, upstream, self._legs, books.clock)
         self._variants = Variants(self._legs, tallies, secret)
+        self._shadows = Shadows(settings, upstream, books)
         self._demand = demand
         self._waiting_room = WaitingRoom(settings, routes, demand, books.clock)
         self._books = books
@@ -77,6 +79,7 @@ class InferenceHandler:
         """There is another table."""
         self._legs.routes_changed()
         self._variants.routes_changed(self._routes.index.routes)
+        self._shadows.routes_changed()
         self._waiting_room.routes_changed()
 
     def end_waits(self) -> None:
@@ -85,6 +88,7 @@ class InferenceHandler:
 
     async def close(self) -> None:
         """End the processes that parse bodies, and what is told to engines without a request."""
+        await self._shadows.close()
         await self._legs.close()
         await self._bodies.close()
 
@@ -233,6 +237,7 @@ class InferenceHandler:
     def _saw_first_byte(self, job: Job) -> None:
         waited = self._clock.monotonic_seconds() - job.started_seconds
         metrics.FIRST_BYTE_SECONDS.labels(metrics.MODELS.of(job.route.model)).observe(waited)
+        self._shadows.copy(job)
 
 
 def _counts(usage: UsageMember, answering: Answering) -> TokenCounts:

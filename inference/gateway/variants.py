@@ -22,6 +22,7 @@ from inference.gateway.tallies import Tallies
 from inference.gateway.upstream import ClientWatch, NoEngine, OnComments, drop_comments
 
 VARIANT_HEADER = b"x-computility-variant"
+_ERROR_EVENT = b'data: {"error"'
 Outcome = Literal["answered", "failed", "refused", "left", "absent"]
 
 
@@ -109,6 +110,10 @@ class Variants:
             if watch.gone or getattr(error, "code", "") == NO_ROOM:
                 raise
             return None, None if isinstance(error, EngineFailed | Unavailable) else attempt
+        if _is_no_answer(answering, job):
+            answering.call.close()
+            job.ticket.drop_answer()
+            return None, None
         _say(job.exchange, "canary")
         return answering, None
 
@@ -134,8 +139,10 @@ class Variants:
             raise
         if watch.gone:
             self._count(attempt, "left", attempt.ms_until(watch.gone_seconds))
+        elif _is_no_answer(answering, job):
+            self._count(attempt, "failed")
         elif not job.request.stream:
-            self._count(attempt, "answered" if answering.call.answer.usage is not None else "failed")
+            self._count(attempt, "answered")
         else:
             job.exchange.on_end = partial(self._ended, attempt, attempt.ms_until(_now_seconds()))
         return answering
@@ -174,6 +181,14 @@ class Variants:
         if known is None or known.route is not route:
             known = self._splits[id(route)] = Split.of(route, canary)
         return known
+
+
+def _is_no_answer(answering: Answering, job: Job) -> bool:
+    """Whether what came with status 200 is none: a stream that begins with an error, or an answer in one
+    piece that tells no usage, and so would not be given out."""
+    if job.request.stream:
+        return answering.call.content.startswith(_ERROR_EVENT)
+    return answering.call.answer.usage is None
 
 
 def _now_seconds() -> float:

@@ -10,6 +10,9 @@ THRESHOLDS = (50_000, 20, 100)
 """So many new objects, young collections and middle ones before the next collection (Python: 700, 10, 10). A
 pass makes views and decisions by the ten thousand, which refer to each other in no circles."""
 
+LARGE_WORLD = 2_000
+"""Workloads from which on a world is set apart: one that has fewer is looked through in no time."""
+
 
 @contextmanager
 def collector_held() -> Iterator[None]:

@@ -170,6 +170,24 @@ async def test_a_canary_that_fails_is_no_clients_error(tmp_path: Path, status: i
         assert {event["model_identity"] for event in await on.front.billed(8)} == {"acme-bots/tiny"}
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_no_answer_though_its_status_says_so_is_no_clients_error(
+    tmp_path: Path, stream: bool
+) -> None:
+    async with scene(tmp_path, 100) as on:
+        if stream:
+            on.canary.script = [
+                b'data: {"error": {"message": "broken", "code": 500}}\n\n',
+                b"data: [DONE]\n\n",
+            ]
+        else:
+            fail(on.canary, 200)
+        assert [await on.ask(stream=stream) for _ in range(3)] == ["stable"] * 3
+        counts = await on.counted(6)
+        assert (counts["canary"]["requests"], counts["canary"]["failed"]) == (3, 3)
+        assert counts["stable"]["failed"] == 0
+
+
 async def test_a_canary_that_breaks_more_engines_than_a_request_may_is_no_clients_error(
     tmp_path: Path,
 ) -> None:

@@ -45,6 +45,20 @@ async def test_nodes_and_queues_are_described(scene: Scene) -> None:
     assert (await scene.get("waits")).status.pending[0].code == "QueueLimit"
 
 
+async def test_a_large_world_is_set_apart_from_the_collector_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart: list[int] = []
+    monkeypatch.setattr("scheduler.loop.set_world_apart", lambda: apart.append(1))
+    await scene.submit()
+    await scene.steps(2)
+    assert apart == []
+    monkeypatch.setattr("scheduler.loop.LARGE_WORLD", 1)
+    scene.loop = scene.new_loop()
+    await scene.steps(3)
+    assert apart == [1]
+
+
 async def test_a_quiet_pass_writes_nothing(scene: Scene) -> None:
     await scene.submit()
     await scene.submit("waits", count=8)
