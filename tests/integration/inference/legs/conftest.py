@@ -1,0 +1,40 @@
+"""Four engines for all tests of this folder: those that kill some come last."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.vendors import VENDORS
+from tests.fixtures.engine import OPTIONS, engine_process
+from tests.fixtures.gateway import Serving, serving
+from tests.fixtures.legs import Engines, routes
+
+TOOLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
+
+
+@pytest.fixture(scope="package")
+def engines() -> Iterator[Engines]:
+    options = replace(
+        OPTIONS,
+        kv_connector=VENDORS["cpu"].kv_connector or "",
+        env={"VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
+        args=("--distributed-executor-backend", "uni", *TOOLS),
+    )
+    with ExitStack() as stack:
+        names = ("p0", "d0", "d1", "d2")
+        started = {name: stack.enter_context(engine_process(options)) for name in names}
+        for process in started.values():
+            process.wait_until_ready()
+        yield Engines(started)
+
+
+@pytest.fixture
+async def front(engines: Engines, tmp_path: Path, request: Any) -> AsyncIterator[Serving]:
+    names = getattr(request, "param", ("p0", "d0"))
+    # All engines and the gateway work on the same cores here.
+    async with serving(tmp_path, routes(engines, *names), connect_timeout_seconds=30.0) as front:
+        yield front
