@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from scheduler.sim.compare import main
+from common.errors import InvalidInput
+from scheduler.sim.compare import main, read_figures
 from tests.unit.scheduler.sim_build import gpu_job, gpu_node, play
 
 
@@ -65,6 +66,9 @@ def test_a_file_of_no_simulation_is_refused(
         path.write_text(text)
     assert main([str(path), str(path)]) == 2
     assert said in capsys.readouterr().err
+    with pytest.raises(InvalidInput) as refused:
+        read_figures(path)
+    assert refused.value.param == "path"
 
 
 def test_a_page_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

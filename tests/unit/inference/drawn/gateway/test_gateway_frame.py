@@ -140,6 +140,7 @@ BODIES = (
     b'{"prompt": "x"}',
     b'{"model": "m", "prompt": ["a", "b", "c"]}',
     b'{"model": "m"',
+    b'{"model": "m", "prompt": "x", "stream": true, "temperature": 0}',
     b'{"model": "m", "prompt": "' + b"x" * 60 + b'"}',
 )
 
