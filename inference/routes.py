@@ -146,7 +146,7 @@ def _shadow(endpoint: Endpoint, endpoints: Sequence[Endpoint], models: _Models) 
         replicas=tuple(
             _replica(r, target, models)
             for r in target.status.replicas
-            if _serves(r) and r.role not in ("prefill", "canary")
+            if _serves(r) and "prefill" not in (r.role, r.duty) and r.role != "canary"
         ),
     )
 

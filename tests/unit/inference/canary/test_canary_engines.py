@@ -148,6 +148,15 @@ async def test_rolled_back_it_leaves_and_another_number_does_not_bring_it_back(
     assert set(await world.workloads()) == {"chat-0", "chat-1", "chat-canary-0"}
 
 
+async def test_rolled_back_it_leaves_though_its_model_is_unusable_by_now(world: World) -> None:
+    await up(world)
+    await world.apply_model("tiny-v2", source="$(HOME_DIR)/models/nowhere")
+    await take_back(world)
+    await world.let_leave()
+    assert set(await world.workloads()) == {"chat-0"}
+    assert await ready(world, "CanaryReady") == ("False", "RolledBack")
+
+
 async def test_promoted_its_engines_serve_on_and_the_old_ones_leave_when_idle(world: World) -> None:
     await up(world)
     before = await world.workloads()
