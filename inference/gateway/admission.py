@@ -115,7 +115,7 @@ class Ticket:
         return self._body_bytes
 
     def drop_bytes(self) -> None:
-        """The body is not needed any more."""
+        """The body is not held any more, or counts elsewhere."""
         for load, _ in self._bounded:
             load.body_bytes -= self._body_bytes
         self._body_bytes = 0

@@ -183,14 +183,13 @@ class InferenceHandler:
         await _finish(job, bill, meter, watch, broke)
 
     async def _begin(self, job: Job, watch: ClientWatch, bill: Bill) -> Answering:
-        """The engine's call whose first bytes have come; the body is not needed any more."""
+        """The engine's call whose first bytes have come."""
 
         async def pass_on(comments: bytes) -> None:
             if not watch.gone:
                 await write(job.exchange, comments)
 
         answering = await self._call(job, watch, bill, pass_on)
-        job.ticket.drop_bytes()
         self._saw_first_byte(job)
         return answering
 

@@ -68,10 +68,14 @@ class Streams:
         self._clock = clock
 
     def record(self, job: Job, answering: Answering) -> Delivered | None:
-        """What is kept of the answer in case that its engine breaks; None where none could go on."""
+        """What is kept of the answer in case that its engine breaks; None where none could go on.
+
+        The body is held as long as the stream: it counts with what is kept, or goes on to count as a body.
+        """
         size = len(job.request.rest)
         if job.request.continuable is None or not answering.tells_tokens or not job.ticket.take_record(size):
             return None
+        job.ticket.drop_bytes()
         return Delivered(job.request.continuable, self._most_bytes - size, job.ticket.take_record)
 
     def route_now(self, job: Job) -> Route | None:
