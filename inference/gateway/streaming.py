@@ -148,9 +148,10 @@ class Stream:
         meter = self._meter
         if self._watch.gone:
             return False
-        if meter.total_told and meter.error is None:
-            meter.finished = True
-            self._count("whole")
+        if meter.total_told:
+            if meter.error is None:
+                meter.finished = True
+                self._count("whole")
             return False
         point = meter.record.break_point() if meter.record is not None else None
         if point is not None and point.whole:

@@ -280,7 +280,27 @@ def test_only_an_engine_that_took_the_tokens_goes_on() -> None:
     ):
         with pytest.raises(EngineFailed):
             Seam("x", 5, point).join(odd)
-    assert Seam("x", 5, point).join(b'data: {"error":{}}\n\n') == b'data: {"error":{}}\n\n'
+
+
+@pytest.mark.parametrize("point", [None, BreakPoint(b"7,8,9", (100,), "", 3, 1, "x", 5)])
+def test_what_an_engine_that_goes_on_does_not_count_is_not_given_out(point: BreakPoint | None) -> None:
+    text = {"index": 0, "delta": {"content": "lo"}, "finish_reason": None}
+    good = event(text, [*PROMPT, 100] if point else PROMPT, 1)
+    made = Seam("y", 5, point).join(good)
+    assert b'"id":"y"' in made
+    assert Seam("y", 5, point).join(good.replace(b"data: ", b"data:")) == made
+    start, end = good.index(b',"usage"'), good.rindex(b"}")
+    for odd in (
+        good[:start] + good[end:],
+        good[:start] + b',"usage":null' + good[end:],
+        b": ping\n" + good,
+        b"event: odd\n" + good,
+        b'data: {"object":"error","error":{}}\n\n',
+    ):
+        with pytest.raises(EngineFailed):
+            Seam("y", 5, point).join(odd)
+    for comment in (b": ping\n\n", b"\n\n"):
+        assert Seam("y", 5, point).join(comment) == comment
 
 
 def test_cached_tokens_are_some_of_the_prompt() -> None:
