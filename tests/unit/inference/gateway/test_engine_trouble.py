@@ -214,3 +214,19 @@ async def test_an_error_behind_the_total_is_told_and_the_total_once(wide_front: 
     assert sum(len(engine.bodies) for engine in wide_front.engines) == 1
     [event] = wide_front.spooled()
     assert event["quantities"] == {"prompt_tokens": 3, "completion_tokens": 1}
+
+
+async def test_logs_hold_nothing_of_what_an_engine_that_was_to_go_on_says(
+    wide_front: Front, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *others = wide_front.engines
+    first.die_after_tokens, first.tells_role = 2, True
+    for engine in others:
+        engine.fail_with = (400, {"error": {"message": "your prompt: sesame", "code": 400}})
+    answer = await wide_front.ask({**STREAM, "max_tokens": 9})
+    assert answer.error["code"] == "engine_failed"
+    assert sum(len(engine.bodies) for engine in wide_front.engines) == 2
+    said = capsys.readouterr().out
+    assert "was not continued" in said
+    assert "invalid_value" in said
+    assert "sesame" not in said
