@@ -237,6 +237,17 @@ def test_limits_and_seed_are_those_of_the_rest() -> None:
     assert (told["prompt"], told["max_tokens"]) == ([7, 8, 9, 100, 101], 14)
 
 
+def test_the_messages_go_on_as_they_were_and_are_not_parsed() -> None:
+    point = BreakPoint(b"7,8,9", (100,), "", 3, 1, "x", 5)
+    request = ask("chat", 9, user="ann")
+    no_json = b"{~" + request.rest[1:]
+    request = replace(request, rest=no_json, prompt_bytes=request.prompt_bytes + 1)
+    body = continued_body(request, "weights", "salt", point)
+    assert body is not None
+    told = json.loads(body.replace(b"~", b""))
+    assert (told["messages"], told["user"]) == ([{"role": "user", "content": "hi"}], "ann")
+
+
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
