@@ -142,6 +142,11 @@ class Ticket:
         no more than half of the room for answers, so that those in one piece find some."""
         return self._answers.answer_bytes + size <= self._most_answer_bytes // 2 and self.take_answer(size)
 
+    def drop_record(self, size: int) -> None:
+        """So many bytes of a stream are not kept any more."""
+        self._answers.answer_bytes -= size
+        self._answer_bytes -= size
+
     def drop_answer(self) -> None:
         """Nothing is kept of an answer any more."""
         self._answers.answer_bytes -= self._answer_bytes

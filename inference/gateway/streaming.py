@@ -76,7 +76,8 @@ class Streams:
         if job.request.continuable is None or not answering.tells_tokens or not job.ticket.take_record(size):
             return None
         job.ticket.drop_bytes()
-        return Delivered(job.request.continuable, self._most_bytes - size, job.ticket.take_record)
+        ticket, most_bytes = job.ticket, self._most_bytes - size
+        return Delivered(job.request.continuable, most_bytes, ticket.take_record, ticket.drop_record)
 
     def route_now(self, job: Job) -> Route | None:
         """The route as it is by now; None where the key may not use it any more."""
@@ -148,9 +149,10 @@ class Stream:
         meter = self._meter
         if self._watch.gone:
             return False
-        if meter.total_told and meter.error is None:
-            meter.finished = True
-            self._count("whole")
+        if meter.total_told:
+            if meter.error is None:
+                meter.finished = True
+                self._count("whole")
             return False
         point = meter.record.break_point() if meter.record is not None else None
         if point is not None and point.whole:
@@ -231,7 +233,8 @@ class Stream:
         try:
             return await self._streams.legs.go_on(job, self._watch, body, self._begin, tried)
         except ComputilityError as error:
-            _log.warning("a stream was not continued", model=route.model, why=error.message)
+            # its words may quote what the client sent
+            _log.warning("a stream was not continued", model=route.model, why=error.code)
             return None
 
     def _begin(self, replica: RouteReplica) -> None:
