@@ -133,7 +133,7 @@ class EndpointSpec(Part):
     @model_validator(mode="after")
     def _may_have_a_canary(self) -> EndpointSpec:
         if self.canary is not None:
-            check_canary(self.mode, self.served_name, self.autoscaling)
+            check_canary(self.mode, self.served_name, self.replicas, self.autoscaling)
         return self
 
     @model_validator(mode="after")
