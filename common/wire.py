@@ -78,7 +78,7 @@ class RouteCanary(_Part):
     """The second version of what a route serves. ``trial`` names what is compared with what, ``salt`` what
     decides with a request's key who gets it."""
 
-    endpoint: str = Field(description="project/name")
+    endpoint: str = Field(description="its uid: one that is made anew under the name has trials of its own")
     trial: str
     salt: str
     weight_percent: float = Field(description="of requests that it gets; 0 = none, as when rolled back")
@@ -150,7 +150,7 @@ class SideCounts(_Part):
 class TrialCounts(_Part):
     """What a gateway has counted of a trial since it knows of it."""
 
-    endpoint: str = Field(max_length=600)
+    endpoint: str = Field(max_length=600, description="its uid")
     trial: str = Field(max_length=64)
     canary: SideCounts = SideCounts()
     stable: SideCounts = SideCounts()

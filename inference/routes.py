@@ -158,7 +158,7 @@ def _canary(endpoint: Endpoint) -> RouteCanary | None:
     if canary is None:
         return None
     return RouteCanary(
-        endpoint=f"{endpoint.project or ''}/{endpoint.name}",
+        endpoint=endpoint.metadata.uid,
         trial=trial_of(endpoint.spec),
         salt=f"{endpoint.metadata.uid} {canary.model}",
         weight_percent=0.0 if endpoint.is_rolled_back else canary.weight_percent,

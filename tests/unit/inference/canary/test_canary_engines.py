@@ -74,8 +74,9 @@ async def test_its_engines_have_a_label_a_model_and_arguments_of_their_own(world
     assert sides(found) == {"chat-0": "", "chat-1": "", "chat-canary-0": "canary"}
     assert {one.id: one.model_identity for one in found.replicas}["chat-canary-0"] == "lab/tiny-v2"
     assert found.canary is not None
-    assert (found.canary.endpoint, found.canary.weight_percent) == ("lab/chat", 25.0)
-    assert (await world.endpoint()).status.ready_replicas == 2
+    endpoint = await world.endpoint()
+    assert (found.canary.endpoint, found.canary.weight_percent) == (endpoint.metadata.uid, 25.0)
+    assert endpoint.status.ready_replicas == 2
     assert await ready(world, "CanaryReady") == ("True", "Ready")
 
 
