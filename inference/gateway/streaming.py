@@ -135,13 +135,17 @@ class Stream:
                     await write(job.exchange, events)
         except StreamBroke as error:
             _log.warning("a stream broke", model=job.route.model, error=str(error))
-            self._streams.upstream.broke(self.call.replica)
+            if meter.error is None:
+                self._streams.upstream.broke(self.call.replica)
         except EngineFailed as error:
             if not self._broken:
                 raise
             _log.warning("a stream was not continued", replica=self.call.replica.id, why=error.message)
             self._count("differs")
             raise error_in_stream(None, job.request.input_field) from error
+        else:
+            if meter.finished and meter.error is None:
+                self._streams.upstream.ended_well(self.call.replica)
         return meter.finished and meter.error is None
 
     async def _goes_on(self) -> bool:
@@ -175,13 +179,18 @@ class Stream:
             await write(self._job.exchange, last)
 
     async def _is_its_fault(self) -> bool:
-        """Whether the engine broke of itself, and not of what this request asks."""
+        """Whether the engine broke of itself, and not of what this request asks. An error that it told is
+        held against it only then.
+        """
         if self._meter.error is None:
             return True
         status = status_in_stream(self._meter.error)
-        if status is None or is_retryable(status):
-            return not (may_be_the_request(status or 0) and await self.call.is_healthy())
-        return False
+        if status is not None and not is_retryable(status):
+            return False
+        if may_be_the_request(status or 0) and await self.call.is_healthy():
+            return False
+        self._streams.upstream.broke(self.call.replica)
+        return True
 
     def _may_try_another(self) -> bool:
         """Whether the bound allows it. What broke two engines at the same place may be what breaks them."""
