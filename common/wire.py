@@ -22,7 +22,7 @@ MULTIPART_OVERHEAD_BYTES = MIB
 MAX_DEMANDS = 5000
 """Endpoints that one report tells of."""
 MAX_TRIALS = 500
-"""The same of trials of canaries."""
+"""Trials of canaries that one report tells of."""
 
 
 class _Part(BaseModel):
@@ -157,7 +157,7 @@ class TrialCounts(_Part):
 
 
 class TrialReport(_Part):
-    """All trials that this ``gateway`` has routes of."""
+    """Trials that this ``gateway`` has routes of."""
 
     gateway: str = Field(max_length=200)
     trials: tuple[TrialCounts, ...] = Field((), max_length=MAX_TRIALS)

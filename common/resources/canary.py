@@ -80,6 +80,7 @@ def canary_role(canary: CanarySpec, stable: RoleSpec) -> RoleSpec:
 
 
 def trial_of(spec: Part) -> str:
-    """What tells one trial from the next: another one when what is compared has changed."""
-    compared: dict[str, Any] = spec.model_dump(mode="json", include=set(_TRIED))
+    """What tells one trial from the next: another one when what is compared has changed. What is left as it
+    is by default has no part in it, so that a release that knows more fields takes up no trial anew."""
+    compared: dict[str, Any] = spec.model_dump(mode="json", include=set(_TRIED), exclude_defaults=True)
     return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:16]

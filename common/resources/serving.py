@@ -175,7 +175,7 @@ class EndpointSpec(Part):
             check_nodes(path, role)
             check_stages(path, role, self.engine.pipeline_stages, hands_over=name in PAIR)
         if self.kv_cache is not None:
-            check_kv_cache(self.roles)
+            check_kv_cache(self.kv_cache, self.roles)
         return self
 
     @property

@@ -86,9 +86,12 @@ class InferenceHandler:
         """The gateway is about to end: who has no engine yet is told to ask again."""
         self._waiting_room.end()
 
+    async def give_up_copies(self) -> None:
+        """Nobody waits for copies of requests that are under way."""
+        await self._shadows.close()
+
     async def close(self) -> None:
         """End the processes that parse bodies, and what is told to engines without a request."""
-        await self._shadows.close()
         await self._legs.close()
         await self._bodies.close()
 

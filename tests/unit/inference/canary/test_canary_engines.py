@@ -196,6 +196,24 @@ async def test_promoted_among_several_one_after_the_other_is_drained_and_replace
     assert set(await world.workloads()) == {"chat-canary-0", "chat-0", "chat-1"}
 
 
+async def test_after_a_promotion_all_are_replaced_though_two_have_the_same_number(world: World) -> None:
+    await up(world, 1)
+    await apply(world, 2, model="tiny-v2")
+    for change in ({}, {"engine": {"max_adapters": 2}}):
+        await apply(world, 2, model="tiny-v2", **change)
+        for _ in range(6):
+            await world.let_leave()
+            for name, workload in (await world.workloads()).items():
+                if workload.status.phase != "Ready":
+                    await world.start(name)
+        workloads = await world.workloads()
+        assert set(workloads) == {"chat-0", "chat-canary-0"}
+    for workload in workloads.values():
+        command = workload.spec.roles[0].command
+        assert command[command.index("--max-loras") + 1] == "2"
+        assert workload.metadata.annotations == {}
+
+
 async def test_one_that_is_not_what_the_stable_side_is_to_run_is_not_taken_for_it(world: World) -> None:
     await up(world, args=["--seed", "7"])
     await apply(world, 1, model="tiny-v2")

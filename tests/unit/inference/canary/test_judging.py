@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from common.resources import Endpoint, Metadata
 from common.resources.canary import ROLLED_BACK, trial_of
+from common.resources.engines import EngineSpec
 from common.resources.serving import EndpointSpec
 from common.wire import SideCounts, TrialCounts, TrialReport
 from inference.canary.answers import explain_canary
@@ -194,3 +195,17 @@ def test_the_stable_side_may_follow_its_load_and_be_one_engine() -> None:
         )
         endpoint = Endpoint(metadata=Metadata(name="chat"), spec=spec)
         assert endpoint.wanted["canary"] == 1
+
+
+def test_a_field_that_a_later_release_adds_takes_up_no_trial_anew() -> None:
+    class LaterEngine(EngineSpec):
+        later: int = 3
+
+    class LaterSpec(EndpointSpec):
+        engine: LaterEngine = Field(default_factory=LaterEngine)
+
+    spec = {"model": "tiny", "servedName": "chat", "canary": {"model": "tiny-v2", "weightPercent": 7}}
+    trial = trial_of(EndpointSpec.model_validate(spec))
+    assert trial_of(LaterSpec.model_validate(spec)) == trial
+    assert trial_of(LaterSpec.model_validate({**spec, "engine": {"maxAdapters": 0}})) != trial
+    assert trial_of(LaterSpec.model_validate({**spec, "engine": {"later": 4}})) != trial
