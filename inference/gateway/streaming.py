@@ -203,15 +203,16 @@ class Stream:
     def _asked(self, point: BreakPoint | None) -> tuple[bytes, Seam | None] | None:
         """What another engine is asked, and how its events follow; None where none can go on."""
         job, meter = self._job, self._meter
-        request, model = job.request, job.route.backend_model
-        anew = engine_body(request, model, job.tenant, tokens=meter.record is not None)
-        if not meter.passed:
-            return anew, None
-        if point is not None:
+        request, model, seam = job.request, job.route.backend_model, None
+        if meter.passed and point is not None:
             body = continued_body(request, model, job.tenant, point)
             return (body, Seam(point.id, point.created, point)) if body is not None else None
-        role = told_with_role(meter.first) if meter.passed == 1 and request.task == "chat" else None
-        return (anew, Seam(*role)) if role is not None and request.sequences == 1 else None
+        if meter.passed:
+            role = told_with_role(meter.first) if meter.passed == 1 and request.task == "chat" else None
+            if role is None or request.sequences > 1:
+                return None
+            seam = Seam(*role)
+        return engine_body(request, model, job.tenant, tokens=meter.record is not None), seam
 
     async def _follow(self, body: bytes, seam: Seam | None, point: BreakPoint | None) -> bool:
         """Ask another engine of the same kind; False when there is none."""

@@ -265,3 +265,20 @@ async def test_what_was_asked_before_an_engine_is_left_alone_does_not_end_that(f
     front.clock.advance(1.0)
     replicas.answered("http://r0")
     assert replicas.breakers(routes) == {("tiny", "r0"): "closed"}
+
+
+async def test_a_stream_of_which_only_the_role_came_is_made_anew_whatever_comments_came(front: Front) -> None:
+    await front.add_engine()
+    front.tell(front.routes(version="2"))
+    bad, good = front.engines
+    good.tells_role = True
+    role = b'data: {"id":"x","created":5,"choices":[{"index":0,"delta":{"role":"assistant","content":""}}],'
+    role += b'"usage":{"prompt_tokens":3,"completion_tokens":0}}\n\n'
+    bad.script = [role, b": keep-alive\n\n", b": keep-alive\n\n", None]
+    answer = await front.ask({**STREAM, "max_tokens": 2, "presence_penalty": 1})
+    first, *chunks, done = answer.events
+    assert first["choices"][0]["delta"]["role"] == "assistant"
+    assert [chunk["choices"][0]["delta"] for chunk in chunks] == [{"content": " w1"}, {"content": " w2"}]
+    assert {chunk["id"] for chunk in chunks} == {"x"}
+    assert done == "[DONE]"
+    assert (len(bad.bodies), len(good.bodies)) == (1, 1)
