@@ -22,7 +22,7 @@ MULTIPART_OVERHEAD_BYTES = MIB
 MAX_DEMANDS = 5000
 """Endpoints that one report tells of."""
 MAX_TRIALS = 500
-"""The same of trials of canaries."""
+"""Trials of canaries that one report tells of."""
 
 
 class _Part(BaseModel):
@@ -78,7 +78,7 @@ class RouteCanary(_Part):
     """The second version of what a route serves. ``trial`` names what is compared with what, ``salt`` what
     decides with a request's key who gets it."""
 
-    endpoint: str = Field(description="project/name")
+    endpoint: str = Field(description="its uid: one that is made anew under the name has trials of its own")
     trial: str
     salt: str
     weight_percent: float = Field(description="of requests that it gets; 0 = none, as when rolled back")
@@ -150,14 +150,14 @@ class SideCounts(_Part):
 class TrialCounts(_Part):
     """What a gateway has counted of a trial since it knows of it."""
 
-    endpoint: str = Field(max_length=600)
+    endpoint: str = Field(max_length=600, description="its uid")
     trial: str = Field(max_length=64)
     canary: SideCounts = SideCounts()
     stable: SideCounts = SideCounts()
 
 
 class TrialReport(_Part):
-    """All trials that this ``gateway`` has routes of."""
+    """Trials that this ``gateway`` has routes of."""
 
     gateway: str = Field(max_length=200)
     trials: tuple[TrialCounts, ...] = Field((), max_length=MAX_TRIALS)

@@ -146,7 +146,7 @@ def _shadow(endpoint: Endpoint, endpoints: Sequence[Endpoint], models: _Models) 
         replicas=tuple(
             _replica(r, target, models)
             for r in target.status.replicas
-            if _serves(r) and r.role not in ("prefill", "canary")
+            if _serves(r) and "prefill" not in (r.role, r.duty) and r.role != "canary"
         ),
     )
 
@@ -158,7 +158,7 @@ def _canary(endpoint: Endpoint) -> RouteCanary | None:
     if canary is None:
         return None
     return RouteCanary(
-        endpoint=f"{endpoint.project or ''}/{endpoint.name}",
+        endpoint=endpoint.metadata.uid,
         trial=trial_of(endpoint.spec),
         salt=f"{endpoint.metadata.uid} {canary.model}",
         weight_percent=0.0 if endpoint.is_rolled_back else canary.weight_percent,

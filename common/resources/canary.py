@@ -59,7 +59,9 @@ class CanaryStatus(Part):
     since_ms: TimeMs = 0
 
 
-def check_canary(mode: str | None, served_name: str | None, autoscaling: AutoscalingSpec | None) -> None:
+def check_canary(
+    mode: str | None, served_name: str | None, replicas: int, autoscaling: AutoscalingSpec | None
+) -> None:
     """Raises ``ValueError`` where an Endpoint cannot have a canary."""
     if served_name is None:
         raise ValueError(
@@ -68,10 +70,9 @@ def check_canary(mode: str | None, served_name: str | None, autoscaling: Autosca
         )
     if mode in ("disaggregated", "auto"):
         raise ValueError(f"canary: mode {mode} has none; use single or replicated, or leave it out")
-    if autoscaling is not None and autoscaling.may_sleep:
-        raise ValueError(
-            "autoscaling.minReplicas: with a canary at least 1, since one is compared with engines that serve"
-        )
+    if not replicas or (autoscaling is not None and autoscaling.may_sleep):
+        path = "replicas" if not replicas else "autoscaling.minReplicas"
+        raise ValueError(f"{path}: with a canary at least 1, since one is compared with engines that serve")
 
 
 def canary_role(canary: CanarySpec, stable: RoleSpec) -> RoleSpec:
@@ -80,6 +81,7 @@ def canary_role(canary: CanarySpec, stable: RoleSpec) -> RoleSpec:
 
 
 def trial_of(spec: Part) -> str:
-    """What tells one trial from the next: another one when what is compared has changed."""
-    compared: dict[str, Any] = spec.model_dump(mode="json", include=set(_TRIED))
+    """What tells one trial from the next: another one when what is compared has changed. What is left as it
+    is by default has no part in it, so that a release that knows more fields takes up no trial anew."""
+    compared: dict[str, Any] = spec.model_dump(mode="json", include=set(_TRIED), exclude_defaults=True)
     return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:16]

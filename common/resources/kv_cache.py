@@ -25,8 +25,9 @@ class KvCacheSpec(Part):
     )
 
 
-def check_kv_cache(roles: Mapping[EngineRole, RoleSpec]) -> None:
-    """Raises ``ValueError`` where an engine could be on devices, or so many nodes, that have no such tier."""
+def check_kv_cache(cache: KvCacheSpec, roles: Mapping[EngineRole, RoleSpec]) -> None:
+    """Raises ``ValueError`` where an engine could be on devices, or so many nodes, that have no such tier, or
+    would ask for more memory than can be said."""
     able = [name for name, row in VENDORS.items() if row.kv_host_memory]
     for name, role in roles.items():
         path = f"{name}." if name in ("prefill", "decode") else ""
@@ -41,3 +42,7 @@ def check_kv_cache(roles: Mapping[EngineRole, RoleSpec]) -> None:
             )
         if role.nodes > 1:
             raise ValueError(f"kvCache: is for engines on one node, not {role.nodes} ({path}nodes)")
+        if role.devices.host_memory_bytes + cache.host_memory_bytes > MAX_NUMBER:
+            raise ValueError(
+                f"kvCache.hostMemoryBytes: with {path}devices.hostMemoryBytes at most {MAX_NUMBER}"
+            )

@@ -133,7 +133,7 @@ class EndpointSpec(Part):
     @model_validator(mode="after")
     def _may_have_a_canary(self) -> EndpointSpec:
         if self.canary is not None:
-            check_canary(self.mode, self.served_name, self.autoscaling)
+            check_canary(self.mode, self.served_name, self.replicas, self.autoscaling)
         return self
 
     @model_validator(mode="after")
@@ -175,7 +175,7 @@ class EndpointSpec(Part):
             check_nodes(path, role)
             check_stages(path, role, self.engine.pipeline_stages, hands_over=name in PAIR)
         if self.kv_cache is not None:
-            check_kv_cache(self.roles)
+            check_kv_cache(self.kv_cache, self.roles)
         return self
 
     @property

@@ -70,7 +70,7 @@ class GatewaySettings(AddressSettings, ListenerSettings):
         description="a longer body is read and parsed beside the others, one at a time for each key",
     )
     body_bytes_per_key: int = Field(
-        64 * 1024**2, gt=0, description="of the bodies of one key's requests until engines have begun them"
+        64 * 1024**2, gt=0, description="of the bodies of one key's open requests"
     )
     max_values_per_request: int = Field(
         1_000_000, gt=0, description="entries of all lists and objects in one body"

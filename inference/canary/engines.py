@@ -16,7 +16,7 @@ def by_role(
     endpoint: Endpoint, existing: Sequence[Workload], engines: Mapping[EngineRole, WantedEngine]
 ) -> Roles:
     """What each engine is for from now on. Every role of ``engines`` has an entry; those of a canary that no
-    engine can be started for have none: they go on as they are.
+    engine can be started for have none: they go on as they are, unless none is wanted any more.
 
     Engines of the canary that answer, and are the very processes that the stable side is to run, become its
     own where it lacks such: a canary is promoted without a start.
@@ -35,6 +35,6 @@ def by_role(
         for workload in fit[: max(0, lacking)]:
             roles["canary"].remove(workload)
             own.append(workload)
-    if endpoint.spec.canary is not None and "canary" not in engines:
+    if endpoint.wanted.get("canary") and "canary" not in engines:
         roles.pop("canary", None)
     return roles

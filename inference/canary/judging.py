@@ -57,7 +57,7 @@ class CanaryJudge:
 
     def trial_of(self, endpoint: Endpoint) -> Trial | None:
         """What was counted of its canary as it is now; None before there was something."""
-        return self._trials.get((_key(endpoint), trial_of(endpoint.spec)))
+        return self._trials.get((endpoint.metadata.uid, trial_of(endpoint.spec)))
 
     async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Look until ``stop`` is set: soon after gateways have told something, and now and then."""
@@ -82,7 +82,7 @@ class CanaryJudge:
         tried = [
             endpoint for endpoint in await self._store.list(Endpoint) if endpoint.spec.canary is not None
         ]
-        known = {(_key(endpoint), trial_of(endpoint.spec)) for endpoint in tried}
+        known = {(endpoint.metadata.uid, trial_of(endpoint.spec)) for endpoint in tried}
         self._trials = {key: trial for key, trial in self._trials.items() if key in known}
         self._guard.forget_gone()
         for endpoint in tried:
@@ -147,11 +147,6 @@ def limits_of(canary: CanarySpec) -> Limits:
 
 def _seen(counts: SideCounts) -> Seen:
     return Seen(counts.requests, counts.failed, counts.first_tokens)
-
-
-def _key(endpoint: Endpoint) -> str:
-    """What gateways call it: ``project/name``."""
-    return f"{endpoint.project or ''}/{endpoint.name}"
 
 
 def _event(endpoint: Endpoint, canary: CanaryStatus) -> Event:

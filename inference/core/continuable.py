@@ -64,6 +64,9 @@ _CARRIED = frozenset(
 """What says the same of the rest of an answer, or does not reach an engine. A repetition penalty looks at
 prompt and answer alike."""
 
+MOST_STOP_CHARACTERS = 1024
+"""Of the longest stop string: all places that may lie behind the beginning of one are kept."""
+
 _WHOLE = frozenset({"min_tokens", "seed"})
 """Of these, what has to be a number: they are reckoned with."""
 
@@ -123,8 +126,10 @@ def continuable(task: str, content: Mapping[str, Any], prompts: int, media: bool
     if not stop:
         return _GREEDY if greedy else _DRAWN
     longest = max(len(one) for one in ((stop,) if isinstance(stop, str) else stop))
+    if not greedy or longest > MOST_STOP_CHARACTERS:
+        return None
     held = 0 if content.get("include_stop_str_in_output") else longest - 1
-    return Continuable(longest - 1, held, greedy) if greedy else None
+    return Continuable(longest - 1, held, greedy)
 
 
 def _same(value: Any, neutral: Any) -> bool:

@@ -28,7 +28,9 @@ def continued_body(
     """
     if point.given and not (request.continuable and request.continuable.greedy):
         return None
-    content: dict[str, Any] = json.loads(request.rest[:-1] + request.ending.encode() + b"}")
+    # The prompt is not parsed: it may be long, and many streams break at once.
+    options = request.rest[request.prompt_bytes : -1] + request.ending.encode()
+    content: dict[str, Any] = json.loads(b"{" + options.removeprefix(b",") + b"}")
     made = len(point.tokens)
     if request.task == "completions":
         content.setdefault("max_tokens", COMPLETION_TOKENS)
@@ -41,10 +43,10 @@ def continued_body(
         content["min_tokens"] = max(0, content["min_tokens"] - made)
     if content.get("seed") is not None:
         content["seed"] = (content["seed"] + made) % _SEEDS
-    content.pop("prompt", None)
     content.update(model=backend_model, cache_salt=cache_salt, return_token_ids=True)
     ids = point.prompt + b"".join(b",%d" % token for token in point.tokens)
     head = json.dumps(content, separators=(",", ":")).encode()[:-1]
     if request.task == "completions":
         return b'%b,"prompt":[%b]}' % (head, ids)
-    return b'%b,"kv_transfer_params":{"prompt_token_ids":[%b]}}' % (head, ids)
+    prompt = request.rest[1 : request.prompt_bytes]
+    return b'%b,%b,"kv_transfer_params":{"prompt_token_ids":[%b]}}' % (head, prompt, ids)

@@ -30,6 +30,8 @@ _PLAIN = re.compile(
 
 Hold = Callable[[int], bool]
 """Asks for room for so many more bytes; False when there is none."""
+GiveBack = Callable[[int], None]
+"""Is told how much of that room is free again."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,12 @@ class BreakPoint:
 class Delivered:
     """The record of one answer. It is lost, and tells no place to go on from, when it has no room."""
 
-    def __init__(self, rule: Continuable, limit_bytes: int, hold: Hold) -> None:
+    def __init__(self, rule: Continuable, limit_bytes: int, hold: Hold, give_back: GiveBack) -> None:
         self.lost = False
         self._rule = rule
         self._left_bytes = limit_bytes
         self._hold = hold
+        self._give_back = give_back
         self._room = 0
         self._clear()
 
@@ -223,3 +226,5 @@ class Delivered:
     def _lose(self) -> None:
         self.lost = True
         self._clear()
+        self._give_back(self._room)
+        self._room = 0

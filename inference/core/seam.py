@@ -29,21 +29,21 @@ class Seam:
     def join(self, event: bytes) -> bytes:
         """The event as the client's engine would have sent it; empty when it has been sent already.
 
-        Raises ``EngineFailed`` when it does not follow on what was delivered.
+        Raises ``EngineFailed`` when it does not follow on what was delivered, or tells no usage.
         """
-        if not event.startswith(b"data: {"):
+        if event.startswith((b":", b"\n")) and b"\ndata" not in event:
             return event
         try:
-            return self._joined(json.loads(event[5:]), event)
+            return self._joined(json.loads(event.removeprefix(b"data:")))
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise EngineFailed("the engine that went on sent what is no event of an answer") from error
 
-    def _joined(self, content: dict[str, Any], event: bytes) -> bytes:
-        if "error" in content:
-            return event
+    def _joined(self, content: dict[str, Any]) -> bytes:
         content["id"], content["created"] = self._id, self._created
         content.pop("prompt_token_ids", None)
-        if self._point is not None and content.get("usage"):
+        if not content["usage"]:
+            raise EngineFailed("the engine that went on tells no token counts")
+        if self._point is not None:
             self._move(content["usage"], self._point, total=not content["choices"])
         for choice in content["choices"]:
             if "delta" in choice and choice["delta"].pop("role", None) and not any(choice["delta"].values()):

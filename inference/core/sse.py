@@ -98,7 +98,8 @@ class StreamMeter:
     tell the client in the product's own terms. ``told`` says whether the engine has told any usage.
     ``cached`` is how much of the prompt the engine that read it had already, where that was another one.
     ``record`` is given what the client is given, where the answer may have to be continued: then the engine
-    tells the tokens, which the client did not ask for. ``passed`` counts the events that it was given.
+    tells the tokens, which the client did not ask for. ``passed`` counts the events that it was given;
+    a comment is none.
     """
 
     def __init__(
@@ -134,9 +135,10 @@ class StreamMeter:
         Raises ``EngineFailed`` for an event over the limit, or so much that is not counted.
         """
         made = [event for whole in self._splitter.feed(data) if (event := self._edited(whole))]
-        if made and not self._passed:
-            self.first = made[0]
-        self._passed += len(made)
+        told = [event for event in made if not event.startswith(b":")]
+        if told and not self._passed:
+            self.first = told[0]
+        self._passed += len(told)
         events = b"".join(made)
         if self.told:
             if self._kept:

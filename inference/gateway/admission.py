@@ -115,7 +115,7 @@ class Ticket:
         return self._body_bytes
 
     def drop_bytes(self) -> None:
-        """The body is not needed any more."""
+        """The body is not held any more, or counts elsewhere."""
         for load, _ in self._bounded:
             load.body_bytes -= self._body_bytes
         self._body_bytes = 0
@@ -141,6 +141,11 @@ class Ticket:
         """Hold so many bytes more of a stream, in case that another engine has to go on with it. Records take
         no more than half of the room for answers, so that those in one piece find some."""
         return self._answers.answer_bytes + size <= self._most_answer_bytes // 2 and self.take_answer(size)
+
+    def drop_record(self, size: int) -> None:
+        """So many bytes of a stream are not kept any more."""
+        self._answers.answer_bytes -= size
+        self._answer_bytes -= size
 
     def drop_answer(self) -> None:
         """Nothing is kept of an answer any more."""

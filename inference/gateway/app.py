@@ -99,6 +99,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._inference.give_up_copies()  # they would write into books that are closed
         try:
             await asyncio.wait_for(self.shipper.step(), _FAREWELL_SECONDS)
         except (aiohttp.ClientError, OSError) as error:

@@ -63,7 +63,11 @@ class Replicas:
         return by_url[decision.view.name], self.router.send(group, ask, decision)
 
     def answered(self, url: str) -> None:
-        self.router.succeeded(self.router.view(url))
+        """A request was answered well there. While the replica is left alone that says nothing: the request
+        is an older one."""
+        view = self.router.view(url)
+        if view.breaker.allows(self._clock.monotonic_seconds()):
+            self.router.succeeded(view)
 
     def failed(self, url: str, *, gone: bool = False) -> None:
         """A request failed there; ``gone``: its connection broke, so that its cache may be gone too."""

@@ -86,9 +86,12 @@ class InferenceHandler:
         """The gateway is about to end: who has no engine yet is told to ask again."""
         self._waiting_room.end()
 
+    async def give_up_copies(self) -> None:
+        """Nobody waits for copies of requests that are under way."""
+        await self._shadows.close()
+
     async def close(self) -> None:
         """End the processes that parse bodies, and what is told to engines without a request."""
-        await self._shadows.close()
         await self._legs.close()
         await self._bodies.close()
 
@@ -180,14 +183,13 @@ class InferenceHandler:
         await _finish(job, bill, meter, watch, broke)
 
     async def _begin(self, job: Job, watch: ClientWatch, bill: Bill) -> Answering:
-        """The engine's call whose first bytes have come; the body is not needed any more."""
+        """The engine's call whose first bytes have come."""
 
         async def pass_on(comments: bytes) -> None:
             if not watch.gone:
                 await write(job.exchange, comments)
 
         answering = await self._call(job, watch, bill, pass_on)
-        job.ticket.drop_bytes()
         self._saw_first_byte(job)
         return answering
 

@@ -68,11 +68,16 @@ class Streams:
         self._clock = clock
 
     def record(self, job: Job, answering: Answering) -> Delivered | None:
-        """What is kept of the answer in case that its engine breaks; None where none could go on."""
+        """What is kept of the answer in case that its engine breaks; None where none could go on.
+
+        The body is held as long as the stream: it counts with what is kept, or goes on to count as a body.
+        """
         size = len(job.request.rest)
         if job.request.continuable is None or not answering.tells_tokens or not job.ticket.take_record(size):
             return None
-        return Delivered(job.request.continuable, self._most_bytes - size, job.ticket.take_record)
+        job.ticket.drop_bytes()
+        ticket, most_bytes = job.ticket, self._most_bytes - size
+        return Delivered(job.request.continuable, most_bytes, ticket.take_record, ticket.drop_record)
 
     def route_now(self, job: Job) -> Route | None:
         """The route as it is by now; None where the key may not use it any more."""
@@ -130,13 +135,17 @@ class Stream:
                     await write(job.exchange, events)
         except StreamBroke as error:
             _log.warning("a stream broke", model=job.route.model, error=str(error))
-            self._streams.upstream.broke(self.call.replica)
+            if meter.error is None:
+                self._streams.upstream.broke(self.call.replica)
         except EngineFailed as error:
             if not self._broken:
                 raise
             _log.warning("a stream was not continued", replica=self.call.replica.id, why=error.message)
             self._count("differs")
             raise error_in_stream(None, job.request.input_field) from error
+        else:
+            if meter.finished and meter.error is None:
+                self._streams.upstream.ended_well(self.call.replica)
         return meter.finished and meter.error is None
 
     async def _goes_on(self) -> bool:
@@ -144,9 +153,10 @@ class Stream:
         meter = self._meter
         if self._watch.gone:
             return False
-        if meter.total_told and meter.error is None:
-            meter.finished = True
-            self._count("whole")
+        if meter.total_told:
+            if meter.error is None:
+                meter.finished = True
+                self._count("whole")
             return False
         point = meter.record.break_point() if meter.record is not None else None
         if point is not None and point.whole:
@@ -169,13 +179,18 @@ class Stream:
             await write(self._job.exchange, last)
 
     async def _is_its_fault(self) -> bool:
-        """Whether the engine broke of itself, and not of what this request asks."""
+        """Whether the engine broke of itself, and not of what this request asks. An error that it told is
+        held against it only then.
+        """
         if self._meter.error is None:
             return True
         status = status_in_stream(self._meter.error)
-        if status is None or is_retryable(status):
-            return not (may_be_the_request(status or 0) and await self.call.is_healthy())
-        return False
+        if status is not None and not is_retryable(status):
+            return False
+        if may_be_the_request(status or 0) and await self.call.is_healthy():
+            return False
+        self._streams.upstream.broke(self.call.replica)
+        return True
 
     def _may_try_another(self) -> bool:
         """Whether the bound allows it. What broke two engines at the same place may be what breaks them."""
@@ -188,15 +203,16 @@ class Stream:
     def _asked(self, point: BreakPoint | None) -> tuple[bytes, Seam | None] | None:
         """What another engine is asked, and how its events follow; None where none can go on."""
         job, meter = self._job, self._meter
-        request, model = job.request, job.route.backend_model
-        anew = engine_body(request, model, job.tenant, tokens=meter.record is not None)
-        if not meter.passed:
-            return anew, None
-        if point is not None:
+        request, model, seam = job.request, job.route.backend_model, None
+        if meter.passed and point is not None:
             body = continued_body(request, model, job.tenant, point)
             return (body, Seam(point.id, point.created, point)) if body is not None else None
-        role = told_with_role(meter.first) if meter.passed == 1 and request.task == "chat" else None
-        return (anew, Seam(*role)) if role is not None and request.sequences == 1 else None
+        if meter.passed:
+            role = told_with_role(meter.first) if meter.passed == 1 and request.task == "chat" else None
+            if role is None or request.sequences > 1:
+                return None
+            seam = Seam(*role)
+        return engine_body(request, model, job.tenant, tokens=meter.record is not None), seam
 
     async def _follow(self, body: bytes, seam: Seam | None, point: BreakPoint | None) -> bool:
         """Ask another engine of the same kind; False when there is none."""
@@ -227,7 +243,8 @@ class Stream:
         try:
             return await self._streams.legs.go_on(job, self._watch, body, self._begin, tried)
         except ComputilityError as error:
-            _log.warning("a stream was not continued", model=route.model, why=error.message)
+            # its words may quote what the client sent
+            _log.warning("a stream was not continued", model=route.model, why=error.code)
             return None
 
     def _begin(self, replica: RouteReplica) -> None:

@@ -66,16 +66,19 @@ class Tallies:
             tally.first_tokens[step_of(ttft_ms)] += 1
         self._is_news = True
 
-    def report(self) -> TrialReport:
-        """All that there is to tell."""
+    def reports(self) -> list[TrialReport]:
+        """All that there is to tell, in parts that control takes."""
         self._gateway = self._gateway or new_id("gw")
-        trials = (
+        trials = [
             TrialCounts(
                 endpoint=endpoint, trial=trial, canary=tally["canary"].counts, stable=tally["stable"].counts
             )
-            for (endpoint, trial), tally in list(self._tallies.items())[:MAX_TRIALS]
-        )
-        return TrialReport(gateway=self._gateway, trials=tuple(trials))
+            for (endpoint, trial), tally in self._tallies.items()
+        ]
+        return [
+            TrialReport(gateway=self._gateway, trials=tuple(trials[at : at + MAX_TRIALS]))
+            for at in range(0, len(trials), MAX_TRIALS)
+        ]
 
     async def run(self) -> None:
         """Tell until cancelled. Where control is away, all is told when it is back."""
@@ -95,8 +98,9 @@ class Tallies:
     async def tell(self) -> None:
         """Tell once. Raises aiohttp's errors."""
         timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
-        content = self.report().model_dump_json()
-        async with self._session.post(
-            self._url, data=content, headers=self._headers, timeout=timeout
-        ) as response:
-            response.raise_for_status()
+        for report in self.reports():
+            content = report.model_dump_json()
+            async with self._session.post(
+                self._url, data=content, headers=self._headers, timeout=timeout
+            ) as response:
+                response.raise_for_status()

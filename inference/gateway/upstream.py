@@ -255,6 +255,10 @@ class Upstream:
         """A stream broke off there: its process may be gone, and its cache."""
         self.replicas.failed(replica.url, gone=True)
 
+    def ended_well(self, replica: RouteReplica) -> None:
+        """A stream came to its end there."""
+        self.replicas.answered(replica.url)
+
     async def tell(self, replica: RouteReplica, path: str, body: bytes, seconds: float) -> bool:
         """Send an engine what it need not answer well; False when it did not answer at all in time."""
         headers, timeout = {"Content-Type": "application/json"}, aiohttp.ClientTimeout(total=seconds)
@@ -337,7 +341,7 @@ class Upstream:
             raise
         if call.status in _BREAKING_STATUS:
             self.replicas.failed(url)
-        else:
+        elif call.status != 200 or not request.stream:  # a stream is to come to its end first
             self.replicas.answered(url)
         if call.status == 200:
             return None

@@ -28,13 +28,14 @@ def choose_replicas(
 
     Those stay that answer, first of all those that no request has been kept from; of equals those of today's
     spec, then those that have most to do, so that what goes is idle soonest. What is missing gets the lowest
-    numbers that are free: ``others`` are names of engines of another role.
+    numbers that are free: ``others`` are names of engines of another role. The order is by number and name
+    alone, whatever becomes of them: what is replaced first stays first until it is.
     """
     kept = sorted(candidates, key=_worth)[:count]
     taken = {candidate.index for candidate in candidates}
     new = (index for index in itertools.count() if index not in taken and name(index) not in others)
     return [
-        *(one.name for one in sorted(kept, key=lambda one: one.index)),
+        *(one.name for one in sorted(kept, key=lambda one: (one.index, one.name))),
         *_names(new, count - len(kept), name),
     ]
 

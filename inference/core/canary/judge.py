@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 WINDOW_SECONDS = 300.0
 """What is older counts no more, where what is younger is enough to judge by."""
 SLOT_SECONDS = 10.0
 MAX_SLOTS = 64
+YOUNG_SLOTS = math.ceil(WINDOW_SECONDS / SLOT_SECONDS) + 1
+"""Those of the window stay as they are; older ones are put together where there are too many."""
 MAX_SOURCES = 256
 """Gateways that are told apart; of more, who told nothing for the longest time is forgotten."""
 STEPS_PER_OCTAVE = 4
@@ -124,7 +127,7 @@ class Trial:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Seen, Seen]] = {}
-        self._slots: deque[_Slot] = deque()
+        self._slots: list[_Slot] = []
 
     def note(self, source: str, canary: Seen, stable: Seen, now_seconds: float) -> None:
         """What a gateway has counted by now."""
@@ -139,16 +142,26 @@ class Trial:
         else:
             last.canary, last.stable = last.canary.plus(new[0]), last.stable.plus(new[1])
         if len(self._slots) > MAX_SLOTS:
-            oldest = self._slots.popleft()
-            first = self._slots[0]
-            first.canary, first.stable = first.canary.plus(oldest.canary), first.stable.plus(oldest.stable)
+            self._put_two_together()
+
+    def _put_two_together(self) -> None:
+        """Of the old neighbours those that hold fewest of the canary's requests: so each slot stays a small
+        part of what it is judged by."""
+        old = self._slots[:-YOUNG_SLOTS]
+        both = [one.canary.requests + next_.canary.requests for one, next_ in pairwise(old)]
+        at = both.index(min(both))
+        gone, kept = self._slots.pop(at), self._slots[at]
+        kept.canary, kept.stable = kept.canary.plus(gone.canary), kept.stable.plus(gone.stable)
 
     def lately(self, limits: Limits, now_seconds: float) -> tuple[Seen, Seen]:
-        """The canary's and the stable side's, of the window; of longer, where that is too little."""
+        """The canary's and the stable side's, of the window; of longer, where that is too little. What is
+        older than that is forgotten: it will not be needed again."""
         canary, stable = Seen(), Seen()
-        for slot in reversed(self._slots):
+        for at in reversed(range(len(self._slots))):
+            slot = self._slots[at]
             is_old = now_seconds - slot.since_seconds > WINDOW_SECONDS
             if is_old and canary.requests >= limits.min_requests:
+                del self._slots[: at + 1]
                 break
             canary, stable = canary.plus(slot.canary), stable.plus(slot.stable)
         return canary, stable

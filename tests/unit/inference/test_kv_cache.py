@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from common.resources.serving import EndpointSpec
 from common.units import GIB
+from common.vocabulary import MAX_NUMBER
 from tests.unit.inference.endpoint_world import World
 
 NVIDIA = {"vendors": ["nvidia"]}
@@ -35,6 +36,10 @@ def transfer(command: list[str]) -> Any:
         ({}, "devices.vendors: name them with kvCache, of nvidia, amd"),
         ({"devices": NVIDIA, "nodes": 2}, "kvCache: is for engines on one node, not 2"),
         ({"devices": NVIDIA, "kvCache": {"hostMemoryBytes": 1000}}, "greater than or equal to 67108864"),
+        (
+            {"devices": {**NVIDIA, "hostMemoryBytes": MAX_NUMBER - GIB}},
+            "kvCache.hostMemoryBytes: with devices.hostMemoryBytes at most 1000000000000000",
+        ),
         ({"devices": NVIDIA, "kvCache": {}}, "Field required"),
         ({"devices": NVIDIA, "kvCache": {**CACHE, "diskBytes": 1}}, "Extra inputs"),
         (

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from common.clock import VirtualClock
 from common.resources import Adapter, ApiKey, Endpoint, Metadata, Model, Project, Queue
-from common.resources.objectives import RoutingSpec
+from common.resources.objectives import RoutingSpec, ShadowSpec
 from common.resources.people import ApiKeySpec, ApiKeyStatus, ProjectSpec
 from common.resources.pool import QueueSpec
 from common.resources.serving import (
@@ -254,3 +254,24 @@ async def test_an_older_private_namesake_does_not_hide_what_its_project_shares(
     await _fill(store, [_replica(0)])
     (route,) = (await build_routing_table(store)).routes
     assert route.shared
+
+
+@pytest.mark.parametrize("reader", [{"role": "prefill"}, {"duty": "prefill"}, {"role": "canary"}])
+async def test_copies_go_to_no_engine_that_reads_for_others_and_to_no_canary(
+    store: MemoryStore, reader: dict[str, str]
+) -> None:
+    await _fill(store, [_replica(0)])
+    other = [Replica.model_validate({**_replica(1).to_dict(), **reader}), _replica(2)]
+    await store.apply(
+        Endpoint(
+            metadata=Metadata(name="next", project="lab"),
+            spec=EndpointSpec(model="tiny", served_name="later"),
+            status=EndpointStatus(replicas=other),
+        )
+    )
+    chat = await store.get(Endpoint, "chat", "lab")
+    chat.spec.shadow = ShadowSpec(endpoint="next")
+    await store.apply(chat)
+    shadow = _route(await build_routing_table(store), "small").shadow
+    assert shadow is not None
+    assert [one.id for one in shadow.replicas] == ["chat-2"]

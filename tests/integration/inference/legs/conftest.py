@@ -1,4 +1,4 @@
-"""Four engines for all tests of this folder: those that kill some come last."""
+"""Three engines for all tests of this folder: those that kill some come last."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -25,7 +25,7 @@ def engines() -> Iterator[Engines]:
         args=("--distributed-executor-backend", "uni", *TOOLS),
     )
     with ExitStack() as stack:
-        names = ("p0", "d0", "d1", "d2")
+        names = ("p0", "d0", "d1")
         started = {name: stack.enter_context(engine_process(options)) for name in names}
         for process in started.values():
             process.wait_until_ready()

@@ -5,7 +5,7 @@ import asyncio
 import importlib.util
 import signal
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import openai
@@ -112,31 +112,6 @@ async def ask_until_cut_off(client: AsyncOpenAI, text: str, process: Any) -> int
     except (openai.APIConnectionError, httpx.HTTPError):
         return seen
     raise AssertionError("the stream was not cut off")
-
-
-@pytest.mark.parametrize("front", [("p0", "d2")], indirect=True)
-async def test_a_decode_engine_that_is_killed_in_mid_stream_is_followed_by_another(
-    engines: Engines, front: Serving
-) -> None:
-    limits: Any = {"max_tokens": 120, "extra_body": {"min_tokens": 100}}
-    stream = await chat(front, "midway ", stream=True, stream_options={"include_usage": True}, **limits)
-    await front.follow(routes(engines, "p0", "d2", "d0").model_copy(update={"version": "2"}))
-    text, usage = "", cast(Any, None)
-    async for chunk in stream:
-        text += (chunk.choices[0].delta.content or "") if chunk.choices else ""
-        usage = chunk.usage or usage
-        if text:
-            engines.processes["d2"].kill()
-    alone = await chat(front, "midway ", "mixed", **limits)
-    assert text == alone.choices[0].message.content
-    assert (usage.prompt_tokens, usage.completion_tokens) == (
-        alone.usage.prompt_tokens,
-        alone.usage.completion_tokens,
-    )
-    event, _ = await front.billed(2)
-    assert (event["outcome"], event["resource"]) == ("completed", "d2")
-    assert event["quantities"]["completion_tokens"] == usage.completion_tokens
-    await engines.keep_nothing("p0", "d0")
 
 
 @pytest.mark.parametrize("front", [("p0", "d0", "d1")], indirect=True)

@@ -74,8 +74,9 @@ async def test_its_engines_have_a_label_a_model_and_arguments_of_their_own(world
     assert sides(found) == {"chat-0": "", "chat-1": "", "chat-canary-0": "canary"}
     assert {one.id: one.model_identity for one in found.replicas}["chat-canary-0"] == "lab/tiny-v2"
     assert found.canary is not None
-    assert (found.canary.endpoint, found.canary.weight_percent) == ("lab/chat", 25.0)
-    assert (await world.endpoint()).status.ready_replicas == 2
+    endpoint = await world.endpoint()
+    assert (found.canary.endpoint, found.canary.weight_percent) == (endpoint.metadata.uid, 25.0)
+    assert endpoint.status.ready_replicas == 2
     assert await ready(world, "CanaryReady") == ("True", "Ready")
 
 
@@ -148,6 +149,15 @@ async def test_rolled_back_it_leaves_and_another_number_does_not_bring_it_back(
     assert set(await world.workloads()) == {"chat-0", "chat-1", "chat-canary-0"}
 
 
+async def test_rolled_back_it_leaves_though_its_model_is_unusable_by_now(world: World) -> None:
+    await up(world)
+    await world.apply_model("tiny-v2", source="$(HOME_DIR)/models/nowhere")
+    await take_back(world)
+    await world.let_leave()
+    assert set(await world.workloads()) == {"chat-0"}
+    assert await ready(world, "CanaryReady") == ("False", "RolledBack")
+
+
 async def test_promoted_its_engines_serve_on_and_the_old_ones_leave_when_idle(world: World) -> None:
     await up(world)
     before = await world.workloads()
@@ -185,6 +195,24 @@ async def test_promoted_among_several_one_after_the_other_is_drained_and_replace
         identities.add(tuple(sorted(one.model_identity for one in serving)))
     assert max(identities) == ("lab/tiny-v2",) * 3
     assert set(await world.workloads()) == {"chat-canary-0", "chat-0", "chat-1"}
+
+
+async def test_after_a_promotion_all_are_replaced_though_two_have_the_same_number(world: World) -> None:
+    await up(world, 1)
+    await apply(world, 2, model="tiny-v2")
+    for change in ({}, {"engine": {"max_adapters": 2}}):
+        await apply(world, 2, model="tiny-v2", **change)
+        for _ in range(6):
+            await world.let_leave()
+            for name, workload in (await world.workloads()).items():
+                if workload.status.phase != "Ready":
+                    await world.start(name)
+        workloads = await world.workloads()
+        assert set(workloads) == {"chat-0", "chat-canary-0"}
+    for workload in workloads.values():
+        command = workload.spec.roles[0].command
+        assert command[command.index("--max-loras") + 1] == "2"
+        assert workload.metadata.annotations == {}
 
 
 async def test_one_that_is_not_what_the_stable_side_is_to_run_is_not_taken_for_it(world: World) -> None:

@@ -161,3 +161,18 @@ def test_a_trial_takes_so_much_memory_at_most() -> None:
     assert len(trial._known) == MAX_SOURCES
     assert len(trial._slots) <= MAX_SLOTS
     assert trial.lately(Limits(0, 1, 10**9), 0.0)[0].requests == 3 * MAX_SOURCES
+
+
+def test_a_canary_that_is_seldom_asked_is_judged_by_its_last_requests_however_long_it_did_well() -> None:
+    trial, now, asked, failed, until = Trial(), 0.0, 0, 0, 0
+    for minute in range(12 * 60):  # twelve hours of a request a minute; the gateway tells every ten seconds
+        asked += 1
+        for second in range(0, 60, 10):
+            now = 60.0 * minute + second
+            trial.note("a", seen(asked), seen(9 * asked), now)
+        assert not trial.verdict(LIMITS, now).worse
+        assert trial.lately(LIMITS, now)[0].requests <= LIMITS.min_requests + 2
+    while not trial.verdict(LIMITS, now).worse:
+        now, asked, failed, until = now + 60, asked + 1, failed + 1, until + 1
+        trial.note("a", seen(asked, failed), seen(9 * asked), now)
+    assert until <= 3

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from common.resources import Endpoint, Metadata
 from common.resources.canary import ROLLED_BACK, trial_of
+from common.resources.engines import EngineSpec
 from common.resources.serving import EndpointSpec
 from common.wire import SideCounts, TrialCounts, TrialReport
 from inference.canary.answers import explain_canary
@@ -35,8 +36,9 @@ class Site(World):
         self, canary: SideCounts, stable: SideCounts = GOOD, gateway: str = "gw", trial: str = ""
     ) -> None:
         """What a gateway tells, and a look at it."""
-        trial = trial or trial_of((await self.endpoint()).spec)
-        counts = TrialCounts(endpoint=f"{PROJECT}/chat", trial=trial, canary=canary, stable=stable)
+        endpoint = await self.endpoint()
+        trial, uid = trial or trial_of(endpoint.spec), endpoint.metadata.uid
+        counts = TrialCounts(endpoint=uid, trial=trial, canary=canary, stable=stable)
         self.judge.report(TrialReport(gateway=gateway, trials=(counts,)))
         await self.judge.step()
 
@@ -46,6 +48,14 @@ class Site(World):
 
     async def events(self) -> list[str]:
         return [event.reason for event in await self.store.events() if event.reason == ROLLED_BACK]
+
+
+def told_of(endpoint: Endpoint) -> TrialReport:
+    """That its canary is bad."""
+    uid, trial = endpoint.metadata.uid, trial_of(endpoint.spec)
+    return TrialReport(
+        gateway="gw", trials=(TrialCounts(endpoint=uid, trial=trial, canary=BAD, stable=GOOD),)
+    )
 
 
 @pytest.fixture
@@ -109,12 +119,23 @@ async def test_what_was_counted_of_another_trial_is_nothing_of_this_one(site: Si
     assert not (await site.endpoint()).is_rolled_back
 
 
+async def test_one_that_is_made_anew_under_the_name_is_not_judged_by_what_the_former_did(site: Site) -> None:
+    former = await site.endpoint()
+    site.judge.report(told_of(former))
+    await site.store.delete(Endpoint, "chat", PROJECT)
+    await site.apply()
+    for _ in range(2):
+        site.judge.report(told_of(former))
+        await site.judge.step()
+    assert trial_of((await site.endpoint()).spec) == trial_of(former.spec)
+    assert await site.verdict() == ("False", "Trying")
+
+
 async def test_a_spec_that_is_edited_while_it_is_judged_is_not_taken_back(site: Site) -> None:
     """The write meets a newer Endpoint: what was seen is of another trial than what is there now."""
     await site.judge.step()
     stale = await site.endpoint()
-    counts = TrialCounts(endpoint=f"{PROJECT}/chat", trial=trial_of(stale.spec), canary=BAD, stable=GOOD)
-    site.judge.report(TrialReport(gateway="gw", trials=(counts,)))
+    site.judge.report(told_of(stale))
     await site.apply(model="tiny-v3")
     await site.judge._judge(stale)
     assert await site.verdict() == ("False", "Trying")
@@ -124,8 +145,7 @@ async def test_a_spec_that_is_edited_while_it_is_judged_is_not_taken_back(site: 
 async def test_a_write_that_meets_another_one_is_made_again(site: Site) -> None:
     await site.judge.step()
     stale = await site.endpoint()
-    counts = TrialCounts(endpoint=f"{PROJECT}/chat", trial=trial_of(stale.spec), canary=BAD, stable=GOOD)
-    site.judge.report(TrialReport(gateway="gw", trials=(counts,)))
+    site.judge.report(told_of(stale))
     touched = await site.endpoint()
     touched.status.ready_replicas = 7
     await site.store.set_status(touched)
@@ -173,7 +193,8 @@ async def test_an_endpoint_that_is_gone_or_has_none_is_forgotten(site: Site) -> 
             },
             "mode disaggregated has none",
         ),
-        ({"canary": {"model": "v2"}, "autoscaling": {"minReplicas": 0}}, "with a canary at least 1"),
+        ({"canary": {"model": "v2"}, "autoscaling": {"minReplicas": 0}}, "minReplicas: with a canary"),
+        ({"canary": {"model": "v2"}, "replicas": 0}, "replicas: with a canary at least 1"),
         ({"canary": {"model": "v2", "weightPercent": 101}}, "less than or equal to 100"),
         ({"canary": {"model": "v2", "weightPercent": -1}}, "greater than or equal to 0"),
         ({"canary": {"model": "v2", "weightPercent": float("nan")}}, "finite number"),
@@ -194,3 +215,17 @@ def test_the_stable_side_may_follow_its_load_and_be_one_engine() -> None:
         )
         endpoint = Endpoint(metadata=Metadata(name="chat"), spec=spec)
         assert endpoint.wanted["canary"] == 1
+
+
+def test_a_field_that_a_later_release_adds_takes_up_no_trial_anew() -> None:
+    class LaterEngine(EngineSpec):
+        later: int = 3
+
+    class LaterSpec(EndpointSpec):
+        engine: LaterEngine = Field(default_factory=LaterEngine)
+
+    spec = {"model": "tiny", "servedName": "chat", "canary": {"model": "tiny-v2", "weightPercent": 7}}
+    trial = trial_of(EndpointSpec.model_validate(spec))
+    assert trial_of(LaterSpec.model_validate(spec)) == trial
+    assert trial_of(LaterSpec.model_validate({**spec, "engine": {"maxAdapters": 0}})) != trial
+    assert trial_of(LaterSpec.model_validate({**spec, "engine": {"later": 4}})) != trial

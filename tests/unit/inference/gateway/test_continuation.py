@@ -125,7 +125,7 @@ def test_any_cut_of_any_stream_is_made_good(model: Model, task: str, breaks: lis
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(delivered, "FOLD_BYTES", fold)
         meter = StreamMeter("final")
-        meter.record = Delivered(request.continuable, 10**9, lambda size: True)
+        meter.record = Delivered(request.continuable, 10**9, lambda size: True, lambda size: None)
         got, body = b"", first
         for cut in [*breaks, 10**9]:
             sent = b"".join(model.events(body, task))[:cut]
@@ -172,14 +172,16 @@ def test_a_record_without_room_is_lost_and_holds_nothing() -> None:
         taken.append(size)
         return len(taken) < 2
 
+    returned: list[int] = []
     for limit, most in ((10**9, hold), (100, lambda size: True)):
-        record = Delivered(Continuable(), limit, most)
+        record = Delivered(Continuable(), limit, most, returned.append)
         for part in Model((b"word",) * 20_000).events({"prompt": "hi", "max_tokens": 20_000}, "completions"):
             if part != DONE_EVENT:
                 record.add(part)
         assert record.lost
         assert record.break_point() is None
     assert sum(taken) < 10**6
+    assert returned == [sum(taken[:-1]), 0]
 
 
 def test_a_long_answer_takes_a_few_bytes_for_each_token() -> None:
@@ -190,7 +192,7 @@ def test_a_long_answer_takes_a_few_bytes_for_each_token() -> None:
         taken += size
         return True
 
-    record, tokens = Delivered(Continuable(), 10**9, hold), 20_000
+    record, tokens = Delivered(Continuable(), 10**9, hold, lambda size: None), 20_000
     for part in Model((b"word",) * tokens).events({"prompt": "hi", "max_tokens": tokens}, "completions"):
         if part != DONE_EVENT:
             record.add(part)
@@ -211,7 +213,7 @@ def test_a_long_answer_takes_a_few_bytes_for_each_token() -> None:
     ],
 )
 def test_what_does_not_tell_its_tokens_is_not_continued(odd: bytes) -> None:
-    record = Delivered(Continuable(), 10**6, lambda size: True)
+    record = Delivered(Continuable(), 10**6, lambda size: True, lambda size: None)
     role = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
     record.add(event(role, PROMPT, 0, prompt_token_ids=PROMPT))
     record.add(odd)
@@ -235,6 +237,17 @@ def test_limits_and_seed_are_those_of_the_rest() -> None:
     assert (told["prompt"], told["max_tokens"]) == ([7, 8, 9, 100, 101], 14)
 
 
+def test_the_messages_go_on_as_they_were_and_are_not_parsed() -> None:
+    point = BreakPoint(b"7,8,9", (100,), "", 3, 1, "x", 5)
+    request = ask("chat", 9, user="ann")
+    no_json = b"{~" + request.rest[1:]
+    request = replace(request, rest=no_json, prompt_bytes=request.prompt_bytes + 1)
+    body = continued_body(request, "weights", "salt", point)
+    assert body is not None
+    told = json.loads(body.replace(b"~", b""))
+    assert (told["messages"], told["user"]) == ([{"role": "user", "content": "hi"}], "ann")
+
+
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
@@ -246,6 +259,8 @@ def test_limits_and_seed_are_those_of_the_rest() -> None:
         ({"stop": "abc", "temperature": 0.0, "include_stop_str_in_output": True}, Continuable(2, 0, True)),
         ({"stop": [], "temperature": 1}, Continuable()),
         ({"stop": "abc"}, None),
+        ({"stop": "a" * 1024, "temperature": 0}, Continuable(1023, 1023, True)),
+        ({"stop": ["b", "a" * 1025], "temperature": 0, "include_stop_str_in_output": True}, None),
         ({"logprobs": 0}, None),
         ({"tools": [1]}, None),
         ({"n": 2}, None),
@@ -280,7 +295,27 @@ def test_only_an_engine_that_took_the_tokens_goes_on() -> None:
     ):
         with pytest.raises(EngineFailed):
             Seam("x", 5, point).join(odd)
-    assert Seam("x", 5, point).join(b'data: {"error":{}}\n\n') == b'data: {"error":{}}\n\n'
+
+
+@pytest.mark.parametrize("point", [None, BreakPoint(b"7,8,9", (100,), "", 3, 1, "x", 5)])
+def test_what_an_engine_that_goes_on_does_not_count_is_not_given_out(point: BreakPoint | None) -> None:
+    text = {"index": 0, "delta": {"content": "lo"}, "finish_reason": None}
+    good = event(text, [*PROMPT, 100] if point else PROMPT, 1)
+    made = Seam("y", 5, point).join(good)
+    assert b'"id":"y"' in made
+    assert Seam("y", 5, point).join(good.replace(b"data: ", b"data:")) == made
+    start, end = good.index(b',"usage"'), good.rindex(b"}")
+    for odd in (
+        good[:start] + good[end:],
+        good[:start] + b',"usage":null' + good[end:],
+        b": ping\n" + good,
+        b"event: odd\n" + good,
+        b'data: {"object":"error","error":{}}\n\n',
+    ):
+        with pytest.raises(EngineFailed):
+            Seam("y", 5, point).join(odd)
+    for comment in (b": ping\n\n", b"\n\n"):
+        assert Seam("y", 5, point).join(comment) == comment
 
 
 def test_cached_tokens_are_some_of_the_prompt() -> None:

@@ -193,3 +193,92 @@ async def test_an_engine_that_tells_running_usage_but_no_total_is_billed_by_that
         {"prompt_tokens": 3, "completion_tokens": 2},
     )
     assert (await front.ask(ASK)).status == 503, "its next counts cannot be trusted either"
+
+
+async def test_an_error_behind_the_total_is_told_and_the_total_once(wide_front: Front) -> None:
+    usage = b'"usage":{"prompt_tokens":3,"total_tokens":4,"completion_tokens":1}'
+    head = b'data: {"id":"x","object":"o","created":5,"model":"tiny",'
+    choice = b'"choices":[{"index":0,"delta":{"content":"b"},"finish_reason":"stop","token_ids":[9]}],'
+    script = [
+        head + choice + usage + b',"prompt_token_ids":[1,2,3]}\n\n',
+        head + b'"choices":[],' + usage + b"}\n\n",
+        b'data: {"error":{"message":"internal","code":500}}\n\n',
+        b"data: [DONE]\n\n",
+    ]
+    for engine in wide_front.engines:
+        engine.script, engine.healthy = [*script], False
+    answer = await wide_front.ask({**STREAM, "temperature": 0, "stream_options": {"include_usage": True}})
+    *chunks, error, done = answer.events
+    assert [chunk["usage"] is None for chunk in chunks] == [True, False]
+    assert (error["error"]["code"], done) == ("engine_failed", "[DONE]")
+    assert sum(len(engine.bodies) for engine in wide_front.engines) == 1
+    [event] = wide_front.spooled()
+    assert event["quantities"] == {"prompt_tokens": 3, "completion_tokens": 1}
+
+
+async def test_logs_hold_nothing_of_what_an_engine_that_was_to_go_on_says(
+    wide_front: Front, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *others = wide_front.engines
+    first.die_after_tokens, first.tells_role = 2, True
+    for engine in others:
+        engine.fail_with = (400, {"error": {"message": "your prompt: sesame", "code": 400}})
+    answer = await wide_front.ask({**STREAM, "max_tokens": 9})
+    assert answer.error["code"] == "engine_failed"
+    assert sum(len(engine.bodies) for engine in wide_front.engines) == 2
+    said = capsys.readouterr().out
+    assert "was not continued" in said
+    assert "invalid_value" in said
+    assert "sesame" not in said
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_an_engine_whose_streams_all_break_is_left_alone(front: Front, told: bool) -> None:
+    await front.add_engine()
+    front.tell(front.routes(version="2"))
+    bad, good = front.engines
+    good.tells_role = True
+    role = b'data: {"id":"x","created":5,"choices":[{"index":0,"delta":{"role":"assistant","content":""}}],'
+    role += b'"usage":{"prompt_tokens":3,"completion_tokens":0},"prompt_token_ids":[1,2,3]}\n\n'
+    error = b'data: {"error":{"message":"internal","code":500}}\n\n'
+    bad.script, bad.healthy = [role, error if told else None, b"data: [DONE]\n\n"], False
+    for _ in range(8):
+        answer = await front.ask({**STREAM, "max_tokens": 3})
+        assert [event for event in answer.events if "error" in event] == []
+    assert (len(bad.bodies), len(good.bodies)) == (3, 8)
+    front.clock.advance(1.0)
+    bad.script = None
+    replicas = front.gateway._upstream.replicas
+    states = [replicas.breakers(front.gateway.routes.index.routes)["tiny", "r0"]]
+    await front.ask({**STREAM, "max_tokens": 3})
+    states.append(replicas.breakers(front.gateway.routes.index.routes)["tiny", "r0"])
+    assert states == ["half_open", "closed"]
+
+
+async def test_what_was_asked_before_an_engine_is_left_alone_does_not_end_that(front: Front) -> None:
+    replicas = front.gateway._upstream.replicas
+    routes = front.gateway.routes.index.routes
+    for _ in range(3):
+        replicas.failed("http://r0")
+    replicas.answered("http://r0")
+    assert replicas.breakers(routes) == {("tiny", "r0"): "open"}
+    front.clock.advance(1.0)
+    replicas.answered("http://r0")
+    assert replicas.breakers(routes) == {("tiny", "r0"): "closed"}
+
+
+async def test_a_stream_of_which_only_the_role_came_is_made_anew_whatever_comments_came(front: Front) -> None:
+    await front.add_engine()
+    front.tell(front.routes(version="2"))
+    bad, good = front.engines
+    good.tells_role = True
+    role = b'data: {"id":"x","created":5,"choices":[{"index":0,"delta":{"role":"assistant","content":""}}],'
+    role += b'"usage":{"prompt_tokens":3,"completion_tokens":0}}\n\n'
+    bad.script = [role, b": keep-alive\n\n", b": keep-alive\n\n", None]
+    answer = await front.ask({**STREAM, "max_tokens": 2, "presence_penalty": 1})
+    first, *chunks, done = answer.events
+    assert first["choices"][0]["delta"]["role"] == "assistant"
+    assert [chunk["choices"][0]["delta"] for chunk in chunks] == [{"content": " w1"}, {"content": " w2"}]
+    assert {chunk["id"] for chunk in chunks} == {"x"}
+    assert done == "[DONE]"
+    assert (len(bad.bodies), len(good.bodies)) == (1, 1)

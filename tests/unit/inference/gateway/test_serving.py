@@ -243,3 +243,27 @@ async def test_an_answer_that_is_whole_is_given_out_though_its_key_ends_meanwhil
     assert (answer.status, answer.ended, b"revoked" in answer.body) == (200, True, False)
     [event] = front.spooled()
     assert event["outcome"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("engines", "options", "where"),
+    [(1, {}, "body"), (2, {}, "record"), (2, {"presence_penalty": 1}, "body")],
+)
+async def test_the_body_of_a_stream_counts_for_its_key_as_long_as_it_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engines: int, options: dict[str, Any], where: str
+) -> None:
+    held: list[tuple[int, int]] = []
+    async with front_scene(tmp_path, monkeypatch, engines) as front:
+        admission = front.gateway._inference.admission
+
+        def look(visit: Visit, part: bytes) -> None:
+            [load], [tenant] = admission._loads.values(), admission._tenants.values()
+            held.append((load.body_bytes, tenant.answer_bytes))
+
+        metadata = {"padding": "x" * 50_000}
+        answer = await front.ask({**STREAM, "metadata": metadata, **options, "max_tokens": 3}, on_part=look)
+        assert answer.events[-1] == "[DONE]"
+        assert not admission._loads
+    assert held
+    for body, record in held:
+        assert (body > 50_000, record > 50_000) == ((True, False) if where == "body" else (False, True))

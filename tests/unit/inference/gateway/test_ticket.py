@@ -119,3 +119,16 @@ def test_large_bodies_of_one_key_are_read_one_at_a_time() -> None:
     scene = Scene()
     assert scene.ticket().turn() is scene.ticket().turn()
     assert scene.ticket(1).turn() is not scene.keys[0].large_body
+
+
+def test_what_is_not_kept_of_a_stream_any_more_is_room_for_others() -> None:
+    scene = Scene()
+    first, second = scene.ticket(), scene.ticket(1)
+    assert first.take_record(500)
+    assert not second.take_record(1)
+    first.drop_record(400)
+    assert scene.held() == [(1, 0, 0, 0), (1, 0, 0, 0), (2, 0, 0, 100)]
+    assert second.take_record(400)
+    first.close()
+    second.close()
+    assert scene.held() == NOTHING

@@ -187,6 +187,9 @@ class _Part:
     def end_waits(self) -> None:
         self._lines.append(f"{self._name} ends waits")
 
+    async def give_up_copies(self) -> None:
+        self._lines.append(f"{self._name} gives copies up")
+
 
 async def _stops(rng: random.Random, _: Patch, home: Path) -> str:
     """What is closed when it stops, whether control is there or not."""
