@@ -46,6 +46,7 @@ async def tried(on: Site, **canary: Any) -> None:
     await on.apply("Model", "tiny-v2", {"source": str(shared_tiny_model())}, "search")
     await apply(on, canary={**CANARY, **canary})
     await on.until(answering("tiny-0", "tiny-canary-0"))
+    await until_gateways_know(on)
 
 
 async def begun_anew(on: Site, *workloads: str, starts: int) -> None:
@@ -53,6 +54,11 @@ async def begun_anew(on: Site, *workloads: str, starts: int) -> None:
     on.kill(CONTROL)
     on.start(CONTROL)
     await on.until(answering(*workloads, starts=starts))
+    await until_gateways_know(on)
+
+
+async def until_gateways_know(on: Site) -> None:
+    """Control knows first that an engine is ready."""
     async with asyncio.timeout(30):
         while True:
             with suppress(openai.InternalServerError):
