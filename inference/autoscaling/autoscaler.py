@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from prometheus_client import Counter
 
@@ -18,7 +17,7 @@ from common.errors import Conflict, NotFound
 from common.guard import Guard
 from common.ids import derived_id
 from common.load import ReplicaLoad
-from common.loop import LoopHealth
+from common.loop import LoopHealth, first_of
 from common.resources import Endpoint, Workload
 from common.resources.scaling import EngineRole, RoleScaling
 from common.store.kept import KeptList, owned_workloads
@@ -69,9 +68,9 @@ class Autoscaler:
             except Exception as error:  # noqa: BLE001 - the loop's boundary: one bad look must not end it
                 health.note(error)
             rest_seconds = rest_after(time.thread_time() - began_seconds)
-            await _first_of(asyncio.sleep(rest_seconds), stop.wait())
+            await first_of(asyncio.sleep(rest_seconds), stop.wait())
             if not stop.is_set():
-                await _first_of(self.board.news(LOOK_SECONDS - rest_seconds), stop.wait())
+                await first_of(self.board.news(LOOK_SECONDS - rest_seconds), stop.wait())
 
     async def step(self) -> None:
         """One look at all Endpoints that follow their load."""
@@ -80,7 +79,6 @@ class Autoscaler:
         uids = {endpoint.metadata.uid for endpoint in elastic}
         for uid in self._watches.keys() - uids:
             del self._watches[uid]
-        self._guard.forget_gone()
         self._guard.forget_gone()
         if not elastic:
             return
@@ -193,13 +191,3 @@ def _tell(endpoint: Endpoint, events: Sequence[Event]) -> None:
     for event in events:
         CHANGES.labels("up" if event.reason == "ScaledUp" else "down").inc()
         _log.info("scaled", endpoint=endpoint.name, project=endpoint.project, change=event.message)
-
-
-async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
-    tasks = [asyncio.create_task(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,7 +7,6 @@ taken back stays so: what is written outlives this process, and is looked at no 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from prometheus_client import Counter
 
@@ -15,9 +14,10 @@ from common.clock import Clock
 from common.errors import Conflict, NotFound
 from common.guard import Guard
 from common.ids import derived_id
-from common.loop import LoopHealth
+from common.loop import LoopHealth, first_of
 from common.resources import Endpoint
 from common.resources.canary import ROLLED_BACK, CanarySpec, CanaryStatus, trial_of
+from common.store.kept import KeptList
 from common.store.port import Event, StatusWrite, Store
 from common.telemetry import get_logger
 from common.wire import SideCounts, TrialReport
@@ -41,6 +41,7 @@ class CanaryJudge:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
         self._guard = Guard("canaries", clock)
+        self._tried = KeptList(store, Endpoint, lambda endpoint: endpoint.spec.canary is not None)
         self._trials: dict[tuple[str, str], Trial] = {}
         self._news = asyncio.Event()
 
@@ -69,19 +70,13 @@ class CanaryJudge:
                 health.note(None)
             except Exception as error:  # noqa: BLE001 - the loop's boundary: one bad look must not end it
                 health.note(error)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await stop.wait()
-            if not stop.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(IDLE_LOOK_SECONDS - LOOK_SECONDS):
-                        await self._news.wait()
+            await first_of(asyncio.sleep(LOOK_SECONDS), stop.wait())
+            idle_seconds = IDLE_LOOK_SECONDS - LOOK_SECONDS
+            await first_of(asyncio.sleep(idle_seconds), self._news.wait(), stop.wait())
 
     async def step(self) -> None:
         """One look at all Endpoints that have a canary."""
-        tried = [
-            endpoint for endpoint in await self._store.list(Endpoint) if endpoint.spec.canary is not None
-        ]
+        tried = [endpoint.copy_deep() for endpoint in await self._tried.now()]  # to write to
         known = {(endpoint.metadata.uid, trial_of(endpoint.spec)) for endpoint in tried}
         self._trials = {key: trial for key, trial in self._trials.items() if key in known}
         self._guard.forget_gone()

@@ -1,5 +1,6 @@
 """Control takes a canary back once, for good, by what gateways tell; and not by what they tell of another."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,23 @@ def test_a_field_that_a_later_release_adds_takes_up_no_trial_anew() -> None:
     assert trial_of(LaterSpec.model_validate(spec)) == trial
     assert trial_of(LaterSpec.model_validate({**spec, "engine": {"maxAdapters": 0}})) != trial
     assert trial_of(LaterSpec.model_validate({**spec, "engine": {"later": 4}})) != trial
+
+
+async def test_a_loop_that_waits_for_news_ends_when_it_is_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second wait, too: gateways may tell nothing for long."""
+    monkeypatch.setattr("inference.canary.judging.LOOK_SECONDS", 0.0)
+    judge, stop, looked = Site(tmp_path).judge, asyncio.Event(), asyncio.Event()
+
+    async def look() -> None:
+        looked.set()
+
+    monkeypatch.setattr(judge, "step", look)
+    async with asyncio.timeout(2):
+        running = asyncio.create_task(judge.run(stop))
+        await looked.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        stop.set()
+        await running
