@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,8 +28,8 @@ from inference.model_files import inspect_model, model_digest, within_project
 from inference.ports import LoadedModel
 from inference.routes import build_routing_table
 from inference.wanted_engine import WantedEngine, WantedEngines
-from tests.fixtures import approving as approved
 from tests.unit.inference.drawn import endpoint_scene as scene
+from tests.unit.inference.drawn.worlds import Worlds, check_worlds
 
 Patch = pytest.MonkeyPatch
 
@@ -321,8 +320,7 @@ async def _files(rng: random.Random, _: Patch, home: Path) -> str:
     return f"{told} {held.usable, held.reason, held.message} {digest}"
 
 
-World = Callable[[random.Random, Patch, Path], Awaitable[str]]
-WORLDS: dict[str, tuple[World, int, int]] = {
+WORLDS: Worlds = {
     "readiness": (_readiness, 400, 4),
     "routes": (_routes, 120, 1),
     "workloads": (_workloads, 150, 1),
@@ -338,14 +336,7 @@ WORLDS: dict[str, tuple[World, int, int]] = {
 
 @pytest.mark.parametrize("name", WORLDS)
 async def test_parts_of_the_controller_do_what_was_approved(name: str, tmp_path: Path) -> None:
-    ask, draws, read = WORLDS[name]
-    answers = []
-    for seed in range(draws):
-        home = tmp_path / str(seed)
-        home.mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            answers.append((await ask(random.Random(seed), patch, home)).replace(str(home), "HOME"))
-    approved.check(Path(__file__).with_name("endpoint_parts.txt"), {name: approved.kept(answers, read)})
+    await check_worlds(Path(__file__), name, WORLDS, tmp_path)
 
 
 def test_a_workload_shares_nothing_with_its_endpoint() -> None:

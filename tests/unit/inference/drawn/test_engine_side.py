@@ -17,8 +17,8 @@ from inference.adapters.engine import VllmEngines
 from inference.adapters.engine_metrics import read_load
 from inference.measurements import read_measurements
 from inference.model_config import find_config
-from tests.fixtures import approving as approved
 from tests.unit.inference.approved.accidents import each_changed
+from tests.unit.inference.drawn.worlds import Worlds, check_worlds
 
 Patch = pytest.MonkeyPatch
 URL = "http://e:9000"
@@ -166,8 +166,7 @@ async def _configs(rng: random.Random, patch: Patch, home: Path) -> str:
         return f"{error.param}: {error}"
 
 
-World = Callable[[random.Random, Patch, Path], Awaitable[str]]
-WORLDS: dict[str, tuple[World, int, int]] = {
+WORLDS: Worlds = {
     "engines": (_engines, 8, 1),
     "pages": (_pages, 300, 4),
     "measurements": (_measurements, 30, 1),
@@ -177,11 +176,4 @@ WORLDS: dict[str, tuple[World, int, int]] = {
 
 @pytest.mark.parametrize("name", WORLDS)
 async def test_the_side_of_engines_is_as_approved(name: str, tmp_path: Path) -> None:
-    ask, draws, read = WORLDS[name]
-    answers = []
-    for seed in range(draws):
-        home = tmp_path / str(seed)
-        home.mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            answers.append((await ask(random.Random(seed), patch, home)).replace(str(home), "HOME"))
-    approved.check(Path(__file__).with_name("engine_side.txt"), {name: approved.kept(answers, read)})
+    await check_worlds(Path(__file__), name, WORLDS, tmp_path)

@@ -2,7 +2,6 @@
 
 import os
 import random
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +17,8 @@ from inference.gateway import app, metrics
 from inference.gateway.app import Gateway
 from inference.gateway.exchange import ClientGone
 from inference.gateway.table import RouteIndex
-from tests.fixtures import approving as approved
 from tests.unit.inference.drawn.gateway.session import broken
+from tests.unit.inference.drawn.worlds import Worlds, check_worlds
 
 Patch = pytest.MonkeyPatch
 GAUGES = (
@@ -219,8 +218,7 @@ async def _changes(rng: random.Random, _: Patch, home: Path) -> str:
     return f"{lines} {[metrics.MODELS.of(name) for name in 'mno']}"
 
 
-World = Callable[[random.Random, Patch, Path], Awaitable[str]]
-WORLDS: dict[str, tuple[World, int, int]] = {
+WORLDS: Worlds = {
     "pages": (_pages, 60, 1),
     "ends of requests": (_ends, 48, 2),
     "lives": (_lives, 16, 3),
@@ -231,14 +229,9 @@ WORLDS: dict[str, tuple[World, int, int]] = {
 
 @pytest.mark.parametrize("name", WORLDS)
 async def test_the_application_does_what_was_approved(name: str, tmp_path: Path) -> None:
-    ask, draws, read = WORLDS[name]
-    answers = []
-    for seed in range(draws):
-        home = tmp_path / str(seed)
-        home.mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            answers.append((await ask(random.Random(seed), patch, home)).replace(str(home), "HOME"))
-    for gauge in GAUGES:
-        gauge.set(0)
-    metrics.MODELS.serve(())
-    approved.check(Path(__file__).with_name("gateway_app.txt"), {name: approved.kept(answers, read)})
+    try:
+        await check_worlds(Path(__file__), name, WORLDS, tmp_path)
+    finally:
+        for gauge in GAUGES:
+            gauge.set(0)
+        metrics.MODELS.serve(())

@@ -5,7 +5,7 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,9 @@ from inference.gateway.shipper import Shipper
 from inference.gateway.spool import Spool, event_ids, read_segment, segments
 from tests.fixtures import approving as approved
 from tests.unit.inference.drawn.gateway.session import Ended, Paused, Reply, Session, broken, pauses
+from tests.unit.inference.drawn.worlds import Worlds, check_worlds, said
 
 Patch = pytest.MonkeyPatch
-
-
-def _said(error: BaseException) -> str:
-    more = {name: value for name, value in sorted(vars(error).items()) if name not in ("args", "message")}
-    return f"{type(error).__name__}: {error} {more if isinstance(error, ComputilityError) else ''}"
 
 
 def _event(rng: random.Random, number: int, **given: Any) -> UsageEvent:
@@ -108,7 +104,7 @@ async def _spool(rng: random.Random, patch: Patch, home: Path) -> str:
             durable: list[str] = []
             tries = [kept.append(one, partial(durable.append, one.id)) for one in together]
             told = await asyncio.gather(*tries, return_exceptions=True)
-            lines.append(f"{[one and _said(one) for one in told]} {durable}")
+            lines.append(f"{[one and said(one) for one in told]} {durable}")
         lines.append(f"{kept.commits} {kept._size} {kept._next} {[path.name for path in kept.sealed()]}")
     await kept.close()
     for path in segments(home / "spool"):
@@ -236,8 +232,7 @@ async def _shipping(rng: random.Random, patch: Patch, home: Path) -> str:
     return "\n".join([*lines, *session.asked])
 
 
-World = Callable[[random.Random, Patch, Path], Awaitable[str]]
-WORLDS: dict[str, tuple[World, int, int]] = {
+WORLDS: Worlds = {
     "spools": (_spool, 60, 1),
     "segments": (_segments, 80, 2),
     "journals": (_journal, 80, 1),
@@ -247,11 +242,4 @@ WORLDS: dict[str, tuple[World, int, int]] = {
 
 @pytest.mark.parametrize("name", WORLDS)
 async def test_what_the_gateway_keeps_is_what_was_approved(name: str, tmp_path: Path) -> None:
-    ask, draws, read = WORLDS[name]
-    answers = []
-    for seed in range(draws):
-        home = tmp_path / str(seed)
-        home.mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            answers.append((await ask(random.Random(seed), patch, home)).replace(str(home), "HOME"))
-    approved.check(Path(__file__).with_name("gateway_disk.txt"), {name: approved.kept(answers, read)})
+    await check_worlds(Path(__file__), name, WORLDS, tmp_path)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,15 +31,10 @@ from inference.gateway.exchange import ClientGone, Exchange
 from inference.gateway.proxy import ControlProxy, is_proxied
 from inference.gateway.upstream import EngineCall, Upstream
 from inference.gateway.whole_answer import read_answer, read_error
-from tests.fixtures import approving as approved
 from tests.unit.inference.drawn.gateway.session import Reply, Session, broken
+from tests.unit.inference.drawn.worlds import Worlds, check_worlds, said
 
 Patch = pytest.MonkeyPatch
-
-
-def _said(error: BaseException) -> str:
-    more = {name: value for name, value in sorted(vars(error).items()) if name not in ("args", "message")}
-    return f"{type(error).__name__}: {error} {more if isinstance(error, ComputilityError) else ''}"
 
 
 ERRORS: tuple[ComputilityError, ...] = (
@@ -92,7 +86,7 @@ async def _exchange(rng: random.Random, _: Patch, __: Path) -> str:
         body = await exchange.read_body(rng.choice((4, 5, 9, 100)), rng.choice((keep, None)))
         lines.append(f"{body!r}")
     except (ComputilityError, ClientGone) as error:
-        lines.append(_said(error))
+        lines.append(said(error))
     lines.append(f"{sizes} {len(messages)}")
     await exchange.disconnected()
     kind = rng.randrange(3)
@@ -185,7 +179,7 @@ async def _proxy(rng: random.Random, patch: Patch, _: Path) -> str:
     try:
         await control.handle(exchange)
     except (ComputilityError, ClientGone, OSError, proxy.aiohttp.ClientError) as error:
-        lines.append(_said(error))
+        lines.append(said(error))
     return "\n".join([*lines, str(made), *asked.asked, str(sent), str([one.closed for one in asked.given])])
 
 
@@ -246,11 +240,11 @@ async def _calls(rng: random.Random, patch: Patch, _: Path) -> str:
         room = rng.choice((10, 1000)).__gt__
         try:
             failure = await engines._attempt(call, b"body", request, noted.comments, room)
-            lines.append((failure and _said(failure)) or "answered")
+            lines.append((failure and said(failure)) or "answered")
             if failure is None and request.stream:
                 lines.append(str([part async for part in call.chunks()]))
         except (ComputilityError, OSError, upstream.aiohttp.ClientError) as error:
-            lines.append(f"raised {_said(error)}")
+            lines.append(f"raised {said(error)}")
         lines.append(f"{call.status} {call.content!r} {call.answer} {call._open}")
         lines.append(f"{await call.abort()} {await call.is_healthy()}")
         call.close()
@@ -299,12 +293,11 @@ async def _answers(rng: random.Random, patch: Patch, _: Path) -> str:
         try:
             lines.append(str(await read()))
         except (OSError, upstream.aiohttp.ClientError) as error:
-            lines.append(_said(error))
+            lines.append(said(error))
     return f"{lines} {held}"
 
 
-World = Callable[[random.Random, Patch, Path], Awaitable[str]]
-WORLDS: dict[str, tuple[World, int, int]] = {
+WORLDS: Worlds = {
     "exchanges": (_exchange, 300, 2),
     "proxied": (_proxy, 300, 2),
     "calls": (_calls, 250, 1),
@@ -314,11 +307,4 @@ WORLDS: dict[str, tuple[World, int, int]] = {
 
 @pytest.mark.parametrize("name", WORLDS)
 async def test_the_edges_of_the_gateway_do_what_was_approved(name: str, tmp_path: Path) -> None:
-    ask, draws, read = WORLDS[name]
-    answers = []
-    for seed in range(draws):
-        home = tmp_path / str(seed)
-        home.mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            answers.append((await ask(random.Random(seed), patch, home)).replace(str(home), "HOME"))
-    approved.check(Path(__file__).with_name("gateway_edges.txt"), {name: approved.kept(answers, read)})
+    await check_worlds(Path(__file__), name, WORLDS, tmp_path)

@@ -6,7 +6,7 @@ import json
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,14 +32,10 @@ from inference.gateway.routes import RouteFollower
 from inference.gateway.table import RouteIndex
 from tests.fixtures import approving as approved
 from tests.unit.inference.drawn.gateway.session import Ended, Paused, Reply, Session, broken, pauses
+from tests.unit.inference.drawn.worlds import Worlds, check_worlds, said
 from tests.unit.inference.gateway.front_scene import front_scene
 
 Patch = pytest.MonkeyPatch
-
-
-def _said(error: BaseException) -> str:
-    more = {name: value for name, value in sorted(vars(error).items()) if name not in ("args", "message")}
-    return f"{type(error).__name__}: {error} {more if isinstance(error, ComputilityError) else ''}"
 
 
 def _route(name: str = "m", **more: Any) -> Route:
@@ -180,7 +176,7 @@ async def _bodies(rng: random.Random, patch: Patch, _: Path) -> str:
             request = await made.read(exchange, "completions", ticket, who, index)
             lines.append(str(request))
         except (ComputilityError, ClientGone, ValueError) as error:
-            lines.append(_said(error))
+            lines.append(said(error))
         turns.append(lock.locked())
         lines.append(f"{taken} {turns} {len(made._parser._idle)} {made._parser._free._value}")
         if made._parser._idle and rng.random() < 0.2:
@@ -233,7 +229,7 @@ async def _bills(rng: random.Random, patch: Patch, home: Path) -> str:
             outcome: Outcome = rng.choice(("completed", "cancelled", "engine_failed"))
             await ours.settle(counts, outcome)
     except ComputilityError as error:
-        lines.append(_said(error))
+        lines.append(said(error))
     lines.append(f"{len(kept._free)} {len(books.overdue)} {len(billed)}")
     for path in sorted(home.glob("*.ndjson")):
         lines.append(path.read_text())
@@ -281,7 +277,7 @@ async def _paths(_: random.Random, __: Patch, home: Path) -> str:
                 if refused in ("refuse", "_no_such_route"):
                     await handler(exchange)
             except ComputilityError as error:
-                refused = _said(error)
+                refused = said(error)
             lines.append(f"{method} {path}: {name} {refused}")
     lines.append(str(app._model_object(_route(created_ms=1_700_000_000_999))))
     return "\n".join(lines)
@@ -358,8 +354,7 @@ async def _process(rng: random.Random, patch: Patch, home: Path) -> str:
     return "\n".join(lines)
 
 
-World = Callable[[random.Random, Patch, Path], Awaitable[str]]
-WORLDS: dict[str, tuple[World, int, int]] = {
+WORLDS: Worlds = {
     "followed tables": (_following, 40, 1),
     "bodies": (_bodies, 100, 1),
     "bills": (_bills, 200, 2),
@@ -372,14 +367,7 @@ WORLDS: dict[str, tuple[World, int, int]] = {
 
 @pytest.mark.parametrize("name", WORLDS)
 async def test_what_frames_requests_does_what_was_approved(name: str, tmp_path: Path) -> None:
-    ask, draws, read = WORLDS[name]
-    answers = []
-    for seed in range(draws):
-        home = tmp_path / str(seed)
-        home.mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            answers.append((await ask(random.Random(seed), patch, home)).replace(str(home), "HOME"))
-    approved.check(Path(__file__).with_name("gateway_frame.txt"), {name: approved.kept(answers, read)})
+    await check_worlds(Path(__file__), name, WORLDS, tmp_path)
 
 
 async def test_a_loop_of_the_gateway_that_dies_is_told(tmp_path: Path, monkeypatch: Patch) -> None:
