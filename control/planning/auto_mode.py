@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from common.clock import Clock
 from common.errors import ComputilityError, Conflict, NotFound
 from common.guard import Guard, is_everybodys
 from common.ids import derived_id
-from common.loop import LoopHealth, in_turns
+from common.loop import LoopHealth, in_turns, run_every
 from common.resources import Endpoint, Model, Project
 from common.resources.auto_mode import MAX_REASONS, AutoStatus, Readers, leaves_size_open
 from common.store.kept import KeptList
@@ -91,15 +90,7 @@ class AutoMode:
     async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Look every ``LOOK_SECONDS`` until ``stop`` is set."""
         health = health or LoopHealth("auto-mode", self._clock)
-        while not stop.is_set():
-            try:
-                await self.step()
-                health.note(None)
-            except Exception as error:  # noqa: BLE001 - the loop's boundary: one bad look must not end it
-                health.note(error)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await stop.wait()
+        await run_every(self.step, stop, LOOK_SECONDS, health)
 
     async def step(self) -> None:
         """One look at all Endpoints of mode ``auto``: first at those that wait for their devices, then at
