@@ -18,9 +18,10 @@ from bench.traces import TraceNode, TraceTask
 from scheduler.core.backfill.delay import should_wait
 from scheduler.core.fragmentation.fragmentation import Fragmentation
 from scheduler.core.model.types import Placement, QueueView, RoleView, RunningView, WorkloadView
+from scheduler.core.placement.holdings import millis_by_model
 from scheduler.core.placement.placing import Stuck
 from scheduler.core.placement.snapshot import Snapshot
-from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.placement.trial import Trial
 from scheduler.core.quota.quota import QuotaTree
 from scheduler.core.reshape.migration import plan_moves
 

@@ -24,8 +24,9 @@ from scheduler.core.model.types import (
     WorkloadView,
 )
 from scheduler.core.placement.asks import Asks
+from scheduler.core.placement.holdings import millis_by_model
 from scheduler.core.placement.snapshot import Snapshot
-from scheduler.core.placement.trial import keep_books, millis_by_model
+from scheduler.core.placement.trial import keep_books
 from scheduler.core.pool.layout import ModelKey
 from scheduler.core.pool.pool import Pool
 from scheduler.core.quota.ordering import Heads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scheduler.core.model.types import Placement, QueueView, RunningView
-from scheduler.core.placement.trial import items_by_model
+from scheduler.core.placement.holdings import items_by_model
 from scheduler.core.pool.layout import ModelKey
 from scheduler.core.pool.pool import Pool
 from scheduler.core.quota.quota import QuotaTree

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from scheduler.core.fragmentation.fragmentation import UNTRACKED, Fragmentation
 from scheduler.core.model.types import WHOLE_MILLIS, Placement, WorkloadView
-from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.placement.holdings import millis_by_model
+from scheduler.core.placement.trial import Trial
 from scheduler.core.pool.layout import MEMORY_BITS, ModelKey
 from scheduler.core.pool.pool import Pool
 

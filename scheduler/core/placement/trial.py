@@ -11,6 +11,7 @@ from scheduler.core.model.types import Assignment, Placement, Policy, QueueView,
 from scheduler.core.placement.affinity import AffinityIndex, has_wishes
 from scheduler.core.placement.asks import Ask, Asks
 from scheduler.core.placement.changes import Change, Charge
+from scheduler.core.placement.holdings import items_by_model, millis_by_model
 from scheduler.core.placement.outline import Outline, RunningSummary
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck, place_gang
 from scheduler.core.placement.residual import residual_capacity
@@ -380,21 +381,3 @@ def keep_books(queues: Sequence[QueueView], pool: Pool, running: Iterable[Runnin
     for (queue, model), millis in held.items():
         tree.charge(queue, model, millis)
     return tree
-
-
-def items_by_model(placement: Placement) -> Iterable[tuple[ModelKey, int]]:
-    """The items of ``millis_by_model``, without a dict where one device is all of it, as mostly."""
-    if len(placement) == 1 and len(shares := placement[0].shares) == 1:
-        _, _, vendor, model, _, millis = shares[0]
-        return (((vendor, model), millis),)
-    return millis_by_model(placement).items()
-
-
-def millis_by_model(placement: Placement) -> dict[ModelKey, int]:
-    """What a placement holds of each vendor's models."""
-    total: dict[ModelKey, int] = {}
-    for assignment in placement:
-        for share in assignment.shares:
-            key = (share.vendor, share.model)
-            total[key] = total.get(key, 0) + share.millis
-    return total

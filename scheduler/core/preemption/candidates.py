@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scheduler.core.model.types import WHOLE_MILLIS, Assignment, RunningView, WorkloadView
-from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.placement.holdings import millis_by_model
+from scheduler.core.placement.trial import Trial
 from scheduler.core.pool.layout import ModelKey
 from scheduler.core.preemption.claims import VictimClass
 from scheduler.core.preemption.lower_bounds import Entry, LowerBounds

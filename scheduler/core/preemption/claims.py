@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from scheduler.core.model.types import Placement, WorkloadView
+from scheduler.core.placement.holdings import millis_by_model
 from scheduler.core.placement.placing import Bounds
-from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.placement.trial import Trial
 from scheduler.core.pool.layout import ModelKey
 from scheduler.core.quota.quota import QuotaRefusal
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from scheduler.core.model.types import Placement, WorkloadView
-from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.placement.holdings import millis_by_model
+from scheduler.core.placement.trial import Trial
 from scheduler.core.preemption.beside import tolerates
 from scheduler.core.preemption.candidates import Candidate
 from scheduler.core.preemption.claims import Claimant, Reach

@@ -11,8 +11,9 @@ from collections import Counter
 
 from scheduler.core.model.types import Placement, RunningView, WorkloadView
 from scheduler.core.placement.affinity import has_wishes
+from scheduler.core.placement.holdings import millis_by_model
 from scheduler.core.placement.placing import Bounds, Stuck
-from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.placement.trial import Trial
 from scheduler.core.pool.filters import untolerated
 from scheduler.core.pool.pool import Pool
 from scheduler.core.preemption.beside import displaced, fits_beside, look_past

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from scheduler.core.model.types import Assignment, WorkloadView
-from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.placement.holdings import millis_by_model
+from scheduler.core.placement.trial import Trial
 from scheduler.core.pool.layout import MEMORY_MASK, MIB, pack
 from scheduler.core.pool.usage import NodeUsage
 from scheduler.core.preemption.beside import keep_apart

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from scheduler.core.placement.holdings import millis_by_model
 from scheduler.core.placement.placing import Bounds
-from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.placement.trial import Trial
 from scheduler.core.preemption.candidates import Candidates
 from scheduler.core.preemption.claims import Claimant, Reach, VictimClass, bounds_now
 

@@ -18,8 +18,9 @@ from scheduler.core.model.types import (
     Tide,
     WorkloadView,
 )
+from scheduler.core.placement.holdings import millis_by_model
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck
-from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.placement.trial import Trial
 from scheduler.core.tide.tides import room_for_training
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scheduler.core.model.types import Migrate, Placement, WorkloadView
+from scheduler.core.placement.holdings import millis_by_model
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck
-from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.placement.trial import Trial
 from scheduler.core.pool.states import Shape
 from scheduler.core.reshape.consolidation import consolidate
 from scheduler.core.reshape.movers import Movers

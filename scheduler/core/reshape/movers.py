@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from scheduler.core.model.runtimes import end_ms
 from scheduler.core.model.types import Assignment, Placement, RunningView, Share, WorkloadView
+from scheduler.core.placement.holdings import millis_by_model
 from scheduler.core.placement.placing import Bounds, Stuck
 from scheduler.core.placement.residual import residual_capacity
-from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.placement.trial import Trial
 from scheduler.core.pool.layout import MEMORY_BITS, MEMORY_MASK, MIB
 
 LEAST_LEFT_MS = 120_000

@@ -20,7 +20,8 @@ from scheduler.core.model.types import (
     Tide,
     WorkloadView,
 )
-from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.placement.holdings import millis_by_model
+from scheduler.core.placement.trial import Trial
 from scheduler.core.pool.layout import ModelKey
 
 

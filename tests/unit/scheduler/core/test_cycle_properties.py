@@ -27,8 +27,9 @@ from scheduler.core.model.types import (
     RunningView,
     WorkloadView,
 )
+from scheduler.core.placement.holdings import millis_by_model
 from scheduler.core.placement.snapshot import Snapshot, take_snapshot
-from scheduler.core.placement.trial import Trial, keep_books, millis_by_model
+from scheduler.core.placement.trial import Trial, keep_books
 from tests.unit.scheduler.random_pools import CATALOGUE, NOW_MS, snapshots
 from tests.unit.scheduler.worlds import World, fingerprint, worlds
 

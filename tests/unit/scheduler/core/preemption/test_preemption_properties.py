@@ -6,8 +6,9 @@ from dataclasses import replace
 from hypothesis import example, given, settings
 
 from scheduler.core.model.types import Placement, RunningView, WorkloadView
+from scheduler.core.placement.holdings import millis_by_model
 from scheduler.core.placement.placing import Bounds, Stuck
-from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.placement.trial import Trial
 from scheduler.core.preemption.nominations import Seating
 from scheduler.core.preemption.preemption import PreemptionPlan, find_room
 from scheduler.core.quota.quota import QuotaRefusal

@@ -21,9 +21,10 @@ from scheduler.core.model.types import (
     Share,
     WorkloadView,
 )
+from scheduler.core.placement.holdings import millis_by_model
 from scheduler.core.placement.placing import ANYWHERE, Bounds, Stuck
 from scheduler.core.placement.snapshot import take_snapshot
-from scheduler.core.placement.trial import Trial, millis_by_model
+from scheduler.core.placement.trial import Trial
 from scheduler.core.reshape.consolidation import MOVES_PER_NODE
 from scheduler.core.reshape.migration import consolidate, plan_moves
 from tests.unit.scheduler.build import NOW_MS, cycle, deferred, gpu, holding, node, role, workload
