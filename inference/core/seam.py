@@ -7,6 +7,7 @@ from typing import Any
 
 from common.errors import EngineFailed
 from inference.core.delivered import BreakPoint
+from inference.core.fields import is_whole
 
 NOTE = b": continued by another engine\n\n"
 """A comment in the client's stream where it was continued: clients that look for events do not see it."""
@@ -64,8 +65,9 @@ class Seam:
         usage["prompt_tokens"], usage["completion_tokens"] = point.prompt_tokens, completion
         usage["total_tokens"] = point.prompt_tokens + completion
         details = usage.get("prompt_tokens_details")
-        if isinstance(details, dict) and details.get("cached_tokens"):
-            details["cached_tokens"] = min(details["cached_tokens"], point.prompt_tokens)
+        if isinstance(details, dict):  # of what the engine that goes on was given, some is the answer's
+            parts = {name: tokens for name, tokens in details.items() if is_whole(tokens)}
+            details.update({name: min(tokens, point.prompt_tokens) for name, tokens in parts.items()})
 
     def _cut(self, choice: dict[str, Any]) -> None:
         """Take out of the text what the client has already."""

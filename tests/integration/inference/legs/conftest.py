@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from common.vendors import VENDORS
-from tests.fixtures.engine import OPTIONS, engine_process
+from tests.fixtures.engine import OPTIONS
 from tests.fixtures.gateway import Serving, serving
 from tests.fixtures.legs import Engines, routes
 
@@ -25,16 +25,15 @@ def engines() -> Iterator[Engines]:
         args=("--distributed-executor-backend", "uni", *TOOLS),
     )
     with ExitStack() as stack:
-        names = ("p0", "d0", "d1")
-        started = {name: stack.enter_context(engine_process(options)) for name in names}
-        for process in started.values():
-            process.wait_until_ready()
-        yield Engines(started)
+        engines = Engines(options, stack)
+        engines.start("p0", "d0", "d1")
+        yield engines
 
 
 @pytest.fixture
 async def front(engines: Engines, tmp_path: Path, request: Any) -> AsyncIterator[Serving]:
     names = getattr(request, "param", ("p0", "d0"))
+    engines.start(*names)
     # All engines and the gateway work on the same cores here.
     async with serving(tmp_path, routes(engines, *names), connect_timeout_seconds=30.0) as front:
         yield front

@@ -26,6 +26,10 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("nixl") is None, reason="NIXL is not installed"),
 ]
 
+LONG: Any = {"max_tokens": 300, "extra_body": {"ignore_eos": True}}
+"""An answer that is still under way when its engine is killed."""
+SEEN = 8
+
 
 async def test_control_may_be_gone_while_legs_are_under_way(engines: Engines, front: Serving) -> None:
     alone = await chat(front, "uncontrolled ", "mixed")
@@ -135,10 +139,63 @@ async def test_a_decode_engine_that_is_killed_before_its_first_byte_is_replaced(
     [other, event] = await front.billed(2)
     assert event["quantities"] == other["quantities"]
     assert {event["resource"], *killed} == {"d0", "d1"}
-    if killed == ["d1"]:  # the one that lives is d1 from now on
-        both = engines.processes
-        both["d0"], both["d1"] = both["d1"], both["d0"]
-    await engines.keep_nothing("p0", "d1")
+    await engines.keep_nothing("p0", event["resource"])
+
+
+@pytest.mark.parametrize("front", [("p0", "d0", "d1")], indirect=True)
+async def test_a_stream_whose_decode_engine_is_killed_goes_on_as_if_it_had_not_been(
+    engines: Engines, front: Serving
+) -> None:
+    options: Any = {**LONG, "stream": True, "stream_options": {"include_usage": True}}
+    unbroken = [chunk async for chunk in await chat(front, "killed midway ", "mixed", **options)]
+    broken, killed = [], ""
+    async for chunk in await chat(front, "killed midway ", **options):
+        broken.append(chunk)
+        if len(broken) == SEEN:
+            killed = await engines.at_work("d0", "d1", tokens=1)
+            engines.processes[killed].kill()
+    assert len({chunk.id for chunk in broken}) == 1
+    assert told(broken) == told(unbroken)
+    [alone, event] = await front.billed(2)
+    assert (event["resource"], event["outcome"]) == (killed, "completed")
+    assert event["quantities"] == alone["quantities"]
+    await asyncio.sleep(1)
+    assert len(front.control.events) == 2, "once"
+    await engines.keep_nothing("p0", *({"d0", "d1"} - {killed}))
+
+
+@pytest.mark.parametrize("front", [("p0", "d0", "d1")], indirect=True)
+async def test_a_whole_answer_whose_decode_engine_is_killed_is_made_anew_by_another(
+    engines: Engines, front: Serving
+) -> None:
+    unbroken = await chat(front, "killed halfway ", "mixed", **LONG)
+    asking = asyncio.create_task(chat(front, "killed halfway ", **LONG))
+    killed = await engines.at_work("d0", "d1", tokens=SEEN)
+    engines.processes[killed].kill()
+    [other] = {"d0", "d1"} - {killed}
+    whole = await asking
+    assert (whole.choices, counts(whole.usage)) == (unbroken.choices, counts(unbroken.usage))
+    [alone, event] = await front.billed(2)
+    assert (event["resource"], event["outcome"]) == (other, "completed")
+    assert event["quantities"] == alone["quantities"]
+    await asyncio.sleep(1)
+    assert len(front.control.events) == 2, "once"
+    await engines.keep_nothing("p0", other)
+
+
+def told(chunks: list[Any]) -> tuple[str, str, list[int]]:
+    """The text, why it ended, and its ``counts``."""
+    choices = [choice for chunk in chunks for choice in chunk.choices]
+    [reason] = [choice.finish_reason for choice in choices if choice.finish_reason]
+    [usage] = [chunk.usage for chunk in chunks if chunk.usage]
+    text = "".join(choice.delta.content or "" for choice in choices)
+    return text, reason, counts(usage)
+
+
+def counts(usage: Any) -> list[int]:
+    """Tokens of the prompt, cached ones among them, of the answer, and of both."""
+    details = usage.prompt_tokens_details
+    return [usage.prompt_tokens, details.cached_tokens, usage.completion_tokens, usage.total_tokens]
 
 
 @pytest.mark.parametrize("front", [("p0", "d1")], indirect=True)
@@ -157,9 +214,8 @@ async def test_a_transfer_that_fails_is_made_up_for(front: Serving, monkeypatch:
 
 
 @pytest.mark.parametrize("front", [("p0", "d1")], indirect=True)
-@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 async def test_a_prefill_engine_may_die_after_it_has_answered_or_before(
-    engines: Engines, front: Serving, monkeypatch: pytest.MonkeyPatch, stream: bool
+    engines: Engines, front: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first time the engine dies with the cache that it keeps; the second time it is dead."""
 
@@ -169,9 +225,11 @@ async def test_a_prefill_engine_may_die_after_it_has_answered_or_before(
         return engine_body(request, model, salt, place, tokens)
 
     monkeypatch.setattr(legs, "engine_body", killing)
-    parted = await text_of(await chat(front, f"dying {stream} ", stream=stream), stream)
-    alone = await text_of(await chat(front, f"dying {stream} ", "mixed", stream=stream), stream)
-    assert parted == alone
-    first, second = await front.billed(2)
-    assert first["quantities"] == second["quantities"]
+    for stream in (False, True):
+        parted = await text_of(await chat(front, f"dying {stream} ", stream=stream), stream)
+        alone = await text_of(await chat(front, f"dying {stream} ", "mixed", stream=stream), stream)
+        assert parted == alone
+    events = await front.billed(4)
+    for first, second in (events[:2], events[2:]):
+        assert first["quantities"] == second["quantities"]
     await engines.keep_nothing("d1")

@@ -318,13 +318,15 @@ def test_what_an_engine_that_goes_on_does_not_count_is_not_given_out(point: Brea
         assert Seam("y", 5, point).join(comment) == comment
 
 
-def test_cached_tokens_are_some_of_the_prompt() -> None:
+def test_parts_of_the_prompt_are_no_more_than_it() -> None:
     meter = StreamMeter("final")
     point = BreakPoint(b"7,8,9", (100, 101), "", 3, 2, "x", 5)
     meter.go_on(Seam("x", 5, point), point)
     told = event(None, [*PROMPT, 100, 101], 4).replace(
-        b'"completion_tokens":4', b'"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":5}'
+        b'"completion_tokens":4',
+        b'"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":5,"created_cache_tokens":4,"x":null}',
     )
     shown = meter.feed(told)
     assert meter.counts == TokenCounts(prompt=3, cached=3, completion=6)
     assert b'"total_tokens":9' in shown
+    assert b'"prompt_tokens_details":{"cached_tokens":3,"created_cache_tokens":3,"x":null}' in shown
