@@ -56,7 +56,7 @@ class EndpointController:
     def __init__(self, store: Store, engines: Engines, settings: Settings, clock: Clock) -> None:
         self._store, self._engines, self._settings, self._clock = store, engines, settings, clock
         self._workloads = owned_workloads(store, Endpoint.__name__)
-        self._wanted_engines = WantedEngines(settings.engine)
+        self._wanted_engines = WantedEngines(settings.engine, settings.tracing.engines_url)
         self._sync = AdapterSync(engines, clock)
         self._models = ModelStatusKeeper(store, settings, clock)
         self._draining = Draining(store, engines, clock, settings.engine.drain_timeout_seconds)

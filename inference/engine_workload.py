@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from common.errors import InvalidInput
@@ -46,14 +47,19 @@ def workload_name(endpoint: Endpoint, index: int, role: EngineRole = "") -> str:
 
 
 def engine_workload(
-    endpoint: Endpoint, model: Model, index: int, settings: EngineSettings, role: EngineRole = ""
+    endpoint: Endpoint,
+    model: Model,
+    index: int,
+    settings: EngineSettings,
+    role: EngineRole = "",
+    traces_url: str = "",
 ) -> Workload:
-    """The Workload that runs replica ``index`` of a role of the endpoint. Raises ``InvalidInput`` where the
-    model cannot be served so."""
+    """The Workload that runs replica ``index`` of a role of the endpoint, and sends spans there if they are
+    to go anywhere. Raises ``InvalidInput`` where the model cannot be served so."""
     spec, wanted = endpoint.spec, endpoint.roles[role]
     if role in PAIR and model.spec.tasks == ["embeddings"]:
         raise InvalidInput(f"spec.mode: {model.name} makes embeddings, which have no decode; use replicated")
-    options = _options(endpoint, model, settings, role, wanted)
+    options = replace(_options(endpoint, model, settings, role, wanted), traces_url=traces_url)
     started = engine_command(options)
     serving = WorkloadRole(
         name=_WORKLOAD_ROLES[role],

@@ -43,10 +43,11 @@ _Version = tuple[int, str, str]
 
 
 class WantedEngines:
-    """Remembers what is wanted of each Endpoint until it or its Model changes."""
+    """Remembers what is wanted of each Endpoint until it or its Model changes. ``traces_url``: where engines
+    send their spans."""
 
-    def __init__(self, settings: EngineSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: EngineSettings, traces_url: str = "") -> None:
+        self._settings, self._traces_url = settings, traces_url
         self._known: dict[str, tuple[_Version, Mapping[EngineRole, WantedEngine]]] = {}
 
     def of(
@@ -66,7 +67,7 @@ class WantedEngines:
             return known[1]
         of_role = {role: canary if role == "canary" else model for role in endpoint.spec.roles}
         wanted = {
-            role: WantedEngine(engine_workload(endpoint, one, 0, self._settings, role))
+            role: WantedEngine(engine_workload(endpoint, one, 0, self._settings, role, self._traces_url))
             for role, one in of_role.items()
             if one is not None
         }

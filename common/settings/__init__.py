@@ -11,6 +11,7 @@ from common.settings.services import (
     SandboxSettings,
     StoreSettings,
 )
+from common.settings.tracing import TracingSettings
 from common.settings.tree import CONFIG_FILE, Settings, child_environment, load_settings
 from common.settings.tuning import TuningSettings
 
@@ -29,6 +30,7 @@ __all__ = [
     "Settings",
     "StoreSettings",
     "TideSettings",
+    "TracingSettings",
     "TuningSettings",
     "child_environment",
     "load_settings",

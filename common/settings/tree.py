@@ -2,6 +2,7 @@
 
 Every field can be set as ``COMPUTILITY_<SECTION>__<FIELD>``, e.g. ``COMPUTILITY_GATEWAY__PORT=9000``, or in
 ``<COMPUTILITY_HOME>/computility.yaml``. The environment wins over the file, an argument over both.
+Of tracing, OpenTelemetry's own variables say what ours do not.
 """
 
 from __future__ import annotations
@@ -35,11 +36,19 @@ from common.settings.services import (
     SandboxSettings,
     StoreSettings,
 )
+from common.settings.tracing import TracingSettings
 from common.settings.tuning import TuningSettings
 
 CONFIG_FILE = "computility.yaml"
 _OF_THE_CALLER = ("COMPUTILITY_API_KEY", "COMPUTILITY_CONTROL_BASE_URL", "COMPUTILITY_GATEWAY_BASE_URL")
 """What the command line is told and no process of the instance has to know."""
+_TRACING = {
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "endpoint",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "traces_endpoint",
+    "OTEL_SERVICE_NAME": "service_name",
+}
+"""OpenTelemetry's variables, and our fields that say the same."""
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 
 def _default_home() -> Path:
@@ -88,6 +97,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     sandbox: SandboxSettings = SandboxSettings()
     tuning: TuningSettings = TuningSettings()
+    tracing: TracingSettings = TracingSettings()
     limits: LimitsSettings = LimitsSettings()
 
     @classmethod
@@ -101,7 +111,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         home = init_settings().get("home") or env_settings().get("home") or _default_home()
         content = _read_file(_absolute(Path(home)) / CONFIG_FILE)
-        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=content)
+        others = (InitSettingsSource(settings_cls, init_kwargs=found) for found in (_standard(), content))
+        return init_settings, env_settings, *others
 
     @field_validator("home")
     @classmethod
@@ -162,6 +173,17 @@ def _read_file(path: Path) -> dict[str, Any]:
     if "home" in content:
         raise InvalidInput(f"{path}: home cannot be set in a file that lies in it", param="home")
     return content
+
+
+def _standard() -> dict[str, Any]:
+    """What OpenTelemetry's own variables say, where they do not turn tracing off or name a protocol that is
+    not spoken here."""
+    told = {name: value for name, value in os.environ.items() if name.startswith("OTEL_") and value}
+    off = told.get("OTEL_SDK_DISABLED", "").lower() == "true" or told.get("OTEL_TRACES_EXPORTER") == "none"
+    protocol = next((told[name] for name in _PROTOCOLS if name in told), "http/protobuf")
+    if off or protocol != "http/protobuf":
+        return {}
+    return {"tracing": {field: told[name] for name, field in _TRACING.items() if name in told}}
 
 
 def engine_key_of_process() -> str:

@@ -16,6 +16,8 @@ ENGINE_KEY = "$(ENGINE_KEY)"
 """Replaced on the node: who does not have it is served ``/health`` only."""
 NO_MEDIA_DOMAIN = "none.invalid"
 """No host of that name can be (RFC 2606). vLLM takes an empty list for: fetch from anywhere."""
+TRACED_AS = "computility-engine"
+"""The service that spans of engines are of."""
 _MODULE = "vllm.entrypoints.openai.api_server"
 _RANK_MODULE = "inference.engine_rank"
 """The same, for engines on several nodes: rank 0 serves, the others work for it."""
@@ -33,7 +35,7 @@ class EngineOptions:
     ``max_adapters`` 0: the engine takes no adapters. ``media_domains``: hosts from which it may fetch images
     and sounds that requests name; none, unless given. ``kv_connector``: KV caches are handed over by it;
     what does not arrive is computed again. ``kv_host_bytes``: of host memory, for KV caches that the devices
-    have no room for.
+    have no room for. ``traces_url``: where it sends spans of requests that are traced, by OTLP over HTTP.
     """
 
     source: str
@@ -53,6 +55,7 @@ class EngineOptions:
     media_domains: tuple[str, ...] = ()
     kv_connector: str = ""
     kv_host_bytes: int = 0
+    traces_url: str = ""
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -85,6 +88,8 @@ def engine_command(options: EngineOptions, *, serves: bool = True) -> EngineComm
         command += ["--enable-lora", "--max-loras", str(options.max_adapters)]
         command += ["--max-lora-rank", str(options.max_adapter_rank)]
     command += _kv_transfer(options)
+    if options.traces_url:
+        command += ["--otlp-traces-endpoint", options.traces_url]
     return EngineCommand([*command, *options.args], _environment(options))
 
 
@@ -140,4 +145,6 @@ def _environment(options: EngineOptions) -> dict[str, str]:
     if options.kv_connector:
         env["VLLM_NIXL_SIDE_CHANNEL_HOST"] = "$(ADDRESS)"
         env["VLLM_NIXL_SIDE_CHANNEL_PORT"] = f"$(PORT:{KV_PORT_NAME})"
+    if options.traces_url:
+        env |= {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_SERVICE_NAME": TRACED_AS}
     return {**env, **options.env, "VLLM_API_KEY": ENGINE_KEY}

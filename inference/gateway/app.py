@@ -31,7 +31,9 @@ from inference.gateway.serve import InferenceHandler
 from inference.gateway.shipper import Shipper
 from inference.gateway.spool import Spool, segments
 from inference.gateway.tallies import Tallies
+from inference.gateway.tracing.start import start_tracing
 from inference.gateway.upstream import ENGINE_PATHS, Upstream
+from inference.gateway.variants import VARIANT_HEADER
 
 _MODELS_PATH = "/v1/models"
 Handler = Callable[[Exchange], Awaitable[None]]
@@ -47,6 +49,7 @@ class Gateway:
         self._settings = settings
         self._clock = clock
         self.trust = ClientTrust(settings, settings.control_url)
+        self.tracer = start_tracing(settings)
         self._tasks: list[asyncio.Task[None]] = []
         self._front = Front(self._http, settings.gateway.cors_origins)
 
@@ -75,6 +78,7 @@ class Gateway:
             tallies,
             settings.internal_token,
             settings.engine.media_domains,
+            self.tracer,
         )
         self.routes.load()
         self._routes_changed()
@@ -109,6 +113,8 @@ class Gateway:
         self._journal.close()
         closing = (self._session, self._upstream, self._proxy, self._inference)
         await asyncio.gather(*(part.close() for part in closing))
+        if self.tracer is not None:
+            await self.tracer.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -135,20 +141,26 @@ class Gateway:
 
     async def _serve(self, exchange: Exchange) -> None:
         name, handler = self._handler(exchange)
+        code = ""
         metrics.IN_FLIGHT.inc()
         try:
             await handler(exchange)
         except ComputilityError as error:
+            code = error.code
             await exchange.respond_error(error)
         except ClientGone:
             exchange.status = 499
         except Exception:  # the request boundary
+            code = "internal_error"
             _log.exception("a request failed", path=exchange.path, request_id=exchange.request_id)
             if exchange.started:
                 raise
             await exchange.respond_error(ComputilityError(f"internal error; mention {exchange.request_id}"))
         finally:
             metrics.IN_FLIGHT.dec()
+            if exchange.trace is not None:
+                variant = exchange.head.get(VARIANT_HEADER, b"").decode()
+                exchange.trace.end(exchange.status or 499, code, variant)
             metrics.REQUESTS.labels(
                 name, str(exchange.status or 499), metrics.MODELS.of(exchange.model)
             ).inc()
@@ -183,7 +195,9 @@ class Gateway:
 
     async def _pass_on(self, exchange: Exchange) -> None:
         """Control answers, and judges the key again; what has none does not get that far."""
-        self._principal(exchange)
+        principal = self._principal(exchange)
+        if self.tracer is not None:
+            exchange.trace = self.tracer.passed_on(exchange, self._handler(exchange)[0], principal)
         await self._proxy.handle(exchange)
 
     def _principal(self, exchange: Exchange) -> Principal:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from billing.core.events import UsageEvent
 from common.auth import Principal
@@ -27,6 +27,9 @@ from inference.gateway.exchange import Exchange
 from inference.gateway.journal import LOST_OUTCOME, Entry, Journal
 from inference.gateway.spool import Spool
 
+if TYPE_CHECKING:
+    from inference.gateway.tracing.request import RequestTrace
+
 OVERDUE_SECONDS = 1.0
 """Between two tries to spool what the disk had no room for."""
 NOT_BILLABLE = "usage_not_billable"
@@ -39,7 +42,8 @@ _log = get_logger("gateway.bill")
 
 @dataclass(frozen=True)
 class Job:
-    """One request on its way: who, what, where to, who pays, since when."""
+    """One request on its way: who, what, where to, who pays, since when. ``trace``: None where it has none,
+    as a copy."""
 
     exchange: Exchange
     ticket: Ticket
@@ -50,6 +54,7 @@ class Job:
     project: str
     started_ms: int
     started_seconds: float
+    trace: RequestTrace | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,8 @@ class Bill:
         A prompt counts, for engine and bill alike, with the first token made from it. Counts that make no
         event are set aside with their reason: the client has no part in them.
         """
+        if self._job.trace is not None:
+            self._job.trace.settled(counts, outcome)
         quantities = counts.quantities()
         unborn = outcome != "completed" and not counts.completion and self._job.request.task != "embeddings"
         if not quantities or unborn or self._event is None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import ComputilityError, NotAwake, TooLarge, TooManyRequests, mapping_of, openai_body
 from common.http_server.content import decoded
 from common.http_server.front import NO_SNIFFING, headers_of
 from common.ids import new_id
+
+if TYPE_CHECKING:
+    from inference.gateway.tracing.request import RequestTrace
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -28,7 +31,8 @@ class ClientGone(Exception):
 
 class Exchange:
     """What a handler reads from and answers to. ``started`` is True once the status line is on its way.
-    ``head`` are further headers of the answer; ``on_end`` is told once whether a stream broke."""
+    ``head`` are further headers of the answer; ``on_end`` is told once whether a stream broke; ``trace`` is
+    None where requests are not traced."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
@@ -41,6 +45,7 @@ class Exchange:
         self.model = ""
         self.head: dict[bytes, bytes] = {}
         self.on_end: Callable[[bool], None] | None = None
+        self.trace: RequestTrace | None = None
         self._receive = receive
         self._send = send
 

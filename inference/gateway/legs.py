@@ -134,6 +134,8 @@ class Legs:
             place = self._hand_over(cache, replica, sides) if cache is not None else None
             return engine_body(job.request, job.route.backend_model, job.tenant, place, tokens)
 
+        if watch.trace is not None:
+            watch.trace.begin("whole" if sides.others is None else "decode")
         rings = [sides.answering]
         if cache is not None:
             rings.insert(0, sides.decoders[_kin(cache.reader)])
@@ -154,6 +156,8 @@ class Legs:
         """The call of an engine that goes on with an answer: one of those that answer, or of prefill, reads
         what was made already. As ``Upstream.call``."""
         sides = self._sides_of(job.route)
+        if watch.trace is not None:
+            watch.trace.begin("whole" if sides.others is None else "decode", "continuation")
         rings = [sides.answering] if sides.others is None else [sides.answering, sides.others]
         return await self._answered(job, rings, lambda _: body, watch, begin, drop_comments, tried)
 
@@ -195,6 +199,8 @@ class Legs:
             cache = await self._first_leg(job, sides.prefill, watch, begin)
             how = "failed" if cache is None else "handed_over"
         metrics.LEGS.labels(metrics.MODELS.of(job.route.model), how).inc()
+        if watch.trace is not None:
+            watch.trace.first_leg(how)
         return cache
 
     @staticmethod
@@ -208,6 +214,8 @@ class Legs:
     async def _first_leg(self, job: Job, readers: Route, watch: ClientWatch, begin: Begin) -> Handover | None:
         content = prefill_body(job.request, job.route.backend_model, job.tenant)
         request = replace(job.request, stream=False)
+        if watch.trace is not None:
+            watch.trace.begin("prefill")
         try:
             async with asyncio.timeout(self._prefill_seconds):
                 call = await self._upstream.call(

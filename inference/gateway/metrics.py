@@ -114,6 +114,12 @@ ROUTES_AGE_SECONDS = Gauge(
 JOURNAL_TORN = Counter(
     "computility_gateway_journal_torn", "Requests of a gateway that died, whose noted usage was unreadable"
 )
+SPANS = Counter(
+    "computility_gateway_spans",
+    "Spans of requests by what became of them: sent, failed (the collector did not take them), dropped (too "
+    "many waited for it)",
+    ("outcome",),
+)
 _BY_MODEL = (
     REQUESTS,
     UPSTREAM_SECONDS,

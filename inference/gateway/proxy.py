@@ -130,6 +130,8 @@ def _request_headers(exchange: Exchange) -> CIMultiDict[str]:
         if text not in _HOP_BY_HOP and text not in ("host", "x-request-id"):
             headers.add(text, value.decode("latin-1"))
     headers["x-request-id"] = exchange.request_id
+    if exchange.trace is not None:
+        headers.update(exchange.trace.headers)
     return headers
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from common.errors import ComputilityError, EngineFailed, InvalidInput, NotFound, openai_body
 from common.settings import GatewaySettings
@@ -40,6 +41,9 @@ from inference.gateway.upstream import (
 from inference.gateway.variants import Variants
 from inference.gateway.waking import WaitingRoom
 
+if TYPE_CHECKING:
+    from inference.gateway.tracing.tracer import RequestTracer
+
 _NOT_TOLD = "the engine's answer tells no token counts, so it is not given out"
 _TOO_LARGE = (
     "the answer was made, and is billed, but it is too large to be given out in one piece, by itself or with "
@@ -61,6 +65,7 @@ class InferenceHandler:
         tallies: Tallies,
         secret: str,
         media_hosts: Sequence[str] = (),
+        tracer: RequestTracer | None = None,
     ) -> None:
         self._routes = routes
         self._upstream = upstream
@@ -73,6 +78,7 @@ class InferenceHandler:
         self._books = books
         self._clock = books.clock
         self._bodies = Bodies(settings, media_hosts)
+        self._tracer = tracer
         self.admission = Admission(settings, routes, books.clock)
 
     def routes_changed(self) -> None:
@@ -98,6 +104,8 @@ class InferenceHandler:
     async def handle(self, exchange: Exchange, task: Task) -> None:
         started_ms, started_seconds = self._clock.now_ms(), self._clock.monotonic_seconds()
         key = self._routes.index.key_of(exchange.headers.get(b"authorization", b""), self._clock)
+        if self._tracer is not None:
+            exchange.trace = self._tracer.inference(exchange, task, key.principal)
         with self.admission.request(key) as ticket:
             job = await self._admit(exchange, task, ticket, started_ms, started_seconds)
             sent_seconds = self._clock.monotonic_seconds()
@@ -117,7 +125,9 @@ class InferenceHandler:
         index = self._routes.index  # the body may have been long in coming
         principal = index.in_force(ticket.key.digest, self._clock.now_ms()).principal
         route = index.find(principal, request.model)
-        exchange.model = route.model
+        exchange.model, trace = route.model, exchange.trace
+        if trace is not None:
+            trace.serves(route, request)
         if task not in route.tasks:
             raise NotFound(
                 f"the model {route.model} does not serve {task}", code="task_not_served", param="model"
@@ -125,13 +135,16 @@ class InferenceHandler:
         check_context(request, route.context_tokens)
         ticket.take_sequences(request.sequences)
         tenant, project = payer_of(principal, route)
-        return Job(exchange, ticket, request, principal, route, tenant, project, started_ms, started_seconds)
+        if trace is not None:
+            trace.is_billed_to(tenant, project)
+        started = started_ms, started_seconds
+        return Job(exchange, ticket, request, principal, route, tenant, project, *started, trace)
 
     async def _answer(self, job: Job) -> None:
         """A request that is answered in one piece. An engine that does not stop for a client that has gone
         works to its end, and what it tells then is billed."""
         with Bill(self._books, job) as bill:
-            async with ClientWatch(job.exchange, job.ticket, None) as watch:
+            async with ClientWatch(job.exchange, job.ticket, None, job.trace) as watch:
                 try:
                     answering = await self._call(job, watch, bill)
                 except ComputilityError:
@@ -147,6 +160,8 @@ class InferenceHandler:
                 self._rest(call)
                 raise EngineFailed(_NOT_TOLD)
             counts = _counts(call.answer.usage, answering)
+            if job.trace is not None and call.answer.content is not None:
+                job.trace.saw(call.answer.content)
             await bill.settle(counts, "cancelled" if watch.gone else "completed")
         if watch.cut is not None:
             raise watch.cut
@@ -160,7 +175,7 @@ class InferenceHandler:
             request.usage_shown, request.choices_per_prompt, request.prompts, _rename(job.route)
         )
         bill, stream, broke = Bill(self._books, job), None, None
-        watch = ClientWatch(job.exchange, job.ticket, DRAIN_SECONDS)
+        watch = ClientWatch(job.exchange, job.ticket, DRAIN_SECONDS, job.trace)
         try:
             async with watch:
                 answering = await self._begin(job, watch, bill)
@@ -204,6 +219,8 @@ class InferenceHandler:
                 raise
             nobody = error
         began_seconds = self._clock.monotonic_seconds()
+        if job.trace is not None:
+            job.trace.note("waits_for_engine")
         with self._waiting_room.place(job) as place:
             while (route := await self._waiting_room.next_route(job, watch, place)) is not None:
                 found = replace(job, route=route)
@@ -239,6 +256,8 @@ class InferenceHandler:
     def _saw_first_byte(self, job: Job) -> None:
         waited = self._clock.monotonic_seconds() - job.started_seconds
         metrics.FIRST_BYTE_SECONDS.labels(metrics.MODELS.of(job.route.model)).observe(waited)
+        if job.trace is not None:
+            job.trace.answers(waited)
         self._shadows.copy(job)
 
 
@@ -265,6 +284,8 @@ async def _finish(
         await bill.settle(meter.counts, outcome)
     except ComputilityError as failure:
         error = failure
+    if job.trace is not None and error is not None:
+        job.trace.failed(error.code)
     if watch.gone and watch.cut is None:
         return
     if not job.exchange.started:

@@ -96,6 +96,7 @@ class Shadows:
             tenant=target.tenant,
             project=target.project,
             started_ms=self._books.clock.now_ms(),
+            trace=None,
         )
         content = copied_body(job.request, target.backend_model, job.tenant)
         watch = ClientWatch(job.exchange, job.ticket, None)  # never entered: no client is there to leave

@@ -131,6 +131,8 @@ class Stream:
             async for data in self.call.chunks():
                 events = meter.feed(data)
                 self._bill.note(meter.counts)
+                if job.trace is not None:
+                    job.trace.saw(events)
                 if events and not watch.gone:
                     await write(job.exchange, events)
         except StreamBroke as error:
@@ -146,6 +148,10 @@ class Stream:
         else:
             if meter.finished and meter.error is None:
                 self._streams.upstream.ended_well(self.call.replica)
+        if meter.error is not None:
+            self.call.trouble = "engine_error"
+        elif not (meter.finished or watch.gone or self.call.trouble):
+            self.call.trouble = "ended_early"
         return meter.finished and meter.error is None
 
     async def _goes_on(self) -> bool:
@@ -254,6 +260,8 @@ class Stream:
 
     def _count(self, outcome: str) -> None:
         metrics.CONTINUED.labels(metrics.MODELS.of(self._job.route.model), outcome).inc()
+        if self._job.trace is not None:
+            self._job.trace.note(f"stream_broke.{outcome}")
 
 
 def _kin(replica: RouteReplica) -> tuple[str, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -30,6 +31,9 @@ from inference.gateway.exchange import Exchange
 from inference.gateway.replicas import Replicas
 from inference.gateway.reports import Reports
 from inference.gateway.whole_answer import Hold, WholeAnswer, read_answer, read_error
+
+if TYPE_CHECKING:
+    from inference.gateway.tracing.request import CallTrace, RequestTrace
 
 DRAIN_SECONDS = 15.0
 """Longest wait for an engine to end a stream whose client has gone."""
@@ -66,7 +70,8 @@ class NoEngine(Unavailable):
 
 class EngineCall:
     """One attempt at one replica. After ``send`` its ``status`` is there, and ``answer`` if it is a whole
-    one; else ``content`` has the first bytes of a stream, or an error's."""
+    one; else ``content`` has the first bytes of a stream, or an error's. ``trouble``: what broke it, in a
+    word."""
 
     def __init__(
         self,
@@ -75,15 +80,18 @@ class EngineCall:
         sent: Sent,
         request: InferenceRequest,
         id_: str,
+        trace: CallTrace | None = None,
     ) -> None:
         self.replica = replica
         self.status = 0
         self.content = b""
+        self.trouble = ""
         self.answer = WholeAnswer(None, None)
         self._session = session
         self._sent = sent
         self._request = request
         self._id = id_
+        self._trace = trace
         self._response: aiohttp.ClientResponse | None = None
         self._open = True
 
@@ -93,11 +101,11 @@ class EngineCall:
         Comments before a stream's first event are passed on and are no first bytes; ``hold`` is asked for
         room for an answer.
         """
-        response = await self._session.post(
-            self.replica.url + ENGINE_PATHS[self._request.task],
-            data=body,
-            headers={"Content-Type": "application/json", "X-Request-Id": self._id},
-        )
+        headers = {"Content-Type": "application/json", "X-Request-Id": self._id}
+        if self._trace is not None:
+            headers.update(self._trace.headers)
+        url = self.replica.url + ENGINE_PATHS[self._request.task]
+        response = await self._session.post(url, data=body, headers=headers)
         self._response, self.status = response, response.status
         if self._request.stream and self.status == 200:
             while not self.content or self.content.startswith(b":"):
@@ -112,6 +120,9 @@ class EngineCall:
         else:
             self.content = await read_error(response)
         self._sent.answering()
+        if self._trace is not None:
+            usage = self.answer.usage
+            self._trace.answering(usage.counts if usage is not None else None)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The stream, from its first bytes to its end. Raises ``StreamBroke``."""
@@ -122,6 +133,7 @@ class EngineCall:
             try:
                 data = await self._response.content.readany()
             except TRANSPORT_ERRORS as error:
+                self.trouble = "stream_broke"
                 raise StreamBroke(str(error) or type(error).__name__) from error
 
     async def abort(self) -> bool:
@@ -153,6 +165,8 @@ class EngineCall:
         if self._open:
             self._open = False
             self._sent.end()
+            if self._trace is not None:
+                self._trace.end(self.status, self.trouble)
             if self._response is not None:
                 self._response.close()
 
@@ -162,12 +176,19 @@ class ClientWatch:
 
     ``gone`` tells, ``left`` is set for those who wait, ``gone_seconds`` is when, by the loop's time; ``cut``
     says why where it was the gateway that ended the request (its key was revoked).
-    ``id`` is what engines call the request, on each of its legs; ``broken`` are those that broke on it.
+    ``id`` is what engines call the request, on each of its legs; ``broken`` are those that broke on it;
+    ``trace`` has the spans of the legs.
     The block is ended with ``TimeoutError`` when the engine does not stop within ``drain_seconds``, or cannot
     be told to. None waits for the end of its answer, so that what it tells then can be billed.
     """
 
-    def __init__(self, exchange: Exchange, ticket: Ticket, drain_seconds: float | None) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        ticket: Ticket,
+        drain_seconds: float | None,
+        trace: RequestTrace | None = None,
+    ) -> None:
         self.gone = False
         self.left = asyncio.Event()
         self.gone_seconds = 0.0
@@ -175,6 +196,7 @@ class ClientWatch:
         self.call: EngineCall | None = None
         self.id = new_id("req")
         self.broken = 0
+        self.trace = trace
         self._exchange = exchange
         self._ticket = ticket
         self.hold: Hold = ticket.take_answer
@@ -305,7 +327,8 @@ class Upstream:
             except BaseException:
                 sent.end()
                 raise
-            call = watch.call = EngineCall(self._session, replica, sent, request, watch.id)
+            trace = watch.trace.call(replica, sent.reason) if watch.trace is not None else None
+            call = watch.call = EngineCall(self._session, replica, sent, request, watch.id, trace)
             failure = await self._attempt(call, content, request, on_comments, watch.hold)
             if failure is None:
                 return call
@@ -327,6 +350,7 @@ class Upstream:
         try:
             await call.send(body, on_comments, hold)
         except TRANSPORT_ERRORS as error:
+            call.trouble = type(error).__name__
             call.close()
             broken = isinstance(error, aiohttp.ClientConnectionError) and not isinstance(error, TimeoutError)
             self.replicas.failed(url, gone=broken)
@@ -336,7 +360,8 @@ class Upstream:
             if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
                 return NoEngine("no replica of this model can be reached; try again in a moment")
             return EngineFailed("the engine broke before it answered; try again")
-        except BaseException:
+        except BaseException as error:
+            call.trouble = type(error).__name__
             call.close()
             raise
         if call.status in _BREAKING_STATUS:

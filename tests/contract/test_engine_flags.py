@@ -71,3 +71,18 @@ def test_caches_are_handed_over_and_kept_by_one_engine() -> None:
 def test_only_to_hand_over_needs_one_connector() -> None:
     found = connectors(EngineOptions("org/m", "m", kv_connector="NixlConnector"))
     assert list(found) == ["NixlPullConnector"]
+
+
+def test_spans_are_sent_by_the_protocol_that_is_spoken(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vllm.tracing import extract_trace_headers, otel
+
+    options = EngineOptions("org/m", "m", traces_url="http://127.0.0.1:4318/v1/traces")
+    assert parsed(options).otlp_traces_endpoint == options.traces_url
+    for name, value in engine_command(options).env.items():
+        if name.startswith("OTEL_"):
+            monkeypatch.setenv(name, value)
+    exporter: Any = otel.get_span_exporter(options.traces_url)
+    assert isinstance(exporter, otel.OTLPHttpExporter)
+    assert exporter._endpoint == options.traces_url
+    headers = {"traceparent": "00-1-2-01", "tracestate": "a=b", "x-request-id": "req-1"}
+    assert set(extract_trace_headers(headers)) == {"traceparent", "tracestate"}

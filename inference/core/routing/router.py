@@ -73,12 +73,13 @@ class Decision:
 
 
 class Sent:
-    """A request that a replica has. ``answering`` and ``end`` may be called more than once."""
+    """A request that a replica has, for a reason. ``answering`` and ``end`` may be called more than once."""
 
-    __slots__ = ("_adapter", "_open", "_unread", "view")
+    __slots__ = ("_adapter", "_open", "_unread", "reason", "view")
 
-    def __init__(self, view: ReplicaView, unread_bytes: int, adapter: str) -> None:
+    def __init__(self, view: ReplicaView, unread_bytes: int, adapter: str, reason: str = ONLY) -> None:
         self.view = view
+        self.reason = reason
         self._unread = unread_bytes
         self._adapter = adapter
         self._open = True
@@ -173,7 +174,7 @@ class Router:
         view = decision.view
         if len(group.members) > 1:
             self._index.note(view.slot, ask.keys, ask.session)
-        return Sent(view, len(ask.prompt) - decision.row.cached_bytes, ask.adapter)
+        return Sent(view, len(ask.prompt) - decision.row.cached_bytes, ask.adapter, decision.reason)
 
     def succeeded(self, view: ReplicaView) -> None:
         if view.breaker.failures:

@@ -76,3 +76,13 @@ def test_the_door_of_the_engine_is_guarded() -> None:
     started = engine_command(EngineOptions("/m", "m"))
     module, _, name = _value(started.command, "--middleware").rpartition(".")
     assert hasattr(import_module(module), name)
+
+
+def test_an_engine_that_sends_spans_is_told_where_to_and_in_which_protocol() -> None:
+    started = engine_command(EngineOptions("/m", "m", traces_url="http://collector:4318/v1/traces"))
+    assert _value(started.command, "--otlp-traces-endpoint") == "http://collector:4318/v1/traces"
+    assert started.env["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] == "http/protobuf"
+    assert started.env["OTEL_SERVICE_NAME"] == "computility-engine"
+    silent = engine_command(EngineOptions("/m", "m"))
+    assert "--otlp-traces-endpoint" not in silent.command
+    assert not [name for name in silent.env if name.startswith("OTEL_")]

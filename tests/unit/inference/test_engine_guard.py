@@ -82,3 +82,21 @@ async def test_there_are_no_web_sockets() -> None:
 async def test_an_engine_without_a_key_serves_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_API_KEY")
     assert (await ask("/v1/models", "GET", b"Bearer "))["status"] == 401
+
+
+async def test_the_trace_of_a_request_goes_in_with_it() -> None:
+    seen: list[Any] = []
+
+    async def behind(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["headers"])
+
+    async def receive() -> Message:
+        return {}
+
+    async def send(message: Message) -> None:
+        raise AssertionError
+
+    headers = [(b"authorization", KNOWN), (b"traceparent", b"00-1-2-01"), (b"tracestate", b"a=b")]
+    scope = {"type": "http", "path": "/v1/chat/completions", "method": "POST", "headers": headers}
+    await EngineGuard(behind)(scope, receive, send)
+    assert seen == [headers]

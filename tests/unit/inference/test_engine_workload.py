@@ -139,3 +139,10 @@ def test_only_a_model_that_is_not_here_may_be_fetched(source: str, offline: str 
     made = engine_workload(endpoint(replicas=1), model(source=source), 0, SETTINGS)
     assert role_of(made).env.get("HF_HUB_OFFLINE") == offline
     assert told(made, "--model") == source
+
+
+@pytest.mark.parametrize("role", ["prefill", "decode"])
+def test_engines_of_all_roles_send_their_spans_where_they_are_told(role: EngineRole) -> None:
+    made = engine_workload(pair(), model(), 0, SETTINGS, role, "http://collector/v1/traces")
+    assert told(made, "--otlp-traces-endpoint") == "http://collector/v1/traces"
+    assert told(engine_workload(pair(), model(), 0, SETTINGS, role), "--otlp-traces-endpoint") is None

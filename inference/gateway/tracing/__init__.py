@@ -1,0 +1,1 @@
+"""Spans of requests, sent to a collector: see docs/design/tracing.md."""
