@@ -57,6 +57,11 @@ def report_adapter(
     return AdapterReport(False, "Loading", f"held by {count} of {len(ready)} ready replicas", count)
 
 
+def report_gone(adapter: Adapter) -> AdapterReport:
+    """Of an adapter whose files are no more."""
+    return AdapterReport(False, "FilesGone", f"nothing is at {adapter.spec.path} any more", 0)
+
+
 def obstacle(adapter: Adapter, endpoint: Endpoint) -> tuple[str, str] | None:
     """Why the endpoint will never load the adapter: reason and message."""
     engine, rank = endpoint.spec.engine, adapter.spec.rank

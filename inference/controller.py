@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Sequence
 from functools import partial
 
 from common.clock import Clock
@@ -19,7 +19,8 @@ from common.sources import local_path
 from common.store.kept import owned_workloads
 from common.store.port import Store
 from common.telemetry import get_logger
-from inference.adapter_status import AdapterReport, ReplicaReport, report_adapter
+from inference.adapter_files import AdapterFiles
+from inference.adapter_status import ReplicaReport, report_adapter, report_gone
 from inference.adapter_sync import AdapterSync, Held, WantedAdapter
 from inference.auto_duties import assign_duties
 from inference.autoscaling.draining import Draining
@@ -58,6 +59,8 @@ class EndpointController:
         self._workloads = owned_workloads(store, Endpoint.__name__)
         self._wanted_engines = WantedEngines(settings.engine, settings.tracing.engines_url)
         self._sync = AdapterSync(engines, clock)
+        self._adapter_files = AdapterFiles(clock)
+        self._files_gone: Collection[str] = ()
         self._models = ModelStatusKeeper(store, settings, clock)
         self._draining = Draining(store, engines, clock, settings.engine.drain_timeout_seconds)
         self._guard = ResourceGuard("endpoints", store, clock)
@@ -87,7 +90,7 @@ class EndpointController:
         endpoints = await self._store.list(Endpoint)
         adapters = await self._store.list(Adapter)
         owned = await self._owned_workloads({endpoint.metadata.uid for endpoint in endpoints})
-        wanted: _WantedByModel = self._all_wanted(adapters)
+        wanted = await self._all_wanted(adapters)
         reports: _ReportsByModel = defaultdict(list)
         await _all(
             self._guard.handle(endpoint, partial(self._endpoint, endpoint, models, owned, wanted, reports))
@@ -264,12 +267,18 @@ class EndpointController:
             replica.adapters = held.names
         return replica, ReplicaReport(endpoint, replica, held)
 
-    def _all_wanted(self, adapters: Sequence[Adapter]) -> _WantedByModel:
-        """An adapter that cannot be told where it lies is none that an engine can be given."""
-        by_model: _WantedByModel = defaultdict(list)
+    async def _all_wanted(self, adapters: Sequence[Adapter]) -> _WantedByModel:
+        """An adapter of which cannot be told where it lies is none that an engine can be given, nor is one
+        whose files are gone."""
+        found: list[_Wanted] = []
         for adapter in adapters:
             with self._parts.item("Adapter", ("wanted", adapter.metadata.uid), adapter.metadata.generation):
-                by_model[adapter.model_key].append((adapter, self._wanted(adapter)))
+                found.append((adapter, self._wanted(adapter)))
+        self._files_gone = await self._adapter_files.gone({one.path for _, one in found})
+        by_model: _WantedByModel = defaultdict(list)
+        for adapter, one in found:
+            if one.path not in self._files_gone:
+                by_model[adapter.model_key].append((adapter, one))
         return by_model
 
     def _wanted(self, adapter: Adapter) -> WantedAdapter:
@@ -305,7 +314,9 @@ class EndpointController:
 
     async def _adapter(self, adapter: Adapter, reports: _ReportsByModel) -> Fault | None:
         mine = [report for report in reports[adapter.model_key] if adapter.may_be_on(report.endpoint)]
-        report: AdapterReport = report_adapter(adapter, self._wanted(adapter), mine)
+        wanted = self._wanted(adapter)
+        gone = wanted.path in self._files_gone
+        report = report_gone(adapter) if gone else report_adapter(adapter, wanted, mine)
         status, generation = adapter.status, adapter.metadata.generation
         before = status.replicas, status.message, status.observed_generation
         now = report.replicas, report.message, generation

@@ -1,16 +1,20 @@
 """Many adapters on one engine: no pass takes long, and what can be asked once is not asked for each."""
 
+import errno
+import shutil
 from pathlib import Path
 
 import pytest
 
+from common.clock import VirtualClock
 from common.errors import InvalidInput, Unavailable
 from common.resources import Adapter, Metadata, Project
 from common.resources.people import ProjectSpec
 from common.resources.serving import AdapterSpec
+from inference.adapter_files import LOOK_SECONDS, AdapterFiles
 from inference.adapter_sync import LOADING_SECONDS
 from inference.routes import build_routing_table
-from tests.unit.inference.endpoint_world import PROJECT, World
+from tests.unit.inference.endpoint_world import FT, PROJECT, World
 
 MANY = 40
 URL = "http://10.0.0.1:9000"
@@ -97,6 +101,58 @@ async def test_an_engine_that_does_not_list_what_it_loaded_keeps_what_it_had(
     world.clock.advance(20)
     await world.step(5)
     assert await served(world) == MANY
+
+
+async def test_one_whose_files_go_is_let_go_before_an_engine_reads_them_again(
+    world: World, tmp_path: Path
+) -> None:
+    """Others lie where only engines see them. It comes back with its files."""
+    config = tmp_path / "zoo" / "adapter_config.json"
+    config.parent.mkdir()
+    config.touch()
+    await world.apply_adapter("$(HOME_DIR)/zoo")
+    world.clock.advance(LOOK_SECONDS)
+    await world.step()
+    held = world.engines.running[URL].adapters
+    assert held[FT] == str(config.parent)
+    config.unlink()
+    world.clock.advance(LOOK_SECONDS)
+    await world.controller.step()
+    assert len(held) == MANY == await served(world)
+    adapter = await world.adapter()
+    status = adapter.status.condition("Served")
+    assert status is not None
+    assert (status.reason, status.message) == ("FilesGone", "nothing is at $(HOME_DIR)/zoo any more")
+    assert not adapter.status.is_loadable
+    config.touch()
+    world.clock.advance(LOOK_SECONDS)
+    await world.controller.step()
+    assert held[FT] == str(config.parent)
+    assert await served(world) == MANY + 1
+
+
+async def test_files_are_looked_for_now_and_then_and_what_cannot_be_told_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, names = VirtualClock(), ("a", "b", "never")
+    files, paths = AdapterFiles(clock), {str(tmp_path / name) for name in names}
+    for name in names[:2]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").touch()
+    assert not await files.gone(paths)
+    shutil.rmtree(tmp_path / "a")
+    assert not await files.gone(paths)
+    clock.advance(LOOK_SECONDS)
+    assert await files.gone(paths) == {str(tmp_path / "a")}
+    clock.advance(LOOK_SECONDS)
+    assert not await files.gone(paths - {str(tmp_path / "a")}), "it is wanted no more"
+
+    def stale(self: Path) -> None:
+        raise OSError(errno.ESTALE, "stale")
+
+    monkeypatch.setattr(Path, "stat", stale)
+    clock.advance(LOOK_SECONDS)
+    assert not await files.gone(paths)
 
 
 async def test_each_adapter_has_a_route_to_those_that_hold_it(world: World) -> None:
