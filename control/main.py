@@ -57,8 +57,8 @@ from scheduler.translate.collector import set_world_apart
 
 CONNECT_SECONDS = 60.0
 CONNECT_PAUSE_SECONDS = 1.0
-TICK_SECONDS = 0.5
-PROBE_SECONDS = 5.0
+TICK_SECONDS = 1.0
+PROBE_SECONDS = 10.0
 RAY_LOST_SECONDS = 20.0
 REQUESTS_SECONDS = 1
 LOOPS_SECONDS = 1.5
@@ -86,8 +86,12 @@ class _Parts:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to us: uvicorn would raise them again when it has ended. Looks less often whether it is
-    to end than uvicorn does, ten times a second."""
+    """Leaves signals to us: uvicorn would raise them again when it has ended. Is told that it is to end, for
+    which uvicorn looks ten times a second."""
+
+    def __init__(self, config: uvicorn.Config, ending: asyncio.Event) -> None:
+        super().__init__(config)
+        self._ending = ending
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -96,7 +100,9 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         """Return once the server is to end. Each tick renews the header ``Date``."""
         while not await self.on_tick(0):
-            await asyncio.sleep(TICK_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._ending.wait()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -212,7 +218,7 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
         callback_notify=look,
         timeout_notify=LOOK_SECONDS,
     )
-    server = _Server(config)
+    server = _Server(config, parts.context.ending)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _ask_to_end, server, parts.context)
@@ -240,8 +246,8 @@ def _ask_to_end(server: uvicorn.Server, context: ControlContext) -> None:
 
 
 def _end(server: uvicorn.Server, context: ControlContext) -> None:
-    context.ending.set()
     server.should_exit = True
+    context.ending.set()
 
 
 def main() -> int:

@@ -3,7 +3,7 @@ every flicker."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import fields
 from functools import partial
 
@@ -30,7 +30,12 @@ LOAD_PERIOD_MS = 15_000
 AT_A_TIME = 500
 """So many nodes are written in one transaction."""
 _LOAD = ("memory_used_bytes", "utilisation_percent", "temperature_celsius", "power_watts")
-_TOLD = tuple(field.name for field in fields(NodeObservation) if field.name != "gangs")
+_TOLD = tuple(
+    field.name
+    for field in fields(NodeObservation)
+    if field.name not in ("gangs", "devices", "memory_available_bytes")
+)
+_TOLD_OF_DEVICE = tuple(name for name in Device.model_fields if name not in _LOAD)
 _REASONS = {
     "Alive": (True, "AgentAnswers", ""),
     "Lost": (False, LOST, "the node left the Ray cluster or its agent does not answer"),
@@ -75,23 +80,31 @@ class NodeWriter:
         forced, self._open = {*self._open, *self._aside(), *late}, set()
         async for name in in_turns(sorted({*moved, *self._changed.take_nodes(), *forced})):
             node, observation = world.nodes.get(name), observed.nodes.get(name)
-            self._load_due_ms.pop(name, None)
-            if name not in forced and self._is_done(node, observation):
+            if name not in forced and self._is_done(node, observation, now_ms):
                 self._answered_ms[name] = now_ms
-            elif observation is not None:
+                continue
+            self._load_due_ms.pop(name, None)
+            if observation is not None:
                 await self._guarded(world, name, partial(self._sync_one, world, observation))
             elif node is not None:
                 await self._guarded(world, name, partial(self._sync_unseen, world, node))
         await self._flush(world)
 
-    def _is_done(self, node: Node | None, observation: NodeObservation | None) -> bool:
-        """Whether its status says already what is observed."""
+    def _is_done(self, node: Node | None, observation: NodeObservation | None, now_ms: int) -> bool:
+        """Whether its status says already what is observed, or lacks load alone, whose time is to come."""
         done = self._done.get(observation.name) if observation is not None else None
-        if done is None or observation is None or done[0] is not node:
+        if done is None or observation is None or done[0] is not node or observation.state != "Alive":
             return False
-        return observation.state == "Alive" and all(
-            getattr(done[1], name) == getattr(observation, name) for name in _TOLD
-        )
+        last = done[1]
+        if not all(getattr(last, name) == getattr(observation, name) for name in _TOLD):
+            return False
+        if last.memory_available_bytes == observation.memory_available_bytes and (
+            last.devices == observation.devices
+        ):
+            return True
+        due_ms = self._load_written_ms.get(observation.name, 0) + LOAD_PERIOD_MS
+        self._load_due_ms[observation.name] = due_ms
+        return due_ms > now_ms and _are_the_same(last.devices, observation.devices)
 
     def _aside(self) -> set[str]:
         """Nodes that something about them keeps from being handled."""
@@ -245,6 +258,16 @@ def _told(device: Device, observation: NodeObservation) -> Device:
     if device.id not in observation.withheld:
         return device
     return device.model_copy(update={"healthy": False, "fault": observation.taken})
+
+
+def _are_the_same(devices: Sequence[Device], others: Sequence[Device]) -> bool:
+    """Whether both say the same of all devices but their load."""
+    return len(devices) == len(others) and all(
+        getattr(one, name) == getattr(other, name)
+        for one, other in zip(devices, others, strict=True)
+        if one is not other
+        for name in _TOLD_OF_DEVICE
+    )
 
 
 def _rounded(device: Device) -> Device:

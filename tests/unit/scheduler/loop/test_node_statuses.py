@@ -11,7 +11,7 @@ from common.resources import Node
 from common.resources.pool import NodeStatus
 from common.store.memory import MemoryStore
 from scheduler.nodes import FLAP_WINDOW_MS, LOAD_PERIOD_MS, LOST, NodeWriter
-from scheduler.ports import NodeObservation
+from scheduler.ports import Billing, GangRecord, NodeObservation
 from scheduler.translate.kept_world import WorldKeeper
 from scheduler.translate.observed import Observed
 from tests.fixtures.fabric import accelerator
@@ -104,6 +104,19 @@ async def test_a_change_of_load_alone_is_written_now_and_then_and_a_fault_at_onc
     fresh = (*device(90), accelerator("n", 1).model_copy(update={"utilisation_percent": 33}))
     status = await scene.see(devices=fresh)
     assert status.devices[1].utilisation_percent == 30, "of a new device nothing older is known"
+
+
+async def test_load_that_waits_for_its_time_is_written_whatever_comes_meanwhile(scene: Scene) -> None:
+    device = accelerator("n", 0)
+    await scene.see(devices=(device,))
+    busy = device.model_copy(update={"utilisation_percent": 90})
+    await scene.see(5.0, devices=(busy,))
+    gang = GangRecord("w", 1, "", Billing("p", "acme", "w"), ())
+    await scene.see(5.0, gangs=(gang,))
+    status = await scene.see(5.0, devices=(busy.model_copy(),), gangs=())
+    assert status.devices[0].utilisation_percent == 90
+    status = await scene.see(LOAD_PERIOD_MS / 1000, devices=(device,))
+    assert status.devices[0].utilisation_percent is None, "long after the last time it is written at once"
 
 
 async def test_accelerators_that_another_job_has_are_told_until_they_are_back(scene: Scene) -> None:
