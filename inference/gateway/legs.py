@@ -100,11 +100,13 @@ class Sides:
 
 @dataclass
 class Handover:
-    """A KV cache that a prefill engine keeps for a decode engine of its kin: given to one, once."""
+    """A KV cache that a prefill engine keeps for a decode engine of its kin: given to one, once.
+    ``waited_seconds``: until it was there."""
 
     reader: RouteReplica
     place: dict[str, Any]
     counts: TokenCounts
+    waited_seconds: float = 0.0
     given_to: str = ""
 
     def fits(self, replica: RouteReplica) -> bool:
@@ -224,7 +226,9 @@ class Legs:
         """The cache of the prompt, kept by a prefill engine; None: the answering engine is to read it."""
         how, cache = self._why_not(job, sides, learned), None
         if not how and sides.prefill is not None:
-            cache = await self._first_leg(job, sides.prefill, learned, watch, begin)
+            cache = await self._first_leg(job, sides.prefill, watch, begin)
+            if learned is not None and cache is not None:
+                learned.saw_leg(cache.waited_seconds, job.request.prompt_tokens_about, cache.counts)
             how = "failed" if cache is None else "handed_over"
         metrics.LEGS.labels(metrics.MODELS.of(job.route.model), how).inc()
         if watch.trace is not None:
@@ -242,9 +246,7 @@ class Legs:
             return "short" if tokens < sides.min_prompt_tokens else ""
         return learned.why_not(tokens)
 
-    async def _first_leg(
-        self, job: Job, readers: Route, learned: Learned | None, watch: ClientWatch, begin: Begin
-    ) -> Handover | None:
+    async def _first_leg(self, job: Job, readers: Route, watch: ClientWatch, begin: Begin) -> Handover | None:
         content = prefill_body(job.request, job.route.backend_model, job.tenant)
         request = replace(job.request, stream=False)
         if watch.trace is not None:
@@ -270,9 +272,8 @@ class Legs:
         place, usage = told_cache(call.answer.content), call.answer.usage
         if place is None:
             return None
-        if learned is not None and usage is not None:
-            learned.saw_leg(call, job.request.prompt_tokens_about, usage.counts)
-        return Handover(call.replica, place, usage.counts if usage is not None else TokenCounts())
+        counts = usage.counts if usage is not None else TokenCounts()
+        return Handover(call.replica, place, counts, call.waited_seconds)
 
     def _hand_over(self, cache: Handover, replica: RouteReplica, sides: Sides) -> dict[str, Any] | None:
         """The place of the cache for the first engine that can fetch it; whoever comes after it reads the

@@ -43,9 +43,9 @@ class Learned:
             return ""
         return "short" if tokens < least else "tried"
 
-    def saw_leg(self, call: EngineCall, tokens: int, counts: TokenCounts) -> None:
+    def saw_leg(self, seconds: float, tokens: int, counts: TokenCounts) -> None:
         """An engine has read a prompt of about so many tokens."""
-        self._threshold.saw_leg(_uncached(tokens, counts), call.waited_seconds, _now_seconds())
+        self._threshold.saw_leg(_uncached(tokens, counts), seconds, _now_seconds())
 
     def saw_answer(self, call: EngineCall, tokens: int, counts: TokenCounts, *, fetched: bool) -> None:
         """A stream has come to its end, so that it is known how much of its prompt was cached."""

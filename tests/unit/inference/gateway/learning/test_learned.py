@@ -35,10 +35,10 @@ async def test_what_was_cached_counts_for_who_reads_and_not_for_who_fetches() ->
     seen = Seen()
     learned = Learned(seen, "tiny")
     counts = TokenCounts(prompt=200, cached=50, completion=7)
-    learned.saw_leg(CALL, 1000, counts)
+    learned.saw_leg(0.25, 1000, counts)
     learned.saw_answer(CALL, 1000, counts, fetched=False)
     learned.saw_answer(CALL, 1000, counts, fetched=True)
-    learned.saw_leg(CALL, 1000, TokenCounts())
+    learned.saw_leg(0.25, 1000, TokenCounts())
     assert seen.told == [
         ("leg", 750, 0.25),
         ("here", 750, 0.25, 3),
