@@ -18,6 +18,10 @@ class ReplicaReport:
     replica: Replica
     held: Held | None
 
+    def holds(self, name: str) -> bool:
+        """Whether the engine was seen to answer to the name."""
+        return self.held is not None and name in self.held.paths
+
 
 @dataclass(frozen=True)
 class AdapterReport:
@@ -38,7 +42,7 @@ def report_adapter(
         reason, message = obstacle(adapter, reports[0].endpoint) or ("", "")
         return AdapterReport(False, reason, message, 0)
     ready = [r for r in able if r.replica.ready]
-    count = sum(wanted.name in r.replica.adapters for r in ready)
+    count = sum(r.holds(wanted.name) for r in ready)
     if not ready:
         return AdapterReport(
             False, "NoReplicaReady", f"no endpoint of {adapter.spec.model} has a ready replica", 0
@@ -51,6 +55,11 @@ def report_adapter(
             text = f"{report.replica.workload}: {failure.message}"
             return AdapterReport(False, failure.reason, text, count)
     return AdapterReport(False, "Loading", f"held by {count} of {len(ready)} ready replicas", count)
+
+
+def report_gone(adapter: Adapter) -> AdapterReport:
+    """Of an adapter whose files are no more."""
+    return AdapterReport(False, "FilesGone", f"nothing is at {adapter.spec.path} any more", 0)
 
 
 def obstacle(adapter: Adapter, endpoint: Endpoint) -> tuple[str, str] | None:

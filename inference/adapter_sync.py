@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from common.clock import Clock
@@ -13,6 +13,8 @@ from inference.ports import Engines, LoadedModel
 
 _CHECK_SECONDS = 15.0
 _RETRY_SECONDS, _RETRY_MAX_SECONDS = 5.0, 300.0
+LOADING_SECONDS = 1.0
+"""Of one pass, for each engine; what is not loaded by then is so in the next passes, which come at once."""
 
 _log = get_logger(__name__)
 
@@ -77,9 +79,7 @@ class AdapterSync:
         for name in held.names:
             if name not in by_name and unload:
                 await self._unload(held, url, name)
-        for adapter in wanted:
-            if held.paths.get(adapter.name) != adapter.path and self._may_try(held, adapter):
-                await self._load(held, url, adapter)
+        await self._load(held, url, self._missing(held, wanted))
         for name in [name for name in held.failures if name not in by_name]:
             self._forget_failure(held, name)
         return held
@@ -92,8 +92,11 @@ class AdapterSync:
         now = self._clock.monotonic_seconds()
         if now - held.seen_at_seconds >= _CHECK_SECONDS:
             return False
-        missing = [w for w in wanted.values() if held.paths.get(w.name) != w.path and self._may_try(held, w)]
-        return not missing and not (unload and held.paths.keys() - wanted.keys())
+        superfluous = unload and held.paths.keys() - wanted.keys()
+        return not superfluous and not self._missing(held, wanted.values())
+
+    def _missing(self, held: Held, wanted: Iterable[WantedAdapter]) -> list[WantedAdapter]:
+        return [w for w in wanted if held.paths.get(w.name) != w.path and self._may_try(held, w)]
 
     async def _observe(self, held: Held, url: str) -> None:
         models = await self._engines.loaded_models(url)
@@ -101,21 +104,38 @@ class AdapterSync:
         held.context_tokens = _context_tokens(models)
         held.seen_at_seconds = self._clock.monotonic_seconds()
 
-    async def _load(self, held: Held, url: str, adapter: WantedAdapter) -> None:
+    async def _load(self, held: Held, url: str, missing: Sequence[WantedAdapter]) -> None:
+        """One after the other for as long as a pass may; then the engine's list says which of them it has."""
+        began = self._clock.monotonic_seconds()
+        loaded: list[tuple[WantedAdapter, float]] = []
+        for adapter in missing:
+            before = self._clock.monotonic_seconds()
+            if before - began >= LOADING_SECONDS:
+                break
+            try:
+                await self._engines.load_adapter(url, adapter.name, adapter.path)
+            except Exception as error:  # noqa: BLE001 - one adapter's trouble is not the others'
+                self._note_failure(held, adapter, _failure(error))
+            else:
+                loaded.append((adapter, self._clock.monotonic_seconds() - before))
+        await self._confirm(held, url, loaded)
+
+    async def _confirm(self, held: Held, url: str, loaded: Sequence[tuple[WantedAdapter, float]]) -> None:
+        """Those of them that the engine lists are held."""
+        listed: Failure | None = None
         try:
-            await self._engines.load_adapter(url, adapter.name, adapter.path)
-            await self._observe(held, url)
-        except Exception as error:  # noqa: BLE001 - one adapter's trouble is not the others'
-            fault = fault_of(error)
-            reason = "LoadRefused" if isinstance(error, InvalidInput) else fault.reason
-            self._note_failure(held, adapter, Failure(reason, fault.message))
-            return
-        if held.paths.get(adapter.name) != adapter.path:
-            failure = Failure("NotListed", f"{url} does not list {adapter.name} after loading it")
-            self._note_failure(held, adapter, failure)
-            return
-        self._forget_failure(held, adapter.name)
-        _log.info("adapter loaded", adapter=adapter.name, engine=url)
+            if loaded:
+                await self._observe(held, url)
+        except Exception as error:  # noqa: BLE001 - what it held before it still holds
+            listed = _failure(error)
+        for adapter, seconds in loaded:
+            if listed is None and held.paths.get(adapter.name) == adapter.path:
+                self._forget_failure(held, adapter.name)
+                load_ms = round(1000 * seconds, 1)
+                _log.info("adapter loaded", adapter=adapter.name, engine=url, load_ms=load_ms)
+            else:
+                text = f"{url} does not list {adapter.name} after loading it"
+                self._note_failure(held, adapter, listed or Failure("NotListed", text))
 
     async def _unload(self, held: Held, url: str, name: str) -> None:
         try:
@@ -142,6 +162,11 @@ class AdapterSync:
         if failed is None or failed[0] != adapter:
             return True
         return self._clock.monotonic_seconds() >= held.retries[adapter.name][1]
+
+
+def _failure(error: Exception) -> Failure:
+    fault = fault_of(error)
+    return Failure("LoadRefused" if isinstance(error, InvalidInput) else fault.reason, fault.message)
 
 
 def _context_tokens(models: Sequence[LoadedModel]) -> int | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Collection, Iterable, Sequence
 from functools import partial
 
 from common.clock import Clock
@@ -19,7 +19,8 @@ from common.sources import local_path
 from common.store.kept import owned_workloads
 from common.store.port import Store
 from common.telemetry import get_logger
-from inference.adapter_status import AdapterReport, ReplicaReport, report_adapter
+from inference.adapter_files import AdapterFiles
+from inference.adapter_status import ReplicaReport, report_adapter, report_gone
 from inference.adapter_sync import AdapterSync, Held, WantedAdapter
 from inference.auto_duties import assign_duties
 from inference.autoscaling.draining import Draining
@@ -43,6 +44,11 @@ GONE_PER_PASS = 64
 
 _log = get_logger(__name__)
 _FoundModel = tuple[Model, ModelFiles]
+_Wanted = tuple[Adapter, WantedAdapter]
+_ModelKey = tuple[str | None, str]
+_WantedByModel = defaultdict[_ModelKey, list[_Wanted]]
+_ReportsByModel = defaultdict[_ModelKey, list[ReplicaReport]]
+"""So that nothing compares each adapter with each Endpoint."""
 
 
 class EndpointController:
@@ -53,6 +59,8 @@ class EndpointController:
         self._workloads = owned_workloads(store, Endpoint.__name__)
         self._wanted_engines = WantedEngines(settings.engine, settings.tracing.engines_url)
         self._sync = AdapterSync(engines, clock)
+        self._adapter_files = AdapterFiles(clock)
+        self._files_gone: Collection[str] = ()
         self._models = ModelStatusKeeper(store, settings, clock)
         self._draining = Draining(store, engines, clock, settings.engine.drain_timeout_seconds)
         self._guard = ResourceGuard("endpoints", store, clock)
@@ -82,9 +90,10 @@ class EndpointController:
         endpoints = await self._store.list(Endpoint)
         adapters = await self._store.list(Adapter)
         owned = await self._owned_workloads({endpoint.metadata.uid for endpoint in endpoints})
-        reports: list[ReplicaReport] = []
+        wanted = await self._all_wanted(adapters)
+        reports: _ReportsByModel = defaultdict(list)
         await _all(
-            self._guard.handle(endpoint, partial(self._endpoint, endpoint, models, owned, adapters, reports))
+            self._guard.handle(endpoint, partial(self._endpoint, endpoint, models, owned, wanted, reports))
             for endpoint in endpoints
         )
         workloads = [workload for group in owned.values() for workload in group]
@@ -139,8 +148,8 @@ class EndpointController:
         endpoint: Endpoint,
         models: dict[tuple[str | None, str], _FoundModel],
         owned: dict[str, list[Workload]],
-        adapters: Sequence[Adapter],
-        reports: list[ReplicaReport],
+        wanted: _WantedByModel,
+        reports: _ReportsByModel,
     ) -> Fault | None:
         """Returns why its engines are not as it says; what runs already is looked after all the same."""
         existing, before = owned.get(endpoint.metadata.uid, []), endpoint.status.model_copy(deep=True)
@@ -160,17 +169,18 @@ class EndpointController:
         else:  # nobody could take the place of what was to leave
             await self._stay(existing)
         endpoint.status.model_project = (found[0].project or "") if found else ""
-        mine = [adapter for adapter in adapters if adapter.may_be_on(endpoint)]
-        replicas = []
+        mine = [one for one in wanted[endpoint.model_key] if one[0].may_be_on(endpoint)]
+        replicas, seen = [], []
         for workload in sorted(existing, key=lambda w: w.name):
             if engine_role(workload) == "canary":  # adapters are those of the stable side's Model
                 replicas.append(replica_of(workload))
                 continue
             replica, report = await self._replica(endpoint, workload, mine)
             replicas.append(replica)
-            reports.append(report)
+            reports[endpoint.model_key].append(report)
+            seen.append(report)
         assign_duties(endpoint, replicas)
-        self._fill_status(endpoint, found, replicas, reports, trouble, canary_trouble)
+        self._fill_status(endpoint, found, replicas, seen, trouble, canary_trouble)
         if endpoint.status != before:
             await self._store.set_status(endpoint)
         return fault
@@ -238,32 +248,38 @@ class EndpointController:
         await self._store.apply(wanted)
 
     async def _replica(
-        self, endpoint: Endpoint, workload: Workload, adapters: Sequence[Adapter]
+        self, endpoint: Endpoint, workload: Workload, adapters: Sequence[_Wanted]
     ) -> tuple[Replica, ReplicaReport]:
         """The replica with the adapters that it holds after this pass."""
         replica = replica_of(workload)
         engine = endpoint.spec.engine
         if not replica.ready:
             return replica, ReplicaReport(endpoint, replica, None)
-        loadable = [a for a in adapters if engine.max_adapters and a.spec.rank <= engine.max_adapter_rank]
         held: Held | None = None
+        loadable = [w for a, w in adapters if engine.max_adapters and a.spec.rank <= engine.max_adapter_rank]
         with self._parts.item("Engine", ("engine", workload.metadata.uid)):
             held = await self._sync.sync(
                 (workload.metadata.uid, workload.status.attempt),
                 replica.url,
-                self._all_wanted(loadable),
+                loadable,
                 unload="--lora-modules" not in engine.args,
             )
             replica.adapters = held.names
         return replica, ReplicaReport(endpoint, replica, held)
 
-    def _all_wanted(self, adapters: Sequence[Adapter]) -> list[WantedAdapter]:
-        """An adapter that cannot be told where it lies is none that an engine can be given."""
-        wanted = []
+    async def _all_wanted(self, adapters: Sequence[Adapter]) -> _WantedByModel:
+        """An adapter of which cannot be told where it lies is none that an engine can be given, nor is one
+        whose files are gone."""
+        found: list[_Wanted] = []
         for adapter in adapters:
             with self._parts.item("Adapter", ("wanted", adapter.metadata.uid), adapter.metadata.generation):
-                wanted.append(self._wanted(adapter))
-        return wanted
+                found.append((adapter, self._wanted(adapter)))
+        self._files_gone = await self._adapter_files.gone({one.path for _, one in found})
+        by_model: _WantedByModel = defaultdict(list)
+        for adapter, one in found:
+            if one.path not in self._files_gone:
+                by_model[adapter.model_key].append((adapter, one))
+        return by_model
 
     def _wanted(self, adapter: Adapter) -> WantedAdapter:
         path = local_path(adapter.spec.path, self._settings.home)
@@ -288,7 +304,7 @@ class EndpointController:
         status.scaling = [one for one in status.scaling if _follows_load(endpoint, one.role)]
         if endpoint.spec.mode != "auto":
             status.auto = None
-        seen = [r.held for r in reports if r.endpoint is endpoint and r.held is not None]
+        seen = [report.held for report in reports if report.held is not None]
         status.context_tokens = _context_tokens(endpoint, found, seen)
         report_canary(endpoint, replicas, canary_trouble, now_ms)
         ready, reason, message = readiness(endpoint, trouble)
@@ -296,22 +312,24 @@ class EndpointController:
             "Ready", ready, reason, message, now_ms=now_ms, generation=endpoint.metadata.generation
         )
 
-    async def _adapter(self, adapter: Adapter, reports: Sequence[ReplicaReport]) -> Fault | None:
-        before = adapter.status.model_copy(deep=True)
-        mine = [report for report in reports if adapter.may_be_on(report.endpoint)]
-        report: AdapterReport = report_adapter(adapter, self._wanted(adapter), mine)
-        adapter.status.replicas = report.replicas
-        adapter.status.message = report.message
-        adapter.status.observed_generation = adapter.metadata.generation
-        adapter.status.set_condition(
+    async def _adapter(self, adapter: Adapter, reports: _ReportsByModel) -> Fault | None:
+        mine = [report for report in reports[adapter.model_key] if adapter.may_be_on(report.endpoint)]
+        wanted = self._wanted(adapter)
+        gone = wanted.path in self._files_gone
+        report = report_gone(adapter) if gone else report_adapter(adapter, wanted, mine)
+        status, generation = adapter.status, adapter.metadata.generation
+        before = status.replicas, status.message, status.observed_generation
+        now = report.replicas, report.message, generation
+        status.replicas, status.message, status.observed_generation = now
+        changed = status.set_condition(
             "Served",
             report.served,
             report.reason,
             report.message,
             now_ms=self._clock.now_ms(),
-            generation=adapter.metadata.generation,
+            generation=generation,
         )
-        if adapter.status != before:
+        if changed or now != before:
             await self._store.set_status(adapter)
         return None
 

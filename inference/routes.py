@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from common.errors import Conflict
 from common.resources import Adapter, ApiKey, Endpoint, Model, Project, Resource
@@ -77,8 +79,9 @@ async def build_routing_table(store: Store) -> RoutingTable:
     routes: dict[tuple[str, str], Route] = {}
     for endpoint in endpoints:
         _add(routes, _endpoint_route(endpoint, models, tenants, endpoints))
+    hosts = _hosts(endpoints, models)
     for adapter in sorted(await store.list(Adapter), key=lambda a: (a.metadata.created_ms, a.key)):
-        _add(routes, _adapter_route(adapter, endpoints, models, tenants))
+        _add(routes, _adapter_route(adapter, hosts.get(adapter.model_key, ()), tenants))
     ordered = tuple(route for _, route in sorted(routes.items()))
     return RoutingTable(version=_version(keys, ordered), keys=keys, routes=ordered)
 
@@ -166,31 +169,46 @@ def _canary(endpoint: Endpoint) -> RouteCanary | None:
     )
 
 
-def _adapter_route(
-    adapter: Adapter, endpoints: list[Endpoint], models: _Models, tenants: dict[str, str]
-) -> Route | None:
+@dataclass(frozen=True)
+class _Host:
+    """An Endpoint that adapters may be on, and each of its engines with what it holds."""
+
+    endpoint: Endpoint
+    engines: Sequence[tuple[RouteReplica, frozenset[str]]]
+
+
+def _hosts(endpoints: Sequence[Endpoint], models: _Models) -> dict[tuple[str | None, str], list[_Host]]:
+    """By Model, so that nothing compares each adapter with each Endpoint."""
+    hosts = defaultdict[tuple[str | None, str], list[_Host]](list)
+    for endpoint in endpoints:
+        engines = [
+            (_replica(r, endpoint, models), frozenset(r.adapters))
+            for r in endpoint.status.replicas
+            if _serves(r) and r.role != "canary"
+        ]
+        hosts[endpoint.model_key].append(_Host(endpoint, engines))
+    return hosts
+
+
+def _adapter_route(adapter: Adapter, of_model: Sequence[_Host], tenants: dict[str, str]) -> Route | None:
     """None when no endpoint that may hold it is there: then nothing can answer to its name."""
-    hosts = [endpoint for endpoint in endpoints if adapter.may_be_on(endpoint)]
+    hosts = [host for host in of_model if adapter.may_be_on(host.endpoint)]
     if not hosts:
         return None
     name, project = adapter.spec.served_name, adapter.project or ""
-    able = [endpoint for endpoint in hosts if obstacle(adapter, endpoint) is None]
-    contexts = [e.status.context_tokens for e in hosts if e.status.context_tokens is not None]
+    endpoints = [host.endpoint for host in hosts]
+    able = [endpoint for endpoint in endpoints if obstacle(adapter, endpoint) is None]
+    contexts = [e.status.context_tokens for e in endpoints if e.status.context_tokens is not None]
     return Route(
         model=name,
         backend_model=name,
-        base_model=served_name(hosts[0]),
+        base_model=served_name(endpoints[0]),
         project=project,
         tenant=tenants.get(project, ""),
         context_tokens=min(contexts, default=None),
         created_ms=adapter.metadata.created_ms,
-        replicas=tuple(
-            _replica(r, e, models)
-            for e in hosts
-            for r in e.status.replicas
-            if _serves(r) and r.role != "canary" and name in r.adapters
-        ),
-        routing=_weights(hosts[0]),
+        replicas=tuple(engine for host in hosts for engine, held in host.engines if name in held),
+        routing=_weights(endpoints[0]),
         elastic=_wakes(able) if adapter.status.is_loadable else (),
     )
 
@@ -224,6 +242,7 @@ def _replica(replica: Replica, endpoint: Endpoint, models: _Models) -> RouteRepl
         role=replica.duty or replica.role,
         endpoint=f"{endpoint.project or ''}/{endpoint.name}",
         min_prompt_tokens=_min_prompt_tokens(endpoint) if "prefill" in (replica.role, replica.duty) else 0,
+        learns_min_prompt=replica.role == "prefill" and endpoint.spec.min_prompt_tokens is None,
         device_class=replica.device_class,
         model_identity=identity,
         model_shared=model is not None and model.spec.shared,

@@ -13,6 +13,8 @@ from common.load import EngineLoad
 from inference.adapters.engine_metrics import read_load
 from inference.ports import LoadedModel
 
+_LOADED = "has already been loaded"
+
 
 class VllmEngines:
     """Implements ``inference.ports.Engines``.
@@ -39,12 +41,19 @@ class VllmEngines:
             ) from error
 
     async def load_adapter(self, url: str, name: str, path: str) -> None:
-        body = {"lora_name": name, "lora_path": path, "load_inplace": True}
-        response = await self._send("POST", f"{url}/v1/load_lora_adapter", body, self._load_timeout_seconds)
-        if response.status_code in (400, 404, 422):
-            text = f"the engine refused adapter {name} at {path}: {_message(response)}"
-            raise InvalidInput(text, param="path")
-        _require_success(response)
+        """vLLM (0.32) reads the weights of an adapter that was loaded in place again for every step of every
+        request. So one that replaces another is loaded in place only to see that it can be, and then once
+        more as new; in between the engine says 404 to the name."""
+        response = await self._load(url, name, path)
+        if _is_loaded(response):
+            _require_loaded(await self._load(url, name, path, load_inplace=True), name, path)
+            await self.unload_adapter(url, name)
+            response = await self._load(url, name, path)
+        _require_loaded(response, name, path)
+
+    async def _load(self, url: str, name: str, path: str, **how: bool) -> httpx.Response:
+        body = {"lora_name": name, "lora_path": path, **how}
+        return await self._send("POST", f"{url}/v1/load_lora_adapter", body, self._load_timeout_seconds)
 
     async def unload_adapter(self, url: str, name: str) -> None:
         response = await self._send("POST", f"{url}/v1/unload_lora_adapter", {"lora_name": name})
@@ -86,6 +95,18 @@ def _require_success(response: httpx.Response) -> None:
     if response.status_code >= 300:
         what = f"{response.request.method} {response.request.url}"
         raise EngineFailed(f"the engine answered {response.status_code} to {what}: {_message(response)}")
+
+
+def _require_loaded(response: httpx.Response, name: str, path: str) -> None:
+    if response.status_code in (400, 404, 422):
+        text = f"the engine refused adapter {name} at {path}: {_message(response)}"
+        raise InvalidInput(text, param="path")
+    _require_success(response)
+
+
+def _is_loaded(response: httpx.Response) -> bool:
+    """Whether the engine refused an adapter because it has one of that name."""
+    return response.status_code == 400 and _LOADED in _message(response)
 
 
 def _body(response: httpx.Response) -> dict[str, Any]:

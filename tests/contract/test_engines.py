@@ -2,30 +2,27 @@
 
 import asyncio
 import importlib.util
-import json
 import re
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import numpy
 import pytest
-from safetensors.numpy import save_file
 
 from common.auth import engine_headers
 from common.errors import EngineFailed, InvalidInput, Unavailable
 from inference.adapters.engine import VllmEngines
 from inference.engine_guard import ROUTES
 from inference.ports import Engines, LoadedModel
+from tests.fixtures.adapters import make_adapter
 from tests.fixtures.engine import RealEngine
 from tests.fixtures.engines import FakeEngines
 from tests.fixtures.gateway import TOKEN
 from tests.fixtures.ports import free_port
-from tests.fixtures.tiny_model import shared_tiny_model
 
 FT = "ft:tiny:acme:zoo:1"
-RANK = 8
 
 
 @dataclass
@@ -34,44 +31,17 @@ class Subject:
 
     engines: Engines
     url: str
-    base_path: Path
     folder: Path
 
     def adapter(self, name: str = "a") -> str:
         path = self.folder / name
         if not path.exists():
-            make_adapter(path, self.base_path)
+            make_adapter(path)
         return str(path)
 
     async def adapters(self) -> dict[str, str]:
         models = await self.engines.loaded_models(self.url)
         return {model.name: model.path for model in models if model.base is not None}
-
-
-def make_adapter(path: Path, base: Path) -> None:
-    """A LoRA that changes nothing: rank 8 on the query projections, with B = 0."""
-    path.mkdir(parents=True)
-    config = json.loads((base / "config.json").read_text())
-    width = config["hidden_size"]
-    weights = {}
-    for layer in range(config["num_hidden_layers"]):
-        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
-        weights[f"{name}.lora_A.weight"] = numpy.ones((RANK, width), numpy.float32)
-        weights[f"{name}.lora_B.weight"] = numpy.zeros((width, RANK), numpy.float32)
-    save_file(weights, path / "adapter_model.safetensors")
-    settings = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": str(base),
-        "r": RANK,
-        "lora_alpha": 16,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": ["q_proj"],
-        "use_dora": False,
-        "use_rslora": False,
-    }
-    (path / "adapter_config.json").write_text(json.dumps(settings))
 
 
 @pytest.fixture(
@@ -81,16 +51,15 @@ def make_adapter(path: Path, base: Path) -> None:
     ]
 )
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
-    base = shared_tiny_model()
     if request.param == "fake":
         fake = FakeEngines()
         fake.start("http://fake")
         fake.refused.add(str(tmp_path / "gone"))
-        yield Subject(fake, "http://fake", base, tmp_path)
+        yield Subject(fake, "http://fake", tmp_path)
         return
     url = request.getfixturevalue("real_engine").url
     engines = VllmEngines(TOKEN)
-    made = Subject(engines, url, base, tmp_path)
+    made = Subject(engines, url, tmp_path)
     yield made
     for name in await made.adapters():
         await engines.unload_adapter(url, name)
@@ -232,6 +201,29 @@ async def test_a_busy_engine_is_seen_to_be_busy(real_engine: RealEngine) -> None
     assert busy.running == 1
     assert busy.kv_cache_use > 0
     assert busy.first_token_buckets[-1][1] - before.first_token_buckets[-1][1] == 1
+    await engines.close()
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(400)
+async def test_the_weights_of_an_adapter_are_read_when_it_is_loaded_and_not_for_each_token(
+    real_engine: RealEngine, tmp_path: Path
+) -> None:
+    """Also of one that took the place of another."""
+    engines, said = VllmEngines(TOKEN), []
+    body = {"model": FT, "prompt": "Tell me a story", "max_tokens": 16, "temperature": 0}
+    headers = engine_headers(TOKEN)
+    async with httpx.AsyncClient(base_url=real_engine.url, headers=headers, timeout=60) as client:
+        for seed in (1, 2):
+            make_adapter(tmp_path / f"{seed}", seed)
+            await engines.load_adapter(real_engine.url, FT, str(tmp_path / f"{seed}"))
+            for salt in ("before", "after"):
+                answer = await client.post("/v1/completions", json={**body, "cache_salt": salt})
+                said.append(answer.json()["choices"][0]["text"])
+                shutil.rmtree(tmp_path / f"{seed}")
+                make_adapter(tmp_path / f"{seed}", 3)
+    assert said[0] == said[1] != said[2] == said[3]
+    await engines.unload_adapter(real_engine.url, FT)
     await engines.close()
 
 

@@ -22,6 +22,8 @@ class Hub:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[httpx.Request] = []
         self.answer: httpx.Response | Exception = httpx.Response(200)
+        self.answers: list[httpx.Response] = []
+        """These before it."""
         made = httpx.AsyncClient
         transport = httpx.MockTransport(self._answer)
         monkeypatch.setattr(httpx, "AsyncClient", lambda **options: made(**options, transport=transport))
@@ -29,6 +31,8 @@ class Hub:
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
+        if self.answers:
+            return self.answers.pop(0)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -63,14 +67,37 @@ async def test_an_engine_that_lists_nonsense_is_named(hub: Hub, content: bytes) 
         await hub.engines.loaded_models(URL)
 
 
-async def test_an_adapter_is_loaded_in_place_and_given_the_time_that_weights_take(hub: Hub) -> None:
+async def test_an_adapter_is_loaded_and_given_the_time_that_weights_take(hub: Hub) -> None:
     await hub.engines.load_adapter(URL, "ft", "/a/1")
-    body = {"lora_name": "ft", "lora_path": "/a/1", "load_inplace": True}
-    assert hub.last == ("POST", "/v1/load_lora_adapter", body)
+    assert hub.last == ("POST", "/v1/load_lora_adapter", {"lora_name": "ft", "lora_path": "/a/1"})
     assert hub.asked[0].extensions["timeout"]["read"] == 120.0
     await hub.engines.unload_adapter(URL, "ft")
     assert hub.last == ("POST", "/v1/unload_lora_adapter", {"lora_name": "ft"})
     assert hub.asked[1].extensions["timeout"]["read"] == 5.0
+
+
+@pytest.mark.parametrize("good", [True, False])
+async def test_an_adapter_takes_the_place_of_another_once_it_is_known_to_be_loadable(
+    hub: Hub, good: bool
+) -> None:
+    """What was loaded in place would be read again for every step of every request."""
+    loaded = {"error": {"message": "The lora adapter 'ft' has already been loaded. If you want to load"}}
+    broken = {"error": {"message": "rank 64 is over 16"}}
+    answers = [(400, loaded), (200, {}), (200, {}), (200, {})] if good else [(400, loaded), (400, broken)]
+    hub.answers = [httpx.Response(status, json=content) for status, content in answers]
+    if good:
+        await hub.engines.load_adapter(URL, "ft", "/a/2")
+    else:
+        with pytest.raises(InvalidInput, match="rank 64 is over 16"):
+            await hub.engines.load_adapter(URL, "ft", "/a/2")
+    plain = {"lora_name": "ft", "lora_path": "/a/2"}
+    steps = [
+        ("/v1/load_lora_adapter", plain),
+        ("/v1/load_lora_adapter", {**plain, "load_inplace": True}),
+        ("/v1/unload_lora_adapter", {"lora_name": "ft"}),
+        ("/v1/load_lora_adapter", plain),
+    ]
+    assert [(one.url.path, json.loads(one.content)) for one in hub.asked] == steps[: len(answers)]
 
 
 @pytest.mark.parametrize("status", [400, 404, 422])

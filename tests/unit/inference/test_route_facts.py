@@ -8,7 +8,7 @@ from common.resources import Adapter, Endpoint, Metadata, Model
 from common.resources.serving import AdapterSpec, EndpointSpec, ModelSpec, Replica
 from common.wire import Route, RouteReplica, RouteWeights
 from inference.gateway.app import _model_object
-from inference.routes import MIN_PROMPT_TOKENS, _adapter_route, _endpoint_route
+from inference.routes import MIN_PROMPT_TOKENS, _adapter_route, _endpoint_route, _hosts
 
 FT = "ft:tiny:acme:zoo:1"
 TENANTS = {"lab": "acme", "hub": "platform"}
@@ -89,7 +89,8 @@ def test_an_adapter_is_told_whole_with_the_least_context_of_its_hosts() -> None:
     spec = AdapterSpec(model="tiny", model_project="hub", served_name=FT, path="/a")
     adapter = Adapter(metadata=Metadata(name="zoo", project="lab", created_ms=7), spec=spec)
     hosts = [endpoint(), endpoint("more", 256), endpoint("new", None)]
-    assert _adapter_route(adapter, hosts, MODELS, TENANTS) == Route(
+    [of_model] = _hosts(hosts, MODELS).values()
+    assert _adapter_route(adapter, of_model, TENANTS) == Route(
         model=FT,
         backend_model=FT,
         base_model="small",
@@ -100,7 +101,7 @@ def test_an_adapter_is_told_whole_with_the_least_context_of_its_hosts() -> None:
         replicas=(engine("chat-0"), engine("more-0", "lab/more"), engine("new-0", "lab/new")),
         routing=RouteWeights(),
     )
-    assert _adapter_route(adapter, [], MODELS, TENANTS) is None
+    assert _adapter_route(adapter, [], TENANTS) is None
 
 
 @pytest.mark.parametrize(("asked", "least"), [(None, MIN_PROMPT_TOKENS), (0, 0), (7, 7)])
@@ -109,7 +110,7 @@ def test_only_prefill_engines_say_from_which_length_on_they_pay(asked: int | Non
     made = endpoint(mode="disaggregated", prefill=devices, decode=devices, minPromptTokens=asked)
     made.status.replicas = [told("p", role="prefill"), told("d", role="decode")]
     assert _endpoint_route(made, MODELS, TENANTS).replicas == (
-        engine("p", role="prefill", least=least),
+        engine("p", role="prefill", least=least).model_copy(update={"learns_min_prompt": asked is None}),
         engine("d", role="decode"),
     )
 

@@ -2,19 +2,16 @@
 
 import asyncio
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
-from safetensors.numpy import save_file
 
 from inference.adapters.engine import VllmEngines
 from inference.gateway import legs
+from tests.fixtures.adapters import make_adapter
 from tests.fixtures.gateway import OTHER_SECRET, TOKEN, Serving
 from tests.fixtures.legs import LIMIT, STORY, Engines, chat, routes, text_of
-from tests.fixtures.tiny_model import shared_tiny_model
 
 pytestmark = [
     pytest.mark.integration,
@@ -89,28 +86,6 @@ async def test_options_of_the_answer_hold_on_two_legs(
         while engines.fetched("d0") == before:
             await asyncio.sleep(0.1)
     await engines.keep_nothing("p0", "d0")
-
-
-def make_adapter(path: Path) -> None:
-    """A LoRA on the query projections that changes what the tiny model says."""
-    path.mkdir()
-    base, draw, rank = shared_tiny_model(), numpy.random.default_rng(7), 8
-    shape = json.loads((base / "config.json").read_text())
-    width, weights = shape["hidden_size"], {}
-    for layer in range(shape["num_hidden_layers"]):
-        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
-        weights[f"{name}.lora_A.weight"] = draw.normal(0, 1, (rank, width)).astype(numpy.float32)
-        weights[f"{name}.lora_B.weight"] = draw.normal(0, 1, (width, rank)).astype(numpy.float32)
-    save_file(weights, path / "adapter_model.safetensors")
-    settings = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "r": rank,
-        "lora_alpha": 16,
-        "lora_dropout": 0.0,
-    }
-    settings |= {"bias": "none", "target_modules": ["q_proj"], "base_model_name_or_path": str(base)}
-    (path / "adapter_config.json").write_text(json.dumps(settings))
 
 
 async def test_an_adapter_answers_on_two_legs_as_on_one_engine(

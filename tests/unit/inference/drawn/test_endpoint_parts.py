@@ -133,7 +133,9 @@ async def _adapters(rng: random.Random, _: Patch, __: Path) -> str:
         if rng.random() < 0.4:
             held.failures[rng.choice("ab")] = (wanted, Failure("Odd", "why"))
         told = held if rng.random() < 0.8 else None
-        reports.append(ReplicaReport(scene.endpoint(rng), scene.replica(rng, number), told))
+        endpoint, replica = scene.endpoint(rng), scene.replica(rng, number)
+        held.paths = dict.fromkeys(replica.adapters, "/adapters/1")
+        reports.append(ReplicaReport(endpoint, replica, told))
     return str(report_adapter(adapter, wanted, reports))
 
 
