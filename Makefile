@@ -1,7 +1,7 @@
 # Computility: every target sets up what it needs first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test fuzz mutants check fmt clean
+.PHONY: help setup demo up down test unit fuzz mutants check fmt clean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -21,6 +21,10 @@ MUTANTS_ARGS ?=
 # Without an accelerator the tests that need one are left out.
 HAS_GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 MARKS := $(if $(HAS_GPU),,-m "not gpu")
+PYTEST = $(BIN)/python -m pytest $(MARKS) --durations=15 --durations-min=0.5
+# Unit tests share nothing, so two processes run them; the others start servers and engines, one after the other.
+UNIT := tests/unit
+UNIT_TESTS = $(PYTEST) -p xdist -n 2 --dist loadfile $(UNIT) $(PYTEST_ARGS)
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +44,11 @@ down: $(STAMP) ## stop whatever a killed `up` left
 	@$(BIN)/computility down
 
 test: $(STAMP) ## run all tests (PYTEST_ARGS="-k name" for some)
-	@$(BIN)/python -m pytest $(MARKS) --durations=15 --durations-min=0.5 $(PYTEST_ARGS)
+	@status=0; $(UNIT_TESTS) || [ $$? = 5 ] || status=1; \
+	$(PYTEST) tests --ignore=tests/unit $(PYTEST_ARGS) || [ $$? = 5 ] || status=1; exit $$status
+
+unit: $(STAMP) ## run the unit tests alone, in two processes (UNIT=tests/unit/scheduler for some)
+	@$(UNIT_TESTS)
 
 fuzz: $(STAMP) ## fuzz every parser, one after the other (SECONDS=600 for each)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install -q -c constraints.txt -e '.[fuzz]'

@@ -68,6 +68,9 @@ class RouteReplica(_Part):
         "", description="project/name of its Endpoint: KV caches go from its prefill to its decode engines"
     )
     min_prompt_tokens: int = Field(0, description="a prefill engine is not given shorter prompts")
+    learns_min_prompt: bool = Field(
+        False, description="min_prompt_tokens is only where to begin: the gateway finds out what is best"
+    )
     device_class: str = ""
     model_identity: str = Field(description="project/name of the Model that it runs; prices go by it")
     model_shared: bool = Field(False, description="whether that Model is for all tenants")

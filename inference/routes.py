@@ -242,6 +242,7 @@ def _replica(replica: Replica, endpoint: Endpoint, models: _Models) -> RouteRepl
         role=replica.duty or replica.role,
         endpoint=f"{endpoint.project or ''}/{endpoint.name}",
         min_prompt_tokens=_min_prompt_tokens(endpoint) if "prefill" in (replica.role, replica.duty) else 0,
+        learns_min_prompt=replica.role == "prefill" and endpoint.spec.min_prompt_tokens is None,
         device_class=replica.device_class,
         model_identity=identity,
         model_shared=model is not None and model.spec.shared,

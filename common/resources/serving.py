@@ -100,7 +100,7 @@ class EndpointSpec(Part):
     min_prompt_tokens: Whole | None = Field(
         None,
         description="of mode disaggregated: decode engines read shorter prompts themselves; counted as a "
-        "quarter of the request's bytes; unset = 512",
+        "quarter of the request's bytes; unset = each gateway learns it from measured times, from 512 on",
     )
     canary: CanarySpec | None = Field(
         None, description="engines of another Model that get part of the requests; of single and replicated"

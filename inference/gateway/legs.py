@@ -6,7 +6,7 @@ Whatever becomes of the first leg, the second one can do without: then it reads 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from inference.core.two_legs import giving_up, told_cache
 from inference.core.usage import TokenCounts
 from inference.gateway import metrics
 from inference.gateway.bill import Job
+from inference.gateway.learning.thresholds import Learned, Thresholds
 from inference.gateway.upstream import (
     ENGINE_PATHS,
     MAX_FAILED_ENGINES,
@@ -42,11 +43,19 @@ _log = get_logger("gateway.legs")
 @dataclass(frozen=True)
 class Answering:
     """A call that is answered. ``cached``: tokens of the prompt that the engine which read it had already;
-    None where the answering engine tells that itself. ``tells_tokens``: it was asked to."""
+    None where the answering engine tells that itself. ``tells_tokens``: it was asked to. ``learned``: what is
+    to be told how long it took, at the end of a stream."""
 
     call: EngineCall
     cached: int | None = None
     tells_tokens: bool = False
+    learned: Learned | None = None
+
+    def tell(self, job: Job, counts: TokenCounts) -> None:
+        """The stream has ended, and counted so much."""
+        if self.learned is not None:
+            tokens, fetched = job.request.prompt_tokens_about, self.cached is not None
+            self.learned.saw_answer(self.call, tokens, counts, fetched=fetched)
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,8 @@ class Sides:
     """The engines of a route, parted once for each state of it.
 
     ``prefill``: those with decode engines to hand caches to. ``decoders``: these, by kin. ``answering``: all
-    that are there to answer; ``others``: those of prefill, which answer where no other lives.
+    that are there to answer; ``others``: those of prefill, which answer where no other lives. ``learner``:
+    the Endpoint whose least length of a prompt is learned, ``min_prompt_tokens`` being where that begins.
     """
 
     route: Route
@@ -63,6 +73,7 @@ class Sides:
     answering: Route
     others: Route | None
     min_prompt_tokens: int = 0
+    learner: str = ""
 
     @staticmethod
     def of(route: Route) -> Sides:
@@ -83,16 +94,19 @@ class Sides:
             _part(route, answering),
             _part(route, readers),
             min((replica.min_prompt_tokens for replica in able), default=0),
+            _learner(able),
         )
 
 
 @dataclass
 class Handover:
-    """A KV cache that a prefill engine keeps for a decode engine of its kin: given to one, once."""
+    """A KV cache that a prefill engine keeps for a decode engine of its kin: given to one, once.
+    ``waited_seconds``: until it was there."""
 
     reader: RouteReplica
     place: dict[str, Any]
     counts: TokenCounts
+    waited_seconds: float = 0.0
     given_to: str = ""
 
     def fits(self, replica: RouteReplica) -> bool:
@@ -109,11 +123,13 @@ class Legs:
         self._continues = settings.continuations_per_stream > 0
         self._most_bytes = settings.continuation_bytes_per_stream
         self._sides: dict[int, Sides] = {}
+        self._thresholds = Thresholds()
         self._releases: set[asyncio.Task[None]] = set()
 
-    def routes_changed(self) -> None:
+    def routes_changed(self, routes: Iterable[Route] = ()) -> None:
         """Forget the routes of the former table: it is as large as the pool, and a new one comes often."""
         self._sides = {}
+        self._thresholds.keep_only({replica.endpoint for route in routes for replica in route.replicas})
 
     async def close(self) -> None:
         """What is being given up is given up in time, or by the engines when its lease ends."""
@@ -124,7 +140,10 @@ class Legs:
     ) -> Answering:
         """As ``Upstream.call``, with a prefill engine before it where there is one and it pays."""
         sides = self._sides_of(job.route)
-        cache = await self._read_prompt(job, sides, watch, begin) if sides.others is not None else None
+        learned = self._learned(job, sides)
+        cache = (
+            await self._read_prompt(job, sides, learned, watch, begin) if sides.others is not None else None
+        )
         # A prompt that broke engines while it was read is tried on one more at least: it may be their fault.
         watch.broken = min(watch.broken, MAX_FAILED_ENGINES - 1)
 
@@ -148,7 +167,10 @@ class Legs:
                 self._release(cache, sides.decoders[_kin(cache.reader)].replicas)
         read_elsewhere = cache is not None and cache.given_to == call.replica.url
         cached = cache.counts.cached if cache is not None and read_elsewhere else None
-        return Answering(call, cached, tokens)
+        # What is answered by no decode engine, or after a cache went astray, says nothing of either way.
+        if call.replica.role != "decode" or (cache is not None and not read_elsewhere):
+            learned = None
+        return Answering(call, cached, tokens, learned)
 
     async def go_on(
         self, job: Job, watch: ClientWatch, body: bytes, begin: Begin, tried: set[str]
@@ -192,11 +214,21 @@ class Legs:
         assert error is not None
         raise error
 
-    async def _read_prompt(self, job: Job, sides: Sides, watch: ClientWatch, begin: Begin) -> Handover | None:
+    def _learned(self, job: Job, sides: Sides) -> Learned | None:
+        """What is asked how long a prompt has to be; None where the Endpoint says it, or nothing is asked."""
+        if not sides.learner or job.request.one_leg:
+            return None
+        return self._thresholds.of(sides.learner, sides.min_prompt_tokens, job.route.base_model)
+
+    async def _read_prompt(
+        self, job: Job, sides: Sides, learned: Learned | None, watch: ClientWatch, begin: Begin
+    ) -> Handover | None:
         """The cache of the prompt, kept by a prefill engine; None: the answering engine is to read it."""
-        how, cache = self._why_not(job, sides), None
+        how, cache = self._why_not(job, sides, learned), None
         if not how and sides.prefill is not None:
             cache = await self._first_leg(job, sides.prefill, watch, begin)
+            if learned is not None and cache is not None:
+                learned.saw_leg(cache.waited_seconds, job.request.prompt_tokens_about, cache.counts)
             how = "failed" if cache is None else "handed_over"
         metrics.LEGS.labels(metrics.MODELS.of(job.route.model), how).inc()
         if watch.trace is not None:
@@ -204,12 +236,15 @@ class Legs:
         return cache
 
     @staticmethod
-    def _why_not(job: Job, sides: Sides) -> str:
+    def _why_not(job: Job, sides: Sides, learned: Learned | None) -> str:
         if job.request.one_leg:
             return job.request.one_leg
         if sides.prefill is None:
             return "no_pair"
-        return "short" if job.request.prompt_tokens_about < sides.min_prompt_tokens else ""
+        tokens = job.request.prompt_tokens_about
+        if learned is None:
+            return "short" if tokens < sides.min_prompt_tokens else ""
+        return learned.why_not(tokens)
 
     async def _first_leg(self, job: Job, readers: Route, watch: ClientWatch, begin: Begin) -> Handover | None:
         content = prefill_body(job.request, job.route.backend_model, job.tenant)
@@ -237,7 +272,8 @@ class Legs:
         place, usage = told_cache(call.answer.content), call.answer.usage
         if place is None:
             return None
-        return Handover(call.replica, place, usage.counts if usage is not None else TokenCounts())
+        counts = usage.counts if usage is not None else TokenCounts()
+        return Handover(call.replica, place, counts, call.waited_seconds)
 
     def _hand_over(self, cache: Handover, replica: RouteReplica, sides: Sides) -> dict[str, Any] | None:
         """The place of the cache for the first engine that can fetch it; whoever comes after it reads the
@@ -269,6 +305,13 @@ class Legs:
         if known is None or known.route is not route:
             known = self._sides[id(route)] = Sides.of(route)
         return known
+
+
+def _learner(readers: list[RouteReplica]) -> str:
+    """The Endpoint of all of them, if it leaves it to the gateway which prompts they read."""
+    endpoints = {replica.endpoint for replica in readers if replica.learns_min_prompt}
+    is_one = len(endpoints) == 1 and all(replica.learns_min_prompt for replica in readers)
+    return endpoints.pop() if is_one else ""
 
 
 def _kin(replica: RouteReplica) -> Kin:

@@ -56,8 +56,15 @@ BREAKER_STATE = Gauge(
 LEGS = Counter(
     "computility_gateway_legs",
     "Requests of disaggregated models by what became of the first leg: handed_over, failed, or why there was "
-    "none (short, no_pair, or what takes one engine)",
+    "none (short, no_pair, or what takes one engine; tried = long, but read with the answer to see what that "
+    "takes)",
     ("model", "how"),
+)
+MIN_PROMPT_TOKENS = Gauge(
+    "computility_gateway_min_prompt_tokens",
+    "Of disaggregated models whose Endpoint does not say it: from how many tokens on a prompt is read by an "
+    "engine for that, as this gateway has learned",
+    ("model",),
 )
 CONTINUED = Counter(
     "computility_gateway_continued",
@@ -131,6 +138,7 @@ _BY_MODEL = (
     ROUTED_BYTES,
     BREAKER_STATE,
     LEGS,
+    MIN_PROMPT_TOKENS,
     CONTINUED,
     CANARY_REQUESTS,
     SHADOW_REQUESTS,

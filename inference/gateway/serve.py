@@ -83,7 +83,7 @@ class InferenceHandler:
 
     def routes_changed(self) -> None:
         """There is another table."""
-        self._legs.routes_changed()
+        self._legs.routes_changed(self._routes.index.routes)
         self._variants.routes_changed(self._routes.index.routes)
         self._shadows.routes_changed()
         self._waiting_room.routes_changed()
@@ -181,6 +181,8 @@ class InferenceHandler:
                 answering = await self._begin(job, watch, bill)
                 stream = Stream(self._streams, job, meter, bill, watch, answering)
                 await stream.forward()
+                if meter.finished and not stream.broke:
+                    answering.tell(job, meter.counts)
         except TRANSPORT_ERRORS as error:
             _log.warning("a stream broke", model=job.route.model, error=str(error) or type(error).__name__)
         except ComputilityError as error:

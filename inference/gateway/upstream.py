@@ -71,7 +71,7 @@ class NoEngine(Unavailable):
 class EngineCall:
     """One attempt at one replica. After ``send`` its ``status`` is there, and ``answer`` if it is a whole
     one; else ``content`` has the first bytes of a stream, or an error's. ``trouble``: what broke it, in a
-    word."""
+    word. ``waited_seconds``: for these bytes, or all of an answer."""
 
     def __init__(
         self,
@@ -86,6 +86,7 @@ class EngineCall:
         self.status = 0
         self.content = b""
         self.trouble = ""
+        self.waited_seconds = 0.0
         self.answer = WholeAnswer(None, None)
         self._session = session
         self._sent = sent
@@ -101,6 +102,8 @@ class EngineCall:
         Comments before a stream's first event are passed on and are no first bytes; ``hold`` is asked for
         room for an answer.
         """
+        loop = asyncio.get_running_loop()
+        began_seconds = loop.time()
         headers = {"Content-Type": "application/json", "X-Request-Id": self._id}
         if self._trace is not None:
             headers.update(self._trace.headers)
@@ -120,9 +123,15 @@ class EngineCall:
         else:
             self.content = await read_error(response)
         self._sent.answering()
+        self.waited_seconds = loop.time() - began_seconds
         if self._trace is not None:
             usage = self.answer.usage
             self._trace.answering(usage.counts if usage is not None else None)
+
+    @property
+    def beside(self) -> int:
+        """Other requests that the engine had when this one was sent."""
+        return self._sent.beside
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The stream, from its first bytes to its end. Raises ``StreamBroke``."""

@@ -73,13 +73,15 @@ class Decision:
 
 
 class Sent:
-    """A request that a replica has, for a reason. ``answering`` and ``end`` may be called more than once."""
+    """A request that a replica has, for a reason, ``beside`` so many others. ``answering`` and ``end`` may be
+    called more than once."""
 
-    __slots__ = ("_adapter", "_open", "_unread", "reason", "view")
+    __slots__ = ("_adapter", "_open", "_unread", "beside", "reason", "view")
 
     def __init__(self, view: ReplicaView, unread_bytes: int, adapter: str, reason: str = ONLY) -> None:
         self.view = view
         self.reason = reason
+        self.beside = view.in_flight + view.others
         self._unread = unread_bytes
         self._adapter = adapter
         self._open = True

@@ -7,7 +7,8 @@ Two ways, both between queues of one cohort tree, compared below their nearest c
   victim in its queue. What runs as a whole goes as a whole, also
   where that is more than was borrowed: else a gang would be a way to keep what is borrowed.
 - *Fairer*: the victim's side keeps its nominal quota in every class (again without what is less important in
-  the victim's queue), and afterwards the claimant's side has
+  the victim's queue), as do the cohorts above both in those classes that count for the victim alone, and
+  afterwards the claimant's side has
   no larger weighted share than it (Kueue's fair-sharing preemption); both then have a smaller one than the
   victim's side had. Who has no weight gives all that it borrows to whoever has one.
 
@@ -46,7 +47,7 @@ def evens_out(
     ours, theirs = sides(claimant.chain, victim.chain)
     if not ours or not theirs or not 0 <= millis <= victim.member.used.get(victim.model, 0):
         return False
-    if not all(_stays_above(account, len(theirs), millis, below) for account in victim.accounts):
+    if not _keeps_nominal(victim, claimant, len(theirs), millis, below):
         return False
     member, after = ours[-1], theirs[-1]
     if member.view.weight and not after.view.weight:
@@ -59,11 +60,10 @@ def evens_out(
 def is_beyond_nominal(
     victim: QuotaGrant, claimant: QuotaGrant, millis: int, below: Mapping[str, int]
 ) -> bool:
-    """Whether the victim's side uses so much more than its nominal quota in every class."""
+    """Whether the victim's side uses so much more than its nominal quota in every class, and what is above
+    both in those that count for the victim alone."""
     _, theirs = sides(claimant.chain, victim.chain)
-    return bool(theirs) and all(
-        _stays_above(account, len(theirs), millis, below) for account in victim.accounts
-    )
+    return bool(theirs) and _keeps_nominal(victim, claimant, len(theirs), millis, below)
 
 
 def sides(
@@ -92,6 +92,18 @@ def titles(claimant: QuotaGrant, levels: int, millis: int) -> tuple[str, ...]:
             if account.parent is not None
         ]
     return tuple(founded)
+
+
+def _keeps_nominal(
+    victim: QuotaGrant, claimant: QuotaGrant, levels: int, millis: int, below: Mapping[str, int]
+) -> bool:
+    """Whether no nominal quota is used less after the victim's queue has lost ``millis`` to the claimant's.
+    Above both of them one comes for one, but not in classes that do not count for the claimant."""
+    shared = {account.device_class for account in claimant.accounts}
+    return all(
+        _stays_above(account, levels if account.device_class in shared else len(victim.chain), millis, below)
+        for account in victim.accounts
+    )
 
 
 def _exceeds_nominal(

@@ -110,7 +110,7 @@ def test_only_prefill_engines_say_from_which_length_on_they_pay(asked: int | Non
     made = endpoint(mode="disaggregated", prefill=devices, decode=devices, minPromptTokens=asked)
     made.status.replicas = [told("p", role="prefill"), told("d", role="decode")]
     assert _endpoint_route(made, MODELS, TENANTS).replicas == (
-        engine("p", role="prefill", least=least),
+        engine("p", role="prefill", least=least).model_copy(update={"learns_min_prompt": asked is None}),
         engine("d", role="decode"),
     )
 

@@ -87,6 +87,7 @@ class Engines:
             self.streams.append(request.stream)
             usage = find_usage(self.read) if self.read is not None else None
             watch.call = SimpleNamespace(
+                waited_seconds=0.5,
                 replica=one,
                 answer=WholeAnswer(self.read, usage),
                 close=lambda name=one.id: self.closed.append(name),

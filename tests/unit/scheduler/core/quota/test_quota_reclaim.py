@@ -166,6 +166,29 @@ def test_the_recent_past_counts() -> None:
     assert not queues.may_reclaim("a", "b", H100, 1000)
 
 
+def test_nobody_evens_out_what_a_narrower_quota_of_the_cohort_covers() -> None:
+    """In team, what d uses counts as NPUs, of which the team has one to lend; what a uses does not. If a took
+    it for a fairer share, c could take from a, d from c by the team's quota, a from d, and so on."""
+    queues = tree(
+        cohort("all"),
+        cohort("team", "all"),
+        queue("a", "team", quota("*", 1)),
+        queue("d", "team", quota("ascend", 0), weight=0),
+        queue("e", "team", quota("ascend", 1), weight=0),
+        queue("c", "all"),
+    )
+    queues.charge("a", B910, 2000)
+    assert queues.may_reclaim("c", "a", B910, 1000)
+    queues.refund("a", B910, 1000)
+    queues.charge("c", B910, 1000)
+    assert queues.may_reclaim("d", "c", B910, 1000), "the team is guaranteed an NPU"
+    queues.refund("c", B910, 1000)
+    queues.charge("d", B910, 1000)
+    assert not queues.may_reclaim("a", "d", B910, 1000)
+    queues.charge("d", B910, 1000)
+    assert queues.may_reclaim("a", "d", B910, 1000), "the team keeps its NPU"
+
+
 @settings(max_examples=120, deadline=None)
 @given(forests(), st.data())
 def test_reclaiming_comes_to_an_end(views: list[QueueView], data: st.DataObject) -> None:

@@ -1,0 +1,1 @@
+"""What a gateway learns from the times that it measures."""
