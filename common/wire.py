@@ -166,6 +166,37 @@ class TrialReport(_Part):
     trials: tuple[TrialCounts, ...] = Field((), max_length=MAX_TRIALS)
 
 
+Milliseconds = Annotated[float, Field(ge=0, le=MAX_NUMBER, allow_inf_nan=False)]
+
+
+class LegTimes(_Part):
+    """How long something takes by the length of a prompt, as a line through so many ``times``. ``here``: to
+    the first token where the engine that answers reads the prompt; ``leg``: until another one has read it;
+    ``fetch``: to the first token where that was fetched."""
+
+    name: Literal["here", "leg", "fetch"]
+    base_ms: Milliseconds
+    per_thousand_tokens_ms: Milliseconds
+    times: int = Field(ge=0, le=MAX_NUMBER)
+
+
+class LearnedThreshold(_Part):
+    """From which length on prompts of an Endpoint get a leg of their own. ``beside``: requests that an engine
+    which answers has beside one."""
+
+    endpoint: str = Field(max_length=600)
+    min_prompt_tokens: int = Field(ge=0, le=MAX_NUMBER)
+    beside: float = Field(0.0, ge=0, le=MAX_NUMBER, allow_inf_nan=False)
+    legs: tuple[LegTimes, ...] = Field((), max_length=3)
+
+
+class ThresholdReport(_Part):
+    """All that this ``gateway`` has learned."""
+
+    gateway: str = Field(max_length=200)
+    thresholds: tuple[LearnedThreshold, ...] = Field((), max_length=MAX_DEMANDS)
+
+
 class DemandReport(_Part):
     """All Endpoints that follow their load and have something to do at this ``gateway``."""
 

@@ -20,6 +20,7 @@ from finetune.api.service import FineTuneService
 from inference.autoscaling.autoscaler import Autoscaler
 from inference.canary.judging import CanaryJudge
 from inference.routes import RoutingTables
+from inference.two_legs.board import ThresholdBoard
 from scheduler.insight.insight import Insight
 from scheduler.ports import Fabric
 from scheduler.serving_need import ServingNeed
@@ -58,6 +59,7 @@ class ControlContext:
     insight: Insight = field(init=False)
     routes: RoutingTables = field(init=False)
     planner: Planner = field(init=False)
+    thresholds: ThresholdBoard = field(init=False)
 
     def __post_init__(self) -> None:
         self.directories = DirectoryCache(self.store)
@@ -66,6 +68,7 @@ class ControlContext:
         self.routes = RoutingTables(self.store)
         needs = self.need.needs if self.need else None
         self.insight = Insight(self.store, self.settings, self.clock, needs=needs)
+        self.thresholds = ThresholdBoard(self.clock)
         self.planner = Planner(self.store, self.settings, self.clock)
 
     async def wait_for_change(self, revision: int, timeout_seconds: float) -> bool:

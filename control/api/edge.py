@@ -34,8 +34,9 @@ METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"))
 """What is told by name in metrics; a client can make up others."""
 INTERNAL_PREFIX = "/internal/"
 WRITES = frozenset(("POST", "PUT", "PATCH", "DELETE"))
-NOT_AUDITED = frozenset(("/internal/v1/usage-events",))
-"""Writes that are kept in a log of their own: the ledger."""
+NOT_AUDITED = frozenset(f"/internal/v1/{name}" for name in ("usage-events", "demand", "trials", "thresholds"))
+"""What gateways tell again and again: usage has a log of its own, the ledger, and the rest is kept in memory
+for a while and changes nothing that is stored."""
 
 USAGE_LIMIT_BYTES = 32 * MIB
 DISCARD_SECONDS = 10.0

@@ -18,6 +18,7 @@ from control.console.explanations import print_explanation
 from control.console.output import Output, console, print_document
 from control.console.scaling import print_scaling
 from control.console.terminal import log_line
+from control.console.two_legs import print_two_legs
 from control.console.usage_table import print_usage
 
 WorkloadArgument = Annotated[
@@ -123,6 +124,7 @@ def _explain_endpoint(
         print_endpoint(console(), one)
         print_scaling(console(), answer)
         print_canary(console(), answer.get("canary"))
+        print_two_legs(console(), answer.get("twoLegs"))
 
 
 def usage(

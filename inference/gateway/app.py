@@ -24,6 +24,7 @@ from inference.gateway.bill import Books
 from inference.gateway.demand import DemandTeller
 from inference.gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
 from inference.gateway.journal import JOURNAL_FILE, Journal
+from inference.gateway.learning.teller import ThresholdTeller
 from inference.gateway.proxy import ControlProxy, is_proxied
 from inference.gateway.recovery import recover
 from inference.gateway.routes import RouteFollower
@@ -89,6 +90,7 @@ class Gateway:
             self._upstream.reports.follow(),
             demand.run(),
             tallies.run(),
+            ThresholdTeller(settings, self._session, self._inference.thresholds).run(),
         )
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:

@@ -123,13 +123,13 @@ class Legs:
         self._continues = settings.continuations_per_stream > 0
         self._most_bytes = settings.continuation_bytes_per_stream
         self._sides: dict[int, Sides] = {}
-        self._thresholds = Thresholds()
+        self.thresholds = Thresholds()
         self._releases: set[asyncio.Task[None]] = set()
 
     def routes_changed(self, routes: Iterable[Route] = ()) -> None:
         """Forget the routes of the former table: it is as large as the pool, and a new one comes often."""
         self._sides = {}
-        self._thresholds.keep_only({replica.endpoint for route in routes for replica in route.replicas})
+        self.thresholds.keep_only({replica.endpoint for route in routes for replica in route.replicas})
 
     async def close(self) -> None:
         """What is being given up is given up in time, or by the engines when its lease ends."""
@@ -218,7 +218,7 @@ class Legs:
         """What is asked how long a prompt has to be; None where the Endpoint says it, or nothing is asked."""
         if not sides.learner or job.request.one_leg:
             return None
-        return self._thresholds.of(sides.learner, sides.min_prompt_tokens, job.route.base_model)
+        return self.thresholds.of(sides.learner, sides.min_prompt_tokens, job.route.base_model)
 
     async def _read_prompt(
         self, job: Job, sides: Sides, learned: Learned | None, watch: ClientWatch, begin: Begin

@@ -22,6 +22,7 @@ from inference.gateway.bill import Bill, Books, Job, Outcome
 from inference.gateway.bodies import Bodies
 from inference.gateway.demand import DemandTeller
 from inference.gateway.exchange import Exchange
+from inference.gateway.learning.thresholds import Thresholds
 from inference.gateway.legs import Answering, Legs
 from inference.gateway.routes import RouteFollower
 from inference.gateway.shadows import Shadows
@@ -80,6 +81,11 @@ class InferenceHandler:
         self._bodies = Bodies(settings, media_hosts)
         self._tracer = tracer
         self.admission = Admission(settings, routes, books.clock)
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What is learned of prompts that are read apart."""
+        return self._legs.thresholds
 
     def routes_changed(self) -> None:
         """There is another table."""

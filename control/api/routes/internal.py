@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from billing import metrics as billing_metrics
 from billing.core.events import UsageEvent
 from common.errors import InvalidInput, Unavailable
-from common.wire import DemandReport, RoutingTable, TrialReport
+from common.wire import DemandReport, RoutingTable, ThresholdReport, TrialReport
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import TOKEN_REQUIRED, StrictRoute, context_of, json_of
 from control.api.routes.keys import KeyMade, bootstrap_admin, made_response
@@ -174,6 +174,13 @@ async def post_trials(request: Request, report: TrialReport) -> Response:
     canaries = context_of(request).canaries
     if canaries is not None:
         canaries.report(report)
+    return Response(status_code=204)
+
+
+@router.post("/thresholds", status_code=204, summary="What a gateway has learned of prompts read apart")
+async def post_thresholds(request: Request, report: ThresholdReport) -> Response:
+    """Takes the place of what the gateway told before; what it tells for a while counts no more then."""
+    context_of(request).thresholds.report(report)
     return Response(status_code=204)
 
 

@@ -1,4 +1,4 @@
-"""Why an Endpoint has so many engines, and how its canary does."""
+"""Why an Endpoint has so many engines, how its canary does, and which prompts are read apart."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.api.writes import visible_resource
 from inference.autoscaling.answers import ScalingAnswer, explain_scaling
 from inference.canary.answers import CanaryAnswer, explain_canary
+from inference.two_legs.answers import TwoLegsAnswer, explain_two_legs
 
 router = APIRouter(
     prefix="/api/v1/endpoints", tags=["endpoints"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES
@@ -20,9 +21,11 @@ router = APIRouter(
 
 
 class EndpointAnswer(ScalingAnswer):
-    """``canary``: how it does beside the stable side, where there is one."""
+    """``canary``: how it does beside the stable side, where there is one. ``two_legs``: which prompts get a
+    leg of their own, where some do."""
 
     canary: CanaryAnswer | None = None
+    two_legs: TwoLegsAnswer | None = None
 
 
 @router.get(
@@ -43,4 +46,5 @@ async def get_scaling(
     now_seconds = context.clock.monotonic_seconds()
     scaling = explain_scaling(endpoint, watch, now_seconds)
     canary = explain_canary(endpoint, context.canaries, now_seconds)
-    return JSONResponse(EndpointAnswer(**dict(scaling), canary=canary).to_dict())
+    two_legs = explain_two_legs(endpoint, context.thresholds)
+    return JSONResponse(EndpointAnswer(**dict(scaling), canary=canary, two_legs=two_legs).to_dict())

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from typing import Any
 
+from common.wire import MAX_DEMANDS, LearnedThreshold, LegTimes, ThresholdReport
+from inference.core.legs.line import Line
 from inference.core.legs.threshold import LegThreshold
 from inference.core.usage import TokenCounts
 from inference.gateway import metrics
@@ -27,6 +30,12 @@ class Thresholds:
         if known is None:
             known = self._known[endpoint] = LegThreshold(prior)
         return Learned(known, metrics.MODELS.of(model))
+
+    def report(self, gateway: str) -> ThresholdReport:
+        """All of them, for control."""
+        now_seconds = _now_seconds()
+        told = (_told(name, one, now_seconds) for name, one in list(self._known.items())[:MAX_DEMANDS])
+        return ThresholdReport(gateway=gateway, thresholds=tuple(told))
 
 
 class Learned:
@@ -56,6 +65,26 @@ class Learned:
             _now_seconds(),
             fetched=fetched,
         )
+
+
+def _told(endpoint: str, threshold: LegThreshold, now_seconds: float) -> LearnedThreshold:
+    found = threshold.found(now_seconds)
+    lines = {"here": found.here, "leg": found.leg, "fetch": found.fetch}
+    return LearnedThreshold(
+        endpoint=endpoint,
+        min_prompt_tokens=found.tokens,
+        beside=found.beside,
+        legs=tuple(_times(name, line) for name, line in lines.items() if line is not None),
+    )
+
+
+def _times(name: Any, line: Line) -> LegTimes:
+    return LegTimes(
+        name=name,
+        base_ms=1000 * line.base_seconds,
+        per_thousand_tokens_ms=1_000_000 * line.slope_seconds,
+        times=line.times,
+    )
 
 
 def _uncached(tokens: int, counts: TokenCounts) -> float:

@@ -1,5 +1,6 @@
 """A gateway finds out from the times of engines which prompts another one is to read."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from common.wire import RoutingTable
 from inference.core.legs import threshold
+from inference.gateway.learning import teller
 from inference.gateway.metrics import LEGS, MIN_PROMPT_TOKENS
 from tests.fixtures.fake_engine import FakeEngine
 from tests.fixtures.gateway import Serving, serving, table
@@ -22,6 +24,7 @@ LONG, SHORT = "word " * 560, "word " * 240
 def looks_and_tries_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threshold, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(threshold, "TRIED_NEAR", 3)
+    monkeypatch.setattr(teller, "TELL_SECONDS", 0.1)
 
 
 def routes(reader: FakeEngine, writer: FakeEngine, learns: bool) -> RoutingTable:
@@ -70,6 +73,10 @@ async def test_it_goes_to_where_the_first_token_comes_sooner(tmp_path: Path, slo
             asked = len(reader.bodies)
             await ask(front, text, 9)
             assert (len(reader.bodies) - asked > 4) == (not higher)
+            await asyncio.sleep(0.5)
+            [heard] = front.control.thresholds[-1]["thresholds"]
+            assert (heard["endpoint"], heard["min_prompt_tokens"]) == ("acme-bots/chat", told())
+            assert {leg["name"] for leg in heard["legs"]} == {"here", "leg", "fetch"}
     finally:
         await reader.stop()
         await writer.stop()

@@ -1,5 +1,6 @@
 """What a request tells of its times, in the length by which prompts are parted."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,3 +84,18 @@ def test_only_what_one_endpoint_leaves_open_is_learned(
         one.model_copy(update={"learns_min_prompt": does, "endpoint": of}) for one, does, of in changed
     )
     assert Sides.of(route.model_copy(update={"replicas": replicas})).learner == learner
+
+
+async def test_control_is_told_what_was_learned() -> None:
+    thresholds = Thresholds()
+    known = thresholds.of("lab/chat", 100, "tiny")._threshold
+    for number in range(8):
+        known.saw_leg(1000, 0.5, asyncio.get_running_loop().time())
+        known.saw_answer(1000, 0.25, 2 * (number % 2), asyncio.get_running_loop().time(), fetched=False)
+    [told] = thresholds.report("gw-1").thresholds
+    assert (told.endpoint, told.min_prompt_tokens) == ("lab/chat", 100)
+    assert 0 < told.beside < 2
+    assert [(leg.name, leg.base_ms, leg.per_thousand_tokens_ms, leg.times) for leg in told.legs] == [
+        ("here", 0, 250, 8),
+        ("leg", 0, 500, 8),
+    ]
