@@ -108,7 +108,10 @@ def _say(what: str) -> None:
 
 
 def _quantiles(values: Sequence[float]) -> dict[str, float]:
-    cuts = statistics.quantiles(values, n=100) if len(values) > 1 else [*values, 0.0][:1] * 99
+    """Of no values none."""
+    if not values:
+        return {}
+    cuts = statistics.quantiles(values, n=100) if len(values) > 1 else [*values] * 99
     return {"p50": round(cuts[49], 1), "p99": round(cuts[98], 1)}
 
 
