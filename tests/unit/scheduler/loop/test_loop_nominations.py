@@ -65,6 +65,14 @@ async def test_who_changes_what_it_asks_for_gives_it_up(scene: Scene) -> None:
     assert (await scene.get("borrower")).status.phase == "Running"
 
 
+async def test_who_has_a_device_break_among_its_places_does_not_start_there(scene: Scene) -> None:
+    scene.fabric.set_device("a", 0, healthy=False, fault="XID 79")
+    await leave(scene)
+    await scene.steps(4, seconds=1)
+    status = (await scene.get("mine")).status
+    assert (status.phase, status.nominated) == ("Pending", None)
+
+
 async def test_it_waits_on_where_the_one_who_leaves_is_deleted_before_its_processes_have_ended(
     scene: Scene,
 ) -> None:
