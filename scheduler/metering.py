@@ -23,6 +23,9 @@ from scheduler.ports import Fabric, GangRecord, NodeObservation, RankRecord, Rej
 from scheduler.translate.observed import Observed
 
 BATCH = 200
+MARKED = 5
+"""A node's agent is told of every fifth span that is posted of a gang. After a restart of control the others
+are posted once more: their ids are the same."""
 _log = get_logger(__name__)
 _Key = tuple[str, str, int]
 _DueSpan = tuple[RankRecord, Span]
@@ -39,13 +42,14 @@ MOST_TRIES = 6
 class _Metered:
     """A gang on a node as last seen, and how many spans of each rank the ledger has. ``seen_ms``: when it was
     seen last; None = at the last look. ``due_ms``: when its next span is over. ``given_up``: its device time
-    cannot be told."""
+    cannot be told. ``told``: so many spans the node's agent knows of."""
 
     record: GangRecord
     spans: dict[int, int]
     seen_ms: int | None = None
     due_ms: int | None = None
     given_up: bool = False
+    told: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,10 +148,14 @@ class DeviceMeter:
         await asyncio.gather(*(self._mark(key) for key, _ in batch))
 
     async def _mark(self, key: _Key) -> None:
-        """Tell the node's agent how many spans are posted."""
-        node, uid, attempt = key
+        """Tell the node's agent how many spans are posted, where there are some of which it does not know."""
+        metered, (node, uid, attempt) = self._known[key], key
+        posted = max(metered.spans.values(), default=0)
+        if posted - metered.told < MARKED:
+            return
         try:
-            await self._fabric.mark_metered(node, uid, attempt, self._known[key].spans)
+            await self._fabric.mark_metered(node, uid, attempt, metered.spans)
+            metered.told = posted
         except Exception as error:  # noqa: BLE001 - it only saves work after a restart
             _log.info("metering mark not kept", node=node, error=str(error))
 
@@ -163,7 +171,10 @@ class DeviceMeter:
         for gang in node.gangs:
             key = (name, gang.uid, gang.attempt)
             present.add(key)
-            metered = self._known.setdefault(key, _Metered(gang, {}))
+            metered = self._known.get(key)
+            if metered is None:
+                told = max((rank.metered_spans for rank in gang.ranks), default=0)
+                metered = self._known[key] = _Metered(gang, {}, told=told)
             metered.record, metered.seen_ms = gang, None
         gone = known - present
         for key in gone:

@@ -308,3 +308,21 @@ async def test_a_status_that_is_not_written_is_tried_again(
     before = await scene.store.revision()
     await scene.steps(2)
     assert await scene.store.revision() == before
+
+
+async def test_an_agent_is_told_now_and_then_what_is_posted(scene: Scene) -> None:
+    """Each time is a call to a node; what it was not told is posted again, with the same ids."""
+    await scene.submit()
+    await scene.steps(2)
+    marks = []
+    for _ in range(11):
+        await scene.steps(1, seconds=60)
+        [gang] = scene.fabric.hosts["a"].gangs.values()
+        marks.append(gang.ranks[0].metered_spans)
+    assert marks == [0] * 4 + [5] * 5 + [10] * 2
+    posted = set(scene.usage.events)
+    scene.loop = scene.new_loop()
+    await scene.steps(2)
+    assert set(scene.usage.events) == posted
+    await scene.steps(1, seconds=60 * 5)
+    assert len(scene.usage.events) == 16
