@@ -164,25 +164,6 @@ async def test_a_stream_whose_decode_engine_is_killed_goes_on_as_if_it_had_not_b
     await engines.keep_nothing("p0", *({"d0", "d1"} - {killed}))
 
 
-@pytest.mark.parametrize("front", [("p0", "d0", "d1")], indirect=True)
-async def test_a_whole_answer_whose_decode_engine_is_killed_is_made_anew_by_another(
-    engines: Engines, front: Serving
-) -> None:
-    unbroken = await chat(front, "killed halfway ", "mixed", **LONG)
-    asking = asyncio.create_task(chat(front, "killed halfway ", **LONG))
-    killed = await engines.at_work("d0", "d1", tokens=SEEN)
-    engines.processes[killed].kill()
-    [other] = {"d0", "d1"} - {killed}
-    whole = await asking
-    assert (whole.choices, counts(whole.usage)) == (unbroken.choices, counts(unbroken.usage))
-    [alone, event] = await front.billed(2)
-    assert (event["resource"], event["outcome"]) == (other, "completed")
-    assert event["quantities"] == alone["quantities"]
-    await asyncio.sleep(1)
-    assert len(front.control.events) == 2, "once"
-    await engines.keep_nothing("p0", other)
-
-
 def told(chunks: list[Any]) -> tuple[str, str, list[int]]:
     """The text, why it ended, and its ``counts``."""
     choices = [choice for chunk in chunks for choice in chunk.choices]
