@@ -216,5 +216,6 @@ async def test_what_is_left_is_sent_when_the_gateway_ends(tmp_path: Path) -> Non
     async with scene(tmp_path, "m0") as on:
         await on.chat()
         on.process.terminate()
-        await asyncio.to_thread(on.process.wait, 15)
-        await on.spans(1)
+        assert await asyncio.to_thread(on.process.wait, 15) == 0
+        request, [call] = await on.spans(1)
+        assert call.parent == request.id
