@@ -136,12 +136,11 @@ class SchedulerLoop:
             if not is_group(workload):
                 work = partial(self._advance, workload, world, observed)
                 self._guard.step(ADVANCE, workload, world, work)
-        await self._flush(world)
-        await self._bill(world, observed, moved)
         await self._decide(world, observed, moved, uids)
         async for workload in in_turns(_those(uids, world)):
             start = partial(self._start, workload, world, observed)
             await self._guard.long_step("start", workload, world, start)
+        await self._bill(world, observed, moved)
         await self._gangs.stop_unwanted(uids, world, observed, self._meter, self._guard.items)
         self._replicas.sum_up(world)
         self._guard.settle(world)

@@ -22,19 +22,22 @@ _log = get_logger(__name__)
 
 
 class Tracked(dict[str, R], Generic[R]):
-    """A dictionary that tells of each change: of its key, and what stands there now (None = nothing)."""
+    """A dictionary that tells of each change: of its key, what stood there and what stands there now (None =
+    nothing)."""
 
-    def __init__(self, tell: Callable[[str, R | None], None]) -> None:
+    def __init__(self, tell: Callable[[str, R | None, R | None], None]) -> None:
         super().__init__()
         self._tell = tell
 
     def __setitem__(self, key: str, resource: R) -> None:
+        before = self.get(key)
         super().__setitem__(key, resource)
-        self._tell(key, resource)
+        self._tell(key, before, resource)
 
     def __delitem__(self, key: str) -> None:
+        before = self[key]
         super().__delitem__(key)
-        self._tell(key, None)
+        self._tell(key, before, None)
 
     def pop(self, key: str, default: Any = None) -> Any:
         """What stood there, or ``default``."""
@@ -90,11 +93,13 @@ class KeptWorld(World):
         self._readers.append(changed)
         return changed
 
-    def _on_workload(self, uid: str, workload: Workload | None) -> None:
+    def _on_workload(self, uid: str, old: Workload | None, workload: Workload | None) -> None:
         self._note(workload)
         before = self.standings.of(uid)
         if workload is None:
             self.standings.drop(uid)
+        elif before is not None and old is not None and _counts_the_same(old, workload):
+            self.standings.renew(uid, workload)
         else:
             self.standings.put(uid, workload)
         now = self.standings.of(uid)
@@ -103,19 +108,19 @@ class KeptWorld(World):
         for reader in self._readers:
             reader.queues.update(one.queue for one in both)
 
-    def _on_node(self, name: str, node: Node | None) -> None:
+    def _on_node(self, name: str, _: Node | None, node: Node | None) -> None:
         self._note(node)
         for reader in self._readers:
             reader.nodes.add(name)
 
-    def _on_queue(self, name: str, queue: Queue | None) -> None:
+    def _on_queue(self, name: str, _: Queue | None, queue: Queue | None) -> None:
         self._note(queue)
         if self._is_other("Queue", name, queue):
             self._touch(self.standings.in_queue.get(name, ()))
         for reader in self._readers:
             reader.queues.add(name)
 
-    def _on_project(self, name: str, project: Project | None) -> None:
+    def _on_project(self, name: str, _: Project | None, project: Project | None) -> None:
         self._note(project)
         if self._is_other("Project", name, project):
             self._touch(self.standings.in_project.get(name, ()))
@@ -135,6 +140,12 @@ class KeptWorld(World):
     def _note(self, resource: Resource | None) -> None:
         if resource is not None:
             self.versions.add(resource.metadata.resource_version)
+
+
+def _counts_the_same(old: Workload, new: Workload) -> bool:
+    """Whether it is the same workload written down anew."""
+    same = old.status is new.status and old.spec is new.spec
+    return same and old.metadata.owner == new.metadata.owner and old.name == new.name
 
 
 class WorldKeeper:

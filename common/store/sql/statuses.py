@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import from_json, to_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.errors import ComputilityError, Conflict, NotFound
@@ -65,7 +65,7 @@ class SqlStatuses:
         try:
             if row is None:
                 raise not_found(new.kind, new.name, new.project)
-            document = json.loads(row.document)
+            document = from_json(row.document)
             meta = document["metadata"]
             if new.metadata.uid and meta.get("uid", "") != new.metadata.uid:
                 raise not_found(new.kind, new.name, new.project)
@@ -79,7 +79,7 @@ class SqlStatuses:
             self.revision += 1
             meta["resourceVersion"] = self.revision
             document["status"] = status
-            self._note(new, row, json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+            self._note(new, row, to_json(document).decode())
         if new.metadata.resource_version == 0:
             return _parsed(new, self._noted[-1].document if changed else row.document)
         metadata = new.metadata.model_copy(update={"resource_version": meta["resourceVersion"]})
