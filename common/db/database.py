@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from common.clock import SYSTEM_CLOCK
 from common.db.migrate import upgrade_to_head
 from common.errors import DATABASE_UNAVAILABLE, InvalidInput, SetupError, Unavailable
 
@@ -90,7 +91,7 @@ class Database:
             log = os.stat(f"{self.url.database}-wal")
         except OSError:
             return None
-        age_seconds = time.time() - log.st_mtime
+        age_seconds = SYSTEM_CLOCK.now_ms() / 1000 - log.st_mtime
         return (log.st_ino, log.st_mtime_ns, log.st_size) if age_seconds >= _SETTLED_SECONDS else None
 
     @asynccontextmanager
