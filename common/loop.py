@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -137,9 +137,10 @@ async def run_passes(
     health: LoopHealth | None = None,
     *,
     rests: bool = False,
+    kinds: Sequence[str] = (),
 ) -> None:
-    """Call ``step`` until ``stop`` is set: after each change in the store, and every ``tick_seconds``, which
-    may be asked for after each pass.
+    """Call ``step`` until ``stop`` is set: after each change in the store, of these ``kinds`` where some are
+    named, and every ``tick_seconds``, which may be asked for after each pass.
 
     A pass that fails is made again after a tick or the next change; one that met another writer at once. A
     loop that ``rests`` waits after a pass for as long as that took, a tick at most: while changes come all
@@ -160,7 +161,7 @@ async def run_passes(
         tick = tick_seconds() if callable(tick_seconds) else tick_seconds
         if rests and await _stopped_within(stop, min(clock() - began, tick)):
             return
-        revision = await _wait_for_change(store, revision, stop, tick)
+        revision = await _wait_for_change(store, revision, stop, tick, kinds)
 
 
 async def run_every(
@@ -185,14 +186,14 @@ async def _revision(store: Store) -> int | None:
 
 
 async def _wait_for_change(
-    store: Store, revision: int | None, stop: asyncio.Event, tick_seconds: float
+    store: Store, revision: int | None, stop: asyncio.Event, tick_seconds: float, kinds: Sequence[str]
 ) -> int | None:
     """The revision that the store has now; None where it does not answer: it is asked again after a tick, not
     at once."""
     if revision is None:
         await _stopped_within(stop, tick_seconds)
         return None
-    changed = asyncio.create_task(store.wait(revision, tick_seconds))
+    changed = asyncio.create_task(store.wait(revision, tick_seconds, kinds))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({changed, stopped}, return_when=asyncio.FIRST_COMPLETED)

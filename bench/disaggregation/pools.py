@@ -38,6 +38,9 @@ POOLS: Mapping[str, Mapping[str, int]] = {
 }
 
 
+CONNECTOR = "NixlConnector"
+
+
 @dataclass(frozen=True)
 class Pool:
     """Engines on all devices, all of which do both, and what their passes take."""
@@ -54,8 +57,10 @@ def pool_of(name: str, config: Mapping[str, Any], tensor: int = 1) -> Pool:
         OfferedDevices(device_class=device_class, count=count, per_node=count)
         for device_class, count in POOLS[name].items()
     ]
-    supplies, _ = supplies_for(DeviceRequest(), offered_stock(offered, load_catalogue()), lambda _: None)
+    supplies, _ = supplies_for(
+        {"": DeviceRequest()}, offered_stock(offered, load_catalogue()), lambda _: None
+    )
     layout = Layout(tensor)
-    groups = [EngineGroup(replace(one, transfers=True), layout, one.engines(layout)) for one in supplies]
+    groups = [EngineGroup(replace(one, connector=CONNECTOR), layout, one.engines(layout)) for one in supplies]
     fleet = Fleet(tuple(groups))
     return Pool(name, fleet, Stage(read_shape(config), (MeasuredKernels(config), Roofline())))

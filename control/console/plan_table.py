@@ -54,6 +54,8 @@ def _print_head(out: Console, one: Mapping[str, Any]) -> None:
     )
     assumed = " (assumed: spec.traffic is not set)" if one["trafficAssumed"] else ""
     out.print(f"  load: {load}{assumed}", markup=False)
+    for role in one.get("roles") or ():
+        out.print(f"  {role['role']} may be on: {', '.join(role['deviceClasses']) or 'none'}", markup=False)
     out.print(f"  SLO: {', '.join(limits) or 'none'}", markup=False)
 
 

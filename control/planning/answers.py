@@ -49,6 +49,13 @@ class PlanLeg(Model):
     source: Word = Field(description="where its figures come from")
 
 
+class PlanRole(Model):
+    """Devices that a role of the Endpoint may have: those of its ``devices`` of which figures are known."""
+
+    role: Literal["prefill", "decode"]
+    device_classes: list[str]
+
+
 class PlanOption(Model):
     """One way to serve the load within the SLO; times are those at its full load."""
 
@@ -85,6 +92,9 @@ class EndpointPlan(Model):
     slo: ServiceObjective
     traffic: TrafficProfile
     traffic_assumed: bool = Field(description="the Endpoint says no spec.traffic")
+    roles: list[PlanRole] = Field(
+        default_factory=list, description="of mode disaggregated, whose roles have devices of their own"
+    )
     options: list[PlanOption]
     taken: int | None = None
     reasons: list[str]

@@ -21,7 +21,6 @@ from common.resources.auto_mode import MAX_REASONS, AutoStatus, Readers, leaves_
 from common.store.kept import KeptList
 from common.store.port import Event, StatusWrite, Store
 from common.telemetry import get_logger
-from common.vendors import VENDORS
 from control.planning.answers import EndpointPlan, PlanOption
 from control.planning.kept_supplies import KeptSupplies
 from control.planning.objectives import objectives, slo_of
@@ -207,7 +206,7 @@ class AutoMode:
             )
         leg = option.legs[0]
         supply = next((one for one in supplies if one.device_class == leg.device_class), None)
-        able = supply is not None and hands_over(supply) and _may_hand_over(endpoint, model)
+        able = supply is not None and supply.transfers and _may_hand_over(endpoint, model)
         same = able and before is not None and before.device_class == leg.device_class
         return AutoStatus(
             device_class=leg.device_class,
@@ -281,12 +280,6 @@ def _version_of(model: Model) -> str:
     return f"{model.metadata.uid} {model.metadata.generation}"
 
 
-def hands_over(supply: Supply) -> bool:
-    """Whether engines on such devices are able to hand KV caches over, and a way is known."""
-    row = next((row for name, row in VENDORS.items() if name == supply.vendor), None)
-    return supply.transfers and row is not None and row.kv_connector is not None
-
-
 def _may_hand_over(endpoint: Endpoint, model: Model) -> bool:
     """Whether there is an answer to write, and each engine has all layers on each device."""
     return model.spec.tasks != ["embeddings"] and (endpoint.spec.engine.pipeline_stages or 1) == 1
@@ -327,7 +320,7 @@ def _fleet(endpoint: Endpoint, auto: AutoStatus, supplies: Sequence[Supply]) -> 
         supply = by_class.get(replica.device_class)
         if supply is None:
             return None
-        supply = replace(supply, transfers=bool(auto.connector))
+        supply = replace(supply, connector=auto.connector)
         before = groups.get(replica.device_class, EngineGroup(supply, Layout(size), 0))
         readers = before.readers + (replica.duty == "prefill")
         groups[replica.device_class] = replace(before, engines=before.engines + 1, readers=readers)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from billing.core.events import UsageEvent
 from billing.core.rating import PriceBook, rate
@@ -25,16 +25,25 @@ from control.planning.answers import (
     PlanLeg,
     PlanOption,
     PlanRefusal,
+    PlanRole,
 )
-from control.planning.supplies import Stock, of_size, offered_stock, pool_stock, supplies_for
+from control.planning.supplies import (
+    Stock,
+    of_size,
+    offered_stock,
+    pool_stock,
+    requests_of,
+    supplies_for,
+)
 from inference.adapters.aiconfigurator import MeasuredKernels
 from inference.core.mode.rehearsal import Stage
 from inference.core.performance.choice import Choice, choose
 from inference.core.performance.measured import Measured, Measurement
 from inference.core.performance.model_shape import ModelShape, read_shape
-from inference.core.performance.options import Option, Refusal, Sizing, Slo
+from inference.core.performance.options import Option, Refusal, Slo
 from inference.core.performance.roofline import Roofline
 from inference.core.performance.serving import Traffic
+from inference.core.performance.sizing import Sizing
 from inference.core.performance.steps import Engine
 from inference.core.performance.supply import Supply
 from inference.measurements import read_measurements
@@ -61,14 +70,16 @@ class Planner:
             return offered_stock(offered, self._catalogue)
         queue = await self._store.find(Queue, endpoint.spec.queue)
         tolerated = tolerated_view(queue.spec.tolerations if queue else ())
-        request = request_view(endpoint.spec.devices, tolerated)
-        return pool_stock(await self._store.list(Node), request, self._catalogue)
+        requests = {
+            role: request_view(devices, tolerated) for role, devices in requests_of(endpoint.spec).items()
+        }
+        return pool_stock(await self._store.list(Node), requests, self._catalogue)
 
     async def supplies(self, endpoint: Endpoint) -> tuple[list[Supply], list[Refusal]]:
         """Those devices of the pool that the Endpoint allows and of which figures are known, without prices;
         and why the others are left out."""
         stock = await self.stock(endpoint, None)
-        return supplies_for(endpoint.spec.devices, stock, lambda _: None)
+        return supplies_for(requests_of(endpoint.spec), stock, lambda _: None)
 
     async def stage(self, model: Model) -> Stage:
         """On which requests of a Model are rehearsed. Raises ``InvalidInput`` where its configuration is not
@@ -113,7 +124,7 @@ class Planner:
         traffic = Traffic(profile.prompt_tokens, profile.output_tokens, profile.requests_per_second)
         slo = Slo(objective.ttft_milliseconds, objective.inter_token_milliseconds)
         prices = _Prices(books, tenant, endpoint.project or "", self._clock.now_ms())
-        supplies, refused = supplies_for(endpoint.spec.devices, stock, prices.of)
+        supplies, refused = supplies_for(requests_of(endpoint.spec), stock, prices.of)
         if endpoint.spec.mode == "auto":
             supplies, others = of_size(supplies, endpoint.spec.devices.count)
             refused += others
@@ -131,6 +142,7 @@ class Planner:
             slo=objective,
             traffic=profile,
             traffic_assumed=endpoint.spec.traffic is None,
+            roles=_roles(endpoint, supplies),
             options=[_told(option) for option in choice.options[:MOST_OPTIONS]],
             taken=choice.taken,
             reasons=[
@@ -217,6 +229,15 @@ def _not_planned(endpoint: Endpoint) -> list[str]:
             path = f"spec.{name}.nodes" if name else "spec.nodes"
             told.append(f"each option has its engines on one node, not on {role.nodes} as {path} says")
     return told
+
+
+def _roles(endpoint: Endpoint, supplies: Sequence[Supply]) -> list[PlanRole]:
+    roles: tuple[Literal["prefill", "decode"], ...] = ("prefill", "decode")
+    return [
+        PlanRole(role=role, device_classes=[one.device_class for one in supplies if one.devices_for(role)])
+        for role in roles
+        if role in endpoint.spec.roles
+    ]
 
 
 def _reasons(choice: Choice, supplies: Sequence[Supply]) -> list[str]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from common.errors import InvalidInput
 from common.resources import Node
 from common.resources.pool import DeviceRequest
+from common.resources.scaling import EngineRole
+from common.resources.serving import EndpointSpec
 from common.units import format_bytes
 from common.vendors import VENDORS
 from control.planning.answers import OfferedDevices
@@ -28,24 +30,41 @@ PriceOf = Callable[[str], int | None]
 
 @dataclass(frozen=True)
 class Stock:
-    """The devices of one model. ``nodes``: how many each node has of it."""
+    """The devices of one model. ``nodes``: how many each node has of it; ``prefill_nodes``, ``decode_nodes``:
+    the same of nodes that only engines of the one role may be on."""
 
     vendor: str
     model: str
     nodes: tuple[int, ...]
     spec: DeviceSpec | None
+    prefill_nodes: tuple[int, ...] = ()
+    decode_nodes: tuple[int, ...] = ()
 
     @property
     def device_class(self) -> str:
         return f"{self.vendor}/{self.model}"
 
+    def nodes_for(self, role: EngineRole) -> tuple[int, ...]:
+        """Those that engines of a role may be on."""
+        own = {"prefill": self.prefill_nodes, "decode": self.decode_nodes}
+        return self.nodes + own.get(role, self.prefill_nodes + self.decode_nodes)
 
-def pool_stock(nodes: Iterable[Node], request: Request, catalogue: Catalogue) -> list[Stock]:
-    """The healthy devices of all nodes on which what is asked for may be placed, by model."""
-    counts: dict[tuple[str, str], list[int]] = defaultdict(list)
+
+def requests_of(spec: EndpointSpec) -> dict[EngineRole, DeviceRequest]:
+    """What its engines ask for, by role; those of a canary are not sized."""
+    return {name: role.devices for name, role in spec.roles.items() if name != "canary"}
+
+
+def pool_stock(
+    nodes: Iterable[Node], requests: Mapping[EngineRole, Request], catalogue: Catalogue
+) -> list[Stock]:
+    """The healthy devices of all nodes on which some of what is asked for may be placed, by model."""
+    counts: dict[tuple[str, str], dict[tuple[EngineRole, ...], list[int]]] = {}
     observed: dict[tuple[str, str], DeviceSpec | None] = {}
     for node in nodes:
-        if not _takes(node_view(node, catalogue), request):
+        view = node_view(node, catalogue)
+        roles = tuple(role for role, request in requests.items() if _takes(view, request))
+        if not roles:
             continue
         here: dict[tuple[str, str], int] = defaultdict(int)
         for device in node.status.devices:
@@ -56,11 +75,19 @@ def pool_stock(nodes: Iterable[Node], request: Request, catalogue: Catalogue) ->
                 key, spec.observed(device.memory_bytes, device.tflops) if spec is not None else None
             )
         for key, count in here.items():
-            counts[key].append(count)
+            counts.setdefault(key, defaultdict(list))[roles].append(count)
     return [
-        Stock(vendor, model, tuple(sorted(found, reverse=True)), observed[vendor, model])
+        Stock(vendor, model, _sorted(found[tuple(requests)]), observed[vendor, model], *_kept(found))
         for (vendor, model), found in sorted(counts.items())
     ]
+
+
+def _kept(found: Mapping[tuple[EngineRole, ...], list[int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return _sorted(found.get(("prefill",), [])), _sorted(found.get(("decode",), []))
+
+
+def _sorted(counts: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(counts, reverse=True))
 
 
 def _takes(view: NodeView, request: Request) -> bool:
@@ -99,18 +126,32 @@ def offered_stock(devices: Sequence[OfferedDevices], catalogue: Catalogue) -> li
 
 
 def supplies_for(
-    request: DeviceRequest, stock: Sequence[Stock], price_of: PriceOf
+    requests: Mapping[EngineRole, DeviceRequest], stock: Sequence[Stock], price_of: PriceOf
 ) -> tuple[list[Supply], list[Refusal]]:
-    """Those of the stock that an Endpoint's ``devices`` allow and of which figures are known, and why the
-    others are left out."""
+    """Those of the stock that an Endpoint's ``devices`` allow, for each role its own, and of which figures
+    are known; and why the others are left out."""
     supplies, refusals = [], []
     for one in stock:
-        why = _why_not(request, one)
-        if why or one.spec is None:
-            refusals.append(Refusal(one.device_class, "any", why))
-        else:
-            supplies.append(_supply(one, one.spec, price_of(one.device_class)))
+        why = {role: _why_not(role, request, one) for role, request in requests.items()}
+        allowed = [role for role, reason in why.items() if not reason]
+        if allowed and one.spec is not None:
+            supplies.append(_supply(_for_roles(one, allowed), one.spec, price_of(one.device_class)))
+        reasons = {role: reason for role, reason in why.items() if reason}
+        if reasons:
+            same = not allowed and len(set(reasons.values())) == 1
+            parts = [reason if same else f"{role}: {reason}" for role, reason in reasons.items()]
+            told = "; ".join(dict.fromkeys(parts))
+            refusals.append(Refusal(one.device_class, "disaggregated" if allowed else "any", told))
     return supplies, refusals
+
+
+def _for_roles(stock: Stock, allowed: Sequence[EngineRole]) -> Stock:
+    """What is left of it where only these roles may have such devices."""
+    if tuple(allowed) == ("prefill",):
+        return replace(stock, nodes=(), prefill_nodes=stock.nodes_for("prefill"), decode_nodes=())
+    if tuple(allowed) == ("decode",):
+        return replace(stock, nodes=(), prefill_nodes=(), decode_nodes=stock.nodes_for("decode"))
+    return stock
 
 
 def of_size(supplies: Sequence[Supply], count: int) -> tuple[list[Supply], list[Refusal]]:
@@ -130,11 +171,12 @@ def of_size(supplies: Sequence[Supply], count: int) -> tuple[list[Supply], list[
     return found, refusals
 
 
-def _why_not(request: DeviceRequest, stock: Stock) -> str:
-    if not sum(stock.nodes):
+def _why_not(role: EngineRole, request: DeviceRequest, stock: Stock) -> str:
+    devices = f"spec.{role}.devices" if role else "spec.devices"
+    if not sum(stock.nodes_for(role)):
         return "no healthy device of it is on a node that takes work"
     if not accepts((stock.vendor, stock.model), request_view(request)):
-        return "spec.devices of the Endpoint does not allow it"
+        return f"{devices} of the Endpoint does not allow it"
     spec = stock.spec
     if spec is None:
         what = (
@@ -143,11 +185,11 @@ def _why_not(request: DeviceRequest, stock: Stock) -> str:
         return f"{what}, so its speed cannot be foretold"
     lacking = sorted(set(request.capabilities) - spec.capabilities)
     if lacking:
-        return f"it lacks {', '.join(lacking)} (spec.devices.capabilities)"
+        return f"it lacks {', '.join(lacking)} ({devices}.capabilities)"
     if spec.memory_bytes < request.memory_bytes:
-        return f"it has {format_bytes(spec.memory_bytes)} (spec.devices.memoryBytes)"
+        return f"it has {format_bytes(spec.memory_bytes)} ({devices}.memoryBytes)"
     if spec.tflops_of(request.dtype) < request.tflops:
-        return f"it has {spec.tflops_of(request.dtype):g} {request.dtype} TFLOPS (spec.devices.tflops)"
+        return f"it has {spec.tflops_of(request.dtype):g} {request.dtype} TFLOPS ({devices}.tflops)"
     return ""
 
 
@@ -167,6 +209,14 @@ def _supply(stock: Stock, spec: DeviceSpec, price: int | None) -> Supply:
         vendor=stock.vendor,
         nodes=stock.nodes,
         legal_counts=spec.rule.legal_counts,
-        transfers=TRANSFERS in spec.capabilities,
+        connector=_connector(stock.vendor, spec),
         microcredits_per_million_seconds=price,
+        prefill_nodes=stock.prefill_nodes,
+        decode_nodes=stock.decode_nodes,
     )
+
+
+def _connector(vendor: str, spec: DeviceSpec) -> str:
+    """By which vLLM hands KV caches over on such devices; empty where they do not, or no way is known."""
+    row = next((row for name, row in VENDORS.items() if name == vendor), None)
+    return (row.kv_connector or "") if row is not None and TRANSFERS in spec.capabilities else ""

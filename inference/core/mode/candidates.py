@@ -11,8 +11,9 @@ from inference.core.mode.rehearsal import Stage, unread_tokens
 from inference.core.mode.traffic import Profile, ServedRequest
 from inference.core.performance.device_figures import Layout
 from inference.core.performance.memory import most_sequences
-from inference.core.performance.options import BATCHES, Option, Slo
+from inference.core.performance.options import Option, Slo
 from inference.core.performance.serving import DECODE_SLOWER, PREFILL_SLOWER
+from inference.core.performance.sizing import BATCHES
 
 THRESHOLDS = (512, 1024, 2048, 4096, 8192, 16384)
 """Shortest prompts that readers read, in tokens; the first is ``minPromptTokens`` where it is unset."""
@@ -41,7 +42,7 @@ def role_variants(
     busiest engines are least busy. Raises ``NotKnown``."""
     plain = fleet.engines_only
     times = [stage.times(group.supply, group.layout) for group in plain.groups]
-    if fleet.engines < 2 or not all(group.supply.transfers for group in fleet.groups):
+    if fleet.engines < 2 or not all(one.supply.fits(fleet.groups[0].supply) for one in fleet.groups):
         return [plain]
     costs = [_costs(one, profile, slo) for one in times]
     tokens = sum(unread_tokens(one) for one in requests) or 1

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from inference.core.performance.options import Option
+from inference.core.performance.options import Leg, Option
 
 WORTH = 0.05
 """Prefill and decode are parted where that is better by this part at least: figures are not more exact, and
@@ -29,7 +29,9 @@ def choose(options: Sequence[Option]) -> Choice:
     priced = all(option.microcredits_per_million_output_tokens is not None for option in options)
     loaded = options[0].traffic.requests_per_second is not None
     worse = _Worse(priced, loaded)
-    ranked = sorted(options, key=lambda one: (worse.of(one), _split(one), one.devices, one.ttft_ms))
+    ranked = sorted(
+        options, key=lambda one: (worse.of(one), _split(one), one.devices, one.ttft_ms, -one.capacity)
+    )
     best = ranked[0]
     enough = [one for one in ranked if worse.of(one) <= worse.of(best) * (1 + WORTH)]
     taken = min(enough, key=lambda one: (_split(one), ranked.index(one)))
@@ -76,7 +78,25 @@ def _reasons(taken: Option, ranked: Sequence[Option], worse: _Worse) -> list[str
             f"{taken.tokens_per_second_per_device:,.0f} tokens/s/device against "
             f"{other.tokens_per_second_per_device:,.0f} of the best {_name(other)} option"
         )
-    return reasons
+    return [*reasons, *_legs(taken, ranked)]
+
+
+def _legs(taken: Option, ranked: Sequence[Option]) -> Iterator[str]:
+    """Why a role is on its devices, where others could have it."""
+    for leg in taken.legs if _split(taken) else ():
+        others = {
+            other.supply.device_class: other
+            for option in reversed(ranked)
+            for other in option.legs
+            if other.role == leg.role and other.supply.device_class != leg.supply.device_class
+        }
+        if others:
+            told = ", ".join(f"{_each(other):.3g} on {name}" for name, other in sorted(others.items()))
+            yield f"{leg.role} on {leg.supply.device_class}: {_each(leg):.3g} requests/s a device ({told})"
+
+
+def _each(leg: Leg) -> float:
+    return leg.requests_per_second / leg.devices
 
 
 def _split(option: Option) -> bool:

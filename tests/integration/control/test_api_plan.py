@@ -256,3 +256,23 @@ async def test_nodes_that_the_endpoint_may_not_be_on_do_not_count(world: World) 
     tolerant = document("Queue", "vision", tolerations=[{"key": "team"}])
     assert (await world.apply(tolerant)).status_code == 200
     assert await largest(queue="vision") == 24
+
+
+async def test_each_role_is_planned_on_devices_of_its_own(world: World) -> None:
+    await with_model(world)
+    roles: dict[str, Any] = {
+        name: {"devices": {"vendors": ["nvidia"], "models": [model]}}
+        for name, model in (("prefill", "H200"), ("decode", "L40S"))
+    }
+    offered = [{"deviceClass": f"nvidia/{one}", "count": 8} for one in ("H200", "L40S", "A100-SXM4-80GB")]
+    slo = {"ttftMilliseconds": 5000, "interTokenMilliseconds": 100}
+    found = await plan(world, asked(devices=offered, mode="disaggregated", slo=slo, **roles))
+    assert found["roles"] == [
+        {"role": "prefill", "deviceClasses": ["nvidia/H200"]},
+        {"role": "decode", "deviceClasses": ["nvidia/L40S"]},
+    ]
+    parted = [one for one in found["options"] if one["mode"] == "disaggregated"]
+    assert [[leg["deviceClass"] for leg in one["legs"]] for one in parted] == [["nvidia/H200", "nvidia/L40S"]]
+    why = {one["deviceClass"]: one["message"] for one in found["refusals"]}
+    assert "spec.decode.devices of the Endpoint does not allow it" in why["nvidia/H200"]
+    assert "spec.prefill.devices of the Endpoint does not allow it" in why["nvidia/A100-SXM4-80GB"]

@@ -115,6 +115,21 @@ def printed(endpoint: dict[str, Any]) -> str:
     return out.getvalue()
 
 
+def test_each_role_says_where_its_engines_are_and_may_be() -> None:
+    devices = {"vendors": ["nvidia"], "models": ["H100", "H200"], "nodeLabels": {"zone": "east"}}
+    roles = {"prefill": {"devices": devices}, "decode": {"devices": {"vendors": ["nvidia"]}}}
+    engine = {"role": "prefill", "workload": "chat-prefill-0", "deviceClass": "nvidia/H100", "ready": True}
+    text = printed(
+        {
+            "metadata": {"name": "chat", "project": "lab"},
+            "spec": {"model": "big", "mode": "disaggregated", **roles},
+            "status": {"replicas": [engine, {**engine, "workload": "chat-prefill-1"}]},
+        }
+    )
+    assert "prefill:    2 x nvidia/H100; may be on nvidia H100, H200, zone=east" in text
+    assert "decode:     none answers; may be on nvidia any model" in text
+
+
 def test_the_mode_the_devices_and_the_reasons_are_told() -> None:
     text = printed(ENDPOINT)
     for said in (

@@ -63,6 +63,7 @@ PLAN: dict[str, Any] = {
             "slo": {"ttftMilliseconds": 1000.0},
             "traffic": {"promptTokens": 4000, "outputTokens": 500},
             "trafficAssumed": True,
+            "roles": [{"role": "prefill", "deviceClasses": ["nvidia/H200", "nvidia/L40S"]}],
             "options": [
                 option("disaggregated", leg("prefill", 8, 1), leg("decode", 2, 4), cost=1_537_000),
                 option("replicated", leg("serve", 2, 4, 2)),
@@ -81,6 +82,7 @@ def test_a_plan_shows_the_table_the_choice_and_why_not_the_rest() -> None:
         "p/chat serves p/qwen: 32.8B parameters, 61.0 GiB of weights, 256.0 KiB of KV cache a token",
         "4,000 tokens in, 500 out, as many as can be served (assumed: spec.traffic is not set)",
         "SLO: TTFT 1,000 ms",
+        "prefill may be on: nvidia/H200, nvidia/L40S",
         "8 prefill × tp1 H200",
         "2 decode × tp4",
         "2 × tp4 pp2 H200",

@@ -13,7 +13,7 @@ from inference.core.performance.device_figures import DeviceFigures, Layout
 from inference.core.performance.measured import Measured, Measurement
 from inference.core.performance.memory import most_sequences, room_bytes, why_too_small
 from inference.core.performance.model_shape import ModelShape, read_shape
-from inference.core.performance.options import BATCHES, Leg, Option, Sizing, Slo
+from inference.core.performance.options import Leg, Option, Slo
 from inference.core.performance.roofline import Roofline
 from inference.core.performance.serving import (
     Point,
@@ -22,6 +22,7 @@ from inference.core.performance.serving import (
     mixed_point,
     prefill_point,
 )
+from inference.core.performance.sizing import BATCHES, Sizing
 from inference.core.performance.steps import Engine, NotKnown
 from inference.core.performance.supply import Supply, hold_both, layouts
 from tests.fixtures import approving as approved
@@ -198,7 +199,7 @@ def _supply(rng: random.Random) -> Supply:
         vendor,
         tuple(rng.choice((0, 1, 2, 4, 8, 8, 8, 16)) for _ in range(rng.randrange(1, 5))),
         rng.choice(((), (), (1, 2, 8))),
-        rng.random() < 0.8,
+        "NixlConnector" if rng.random() < 0.8 else "",
         rng.choice((None, 10**6, 10**9)),
     )
 

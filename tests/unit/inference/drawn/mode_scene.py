@@ -15,8 +15,8 @@ from tests.fixtures.performance_scene import LLAMA_8B, shape, supply
 
 FAST, SLOW = supply("H100-SXM", 8, price=10**6), supply("L40S", 8, price=4 * 10**5)
 UNPRICED = supply("A100-SXM4-80GB", 8)
-STRANGE = Supply(DeviceFigures("cpu/Xeon", "Xeon"), "cpu", (8,), transfers=True)
-DEAF = Supply(FAST.figures, "nvidia", (8,), transfers=False)
+STRANGE = Supply(DeviceFigures("cpu/Xeon", "Xeon"), "cpu", (8,), connector="NixlConnector")
+DEAF = Supply(FAST.figures, "nvidia", (8,))
 SUPPLIES = (FAST, FAST, SLOW, SLOW, UNPRICED, DEAF, STRANGE)
 LAYOUTS = (Layout(), Layout(), Layout(2), Layout(1, 2))
 

@@ -17,10 +17,11 @@ from inference.core.mode.rehearsal import Rehearsal, Stage, is_good
 from inference.core.mode.replay import LeastWork, Replay
 from inference.core.mode.traffic import LONGEST_TOKENS, ServedRequest, TrafficLog
 from inference.core.performance.device_figures import Layout
-from inference.core.performance.options import Leg, Mode, Option, Role, Slo
+from inference.core.performance.options import Leg, Mode, Option, Slo
 from inference.core.performance.roofline import Roofline
 from inference.core.performance.serving import DECODE_SLOWER, Point, Traffic
 from inference.core.performance.steps import Engine, NotKnown
+from inference.core.performance.supply import Role
 from tests.fixtures import approving as approved
 from tests.fixtures.performance_scene import LLAMA_8B, shape
 from tests.unit.inference.drawn import mode_scene as scene

@@ -19,9 +19,10 @@ from inference.core.mode.pilot import (
 from inference.core.mode.rehearsal import Stage
 from inference.core.mode.traffic import Profile, ServedRequest
 from inference.core.performance.device_figures import DeviceFigures, Layout
-from inference.core.performance.options import Sizing, Slo
+from inference.core.performance.options import Slo
 from inference.core.performance.roofline import Roofline
 from inference.core.performance.serving import Traffic
+from inference.core.performance.sizing import Sizing
 from inference.core.performance.supply import Supply
 from tests.fixtures.performance_scene import LLAMA_8B, shape, supply
 
@@ -116,7 +117,7 @@ def test_of_few_requests_nothing_is_concluded(count: int) -> None:
 
 
 def test_of_devices_without_figures_nothing_is_foretold() -> None:
-    cpu = Supply(DeviceFigures("cpu/Xeon", "Xeon"), "cpu", (8,), transfers=True)
+    cpu = Supply(DeviceFigures("cpu/Xeon", "Xeon"), "cpu", (8,), connector="NixlConnector")
     requests = stream(40.0, 2000, 30)
     present = Fleet((EngineGroup(cpu, Layout(), 8),))
     verdict = look(STAGE, present, [], requests, profile(requests, 40.0), SLO, Standing(), Rules(), 0.0)
@@ -125,15 +126,15 @@ def test_of_devices_without_figures_nothing_is_foretold() -> None:
 
 
 @pytest.mark.parametrize("engines", [1, 8])
-@pytest.mark.parametrize("transfers", [True, False])
-def test_other_devices_without_figures_are_passed_over(engines: int, transfers: bool) -> None:
-    cpu = Supply(DeviceFigures("cpu/Xeon", "Xeon"), "cpu", (8,), transfers=transfers)
+@pytest.mark.parametrize("connector", ["NixlConnector", ""])
+def test_other_devices_without_figures_are_passed_over(engines: int, connector: str) -> None:
+    cpu = Supply(DeviceFigures("cpu/Xeon", "Xeon"), "cpu", (8,), connector=connector)
     strange = Fleet((EngineGroup(cpu, Layout(), engines),))
     assert looked(2.0, 1000, 100, fleet(), [strange, fleet(4)]) == looked(2.0, 1000, 100, fleet(), [fleet(4)])
 
 
 def test_what_hands_no_caches_over_has_no_roles() -> None:
-    deaf = replace(NPU, transfers=False)
+    deaf = replace(NPU, connector="")
     requests = stream(40.0, 2000, 30)
     variants = role_variants(STAGE, fleet(8, deaf), requests, profile(requests, 40.0), SLO)
     assert variants == [fleet(8, deaf)]

@@ -13,9 +13,10 @@ import pytest
 from inference.adapters import aiconfigurator
 from inference.adapters.aiconfigurator import KernelSteps, MeasuredKernels, installed, known_config_file
 from inference.core.performance.device_figures import Layout
-from inference.core.performance.options import Sizing, Slo
+from inference.core.performance.options import Slo
 from inference.core.performance.roofline import Roofline
 from inference.core.performance.serving import Traffic
+from inference.core.performance.sizing import Sizing
 from inference.core.performance.steps import Engine, NotKnown
 from tests.fixtures.performance_scene import LLAMA_8B, configs, figures, shape, supply
 

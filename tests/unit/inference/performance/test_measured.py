@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from common.errors import InvalidInput
 from inference.core.performance.device_figures import Layout
 from inference.core.performance.measured import MEASURED, REACH, Measured, Measurement
-from inference.core.performance.options import Sizing, Slo
+from inference.core.performance.options import Slo
 from inference.core.performance.roofline import Roofline
 from inference.core.performance.serving import Point, Traffic, decode_point, mixed_point, prefill_point
+from inference.core.performance.sizing import Sizing
 from inference.core.performance.steps import Engine
 from inference.measurements import read_measurements
 from tests.fixtures.performance_scene import LLAMA_8B, figures, shape, supply

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from inference.adapters.aiconfigurator import MeasuredKernels, installed
 from inference.core.performance.choice import Choice, choose
 from inference.core.performance.memory import most_sequences
-from inference.core.performance.options import Option, Refusal, Sizing, Slo
+from inference.core.performance.options import Option, Refusal, Slo
 from inference.core.performance.roofline import Roofline
 from inference.core.performance.serving import Traffic
+from inference.core.performance.sizing import Sizing
 from inference.core.performance.steps import Engine, PerformanceSource
 from inference.core.performance.supply import Supply, hold_both
 from scheduler.catalogue import load_catalogue
