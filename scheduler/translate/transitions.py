@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from typing import Literal
 
 from common.resources import Workload
@@ -12,6 +13,9 @@ from scheduler.core.model.types import Admit, Defer, Migrate, Placement, Preempt
 from scheduler.translate.observed import Observed
 from scheduler.translate.placements import rank_placement
 from scheduler.translate.views import roles_digest
+
+_NESTED = ("ranks", "next", "nominated", "pending")
+"""Fields of a status, but for its conditions, that hold more than a word or a number."""
 
 
 def after_step(
@@ -186,7 +190,9 @@ def log_tail(workload: Workload, rank: RankPlacement, observed: Observed) -> str
 
 def _renewed(old: WorkloadStatus, update: dict[str, object]) -> WorkloadStatus:
     """A copy with these fields instead, which shares nothing with ``old``."""
-    return old.model_copy(update=dict.fromkeys(update)).model_copy(update=update, deep=True)
+    kept = {name: deepcopy(getattr(old, name)) for name in _NESTED if name not in update}
+    conditions = [condition.model_copy() for condition in old.conditions]
+    return old.model_copy(update={"conditions": conditions, **kept, **update})
 
 
 def _fields(state: State) -> dict[str, object]:
