@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -91,6 +92,10 @@ class DeviceMeter:
         self._spans: list[tuple[int, _Key]] = []
         self._again: dict[_Key, None] = {}
         self._last_ms = clock.now_ms()
+
+    def due_seconds(self, now_ms: int) -> float:
+        """Until the next span of device time is over."""
+        return max(0, self._spans[0][0] - now_ms) / 1000 if self._spans else math.inf
 
     async def meter(
         self, observed: Observed, now_ms: int, moved: Iterable[str] | None = None

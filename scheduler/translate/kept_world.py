@@ -16,7 +16,9 @@ from scheduler.translate.views import World
 
 PAGE = 1000
 """So many changes are read at a time."""
-KINDS = (Node, Project, Queue, Workload)
+_KINDS = (Node, Project, Queue, Workload)
+KINDS = tuple(kind.__name__ for kind in _KINDS)
+"""What a world is made of."""
 R = TypeVar("R", bound=Resource)
 _log = get_logger(__name__)
 
@@ -176,10 +178,9 @@ class WorldKeeper:
         await self._read_all()
 
     async def _catch_up(self, since: int) -> None:
-        revision = await self._store.wait(since, 0)
+        revision = await self._store.wait(since, 0, KINDS)
         while since < revision:
-            names = [kind.__name__ for kind in KINDS]
-            changes = await self._store.changes(since, kinds=names, limit=PAGE, known=self.world.versions)
+            changes = await self._store.changes(since, kinds=KINDS, limit=PAGE, known=self.world.versions)
             for change in changes:
                 self._apply(change)
             since = changes[-1].revision if len(changes) == PAGE else max(revision, since)
@@ -209,7 +210,7 @@ class WorldKeeper:
     async def _read_all(self) -> None:
         revision = await self._store.revision()
         self._revision = None
-        for kind in KINDS:
+        for kind in _KINDS:
             found: list[Resource] = [*await self._store.list(kind)]
             keys = set()
             async for resource in in_turns(found):
