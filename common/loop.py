@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -34,6 +34,8 @@ LONGEST_GAP = Gauge(
 )
 TURN_SECONDS = 0.02
 """So long a loop over many things computes before it lets others go on."""
+News = Callable[[float], Awaitable[object]]
+"""Returns as soon as there is a reason for a pass, after so many seconds at the latest."""
 T = TypeVar("T")
 _log = get_logger(__name__)
 
@@ -137,8 +139,11 @@ async def run_passes(
     health: LoopHealth | None = None,
     *,
     rests: bool = False,
+    kinds: Sequence[str] = (),
+    news: News | None = None,
 ) -> None:
-    """Call ``step`` until ``stop`` is set: after each change in the store, and every ``tick_seconds``, which
+    """Call ``step`` until ``stop`` is set: after each change in the store, of these ``kinds`` where some are
+    named, when ``news`` returns, which is given how long to wait for some, and every ``tick_seconds``, which
     may be asked for after each pass.
 
     A pass that fails is made again after a tick or the next change; one that met another writer at once. A
@@ -160,7 +165,7 @@ async def run_passes(
         tick = tick_seconds() if callable(tick_seconds) else tick_seconds
         if rests and await _stopped_within(stop, min(clock() - began, tick)):
             return
-        revision = await _wait_for_change(store, revision, stop, tick)
+        revision = await _wait_for_change(store, revision, stop, tick, kinds, news)
 
 
 async def run_every(
@@ -185,23 +190,30 @@ async def _revision(store: Store) -> int | None:
 
 
 async def _wait_for_change(
-    store: Store, revision: int | None, stop: asyncio.Event, tick_seconds: float
+    store: Store,
+    revision: int | None,
+    stop: asyncio.Event,
+    tick_seconds: float,
+    kinds: Sequence[str],
+    news: News | None,
 ) -> int | None:
-    """The revision that the store has now; None where it does not answer: it is asked again after a tick, not
-    at once."""
+    """The revision that the store has now, as far as anybody has looked; None where it does not answer: it is
+    asked again after a tick, not at once."""
     if revision is None:
         await _stopped_within(stop, tick_seconds)
         return None
-    changed = asyncio.create_task(store.wait(revision, tick_seconds))
-    stopped = asyncio.create_task(stop.wait())
+    changed = asyncio.create_task(store.wait(revision, tick_seconds, kinds))
+    others: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]
+    others += [asyncio.ensure_future(news(tick_seconds))] if news is not None else []
     try:
-        await asyncio.wait({changed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({changed, *others}, return_when=asyncio.FIRST_COMPLETED)
         broke = changed.done() and changed.exception() is not None
-        now = changed.result() if changed.done() and not broke else None
+        known = None if broke else revision
+        now = changed.result() if changed.done() and not broke else known
     finally:
-        changed.cancel()
-        stopped.cancel()
-        await asyncio.gather(changed, stopped, return_exceptions=True)
+        for task in (changed, *others):
+            task.cancel()
+        await asyncio.gather(changed, *others, return_exceptions=True)
     if broke:
         await _stopped_within(stop, tick_seconds)
     return now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from billing.store import Ledger
@@ -71,9 +71,10 @@ class ControlContext:
         self.thresholds = ThresholdBoard(self.clock)
         self.planner = Planner(self.store, self.settings, self.clock)
 
-    async def wait_for_change(self, revision: int, timeout_seconds: float) -> bool:
-        """Whether the store went beyond ``revision`` in time; False at once when the process ends."""
-        change = asyncio.ensure_future(self.store.wait(revision, timeout_seconds))
+    async def wait_for_change(self, revision: int, timeout_seconds: float, kinds: Sequence[str]) -> bool:
+        """Whether the store went beyond ``revision`` in time, by a change of one of these kinds as far as is
+        known; False at once when the process ends."""
+        change = asyncio.ensure_future(self.store.wait(revision, timeout_seconds, kinds))
         end = asyncio.create_task(self.ending.wait())
         try:
             await asyncio.wait((change, end), return_when=asyncio.FIRST_COMPLETED)

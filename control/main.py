@@ -59,6 +59,7 @@ CONNECT_SECONDS = 60.0
 CONNECT_PAUSE_SECONDS = 1.0
 TICK_SECONDS = 1.0
 PROBE_SECONDS = 10.0
+UNASKED_SECONDS = 15.0
 RAY_LOST_SECONDS = 20.0
 REQUESTS_SECONDS = 1
 LOOPS_SECONDS = 1.5
@@ -77,6 +78,7 @@ class _Parts:
     fabric: Fabric
     engines: VllmEngines
     context: ControlContext
+    scheduler: SchedulerLoop
 
     async def close(self) -> None:
         await self.fabric.close()
@@ -168,7 +170,7 @@ async def build(settings: Settings) -> _Parts:
     loops.add("endpoints", EndpointController(store, engines, settings, clock).run)
     loops.add("auto-mode", AutoMode(store, context.planner, context.traffic, clock).run)
     loops.add("finetunes", FineTuneController(store, ledger, blobs, settings, clock, checks).run)
-    return _Parts(database, store, fabric, engines, context)
+    return _Parts(database, store, fabric, engines, context, scheduler)
 
 
 async def _connect(fabric: Fabric) -> None:
@@ -185,11 +187,14 @@ async def _connect(fabric: Fabric) -> None:
             await asyncio.sleep(CONNECT_PAUSE_SECONDS)
 
 
-async def _until_lost(fabric: Fabric) -> None:
-    """Return when Ray has not answered for a while."""
+async def _until_lost(fabric: Fabric, scheduler: SchedulerLoop) -> None:
+    """Return when Ray has not answered for a while: neither the scheduler nor, where that did not ask, us."""
     answered = SYSTEM_CLOCK.monotonic_seconds()
     while SYSTEM_CLOCK.monotonic_seconds() - answered < RAY_LOST_SECONDS:
         await asyncio.sleep(PROBE_SECONDS)
+        answered = max(answered, scheduler.answered_seconds)
+        if SYSTEM_CLOCK.monotonic_seconds() - answered < UNASKED_SECONDS:
+            continue
         try:
             await fabric.nodes()
             answered = SYSTEM_CLOCK.monotonic_seconds()
@@ -226,7 +231,7 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
     parts.context.loops.start()
     _log.info("control listens", url=settings.control_url)
     serving = asyncio.create_task(server.serve(sockets=[bound]))
-    lost = asyncio.create_task(_until_lost(parts.fabric))
+    lost = asyncio.create_task(_until_lost(parts.fabric, parts.scheduler))
     await asyncio.wait({serving, lost}, return_when=asyncio.FIRST_COMPLETED)
     ray_is_lost = lost.done()
     _end(server, parts.context)

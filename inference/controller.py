@@ -16,7 +16,7 @@ from common.resources.scaling import EngineRole
 from common.resources.serving import Replica
 from common.settings import Settings
 from common.sources import local_path
-from common.store.kept import owned_workloads
+from common.store.kept import KeptList, owned_workloads
 from common.store.port import Store
 from common.telemetry import get_logger
 from inference.adapter_files import AdapterFiles
@@ -37,6 +37,8 @@ from inference.wanted_engine import WantedEngine, WantedEngines
 _TICK_SECONDS = 2.0
 _REST_TICK_SECONDS = 10.0
 """While all Models, Endpoints and Adapters are as they should be."""
+KINDS = tuple(kind.__name__ for kind in (Model, Endpoint, Adapter, Workload))
+"""What it looks at in the store."""
 NEW_PER_PASS = 16
 """Workloads that one pass makes for one project; each is a write here and one of the scheduler's."""
 GONE_PER_PASS = 64
@@ -57,6 +59,9 @@ class EndpointController:
     def __init__(self, store: Store, engines: Engines, settings: Settings, clock: Clock) -> None:
         self._store, self._engines, self._settings, self._clock = store, engines, settings, clock
         self._workloads = owned_workloads(store, Endpoint.__name__)
+        self._kept_models = KeptList(store, Model)
+        self._kept_endpoints = KeptList(store, Endpoint)
+        self._kept_adapters = KeptList(store, Adapter)
         self._wanted_engines = WantedEngines(settings.engine, settings.tracing.engines_url)
         self._sync = AdapterSync(engines, clock)
         self._adapter_files = AdapterFiles(clock)
@@ -70,10 +75,19 @@ class EndpointController:
         self._gone: Counter[str | None] = Counter()
 
     async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
-        """Pass after pass until ``stop`` is set: after each change in the store, and every two seconds; every
-        ten where nothing is amiss."""
+        """Pass after pass until ``stop`` is set: after each change of what it looks at, and every two
+        seconds; every ten where nothing is amiss."""
         try:
-            await run_passes("endpoints", self.step, self._store, stop, self.tick_seconds, health, rests=True)
+            await run_passes(
+                "endpoints",
+                self.step,
+                self._store,
+                stop,
+                self.tick_seconds,
+                health,
+                rests=True,
+                kinds=KINDS,
+            )
         finally:
             await self._models.close()
 
@@ -87,8 +101,8 @@ class EndpointController:
         self._made.clear()
         self._gone.clear()
         models = await self._observe_models()
-        endpoints = await self._store.list(Endpoint)
-        adapters = await self._store.list(Adapter)
+        endpoints = await self._kept_endpoints.copies()
+        adapters = await self._kept_adapters.copies()
         owned = await self._owned_workloads({endpoint.metadata.uid for endpoint in endpoints})
         wanted = await self._all_wanted(adapters)
         reports: _ReportsByModel = defaultdict(list)
@@ -117,7 +131,7 @@ class EndpointController:
             found[(model.project, model.name)] = (model, await self._models.observe(model))
             return None
 
-        for model in await self._store.list(Model):
+        for model in await self._kept_models.copies():
             fault = await self._guard.handle(model, partial(observe, model))
             if fault is not None:
                 found[(model.project, model.name)] = (model, ModelFiles(False, fault.reason, fault.message))

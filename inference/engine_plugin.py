@@ -6,9 +6,20 @@ import ctypes
 import platform
 import sys
 
+from common.settings.tree import kv_poll_microseconds_of_process
+from inference.core.engine_command import KV_POLL_VARIABLE
+
 _ARCH_PRCTL = 158
 _ARCH_REQ_XCOMP_PERM = 0x1023
 _XFEATURE_TILE_DATA = 18
+
+
+def prepare() -> None:
+    """All of it. Calling it again changes nothing."""
+    allow_amx()
+    pause_microseconds = kv_poll_microseconds_of_process(KV_POLL_VARIABLE)
+    if pause_microseconds:
+        poll_calmly(pause_microseconds)
 
 
 def allow_amx() -> None:
@@ -19,3 +30,18 @@ def allow_amx() -> None:
     """
     if sys.platform == "linux" and platform.machine() == "x86_64":
         ctypes.CDLL(None, use_errno=True).syscall(_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_TILE_DATA)
+
+
+def poll_calmly(microseconds: int) -> None:
+    """Let NIXL's thread look for progress no more often than this where nothing wakes it. NIXL's Python API
+    (1.5) asks for a look without any pause: such a thread takes a core, also while nothing is transferred,
+    and where cores are few it takes it from the model. Without NIXL nothing happens.
+    """
+    try:
+        from nixl._bindings import nixlAgentConfig
+    except ImportError:
+        return
+    asked = nixlAgentConfig.pthrDelay
+    nixlAgentConfig.pthrDelay = property(
+        asked.fget, lambda config, value: asked.fset(config, max(value, microseconds))
+    )

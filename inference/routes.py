@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.errors import Conflict
-from common.resources import Adapter, ApiKey, Endpoint, Model, Project, Resource
+from common.resources import Adapter, ApiKey, Endpoint, Model, Project
 from common.resources.canary import trial_of
 from common.resources.serving import Replica, model_identity
 from common.store.port import Store
@@ -22,7 +22,7 @@ REST = 3
 """So many times as long as it took to make a table, no other is made."""
 MIN_PROMPT_TOKENS = 512
 """Where an Endpoint says nothing: reading a shorter prompt takes about as long as a second leg."""
-KINDS: tuple[type[Resource], ...] = (Project, ApiKey, Model, Endpoint, Adapter)
+KINDS = tuple(kind.__name__ for kind in (Project, ApiKey, Model, Endpoint, Adapter))
 """What a table is made of."""
 _Models = dict[tuple[str | None, str], Model]
 
@@ -54,8 +54,7 @@ class RoutingTables:
         if latest == revision:
             return False
         try:
-            kinds = [kind.__name__ for kind in KINDS]
-            if await self._store.changes(revision, kinds=kinds, limit=1):
+            if await self._store.changes(revision, kinds=KINDS, limit=1):
                 return True
         except Conflict:  # so long ago that the store does not know any more
             return True

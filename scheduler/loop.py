@@ -4,6 +4,7 @@ what is."""
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -36,7 +37,7 @@ from scheduler.queues import QueueBook
 from scheduler.replicas import ReplicaKeeper
 from scheduler.serving_need import Need
 from scheduler.translate.collector import LARGE_WORLD, set_world_apart
-from scheduler.translate.kept_world import KeptWorld, WorldKeeper
+from scheduler.translate.kept_world import KINDS, KeptWorld, WorldKeeper
 from scheduler.translate.observed import Moved, Observed, merge_ranks, seen_of
 from scheduler.translate.placements import held_by
 from scheduler.translate.snapshots import SnapshotKeeper, held_attempts
@@ -46,6 +47,8 @@ from scheduler.waiting import Waiting
 
 AT_WORK = frozenset(("Pending", "Running"))
 """Phases of which the next look may tell more: what waits may start, what runs may end."""
+SPANS_SECONDS = 2.0
+"""Spans of device time that are over are posted so often at rest."""
 START_TRIES = 8
 """A gang that a node could not start so often, within two minutes, gives its places back."""
 
@@ -97,17 +100,33 @@ class SchedulerLoop:
         self._to_view = world.reader()
         self._lingering: dict[str, Placement] = {}
         self._is_at_rest = False
+        self.answered_seconds = -math.inf
+        """When the fabric last answered, on the monotonic clock."""
         self._reporter = metrics.Reporter(world)
         self._began_seconds = clock.monotonic_seconds()
 
     async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Pass after pass until ``stop`` is set."""
-        await run_passes("scheduler", self.step, self._store, stop, self.tick_seconds, health)
+        passes = partial(run_passes, kinds=KINDS, news=self._news)
+        await passes("scheduler", self.step, self._store, stop, self.tick_seconds, health)
 
     def tick_seconds(self) -> float:
-        """Until the next look at all nodes, where no change in the store comes before it."""
+        """Until the next look at all nodes, where no change in the store, and at rest no news of a node,
+        comes before it. Rest leaves time to ask a silent node once more before it counts as lost."""
         options = self._settings.scheduler
-        return max(options.cycle_seconds, options.rest_seconds) if self._is_at_rest else options.cycle_seconds
+        if not self._is_at_rest:
+            return options.cycle_seconds
+        spans_seconds = max(SPANS_SECONDS, self._meter.due_seconds(self._clock.now_ms()))
+        rest_seconds = min(options.rest_seconds, options.node_lost_seconds / 2, spans_seconds)
+        return max(options.cycle_seconds, rest_seconds)
+
+    async def _news(self, seconds: float) -> None:
+        """Return when a node tells of something, not before the next cycle; else after so many seconds."""
+        cycle_seconds = self._settings.scheduler.cycle_seconds
+        if self._is_at_rest:
+            await asyncio.gather(self._fabric.news(seconds), asyncio.sleep(min(seconds, cycle_seconds)))
+        else:
+            await asyncio.sleep(seconds)
 
     async def step(self) -> None:
         """One pass. The trouble of one workload, gang, node or queue holds up no other. Raises
@@ -126,6 +145,7 @@ class SchedulerLoop:
 
     async def _step(self) -> None:
         observations, world, observed = await self._fabric.nodes(), self._worlds.world, self._observed
+        self.answered_seconds = self._clock.monotonic_seconds()
         await self._worlds.follow()
         moved = observed.follow([*observations, *self._not_yet_seen(observations, world)], self._doubtful)
         self._doubtful = False
@@ -136,12 +156,11 @@ class SchedulerLoop:
             if not is_group(workload):
                 work = partial(self._advance, workload, world, observed)
                 self._guard.step(ADVANCE, workload, world, work)
-        await self._flush(world)
-        await self._bill(world, observed, moved)
         await self._decide(world, observed, moved, uids)
         async for workload in in_turns(_those(uids, world)):
             start = partial(self._start, workload, world, observed)
             await self._guard.long_step("start", workload, world, start)
+        await self._bill(world, observed, moved)
         await self._gangs.stop_unwanted(uids, world, observed, self._meter, self._guard.items)
         self._replicas.sum_up(world)
         self._guard.settle(world)

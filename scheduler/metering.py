@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +26,8 @@ from scheduler.translate.observed import Observed
 BATCH = 200
 MARKED = 5
 """A node's agent is told of every fifth span that is posted of a gang. After a restart of control the others
-are posted once more: their ids are the same."""
+are posted once more: their ids are the same. Of what is kept as not billable it is told at once: that has no
+ledger that knows it again."""
 _log = get_logger(__name__)
 _Key = tuple[str, str, int]
 _DueSpan = tuple[RankRecord, Span]
@@ -91,6 +93,10 @@ class DeviceMeter:
         self._again: dict[_Key, None] = {}
         self._last_ms = clock.now_ms()
 
+    def due_seconds(self, now_ms: int) -> float:
+        """Until the next span of device time is over."""
+        return max(0, self._spans[0][0] - now_ms) / 1000 if self._spans else math.inf
+
     async def meter(
         self, observed: Observed, now_ms: int, moved: Iterable[str] | None = None
     ) -> list[NotBilled]:
@@ -147,11 +153,12 @@ class DeviceMeter:
             self._known[key].spans.update({rank.rank: span.index + 1 for rank, span in due})
         await asyncio.gather(*(self._mark(key) for key, _ in batch))
 
-    async def _mark(self, key: _Key) -> None:
-        """Tell the node's agent how many spans are posted, where there are some of which it does not know."""
+    async def _mark(self, key: _Key, unknown: int = MARKED) -> None:
+        """Tell the node's agent how many spans are posted, where there are ``unknown`` of which it does not
+        know."""
         metered, (node, uid, attempt) = self._known[key], key
         posted = max(metered.spans.values(), default=0)
-        if posted - metered.told < MARKED:
+        if posted - metered.told < unknown:
             return
         try:
             await self._fabric.mark_metered(node, uid, attempt, metered.spans)
@@ -267,34 +274,41 @@ class DeviceMeter:
         due = list(_due(gang, now_ms, spans))
         if not due:
             return
-        for start in range(0, len(due), BATCH):
+        taken = [
             await self._post_batch(key, gang, due[start : start + BATCH])
-        await self._mark(key)
+            for start in range(0, len(due), BATCH)
+        ]
+        await self._mark(key, MARKED if all(taken) else 1)
 
-    async def _post_batch(self, key: _Key, gang: GangRecord, batch: Sequence[_DueSpan]) -> None:
-        """All at once, or, where that is refused, one by one."""
+    async def _post_batch(self, key: _Key, gang: GangRecord, batch: Sequence[_DueSpan]) -> bool:
+        """All at once, or, where that is refused, one by one. Returns whether the ledger took all."""
         spans = self._known[key].spans
         try:
             await self._usage.post([_event(gang, rank, span) for rank, span in batch])
         except Exception as error:
             if isinstance(error, Unavailable):
                 raise
+            taken = []
             for rank, span in batch:
-                await self._post_one(key, gang, rank, span)
+                taken.append(await self._post_one(key, gang, rank, span))
                 spans[rank.rank] = span.index + 1
-            return
+            return all(taken)
         spans.update({rank.rank: span.index + 1 for rank, span in batch})
+        return True
 
-    async def _post_one(self, key: _Key, gang: GangRecord, rank: RankRecord, span: Span) -> None:
-        """Post it, or keep it as what cannot be billed. Raises what may pass."""
+    async def _post_one(self, key: _Key, gang: GangRecord, rank: RankRecord, span: Span) -> bool:
+        """Post it, or keep it as what cannot be billed. Returns whether it is posted. Raises what may
+        pass."""
         try:
             await self._usage.post([_event(gang, rank, span)])
+            return True
         except Exception as error:
             tries = self._guard.tries_of(("meter", gang.uid, key[0], gang.attempt))
             refused = isinstance(error, ComputilityError) and not isinstance(error, Unavailable)
             if not refused and (isinstance(error, Unavailable) or tries < MOST_TRIES - 1):
                 raise
             await self._reject(gang.uid, _fields(gang, rank, span), fault_of(error))
+            return False
 
     async def _reject(self, uid: str, record: Mapping[str, Any], fault: Fault) -> None:
         await self._rejected.keep(record, fault.message)

@@ -12,7 +12,7 @@ from common.errors import Conflict, NotFound
 from common.guard import HANDLED, Guard, tell_handled
 from common.loop import in_turns
 from common.resources import Metadata, Node
-from common.resources.pool import Device, NodeStatus
+from common.resources.pool import LOAD, Device, NodeStatus
 from common.store.port import StatusWrite, Store
 from scheduler.journal import write_all
 from scheduler.ports import NodeObservation
@@ -29,13 +29,12 @@ LOAD_PERIOD_MS = 15_000
 """How often a change of load alone is written."""
 AT_A_TIME = 500
 """So many nodes are written in one transaction."""
-_LOAD = ("memory_used_bytes", "utilisation_percent", "temperature_celsius", "power_watts")
 _TOLD = tuple(
     field.name
     for field in fields(NodeObservation)
     if field.name not in ("gangs", "devices", "memory_available_bytes")
 )
-_TOLD_OF_DEVICE = tuple(name for name in Device.model_fields if name not in _LOAD)
+_TOLD_OF_DEVICE = tuple(name for name in Device.model_fields if name not in LOAD)
 _REASONS = {
     "Alive": (True, "AgentAnswers", ""),
     "Lost": (False, LOST, "the node left the Ray cluster or its agent does not answer"),
@@ -44,7 +43,7 @@ _REASONS = {
 
 
 class NodeWriter:
-    """Writes ``Node`` statuses; remembers when load was last written and when each node answered last. Looks
+    """Writes ``Node`` statuses; remembers when load was last written and since when nodes are silent. Looks
     at what has changed, and at nodes of which time alone decides: they are late, back after a loss, or their
     load is to be written.
 
@@ -70,7 +69,7 @@ class NodeWriter:
         self._load_written_ms: dict[str, int] = {}
         self._load_due_ms: dict[str, int] = {}
         self._done: dict[str, tuple[Node, NodeObservation]] = {}
-        self._answered_ms: dict[str, int] = {}
+        self._silent_since_ms: dict[str, int] = {}
 
     async def sync(self, world: World, observed: Observed, moved: Iterable[str]) -> None:
         """Bring the store's nodes (and ``world``) up to date, those that have ``moved``, that have changed in
@@ -81,7 +80,7 @@ class NodeWriter:
         async for name in in_turns(sorted({*moved, *self._changed.take_nodes(), *forced})):
             node, observation = world.nodes.get(name), observed.nodes.get(name)
             if name not in forced and self._is_done(node, observation, now_ms):
-                self._answered_ms[name] = now_ms
+                self._silent_since_ms.pop(name, None)
                 continue
             self._load_due_ms.pop(name, None)
             if observation is not None:
@@ -156,10 +155,11 @@ class NodeWriter:
             self._done[node.name] = node, observation
 
     def _note_silence(self, world: World, node: Node) -> None:
-        """Once it has been silent for too long, it is given nothing new."""
+        """Once it has been silent for too long, it is given nothing new. One that was asked for the first
+        time after a rest has that time from then on."""
         self._open.add(node.name)
         now_ms = self._clock.now_ms()
-        since_ms = self._answered_ms.setdefault(node.name, now_ms)
+        since_ms = self._silent_since_ms.setdefault(node.name, now_ms)
         if now_ms - since_ms < self._late_ms or not node.status.is_true("Ready"):
             return
         status = node.status.model_copy(deep=True)
@@ -196,7 +196,7 @@ class NodeWriter:
             },
             deep=True,
         )
-        self._answered_ms[node.name] = now_ms
+        self._silent_since_ms.pop(node.name, None)
         self._note_return(status, now_ms)
         if status.condition("Responsive") is not None:
             status.set_condition(
@@ -288,4 +288,4 @@ def _step(value: int | None, step: int) -> int | None:
 def _with_load_of(device: Device, old: Device | None) -> Device:
     if old is None:
         return _rounded(device)
-    return device.model_copy(update={name: getattr(old, name) for name in _LOAD})
+    return device.model_copy(update={name: getattr(old, name) for name in LOAD})

@@ -169,6 +169,11 @@ class Fabric(Protocol):
         """All nodes that are or were in the cluster while this process has run, by name."""
         ...
 
+    async def news(self, seconds: float) -> None:
+        """Return when something on a node is other than at the last look, or can be told no more; after so
+        many seconds at the latest. Load, marks of device time and a node that comes are no news."""
+        ...
+
     async def ensure_gang(self, node: str, order: GangOrder) -> GangRecord:
         """Start the gang's ranks on ``node`` unless this (uid, attempt) is known there.
 

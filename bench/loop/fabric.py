@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -93,6 +94,9 @@ class InstantFabric:
 
     async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:
         return {}
+
+    async def news(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
     async def dismiss_agents(self) -> None:
         self._nodes, self._all = {}, None

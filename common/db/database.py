@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -20,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from common.clock import SYSTEM_CLOCK
 from common.db.migrate import upgrade_to_head
 from common.errors import DATABASE_UNAVAILABLE, InvalidInput, SetupError, Unavailable
 
@@ -30,6 +32,7 @@ FREED_PAGES = 4096
 _BEGIN = "computility_sqlite_begin"
 _LOG_BYTES = 16 * 1024**2
 _RETRY_SECONDS = 0.01
+_SETTLED_SECONDS = 2.0
 _PRAGMAS = (
     "auto_vacuum=INCREMENTAL",  # first: only an empty file takes it
     "journal_mode=WAL",
@@ -40,6 +43,8 @@ _PRAGMAS = (
 """Of every SQLite connection. Pages of rows that are gone are given back by the store as it prunes; the
 write-ahead log is cut back to ``_LOG_BYTES`` when it was larger."""
 
+Mark = tuple[int, int, int]
+"""Of the write-ahead log: which file it is, when it was written (in nanoseconds) and its size in bytes."""
 _MIGRATING: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
@@ -75,6 +80,19 @@ class Database:
             assert driver is not None
             [(number,)] = await driver.execute_fetchall(_as_text(query))
             return int(number)
+
+    def mark(self) -> Mark | None:
+        """Another one after each commit to the SQLite file, by whatever process. None where that cannot be
+        told without asking the database: with PostgreSQL, and for a moment after each commit, as the next one
+        may have the same time."""
+        if not self.is_sqlite:
+            return None
+        try:
+            log = os.stat(f"{self.url.database}-wal")
+        except OSError:
+            return None
+        age_seconds = SYSTEM_CLOCK.now_ms() / 1000 - log.st_mtime
+        return (log.st_ino, log.st_mtime_ns, log.st_size) if age_seconds >= _SETTLED_SECONDS else None
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:

@@ -52,6 +52,10 @@ class DeviceLink(Model):
     bandwidth_gbytes_per_second: int | None = Field(None, ge=0)
 
 
+LOAD = frozenset(("memory_used_bytes", "utilisation_percent", "temperature_celsius", "power_watts"))
+"""What of a device changes all the time."""
+
+
 class Device(Model):
     """One accelerator (or one CPU standing for one) as the node's agent observed it."""
 

@@ -103,10 +103,10 @@ class SchedulerSettings(Section):
         0.5, gt=0, description="pause between two cycles when nothing wakes the loop"
     )
     rest_seconds: float = Field(
-        2.0,
+        10.0,
         gt=0,
         description="the same while nothing waits, starts, stops or runs to an end: only servers that are "
-        "ready; by then one that died, or a node that came, is seen",
+        "ready. Agents tell at once of what changes; by then a node that came, or fell silent, is seen",
     )
     cpu_device: Literal["auto", "always", "never"] = Field(
         "auto", description="offer a node's CPU as a device: auto = only where no accelerator is found"

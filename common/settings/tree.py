@@ -191,6 +191,13 @@ def engine_key_of_process() -> str:
     return os.environ.get("VLLM_API_KEY", "")
 
 
+def kv_poll_microseconds_of_process(variable: str) -> int:
+    """The pause that the engine which this process is makes between two looks at transfers; 0 = as its
+    library has it."""
+    said = os.environ.get(variable, "")
+    return int(said) if said.isascii() and said.isdecimal() and len(said) < 10 else 0
+
+
 def take_from_process(names: Iterable[str]) -> dict[str, str]:
     """Variables of this process that its children are not to have. Raises ``KeyError`` for one that is not
     set."""

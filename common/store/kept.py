@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from common.errors import Conflict
+from common.loop import in_turns
 from common.resources import Resource, Workload
 from common.store.port import Change, Store
 
@@ -31,7 +32,8 @@ class KeptList(Generic[R]):
         """The resources, by project and name."""
         if self._revision is not None:
             try:
-                await self._catch_up(self._revision, await self._store.wait(self._revision, 0))
+                latest = await self._store.wait(self._revision, 0, [self._kind.__name__])
+                await self._catch_up(self._revision, latest)
             except Conflict as error:
                 if error.code != "gone":
                     raise
@@ -42,6 +44,10 @@ class KeptList(Generic[R]):
             self._kept = {resource.metadata.uid: resource for resource in found if self._wanted(resource)}
             self._revision = latest
         return sorted(self._kept.values(), key=lambda resource: (resource.project or "", resource.name))
+
+    async def copies(self) -> list[R]:
+        """The same, to write to."""
+        return [resource.copy_deep() async for resource in in_turns(await self.now())]
 
     async def _catch_up(self, since: int, latest: int) -> None:
         while since < latest:

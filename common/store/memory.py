@@ -230,14 +230,20 @@ class MemoryStore:
         ]
         return [replace(change, resource=change.resource.copy_deep()) for change in found[:limit]]
 
-    async def wait(self, since: int, timeout_seconds: float) -> int:
+    async def wait(self, since: int, timeout_seconds: float, kinds: Sequence[str] = ()) -> int:
         async with self._changed:
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    await self._changed.wait_for(lambda: self._revision > since)
+                    await self._changed.wait_for(lambda: self._has_news(since, kinds))
             except TimeoutError:
                 pass
         return self._revision
+
+    def _has_news(self, since: int, kinds: Sequence[str]) -> bool:
+        if not kinds or since < max(self._horizons.values(), default=0):
+            return self._revision > since
+        start = bisect_right(self._history, since, key=lambda change: change.revision)
+        return any(change.resource.kind in kinds for change in self._history[start:])
 
     async def record(self, *events: Event) -> None:
         for event in events:

@@ -223,15 +223,17 @@ class Store(Protocol):
         known: Collection[int] = (),
     ) -> Sequence[Change]:
         """Changes after revision ``since``, oldest first; for a ``viewer`` only those that it may see.
-        ``known``: revisions that are left out, because who asks has made them.
+        ``known``: revisions that are left out, because who asks has made them. What other processes have
+        written is there as soon as ``revision`` or ``wait`` have told of it.
 
         Raises ``Conflict`` with code ``gone`` when some of them are no longer kept: list the resources again,
         then go on from the revision read before listing.
         """
         ...
 
-    async def wait(self, since: int, timeout_seconds: float) -> int:
-        """Return the revision as soon as it is above ``since``, or after the timeout."""
+    async def wait(self, since: int, timeout_seconds: float, kinds: Sequence[str] = ()) -> int:
+        """Return the revision as soon as it is above ``since``, or after the timeout. Where kinds are named,
+        revisions of which it is known that they are of others do not count."""
         ...
 
     async def record(self, *events: Event) -> None:

@@ -22,6 +22,11 @@ LONGEST_FOLDER_CHARACTERS = 18
 """What the paths of Ray's Unix sockets leave of 107."""
 CONTROL_NICENESS = 8
 """Control gives way to gateway and engines on the same machine: of these, people wait for each answer."""
+QUIET_RAY = {
+    # No account of each call to an agent: nobody reads it here, and to send it costs a thread of its own in
+    # control and in each agent, which wakes every second.
+    "RAY_task_events_report_interval_ms": "0",
+}
 CLOSED_RAY = {
     # A loopback address is taken for what it is, on Linux too, so that all ports are on loopback.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -104,7 +109,7 @@ def _short_temporary_folder() -> str:
 
 def environment(settings: Settings) -> dict[str, str]:
     """What every process of the instance gets; no other Ray that the caller's shell points at."""
-    env = child_environment(settings, RAY_USAGE_STATS_ENABLED="0", PYTHONUNBUFFERED="1")
+    env = {**QUIET_RAY, **child_environment(settings, RAY_USAGE_STATS_ENABLED="0", PYTHONUNBUFFERED="1")}
     for name in ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_CONFIG_JSON_ENV_VAR"):
         env.pop(name, None)
     if not settings.ray.address and settings.internal_token:

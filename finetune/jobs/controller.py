@@ -11,10 +11,10 @@ from common.errors import ComputilityError, Conflict, InvalidInput, NotFound, Un
 from common.guard import ResourceGuard
 from common.ids import derived_id
 from common.loop import LoopHealth, run_passes
-from common.resources import Adapter, File, FineTune, Model, Queue, Workload
+from common.resources import Adapter, Endpoint, File, FineTune, Model, Project, Queue, Workload
 from common.resources.serving import model_identity
 from common.settings import Settings
-from common.store.kept import owned_workloads
+from common.store.kept import KeptList, owned_workloads
 from common.store.port import Store
 from common.telemetry import get_logger
 from common.vocabulary import shortened
@@ -39,6 +39,8 @@ from finetune.ports import Blobs, UsageSink
 
 _TICK_SECONDS = 1.0
 _IDLE_TICK_SECONDS = 10.0
+KINDS = tuple(kind.__name__ for kind in (Adapter, Endpoint, File, FineTune, Model, Project, Queue, Workload))
+"""What it looks at in the store."""
 
 _log = get_logger(__name__)
 
@@ -63,6 +65,7 @@ class FineTuneController:
         self._store, self._usage, self._blobs = store, usage, blobs
         self._settings, self._clock = settings, clock
         self._workloads = owned_workloads(store, FineTune.__name__)
+        self._jobs = KeptList(store, FineTune)
         self._progress = JobProgress(store, clock)
         self._publisher = Publisher(store, blobs, settings, clock)
         self._rejected = rejected_usage(settings)
@@ -72,7 +75,16 @@ class FineTuneController:
 
     async def run(self, stop: asyncio.Event, health: LoopHealth | None = None) -> None:
         """Pass after pass until ``stop`` is set."""
-        await run_passes("finetunes", self.step, self._store, stop, self._tick_seconds, health, rests=True)
+        await run_passes(
+            "finetunes",
+            self.step,
+            self._store,
+            stop,
+            self._tick_seconds,
+            health,
+            rests=True,
+            kinds=KINDS,
+        )
 
     def _tick_seconds(self) -> float:
         """What goes on is looked at each second; else only the folders of what is gone are looked for."""
@@ -80,7 +92,7 @@ class FineTuneController:
 
     async def step(self) -> None:
         """One pass over all jobs. The trouble of one holds up no other."""
-        jobs = await self._store.list(FineTune)
+        jobs = await self._jobs.copies()
         self._is_busy = any(job.status.state not in TERMINAL for job in jobs)
         workloads = await self._owned_workloads({job.metadata.uid for job in jobs})
         for job in jobs:

@@ -16,6 +16,10 @@ ENGINE_KEY = "$(ENGINE_KEY)"
 """Replaced on the node: who does not have it is served ``/health`` only."""
 NO_MEDIA_DOMAIN = "none.invalid"
 """No host of that name can be (RFC 2606). vLLM takes an empty list for: fetch from anywhere."""
+KV_POLL_VARIABLE = "COMPUTILITY_KV_POLL_MICROSECONDS"
+"""Read by ``engine_plugin``: the pause between two looks at transfers of KV caches."""
+KV_POLL_MICROSECONDS = 1000
+"""Of engines on CPUs, which need their cores for the model."""
 TRACED_AS = "computility-engine"
 """The service that spans of engines are of."""
 _MODULE = "vllm.entrypoints.openai.api_server"
@@ -145,6 +149,8 @@ def _environment(options: EngineOptions) -> dict[str, str]:
     if options.kv_connector:
         env["VLLM_NIXL_SIDE_CHANNEL_HOST"] = "$(ADDRESS)"
         env["VLLM_NIXL_SIDE_CHANNEL_PORT"] = f"$(PORT:{KV_PORT_NAME})"
+    if options.kv_connector and options.cpu_only:
+        env[KV_POLL_VARIABLE] = str(KV_POLL_MICROSECONDS)
     if options.traces_url:
         env |= {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_SERVICE_NAME": TRACED_AS}
     return {**env, **options.env, "VLLM_API_KEY": ENGINE_KEY}

@@ -4,6 +4,7 @@ what has changed."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from common.guard import fault_of
 from common.telemetry import get_logger
@@ -106,7 +107,7 @@ class ViewKeeper:
     def running(self) -> tuple[RunningView, ...]:
         """All that holds places, as last looked at."""
         if self._running is None:
-            self._running = tuple(view for views in self._views.values() for view in views)
+            self._running = tuple(chain.from_iterable(self._views.values()))
         return self._running
 
     @property

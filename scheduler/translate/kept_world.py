@@ -16,25 +16,30 @@ from scheduler.translate.views import World
 
 PAGE = 1000
 """So many changes are read at a time."""
-KINDS = (Node, Project, Queue, Workload)
+_KINDS = (Node, Project, Queue, Workload)
+KINDS = tuple(kind.__name__ for kind in _KINDS)
+"""What a world is made of."""
 R = TypeVar("R", bound=Resource)
 _log = get_logger(__name__)
 
 
 class Tracked(dict[str, R], Generic[R]):
-    """A dictionary that tells of each change: of its key, and what stands there now (None = nothing)."""
+    """A dictionary that tells of each change: of its key, what stood there and what stands there now (None =
+    nothing)."""
 
-    def __init__(self, tell: Callable[[str, R | None], None]) -> None:
+    def __init__(self, tell: Callable[[str, R | None, R | None], None]) -> None:
         super().__init__()
         self._tell = tell
 
     def __setitem__(self, key: str, resource: R) -> None:
+        before = self.get(key)
         super().__setitem__(key, resource)
-        self._tell(key, resource)
+        self._tell(key, before, resource)
 
     def __delitem__(self, key: str) -> None:
+        before = self[key]
         super().__delitem__(key)
-        self._tell(key, None)
+        self._tell(key, before, None)
 
     def pop(self, key: str, default: Any = None) -> Any:
         """What stood there, or ``default``."""
@@ -90,11 +95,13 @@ class KeptWorld(World):
         self._readers.append(changed)
         return changed
 
-    def _on_workload(self, uid: str, workload: Workload | None) -> None:
+    def _on_workload(self, uid: str, old: Workload | None, workload: Workload | None) -> None:
         self._note(workload)
         before = self.standings.of(uid)
         if workload is None:
             self.standings.drop(uid)
+        elif before is not None and old is not None and _counts_the_same(old, workload):
+            self.standings.renew(uid, workload)
         else:
             self.standings.put(uid, workload)
         now = self.standings.of(uid)
@@ -103,19 +110,19 @@ class KeptWorld(World):
         for reader in self._readers:
             reader.queues.update(one.queue for one in both)
 
-    def _on_node(self, name: str, node: Node | None) -> None:
+    def _on_node(self, name: str, _: Node | None, node: Node | None) -> None:
         self._note(node)
         for reader in self._readers:
             reader.nodes.add(name)
 
-    def _on_queue(self, name: str, queue: Queue | None) -> None:
+    def _on_queue(self, name: str, _: Queue | None, queue: Queue | None) -> None:
         self._note(queue)
         if self._is_other("Queue", name, queue):
             self._touch(self.standings.in_queue.get(name, ()))
         for reader in self._readers:
             reader.queues.add(name)
 
-    def _on_project(self, name: str, project: Project | None) -> None:
+    def _on_project(self, name: str, _: Project | None, project: Project | None) -> None:
         self._note(project)
         if self._is_other("Project", name, project):
             self._touch(self.standings.in_project.get(name, ()))
@@ -135,6 +142,12 @@ class KeptWorld(World):
     def _note(self, resource: Resource | None) -> None:
         if resource is not None:
             self.versions.add(resource.metadata.resource_version)
+
+
+def _counts_the_same(old: Workload, new: Workload) -> bool:
+    """Whether it is the same workload written down anew."""
+    same = old.status is new.status and old.spec is new.spec
+    return same and old.metadata.owner == new.metadata.owner and old.name == new.name
 
 
 class WorldKeeper:
@@ -165,10 +178,9 @@ class WorldKeeper:
         await self._read_all()
 
     async def _catch_up(self, since: int) -> None:
-        revision = await self._store.wait(since, 0)
+        revision = await self._store.wait(since, 0, KINDS)
         while since < revision:
-            names = [kind.__name__ for kind in KINDS]
-            changes = await self._store.changes(since, kinds=names, limit=PAGE, known=self.world.versions)
+            changes = await self._store.changes(since, kinds=KINDS, limit=PAGE, known=self.world.versions)
             for change in changes:
                 self._apply(change)
             since = changes[-1].revision if len(changes) == PAGE else max(revision, since)
@@ -198,7 +210,7 @@ class WorldKeeper:
     async def _read_all(self) -> None:
         revision = await self._store.revision()
         self._revision = None
-        for kind in KINDS:
+        for kind in _KINDS:
             found: list[Resource] = [*await self._store.list(kind)]
             keys = set()
             async for resource in in_turns(found):

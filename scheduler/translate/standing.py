@@ -120,6 +120,12 @@ class Standings:
         if new.unhandled:
             self.unhandled.add(uid)
 
+    def renew(self, uid: str, workload: Workload) -> None:
+        """The same workload as another object: what counts of it stays."""
+        family = self.families.get(self._of[uid].family)
+        if family is not None:
+            family[workload.name] = workload
+
     def drop(self, uid: str) -> None:
         """It is not there any more."""
         old = self._of.pop(uid, None)

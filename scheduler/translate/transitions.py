@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from typing import Literal
 
 from common.resources import Workload
@@ -12,6 +13,9 @@ from scheduler.core.model.types import Admit, Defer, Migrate, Placement, Preempt
 from scheduler.translate.observed import Observed
 from scheduler.translate.placements import rank_placement
 from scheduler.translate.views import roles_digest
+
+_NESTED = ("ranks", "next", "nominated", "pending")
+"""Fields of a status, but for its conditions, that hold more than a word or a number."""
 
 
 def after_step(
@@ -34,7 +38,7 @@ def after_step(
         update["next"] = None
     if state.phase == "Suspended" or state.phase in FINISHED:
         update["nominated"] = None
-    status = old.model_copy(update=update, deep=True)
+    status = _renewed(old, update)
     if step.release:
         status.admitted_ms, status.placed_digest = None, ""
     _set_conditions(status, workload.metadata.generation, now_ms)
@@ -43,13 +47,17 @@ def after_step(
 
 def after_admit(workload: Workload, decision: Admit, now_ms: int) -> WorkloadStatus:
     """The status of a workload that has been given its places."""
-    status = workload.status.model_copy(deep=True)
-    status.phase, status.attempt = "Starting", status.attempt + 1
-    status.ranks = [rank_placement(assignment) for assignment in decision.placement]
-    status.placed_digest, status.next = roles_digest(workload.spec.roles), None
-    status.admitted_ms, status.next_start_ms = now_ms, None
-    status.resized_ms, status.leaves_by_ms, status.nominated = None, None, None
-    status.pending, status.message = [], ""
+    update: dict[str, object] = {
+        "phase": "Starting",
+        "attempt": workload.status.attempt + 1,
+        "ranks": [rank_placement(assignment) for assignment in decision.placement],
+        "placed_digest": roles_digest(workload.spec.roles),
+        "admitted_ms": now_ms,
+        **dict.fromkeys(("next", "next_start_ms", "resized_ms", "leaves_by_ms", "nominated")),
+        "pending": [],
+        "message": "",
+    }
+    status = _renewed(workload.status, update)
     _set_conditions(status, workload.metadata.generation, now_ms)
     return status
 
@@ -178,6 +186,13 @@ def exit_notes(
 def log_tail(workload: Workload, rank: RankPlacement, observed: Observed) -> str:
     record = observed.rank_record(workload.metadata.uid, workload.status.attempt, rank)
     return record.log_tail if record else ""
+
+
+def _renewed(old: WorkloadStatus, update: dict[str, object]) -> WorkloadStatus:
+    """A copy with these fields instead, which shares nothing with ``old``."""
+    kept = {name: deepcopy(getattr(old, name)) for name in _NESTED if name not in update}
+    conditions = [condition.model_copy() for condition in old.conditions]
+    return old.model_copy(update={"conditions": conditions, **kept, **update})
 
 
 def _fields(state: State) -> dict[str, object]:

@@ -41,6 +41,9 @@ SUCCESSOR = "/next"
 """At the end of a uid: the gang that is to take over from the one of that workload."""
 LEFT = "/left"
 """The same: places that the workload gives up as soon as its gang has ended."""
+KNOWN_DIGESTS = 16_384
+_DIGESTS: dict[bytes, str] = {}
+"""Digests of roles by what they follow from; at most so many."""
 
 
 @dataclass
@@ -65,8 +68,16 @@ async def read_world(store: Store) -> World:
 
 def roles_digest(roles: Sequence[WorkloadRole]) -> str:
     """Changes when anything about the processes changes. ``minReplicas`` is about how many may run."""
-    text = json.dumps([role.to_dict() | {"minReplicas": None} for role in roles], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    texts = [role.model_dump_json(by_alias=True, exclude_none=True) for role in roles]
+    key = hashlib.sha256("\n".join(texts).encode()).digest()
+    known = _DIGESTS.get(key)
+    if known is None:
+        text = json.dumps([json.loads(one) | {"minReplicas": None} for one in texts], sort_keys=True)
+        known = hashlib.sha256(text.encode()).hexdigest()[:16]
+        if len(_DIGESTS) >= KNOWN_DIGESTS:
+            _DIGESTS.clear()
+        _DIGESTS[key] = known
+    return known
 
 
 def restarts_view(policy: RestartPolicy) -> Restarts:

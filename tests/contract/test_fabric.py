@@ -1,5 +1,7 @@
 """What every fabric does: the one in memory that the loop's tests use, and the one on Ray."""
 
+import time
+
 import pytest
 
 from common.clock import SYSTEM_CLOCK
@@ -126,6 +128,26 @@ async def test_exit_codes_and_the_last_lines_are_kept_until_forgotten(fabric: Fa
     await fabric.forget_gang(NODE, wanted.uid, 1)
     assert await gang(fabric, wanted) is None
     await fabric.forget_gang(NODE, wanted.uid, 1)
+
+
+async def test_news_come_with_each_step_of_a_gang_and_not_without(fabric: Fabric) -> None:
+    async def is_news(seconds: float) -> bool:
+        began = time.monotonic()
+        await fabric.news(seconds)
+        return time.monotonic() - began < seconds
+
+    wanted, lasting = order("sh", "-c", "echo done; exit 3"), order("sleep", "600")
+    await fabric.nodes()
+    await fabric.ensure_gang(NODE, lasting)
+    assert await is_news(30)
+    await fabric.nodes()
+    await fabric.mark_metered(NODE, lasting.uid, 1, {0: 1})
+    assert not await is_news(1.0), "marks of device time are no news"
+    await fabric.ensure_gang(NODE, wanted)
+    while (record := await gang(fabric, wanted)) is None or record.alive:
+        assert await is_news(30)
+    await fabric.forget_gang(NODE, wanted.uid, 1)
+    assert await is_news(30)
 
 
 async def test_what_lives_is_not_forgotten(fabric: Fabric) -> None:

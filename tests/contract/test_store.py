@@ -213,6 +213,19 @@ class TestChanges:
     async def test_wait_gives_up_after_its_time(self, store: Store) -> None:
         assert await store.wait(0, 0.01) == 0
 
+    async def test_wait_for_some_kinds_sleeps_through_others(self, store: Store) -> None:
+        await store.apply(tenant())
+        assert await store.wait(0, 60, ["Tenant"]) == 1
+        waiting = asyncio.create_task(store.wait(1, 60, ["Project", "Workload"]))
+        await store.apply(tenant(display_name="Acme"))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        assert await store.wait(1, 0, ["Workload"]) == 2, "what is known goes on, though nobody was woken"
+        await store.apply(Project(metadata=Metadata(name="web"), spec=ProjectSpec(tenant="acme")))
+        async with asyncio.timeout(0.9):
+            assert await waiting == 3
+        assert await store.changes(1, kinds=["Workload"]) == []
+
 
 class TestConcurrency:
     async def test_of_two_guarded_writes_one_wins(self, store: Store) -> None:

@@ -3,7 +3,6 @@ other in memory, and what comes of them is written together."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, cast
 
@@ -166,7 +165,7 @@ def key_at(resource: Resource) -> Key:
 
 def dump(resource: Resource) -> str:
     """A resource as the text that is stored."""
-    return json.dumps(resource.to_dict(), ensure_ascii=False, separators=(",", ":"))
+    return resource.model_dump_json(by_alias=True, exclude_none=True)
 
 
 def _keys_of(writes: Iterable[Write]) -> Iterable[Key]:

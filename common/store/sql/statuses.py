@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import from_json, to_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.errors import ComputilityError, Conflict, NotFound
@@ -32,14 +32,14 @@ _UPDATE = (
 
 
 class SqlStatuses:
-    """One batch, in the transaction of ``connection``. Afterwards ``revision`` is the last one given, and
-    ``dropped`` says whether old changes were dropped."""
+    """One batch, in the transaction of ``connection``. Afterwards ``revision`` is the last one given,
+    ``noted`` has what was changed, and ``dropped`` says whether old changes were dropped."""
 
     def __init__(self, connection: AsyncConnection, history: SqlHistory) -> None:
         self._connection = connection
         self._history = history
         self._rows: list[dict[str, Any]] = []
-        self._noted: list[Noted] = []
+        self.noted: list[Noted] = []
         self.revision = 0
         self.dropped = False
 
@@ -56,7 +56,7 @@ class SqlStatuses:
         ]
         if self._rows:
             await self._connection.execute(_UPDATE, self._rows)
-            self.dropped = await self._history.note_all(self._connection, self._noted)
+            self.dropped = await self._history.note_all(self._connection, self.noted)
         return results
 
     def _plan(self, new: Resource, stored: dict[Key, Any]) -> Resource | ComputilityError:
@@ -65,7 +65,7 @@ class SqlStatuses:
         try:
             if row is None:
                 raise not_found(new.kind, new.name, new.project)
-            document = json.loads(row.document)
+            document = from_json(row.document)
             meta = document["metadata"]
             if new.metadata.uid and meta.get("uid", "") != new.metadata.uid:
                 raise not_found(new.kind, new.name, new.project)
@@ -79,9 +79,9 @@ class SqlStatuses:
             self.revision += 1
             meta["resourceVersion"] = self.revision
             document["status"] = status
-            self._note(new, row, json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+            self._note(new, row, to_json(document).decode())
         if new.metadata.resource_version == 0:
-            return _parsed(new, self._noted[-1].document if changed else row.document)
+            return _parsed(new, self.noted[-1].document if changed else row.document)
         metadata = new.metadata.model_copy(update={"resource_version": meta["resourceVersion"]})
         return new.model_copy(update={"metadata": metadata})
 
@@ -97,7 +97,7 @@ class SqlStatuses:
             }
         )
         owner = Ownership(row.owner_tenant, row.owner_project)
-        self._noted.append(Noted(self.revision, "put", kind, document, owner))
+        self.noted.append(Noted(self.revision, "put", kind, document, owner))
 
 
 def _parsed(new: Resource, document: str) -> Resource:

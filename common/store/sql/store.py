@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.db import Database, text_bytes
+from common.db import Database, Mark, text_bytes
 from common.errors import ComputilityError
 from common.loop import in_turns
 from common.resources import Resource
@@ -35,6 +35,7 @@ from common.store.schema import resources, store_revision
 from common.store.set_aside import SetAside, read_document, what_is_wrong
 from common.store.sql.batch import SqlBatch
 from common.store.sql.history import SqlHistory
+from common.store.sql.known_kinds import KnownKinds
 from common.store.sql.notes import SqlNotes
 from common.store.sql.statuses import SqlStatuses
 from common.store.sql.turns import SqlTurns, Transaction
@@ -43,6 +44,8 @@ from common.telemetry import get_logger
 _log = get_logger(__name__)
 POLL_SECONDS = 1.0
 """How often it is looked what other processes have written."""
+LONGEST_UNREAD_SECONDS = 15.0
+"""So often the database is read for that, whatever its file says."""
 _REVISION = sa.select(store_revision.c.value).where(store_revision.c.id == 1)
 _LOCK = _REVISION.with_for_update()
 _MOVE = sa.update(store_revision).where(store_revision.c.id == 1).values(value=sa.bindparam("revision"))
@@ -62,8 +65,9 @@ class SqlStore:
         self._history = SqlHistory(limits)
         self._turns = SqlTurns(self._begin, self._history, self._notes, clock)
         self._changed = asyncio.Condition()
-        self._known = 0
-        self._looked_seconds = -POLL_SECONDS
+        self._kinds = KnownKinds()
+        self._looked_seconds = self._read_seconds = -POLL_SECONDS
+        self._mark: Mark | None = None
 
     async def get(self, kind: type[R], name: str, project: str | None = None) -> R:
         found = await self.find(kind, name, project)
@@ -141,8 +145,7 @@ class SqlStore:
             await batch.read([Put(resource)])
             stored = batch.set_status(resource)
             transaction.dropped = await batch.flush(self._history)
-            transaction.changed = batch.revision > transaction.revision
-            transaction.revision = batch.revision
+            transaction.noted, transaction.revision = batch.noted, batch.revision
         return stored
 
     async def set_statuses(
@@ -159,8 +162,8 @@ class SqlStore:
             await self._notes.record_in(
                 transaction.connection, [event for told in kept for event in told.events]
             )
-            transaction.changed = statuses.revision > transaction.revision
-            transaction.revision, transaction.dropped = statuses.revision, statuses.dropped
+            transaction.noted, transaction.revision = statuses.noted, statuses.revision
+            transaction.dropped = statuses.dropped
         return results
 
     async def delete(
@@ -181,12 +184,13 @@ class SqlStore:
     async def _begin(self) -> AsyncIterator[Transaction]:
         """The store's write lock, held to the end of the transaction; wakes ``wait`` after a change."""
         async with self._database.write() as connection:
-            transaction = Transaction(connection, (await connection.execute(_LOCK)).scalar_one())
+            before = (await connection.execute(_LOCK)).scalar_one()
+            transaction = Transaction(connection, before)
             yield transaction
-            if transaction.changed:
+            if transaction.revision > before:
                 await connection.execute(_MOVE, {"revision": transaction.revision})
-        if transaction.changed:
-            self._known = max(self._known, transaction.revision)
+        if transaction.revision > before:
+            self._kinds.wrote(before, transaction.revision, transaction.noted)
             async with self._changed:
                 self._changed.notify_all()
         if transaction.dropped:
@@ -202,7 +206,8 @@ class SqlStore:
     async def revision(self) -> int:
         began = asyncio.get_running_loop().time()
         revision = await self._database.read_number(_REVISION)
-        self._known, self._looked_seconds = max(self._known, revision), max(self._looked_seconds, began)
+        self._looked_seconds = max(self._looked_seconds, began)
+        self._kinds.saw(revision)
         return revision
 
     async def changes(
@@ -214,23 +219,35 @@ class SqlStore:
         viewer: Viewer | None = None,
         known: Collection[int] = (),
     ) -> Sequence[Change]:
+        if kinds and since < self._kinds.end and not self._kinds.may_have_changed(since, kinds):
+            return []
         async with self._database.read() as connection:
             return await self._history.changes(connection, since, kinds, limit, viewer, known)
 
-    async def wait(self, since: int, timeout_seconds: float) -> int:
+    async def wait(self, since: int, timeout_seconds: float, kinds: Sequence[str] = ()) -> int:
         """All who wait look at the database together, once in ``POLL_SECONDS``: own writes are known."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout_seconds
         async with self._changed:
             while True:
                 if clock() >= self._looked_seconds + POLL_SECONDS:
-                    await self.revision()
-                if self._known > since or clock() >= deadline:
-                    return self._known
+                    await self._look()
+                if self._kinds.may_have_changed(since, kinds) or clock() >= deadline:
+                    return self._kinds.end
                 until = min(deadline, self._looked_seconds + POLL_SECONDS)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(until - clock()):
                         await self._changed.wait()
+
+    async def _look(self) -> None:
+        """Learn what others have written: from the database, but now and then only while its file says that
+        nothing was."""
+        now, mark = asyncio.get_running_loop().time(), self._database.mark()
+        if mark is not None and mark == self._mark and now < self._read_seconds + LONGEST_UNREAD_SECONDS:
+            self._looked_seconds = now
+            return
+        await self.revision()
+        self._mark, self._read_seconds = mark, now
 
     async def record(self, *events: Event) -> None:
         await self._notes.record(events)

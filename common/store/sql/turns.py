@@ -17,7 +17,7 @@ from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay, current_claim
 from common.store.port import Applied, Write
 from common.store.sql.batch import SqlBatch
-from common.store.sql.history import SqlHistory
+from common.store.sql.history import Noted, SqlHistory
 from common.store.sql.notes import SqlNotes
 
 MOST_WRITES = 256
@@ -26,12 +26,12 @@ MOST_WRITES = 256
 
 @dataclass
 class Transaction:
-    """One that holds the write lock of the store. ``revision`` is the last one given, ``changed`` whether it
-    gave any, ``dropped`` whether old changes were dropped."""
+    """One that holds the write lock of the store. ``revision`` is the last one given, ``noted`` what it was
+    given to in this one, ``dropped`` whether old changes were dropped."""
 
     connection: AsyncConnection
     revision: int
-    changed: bool = False
+    noted: Sequence[Noted] = ()
     dropped: bool = False
 
 
@@ -149,8 +149,7 @@ class SqlTurns:
             for caller, planned in zip(taken, plans, strict=True):
                 if caller.claim is not None and planned.replay is not None:
                     await self._notes.insert_answer(transaction.connection, caller.claim, planned.replay)
-            transaction.changed = batch.revision > transaction.revision
-            transaction.revision = batch.revision
+            transaction.noted, transaction.revision = batch.noted, batch.revision
         for caller, planned in zip(taken, plans, strict=True):
             caller.settle(planned)
 

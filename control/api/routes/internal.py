@@ -18,6 +18,7 @@ from control.api.errors import ERROR_RESPONSES
 from control.api.requests import TOKEN_REQUIRED, StrictRoute, context_of, json_of
 from control.api.routes.keys import KeyMade, bootstrap_admin, made_response
 from control.context import ControlContext
+from inference.routes import KINDS
 
 MAX_WAIT_SECONDS = 60.0
 MAX_DRAIN_SECONDS = 600.0
@@ -102,7 +103,7 @@ async def _changed_table(context: ControlContext, since: str, wait_seconds: floa
         if table.version != since:
             return table
         left_seconds = deadline - clock()
-        if left_seconds <= 0 or not await context.wait_for_change(revision, left_seconds):
+        if left_seconds <= 0 or not await context.wait_for_change(revision, left_seconds, KINDS):
             return None
 
 

@@ -19,7 +19,7 @@ import psutil
 from common.bounded_log import BoundedLog
 from common.clock import SYSTEM_CLOCK
 from common.errors import Conflict, NotFound, Unavailable
-from common.resources.pool import Device
+from common.resources.pool import LOAD, Device
 from common.settings import Settings, child_environment
 from common.settings.services import SandboxMode
 from common.telemetry import get_logger
@@ -35,6 +35,7 @@ from scheduler.adapters.ray.inventory import Inventory
 from scheduler.adapters.ray.log_cleaner import WORKLOADS, LogCleaner
 from scheduler.adapters.ray.process import PROBE_TIMEOUT_SECONDS, RankFiles, RankProcess
 from scheduler.adapters.ray.sandbox import why_not
+from scheduler.adapters.ray.versions import Versions
 from scheduler.ports import DeviceSample, GangOrder, GangRecord, HostPort, LogChunk, RankOrder
 
 WATCH_SECONDS = 0.1
@@ -80,6 +81,7 @@ class AgentReport:
     cached: tuple[str, ...]
     drivers: Mapping[str, str]
     memory_available_bytes: int
+    version: str = ""
 
 
 class _Gang:
@@ -95,6 +97,11 @@ class _Gang:
     @property
     def alive(self) -> bool:
         return any(rank.alive for rank in self.ranks)
+
+    @property
+    def state(self) -> object:
+        """How it is, but for marks of device time."""
+        return self.order.uid, self.order.attempt, self.stopping, tuple(rank.record for rank in self.ranks)
 
     def record(self) -> GangRecord:
         records = (rank.record for rank in self.ranks)
@@ -127,6 +134,7 @@ class Agent:
         self._swept_at = -SWEEP_SECONDS
         self._inherited = True
         self._asked_at = SYSTEM_CLOCK.monotonic_seconds()
+        self._versions = Versions()
         settings = Settings(home=Path(options.home), instance=options.instance)
         self._no_sandbox = why_not()
         self._base = inherited(child_environment(settings), options.gang_environment)
@@ -141,13 +149,12 @@ class Agent:
         """Devices (at most two seconds old) and gangs. Raises ``Conflict`` as ``node`` does."""
         self._require_own(instance)
         self._asked_at = SYSTEM_CLOCK.monotonic_seconds()
-        async with self._probing:
-            if SYSTEM_CLOCK.monotonic_seconds() - self._found_at >= PROBE_CACHE_SECONDS:
-                await self._probe()
+        await self._look_at_devices()
         if SYSTEM_CLOCK.monotonic_seconds() - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = SYSTEM_CLOCK.monotonic_seconds()
             self._keep(asyncio.create_task(self._sweep_logs()))
         memory = psutil.virtual_memory()
+        self._note()
         return AgentReport(
             node=self._options.node,
             devices=self._devices,
@@ -159,7 +166,35 @@ class Agent:
             cached=self._inventory.names(SYSTEM_CLOCK.monotonic_seconds()),
             drivers=self._drivers,
             memory_available_bytes=memory.available,
+            version=self._versions.now,
         )
+
+    async def changed(self, instance: str, version: str, seconds: float) -> str:
+        """The version of what ``observe`` tells: as soon as it is not the one given, after so many seconds at
+        the latest. Devices are looked at meanwhile, as for ``observe``. Raises ``Conflict`` as ``node``
+        does."""
+        self._require_own(instance)
+        self._asked_at = SYSTEM_CLOCK.monotonic_seconds()
+        until = self._asked_at + seconds
+        while True:
+            await self._look_at_devices()
+            self._note()
+            left_seconds = until - SYSTEM_CLOCK.monotonic_seconds()
+            if self._versions.now != version or left_seconds <= 0:
+                return self._versions.now
+            await self._versions.moves(min(left_seconds, PROBE_CACHE_SECONDS))
+
+    def _note(self) -> None:
+        """How all is now, but for load, is what is told."""
+        devices = [device.model_dump(exclude=set(LOAD)) for device in self._devices]
+        cached = self._inventory.names(SYSTEM_CLOCK.monotonic_seconds())
+        gangs = [gang.state for gang in self._gangs.values()]
+        self._versions.note((devices, dict(self._found.faults), gangs, cached))
+
+    async def _look_at_devices(self) -> None:
+        async with self._probing:
+            if SYSTEM_CLOCK.monotonic_seconds() - self._found_at >= PROBE_CACHE_SECONDS:
+                await self._probe()
 
     def _labels(self) -> dict[str, str]:
         return {
@@ -211,6 +246,7 @@ class Agent:
         self._refuse_while_inherited()
         gang = self._start(order)
         self._gangs[(order.uid, order.attempt)] = gang
+        self._note()
         self._keep(asyncio.create_task(self._watch(gang)))
         return gang.record()
 
@@ -280,6 +316,7 @@ class Agent:
         told = ""
         async with httpx.AsyncClient(trust_env=False, timeout=PROBE_TIMEOUT_SECONDS) as client:
             while gang.alive:
+                before = gang.state
                 for rank in gang.ranks:
                     rank.poll()
                 probes = (rank.probe(client) for rank in gang.ranks)
@@ -288,6 +325,8 @@ class Agent:
                 if broken is not None and repr(broken) != told:
                     told = repr(broken)
                     _log.warning("rank not probed", uid=gang.order.uid, error=told)
+                if gang.state != before:
+                    self._note()
                 await _bound_logs(gang)
                 await asyncio.sleep(WATCH_SECONDS)
         await _bound_logs(gang)
@@ -299,6 +338,7 @@ class Agent:
             gang.stopping = True
             for rank in gang.ranks:
                 rank.stop(grace_seconds)
+            self._note()
 
     async def forget_gang(self, uid: str, attempt: int) -> None:
         """See ``ports.Fabric.forget_gang``."""
@@ -306,6 +346,7 @@ class Agent:
         if gang is not None and gang.alive:
             raise Conflict(f"attempt {attempt} of {uid} is alive on {self._options.node}; stop it first")
         self._gangs.pop((uid, attempt), None)
+        self._note()
 
     async def mark_metered(self, uid: str, attempt: int, spans: Mapping[int, int]) -> None:
         """See ``ports.Fabric.mark_metered``."""

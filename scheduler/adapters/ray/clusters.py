@@ -28,6 +28,7 @@ class _Member:
     seen_seconds: float
     nodes: tuple[NodeObservation, ...] = ()
     question: asyncio.Task[Sequence[NodeObservation]] | None = None
+    news: asyncio.Task[None] | None = None
     silent: bool = False
     answered: bool = field(default=False)
 
@@ -87,6 +88,14 @@ class ManyClusters:
             _log.warning("cluster lost", cluster=member.name, seconds=round(silence))
             member.nodes = tuple(replace(node, state="Lost", gangs=()) for node in member.nodes)
 
+    async def news(self, seconds: float) -> None:
+        """See ``ports.Fabric.news``. A cluster that does not answer has none."""
+        for member in self._members:
+            if member.news is None or member.news.done():
+                member.news = asyncio.create_task(_news(member.fabric, seconds))
+        waiting = [member.news for member in self._members if member.news]
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+
     def _of(self, node: str) -> Fabric:
         for member in self._members:
             if any(known.name == node for known in member.nodes):
@@ -128,8 +137,9 @@ class ManyClusters:
     async def close(self) -> None:
         """See ``ports.Fabric.close``."""
         for member in self._members:
-            if member.question is not None:
-                member.question.cancel()
+            for asked in (member.question, member.news):
+                if asked is not None:
+                    asked.cancel()
         await self._each("close")
 
     async def _each(self, method: str) -> None:
@@ -145,6 +155,14 @@ class ManyClusters:
 
 async def _ask(fabric: Fabric) -> Sequence[NodeObservation]:
     return await fabric.nodes()
+
+
+async def _news(fabric: Fabric, seconds: float) -> None:
+    began = asyncio.get_running_loop().time()
+    try:
+        await fabric.news(seconds)
+    except ComputilityError:
+        await asyncio.sleep(began + seconds - asyncio.get_running_loop().time())
 
 
 def fabric_for(settings: Settings, clock: Clock = SYSTEM_CLOCK) -> Fabric:

@@ -21,6 +21,7 @@ from scheduler.ports import Fabric
 METHODS = frozenset(
     (
         "nodes",
+        "news",
         "ensure_gang",
         "stop_gang",
         "forget_gang",

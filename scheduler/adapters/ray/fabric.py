@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from common.telemetry import get_logger
 from scheduler.adapters.ray.agent import ABANDONED, Agent, AgentOptions, AgentReport
 from scheduler.adapters.ray.holding import Holdings, withheld
 from scheduler.adapters.ray.threads import in_ray_thread
+from scheduler.adapters.ray.watches import UNTOLD_SECONDS, Watch
 from scheduler.ports import DeviceSample, GangOrder, GangRecord, LogChunk, NodeObservation
 
 NAMESPACE = "computility"
@@ -47,6 +49,10 @@ class _Known:
     question: asyncio.Task[AgentReport] | None = None
     silent: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    watch: Watch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.agent)
 
 
 class RayFabric:
@@ -64,6 +70,7 @@ class RayFabric:
         self._connected_here = False
         self._listing = asyncio.Lock()
         self._dismissed = False
+        self._news = asyncio.Event()
 
     async def nodes(self) -> Sequence[NodeObservation]:
         """See ``ports.Fabric.nodes``. Raises ``SetupError`` where another installation uses the cluster."""
@@ -200,6 +207,7 @@ class RayFabric:
             known.silent = True
             return self._silent(known, error)
         report, known.silent = question.result(), False
+        known.watch.version = report.version
         known.name = in_cluster(report.node, self._cluster)
         known.seen_seconds = self._clock.monotonic_seconds()
         known.observation = self._observation(known, report)
@@ -229,6 +237,7 @@ class RayFabric:
     def _silent(self, known: _Known, error: BaseException | None) -> NodeObservation:
         silence = self._clock.monotonic_seconds() - known.seen_seconds
         if isinstance(error, ActorDiedError):
+            known.watch.drop()
             self._known.pop(known.ray_id, None)  # for good, so it is made anew in the next round
         if silence < self._settings.scheduler.node_lost_seconds:
             return self._last(known, "Silent")
@@ -240,6 +249,15 @@ class RayFabric:
         blank = NodeObservation(known.name, known.ray_id, known.address, state)
         last = known.observation or blank
         return replace(last, state=state, gangs=last.gangs if state == "Silent" else ())
+
+    async def news(self, seconds: float) -> None:
+        """See ``ports.Fabric.news``."""
+        self._news.clear()
+        instance, tell = self._settings.instance, self._news.set
+        told = [known.watch.open(instance, tell) for known in self._known.values()]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds if all(told) else min(seconds, UNTOLD_SECONDS)):
+                await self._news.wait()
 
     async def ensure_gang(self, node: str, order: GangOrder) -> GangRecord:
         """See ``ports.Fabric.ensure_gang``."""
@@ -297,6 +315,7 @@ class RayFabric:
                     await in_ray_thread(ray.kill, known.agent, no_restart=True)
                 except RayError as error:
                     _log.warning("agent not ended", node=known.name, error=str(error))
+                known.watch.drop()
             self._known.clear()
 
     async def close(self) -> None:
@@ -311,7 +330,8 @@ class RayFabric:
 
 
 def _drop_question(known: _Known) -> None:
-    """Nobody waits for the answer any more."""
+    """Nobody waits for its answers any more."""
+    known.watch.drop()
     if known.question is not None:
         known.question.add_done_callback(lambda task: task.cancelled() or task.exception())
         known.question.cancel()

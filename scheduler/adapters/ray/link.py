@@ -132,6 +132,10 @@ class ClusterLink:
         nodes: Sequence[NodeObservation] = await self._ask("nodes")
         return nodes
 
+    async def news(self, seconds: float) -> None:
+        """See ``ports.Fabric.news``."""
+        await self._ask("news", min(seconds, QUESTION_SECONDS / 2))
+
     async def ensure_gang(self, node: str, order: GangOrder) -> GangRecord:
         """See ``ports.Fabric.ensure_gang``."""
         record: GangRecord = await self._ask("ensure_gang", node, order)

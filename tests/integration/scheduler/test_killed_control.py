@@ -32,8 +32,8 @@ from tests.fixtures.ports import free_port
 from tests.fixtures.ray import DEVICES
 from tests.fixtures.waiting import eventually
 
-KILLS = int(os.environ.get("COMPUTILITY_TEST_KILLS", "20"))
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120 + 20 * KILLS)]
+KILLS = int(os.environ.get("COMPUTILITY_TEST_KILLS", "10"))
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120 + 40 * KILLS)]
 LOOK_SECONDS = 0.1
 CLIENTS = 3
 NAMES = 3

@@ -17,7 +17,8 @@ from common.loop import (
     run_every,
     run_passes,
 )
-from common.resources import Metadata, Tenant
+from common.resources import Metadata, Project, Tenant
+from common.resources.people import ProjectSpec
 from common.store.memory import MemoryStore
 
 
@@ -61,6 +62,29 @@ async def test_a_change_in_the_store_wakes_the_loop() -> None:
     await changing
 
 
+async def test_a_change_of_other_kinds_wakes_no_loop_that_names_its_own() -> None:
+    store, stop, passes, told = MemoryStore(), asyncio.Event(), 0, asyncio.Event()
+
+    async def step() -> None:
+        nonlocal passes
+        passes += 1
+        told.set()
+
+    looping = asyncio.create_task(run_passes("kinds", step, store, stop, 1000.0, kinds=["Project"]))
+    async with asyncio.timeout(5):
+        await told.wait()
+        told.clear()
+        await store.apply(Tenant(metadata=Metadata(name="acme")))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert passes == 1
+        await store.apply(Project(metadata=Metadata(name="web"), spec=ProjectSpec(tenant="acme")))
+        await told.wait()
+        stop.set()
+        await looping
+    assert passes == 2
+
+
 class Away(MemoryStore):
     """A store that does not answer for the first questions."""
 
@@ -74,7 +98,7 @@ class Away(MemoryStore):
             raise Unavailable("the database is away")
         return await super().revision()
 
-    async def wait(self, since: int, timeout_seconds: float) -> int:
+    async def wait(self, since: int, timeout_seconds: float, kinds: Sequence[str] = ()) -> int:
         raise Unavailable("the database is away")
 
 

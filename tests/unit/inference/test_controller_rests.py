@@ -50,10 +50,10 @@ async def test_a_pass_that_breaks_off_is_followed_soon(world: World, monkeypatch
     await world.step()
     assert world.controller.tick_seconds() == LATE_SECONDS
 
-    async def away(kind: type[Any], *_: Any) -> Any:
+    async def away(*_: Any) -> Any:
         raise Unavailable("the database is away", code=DATABASE_UNAVAILABLE)
 
-    monkeypatch.setattr(world.store, "list", away)
+    monkeypatch.setattr(world.store, "wait", away)
     with pytest.raises(Unavailable):
         await world.step(1)
     assert world.controller.tick_seconds() == SOON_SECONDS
@@ -78,7 +78,7 @@ async def test_it_runs_passes_that_may_rest_and_closes_what_reads_models(
         await world.controller.run(stop)
     made = world.controller
     arguments = ("endpoints", made.step, world.store, stop, made.tick_seconds, None)
-    assert calls == [(arguments, {"rests": True}), "closed"]
+    assert calls == [(arguments, {"rests": True, "kinds": controller.KINDS}), "closed"]
 
 
 async def test_a_new_reason_alone_is_written(tmp_path: Path) -> None:

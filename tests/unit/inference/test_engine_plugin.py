@@ -1,14 +1,17 @@
-"""Each process of an engine may use the tile registers of its processor, where it has any."""
+"""Each process of an engine may use the tile registers of its processor, where it has any, and takes no core
+to wait for transfers."""
 
 import ctypes
 import platform
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from inference.engine_plugin import allow_amx
+from inference.core.engine_command import KV_POLL_VARIABLE
+from inference.engine_plugin import allow_amx, poll_calmly, prepare
 
 ASKED = """
 import ctypes
@@ -28,9 +31,9 @@ print(allowed(0x1021) & ~allowed(0x1022) & 1 << 18)
 
 def test_vllm_finds_it_and_it_can_be_called_more_than_once() -> None:
     [plugin] = [one for one in entry_points(group="vllm.general_plugins") if one.name == "computility"]
-    assert plugin.load() is allow_amx
+    assert plugin.load() is prepare
     for _ in range(2):
-        allow_amx()
+        prepare()
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="AMX is of x86")
@@ -45,3 +48,38 @@ def test_elsewhere_nothing_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name, **_: loaded.append(name))
     allow_amx()
     assert loaded == []
+
+
+class Config:
+    """As NIXL's: what is asked for is kept by the property."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+
+    def _keep(self, value: int) -> None:
+        self.kept = value
+
+
+DELAY = property(lambda config: config.kept, Config._keep)
+
+
+@pytest.mark.parametrize(("said", "delay"), [("1000", 1000), ("", 0), ("x", 0), ("-1", 0)])
+def test_transfers_are_polled_as_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, said: str, delay: int
+) -> None:
+    config = type("Config", (Config,), {"pthrDelay": DELAY})
+    monkeypatch.setitem(sys.modules, "nixl", ModuleType("nixl"))
+    monkeypatch.setitem(sys.modules, "nixl._bindings", SimpleNamespace(nixlAgentConfig=config))
+    monkeypatch.setenv(KV_POLL_VARIABLE, said)
+    for _ in range(2):
+        prepare()
+    made = config()
+    made.pthrDelay = 0
+    assert made.kept == delay
+    made.pthrDelay = 5000
+    assert made.kept == 5000
+
+
+def test_without_nixl_nothing_is_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nixl", None)
+    poll_calmly(1000)

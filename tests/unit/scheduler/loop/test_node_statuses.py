@@ -133,7 +133,8 @@ async def test_accelerators_that_another_job_has_are_told_until_they_are_back(sc
 
 async def test_a_silent_node_is_late_after_a_while_and_answers_again(scene: Scene) -> None:
     await scene.see()
-    assert reason(await scene.see(4.9, state="Silent"), "Responsive") == ("", "")
+    assert reason(await scene.see(9.0, state="Silent"), "Responsive") == ("", ""), "asked after a rest"
+    assert reason(await scene.see(4.9), "Responsive") == ("", "")
     assert reason(await scene.see(0.1), "Responsive")[0] == "False"
     assert reason(await scene.see()) == ("True", "AgentAnswers")
     status = await scene.see(1, state="Alive")

@@ -1,9 +1,12 @@
 """How soon the loop looks at all nodes again: often while something is under way, seldom while all rests."""
 
+import asyncio
+
 from common.resources import Workload
+from scheduler.loop import SPANS_SECONDS
 from tests.unit.scheduler.loop_scene import Scene
 
-SOON_SECONDS, LATE_SECONDS = 0.5, 2.0
+SOON_SECONDS, LATE_SECONDS = 0.5, 10.0
 
 
 async def _rested() -> Scene:
@@ -55,6 +58,47 @@ async def test_a_node_that_falls_silent_is_asked_often_until_it_is_lost() -> Non
     scene.fabric.hosts["a"].state = "Lost"
     await scene.steps(2)
     assert scene.loop.tick_seconds() == LATE_SECONDS
+
+
+async def test_at_rest_a_server_that_ends_is_looked_at_at_once() -> None:
+    scene = await _rested()
+    uid = await scene.submit("serves", readiness=True)
+    await scene.steps(2)
+    scene.fabric.ready(uid)
+    scene.loop = scene.new_loop(cycle_seconds=0.01, rest_seconds=60.0)
+    await scene.steps(2)
+    stop = asyncio.Event()
+    running = asyncio.create_task(scene.loop.run(stop))
+    async with asyncio.timeout(10):
+        while scene.loop.tick_seconds() < 1:
+            await asyncio.sleep(0.01)
+        scene.fabric.exit(uid, 0, 1)
+        while (await scene.get("serves")).status.phase == "Ready":
+            await asyncio.sleep(0.01)
+        stop.set()
+        await running
+
+
+async def test_device_time_that_is_over_ends_the_rest() -> None:
+    scene = await _rested()
+    uid = await scene.submit("serves", readiness=True)
+    await scene.steps(3)
+    scene.fabric.ready(uid)
+    await scene.steps(2)
+    assert scene.loop.tick_seconds() == LATE_SECONDS
+    ticks = []
+    for _ in range(60):
+        scene.clock.advance(1)
+        ticks.append(scene.loop.tick_seconds())
+    assert ticks == sorted(ticks, reverse=True)
+    assert (ticks[0], ticks[-1]) == (LATE_SECONDS, SPANS_SECONDS)
+
+
+async def test_a_silent_node_is_asked_again_before_it_counts_as_lost() -> None:
+    scene = await _rested()
+    scene.loop = scene.new_loop(node_lost_seconds=6.0)
+    await scene.steps(2)
+    assert scene.loop.tick_seconds() == 3.0
 
 
 async def test_a_pool_may_be_told_to_be_looked_at_no_oftener_at_work_than_at_rest() -> None:

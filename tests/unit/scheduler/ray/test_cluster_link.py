@@ -96,6 +96,16 @@ async def test_all_questions_go_through_one_process_and_answers_to_who_asked(sce
         await scene.link.ensure_gang("nowhere", order())
 
 
+async def test_news_go_through_it_and_hold_up_no_other_question(scene: Scene) -> None:
+    await scene.ask()
+    waiting = asyncio.create_task(scene.link.news(60.0))
+    async with asyncio.timeout(5):
+        assert await scene.ask() == ["a"]
+        assert not waiting.done()
+        scene.fabric.set_device("a", 0, healthy=False)
+        await waiting
+
+
 async def test_a_question_that_is_open_when_the_process_ends_is_unavailable(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Nodes of a Ray cluster, seen through their agents: who is there, who is silent, and who is lost."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -272,3 +273,19 @@ async def test_dismissed_agents_end_and_are_not_made_again(scene: Scene) -> None
     assert scene.ray.actors == {}
     assert await scene.fabric.nodes() == []
     assert scene.ray.actors == {}
+
+
+async def test_ray_lists_its_nodes_while_all_default_threads_are_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"NodeID": "a", "Alive": True}, {"NodeID": "b", "Alive": False}]
+    monkeypatch.setattr(module.ray, "nodes", lambda: rows)
+    go_on = threading.Event()
+    blocked = [asyncio.create_task(asyncio.to_thread(go_on.wait)) for _ in range(100)]
+    await asyncio.sleep(0)
+    try:
+        listing = await RayFabric(Settings(home=tmp_path))._list_ray_nodes()
+        assert [row["NodeID"] for row in listing] == ["a"]
+    finally:
+        go_on.set()
+        await asyncio.gather(*blocked)

@@ -18,6 +18,7 @@ from scheduler.core.lifecycle.lifecycle import State, Step
 from scheduler.core.model.types import Admit, Assignment, Defer, Migrate, Preempt, Reason, Resize, Share
 from scheduler.translate.placements import rank_placement
 from scheduler.translate.transitions import (
+    _NESTED,
     after_admit,
     after_defer,
     after_move,
@@ -78,6 +79,13 @@ def test_a_new_status_shares_nothing_with_the_one_that_was_read(
     for placed in status.ranks:
         placed.grants.clear()
     assert workload.to_dict() == before
+
+
+def test_every_field_that_could_be_shared_is_known() -> None:
+    status = WorkloadStatus(phase="Pending")
+    scalars = {name for name, value in status if isinstance(value, str | int)}
+    numbers = {name for name in WorkloadStatus.model_fields if name.endswith("_ms")}
+    assert WorkloadStatus.model_fields.keys() - scalars - numbers == {*_NESTED, "conditions"}
 
 
 def test_a_successor_says_why_it_comes_and_where_it_goes() -> None:

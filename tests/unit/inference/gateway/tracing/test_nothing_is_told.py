@@ -17,7 +17,9 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from tests.fixtures.gateway import SECRET
 from tests.unit.inference.gateway.tracing.traced import PARENT, traced
 
-MARK, HIDDEN = "Zq7 private", (b"Zq7", b"zq7")
+WORD = "Zq7hidden"
+"""In no id that is made by chance: those have no i."""
+MARK, HIDDEN = f"{WORD} private", (WORD.encode(), WORD.lower().encode())
 TEXTS = st.sampled_from(
     [MARK, f"{MARK} \u00e9\n", f'"usage":{{"{MARK}":1}},"finish_reason":"{MARK}"', f"\\{MARK}"]
 )
@@ -25,8 +27,8 @@ PATHS = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
-    f"/v1/files/{MARK[:3]}",
-    f"/v1/models/{MARK[:3]}",
+    f"/v1/files/{WORD}",
+    f"/v1/models/{WORD}",
 ]
 FIELDS = [
     "user",
@@ -47,14 +49,14 @@ HEADERS = [
     "x-request-id",
     "b3",
     "content-type",
-    MARK[:3].lower(),
+    WORD.lower(),
 ]
 EVENT = {
     "id": MARK,
     "object": MARK,
     "created": 1,
     "model": MARK,
-    "choices": [{"index": 0, "delta": {"content": MARK}, "finish_reason": MARK[:3]}],
+    "choices": [{"index": 0, "delta": {"content": MARK}, "finish_reason": WORD}],
     "usage": {"prompt_tokens": 3, "total_tokens": 4, "completion_tokens": 1},
 }
 BEHAVIOURS: list[dict[str, Any]] = [
