@@ -13,13 +13,13 @@ from inference.core.mode.batching import Job
 from inference.core.mode.candidates import THRESHOLDS
 from inference.core.mode.decide import Rules, Standing
 from inference.core.mode.fleet import Fleet
+from inference.core.mode.pace import LOOK_SECONDS, Pace
 from inference.core.mode.pilot import look
 from inference.core.mode.rehearsal import is_good
 from inference.core.mode.replay import Replay
 from inference.core.mode.traffic import ServedRequest, TrafficLog
 from inference.core.performance.options import Slo
 
-LOOK_SECONDS = 15.0
 RANKED_REQUESTS = 2000
 """Of each third of a load: by these, fixed splits are ranked before the best are played."""
 
@@ -39,8 +39,8 @@ class Result:
 def play(
     pool: Pool, fleet: Fleet, requests: Sequence[Request], slo: Slo, seconds: float, *, auto: bool = False
 ) -> Result:
-    """All requests, to the end of the last answer. ``auto``: from this fleet on roles are decided anew every
-    ``LOOK_SECONDS``, by what has been answered by then."""
+    """All requests, to the end of the last answer. ``auto``: from this fleet on roles are decided anew, by
+    what has been answered by then, when mode ``auto`` looks."""
     engines = pool.stage.engines(fleet)
     routing = GatewayRouting(requests, engines)
     done: list[Job] = []
@@ -69,7 +69,7 @@ class _Pilot:
 
     def __init__(self, pool: Pool, fleet: Fleet, slo: Slo, routing: GatewayRouting) -> None:
         self._pool, self._fleet, self._slo, self._routing = pool, fleet, slo, routing
-        self._log, self._standing, self._rules = TrafficLog(), Standing(), Rules()
+        self._log, self._standing, self._rules, self._pace = TrafficLog(), Standing(), Rules(), Pace()
         self.changes: list[tuple[float, str]] = []
 
     def served(self, job: Job) -> None:
@@ -79,12 +79,18 @@ class _Pilot:
         )
 
     def look(self, now: float, replay: Replay) -> None:
+        waits = bool(self._standing.contenders)
+        if self._pace.rests(now, waits):
+            return
+        profile = self._log.profile(now)
+        if not self._pace.looks(now, self._fleet, profile, waits):
+            return
         verdict = look(
             self._pool.stage,
             self._fleet,
             (),
             self._log.recent(now),
-            self._log.profile(now),
+            profile,
             self._slo,
             self._standing,
             self._rules,

@@ -7,17 +7,19 @@ worked out in a thread, one Endpoint at a time, so that no pass of a controller 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from common.clock import Clock
-from common.errors import ComputilityError, Conflict, NotFound
+from common.errors import ComputilityError, Conflict, InvalidInput, NotFound
 from common.guard import Guard, is_everybodys
 from common.ids import derived_id
 from common.loop import LoopHealth, in_turns, run_every
 from common.resources import Endpoint, Model, Project
 from common.resources.auto_mode import MAX_REASONS, AutoStatus, Readers, leaves_size_open
+from common.resources.objectives import MAX_CONTEXT_TOKENS, TrafficProfile
 from common.store.kept import KeptList
 from common.store.port import Event, StatusWrite, Store
 from common.telemetry import get_logger
@@ -28,21 +30,14 @@ from control.planning.plan import Planner
 from control.planning.served_traffic import ServedTraffic
 from inference.core.mode.decide import Rules, Standing, Verdict
 from inference.core.mode.fleet import EngineGroup, Fleet
-from inference.core.mode.pilot import look
+from inference.core.mode.pace import LOOK_SECONDS, Pace
+from inference.core.mode.pilot import FEWEST_REQUESTS, look
 from inference.core.mode.rehearsal import Stage
-from inference.core.mode.traffic import Profile
 from inference.core.performance.device_figures import Layout
 from inference.core.performance.supply import Supply
 
-LOOK_SECONDS = 5.0
 PASS_SECONDS = 5.0
 """After which a pass ends: half of the time is left to others, and what is new does not wait for all."""
-MOVED = 1.1
-"""A profile that has changed by less since the last look says the same."""
-LEAST_SECONDS = 15.0
-"""Between two looks at what one Endpoint has served."""
-AGAIN_SECONDS = 120.0
-"""After which it is looked at all the same."""
 WRITE_TRIES = 3
 TELL_SECONDS = 600.0
 """Between two writings of figures where nothing is changed."""
@@ -58,11 +53,8 @@ class _Watch:
     """What is remembered of an Endpoint between two looks."""
 
     standing: Standing = field(default_factory=Standing)
-    profile: Profile | None = None
-    fleet: Fleet | None = None
-    looked_seconds: float = 0.0
+    pace: Pace = field(default_factory=Pace)
     turn_seconds: float = -math.inf
-    checked_seconds: float = -math.inf
     stage: Stage | None = None
     stage_of: str = ""
     planned_with: frozenset[str] = frozenset()
@@ -123,7 +115,7 @@ class AutoMode:
         if model is None:
             return
         auto = endpoint.status.auto
-        watch = self._watches.setdefault(endpoint.metadata.uid, _Watch(Standing(None, _changes(auto))))
+        watch = self._watches.setdefault(endpoint.metadata.uid, _Watch(Standing((), _changes(auto))))
         now = watch.turn_seconds = self._clock.monotonic_seconds()
         is_new = not _is_decided(endpoint) or (auto is not None and auto.planned_model != _version_of(model))
         supplies = await self._supplies.of(endpoint, afresh=is_new)
@@ -146,17 +138,10 @@ class AutoMode:
     def _is_due(self, watch: _Watch, endpoint: Endpoint, fleet: Fleet) -> bool:
         """Whether there is something new to see: other engines, other traffic, or a change that waits."""
         now = self._clock.now_ms() / 1000
-        if 0 <= now - watch.checked_seconds < LEAST_SECONDS:
+        holds = bool(watch.standing.contenders)
+        if watch.pace.rests(now, holds):
             return False
-        watch.checked_seconds = now
-        profile = self._traffic.log_of(endpoint).profile(now)
-        waits = watch.standing.beaten_since is not None
-        fresh = watch.fleet == fleet and now - watch.looked_seconds < AGAIN_SECONDS
-        moved = watch.profile is None or (profile is not None and profile.moved_from(watch.profile) >= MOVED)
-        if profile is None or (fresh and not waits and not moved):
-            return False
-        watch.fleet, watch.profile, watch.looked_seconds = fleet, profile, now
-        return True
+        return watch.pace.looks(now, fleet, self._traffic.log_of(endpoint).profile(now), holds)
 
     async def _verdict(self, endpoint: Endpoint, watch: _Watch, stage: Stage, fleet: Fleet) -> Verdict:
         now = self._clock.now_ms() / 1000
@@ -167,7 +152,7 @@ class AutoMode:
             fleet,
             (),
             requests,
-            watch.profile,
+            watch.pace.profile,
             slo_of(endpoint),
             watch.standing,
             RULES,
@@ -223,18 +208,39 @@ class AutoMode:
         )
 
     async def _advised(self, endpoint: Endpoint, model: Model) -> tuple[EndpointPlan, PlanOption | None]:
-        """What is planned, and the option of it that mode auto can take."""
+        """What is planned for the lengths that it says, else for those that were measured, where the Model
+        holds these; and the option of it that mode auto can take."""
+        measured = None if endpoint.spec.traffic else self._measured(endpoint)
+        if measured is not None:
+            with contextlib.suppress(InvalidInput):
+                return await self._advised_for(endpoint, model, measured)
+        return await self._advised_for(endpoint, model, endpoint.spec.traffic)
+
+    async def _advised_for(
+        self, endpoint: Endpoint, model: Model, traffic: TrafficProfile | None
+    ) -> tuple[EndpointPlan, PlanOption | None]:
         project = await self._store.find(Project, endpoint.project or "")
         tenant = project.spec.tenant if project else ""
         stock = await self._planner.stock(endpoint, None)
         for objective in objectives(endpoint):
             aimed = endpoint.copy_deep()
-            aimed.spec.slo = objective
+            aimed.spec.slo, aimed.spec.traffic = objective, traffic
             plan = await self._planner.plan(aimed, model, tenant, stock)
             option = _first_usable(plan.options)
             if option is not None:
                 break
         return plan, option
+
+    def _measured(self, endpoint: Endpoint) -> TrafficProfile | None:
+        """The lengths of what it has served lately; None where that is too little to conclude from. How much
+        comes is for the number of engines, and not for what each of them is."""
+        profile = self._traffic.log_of(endpoint).profile(self._clock.now_ms() / 1000)
+        if profile is None or profile.requests < FEWEST_REQUESTS:
+            return None
+        prompt, output = profile.prompt_tokens, profile.output_tokens
+        if prompt + output > (endpoint.spec.engine.max_context_tokens or MAX_CONTEXT_TOKENS):
+            return None
+        return TrafficProfile(prompt_tokens=prompt, output_tokens=output)
 
     async def _model_of(self, endpoint: Endpoint) -> Model | None:
         """Of its own project, else the shared one of that name."""
@@ -295,7 +301,8 @@ def _first_usable(options: Sequence[PlanOption]) -> PlanOption | None:
 
 
 def _told_devices(endpoint: Endpoint, plan: EndpointPlan, option: PlanOption) -> list[str]:
-    leg, assumed = option.legs[0], " (assumed)" if plan.traffic_assumed else ""
+    leg = option.legs[0]
+    assumed = " (assumed)" if plan.traffic_assumed else "" if endpoint.spec.traffic else " (measured)"
     size = f"{leg.device_class}, {leg.tensor_parallel} of them an engine"
     slo = slo_of(endpoint)
     profile = plan.traffic

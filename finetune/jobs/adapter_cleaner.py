@@ -35,17 +35,19 @@ class AdapterCleaner:
         self._next_ms = 0
 
     async def step(self) -> None:
-        """Look at all folders, at most twice a minute."""
+        """Look at all folders, at most twice a minute. Where there are none, the store is not asked."""
         now_ms = self._clock.now_ms()
         if now_ms < self._next_ms:
             return
         self._next_ms = now_ms + 1000 * _PAUSE_SECONDS
+        folder = self._settings.folder("adapters")
+        if await asyncio.to_thread(lambda: next(_job_adapters(folder), None)) is None:
+            return
         if await self._store.set_aside(Adapter) or await self._store.set_aside(FineTune):
             return  # what they need is not known
         # Jobs before Adapters: a job that ends in between has registered its Adapter by then.
         jobs = [job for job in await self._store.list(FineTune) if job.status.state not in TERMINAL]
         adapters = await self._store.list(Adapter)
-        folder = self._settings.folder("adapters")
         needed = {folder / (job.project or "") / adapter_name(job) for job in jobs}
         for adapter in adapters:
             path = local_path(adapter.spec.path, self._settings.home)

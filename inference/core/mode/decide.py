@@ -1,8 +1,9 @@
 """When a fleet is changed: only for what pays, for long enough, and not too often.
 
 **It never flaps.** Two rules bound the changes, whatever is told. After a change nothing is changed for a
-while that doubles with every change of the last hour, so an hour has ``most_in_an_hour`` changes at most. And
-a change is made only to what was better than the present by ``margin`` at every look for ``hold_seconds``:
+while that doubles with every change of the last hour, unless much is to be gained, and an hour has
+``most_in_an_hour`` changes at most. And a change is made only to what was itself better than the present by
+``margin`` at every look for ``hold_seconds``, or, where no engine is started, by much more for a part of it:
 while what each fleet is worth stays within half the margin of a constant, each change leads to a fleet that
 is truly better, so none is ever returned to, and there are fewer changes than fleets.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from inference.core.mode.fleet import Fleet
 
@@ -20,8 +21,10 @@ HOUR_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Rules:
-    """``margin``: by how much of worth something has to be better. ``hold_seconds``: for how long. The two
-    cool-downs are after a change of roles, and after one that starts engines. ``start_seconds``: until a new
+    """``margin``: by how much of worth something has to be better. ``hold_seconds``: for how long, or until
+    as much is forgone over the margin as the margin is in that time, but at two looks at least. The two
+    cool-downs are after a change of roles, and after one that starts engines; they double with each change of
+    the last hour, but not for roles by which more than ``much`` is gained. ``start_seconds``: until a new
     engine answers. ``horizon_seconds``: within which what a change costs has to be gained."""
 
     margin: float = 0.05
@@ -30,6 +33,7 @@ class Rules:
     engines_cooldown_seconds: float = 600.0
     start_seconds: float = 120.0
     horizon_seconds: float = 1800.0
+    much: float = 0.2
 
     @property
     def most_in_an_hour(self) -> int:
@@ -52,11 +56,24 @@ class Assessed:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What has to be kept between two looks. ``beaten_since``: since when something better has been there at
-    every look. ``changes``: times of the changes of the last hour, and whether they started engines."""
+class Contender:
+    """A fleet that has been better than the present at every look since ``since``. ``looked``, ``gain``:
+    when the last of these was, and by how much. ``lost``: what was forgone over the margin, in all seconds.
+    """
 
-    beaten_since: float | None = None
+    fleet: Fleet
+    since: float
+    looked: float
+    gain: float
+    lost: float = 0.0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What has to be kept between two looks. ``contenders``: what a change is being held for. ``changes``:
+    times of the changes of the last hour, and whether they started engines."""
+
+    contenders: tuple[Contender, ...] = ()
     changes: tuple[tuple[float, bool], ...] = ()
 
 
@@ -74,34 +91,66 @@ def decide_mode(
 ) -> Verdict:
     """Whether to go over from what is there to one of the others."""
     recent = tuple(one for one in standing.changes if now_seconds - HOUR_SECONDS < one[0] <= now_seconds)
-    standing = replace(standing, changes=recent)
     usable = [one for one in others if math.isfinite(one.worth) and one.fleet != present.fleet]
-    best = _best(present, usable, rules)
-    if best is None:
-        return Verdict(None, replace(standing, beaten_since=None), _kept(present, usable, rules))
-    since = standing.beaten_since if standing.beaten_since is not None else now_seconds
-    since = min(since, now_seconds)
-    waiting = replace(standing, beaten_since=since)
+    paying = [one for one in usable if _pays(one, present, rules)]
+    if not paying:
+        return Verdict(None, Standing((), recent), _kept(present, usable, rules))
+    known, held = _known(standing, present.fleet), {}
+    for one in paying:
+        before = known.get(one.fleet) or known.get(one.fleet.mode)
+        held[one.fleet] = _held(one.fleet, before, one.worth - present.worth, rules, now_seconds)
+    left = {one.fleet: _left_seconds(held[one.fleet], present, rules, now_seconds) for one in paying}
+    waiting = Standing(tuple(held.values()), recent)
+    ripe = [one for one in paying if left[one.fleet] <= 0]
+    best = _best(ripe or paying, rules)
     better = f"{best.fleet.words} is better: {_compared(best, present)}"
-    held = now_seconds - since
-    if held < rules.hold_seconds:
-        why = f"it has been for {held:.0f} s, and has to be for {rules.hold_seconds:.0f} s"
+    if not ripe:
+        been, more = now_seconds - held[best.fleet].since, left[best.fleet]
+        why = f"it has been for {been:.0f} s, and has to be for another {more:.0f} s"
         return Verdict(None, waiting, (better, why))
-    rest = _rest_seconds(recent, rules, now_seconds)
+    rest = _rest_seconds(recent, best.worth - present.worth, rules, now_seconds)
     if rest > 0:
         why = f"{len(recent)} changes in the last hour: nothing is changed for another {rest:.0f} s"
         return Verdict(None, waiting, (better, why))
     starts = best.fleet.restarts(present.fleet)
-    changed = Standing(None, (*recent, (now_seconds, starts > 0)))
+    changed = Standing((), (*recent, (now_seconds, starts > 0)))
     what = f"{starts} engines are started" if starts else "no engine is started, roles change"
     return Verdict(best.fleet, changed, (f"{best.fleet.words}: {_compared(best, present)}", what))
 
 
-def _best(present: Assessed, others: Sequence[Assessed], rules: Rules) -> Assessed | None:
-    """The best of those that pay; of nearly equal ones that with the fewest parts. None = none pays."""
-    paying = [one for one in others if _pays(one, present, rules)]
-    if not paying:
-        return None
+def _known(standing: Standing, present: Fleet) -> dict[Fleet | str, Contender]:
+    """What was held at the last look, by fleet. By mode where that is another than now, since it is the mode
+    that is better then, whichever of its splits is the best of a moment; or where engines came or went."""
+    known: dict[Fleet | str, Contender] = {}
+    for one in sorted(standing.contenders, key=lambda one: -one.since):
+        known[one.fleet] = one
+        scaled = one.fleet.kinds == present.kinds and one.fleet.engines != present.engines
+        if scaled or one.fleet.mode != present.mode:
+            known[one.fleet.mode] = one
+    return known
+
+
+def _held(fleet: Fleet, before: Contender | None, gain: float, rules: Rules, now_seconds: float) -> Contender:
+    """What is known of a fleet after a look at which it was better by ``gain``. Between two looks no more is
+    forgone than at the one that found less."""
+    if before is None or before.since > now_seconds:
+        return Contender(fleet, now_seconds, now_seconds, gain)
+    over = max(0.0, min(gain, before.gain) - rules.margin)
+    lost = before.lost + over * max(0.0, now_seconds - before.looked)
+    return Contender(fleet, before.since, now_seconds, gain, lost)
+
+
+def _left_seconds(one: Contender, present: Assessed, rules: Rules, now_seconds: float) -> float:
+    """For how long it has to stay as much better as it is: ``hold_seconds``, or, since roles cost nothing to
+    change, until as much is forgone over the margin as the margin is in that time (Page's test)."""
+    left = rules.hold_seconds - (now_seconds - one.since)
+    if one.fleet.restarts(present.fleet) or one.gain <= 2 * rules.margin:
+        return left
+    return min(left, (rules.margin * rules.hold_seconds - one.lost) / (one.gain - rules.margin))
+
+
+def _best(paying: Sequence[Assessed], rules: Rules) -> Assessed:
+    """The best of those that pay; of nearly equal ones that with the fewest parts."""
     top = max(one.worth for one in paying)
     enough = [one for one in paying if top - one.worth <= rules.margin / 2]
     return min(enough, key=lambda one: (one.parts, -one.worth))
@@ -117,13 +166,19 @@ def _pays(other: Assessed, present: Assessed, rules: Rules) -> bool:
     return gain * rules.horizon_seconds > lost * max(0.0, present.worth)
 
 
-def _rest_seconds(recent: Sequence[tuple[float, bool]], rules: Rules, now_seconds: float) -> float:
-    """Until the next change is allowed."""
+def _rest_seconds(
+    recent: Sequence[tuple[float, bool]], gain: float, rules: Rules, now_seconds: float
+) -> float:
+    """Until the next change is allowed. Where much is to be gained and no engine was started, the cool-down
+    does not double: the number of changes in an hour is bounded all the same."""
     if not recent:
         return 0.0
+    most = rules.most_in_an_hour
+    full = recent[-most][0] + HOUR_SECONDS if len(recent) >= most else -math.inf
     last, started = recent[-1]
     first = rules.engines_cooldown_seconds if started else rules.roles_cooldown_seconds
-    return last + first * float(2 ** (len(recent) - 1)) - now_seconds
+    times = 0 if gain > rules.much and not started else len(recent) - 1
+    return max(full, last + first * float(2**times)) - now_seconds
 
 
 def _compared(one: Assessed, other: Assessed) -> str:

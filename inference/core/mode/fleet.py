@@ -56,6 +56,11 @@ class Fleet:
         return sum(group.devices for group in self.groups)
 
     @property
+    def kinds(self) -> frozenset[tuple[str, Layout]]:
+        """On which devices, and of which size, its engines are."""
+        return frozenset((group.device_class, group.layout) for group in self.groups)
+
+    @property
     def mode(self) -> str:
         """single, replicated or disaggregated."""
         if self.readers:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
+from math import ceil
 
 from inference.core.mode.candidates import role_variants
 from inference.core.mode.decide import Assessed, Rules, Standing, Verdict, decide_mode
@@ -17,8 +19,10 @@ from inference.core.performance.steps import NotKnown
 FEWEST_REQUESTS = 40
 """Of fewer nothing is concluded."""
 MOST_REQUESTS = 4000
-ENOUGH_REQUESTS, ENOUGH_SECONDS = 1000, 60.0
+ENOUGH_REQUESTS, ENOUGH_SECONDS = 500, 30.0
 """Of what came only so much is rehearsed, the latest: both where there is both."""
+PLAYED_SECONDS = 60.0
+"""So long it is played, again and again: queues that grow need time to be seen."""
 MOST_TOKENS = 50_000_000
 """Of prompts, in all: a pass reads 8,192, so some thousands of passes for each fleet."""
 MOST_OF_OTHERS = 4
@@ -26,7 +30,11 @@ MOST_OF_OTHERS = 4
 TARGET = 0.95
 """Part of the requests that have to be within the limits before devices are saved."""
 RESERVE = 1.1
-"""So many times as fast as they came requests are played: what barely holds a minute does not hold long."""
+"""So many times as fast as they came requests are played: what barely holds a minute does not hold long.
+Where nothing keeps the target then, they are played as they came: of a load that is too much as it is, more
+of it tells which fleet is worst, not which is best."""
+MOST_TURNS = 4
+"""So often at most, since of little nothing is known for long."""
 HEADROOM = 1.25
 """What has fewer devices than now has to keep the target at so many times the load."""
 TTFT_WEIGHT = 0.1
@@ -48,22 +56,26 @@ def look(
     present one."""
     if profile is None or len(requests) < FEWEST_REQUESTS:
         why = f"{len(requests)} requests are too few to judge by; {FEWEST_REQUESTS} are needed"
-        return Verdict(None, Standing(None, standing.changes), (f"{present.words} stays", why))
+        return Verdict(None, Standing((), standing.changes), (f"{present.words} stays", why))
     sample = latest(requests)
+    played = in_turns(sample)
     try:
         fleets = dict.fromkeys(role_variants(stage, present, sample, profile, slo))
-        now = stage.rehearse(present, sample, slo, RESERVE)
+        now = stage.rehearse(present, played, slo, RESERVE)
     except NotKnown as unknown:
         why = f"nothing can be foretold: {unknown}"
-        return Verdict(None, Standing(None, standing.changes), (f"{present.words} stays", why))
+        return Verdict(None, Standing((), standing.changes), (f"{present.words} stays", why))
     for other in more:
         fleets.update(_known_variants(stage, other, sample, profile, slo))
+    fleets.update(dict.fromkeys(one.fleet for one in standing.contenders if _is_possible(one.fleet, present)))
     fleets.pop(present, None)
     most = max((fleet.cost for fleet in (*fleets, present)), default=1.0)
-    assessed = [
-        assess(stage.rehearse(one, sample, slo, HEADROOM if one.cost < present.cost else RESERVE), slo, most)
-        for one in fleets
-    ]
+    saved = {one: stage.rehearse(one, played, slo, HEADROOM) for one in fleets if one.cost < present.cost}
+    others = [saved.get(one) or stage.rehearse(one, played, slo, RESERVE) for one in fleets]
+    if all(one.good < TARGET for one in (now, *others)):
+        now = stage.rehearse(present, played, slo)
+        others = [saved.get(one) or stage.rehearse(one, played, slo) for one in fleets]
+    assessed = [assess(one, slo, most) for one in others]
     verdict = decide_mode(assess(now, slo, most), assessed, standing, rules, now_seconds)
     seen = f"{len(sample)} requests: {profile.words}"
     return Verdict(verdict.taken, verdict.standing, (*verdict.reasons, seen))
@@ -90,6 +102,27 @@ def latest(requests: Sequence[ServedRequest]) -> Sequence[ServedRequest]:
     sample = requests[-min(count, MOST_REQUESTS) :]
     tokens = list(accumulate(one.prompt_tokens for one in reversed(sample)))
     return sample[-max(1, bisect_right(tokens, MOST_TOKENS)) :]
+
+
+def _is_possible(fleet: Fleet, present: Fleet) -> bool:
+    """Whether it still is the same engines in other roles; others are named anew at each look."""
+    return fleet.engines_only == present.engines_only
+
+
+def in_turns(requests: Sequence[ServedRequest]) -> Sequence[ServedRequest]:
+    """The requests again and again until there is a minute of them, as far as that is no more work than is
+    bounded."""
+    span = requests[-1].started_seconds - requests[0].started_seconds
+    each = span * len(requests) / max(1, len(requests) - 1)
+    if not each > 0:
+        return requests
+    tokens = sum(one.prompt_tokens for one in requests)
+    most = min(MOST_TURNS, MOST_REQUESTS // len(requests), MOST_TOKENS // tokens)
+    return [
+        replace(one, started_seconds=one.started_seconds + turn * each)
+        for turn in range(max(1, min(most, ceil(PLAYED_SECONDS / each))))
+        for one in requests
+    ]
 
 
 def _known_variants(

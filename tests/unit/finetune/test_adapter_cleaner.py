@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from common.resources import Adapter, Resource
+from common.resources import Adapter, FineTune, Resource
+from common.settings import Settings
 from common.store.set_aside import SetAside
-from finetune.jobs.adapter_cleaner import GRACE_SECONDS
+from finetune.jobs.adapter_cleaner import GRACE_SECONDS, AdapterCleaner
 from tests.fixtures.tuning import PROJECT, TuningWorld
 
 
@@ -84,3 +85,23 @@ async def test_nothing_goes_while_an_adapter_of_an_older_version_is_set_aside(
     await _pass_after(world, 60)
     await _pass_after(world, 2 * GRACE_SECONDS)
     assert Path(adapter.spec.path).is_dir()
+
+
+async def test_where_there_are_no_folders_the_store_is_not_asked(
+    world: TuningWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(home=tmp_path / "empty")
+    asked: list[object] = []
+
+    async def count(kind: type[Resource] | None = None) -> list[SetAside]:
+        asked.append(kind)
+        return []
+
+    monkeypatch.setattr(world.store, "set_aside", count)
+    cleaner = AdapterCleaner(world.store, settings, world.clock)
+    await cleaner.step()
+    assert asked == []
+    (settings.folder("adapters") / PROJECT / "ft-left").mkdir(parents=True)
+    world.clock.advance(60)
+    await cleaner.step()
+    assert asked == [Adapter, FineTune]

@@ -9,8 +9,10 @@ import pytest
 from billing.core.events import UsageEvent
 from common.clock import VirtualClock
 from common.resources import Endpoint, Metadata, Model, Node, Project
+from common.resources.objectives import TrafficProfile
 from common.resources.people import ProjectSpec
 from common.resources.pool import Device, NodeStatus
+from common.resources.scaling import AutoscalingSpec
 from common.resources.serving import EndpointSpec, ModelSpec, Replica
 from common.settings import Settings
 from common.store.memory import MemoryStore
@@ -285,3 +287,28 @@ async def test_an_endpoint_without_its_model_waits(world: World) -> None:
     await world.store.delete(Model, "llama", "lab")
     await world.loop.step()
     assert (await world.endpoint()).status.auto is None
+
+
+async def test_devices_are_chosen_anew_by_the_lengths_that_were_measured(world: World) -> None:
+    await world.pool(h100=8)
+    await world.apply()
+    await world.loop.step()
+    assert "1,000 prompt tokens and 250 output tokens (assumed)" in await reasons(world)
+    await world.engines(8)
+    await world.looks(6, rate=4.0, prompt=6000, output=80)
+    endpoint = await world.endpoint()
+    endpoint.spec.autoscaling = AutoscalingSpec(max_replicas=8)
+    await world.store.apply(endpoint)
+    await world.looks(1)
+    assert "6,000 prompt tokens and 80 output tokens (measured)" in await reasons(world)
+    endpoint = await world.endpoint()
+    endpoint.spec.traffic = TrafficProfile(prompt_tokens=300, output_tokens=40)
+    await world.store.apply(endpoint)
+    await world.looks(1)
+    assert "300 prompt tokens and 40 output tokens;" in f"{await reasons(world)};"
+
+
+async def reasons(world: World) -> str:
+    auto = (await world.endpoint()).status.auto
+    assert auto is not None
+    return "; ".join(auto.reasons)

@@ -299,6 +299,10 @@ async def test_the_profile_is_made_once_in_a_while(world: World, monkeypatch: py
     await world.apply()
     await world.loop.step()
     await world.engines(8)
+    for _ in range(4):
+        world.serve(4.0, 15, 1000, 100)
+        world.clock.advance(15)
+        await world.loop.step()
     made = []
     log_of = world.traffic.log_of
 
@@ -310,7 +314,7 @@ async def test_the_profile_is_made_once_in_a_while(world: World, monkeypatch: py
     for _ in range(9):
         world.clock.advance(auto_mode.LOOK_SECONDS)
         await world.loop.step()
-    assert len(made) == 3
+    assert len(made) == 2 * 3, "whether something is new, and what is rehearsed"
 
 
 async def test_a_plan_says_what_of_the_endpoint_it_does_not_know(world: World) -> None:

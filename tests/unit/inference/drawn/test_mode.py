@@ -10,7 +10,7 @@ import pytest
 from inference.core.mode import batching, candidates, pilot
 from inference.core.mode.batching import BatchingEngine, Job, PassTimes
 from inference.core.mode.candidates import capacity, fleet_of, role_variants
-from inference.core.mode.decide import Assessed, Rules, Standing, decide_mode
+from inference.core.mode.decide import Assessed, Contender, Rules, Standing, decide_mode
 from inference.core.mode.fleet import Fleet
 from inference.core.mode.pilot import assess, latest, look
 from inference.core.mode.rehearsal import Rehearsal, Stage, is_good
@@ -143,7 +143,12 @@ def _decision(rng: random.Random, _: Patch) -> str:
         (now - rng.choice((3600.0, 3599.0, 1800.0, 60.0, 30.0, 0.0, -30.0)), rng.random() < 0.5)
         for _number in range(rng.choice((0, 0, 1, 2, 3)))
     )
-    standing = Standing(rng.choice((None, now, now - 30.0, now - 600.0, now + 30.0)), changes)
+    since = (now, now - 30.0, now - 600.0, now + 30.0)
+    held = [
+        Contender(rng.choice(fleets), rng.choice(since), now - 5.0, rng.choice((0.3, 0.5)))
+        for _number in range(rng.choice((0, 0, 1, 2)))
+    ]
+    standing = Standing(tuple(held), changes)
     present, worths = rng.choice(fleets), {one: rng.choice(WORTHS) for one in fleets}
     for _number in range(rng.choice((1, 2, 8))):
         others = [Assessed(one, worths[one], rng.choice(("", "good"))) for one in rng.sample(fleets, 3)]
@@ -280,7 +285,7 @@ def _look(rng: random.Random, patch: Patch) -> str:
     others = (FAST, FAST, SLOW, SLOW, SLOW, scene.STRANGE)
     more = [scene.fleet(rng, others) for _number in range(rng.choice((0, 1, 2)))]
     requests, limits, rules = scene.served(rng, 30), scene.slo(rng), rng.choice(RULES)
-    lines, standing, now = [], Standing(None, ((9.0, True),)), 1000.0
+    lines, standing, now = [], Standing((), ((9.0, True),)), 1000.0
     for _number in range(3):
         seen = scene.profile(rng) if rng.random() < 0.95 else None
         verdict = look(played, present, more, requests, seen, limits, standing, rules, now)

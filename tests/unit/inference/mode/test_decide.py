@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.core.mode.decide import HOUR_SECONDS, Assessed, Rules, Standing, decide_mode
+from inference.core.mode.decide import HOUR_SECONDS, Assessed, Contender, Rules, Standing, decide_mode
 from inference.core.mode.fleet import EngineGroup, Fleet
 from inference.core.performance.device_figures import Layout
 from tests.fixtures.performance_scene import supply
@@ -42,16 +42,83 @@ def played(
     return changes
 
 
+def ready(*fleets: Fleet) -> Standing:
+    """These have been better for long."""
+    return Standing(tuple(Contender(one, 0.0, 99.0, 0.1) for one in fleets))
+
+
 def worths(plain: float, apart: float, more: float = 0.0) -> Worths:
     return {PLAIN: plain, APART: apart, MORE_APART: more}
 
 
 def test_what_is_better_is_taken_once_it_has_been_better_for_long_enough() -> None:
-    assert played([worths(0.6, 0.9)] * 20) == [(RULES.hold_seconds, APART)]
+    assert played([worths(0.6, 0.69)] * 20) == [(RULES.hold_seconds, APART)]
+
+
+@pytest.mark.parametrize(("gain", "seconds"), [(0.11, 25.0), (0.15, 15.0), (0.3, 6.0), (0.9, 2.0)])
+def test_what_is_much_better_is_taken_sooner_and_never_at_once(gain: float, seconds: float) -> None:
+    """A gain of the margin over the margin waits for ``hold_seconds``, and no other for longer."""
+    assert played([worths(0.05, 0.05 + gain + 1e-9)] * 60, each=1.0) == [(seconds, APART)]
+    assert played([worths(0.05, 0.95)] + [worths(0.5, 0.5)] * 20) == []
+
+
+def test_engines_are_started_only_for_what_is_better_for_all_of_the_time() -> None:
+    larger = Fleet((EngineGroup(H200, Layout(), 8),))
+    standing, present = Standing(), Assessed(PLAIN, 0.1)
+    for at in range(30):
+        verdict = decide_mode(present, [Assessed(larger, 0.9)], standing, RULES, float(at))
+        standing = verdict.standing
+        assert verdict.taken is None
+    assert decide_mode(present, [Assessed(larger, 0.9)], standing, RULES, 30.0).taken == larger
 
 
 def test_what_is_better_for_a_moment_is_not_taken() -> None:
-    assert played(([worths(0.6, 0.9)] * 2 + [worths(0.9, 0.9)]) * 20) == []
+    assert played(([worths(0.6, 0.69)] * 2 + [worths(0.9, 0.9)]) * 20) == []
+
+
+def test_another_split_has_itself_to_be_better_for_long_enough() -> None:
+    """Others were, one after the other: none of them for long."""
+    standing, splits = Standing(), [fleet(readers) for readers in (3, 4)]
+    for number in range(40):
+        others = [Assessed(one, 0.6 if at == number % 2 else 0.5) for at, one in enumerate(splits)]
+        verdict = decide_mode(Assessed(fleet(5), 0.5), others, standing, RULES, 15.0 * number)
+        standing = verdict.standing
+        assert verdict.taken is None
+
+
+def test_another_mode_has_to_be_better_whichever_of_its_splits_is_the_best() -> None:
+    turns = [worths(0.5, 0.6, 0.5), worths(0.5, 0.5, 0.6)]
+    assert played(turns * 20)[0][0] == RULES.hold_seconds
+
+
+def test_what_is_held_stays_held_where_engines_come_or_go() -> None:
+    standing, taken = Standing(), None
+    for number, engines in enumerate((8, 9, 8, 7)):
+        present = Assessed(fleet(1, engines), 0.5)
+        others = [Assessed(fleet(readers, engines), 0.58) for readers in (2, 3)]
+        verdict = decide_mode(present, others, standing, RULES, 10.0 * number)
+        standing, taken = verdict.standing, verdict.taken
+    assert taken is not None
+    assert (taken.engines, taken.mode) == (7, "disaggregated")
+
+
+def test_much_better_roles_need_not_wait_for_a_longer_cool_down() -> None:
+    """Three changes within the last minutes: the next waits for 240 s after the last, or for 60 s."""
+    recent = ((100.0, False), (200.0, False), (300.0, False))
+    held = (Contender(APART, 0.0, 359.0, 1.0, 10.0),)
+
+    def taken(worth: float, at: float, changes: tuple[tuple[float, bool], ...] = recent) -> bool:
+        present, standing = Assessed(PLAIN, 0.1), Standing(held, changes)
+        return decide_mode(present, [Assessed(APART, worth)], standing, RULES, at).taken is not None
+
+    assert not taken(0.9, 359.0)
+    assert taken(0.9, 360.0)
+    assert not taken(0.3, 360.0)
+    assert taken(0.3, 540.0)
+    assert not taken(0.9, 540.0, (*recent[:2], (300.0, True))), "engines were started"
+    full = tuple((60.0 * number, False) for number in range(1, RULES.most_in_an_hour + 1))
+    assert not taken(0.9, HOUR_SECONDS + 59.0, full)
+    assert taken(0.9, HOUR_SECONDS + 60.0, full)
 
 
 @pytest.mark.parametrize(("better", "changes"), [(0.05, 0), (0.051, 1)])
@@ -63,7 +130,7 @@ def test_of_nearly_equal_ones_that_with_fewer_parts_is_taken() -> None:
     verdict = decide_mode(
         Assessed(APART, 0.2),
         [Assessed(MORE_APART, 0.92), Assessed(PLAIN, 0.9)],
-        Standing(beaten_since=0.0),
+        ready(MORE_APART, PLAIN),
         RULES,
         100.0,
     )
@@ -76,16 +143,15 @@ def test_reasons_are_words_and_figures() -> None:
     assert first.taken is None
     assert first.reasons == (
         f"{APART.words} is better: 90 % good against 60 % good now",
-        "it has been for 0 s, and has to be for 30 s",
+        "it has been for 0 s, and has to be for another 6 s",
     )
     assert APART.words == (
         "disaggregated: 3 prefill and 5 decode x nvidia/H100-SXM tp1, prompts under 512 tokens read by decode"
     )
     taken = decide_mode(present, [other], first.standing, RULES, 60.0)
     assert taken.reasons[1] == "no engine is started, roles change"
-    rest = decide_mode(other, [replace(present, worth=1.5)], taken.standing, RULES, 61.0)
     rest = decide_mode(
-        other, [replace(present, worth=1.5)], rest.standing, replace(RULES, hold_seconds=0), 62.0
+        other, [replace(present, worth=1.0)], taken.standing, replace(RULES, hold_seconds=0), 62.0
     )
     assert rest.reasons[1] == "1 changes in the last hour: nothing is changed for another 58 s"
     kept = decide_mode(present, [replace(other, worth=0.61)], Standing(), RULES, 0.0)
@@ -96,12 +162,11 @@ def test_reasons_are_words_and_figures() -> None:
 def test_the_start_of_engines_has_to_be_gained_within_the_horizon() -> None:
     larger = Fleet((EngineGroup(H200, Layout(), 8),))
     present, other = Assessed(PLAIN, 0.9), Assessed(larger, 0.97)
-    ready = Standing(beaten_since=0.0)
     slow = replace(RULES, start_seconds=300.0)
     assert larger.restarts(PLAIN) == 8
-    assert decide_mode(present, [other], ready, RULES, 100.0).taken == larger
-    assert decide_mode(present, [other], ready, slow, 100.0).taken is None
-    assert decide_mode(present, [Assessed(APART, 0.97)], ready, slow, 100.0).taken == APART
+    assert decide_mode(present, [other], ready(larger), RULES, 100.0).taken == larger
+    assert decide_mode(present, [other], ready(larger), slow, 100.0).taken is None
+    assert decide_mode(present, [Assessed(APART, 0.97)], ready(APART), slow, 100.0).taken == APART
 
 
 @pytest.mark.parametrize("worth", [math.nan, math.inf, -math.inf])
@@ -162,7 +227,7 @@ def test_each_real_shift_leads_to_one_change() -> None:
 
 
 def test_a_clock_that_goes_back_allows_no_more() -> None:
-    standing = Standing(beaten_since=1e9, changes=((1e9, False),))
+    standing = Standing((Contender(APART, 1e9, 1e9, 0.5, 99.0),), ((1e9, False),))
     verdict = decide_mode(Assessed(PLAIN, 0.1), [Assessed(APART, 0.9)], standing, RULES, 5.0)
     assert verdict.taken is None
-    assert verdict.standing.beaten_since == 5.0
+    assert [one.since for one in verdict.standing.contenders] == [5.0]

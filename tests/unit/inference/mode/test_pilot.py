@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inference.core.mode.candidates import THRESHOLDS, fleet_of, role_variants
 from inference.core.mode.decide import Rules, Standing, Verdict
@@ -13,6 +15,7 @@ from inference.core.mode.pilot import (
     FEWEST_REQUESTS,
     MOST_REQUESTS,
     MOST_TOKENS,
+    in_turns,
     latest,
     look,
 )
@@ -150,12 +153,43 @@ def test_those_read_that_are_best_at_it() -> None:
 
 def test_only_so_much_of_the_latest_is_rehearsed() -> None:
     assert len(latest(stream(1.0, 10, 10, 5000.0))) == ENOUGH_REQUESTS
-    assert len(latest(stream(30.0, 10, 10, 100.0))) == pytest.approx(1800, abs=1)
+    assert len(latest(stream(30.0, 10, 10, 100.0))) == pytest.approx(900, abs=1)
     assert len(latest(stream(500.0, 10, 10, 100.0))) == MOST_REQUESTS
     assert len(latest(stream(1.0, 10, 10, 3.0))) == 3
     long = [ServedRequest(float(at), at + 1.0, MOST_TOKENS // 10, 10) for at in range(100)]
     assert latest(long) == long[-10:]
     assert latest([replace(one, prompt_tokens=MOST_TOKENS + 1) for one in long]) != []
+
+
+def test_what_is_less_than_a_minute_is_played_again() -> None:
+    def played(rate: float, seconds: float, prompt: int = 10) -> tuple[int, float]:
+        found = in_turns(stream(rate, prompt, 10, seconds))
+        return len(found), found[-1].started_seconds - found[0].started_seconds
+
+    assert played(10.0, 30.0) == (pytest.approx(600, abs=5), pytest.approx(60.0, abs=1.0))
+    assert played(10.0, 5.0) == (pytest.approx(200, abs=5), pytest.approx(20.0, abs=1.0)), (
+        "four times at most"
+    )
+    assert played(10.0, 90.0)[1] == pytest.approx(90.0, abs=0.5)
+    assert played(300.0, 10.0)[0] <= MOST_REQUESTS
+    assert played(1.0, 10.0, MOST_TOKENS // 15)[0] == 10
+    alone = stream(1.0, 10, 10, 1.0)[:1]
+    assert in_turns(alone) == alone
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 100), st.integers(1, 10**6)), min_size=1, max_size=60),
+)
+def test_no_more_is_played_than_is_bounded_and_in_the_order_of_time(drawn: list[tuple[float, int]]) -> None:
+    requests = [ServedRequest(at, at + 1.0, tokens, 5) for at, tokens in sorted(drawn)]
+    found = in_turns(requests)
+    starts = [one.started_seconds for one in found]
+    assert starts == sorted(starts)
+    assert len(found) <= MOST_REQUESTS
+    assert len(found) == len(requests) or sum(one.prompt_tokens for one in found) <= MOST_TOKENS
+    assert [replace(one, started_seconds=0.0) for one in found[: len(requests)]] == [
+        replace(one, started_seconds=0.0) for one in requests
+    ]
 
 
 def test_options_of_the_performance_model_are_fleets() -> None:
