@@ -283,7 +283,9 @@ async def test_an_agent_reports_whole(
         cached=("m",),
         drivers={"nvidia": "570"},
         memory_available_bytes=512,
+        version=made._versions.now,
     )
+    assert made._versions.now
     await asyncio.gather(*made._tasks)
 
 
