@@ -4,11 +4,14 @@
 simulated engines, for each policy alike: what part of the prompts' tokens the engines have in their caches,
 how long the first token takes, what is refused. ``ours`` is the gateway's own router, fed with prompts as the
 gateway has them. Then it measures what one of its decisions costs, with the hashing of the prompt, among 10,
-100 and 1,000 replicas: microseconds of processor time."""
+100 and 1,000 replicas: microseconds of processor time. ``--real`` starts engines on the CPU with a tiny model
+instead, each of them with too small a cache for all, behind vllm-router with each of its policies and behind
+the gateway: blocks of the trace are 32 tokens there."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import statistics
 import sys
@@ -24,8 +27,9 @@ from rich.table import Table
 
 from bench.routing.engines import EngineKind, Outcome, play
 from bench.routing.policies import ABLATIONS, POLICIES, Ours
+from bench.routing.real import OURS, PEER, chosen, measure_real
 from bench.routing.trace import Request, copies, prompt_tokens_per_second, read_trace
-from common.errors import InvalidInput, mapping_of
+from common.errors import InvalidInput, SetupError, mapping_of
 
 POOLS = (10, 100, 1000)
 DECISIONS = 1000
@@ -33,10 +37,13 @@ DECISIONS = 1000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or that of the error."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if min(options.engines, options.requests) < 1 or options.rate <= 0:
+        parser.error("--engines, --requests and --rate must be positive")
     try:
-        found = measure(options)
-    except InvalidInput as error:
+        found = measured_really(options) if options.real else measure(options)
+    except (InvalidInput, SetupError) as error:
         print(f"error: {error}", file=sys.stderr)
         return mapping_of(error).exit_code
     if options.json:
@@ -53,8 +60,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     most = kind.read_tokens_per_second * options.replicas
     requests = copies(trace, options.load * most / prompt_tokens_per_second(trace), options.seed)
     policies: dict[str, Any] = {}
-    columns = (TextColumn("{task.description:16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=options.json) as progress:
+    with _progress(options) as progress:
         for name in options.policies:
             task = progress.add_task(name, total=len(requests))
 
@@ -78,6 +84,35 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "ttft_seconds": options.ttft_seconds,
     }
     return {"policies": policies, "decision_us": decision_us, "setting": setting}
+
+
+def measured_really(options: argparse.Namespace) -> dict[str, Any]:
+    """All routers before the same engines, with the same requests."""
+    requests = chosen(read_trace(options.trace, options.part), options.requests)
+    with _progress(options) as progress:
+        task = progress.add_task("requests", total=len(requests) * (len(PEER) + 1))
+        measuring = measure_real(
+            requests,
+            options.engines,
+            options.rate,
+            options.seed,
+            options.router,
+            lambda: progress.advance(task),
+        )
+        policies = asyncio.run(measuring)
+    setting = {
+        "engines": options.engines,
+        "requests": len(requests),
+        "rate": options.rate,
+        "part": options.part,
+        "seed": options.seed,
+    }
+    return {"policies": policies, "setting": setting}
+
+
+def _progress(options: argparse.Namespace) -> Progress:
+    columns = (TextColumn("{task.description:16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=options.json)
 
 
 def figures(outcome: Outcome, requests: int, ttft_seconds: float) -> dict[str, Any]:
@@ -117,28 +152,29 @@ def decision_microseconds(
 
 def _show(found: dict[str, Any]) -> None:
     setting = found["setting"]
-    title = f"{setting['requests']:,} requests on {setting['replicas']} simulated engines"
-    table = Table("policy", title=title)
-    columns = {
-        "hit_rate": "hit rate",
-        "ttft_p50_ms": "TTFT p50 ms",
-        "ttft_p99_ms": "TTFT p99 ms",
-        "goodput_percent": f"TTFT ≤ {setting['ttft_seconds']:g} s, %",
-        "rejects": "refused",
-    }
+    engines = f"{setting['engines']} real" if "engines" in setting else f"{setting['replicas']} simulated"
+    table = Table("policy", title=f"{setting['requests']:,} requests on {engines} engines")
+    columns = {"hit_rate": "hit rate", "ttft_p50_ms": "TTFT p50 ms", "ttft_p99_ms": "TTFT p99 ms"}
+    if "ttft_seconds" in setting:
+        columns["goodput_percent"] = f"TTFT ≤ {setting['ttft_seconds']:g} s, %"
+    columns["rejects"] = "refused"
     for name in columns.values():
         table.add_column(name, justify="right")
     for name, one in found["policies"].items():
-        table.add_row(name, *(f"{one[column]:,}" for column in columns))
+        router = "vllm-router: " if "engines" in setting and name != OURS else ""
+        table.add_row(f"{router}{name}", *(f"{one[column]:,}" for column in columns))
     console = Console()
     console.print(table)
-    costs = ", ".join(f"{us} µs among {replicas}" for replicas, us in found["decision_us"].items())
-    console.print(f"one decision of ours: {costs}")
+    if "decision_us" in found:
+        costs = ", ".join(f"{us} µs among {replicas}" for replicas, us in found["decision_us"].items())
+        console.print(f"one decision of ours: {costs}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.routing", description=__doc__)
-    parser.add_argument("--simulate", action="store_true", required=True, help="engines are simulated")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--simulate", action="store_true", help="engines are simulated")
+    where.add_argument("--real", action="store_true", help="engines are started on the CPU")
     parser.add_argument("--trace", type=Path, required=True, help="Mooncake JSONL with hash_ids, or .gz")
     parser.add_argument("--replicas", type=int, default=200, help="engines (200)")
     parser.add_argument(
@@ -158,6 +194,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="POLICY",
         help=f"{', '.join(POLICIES)} (all of them); exact: ours, if it knew what is in the engines' caches",
     )
+    real = parser.add_argument_group("with --real")
+    real.add_argument("--engines", type=int, default=3, help="how many are started (3)")
+    real.add_argument("--requests", type=int, default=300, help="of the trace (300)")
+    real.add_argument("--rate", type=float, default=4.0, help="requests a second (4)")
+    real.add_argument("--router", default="vllm-router", help="program of vllm-router (vllm-router)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
