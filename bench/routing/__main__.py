@@ -88,7 +88,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def measured_really(options: argparse.Namespace) -> dict[str, Any]:
     """All routers before the same engines, with the same requests."""
-    requests = chosen(read_trace(options.trace, options.part), options.requests)
+    requests = chosen(read_trace(options.trace, options.part), options.requests, options.seed)
     with _progress(options) as progress:
         task = progress.add_task("requests", total=len(requests) * (len(PEER) + 1))
         measuring = measure_real(
@@ -196,8 +196,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     real = parser.add_argument_group("with --real")
     real.add_argument("--engines", type=int, default=3, help="how many are started (3)")
-    real.add_argument("--requests", type=int, default=300, help="of the trace (300)")
-    real.add_argument("--rate", type=float, default=4.0, help="requests a second (4)")
+    real.add_argument("--requests", type=int, default=600, help="of the trace (600)")
+    real.add_argument("--rate", type=float, default=6.0, help="requests a second (6)")
     real.add_argument("--router", default="vllm-router", help="program of vllm-router (vllm-router)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser

@@ -30,10 +30,12 @@ PEER = ("random", "round_robin", "cache_aware")
 OURS = "ours"
 BLOCK_TOKENS = 32
 """A block of the trace (512 tokens) is so many here, and so large are the engines' own."""
-MOST_BLOCKS = 56
+BLOCK_WORDS = 24
+"""A word of them is 1 to 1.4 tokens."""
+MOST_BLOCKS = 48
 """Longer prompts are left out: the tiny model has room for 2,048 tokens."""
-CACHE_BLOCKS = 400
-"""That an engine has room for: three of them hold what is asked again and again once, not three times."""
+CACHE_BLOCKS = 1500
+"""That an engine has room for: three of them hold most of what 600 requests ask for once, not three times."""
 ANSWER_TOKENS = 12
 START_SECONDS = 60.0
 WORDS = ("fox", "town", "river", "story", "day", "house", "bird", "wind")
@@ -49,9 +51,17 @@ class Seen:
     ttft_ms: float | None = None
 
 
-def chosen(trace: Sequence[Request], count: int) -> list[Request]:
-    """The first requests of it that the tiny model has room for."""
-    return [one for one in trace if len(one.blocks) <= MOST_BLOCKS][:count]
+def chosen(trace: Sequence[Request], count: int, seed: int) -> list[Request]:
+    """So many requests of conversations that were drawn from all of it and that the tiny model has room for,
+    by time. A conversation is what shares its second block: the first is everybody's."""
+    talks: dict[int, list[Request]] = {}
+    for one in trace:
+        if len(one.blocks) <= MOST_BLOCKS:
+            talks.setdefault(one.blocks[min(1, len(one.blocks) - 1)], []).append(one)
+    drawn = list(talks.values())
+    random.Random(seed).shuffle(drawn)
+    found = [one for talk in drawn for one in talk][:count]
+    return sorted(found, key=lambda request: request.at_seconds)
 
 
 def prompt_of(request: Request, salt: str) -> str:
@@ -61,7 +71,7 @@ def prompt_of(request: Request, salt: str) -> str:
 
 def _words(seed: str) -> Iterator[str]:
     draw = random.Random(seed)
-    return (draw.choice(WORDS) for _ in range(BLOCK_TOKENS))
+    return (draw.choice(WORDS) for _ in range(BLOCK_WORDS))
 
 
 async def measure_real(

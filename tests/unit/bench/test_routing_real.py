@@ -1,11 +1,12 @@
 """What is asked of real engines, and what is made of their answers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.routing.__main__ import main
-from bench.routing.real import BLOCK_TOKENS, MOST_BLOCKS, Seen, chosen, figures, prompt_of
+from bench.routing.real import BLOCK_WORDS, MOST_BLOCKS, Seen, chosen, figures, prompt_of
 from bench.routing.trace import Request
 
 
@@ -15,15 +16,19 @@ def request(*blocks: int) -> Request:
 
 def test_prompts_that_share_blocks_share_their_beginning() -> None:
     one, two = prompt_of(request(1, 2), "a").split(), prompt_of(request(1, 3), "a").split()
-    assert len(one) == len(two) == 2 * BLOCK_TOKENS
-    assert one[:BLOCK_TOKENS] == two[:BLOCK_TOKENS]
-    assert one[BLOCK_TOKENS:] != two[BLOCK_TOKENS:]
-    assert prompt_of(request(1, 2), "b").split()[:BLOCK_TOKENS] != one[:BLOCK_TOKENS]
+    assert len(one) == len(two) == 2 * BLOCK_WORDS
+    assert one[:BLOCK_WORDS] == two[:BLOCK_WORDS]
+    assert one[BLOCK_WORDS:] != two[BLOCK_WORDS:]
+    assert prompt_of(request(1, 2), "b").split()[:BLOCK_WORDS] != one[:BLOCK_WORDS]
 
 
-def test_what_the_model_has_no_room_for_is_left_out() -> None:
-    long, short = request(*range(MOST_BLOCKS + 1)), request(*range(MOST_BLOCKS))
-    assert chosen([long, short, long, request(1), request(2)], 2) == [short, request(1)]
+def test_whole_conversations_are_drawn_in_the_order_of_time() -> None:
+    talks = [replace(request(0, talk, *range(turn)), at_seconds=turn) for talk in range(9) for turn in (0, 5)]
+    long = [request(0, *range(100, 100 + MOST_BLOCKS))]
+    found = chosen(talks + long, 8, seed=3)
+    assert [one.at_seconds for one in found] == [0.0] * 4 + [5.0] * 4
+    assert {one.blocks[1] for one in found[:4]} == {one.blocks[1] for one in found[4:]}
+    assert len(chosen(talks + long, 100, seed=3)) == len(talks)
 
 
 def test_refusals_count_and_tokens_of_all_make_the_hit_rate() -> None:
