@@ -6,12 +6,12 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
-from math import ceil
+from math import ceil, inf
 
 from inference.core.mode.candidates import role_variants
 from inference.core.mode.decide import Assessed, Rules, Standing, Verdict, decide_mode
 from inference.core.mode.fleet import Fleet
-from inference.core.mode.rehearsal import Rehearsal, Stage
+from inference.core.mode.rehearsal import Course, Rehearsal, Stage, Underway
 from inference.core.mode.traffic import Profile, ServedRequest
 from inference.core.performance.options import Slo
 from inference.core.performance.steps import NotKnown
@@ -35,6 +35,9 @@ Where nothing keeps the target then, they are played as they came: of a load tha
 of it tells which fleet is worst, not which is best."""
 MOST_TURNS = 4
 """So often at most, since of little nothing is known for long."""
+COURSE_SECONDS = 15.0
+"""Of what came last so much is played on the present engines first, and each fleet begins with what these are
+at then: whatever is taken has to work a backlog off, and an engine ends in any role what it has begun."""
 HEADROOM = 1.25
 """What has fewer devices than now has to keep the target at so many times the load."""
 TTFT_WEIGHT = 0.1
@@ -61,7 +64,9 @@ def look(
     played = in_turns(sample)
     try:
         fleets = dict.fromkeys(role_variants(stage, present, sample, profile, slo))
-        now = stage.rehearse(present, played, slo, RESERVE)
+        changed = standing.changes[-1][0] if standing.changes else -inf
+        after = stage.underway(present, course(requests, sample, changed))
+        now = stage.rehearse(present, played, slo, RESERVE, after)
     except NotKnown as unknown:
         why = f"nothing can be foretold: {unknown}"
         return Verdict(None, Standing((), standing.changes), (f"{present.words} stays", why))
@@ -70,11 +75,13 @@ def look(
     fleets.update(dict.fromkeys(one.fleet for one in standing.contenders if _is_possible(one.fleet, present)))
     fleets.pop(present, None)
     most = max((fleet.cost for fleet in (*fleets, present)), default=1.0)
-    saved = {one: stage.rehearse(one, played, slo, HEADROOM) for one in fleets if one.cost < present.cost}
-    others = [saved.get(one) or stage.rehearse(one, played, slo, RESERVE) for one in fleets]
+    saved = {
+        one: stage.rehearse(one, played, slo, HEADROOM, after) for one in fleets if one.cost < present.cost
+    }
+    others = [saved.get(one) or stage.rehearse(one, played, slo, RESERVE, after) for one in fleets]
     if all(one.good < TARGET for one in (now, *others)):
-        now = stage.rehearse(present, played, slo)
-        others = [saved.get(one) or stage.rehearse(one, played, slo) for one in fleets]
+        now = _in_a_collapse(stage, present, played, slo, after)
+        others = [saved.get(one) or _in_a_collapse(stage, one, played, slo, after) for one in fleets]
     assessed = [assess(one, slo, most) for one in others]
     verdict = decide_mode(assess(now, slo, most), assessed, standing, rules, now_seconds)
     seen = f"{len(sample)} requests: {profile.words}"
@@ -102,6 +109,42 @@ def latest(requests: Sequence[ServedRequest]) -> Sequence[ServedRequest]:
     sample = requests[-min(count, MOST_REQUESTS) :]
     tokens = list(accumulate(one.prompt_tokens for one in reversed(sample)))
     return sample[-max(1, bisect_right(tokens, MOST_TOKENS)) :]
+
+
+def _in_a_collapse(
+    stage: Stage, fleet: Fleet, played: Sequence[ServedRequest], slo: Slo, after: Underway
+) -> Rehearsal:
+    """Of a load that nothing carries: half counts what a fleet makes of it with what waits by now, and half
+    without. A backlog passes, and the roles that drop most of it are not those that serve most."""
+    with_it = stage.rehearse(fleet, played, slo, 1.0, after)
+    without = stage.rehearse(fleet, played, slo)
+    return Rehearsal(
+        fleet,
+        (with_it.good + without.good) / 2,
+        (with_it.ttft_ms + without.ttft_ms) / 2,
+        (with_it.itl_ms + without.itl_ms) / 2,
+    )
+
+
+def course(
+    requests: Sequence[ServedRequest], sample: Sequence[ServedRequest], changed_seconds: float
+) -> Course:
+    """What the present engines got last, since ``changed_seconds`` at most. Of an answer that was on its way
+    at the beginning such a part is left as of its time."""
+    last = sample[-1].started_seconds
+    start = min(last, max(sample[0].started_seconds, last - COURSE_SECONDS, changed_seconds))
+    begun = [
+        (one, max(1, ceil(one.output_tokens * _part_after(one, start))))
+        for one in requests
+        if one.started_seconds < start < one.ended_seconds
+    ]
+    since = [one for one in sample if one.started_seconds >= start]
+    return Course(begun[-MOST_REQUESTS:], since, start)
+
+
+def _part_after(request: ServedRequest, at_seconds: float) -> float:
+    lasted = request.ended_seconds - request.started_seconds
+    return min(1.0, (request.ended_seconds - at_seconds) / lasted)
 
 
 def _is_possible(fleet: Fleet, present: Fleet) -> bool:
