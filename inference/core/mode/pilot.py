@@ -11,13 +11,16 @@ from math import ceil, inf
 from inference.core.mode.candidates import role_variants
 from inference.core.mode.decide import Assessed, Rules, Standing, Verdict, decide_mode
 from inference.core.mode.fleet import Fleet
-from inference.core.mode.rehearsal import Course, Rehearsal, Stage, Underway
+from inference.core.mode.rehearsal import Course, Rehearsal, Stage
 from inference.core.mode.traffic import Profile, ServedRequest
 from inference.core.performance.options import Slo
 from inference.core.performance.steps import NotKnown
 
 FEWEST_REQUESTS = 40
 """Of fewer nothing is concluded."""
+MOST_UNENDED = 0.5
+"""Of all that is remembered. Where more has not ended, as when a service has just begun, answers may be much
+longer than those that were seen."""
 MOST_REQUESTS = 4000
 ENOUGH_REQUESTS, ENOUGH_SECONDS = 500, 30.0
 """Of what came only so much is rehearsed, the latest: both where there is both."""
@@ -35,9 +38,10 @@ Where nothing keeps the target then, they are played as they came: of a load tha
 of it tells which fleet is worst, not which is best."""
 MOST_TURNS = 4
 """So often at most, since of little nothing is known for long."""
-COURSE_SECONDS = 15.0
-"""Of what came last so much is played on the present engines first, and each fleet begins with what these are
-at then: whatever is taken has to work a backlog off, and an engine ends in any role what it has begun."""
+COURSE_SECONDS = 120.0
+"""What came last is played on the present engines first, and each fleet begins with what these are at then:
+whatever is taken has to work a backlog off, and an engine ends in any role what it has begun. So long, since
+of what was on its way before it is not known whether it was waiting to be read."""
 HEADROOM = 1.25
 """What has fewer devices than now has to keep the target at so many times the load."""
 TTFT_WEIGHT = 0.1
@@ -60,12 +64,16 @@ def look(
     if profile is None or len(requests) < FEWEST_REQUESTS:
         why = f"{len(requests)} requests are too few to judge by; {FEWEST_REQUESTS} are needed"
         return Verdict(None, Standing((), standing.changes), (f"{present.words} stays", why))
+    unended = sum(one.ended_seconds > requests[-1].started_seconds for one in requests)
+    if unended > MOST_UNENDED * len(requests):
+        why = f"{unended} of {len(requests)} requests have not ended: too little is known of them"
+        return Verdict(None, Standing((), standing.changes), (f"{present.words} stays", why))
     sample = latest(requests)
     played = in_turns(sample)
     try:
         fleets = dict.fromkeys(role_variants(stage, present, sample, profile, slo))
         changed = standing.changes[-1][0] if standing.changes else -inf
-        after = stage.underway(present, course(requests, sample, changed))
+        after = stage.underway(present, course(requests, changed))
         now = stage.rehearse(present, played, slo, RESERVE, after)
     except NotKnown as unknown:
         why = f"nothing can be foretold: {unknown}"
@@ -80,8 +88,8 @@ def look(
     }
     others = [saved.get(one) or stage.rehearse(one, played, slo, RESERVE, after) for one in fleets]
     if all(one.good < TARGET for one in (now, *others)):
-        now = _in_a_collapse(stage, present, played, slo, after)
-        others = [saved.get(one) or _in_a_collapse(stage, one, played, slo, after) for one in fleets]
+        now = stage.rehearse(present, played, slo, 1.0, after)
+        others = [saved.get(one) or stage.rehearse(one, played, slo, 1.0, after) for one in fleets]
     assessed = [assess(one, slo, most) for one in others]
     verdict = decide_mode(assess(now, slo, most), assessed, standing, rules, now_seconds)
     seen = f"{len(sample)} requests: {profile.words}"
@@ -111,34 +119,18 @@ def latest(requests: Sequence[ServedRequest]) -> Sequence[ServedRequest]:
     return sample[-max(1, bisect_right(tokens, MOST_TOKENS)) :]
 
 
-def _in_a_collapse(
-    stage: Stage, fleet: Fleet, played: Sequence[ServedRequest], slo: Slo, after: Underway
-) -> Rehearsal:
-    """Of a load that nothing carries: half counts what a fleet makes of it with what waits by now, and half
-    without. A backlog passes, and the roles that drop most of it are not those that serve most."""
-    with_it = stage.rehearse(fleet, played, slo, 1.0, after)
-    without = stage.rehearse(fleet, played, slo)
-    return Rehearsal(
-        fleet,
-        (with_it.good + without.good) / 2,
-        (with_it.ttft_ms + without.ttft_ms) / 2,
-        (with_it.itl_ms + without.itl_ms) / 2,
-    )
-
-
-def course(
-    requests: Sequence[ServedRequest], sample: Sequence[ServedRequest], changed_seconds: float
-) -> Course:
+def course(requests: Sequence[ServedRequest], changed_seconds: float) -> Course:
     """What the present engines got last, since ``changed_seconds`` at most. Of an answer that was on its way
     at the beginning such a part is left as of its time."""
-    last = sample[-1].started_seconds
-    start = min(last, max(sample[0].started_seconds, last - COURSE_SECONDS, changed_seconds))
+    last = requests[-1].started_seconds
+    first = requests[-min(len(requests), MOST_REQUESTS)].started_seconds
+    start = min(last, max(first, last - COURSE_SECONDS, changed_seconds))
     begun = [
         (one, max(1, ceil(one.output_tokens * _part_after(one, start))))
         for one in requests
         if one.started_seconds < start < one.ended_seconds
     ]
-    since = [one for one in sample if one.started_seconds >= start]
+    since = [one for one in requests if one.started_seconds >= start]
     return Course(begun[-MOST_REQUESTS:], since, start)
 
 

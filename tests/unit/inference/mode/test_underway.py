@@ -21,6 +21,9 @@ STAGE = Stage(shape(LLAMA_8B), [Roofline()])
 SLO = Slo(1000, 40)
 
 
+COURSE = round(COURSE_SECONDS)
+
+
 def fleet(readers: int = 0, engines: int = 8) -> Fleet:
     return Fleet((EngineGroup(NPU, Layout(), engines, readers),), 512 if readers else 0)
 
@@ -34,7 +37,7 @@ def stream(rate: float, prompt: int = 1000, output: int = 100, lasts: float = 3.
 
 
 def underway(present: Fleet, requests: Sequence[ServedRequest]) -> Underway:
-    return STAGE.underway(present, course(requests, requests, -1.0))
+    return STAGE.underway(present, course(requests, -1.0))
 
 
 def profile(requests: Sequence[ServedRequest], rate: float) -> Profile:
@@ -44,18 +47,26 @@ def profile(requests: Sequence[ServedRequest], rate: float) -> Profile:
 
 def test_what_was_on_its_way_is_a_part_of_its_answer() -> None:
     requests = [ServedRequest(0.0, 20.0, 100, 100), ServedRequest(8.0, 9.0, 100, 50)]
-    requests += [ServedRequest(5.0 + at, 40.0, 100, 10) for at in range(21)]
-    found = course(requests, requests[2:], -1.0)
-    assert found.from_seconds == 25.0 - COURSE_SECONDS == 10.0
-    assert found.begun[0] == (requests[0], 50)
-    assert [one.started_seconds for one, _ in found.begun[1:]] == [5.0, 6.0, 7.0, 8.0, 9.0]
-    assert [one.started_seconds for one in found.since] == [10.0 + at for at in range(16)]
+    requests += [ServedRequest(10.0 + at, 140.0, 100, 10) for at in range(COURSE + 1)]
+    found = course(requests, -1.0)
+    assert found.from_seconds == 10.0
+    assert list(found.begun) == [(requests[0], 50)]
+    assert list(found.since) == requests[2:]
 
 
-@pytest.mark.parametrize(("changed", "start"), [(-1.0, 15.0), (20.0, 20.0), (99.0, 29.0)])
+@pytest.mark.parametrize(("changed", "start"), [(-1.0, 30.0), (100.0, 100.0), (999.0, 149.0)])
 def test_nothing_is_played_on_roles_that_engines_did_not_have(changed: float, start: float) -> None:
-    requests = [ServedRequest(float(at), at + 3.0, 100, 10) for at in range(31)][:30]
-    assert course(requests, requests, changed).from_seconds == pytest.approx(start, abs=1.0)
+    requests = [ServedRequest(float(at), at + 3.0, 100, 10) for at in range(150)]
+    assert course(requests, changed).from_seconds == pytest.approx(start, abs=1.0)
+
+
+def test_while_most_has_not_ended_nothing_is_concluded() -> None:
+    requests = stream(80.0, 2000, 100, lasts=20.0)
+    seen = profile(requests, 80.0)
+    verdict = look(STAGE, fleet(), (), requests, seen, SLO, Standing(), Rules(), 30.0)
+    assert verdict.taken is None
+    assert verdict.standing == Standing()
+    assert "of 2400 requests have not ended" in verdict.reasons[1]
 
 
 @given(st.floats(1.0, 60.0), st.integers(1, 200), st.integers(0, 7), st.integers(0, 7))
