@@ -36,6 +36,9 @@ RESERVE = 1.1
 """So many times as fast as they came requests are played: what barely holds a minute does not hold long.
 Where nothing keeps the target then, they are played as they came: of a load that is too much as it is, more
 of it tells which fleet is worst, not which is best."""
+LOST = 0.05
+"""Where no fleet has more in time, what waits is lost whatever is done, and so is what comes meanwhile: that
+passes, and the roles remain, so they are told apart without it."""
 MOST_TURNS = 4
 """So often at most, since of little nothing is known for long."""
 COURSE_SECONDS = 120.0
@@ -90,6 +93,9 @@ def look(
     if all(one.good < TARGET for one in (now, *others)):
         now = stage.rehearse(present, played, slo, 1.0, after)
         others = [saved.get(one) or stage.rehearse(one, played, slo, 1.0, after) for one in fleets]
+        if all(one.good < LOST for one in (now, *others)):
+            now = stage.rehearse(present, played, slo)
+            others = [saved.get(one) or stage.rehearse(one, played, slo) for one in fleets]
     assessed = [assess(one, slo, most) for one in others]
     verdict = decide_mode(assess(now, slo, most), assessed, standing, rules, now_seconds)
     seen = f"{len(sample)} requests: {profile.words}"

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from inference.core.mode.decide import Rules, Standing
 from inference.core.mode.fleet import EngineGroup, Fleet
-from inference.core.mode.pilot import COURSE_SECONDS, course, look
-from inference.core.mode.rehearsal import Course, Stage, Underway
+from inference.core.mode.pilot import COURSE_SECONDS, LOST, course, look
+from inference.core.mode.rehearsal import Course, Rehearsal, Stage, Underway
 from inference.core.mode.traffic import Profile, ServedRequest
 from inference.core.performance.device_figures import Layout
 from inference.core.performance.options import Slo
@@ -117,3 +117,32 @@ def test_where_nothing_better_is_there_nothing_changes_at_any_load(rate: float) 
         present, standing = verdict.taken or present, verdict.standing
         changes += [present] if verdict.taken is not None else []
     assert len(changes) == len(set(changes)) <= 2
+
+
+class _Drowned(Stage):
+    """Whatever engines become, what they are at keeps ``good`` in time; without it readers are best."""
+
+    def __init__(self, good: float) -> None:
+        super().__init__(shape(LLAMA_8B), [Roofline()])
+        self._good = good
+
+    def rehearse(
+        self,
+        fleet: Fleet,
+        requests: Sequence[ServedRequest],
+        slo: Slo,
+        load: float = 1.0,
+        after: Underway | None = None,
+    ) -> Rehearsal:
+        without = 0.9 if fleet.readers else 0.1
+        return Rehearsal(fleet, without if after is None else self._good, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("good", "changes"), [(0.0, True), (LOST - 0.01, True), (LOST + 0.01, False)])
+def test_where_all_that_waits_is_lost_roles_are_told_apart_without_it(good: float, changes: bool) -> None:
+    requests, standing = stream(30.0), Standing()
+    seen = profile(requests, 30.0)
+    for at in (0.0, 30.0):
+        verdict = look(_Drowned(good), fleet(), (), requests, seen, SLO, standing, Rules(), at)
+        standing = verdict.standing
+    assert (verdict.taken is not None) == changes
