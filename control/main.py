@@ -168,7 +168,7 @@ async def build(settings: Settings) -> _Parts:
     loops.add("autoscaler", autoscaler.run)
     loops.add("canaries", canaries.run)
     loops.add("endpoints", EndpointController(store, engines, settings, clock).run)
-    loops.add("auto-mode", AutoMode(store, context.planner, context.traffic, clock).run)
+    loops.add("auto-mode", AutoMode(store, context.planner, context.traffic, clock, autoscaler).run)
     loops.add("finetunes", FineTuneController(store, ledger, blobs, settings, clock, checks).run)
     return _Parts(database, store, fabric, engines, context, scheduler)
 

@@ -56,7 +56,7 @@ def play(
     for number, one in enumerate(requests):
         while pilot is not None and one.at_seconds >= next_look:
             replay.until(next_look)
-            pilot.look(next_look, replay)
+            pilot.look(next_look, replay, number - len(done))
             next_look += LOOK_SECONDS
         replay.until(one.at_seconds)
         replay.arrive(Job(number, one.at_seconds, one.prompt_tokens, one.answer_tokens, one.prompt_tokens))
@@ -78,7 +78,8 @@ class _Pilot:
             ServedRequest(job.at_seconds, job.last_seconds, job.prompt_tokens, job.output_tokens, cached)
         )
 
-    def look(self, now: float, replay: Replay) -> None:
+    def look(self, now: float, replay: Replay, on_their_way: int) -> None:
+        self._log.on_their_way(now, on_their_way)
         waits = bool(self._standing.contenders)
         if self._pace.rests(now, waits):
             return
@@ -105,10 +106,7 @@ class _Pilot:
 
 def assign(replay: Replay, fleet: Fleet) -> None:
     """Give running engines the roles of a fleet of the same engines."""
-    replay.min_prompt_tokens = fleet.min_prompt_tokens
-    roles = _roles(fleet)
-    for engine, role in zip(replay.engines, roles, strict=True):
-        engine.role = role
+    replay.assign(_roles(fleet), fleet.min_prompt_tokens)
 
 
 def _roles(fleet: Fleet) -> list[str]:

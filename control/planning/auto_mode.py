@@ -28,6 +28,7 @@ from control.planning.kept_supplies import KeptSupplies
 from control.planning.objectives import objectives, slo_of
 from control.planning.plan import Planner
 from control.planning.served_traffic import ServedTraffic
+from inference.autoscaling.autoscaler import Autoscaler
 from inference.core.mode.decide import Rules, Standing, Verdict
 from inference.core.mode.fleet import EngineGroup, Fleet
 from inference.core.mode.pace import LOOK_SECONDS, Pace
@@ -62,7 +63,8 @@ class _Watch:
 
 
 class AutoMode:
-    """``traffic`` has what was served. In memory is only since when something better has been there."""
+    """``traffic`` has what was served, ``autoscaler`` how much is on its way; None = that is not known. In
+    memory is only since when something better has been there."""
 
     def __init__(
         self,
@@ -70,7 +72,9 @@ class AutoMode:
         planner: Planner,
         traffic: ServedTraffic,
         clock: Clock,
+        autoscaler: Autoscaler | None = None,
     ) -> None:
+        self._autoscaler = autoscaler
         self._store, self._planner, self._traffic, self._clock = store, planner, traffic, clock
         self._endpoints = KeptList(store, Endpoint)
         self._guard = Guard("auto-mode", clock)
@@ -89,6 +93,9 @@ class AutoMode:
         endpoints = await self._endpoints.now()
         mine = [one.copy_deep() for one in endpoints if one.spec.mode == "auto"]  # to write to
         self._traffic.follow(endpoints)
+        if self._autoscaler is not None:
+            for endpoint in mine:
+                self._traffic.seen(endpoint, self._autoscaler.watch_of(endpoint))
         self._shared_models = None
         uids = {endpoint.metadata.uid for endpoint in mine}
         for uid in self._watches.keys() - uids:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from billing.core.events import UsageEvent
 from common.resources import Endpoint
+from inference.autoscaling.watch import EndpointWatch
 from inference.core.mode.traffic import ServedRequest, TrafficLog
 
 MOST_IDS = 8192
@@ -60,6 +61,12 @@ class ServedTraffic:
                         counts.get("cached_tokens", 0),
                     )
                 )
+
+    def seen(self, endpoint: Endpoint, watch: EndpointWatch | None) -> None:
+        """How many of its requests are on their way, as autoscaling saw it last; None = it has not looked."""
+        requests = watch.on_their_way if watch is not None else None
+        if watch is not None and requests is not None:
+            self.log_of(endpoint).on_their_way(watch.looked_ms / 1000, requests)
 
     def log_of(self, endpoint: Endpoint) -> TrafficLog:
         """Of one that is followed; else an empty one."""

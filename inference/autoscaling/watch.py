@@ -81,12 +81,23 @@ class EndpointWatch:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.roles: dict[EngineRole, RoleWatch] = {}
+        self.looked_ms = 0
+
+    @property
+    def on_their_way(self) -> int | None:
+        """Requests that engines and gateways had at the last look; None before it, and where an engine did
+        not tell."""
+        loads = [watch.load for watch in self.roles.values()]
+        if not self.looked_ms or not all(load.is_known for load in loads):
+            return None
+        return sum(load.running + load.waiting + load.held for load in loads)
 
     def look(
         self, endpoint: Endpoint, replicas: Mapping[EngineRole, Sequence[ReplicaLoad]], demand: Demand
     ) -> None:
         """See and decide, for each role. ``replicas``: those that get requests."""
         now_ms, now_seconds = self._clock.now_ms(), self._clock.monotonic_seconds()
+        self.looked_ms = now_ms
         ttft_ms, wanted = endpoint.spec.slo.ttft_milliseconds, endpoint.wanted
         specs = {role: spec.autoscaling for role, spec in endpoint.spec.roles.items()}
         self.roles = {

@@ -6,18 +6,21 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
-from math import ceil
+from math import ceil, inf
 
 from inference.core.mode.candidates import role_variants
 from inference.core.mode.decide import Assessed, Rules, Standing, Verdict, decide_mode
 from inference.core.mode.fleet import Fleet
-from inference.core.mode.rehearsal import Rehearsal, Stage
+from inference.core.mode.rehearsal import Course, Rehearsal, Stage
 from inference.core.mode.traffic import Profile, ServedRequest
 from inference.core.performance.options import Slo
 from inference.core.performance.steps import NotKnown
 
 FEWEST_REQUESTS = 40
 """Of fewer nothing is concluded."""
+MOST_UNENDED = 0.5
+"""Of all that is remembered. Where more has not ended, as when a service has just begun, answers may be much
+longer than those that were seen."""
 MOST_REQUESTS = 4000
 ENOUGH_REQUESTS, ENOUGH_SECONDS = 500, 30.0
 """Of what came only so much is rehearsed, the latest: both where there is both."""
@@ -33,8 +36,15 @@ RESERVE = 1.1
 """So many times as fast as they came requests are played: what barely holds a minute does not hold long.
 Where nothing keeps the target then, they are played as they came: of a load that is too much as it is, more
 of it tells which fleet is worst, not which is best."""
+LOST = 0.05
+"""Where no fleet has more in time, what waits is lost whatever is done, and so is what comes meanwhile: that
+passes, and the roles remain, so they are told apart without it."""
 MOST_TURNS = 4
 """So often at most, since of little nothing is known for long."""
+COURSE_SECONDS = 120.0
+"""What came last is played on the present engines first, and each fleet begins with what these are at then:
+whatever is taken has to work a backlog off, and an engine ends in any role what it has begun. So long, since
+of what was on its way before it is not known whether it was waiting to be read."""
 HEADROOM = 1.25
 """What has fewer devices than now has to keep the target at so many times the load."""
 TTFT_WEIGHT = 0.1
@@ -57,11 +67,17 @@ def look(
     if profile is None or len(requests) < FEWEST_REQUESTS:
         why = f"{len(requests)} requests are too few to judge by; {FEWEST_REQUESTS} are needed"
         return Verdict(None, Standing((), standing.changes), (f"{present.words} stays", why))
+    unended = sum(one.ended_seconds > requests[-1].started_seconds for one in requests)
+    if unended > MOST_UNENDED * len(requests):
+        why = f"{unended} of {len(requests)} requests have not ended: too little is known of them"
+        return Verdict(None, Standing((), standing.changes), (f"{present.words} stays", why))
     sample = latest(requests)
     played = in_turns(sample)
     try:
         fleets = dict.fromkeys(role_variants(stage, present, sample, profile, slo))
-        now = stage.rehearse(present, played, slo, RESERVE)
+        changed = standing.changes[-1][0] if standing.changes else -inf
+        after = stage.underway(present, course(requests, changed))
+        now = stage.rehearse(present, played, slo, RESERVE, after)
     except NotKnown as unknown:
         why = f"nothing can be foretold: {unknown}"
         return Verdict(None, Standing((), standing.changes), (f"{present.words} stays", why))
@@ -70,11 +86,16 @@ def look(
     fleets.update(dict.fromkeys(one.fleet for one in standing.contenders if _is_possible(one.fleet, present)))
     fleets.pop(present, None)
     most = max((fleet.cost for fleet in (*fleets, present)), default=1.0)
-    saved = {one: stage.rehearse(one, played, slo, HEADROOM) for one in fleets if one.cost < present.cost}
-    others = [saved.get(one) or stage.rehearse(one, played, slo, RESERVE) for one in fleets]
+    saved = {
+        one: stage.rehearse(one, played, slo, HEADROOM, after) for one in fleets if one.cost < present.cost
+    }
+    others = [saved.get(one) or stage.rehearse(one, played, slo, RESERVE, after) for one in fleets]
     if all(one.good < TARGET for one in (now, *others)):
-        now = stage.rehearse(present, played, slo)
-        others = [saved.get(one) or stage.rehearse(one, played, slo) for one in fleets]
+        now = stage.rehearse(present, played, slo, 1.0, after)
+        others = [saved.get(one) or stage.rehearse(one, played, slo, 1.0, after) for one in fleets]
+        if all(one.good < LOST for one in (now, *others)):
+            now = stage.rehearse(present, played, slo)
+            others = [saved.get(one) or stage.rehearse(one, played, slo) for one in fleets]
     assessed = [assess(one, slo, most) for one in others]
     verdict = decide_mode(assess(now, slo, most), assessed, standing, rules, now_seconds)
     seen = f"{len(sample)} requests: {profile.words}"
@@ -102,6 +123,26 @@ def latest(requests: Sequence[ServedRequest]) -> Sequence[ServedRequest]:
     sample = requests[-min(count, MOST_REQUESTS) :]
     tokens = list(accumulate(one.prompt_tokens for one in reversed(sample)))
     return sample[-max(1, bisect_right(tokens, MOST_TOKENS)) :]
+
+
+def course(requests: Sequence[ServedRequest], changed_seconds: float) -> Course:
+    """What the present engines got last, since ``changed_seconds`` at most. Of an answer that was on its way
+    at the beginning such a part is left as of its time."""
+    last = requests[-1].started_seconds
+    first = requests[-min(len(requests), MOST_REQUESTS)].started_seconds
+    start = min(last, max(first, last - COURSE_SECONDS, changed_seconds))
+    begun = [
+        (one, max(1, ceil(one.output_tokens * _part_after(one, start))))
+        for one in requests
+        if one.started_seconds < start < one.ended_seconds
+    ]
+    since = [one for one in requests if one.started_seconds >= start]
+    return Course(begun[-MOST_REQUESTS:], since, start)
+
+
+def _part_after(request: ServedRequest, at_seconds: float) -> float:
+    lasted = request.ended_seconds - request.started_seconds
+    return min(1.0, (request.ended_seconds - at_seconds) / lasted)
 
 
 def _is_possible(fleet: Fleet, present: Fleet) -> bool:

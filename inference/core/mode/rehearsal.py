@@ -30,6 +30,26 @@ class Rehearsal:
     itl_ms: float
 
 
+@dataclass(frozen=True)
+class Course:
+    """What came last, as the engines that are there got it. ``begun``: requests that were on their way at
+    ``from_seconds``, and how many tokens of each answer were left; ``since``: what came then."""
+
+    begun: Sequence[tuple[ServedRequest, int]]
+    since: Sequence[ServedRequest]
+    from_seconds: float
+
+
+@dataclass(frozen=True)
+class Underway:
+    """What the present engines are at, after so many ``seconds`` and requests (``played``)."""
+
+    replay: Replay
+    present: Fleet
+    seconds: float
+    played: int
+
+
 class Stage:
     """The engines on which requests of one model are played. What passes take is remembered."""
 
@@ -57,24 +77,43 @@ class Stage:
                 found.append(BatchingEngine(len(found), times, role))
         return found
 
+    def underway(self, present: Fleet, course: Course) -> Underway:
+        """What is on its way on the present engines at the end of a course. Raises ``NotKnown``."""
+        replay = Replay(self.engines(present), LeastWork(), _unheard, present.min_prompt_tokens)
+        for number, (one, left) in enumerate(course.begun):
+            done = one.output_tokens - left
+            replay.resume(Job(number, 0.0, one.prompt_tokens + done, left, 0), 0.0)
+        at = 0.0
+        for number, one in enumerate(course.since, len(course.begun)):
+            at = one.started_seconds - course.from_seconds
+            replay.until(at)
+            replay.arrive(_job(number, at, one))
+        return Underway(replay, present, at, len(course.begun) + len(course.since))
+
     def rehearse(
         self,
         fleet: Fleet,
         requests: Sequence[ServedRequest],
         slo: Slo,
         load: float = 1.0,
+        after: Underway | None = None,
     ) -> Rehearsal:
-        """Play the requests, ``load`` times as fast as they came. Raises ``NotKnown``."""
+        """Play the requests, ``load`` times as fast as they came. ``after``: what engines are at when they
+        get these roles; others than those begin with nothing. Raises ``NotKnown``."""
         jobs: list[Job] = []
-        replay = Replay(self.engines(fleet), LeastWork(), jobs.append, fleet.min_prompt_tokens)
+        begin, first = 0.0, 0
+        if after is not None and fleet.engines_only == after.present.engines_only:
+            replay, begin, first = after.replay.copied(jobs.append), after.seconds, after.played
+            replay.assign([one.role for one in self.engines(fleet)], fleet.min_prompt_tokens)
+        else:
+            replay = Replay(self.engines(fleet), LeastWork(), jobs.append, fleet.min_prompt_tokens)
         start = requests[0].started_seconds if requests else 0.0
-        for number, one in enumerate(requests):
-            at = (one.started_seconds - start) / load
-            job = Job(number, at, one.prompt_tokens, one.output_tokens, max(1, unread_tokens(one)))
+        for number, one in enumerate(requests, first):
+            at = begin + (one.started_seconds - start) / load
             replay.until(at)
-            replay.arrive(job)
+            replay.arrive(_job(number, at, one))
         replay.until(float("inf"))
-        counted = [job for job in jobs if job.number >= int(WARM_UP_PART * len(requests))]
+        counted = [job for job in jobs if job.number >= first + int(WARM_UP_PART * len(requests))]
         if not counted:
             return Rehearsal(fleet, 1.0, 0.0, 0.0)
         good = sum(is_good(job, slo) for job in counted) / len(counted)
@@ -93,6 +132,15 @@ class Stage:
             except NotKnown as unknown:
                 why = str(unknown)
         raise NotKnown(why)
+
+
+def _job(number: int, at: float, request: ServedRequest) -> Job:
+    unread = max(1, unread_tokens(request))
+    return Job(number, at, request.prompt_tokens, request.output_tokens, unread)
+
+
+def _unheard(_: Job) -> None:
+    """Nobody waits for these."""
 
 
 def unread_tokens(request: ServedRequest) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import heapq
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -84,6 +85,27 @@ class Replay:
         else:
             candidates = others
         self._take(self._routing.choose(candidates, job, job.at_seconds), job, job.at_seconds)
+
+    def resume(self, job: Job, now_seconds: float) -> None:
+        """A request whose prompt is read already and of whose answer some is written: what is left of it."""
+        writers = [one for one in self.engines if one.role != "prefill"] or self.engines
+        self._take(self._routing.choose(writers, job, now_seconds), job, now_seconds)
+
+    def assign(self, roles: Sequence[str], min_prompt_tokens: int) -> None:
+        """Other roles for the same engines: what each has begun it ends."""
+        self.min_prompt_tokens = min_prompt_tokens
+        for engine, role in zip(self.engines, roles, strict=True):
+            engine.role = role
+
+    def copied(self, on_done: Callable[[Job], None]) -> Replay:
+        """The same state once more, which goes its own way from here; times of passes are shared."""
+        known = {id(one.times): one.times for one in self.engines}
+        made = Replay([], self._routing, on_done, self.min_prompt_tokens)
+        made.engines, made._events, made._link_free = copy.deepcopy(
+            (self.engines, self._events, self._link_free), known
+        )
+        made._count = self._count
+        return made
 
     def _take(self, engine: BatchingEngine, job: Job, now: float) -> None:
         engine.take(job)

@@ -231,3 +231,19 @@ def test_a_clock_that_goes_back_allows_no_more() -> None:
     verdict = decide_mode(Assessed(PLAIN, 0.1), [Assessed(APART, 0.9)], standing, RULES, 5.0)
     assert verdict.taken is None
     assert [one.since for one in verdict.standing.contenders] == [5.0]
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40),
+    st.lists(st.sampled_from(FLEETS[1:]), max_size=2),
+)
+def test_for_what_is_no_better_nothing_changes_whatever_was_held(
+    looks: list[tuple[float, float, float]], held: list[Fleet]
+) -> None:
+    standing = ready(*held)
+    for number, (worth, *less) in enumerate(looks * 10):
+        others = [Assessed(one, worth * part) for one, part in zip(FLEETS[1:], less, strict=True)]
+        verdict = decide_mode(Assessed(PLAIN, worth), others, standing, RULES, 100.0 + 15.0 * number)
+        standing = verdict.standing
+        assert verdict.taken is None
+        assert standing.contenders == ()
