@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import shutil
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -18,6 +18,7 @@ from typing import Any
 
 import aiohttp
 
+from bench.gateway import process
 from bench.routing.trace import Request
 from common.auth import engine_key
 from common.errors import SetupError
@@ -170,29 +171,23 @@ def figures(seen: Sequence[Seen]) -> dict[str, Any]:
 @asynccontextmanager
 async def _behind(name: str, command: str, urls: Sequence[str]) -> AsyncIterator[tuple[str, str]]:
     """Where to ask, and with which key."""
-    with tempfile.TemporaryDirectory() as home:
-        if name == OURS:
-            routes = table([(f"engine-{number}", url) for number, url in enumerate(urls)])
-            async with serving(Path(home), routes, connect_timeout_seconds=30.0) as front:
-                yield front.url, SECRET
-            return
-        with _vllm_router(command, name, urls, Path(home)) as url:
+    if name != OURS:
+        with _vllm_router(command, name, urls) as url:
             await _ready(url)
             yield url, engine_key(TOKEN)
+        return
+    routes = table([(f"engine-{number}", url) for number, url in enumerate(urls)])
+    with tempfile.TemporaryDirectory() as home:
+        async with serving(Path(home), routes, connect_timeout_seconds=30.0) as front:
+            yield front.url, SECRET
 
 
 @contextmanager
-def _vllm_router(command: str, policy: str, urls: Sequence[str], home: Path) -> Iterator[str]:
+def _vllm_router(command: str, policy: str, urls: Sequence[str]) -> Iterator[str]:
     port = str(free_port())
     words = [command, "--host", "127.0.0.1", "--port", port, "--policy", policy, "--worker-urls", *urls]
-    with (home / "router.log").open("wb") as log:
-        metrics = ["--prometheus-port", str(free_port()), "--log-level", "warning"]
-        process = subprocess.Popen([*words, *metrics], stdout=log, stderr=log)
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait()
+    with process([*words, "--prometheus-port", str(free_port())], dict(os.environ)):
+        yield f"http://127.0.0.1:{port}"
 
 
 async def _ready(url: str) -> None:

@@ -6,12 +6,14 @@ import platform
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from inference import engine_plugin
 from inference.core.engine_command import KV_POLL_VARIABLE
-from inference.engine_plugin import allow_amx, poll_calmly, prepare
+from inference.engine_plugin import allow_amx, prepare
 
 ASKED = """
 import ctypes
@@ -27,6 +29,16 @@ allow_amx()
 print(allowed(0x1021) & ~allowed(0x1022) & 1 << 18)
 """
 """What Linux supports (ARCH_GET_XCOMP_SUPP) and the process may not use (ARCH_GET_XCOMP_PERM)."""
+SLOWED = """
+from inference.engine_plugin import poll_calmly
+
+poll_calmly(1000)
+from nixl._bindings import nixlAgentConfig
+
+config = nixlAgentConfig()
+config.pthrDelay = 0
+print(config.pthrDelay)
+"""
 
 
 def test_vllm_finds_it_and_it_can_be_called_more_than_once() -> None:
@@ -80,6 +92,16 @@ def test_transfers_are_polled_as_the_environment_says(
     assert made.kept == 5000
 
 
-def test_without_nixl_nothing_is_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_without_nixl_starts_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nixl", None)
-    poll_calmly(1000)
+    monkeypatch.setenv(KV_POLL_VARIABLE, "1000")
+    allowed: list[bool] = []
+    monkeypatch.setattr(engine_plugin, "allow_amx", lambda: allowed.append(True))
+    prepare()
+    assert allowed == [True]
+
+
+@pytest.mark.skipif(find_spec("nixl") is None, reason="NIXL is not installed")
+def test_what_nixl_asks_for_is_slowed_down_in_the_real_library() -> None:
+    answer = subprocess.run([sys.executable, "-c", SLOWED], capture_output=True, text=True, check=True)
+    assert answer.stdout.split()[-1] == "1000"

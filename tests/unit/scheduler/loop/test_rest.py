@@ -77,6 +77,8 @@ async def test_at_rest_a_server_that_ends_is_looked_at_at_once() -> None:
             await asyncio.sleep(0.01)
         stop.set()
         await running
+    status = (await scene.get("serves")).status
+    assert (status.phase, status.restarts) == ("Restarting", 1)
 
 
 async def test_device_time_that_is_over_ends_the_rest() -> None:
