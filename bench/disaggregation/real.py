@@ -114,12 +114,7 @@ def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
 
 async def measure_real(seconds: float, seed: int, step: Step) -> dict[str, Any]:
     """Two engines are started; all is measured on them."""
-    options = replace(
-        OPTIONS,
-        kv_connector=VENDORS["cpu"].kv_connector or "",
-        env={"VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
-        args=("--distributed-executor-backend", "uni"),
-    )
+    options = replace(OPTIONS, kv_connector=VENDORS["cpu"].kv_connector or "")
     with ExitStack() as stack:
         engines = [stack.enter_context(engine_process(options)) for _ in range(2)]
         for engine in engines:
