@@ -12,6 +12,7 @@ import heapq
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from inference.core.performance.memory import most_sequences
 from inference.core.performance.serving import (
@@ -42,6 +43,13 @@ class Job:
     last_seconds: float = -1.0
     handed_over: bool = False
     delay_seconds: float = 0.0
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Job:
+        """As ``copy.deepcopy`` would make it, in a tenth of the time: a backlog has thousands."""
+        return Job(
+            *(self.number, self.at_seconds, self.prompt_tokens, self.output_tokens, self.unread),
+            *(self.first_seconds, self.last_seconds, self.handed_over, self.delay_seconds),
+        )
 
     @property
     def tokens(self) -> int:

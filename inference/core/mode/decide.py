@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inference.core.mode.fleet import Fleet
 
 HOUR_SECONDS = 3600.0
+MOST_LATELY = 3
+"""Fleets that are remembered for having been better."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ class Assessed:
 
 @dataclass(frozen=True)
 class Contender:
-    """A fleet that has been better than the present at every look since ``since``. ``looked``, ``gain``:
-    when the last of these was, and by how much. ``lost``: what was forgone over the margin, in all seconds.
-    """
+    """A fleet that has been better than the present at every look since ``since``, or was lately. ``looked``,
+    ``gain``: when the last look was, and by how much it was better. ``lost``: what was forgone over the
+    margin, in all seconds, less the margin of the seconds in which nothing was."""
 
     fleet: Fleet
     since: float
@@ -93,14 +95,11 @@ def decide_mode(
     recent = tuple(one for one in standing.changes if now_seconds - HOUR_SECONDS < one[0] <= now_seconds)
     usable = [one for one in others if math.isfinite(one.worth) and one.fleet != present.fleet]
     paying = [one for one in usable if _pays(one, present, rules)]
+    held, lately = _weighed(present, usable, paying, standing, rules, now_seconds)
     if not paying:
-        return Verdict(None, Standing((), recent), _kept(present, usable, rules))
-    known, held = _known(standing, present.fleet), {}
-    for one in paying:
-        before = known.get(one.fleet) or known.get(one.fleet.mode)
-        held[one.fleet] = _held(one.fleet, before, one.worth - present.worth, rules, now_seconds)
+        return Verdict(None, Standing(lately, recent), _kept(present, usable, rules))
     left = {one.fleet: _left_seconds(held[one.fleet], present, rules, now_seconds) for one in paying}
-    waiting = Standing(tuple(held.values()), recent)
+    waiting = Standing((*held.values(), *lately), recent)
     ripe = [one for one in paying if left[one.fleet] <= 0]
     best = _best(ripe or paying, rules)
     better = f"{best.fleet.words} is better: {_compared(best, present)}"
@@ -118,6 +117,25 @@ def decide_mode(
     return Verdict(best.fleet, changed, (f"{best.fleet.words}: {_compared(best, present)}", what))
 
 
+def _weighed(
+    present: Assessed,
+    usable: Sequence[Assessed],
+    paying: Sequence[Assessed],
+    standing: Standing,
+    rules: Rules,
+    now_seconds: float,
+) -> tuple[dict[Fleet, Contender], tuple[Contender, ...]]:
+    """What is held of those that pay; and of those that do not, what is not forgotten yet."""
+    known, found = _known(standing, present.fleet), {}
+    for one in usable:
+        before = known.get(one.fleet) or known.get(one.fleet.mode)
+        found[one.fleet] = _held(one.fleet, before, one.worth - present.worth, rules, now_seconds)
+    held = {one.fleet: found[one.fleet] for one in paying}
+    others = [one for one in found.values() if one.fleet not in held and one.lost > 0]
+    lately = sorted(others, key=lambda one: -one.lost)[:MOST_LATELY]
+    return held, tuple(replace(one, since=now_seconds) for one in lately)
+
+
 def _known(standing: Standing, present: Fleet) -> dict[Fleet | str, Contender]:
     """What was held at the last look, by fleet. By mode where that is another than now, since it is the mode
     that is better then, whichever of its splits is the best of a moment; or where engines came or went."""
@@ -132,12 +150,16 @@ def _known(standing: Standing, present: Fleet) -> dict[Fleet | str, Contender]:
 
 def _held(fleet: Fleet, before: Contender | None, gain: float, rules: Rules, now_seconds: float) -> Contender:
     """What is known of a fleet after a look at which it was better by ``gain``. Between two looks no more is
-    forgone than at the one that found less."""
+    forgone than at the one that found less; what was is not forgotten at once where load comes in bursts, but
+    by the margin a second."""
     if before is None or before.since > now_seconds:
         return Contender(fleet, now_seconds, now_seconds, gain)
-    over = max(0.0, min(gain, before.gain) - rules.margin)
-    lost = before.lost + over * max(0.0, now_seconds - before.looked)
-    return Contender(fleet, before.since, now_seconds, gain, lost)
+    over = gain - rules.margin
+    if over > 0:
+        over = max(0.0, min(gain, before.gain) - rules.margin)
+    lost = before.lost + max(-rules.margin, over) * max(0.0, now_seconds - before.looked)
+    most = rules.margin * rules.hold_seconds
+    return Contender(fleet, before.since, now_seconds, gain, min(most, max(0.0, lost)))
 
 
 def _left_seconds(one: Contender, present: Assessed, rules: Rules, now_seconds: float) -> float:

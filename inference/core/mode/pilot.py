@@ -41,6 +41,8 @@ LOST = 0.05
 passes, and the roles remain, so they are told apart without it."""
 MOST_TURNS = 4
 """So often at most, since of little nothing is known for long."""
+MOST_COURSE = 24_000
+"""Of requests that came last, which are played once and on the present engines alone."""
 COURSE_SECONDS = 120.0
 """What came last is played on the present engines first, and each fleet begins with what these are at then:
 whatever is taken has to work a backlog off, and an engine ends in any role what it has begun. So long, since
@@ -74,7 +76,8 @@ def look(
     sample = latest(requests)
     played = in_turns(sample)
     try:
-        fleets = dict.fromkeys(role_variants(stage, present, sample, profile, slo))
+        lately = means(sample)
+        fleets = dict.fromkeys(role_variants(stage, present, sample, lately, slo))
         changed = standing.changes[-1][0] if standing.changes else -inf
         after = stage.underway(present, course(requests, changed))
         now = stage.rehearse(present, played, slo, RESERVE, after)
@@ -82,7 +85,7 @@ def look(
         why = f"nothing can be foretold: {unknown}"
         return Verdict(None, Standing((), standing.changes), (f"{present.words} stays", why))
     for other in more:
-        fleets.update(_known_variants(stage, other, sample, profile, slo))
+        fleets.update(_known_variants(stage, other, sample, lately, slo))
     fleets.update(dict.fromkeys(one.fleet for one in standing.contenders if _is_possible(one.fleet, present)))
     fleets.pop(present, None)
     most = max((fleet.cost for fleet in (*fleets, present)), default=1.0)
@@ -125,11 +128,22 @@ def latest(requests: Sequence[ServedRequest]) -> Sequence[ServedRequest]:
     return sample[-max(1, bisect_right(tokens, MOST_TOKENS)) :]
 
 
+def means(sample: Sequence[ServedRequest]) -> Profile:
+    """The profile of what is rehearsed, by which candidates are named for it: one with decay is for minutes
+    still that of what came before a shift."""
+    count, span = len(sample), sample[-1].started_seconds - sample[0].started_seconds
+    prompt = sum(one.prompt_tokens for one in sample)
+    cached = sum(one.cached_tokens for one in sample)
+    answer = sum(one.output_tokens for one in sample)
+    rate = count / max(1.0, span)
+    return Profile(rate, round(prompt / count), max(1, round(answer / count)), cached / prompt, count)
+
+
 def course(requests: Sequence[ServedRequest], changed_seconds: float) -> Course:
     """What the present engines got last, since ``changed_seconds`` at most. Of an answer that was on its way
     at the beginning such a part is left as of its time."""
     last = requests[-1].started_seconds
-    first = requests[-min(len(requests), MOST_REQUESTS)].started_seconds
+    first = requests[-min(len(requests), MOST_COURSE)].started_seconds
     start = min(last, max(first, last - COURSE_SECONDS, changed_seconds))
     begun = [
         (one, max(1, ceil(one.output_tokens * _part_after(one, start))))
@@ -137,7 +151,7 @@ def course(requests: Sequence[ServedRequest], changed_seconds: float) -> Course:
         if one.started_seconds < start < one.ended_seconds
     ]
     since = [one for one in requests if one.started_seconds >= start]
-    return Course(begun[-MOST_REQUESTS:], since, start)
+    return Course(begun[-MOST_COURSE:], since, start)
 
 
 def _part_after(request: ServedRequest, at_seconds: float) -> float:

@@ -13,7 +13,8 @@ HALF_LIFE_SECONDS = 120.0
 """After which a request counts half as much in the profile."""
 WINDOW_SECONDS = 600.0
 """Before which nothing is known any more."""
-MOST_KEPT = 4000
+MOST_KEPT = 32_000
+"""Requests: two minutes at 250 a second."""
 LONGEST_TOKENS = 10**9
 MOST_READINGS = 256
 """Of how many requests were on their way."""
@@ -77,7 +78,7 @@ class TrafficLog:
     """
 
     def __init__(self, window_seconds: float = WINDOW_SECONDS, most: int = MOST_KEPT) -> None:
-        self._window_seconds = window_seconds
+        self._window_seconds, self._most = window_seconds, most
         self._kept: deque[ServedRequest] = deque(maxlen=most)
         self._readings: deque[tuple[float, int]] = deque(maxlen=MOST_READINGS)
 
@@ -101,7 +102,7 @@ class TrafficLog:
         if self._readings and now_seconds < self._readings[-1][0]:
             self._readings.clear()
         if not self._readings or now_seconds > self._readings[-1][0]:
-            self._readings.append((now_seconds, min(requests, MOST_KEPT)))
+            self._readings.append((now_seconds, min(requests, self._most)))
 
     def recent(self, now_seconds: float) -> list[ServedRequest]:
         """In the order in which they began: all that began after the window opened and up to now; where it is
@@ -127,7 +128,7 @@ class TrafficLog:
         if not is_full and first <= self._readings[0][0]:
             readings.insert(0, (math.nextafter(first, -math.inf), 0))
         known = [one for one in kept if one.started_seconds <= until]
-        known += unended(kept, readings)
+        known += unended(kept, readings, self._most)
         return sorted(known, key=lambda one: one.started_seconds), until
 
     def profile(self, now_seconds: float) -> Profile | None:
@@ -146,8 +147,10 @@ class TrafficLog:
         return Profile(rate, max(1, round(prompt)), max(1, round(output)), cached / prompt, len(recent))
 
 
-def unended(ended: Sequence[ServedRequest], readings: Sequence[tuple[float, int]]) -> list[ServedRequest]:
-    """Requests that have come and have not ended, as far as can be told.
+def unended(
+    ended: Sequence[ServedRequest], readings: Sequence[tuple[float, int]], most: int
+) -> list[ServedRequest]:
+    """Requests that have come and have not ended, as far as can be told; the latest, about ``most``.
 
     Between two readings as many have come as have ended, and as many more as are on their way. Those of them
     that are missing among the ended take longer than they are old: they are taken to be like those that ended
@@ -166,7 +169,7 @@ def unended(ended: Sequence[ServedRequest], readings: Sequence[tuple[float, int]
         for (here, there), number in zip(pairwise(edges), missing, strict=True):
             for each in range(number):
                 found.append(models.like(here + (there - here) * (each + 0.5) / number, now))
-        if len(found) >= MOST_KEPT:
+        if len(found) >= most:
             break
     return found
 

@@ -247,3 +247,27 @@ def test_for_what_is_no_better_nothing_changes_whatever_was_held(
         standing = verdict.standing
         assert verdict.taken is None
         assert standing.contenders == ()
+
+
+@pytest.mark.parametrize(("calm", "changes"), [(5, 1), (40, 0)])
+def test_a_burst_is_not_forgotten_at_once(calm: int, changes: int) -> None:
+    """Four seconds of much, some of nothing, two of much: each alone is too short."""
+    looks = [worths(0.5, 0.9)] * 5 + [worths(0.5, 0.5)] * calm + [worths(0.5, 0.9)] * 3
+    found = played(looks, each=1.0)
+    assert len(found) == changes
+    assert all(at > calm + 4 for at, _ in found), "changed only while it is better"
+
+
+@given(st.lists(st.tuples(*[st.floats(0, 1)] * 3), min_size=1, max_size=60))
+def test_what_was_better_lately_is_forgotten_in_the_time_of_a_hold(
+    looks: list[tuple[float, float, float]],
+) -> None:
+    standing = Standing()
+    for number, (plain, apart, more) in enumerate(looks):
+        others = [Assessed(APART, apart), Assessed(MORE_APART, more)]
+        standing = decide_mode(Assessed(PLAIN, plain), others, standing, RULES, 5.0 * number).standing
+        assert all(0 <= one.lost <= RULES.margin * RULES.hold_seconds for one in standing.contenders)
+    for number in range(len(looks), len(looks) + 7):
+        others = [Assessed(APART, 0.5), Assessed(MORE_APART, 0.5)]
+        standing = decide_mode(Assessed(PLAIN, 0.5), others, standing, RULES, 5.0 * number).standing
+    assert standing.contenders == ()

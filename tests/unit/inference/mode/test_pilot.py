@@ -18,6 +18,7 @@ from inference.core.mode.pilot import (
     in_turns,
     latest,
     look,
+    means,
 )
 from inference.core.mode.rehearsal import Stage
 from inference.core.mode.traffic import Profile, ServedRequest
@@ -175,6 +176,18 @@ def test_what_is_less_than_a_minute_is_played_again() -> None:
     assert played(1.0, 10.0, MOST_TOKENS // 15)[0] == 10
     alone = stream(1.0, 10, 10, 1.0)[:1]
     assert in_turns(alone) == alone
+
+
+def test_candidates_are_named_for_what_is_rehearsed() -> None:
+    """Whatever came before the last half minute."""
+    found = means([ServedRequest(0.0, 1.0, 100, 10, 20), ServedRequest(2.0, 3.0, 300, 30, 60)])
+    assert found == Profile(1.0, 200, 20, 0.2, 2)
+    requests = stream(40.0, 2000, 30)
+    verdicts = [
+        look(STAGE, fleet(), [], requests, seen, SLO, Standing(), Rules(), 30.0)
+        for seen in (profile(requests, 40.0), replace(profile(requests, 40.0), output_tokens=2000))
+    ]
+    assert verdicts[0].standing == verdicts[1].standing
 
 
 @given(

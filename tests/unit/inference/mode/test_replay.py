@@ -1,5 +1,8 @@
 """Engines with continuous batching, and requests played on them."""
 
+import copy
+import dataclasses
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -152,3 +155,11 @@ def test_readers_are_those_engines_that_come_first() -> None:
     engines: list[BatchingEngine] = STAGE.engines(fleet(3, 1, 512))
     assert [one.role for one in engines] == ["prefill", "decode", "decode"]
     assert [one.role for one in STAGE.engines(fleet(2))] == ["", ""]
+
+
+def test_a_copied_request_is_the_same_and_another() -> None:
+    values = range(1, 1 + len(dataclasses.fields(Job)))
+    one = Job(*values)
+    other = copy.deepcopy(one)
+    assert other == one
+    assert other is not one

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from inference.core.mode.decide import Rules, Standing
 from inference.core.mode.fleet import EngineGroup, Fleet
-from inference.core.mode.pilot import COURSE_SECONDS, LOST, course, look
+from inference.core.mode.pilot import COURSE_SECONDS, LOST, MOST_COURSE, course, look
 from inference.core.mode.rehearsal import Course, Rehearsal, Stage, Underway
 from inference.core.mode.traffic import Profile, ServedRequest
 from inference.core.performance.device_figures import Layout
@@ -58,6 +58,16 @@ def test_what_was_on_its_way_is_a_part_of_its_answer() -> None:
 def test_nothing_is_played_on_roles_that_engines_did_not_have(changed: float, start: float) -> None:
     requests = [ServedRequest(float(at), at + 3.0, 100, 10) for at in range(150)]
     assert course(requests, changed).from_seconds == pytest.approx(start, abs=1.0)
+
+
+def test_a_backlog_of_two_minutes_is_seen_whole_at_a_high_rate() -> None:
+    """And of a higher one as much as is bounded."""
+    fast = [ServedRequest(at / 190, at / 190 + 20.0, 100, 10) for at in range(190 * 150)]
+    assert len(course(fast, -1.0).since) == pytest.approx(190 * COURSE, abs=2)
+    faster = [ServedRequest(at / 800, at / 800 + 20.0, 100, 10) for at in range(800 * 60)]
+    found = course(faster, -1.0)
+    assert len(found.since) == MOST_COURSE
+    assert len(found.begun) <= MOST_COURSE
 
 
 def test_while_most_has_not_ended_nothing_is_concluded() -> None:
