@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -20,12 +22,14 @@ from common.ids import new_id
 
 Document = dict[str, Any]
 Documents = list[Document]
+T = TypeVar("T")
 
 DRAIN_MARGIN_SECONDS = 15.0
 
 
 class Client:
-    """Speaks to control at ``base_url`` (like ``http://127.0.0.1:8001``) with an API key.
+    """Speaks to control at ``base_url`` (like ``http://127.0.0.1:8001``) with an API key; where nothing takes
+    a connection there, at the next of the ``others``.
 
     ``verify`` says whom to trust at an https URL (see ``common.tls``); ``transport`` replaces the network in
     tests.
@@ -39,8 +43,10 @@ class Client:
         timeout_seconds: float = 30.0,
         verify: ssl.SSLContext | bool = True,
         transport: httpx.BaseTransport | None = None,
+        others: Sequence[str] = (),
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self._others = [url.rstrip("/") for url in others]
         self._timeout_seconds = timeout_seconds
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(
@@ -324,16 +330,29 @@ class Client:
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             try:
-                return self._http.request(method, path, **options)
+                return self._reach(lambda: self._http.request(method, path, **options))
             except (httpx.ReadError, httpx.RemoteProtocolError):
-                return self._http.request(method, path, **options)
+                return self._reach(lambda: self._http.request(method, path, **options))
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
+
+    def _reach(self, ask: Callable[[], T]) -> T:
+        """What ``ask`` gets, at the first address that takes a connection."""
+        for _ in self._others:
+            try:
+                return ask()
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                self._others.append(self.base_url)
+                self.base_url = self._others.pop(0)
+                self._http.base_url = httpx.URL(self.base_url)
+        return ask()
 
     def _stream(self, path: str, params: Mapping[str, Any]) -> Iterator[str]:
         silence = httpx.Timeout(self._timeout_seconds, read=None)
         try:
-            with self._http.stream("GET", path, params=_query(params), timeout=silence) as response:
+            ask = partial(self._http.stream, "GET", path, params=_query(params), timeout=silence)
+            with ExitStack() as opened:
+                response = self._reach(lambda: opened.enter_context(ask()))
                 if response.is_error:
                     response.read()
                     self._answer(response)

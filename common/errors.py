@@ -30,6 +30,12 @@ DATABASE_UNAVAILABLE = "database_unavailable"
 NO_ROOM = "no_room"
 """The code of ``Unavailable`` where a disk is full."""
 
+NOT_LEADING = "not_leading"
+"""The code of ``Unavailable`` where another control process leads, and this one may change nothing."""
+
+NO_LEADER = "no_leader"
+"""The code of ``Unavailable`` where no control process leads now, or it does not answer."""
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from billing.store import Ledger
 from common.clock import SYSTEM_CLOCK, Clock
+from common.leadership.elector import Elector
 from common.settings import Settings
 from common.store.port import Store
 from control.admission.access import DirectoryCache
@@ -36,7 +37,7 @@ class ControlContext:
     without ``drain`` nothing to drain: as in tests, or where the API is served alone. ``ending`` is set when
     the process begins to end: whoever waits is answered then. Without ``need`` tides follow the calendar;
     without ``autoscaler`` nobody hears what gateways have waiting, without ``canaries`` what they have
-    counted.
+    counted; without ``elector`` this process leads.
     """
 
     store: Store
@@ -49,6 +50,7 @@ class ControlContext:
     need: ServingNeed | None = None
     autoscaler: Autoscaler | None = None
     canaries: CanaryJudge | None = None
+    elector: Elector | None = None
     traffic: ServedTraffic = field(default_factory=ServedTraffic)
     loops: Loops = field(default_factory=Loops)
     write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)

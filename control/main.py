@@ -1,7 +1,8 @@
 """The control process: ``python -m control.main``. The one place where its parts are put together.
 
-It ends with 0 after SIGTERM or SIGINT (gangs run on), with 6 when Ray is lost (so that the supervisor starts
-it again) and with 7 when it cannot start here, e.g. because its port is taken.
+It ends with 0 after SIGTERM or SIGINT (gangs run on), with 6 when Ray is lost or another control process
+leads in its place (so that whoever watches over it starts it again) and with 7 when it cannot start here,
+e.g. because its port is taken.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import uvicorn
 
@@ -27,33 +29,33 @@ from common.db import Database
 from common.errors import ComputilityError, SetupError, Unavailable, mapping_of
 from common.http_server.door import Door
 from common.http_server.tls_gate import guarded_by_tls
+from common.leadership.elector import Elector
 from common.private import make_file
 from common.settings import Settings, load_settings
 from common.store.port import Limits
 from common.store.samples import SqlSampleLog
 from common.store.sql import SqlStore
+from common.store.sql.lease import Fence, SqlLease
 from common.telemetry import configure_logging, get_logger
 from common.tls import LOOK_SECONDS, ServerTls, require_guarded
 from control.api.app import build_app
 from control.context import ControlContext
 from control.drain import Drain
+from control.leader import Leader
 from control.loops import Loops
-from control.planning.auto_mode import AutoMode
+from control.peers import candidate_of
+from control.sole_user import take_file
 from finetune.adapters.blobs import LocalBlobs
 from finetune.api.service import FineTuneService
 from finetune.files.dataset import DatasetChecks
-from finetune.jobs.controller import FineTuneController
 from inference.adapters.engine import VllmEngines
 from inference.autoscaling.autoscaler import Autoscaler
 from inference.autoscaling.board import DemandBoard
 from inference.canary.judging import CanaryJudge
-from inference.controller import EndpointController
 from inference.replica_loads import ReplicaLoads
 from scheduler.adapters.ray.clusters import fabric_for
-from scheduler.loop import SchedulerLoop
 from scheduler.ports import Fabric
 from scheduler.serving_need import ServingNeed
-from scheduler.translate.collector import set_world_apart
 
 CONNECT_SECONDS = 60.0
 CONNECT_PAUSE_SECONDS = 1.0
@@ -65,6 +67,7 @@ REQUESTS_SECONDS = 1
 LOOPS_SECONDS = 1.5
 CLOSE_SECONDS = 1.5
 RAY_LOST = Unavailable("Ray was lost; a new control process has to join it again")
+LEASE_LOST = Unavailable("another control process leads; this one has to start anew to follow it")
 
 _log = get_logger("control")
 
@@ -74,17 +77,31 @@ class _Parts:
     """What has to be closed at the end."""
 
     database: Database
+    leases: Database
     store: SqlStore
     fabric: Fabric
     engines: VllmEngines
     context: ControlContext
-    scheduler: SchedulerLoop
+    elector: Elector
+    leader: Leader
+    sole: IO[str] | None
+
+    async def lead(self) -> None:
+        """Return when this process has led, and leads no more. Raises ``ComputilityError`` where it cannot
+        begin."""
+        await self.elector.elected.wait()
+        await self.leader.begin(self.elector.lease.epoch)
+        await self.elector.lost.wait()
 
     async def close(self) -> None:
+        await self.elector.resign()
         await self.fabric.close()
         await self.engines.close()
         await self.store.close()
         await self.database.close()
+        await self.leases.close()
+        if self.sole is not None:
+            self.sole.close()
 
 
 class _Server(uvicorn.Server):
@@ -129,9 +146,19 @@ async def build(settings: Settings) -> _Parts:
     clock = SYSTEM_CLOCK
     tempfile.gettempdir()  # found by writing to it, and then known: not to be looked for on a full disk
     database = Database(settings.store_url)
-    if database.is_sqlite and database.url.database:
-        make_file(Path(database.url.database))  # its companions get the same rights
+    sole = _take_file(database)
     await database.migrate()
+    fence = Fence()
+    # Connections of its own: who waits for one that writes hold may lose the lease meanwhile.
+    leases = database if database.is_sqlite else Database(settings.store_url)
+    elector = Elector(
+        SqlLease(leases),
+        fence,
+        candidate_of(settings.control),
+        settings.control.lease_seconds,
+        is_sole=sole is not None,
+    )
+    database.fence = fence
     store = SqlStore(database, clock, Limits(history_bytes=settings.store.history_bytes))
     ledger = Ledger(database, store, clock)
     fabric = fabric_for(settings, clock)
@@ -142,35 +169,34 @@ async def build(settings: Settings) -> _Parts:
     need = ServingNeed(loads, SqlSampleLog(database), rules, clock)
     autoscaler = Autoscaler(store, loads, DemandBoard(clock), clock)
     canaries = CanaryJudge(store, clock)
-    await need.restore()
     grace_seconds, rejected = settings.scheduler.stop_grace_seconds, rejected_usage(settings)
     checks = DatasetChecks(settings.tuning)
     blobs = LocalBlobs(settings.folder("files"))
-    tuning = FineTuneService(store, blobs, settings, clock, checks)
-    await tuning.files.tidy()
     context = ControlContext(
         store=store,
         ledger=ledger,
         settings=settings,
         clock=clock,
         fabric=fabric,
-        tuning=tuning,
+        tuning=FineTuneService(store, blobs, settings, clock, checks),
         drain=Drain(loops, fabric, ledger, rejected, clock, grace_seconds),
         need=need,
         autoscaler=autoscaler,
         canaries=canaries,
+        elector=elector,
         loops=loops,
     )
-    scheduler = SchedulerLoop(store, fabric, ledger, settings, clock, need.needs, rejected)
-    if need.has_rules:
-        loops.add("serving-need", need.run)
-    loops.add("scheduler", scheduler.run)
-    loops.add("autoscaler", autoscaler.run)
-    loops.add("canaries", canaries.run)
-    loops.add("endpoints", EndpointController(store, engines, settings, clock).run)
-    loops.add("auto-mode", AutoMode(store, context.planner, context.traffic, clock, autoscaler).run)
-    loops.add("finetunes", FineTuneController(store, ledger, blobs, settings, clock, checks).run)
-    return _Parts(database, store, fabric, engines, context, scheduler)
+    leader = Leader(context, fabric, engines, blobs, checks, need, autoscaler, canaries)
+    return _Parts(database, leases, store, fabric, engines, context, elector, leader, sole)
+
+
+def _take_file(database: Database) -> IO[str] | None:
+    """An SQLite file is this process's alone. Raises ``SetupError`` where it is another's."""
+    if not database.is_sqlite or not database.url.database:
+        return None
+    sole = take_file(Path(database.url.database))
+    make_file(Path(database.url.database))  # its companions get the same rights
+    return sole
 
 
 async def _connect(fabric: Fabric) -> None:
@@ -187,12 +213,13 @@ async def _connect(fabric: Fabric) -> None:
             await asyncio.sleep(CONNECT_PAUSE_SECONDS)
 
 
-async def _until_lost(fabric: Fabric, scheduler: SchedulerLoop) -> None:
+async def _until_lost(fabric: Fabric, leader: Leader) -> None:
     """Return when Ray has not answered for a while: neither the scheduler nor, where that did not ask, us."""
     answered = SYSTEM_CLOCK.monotonic_seconds()
     while SYSTEM_CLOCK.monotonic_seconds() - answered < RAY_LOST_SECONDS:
         await asyncio.sleep(PROBE_SECONDS)
-        answered = max(answered, scheduler.answered_seconds)
+        if leader.scheduler is not None:
+            answered = max(answered, leader.scheduler.answered_seconds)
         if SYSTEM_CLOCK.monotonic_seconds() - answered < UNASKED_SECONDS:
             continue
         try:
@@ -203,7 +230,7 @@ async def _until_lost(fabric: Fabric, scheduler: SchedulerLoop) -> None:
 
 
 async def serve(settings: Settings, bound: socket.socket) -> None:
-    """Serve until a signal comes. Raises ``Unavailable`` when Ray is lost meanwhile."""
+    """Serve until a signal comes. Raises ``Unavailable`` when Ray or the lease is lost meanwhile."""
     tls = ServerTls(settings.control)
 
     async def look() -> None:
@@ -227,22 +254,28 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _ask_to_end, server, parts.context)
-    set_world_apart()
-    parts.context.loops.start()
     _log.info("control listens", url=settings.control_url)
     serving = asyncio.create_task(server.serve(sockets=[bound]))
-    lost = asyncio.create_task(_until_lost(parts.fabric, parts.scheduler))
-    await asyncio.wait({serving, lost}, return_when=asyncio.FIRST_COMPLETED)
-    ray_is_lost = lost.done()
+    lost = asyncio.create_task(_until_lost(parts.fabric, parts.leader))
+    leading, electing = asyncio.create_task(parts.lead()), asyncio.create_task(parts.elector.run())
+    await asyncio.wait({serving, lost, leading}, return_when=asyncio.FIRST_COMPLETED)
+    why = RAY_LOST if lost.done() else LEASE_LOST if leading.done() else None
     _end(server, parts.context)
-    await parts.context.loops.stop(LOOPS_SECONDS)
+    await parts.context.loops.stop(LOOPS_SECONDS if why is None else 0)
     await serving
-    lost.cancel()
-    if ray_is_lost:
-        raise RAY_LOST
+    for task in (lost, electing):
+        task.cancel()
+    if why is not None:
+        raise _reason(leading) or why
+    leading.cancel()
     with suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_SECONDS):
             await parts.close()
+
+
+def _reason(leading: asyncio.Task[None]) -> BaseException | None:
+    """Why it could not lead, where that ended it."""
+    return leading.exception() if leading.done() and not leading.cancelled() else None
 
 
 def _ask_to_end(server: uvicorn.Server, context: ControlContext) -> None:

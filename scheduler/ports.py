@@ -165,6 +165,11 @@ class LogChunk:
 class Fabric(Protocol):
     """Nodes, and gangs on them. Every call may raise ``Unavailable``; all may be repeated."""
 
+    async def lead(self, epoch: int) -> None:
+        """From now on orders are those of the leader of this epoch. Nodes that have heard of a later one
+        refuse them, with ``Unavailable`` and the code ``not_leading``."""
+        ...
+
     async def nodes(self) -> Sequence[NodeObservation]:
         """All nodes that are or were in the cluster while this process has run, by name."""
         ...

@@ -95,6 +95,9 @@ class InstantFabric:
     async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:
         return {}
 
+    async def lead(self, epoch: int) -> None:
+        return None
+
     async def news(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 

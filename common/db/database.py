@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,8 @@ SQLITE = "sqlite+aiosqlite"
 POSTGRES = "postgresql+asyncpg"
 BUSY_TIMEOUT_SECONDS = 30
 FREED_PAGES = 4096
+IDLE_IN_TRANSACTION_SECONDS = 5
+"""So long PostgreSQL bears a transaction of a process that has stopped in its midst; then its locks go."""
 _BEGIN = "computility_sqlite_begin"
 _LOG_BYTES = 16 * 1024**2
 _RETRY_SECONDS = 0.01
@@ -45,6 +47,8 @@ write-ahead log is cut back to ``_LOG_BYTES`` when it was larger."""
 
 Mark = tuple[int, int, int]
 """Of the write-ahead log: which file it is, when it was written (in nanoseconds) and its size in bytes."""
+Fence = Callable[[AsyncConnection], Awaitable[None]]
+"""Raises where this process may not write, in the transaction in which it would."""
 _MIGRATING: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
@@ -62,6 +66,7 @@ class Database:
         self.engine: AsyncEngine = _sqlite_engine(self.url) if self.is_sqlite else _postgres_engine(self.url)
         self._writing_engine = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         self._sqlite_writer = asyncio.Lock()
+        self.fence: Fence | None = None
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -95,14 +100,17 @@ class Database:
         return (log.st_ino, log.st_mtime_ns, log.st_size) if age_seconds >= _SETTLED_SECONDS else None
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that is committed at the end, or rolled back when the block raises.
+    async def write(self, *, fenced: bool = True) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is committed at the end, or rolled back when the block raises. ``fence``, where
+        there is one, is asked first; what is not ``fenced`` is written whoever leads.
 
         SQLite has one writer at a time: tasks of this process queue for it here, other processes wait for the
         lock of the file.
         """
         queue = self._sqlite_writer if self.is_sqlite else nullcontext()
         async with queue, self._named_failures(), self._writing_engine.begin() as connection:
+            if fenced and self.fence is not None:
+                await self.fence(connection)
             yield connection
 
     async def migrate(self) -> None:
@@ -111,7 +119,7 @@ class Database:
             await self._let_the_file_shrink()
         # What runs migrations keeps its state in its module: one at a time in a process.
         turn = _MIGRATING.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-        async with turn, self.write() as connection:
+        async with turn, self.write(fenced=False) as connection:
             await connection.run_sync(upgrade_to_head)
 
     async def shrink(self) -> None:
@@ -224,8 +232,12 @@ def _set_pragma(cursor: Any, statement: str) -> None:
 
 
 def _postgres_engine(url: sa.URL) -> AsyncEngine:
+    idle = {"idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_SECONDS * 1000)}
+    options = {"server_settings": idle}
     try:
-        return create_async_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=10)
+        return create_async_engine(
+            url, pool_pre_ping=True, pool_size=10, max_overflow=10, connect_args=options
+        )
     except ModuleNotFoundError as error:
         raise SetupError(
             f"{error.name} is missing, which {POSTGRES}:// needs; install computility[postgres]"

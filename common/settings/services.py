@@ -12,13 +12,42 @@ from common.settings.address import AddressSettings
 from common.settings.listener import ListenerSettings
 from common.settings.section import Section
 
+_SERVER = re.compile(r"https?://([A-Za-z0-9._-]{1,253}|\[[0-9a-fA-F:.]+\])(:\d{1,5})?")
+
 
 class ControlSettings(AddressSettings, ListenerSettings):
     """The control process."""
 
     port: int = Field(8001, ge=1, le=65535)
+    urls: list[str] = Field(
+        default_factory=list,
+        max_length=32,
+        description="where gateways and the command line reach the control processes, such as "
+        "https://control-1:8001; one that does not answer is followed by the next. Empty = the one at "
+        "control.host",
+    )
+    peer_url: str = Field(
+        "", description="where the other control processes reach this one; empty = at control.host"
+    )
+    lease_seconds: float = Field(
+        8.0,
+        ge=2,
+        le=120,
+        description="a control process that leads and has shown no sign of life for so long is followed by "
+        "another",
+    )
     upload_limit_bytes: int = Field(512 * 1024**2, gt=0, description="largest file that /v1/files takes")
     max_watches_per_key: int = Field(16, ge=1, description="streams of changes that one key may have open")
+
+    @field_validator("urls", "peer_url")
+    @classmethod
+    def _urls_are_of_servers(cls, value: list[str] | str) -> list[str] | str:
+        for url in [value] if isinstance(value, str) else value:
+            if (url or isinstance(value, list)) and not _SERVER.fullmatch(url):
+                raise ValueError(
+                    f"{url[:200]!r} is no address of a server; write scheme://host:port, without a path"
+                )
+        return value
 
 
 class GatewaySettings(AddressSettings, ListenerSettings):

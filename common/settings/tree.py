@@ -126,7 +126,13 @@ class Settings(BaseSettings):
 
     @property
     def control_url(self) -> str:
+        """Of the control process that listens where these settings say."""
         return self.control.base_url
+
+    @property
+    def control_urls(self) -> tuple[str, ...]:
+        """Of all control processes that are known; any of them does."""
+        return tuple(dict.fromkeys(self.control.urls)) or (self.control_url,)
 
     @property
     def gateway_url(self) -> str:

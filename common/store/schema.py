@@ -110,6 +110,19 @@ samples = sa.Table(
     sa.Column("value", sa.Double, nullable=False),
 )
 
+leases = sa.Table(
+    "leases",
+    METADATA,
+    sa.Column("name", KEY, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("beat", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("name", "epoch", name="uq_leases_name_epoch"),
+)
+"""Who leads: see ``common.leadership``. ``epoch`` is part of a key, so that PostgreSQL lets a row that is
+locked FOR KEY SHARE have another ``beat``, and no other ``epoch``."""
+
 
 def owned_by(table: sa.Table, tenant: str, project: str | None = None) -> sa.ColumnElement[bool]:
     """Rows of ``table`` that belong to a tenant, or of those to one project."""

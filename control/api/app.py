@@ -8,6 +8,7 @@ from common.auth import Principal
 from common.http_server.front import Front
 from control.api.edge import Edge
 from control.api.errors import install_error_handlers
+from control.api.passing_on import PassingOn
 from control.api.requests import KEY_REQUIRED, caller_of
 from control.api.routes import (
     events,
@@ -71,6 +72,8 @@ def build_app(context: ControlContext) -> FastAPI:
         )
     install_error_handlers(app)
     app.add_middleware(Edge, context=context)
+    if context.elector is not None:
+        app.add_middleware(PassingOn, elector=context.elector, settings=context.settings)
     app.add_middleware(Front, cors_origins=context.settings.control.cors_origins)
     return app
 

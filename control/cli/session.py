@@ -48,10 +48,14 @@ class Session:
         kept = self._kept()
         settings = self.settings
         return Credentials(
-            settings.control_base_url or kept.get("control_url", "") or settings.control_url,
+            settings.control_base_url or self._listed() or kept.get("control_url") or settings.control_url,
             settings.gateway_base_url or kept.get("gateway_url", "") or settings.gateway_url,
             settings.api_key or kept.get("api_key", ""),
         )
+
+    def _listed(self) -> str:
+        """The first of the control processes that settings name."""
+        return next(iter(self.settings.control.urls), "")
 
     def _kept(self) -> dict[str, Any]:
         try:
@@ -64,12 +68,17 @@ class Session:
         """A client of control; raises ``Unauthenticated`` when no key is known."""
         credentials = self.credentials
         url = credentials.control_url
-        return Client(url, self._require_key(credentials), verify=self._trust(url))
+        return Client(url, self._require_key(credentials), verify=self._trust(url), others=self._others(url))
 
     def keyless(self, timeout_seconds: float) -> Client:
         """A client of control for what anybody may ask."""
         url = self.credentials.control_url
-        return Client(url, timeout_seconds=timeout_seconds, verify=self._trust(url))
+        return Client(url, timeout_seconds=timeout_seconds, verify=self._trust(url), others=self._others(url))
+
+    def _others(self, url: str) -> list[str]:
+        """The other control processes, where settings name ``url`` among several."""
+        known = self.settings.control.urls
+        return [other for other in known if other != url] if url in known else []
 
     def openai(self) -> OpenAI:
         """The official client, pointed at the gateway."""

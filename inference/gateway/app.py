@@ -19,6 +19,7 @@ from common.tls import ClientTrust
 from common.wire import Route
 from inference.core.body import Task
 from inference.gateway import metrics
+from inference.gateway.addresses import trusted_url
 from inference.gateway.aside import rejected_bytes
 from inference.gateway.bill import Books
 from inference.gateway.demand import DemandTeller
@@ -49,7 +50,7 @@ class Gateway:
     def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
         self._settings = settings
         self._clock = clock
-        self.trust = ClientTrust(settings, settings.control_url)
+        self.trust = ClientTrust(settings, trusted_url(settings))
         self.tracer = start_tracing(settings)
         self._tasks: list[asyncio.Task[None]] = []
         self._front = Front(self._http, settings.gateway.cors_origins)

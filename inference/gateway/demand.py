@@ -17,6 +17,7 @@ from common.ids import new_id
 from common.settings import Settings
 from common.telemetry import get_logger
 from common.wire import MAX_DEMANDS, Demand, DemandReport, Route
+from inference.gateway.addresses import ControlAddresses
 
 TELL_SECONDS = 2.0
 LEAST_SECONDS = 0.2
@@ -38,7 +39,7 @@ class DemandTeller:
     """``held`` and ``active`` count requests by Endpoint, as ``project/name``."""
 
     def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
-        self._url = f"{settings.control_url}/internal/v1/demand"
+        self._control = ControlAddresses(settings)
         self._headers = {"Authorization": f"Bearer {settings.internal_token}"}
         self._session = session
         self._gateway = ""
@@ -126,10 +127,11 @@ class DemandTeller:
             return
         report = self.report()
         timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
-        async with self._session.post(
-            self._url, data=report.model_dump_json(), headers=_JSON | self._headers, timeout=timeout
-        ) as response:
-            response.raise_for_status()
+        with self._control.asking("/internal/v1/demand") as url:
+            async with self._session.post(
+                url, data=report.model_dump_json(), headers=_JSON | self._headers, timeout=timeout
+            ) as response:
+                response.raise_for_status()
         self._told = bool(report.demands)
 
 

@@ -14,6 +14,7 @@ from common.errors import TooLarge, Unavailable
 from common.settings import Settings
 from common.units import format_bytes
 from common.wire import JSON_LIMIT_BYTES, MULTIPART_OVERHEAD_BYTES
+from inference.gateway.addresses import ControlAddresses
 from inference.gateway.exchange import ClientGone, Exchange
 
 PROXIED_PREFIXES = ("/v1/files", "/v1/fine_tuning")
@@ -53,7 +54,7 @@ class ControlProxy:
     """Passes requests on to control, which authenticates them itself."""
 
     def __init__(self, settings: Settings, trust: ssl.SSLContext | bool = True) -> None:
-        self._base = settings.control_url
+        self._control = ControlAddresses(settings)
         self._upload_limit_bytes = settings.control.upload_limit_bytes + MULTIPART_OVERHEAD_BYTES
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=settings.gateway.connect_timeout_seconds, sock_read=300
@@ -78,14 +79,7 @@ class ControlProxy:
         if query := exchange.scope["query_string"]:
             target += "?" + query.decode("ascii")
         try:
-            async with self._session.request(
-                exchange.method,
-                URL(self._base + target, encoded=True),
-                headers=_request_headers(exchange),
-                data=None if exchange.method in _BODILESS else exchange.body_chunks(),
-                allow_redirects=False,
-            ) as response:
-                await _send_back(exchange, response)
+            await self._ask(exchange, target)
         except ClientGone:
             raise
         except (aiohttp.ClientError, OSError) as error:
@@ -96,6 +90,24 @@ class ControlProxy:
             raise Unavailable(
                 "control, which answers this, is not available right now; try again in a moment"
             ) from error
+
+    async def _ask(self, exchange: Exchange, target: str) -> None:
+        """At the first address that takes a connection. Raises aiohttp's errors."""
+        for tries_left in reversed(range(len(self._control))):
+            try:
+                with self._control.asking(target) as url:
+                    async with self._session.request(
+                        exchange.method,
+                        URL(url, encoded=True),
+                        headers=_request_headers(exchange),
+                        data=None if exchange.method in _BODILESS else exchange.body_chunks(),
+                        allow_redirects=False,
+                    ) as response:
+                        await _send_back(exchange, response)
+                return
+            except aiohttp.ClientConnectorError:  # nothing of the request was sent
+                if not tries_left:
+                    raise
 
     def _check_length(self, exchange: Exchange) -> None:
         """Control counts what comes; what is announced as too long does not come that far."""

@@ -20,6 +20,7 @@ from common.durable import put_in_place
 from common.settings import Settings
 from common.telemetry import get_logger
 from common.wire import RoutingTable
+from inference.gateway.addresses import ControlAddresses
 from inference.gateway.table import RouteIndex
 
 WAIT_SECONDS = 20
@@ -41,7 +42,7 @@ class RouteFollower:
         self.index = RouteIndex(RoutingTable(version=""))
         self._confirmed_seconds: float | None = None
         self._max_age_seconds = settings.gateway.routes_max_age_seconds
-        self._url = f"{settings.control_url}/internal/v1/routes"
+        self._control = ControlAddresses(settings)
         self._headers = {"Authorization": f"Bearer {settings.internal_token}"}
         self._file = settings.folder("spool") / "routes.json"
         self._session = session
@@ -98,15 +99,16 @@ class RouteFollower:
         """Ask once; True when a new table came. Raises aiohttp's errors when control fails."""
         query = {"since": self.index.version, "wait_seconds": str(wait_seconds)}
         timeout = aiohttp.ClientTimeout(total=wait_seconds + 15)
-        async with self._session.get(
-            self._url, params=query, headers=self._headers, timeout=timeout
-        ) as response:
-            if response.status == 304:
-                self._confirmed_seconds = self._clock.monotonic_seconds()
-                await asyncio.to_thread(_touch, self._file)
-                return False
-            response.raise_for_status()
-            content = await response.read()
+        with self._control.asking("/internal/v1/routes") as url:
+            async with self._session.get(
+                url, params=query, headers=self._headers, timeout=timeout
+            ) as response:
+                if response.status == 304:
+                    self._confirmed_seconds = self._clock.monotonic_seconds()
+                    await asyncio.to_thread(_touch, self._file)
+                    return False
+                response.raise_for_status()
+                content = await response.read()
         self.index = RouteIndex(RoutingTable.model_validate_json(content))
         self._confirmed_seconds = self._clock.monotonic_seconds()
         self._changed()

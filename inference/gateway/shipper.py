@@ -11,6 +11,7 @@ import aiohttp
 from common.errors import SetupError, Unavailable
 from common.settings import Settings
 from common.telemetry import get_logger
+from inference.gateway.addresses import ControlAddresses
 from inference.gateway.aside import read_rejected, set_aside, signature, take_out
 from inference.gateway.recovery import is_left, recover
 from inference.gateway.spool import Spool, read_segment
@@ -29,7 +30,7 @@ class Shipper:
     """Ships this gateway's segments, and those that gateways on other ports left when they died."""
 
     def __init__(self, settings: Settings, session: aiohttp.ClientSession, spool: Spool) -> None:
-        self._url = f"{settings.control_url}/internal/v1/usage-events"
+        self._control = ControlAddresses(settings)
         self._headers = {"Authorization": f"Bearer {settings.internal_token}"}
         self._session = session
         self._spool = spool
@@ -115,14 +116,15 @@ class Shipper:
         halved until the bad event stands alone.
         """
         timeout = aiohttp.ClientTimeout(total=30)
-        async with self._session.post(
-            self._url, json={"events": events}, headers=self._headers, timeout=timeout
-        ) as response:
-            if response.status not in _REJECTED:
-                response.raise_for_status()
-                refused = (await response.json()).get("rejected", ())
-                return [(events[one["index"]], one["message"]) for one in refused]
-            reason = (await response.text())[:500]
+        with self._control.asking("/internal/v1/usage-events") as url:
+            async with self._session.post(
+                url, json={"events": events}, headers=self._headers, timeout=timeout
+            ) as response:
+                if response.status not in _REJECTED:
+                    response.raise_for_status()
+                    refused = (await response.json()).get("rejected", ())
+                    return [(events[one["index"]], one["message"]) for one in refused]
+                reason = (await response.text())[:500]
         if len(events) == 1:
             return [(events[0], reason)]
         middle = len(events) // 2

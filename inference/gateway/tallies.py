@@ -19,6 +19,7 @@ from common.telemetry import get_logger
 from common.wire import MAX_TRIALS, RouteCanary, SideCounts, TrialCounts, TrialReport
 from inference.core.canary.judge import step_of
 from inference.core.canary.split import SIDES, Side
+from inference.gateway.addresses import ControlAddresses
 
 TELL_SECONDS = 1.0
 REPEAT_SECONDS = 10.0
@@ -43,7 +44,7 @@ class Tallies:
     """In memory; a gateway that is killed has told all but the last second."""
 
     def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
-        self._url = f"{settings.control_url}/internal/v1/trials"
+        self._control = ControlAddresses(settings)
         self._headers = _JSON | {"Authorization": f"Bearer {settings.internal_token}"}
         self._session = session
         self._gateway = ""
@@ -100,7 +101,8 @@ class Tallies:
         timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
         for report in self.reports():
             content = report.model_dump_json()
-            async with self._session.post(
-                self._url, data=content, headers=self._headers, timeout=timeout
-            ) as response:
-                response.raise_for_status()
+            with self._control.asking("/internal/v1/trials") as url:
+                async with self._session.post(
+                    url, data=content, headers=self._headers, timeout=timeout
+                ) as response:
+                    response.raise_for_status()

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from common.clock import SYSTEM_CLOCK
-from common.errors import Conflict, NotFound
+from common.errors import Conflict, NotFound, Unavailable
 from common.ids import new_id
 from common.resources.workload import Grant
 from scheduler.ports import Billing, Fabric, GangOrder, GangRecord, HostPort, RankOrder
@@ -206,6 +206,31 @@ async def test_what_is_not_there_is_said_so(fabric: Fabric) -> None:
         await fabric.ensure_gang("nowhere", order())
     with pytest.raises(NotFound):
         await fabric.read_log(NODE, "uid-of-nothing", 1, 0, 0, 10)
+
+
+async def test_orders_of_an_earlier_leader_are_refused(fabric: Fabric) -> None:
+    first, second = order(), order()
+    await fabric.nodes()
+    await fabric.lead(7)
+    await fabric.ensure_gang(NODE, first)
+    await fabric.lead(8)
+    await fabric.stop_gang(NODE, "nobody", 1, 0.0)
+    await fabric.lead(7)
+    for refused in (
+        fabric.ensure_gang(NODE, second),
+        fabric.stop_gang(NODE, first.uid, 1, 0.0),
+        fabric.forget_gang(NODE, first.uid, 1),
+    ):
+        with pytest.raises(Unavailable) as error:
+            await refused
+        assert error.value.code == "not_leading"
+    await fabric.lead(9)
+    await fabric.nodes()
+    record = await gang(fabric, first)
+    assert record is not None
+    assert record.alive
+    assert not record.stopping
+    assert await gang(fabric, second) is None
 
 
 async def test_without_its_agents_a_fabric_shows_no_node_and_starts_nothing(fabric: Fabric) -> None:

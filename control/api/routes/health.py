@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -52,10 +53,15 @@ class LoopBody(BaseModel):
 
 
 class Readiness(BaseModel):
-    """``ready`` when the store answers, every loop runs, and the passes of each end well."""
+    """``ready`` when the store answers, some control process leads, every loop runs, and the passes of each
+    end well; one that does not lead runs none. ``leader``: where the one that leads is reached, empty where
+    none is known. ``epoch``: of its lease."""
 
     ready: bool
     store: str
+    role: Literal["leader", "follower"]
+    leader: str
+    epoch: int
     loops: list[LoopBody]
 
 
@@ -85,9 +91,17 @@ async def readyz(request: Request) -> JSONResponse:
     except Exception as error:  # noqa: BLE001 - a probe reports whatever the database driver raises
         _log.exception("store does not answer")
         store = f"unreachable: {type(error).__name__}"
-    ready = store == "ok" and context.loops.all_well
-    body = Readiness(ready=ready, store=store, loops=[_loop(one) for one in context.loops.states.values()])
-    return JSONResponse(body.model_dump(), 200 if ready else 503)
+    elector = context.elector
+    leads, leader = elector is None or elector.leads, elector.leader_url if elector else ""
+    body = Readiness(
+        ready=store == "ok" and (leads or bool(leader)) and context.loops.all_well,
+        store=store,
+        role="leader" if leads else "follower",
+        leader=leader,
+        epoch=elector.lease.epoch if elector else 0,
+        loops=[_loop(one) for one in context.loops.states.values()],
+    )
+    return JSONResponse(body.model_dump(), 200 if body.ready else 503)
 
 
 def _loop(state: LoopState) -> LoopBody:

@@ -33,8 +33,18 @@ def judge_loops(readiness: Mapping[str, Any]) -> Check:
     if readiness.get("store") != "ok":
         return Check(NAME, "fail", f"store: {readiness.get('store')}", "see `computility status`")
     loops = readiness.get("loops") or []
+    if readiness.get("role") == "follower":
+        return _follower(str(readiness.get("leader") or ""))
     troubled = [f"{loop['name']}: {loop['trouble']}" for loop in loops if loop.get("trouble")]
     if troubled:
         return Check(NAME, "fail", "; ".join(troubled), ADVICE)
     names = ", ".join(str(loop["name"]) for loop in loops)
     return Check(NAME, "ok", f"all passes end well: {names}" if names else "control runs none")
+
+
+def _follower(leader: str) -> Check:
+    """Of a control process that does not lead."""
+    if not leader:
+        advice = "another takes over within some seconds; else look whether a control process runs at all"
+        return Check(NAME, "fail", "no control process leads now", advice)
+    return Check(NAME, "ok", f"this control process follows; the one at {leader} leads")

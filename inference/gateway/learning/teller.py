@@ -9,6 +9,7 @@ import aiohttp
 from common.ids import new_id
 from common.settings import Settings
 from common.telemetry import get_logger
+from inference.gateway.addresses import ControlAddresses
 from inference.gateway.learning.thresholds import Thresholds
 
 TELL_SECONDS = 15.0
@@ -20,7 +21,7 @@ class ThresholdTeller:
     """Nothing is told where nothing is learned."""
 
     def __init__(self, settings: Settings, session: aiohttp.ClientSession, thresholds: Thresholds) -> None:
-        self._url = f"{settings.control_url}/internal/v1/thresholds"
+        self._control = ControlAddresses(settings)
         self._headers = {
             "Content-Type": "application/json",
             "Authorization": f"Bearer {settings.internal_token}",
@@ -44,7 +45,8 @@ class ThresholdTeller:
         if not report.thresholds:
             return
         timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
-        async with self._session.post(
-            self._url, data=report.model_dump_json(), headers=self._headers, timeout=timeout
-        ) as response:
-            response.raise_for_status()
+        with self._control.asking("/internal/v1/thresholds") as url:
+            async with self._session.post(
+                url, data=report.model_dump_json(), headers=self._headers, timeout=timeout
+            ) as response:
+                response.raise_for_status()

@@ -29,6 +29,7 @@ from scheduler.adapters.devices.probe import probe_devices
 from scheduler.adapters.ray import launcher
 from scheduler.adapters.ray.drivers import driver_versions
 from scheduler.adapters.ray.environment import Surroundings
+from scheduler.adapters.ray.epoch import Epoch
 from scheduler.adapters.ray.history import DeviceHistory
 from scheduler.adapters.ray.inherited import inherited
 from scheduler.adapters.ray.inventory import Inventory
@@ -138,6 +139,13 @@ class Agent:
         settings = Settings(home=Path(options.home), instance=options.instance)
         self._no_sandbox = why_not()
         self._base = inherited(child_environment(settings), options.gang_environment)
+        self._epoch = Epoch(self._run_folder / "epoch")
+
+    async def led_by(self, epoch: int, method: str, *arguments: object) -> object:
+        """What ``method`` answers, for who leads under this epoch. Raises ``Unavailable`` where a later one
+        is known."""
+        self._epoch.require(epoch)
+        return await getattr(self, method)(*arguments)
 
     async def node(self, instance: str) -> str:
         """The name that this node was given. Raises ``Conflict`` when another installation asks than the one

@@ -96,6 +96,11 @@ class ManyClusters:
         waiting = [member.news for member in self._members if member.news]
         await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
+    async def lead(self, epoch: int) -> None:
+        """See ``ports.Fabric.lead``."""
+        for member in self._members:
+            await member.fabric.lead(epoch)
+
     def _of(self, node: str) -> Fabric:
         for member in self._members:
             if any(known.name == node for known in member.nodes):

@@ -20,6 +20,7 @@ from scheduler.ports import Fabric
 
 METHODS = frozenset(
     (
+        "lead",
         "nodes",
         "news",
         "ensure_gang",

@@ -71,6 +71,11 @@ class RayFabric:
         self._listing = asyncio.Lock()
         self._dismissed = False
         self._news = asyncio.Event()
+        self._epoch = 0
+
+    async def lead(self, epoch: int) -> None:
+        """See ``ports.Fabric.lead``. Agents of earlier versions know no epochs and take all orders."""
+        self._epoch = epoch
 
     async def nodes(self) -> Sequence[NodeObservation]:
         """See ``ports.Fabric.nodes``. Raises ``SetupError`` where another installation uses the cluster."""
@@ -189,7 +194,7 @@ class RayFabric:
         """Ask every agent that has no question open, and wait a moment for those that are not silent."""
         for known in self._known.values():
             if known.question is None:
-                known.question = asyncio.create_task(_ask(known.agent, self._settings.instance))
+                known.question = asyncio.create_task(_ask(known.agent, self._epoch, self._settings.instance))
         prompt = [known.question for known in self._known.values() if known.question and not known.silent]
         if prompt:
             await asyncio.wait(prompt, timeout=PROMPT_SECONDS)
@@ -295,7 +300,7 @@ class RayFabric:
         if known is None:
             raise NotFound(f"there is no node {node!r} in the Ray cluster now")
         try:
-            reference = getattr(known.agent, method).remote(*arguments)
+            reference = _called(known.agent, self._epoch, method, *arguments)
             return await asyncio.wait_for(reference, CALL_TIMEOUT_SECONDS)
         except RayTaskError as error:
             if isinstance(error.cause, ComputilityError):
@@ -349,9 +354,17 @@ def _replace_or_refuse(agent: Any, error: RayTaskError) -> None:
     ray.kill(agent, no_restart=True)
 
 
-async def _ask(agent: Any, instance: str) -> AgentReport:
-    report: AgentReport = await asyncio.wait_for(agent.observe.remote(instance), OBSERVE_TIMEOUT_SECONDS)
+async def _ask(agent: Any, epoch: int, instance: str) -> AgentReport:
+    question = _called(agent, epoch, "observe", instance)
+    report: AgentReport = await asyncio.wait_for(question, OBSERVE_TIMEOUT_SECONDS)
     return report
+
+
+def _called(agent: Any, epoch: int, method: str, *arguments: object) -> Any:
+    """The reference to what the agent will answer. Who leads says so with each call."""
+    if epoch and hasattr(agent, "led_by"):
+        return agent.led_by.remote(epoch, method, *arguments)
+    return getattr(agent, method).remote(*arguments)
 
 
 def agent_name(ray_node_id: str) -> str:

@@ -44,6 +44,17 @@ class ClusterLink:
         self._failures = 0
         self._not_before_seconds = 0.0
         self._starting = asyncio.Lock()
+        self._epoch = 0
+
+    async def lead(self, epoch: int) -> None:
+        """See ``ports.Fabric.lead``."""
+        self._epoch = epoch
+        self._tell_epoch()
+
+    def _tell_epoch(self) -> None:
+        """To the connector, before anything that is asked from now on; its answer is awaited by nobody."""
+        if self._writer is not None and self._epoch:
+            self._writer.write(frame((next(self._numbers), "lead", (self._epoch,))))
 
     async def _ask(self, method: str, *arguments: object) -> Any:
         async with self._starting:
@@ -78,6 +89,7 @@ class ClusterLink:
         ours.setblocking(False)
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._reading = asyncio.create_task(self._read(reader, process))
+        self._tell_epoch()
         _log.info("connector started", cluster=self._cluster, pid=process.pid)
 
     def _spawn(self, channel: int) -> subprocess.Popen[bytes]:

@@ -1,0 +1,70 @@
+"""What only the control process that leads has: the loops. They are made when it is elected, so that nothing
+in them is older than that."""
+
+from __future__ import annotations
+
+from billing.rejected import rejected_usage
+from control.context import ControlContext
+from control.planning.auto_mode import AutoMode
+from finetune.adapters.blobs import LocalBlobs
+from finetune.files.dataset import DatasetChecks
+from finetune.jobs.controller import FineTuneController
+from inference.adapters.engine import VllmEngines
+from inference.autoscaling.autoscaler import Autoscaler
+from inference.canary.judging import CanaryJudge
+from inference.controller import EndpointController
+from scheduler.loop import SchedulerLoop
+from scheduler.ports import Fabric
+from scheduler.serving_need import ServingNeed
+from scheduler.translate.collector import set_world_apart
+
+
+class Leader:
+    """The parts from which the loops are made. ``context`` has those that the API shares with them."""
+
+    def __init__(
+        self,
+        context: ControlContext,
+        fabric: Fabric,
+        engines: VllmEngines,
+        blobs: LocalBlobs,
+        checks: DatasetChecks,
+        need: ServingNeed,
+        autoscaler: Autoscaler,
+        canaries: CanaryJudge,
+    ) -> None:
+        self._context = context
+        self._fabric = fabric
+        self._engines = engines
+        self._blobs = blobs
+        self._checks = checks
+        self._need = need
+        self._autoscaler = autoscaler
+        self._canaries = canaries
+        self.scheduler: SchedulerLoop | None = None
+
+    async def begin(self, epoch: int) -> None:
+        """Lead under this epoch: nodes are told, and all loops run. Raises ``ComputilityError`` where what
+        they begin with cannot be read."""
+        context, loops = self._context, self._context.loops
+        store, settings, clock = context.store, context.settings, context.clock
+        await self._fabric.lead(epoch)
+        if context.tuning is not None:
+            await context.tuning.files.tidy()
+        await self._need.restore()
+        rejected = rejected_usage(settings)
+        self.scheduler = SchedulerLoop(
+            store, self._fabric, context.ledger, settings, clock, self._need.needs, rejected
+        )
+        auto_mode = AutoMode(store, context.planner, context.traffic, clock, self._autoscaler)
+        tuning = FineTuneController(store, context.ledger, self._blobs, settings, clock, self._checks)
+        if self._need.has_rules:
+            loops.add("serving-need", self._need.run)
+        loops.add("scheduler", self.scheduler.run)
+        loops.add("autoscaler", self._autoscaler.run)
+        loops.add("canaries", self._canaries.run)
+        loops.add("endpoints", EndpointController(store, self._engines, settings, clock).run)
+        loops.add("auto-mode", auto_mode.run)
+        loops.add("finetunes", tuning.run)
+        set_world_apart()
+        loops.start()

@@ -1,0 +1,123 @@
+"""One process and its lease, step by step."""
+
+import asyncio
+from typing import cast
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from common.errors import Unavailable
+from common.leadership.elector import BEATS, LOOKS
+from common.leadership.rules import Lease
+from tests.fixtures.leases import LEASE_SECONDS, Process, Shared
+
+
+async def look_for(process: Process, seconds: float) -> None:
+    """Its steps in these seconds of its clock."""
+    pause = LEASE_SECONDS / LOOKS
+    for _ in range(round(seconds / pause)):
+        process.advance(pause)
+        await process.act()
+
+
+async def test_the_first_leads_and_the_second_knows_where_it_is() -> None:
+    shared = Shared()
+    first, second = Process(shared, "a:1"), Process(shared, "b:1")
+    await first.act()
+    await second.act()
+    assert (first.elector.leads, second.elector.leads) == (True, False)
+    assert second.elector.leader_url == "http://a:1"
+    assert (first.write(), second.write()) == (True, False)
+
+
+async def test_who_is_killed_is_followed_after_the_time_of_the_lease_and_not_before() -> None:
+    shared = Shared()
+    first, second = Process(shared, "a:1"), Process(shared, "b:1")
+    await first.act()
+    await second.act()
+    await look_for(second, LEASE_SECONDS - 1)
+    assert not second.elector.leads
+    await look_for(second, 1)
+    assert (first.write(), second.write()) == (False, True), "the fence knows before the one that slept"
+    await first.act()
+    assert first.elector.lost.is_set()
+
+
+async def test_who_renews_leads_on() -> None:
+    shared = Shared()
+    first, second = Process(shared, "a:1"), Process(shared, "b:1", rate=1.5)
+    await first.act()
+    for _ in range(100):
+        first.advance(LEASE_SECONDS / BEATS)
+        await first.act()
+        await look_for(second, LEASE_SECONDS / BEATS)
+    assert first.elector.leads
+    assert not second.elector.leads
+
+
+async def test_one_that_gives_it_back_is_followed_at_once() -> None:
+    shared = Shared()
+    first, second = Process(shared, "a:1"), Process(shared, "b:1")
+    await first.act()
+    await first.elector.resign()
+    assert not first.write()
+    before = shared.lease.epoch
+    await second.act()
+    assert second.elector.leads
+    assert shared.lease.epoch > before
+
+
+async def test_a_database_that_was_away_makes_nobody_another_leader() -> None:
+    shared = Shared()
+    first, second = Process(shared, "a:1"), Process(shared, "b:1")
+    await first.act()
+    await second.act()
+    shared.away = True
+    await first.act()
+    await look_for(second, 5 * LEASE_SECONDS)
+    assert second.elector.leader_url == "", "where nothing can be read nobody is known to lead"
+    shared.away = False
+    await look_for(second, 2)
+    await first.act()
+    await look_for(second, LEASE_SECONDS - 1)
+    assert (first.elector.leads, second.elector.leads) == (True, False)
+    assert second.elector.leader_url == "http://a:1"
+
+
+async def test_a_take_whose_answer_is_lost_is_made_again() -> None:
+    shared = Shared()
+    first = Process(shared, "a:1")
+    first.line.hold()
+    await first.act()
+    first.line.let_go()
+    first.line.loses_answer = True  # of the look
+    await first.act()
+    shared.lease = Lease(1, first.me.holder, first.me.url)
+    await first.act()
+    assert first.write()
+    assert shared.lease.epoch > 1
+
+
+async def test_one_that_is_sole_waits_for_nobody_and_renews_nothing() -> None:
+    shared = Shared(Lease(4, "gone:1/x", "http://gone:1", 9))
+    process = Process(shared, "a:1")
+    process.elector._is_sole = True
+    async with asyncio.timeout(5):
+        await process.elector.run()
+    assert process.elector.leads
+    epoch = process.clock.now_ms()
+    assert shared.lease == Lease(epoch, process.me.holder, process.me.url, 0)
+
+
+async def test_an_epoch_is_above_the_last_one_whatever_the_clock_says() -> None:
+    shared = Shared(Lease(10**15, "", ""))
+    process = Process(shared, "a:1")
+    await process.act()
+    assert process.fence.epoch == shared.lease.epoch == 10**15 + 1
+
+
+async def test_without_the_lease_the_fence_says_what_to_do() -> None:
+    process = Process(Shared(), "a:1")
+    with pytest.raises(Unavailable, match="Idempotency-Key") as refused:
+        await process.fence(cast(AsyncConnection, None))
+    assert refused.value.code == "not_leading"

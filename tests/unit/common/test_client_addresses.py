@@ -1,0 +1,59 @@
+"""A client that knows several control processes."""
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from common.client import Client
+from common.errors import Unavailable
+
+A, B, C = "http://a:1", "http://b:1", "http://c:1"
+
+
+def client(answer: Callable[[httpx.Request], httpx.Response]) -> Client:
+    return Client(A, "ck-x", transport=httpx.MockTransport(answer), others=[B, C])
+
+
+def test_the_next_is_asked_where_nothing_takes_a_connection_and_stays() -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        if request.url.host == "a":
+            raise httpx.ConnectError("refused", request=request)
+        return httpx.Response(200, json={"items": []})
+
+    with client(answer) as found:
+        assert found.list("tenants") == []
+        assert list(found.logs("w")) == ['{"items":[]}']
+    assert asked == ["a", "b", "b"]
+
+
+def test_a_write_that_broke_off_goes_to_the_next_with_the_same_key() -> None:
+    keys = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        keys.append((request.url.host, request.headers["Idempotency-Key"]))
+        if len(keys) == 1:
+            raise httpx.ReadError("reset", request=request)
+        if request.url.host == "a":
+            raise httpx.ConnectError("refused", request=request)
+        return httpx.Response(200, json={"results": [{}]})
+
+    with client(answer) as found:
+        found.apply({"kind": "Tenant"})
+    assert [host for host, _ in keys] == ["a", "a", "b"]
+    assert len({key for _, key in keys}) == 1
+
+
+def test_where_none_is_there_it_says_so_once_each_was_tried() -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        raise httpx.ConnectError("refused", request=request)
+
+    with client(answer) as found, pytest.raises(Unavailable, match="computility up"):
+        found.whoami()
+    assert asked == ["a", "b", "c"]

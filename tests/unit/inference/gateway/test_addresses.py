@@ -1,0 +1,61 @@
+"""Which of several control processes a gateway asks."""
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from common.settings import ControlSettings, Settings
+from inference.gateway.addresses import ControlAddresses, trusted_url
+
+URLS = ["http://a:1", "http://b:1", "http://c:1"]
+
+
+@pytest.fixture
+def addresses(tmp_path: Path) -> ControlAddresses:
+    return ControlAddresses(Settings(home=tmp_path, control=ControlSettings(urls=URLS)))
+
+
+def ask(addresses: ControlAddresses, error: Exception | None = None) -> str:
+    with addresses.asking("/x") as url:
+        if error is not None:
+            raise error
+    return url
+
+
+def test_one_that_answers_is_asked_again(addresses: ControlAddresses) -> None:
+    assert [ask(addresses) for _ in range(3)] == ["http://a:1/x"] * 3
+
+
+@pytest.mark.parametrize("error", [aiohttp.ServerDisconnectedError(), TimeoutError(), OSError("no route")])
+def test_after_one_that_does_not_the_next_is_asked_round_and_round(
+    addresses: ControlAddresses, error: Exception
+) -> None:
+    asked = []
+    for _ in range(4):
+        asked.append(addresses.url)
+        with pytest.raises(type(error)):
+            ask(addresses, error)
+    assert asked == [*URLS, URLS[0]]
+
+
+def test_a_mistake_of_ours_is_no_reason_to_move_on(addresses: ControlAddresses) -> None:
+    with pytest.raises(KeyError):
+        ask(addresses, KeyError("x"))
+    assert addresses.url == URLS[0]
+
+
+def test_two_that_fail_at_one_address_move_on_once(addresses: ControlAddresses) -> None:
+    addresses.pass_over(URLS[0])
+    addresses.pass_over(URLS[0])
+    assert addresses.url == URLS[1]
+
+
+def test_without_a_list_the_one_of_this_machine_is_asked(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert ControlAddresses(settings).url == trusted_url(settings) == settings.control_url
+
+
+def test_others_are_trusted_as_authorities_say(tmp_path: Path) -> None:
+    urls = ["http://127.0.0.1:8001", "http://b:1"]
+    assert trusted_url(Settings(home=tmp_path, control=ControlSettings(urls=urls))) == "http://b:1"
