@@ -1,5 +1,5 @@
-"""What a node gives to ranks: how many devices there are, for who asks by equivalence, as an engine shards over
-those; and ports, which are free, given once and outside of the system's range."""
+"""What a node gives to ranks: how many devices there are, for who asks by equivalence, as an engine shards
+over those; and ports, which are free, given once and outside of the system's range."""
 
 from pathlib import Path
 
