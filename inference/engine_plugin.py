@@ -20,6 +20,7 @@ def prepare() -> None:
     pause_microseconds = kv_poll_microseconds_of_process(KV_POLL_VARIABLE)
     if pause_microseconds:
         poll_calmly(pause_microseconds)
+        use_all_cores()
 
 
 def allow_amx() -> None:
@@ -45,3 +46,15 @@ def poll_calmly(microseconds: int) -> None:
     nixlAgentConfig.pthrDelay = property(
         asked.fget, lambda config, value: asked.fset(config, max(value, microseconds))
     )
+
+
+def use_all_cores() -> None:
+    """Let an engine on CPUs that hands KV caches over compute where there is room. vLLM's connector (0.32)
+    binds the thread that runs the model to the last core of each NUMA node, so all such engines of a node
+    share that core, whatever the others do. It binds nothing where it is told of no node.
+    """
+    try:
+        from vllm.platforms.cpu import CpuPlatform
+    except ImportError:
+        return
+    CpuPlatform.discover_numa_topology = classmethod(lambda cls: [])  # type: ignore[assignment, method-assign]

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 from openai import AsyncOpenAI
@@ -19,7 +18,7 @@ from bench.adapters.engine_log import engine_environment
 from bench.adapters.traffic import ask
 from common.auth import engine_headers
 from tests.fixtures.adapters import RANK, make_adapter
-from tests.fixtures.elastic_site import CONTROL, GATEWAY, ONE_PROCESS, TOKEN, Site
+from tests.fixtures.elastic_site import CONTROL, GATEWAY, TOKEN, Site
 
 WEIGHTS = 16
 BASE = "tiny"
@@ -45,11 +44,10 @@ class Registered:
 
 async def serve(on: Site, slots: int, in_memory: int) -> None:
     """One engine that answers. ``in_memory``: adapters that it keeps there; 0 = as vLLM does."""
-    one_process: dict[str, Any] = ONE_PROCESS
     engine = {
-        **one_process,
-        "args": [*one_process["args"], *(["--max-cpu-loras", str(in_memory)] if in_memory else [])],
-        "env": {**one_process["env"], **engine_environment(on.settings.home)},
+        "args": ["--max-cpu-loras", str(in_memory)] if in_memory else [],
+        "env": engine_environment(on.settings.home),
+        "maxContextTokens": 2048,
         "maxAdapters": slots,
         "maxAdapterRank": RANK,
     }

@@ -16,43 +16,36 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import yaml
 
-from bench.disaggregation.fitted import FittedPasses
+from bench.disaggregation.fitted import Course, Seen, Simulation, Times, seen
 from common.auth import engine_headers
 from common.units import GIB
 from common.vendors import VENDORS
-from inference.core.mode.batching import Job
-from inference.core.mode.fleet import EngineGroup, Fleet
-from inference.core.mode.rehearsal import Stage
-from inference.core.mode.replay import LeastWork, Replay
-from inference.core.performance.device_figures import DeviceFigures, Layout
+from inference.core.performance.device_figures import DeviceFigures
 from inference.core.performance.model_shape import read_shape
-from inference.core.performance.supply import Supply
-from inference.measurements import read_measurements
 from tests.fixtures.engine import OPTIONS, engine_process
 from tests.fixtures.gateway import SECRET, TOKEN, serving, table
 from tests.fixtures.tiny_model import shared_tiny_model
 
-CALIBRATED = ((1, 40, 24), (1, 160, 24), (3, 80, 32), (6, 120, 24), (8, 40, 32))
-"""Requests at once, words of a prompt, tokens of an answer: each is measured, none of them is validated."""
-VALIDATED = (0.25, 0.45, 0.65)
-"""Loads, as parts of what one engine was seen to serve."""
-WORDS, OUTPUT_TOKENS = 100, 28
-DEVICE = "cpu/any"
-CPU = DeviceFigures(DEVICE, "any", memory_bytes=8 * GIB)
-Step = Callable[[], None]
-
 
 @dataclass(frozen=True)
-class Seen:
-    """One request as its client saw it; times in milliseconds."""
+class Load:
+    """So many requests, as part of what one engine was seen to serve, and how long they are."""
 
-    at_seconds: float
-    prompt_tokens: int
+    part: float
+    words: int
     output_tokens: int
-    ttft_ms: float
-    itl_ms: float
+
+
+WORDS, OUTPUT_TOKENS = 100, 28
+CALIBRATED = (Load(0.15, 160, 24), Load(0.35, 40, 36), Load(0.55, 140, 24), Load(0.75, 60, 32))
+"""By these passes are fitted; none of them is validated."""
+VALIDATED = tuple(Load(part, WORDS, OUTPUT_TOKENS) for part in (0.25, 0.45, 0.65))
+COURSE_SECONDS = 3.0
+"""All loads take turns, so long each: a machine that is shared is not equally fast for minutes."""
+AT_ONCE = 8
+CPU = DeviceFigures("cpu/any", "any", memory_bytes=8 * GIB)
+Step = Callable[[], None]
 
 
 class Client:
@@ -91,22 +84,22 @@ class Client:
 
     async def at_once(self, number: int, words: int, output_tokens: int, count: int) -> list[Seen]:
         """So many requests at a time, ``count`` in all."""
-        left, seen = iter(range(count)), list[Seen]()
+        left, answers = iter(range(count)), list[Seen]()
 
         async def worker() -> None:
             for _ in left:
-                seen.append(await self.ask(words, output_tokens))
+                answers.append(await self.ask(words, output_tokens))
 
         await asyncio.gather(*(worker() for _ in range(number)))
-        return seen
+        return answers
 
-    async def at_times(self, times: Sequence[float]) -> list[Seen]:
-        """One request at each time, whatever became of those before."""
+    async def course(self, times: Sequence[float], load: Load) -> list[Seen]:
+        """One request of the load at each time, whatever became of those before."""
         start = time.perf_counter()
 
         async def one(at: float) -> Seen:
             await asyncio.sleep(max(0.0, start + at - time.perf_counter()))
-            return await self.ask(WORDS, OUTPUT_TOKENS, at)
+            return await self.ask(load.words, load.output_tokens, at)
 
         return list(await asyncio.gather(*(one(at) for at in times)))
 
@@ -121,12 +114,7 @@ def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
 
 async def measure_real(seconds: float, seed: int, step: Step) -> dict[str, Any]:
     """Two engines are started; all is measured on them."""
-    options = replace(
-        OPTIONS,
-        kv_connector=VENDORS["cpu"].kv_connector or "",
-        env={"VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
-        args=("--distributed-executor-backend", "uni"),
-    )
+    options = replace(OPTIONS, kv_connector=VENDORS["cpu"].kv_connector or "")
     with ExitStack() as stack:
         engines = [stack.enter_context(engine_process(options)) for _ in range(2)]
         for engine in engines:
@@ -137,60 +125,47 @@ async def measure_real(seconds: float, seed: int, step: Step) -> dict[str, Any]:
             clients = [Client(session, engine.url, engine_headers(TOKEN), seed) for engine in engines]
             for client in clients:
                 await client.at_once(2, WORDS, OUTPUT_TOKENS, 6)
-            stage, capacity = await _calibrated(clients[0], step)
-            loads = []
-            for load in VALIDATED:
-                times = arrivals(load * capacity, seconds, seed)
-                loads.append(_compared(load, await clients[0].at_times(times), stage))
-                step()
+            capacity = await _capacity(clients[0])
+            step()
+            loads = await _compared(clients[0], capacity, seconds, seed, step)
             modes = await _modes(session, [engine.url for engine in engines], capacity, seconds, seed, step)
     return {"validation": _errors(loads), "loads": loads, "real_modes": modes}
 
 
-async def _calibrated(client: Client, step: Step) -> tuple[Stage, float]:
-    """A stage whose passes come from a table of measurements, and requests per second of one engine."""
-    rows, most = [], 0.0
-    for number, words, output in CALIBRATED:
-        start = time.perf_counter()
-        seen = await client.at_once(number, words, output, 8 + 6 * number)
-        most = max(most, len(seen) / (time.perf_counter() - start))
-        rows.append(
-            {
-                "model": "tiny",
-                "deviceClass": DEVICE,
-                "batch": number,
-                "promptTokens": round(statistics.mean(one.prompt_tokens for one in seen)),
-                "outputTokens": output,
-                "ttftMilliseconds": statistics.mean(one.ttft_ms for one in seen),
-                "interTokenMilliseconds": statistics.mean(one.itl_ms for one in seen),
-                "by": "python -m bench.disaggregation --real",
-            }
-        )
-        step()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "measurements.yaml"
-        file.write_text(yaml.safe_dump(rows))
-        measured = read_measurements(file)
+async def _capacity(client: Client) -> float:
+    """Requests per second of one engine that always has some."""
+    start, count = time.perf_counter(), 20 * AT_ONCE
+    await client.at_once(AT_ONCE, WORDS, OUTPUT_TOKENS, count)
+    return count / (time.perf_counter() - start)
+
+
+async def _compared(
+    client: Client, capacity: float, seconds: float, seed: int, step: Step
+) -> list[dict[str, float]]:
+    """What clients saw at the validated loads, and what the same requests take in the simulation."""
+    courses: dict[Load, list[Course]] = {load: [] for load in (*CALIBRATED, *VALIDATED)}
+    for turn in range(max(1, round(seconds / COURSE_SECONDS))):
+        for number, load in enumerate(sorted(courses, key=lambda load: load.part)):
+            times = arrivals(load.part * capacity, COURSE_SECONDS, seed + 100 * turn + number)
+            if times:
+                courses[load].append(await client.course(times, load))
+    step()
     config = json.loads((shared_tiny_model() / "config.json").read_text())
-    return Stage(read_shape(config), (FittedPasses(measured),)), most
+    simulation = Simulation(read_shape(config), CPU)
+    steps = simulation.fit([courses[load] for load in CALIBRATED])
+    step()
+    return [_row(load, courses[load], simulation.times(steps, courses[load])) for load in VALIDATED]
 
 
-def _compared(load: float, seen: Sequence[Seen], stage: Stage) -> dict[str, float]:
-    """What clients saw and what the same requests, at the same times, take in the simulation."""
-    done: list[Job] = []
-    fleet = Fleet((EngineGroup(Supply(CPU, "cpu", (1,)), Layout(), 1),))
-    replay = Replay(stage.engines(fleet), LeastWork(), done.append)
-    for number, one in enumerate(seen):
-        replay.until(one.at_seconds)
-        replay.arrive(Job(number, one.at_seconds, one.prompt_tokens, one.output_tokens, one.prompt_tokens))
-    replay.until(float("inf"))
+def _row(load: Load, courses: Sequence[Course], simulated: Times) -> dict[str, float]:
+    real = seen(courses)
     found = {
-        "load": load,
-        "requests": len(seen),
-        "ttft_ms": statistics.mean(one.ttft_ms for one in seen),
-        "simulated_ttft_ms": statistics.mean(job.ttft_ms for job in done),
-        "itl_ms": statistics.mean(one.itl_ms for one in seen),
-        "simulated_itl_ms": statistics.mean(job.itl_ms for job in done),
+        "load": load.part,
+        "requests": sum(len(course) for course in courses),
+        "ttft_ms": real.ttft_ms,
+        "simulated_ttft_ms": simulated.ttft_ms,
+        "itl_ms": real.itl_ms,
+        "simulated_itl_ms": simulated.itl_ms,
     }
     return {name: round(value, 2) for name, value in found.items()}
 
@@ -224,15 +199,15 @@ async def _modes(
             async with serving(Path(home), routes, connect_timeout_seconds=30.0) as front:
                 client = Client(session, front.url, {"Authorization": f"Bearer {SECRET}"}, seed + 1)
                 await client.at_once(2, WORDS, OUTPUT_TOKENS, 4)
-                seen = await client.at_times(arrivals(0.5 * capacity, seconds, seed + 1))
+                answers = await client.course(arrivals(0.5 * capacity, seconds, seed + 1), VALIDATED[0])
         found[name] = {
-            "ttft_p50_ms": round(statistics.median(one.ttft_ms for one in seen), 1),
-            "itl_p50_ms": round(statistics.median(one.itl_ms for one in seen), 2),
-            "itl_p90_ms": round(statistics.quantiles((one.itl_ms for one in seen), n=10)[8], 2),
+            "ttft_p50_ms": round(statistics.median(one.ttft_ms for one in answers), 1),
+            "itl_p50_ms": round(statistics.median(one.itl_ms for one in answers), 2),
+            "itl_p90_ms": round(statistics.quantiles((one.itl_ms for one in answers), n=10)[8], 2),
         }
         step()
     return found
 
 
-STEPS = 1 + len(CALIBRATED) + len(VALIDATED) + 2
+STEPS = 1 + 1 + 2 + 2
 """How often ``measure_real`` tells that it has come a step further."""

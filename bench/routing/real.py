@@ -92,8 +92,7 @@ async def measure_real(
         at += draw.expovariate(per_second)
         times.append(at)
     args = ("--block-size", str(BLOCK_TOKENS), "--num-gpu-blocks-override", str(CACHE_BLOCKS))
-    options = replace(OPTIONS, max_adapters=0, env={"VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
-    options = replace(options, args=("--distributed-executor-backend", "uni", *args))
+    options = replace(OPTIONS, max_adapters=0, args=args)
     with ExitStack() as stack:
         started = [stack.enter_context(engine_process(options)) for _ in range(engines)]
         for engine in started:

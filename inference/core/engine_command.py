@@ -26,6 +26,10 @@ _MODULE = "vllm.entrypoints.openai.api_server"
 _RANK_MODULE = "inference.engine_rank"
 """The same, for engines on several nodes: rank 0 serves, the others work for it."""
 _GUARD = "inference.engine_guard.EngineGuard"
+_MODEL_WHERE_SCHEDULED = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+"""An engine of one device on CPUs runs its model in the process that schedules, as on accelerators anyway.
+Else one of its own runs it there, to bind threads to cores, which we do not let it do; and the one that
+schedules looks for its answers without a pause, which takes a core from the model."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ def _parallelism(options: EngineOptions) -> list[str]:
 
 def _environment(options: EngineOptions) -> dict[str, str]:
     env = {
+        **_MODEL_WHERE_SCHEDULED,
         "VLLM_CPU_KVCACHE_SPACE": str(options.cpu_kv_cache_gib),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(options.omp_threads),

@@ -26,6 +26,7 @@ def test_a_local_model_with_adapters() -> None:
     assert started.env["HF_HUB_OFFLINE"] == "1"
     assert started.env["OMP_NUM_THREADS"] == "2"
     assert started.env["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert started.env["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
 
 
 def test_a_hub_model_may_be_downloaded() -> None:

@@ -82,6 +82,7 @@ def test_transfers_are_polled_as_the_environment_says(
     config = type("Config", (Config,), {"pthrDelay": DELAY})
     monkeypatch.setitem(sys.modules, "nixl", ModuleType("nixl"))
     monkeypatch.setitem(sys.modules, "nixl._bindings", SimpleNamespace(nixlAgentConfig=config))
+    monkeypatch.setitem(sys.modules, "vllm.platforms.cpu", SimpleNamespace(CpuPlatform=type("P", (), {})))
     monkeypatch.setenv(KV_POLL_VARIABLE, said)
     for _ in range(2):
         prepare()
@@ -92,8 +93,21 @@ def test_transfers_are_polled_as_the_environment_says(
     assert made.kept == 5000
 
 
+@pytest.mark.parametrize(("said", "nodes"), [("1000", []), ("", [[0, 1]])])
+def test_who_hands_caches_over_on_cpus_is_told_of_no_core_to_be_bound_to(
+    monkeypatch: pytest.MonkeyPatch, said: str, nodes: list[list[int]]
+) -> None:
+    platform = type("CpuPlatform", (), {"discover_numa_topology": classmethod(lambda cls: [[0, 1]])})
+    monkeypatch.setitem(sys.modules, "vllm.platforms.cpu", SimpleNamespace(CpuPlatform=platform))
+    monkeypatch.setitem(sys.modules, "nixl", None)
+    monkeypatch.setenv(KV_POLL_VARIABLE, said)
+    prepare()
+    assert platform().discover_numa_topology() == nodes
+
+
 def test_an_engine_without_nixl_starts_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nixl", None)
+    monkeypatch.setitem(sys.modules, "vllm.platforms.cpu", None)
     monkeypatch.setenv(KV_POLL_VARIABLE, "1000")
     allowed: list[bool] = []
     monkeypatch.setattr(engine_plugin, "allow_amx", lambda: allowed.append(True))

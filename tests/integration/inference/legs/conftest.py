@@ -18,12 +18,7 @@ TOOLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
 
 @pytest.fixture(scope="package")
 def engines() -> Iterator[Engines]:
-    options = replace(
-        OPTIONS,
-        kv_connector=VENDORS["cpu"].kv_connector or "",
-        env={"VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
-        args=("--distributed-executor-backend", "uni", *TOOLS),
-    )
+    options = replace(OPTIONS, kv_connector=VENDORS["cpu"].kv_connector or "", args=TOOLS)
     with ExitStack() as stack:
         engines = Engines(options, stack)
         engines.start("p0", "d0", "d1")

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,14 @@ async def test_a_cache_goes_from_one_engine_to_the_other_and_the_answer_is_the_s
             await asyncio.sleep(0.1)
     assert engines.of("p0").counter("prompt_tokens") == read + prompt
     await engines.keep_nothing("p0", "d0")
+
+
+async def test_engines_that_hand_caches_over_do_not_all_compute_on_the_same_core(
+    engines: Engines, front: Serving
+) -> None:
+    await chat(front, "cores ")
+    for name in ("p0", "d0"):
+        assert engines.cores(name) == os.sched_getaffinity(0)
 
 
 async def test_what_the_reading_engine_had_cached_is_on_the_bill_and_in_the_answer(
