@@ -226,10 +226,10 @@ class Legs:
         """The cache of the prompt, kept by a prefill engine; None: the answering engine is to read it."""
         how, cache = self._why_not(job, sides, learned), None
         if not how and sides.prefill is not None:
-            cache = await self._first_leg(job, sides.prefill, watch, begin)
+            found = await self._first_leg(job, sides.prefill, watch, begin)
+            how, cache = ("handed_over", found) if isinstance(found, Handover) else (found, None)
             if learned is not None and cache is not None:
                 learned.saw_leg(cache.waited_seconds, job.request.prompt_tokens_about, cache.counts)
-            how = "failed" if cache is None else "handed_over"
         metrics.LEGS.labels(metrics.MODELS.of(job.route.model), how).inc()
         if watch.trace is not None:
             watch.trace.first_leg(how)
@@ -246,7 +246,8 @@ class Legs:
             return "short" if tokens < sides.min_prompt_tokens else ""
         return learned.why_not(tokens)
 
-    async def _first_leg(self, job: Job, readers: Route, watch: ClientWatch, begin: Begin) -> Handover | None:
+    async def _first_leg(self, job: Job, readers: Route, watch: ClientWatch, begin: Begin) -> Handover | str:
+        """The cache, or why there is none: ``failed``, or ``refused`` where the request is at fault."""
         content = prefill_body(job.request, job.route.backend_model, job.tenant)
         request = replace(job.request, stream=False)
         if watch.trace is not None:
@@ -260,18 +261,18 @@ class Legs:
             _log.warning("a prompt was not read in time", model=job.route.model)
             if watch.call is not None:
                 self._upstream.rest(watch.call.replica)
-            return None
+            return "failed"
         except ComputilityError as error:
             if watch.gone:
                 raise
             _log.debug("no prefill engine read a prompt", model=job.route.model, error=error.message)
-            return None
+            return "failed" if isinstance(error, EngineFailed | Unavailable) else "refused"
         finally:
             job.ticket.drop_answer()  # nobody is given what the first leg answers
         call.close()
         place, usage = told_cache(call.answer.content), call.answer.usage
         if place is None:
-            return None
+            return "failed"
         counts = usage.counts if usage is not None else TokenCounts()
         return Handover(call.replica, place, counts, call.waited_seconds)
 

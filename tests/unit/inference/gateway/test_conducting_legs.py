@@ -311,6 +311,20 @@ async def test_where_one_engine_does_all_it_is_counted_why(
     assert counted(how) == before + 1
 
 
+@pytest.mark.parametrize(
+    ("failing", "how"),
+    [({}, "handed_over"), ({"p0": BROKEN}, "failed"), ({"p0": AWAY}, "failed"), ({"p0": WRONG}, "refused")],
+)
+async def test_what_became_of_a_first_leg_is_counted_and_a_wrong_request_is_no_failure(
+    failing: dict[str, ComputilityError], how: str
+) -> None:
+    before = {name: counted(name) for name in ("handed_over", "failed", "refused")}
+    await Engines("d0", "p0", failing=failing).serve()
+    assert {name: counted(name) - count for name, count in before.items()} == {
+        name: float(name == how) for name in before
+    }
+
+
 async def test_a_prompt_of_just_the_length_is_read_by_another_engine() -> None:
     about = _about()
     for least, first in ((about, ("p0", "read")), (about + 1, ("d0", "all"))):
