@@ -158,7 +158,8 @@ async def build(settings: Settings) -> _Parts:
         settings.control.lease_seconds,
         is_sole=sole is not None,
     )
-    database.fence = fence
+    if sole is None:  # else no other process can write, and the fence would cost each write a question
+        database.fence = fence
     store = SqlStore(database, clock, Limits(history_bytes=settings.store.history_bytes))
     ledger = Ledger(database, store, clock)
     fabric = fabric_for(settings, clock)
