@@ -47,7 +47,7 @@ async def measure(kills: int, url: str) -> dict[str, Any]:
                 begun = await pair.check()
                 said = f"{taken[-1].write_seconds:.1f} s to a write, {taken[-1].gang_seconds:.1f} s to a gang"
                 print(f"kill {turn + 1}: {said}; {begun} processes begun until now", file=sys.stderr)
-            counts = pair.counts()
+            counts, paused_seconds = pair.counts(), pair.awake.paused_seconds
     return {
         "kills": kills,
         "write_seconds": summary([one.write_seconds for one in taken]),
@@ -55,6 +55,7 @@ async def measure(kills: int, url: str) -> dict[str, Any]:
         "answered_writes": counts["PUT"] + counts["DELETE"],
         "sent_again": sum(count for what, count in counts.items() if what not in ("PUT", "DELETE")),
         "processes_begun": begun,
+        "paused_seconds": round(paused_seconds, 1),
         "begun_twice": 0,
         "writes_lost": 0,
     }

@@ -24,7 +24,8 @@ _log = get_logger(__name__)
 
 class Elector:
     """``lease`` is the lease as it was seen last. ``elected`` is set when this process leads, and stays set;
-    ``lost`` when another one has the lease after that: this process must end then. Until it leads the fence
+    ``lost`` when another one has the lease after that: this process must end then. ``moved`` is set, and
+    another event takes its place, when the lease is seen to have been taken. Until it leads the fence
     lets no write through, and never again after it has lost.
 
     ``is_sole``: nobody else can be there (something else sees to that), so that the lease is taken at once
@@ -42,7 +43,7 @@ class Elector:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.lease = Lease()
-        self.elected, self.lost = asyncio.Event(), asyncio.Event()
+        self.elected, self.lost, self.moved = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._kept, self._fence, self._me, self._is_sole, self._clock = kept, fence, me, is_sole, clock
         self._look_seconds, self._beat_seconds = lease_seconds / LOOKS, lease_seconds / BEATS
         self._answer_seconds = lease_seconds / 2
@@ -132,5 +133,8 @@ class Elector:
             _log.warning("the lease is not given back, and will expire", error=str(error))
 
     def _note(self, lease: Lease) -> None:
+        if lease.epoch != self.lease.epoch:
+            self.moved.set()
+            self.moved = asyncio.Event()
         self.lease = lease
         EPOCH.set(lease.epoch)

@@ -85,15 +85,18 @@ class PassingOn:
             await error_response(error)(scope, receive, send)
 
     async def _pass_on(self, url: str, scope: Scope, receive: Receive, answer: _Answer) -> None:
-        """Raises ``Unavailable`` where the leader does not answer to the end, ``ClientDisconnect`` where the
-        caller leaves."""
+        """Raises ``Unavailable`` where the leader does not answer to the end, or is followed by another: one
+        that hangs takes connections and says nothing. Raises ``ClientDisconnect`` where the caller leaves."""
         body = _Body(receive)
         if scope["method"] in READS:
             body.skip()
         passing = asyncio.create_task(self._exchange(url, scope, body, answer))
         leaving = asyncio.create_task(body.until_left())
+        moving = asyncio.create_task(self._elector.moved.wait())
         try:
-            await asyncio.wait({passing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({passing, leaving, moving}, return_when=asyncio.FIRST_COMPLETED)
+            if not passing.done() and moving.done():
+                raise _nobody("the control process that led does not answer, and does not lead any more")
             if not passing.done():
                 raise ClientDisconnect
             passing.result()
@@ -101,9 +104,9 @@ class PassingOn:
             _log.warning("the leader does not answer", url=url, error=str(error) or type(error).__name__)
             raise _nobody("the control process that leads does not answer") from error
         finally:
-            for task in (passing, leaving):
+            for task in (passing, leaving, moving):
                 task.cancel()
-            await asyncio.gather(passing, leaving, return_exceptions=True)
+            await asyncio.gather(passing, leaving, moving, return_exceptions=True)
 
     async def _exchange(self, url: str, scope: Scope, body: _Body, answer: _Answer) -> None:
         target = scope["raw_path"].decode("ascii")

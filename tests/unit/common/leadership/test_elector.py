@@ -121,3 +121,17 @@ async def test_without_the_lease_the_fence_says_what_to_do() -> None:
     with pytest.raises(Unavailable, match="Idempotency-Key") as refused:
         await process.fence(cast(AsyncConnection, None))
     assert refused.value.code == "not_leading"
+
+
+async def test_who_waits_for_a_leader_that_hangs_is_told_when_another_has_its_place() -> None:
+    shared = Shared()
+    first, second = Process(shared, "a:1"), Process(shared, "b:1")
+    await first.act()
+    await second.act()
+    moved = second.elector.moved
+    await first.act()
+    await second.act()
+    assert not moved.is_set(), "renewing moves nothing"
+    await look_for(second, LEASE_SECONDS + 1)
+    assert moved.is_set()
+    assert not second.elector.moved.is_set()
