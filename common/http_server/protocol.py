@@ -71,6 +71,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._progress = 0.0
         self._write_stalled: float | None = None
         self._discarded_bytes = 0
+        self._reads_on = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -87,7 +88,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._ends_at is not None:
             self._discard(len(data))
-            return
+            if not self._reads_on:
+                return
         if self._phase in ("new", "idle"):
             self._begin_header()
         try:
@@ -95,11 +97,15 @@ class GuardedProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             self._ignore_the_rest()
         except httptools.HttpParserError:
-            self._refuse(*self._refusal, "malformed")
+            if self._reads_on:
+                self._reads_on = False  # What is wrong belongs to a request that has its answer.
+            else:
+                self._refuse(*self._refusal, "malformed")
         if self._phase == "header" and self._ends_at is None:
             self._header_bytes += len(data)
             if self._header_bytes > self.door.limits.header_limit_bytes:
                 self._refuse(431, self._too_long_headers(), "headers")
+        self._rest_if_answered()
 
     def check(self, now_seconds: float) -> None:
         """End the connection where its client took too long."""
@@ -155,13 +161,17 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._phase, self._header_bytes = "idle", 0
+        if self._reads_on:
+            self._reads_on, self._ends_at, self._discarded_bytes = False, None, 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self._phase == "body" and self.cycle.response_complete and self._ends_at is None:
-            # The answer did not need the body, which is still on its way.
+            # The answer did not need the body, which is still on its way. Where it comes soon the connection
+            # goes on; not where the client asked whether to send it, since then it may never come.
             self._ends_at = self.loop.time() + LINGER_SECONDS
+            self._reads_on = not self.expect_100_continue
 
     def shutdown(self) -> None:
         """The server ends: idle connections at once, others with their answer."""
@@ -203,7 +213,16 @@ class GuardedProtocol(HttpToolsProtocol):
         """Read on for a while after the end, but no flood."""
         self._discarded_bytes += length
         if self._discarded_bytes > LINGER_BYTES:
+            self._reads_on = False
             self.flow.pause_reading()
+
+    def _rest_if_answered(self) -> None:
+        """Begin the time for which a connection may be idle, where the answer came before the body's end."""
+        answered = self._phase == "idle" and self.cycle is not None and self.cycle.response_complete
+        if answered and self._ends_at is None and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _stop(self, status: int, message: str) -> None:
         """Leave the parser; ``data_received`` refuses with this status and message."""

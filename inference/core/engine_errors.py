@@ -21,6 +21,8 @@ _READ_CHARACTERS = 8192
 
 _VALIDATION_MESSAGE = re.compile(r"'msg': (['\"])(.*?)\1[,}]", re.DOTALL)
 _PLACE = re.compile(r"'loc': (?:'([^']*)'|\(([^)]*)\))")
+_SUBJECT = re.compile(r"[a-z]+(?:_[a-z]+)+\b|[a-z]+(?= must\b)")
+"""The field that a message begins with: ``min_p must be …``, ``n must be …``."""
 _TYPE_NAME = re.compile(
     r"^[A-Z]\w*$|[\[\](){}]|^(?:function-|lax-|json-|is-)|^(?:str|int|float|bool|list|dict)$"
 )
@@ -65,7 +67,7 @@ def error_from_engine(status: int, body: bytes, input_field: str) -> Computility
     param = error.get("param")
     if param == "input_tokens" or "maximum context length" in message:
         return ContextExceeded(_plain(message, input_field), param=input_field)
-    place = _path(_place_in(message) or (param if isinstance(param, str) else ""))
+    place = _path(_place_in(message) or (param if isinstance(param, str) else "")) or _subject(message)
     text = _plain(message, place)
     if "max_model_len" in message:
         return ContextExceeded(text, param=place or None)
@@ -118,6 +120,12 @@ def _place_in(message: str) -> str:
     if found[2] is None:
         return found[1]
     return ".".join(part.strip(" '\"") for part in found[2].split(","))
+
+
+def _subject(message: str) -> str:
+    """The field that a message is about, where it begins with its name; empty where it does not."""
+    found = _SUBJECT.match(message)
+    return shortened(found[0], 80) if found else ""
 
 
 def _path(dotted: str) -> str:

@@ -198,21 +198,22 @@ class Gateway:
 
     async def _pass_on(self, exchange: Exchange) -> None:
         """Control answers, and judges the key again; what has none does not get that far."""
-        principal = self._principal(exchange)
+        principal = await self._principal(exchange)
         if self.tracer is not None:
             exchange.trace = self.tracer.passed_on(exchange, self._handler(exchange)[0], principal)
         await self._proxy.handle(exchange)
 
-    def _principal(self, exchange: Exchange) -> Principal:
-        return self.routes.index.authenticate(exchange.headers.get(b"authorization", b""), self._clock)
+    async def _principal(self, exchange: Exchange) -> Principal:
+        return (await self.routes.key_of(exchange.headers.get(b"authorization", b""))).principal
 
     async def _models(self, exchange: Exchange) -> None:
-        index, principal = self.routes.index, self._principal(exchange)
+        key = await self.routes.key_of(exchange.headers.get(b"authorization", b""))
         name = exchange.path[len(_MODELS_PATH) + 1 :]
         if name:
-            await exchange.respond_json(200, _model_object(index.find(principal, name)))
+            _, route = await self.routes.find(key.digest, name)
+            await exchange.respond_json(200, _model_object(route))
         else:
-            data = [_model_object(route) for route in index.visible(principal)]
+            data = [_model_object(route) for route in self.routes.index.visible(key.principal)]
             await exchange.respond_json(200, {"object": "list", "data": data})
 
     async def _health(self, exchange: Exchange) -> None:
@@ -227,7 +228,7 @@ class Gateway:
 
     async def _metrics(self, exchange: Exchange) -> None:
         if not shows_token(exchange.headers.get(b"authorization", b""), self._settings.metrics_token):
-            self._principal(exchange).require("platform-admin")
+            (await self._principal(exchange)).require("platform-admin")
         waiting = segments(self.spool.folder)
         oldest_ms = min(
             (path.stat().st_mtime_ns // 1_000_000 for path in waiting), default=self._clock.now_ms()

@@ -23,6 +23,7 @@ from inference.core.continuable import Continuable
 from inference.gateway.admission import Ticket
 from inference.gateway.exchange import Exchange
 from inference.gateway.parse_worker import LENGTHS
+from inference.gateway.routes import RouteFollower
 from inference.gateway.table import RouteIndex
 
 WORKERS = 2
@@ -53,7 +54,7 @@ class Bodies:
         await self._parser.close()
 
     async def read(
-        self, exchange: Exchange, task: Task, ticket: Ticket, principal: Principal, index: RouteIndex
+        self, exchange: Exchange, task: Task, ticket: Ticket, routes: RouteFollower
     ) -> InferenceRequest:
         """The checked request. Raises the client's error, ``TooManyRequests`` among them."""
         large = self._settings.large_body_bytes
@@ -70,22 +71,29 @@ class Bodies:
             raw = await exchange.read_body(self._settings.body_limit_bytes, keep)
             if size <= large:
                 return parse_request(task, raw, self._limits)
-            _check_model(raw, principal, index)
+            await _check_model(raw, ticket.key.principal, routes)
             return await self._parser.parse(task, raw)
 
 
-def _check_model(raw: bytes, principal: Principal, index: RouteIndex) -> None:
+async def _check_model(raw: bytes, principal: Principal, routes: RouteFollower) -> None:
     """Raise the client's error when nothing in the body can be a model that the key may use."""
     names = models_named(raw)
     if names is None:
         return
     if not names:
         raise InvalidInput("missing required parameter: model", "missing_required_parameter", "model")
+    if not _names_one(routes.index, principal, names):
+        index = await routes.renewed()
+        if not _names_one(index, principal, names):
+            index.find(principal, names[0])
+
+
+def _names_one(index: RouteIndex, principal: Principal, names: Sequence[str]) -> bool:
     for name in names:
         with suppress(ComputilityError):
             index.find(principal, name)
-            return
-    index.find(principal, names[0])
+            return True
+    return False
 
 
 class Parser:

@@ -17,15 +17,21 @@ from pydantic import ValidationError
 
 from common.clock import Clock
 from common.durable import put_in_place
+from common.errors import NotFound, Unauthenticated
 from common.settings import Settings
 from common.telemetry import get_logger
-from common.wire import RoutingTable
+from common.wire import Route, RouteKey, RoutingTable
 from inference.gateway.addresses import ControlAddresses
 from inference.gateway.table import RouteIndex
 
 WAIT_SECONDS = 20
 _FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 5.0
+RENEWALS_PER_SECOND, MOST_RENEWALS = 1.0, 10.0
+"""How often control is asked for the sake of a request that names what is not known here, and how often in a
+row: unknown keys cost nobody more than that."""
+RENEWAL_SECONDS = 2.0
+"""The longest that such a request waits for control."""
 _log = get_logger("gateway.routes")
 
 
@@ -48,6 +54,9 @@ class RouteFollower:
         self._session = session
         self._clock = clock
         self._changed = changed
+        self._writing = asyncio.Lock()
+        self._renewing = asyncio.Lock()
+        self._renewals, self._left, self._left_seconds = 0, MOST_RENEWALS, clock.monotonic_seconds()
 
     @property
     def known(self) -> bool:
@@ -82,6 +91,49 @@ class RouteFollower:
             self.index = RouteIndex(RoutingTable(version=""))
             self._changed()
 
+    async def key_of(self, authorization: bytes) -> RouteKey:
+        """The bearer key, also one that was made a moment ago. Raises as ``RouteIndex.key_of`` does."""
+        index = self.index
+        try:
+            return index.key_of(authorization, self._clock)
+        except Unauthenticated:
+            if not index.misses(authorization):
+                raise
+            return (await self.renewed()).key_of(authorization, self._clock)
+
+    async def find(self, digest: str, model: str) -> tuple[RouteKey, Route]:
+        """What ``model`` means to the holder of the key, also one that was made a moment ago. Raises as
+        ``RouteIndex.in_force`` and ``RouteIndex.find`` do."""
+        try:
+            return self._found(self.index, digest, model)
+        except NotFound:
+            return self._found(await self.renewed(), digest, model)
+
+    def _found(self, index: RouteIndex, digest: str, model: str) -> tuple[RouteKey, Route]:
+        key = index.in_force(digest, self._clock.now_ms())
+        return key, index.find(key.principal, model)
+
+    async def renewed(self) -> RouteIndex:
+        """The table as control has it now, asked for once for all who wait; the one at hand where control
+        does not answer, or was asked often lately."""
+        before = self._renewals
+        async with self._renewing:
+            if self._renewals == before and self._may_renew():
+                self._renewals += 1
+                with suppress(aiohttp.ClientError, OSError, ValidationError):
+                    async with asyncio.timeout(RENEWAL_SECONDS):
+                        await self.poll(0.0)
+        return self.index
+
+    def _may_renew(self) -> bool:
+        now = self._clock.monotonic_seconds()
+        earned = RENEWALS_PER_SECOND * (now - self._left_seconds)
+        self._left, self._left_seconds = min(MOST_RENEWALS, self._left + earned), now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
     async def follow(self) -> None:
         """Poll until cancelled; while control is away, the last table stays in force."""
         pause = _FIRST_PAUSE_SECONDS
@@ -97,7 +149,8 @@ class RouteFollower:
 
     async def poll(self, wait_seconds: float) -> bool:
         """Ask once; True when a new table came. Raises aiohttp's errors when control fails."""
-        query = {"since": self.index.version, "wait_seconds": str(wait_seconds)}
+        asked_with = self.index
+        query = {"since": asked_with.version, "wait_seconds": str(wait_seconds)}
         timeout = aiohttp.ClientTimeout(total=wait_seconds + 15)
         with self._control.asking("/internal/v1/routes") as url:
             async with self._session.get(
@@ -109,10 +162,13 @@ class RouteFollower:
                     return False
                 response.raise_for_status()
                 content = await response.read()
+        if self.index is not asked_with:
+            return False  # a newer one may have come meanwhile: whoever asks again is told
         self.index = RouteIndex(RoutingTable.model_validate_json(content))
         self._confirmed_seconds = self._clock.monotonic_seconds()
         self._changed()
-        await asyncio.to_thread(_write_atomically, self._file, content)
+        async with self._writing:
+            await asyncio.to_thread(_write_atomically, self._file, content)
         _log.info("routing table", version=self.index.version, routes=len(self.index.routes))
         return True
 

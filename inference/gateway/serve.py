@@ -109,7 +109,7 @@ class InferenceHandler:
 
     async def handle(self, exchange: Exchange, task: Task) -> None:
         started_ms, started_seconds = self._clock.now_ms(), self._clock.monotonic_seconds()
-        key = self._routes.index.key_of(exchange.headers.get(b"authorization", b""), self._clock)
+        key = await self._routes.key_of(exchange.headers.get(b"authorization", b""))
         if self._tracer is not None:
             exchange.trace = self._tracer.inference(exchange, task, key.principal)
         with self.admission.request(key) as ticket:
@@ -126,11 +126,10 @@ class InferenceHandler:
         self, exchange: Exchange, task: Task, ticket: Ticket, started_ms: int, started_seconds: float
     ) -> Job:
         """Everything that can be decided without an engine. Raises the client's error."""
-        principal = ticket.key.principal
-        request = await self._bodies.read(exchange, task, ticket, principal, self._routes.index)
-        index = self._routes.index  # the body may have been long in coming
-        principal = index.in_force(ticket.key.digest, self._clock.now_ms()).principal
-        route = index.find(principal, request.model)
+        request = await self._bodies.read(exchange, task, ticket, self._routes)
+        # The body may have been long in coming.
+        key, route = await self._routes.find(ticket.key.digest, request.model)
+        principal = key.principal
         exchange.model, trace = route.model, exchange.trace
         if trace is not None:
             trace.serves(route, request)

@@ -22,16 +22,17 @@ class RouteIndex:
         for route in table.routes:
             self._by_model.setdefault(route.model, []).append(route)
 
-    def authenticate(self, authorization: bytes, clock: Clock) -> Principal:
-        """The holder of the bearer key. Raises as ``key_of`` does."""
-        return self.key_of(authorization, clock).principal
-
     def key_of(self, authorization: bytes, clock: Clock) -> RouteKey:
         """The bearer key. Raises ``Unauthenticated`` unless in force, ``Unavailable`` without a table."""
         if authorization[: len(_SCHEME)].lower() != _SCHEME:
             raise Unauthenticated("no API key given; send it as `Authorization: Bearer <key>`")
-        secret = authorization[len(_SCHEME) :].strip().decode("latin-1")
-        return self.in_force(secret_digest(secret), clock.now_ms())
+        return self.in_force(_digest(authorization), clock.now_ms())
+
+    def misses(self, authorization: bytes) -> bool:
+        """Whether a bearer key is given that this table does not have."""
+        if authorization[: len(_SCHEME)].lower() != _SCHEME:
+            return False
+        return _digest(authorization) not in self._keys
 
     def in_force(self, digest: str, now_ms: int) -> RouteKey:
         """The key of this digest. Raises what ``refusal`` says."""
@@ -66,6 +67,10 @@ class RouteIndex:
         """One route per name that the principal can use, by name."""
         names = sorted({route.model for route in self.routes if _sees(principal, route)})
         return [self.find(principal, name) for name in names]
+
+
+def _digest(authorization: bytes) -> str:
+    return secret_digest(authorization[len(_SCHEME) :].strip().decode("latin-1"))
 
 
 def payer_of(principal: Principal, route: Route) -> tuple[str, str]:

@@ -34,6 +34,7 @@ from scheduler.adapters.ray.history import DeviceHistory
 from scheduler.adapters.ray.inherited import inherited
 from scheduler.adapters.ray.inventory import Inventory
 from scheduler.adapters.ray.log_cleaner import WORKLOADS, LogCleaner
+from scheduler.adapters.ray.ports import free_port
 from scheduler.adapters.ray.process import PROBE_TIMEOUT_SECONDS, RankFiles, RankProcess
 from scheduler.adapters.ray.sandbox import why_not
 from scheduler.adapters.ray.versions import Versions
@@ -262,13 +263,13 @@ class Agent:
         taken = {p for gang in self._gangs.values() for r in gang.ranks for p in r.record.ports.values()}
         master = order.master
         if master is None and order.world_size > 1:
-            master = HostPort(self._options.address, _free_port(taken))
+            master = HostPort(self._options.address, free_port(taken))
             taken.add(master.port)
         ranks = []
         for local_rank, rank in enumerate(order.ranks):
             ports: dict[str, int] = {}
             for name in rank.ports:
-                ports[name] = _free_port(taken)
+                ports[name] = free_port(taken)
                 taken.add(ports[name])
             around = Surroundings(
                 python=sys.executable,
@@ -381,13 +382,3 @@ async def _bound_logs(gang: _Gang) -> None:
     for rank in gang.ranks:
         if rank.log_is_full:
             await asyncio.to_thread(rank.bound_log)
-
-
-def _free_port(taken: set[int]) -> int:
-    """A TCP port that nothing listens on and that no gang of this node was given."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.bind(("", 0))
-            port: int = probe.getsockname()[1]
-        if port not in taken:
-            return port

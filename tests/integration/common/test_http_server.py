@@ -142,6 +142,52 @@ def test_who_says_nothing_more_is_not_waited_for(server: Server, begin: bytes, s
     assert time.monotonic() - began < TIMEOUT_SECONDS / 2
 
 
+AT_ONCE = b"POST /at-once HTTP/1.1\r\n" + HEAD
+UNREAD = {
+    "one byte": (b"Content-Length: 1\r\n\r\n", [b"x"]),
+    "a request": (b"Content-Length: %d\r\n\r\n" % len(GOOD), [GOOD[:9], GOOD[9:]]),
+    "much": (b"Content-Length: 2000000\r\n\r\n", [b"x" * 1_000_000] * 2),
+    "chunks": (b"Transfer-Encoding: chunked\r\n\r\n", [b"3\r\nab", b"c\r\n0\r\nX: y\r\n\r\n"]),
+}
+
+
+@pytest.mark.parametrize(("head", "body"), UNREAD.values(), ids=UNREAD)
+def test_a_body_that_comes_after_its_answer_costs_the_next_request_nothing(
+    server: Server, head: bytes, body: list[bytes]
+) -> None:
+    with server.connect() as client:
+        for _ in range(2):
+            client.sendall(AT_ONCE + head)
+            assert client.recv(65536).endswith(b"/at-once 0 2")
+            for part in body:
+                client.sendall(part)
+                time.sleep(0.02)
+        began = time.monotonic()
+        client.sendall(b"GET /a HTTP/1.1\r\n" + HEAD + b"\r\n")
+        assert client.recv(65536).endswith(b"/a 0 1")
+        assert read_all(client) == b""
+    assert time.monotonic() - began < TIMEOUT_SECONDS / 2
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n", b""),
+        (b"Content-Length: 50000000\r\n\r\n", b"x" * 10_000_000),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"no chunk\r\n\r\n"),
+    ],
+    ids=["asked whether to send it", "too much", "malformed"],
+)
+def test_a_body_of_which_the_end_is_not_known_ends_the_connection(
+    server: Server, head: bytes, body: bytes
+) -> None:
+    with server.connect() as client, suppress(ConnectionError):
+        client.sendall(AT_ONCE + head)
+        assert status_of(client.recv(65536)) == 200
+        client.sendall(body + b"GET /a HTTP/1.1\r\n" + HEAD + b"\r\n")
+        assert read_all(client) == b""
+
+
 @pytest.mark.parametrize(
     "begin",
     [b"GET /a HTTP/1.1\r\nX: ", b"POST /a HTTP/1.1\r\n" + HEAD + b"Content-Length: 999999\r\n\r\n"],

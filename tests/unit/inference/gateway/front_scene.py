@@ -57,6 +57,7 @@ class Front:
 
     def tell(self, routes: RoutingTable) -> None:
         """As if control had just sent this table."""
+        self.control.table = routes
         self.gateway.routes.index = RouteIndex(routes)
         self.gateway._routes_changed()
 

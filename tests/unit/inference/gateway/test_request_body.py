@@ -134,6 +134,12 @@ def test_more_new_tokens_than_the_context_holds_are_refused() -> None:
         ),
         ("temperature must be non-negative", "temperature", ("invalid_value", "temperature")),
         ("1 validation error:\n {'msg': 'Field required', 'x': 1}", "body.tools", ("invalid_value", "tools")),
+        ("n must be 1 when using greedy sampling", None, ("invalid_value", "n")),
+        ("min_tokens must be less than max_tokens=4", None, ("invalid_value", "min_tokens")),
+        ("top_k must be 0 (disable), or at least 1", "", ("invalid_value", "top_k")),
+        ("add_x and max_y are not compatible", None, ("invalid_value", "add_x")),
+        ("seed must not be read before this", "top_p", ("invalid_value", "top_p")),
+        ("Token ids must be in the vocabulary", None, ("invalid_value", None)),
         ("unknown role", None, ("invalid_value", None)),
     ],
 )

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from common.ids import secret_digest
 from inference.gateway import routes as following
-from tests.unit.inference.gateway.front_scene import ASK, Front, front_scene
+from tests.unit.inference.gateway.front_scene import ASK, CHAT, Front, front_scene
 
 
 async def test_a_new_table_is_taken_up_kept_on_file_and_forgets_what_is_gone(front: Front) -> None:
@@ -24,6 +25,71 @@ async def test_a_new_table_is_taken_up_kept_on_file_and_forgets_what_is_gone(fro
     file = front.settings.folder("spool") / "routes.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600, "it holds digests of keys"
     assert '"version":"2"' in file.read_text()
+
+
+async def test_what_was_made_a_moment_ago_is_served_at_once(front: Front) -> None:
+    await front.start_control()
+    await front.stand_still()
+    old = front.control.table.keys[0]
+    made = old.model_copy(update={"digest": secret_digest("ck-new")})
+    front.control.table = front.routes(version="2").model_copy(update={"keys": (made,)})
+    assert (await front.ask(ASK, secret="ck-new")).status == 200
+    front.control.table = front.routes(version="3", model="other")
+    for path in ("/v1/models/other", CHAT):
+        body = {**ASK, "model": "other"} if path == CHAT else None
+        assert (await front.ask(body, path)).status == 200
+
+
+async def test_a_large_body_may_name_a_model_that_was_made_a_moment_ago(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with front_scene(tmp_path, monkeypatch, large_body_bytes=50) as front:
+        await front.start_control()
+        await front.stand_still()
+        front.control.table = front.routes(version="2", model="other")
+        assert (await front.ask({**ASK, "model": "other"})).status == 200
+        assert (await front.ask({**ASK, "model": "nobody's"})).status == 404
+
+
+async def test_who_guesses_keys_and_models_asks_control_a_few_times_and_no_more(front: Front) -> None:
+    await front.start_control()
+    await front.stand_still()
+    front.control.table_asks = 0
+    guesses = [front.ask(ASK, secret=f"ck-{number}") for number in range(40)]
+    assert {answer.status for answer in await asyncio.gather(*guesses)} == {401}
+    assert 1 <= front.control.table_asks <= 2, "who asks while control is asked shares the next answer"
+    for number in range(40):
+        assert (await front.ask({**ASK, "model": f"m{number}"})).status == 404
+    assert front.control.table_asks == 10
+    assert (await front.ask(ASK)).status == 200
+    assert (await front.ask(ASK, secret="")).status == 401
+    front.clock.advance(1)
+    assert (await front.ask(ASK, secret="ck-x")).status == 401
+    assert front.control.table_asks == 11
+
+
+async def test_an_unknown_key_does_not_wait_long_for_control(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await front.ask(ASK, secret="ck-x")).status == 401, "control is away"
+    await front.start_control()
+    await front.stand_still()
+    never = asyncio.Event()
+    monkeypatch.setattr(front.gateway.routes, "poll", lambda wait_seconds: never.wait())
+    monkeypatch.setattr(following, "RENEWAL_SECONDS", 0.001)
+    assert (await front.ask(ASK, secret="ck-x")).status == 401
+
+
+async def test_an_answer_that_was_overtaken_does_not_bring_the_older_table_back(front: Front) -> None:
+    await front.start_control()
+    await front.stand_still()
+    follower = front.gateway.routes
+    front.control.table = front.routes(version="2")
+    slow = asyncio.create_task(follower.poll(0.0))
+    await asyncio.sleep(0)
+    front.tell(front.routes(version="3"))
+    assert not await slow
+    assert follower.index.version == "3"
 
 
 async def test_requests_are_served_by_the_table_on_file_while_control_is_away(front: Front) -> None:

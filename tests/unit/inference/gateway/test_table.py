@@ -46,8 +46,8 @@ INDEX = RouteIndex(
 
 
 def test_a_known_key_is_let_in_whatever_the_case_of_the_scheme() -> None:
-    assert INDEX.authenticate(b"Bearer ck-1", CLOCK) == MEMBER
-    assert INDEX.authenticate(b"bearer  ck-1 ", CLOCK) == MEMBER
+    assert INDEX.key_of(b"Bearer ck-1", CLOCK).principal == MEMBER
+    assert INDEX.key_of(b"bearer  ck-1 ", CLOCK).principal == MEMBER
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_known_key_is_let_in_whatever_the_case_of_the_scheme() -> None:
 )
 def test_all_others_are_not(header: bytes) -> None:
     with pytest.raises(Unauthenticated):
-        INDEX.authenticate(header, CLOCK)
+        INDEX.key_of(header, CLOCK)
 
 
 def test_a_member_sees_the_own_project_and_what_is_shared_and_the_own_wins() -> None:

@@ -39,6 +39,20 @@ def _keys() -> tuple[RouteKey, ...]:
     )
 
 
+def _routes(table: RoutingTable, clock: Any, **more: Any) -> Any:
+    """Of which control knows no more."""
+    index = RouteIndex(table)
+
+    async def key_of(authorization: bytes) -> RouteKey:
+        return index.key_of(authorization, clock)
+
+    async def find(digest: str, model: str) -> tuple[RouteKey, Route]:
+        key = index.in_force(digest, clock.now_ms())
+        return key, index.find(key.principal, model)
+
+    return SimpleNamespace(index=index, key_of=key_of, find=find, **more)
+
+
 def _route(name: str, **more: Any) -> Route:
     names = {"model": name, "backend_model": name, "base_model": name, "project": "p", "tenant": "t"}
     return Route(**{**names, **more})
@@ -93,7 +107,7 @@ async def _pages(rng: random.Random, patch: Patch, home: Path) -> str:
     found = [_route("m", created_ms=1_700_000_000_999), _route("n", tenant="u", project="q", shared=True)]
     table = RoutingTable(version="1", keys=_keys(), routes=tuple(found[: rng.choice((0, 1, 2))]))
     age = rng.choice((None, 0.0, 12.5))
-    made.routes = SimpleNamespace(index=RouteIndex(table), age_seconds=age, known=rng.random() < 0.5)
+    made.routes = _routes(table, made._clock, age_seconds=age, known=rng.random() < 0.5)
     patch.setattr(app, "render_metrics", lambda: (b"page", "text/plain"))
     before, lines = _requests(), list[str]()
     metrics.MODELS.serve(["m"])
@@ -110,7 +124,7 @@ async def _pages(rng: random.Random, patch: Patch, home: Path) -> str:
 async def _ends(rng: random.Random, _: Patch, home: Path) -> str:
     """What becomes of a request whose handling fails, before or after its answer has begun."""
     gateway: Any = Gateway(Settings(home=home), VirtualClock())
-    gateway.routes = SimpleNamespace(index=RouteIndex(RoutingTable(version="1", keys=_keys())))
+    gateway.routes = _routes(RoutingTable(version="1", keys=_keys()), gateway._clock)
     begins, before = rng.random() < 0.4, _requests()
     failure: Any = rng.choice(
         (

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from structlog.testing import capture_logs
@@ -158,6 +159,7 @@ async def _bodies(rng: random.Random, patch: Patch, _: Path) -> str:
     )
     made = Bodies(settings, ("Host",))
     index = RouteIndex(RoutingTable(version="1", routes=(_route(),)))
+    routes: Any = SimpleNamespace(index=index, renewed=AsyncMock(return_value=index))
     for _number in range(4):
         raw, taken, turns = rng.choice(BODIES), list[int](), list[bool]()
         size = rng.choice((7, 1000))
@@ -169,11 +171,11 @@ async def _bodies(rng: random.Random, patch: Patch, _: Path) -> str:
             return messages.pop(0)
 
         lock = asyncio.Lock()
-        ticket: Any = SimpleNamespace(take_bytes=taken.append, turn=lambda lock=lock: lock)
+        key = SimpleNamespace(principal=Principal("k", "member", "t", "p"))
+        ticket: Any = SimpleNamespace(take_bytes=taken.append, turn=lambda lock=lock: lock, key=key)
         exchange = Exchange({"method": "POST", "path": "/", "headers": []}, receive, None)  # type: ignore[arg-type]
-        who = Principal("k", "member", "t", "p")
         try:
-            request = await made.read(exchange, "completions", ticket, who, index)
+            request = await made.read(exchange, "completions", ticket, routes)
             lines.append(str(request))
         except (ComputilityError, ClientGone, ValueError) as error:
             lines.append(said(error))

@@ -264,7 +264,7 @@ async def _table(rng: random.Random, _: Patch) -> str:
                 lines.append(_said(error))
     for given in (b"", b"Bearer", b"Basic a", b"bearer a", b"BEARER  b ", b"Bearer c", b"Bearer zz"):
         try:
-            lines.append(str(index.authenticate(given, clock)))
+            lines.append(str(index.key_of(given, clock).principal))
         except ComputilityError as error:
             lines.append(_said(error))
     lines += [
