@@ -158,7 +158,8 @@ async def build(settings: Settings) -> _Parts:
         settings.control.lease_seconds,
         is_sole=sole is not None,
     )
-    database.fence = fence
+    if sole is None:  # else no other process can write, and the fence would cost each write a question
+        database.fence = fence
     store = SqlStore(database, clock, Limits(history_bytes=settings.store.history_bytes))
     ledger = Ledger(database, store, clock)
     fabric = fabric_for(settings, clock)
@@ -254,6 +255,7 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _ask_to_end, server, parts.context)
+    await parts.elector.step()  # who has nobody to wait for leads before anybody asks
     _log.info("control listens", url=settings.control_url)
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     lost = asyncio.create_task(_until_lost(parts.fabric, parts.leader))

@@ -14,7 +14,7 @@ def take_file(database: Path) -> IO[str]:
     """Take the file until what is returned is closed or the process ends, however it ends. Raises
     ``SetupError`` where another control process has it."""
     database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = database.with_name(f"{database.name}.control")
+    lock = database.with_name(f"{database.name}-control")
     file = os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
