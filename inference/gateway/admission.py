@@ -14,7 +14,7 @@ from common.clock import Clock
 from common.errors import ComputilityError, TooManyRequests
 from common.settings import GatewaySettings
 from common.wire import RouteKey
-from inference.gateway.routes import RouteFollower
+from inference.gateway.control_link.routes import RouteFollower
 
 CHECK_SECONDS = 0.5
 RETRY_AFTER_SECONDS = 2

@@ -19,23 +19,23 @@ from common.tls import ClientTrust
 from common.wire import Route
 from inference.core.body import Task
 from inference.gateway import metrics
-from inference.gateway.addresses import trusted_url
-from inference.gateway.aside import rejected_bytes
-from inference.gateway.bill import Books
-from inference.gateway.demand import DemandTeller
+from inference.gateway.books.aside import rejected_bytes
+from inference.gateway.books.bill import Books
+from inference.gateway.books.journal import JOURNAL_FILE, Journal
+from inference.gateway.books.recovery import recover
+from inference.gateway.books.shipper import Shipper
+from inference.gateway.books.spool import Spool, segments
+from inference.gateway.control_link.addresses import trusted_url
+from inference.gateway.control_link.demand import DemandTeller
+from inference.gateway.control_link.proxy import ControlProxy, is_proxied
+from inference.gateway.control_link.routes import RouteFollower
+from inference.gateway.control_link.tallies import Tallies
+from inference.gateway.engines.upstream import ENGINE_PATHS, Upstream
+from inference.gateway.engines.variants import VARIANT_HEADER
 from inference.gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
-from inference.gateway.journal import JOURNAL_FILE, Journal
 from inference.gateway.learning.teller import ThresholdTeller
-from inference.gateway.proxy import ControlProxy, is_proxied
-from inference.gateway.recovery import recover
-from inference.gateway.routes import RouteFollower
 from inference.gateway.serve import InferenceHandler
-from inference.gateway.shipper import Shipper
-from inference.gateway.spool import Spool, segments
-from inference.gateway.tallies import Tallies
 from inference.gateway.tracing.start import start_tracing
-from inference.gateway.upstream import ENGINE_PATHS, Upstream
-from inference.gateway.variants import VARIANT_HEADER
 
 _MODELS_PATH = "/v1/models"
 Handler = Callable[[Exchange], Awaitable[None]]

@@ -21,10 +21,10 @@ from common.telemetry import get_logger
 from inference.core.body import BodyLimits, InferenceRequest, Task, models_named, parse_request
 from inference.core.continuable import Continuable
 from inference.gateway.admission import Ticket
+from inference.gateway.control_link.routes import RouteFollower
+from inference.gateway.control_link.table import RouteIndex
 from inference.gateway.exchange import Exchange
 from inference.gateway.parse_worker import LENGTHS
-from inference.gateway.routes import RouteFollower
-from inference.gateway.table import RouteIndex
 
 WORKERS = 2
 PARSE_SECONDS = 30.0

@@ -18,18 +18,15 @@ from inference.core.sse import DONE_EVENT, StreamMeter
 from inference.core.usage import TokenCounts, UsageMember, with_cached
 from inference.gateway import metrics
 from inference.gateway.admission import Admission, Ticket
-from inference.gateway.bill import Bill, Books, Job, Outcome
 from inference.gateway.bodies import Bodies
-from inference.gateway.demand import DemandTeller
-from inference.gateway.exchange import Exchange
-from inference.gateway.learning.thresholds import Thresholds
-from inference.gateway.legs import Answering, Legs
-from inference.gateway.routes import RouteFollower
-from inference.gateway.shadows import Shadows
-from inference.gateway.streaming import STREAM_HEADERS, Stream, Streams, write
-from inference.gateway.table import payer_of
-from inference.gateway.tallies import Tallies
-from inference.gateway.upstream import (
+from inference.gateway.books.bill import Bill, Books, Job, Outcome
+from inference.gateway.control_link.demand import DemandTeller
+from inference.gateway.control_link.routes import RouteFollower
+from inference.gateway.control_link.table import payer_of
+from inference.gateway.control_link.tallies import Tallies
+from inference.gateway.engines.legs import Answering, Legs
+from inference.gateway.engines.shadows import Shadows
+from inference.gateway.engines.upstream import (
     DRAIN_SECONDS,
     TRANSPORT_ERRORS,
     ClientWatch,
@@ -39,7 +36,10 @@ from inference.gateway.upstream import (
     Upstream,
     drop_comments,
 )
-from inference.gateway.variants import Variants
+from inference.gateway.engines.variants import Variants
+from inference.gateway.exchange import Exchange
+from inference.gateway.learning.thresholds import Thresholds
+from inference.gateway.streaming import STREAM_HEADERS, Stream, Streams, write
 from inference.gateway.waking import WaitingRoom
 
 if TYPE_CHECKING:

@@ -25,17 +25,17 @@ from inference.core.engine_errors import (
 from inference.core.seam import NOTE, Seam, missing_usage, told_with_role
 from inference.core.sse import StreamMeter
 from inference.gateway import metrics
-from inference.gateway.bill import Bill, Job
-from inference.gateway.exchange import Exchange
-from inference.gateway.legs import Answering, Legs
-from inference.gateway.routes import RouteFollower
-from inference.gateway.upstream import (
+from inference.gateway.books.bill import Bill, Job
+from inference.gateway.control_link.routes import RouteFollower
+from inference.gateway.engines.legs import Answering, Legs
+from inference.gateway.engines.upstream import (
     MAX_FAILED_ENGINES,
     ClientWatch,
     EngineCall,
     StreamBroke,
     Upstream,
 )
+from inference.gateway.exchange import Exchange
 
 STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), *UNBUFFERED]
 _KINDS = {"chat": "chat.completion.chunk", "completions": "text_completion"}

@@ -13,11 +13,11 @@ from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route
 from inference.gateway import metrics
-from inference.gateway.bill import Job
-from inference.gateway.demand import DemandTeller, Held
-from inference.gateway.routes import RouteFollower
-from inference.gateway.table import payer_of
-from inference.gateway.upstream import ClientWatch
+from inference.gateway.books.bill import Job
+from inference.gateway.control_link.demand import DemandTeller, Held
+from inference.gateway.control_link.routes import RouteFollower
+from inference.gateway.control_link.table import payer_of
+from inference.gateway.engines.upstream import ClientWatch
 
 RETRY_SECONDS = 1.0
 """Engines that are there but took nothing are asked again after so long."""

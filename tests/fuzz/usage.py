@@ -15,10 +15,10 @@ from common.errors import InvalidInput
 from common.strict_json import parse_json
 from inference.core.usage import TokenCounts
 from inference.gateway import metrics
-from inference.gateway.aside import REJECTED_FILE, keep_rejected, read_rejected, take_out
-from inference.gateway.journal import JOURNAL_FILE, SLOT_BYTES, Journal, read_journal
-from inference.gateway.recovery import recover
-from inference.gateway.spool import Spool, event_ids, read_segment
+from inference.gateway.books.aside import REJECTED_FILE, keep_rejected, read_rejected, take_out
+from inference.gateway.books.journal import JOURNAL_FILE, SLOT_BYTES, Journal, read_journal
+from inference.gateway.books.recovery import recover
+from inference.gateway.books.spool import Spool, event_ids, read_segment
 from tests.fuzz.target import Target, answer, scratch
 
 _EVENT: dict[str, Any] = {

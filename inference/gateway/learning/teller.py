@@ -9,7 +9,7 @@ import aiohttp
 from common.ids import new_id
 from common.settings import Settings
 from common.telemetry import get_logger
-from inference.gateway.addresses import ControlAddresses
+from inference.gateway.control_link.addresses import ControlAddresses
 from inference.gateway.learning.thresholds import Thresholds
 
 TELL_SECONDS = 15.0

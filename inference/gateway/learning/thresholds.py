@@ -11,7 +11,7 @@ from inference.core.legs.line import Line
 from inference.core.legs.threshold import LegThreshold
 from inference.core.usage import TokenCounts
 from inference.gateway import metrics
-from inference.gateway.upstream import EngineCall
+from inference.gateway.engines.upstream import EngineCall
 
 
 class Thresholds:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from common.auth import Principal
 from common.resources import KINDS, ApiKey, Endpoint, Model, Project
 from common.sources import is_open_to
-from inference.gateway.table import RouteIndex
+from inference.gateway.control_link.table import RouteIndex
 from inference.routes import build_routing_table
 from tests.fixtures.two_tenants import OURS, THEIRS, add_platform, add_things, writes
 from tests.integration.control.conftest import TENANTS, World, running_world

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from common.auth import engine_key
-from inference.gateway import whole_answer
+from inference.gateway.engines import whole_answer
 from tests.fixtures.fake_engine import FakeEngine
 from tests.fixtures.gateway import TOKEN, Serving, serving, table
 

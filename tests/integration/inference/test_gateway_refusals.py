@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from inference.gateway.upstream import EngineCall
+from inference.gateway.engines.upstream import EngineCall
 from tests.fixtures.engine import RealEngine
 from tests.fixtures.gateway import SECRET, Serving, as_events, serving, table
 from tests.integration.inference.test_gateway_exact import Counted, billed

@@ -31,8 +31,8 @@ from common.store.memory import MemoryStore
 from common.wire import Route, RoutingTable
 from inference.core.usage import TokenCounts
 from inference.engine_workload import engine_workload, replica_of
-from inference.gateway.journal import Journal, read_journal
-from inference.gateway.table import RouteIndex
+from inference.gateway.books.journal import Journal, read_journal
+from inference.gateway.control_link.table import RouteIndex
 from inference.routes import build_routing_table
 from tests.fixtures.extremes import PROJECT
 from tests.unit.scheduler.loop_scene import Scene

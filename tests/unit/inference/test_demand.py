@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from common.settings import Settings
-from inference.gateway import demand
-from inference.gateway.demand import DemandTeller
+from inference.gateway.control_link import demand
+from inference.gateway.control_link.demand import DemandTeller
 
 
 async def test_a_report_that_cannot_be_made_does_not_end_the_telling(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inference.adapters.engine import VllmEngines
-from inference.gateway import legs
+from inference.gateway.engines import legs
 from tests.fixtures.adapters import make_adapter
 from tests.fixtures.gateway import OTHER_SECRET, TOKEN, Serving
 from tests.fixtures.legs import LIMIT, STORY, Engines, chat, routes, text_of

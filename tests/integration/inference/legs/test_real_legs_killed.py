@@ -15,7 +15,7 @@ from openai import AsyncOpenAI
 from common.settings import ControlSettings, GatewaySettings, Settings
 from inference.core.body import engine_body
 from inference.core.two_legs import told_cache
-from inference.gateway import legs
+from inference.gateway.engines import legs
 from tests.fixtures.gateway import SECRET, TOKEN, Serving, StandInControl, gateway_process
 from tests.fixtures.legs import LIMIT, STORY, Engines, chat, routes, text_of
 from tests.fixtures.ports import free_port

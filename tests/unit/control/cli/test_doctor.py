@@ -13,7 +13,7 @@ from control.cli.doctor_checks.checks import Check, judge_devices
 from control.cli.doctor_checks.loop_check import check_loops, judge_loops
 from control.cli.doctor_checks.set_aside_check import check_set_aside, judge_set_aside
 from control.cli.doctor_checks.usage_check import check_usage
-from inference.gateway.aside import keep_rejected
+from inference.gateway.books.aside import keep_rejected
 
 CPU = {"id": "c", "vendor": "cpu", "model": "EPYC", "healthy": True}
 GPU = {"id": "GPU-1", "vendor": "nvidia", "model": "H100", "healthy": True}

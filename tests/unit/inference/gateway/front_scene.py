@@ -15,8 +15,8 @@ from common.clock import VirtualClock
 from common.settings import GatewaySettings, Settings
 from common.wire import RoutingTable
 from inference.gateway.app import Gateway
-from inference.gateway.spool import read_segment, segments
-from inference.gateway.table import RouteIndex
+from inference.gateway.books.spool import read_segment, segments
+from inference.gateway.control_link.table import RouteIndex
 from tests.fixtures.fake_engine import FakeEngine
 from tests.fixtures.gateway import METRICS_TOKEN, SECRET, TOKEN, StandInControl, table
 from tests.fixtures.wire import Answer, Visit, Wire

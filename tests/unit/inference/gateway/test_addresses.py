@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from common.settings import ControlSettings, Settings
-from inference.gateway.addresses import ControlAddresses, trusted_url
+from inference.gateway.control_link.addresses import ControlAddresses, trusted_url
 
 URLS = ["http://a:1", "http://b:1", "http://c:1"]
 

@@ -10,8 +10,8 @@ from common.errors import ComputilityError, TooManyRequests, Unauthenticated
 from common.settings import GatewaySettings, Settings
 from common.wire import RouteKey, RoutingTable
 from inference.gateway.admission import Admission
-from inference.gateway.routes import RouteFollower
-from inference.gateway.table import RouteIndex
+from inference.gateway.control_link.routes import RouteFollower
+from inference.gateway.control_link.table import RouteIndex
 
 ALICE = RouteKey(digest="a", name="alice", role="agent", tenant="acme", project="web")
 BOB = RouteKey(digest="b", name="bob", role="agent", tenant="acme", project="web", expires_ms=5_000)

@@ -28,12 +28,12 @@ from common.wire import Route, RouteKey, RouteReplica
 from inference.core.body import parse_request
 from inference.core.usage import TokenCounts
 from inference.gateway.admission import KeyLoad, Ticket
-from inference.gateway.aside import REJECTED_FILE, keep_rejected, read_rejected, take_out
-from inference.gateway.bill import NOT_BILLABLE, Bill, Books, Job
+from inference.gateway.books.aside import REJECTED_FILE, keep_rejected, read_rejected, take_out
+from inference.gateway.books.bill import NOT_BILLABLE, Bill, Books, Job
+from inference.gateway.books.journal import JOURNAL_FILE, Journal, read_journal
+from inference.gateway.books.recovery import recover
+from inference.gateway.books.spool import Spool, read_segment, segments
 from inference.gateway.exchange import Exchange
-from inference.gateway.journal import JOURNAL_FILE, Journal, read_journal
-from inference.gateway.recovery import recover
-from inference.gateway.spool import Spool, read_segment, segments
 
 NAME = "n" * NAME_CHARACTERS
 WIDEST = "\U00020000"
@@ -236,8 +236,8 @@ class Disk:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return write(handle, data)
 
-        self.monkeypatch.setattr("inference.gateway.spool.os.write", limited)
-        self.monkeypatch.setattr("inference.gateway.bill.OVERDUE_SECONDS", 0.0)
+        self.monkeypatch.setattr("inference.gateway.books.spool.os.write", limited)
+        self.monkeypatch.setattr("inference.gateway.books.bill.OVERDUE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ def test_a_full_disk_leaves_no_half_line_among_what_is_set_aside(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr("inference.gateway.aside.os.fsync", full)
+        broken.setattr("inference.gateway.books.aside.os.fsync", full)
         with pytest.raises(OSError, match="No space left"):
             keep_rejected(tmp_path, [({"id": "use-2"}, "second")])
     keep_rejected(tmp_path, [({"id": "use-3"}, "third")])

@@ -15,9 +15,9 @@ from inference.core.body import InferenceRequest, parse_request
 from inference.core.two_legs import giving_up
 from inference.core.usage import find_usage
 from inference.gateway import metrics
-from inference.gateway.legs import RELEASE_SECONDS, Answering, Legs
-from inference.gateway.upstream import MAX_FAILED_ENGINES, Upstream
-from inference.gateway.whole_answer import WholeAnswer
+from inference.gateway.engines.legs import RELEASE_SECONDS, Answering, Legs
+from inference.gateway.engines.upstream import MAX_FAILED_ENGINES, Upstream
+from inference.gateway.engines.whole_answer import WholeAnswer
 from tests.unit.inference.gateway.test_two_legs import CHAT, PLACE, replica
 
 MODEL = "two-legs"

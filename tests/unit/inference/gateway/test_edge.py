@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from common.wire import RouteKey
-from inference.gateway.aside import keep_rejected
-from inference.gateway.table import RouteIndex
+from inference.gateway.books.aside import keep_rejected
+from inference.gateway.control_link.table import RouteIndex
 from tests.fixtures.gateway import METRICS_TOKEN, OTHER_SECRET
 from tests.fixtures.wire import Visit
 from tests.unit.inference.gateway.front_scene import ASK, CHAT, Front, front_scene

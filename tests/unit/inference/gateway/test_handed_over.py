@@ -22,9 +22,9 @@ from common.wire import JSON_LIMIT_BYTES
 from inference.core.body import BodyLimits
 from inference.gateway import main
 from inference.gateway.bodies import Bodies, _start
+from inference.gateway.control_link.proxy import ControlProxy
+from inference.gateway.engines.upstream import Upstream
 from inference.gateway.exchange import Exchange
-from inference.gateway.proxy import ControlProxy
-from inference.gateway.upstream import Upstream
 from tests.fixtures.ports import free_port
 
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from billing.core.events import UsageEvent
 from common.errors import InvalidInput, Unavailable
 from inference.core.usage import TokenCounts
-from inference.gateway.journal import JOURNAL_FILE, SLOT_BYTES, Entry, Journal, read_journal
-from inference.gateway.recovery import recover
-from inference.gateway.spool import Spool, read_segment, segments
+from inference.gateway.books.journal import JOURNAL_FILE, SLOT_BYTES, Entry, Journal, read_journal
+from inference.gateway.books.recovery import recover
+from inference.gateway.books.spool import Spool, read_segment, segments
 
 
 def begun(number: int, **changes: Any) -> UsageEvent:

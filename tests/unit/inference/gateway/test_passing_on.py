@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common.wire import JSON_LIMIT_BYTES, MULTIPART_OVERHEAD_BYTES
-from inference.gateway.proxy import is_proxied
+from inference.gateway.control_link.proxy import is_proxied
 from tests.unit.inference.gateway.front_scene import Front, front_scene
 
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from inference.gateway import reports as module
-from inference.gateway.reports import PAGE_LIMIT_BYTES
+from inference.gateway.engines import reports as module
+from inference.gateway.engines.reports import PAGE_LIMIT_BYTES
 from tests.unit.inference.gateway.front_scene import ASK, Front
 from tests.unit.inference.routing.test_report import MORE
 from tests.unit.inference.test_engine_metrics import PAGE

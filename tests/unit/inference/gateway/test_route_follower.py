@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.ids import secret_digest
-from inference.gateway import routes as following
+from inference.gateway.control_link import routes as following
 from tests.unit.inference.gateway.front_scene import ASK, CHAT, Front, front_scene
 
 

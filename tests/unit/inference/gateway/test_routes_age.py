@@ -10,7 +10,7 @@ import pytest
 from common.clock import VirtualClock
 from common.settings import GatewaySettings, Settings
 from common.wire import RoutingTable
-from inference.gateway.routes import RouteFollower
+from inference.gateway.control_link.routes import RouteFollower
 
 HOUR = 3600.0
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from inference.gateway.spool import Spool
+from inference.gateway.books.spool import Spool
 from tests.fixtures.gateway import OTHER_SECRET
 from tests.fixtures.wire import Visit
 from tests.unit.inference.gateway.front_scene import ASK, Front, front_scene

@@ -10,11 +10,11 @@ import pytest
 
 from billing.core.events import UsageEvent
 from inference.core.usage import TokenCounts
-from inference.gateway import shipper as shipping
-from inference.gateway.aside import REJECTED_FILE, read_rejected
-from inference.gateway.journal import JOURNAL_FILE, Journal
-from inference.gateway.shipper import BATCH_EVENTS
-from inference.gateway.spool import Spool
+from inference.gateway.books import shipper as shipping
+from inference.gateway.books.aside import REJECTED_FILE, read_rejected
+from inference.gateway.books.journal import JOURNAL_FILE, Journal
+from inference.gateway.books.shipper import BATCH_EVENTS
+from inference.gateway.books.spool import Spool
 from tests.unit.inference.gateway.front_scene import ASK, Front
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from billing.core.events import UsageEvent
 from common.errors import SetupError, Unavailable
-from inference.gateway.spool import Spool, read_segment, segments
+from inference.gateway.books.spool import Spool, read_segment, segments
 
 
 def usage(number: int) -> UsageEvent:

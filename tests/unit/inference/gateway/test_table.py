@@ -9,7 +9,7 @@ from common.clock import VirtualClock
 from common.errors import Forbidden, NotFound, Unauthenticated
 from common.ids import secret_digest
 from common.wire import Route, RouteKey, RoutingTable
-from inference.gateway.table import RouteIndex, payer_of
+from inference.gateway.control_link.table import RouteIndex, payer_of
 
 CLOCK = VirtualClock()
 MEMBER = Principal("k", "member", "acme", "bots")

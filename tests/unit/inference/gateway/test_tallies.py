@@ -6,7 +6,7 @@ from typing import Any
 from common.settings import Settings
 from common.wire import MAX_TRIALS, RouteCanary, SideCounts, TrialReport
 from inference.core.canary.judge import step_of
-from inference.gateway.tallies import Tallies
+from inference.gateway.control_link.tallies import Tallies
 
 
 def canary(number: int) -> RouteCanary:

@@ -12,7 +12,7 @@ from inference.core.body import InferenceRequest, Task, engine_body, parse_reque
 from inference.core.sse import StreamMeter
 from inference.core.two_legs import DECODE_ONLY, giving_up, told_cache
 from inference.core.usage import TokenCounts, find_usage, with_cached
-from inference.gateway.legs import Handover, Sides
+from inference.gateway.engines.legs import Handover, Sides
 
 CHAT: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 PLACE = {

@@ -17,13 +17,13 @@ from common.settings import GatewaySettings, Settings
 from common.wire import RouteReplica, RoutingTable
 from inference.core.body import InferenceRequest
 from inference.core.routing.router import Sent
-from inference.gateway.journal import Journal
-from inference.gateway.replicas import Replicas
-from inference.gateway.reports import Reports
-from inference.gateway.routes import RouteFollower
-from inference.gateway.shipper import Shipper
-from inference.gateway.spool import Spool
-from inference.gateway.upstream import EngineCall, Upstream
+from inference.gateway.books.journal import Journal
+from inference.gateway.books.shipper import Shipper
+from inference.gateway.books.spool import Spool
+from inference.gateway.control_link.routes import RouteFollower
+from inference.gateway.engines.replicas import Replicas
+from inference.gateway.engines.reports import Reports
+from inference.gateway.engines.upstream import EngineCall, Upstream
 from tests.unit.inference.gateway.front_scene import Front
 
 REPLICA = RouteReplica(id="r0", url="http://r0", model_identity="p/m")

@@ -10,8 +10,8 @@ import uvicorn
 from prometheus_client import REGISTRY
 
 from common.wire import RoutingTable
-from inference.gateway import demand
-from inference.gateway.demand import ASKED_SECONDS
+from inference.gateway.control_link import demand
+from inference.gateway.control_link.demand import ASKED_SECONDS
 from inference.gateway.main import GatewayServer
 from tests.fixtures.gateway import OTHER_SECRET, table
 from tests.fixtures.wire import Answer

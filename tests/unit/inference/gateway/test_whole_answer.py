@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from common.settings import GatewaySettings
 from common.wire import RouteKey
 from inference.core.usage import find_usage
-from inference.gateway import whole_answer
 from inference.gateway.admission import KeyLoad, Ticket
-from inference.gateway.whole_answer import read_answer, read_error
+from inference.gateway.engines import whole_answer
+from inference.gateway.engines.whole_answer import read_answer, read_error
 
 WINDOW_BYTES = 300
 

@@ -15,8 +15,8 @@ from common.settings import Settings
 from common.wire import Route, RouteKey, RoutingTable
 from inference.gateway import app, metrics
 from inference.gateway.app import Gateway
+from inference.gateway.control_link.table import RouteIndex
 from inference.gateway.exchange import ClientGone
-from inference.gateway.table import RouteIndex
 from tests.unit.inference.drawn.gateway.session import broken
 from tests.unit.inference.drawn.worlds import Worlds, check_worlds
 

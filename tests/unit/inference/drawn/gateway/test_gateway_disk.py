@@ -19,11 +19,11 @@ from common.errors import (
 )
 from common.settings import Settings
 from inference.core.usage import TokenCounts
-from inference.gateway import journal, shipper, spool
-from inference.gateway.aside import read_rejected, rejected_bytes
-from inference.gateway.journal import Journal, read_journal
-from inference.gateway.shipper import Shipper
-from inference.gateway.spool import Spool, event_ids, read_segment, segments
+from inference.gateway.books import journal, shipper, spool
+from inference.gateway.books.aside import read_rejected, rejected_bytes
+from inference.gateway.books.journal import Journal, read_journal
+from inference.gateway.books.shipper import Shipper
+from inference.gateway.books.spool import Spool, event_ids, read_segment, segments
 from tests.fixtures import approving as approved
 from tests.unit.inference.drawn.gateway.session import Ended, Paused, Reply, Session, broken, pauses
 from tests.unit.inference.drawn.worlds import Worlds, check_worlds, said

@@ -26,11 +26,12 @@ from common.errors import (
 )
 from common.settings import ControlSettings, GatewaySettings, Settings
 from common.wire import RouteReplica
-from inference.gateway import proxy, upstream, whole_answer
+from inference.gateway.control_link import proxy
+from inference.gateway.control_link.proxy import ControlProxy, is_proxied
+from inference.gateway.engines import upstream, whole_answer
+from inference.gateway.engines.upstream import EngineCall, Upstream
+from inference.gateway.engines.whole_answer import read_answer, read_error
 from inference.gateway.exchange import ClientGone, Exchange
-from inference.gateway.proxy import ControlProxy, is_proxied
-from inference.gateway.upstream import EngineCall, Upstream
-from inference.gateway.whole_answer import read_answer, read_error
 from tests.unit.inference.drawn.gateway.session import Reply, Session, broken
 from tests.unit.inference.drawn.worlds import Worlds, check_worlds, said
 

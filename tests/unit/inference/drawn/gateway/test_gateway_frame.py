@@ -21,16 +21,18 @@ from common.errors import ComputilityError, Unavailable
 from common.settings import GatewaySettings, Settings
 from common.wire import Route, RouteReplica, RoutingTable
 from inference.core.usage import TokenCounts
-from inference.gateway import app, bill, bodies, main, metrics, parse_worker, routes
+from inference.gateway import app, bodies, main, metrics, parse_worker
 from inference.gateway.app import Gateway
-from inference.gateway.bill import Bill, Books, Job, Outcome
 from inference.gateway.bodies import Bodies
+from inference.gateway.books import bill
+from inference.gateway.books.bill import Bill, Books, Job, Outcome
+from inference.gateway.books.journal import Journal, read_journal
+from inference.gateway.control_link import routes
+from inference.gateway.control_link.routes import RouteFollower
+from inference.gateway.control_link.table import RouteIndex
+from inference.gateway.engines.legs import Handover, Sides
 from inference.gateway.exchange import ClientGone, Exchange
-from inference.gateway.journal import Journal, read_journal
-from inference.gateway.legs import Handover, Sides
 from inference.gateway.metrics import ModelLabels
-from inference.gateway.routes import RouteFollower
-from inference.gateway.table import RouteIndex
 from tests.fixtures import approving as approved
 from tests.unit.inference.drawn.gateway.session import Ended, Paused, Reply, Session, broken, pauses
 from tests.unit.inference.drawn.worlds import Worlds, check_worlds, said

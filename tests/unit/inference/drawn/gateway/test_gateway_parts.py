@@ -16,14 +16,16 @@ from common.errors import ComputilityError
 from common.settings import GatewaySettings, Settings
 from common.wire import Route, RouteKey, RouteReplica, RouteWeights, RoutingTable
 from inference.core.routing.report import EngineReport
-from inference.gateway import demand, metrics, replicas, reports
+from inference.gateway import metrics
 from inference.gateway.admission import Admission, Ticket
-from inference.gateway.bill import Job
-from inference.gateway.demand import DemandTeller, Held
-from inference.gateway.replicas import Replicas
-from inference.gateway.reports import Reports
-from inference.gateway.table import RouteIndex, payer_of
-from inference.gateway.upstream import _engine_ids
+from inference.gateway.books.bill import Job
+from inference.gateway.control_link import demand
+from inference.gateway.control_link.demand import DemandTeller, Held
+from inference.gateway.control_link.table import RouteIndex, payer_of
+from inference.gateway.engines import replicas, reports
+from inference.gateway.engines.replicas import Replicas
+from inference.gateway.engines.reports import Reports
+from inference.gateway.engines.upstream import _engine_ids
 from inference.gateway.waking import Place, WaitingRoom
 from tests.fixtures import approving as approved
 from tests.unit.inference.drawn.gateway.session import Ended, Paused, Reply, Session, broken, pauses

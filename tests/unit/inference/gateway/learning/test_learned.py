@@ -9,8 +9,8 @@ import pytest
 from common.wire import RouteReplica
 from inference.core.legs.threshold import LegThreshold
 from inference.core.usage import TokenCounts
+from inference.gateway.engines.legs import Sides
 from inference.gateway.learning.thresholds import Learned, Thresholds
-from inference.gateway.legs import Sides
 from tests.fixtures.gateway import table
 
 CALL: Any = SimpleNamespace(waited_seconds=0.25, beside=3)

@@ -19,7 +19,7 @@ from common.telemetry import get_logger
 from common.wire import MAX_TRIALS, RouteCanary, SideCounts, TrialCounts, TrialReport
 from inference.core.canary.judge import step_of
 from inference.core.canary.split import SIDES, Side
-from inference.gateway.addresses import ControlAddresses
+from inference.gateway.control_link.addresses import ControlAddresses
 
 TELL_SECONDS = 1.0
 REPEAT_SECONDS = 10.0

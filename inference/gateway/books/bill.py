@@ -22,10 +22,10 @@ from inference.core.body import InferenceRequest
 from inference.core.usage import TokenCounts
 from inference.gateway import metrics
 from inference.gateway.admission import Ticket
-from inference.gateway.aside import set_aside
+from inference.gateway.books.aside import set_aside
+from inference.gateway.books.journal import LOST_OUTCOME, Entry, Journal
+from inference.gateway.books.spool import Spool
 from inference.gateway.exchange import Exchange
-from inference.gateway.journal import LOST_OUTCOME, Entry, Journal
-from inference.gateway.spool import Spool
 
 if TYPE_CHECKING:
     from inference.gateway.tracing.request import RequestTrace

@@ -11,10 +11,10 @@ import aiohttp
 from common.errors import SetupError, Unavailable
 from common.settings import Settings
 from common.telemetry import get_logger
-from inference.gateway.addresses import ControlAddresses
-from inference.gateway.aside import read_rejected, set_aside, signature, take_out
-from inference.gateway.recovery import is_left, recover
-from inference.gateway.spool import Spool, read_segment
+from inference.gateway.books.aside import read_rejected, set_aside, signature, take_out
+from inference.gateway.books.recovery import is_left, recover
+from inference.gateway.books.spool import Spool, read_segment
+from inference.gateway.control_link.addresses import ControlAddresses
 
 BATCH_EVENTS = 500
 TICK_SECONDS = 0.3

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from common.telemetry import get_logger
 from inference.gateway import metrics
-from inference.gateway.aside import keep_rejected
-from inference.gateway.journal import JOURNAL_FILE, Left, read_journal
-from inference.gateway.spool import Spool, event_ids, read_segment, segments
+from inference.gateway.books.aside import keep_rejected
+from inference.gateway.books.journal import JOURNAL_FILE, Left, read_journal
+from inference.gateway.books.spool import Spool, event_ids, read_segment, segments
 
 _log = get_logger("gateway.recovery")
 

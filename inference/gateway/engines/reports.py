@@ -7,7 +7,7 @@ import asyncio
 import aiohttp
 
 from inference.core.routing.report import EngineReport, read_report
-from inference.gateway.replicas import Replicas
+from inference.gateway.engines.replicas import Replicas
 
 ROUND_SECONDS = 2.0
 """Each engine is asked once in a round; a round of many takes longer."""

@@ -21,8 +21,8 @@ from common.errors import NotFound, Unauthenticated
 from common.settings import Settings
 from common.telemetry import get_logger
 from common.wire import Route, RouteKey, RoutingTable
-from inference.gateway.addresses import ControlAddresses
-from inference.gateway.table import RouteIndex
+from inference.gateway.control_link.addresses import ControlAddresses
+from inference.gateway.control_link.table import RouteIndex
 
 WAIT_SECONDS = 20
 _FIRST_PAUSE_SECONDS = 0.25

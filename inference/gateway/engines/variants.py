@@ -15,11 +15,11 @@ from common.errors import NO_ROOM, ComputilityError, EngineFailed, Unavailable
 from common.wire import Route, RouteCanary, RouteReplica
 from inference.core.canary.split import Side, side_of
 from inference.gateway import metrics
-from inference.gateway.bill import Job
+from inference.gateway.books.bill import Job
+from inference.gateway.control_link.tallies import Tallies
+from inference.gateway.engines.legs import Answering, Begin, Legs
+from inference.gateway.engines.upstream import ClientWatch, NoEngine, OnComments, drop_comments
 from inference.gateway.exchange import Exchange
-from inference.gateway.legs import Answering, Begin, Legs
-from inference.gateway.tallies import Tallies
-from inference.gateway.upstream import ClientWatch, NoEngine, OnComments, drop_comments
 
 VARIANT_HEADER = b"x-computility-variant"
 _ERROR_EVENT = b'data: {"error"'

@@ -27,10 +27,10 @@ from inference.core.routing.router import Sent
 from inference.core.sse import without_comments
 from inference.gateway import metrics
 from inference.gateway.admission import Ticket
+from inference.gateway.engines.replicas import Replicas
+from inference.gateway.engines.reports import Reports
+from inference.gateway.engines.whole_answer import Hold, WholeAnswer, read_answer, read_error
 from inference.gateway.exchange import Exchange
-from inference.gateway.replicas import Replicas
-from inference.gateway.reports import Reports
-from inference.gateway.whole_answer import Hold, WholeAnswer, read_answer, read_error
 
 if TYPE_CHECKING:
     from inference.gateway.tracing.request import CallTrace, RequestTrace

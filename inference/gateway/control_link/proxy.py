@@ -14,7 +14,7 @@ from common.errors import TooLarge, Unavailable
 from common.settings import Settings
 from common.units import format_bytes
 from common.wire import JSON_LIMIT_BYTES, MULTIPART_OVERHEAD_BYTES
-from inference.gateway.addresses import ControlAddresses
+from inference.gateway.control_link.addresses import ControlAddresses
 from inference.gateway.exchange import ClientGone, Exchange
 
 PROXIED_PREFIXES = ("/v1/files", "/v1/fine_tuning")

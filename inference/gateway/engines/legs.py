@@ -18,9 +18,8 @@ from inference.core.body import engine_body, prefill_body
 from inference.core.two_legs import giving_up, told_cache
 from inference.core.usage import TokenCounts
 from inference.gateway import metrics
-from inference.gateway.bill import Job
-from inference.gateway.learning.thresholds import Learned, Thresholds
-from inference.gateway.upstream import (
+from inference.gateway.books.bill import Job
+from inference.gateway.engines.upstream import (
     ENGINE_PATHS,
     MAX_FAILED_ENGINES,
     ClientWatch,
@@ -29,6 +28,7 @@ from inference.gateway.upstream import (
     Upstream,
     drop_comments,
 )
+from inference.gateway.learning.thresholds import Learned, Thresholds
 
 RELEASE_SECONDS = 5.0
 """Longest wait for a decode engine to have a cache given up; if it fails, the prefill engine frees it when

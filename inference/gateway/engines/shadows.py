@@ -18,8 +18,8 @@ from common.wire import Route, RouteShadow
 from inference.core.body import copied_body
 from inference.core.canary.split import side_of
 from inference.gateway import metrics
-from inference.gateway.bill import Bill, Books, Job
-from inference.gateway.upstream import ClientWatch, Upstream
+from inference.gateway.books.bill import Bill, Books, Job
+from inference.gateway.engines.upstream import ClientWatch, Upstream
 
 SHADOW_KEY = "shadow:"
 """Begins what stands for the key in the bill of a copy; no key has such a name."""

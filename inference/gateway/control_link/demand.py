@@ -17,7 +17,7 @@ from common.ids import new_id
 from common.settings import Settings
 from common.telemetry import get_logger
 from common.wire import MAX_DEMANDS, Demand, DemandReport, Route
-from inference.gateway.addresses import ControlAddresses
+from inference.gateway.control_link.addresses import ControlAddresses
 
 TELL_SECONDS = 2.0
 LEAST_SECONDS = 0.2

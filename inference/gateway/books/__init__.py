@@ -1,0 +1,1 @@
+"""What is billed: noted, kept on disk, and brought to control."""

@@ -1,0 +1,1 @@
+"""What a gateway and control tell each other."""

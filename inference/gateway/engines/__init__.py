@@ -1,0 +1,1 @@
+"""Engines: which is asked, in which legs, and what becomes of its answer."""
