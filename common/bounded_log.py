@@ -1,13 +1,15 @@
 """Logs that processes write to as long as they run, kept within a size.
 
 Whoever writes holds the file open, so a full log is not renamed: what is in it is copied to a file beside
-it, the copy of before is dropped, and the log is emptied. It has to be open for appending. Bytes keep their
-offset: the copy is called ``<log>.<offset at which the log goes on>``, so readers that follow miss nothing
-and read nothing twice.
+it, the copy of before is dropped, and what was copied is taken out of the log: by whole blocks where the file
+system can (ext4, XFS), so that what is written meanwhile stays; else the log is emptied, and what is written
+in that moment is lost. It has to be open for appending. Bytes keep their offset: the copy is called
+``<log>.<offset at which the log goes on>``, so readers that follow miss nothing and read nothing twice.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import IO
 
 PIECE_BYTES = 1024**2
+COLLAPSE_RANGE = 0x08
+"""FALLOC_FL_COLLAPSE_RANGE of fallocate(2): takes whole blocks out of a file as if they had never been."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class BoundedLog:
             earlier = self._earlier()
             base = earlier[-1][0] if earlier else 0
             with self.path.open("r+b") as log:
-                self._copy(log, base, limit_bytes)
-                log.truncate(0)
+                if not self._take_out(log, base, limit_bytes):
+                    self._empty(log, base, limit_bytes)
         except OSError:
             return False
         for _, path in earlier:
@@ -48,19 +52,35 @@ class BoundedLog:
                 path.unlink()
         return True
 
-    def _copy(self, log: IO[bytes], base: int, limit_bytes: int) -> None:
+    def _take_out(self, log: IO[bytes], base: int, limit_bytes: int) -> bool:
+        """Whether all whole blocks before the last byte were moved."""
+        start, state = _start(log, limit_bytes), os.fstat(log.fileno())
+        blocks = (state.st_size - 1) // state.st_blksize * state.st_blksize
+        copy = self._copy(log, base, start, blocks - start) if start < blocks else None
+        if copy is None or _collapsed(log, blocks):
+            return copy is not None
+        copy.unlink(missing_ok=True)
+        return False
+
+    def _empty(self, log: IO[bytes], base: int, limit_bytes: int) -> None:
+        """What is written meanwhile is copied too, but not for ever."""
+        self._copy(log, base, _start(log, limit_bytes), 2 * limit_bytes + PIECE_BYTES)
+        log.truncate(0)
+
+    def _copy(self, log: IO[bytes], base: int, start: int, most_bytes: int) -> Path | None:
+        """The copy of so much of the log; None where there is no room for it."""
         draft = self.path.with_name(f"{self.path.name}.moving")
-        size = os.fstat(log.fileno()).st_size
-        log.seek(0 if size <= 2 * limit_bytes else size - limit_bytes)
+        log.seek(start)
         try:
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as copy:
-                left = 2 * limit_bytes + PIECE_BYTES  # what is written meanwhile comes too, but not for ever
+                left = most_bytes
                 while left > 0 and (piece := log.read(min(left, PIECE_BYTES))):
                     copy.write(piece)
                     left -= len(piece)
-            draft.rename(self.path.with_name(f"{self.path.name}.{base + log.tell()}"))
+            return draft.rename(self.path.with_name(f"{self.path.name}.{base + log.tell()}"))
         except OSError:
             draft.unlink(missing_ok=True)
+            return None
 
     def read(self, offset_bytes: int, limit_bytes: int) -> tuple[bytes, int, int]:
         """At most ``limit_bytes`` from the offset (negative: from the end), the offset after them, and the
@@ -103,6 +123,22 @@ class BoundedLog:
         prefix = f"{self.path.name}."
         found = [path for path in self.path.parent.glob(f"{prefix}*") if path.name[len(prefix) :].isdecimal()]
         return sorted((int(path.name[len(prefix) :]), path) for path in found)
+
+
+def _start(log: IO[bytes], limit_bytes: int) -> int:
+    """From where on the log is kept: the whole of it, or its end where it is far over the limit."""
+    size = os.fstat(log.fileno()).st_size
+    return 0 if size <= 2 * limit_bytes else size - limit_bytes
+
+
+def _collapsed(log: IO[bytes], size_bytes: int) -> bool:
+    """Take the first bytes out of a file; False where its file system cannot."""
+    try:
+        fallocate = ctypes.CDLL(None, use_errno=True).fallocate64
+    except (OSError, AttributeError):
+        return False
+    offset, length = ctypes.c_int64(0), ctypes.c_int64(size_bytes)
+    return bool(fallocate(log.fileno(), COLLAPSE_RANGE, offset, length) == 0)
 
 
 def _size(path: Path) -> int:

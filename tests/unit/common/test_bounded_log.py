@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common import bounded_log
 from common.bounded_log import BoundedLog
 
 LIMIT = 100
@@ -118,3 +119,38 @@ def test_a_reader_that_follows_misses_nothing(
     assert seen == written
     last, _, end = log.read(-50, 50)
     assert (written.endswith(last), end) == (True, len(written))
+
+
+def test_what_is_written_while_a_log_is_moved_is_not_lost_where_the_file_system_can(
+    log: BoundedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, block = Path.rename, log.path.stat().st_blksize
+    append(log, b"a" * (3 * block + 7))
+    with log.path.open("r+b") as file:
+        if not bounded_log._collapsed(file, block):
+            pytest.skip("this file system takes no blocks out of a file")
+
+    def slow_rename(path: Path, target: Path) -> Path:
+        append(log, b"meanwhile ")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", slow_rename)
+    assert log.keep_within(2 * block)
+    monkeypatch.undo()
+    append(log, b"END")
+    everything = b"a" * (2 * block + 7) + b"meanwhile END"
+    assert log.read(0, 10 * block) == (everything, len(everything), len(everything))
+    assert 0 < log.path.stat().st_size < block
+
+
+def test_where_the_file_system_cannot_the_log_is_emptied(
+    log: BoundedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = log.path.stat().st_blksize
+    monkeypatch.setattr(bounded_log, "_collapsed", lambda log, size_bytes: False)
+    everything = b"a" * (2 * block + 7)
+    append(log, everything)
+    assert log.keep_within(2 * block)
+    assert log.path.read_bytes() == b""
+    assert log.read(0, 10 * block) == (everything, len(everything), len(everything))
+    assert len(log.files()) == 2
