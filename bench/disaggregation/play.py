@@ -80,11 +80,10 @@ class _Pilot:
 
     def look(self, now: float, replay: Replay, on_their_way: int) -> None:
         self._log.on_their_way(now, on_their_way)
-        waits = bool(self._standing.contenders)
-        if self._pace.rests(now, waits):
+        if self._pace.rests(now, self._standing):
             return
         profile = self._log.profile(now)
-        if not self._pace.looks(now, self._fleet, profile, waits):
+        if not self._pace.looks(now, self._fleet, profile, self._standing):
             return
         verdict = look(
             self._pool.stage,

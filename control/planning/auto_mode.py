@@ -145,10 +145,9 @@ class AutoMode:
     def _is_due(self, watch: _Watch, endpoint: Endpoint, fleet: Fleet) -> bool:
         """Whether there is something new to see: other engines, other traffic, or a change that waits."""
         now = self._clock.now_ms() / 1000
-        holds = bool(watch.standing.contenders)
-        if watch.pace.rests(now, holds):
+        if watch.pace.rests(now, watch.standing):
             return False
-        return watch.pace.looks(now, fleet, self._traffic.log_of(endpoint).profile(now), holds)
+        return watch.pace.looks(now, fleet, self._traffic.log_of(endpoint).profile(now), watch.standing)
 
     async def _verdict(self, endpoint: Endpoint, watch: _Watch, stage: Stage, fleet: Fleet) -> Verdict:
         now = self._clock.now_ms() / 1000

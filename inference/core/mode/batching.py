@@ -88,8 +88,8 @@ class PassTimes:
         mean = _rounded(context_tokens / sequences, 2 * _CONTEXT_GRAIN) if sequences else 0
         key = _rounded(tokens, _CHUNK_GRAIN), _rounded(prompt_tokens, _PROMPT_GRAIN), sequences, mean
         known = self._mixed.get(key)
-        if known is None:
-            known = self._mixed[key] = self._read_ms(tokens, prompt_tokens, sequences, mean) / 1e3
+        if known is None:  # of the rounded sizes, so that it does not matter which pass of them came first
+            known = self._mixed[key] = self._read_ms(*key) / 1e3
         return known
 
     def _read_ms(self, tokens: int, prompt_tokens: int, sequences: int, context_tokens: int) -> float:

@@ -24,13 +24,16 @@ MOST_LATELY = 3
 @dataclass(frozen=True)
 class Rules:
     """``margin``: by how much of worth something has to be better. ``hold_seconds``: for how long, or until
-    as much is forgone over the margin as the margin is in that time, but at two looks at least. The two
+    as much is forgone over the margin as the margin is in that time, but at two looks at least; for
+    ``rescue_seconds`` where what is there misses its target and the other one, which starts no engine, keeps
+    it. The two
     cool-downs are after a change of roles, and after one that starts engines; they double with each change of
     the last hour, but not for roles by which more than ``much`` is gained. ``start_seconds``: until a new
     engine answers. ``horizon_seconds``: within which what a change costs has to be gained."""
 
     margin: float = 0.05
     hold_seconds: float = 30.0
+    rescue_seconds: float = 10.0
     roles_cooldown_seconds: float = 60.0
     engines_cooldown_seconds: float = 600.0
     start_seconds: float = 120.0
@@ -45,11 +48,13 @@ class Rules:
 
 @dataclass(frozen=True)
 class Assessed:
-    """A fleet and what it is worth: more is better, 0 is nothing, 1 is every request within its limits."""
+    """A fleet and what it is worth: more is better, 0 is nothing, 1 is every request within its limits.
+    ``keeps``: what it should."""
 
     fleet: Fleet
     worth: float
     words: str = ""
+    keeps: bool = True
 
     @property
     def parts(self) -> int:
@@ -73,10 +78,12 @@ class Contender:
 @dataclass(frozen=True)
 class Standing:
     """What has to be kept between two looks. ``contenders``: what a change is being held for. ``changes``:
-    times of the changes of the last hour, and whether they started engines."""
+    times of the changes of the last hour, and whether they started engines. ``suffers``: what is there did
+    not keep its target."""
 
     contenders: tuple[Contender, ...] = ()
     changes: tuple[tuple[float, bool], ...] = ()
+    suffers: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ def decide_mode(
     held, lately = _weighed(present, usable, paying, standing, rules, now_seconds)
     if not paying:
         return Verdict(None, Standing(lately, recent), _kept(present, usable, rules))
-    left = {one.fleet: _left_seconds(held[one.fleet], present, rules, now_seconds) for one in paying}
+    left = {one.fleet: _left_seconds(held[one.fleet], one, present, rules, now_seconds) for one in paying}
     waiting = Standing((*held.values(), *lately), recent)
     ripe = [one for one in paying if left[one.fleet] <= 0]
     best = _best(ripe or paying, rules)
@@ -162,11 +169,17 @@ def _held(fleet: Fleet, before: Contender | None, gain: float, rules: Rules, now
     return Contender(fleet, before.since, now_seconds, gain, min(most, max(0.0, lost)))
 
 
-def _left_seconds(one: Contender, present: Assessed, rules: Rules, now_seconds: float) -> float:
+def _left_seconds(
+    one: Contender, assessed: Assessed, present: Assessed, rules: Rules, now_seconds: float
+) -> float:
     """For how long it has to stay as much better as it is: ``hold_seconds``, or, since roles cost nothing to
-    change, until as much is forgone over the margin as the margin is in that time (Page's test)."""
-    left = rules.hold_seconds - (now_seconds - one.since)
-    if one.fleet.restarts(present.fleet) or one.gain <= 2 * rules.margin:
+    change, until as much is forgone over the margin as the margin is in that time (Page's test), or for
+    ``rescue_seconds``."""
+    been = now_seconds - one.since
+    if one.fleet.restarts(present.fleet):
+        return rules.hold_seconds - been
+    left = (rules.rescue_seconds if assessed.keeps > present.keeps else rules.hold_seconds) - been
+    if one.gain <= 2 * rules.margin:
         return left
     return min(left, (rules.margin * rules.hold_seconds - one.lost) / (one.gain - rules.margin))
 

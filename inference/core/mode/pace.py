@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from inference.core.mode.decide import Standing
 from inference.core.mode.fleet import Fleet
 from inference.core.mode.pilot import ENOUGH_SECONDS, FEWEST_REQUESTS
 from inference.core.mode.traffic import Profile
@@ -30,20 +31,22 @@ class Pace:
     checked_seconds: float = -math.inf
     since_seconds: float = math.inf
 
-    def rests(self, now_seconds: float, holds: bool) -> bool:
-        """Whether it is too early to look, whatever there is to see. ``holds``: a change is being held."""
-        least = LOOK_SECONDS if holds or self._is_new(now_seconds) else LEAST_SECONDS
+    def rests(self, now_seconds: float, standing: Standing) -> bool:
+        """Whether it is too early to look, whatever there is to see."""
+        least = LOOK_SECONDS if standing.contenders or self._is_new(now_seconds) else LEAST_SECONDS
         return 0 <= now_seconds - self.checked_seconds < least
 
-    def looks(self, now_seconds: float, fleet: Fleet, profile: Profile | None, holds: bool) -> bool:
-        """Whether there is something new to see: other engines, other traffic, more of what is new, or a
-        change that is being held. If so, it counts as seen."""
+    def looks(self, now_seconds: float, fleet: Fleet, profile: Profile | None, standing: Standing) -> bool:
+        """Whether there is something new to see: other engines, other traffic, more of what is new, a change
+        that is being held, or what becomes of a load that is not kept up with, which the same profile says
+        nothing of. If so, it counts as seen."""
         self.checked_seconds = now_seconds
         if profile is None:
             return False
         fresh = self.fleet == fleet and now_seconds - self.looked_seconds < AGAIN_SECONDS
         moved = self.profile is None or profile.moved_from(self.profile) >= MOVED
-        if fresh and not (holds or moved or self._is_new(now_seconds)):
+        unsettled = standing.contenders or standing.suffers
+        if fresh and not (unsettled or moved or self._is_new(now_seconds)):
             return False
         if profile.requests >= FEWEST_REQUESTS:
             self.since_seconds = min(self.since_seconds, now_seconds)

@@ -102,7 +102,8 @@ def look(
     assessed = [assess(one, slo, most) for one in others]
     verdict = decide_mode(assess(now, slo, most), assessed, standing, rules, now_seconds)
     seen = f"{len(sample)} requests: {profile.words}"
-    return Verdict(verdict.taken, verdict.standing, (*verdict.reasons, seen))
+    kept = replace(verdict.standing, suffers=now.good < TARGET)
+    return Verdict(verdict.taken, kept, (*verdict.reasons, seen))
 
 
 def assess(rehearsal: Rehearsal, slo: Slo, most_cost: float) -> Assessed:
@@ -115,7 +116,7 @@ def assess(rehearsal: Rehearsal, slo: Slo, most_cost: float) -> Assessed:
         f"{100 * rehearsal.good:.0f} % of requests within the SLO (TTFT {rehearsal.ttft_ms:,.0f} ms, "
         f"{rehearsal.itl_ms:,.1f} ms between tokens, {rehearsal.fleet.devices} devices)"
     )
-    return Assessed(rehearsal.fleet, worth, words)
+    return Assessed(rehearsal.fleet, worth, words, rehearsal.good >= TARGET)
 
 
 def latest(requests: Sequence[ServedRequest]) -> Sequence[ServedRequest]:

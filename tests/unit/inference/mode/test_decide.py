@@ -86,6 +86,23 @@ def test_another_split_has_itself_to_be_better_for_long_enough() -> None:
         assert verdict.taken is None
 
 
+@pytest.mark.parametrize(
+    ("present", "other", "engines", "seconds"),
+    [(False, True, 8, 10.0), (True, True, 8, 30.0), (False, False, 8, 30.0), (False, True, 9, 30.0)],
+    ids=["rescued", "kept by both", "kept by neither", "engines are started"],
+)
+def test_what_keeps_a_target_that_is_missed_is_taken_sooner(
+    present: bool, other: bool, engines: int, seconds: float
+) -> None:
+    standing, at = Standing(), 0.0
+    others = [Assessed(fleet(3, engines), 0.99, keeps=other)]
+    while (
+        verdict := decide_mode(Assessed(PLAIN, 0.92, keeps=present), others, standing, RULES, at)
+    ).taken is None:
+        standing, at = verdict.standing, at + 5.0
+    assert at == seconds
+
+
 def test_another_mode_has_to_be_better_whichever_of_its_splits_is_the_best() -> None:
     turns = [worths(0.5, 0.6, 0.5), worths(0.5, 0.5, 0.6)]
     assert played(turns * 20)[0][0] == RULES.hold_seconds

@@ -6,6 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.core.mode.decide import Contender, Standing
 from inference.core.mode.fleet import EngineGroup, Fleet
 from inference.core.mode.pace import AGAIN_SECONDS, LEAST_SECONDS, LOOK_SECONDS, Pace
 from inference.core.mode.pilot import ENOUGH_SECONDS, FEWEST_REQUESTS
@@ -14,11 +15,12 @@ from inference.core.performance.device_figures import Layout
 from tests.fixtures.performance_scene import supply
 
 FLEET = Fleet((EngineGroup(supply("H100-SXM", 8), Layout(), 8),))
+QUIET, HELD = Standing(), Standing((Contender(FLEET, 0.0, 0.0, 0.1),))
 SEEN = Profile(2.0, 1000, 100, 0.0, FEWEST_REQUESTS)
 
 
 def looked(pace: Pace, now: float, profile: Profile | None = SEEN, fleet: Fleet = FLEET) -> bool:
-    return not pace.rests(now, False) and pace.looks(now, fleet, profile, False)
+    return not pace.rests(now, QUIET) and pace.looks(now, fleet, profile, QUIET)
 
 
 def settled() -> tuple[Pace, float]:
@@ -62,11 +64,21 @@ def test_other_engines_and_other_traffic_are_looked_at() -> None:
 def test_what_is_held_is_looked_at_at_every_turn() -> None:
     pace, last = settled()
     now = last + 110.0
-    assert not pace.rests(now, True)
-    assert pace.looks(now, FLEET, SEEN, True)
-    assert pace.rests(now + LOOK_SECONDS - 0.1, True)
-    assert not pace.rests(now + LOOK_SECONDS, True)
-    assert pace.rests(now + LOOK_SECONDS, False)
+    assert not pace.rests(now, HELD)
+    assert pace.looks(now, FLEET, SEEN, HELD)
+    assert pace.rests(now + LOOK_SECONDS - 0.1, HELD)
+    assert not pace.rests(now + LOOK_SECONDS, HELD)
+    assert pace.rests(now + LOOK_SECONDS, QUIET)
+
+
+def test_a_load_that_is_not_kept_up_with_is_looked_at_though_nothing_about_it_is_new() -> None:
+    pace, last = settled()
+    now = last + 110.0
+    assert not pace.looks(now, FLEET, SEEN, QUIET)
+    suffers = Standing(suffers=True)
+    assert pace.rests(now + LOOK_SECONDS, suffers), "not more often than anything else"
+    assert not pace.rests(now + LEAST_SECONDS, suffers)
+    assert pace.looks(now + LEAST_SECONDS, FLEET, SEEN, suffers)
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.floats(0.5, 4.0)), max_size=60))
@@ -74,8 +86,8 @@ def test_nothing_is_asked_for_more_often_than_is_allowed(turns: list[tuple[float
     pace, now, asked = Pace(), 0.0, []
     for seconds, rate in turns:
         now += seconds
-        if not pace.rests(now, False):
+        if not pace.rests(now, QUIET):
             asked.append(now)
-            pace.looks(now, FLEET, replace(SEEN, requests_per_second=rate), False)
+            pace.looks(now, FLEET, replace(SEEN, requests_per_second=rate), QUIET)
     later = [at for at in asked if not asked or at - asked[0] >= ENOUGH_SECONDS + LEAST_SECONDS]
     assert all(second - first >= LEAST_SECONDS for first, second in pairwise(later))
