@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from yarl import URL
 
-from common.errors import NO_LEADER, Unavailable
+from common.errors import NO_LEADER, ComputilityError, InvalidInput, Unavailable
 from common.leadership.elector import Elector
 from common.settings import Settings
 from common.telemetry import get_logger
@@ -47,7 +47,6 @@ _OF_ONE_CONNECTION = frozenset(
         b"origin",
         b"date",
         b"server",
-        b"x-content-type-options",
     )
 )
 """And what is said here as well: who may call from a browser, for one."""
@@ -78,7 +77,7 @@ class PassingOn:
             PASSED_ON.labels("answered").inc()
         except ClientDisconnect:
             PASSED_ON.labels("abandoned").inc()
-        except Unavailable as error:
+        except ComputilityError as error:
             PASSED_ON.labels("failed").inc()
             if answer.started:
                 raise
@@ -188,8 +187,9 @@ class _Body:
 
 
 def is_served_here(method: str, path: str) -> bool:
-    """Whether any control process answers it by itself."""
-    return method in READS and not OF_THE_LEADER.fullmatch(path)
+    """Whether any control process answers it by itself. What is no path (``*``, and what is said after it)
+    would become part of the leader's address, or of another one, and is answered where it came."""
+    return not path.startswith("/") or (method in READS and not OF_THE_LEADER.fullmatch(path))
 
 
 def _nobody(what: str) -> Unavailable:
@@ -200,9 +200,18 @@ def _nobody(what: str) -> Unavailable:
 
 
 def _headers(scope: Scope) -> CIMultiDict[str]:
+    """Byte for byte as they came, for aiohttp writes UTF-8: an Idempotency-Key that came otherwise would be
+    another one. Raises ``InvalidInput`` for what it cannot write."""
     headers: CIMultiDict[str] = CIMultiDict()
     for name, value in _kept(scope["headers"]):
-        headers.add(name.decode("latin-1"), value.decode("latin-1"))
+        if name == b"content-length" and scope["method"] in READS:
+            continue  # the body is not sent either
+        try:
+            headers.add(name.decode("ascii"), value.decode())
+        except UnicodeDecodeError as error:
+            raise InvalidInput(
+                f"the header {name.decode('latin-1')} has to be UTF-8", "bad_header"
+            ) from error
     headers[MARK.decode()] = "1"
     return headers
 
