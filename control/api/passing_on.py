@@ -26,7 +26,7 @@ MARK = b"x-computility-passed-on"
 """Has been passed on once: who gets it and does not lead either passes it on no further."""
 CONNECT_SECONDS = 3.0
 SILENCE_SECONDS = 700.0
-"""A drain answers nothing for ten minutes."""
+"""A drain answers nothing for ten minutes. A log that is followed may stay silent for days."""
 READS = frozenset(("GET", "HEAD", "OPTIONS"))
 OF_THE_LEADER = re.compile(
     r"/api/v1/overview|/api/v1/(workloads|nodes|endpoints)/[^/]+/(explain|logs|series)"
@@ -111,7 +111,8 @@ class PassingOn:
         target = scope["raw_path"].decode("ascii")
         if query := scope["query_string"]:
             target += "?" + query.decode("ascii")
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+        silence_seconds = None if scope["path"].endswith("/logs") else SILENCE_SECONDS
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence_seconds)
         # One connection for each: none that is kept is one to a process that is gone by now.
         connector = aiohttp.TCPConnector(force_close=True, ssl=self._trust(url))
         async with (

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any, cast
 
+import aiohttp
 import pytest
 from multidict import CIMultiDict
 from starlette.types import Message, Receive, Scope, Send
@@ -102,3 +103,22 @@ def test_a_read_announces_no_body_as_none_is_sent() -> None:
 def test_an_answer_keeps_what_guards_it() -> None:
     guard = (b"x-content-type-options", b"nosniff")
     assert _kept([guard, (b"Connection", b"close"), (b"date", b"today")]) == [guard]
+
+
+@pytest.mark.parametrize(
+    ("path", "seconds"), [("/api/v1/workloads/a/logs", None), ("/api/v1/overview", 700.0)]
+)
+async def test_a_log_that_is_followed_may_be_silent(
+    monkeypatch: pytest.MonkeyPatch, path: str, seconds: float | None
+) -> None:
+    limits: list[aiohttp.ClientTimeout] = []
+
+    def session(**options: Any) -> None:
+        limits.append(options["timeout"])
+        raise aiohttp.ClientError
+
+    monkeypatch.setattr(aiohttp, "ClientSession", session)
+    follower = PassingOn(cast(Any, None), cast(Elector, _Follower()), Settings())
+    with pytest.raises(aiohttp.ClientError):
+        await follower._exchange("http://leader:8001", _scope("GET", path), cast(Any, None), cast(Any, None))
+    assert [one.sock_read for one in limits] == [seconds]
