@@ -19,7 +19,7 @@ from common.errors import NO_LEADER, ComputilityError, InvalidInput, Unavailable
 from common.leadership.elector import Elector
 from common.settings import Settings
 from common.telemetry import get_logger
-from common.tls import trust_of
+from common.tls import ClientTrust
 from control.api.errors import error_response
 
 MARK = b"x-computility-passed-on"
@@ -64,6 +64,7 @@ class PassingOn:
         self._app = app
         self._elector = elector
         self._settings = settings
+        self._trusted: tuple[str, ClientTrust] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._elector.leads or is_served_here(scope["method"], scope["path"]):
@@ -137,7 +138,11 @@ class PassingOn:
             await answer.write(b"", more=False)
 
     def _trust(self, url: str) -> ssl.SSLContext | bool:
-        return trust_of(self._settings, url)
+        """Kept for as long as the same one leads: to read all authorities takes 40 ms."""
+        if self._trusted is None or self._trusted[0] != url:
+            self._trusted = url, ClientTrust(self._settings, url)
+        self._trusted[1].look()
+        return self._trusted[1].verify
 
 
 class _Answer:

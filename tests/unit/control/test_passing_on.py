@@ -122,3 +122,11 @@ async def test_a_log_that_is_followed_may_be_silent(
     with pytest.raises(aiohttp.ClientError):
         await follower._exchange("http://leader:8001", _scope("GET", path), cast(Any, None), cast(Any, None))
     assert [one.sock_read for one in limits] == [seconds]
+
+
+def test_authorities_are_read_once_for_each_leader() -> None:
+    follower = PassingOn(cast(Any, None), cast(Elector, _Follower()), Settings())
+    first = follower._trust("https://a:1")
+    assert follower._trust("https://a:1") is first
+    assert follower._trust("https://b:1") is not first
+    assert follower._trust("http://c:1") is True
