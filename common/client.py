@@ -25,6 +25,8 @@ Documents = list[Document]
 T = TypeVar("T")
 
 DRAIN_MARGIN_SECONDS = 15.0
+CONNECT_SECONDS = 5.0
+"""Where there is another address: a machine that is off says nothing at all."""
 
 
 class Client:
@@ -52,7 +54,7 @@ class Client:
         self._http = httpx.Client(
             base_url=self.base_url,
             headers=headers,
-            timeout=timeout_seconds,
+            timeout=self._patience(timeout_seconds),
             verify=verify,
             transport=transport,
             trust_env=False,
@@ -322,7 +324,7 @@ class Client:
         content = None if body is None else json.dumps(body).encode()
         if content is not None:
             headers["Content-Type"] = "application/json"
-        timeout = timeout_seconds or self._timeout_seconds
+        timeout = self._patience(timeout_seconds or self._timeout_seconds)
         return self._answer(
             self._send(method, path, params=query, content=content, headers=headers, timeout=timeout)
         )
@@ -336,6 +338,11 @@ class Client:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
+    def _patience(self, seconds: float, *, ends: bool = True) -> httpx.Timeout:
+        """``ends``: an answer may not be silent for longer."""
+        connect_seconds = min(seconds, CONNECT_SECONDS) if self._others else seconds
+        return httpx.Timeout(seconds, connect=connect_seconds, read=seconds if ends else None)
+
     def _reach(self, ask: Callable[[], T]) -> T:
         """What ``ask`` gets, at the first address that takes a connection."""
         for _ in self._others:
@@ -348,7 +355,7 @@ class Client:
         return ask()
 
     def _stream(self, path: str, params: Mapping[str, Any]) -> Iterator[str]:
-        silence = httpx.Timeout(self._timeout_seconds, read=None)
+        silence = self._patience(self._timeout_seconds, ends=False)
         try:
             ask = partial(self._http.stream, "GET", path, params=_query(params), timeout=silence)
             with ExitStack() as opened:

@@ -93,6 +93,13 @@ class _Parts:
         await self.leader.begin(self.elector.lease.epoch)
         await self.elector.lost.wait()
 
+    async def give_up(self) -> None:
+        """Let another one lead at once, where this process ends out of order and all else ends with it: else
+        the one that starts in its place, which may fare no better, would lead again and again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.elector.resign()
+
     async def close(self) -> None:
         await self.elector.resign()
         await self.fabric.close()
@@ -268,6 +275,7 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
     for task in (lost, electing):
         task.cancel()
     if why is not None:
+        await parts.give_up()
         raise _reason(leading) or why
     leading.cancel()
     with suppress(TimeoutError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Literal
 
@@ -12,7 +13,17 @@ from common.settings.address import AddressSettings
 from common.settings.listener import ListenerSettings
 from common.settings.section import Section
 
-_SERVER = re.compile(r"https?://([A-Za-z0-9._-]{1,253}|\[[0-9a-fA-F:.]+\])(:\d{1,5})?")
+_SERVER = re.compile(r"https?://(?:[A-Za-z0-9._-]{1,253}|\[([0-9a-fA-F:.]+)\])(?::(\d{1,5}))?")
+
+
+def _is_server(url: str) -> bool:
+    found = _SERVER.fullmatch(url)
+    if found is None or not 0 < int(found[2] or 80) < 2**16:
+        return False
+    try:
+        return not found[1] or bool(ipaddress.IPv6Address(found[1]))
+    except ValueError:
+        return False
 
 
 class ControlSettings(AddressSettings, ListenerSettings):
@@ -43,7 +54,7 @@ class ControlSettings(AddressSettings, ListenerSettings):
     @classmethod
     def _urls_are_of_servers(cls, value: list[str] | str) -> list[str] | str:
         for url in [value] if isinstance(value, str) else value:
-            if (url or isinstance(value, list)) and not _SERVER.fullmatch(url):
+            if (url or isinstance(value, list)) and not _is_server(url):
                 raise ValueError(
                     f"{url[:200]!r} is no address of a server; write scheme://host:port, without a path"
                 )

@@ -15,18 +15,18 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from yarl import URL
 
-from common.errors import NO_LEADER, Unavailable
+from common.errors import NO_LEADER, ComputilityError, InvalidInput, Unavailable
 from common.leadership.elector import Elector
 from common.settings import Settings
 from common.telemetry import get_logger
-from common.tls import trust_of
+from common.tls import ClientTrust
 from control.api.errors import error_response
 
 MARK = b"x-computility-passed-on"
 """Has been passed on once: who gets it and does not lead either passes it on no further."""
 CONNECT_SECONDS = 3.0
 SILENCE_SECONDS = 700.0
-"""A drain answers nothing for ten minutes."""
+"""A drain answers nothing for ten minutes. A log that is followed may stay silent for days."""
 READS = frozenset(("GET", "HEAD", "OPTIONS"))
 OF_THE_LEADER = re.compile(
     r"/api/v1/overview|/api/v1/(workloads|nodes|endpoints)/[^/]+/(explain|logs|series)"
@@ -47,7 +47,6 @@ _OF_ONE_CONNECTION = frozenset(
         b"origin",
         b"date",
         b"server",
-        b"x-content-type-options",
     )
 )
 """And what is said here as well: who may call from a browser, for one."""
@@ -65,6 +64,7 @@ class PassingOn:
         self._app = app
         self._elector = elector
         self._settings = settings
+        self._trusted: tuple[str, ClientTrust] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._elector.leads or is_served_here(scope["method"], scope["path"]):
@@ -78,7 +78,7 @@ class PassingOn:
             PASSED_ON.labels("answered").inc()
         except ClientDisconnect:
             PASSED_ON.labels("abandoned").inc()
-        except Unavailable as error:
+        except ComputilityError as error:
             PASSED_ON.labels("failed").inc()
             if answer.started:
                 raise
@@ -112,7 +112,8 @@ class PassingOn:
         target = scope["raw_path"].decode("ascii")
         if query := scope["query_string"]:
             target += "?" + query.decode("ascii")
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+        silence_seconds = None if scope["path"].endswith("/logs") else SILENCE_SECONDS
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence_seconds)
         # One connection for each: none that is kept is one to a process that is gone by now.
         connector = aiohttp.TCPConnector(force_close=True, ssl=self._trust(url))
         async with (
@@ -137,7 +138,11 @@ class PassingOn:
             await answer.write(b"", more=False)
 
     def _trust(self, url: str) -> ssl.SSLContext | bool:
-        return trust_of(self._settings, url)
+        """Kept for as long as the same one leads: to read all authorities takes 40 ms."""
+        if self._trusted is None or self._trusted[0] != url:
+            self._trusted = url, ClientTrust(self._settings, url)
+        self._trusted[1].look()
+        return self._trusted[1].verify
 
 
 class _Answer:
@@ -188,8 +193,9 @@ class _Body:
 
 
 def is_served_here(method: str, path: str) -> bool:
-    """Whether any control process answers it by itself."""
-    return method in READS and not OF_THE_LEADER.fullmatch(path)
+    """Whether any control process answers it by itself. What is no path (``*``, and what is said after it)
+    would become part of the leader's address, or of another one, and is answered where it came."""
+    return not path.startswith("/") or (method in READS and not OF_THE_LEADER.fullmatch(path))
 
 
 def _nobody(what: str) -> Unavailable:
@@ -200,9 +206,18 @@ def _nobody(what: str) -> Unavailable:
 
 
 def _headers(scope: Scope) -> CIMultiDict[str]:
+    """Byte for byte as they came, for aiohttp writes UTF-8: an Idempotency-Key that came otherwise would be
+    another one. Raises ``InvalidInput`` for what it cannot write."""
     headers: CIMultiDict[str] = CIMultiDict()
     for name, value in _kept(scope["headers"]):
-        headers.add(name.decode("latin-1"), value.decode("latin-1"))
+        if name == b"content-length" and scope["method"] in READS:
+            continue  # the body is not sent either
+        try:
+            headers.add(name.decode("ascii"), value.decode())
+        except UnicodeDecodeError as error:
+            raise InvalidInput(
+                f"the header {name.decode('latin-1')} has to be UTF-8", "bad_header"
+            ) from error
     headers[MARK.decode()] = "1"
     return headers
 

@@ -195,11 +195,14 @@ class Instance:
         return left
 
     def _drain(self) -> None:
+        """Stop all gangs; where another control process leads and Ray is not ours, what runs is its own."""
         control = self.supervisor.children.get("control")
         if control is None or control.state != "ready":
             return
         with control_client(self.settings) as client:
             try:
+                if self._ray is None and client.ready().get("role") == "follower":
+                    return
                 client.drain(
                     self.settings.internal_token,
                     timeout_seconds=DRAIN_SECONDS,

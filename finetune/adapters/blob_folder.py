@@ -11,11 +11,14 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
+from common.clock import SYSTEM_CLOCK
 from common.durable import put_in_place
 from common.errors import NotFound
 
+LEFTOVER_SECONDS = 3600.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -66,9 +69,13 @@ class BlobFolder:
         return self.folder / "unsettled" / self.place(sha256).name
 
     def remove_leftovers(self) -> None:
-        """Delete temporary files that a killed process left. Only before anything is being written."""
+        """Delete temporary files that nobody has written to for long: who made them was killed. Younger ones
+        may be those of another process."""
+        oldest_seconds = SYSTEM_CLOCK.now_ms() / 1000 - LEFTOVER_SECONDS
         for path in (self.folder / "incoming").glob("*"):
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < oldest_seconds:
+                    path.unlink()
 
     def adopt(self, temporary: Path, sha256: str) -> Path:
         """Move a temporary file to its place, on disk when this returns."""

@@ -18,9 +18,10 @@ _NO_ROOM = "there is no room on the disk to keep the file; try again later"
 
 
 class LocalBlobs:
-    """Implements ``finetune.ports.Blobs`` in a folder of which it is the only user of its kind.
+    """Implements ``finetune.ports.Blobs`` in a folder that other control processes may use as well.
 
-    A chunk is the most that is held in memory. Unfinished uploads of an earlier run are removed.
+    A chunk is the most that is held in memory. Uploads that were never finished are removed at the beginning,
+    and before another one is taken.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,6 +31,7 @@ class LocalBlobs:
 
     async def stage(self, chunks: AsyncIterator[bytes], limit_bytes: int) -> StagedBlob:
         with room_needed(_NO_ROOM):
+            await self._threads.run(self._blobs.remove_leftovers)
             path = await self._threads.run(self._blobs.temporary)
         state, size = hashlib.sha256(), 0
         try:

@@ -105,7 +105,7 @@ class ControlProxy:
                     ) as response:
                         await _send_back(exchange, response)
                 return
-            except aiohttp.ClientConnectorError:  # nothing of the request was sent
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):  # nothing was sent
                 if not tries_left:
                     raise
 

@@ -120,9 +120,14 @@ class RouteFollower:
         async with self._renewing:
             if self._renewals == before and self._may_renew():
                 self._renewals += 1
-                with suppress(aiohttp.ClientError, OSError, ValidationError):
+                url = self._control.url
+                try:
                     async with asyncio.timeout(RENEWAL_SECONDS):
                         await self.poll(0.0)
+                except TimeoutError:  # one that hangs takes connections and says nothing
+                    self._control.pass_over(url)
+                except (aiohttp.ClientError, OSError, ValidationError):
+                    pass
         return self.index
 
     def _may_renew(self) -> bool:

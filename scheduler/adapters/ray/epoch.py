@@ -42,7 +42,7 @@ class Epoch:
 
 def _read(file: Path) -> int:
     try:
-        text = file.read_text().strip()
+        text = file.read_text(errors="replace").strip()
     except OSError:
         return 0
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0

@@ -57,3 +57,21 @@ def test_where_none_is_there_it_says_so_once_each_was_tried() -> None:
     with client(answer) as found, pytest.raises(Unavailable, match="computility up"):
         found.whoami()
     assert asked == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("others", "connect_seconds"), [([B], 5.0), ([], 30.0)])
+def test_a_machine_that_is_off_is_not_waited_for_long_where_there_is_another(
+    others: list[str], connect_seconds: float
+) -> None:
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.extensions["timeout"])
+        return httpx.Response(200, json={"items": [], "results": [{}]})
+
+    with Client(A, transport=httpx.MockTransport(answer), others=others) as client:
+        client.list("tenants")
+        client.apply({})
+        assert list(client.logs("a")) == ['{"items":[],"results":[{}]}']
+    assert [limits["connect"] for limits in seen] == [connect_seconds] * 3
+    assert [limits["read"] for limits in seen] == [30.0, 30.0, None]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import InvalidInput
-from common.settings import child_environment, load_settings
+from common.settings import ControlSettings, Settings, child_environment, load_settings
 
 LOAD_TIDES = "scheduler:\n  policy:\n    load_tides:\n"
 
@@ -158,3 +158,20 @@ def test_folders_are_made_private(tmp_path: Path) -> None:
     made = load_settings(home=tmp_path / "new").folder("run")
     assert made == tmp_path / "new" / "run"
     assert made.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a:99999", "http://a:0", "http://[:::]:1", "http://a:1/", "http://u:p@a:1"]
+)
+def test_an_address_that_no_client_takes_is_refused_as_it_is_read(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="scheme://host:port"):
+        Settings(home=tmp_path, control=ControlSettings(urls=[url]))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a", "https://[::1]:65535", "http://10.0.0.1:1", "http://a_b.c-d:8001"]
+)
+def test_an_address_of_a_server_is_taken(url: str, tmp_path: Path) -> None:
+    assert Settings(home=tmp_path, control=ControlSettings(urls=[url, url], peer_url=url)).control_urls == (
+        url,
+    )

@@ -1,5 +1,6 @@
 """Files: kept once, never half, and gone when their time is over."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from common.clock import VirtualClock
 from common.errors import NotFound, TooLarge
 from common.settings import Settings
 from common.store.memory import MemoryStore
+from finetune.adapters.blob_folder import LEFTOVER_SECONDS
 from finetune.adapters.blobs import LocalBlobs
 from finetune.files.file_service import FileService
 
@@ -36,10 +38,25 @@ async def test_what_was_staged_is_readable_only_when_kept(tmp_path: Path) -> Non
     assert _files_in(tmp_path) == []
 
 
-async def test_what_a_killed_process_left_half_is_gone(tmp_path: Path) -> None:
-    await LocalBlobs(tmp_path).stage(_pieces(b"ab"), 3)
-    LocalBlobs(tmp_path)
+@pytest.mark.parametrize("is_next_upload", [False, True])
+async def test_what_a_killed_process_left_half_is_gone(tmp_path: Path, is_next_upload: bool) -> None:
+    blobs = LocalBlobs(tmp_path)
+    staged = await blobs.stage(_pieces(b"ab"), 3)
+    written_seconds = staged.path.stat().st_mtime - LEFTOVER_SECONDS - 1
+    os.utime(staged.path, (written_seconds, written_seconds))
+    if is_next_upload:
+        await blobs.discard(await blobs.stage(_pieces(b"cd"), 3))
+    else:
+        LocalBlobs(tmp_path)
     assert _files_in(tmp_path) == []
+
+
+async def test_an_upload_to_another_process_goes_on_while_one_starts(tmp_path: Path) -> None:
+    blobs = LocalBlobs(tmp_path)
+    staged = await blobs.stage(_pieces(b"ab"), 3)
+    LocalBlobs(tmp_path)
+    await blobs.keep(staged)
+    assert blobs.path(staged.sha256).read_bytes() == b"ab"
 
 
 async def test_too_much_leaves_nothing(tmp_path: Path) -> None:

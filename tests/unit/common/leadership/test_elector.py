@@ -1,7 +1,8 @@
 """One process and its lease, step by step."""
 
 import asyncio
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from common.errors import Unavailable
 from common.leadership.elector import BEATS, LOOKS
 from common.leadership.rules import Lease
+from control.main import _Parts
 from tests.fixtures.leases import LEASE_SECONDS, Process, Shared
 
 
@@ -135,3 +137,15 @@ async def test_who_waits_for_a_leader_that_hangs_is_told_when_another_has_its_pl
     await look_for(second, LEASE_SECONDS + 1)
     assert moved.is_set()
     assert not second.elector.moved.is_set()
+
+
+async def test_one_that_cannot_begin_lets_another_lead_at_once_and_not_itself_again() -> None:
+    shared = Shared()
+    first, second = Process(shared, "a:1"), Process(shared, "b:1")
+    await first.act()
+    await second.act()
+    await _Parts.give_up(cast(Any, SimpleNamespace(elector=first.elector)))
+    await second.act()
+    next_run = Process(shared, "a:1")
+    await next_run.act()
+    assert (second.elector.leads, next_run.elector.leads) == (True, False)

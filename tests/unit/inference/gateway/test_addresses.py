@@ -1,12 +1,21 @@
 """Which of several control processes a gateway asks."""
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import aiohttp
 import pytest
+from yarl import URL
 
+from common.clock import VirtualClock
 from common.settings import ControlSettings, Settings
+from inference.gateway.control_link import proxy as proxy_module
+from inference.gateway.control_link import routes
 from inference.gateway.control_link.addresses import ControlAddresses, trusted_url
+from inference.gateway.control_link.proxy import ControlProxy
+from inference.gateway.control_link.routes import RouteFollower
 
 URLS = ["http://a:1", "http://b:1", "http://c:1"]
 
@@ -59,3 +68,42 @@ def test_without_a_list_the_one_of_this_machine_is_asked(tmp_path: Path) -> None
 def test_others_are_trusted_as_authorities_say(tmp_path: Path) -> None:
     urls = ["http://127.0.0.1:8001", "http://b:1"]
     assert trusted_url(Settings(home=tmp_path, control=ControlSettings(urls=urls))) == "http://b:1"
+
+
+async def test_one_that_hangs_is_passed_over_by_the_request_that_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def hang(follower: RouteFollower, wait_seconds: float) -> bool:
+        with follower._control.asking("") as url:
+            asked.append(url)
+            return await asyncio.Event().wait()
+
+    monkeypatch.setattr(RouteFollower, "poll", hang)
+    monkeypatch.setattr(routes, "RENEWAL_SECONDS", 0.0)
+    settings = Settings(home=tmp_path, control=ControlSettings(urls=URLS))
+    follower = RouteFollower(settings, cast(aiohttp.ClientSession, cast(Any, None)), VirtualClock())
+    for _ in range(2):
+        await follower.renewed()
+    assert asked == URLS[:2]
+
+
+@pytest.mark.parametrize("error", [aiohttp.ConnectionTimeoutError(), aiohttp.ServerDisconnectedError()])
+async def test_only_what_was_not_sent_goes_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: aiohttp.ClientError
+) -> None:
+    asked = []
+
+    def request(method: str, url: URL, **_: Any) -> None:
+        asked.append(str(url.origin()))
+        raise error
+
+    proxy = ControlProxy(Settings(home=tmp_path, control=ControlSettings(urls=URLS)))
+    monkeypatch.setattr(proxy._session, "request", request)
+    monkeypatch.setattr(proxy_module, "_request_headers", lambda exchange: {})
+    exchange = SimpleNamespace(method="GET")
+    with pytest.raises(type(error)):
+        await proxy._ask(cast(Any, exchange), "/v1/files")
+    await proxy.close()
+    assert asked == (URLS if isinstance(error, aiohttp.ConnectionTimeoutError) else URLS[:1])

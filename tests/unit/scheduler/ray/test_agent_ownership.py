@@ -43,7 +43,7 @@ def test_only_the_latest_is_obeyed_also_by_the_next_agent(tmp_path: Path) -> Non
         later.require(5)
 
 
-@pytest.mark.parametrize("content", [b"", b"many", b"-1", b"9" * 40, "\u0665".encode()])
+@pytest.mark.parametrize("content", [b"", b"many", b"-1", b"9" * 40, "\u0665".encode(), b"\xff\x00"])
 def test_what_is_no_epoch_is_none(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "epoch"
     file.write_bytes(content)
