@@ -4,6 +4,7 @@ Replicas are wires to one engine, which are cut in the middle of streams.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,14 +20,30 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Tell me a story"}]}
 TEXT: dict[str, Any] = {"prompt": "Tell me a story about"}
+ONE_TOKEN = re.compile(rb'"token_ids":\[\d+\]')
 IDS: dict[str, Any] = {"prompt": [339, 907]}
 
 
-class Wire:
-    """Passes all on to the engine. ``cuts``, which others may share: after so many events a stream breaks,
-    once each."""
+class Cuts(list[int]):
+    """After so many events a stream breaks, once each. ``after_one_token``: not before an event that tells
+    one token; a busy engine tells several at once, and then what is drawn by chance cannot be drawn on."""
 
-    def __init__(self, engine: RealEngine, cuts: list[int]) -> None:
+    after_one_token = False
+
+    def place(self, last: bytes, events: list[bytes], began: int) -> int | None:
+        """How many of these a client still gets, who has ``began`` of them, up to ``last``; None = all."""
+        if not self:
+            return None
+        for number in range(max(0, self[0] - began), len(events)):
+            if not self.after_one_token or ONE_TOKEN.search([last, *events][number]):
+                return number
+        return None
+
+
+class Wire:
+    """Passes all on to the engine, but for ``cuts``, which others may share."""
+
+    def __init__(self, engine: RealEngine, cuts: Cuts) -> None:
         parts = urlsplit(engine.url)
         self._to = parts.hostname, parts.port
         self._cuts = cuts
@@ -47,14 +64,17 @@ class Wire:
         far, away = await asyncio.open_connection(*self._to)
         self._open += (out, away)
         up = asyncio.create_task(self._copy(near, away))
-        seen = 0
+        seen, last = 0, b""
         with suppress(ConnectionError):
             while data := await far.read(65536):
                 began = 0 if data.startswith(b"HTTP/") else seen  # the connection is used again
                 seen = began + data.count(b"data: ")
-                if self._cuts and seen > self._cuts[0]:
-                    whole = data.split(b"data: ")[: self._cuts.pop(0) + 1 - began]
-                    out.write(b"data: ".join(whole))
+                head, *events = data.split(b"data: ")
+                place = self._cuts.place(last, events, began)
+                last = events[-1] if events else last
+                if place is not None:
+                    self._cuts.pop(0)
+                    out.write(b"data: ".join([head, *events[:place]]))
                     await out.drain()
                     await asyncio.sleep(0.05)
                     break
@@ -73,12 +93,12 @@ class Wire:
 
 
 @pytest.fixture
-def cuts() -> list[int]:
-    return []
+def cuts() -> Cuts:
+    return Cuts()
 
 
 @pytest.fixture
-async def front(real_engine: RealEngine, cuts: list[int], tmp_path: Path) -> AsyncIterator[Serving]:
+async def front(real_engine: RealEngine, cuts: Cuts, tmp_path: Path) -> AsyncIterator[Serving]:
     """Three replicas that are one."""
     wires = [Wire(real_engine, cuts) for _ in range(3)]
     replicas = [(f"r{number}", await wire.start()) for number, wire in enumerate(wires)]
@@ -129,7 +149,7 @@ async def told(front: Serving, options: dict[str, Any]) -> tuple[str, str, Any, 
     ids=lambda options: "-".join(name for name in options if name not in ("messages", "max_tokens")),
 )
 async def test_a_greedy_answer_is_that_of_an_unbroken_run(
-    cuts: list[int], front: Serving, options: dict[str, Any]
+    cuts: Cuts, front: Serving, options: dict[str, Any]
 ) -> None:
     options = {**options, "temperature": 0}
     text, reason, usage, events = await told(front, options)
@@ -149,9 +169,9 @@ async def test_a_greedy_answer_is_that_of_an_unbroken_run(
 
 @pytest.mark.parametrize("options", [{}, {"seed": 7}], ids=["drawn", "seeded"])
 async def test_an_answer_drawn_by_chance_is_drawn_on(
-    cuts: list[int], front: Serving, options: dict[str, Any]
+    cuts: Cuts, front: Serving, options: dict[str, Any]
 ) -> None:
-    cuts[:] = [6]
+    cuts[:], cuts.after_one_token = [3], True
     options = {**CHAT, "max_tokens": 20, "min_tokens": 20, "temperature": 1.0, **options}
     text, reason, usage, _ = await told(front, options)
     assert not cuts
