@@ -84,6 +84,7 @@ class FittedSteps:
 
 
 BEGUN_WITH = FittedSteps(2.0, 0.03, 3.0, 0.2)
+"""From where the four numbers are sought: about what a tiny model takes."""
 
 
 class Simulation:
@@ -110,11 +111,8 @@ class Simulation:
         def errors(logarithms: _Floats) -> list[float]:
             steps = FittedSteps(*np.exp(logarithms))
             found = [self.times(steps, courses) for courses in loads]
-            pairs = zip(map(astuple, found), map(astuple, wanted), strict=True)
             return [
-                float(np.log(one / other))
-                for got, want in pairs
-                for one, other in zip(got, want, strict=True)
+                float(one) for got, want in zip(found, wanted, strict=True) for one in got.logs - want.logs
             ]
 
         found = least_squares(errors, np.log(astuple(BEGUN_WITH)), diff_step=_DIFFERENCE, loss="soft_l1")
