@@ -3,9 +3,10 @@
 **It never flaps.** Two rules bound the changes, whatever is told. After a change nothing is changed for a
 while that doubles with every change of the last hour, unless much is to be gained, and an hour has
 ``most_in_an_hour`` changes at most. And a change is made only to what was itself better than the present by
-``margin`` at every look for ``hold_seconds``, or, where no engine is started, by much more for a part of it:
-while what each fleet is worth stays within half the margin of a constant, each change leads to a fleet that
-is truly better, so none is ever returned to, and there are fewer changes than fleets.
+``margin`` at every look for ``hold_seconds``, or, where no engine is started, for a part of it: by much more,
+or because it keeps a target that is missed. While what each fleet is worth stays within half the margin of a
+constant, each change leads to a fleet that is truly better, so none is ever returned to, and there are fewer
+changes than fleets.
 """
 
 from __future__ import annotations
@@ -26,10 +27,9 @@ class Rules:
     """``margin``: by how much of worth something has to be better. ``hold_seconds``: for how long, or until
     as much is forgone over the margin as the margin is in that time, but at two looks at least; for
     ``rescue_seconds`` where what is there misses its target and the other one, which starts no engine, keeps
-    it. The two
-    cool-downs are after a change of roles, and after one that starts engines; they double with each change of
-    the last hour, but not for roles by which more than ``much`` is gained. ``start_seconds``: until a new
-    engine answers. ``horizon_seconds``: within which what a change costs has to be gained."""
+    it. The two cool-downs are after a change of roles, and after one that starts engines; they double with
+    each change of the last hour, but not for roles by which more than ``much`` is gained. ``start_seconds``:
+    until a new engine answers. ``horizon_seconds``: within which what a change costs has to be gained."""
 
     margin: float = 0.05
     hold_seconds: float = 30.0
