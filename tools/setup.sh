@@ -4,13 +4,13 @@
 # May be run again at any time; what is there already is kept. Settings:
 #   PYTHON              the Python 3.11 to use
 #   COMPUTILITY_SETUP_ENGINE  cpu | cuda | none   (chosen by what is found when unset)
-#   COMPUTILITY_SETUP_EXTRAS  extras of the distribution to install (default: postgres,ray,train,tracing,bench,dev)
+#   COMPUTILITY_SETUP_EXTRAS  extras of the distribution to install (default: postgres,ray,train,tracing,operator,bench,dev)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly engine_version=0.32.0
 readonly torch_version=2.13.0
-readonly extras=${COMPUTILITY_SETUP_EXTRAS:-postgres,ray,train,tracing,bench,dev}
+readonly extras=${COMPUTILITY_SETUP_EXTRAS:-postgres,ray,train,tracing,operator,bench,dev}
 readonly venv=.venv
 readonly log=$venv/setup.log
 readonly stamp=$venv/.stamp

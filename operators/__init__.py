@@ -1,0 +1,1 @@
+"""The mirror between a Kubernetes cluster and control: custom resources here, resources there."""
