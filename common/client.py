@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from common.error_bodies import error_from_body
-from common.errors import Unavailable
+from common.errors import NO_LEADER, NOT_LEADING, Unavailable
 from common.ids import new_id
 
 Document = dict[str, Any]
@@ -27,14 +28,17 @@ T = TypeVar("T")
 DRAIN_MARGIN_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
 """Where there is another address: a machine that is off says nothing at all."""
+TAKEOVER_SECONDS = 30.0
+"""So long is waited for a control process to lead, where another one says that none does now."""
+_LOOK_AGAIN_SECONDS = 1.0
 
 
 class Client:
     """Speaks to control at ``base_url`` (like ``http://127.0.0.1:8001``) with an API key; where nothing takes
     a connection there, at the next of the ``others``.
 
-    ``verify`` says whom to trust at an https URL (see ``common.tls``); ``transport`` replaces the network in
-    tests.
+    ``verify`` says whom to trust at an https URL (see ``common.tls``); in tests ``transport`` replaces the
+    network, and ``sleep`` the wait for a control process that leads.
     """
 
     def __init__(
@@ -46,10 +50,12 @@ class Client:
         verify: ssl.SSLContext | bool = True,
         transport: httpx.BaseTransport | None = None,
         others: Sequence[str] = (),
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._others = [url.rstrip("/") for url in others]
         self._timeout_seconds = timeout_seconds
+        self._sleep = sleep
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(
             base_url=self.base_url,
@@ -330,6 +336,15 @@ class Client:
         )
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Sent again for as long as no control process leads: a takeover takes some seconds."""
+        for _ in range(int(TAKEOVER_SECONDS / _LOOK_AGAIN_SECONDS)):
+            response = self._send_once(method, path, **options)
+            if not _has_no_leader(response):
+                return response
+            self._sleep(_LOOK_AGAIN_SECONDS)
+        return self._send_once(method, path, **options)
+
+    def _send_once(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             try:
                 return self._reach(lambda: self._http.request(method, path, **options))
@@ -378,6 +393,13 @@ class Client:
             raise error_from_body(response.status_code, response.text)
         content: Document = response.json()
         return content
+
+
+def _has_no_leader(response: httpx.Response) -> bool:
+    """Whether nothing was done because no control process leads, or one that did leads no more."""
+    if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+        return False
+    return error_from_body(response.status_code, response.text).code in (NO_LEADER, NOT_LEADING)
 
 
 def _query(params: Mapping[str, Any]) -> dict[str, str]:
