@@ -7,18 +7,14 @@ between leaves a mark, by which the next one knows what to look at.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
-from common.clock import SYSTEM_CLOCK
 from common.durable import put_in_place
 from common.errors import NotFound
+from finetune.adapters.incoming import Incoming
 
-LEFTOVER_SECONDS = 3600.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -27,6 +23,7 @@ class BlobFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._incoming = Incoming(folder / "incoming")
 
     def path(self, sha256: str) -> Path:
         """Where the bytes lie. Raises ``NotFound``."""
@@ -43,11 +40,7 @@ class BlobFolder:
 
     def temporary(self) -> Path:
         """A fresh, empty file in the same file system."""
-        incoming = self.folder / "incoming"
-        incoming.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=incoming)
-        os.close(handle)
-        return Path(name)
+        return self._incoming.temporary()
 
     def unsettle(self, sha256: str) -> None:
         """Mark a blob that is about to come or to go."""
@@ -69,13 +62,8 @@ class BlobFolder:
         return self.folder / "unsettled" / self.place(sha256).name
 
     def remove_leftovers(self) -> None:
-        """Delete temporary files that nobody has written to for long: who made them was killed. Younger ones
-        may be those of another process."""
-        oldest_seconds = SYSTEM_CLOCK.now_ms() / 1000 - LEFTOVER_SECONDS
-        for path in (self.folder / "incoming").glob("*"):
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < oldest_seconds:
-                    path.unlink()
+        """Delete temporary files of processes that are gone."""
+        self._incoming.remove_leftovers()
 
     def adopt(self, temporary: Path, sha256: str) -> Path:
         """Move a temporary file to its place, on disk when this returns."""

@@ -1,5 +1,6 @@
 """Files: kept once, never half, and gone when their time is over."""
 
+import errno
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,14 +11,18 @@ from common.clock import VirtualClock
 from common.errors import NotFound, TooLarge
 from common.settings import Settings
 from common.store.memory import MemoryStore
-from finetune.adapters.blob_folder import LEFTOVER_SECONDS
 from finetune.adapters.blobs import LocalBlobs
+from finetune.adapters.incoming import LEFTOVER_SECONDS, Incoming
 from finetune.files.file_service import FileService
 
 
 async def _pieces(*pieces: bytes) -> AsyncIterator[bytes]:
     for piece in pieces:
         yield piece
+
+
+def _refused(_handle: int, _how: int) -> None:
+    raise OSError(errno.ENOLCK, "no locks here")
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -39,12 +44,23 @@ async def test_what_was_staged_is_readable_only_when_kept(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("is_next_upload", [False, True])
-async def test_what_a_killed_process_left_half_is_gone(tmp_path: Path, is_next_upload: bool) -> None:
-    blobs = LocalBlobs(tmp_path)
-    staged = await blobs.stage(_pieces(b"ab"), 3)
-    written_seconds = staged.path.stat().st_mtime - LEFTOVER_SECONDS - 1
-    os.utime(staged.path, (written_seconds, written_seconds))
+@pytest.mark.parametrize("can_lock", [True, False])
+async def test_what_a_killed_process_left_half_is_gone(
+    tmp_path: Path, is_next_upload: bool, can_lock: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not can_lock:
+        monkeypatch.setattr("fcntl.flock", _refused)
+    incoming = Incoming(tmp_path / "incoming")
+    left = incoming.temporary()
+    left.write_bytes(b"ab")
+    incoming.close()
+    if not can_lock:
+        LocalBlobs(tmp_path)
+        assert _files_in(tmp_path) == [left], "may be somebody's"
+        written_seconds = left.stat().st_mtime - LEFTOVER_SECONDS - 1
+        os.utime(left, (written_seconds, written_seconds))
     if is_next_upload:
+        blobs = LocalBlobs(tmp_path)
         await blobs.discard(await blobs.stage(_pieces(b"cd"), 3))
     else:
         LocalBlobs(tmp_path)
