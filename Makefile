@@ -1,7 +1,7 @@
 # Computility: every target sets up what it needs first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test unit fuzz mutants check fmt clean
+.PHONY: help setup demo up down test unit fuzz mutants crds check fmt clean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -56,6 +56,9 @@ fuzz: $(STAMP) ## fuzz every parser, one after the other (SECONDS=600 for each)
 
 mutants: $(STAMP) ## break the product in small ways and count what unit tests notice (SAMPLE=200 SEED=1 ONLY=…)
 	@$(BIN)/python -m tools.mutants --sample $(SAMPLE) --seed $(SEED) $(ONLY:%=--only %) $(MUTANTS_ARGS)
+
+crds: $(STAMP) ## make the Kubernetes definitions in the chart from common/resources
+	@$(BIN)/python -m operators.crds
 
 check: $(STAMP) ## lint, format, types and import rules
 	$(BIN)/ruff check .
