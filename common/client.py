@@ -1,76 +1,23 @@
-"""A small client of the control API, for the CLI and for scripts.
-
-Every method raises an error of ``common.errors``: the one that the API's error body says, or ``Unavailable``
-when control cannot be reached.
-"""
+"""A small client of the control API, for the CLI and for scripts."""
 
 from __future__ import annotations
 
 import json
-import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from functools import partial
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import httpx
 
+from common.client_transport import Document, Transport, query_of
 from common.error_bodies import error_from_body
-from common.errors import Unavailable
-from common.ids import new_id
 
-Document = dict[str, Any]
 Documents = list[Document]
-T = TypeVar("T")
 
 DRAIN_MARGIN_SECONDS = 15.0
-CONNECT_SECONDS = 5.0
-"""Where there is another address: a machine that is off says nothing at all."""
 
 
-class Client:
-    """Speaks to control at ``base_url`` (like ``http://127.0.0.1:8001``) with an API key; where nothing takes
-    a connection there, at the next of the ``others``.
-
-    ``verify`` says whom to trust at an https URL (see ``common.tls``); ``transport`` replaces the network in
-    tests.
-    """
-
-    def __init__(
-        self,
-        base_url: str,
-        key: str = "",
-        *,
-        timeout_seconds: float = 30.0,
-        verify: ssl.SSLContext | bool = True,
-        transport: httpx.BaseTransport | None = None,
-        others: Sequence[str] = (),
-    ) -> None:
-        self.base_url = base_url.rstrip("/")
-        self._others = [url.rstrip("/") for url in others]
-        self._timeout_seconds = timeout_seconds
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(
-            base_url=self.base_url,
-            headers=headers,
-            timeout=self._patience(timeout_seconds),
-            verify=verify,
-            transport=transport,
-            trust_env=False,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Release the connections."""
-        self._http.close()
+class Client(Transport):
+    """What control answers, a method for each question."""
 
     # Resources
 
@@ -176,7 +123,7 @@ class Client:
         """What the scheduler would decide if these Workloads were applied; nothing is written."""
         return self._answer(
             self._send(
-                "POST", "/api/v1/simulate", params=_query({"at_head": at_head or None}), json=list(docs)
+                "POST", "/api/v1/simulate", params=query_of({"at_head": at_head or None}), json=list(docs)
             )
         )
 
@@ -299,97 +246,3 @@ class Client:
         if not isinstance(content, dict) or "loops" not in content:
             raise error_from_body(response.status_code, response.text)
         return content
-
-    # Transport
-
-    def _read(self, path: str, **params: Any) -> Document:
-        return self._answer(self._send("GET", path, params=_query(params)))
-
-    def _write(
-        self,
-        method: str,
-        path: str,
-        body: object,
-        *,
-        token: str | None = None,
-        timeout_seconds: float | None = None,
-        dry_run: bool = False,
-        **params: Any,
-    ) -> Document:
-        """A write with an Idempotency-Key, so that it may be sent again when the answer got lost."""
-        headers = {"Idempotency-Key": new_id("idem")}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        query = _query({**params, "dryRun": dry_run or None})
-        content = None if body is None else json.dumps(body).encode()
-        if content is not None:
-            headers["Content-Type"] = "application/json"
-        timeout = self._patience(timeout_seconds or self._timeout_seconds)
-        return self._answer(
-            self._send(method, path, params=query, content=content, headers=headers, timeout=timeout)
-        )
-
-    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            try:
-                return self._reach(lambda: self._http.request(method, path, **options))
-            except (httpx.ReadError, httpx.RemoteProtocolError):
-                return self._reach(lambda: self._http.request(method, path, **options))
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-
-    def _patience(self, seconds: float, *, ends: bool = True) -> httpx.Timeout:
-        """``ends``: an answer may not be silent for longer."""
-        connect_seconds = min(seconds, CONNECT_SECONDS) if self._others else seconds
-        return httpx.Timeout(seconds, connect=connect_seconds, read=seconds if ends else None)
-
-    def _reach(self, ask: Callable[[], T]) -> T:
-        """What ``ask`` gets, at the first address that takes a connection."""
-        for _ in self._others:
-            try:
-                return ask()
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                self._others.append(self.base_url)
-                self.base_url = self._others.pop(0)
-                self._http.base_url = httpx.URL(self.base_url)
-        return ask()
-
-    def _stream(self, path: str, params: Mapping[str, Any]) -> Iterator[str]:
-        silence = self._patience(self._timeout_seconds, ends=False)
-        try:
-            ask = partial(self._http.stream, "GET", path, params=_query(params), timeout=silence)
-            with ExitStack() as opened:
-                response = self._reach(lambda: opened.enter_context(ask()))
-                if response.is_error:
-                    response.read()
-                    self._answer(response)
-                yield from response.iter_lines()
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-
-    def _unreachable(self, error: httpx.HTTPError) -> Unavailable:
-        reason = str(error) or type(error).__name__
-        return Unavailable(
-            f"cannot reach control at {self.base_url} ({reason}); is it running? `computility up` starts it"
-        )
-
-    def _answer(self, response: httpx.Response) -> Document:
-        if response.is_error:
-            raise error_from_body(response.status_code, response.text)
-        content: Document = response.json()
-        return content
-
-
-def _query(params: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters that are set, booleans in lower case, lists joined by commas, names as the API spells
-    them.
-    """
-    spelled = {"resource_version": "resourceVersion", "at_head": "atHead"}
-    query: dict[str, str] = {}
-    for name, value in params.items():
-        if value is None or value is False:
-            continue
-        if isinstance(value, (list, tuple)):
-            value = ",".join(str(part) for part in value)
-        query[spelled.get(name, name)] = "true" if value is True else str(value)
-    return query

@@ -202,6 +202,11 @@ def _take_file(database: Database) -> IO[str] | None:
     """An SQLite file is this process's alone. Raises ``SetupError`` where it is another's."""
     if not database.is_sqlite or not database.url.database:
         return None
+    if database.url.database.startswith("file:"):
+        raise SetupError(
+            "COMPUTILITY_STORE__URL names an SQLite file as a URI, which cannot be locked; write its path: "
+            "sqlite+aiosqlite:////path/to/file"
+        )
     sole = take_file(Path(database.url.database))
     make_file(Path(database.url.database))  # its companions get the same rights
     return sole
@@ -316,6 +321,9 @@ async def _run(settings: Settings, bound: socket.socket) -> None:
         await serve(settings, bound)
     except ComputilityError as error:
         _exit(_report(error))
+    except Exception:  # noqa: BLE001 - the process's boundary: threads of Ray would keep a broken one alive
+        _log.exception("control ends: something is wrong that it does not know")
+        _exit(1)
     _exit(0)
 
 

@@ -14,8 +14,9 @@ _ELSEWHERE = {socket.AF_INET: ("192.0.2.1", 9), socket.AF_INET6: ("2001:db8::1",
 
 
 def candidate_of(control: ControlSettings) -> Candidate:
-    """Its host and port, a name for this run, and where others reach it."""
-    place = f"{socket.gethostname()}:{control.port}"
+    """Where it is, a name for this run, and where others reach it. Two that are there at once are never at
+    one place: that is the address that was given to this one alone, or else its machine and port."""
+    place = control.peer_url or f"{socket.gethostname()}:{control.port}"
     return Candidate(place, new_id("run"), control.peer_url or _reached_at(control))
 
 

@@ -49,6 +49,17 @@ async def test_at_first_nobody_has_it(database: Database) -> None:
     assert await SqlLease(database).read() == Lease()
 
 
+async def test_a_renewal_whose_answer_was_lost_is_a_sign_of_life_and_so_is_the_next(
+    database: Database,
+) -> None:
+    held, lease = await led(database, A), SqlLease(database)
+    assert await lease.renew(held) is not None, "its answer is lost: the holder knows the old beat"
+    renewed = await lease.renew(held)
+    assert renewed == await lease.read()
+    assert renewed is not None
+    assert renewed.beat == held.beat + 2
+
+
 async def test_of_two_who_saw_the_same_one_gets_it(database: Database, other: Database) -> None:
     seen = await SqlLease(database).read()
     taken = await asyncio.gather(SqlLease(database).take(seen, A), SqlLease(other).take(seen, B))

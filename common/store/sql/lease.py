@@ -33,22 +33,24 @@ class SqlLease:
     async def take(self, seen: Lease, me: Candidate, least_epoch: int = 0) -> Lease | None:
         taken = Lease(max(seen.epoch + 1, least_epoch), me.holder, me.url)
         values = {"epoch": taken.epoch, "holder": taken.holder, "url": taken.url, "beat": 0}
-        return taken if await self._set(seen, values, leases.c.beat == seen.beat) else None
+        beat = await self._set(seen, values, leases.c.beat == seen.beat)
+        return None if beat is None else taken
 
     async def renew(self, held: Lease) -> Lease | None:
-        beat = held.beat + 1
-        renewed = Lease(held.epoch, held.holder, held.url, beat)
-        return renewed if await self._set(held, {"beat": beat}) else None
+        """Counted on from what stands there, for one whose answer was lost is a sign of life as well."""
+        beat = await self._set(held, {"beat": leases.c.beat + 1})
+        return None if beat is None else Lease(held.epoch, held.holder, held.url, beat)
 
     async def release(self, held: Lease) -> None:
         await self._set(held, {"holder": "", "url": ""})
 
-    async def _set(self, was: Lease, values: dict[str, object], *more: sa.ColumnElement[bool]) -> bool:
-        """Whether it was still the same lease."""
+    async def _set(self, was: Lease, values: dict[str, object], *more: sa.ColumnElement[bool]) -> int | None:
+        """The beat that stands there now; None where it was not the same lease any more."""
         same = sa.and_(_THIS, leases.c.epoch == was.epoch, leases.c.holder == was.holder, *more)
+        change = sa.update(leases).where(same).values(values).returning(leases.c.beat)
         async with self._database.write(fenced=False) as connection:
-            result = await connection.execute(sa.update(leases).where(same).values(values))
-            return result.rowcount == 1
+            beat: int | None = (await connection.execute(change)).scalar_one_or_none()
+            return beat
 
 
 class Fence:
