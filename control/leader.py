@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from billing.rejected import rejected_usage
 from control.context import ControlContext
+from control.installation_key import keep_installation_key
 from control.planning.auto_mode import AutoMode
 from finetune.adapters.blobs import LocalBlobs
 from finetune.files.dataset import DatasetChecks
@@ -49,6 +50,7 @@ class Leader:
         context, loops = self._context, self._context.loops
         store, settings, clock = context.store, context.settings, context.clock
         await self._fabric.lead(epoch)
+        await keep_installation_key(context)
         if context.tuning is not None:
             await context.tuning.files.tidy()
         await self._need.restore()

@@ -49,6 +49,13 @@ class ControlSettings(AddressSettings, ListenerSettings):
     )
     upload_limit_bytes: int = Field(512 * 1024**2, gt=0, description="largest file that /v1/files takes")
     max_watches_per_key: int = Field(16, ge=1, description="streams of changes that one key may have open")
+    admin_key: str = Field(
+        "",
+        pattern=r"^(?:[A-Za-z0-9_-]{32,200})?$",
+        repr=False,
+        description="whoever leads keeps a platform-admin's key `installation` with this secret in force; "
+        "empty = none. For installations that make their secrets themselves",
+    )
 
     @field_validator("urls", "peer_url")
     @classmethod
@@ -142,6 +149,12 @@ class GatewaySettings(AddressSettings, ListenerSettings):
         description="how often a stream whose engine breaks is continued on another one, where the request "
         "allows it; 0 = it ends with an error",
     )
+    drain_seconds: int = Field(
+        30,
+        ge=0,
+        le=86_400,
+        description="longest that a gateway which is told to end goes on with requests that are under way",
+    )
     continuation_bytes_per_stream: int = Field(
         4 * 1024**2,
         ge=0,
@@ -181,6 +194,11 @@ class RaySettings(Section):
     )
     node_address: str = Field(
         "", description="where gangs listen; empty = the address that Ray tells; `up` sets it for a local Ray"
+    )
+    driver_address: str = Field(
+        "",
+        description="address of the Ray node on this machine through which control joins; empty = any. For "
+        "a pod or machine with several",
     )
     object_store_bytes: int = Field(100 * 1024**2, ge=78 * 1024**2, description="of the local Ray")
 

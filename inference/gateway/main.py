@@ -16,7 +16,6 @@ from common.telemetry import configure_logging, get_logger
 from common.tls import LOOK_SECONDS, ServerTls, require_guarded
 from inference.gateway.app import Gateway
 
-SHUTDOWN_SECONDS = 30
 _BACKLOG = 2048
 
 
@@ -70,7 +69,7 @@ def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=settings.gateway.drain_seconds,
         callback_notify=look,
         timeout_notify=LOOK_SECONDS,
     )

@@ -232,16 +232,18 @@ async def make_key(
     made_by: str = "",
     left_over: Sequence[ApiKey] = (),
     answer: Answer | None = None,
+    secret: str = "",
 ) -> tuple[ApiKey, str]:
     """Store a new key, remove those that are ``left_over``, and return it with its secret. The write lock
-    must be held. ``made_by`` is the uid of the key with which it is made.
+    must be held. ``made_by`` is the uid of the key with which it is made. ``secret``: where it is known
+    already; else it is drawn.
 
     A name may be used again when its key is revoked or expired (or with ``replace``); else ``Conflict``.
     """
     old = await context.store.find(ApiKey, name)
     if old is not None and not replace and list(keys_in_force([old], context.clock.now_ms())):
         raise Conflict(f"a key {name} is in force; revoke it or choose another name", param="name")
-    secret = new_secret("ck")
+    secret = secret or new_secret("ck")
     status = ApiKeyStatus(digest=secret_digest(secret), hint=secret[:HINT_CHARACTERS], made_by=made_by)
     key = ApiKey(metadata=Metadata(name=name), spec=spec, status=status)
     writes: list[Write] = [Put(key)] if old is None else [Put(key), Delete(ApiKey, name)]

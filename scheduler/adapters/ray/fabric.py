@@ -27,6 +27,8 @@ from scheduler.ports import DeviceSample, GangOrder, GangRecord, LogChunk, NodeO
 
 NAMESPACE = "computility"
 NODE_LABEL = "computility.io/node"
+AGENT_LABEL = "computility.io/agent"
+"""A Ray node with this label and the value ``none`` gets no agent: it is there for a driver alone."""
 LISTING_TIMEOUT_SECONDS = 15.0
 OBSERVE_TIMEOUT_SECONDS = 5.0
 PROMPT_SECONDS = 1.0
@@ -98,6 +100,8 @@ class RayFabric:
             return
         if not self._settings.ray.address:
             raise SetupError("ray.address is not set: there is no Ray cluster to join")
+        beside = self._settings.ray.driver_address
+        through = {"_node_ip_address": beside} if beside else {}
         try:
             await in_ray_thread(
                 ray.init,
@@ -105,6 +109,7 @@ class RayFabric:
                 namespace=NAMESPACE,
                 log_to_driver=False,
                 configure_logging=False,
+                **through,
             )
         except (ConnectionError, RayError, RuntimeError, ValueError) as error:
             raise Unavailable(f"Ray at {self._settings.ray.address} cannot be reached: {error}") from error
@@ -115,7 +120,8 @@ class RayFabric:
             rows = await asyncio.wait_for(in_ray_thread(ray.nodes), LISTING_TIMEOUT_SECONDS)
         except (TimeoutError, RayError, RuntimeError) as error:
             raise Unavailable(f"Ray does not list its nodes: {error}") from error
-        return sorted((row for row in rows if row["Alive"]), key=lambda row: row["NodeID"])
+        alive = (row for row in rows if row["Alive"] and bears_agent(row))
+        return sorted(alive, key=lambda row: row["NodeID"])
 
     async def _meet(self, listing: list[dict[str, Any]]) -> None:
         """Adopt the agents of nodes that are new here; make those that do not exist yet."""
@@ -365,6 +371,11 @@ def _called(agent: Any, epoch: int, method: str, *arguments: object) -> Any:
     if epoch and hasattr(agent, "led_by"):
         return agent.led_by.remote(epoch, method, *arguments)
     return getattr(agent, method).remote(*arguments)
+
+
+def bears_agent(row: Mapping[str, Any]) -> bool:
+    """Whether a Ray node is one for gangs; those beside control and the cluster's head need not be."""
+    return (row.get("Labels") or {}).get(AGENT_LABEL) != "none"
 
 
 def agent_name(ray_node_id: str) -> str:

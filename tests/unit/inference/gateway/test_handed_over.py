@@ -159,7 +159,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[int, Any]:
 
 
 async def test_the_process_serves_as_it_is_set_up(served: dict[int, Any], tmp_path: Path) -> None:
-    main.serve(settings(tmp_path, host="127.0.0.1", port=free_port(), idle_seconds=9))
+    main.serve(settings(tmp_path, host="127.0.0.1", port=free_port(), idle_seconds=9, drain_seconds=77))
     told = dict(Server.told)
     gateway, look = told.pop("app"), told.pop("callback_notify")
     assert told == {
@@ -171,7 +171,7 @@ async def test_the_process_serves_as_it_is_set_up(served: dict[int, Any], tmp_pa
         "log_config": None,
         "access_log": False,
         "server_header": False,
-        "timeout_graceful_shutdown": main.SHUTDOWN_SECONDS,
+        "timeout_graceful_shutdown": 77,
         "timeout_notify": main.LOOK_SECONDS,
         "sockets": [("127.0.0.1",)],
         "inherited": [True],

@@ -242,6 +242,25 @@ async def test_a_cluster_is_joined_once_and_left_by_who_has_joined_it(scene: Sce
     assert not scene.ray.initialized
 
 
+async def test_a_cluster_is_joined_through_the_node_that_settings_name(scene: Scene) -> None:
+    scene.ray.initialized = False
+    ray = RaySettings(address="10.9.9.9:6379", driver_address="10.1.1.7")
+    made = RayFabric(Settings(home=scene.home, ray=ray))
+    await made.nodes()
+    assert scene.ray.joined[0]["_node_ip_address"] == "10.1.1.7"
+    await made.close()
+
+
+async def test_a_node_that_is_there_for_a_driver_bears_no_agent(scene: Scene) -> None:
+    listed = [node.ray_node_id for node in await scene.fabric.nodes()]
+    rows = module.ray.nodes()
+    chosen = next(row for row in rows if row["NodeID"] == listed[0])
+    chosen["Labels"] = {**(chosen.get("Labels") or {}), module.AGENT_LABEL: "none"}
+    assert not module.bears_agent(chosen)
+    assert all(module.bears_agent(row) for row in rows if row is not chosen)
+    assert [node.ray_node_id for node in await scene.control().nodes()] == listed[1:]
+
+
 @pytest.mark.parametrize("error", [ConnectionError("no route"), ValueError("odd"), RuntimeError("torn")])
 async def test_a_cluster_that_cannot_be_reached_is_unavailable(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, error: Exception

@@ -1,0 +1,106 @@
+{{/* Node pools. */}}
+
+{{/* The pool with what `poolDefaults` says in place of what it leaves out: (list . <pool>), as YAML. */}}
+{{- define "computility.pool" -}}
+{{- $pool := mergeOverwrite (deepCopy (index . 0).Values.poolDefaults) (index . 1) -}}
+{{- $resource := get (dict "nvidia" "nvidia.com/gpu" "ascend" "huawei.com/Ascend910" "amd" "amd.com/gpu" "cpu" "") $pool.vendor -}}
+{{- $accelerator := default dict $pool.accelerator -}}
+{{- $_ := set $pool "accelerator" (mergeOverwrite (dict "resource" $resource "count" (ternary 0 1 (eq $pool.vendor "cpu"))) $accelerator) -}}
+{{- if and (hasKey $pool "maxReplicas") (gt (int $pool.replicas) (int $pool.maxReplicas)) -}}
+{{- fail (printf "nodePools: %s: replicas (%v) is more than maxReplicas (%v)" $pool.name $pool.replicas $pool.maxReplicas) -}}
+{{- end -}}
+{{- if and (hasKey $pool "minReplicas") (lt (int $pool.replicas) (int $pool.minReplicas)) -}}
+{{- fail (printf "nodePools: %s: replicas (%v) is less than minReplicas (%v)" $pool.name $pool.replicas $pool.minReplicas) -}}
+{{- end -}}
+{{ toYaml $pool }}
+{{- end }}
+
+{{/* Requests and limits of a pool's pod, its devices among both. */}}
+{{- define "computility.poolResources" -}}
+{{- $devices := dict -}}
+{{- if and .accelerator.resource (gt (int .accelerator.count) 0) -}}
+{{- $_ := set $devices .accelerator.resource (toString .accelerator.count) -}}
+{{- end -}}
+{{- with .rdma -}}
+{{- $_ := set $devices .resource (toString (default 1 .count)) -}}
+{{- end -}}
+{{- $resources := default dict .resources -}}
+requests:
+  {{- toYaml (mergeOverwrite (deepCopy (default dict $resources.requests)) $devices) | nindent 2 }}
+{{- $limits := mergeOverwrite (deepCopy (default dict $resources.limits)) $devices }}
+{{- if $limits }}
+limits:
+  {{- toYaml $limits | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The spec of a pool's pods: (list . <pool> <pool as the chart wrote it>). */}}
+{{- define "computility.poolPodSpec" -}}
+{{- $root := index . 0 -}}
+{{- $pool := index . 1 -}}
+{{- $image := mergeOverwrite (deepCopy $root.Values.image) (default dict $pool.image) -}}
+serviceAccountName: {{ include "computility.fullname" $root }}-ray
+automountServiceAccountToken: false
+enableServiceLinks: false
+shareProcessNamespace: true
+terminationGracePeriodSeconds: {{ $root.Values.ray.terminationGracePeriodSeconds }}
+{{- include "computility.pullSecrets" $root }}
+securityContext:
+  {{- include "computility.podSecurityContext" $root | nindent 2 }}
+  {{- with $pool.supplementalGroups }}
+  supplementalGroups:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- with $pool.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- include "computility.placement" $pool }}
+{{- with $pool.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+containers:
+  - name: ray
+    image: {{ include "computility.image" (list $root $image) }}
+    imagePullPolicy: {{ $image.pullPolicy }}
+    command:
+      {{- include "computility.rayCommand" (list $root (include "computility.rayAddress" $root)) | nindent 6 }}
+      - --num-cpus=1
+      - --labels=computility.io/node=$(POD_NAME),computility.io/pool={{ $pool.name }}
+    env:
+      {{- include "computility.env.pod" $root | nindent 6 }}
+      {{- include "computility.env.caches" $root | nindent 6 }}
+      {{- include "computility.env.ray" $root | nindent 6 }}
+      {{- include "computility.env.extra" $root | nindent 6 }}
+      {{- with $pool.extraEnv }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+    startupProbe:
+      exec: {command: [test, -S, /tmp/ray/session_latest/sockets/raylet]}
+      periodSeconds: 2
+      failureThreshold: 90
+    readinessProbe:
+      exec: {command: [test, -S, /tmp/ray/session_latest/sockets/raylet]}
+      periodSeconds: 10
+    resources:
+      {{- include "computility.poolResources" $pool | nindent 6 }}
+    securityContext:
+      {{- include "computility.containerSecurityContext" $root | nindent 6 }}
+    volumeMounts:
+      - name: home
+        mountPath: {{ $root.Values.home.mountPath }}
+      - name: scratch
+        mountPath: /tmp
+      - name: shm
+        mountPath: /dev/shm
+volumes:
+  {{- include "computility.homeVolume" $root | nindent 2 }}
+  - name: scratch
+    emptyDir: {}
+  - name: shm
+    emptyDir:
+      medium: Memory
+      {{- with $pool.sharedMemory }}
+      sizeLimit: {{ . }}
+      {{- end }}
+{{- end }}
