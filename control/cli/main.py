@@ -13,6 +13,7 @@ from common.errors import ComputilityError
 from control.cli.chat import chat
 from control.cli.demo import demo
 from control.cli.doctor import doctor
+from control.cli.examples import examples
 from control.cli.keys import keys_app
 from control.cli.lifecycle import down, up
 from control.cli.observe import events, explain, logs, usage
@@ -21,6 +22,7 @@ from control.cli.plan import plan
 from control.cli.pool import simulate, top
 from control.cli.resources import apply, delete, describe, get
 from control.cli.session import Session
+from control.cli.verify import verify
 from control.console import boundary
 
 app = typer.Typer(
@@ -38,9 +40,9 @@ HERE, STATE, INSIGHT, ACCESS = (
 )
 for panel, commands in (
     (HERE, (up, down, demo, doctor)),
-    (STATE, (apply, get, describe, delete)),
+    (STATE, (apply, get, describe, delete, examples)),
     (INSIGHT, (top, explain, simulate, plan, logs, events, usage)),
-    (ACCESS, (chat,)),
+    (ACCESS, (chat, verify)),
 ):
     for command in commands:
         app.command(rich_help_panel=panel)(command)

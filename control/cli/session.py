@@ -80,9 +80,9 @@ class Session:
         known = self.settings.control.urls
         return [other for other in known if other != url] if url in known else []
 
-    def openai(self) -> OpenAI:
+    def openai(self, credentials: Credentials | None = None) -> OpenAI:
         """The official client, pointed at the gateway."""
-        credentials = self.credentials
+        credentials = credentials or self.credentials
         url = credentials.gateway_url
         return OpenAI(
             base_url=url,
