@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import openai
 import typer
-from openai import OpenAI
 
-from common.client import Client
 from common.errors import ComputilityError, NotFound, Unavailable
 from common.ids import new_id
 from common.units import format_credits
 from control.cli.options import session_of
 from control.cli.session import Credentials, Session
-from control.console.boundary import of_openai
 from control.console.output import console
-from control.console.tables import condition
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+    from common.client import Client
 
 QUESTION = "What is a utility?"
 MAX_ANSWER_TOKENS = 24
@@ -39,9 +39,11 @@ def verify(
         float, typer.Option("--wait-seconds", min=0, help="Longest wait for an endpoint to be ready.")
     ] = 0.0,
 ) -> None:
-    """Chat with a model, plain and streaming, and check that the ledger has the tokens that the answers said.
+    """Chat with a model, and check that the bill has what the answers said.
 
-    Needs a platform-admin's key: it makes a key for the requests, and revokes it in the end.
+    One answer is plain, the other streams; the ledger has to have the tokens of both. It needs a
+    platform-admin's key, makes one for the requests, and revokes that in the end.
+    Example: computility verify tiny --wait-seconds 600
     """
     session, out = session_of(context), console()
     with session.client() as client:
@@ -61,6 +63,8 @@ def verify(
 
 def _ready(client: Client, model: str, deadline: float) -> Mapping[str, Any]:
     """An endpoint that is ready. Raises ``Unavailable`` that says what is there instead."""
+    from control.console.tables import condition
+
     while True:
         endpoints = client.list("endpoints")
         found = [each for each in endpoints if not model or each.get("status", {}).get("servedName") == model]
@@ -82,6 +86,10 @@ def _openai(session: Session, secret: str) -> OpenAI:
 
 def _chat(client: OpenAI, model: str, deadline: float) -> int:
     """The tokens of a plain and a streamed answer. A gateway knows a new key after a moment."""
+    import openai
+
+    from control.console.openai_errors import of_openai
+
     while True:
         try:
             return _plain(client, model) + _streamed(client, model)
