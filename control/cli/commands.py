@@ -53,6 +53,9 @@ COMMANDS: dict[str, Row] = {
     "cordon": Row(CHANGE, "changes.nodes", "Place nothing new on a node; what runs there stays."),
     "uncordon": Row(CHANGE, "changes.nodes", "Let a node be used again, after cordon or drain."),
     "drain": Row(CHANGE, "changes.nodes", "Cordon a node, have its work moved, and wait until it is empty."),
+    "examples": Row(
+        CHANGE, "examples", "Apply `examples/` to a running Computility: a tenant, a project, an endpoint."
+    ),
     "top": Row(INSIGHT, "pool", "Show what is used of the pool, by whom, and what is left over."),
     "explain": Row(INSIGHT, "observe", "Say why a workload is where it is, or what it waits for."),
     "simulate": Row(INSIGHT, "pool", "Say whether Workloads would start now and where, or why not."),
@@ -64,6 +67,7 @@ COMMANDS: dict[str, Row] = {
     "chat": Row(ACCESS, "chat", "Chat with a model; the answer streams."),
     "files": Row(ACCESS, "access.files", "Upload, list, get and delete files of a project.", "files_app"),
     "jobs": Row(ACCESS, "access.jobs", "Make, list, watch and cancel fine-tuning jobs.", "jobs_app"),
+    "verify": Row(ACCESS, "verify", "Chat with a model, and check that the bill has what the answers said."),
     "keys": Row(ACCESS, "keys", "Make, list and revoke API keys.", "keys_app"),
     "whoami": Row(ACCESS, "access.who", "Show name, role, tenant and project of the key in use."),
     "config": Row(ACCESS, "access.config", "Several Computilities by name: contexts.", "config_app"),
