@@ -29,8 +29,9 @@ from operators.kube.client import Kube
 from operators.kube.cluster import Cluster
 from operators.kube.handlers import login
 from operators.kube.lease import KubeLease
-from operators.mirror import Parts
 from operators.operator import WATCHED, Operator
+from operators.parts import Parts
+from operators.webhook import Webhook, serve_webhook
 
 LOST = 6
 _log = get_logger("operator.main")
@@ -72,6 +73,9 @@ async def serve(settings: Settings) -> int:
             settings.operator.health_host, settings.operator.health_port, running.state
         )
         stack.push_async_callback(health.cleanup)
+        if settings.operator.webhook_folder:
+            webhook = Webhook(kube, link, settings, SYSTEM_CLOCK)
+            stack.push_async_callback((await serve_webhook(webhook, settings)).cleanup)
         return await running.run(stop)
 
 

@@ -14,8 +14,13 @@ from common.settings import Settings
 from common.telemetry import get_logger
 from operators.control.view import Item
 from operators.documents import Key, key_of
+from operators.events import Events
+from operators.jobs import FineTunes
+from operators.keys import ApiKeys
 from operators.kube import handlers
-from operators.mirror import Mirror, Parts
+from operators.mirror import Mirror
+from operators.nodes import Nodes
+from operators.parts import Parts
 from operators.work_queue import WorkQueue
 
 HURRY_SECONDS = 1.0
@@ -32,7 +37,11 @@ class Operator:
         self._parts, self._settings = parts, settings
         self.queue: WorkQueue[Key] = WorkQueue(parts.clock.monotonic_seconds)
         self.mirror = Mirror(parts)
-        self.table: dict[str, Reconcile] = {}
+        self.table: dict[str, Reconcile] = {
+            "ApiKey": ApiKeys(parts).reconcile,
+            "FineTune": FineTunes(parts).reconcile,
+            "Node": Nodes(parts).reconcile,
+        }
         self._hurried_seconds = 0.0
         parts.view.told, parts.view.back = self.told_by_control, self.queue.hurry
 
@@ -48,6 +57,7 @@ class Operator:
             helpers = [
                 group.create_task(parts.view.follow()),
                 group.create_task(self._resync()),
+                group.create_task(Events(parts, settings.events_per_minute).follow()),
                 *(group.create_task(self._work()) for _ in range(settings.workers)),
             ]
             await handlers.watch(registry, settings.namespaces, stop)
@@ -56,6 +66,8 @@ class Operator:
 
     def told_by_control(self, item: Item) -> None:
         """Something changed in control."""
+        if item.kind == "Node":
+            self.queue.add(Key("Node", "", item.name))
         for key in self._parts.cluster.keys_of(item):
             self.queue.add(key)
         self._hurry()

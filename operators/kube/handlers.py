@@ -8,6 +8,7 @@ from typing import Any
 
 import kopf
 
+from common.errors import SetupError
 from common.resources.meta import API_VERSION
 from operators.crds.table import CRDS
 
@@ -16,13 +17,16 @@ Told = Callable[[str | None, Mapping[str, Any]], None]
 
 
 def login() -> kopf.ConnectionInfo:
-    """The credentials of the pod, else those of the kubeconfig. Raises ``kopf.LoginError`` without any."""
+    """The credentials of the pod, else those of the kubeconfig. Raises ``SetupError`` without any."""
     settings = kopf.OperatorSettings()
-    found = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(
-        settings=settings
-    )
+    try:
+        found = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(
+            settings=settings
+        )
+    except (OSError, kopf.LoginError) as error:
+        raise SetupError(f"the credentials for Kubernetes cannot be read: {error}") from error
     if found is None:
-        raise kopf.LoginError("there is neither a service account nor a kubeconfig")
+        raise SetupError("there is neither a service account nor a kubeconfig")
     return found
 
 
