@@ -44,6 +44,9 @@ COMMANDS: dict[str, Row] = {
     "describe": Row(STATE, "resources", "Show one resource with its conditions and its latest events."),
     "apply": Row(STATE, "resources", "Create resources or change them to what files say."),
     "delete": Row(STATE, "resources", "Delete one resource, or all that files name."),
+    "examples": Row(
+        CHANGE, "examples", "Apply `examples/` to a running Computility: a tenant, a project, an endpoint."
+    ),
     "top": Row(INSIGHT, "pool", "Show what is used of the pool, by whom, and what is left over."),
     "explain": Row(INSIGHT, "observe", "Say why a workload is where it is, or what it waits for."),
     "simulate": Row(INSIGHT, "pool", "Say whether Workloads would start now and where, or why not."),
@@ -52,6 +55,7 @@ COMMANDS: dict[str, Row] = {
     "events": Row(INSIGHT, "observe", "Show what happened to resources, oldest first."),
     "usage": Row(INSIGHT, "observe", "Show what was used and what it costs, in credits."),
     "chat": Row(ACCESS, "chat", "Chat with a model; the answer streams."),
+    "verify": Row(ACCESS, "verify", "Chat with a model, and check that the bill has what the answers said."),
     "keys": Row(ACCESS, "keys", "Make, list and revoke API keys.", "keys_app"),
 }
 

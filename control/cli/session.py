@@ -163,11 +163,11 @@ class Session:
         known = [] if self._plain is not None else self.settings.control.urls
         return [other for other in known if other != url] if url in known else []
 
-    def openai(self) -> OpenAI:
+    def openai(self, credentials: Credentials | None = None) -> OpenAI:
         """The official client, pointed at the gateway."""
         from openai import DefaultHttpxClient, OpenAI
 
-        credentials = self.credentials
+        credentials = credentials or self.credentials
         url = credentials.gateway_url
         return OpenAI(
             base_url=url,
