@@ -152,6 +152,9 @@ def main() -> int:
         if not key_of_settings(settings):
             raise SetupError("operator.key: the operator needs the key of a platform-admin for control")
         return asyncio.run(serve(settings))
+    except ExceptionGroup as group:
+        _log.error("the operator ends", errors=[repr(error) for error in group.exceptions])
+        return mapping_of(group.exceptions[0]).exit_code
     except ComputilityError as error:
         sys.stderr.write(f"error: {error}\n")
         return mapping_of(error).exit_code

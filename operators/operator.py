@@ -24,6 +24,9 @@ from operators.parts import Parts
 from operators.work_queue import WorkQueue
 
 HURRY_SECONDS = 1.0
+FIRST_SECONDS = -60.0
+"""What people changed goes before what is due for as long: status that waits to be brought back."""
+_BY_PEOPLE = ("generation", "deletionTimestamp", "annotations", "labels")
 PASSES = Counter("computility_operator_passes", "Looks at a custom resource", ("kind", "outcome"))
 WAITING = Gauge("computility_operator_waiting", "Custom resources to be looked at, now or later")
 _log = get_logger("operator")
@@ -52,7 +55,6 @@ class Operator:
         parts.cluster.identity = system["metadata"]["uid"]
         for key in await parts.cluster.read_all(parts.kube, settings.namespaces):
             self.queue.add(key)
-        registry = handlers.registry_of(self._custom, self._namespace)
         async with asyncio.TaskGroup() as group:
             helpers = [
                 group.create_task(parts.view.follow()),
@@ -60,7 +62,8 @@ class Operator:
                 group.create_task(Events(parts, settings.events_per_minute).follow()),
                 *(group.create_task(self._work()) for _ in range(settings.workers)),
             ]
-            await handlers.watch(registry, settings.namespaces, stop)
+            group.create_task(handlers.watch(self._custom, self._namespace, settings.namespaces, stop))
+            await stop.wait()
             for task in helpers:
                 task.cancel()
 
@@ -80,11 +83,15 @@ class Operator:
             self.queue.hurry()
 
     def _custom(self, kind: str | None, body: Mapping[str, Any]) -> None:
+        cluster, key = self._parts.cluster, key_of(body)
         if kind == "DELETED":
-            self._parts.cluster.forget(key_of(body))
-            self.queue.add(key_of(body))
-        else:
-            self.queue.add(self._parts.cluster.learn(body))
+            cluster.forget(key)
+            self.queue.add(key)
+            return
+        old = cluster.find(key)
+        cluster.learn(body)
+        by_people = old is None or any(_told(old, name) != _told(body, name) for name in _BY_PEOPLE)
+        self.queue.add(key, FIRST_SECONDS if by_people else 0.0)
 
     def _namespace(self, kind: str | None, body: Mapping[str, Any]) -> None:
         if kind == "DELETED":
@@ -123,6 +130,10 @@ class Operator:
                 _log.warning("the cluster cannot be listed", error=error.message)
             for key in parts.cluster.all_keys():
                 self.queue.add(key)
+
+
+def _told(body: Mapping[str, Any], name: str) -> object:
+    return body["metadata"].get(name)
 
 
 WATCHED = tuple(kind for kind in KINDS if kind != "File")
