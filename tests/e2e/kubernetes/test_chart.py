@@ -14,10 +14,11 @@ import pytest
 from openai import OpenAI, OpenAIError
 
 from common.errors import ComputilityError
-from tests.fixtures.kube.installed import NAMESPACE, RELEASE, SERVED, Installed
+from tests.fixtures.kube.installed import PROJECT, RELEASE, SERVED, Installed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 LEADER_SECONDS = 20.0
+PODS_GONE_SECONDS = 90.0
 PAUSE_SECONDS = 0.2
 
 
@@ -96,7 +97,7 @@ def _writes(installed: Installed) -> bool:
     """Whether control takes a write."""
     try:
         with installed.control() as client:
-            client.create_key(f"after-{time.monotonic_ns()}", "agent", project="acme-agents")
+            client.create_key(f"after-{time.monotonic_ns()}", "agent", project=PROJECT)
     except (ComputilityError, OSError):
         time.sleep(PAUSE_SECONDS)
         return False
@@ -111,7 +112,7 @@ def test_the_old_version_comes_back(installed: Installed) -> None:
 
 
 def test_nothing_stays_but_what_is_to_be_kept(installed: Installed) -> None:
-    installed.cluster.plane.kubectl("delete", "namespace", "acme-agents", "--timeout=60s")
+    installed.cluster.plane.kubectl("delete", "namespace", PROJECT, "--timeout=60s")
     installed.config.uninstall(RELEASE, wait="watcher", timeout=120)
     _wait_for_pods_to_go(installed)
     kinds = "deployments,statefulsets,services,jobs,configmaps,serviceaccounts,roles,rolebindings,leases"
@@ -139,6 +140,7 @@ def _name(item: dict[str, Any]) -> str:
 
 
 def _wait_for_pods_to_go(installed: Installed) -> None:
-    installed.cluster.plane.kubectl(
-        "wait", f"--namespace={NAMESPACE}", "pods", "--all", "--for=delete", "--timeout=90s"
-    )
+    deadline = time.monotonic() + PODS_GONE_SECONDS
+    while left := installed.get("pods")["items"]:
+        assert time.monotonic() < deadline, [_name(pod) for pod in left]
+        time.sleep(PAUSE_SECONDS)
