@@ -1,7 +1,7 @@
 # Computility: every target sets up what it needs first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test unit fuzz mutants crds check fmt clean
+.PHONY: help setup demo up down test unit fuzz mutants crds chart-docs check fmt clean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -27,7 +27,7 @@ UNIT := tests/unit
 UNIT_TESTS = $(PYTEST) -p xdist -n 2 --dist loadfile $(UNIT) $(PYTEST_ARGS)
 
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt tools/setup.sh tools/engine_requirements.py
 	@bash tools/setup.sh
@@ -69,6 +69,9 @@ check: $(STAMP) ## lint, format, types and import rules
 fmt: $(STAMP) ## format and fix what can be fixed by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+chart-docs: $(STAMP) ## write the schema, table and list of images of the Helm chart
+	@$(BIN)/python -m tools.chart
 
 clean: ## remove .venv, caches and build outputs (not COMPUTILITY_HOME)
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -65,6 +65,7 @@ def parse_resource(document: object) -> Resource:
     version = document.get("apiVersion")
     if version != API_VERSION:
         raise InvalidInput(f"apiVersion: must be {API_VERSION}, not {quoted(version)}", param="apiVersion")
+    document = _as_in_kubernetes(document)
     text = to_json(document)
     if len(text) > MAX_DOCUMENT_BYTES:
         raise InvalidInput(
@@ -74,6 +75,17 @@ def parse_resource(document: object) -> Resource:
     resource = parse_text(KINDS[kind], text)
     _check_scope(resource)
     return resource
+
+
+def _as_in_kubernetes(document: dict[str, object]) -> dict[str, object]:
+    """``metadata.namespace`` is another word for ``metadata.project``, so that one file is for both."""
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict) or "namespace" not in metadata:
+        return document
+    rest = {name: value for name, value in metadata.items() if name != "namespace"}
+    if rest.setdefault("project", metadata["namespace"]) != metadata["namespace"]:
+        _refuse("metadata.namespace", "must be metadata.project, where both are given")
+    return {**document, "metadata": rest}
 
 
 def _check_characters(value: object, path: str, depth: int) -> None:

@@ -1,6 +1,7 @@
 """All settings, in one tree; ``tree.py`` says where they come from."""
 
 from common.settings.limits import LimitsSettings
+from common.settings.operator import OperatorSettings
 from common.settings.scheduling import LoadTideSettings, PolicySettings, SchedulerSettings, TideSettings
 from common.settings.services import (
     ControlSettings,
@@ -22,6 +23,7 @@ __all__ = [
     "GatewaySettings",
     "LimitsSettings",
     "LoadTideSettings",
+    "OperatorSettings",
     "PolicySettings",
     "RaySettings",
     "RetentionSettings",

@@ -26,6 +26,7 @@ from pydantic_settings import (
 from common.errors import InvalidInput, Problem
 from common.private import at_home, make_folder_in_home, make_home
 from common.settings.limits import LimitsSettings
+from common.settings.operator import OperatorSettings
 from common.settings.scheduling import SchedulerSettings
 from common.settings.services import (
     ControlSettings,
@@ -99,6 +100,7 @@ class Settings(BaseSettings):
     tuning: TuningSettings = TuningSettings()
     tracing: TracingSettings = TracingSettings()
     limits: LimitsSettings = LimitsSettings()
+    operator: OperatorSettings = OperatorSettings()
 
     @classmethod
     def settings_customise_sources(

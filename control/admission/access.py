@@ -20,6 +20,12 @@ DIRECTORY_KINDS = ("ApiKey", "Project", "Tenant")
 """Kinds that a ``Directory`` is made of."""
 
 
+ACT_AS = "computility-act-as"
+"""The header by which a platform-admin's key does something with the rights of another role:
+``member/<project>``, or ``tenant-admin/<project>`` for an admin of the project's tenant."""
+ACTED = ("member", "tenant-admin")
+
+
 @dataclass(frozen=True)
 class Directory:
     """All keys, projects and tenants as they were at a revision of the store: keys by their digests,
@@ -204,9 +210,26 @@ async def authenticate(
     """The caller behind an API key, as of now or of revision ``at_least``; raises ``Unauthenticated``."""
     secret = bearer_of(headers)
     directory = await cache.current(at_least)
-    principal = directory.principal_of(secret, clock.now_ms())
+    principal = _acting(directory.principal_of(secret, clock.now_ms()), headers.get(ACT_AS), directory)
     key = directory.keys[secret_digest(secret)]
     return Caller(principal, directory, key_uid=key.metadata.uid, expires_ms=key.spec.expires_ms)
+
+
+def _acting(principal: Principal, wanted: str | None, directory: Directory) -> Principal:
+    """The principal, with fewer rights where it asks for that. Nobody gets more than they have."""
+    if wanted is None:
+        return principal
+    if not principal.is_platform_admin:
+        raise Forbidden(f"{ACT_AS}: only the key of a platform-admin may act as another role")
+    role, _, project = wanted.partition("/")
+    if role not in ACTED:
+        raise InvalidInput(f"{ACT_AS}: must be {' or '.join(ACTED)}, '/' and a project", param=ACT_AS)
+    tenant = directory.tenants.get(project)
+    if tenant is None:
+        raise not_found("Project", project, None)
+    if role == "member":
+        return Principal(principal.key, "member", tenant, project)
+    return Principal(principal.key, "tenant-admin", tenant)
 
 
 def document_of(resource: Resource) -> dict[str, Any]:

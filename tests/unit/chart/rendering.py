@@ -46,7 +46,7 @@ def render(*layers: Mapping[str, Any]) -> list[Document]:
     found = []
     for path, text in texts(merged(*layers)).items():
         if path.endswith(".yaml"):
-            found += [document for document in yaml.safe_load_all(text) if document]
+            found += [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
     return found
 
 

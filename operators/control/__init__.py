@@ -1,0 +1,1 @@
+"""Control, as the operator asks it and follows it."""

@@ -1,0 +1,1 @@
+"""What is to be done, from what is wanted and what is there: pure."""

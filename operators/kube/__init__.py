@@ -1,0 +1,1 @@
+"""Kubernetes, as the operator sees it and writes to it."""

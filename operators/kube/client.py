@@ -1,0 +1,171 @@
+"""The API server of Kubernetes as the operator writes to it. Watching is kopf's."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import kopf
+
+from common.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
+from common.resources.meta import API_VERSION
+from operators.documents import Key, key_of
+
+Body = dict[str, Any]
+MANAGER = "computility-operator"
+_ERRORS = {403: Forbidden, 404: NotFound, 409: Conflict, 422: InvalidInput}
+
+
+class Kube:
+    """``login`` gives the connection; it is asked again where the server refuses the token, which is renewed
+    on disk. Methods raise errors of ``common.errors``."""
+
+    def __init__(self, login: Callable[[], kopf.ConnectionInfo]) -> None:
+        self._login = login
+        self._http: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        """Release the connections."""
+        if self._http is not None:
+            await self._http.aclose()
+
+    async def get(self, path: str) -> Body:
+        """What lies at the path; raises ``NotFound``."""
+        return await self._ask("GET", path)
+
+    async def list_all(self, path: str) -> list[Body]:
+        """All that lies there, read in pages."""
+        items: list[Body] = []
+        after = ""
+        while True:
+            page = await self._ask(
+                "GET", path, params={"limit": "500", **({"continue": after} if after else {})}
+            )
+            items += page["items"]
+            after = page["metadata"].get("continue", "")
+            if not after:
+                return items
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> Body:
+        """Make it; raises ``Conflict`` where it is there."""
+        return await self._ask("POST", path, json=body)
+
+    async def replace(self, path: str, body: Mapping[str, Any]) -> Body:
+        """Write all of it; raises ``Conflict`` where it changed meanwhile."""
+        return await self._ask("PUT", path, json=body)
+
+    async def delete(self, path: str, uid: str = "") -> None:
+        """Delete it (only the one with that uid)."""
+        body = {"preconditions": {"uid": uid}} if uid else None
+        await self._ask("DELETE", path, json=body)
+
+    async def merge(self, path: str, patch: Mapping[str, Any]) -> Body:
+        """Merge a patch into it."""
+        return await self._patch(path, patch, "application/merge-patch+json")
+
+    async def set_finalizers(self, body: Mapping[str, Any], finalizers: list[str]) -> Body:
+        """The custom resource with these; raises ``Conflict`` where it changed meanwhile."""
+        metadata = body["metadata"]
+        patch = {"metadata": {"finalizers": finalizers, "resourceVersion": metadata["resourceVersion"]}}
+        return await self.merge(path_of(key_of(body)), patch)
+
+    async def apply_status(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> Body:
+        """The custom resource with this status, which is ours alone."""
+        metadata = body["metadata"]
+        identity = {name: metadata[name] for name in ("name", "namespace", "uid") if name in metadata}
+        wanted = {"apiVersion": API_VERSION, "kind": body["kind"], "metadata": identity, "status": status}
+        path = f"{path_of(key_of(body))}/status"
+        return await self._patch(
+            path, wanted, "application/apply-patch+yaml", fieldManager=MANAGER, force="true"
+        )
+
+    async def _patch(self, path: str, patch: Mapping[str, Any], kind: str, **query: str) -> Body:
+        headers = {"Content-Type": kind}
+        return await self._ask("PATCH", path, params=query, content=json.dumps(patch), headers=headers)
+
+    async def _ask(self, method: str, path: str, **options: Any) -> Body:
+        response = await self._send(method, path, **options)
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            await self.close()
+            self._http = None
+            response = await self._send(method, path, **options)
+        if response.is_error:
+            raise _error(response)
+        content: Body = response.json()
+        return content
+
+    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        if self._http is None:
+            self._http = client_of(self._login())
+        try:
+            return await self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"the Kubernetes API server does not answer: {error!r}") from error
+
+
+def _error(response: httpx.Response) -> Exception:
+    try:
+        message = str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        message = response.text[:300]
+    kind = _ERRORS.get(response.status_code, Unavailable)
+    return kind(f"Kubernetes: {message}")
+
+
+def path_of(key: Key) -> str:
+    """Where a custom resource lies."""
+    space = f"/namespaces/{quote(key.namespace)}" if key.namespace else ""
+    return f"/apis/{API_VERSION}{space}/{key.plural}/{quote(key.name)}"
+
+
+def core_path(namespace: str, plural: str, name: str = "") -> str:
+    """Where something of the core group lies."""
+    return f"/api/v1/namespaces/{quote(namespace)}/{plural}" + (f"/{quote(name)}" if name else "")
+
+
+def client_of(info: kopf.ConnectionInfo) -> httpx.AsyncClient:
+    """A client with the credentials that kopf found."""
+    headers = {"Authorization": f"{info.scheme or 'Bearer'} {info.token}"} if info.token else {}
+    return httpx.AsyncClient(
+        base_url=info.server,
+        headers=headers,
+        verify=_trust(info),
+        timeout=httpx.Timeout(30.0, connect=5.0),
+        trust_env=False,
+        limits=httpx.Limits(max_connections=32, max_keepalive_connections=16),
+    )
+
+
+def _trust(info: kopf.ConnectionInfo) -> ssl.SSLContext | bool:
+    if info.server.startswith("http:"):
+        return False
+    context = ssl.create_default_context(
+        cafile=str(info.ca_path) if info.ca_path else None, cadata=_text(info.ca_data)
+    )
+    if info.insecure:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    certificate = info.certificate_path, info.private_key_path
+    if info.certificate_data:
+        with tempfile.TemporaryDirectory() as folder:
+            pair = Path(folder) / "pem"
+            pair.touch(0o600)
+            pair.write_text(f"{_text(info.certificate_data)}\n{_text(info.private_key_data)}")
+            context.load_cert_chain(pair)
+    elif certificate[0]:
+        context.load_cert_chain(str(certificate[0]), str(certificate[1]) if certificate[1] else None)
+    return context
+
+
+def _text(data: str | bytes | None) -> str | None:
+    """PEM, of what may be PEM in base 64 as kubeconfigs have it."""
+    if data is None:
+        return None
+    text = data.decode() if isinstance(data, bytes) else data
+    return text if "-----BEGIN" in text else base64.b64decode(text).decode()

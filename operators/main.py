@@ -1,0 +1,157 @@
+"""``python -m operators.main``: the operator's process, as its settings say.
+
+Ends with 0 after SIGTERM, and with 6 when another one has taken the lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from common.clock import SYSTEM_CLOCK
+from common.errors import ComputilityError, SetupError, mapping_of
+from common.ids import new_id
+from common.leadership.elector import Elector
+from common.leadership.rules import Candidate
+from common.settings import Settings, load_settings
+from common.telemetry import configure_logging, get_logger
+from common.tls import trust_of
+from operators.control.link import ControlLink
+from operators.control.view import ControlView
+from operators.health import serve_health
+from operators.kube.client import Kube
+from operators.kube.cluster import Cluster
+from operators.kube.handlers import login
+from operators.kube.lease import KubeLease
+from operators.mirror import Parts
+from operators.operator import WATCHED, Operator
+
+LOST = 6
+_log = get_logger("operator.main")
+
+
+class Fence:
+    """Nothing is fenced here: what two operators would write is the same, and guarded by versions."""
+
+    epoch = 0
+    lost: Callable[[], None] = staticmethod(lambda: None)
+
+
+def key_of_settings(settings: Settings) -> str:
+    """The operator's key for control. Raises ``SetupError`` where there is none."""
+    if not settings.operator.key_file:
+        return settings.operator.key
+    try:
+        return Path(settings.operator.key_file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SetupError(f"operator.key_file: {error}", param="operator.key_file") from error
+
+
+async def serve(settings: Settings) -> int:
+    """Serve until told to end; the exit code."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        kube = Kube(login)
+        stack.push_async_callback(kube.close)
+        url = settings.control_urls[0]
+        link = ControlLink(
+            settings.control_urls, lambda: key_of_settings(settings), verify=trust_of(settings, url)
+        )
+        stack.push_async_callback(link.close)
+        running = _Running(settings, kube, link)
+        health = await serve_health(
+            settings.operator.health_host, settings.operator.health_port, running.state
+        )
+        stack.push_async_callback(health.cleanup)
+        return await running.run(stop)
+
+
+class _Running:
+    """The parts, and who leads."""
+
+    def __init__(self, settings: Settings, kube: Kube, link: ControlLink) -> None:
+        self._settings = settings
+        self._parts = Parts(Cluster(), kube, link, ControlView(link, WATCHED), SYSTEM_CLOCK)
+        self.operator = Operator(self._parts, settings)
+        self._elector: Elector | None = None
+        if settings.operator.lease_namespace:
+            self._elector = self._elector_of(kube)
+
+    def _elector_of(self, kube: Kube) -> Elector:
+        wanted = self._settings.operator
+        kept = KubeLease(kube, wanted.lease_namespace, wanted.lease_name, wanted.lease_seconds, SYSTEM_CLOCK)
+        place = f"{wanted.health_host}:{wanted.health_port}"
+        me = Candidate(place, new_id("run"), f"http://{place}")
+        return Elector(kept, Fence(), me, wanted.lease_seconds)
+
+    def state(self) -> tuple[bool, dict[str, Any]]:
+        """Whether this process does what it should now."""
+        leads = self._elector is None or self._elector.leads
+        view = self._parts.view
+        told = {
+            "role": "leader" if leads else "standby",
+            "control": view.trouble if leads else "",
+            "waiting": len(self.operator.queue),
+        }
+        return not leads or view.synced.is_set(), told
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Lead when elected, until told to end."""
+        if self._elector is None:
+            await self.operator.run(stop)
+            return 0
+        election = asyncio.create_task(self._elector.run())
+        try:
+            await _first(self._elector.elected, stop)
+            if stop.is_set():
+                return 0
+            ended = asyncio.Event()
+            guard = asyncio.create_task(_set_after(self._elector.lost, ended, stop))
+            await self.operator.run(ended)
+            guard.cancel()
+            return LOST if self._elector.lost.is_set() else 0
+        finally:
+            await self._elector.resign()
+            election.cancel()
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    tasks = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _set_after(lost: asyncio.Event, ended: asyncio.Event, stop: asyncio.Event) -> None:
+    await _first(lost, stop)
+    ended.set()
+
+
+def main() -> int:
+    """The exit code."""
+    try:
+        settings = load_settings()
+        configure_logging(settings, "operator")
+        logging.getLogger("kopf").setLevel(logging.WARNING)
+        if not key_of_settings(settings):
+            raise SetupError("operator.key: the operator needs the key of a platform-admin for control")
+        return asyncio.run(serve(settings))
+    except ComputilityError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return mapping_of(error).exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

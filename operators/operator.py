@@ -1,0 +1,117 @@
+"""The operator while it leads: what changed here or there is queued, and workers take steps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from prometheus_client import Counter, Gauge
+
+from common.errors import ComputilityError
+from common.resources import KINDS
+from common.settings import Settings
+from common.telemetry import get_logger
+from operators.control.view import Item
+from operators.documents import Key, key_of
+from operators.kube import handlers
+from operators.mirror import Mirror, Parts
+from operators.work_queue import WorkQueue
+
+HURRY_SECONDS = 1.0
+PASSES = Counter("computility_operator_passes", "Looks at a custom resource", ("kind", "outcome"))
+WAITING = Gauge("computility_operator_waiting", "Custom resources to be looked at, now or later")
+_log = get_logger("operator")
+Reconcile = Callable[[Key], Awaitable[None]]
+
+
+class Operator:
+    """``table`` says who takes the steps of which kind; kinds that are not in it are mirrored as they are."""
+
+    def __init__(self, parts: Parts, settings: Settings) -> None:
+        self._parts, self._settings = parts, settings
+        self.queue: WorkQueue[Key] = WorkQueue(parts.clock.monotonic_seconds)
+        self.mirror = Mirror(parts)
+        self.table: dict[str, Reconcile] = {}
+        self._hurried_seconds = 0.0
+        parts.view.told, parts.view.back = self.told_by_control, self.queue.hurry
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until ``stop`` is set, or something ends that must not."""
+        parts, settings = self._parts, self._settings.operator
+        system = await parts.kube.get("/api/v1/namespaces/kube-system")
+        parts.cluster.identity = system["metadata"]["uid"]
+        for key in await parts.cluster.read_all(parts.kube, settings.namespaces):
+            self.queue.add(key)
+        registry = handlers.registry_of(self._custom, self._namespace)
+        async with asyncio.TaskGroup() as group:
+            helpers = [
+                group.create_task(parts.view.follow()),
+                group.create_task(self._resync()),
+                *(group.create_task(self._work()) for _ in range(settings.workers)),
+            ]
+            await handlers.watch(registry, settings.namespaces, stop)
+            for task in helpers:
+                task.cancel()
+
+    def told_by_control(self, item: Item) -> None:
+        """Something changed in control."""
+        for key in self._parts.cluster.keys_of(item):
+            self.queue.add(key)
+        self._hurry()
+
+    def _hurry(self) -> None:
+        """What was refused may be possible now: what it refers to came, or what used it went."""
+        now = self._parts.clock.monotonic_seconds()
+        if now - self._hurried_seconds >= HURRY_SECONDS:
+            self._hurried_seconds = now
+            self.queue.hurry()
+
+    def _custom(self, kind: str | None, body: Mapping[str, Any]) -> None:
+        if kind == "DELETED":
+            self._parts.cluster.forget(key_of(body))
+            self.queue.add(key_of(body))
+        else:
+            self.queue.add(self._parts.cluster.learn(body))
+
+    def _namespace(self, kind: str | None, body: Mapping[str, Any]) -> None:
+        if kind == "DELETED":
+            self._parts.cluster.forget_namespace(body["metadata"]["name"])
+            return
+        for key in self._parts.cluster.learn_namespace(body):
+            self.queue.add(key)
+
+    async def _work(self) -> None:
+        await self._parts.view.synced.wait()
+        while True:
+            key = await self.queue.take()
+            WAITING.set(len(self.queue))
+            failed = True
+            try:
+                await self.table.get(key.kind, self.mirror.reconcile)(key)
+                failed = False
+                PASSES.labels(key.kind, "ok").inc()
+            except ComputilityError as error:
+                PASSES.labels(key.kind, error.code).inc()
+                _log.info("not mirrored yet", key="/".join(key), error=error.message, code=error.code)
+            except Exception:  # noqa: BLE001 - the loop's boundary: one document must not end the others
+                PASSES.labels(key.kind, "bug").inc()
+                _log.exception("a look failed", key="/".join(key))
+            finally:
+                self.queue.done(key, failed=failed)
+
+    async def _resync(self) -> None:
+        """Look at everything now and then: what no event told of is found."""
+        parts, settings = self._parts, self._settings.operator
+        while True:
+            await asyncio.sleep(settings.resync_seconds)
+            try:
+                await parts.cluster.read_all(parts.kube, settings.namespaces)
+            except ComputilityError as error:
+                _log.warning("the cluster cannot be listed", error=error.message)
+            for key in parts.cluster.all_keys():
+                self.queue.add(key)
+
+
+WATCHED = tuple(kind for kind in KINDS if kind != "File")
+"""Kinds of control that are followed."""

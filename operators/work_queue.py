@@ -1,0 +1,97 @@
+"""What is to be looked at, and when: each key once, by one worker at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+from zlib import crc32
+
+K = TypeVar("K", bound=Hashable)
+FIRST_SECONDS = 0.5
+LONGEST_SECONDS = 60.0
+
+
+class WorkQueue(Generic[K]):
+    """Keys that are due now or later. A key that comes while it is worked on is due again afterwards.
+
+    ``now`` gives seconds that only differences of matter.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._due: dict[K, float] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._count = 0
+        self._worked: set[K] = set()
+        self._again: dict[K, float] = {}
+        self._failures: dict[K, int] = {}
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._due) + len(self._worked)
+
+    def add(self, key: K, after_seconds: float = 0.0) -> None:
+        """Due after so long, unless it is due earlier already."""
+        due = self._now() + after_seconds
+        if key in self._worked:
+            self._again[key] = min(due, self._again.get(key, due))
+            return
+        if due < self._due.get(key, float("inf")):
+            self._due[key] = due
+            self._count += 1
+            heapq.heappush(self._heap, (due, self._count, key))
+            self._changed.set()
+
+    def take_due(self) -> K | None:
+        """The next key that is due; None when none is. It is worked on until ``done``."""
+        while self._heap:
+            due, _, key = self._heap[0]
+            if self._due.get(key) != due:
+                heapq.heappop(self._heap)
+                continue
+            if due > self._now():
+                return None
+            heapq.heappop(self._heap)
+            del self._due[key]
+            self._worked.add(key)
+            return key
+        return None
+
+    async def take(self) -> K:
+        """Wait for a key that is due."""
+        while True:
+            key = self.take_due()
+            if key is not None:
+                return key
+            self._changed.clear()
+            wait = self._heap[0][0] - self._now() if self._heap else None
+            try:
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def done(self, key: K, *, failed: bool = False) -> None:
+        """Worked on. Who failed is due again by itself, after a pause that doubles up to a minute."""
+        self._worked.discard(key)
+        again = self._again.pop(key, None)
+        if failed:
+            self._failures[key] = self._failures.get(key, 0) + 1
+            self.add(key, pause_seconds(self._failures[key], key))
+        else:
+            self._failures.pop(key, None)
+        if again is not None:
+            self.add(key, max(0.0, again - self._now()) if not failed else FIRST_SECONDS)
+
+    def hurry(self) -> None:
+        """All that failed is due now: what kept it from success is gone."""
+        for key in list(self._failures):
+            self.add(key)
+
+
+def pause_seconds(failures: int, key: Hashable) -> float:
+    """Longer after each failure; a little different for each key, so that not all come at once."""
+    pause = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** min(failures - 1, 10))
+    return float(pause * (0.75 + crc32(repr(key).encode()) % 1000 / 2000))
