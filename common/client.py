@@ -39,9 +39,15 @@ class Client(Transport):
         self, plural: str, project: str | None = None, labels: Mapping[str, str] | None = None
     ) -> Documents:
         """All visible resources of a kind (of one project, with these labels)."""
+        return self.list_at(plural, project, labels)[0]
+
+    def list_at(
+        self, plural: str, project: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> tuple[Documents, int]:
+        """The same with the revision from which a watch goes on without a gap; 0 where control says none."""
         chosen = ",".join(f"{key}={value}" for key, value in (labels or {}).items()) or None
-        items: Documents = self._read(f"/api/v1/{plural}", project=project, labels=chosen)["items"]
-        return items
+        answer = self._read(f"/api/v1/{plural}", project=project, labels=chosen)
+        return answer["items"], int(answer.get("revision", 0))
 
     def delete(
         self,

@@ -44,6 +44,15 @@ def put_in_place(work: Path, target: Path) -> None:
     _sync(target.parent)
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write a file in one step, readable by its owner only."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    put_in_place(temporary, path)
+
+
 def make_folder(folder: Path) -> None:
     """The folder and those above it, on disk."""
     if folder.is_dir():

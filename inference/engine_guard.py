@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from common.settings.tree import engine_key_of_process
+from common.environment import engine_key_of_process
 
 OPEN = frozenset(("/health",))
 """Says only whether the engine works: the node's agent looks at it to know when a rank is ready."""

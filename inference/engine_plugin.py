@@ -6,7 +6,7 @@ import ctypes
 import platform
 import sys
 
-from common.settings.tree import kv_poll_microseconds_of_process
+from common.environment import kv_poll_microseconds_of_process
 from inference.core.engine_command import KV_POLL_VARIABLE
 
 _ARCH_PRCTL = 158

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
-from common.settings.tree import take_from_process
+from common.environment import take_from_process
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """Taken out of the environment: each rank of ours starts workers that number themselves."""

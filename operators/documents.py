@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from common.errors import ComputilityError, InvalidInput, mapping_of
 from common.resources import parse_resource
-from common.resources.meta import API_VERSION
+from common.resources.meta import API_VERSION, parse_model
 from operators.core.reconcile import FINALIZER, MARK, POLICY, Custom
+from operators.crds.specs import ApiKeyManifest, FineTuneManifest
 from operators.crds.table import BY_KIND
 
 PROJECT = "computility.io/project"
@@ -107,8 +108,37 @@ def custom_of(body: Body, place: Place, mark: str) -> Custom:
         refusal,
         is_leaving=is_leaving(body),
         has_finalizer=has_finalizer(body),
-        is_orphaned=(body["metadata"].get("annotations") or {}).get(POLICY) == "orphan",
+        is_orphaned=is_orphaned(body),
     )
+
+
+def manifest_of(new: Body, old: Body | None = None) -> ApiKeyManifest | FineTuneManifest | None:
+    """The spec of a kind that is written otherwise than in control; None for the others.
+
+    Raises ``InvalidInput`` naming every path that is wrong. ``old``: as it was before a change.
+    """
+    spec = new.get("spec") or {}
+    if new["kind"] == "ApiKey":
+        return parse_model(ApiKeyManifest, spec, "spec")
+    if new["kind"] != "FineTune":
+        return None
+    if old is not None and old.get("spec") != spec:
+        raise InvalidInput("spec: a job is made once; make another one", param="spec")
+    job = parse_model(FineTuneManifest, spec, "spec")
+    for path, given, data in (
+        ("training", job.training_file, job.training_data),
+        ("validation", job.validation_file, job.validation_data),
+    ):
+        both, none = given is not None and data is not None, given is None and data is None
+        if both or (none and path == "training"):
+            message = f"spec.{path}File, spec.{path}Data: set one of them"
+            raise InvalidInput(message, param=f"spec.{path}File")
+    return job
+
+
+def is_orphaned(body: Body) -> bool:
+    """Whether what control has is to stay when it is deleted."""
+    return (body["metadata"].get("annotations") or {}).get(POLICY) == "orphan"
 
 
 def reason_of(error: ComputilityError) -> str:

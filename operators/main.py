@@ -29,8 +29,9 @@ from operators.kube.client import Kube
 from operators.kube.cluster import Cluster
 from operators.kube.handlers import login
 from operators.kube.lease import KubeLease
-from operators.mirror import Parts
 from operators.operator import WATCHED, Operator
+from operators.parts import Parts
+from operators.webhook import Webhook, serve_webhook
 
 LOST = 6
 _log = get_logger("operator.main")
@@ -72,6 +73,9 @@ async def serve(settings: Settings) -> int:
             settings.operator.health_host, settings.operator.health_port, running.state
         )
         stack.push_async_callback(health.cleanup)
+        if settings.operator.webhook_folder:
+            webhook = Webhook(kube, link, settings, SYSTEM_CLOCK)
+            stack.push_async_callback((await serve_webhook(webhook, settings)).cleanup)
         return await running.run(stop)
 
 
@@ -148,6 +152,9 @@ def main() -> int:
         if not key_of_settings(settings):
             raise SetupError("operator.key: the operator needs the key of a platform-admin for control")
         return asyncio.run(serve(settings))
+    except ExceptionGroup as group:
+        _log.error("the operator ends", errors=[repr(error) for error in group.exceptions])
+        return mapping_of(group.exceptions[0]).exit_code
     except ComputilityError as error:
         sys.stderr.write(f"error: {error}\n")
         return mapping_of(error).exit_code

@@ -6,32 +6,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from common.clock import Clock
 from common.errors import ComputilityError, Conflict, NotFound
-from operators.control.link import ControlLink, Document
-from operators.control.view import ControlView, Item
-from operators.core.reconcile import FINALIZER, Custom, Do, Step, next_step, released, with_notes_of
-from operators.core.status import Synced, status_of
+from operators.control.link import Document
+from operators.control.view import Item
+from operators.core.reconcile import Custom, Do, Step, next_step, released, with_notes_of
 from operators.documents import Body, Key, custom_of, mark_for, reason_of
-from operators.kube.client import Kube
-from operators.kube.cluster import Cluster
+from operators.parts import Parts
 
 MAX_STEPS = 8
 _LATER = ("stale_resource_version",)
-
-
-@dataclass
-class Parts:
-    """What all that mirrors works with."""
-
-    cluster: Cluster
-    kube: Kube
-    link: ControlLink
-    view: ControlView
-    clock: Clock
 
 
 class Mirror:
@@ -62,7 +47,7 @@ class Mirror:
         try:
             match step.do:
                 case Do.ADD_FINALIZER:
-                    await self._set_finalizer(body, True)
+                    await self._parts.hold(body)
                 case Do.REMOVE_FINALIZER:
                     await self._let_go(key, body, item, seen)
                 case Do.APPLY:
@@ -72,7 +57,7 @@ class Mirror:
                 case Do.DELETE if seen is not None:
                     await self._delete(key, item, seen, place.acts_as)
                 case _:
-                    await self.tell(body, seen, step)
+                    await self._parts.tell(body, seen, step)
                     return True
         except ComputilityError as error:
             if error.code in _LATER:
@@ -82,11 +67,6 @@ class Mirror:
             raise
         return False
 
-    async def _set_finalizer(self, body: Body, wanted: bool) -> None:
-        others = [name for name in body["metadata"].get("finalizers") or () if name != FINALIZER]
-        made = await self._parts.kube.set_finalizers(body, [*others, FINALIZER] if wanted else others)
-        self._parts.cluster.learn({"kind": body["kind"], **made})
-
     async def _let_go(self, key: Key, body: Body, item: Item, seen: Mapping[str, Any] | None) -> None:
         """Take the finalizer off, when control itself says that there is nothing to wait for."""
         if seen is None:
@@ -95,9 +75,7 @@ class Mirror:
                 return
             except NotFound:
                 pass
-        with suppress(NotFound):
-            await self._set_finalizer(body, False)
-        self._parts.cluster.forget(key)
+        await self._parts.let_go(body)
 
     async def _apply(
         self, key: Key, custom: Custom, seen: Mapping[str, Any] | None, acts_as: str | None
@@ -122,28 +100,7 @@ class Mirror:
         """What went wrong stands in the status, unless it is Kubernetes that does not answer."""
         if error.message.startswith("Kubernetes: ") or step.do in (Do.ADD_FINALIZER, Do.REMOVE_FINALIZER):
             return
-        await self.tell(body, seen, Step(Do.NOTHING, False, reason_of(error), error.message))
-
-    async def tell(
-        self,
-        body: Body,
-        seen: Mapping[str, Any] | None,
-        step: Step,
-        extra: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write the status, where it is another one by now."""
-        if step.synced is None:
-            return
-        old = body.get("status") or {}
-        synced = Synced(step.synced, step.reason, step.message, body["metadata"].get("generation", 0))
-        wanted = status_of(seen, old, synced, self._parts.clock.now_ms(), extra)
-        if wanted == old:
-            return
-        try:
-            made = await self._parts.kube.apply_status(body, wanted)
-        except NotFound:
-            return
-        self._parts.cluster.learn({"kind": body["kind"], **made})
+        await self._parts.tell(body, seen, Step(Do.NOTHING, False, reason_of(error), error.message))
 
 
 def _traces(custom: Custom, seen: Mapping[str, Any] | None) -> str:

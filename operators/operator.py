@@ -14,11 +14,19 @@ from common.settings import Settings
 from common.telemetry import get_logger
 from operators.control.view import Item
 from operators.documents import Key, key_of
+from operators.events import Events
+from operators.jobs import FineTunes
+from operators.keys import ApiKeys
 from operators.kube import handlers
-from operators.mirror import Mirror, Parts
+from operators.mirror import Mirror
+from operators.nodes import Nodes
+from operators.parts import Parts
 from operators.work_queue import WorkQueue
 
 HURRY_SECONDS = 1.0
+FIRST_SECONDS = -60.0
+"""What people changed goes before what is due for as long: status that waits to be brought back."""
+_BY_PEOPLE = ("generation", "deletionTimestamp", "annotations", "labels")
 PASSES = Counter("computility_operator_passes", "Looks at a custom resource", ("kind", "outcome"))
 WAITING = Gauge("computility_operator_waiting", "Custom resources to be looked at, now or later")
 _log = get_logger("operator")
@@ -32,7 +40,11 @@ class Operator:
         self._parts, self._settings = parts, settings
         self.queue: WorkQueue[Key] = WorkQueue(parts.clock.monotonic_seconds)
         self.mirror = Mirror(parts)
-        self.table: dict[str, Reconcile] = {}
+        self.table: dict[str, Reconcile] = {
+            "ApiKey": ApiKeys(parts).reconcile,
+            "FineTune": FineTunes(parts).reconcile,
+            "Node": Nodes(parts).reconcile,
+        }
         self._hurried_seconds = 0.0
         parts.view.told, parts.view.back = self.told_by_control, self.queue.hurry
 
@@ -43,19 +55,22 @@ class Operator:
         parts.cluster.identity = system["metadata"]["uid"]
         for key in await parts.cluster.read_all(parts.kube, settings.namespaces):
             self.queue.add(key)
-        registry = handlers.registry_of(self._custom, self._namespace)
         async with asyncio.TaskGroup() as group:
             helpers = [
                 group.create_task(parts.view.follow()),
                 group.create_task(self._resync()),
+                group.create_task(Events(parts, settings.events_per_minute).follow()),
                 *(group.create_task(self._work()) for _ in range(settings.workers)),
             ]
-            await handlers.watch(registry, settings.namespaces, stop)
+            group.create_task(handlers.watch(self._custom, self._namespace, settings.namespaces, stop))
+            await stop.wait()
             for task in helpers:
                 task.cancel()
 
     def told_by_control(self, item: Item) -> None:
         """Something changed in control."""
+        if item.kind == "Node":
+            self.queue.add(Key("Node", "", item.name))
         for key in self._parts.cluster.keys_of(item):
             self.queue.add(key)
         self._hurry()
@@ -68,11 +83,15 @@ class Operator:
             self.queue.hurry()
 
     def _custom(self, kind: str | None, body: Mapping[str, Any]) -> None:
+        cluster, key = self._parts.cluster, key_of(body)
         if kind == "DELETED":
-            self._parts.cluster.forget(key_of(body))
-            self.queue.add(key_of(body))
-        else:
-            self.queue.add(self._parts.cluster.learn(body))
+            cluster.forget(key)
+            self.queue.add(key)
+            return
+        old = cluster.find(key)
+        cluster.learn(body)
+        by_people = old is None or any(_told(old, name) != _told(body, name) for name in _BY_PEOPLE)
+        self.queue.add(key, FIRST_SECONDS if by_people else 0.0)
 
     def _namespace(self, kind: str | None, body: Mapping[str, Any]) -> None:
         if kind == "DELETED":
@@ -111,6 +130,10 @@ class Operator:
                 _log.warning("the cluster cannot be listed", error=error.message)
             for key in parts.cluster.all_keys():
                 self.queue.add(key)
+
+
+def _told(body: Mapping[str, Any], name: str) -> object:
+    return body["metadata"].get(name)
 
 
 WATCHED = tuple(kind for kind in KINDS if kind != "File")

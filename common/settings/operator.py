@@ -33,5 +33,5 @@ class OperatorSettings(Section):
     lease_name: str = "computility-operator"
     lease_seconds: float = Field(15.0, ge=2, le=120)
     resync_seconds: float = Field(300.0, ge=1, description="between looks at everything")
-    workers: int = Field(8, ge=1, le=64, description="documents that are mirrored at a time")
+    workers: int = Field(32, ge=1, le=64, description="documents that are mirrored at a time")
     events_per_minute: int = Field(120, ge=0, le=10_000, description="that are told as Kubernetes Events")

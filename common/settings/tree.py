@@ -1,4 +1,4 @@
-"""All settings, in one tree. The only module that reads the process environment.
+"""All settings, in one tree.
 
 Every field can be set as ``COMPUTILITY_<SECTION>__<FIELD>``, e.g. ``COMPUTILITY_GATEWAY__PORT=9000``, or in
 ``<COMPUTILITY_HOME>/computility.yaml``. The environment wins over the file, an argument over both.
@@ -8,8 +8,6 @@ Of tracing, OpenTelemetry's own variables say what ours do not.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +21,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from common.environment import variables
 from common.errors import InvalidInput, Problem
 from common.private import at_home, make_folder_in_home, make_home
 from common.settings.limits import LimitsSettings
@@ -186,7 +185,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _standard() -> dict[str, Any]:
     """What OpenTelemetry's own variables say, where they do not turn tracing off or name a protocol that is
     not spoken here."""
-    told = {name: value for name, value in os.environ.items() if name.startswith("OTEL_") and value}
+    told = {name: value for name, value in variables().items() if name.startswith("OTEL_") and value}
     off = told.get("OTEL_SDK_DISABLED", "").lower() == "true" or told.get("OTEL_TRACES_EXPORTER") == "none"
     protocol = next((told[name] for name in _PROTOCOLS if name in told), "http/protobuf")
     if off or protocol != "http/protobuf":
@@ -194,27 +193,9 @@ def _standard() -> dict[str, Any]:
     return {"tracing": {field: told[name] for name, field in _TRACING.items() if name in told}}
 
 
-def engine_key_of_process() -> str:
-    """The key of the engine that this process is; empty in any other."""
-    return os.environ.get("VLLM_API_KEY", "")
-
-
-def kv_poll_microseconds_of_process(variable: str) -> int:
-    """The pause that the engine which this process is makes between two looks at transfers; 0 = as its
-    library has it."""
-    said = os.environ.get(variable, "")
-    return int(said) if said.isascii() and said.isdecimal() and len(said) < 10 else 0
-
-
-def take_from_process(names: Iterable[str]) -> dict[str, str]:
-    """Variables of this process that its children are not to have. Raises ``KeyError`` for one that is not
-    set."""
-    return {name: os.environ.pop(name) for name in names}
-
-
 def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
     """This process's environment plus what a process of the instance needs to find the same settings."""
-    env = {name: value for name, value in os.environ.items() if name not in _OF_THE_CALLER}
+    env = {name: value for name, value in variables().items() if name not in _OF_THE_CALLER}
     env.update(
         COMPUTILITY_HOME=str(settings.home),
         COMPUTILITY_INSTANCE=settings.instance,

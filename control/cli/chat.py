@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+import sys
+from typing import TYPE_CHECKING, Annotated, cast
 
-import openai
 import typer
-from openai import OpenAI
-from openai.types.chat import ChatCompletionMessageParam
-from rich.console import Console
 
 from control.cli.options import session_of
-from control.console.boundary import of_openai
 from control.console.output import console
 
-Messages = list[ChatCompletionMessageParam]
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types.chat import ChatCompletionMessageParam
+    from rich.console import Console
+
+    Messages = list[ChatCompletionMessageParam]
 
 
 def chat(
@@ -25,8 +26,18 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1)] = None,
     temperature: Annotated[float | None, typer.Option("--temperature", min=0.0, max=2.0)] = None,
 ) -> None:
-    """Chat with a model; the answer streams. Without a message it is a conversation (end with Ctrl-D)."""
+    """Chat with a model; the answer streams.
+
+    Without a message it is a conversation (end with Ctrl-D); what is piped in is one message.
+    Examples: computility chat tiny 'Hello'; echo Hello | computility chat tiny
+    """
+    import openai
+
+    from control.console.openai_errors import of_openai
+
     messages: Messages = [{"role": "system", "content": system}] if system else []
+    if message is None and not sys.stdin.isatty():
+        message = sys.stdin.read()
     options = {"max_tokens": max_tokens, "temperature": temperature}
     chosen = {name: value for name, value in options.items() if value is not None}
     out = console()
@@ -44,6 +55,8 @@ def _ask(
     client: OpenAI, out: Console, model: str, messages: Messages, options: dict[str, int | float]
 ) -> str:
     """Print the answer as it comes; returns it."""
+    import openai
+
     parts: list[str] = []
     stream = client.chat.completions.create(
         model=model,

@@ -23,9 +23,10 @@ def demo(
     gateway_port: GatewayPort = None,
     control_port: ControlPort = None,
 ) -> None:
-    """Play the whole story: build, serve, chat, fine-tune, chat again, print the bill, tear down.
+    """Play the whole story: build, serve, chat, fine-tune, chat again, bill.
 
-    It uses a folder of its own and free ports, so it disturbs no running Computility.
+    It is torn down afterwards. It uses a folder of its own and free ports, so it disturbs no running
+    Computility. Example: computility demo --keep
     """
     settings = session_of(context).settings
     with stop_signals() as stop:

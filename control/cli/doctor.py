@@ -11,16 +11,17 @@ from control.cli.doctor_checks.loop_check import check_loops
 from control.cli.doctor_checks.set_aside_check import check_set_aside
 from control.cli.doctor_checks.usage_check import check_usage
 from control.cli.options import OutputOption, session_of
-from control.console.output import Output, console, print_document
+from control.console.formats import Output
+from control.console.output import console, print_document
 
 MARKS = {"ok": "[green]ok  [/green]", "warn": "[yellow]warn[/yellow]", "fail": "[red]fail[/red]"}
 
 
 def doctor(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Check Python, engine, devices, memory, disk, ports, control, what it keeps and unposted usage, and say
-    what to do.
+    """Check this machine and the platform on it, and say what to do.
 
-    The exit code is 1 when something fails.
+    Looked at: Python, engine, devices, memory, disk, ports, control, what it keeps, and unposted usage. The
+    exit code is 1 when something fails. Example: computility doctor -o json
     """
     settings = session_of(context).settings
     checks = [check(settings) for check in (*CHECKS, check_loops, check_set_aside, check_usage)]

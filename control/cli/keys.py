@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from common.clock import SYSTEM_CLOCK
-from common.resources import ApiKey
 from control.cli.options import OutputOption, ProjectOption, session_of
-from control.console.output import Output, console, print_document, print_table
+from control.console.formats import Output
+from control.console.output import console, print_document, print_table
 from control.console.tables import resource_table
 
 SECONDS_PER_DAY = 86_400
@@ -55,7 +55,7 @@ def list_(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     if output in (Output.YAML, Output.JSON):
         print_document({"items": items}, output)
     elif items:
-        print_table(*resource_table(ApiKey.__name__, items, output is Output.WIDE))
+        print_table(*resource_table("ApiKey", items, output is Output.WIDE))
     else:
         console().print("no keys", style="dim")
 

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from common.errors import InvalidInput
-from common.resources import KINDS, Resource
+from common.kind_names import KIND_NAMES, KindName
 
-SHORT_NAMES = {
-    "proj": "Project",
-    "key": "ApiKey",
-    "no": "Node",
-    "q": "Queue",
-    "wl": "Workload",
-    "mo": "Model",
-    "ad": "Adapter",
-    "ep": "Endpoint",
-    "ft": "FineTune",
-}
+ALL = "all"
+_OTHER_NAMES = {"keys": "ApiKey", "ft-jobs": "FineTune", "jobs": "FineTune", "fine-tunes": "FineTune"}
 
 
-def kind_named(text: str) -> type[Resource]:
-    """The kind that ``text`` names; ``InvalidInput`` lists all kinds when it names none."""
-    wanted = text.lower()
-    name = SHORT_NAMES.get(wanted)
-    if name:
-        return KINDS[name]
-    for kind, cls in KINDS.items():
-        if wanted in (kind.lower(), cls.PLURAL):
-            return cls
-    raise InvalidInput(f"there is no kind {text!r}; kinds: {all_names()}", param="KIND")
+def kind_named(text: str) -> KindName:
+    """The kind that ``text`` names; ``InvalidInput`` names the nearest one and lists all when it names
+    none."""
+    found = _names().get(text.lower())
+    if found is None:
+        near = get_close_matches(text.lower(), _names(), n=1, cutoff=0.6)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise InvalidInput(f"there is no kind {text!r}; {meant}kinds: {all_names()}", param="KIND")
+    return found
+
+
+def kinds_named(text: str) -> list[KindName]:
+    """The kinds in a list like ``ep,wl``, or every kind for ``all``."""
+    if text.lower() == ALL:
+        return list(KIND_NAMES)
+    return [kind_named(part.strip()) for part in text.split(",") if part.strip()] or [kind_named(text)]
 
 
 def all_names() -> str:
     """Every kind with its short name, for help and messages."""
-    short = {kind: name for name, kind in SHORT_NAMES.items()}
-    return ", ".join(
-        f"{cls.PLURAL} ({short[kind]})" if kind in short else cls.PLURAL for kind, cls in KINDS.items()
-    )
+    return ", ".join(f"{one.plural} ({one.short})" if one.short else one.plural for one in KIND_NAMES)
+
+
+def typed_names() -> list[str]:
+    """What completion offers: plurals, then short names."""
+    return [one.plural for one in KIND_NAMES] + [one.short for one in KIND_NAMES if one.short]
+
+
+def _names() -> dict[str, KindName]:
+    names: dict[str, KindName] = {}
+    for one in KIND_NAMES:
+        names.update({one.kind.lower(): one, one.plural: one})
+        if one.short:
+            names[one.short] = one
+    names.update({other: names[kind.lower()] for other, kind in _OTHER_NAMES.items()})
+    return names

@@ -15,17 +15,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from common.durable import write_private
 from common.errors import ComputilityError, Conflict, SetupError
 from common.private import PRIVATE_UMASK
 from common.settings import Settings
 from common.tls import control_client
 from control.cli.options import session_of
-from control.cli.resources import apply_manifests
 from control.cli.session import CREDENTIALS_FILE, Session
 from control.console.display import Stage
+from control.console.outcomes import apply_manifests
 from control.console.output import console
 from control.demo import story
-from control.supervisor.instance import ChildState, RunFolder, write_private
+from control.supervisor.instance import ChildState, RunFolder
 from control.supervisor.supervisor import Instance, clean_up
 
 GatewayPort = Annotated[
@@ -55,9 +56,11 @@ def up(
         bool, typer.Option("--new-key", help="Make a new admin key; the old one ends.")
     ] = False,
 ) -> None:
-    """Start Ray, control and gateway on this machine and stay up; Ctrl-C stops all of it.
+    """Start Ray, control and gateway on this machine; Ctrl-C stops all of it.
 
     The first start builds a small model and serves it as described in examples/. State stays in --home.
+
+    Examples: computility up; computility up --gateway-port 9000 --home ~/other
     """
     os.umask(PRIVATE_UMASK)
     session = Session.load(home) if home else session_of(context)
@@ -193,7 +196,10 @@ def _stop(out: Console, instance: Instance) -> None:
 
 
 def down(context: typer.Context, home: HomeOption = None) -> None:
-    """Stop a running `up`, or whatever a killed one left; afterwards no process of the instance is there."""
+    """Stop a running `up`, or whatever a killed one left.
+
+    Afterwards no process of the instance is there. Example: computility down
+    """
     session = Session.load(home) if home else session_of(context)
     settings, out = session.settings, console()
     if not (settings.home / "run" / "instance").exists():

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from common.client import Client
 from common.errors import InvalidInput, NotFound
-from common.resources import Endpoint, Workload
+from control.cli.finding import find
 from control.cli.kinds import kind_named
-from control.cli.options import JsonOption, OutputOption, ProjectOption, session_of
+from control.cli.options import (
+    JsonOption,
+    OptionalKind,
+    OptionalName,
+    OutputOption,
+    ProjectOption,
+    project_of,
+    session_of,
+)
 from control.console.canary import print_canary
 from control.console.describe import print_events
 from control.console.endpoint_explained import print_endpoint
+from control.console.event_stream import follow_events
 from control.console.explanations import print_explanation
-from control.console.output import Output, console, print_document
+from control.console.formats import Output
+from control.console.output import console, print_document
 from control.console.scaling import print_scaling
 from control.console.terminal import log_line
 from control.console.two_legs import print_two_legs
 from control.console.usage_table import print_usage
+
+if TYPE_CHECKING:
+    from common.client import Client
 
 WorkloadArgument = Annotated[
     str,
@@ -36,7 +49,10 @@ def logs(
     tail: Annotated[int | None, typer.Option("--tail", min=1, help="Only the last lines.")] = None,
     attempt: Annotated[int | None, typer.Option("--attempt", min=1, help="An earlier start.")] = None,
 ) -> None:
-    """Print what a workload printed."""
+    """Print what a workload printed.
+
+    Examples: computility logs tiny --tail 20; computility logs tiny-0 -f
+    """
     with session_of(context).client() as client:
         workload = _workloads(client, name, project)[0]
         metadata = workload["metadata"]
@@ -48,7 +64,7 @@ def logs(
 
 def _workloads(client: Client, name: str, project: str | None) -> list[dict[str, Any]]:
     """The workload of that name, else those that a resource of that name owns."""
-    workloads = client.list(Workload.PLURAL, project)
+    workloads = client.list("workloads", project)
     own = [item for item in workloads if item["metadata"]["name"] == name]
     owned = [item for item in workloads if (item["metadata"].get("owner") or {}).get("name") == name]
     if not own and not owned:
@@ -61,20 +77,29 @@ def _workloads(client: Client, name: str, project: str | None) -> list[dict[str,
 
 def events(
     context: typer.Context,
-    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Only about this kind.")] = None,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only about this resource.")] = None,
+    kind: OptionalKind = None,
+    name: OptionalName = None,
     project: ProjectOption = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 100,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on with what happens.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show what happened to resources, oldest first."""
-    cls = kind_named(kind) if kind else None
+    """Show what happened to resources, oldest first.
+
+    Examples: computility events; computility events wl tiny-0; computility events -w -o json
+    """
+    about, where = kind_named(kind) if kind else None, project_of(context, project)
     with session_of(context).client() as client:
-        found = client.events(cls.__name__ if cls else None, name, project, limit=limit)
-    if output in (Output.YAML, Output.JSON):
-        print_document({"items": found}, output)
-    else:
-        print_events(console(), found)
+        ask = partial(client.events, about.kind if about else None, name, where, limit=limit)
+        found = ask()
+        if about and name and not found:
+            find(client, about, name, where)
+        if watch:
+            follow_events(found, ask, output)
+        elif output in (Output.YAML, Output.JSON):
+            print_document({"items": found}, output)
+        else:
+            print_events(console(), found)
 
 
 def explain(
@@ -84,7 +109,9 @@ def explain(
     output: OutputOption = Output.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Say why a workload is where it is; of one that waits: for what, until when, and what would help.
+    """Say why a workload is where it is, or what it waits for.
+
+    Of one that waits also until when, and what would help.
 
     endpoint/NAME: how an endpoint is served, on which devices, by how many engines, and why.
 
@@ -107,12 +134,12 @@ def explain(
 def _explain_endpoint(
     context: typer.Context, kind: str, name: str, project: str | None, output: Output, *, as_json: bool
 ) -> None:
-    if kind_named(kind) is not Endpoint:
+    if kind_named(kind).kind != "Endpoint":
         raise InvalidInput(
             f"{kind}/{name}: write endpoint/NAME, or the name of a workload alone", param="NAME"
         )
     with session_of(context).client() as client:
-        found = [one for one in client.list(Endpoint.PLURAL, project) if one["metadata"]["name"] == name]
+        found = [one for one in client.list("endpoints", project) if one["metadata"]["name"] == name]
         if not found:
             raise NotFound(f"there is no endpoint {name}; `computility get endpoints` lists them")
         scaling = [client.explain_endpoint(name, one["metadata"]["project"]) for one in found]
@@ -140,7 +167,10 @@ def usage(
     model: Annotated[str | None, typer.Option("--model", help="Only of this model.")] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show what was used and what it costs, in credits."""
+    """Show what was used and what it costs, in credits.
+
+    Example: computility usage --by tenant,model --from 2026-11-01T00:00:00Z
+    """
     filters = {"tenant": tenant, "project": project, "model": model}
     with session_of(context).client() as client:
         given = {name: value for name, value in filters.items() if value}

@@ -6,15 +6,38 @@ from typing import Annotated
 
 import typer
 
+from control.cli.kinds import all_names
 from control.cli.session import Session
-from control.console.output import Output
+from control.cli.suggestions import kinds_from, names_from, projects_from
+from control.console.formats import Output
 
+KIND_HELP = f"Kind: singular, plural or short name. {all_names()}"
+KindArgument = Annotated[str, typer.Argument(help=KIND_HELP, metavar="KIND", autocompletion=kinds_from)]
+OptionalKind = Annotated[
+    str | None, typer.Argument(help=KIND_HELP, metavar="[KIND]", autocompletion=kinds_from)
+]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Its name.", autocompletion=names_from)]
+OptionalName = Annotated[
+    str | None, typer.Argument(metavar="[NAME]", help="Its name.", autocompletion=names_from)
+]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table, wide, yaml or json.")]
 ProjectOption = Annotated[
-    str | None, typer.Option("--project", "-p", help="Project; unset = that of the key, or all that it sees.")
+    str | None,
+    typer.Option(
+        "--project",
+        "-p",
+        help="Project; unset = that of the context or key, or all that it sees.",
+        autocompletion=projects_from,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; the same as -o json.")]
-NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name; unset = all.")]
+FilesOption = Annotated[
+    list[str],
+    typer.Option("--filename", "-f", help="File or folder of YAML or JSON, or - for standard input."),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Check and tell what would change; change nothing.")
+]
 
 
 def session_of(context: typer.Context) -> Session:
@@ -23,3 +46,8 @@ def session_of(context: typer.Context) -> Session:
     if not isinstance(session, Session):
         raise TypeError("the command was called without its application")
     return session
+
+
+def project_of(context: typer.Context, project: str | None) -> str | None:
+    """The project that is told, else that of the context; None = all that the key sees."""
+    return project or session_of(context).project

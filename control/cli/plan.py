@@ -12,10 +12,10 @@ import typer
 from common.errors import ComputilityError, InvalidInput
 from common.private import at_home
 from common.strict_json import parse_json
-from control.cli.options import JsonOption, OutputOption, session_of
-from control.cli.resources import FilesOption
+from control.cli.options import FilesOption, JsonOption, OutputOption, session_of
+from control.console.formats import Output
 from control.console.manifests import blame, read_manifests
-from control.console.output import Output, console, print_document
+from control.console.output import console, print_document
 from control.console.plan_table import print_plan
 
 _TRAFFIC, _SLO = "traffic", "slo"
@@ -52,10 +52,11 @@ def plan(
     output: OutputOption = Output.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what would serve an Endpoint within its SLO, and what that costs; nothing is written.
+    """Show what would serve an Endpoint within its SLO, and its cost.
 
-    One engine, replicas, or prefill and decode apart, on each model of devices and each size of engine. What
-    spec.traffic and spec.slo of the Endpoint say, the options here say in their place.
+    Nothing is written. One engine, replicas, or prefill and decode apart, on each model of devices and
+    each size of engine. What spec.traffic and spec.slo of the Endpoint say, the options here say in their
+    place.
 
     Examples: computility plan -f endpoint.yaml --ttft-ms 1000 --itl-ms 20;
     computility plan -f endpoint.yaml -r 20 -d nvidia/H200=16 -d nvidia/A100=8

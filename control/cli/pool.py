@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import RenderableType
 from rich.live import Live
 
-from common.client import Client
 from common.errors import ComputilityError, InvalidInput
-from control.cli.options import JsonOption, OutputOption, session_of
-from control.cli.resources import FilesOption
+from control.cli.options import FilesOption, JsonOption, OutputOption, session_of
 from control.console.explanations import print_simulation
+from control.console.formats import Output
 from control.console.manifests import blame, read_manifests
-from control.console.output import Output, console, print_document
+from control.console.output import console, print_document
 from control.console.pool_tables import PoolView
 from control.console.terminal import json_text
+
+if TYPE_CHECKING:
+    from common.client import Client
 
 
 def top(
@@ -89,10 +91,10 @@ def simulate(
     output: OutputOption = Output.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Say whether Workloads would start now and where, or when and why not; nothing is written.
+    """Say whether Workloads would start now and where, or why not.
 
-    The scheduler decides about a copy of the pool as it is. It also says whom they would stop, shrink or
-    move, and who would start later because of them.
+    Nothing is written. The scheduler decides about a copy of the pool as it is. It also says whom they
+    would stop, shrink or move, and who would start later because of them.
 
     Examples: computility simulate -f train.yaml; computility simulate -f train.yaml --at-head --json
     """

@@ -1,21 +1,39 @@
-"""What every command needs: the settings in force, who asks, and the clients to ask with."""
+"""What every command needs: the settings in force, who asks, and the clients to ask with.
+
+A command that only asks control or the gateway does not load the tree of settings where nothing but addresses
+and a key is told: that is most of the time that such a command would take.
+"""
 
 from __future__ import annotations
 
 import json
-import ssl
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from openai import DefaultHttpxClient, OpenAI
-
-from common.client import Client
+from common.environment import PREFIX, variables
 from common.errors import Unauthenticated
-from common.settings import Settings, load_settings
-from common.tls import trust_in, trust_of
+from common.private import at_home
+from control.cli.contexts import Context, context_named, current_context
+
+if TYPE_CHECKING:
+    import ssl
+
+    from openai import OpenAI
+
+    from common.client import Client
+    from common.settings import Settings
 
 CREDENTIALS_FILE = "cli.json"
+_CONFIG_FILE = "computility.yaml"
+_PLAIN = {
+    "COMPUTILITY_HOME": "home",
+    "COMPUTILITY_CONTROL_BASE_URL": "control_base_url",
+    "COMPUTILITY_GATEWAY_BASE_URL": "gateway_base_url",
+    "COMPUTILITY_API_KEY": "api_key",
+}
+"""What is told by the environment alone, without the tree of settings."""
 
 
 @dataclass(frozen=True)
@@ -27,35 +45,94 @@ class Credentials:
     key: str
 
 
-@dataclass
 class Session:
-    """The settings of one call of the command line."""
+    """The settings of one call of the command line, loaded when they are first asked for."""
 
-    settings: Settings
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        told: dict[str, Any] | None = None,
+        context: Context | None = None,
+        chosen: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._told = told or {}
+        self._context = context or Context("")
+        self._chosen = chosen
 
     @staticmethod
-    def load(home: Path | None = None, url: str = "", gateway_url: str = "", key: str = "") -> Session:
-        """Options over environment over ``home/computility.yaml``."""
+    def load(
+        home: Path | None = None, url: str = "", gateway_url: str = "", key: str = "", context: str = ""
+    ) -> Session:
+        """Options over a context that is named over environment over the current context over
+        ``home/computility.yaml``. Where a home is told, no context is current."""
         told = {"home": home, "control_base_url": url, "gateway_base_url": gateway_url, "api_key": key}
-        return Session(load_settings(**{name: value for name, value in told.items() if value}))
+        given = {name: value for name, value in told.items() if value}
+        if context:
+            return Session(told=given, context=context_named(context), chosen=True)
+        has_home = home is not None or bool(variables().get("COMPUTILITY_HOME"))
+        return Session(told=given, context=None if has_home else current_context())
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The whole tree; of a context, its home. Raises ``InvalidInput`` for settings that are wrong."""
+        if self._settings is not None:
+            return self._settings
+        from common.settings import load_settings
+
+        given = {"home": self._context.home or None, **self._told}
+        return load_settings(**given)
+
+    @cached_property
+    def _plain(self) -> dict[str, Any] | None:
+        """What the settings would say of addresses and key; None where only the whole tree can tell."""
+        if self._settings is not None:
+            return None
+        surroundings = {name: value for name, value in variables().items() if name.upper().startswith(PREFIX)}
+        if not all(surroundings.get(name) for name in surroundings) or surroundings.keys() - _PLAIN.keys():
+            return None
+        said: dict[str, Any] = {_PLAIN[name]: value for name, value in surroundings.items()}
+        home = self._told.get("home") or self._context.home or said.get("home") or "~/.computility"
+        folder = at_home(str(home)).absolute()
+        return None if (folder / _CONFIG_FILE).exists() else {**said, **self._told, "home": folder}
+
+    def _of(self, name: str) -> Any:
+        plain = self._plain
+        return getattr(self.settings, name) if plain is None else plain.get(name, "")
 
     @property
     def home(self) -> Path:
-        return self.settings.home
+        """The folder of all state."""
+        home: Path = self._of("home")
+        return home
+
+    @property
+    def project(self) -> str | None:
+        """The project that commands are about where none is told; None = all that the key sees."""
+        return self._context.project or None
 
     @property
     def credentials(self) -> Credentials:
+        """Addresses and key, from the nearest place that says them."""
         kept = self._kept()
-        settings = self.settings
+
+        def first(name: str, field: str, of_context: str) -> str:
+            told = str(self._told.get(field, ""))
+            others = (of_context, self._of(field)) if self._chosen else (self._of(field), of_context)
+            return told or next((str(one) for one in others if one), "") or str(kept.get(name, ""))
+
+        control = first("control_url", "control_base_url", self._context.control_url or self._listed())
+        gateway = first("gateway_url", "gateway_base_url", self._context.gateway_url)
         return Credentials(
-            settings.control_base_url or self._listed() or kept.get("control_url") or settings.control_url,
-            settings.gateway_base_url or kept.get("gateway_url", "") or settings.gateway_url,
-            settings.api_key or kept.get("api_key", ""),
+            control or self.settings.control_url,
+            gateway or self.settings.gateway_url,
+            first("api_key", "api_key", self._context.api_key),
         )
 
     def _listed(self) -> str:
         """The first of the control processes that settings name."""
-        return next(iter(self.settings.control.urls), "")
+        return "" if self._plain is not None else next(iter(self.settings.control.urls), "")
 
     def _kept(self) -> dict[str, Any]:
         try:
@@ -64,25 +141,33 @@ class Session:
             return {}
         return content if isinstance(content, dict) else {}
 
-    def client(self) -> Client:
+    def client(self, timeout_seconds: float = 30.0) -> Client:
         """A client of control; raises ``Unauthenticated`` when no key is known."""
+        from common.client import Client
+
         credentials = self.credentials
-        url = credentials.control_url
-        return Client(url, self._require_key(credentials), verify=self._trust(url), others=self._others(url))
+        url, key = credentials.control_url, self._require_key(credentials)
+        return Client(
+            url, key, timeout_seconds=timeout_seconds, verify=self._trust(url), others=self._others(url)
+        )
 
     def keyless(self, timeout_seconds: float) -> Client:
         """A client of control for what anybody may ask."""
+        from common.client import Client
+
         url = self.credentials.control_url
         return Client(url, timeout_seconds=timeout_seconds, verify=self._trust(url), others=self._others(url))
 
     def _others(self, url: str) -> list[str]:
         """The other control processes, where settings name ``url`` among several."""
-        known = self.settings.control.urls
+        known = [] if self._plain is not None else self.settings.control.urls
         return [other for other in known if other != url] if url in known else []
 
-    def openai(self) -> OpenAI:
+    def openai(self, credentials: Credentials | None = None) -> OpenAI:
         """The official client, pointed at the gateway."""
-        credentials = self.credentials
+        from openai import DefaultHttpxClient, OpenAI
+
+        credentials = credentials or self.credentials
         url = credentials.gateway_url
         return OpenAI(
             base_url=url,
@@ -94,12 +179,19 @@ class Session:
 
     def _trust(self, url: str) -> ssl.SSLContext | bool:
         """Where `up` kept the URL, it kept the certificate of the server as well."""
+        if not url.startswith("https:"):
+            return True
+        from common.tls import trust_in, trust_of
+
         kept = self._kept()
         for server in ("control", "gateway"):
             certificate = kept.get(f"{server}_certificate_file")
             if certificate and url == kept.get(f"{server}_url"):
                 return trust_in(Path(certificate))
-        return trust_of(self.settings, url)
+        settings = self.settings
+        if self._context.tls_ca_file and not settings.tls_ca_file:
+            settings = settings.model_copy(update={"tls_ca_file": self._context.tls_ca_file})
+        return trust_of(settings, url)
 
     def _require_key(self, credentials: Credentials) -> str:
         if not credentials.key:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from common.units import format_bytes
@@ -61,8 +60,8 @@ def _used_of(row: Document) -> tuple[str, str]:
     return "" if row["used"] is None else show(row["used"]), show(row["limit"])
 
 
-def print_events(out: Console, events: Sequence[Document]) -> None:
-    """Events as a table, oldest first."""
+def print_events(out: Console, events: Sequence[Document], *, widths: Sequence[int] | None = None) -> None:
+    """Events as a table, oldest first; with ``widths`` the rows alone."""
     if not events:
         out.print("  none", style="dim")
         return
@@ -70,7 +69,7 @@ def print_events(out: Console, events: Sequence[Document]) -> None:
         [age(e.get("timeMs")), e["level"], e["reason"], f"{e['kind'].lower()}/{e['name']}", e["message"]]
         for e in events
     ]
-    print_table(["AGE", "LEVEL", "REASON", "ABOUT", "MESSAGE"], rows, out)
+    print_table(["AGE", "LEVEL", "REASON", "ABOUT", "MESSAGE"], rows, out, widths=widths)
 
 
 def _owner(metadata: Document) -> str:
@@ -86,6 +85,8 @@ def _section(out: Console, title: str, content: object) -> None:
     if not content:
         return
     out.print(f"[bold]{title}[/bold]")
+    import yaml
+
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=94)
     for line in text.splitlines():
         _, colon, value = line.partition(": ")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from common.client import Client
 from common.errors import ComputilityError
+
+if TYPE_CHECKING:
+    from common.client import Client
 
 STEP_SECONDS = 300
 STEPS = 12

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
 from common.errors import ComputilityError, InvalidInput, NotFound, Problem
 from common.private import at_home
-from common.resources import Resource, parse_resource
 from common.vocabulary import quoted, shortened
+
+if TYPE_CHECKING:
+    from common.resources import Resource
 
 SUFFIXES = (".yaml", ".yml", ".json")
 MAX_NODES = 200_000
 """Values in one document, aliases counted as what they stand for."""
+_LIST = "List"
+_SERVER_SET = {"owner", "uid", "resourceVersion", "generation", "createdMs"}
 _INDEX = re.compile(r"^\[(\d+)\]\.?")
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
@@ -45,10 +50,19 @@ class Manifest:
 
     def parse(self) -> Resource:
         """The resource; ``InvalidInput`` names file, document, line and path of each mistake."""
+        from common.resources import parse_resource
+
         try:
             return parse_resource(self.content)
         except InvalidInput as error:
             raise self.blame(error) from error
+
+    def require_json(self) -> None:
+        """Raise ``InvalidInput`` for what cannot be sent: control says all else, and ``blame`` where."""
+        try:
+            json.dumps(self.content, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            self.parse()
 
     def blame(self, error: ComputilityError) -> ComputilityError:
         """The same error, saying where in the files it is."""
@@ -162,6 +176,29 @@ def _content_of(loader: yaml.SafeLoader, node: yaml.Node) -> object:
         raise ValueError("a value is not of the type that its tag (such as !!int) says") from error
 
 
+def _listed(node: yaml.Node, content: dict[str, Any]) -> Iterator[tuple[yaml.Node, dict[str, Any]]]:
+    """The documents of a list, as `get` gives it, else the one document; each with its place."""
+    items = content.get("items")
+    if content.get("kind", _LIST) != _LIST or not isinstance(items, list):
+        yield node, content
+        return
+    found = next(value for key, value in cast(yaml.MappingNode, node).value if key.value == "items")
+    for inner, item in zip(found.value, items, strict=True):
+        if not isinstance(item, dict):
+            raise ValueError("each of items must be a mapping")
+        yield inner, item
+
+
+def _as_people_write_it(content: dict[str, Any]) -> dict[str, Any]:
+    """Without what control writes: status, and all but name, project, labels and annotations of metadata."""
+    metadata = content.get("metadata")
+    if not isinstance(metadata, dict) or not _SERVER_SET & metadata.keys():
+        return content
+    kept = {key: value for key, value in metadata.items() if key not in _SERVER_SET}
+    rest = {key: value for key, value in content.items() if key != "status"}
+    return {**rest, "metadata": kept}
+
+
 def _read(file: str) -> Iterator[Manifest]:
     try:
         text = sys.stdin.read() if file == "-" else at_home(file).read_text()
@@ -182,7 +219,8 @@ def _read(file: str) -> Iterator[Manifest]:
                 raise InvalidInput(
                     f"{name}:{node.start_mark.line + 1} (document {number}): a resource must be a mapping"
                 )
-            yield Manifest(name, number, node, content)
+            for inner, document in _listed(node, content):
+                yield Manifest(name, number, inner, _as_people_write_it(document))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else "?"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from common.client import Client
 from common.errors import ComputilityError
 from control.console.manifests import Manifest, blame
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from common.client import Client
 
 OUTCOME_STYLES = {"created": "green", "configured": "yellow", "unchanged": "dim", "deleted": "red"}
 
@@ -18,7 +21,7 @@ def apply_manifests(
 ) -> None:
     """Apply all or none, one line on ``out`` for each; an error says in which file and line it is."""
     for manifest in manifests:
-        manifest.parse()
+        manifest.require_json()
     try:
         results = client.apply_all([manifest.content for manifest in manifests], dry_run)
     except ComputilityError as error:

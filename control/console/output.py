@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import Any
 
-import yaml
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from common.clock import SYSTEM_CLOCK
 from common.vocabulary import harmless
+from control.console.formats import Output
 from control.console.terminal import Terminal, json_text, write_out
 
 Document = Mapping[str, Any]
 
 
-class Output(StrEnum):
-    """What `-o` takes."""
-
-    TABLE = "table"
-    WIDE = "wide"
-    YAML = "yaml"
-    JSON = "json"
-
-
+FOLDED_CHARACTERS = 10
+"""A column on a terminal gets at least so many, where its texts have as many."""
 PHASE_STYLES = {
     "Ready": "green",
     "Running": "green",
@@ -66,19 +59,95 @@ def print_document(content: object, output: Output) -> None:
     if output is Output.JSON:
         text = json_text(content, indent=2) + "\n"
     else:
+        import yaml
+
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
     write_out(text)
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], out: Console | None = None) -> None:
-    """Print a table without lines, one row per thing; numbers to the right, phases in colour."""
+def to_stderr(text: str) -> None:
+    """A line that is no answer, beside what programs read."""
+    Terminal(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False, style="dim")
+
+
+def print_table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    out: Console | None = None,
+    *,
+    widths: Sequence[int] | None = None,
+) -> list[int]:
+    """Print a table without lines, one row per thing; numbers to the right, phases in colour.
+
+    On a terminal long texts wrap in their column; elsewhere each row is one line, never cut. ``widths``: the
+    rows go on under a table with columns so wide. Returns the widths of its own columns.
+    """
+    out = out or console()
+    cells = [[cell(value) for value in row] for row in rows]
+    numeric = [
+        bool(rows) and all(isinstance(row[column], int) for row in rows) for column in range(len(headers))
+    ]
+    if widths is None and out.is_terminal:
+        out.print(_folding(headers, cells, numeric, out.width))
+    lines = [[_in_a_line(text) for text in row] for row in cells]
+    longest = [
+        max([len(header), *(row[column].cell_len for row in lines)]) for column, header in enumerate(headers)
+    ]
+    if widths is not None or not out.is_terminal:
+        _print_lines(headers, lines, out, widths or longest, numeric, headed=widths is None)
+    return longest
+
+
+def _in_a_line(text: Text) -> Text:
+    return Text(" ".join(text.plain.split()), style=text.style)
+
+
+def _print_lines(
+    headers: Sequence[str],
+    cells: Sequence[Sequence[Text]],
+    out: Console,
+    widths: Sequence[int],
+    numeric: Sequence[bool],
+    *,
+    headed: bool,
+) -> None:
+    heading = [[Text(header, style="bold") for header in headers]] if headed else []
+    for row in (*heading, *cells):
+        line = Text()
+        for text, width, right in zip(row, widths, numeric, strict=True):
+            space = " " * max(0, width - text.cell_len)
+            line.append(space if right else "").append_text(text).append("" if right else space).append("  ")
+        line.rstrip()
+        out.print(line, soft_wrap=True)
+
+
+def _folding(
+    headers: Sequence[str],
+    cells: Sequence[Sequence[Text]],
+    numeric: Sequence[bool],
+    width: int,
+) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for position, header in enumerate(headers):
-        numeric = bool(rows) and all(isinstance(row[position], int) for row in rows)
-        table.add_column(header, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(cell(value) for value in row))
-    (out or console()).print(table)
+    for header, least, right in zip(headers, _least_widths(headers, cells, width), numeric, strict=True):
+        table.add_column(header, justify="right" if right else "left", overflow="fold", min_width=least)
+    for row in cells:
+        table.add_row(*row)
+    return table
+
+
+def _least_widths(headers: Sequence[str], cells: Sequence[Sequence[Text]], width: int) -> list[int]:
+    """How far columns may be folded: between words, so that no name breaks; within one where the terminal has
+    no room for it, the longest first."""
+    words = [
+        max(map(cell_len, " ".join((header, *(row[column].plain for row in cells))).split()), default=0)
+        for column, header in enumerate(headers)
+    ]
+    least = [min(one, FOLDED_CHARACTERS) for one in words]
+    for column in sorted(range(len(words)), key=lambda column: words[column]):
+        more = words[column] - least[column]
+        if sum(least) + more + 2 * len(least) <= width:
+            least[column] += more
+    return least
 
 
 def cell(value: object) -> Text:

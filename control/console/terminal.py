@@ -41,6 +41,7 @@ def _escaped(found: re.Match[str]) -> str:
 def write_out(text: str) -> None:
     """Text for programs or people: as it is into a file or pipe, harmless on a terminal."""
     sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
 
 
 def log_line(line: str, out: Any = None) -> str:

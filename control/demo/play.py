@@ -18,6 +18,7 @@ from common.settings import Settings
 from common.units import format_credits
 from control.console import boundary
 from control.console.display import Stage
+from control.console.openai_errors import of_openai
 from control.console.output import print_table
 from control.demo import story
 from control.demo.background import Platform
@@ -101,7 +102,7 @@ def _step(scene: Scene, title: str, step: Callable[[Scene, Stage], None], done: 
             scene.check_not_stopped()
             step(scene, stage)
     except openai.OpenAIError as raised:
-        error = boundary.of_openai(raised)
+        error = of_openai(raised)
     except ComputilityError as raised:
         error = raised
     done.append(Done(title, stage.seconds, scene.tokens, scene.microcredits, error is None))

@@ -6,10 +6,9 @@ import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
-from common.durable import put_in_place
+from common.durable import write_private
 from common.errors import Conflict, SetupError
 from common.ids import new_id, new_secret
 from common.settings import Settings
@@ -111,12 +110,3 @@ class RunFolder:
             return SupervisorState(**content, children=children)
         except (OSError, ValueError, TypeError, KeyError):
             return None
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file in one step, readable by its owner only."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    put_in_place(temporary, path)

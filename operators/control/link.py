@@ -17,6 +17,7 @@ import httpx
 from common.error_bodies import error_from_body
 from common.errors import Unavailable
 from common.ids import new_id
+from operators.control.together import Together
 
 Document = dict[str, Any]
 ACT_AS = "Computility-Act-As"
@@ -38,6 +39,7 @@ class ControlLink:
     ) -> None:
         self._urls = [url.rstrip("/") for url in urls]
         self._key = key
+        self._together = Together(self._apply_all)
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(timeout_seconds, connect=5.0),
             verify=verify,
@@ -54,10 +56,19 @@ class ControlLink:
         self, document: Mapping[str, Any], acts_as: str | None = None, *, dry_run: bool = False
     ) -> Document:
         """Apply one resource; answers ``{"outcome": "created|configured|unchanged", "resource": {…}}``."""
-        query = {"dryRun": "true"} if dry_run else {}
-        answer = await self._write("POST", "/api/v1/apply", acts_as, params=query, json=document)
+        if not dry_run:
+            return await self._together.apply(document, acts_as)
+        answer = await self._write(
+            "POST", "/api/v1/apply", acts_as, params={"dryRun": "true"}, json=dict(document)
+        )
         results: list[Document] = answer["results"]
         return results[0]
+
+    async def _apply_all(self, documents: Sequence[Mapping[str, Any]], acts_as: str | None) -> list[Document]:
+        content = documents[0] if len(documents) == 1 else list(documents)
+        answer = await self._write("POST", "/api/v1/apply", acts_as, json=content)
+        results: list[Document] = answer["results"]
+        return results
 
     async def list_all(self, plural: str) -> tuple[list[Document], int]:
         """All of a kind, and the revision from which on changes are to be watched."""

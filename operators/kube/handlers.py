@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import kopf
 
+from common.errors import SetupError, Unavailable
 from common.resources.meta import API_VERSION
 from operators.crds.table import CRDS
 
@@ -16,13 +19,16 @@ Told = Callable[[str | None, Mapping[str, Any]], None]
 
 
 def login() -> kopf.ConnectionInfo:
-    """The credentials of the pod, else those of the kubeconfig. Raises ``kopf.LoginError`` without any."""
+    """The credentials of the pod, else those of the kubeconfig. Raises ``SetupError`` without any."""
     settings = kopf.OperatorSettings()
-    found = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(
-        settings=settings
-    )
+    try:
+        found = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(
+            settings=settings
+        )
+    except (OSError, kopf.LoginError) as error:
+        raise SetupError(f"the credentials for Kubernetes cannot be read: {error}") from error
     if found is None:
-        raise kopf.LoginError("there is neither a service account nor a kubeconfig")
+        raise SetupError("there is neither a service account nor a kubeconfig")
     return found
 
 
@@ -60,13 +66,40 @@ def quiet_settings() -> kopf.OperatorSettings:
     return settings
 
 
-async def watch(registry: kopf.OperatorRegistry, namespaces: Sequence[str], stop: asyncio.Event) -> None:
-    """Watch until ``stop`` is set; raises what ends it before."""
-    await kopf.operator(
-        registry=registry,
-        settings=quiet_settings(),
-        namespaces=list(namespaces),
-        clusterwide=not namespaces,
-        standalone=True,
-        stop_flag=stop,
-    )
+async def watch(custom: Told, namespace: Told, namespaces: Sequence[str], stop: asyncio.Event) -> None:
+    """Watch until ``stop`` is set; ``custom`` and ``namespace`` are called in this loop. Raises what ends it
+    before.
+
+    kopf has a thread and a loop of its own: it takes every task that is made while it runs for one of its
+    own, and ends them with it.
+    """
+    loop, ended = asyncio.get_running_loop(), threading.Event()
+
+    def here(told: Told) -> Told:
+        return lambda kind, body: _call(loop, told, kind, body)
+
+    def run() -> None:
+        asyncio.run(
+            kopf.operator(
+                registry=registry_of(here(custom), here(namespace)),
+                settings=quiet_settings(),
+                namespaces=list(namespaces),
+                clusterwide=not namespaces,
+                standalone=True,
+                stop_flag=ended,
+            )
+        )
+
+    stopper = asyncio.create_task(stop.wait())
+    stopper.add_done_callback(lambda _: ended.set())
+    try:
+        await asyncio.to_thread(run)
+    finally:
+        stopper.cancel()
+    if not stop.is_set():
+        raise Unavailable("Kubernetes is watched no longer")
+
+
+def _call(loop: asyncio.AbstractEventLoop, told: Told, kind: str | None, body: Mapping[str, Any]) -> None:
+    with suppress(RuntimeError):  # the loop has ended meanwhile
+        loop.call_soon_threadsafe(told, kind, body)

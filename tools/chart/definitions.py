@@ -15,8 +15,8 @@ OWNED: dict[str, frozenset[str]] = {
     "store": frozenset(("url",)),
     "operator": frozenset(
         (
-            *("host", "key", "key_file", "lease_name", "lease_namespace", "namespaces", "port"),
-            *("webhook_folder", "webhook_host", "webhook_port"),
+            *("health_host", "health_port", "key", "key_file", "lease_name", "lease_namespace"),
+            *("namespaces", "webhook_folder", "webhook_host", "webhook_port"),
         )
     ),
 }
@@ -84,8 +84,12 @@ def _pool() -> Schema:
             image, description="image with the vendor's libraries; what is not given is `image`'s"
         ),
         "replicas": _count("pods", 0),
-        "minReplicas": _count("fewest pods; KubeRay's autoscaler keeps to it", 0),
-        "maxReplicas": _count("most pods; KubeRay's autoscaler keeps to it", 0),
+        "minReplicas": _count(
+            "least of replicas: minReplicas of the RayCluster; checked with a builtin Ray", 0
+        ),
+        "maxReplicas": _count(
+            "most of replicas: maxReplicas of the RayCluster; checked with a builtin Ray", 0
+        ),
         "resources": {"$ref": "#/$defs/resources"},
         "sharedMemory": {"$ref": "#/$defs/quantity"},
         "scratch": {"$ref": "#/$defs/quantity"},
@@ -127,6 +131,7 @@ def definitions() -> Schema:
         "env": {"type": "array", "items": _object(variable, required=("name",))},
         "accessModes": {"type": "array", "minItems": 1, "items": {"enum": modes}},
         "free": {"type": "object", "description": "as Kubernetes has it"},
+        "peers": {"type": "array", "items": {"type": "object"}, "description": "peers of a NetworkPolicy"},
         "freeList": {"type": "array", "items": {"type": "object"}},
         "nodePool": _object({name: of for name, of in pool.items() if name != "name"}),
         "nodePools": {"type": "array", "items": _object(pool, required=("name",))},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,25 @@ def images_of(chart: Path) -> list[str]:
             chart, Path(folder) / chart.name, ignore=shutil.ignore_patterns("values.schema.json")
         )
         loaded = helm_python.Chart.load(str(copy))
+    production = yaml.safe_load((chart / "values" / "production.yaml").read_text())
     with loaded:
         for preset in sorted((chart / "values").glob("*.yaml")):
-            values: dict[str, Any] = yaml.safe_load(preset.read_text()) or {}
+            values = laid_over(production, yaml.safe_load(preset.read_text()))
             registry = values.get("global", {}).get("imageRegistry", "")
             rendered = loaded.render(values, name="computility", namespace="computility")
             for text in rendered.values():
                 found |= {name.removeprefix(f"{registry}/") for name in _IMAGE.findall(text)}
     return sorted(found)
+
+
+def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as Helm lays one file over another: mappings are merged, all else is replaced."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[key] = laid_over(old, value) if both and isinstance(old, Mapping) else value
+    return result
 
 
 def listed(images: list[str]) -> str:

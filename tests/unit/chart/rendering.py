@@ -1,12 +1,14 @@
 """The chart as Helm renders it, as Python values."""
 
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
 import helm_python
 import yaml
+
+from tools.chart.images import laid_over
 
 CHART = Path(__file__).resolve().parents[3] / "deploy" / "helm" / "computility"
 PRESETS = sorted(path.stem for path in (CHART / "values").glob("*.yaml"))
@@ -14,20 +16,13 @@ Document = dict[str, Any]
 
 
 def preset(name: str) -> Document:
-    """The values of a preset."""
+    """The values of a preset; those of vendors are laid over those of production."""
+    return _file(name) if name == "evaluation" else laid_over(_file("production"), _file(name))
+
+
+def _file(name: str) -> Document:
     found: Document = yaml.safe_load((CHART / "values" / f"{name}.yaml").read_text())
     return found
-
-
-def merged(*layers: Mapping[str, Any]) -> Document:
-    """Values as Helm merges them: later ones win, mappings are merged."""
-    result: Document = {}
-    for layer in layers:
-        for key, value in layer.items():
-            old = result.get(key)
-            both = isinstance(old, dict) and isinstance(value, Mapping)
-            result[key] = merged(old, value) if both and isinstance(old, dict) else value
-    return result
 
 
 @cache
@@ -44,7 +39,7 @@ def texts(values: Mapping[str, Any]) -> dict[str, str]:
 def render(*layers: Mapping[str, Any]) -> list[Document]:
     """All objects. Raises ``helm_python.HelmError`` for values that the chart does not take."""
     found = []
-    for path, text in texts(merged(*layers)).items():
+    for path, text in texts(reduce(laid_over, layers)).items():
         if path.endswith(".yaml"):
             found += [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
     return found

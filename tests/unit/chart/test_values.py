@@ -64,7 +64,10 @@ def test_wrong_values_are_refused_by_path(values: Document, path: str) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"database": {"mode": "external"}}, "database.external: set existingSecret or url"),
+        (
+            {"database": {"mode": "external", "external": {"existingSecret": ""}}},
+            "database.external: set existingSecret or url",
+        ),
         ({"nodePools": [{"name": "x", "replicas": 5, "maxReplicas": 2}]}, "nodePools: x: replicas (5)"),
         ({"nodePools": [{"name": "x", "replicas": 1, "minReplicas": 2}]}, "nodePools: x: replicas (1)"),
     ],

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from common.environment import take_from_process
 from common.resources import Endpoint, Metadata, Model
 from common.resources.serving import EndpointSpec, ModelSpec
 from common.resources.workload import WorkloadRole
 from common.settings import EngineSettings
-from common.settings.tree import take_from_process
 from inference.core.engine_command import EngineOptions, engine_command
 from inference.engine_rank import VARIABLES, rank_arguments
 from inference.engine_workload import engine_workload, replica_of

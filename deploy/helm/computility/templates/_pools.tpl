@@ -59,6 +59,38 @@ runtimeClassName: {{ . }}
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- if $root.Values.topology.enabled }}
+initContainers:
+  # A pod is told its node's name, not its labels: they are asked of the API server, with a token that no other container has.
+  - name: topology
+    image: {{ include "computility.image" (list $root $image) }}
+    imagePullPolicy: {{ $image.pullPolicy }}
+    command:
+      - python
+      - -m
+      - operators.node_labels
+      - --node=$(NODE_NAME)
+      - --out=/tmp/node-labels.yaml
+      {{- range $ray, $kubernetes := $root.Values.topology.labels }}
+      - --label={{ $ray }}={{ $kubernetes }}
+      {{- end }}
+    env:
+      {{- include "computility.env.pod" $root | nindent 6 }}
+      - name: NODE_NAME
+        valueFrom:
+          fieldRef:
+            fieldPath: spec.nodeName
+    resources:
+      requests: {cpu: 50m, memory: 128Mi}
+    securityContext:
+      {{- include "computility.containerSecurityContext" $root | nindent 6 }}
+    volumeMounts:
+      - name: scratch
+        mountPath: /tmp
+      - name: account
+        mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+        readOnly: true
+{{- end }}
 containers:
   - name: ray
     image: {{ include "computility.image" (list $root $image) }}
@@ -66,7 +98,11 @@ containers:
     command:
       {{- include "computility.rayCommand" (list $root (include "computility.rayAddress" $root)) | nindent 6 }}
       - --num-cpus=1
+      {{- if $root.Values.topology.enabled }}
+      - --labels-file=/tmp/node-labels.yaml
+      {{- end }}
       - --labels=computility.io/node=$(POD_NAME),computility.io/pool={{ $pool.name }}
+      {{- range $key, $value := $pool.labels }},{{ $key }}={{ $value }}{{ end }}
     env:
       {{- include "computility.env.pod" $root | nindent 6 }}
       {{- include "computility.env.caches" $root | nindent 6 }}
@@ -79,6 +115,10 @@ containers:
       exec: {command: [test, -S, /tmp/ray/session_latest/sockets/raylet]}
       periodSeconds: 2
       failureThreshold: 90
+    livenessProbe:
+      exec: {command: [test, -S, /tmp/ray/session_latest/sockets/raylet]}
+      periodSeconds: 30
+      failureThreshold: 10
     readinessProbe:
       exec: {command: [test, -S, /tmp/ray/session_latest/sockets/raylet]}
       periodSeconds: 10
@@ -86,6 +126,9 @@ containers:
       {{- include "computility.poolResources" $pool | nindent 6 }}
     securityContext:
       {{- include "computility.containerSecurityContext" $root | nindent 6 }}
+        {{- if and $pool.rdma $pool.rdma.lockMemory }}
+        add: [IPC_LOCK]
+        {{- end }}
     volumeMounts:
       - name: home
         mountPath: {{ $root.Values.home.mountPath }}
@@ -96,7 +139,30 @@ containers:
 volumes:
   {{- include "computility.homeVolume" $root | nindent 2 }}
   - name: scratch
-    emptyDir: {}
+    emptyDir:
+      {{- if $pool.scratch }}
+      sizeLimit: {{ $pool.scratch }}
+      {{- else }}
+      {}
+      {{- end }}
+  {{- if $root.Values.topology.enabled }}
+  - name: account
+    projected:
+      sources:
+        - serviceAccountToken:
+            path: token
+            expirationSeconds: 3600
+        - configMap:
+            name: kube-root-ca.crt
+            items:
+              - key: ca.crt
+                path: ca.crt
+        - downwardAPI:
+            items:
+              - path: namespace
+                fieldRef:
+                  fieldPath: metadata.namespace
+  {{- end }}
   - name: shm
     emptyDir:
       medium: Memory

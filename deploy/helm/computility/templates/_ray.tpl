@@ -19,3 +19,17 @@
 - --disable-usage-stats
 - --log-style=record
 {{- end }}
+
+{{/* Whoever has a Ray node: control, head and pools, as peers of a policy. */}}
+{{- define "computility.rayPeers" -}}
+{{- range list "control" "ray-head" }}
+- podSelector:
+    matchLabels:
+      {{- include "computility.selector" (list $ .) | nindent 6 }}
+{{- end }}
+- podSelector:
+    matchLabels:
+      app.kubernetes.io/name: {{ include "computility.name" . }}
+      app.kubernetes.io/instance: {{ .Release.Name }}
+      computility.io/ray-node: worker
+{{- end }}

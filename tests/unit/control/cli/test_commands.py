@@ -8,8 +8,11 @@ import httpx
 import pytest
 
 from common.client import Client
+from common.errors import InvalidInput
 from common.settings import load_settings
+from control.api.writes import parse_documents
 from control.cli import main as cli
+from control.cli.commands import COMMANDS
 from control.cli.session import Session
 
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -38,7 +41,7 @@ def control(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Answer
             seen.append(request)
             return answer(request)
 
-        def client(session: Session) -> Client:
+        def client(session: Session, timeout_seconds: float = 30.0) -> Client:
             return Client("http://control", "ck-test", transport=httpx.MockTransport(handle))
 
         monkeypatch.setattr(Session, "client", client)
@@ -56,6 +59,18 @@ def run(*arguments: str) -> int:
 
 def items(*documents: object) -> httpx.Response:
     return httpx.Response(200, json={"items": list(documents)})
+
+
+def checked(request: httpx.Request) -> httpx.Response:
+    """What control says of documents before anything else."""
+    content = json.loads(request.content)
+    try:
+        parse_documents(content if isinstance(content, list) else [content])
+    except InvalidInput as wrong:
+        problems = [{"path": p.path, "message": p.message, "code": p.code} for p in wrong.problems]
+        body = {"message": wrong.message, "code": wrong.code, "param": wrong.param, "problems": problems}
+        return httpx.Response(400, json={"error": body})
+    return items()
 
 
 def error(status: int, code: str, message: str, param: str | None = None) -> httpx.Response:
@@ -148,11 +163,10 @@ def test_apply_tells_what_became_of_each_document(
 def test_a_mistake_in_a_file_is_named_with_file_document_and_line(
     tmp_path: Path, control: Callable[[Answer], list[httpx.Request]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen = control(lambda request: items())
+    control(checked)
     file = tmp_path / "two.yaml"
     file.write_text(tenant("acme") + "---\n" + tenant("zeta") + "  dispalyName: Zeta\n")
     assert run("apply", "-f", str(file)) == 2
-    assert seen == []
     shown = capsys.readouterr().err
     assert f"{file}:16 (document 2, Tenant/zeta): spec.dispalyName: unknown field" in shown.replace("\n", "")
 
@@ -183,7 +197,7 @@ def test_files_that_hold_no_resources(
     control: Callable[[Answer], list[httpx.Request]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    control(lambda request: items())
+    control(checked)
     file = tmp_path / "bad.yaml"
     file.write_text(text)
     assert run("apply", "-f", str(file)) == 2
@@ -250,10 +264,12 @@ def test_wrong_arguments_are_refused_without_a_traceback(capsys: pytest.CaptureF
 
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = "up down demo doctor apply get describe delete logs events explain usage keys chat version"
-    for command in (*commands.split(), "top", "simulate", "plan"):
+    for command, row in COMMANDS.items():
         assert run(command, "--help") == 0
-        assert "Usage: computility" in capsys.readouterr().out
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "Usage: computility" in shown
+        assert row.summary in shown, f"the table of commands says something else of {command}"
+        assert "Example" in shown or command == "keys", command
 
 
 def test_the_key_comes_from_the_option_then_the_environment_then_the_folder(

@@ -130,7 +130,7 @@ WAITS: dict[str, Any] = {
 
 
 def printed(draw: Any, *arguments: Any) -> str:
-    out = Console(file=io.StringIO(), width=100, highlight=False)
+    out = Console(file=io.StringIO(), width=100, highlight=False, force_terminal=True, color_system=None)
     draw(out, *arguments)
     text = out.file.getvalue()  # type: ignore[attr-defined]
     assert isinstance(text, str)

@@ -1,0 +1,109 @@
+"""The commands in one table, and a group that loads only the one that is called: to load them all would take
+longer than most of them run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+HERE = "On this machine"
+STATE = "Resources"
+CHANGE = "Changes to what is there"
+INSIGHT = "What happens, and what it costs"
+ACCESS = "Models, jobs and keys"
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+COMPLETE_VARIABLE = "_COMPUTILITY_COMPLETE"
+"""Set by a shell that asks what could come next."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A command: its panel in the help, its module in ``control.cli``, and its help in a line. ``attribute``
+    is its function, or the ``Typer`` of its commands; empty = of the command's name."""
+
+    panel: str
+    module: str
+    summary: str
+    attribute: str = ""
+
+
+COMMANDS: dict[str, Row] = {
+    "up": Row(HERE, "lifecycle", "Start Ray, control and gateway on this machine; Ctrl-C stops all of it."),
+    "down": Row(HERE, "lifecycle", "Stop a running `up`, or whatever a killed one left."),
+    "demo": Row(HERE, "demo", "Play the whole story: build, serve, chat, fine-tune, chat again, bill."),
+    "doctor": Row(HERE, "doctor", "Check this machine and the platform on it, and say what to do."),
+    "completion": Row(HERE, "completion", "Print what makes a shell complete commands, kinds and names."),
+    "version": Row(HERE, "version", "Print the version here and, where it runs, that of control."),
+    "help": Row(HERE, "version", "Show the help of a command.", "help_"),
+    "get": Row(STATE, "get", "Show resources of one or more kinds, or one of them."),
+    "describe": Row(STATE, "resources", "Show one resource with its conditions and its latest events."),
+    "apply": Row(STATE, "resources", "Create resources or change them to what files say."),
+    "delete": Row(STATE, "resources", "Delete one resource, or all that files name."),
+    "examples": Row(
+        CHANGE, "examples", "Apply `examples/` to a running Computility: a tenant, a project, an endpoint."
+    ),
+    "top": Row(INSIGHT, "pool", "Show what is used of the pool, by whom, and what is left over."),
+    "explain": Row(INSIGHT, "observe", "Say why a workload is where it is, or what it waits for."),
+    "simulate": Row(INSIGHT, "pool", "Say whether Workloads would start now and where, or why not."),
+    "plan": Row(INSIGHT, "plan", "Show what would serve an Endpoint within its SLO, and its cost."),
+    "logs": Row(INSIGHT, "observe", "Print what a workload printed."),
+    "events": Row(INSIGHT, "observe", "Show what happened to resources, oldest first."),
+    "usage": Row(INSIGHT, "observe", "Show what was used and what it costs, in credits."),
+    "chat": Row(ACCESS, "chat", "Chat with a model; the answer streams."),
+    "verify": Row(ACCESS, "verify", "Chat with a model, and check that the bill has what the answers said."),
+    "keys": Row(ACCESS, "keys", "Make, list and revoke API keys.", "keys_app"),
+}
+
+
+class CommandGroup(TyperGroup):
+    """The commands of the table; a listing of them all goes by their rows."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        row = COMMANDS.get(cmd_name)
+        if row is None:
+            return None
+        if self._is_listing(ctx):
+            return TyperCommand(cmd_name, help=row.summary, rich_help_panel=row.panel)
+        return load(cmd_name, row)
+
+    def resolve_command(self, ctx: Any, args: Any) -> Any:
+        """With the nearest names for one that is none."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            near = get_close_matches(args[0], COMMANDS, n=3)
+            meant = f" Did you mean {', '.join(near)}?" if near else " `computility --help` lists them."
+            ctx.fail(f"No such command {args[0]!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        ctx.meta[_LISTING] = True
+        super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        ctx.meta[_LISTING] = True
+        return super().shell_complete(ctx, incomplete)
+
+    def _is_listing(self, ctx: Any) -> bool:
+        return bool(ctx.meta.get(_LISTING))
+
+
+_LISTING = "computility.listing"
+
+
+def load(name: str, row: Row) -> Any:
+    """The command itself, from its module."""
+    found = getattr(import_module(f"control.cli.{row.module}"), row.attribute or name)
+    app = found
+    if not isinstance(found, typer.Typer):
+        app = typer.Typer(add_completion=False, context_settings=CONTEXT)
+        app.command(name)(found)
+    command = typer.main.get_command(app)
+    command.name = name
+    return command

@@ -1,0 +1,245 @@
+"""How many nodes a pool should have: more where what waits fits on them, fewer where they are idle for long.
+
+A pool grows only for what waits for devices; who waits for a quota, a budget or a repair would wait on more
+nodes too. It shrinks from its last node down, as a StatefulSet does, and drains a node before it takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+WHOLE_MILLIS = 1000
+FOR_DEVICES = frozenset(
+    (
+        *(
+            "VendorMismatch",
+            "ModelMismatch",
+            "CapabilityMissing",
+            "DeviceMemory",
+            "DeviceTflops",
+            "NodeLabels",
+        ),
+        *("IllegalCount", "DeviceCount", "HostTooSmall", "GangSize", "NoNodes"),
+        *("DevicesBusy", "HostBusy", "TopologyBusy", "AntiAffinity"),
+    )
+)
+"""Reasons of control that more nodes may do away with."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a node of a pool has. CPUs are one device with so many slots."""
+
+    vendor: str
+    model: str = ""
+    devices: int = 0
+    memory_bytes: int = 0
+    cpu_millis: int = 0
+    host_memory_bytes: int = 0
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one rank asks for of a node. Empty texts and 0 ask for nothing."""
+
+    millis: int = WHOLE_MILLIS
+    vendors: tuple[str, ...] = ()
+    not_vendors: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    not_models: tuple[str, ...] = ()
+    memory_bytes: int = 0
+    cpu_millis: int = 0
+    host_memory_bytes: int = 0
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A workload that waits: all its ranks start together, or none does."""
+
+    key: str
+    ranks: tuple[Need, ...]
+
+
+@dataclass(frozen=True)
+class PoolNode:
+    """A node that has joined. ``ordinal`` is its place in the pool; ``idle_since_seconds`` None = in use."""
+
+    name: str
+    ordinal: int
+    idle_since_seconds: float | None = None
+    is_draining: bool = False
+
+
+@dataclass(frozen=True)
+class Pool:
+    """``replicas`` nodes are asked for now; ``nodes`` are those of them that have joined."""
+
+    name: str
+    replicas: int
+    least: int
+    most: int
+    shape: Shape
+    nodes: tuple[PoolNode, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resize:
+    """What a pool should be: ``drain`` are nodes that are to be emptied, ``keep`` those that are not any
+    more."""
+
+    pool: str
+    replicas: int
+    drain: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def resize(
+    pools: Sequence[Pool], demands: Sequence[Demand], now_seconds: float, cool_seconds: float
+) -> list[Resize]:
+    """What each pool should be, in the order of the pools. Demands come in the order in which they wait; each
+    goes to a pool that can take it whole, first to one that needs no more nodes than are there or coming."""
+    free = {pool.name: _Room(pool) for pool in pools}
+    served: dict[str, list[str]] = {pool.name: [] for pool in pools}
+    for demand in demands:
+        for name in sorted(free, key=lambda n: (free[n].needs(demand) or 0, n)):
+            if free[name].needs(demand) is not None:
+                free[name].take(demand)
+                served[name].append(demand.key)
+                break
+    return [
+        _grown(pool, free[pool.name].nodes, served[pool.name])
+        if served[pool.name]
+        else _shrunk(pool, now_seconds, cool_seconds)
+        for pool in pools
+    ]
+
+
+def _grown(pool: Pool, nodes: int, demands: list[str]) -> Resize:
+    keep = tuple(node.name for node in pool.nodes if node.is_draining)
+    reason = f"for {', '.join(demands[:3])}{' and others' if len(demands) > 3 else ''}"
+    return Resize(pool.name, max(pool.replicas, nodes), keep=keep, reason=reason)
+
+
+def _shrunk(pool: Pool, now_seconds: float, cool_seconds: float) -> Resize:
+    """The last nodes, as far as they are idle for long: first drained, then taken."""
+    replicas, drain = max(pool.replicas, pool.least), []
+    by_ordinal = {node.ordinal: node for node in pool.nodes}
+    while replicas > pool.least:
+        node = by_ordinal.get(replicas - 1)
+        if node is None or node.idle_since_seconds is None:
+            break
+        if now_seconds - node.idle_since_seconds < cool_seconds:
+            break
+        if not node.is_draining:
+            drain.append(node.name)
+            break
+        replicas -= 1
+    return Resize(
+        pool.name,
+        min(replicas, max(pool.most, pool.least)),
+        tuple(drain),
+        reason="idle" if drain or replicas < pool.replicas else "",
+    )
+
+
+class _Room:
+    """A pool's empty nodes: those that are idle, those that are on their way, and those that it may have
+    beyond."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        coming = max(0, pool.replicas - len(pool.nodes))
+        idle = sum(node.idle_since_seconds is not None for node in pool.nodes)
+        self._empty = [pool.shape] * (coming + idle)
+        self.nodes = pool.replicas
+
+    def needs(self, demand: Demand) -> int | None:
+        """How many more nodes the demand would take; None where it cannot be taken."""
+        placed = self._placed(demand)
+        return None if placed is None else placed[1]
+
+    def take(self, demand: Demand) -> None:
+        """Set its places aside."""
+        placed = self._placed(demand)
+        if placed is not None:
+            self._empty, more = placed
+            self.nodes += more
+
+    def _placed(self, demand: Demand) -> tuple[list[Shape], int] | None:
+        empty, more = list(self._empty), 0
+        for need in demand.ranks:
+            index = next((i for i, left in enumerate(empty) if fits(need, left)), None)
+            if index is None:
+                if self.nodes + more >= self._pool.most or not fits(need, self._pool.shape):
+                    return None
+                more += 1
+                empty.append(self._pool.shape)
+                index = len(empty) - 1
+            empty[index] = _less(empty[index], need)
+        return empty, more
+
+
+def fits(need: Need, shape: Shape) -> bool:
+    """Whether a rank has its place on a node that has so much left."""
+    models = {model.lower() for model in need.models}
+    return (
+        (not need.vendors or shape.vendor in need.vendors)
+        and shape.vendor not in need.not_vendors
+        and (not models or shape.model.lower() in models)
+        and shape.model.lower() not in {model.lower() for model in need.not_models}
+        and need.millis <= shape.devices * WHOLE_MILLIS
+        and need.memory_bytes <= shape.memory_bytes
+        and need.cpu_millis <= shape.cpu_millis
+        and need.host_memory_bytes <= shape.host_memory_bytes
+        and set(need.labels) <= set(shape.labels)
+    )
+
+
+def _less(shape: Shape, need: Need) -> Shape:
+    """What is left: a share takes a whole device, which is never too little."""
+    taken = -(-need.millis // WHOLE_MILLIS)
+    return replace(
+        shape,
+        devices=shape.devices - taken,
+        cpu_millis=shape.cpu_millis - need.cpu_millis,
+        host_memory_bytes=shape.host_memory_bytes - need.host_memory_bytes,
+    )
+
+
+def demand_of(workload: Mapping[str, Any]) -> Demand | None:
+    """What a Workload of control waits for; None where it does not wait for devices."""
+    status = workload["status"]
+    reasons = status.get("pending", ())
+    if status.get("phase") != "Pending" or not reasons or reasons[0]["code"] not in FOR_DEVICES:
+        return None
+    metadata = workload["metadata"]
+    ranks = [
+        _need(role["devices"])
+        for role in workload["spec"]["roles"]
+        for _ in range(role.get("minReplicas") or role["replicas"])
+        if "equivalence" not in role["devices"]
+    ]
+    wanted = sum(role.get("minReplicas") or role["replicas"] for role in workload["spec"]["roles"])
+    if len(ranks) != wanted:
+        return None
+    return Demand(f"{metadata.get('project', '')}/{metadata['name']}", tuple(ranks))
+
+
+def _need(devices: Mapping[str, Any]) -> Need:
+    count = devices.get("count", 1)
+    return Need(
+        millis=count * devices.get("shareMillis", WHOLE_MILLIS),
+        vendors=tuple(devices.get("vendors", ())),
+        not_vendors=tuple(devices.get("notVendors", ())),
+        models=tuple(devices.get("models", ())),
+        not_models=tuple(devices.get("notModels", ())),
+        memory_bytes=devices.get("memoryBytes", 0),
+        cpu_millis=devices.get("cpuMillis", 0),
+        host_memory_bytes=devices.get("hostMemoryBytes", 0),
+        labels=tuple(sorted(devices.get("nodeLabels", {}).items())),
+    )

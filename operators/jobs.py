@@ -1,0 +1,173 @@
+"""FineTunes: a job is made once, from a file or from a ConfigMap, and cancelled when its document goes.
+
+The job has a tag with the uid of its custom resource, and all that is made has Idempotency-Keys that come
+from it: whoever is killed in between makes nothing twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from common.errors import ComputilityError, Conflict, InvalidInput, NotFound
+from common.ids import derived_id
+from operators.control.link import Document
+from operators.control.view import Item
+from operators.core.reconcile import Do, Step
+from operators.crds.specs import DataSource, FineTuneManifest
+from operators.documents import (
+    Body,
+    Key,
+    Place,
+    has_finalizer,
+    is_leaving,
+    manifest_of,
+    reason_of,
+)
+from operators.kube.client import core_path
+from operators.parts import Parts
+
+TAG = "kubernetes-uid"
+MAX_TAGS = 15
+ENDED = frozenset(("succeeded", "failed", "cancelled"))
+
+
+def digest_of(spec: Mapping[str, Any]) -> str:
+    """What tells a spec from others."""
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def request_of(manifest: FineTuneManifest, uid: str, training: str, validation: str | None) -> Document:
+    """The body of the request that makes the job."""
+    if len(manifest.metadata) > MAX_TAGS:
+        raise InvalidInput(f"spec.metadata: must have at most {MAX_TAGS} entries", param="spec.metadata")
+    placement: Document = {"queue": manifest.queue, "devices": manifest.devices.to_dict()}
+    if manifest.priority is not None:
+        placement["priority"] = manifest.priority
+    if manifest.adapter_rank is not None:
+        placement["adapter_rank"] = manifest.adapter_rank
+    optional = {"validation_file": validation, "suffix": manifest.suffix, "seed": manifest.seed}
+    return {
+        "model": manifest.model,
+        "training_file": training,
+        **{name: value for name, value in optional.items() if value is not None},
+        "metadata": {**manifest.metadata, TAG: uid},
+        "method": {
+            "type": "supervised",
+            "supervised": {"hyperparameters": manifest.hyperparameters.model_dump(mode="json")},
+        },
+        "computility": placement,
+    }
+
+
+class FineTunes:
+    """Takes the steps for one custom resource."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def reconcile(self, key: Key) -> None:
+        """Raises an error of ``common.errors`` where it is to be tried again."""
+        body = self._parts.cluster.find(key)
+        if body is None:
+            return
+        place = self._parts.cluster.place(key.namespace)
+        uid = body["metadata"]["uid"]
+        seen = next(
+            (
+                job
+                for job in self._parts.view.all_of("FineTune")
+                if job["metadata"].get("project") == place.project and job["spec"]["metadata"].get(TAG) == uid
+            ),
+            None,
+        )
+        if seen is not None:
+            self._parts.cluster.link(Item("FineTune", place.project, seen["metadata"]["name"]), key)
+        try:
+            if is_leaving(body):
+                await self._leave(body, place, seen)
+            else:
+                await self._keep(key, body, place, seen)
+        except ComputilityError as error:
+            await self._parts.tell(
+                body, seen, Step(Do.NOTHING, False, reason_of(error), error.message), _told(body)
+            )
+            raise
+
+    async def _keep(self, key: Key, body: Body, place: Place, seen: Document | None) -> None:
+        manifest = manifest_of(body)
+        assert isinstance(manifest, FineTuneManifest)
+        told = _told(body)
+        if not has_finalizer(body):
+            await self._parts.hold(body)
+            body = self._parts.cluster.find(key) or body
+        digest = digest_of(body["spec"])
+        if told.get("specDigest", digest) != digest:
+            message = "spec: a job is made once; make another one"
+            await self._parts.tell(body, seen, Step(Do.NOTHING, False, "Immutable", message), told)
+            return
+        if seen is None and "job" in told:
+            message = f"control has the job {told['job']} no longer"
+            await self._parts.tell(body, None, Step(Do.NOTHING, False, "JobGone", message), told)
+            return
+        if seen is None:
+            told = await self._make(key, body, place, manifest)
+        else:
+            spec = seen["spec"]
+            told = {"job": seen["metadata"]["name"], "trainingFile": spec["trainingFile"]}
+        told["specDigest"] = digest
+        await self._parts.tell(body, seen, Step(Do.NOTHING, True, "Applied", "control has the job"), told)
+
+    async def _make(self, key: Key, body: Body, place: Place, manifest: FineTuneManifest) -> dict[str, Any]:
+        training = manifest.training_file or await self._uploaded(key, body, place, manifest.training_data)
+        validation = manifest.validation_file
+        if manifest.validation_data is not None:
+            validation = await self._uploaded(key, body, place, manifest.validation_data)
+        uid = body["metadata"]["uid"]
+        request = request_of(manifest, uid, training, validation)
+        once = derived_id("idem", "job", uid)
+        job = await self._parts.link.create_job(request, place.project, place.acts_as, once)
+        self._parts.cluster.link(Item("FineTune", place.project, job["id"]), key)
+        return {"job": job["id"], "trainingFile": training}
+
+    async def _uploaded(self, key: Key, body: Body, place: Place, source: DataSource | None) -> str:
+        """The id of the file that a key of a ConfigMap became."""
+        assert source is not None
+        path = core_path(key.namespace, "configmaps", source.config_map)
+        where = f"the ConfigMap {source.config_map}"
+        try:
+            found = await self._parts.kube.get(path)
+        except NotFound as error:
+            raise InvalidInput(f"spec.trainingData: there is no {where[4:]}") from error
+        text, coded = found.get("data") or {}, found.get("binaryData") or {}
+        if source.key not in text and source.key not in coded:
+            raise InvalidInput(f"spec.trainingData.key: {where} has no key {source.key}")
+        content = text[source.key].encode() if source.key in text else base64.b64decode(coded[source.key])
+        sum_ = hashlib.sha256(content).hexdigest()
+        once = derived_id("idem", "file", body["metadata"]["uid"], sum_)
+        name = source.key if source.key.endswith(".jsonl") else f"{source.key}.jsonl"
+        return await self._parts.link.upload(name, content, place.project, place.acts_as, once)
+
+    async def _leave(self, body: Body, place: Place, seen: Document | None) -> None:
+        """Cancel what runs, and wait for its end; what was made stays."""
+        if not has_finalizer(body):
+            return
+        if seen is not None and seen["status"]["state"] not in ENDED:
+            job = seen["metadata"]["name"]
+            if not seen["spec"].get("cancelled"):
+                with suppress(InvalidInput, Conflict):
+                    await self._parts.link.cancel_job(job, place.project, place.acts_as)
+            now = await self._parts.link.get("finetunes", job, place.project)
+            self._parts.view.learn(now)
+            if now["status"]["state"] not in ENDED:
+                raise Conflict(f"the job {job} is cancelled, but has not ended")
+        await self._parts.let_go(body)
+
+
+def _told(body: Body) -> dict[str, Any]:
+    status = body.get("status") or {}
+    return {name: status[name] for name in ("job", "trainingFile", "specDigest") if name in status}

@@ -1,0 +1,130 @@
+"""Commands that only ask do not load the product: that would take longer than all that they do."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.environment import variables
+from common.kind_names import API_VERSION, KIND_NAMES
+from common.resources import API_VERSION as RESOURCE_VERSION
+from common.resources import KINDS
+
+ROOT = Path(__file__).parents[4]
+HEAVY = {
+    "aiohttp",
+    "billing",
+    "common.resources",
+    "common.settings",
+    "fastapi",
+    "finetune",
+    "inference",
+    "numpy",
+    "openai",
+    "pydantic_settings",
+    "ray",
+    "scheduler",
+    "sqlalchemy",
+    "structlog",
+    "torch",
+    "uvicorn",
+    "yaml",
+}
+NO_CLIENT = HEAVY | {"httpx", "control.console.output", "control.console.tables"}
+CALL = """
+import json, sys
+import httpx
+from common.client import Client
+from control.cli.main import main
+from control.cli.session import Session
+
+made = {"kind": "Model", "metadata": {"name": "tiny", "project": "search"}, "spec": {"source": "org/tiny"}}
+answer = httpx.MockTransport(lambda request: httpx.Response(200, json={"items": [made], "revision": 1}))
+Session.client = lambda self, timeout_seconds=1.0: Client("http://control", "ck", transport=answer)
+try:
+    main(sys.argv[1:])
+except SystemExit as left:
+    assert not left.code, left.code
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+PLAIN = "\n".join(line for line in CALL.splitlines() if "ttp" not in line and "Client" not in line)
+
+
+def modules_after(
+    script: str, *arguments: str, home: Path, variables_told: dict[str, str] | None = None
+) -> tuple[str, set[str]]:
+    """What a call prints, and the modules that it has loaded."""
+    told = {name: text for name, text in variables().items() if not name.startswith("COMPUTILITY_")}
+    environment = {**told, "PYTHONPATH": str(ROOT), "COMPUTILITY_HOME": str(home), **(variables_told or {})}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def heavy(loaded: set[str], forbidden: set[str]) -> list[str]:
+    return sorted(name for name in forbidden if name in loaded)
+
+
+def completing(words: str) -> dict[str, str]:
+    position = str(words.count(" "))
+    return {"_COMPUTILITY_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": position}
+
+
+def test_the_help_loads_no_command(tmp_path: Path) -> None:
+    shown, loaded = modules_after(PLAIN, "--help", home=tmp_path)
+    assert "endpoint" in shown or "Endpoint" in shown
+    assert heavy(loaded, NO_CLIENT) == []
+    assert not {"control.cli.get", "control.cli.observe"} & loaded
+
+
+@pytest.mark.parametrize("arguments", [("get", "models"), ("get", "mo", "-o", "json"), ("keys", "list")])
+def test_what_only_asks_loads_a_client_and_a_table(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    shown, loaded = modules_after(CALL, *arguments, home=tmp_path)
+    assert "tiny" in shown
+    assert heavy(loaded, HEAVY) == []
+
+
+def test_completion_of_commands_and_kinds_loads_no_client(tmp_path: Path) -> None:
+    shown, loaded = modules_after(PLAIN, home=tmp_path, variables_told=completing("computility ge"))
+    assert shown.split() == ["get"]
+    assert heavy(loaded, NO_CLIENT) == []
+    shown, loaded = modules_after(PLAIN, home=tmp_path, variables_told=completing("computility get ep,mo"))
+    assert shown.split() == ["ep,models", "ep,mo"]
+    assert heavy(loaded, HEAVY | {"httpx"}) == []
+
+
+@pytest.mark.parametrize(
+    "words", ["computility get models ", "computility describe mo t", "computility get mo -p "]
+)
+def test_completion_of_names_loads_a_client_alone(words: str, tmp_path: Path) -> None:
+    shown, loaded = modules_after(CALL, home=tmp_path, variables_told=completing(words))
+    assert shown.split() == ["tiny"]
+    assert heavy(loaded, HEAVY) == []
+
+
+def test_no_module_of_a_command_that_asks_loads_the_product(tmp_path: Path) -> None:
+    script = """
+import json, sys
+from importlib import import_module
+from control.cli.commands import COMMANDS, HERE
+for row in COMMANDS.values():
+    if row.panel != HERE:
+        import_module(f"control.cli.{row.module}")
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+    _, loaded = modules_after(script, home=tmp_path)
+    assert heavy(loaded, HEAVY - {"yaml"}) == []
+
+
+def test_the_names_of_kinds_are_those_of_the_kinds() -> None:
+    names = [(one.kind, one.plural, one.scope) for one in KIND_NAMES]
+    assert names == [(kind, cls.PLURAL, cls.SCOPE) for kind, cls in KINDS.items()]
+    assert API_VERSION == RESOURCE_VERSION
