@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -205,54 +206,102 @@ async def test_headers_without_end_are_not_kept() -> None:
             await client.post(URL, b"")
 
 
+class Watched:
+    """Stands in for a connection whose clock the test moves, as for its loop."""
+
+    def __init__(self) -> None:
+        self.loop: Any = self
+        self.now = 0.0
+        self.told: list[str] = []
+        self._due: tuple[float, Callable[[], None]] | None = None
+
+    def time(self) -> float:
+        return self.now
+
+    def create_future(self) -> "asyncio.Future[None]":
+        return asyncio.get_running_loop().create_future()
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> "Watched":
+        self._due = (self.now + seconds, call)
+        return self
+
+    def cancel(self) -> None:
+        self._due = None
+
+    def pass_time(self, seconds: float) -> None:
+        until = self.now + seconds
+        while self._due is not None and self._due[0] <= until:
+            (self.now, call), self._due = self._due, None
+            call()
+        self.now = until
+
+    def pause(self) -> None:
+        self.told.append("wait")
+
+    def resume(self) -> None:
+        self.told.append("go on")
+
+    def abort(self) -> None:
+        self.told.append("end")
+
+
+def watched() -> tuple[Watched, Answer]:
+    connection = Watched()
+    return connection, Answer(cast(Connection, connection), 10.0)
+
+
 async def test_an_engine_that_says_nothing_is_not_waited_for_longer() -> None:
-    async with asked(says()) as client:
-        client._silence_seconds = 0.05
-        with pytest.raises(Silent):
-            await client.post(URL, b"")
-    async with asked(says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")) as client:
-        client._silence_seconds = 0.05
+    connection, answer = watched()
+    connection.pass_time(9.9)
+    assert connection.told == []
+    connection.pass_time(0.1)
+    assert connection.told == ["end"]
+    with pytest.raises(Silent):
+        await answer.begun()
+
+
+async def test_a_sign_of_life_in_time_is_enough() -> None:
+    connection, answer = watched()
+    for _ in range(8):
+        connection.pass_time(8)
+        answer.came()
+    answer.headers_came(200, {})
+    answer.body_came(b"abc")
+    connection.pass_time(10)
+    assert await answer.readany() == b"abc", "what came is given out"
+    with pytest.raises(Silent):
+        await answer.readany()
+
+
+async def test_who_does_not_read_makes_the_engine_wait_and_that_wait_is_ours() -> None:
+    connection, answer = watched()
+    answer.headers_came(200, {})
+    answer.body_came(b"a" * KEPT_BYTES)
+    assert connection.told == []
+    answer.body_came(b"a")
+    assert connection.told == ["wait"]
+    connection.pass_time(1000)
+    assert len(await answer.readany()) == KEPT_BYTES + 1
+    assert connection.told == ["wait", "go on"]
+    connection.pass_time(9)
+    answer.end()
+    connection.pass_time(1000)
+    assert await answer.readany() == b""
+    assert connection.told == ["wait", "go on"]
+
+
+async def test_an_answer_larger_than_is_kept_comes_whole() -> None:
+    async with asked(says(plain(b"a" * 9_000_000))) as client:
         answer = await client.post(URL, b"")
-        assert await answer.readany() == b"abc"
-        with pytest.raises(Silent):
-            await answer.readany()
+        await asyncio.sleep(0)
+        assert len(await whole(answer)) == 9_000_000
+
+
+async def test_a_block_may_take_so_long_and_no_longer() -> None:
     async with asked(says()) as client:
         with pytest.raises(Silent):
             async with client.asking("GET", URL, 0.05):
                 pass
-
-
-async def test_a_signal_of_life_in_time_is_enough() -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await request_of(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
-        for _ in range(8):
-            await asyncio.sleep(0.05)
-            writer.write(b"a")
-
-    async with asked(serve) as client:
-        client._silence_seconds = 0.3
-        assert await whole(await client.post(URL, b"")) == b"a" * 8
-
-
-async def test_who_does_not_read_makes_the_engine_wait() -> None:
-    sent = 0
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal sent
-        await request_of(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 40000000\r\n\r\n")
-        while sent < 40_000_000:
-            writer.write(b"a" * 100_000)
-            await writer.drain()
-            sent += 100_000
-
-    async with asked(serve) as client:
-        client._silence_seconds = 0.1
-        answer = await client.post(URL, b"")
-        await asyncio.sleep(0.3)
-        assert sent < 4 * KEPT_BYTES + 2_000_000
-        assert len(await whole(answer)) == 40_000_000, "the wait was ours, not the engine's"
 
 
 async def test_an_answer_given_up_ends_the_connection_and_the_engine_sees_it() -> None:
