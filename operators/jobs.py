@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -64,6 +64,14 @@ def request_of(manifest: FineTuneManifest, uid: str, training: str, validation: 
     }
 
 
+def job_of(uid: str, project: str, known: Iterable[Document]) -> Document | None:
+    """The job of a custom resource; None where there is none yet."""
+    for job in known:
+        if job["metadata"].get("project") == project and job["spec"]["metadata"].get(TAG) == uid:
+            return job
+    return None
+
+
 class FineTunes:
     """Takes the steps for one custom resource."""
 
@@ -77,19 +85,13 @@ class FineTunes:
             return
         place = self._parts.cluster.place(key.namespace)
         uid = body["metadata"]["uid"]
-        seen = next(
-            (
-                job
-                for job in self._parts.view.all_of("FineTune")
-                if job["metadata"].get("project") == place.project and job["spec"]["metadata"].get(TAG) == uid
-            ),
-            None,
-        )
+        seen = job_of(uid, place.project, self._parts.view.all_of("FineTune"))
         if seen is not None:
             self._parts.cluster.link(Item("FineTune", place.project, seen["metadata"]["name"]), key)
         try:
             if is_leaving(body):
-                await self._leave(body, place, seen)
+                known, _ = await self._parts.link.list_all("finetunes")  # control's word, before it is let go
+                await self._leave(body, place, job_of(uid, place.project, known))
             else:
                 await self._keep(key, body, place, seen)
         except ComputilityError as error:

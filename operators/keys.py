@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,8 @@ class ApiKeys:
             return
         if is_leaving(body):
             if has_finalizer(body):
-                await self._revoke_others(prefix_of(key, body["metadata"]["uid"]), "")
+                known, _ = await self._parts.link.list_all("apikeys")  # control's word, before it is let go
+                await self._revoke_others(prefix_of(key, body["metadata"]["uid"]), "", known)
                 await self._parts.let_go(body)
             return
         try:
@@ -121,7 +122,8 @@ class ApiKeys:
                 return
         else:
             seen = await self._make(key, body, wanted, secret, seen)
-        await self._revoke_others(prefix_of(key, body["metadata"]["uid"]), wanted.name)
+        known = list(self._parts.view.all_of("ApiKey"))
+        await self._revoke_others(prefix_of(key, body["metadata"]["uid"]), wanted.name, known)
         await self._parts.tell(body, seen, Step(Do.NOTHING, True, "Applied", "the Secret has it"), extra)
 
     async def _make(
@@ -169,10 +171,10 @@ class ApiKeys:
             patch = {"metadata": {"annotations": notes}, "data": data}
             await self._parts.kube.merge(core_path(key.namespace, "secrets", wanted.secret), patch)
 
-    async def _revoke_others(self, prefix: str, kept: str) -> None:
+    async def _revoke_others(self, prefix: str, kept: str, known: Sequence[Document]) -> None:
         names = [
             document["metadata"]["name"]
-            for document in self._parts.view.all_of("ApiKey")
+            for document in known
             if document["metadata"]["name"].startswith(prefix) and not document["spec"].get("revoked")
         ]
         for name in names:

@@ -21,6 +21,7 @@ from operators.kube import handlers
 from operators.mirror import Mirror
 from operators.nodes import Nodes
 from operators.parts import Parts
+from operators.pools import Pools
 from operators.work_queue import WorkQueue
 
 HURRY_SECONDS = 1.0
@@ -59,6 +60,7 @@ class Operator:
             helpers = [
                 group.create_task(parts.view.follow()),
                 group.create_task(self._resync()),
+                group.create_task(Pools(parts, self._settings).follow()),
                 group.create_task(Events(parts, settings.events_per_minute).follow()),
                 *(group.create_task(self._work()) for _ in range(settings.workers)),
             ]

@@ -35,3 +35,10 @@ class OperatorSettings(Section):
     resync_seconds: float = Field(300.0, ge=1, description="between looks at everything")
     workers: int = Field(32, ge=1, le=64, description="documents that are mirrored at a time")
     events_per_minute: int = Field(120, ge=0, le=10_000, description="that are told as Kubernetes Events")
+    pools_namespace: str = Field(
+        "", description="where StatefulSets with the label computility.io/pool follow demand; empty = nowhere"
+    )
+    pools_look_seconds: float = Field(10.0, ge=0.2, description="between looks at pools")
+    pools_cool_seconds: float = Field(
+        600.0, ge=0, description="a node that is idle for so long is drained, then taken away"
+    )

@@ -22,7 +22,7 @@ FOR_DEVICES = frozenset(
             "NodeLabels",
         ),
         *("IllegalCount", "DeviceCount", "HostTooSmall", "GangSize", "NoNodes"),
-        *("DevicesBusy", "HostBusy", "TopologyBusy", "AntiAffinity"),
+        *("DevicesBusy", "HostBusy", "TopologyBusy", "AntiAffinity", "NodeLost", "NodeCordoned"),
     )
 )
 """Reasons of control that more nodes may do away with."""

@@ -48,7 +48,16 @@ def status_of(
         status["observedGeneration"] = synced.generation
     elif "observedGeneration" in old:
         status["observedGeneration"] = old["observedGeneration"]
-    return bounded(status)
+    told: dict[str, Any] = without_empty(status)
+    return bounded(told)
+
+
+def without_empty(value: Any) -> Any:
+    """The same without empty texts, which say as much as none. Old servers take them for null, and would be
+    told again and again."""
+    if isinstance(value, dict):
+        return {key: without_empty(part) for key, part in value.items() if part != ""}
+    return [without_empty(part) for part in value] if isinstance(value, list) else value
 
 
 def _condition(said: Mapping[str, Any], seen: Mapping[str, Any], generation: int) -> dict[str, Any]:

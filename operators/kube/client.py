@@ -40,13 +40,13 @@ class Kube:
         """What lies at the path; raises ``NotFound``."""
         return await self._ask("GET", path)
 
-    async def list_all(self, path: str) -> list[Body]:
+    async def list_all(self, path: str, **query: str) -> list[Body]:
         """All that lies there, read in pages."""
         items: list[Body] = []
         after = ""
         while True:
             page = await self._ask(
-                "GET", path, params={"limit": "500", **({"continue": after} if after else {})}
+                "GET", path, params={"limit": "500", **query, **({"continue": after} if after else {})}
             )
             items += page["items"]
             after = page["metadata"].get("continue", "")

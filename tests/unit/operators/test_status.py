@@ -87,3 +87,10 @@ def test_long_lists_lose_their_ends() -> None:
 def test_what_cannot_be_cut_is_left_out() -> None:
     status = {"text": "x" * 100, "conditions": [1], "observedGeneration": 3}
     assert bounded(status, 50) == {"conditions": [1], "observedGeneration": 3}
+
+
+def test_empty_texts_are_left_out() -> None:
+    status = status_of(seen(state="", ranks=[{"node": "", "rank": 0}]), {}, APPLIED, NOW_MS)
+    assert "state" not in status
+    assert status["ranks"] == [{"rank": 0}]
+    assert "message" not in by_type(status)["Ready"]

@@ -27,10 +27,10 @@ class Spaces:
         return {"metadata": {"name": path.rpartition("/")[2], "uid": "cluster"}}
 
 
-def webhook(answer: Answer, mode: str = "warn") -> tuple[Webhook, Spaces]:
+def webhook(answer: Answer, mode: str = "warn", seconds: float = 20.0) -> tuple[Webhook, Spaces]:
     spaces = Spaces()
     link = ControlLink(["http://control"], lambda: "ck-1", transport=httpx.MockTransport(answer))
-    settings = Settings(operator=OperatorSettings(webhook_unavailable=mode, webhook_seconds=0.2))
+    settings = Settings(operator=OperatorSettings(webhook_unavailable=mode, webhook_seconds=seconds))
     return Webhook(spaces, link, settings, VirtualClock()), spaces  # type: ignore[arg-type]
 
 
@@ -114,7 +114,7 @@ async def test_silence_is_bounded_and_the_setting_says_what_it_means() -> None:
             raise AssertionError
 
     for mode, allowed in (("warn", True), ("refuse", False)):
-        judge, _ = webhook(applied, mode)
+        judge, _ = webhook(applied, mode, 0.01)
         judge._link = ControlLink(["http://control"], lambda: "k", transport=Silent())
         assert (await judge.review(review(new=body())))["response"]["allowed"] is allowed
 

@@ -1,0 +1,210 @@
+"""Elastic node pools: StatefulSets of Ray nodes follow what waits in control.
+
+A StatefulSet is a pool where it has the label ``computility.io/pool``, with the name that its nodes tell
+control in their label of that name. Annotations say its limits, and what a node of it has until one has
+joined.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote
+
+from prometheus_client import Counter
+
+from common.errors import ComputilityError, NotFound
+from common.resources.meta import API_VERSION
+from common.settings import Settings
+from common.telemetry import get_logger
+from operators.control.link import Document
+from operators.control.view import item_of
+from operators.core.pools import Pool, PoolNode, Resize, Shape, demand_of, resize
+from operators.documents import Body
+from operators.parts import Parts
+
+POOL = "computility.io/pool"
+POD = "computility.io/node"
+LEAST, MOST = "computility.io/min-replicas", "computility.io/max-replicas"
+SHAPE = "computility.io/node-shape"
+DRAINED = "computility.io/drained-by"
+"""The annotation in control of a node that was drained here; others drain for reasons of their own."""
+ENDED = ("Succeeded", "Failed")
+GONE = ("Exited", "Lost")
+RESIZED = Counter("computility_operator_resized_pools", "Changes of pools", ("direction",))
+_log = get_logger("operator.pools")
+
+
+class Pools:
+    """Looks, decides and does, until cancelled."""
+
+    def __init__(self, parts: Parts, settings: Settings) -> None:
+        self._parts = parts
+        self._namespace = settings.operator.pools_namespace
+        self._look_seconds = settings.operator.pools_look_seconds
+        self._cool_seconds = settings.operator.pools_cool_seconds
+        self._idle_since: dict[str, float] = {}
+
+    async def follow(self) -> None:
+        """Look every few seconds, while control is followed."""
+        await self._parts.view.synced.wait()
+        while self._namespace:
+            if not self._parts.view.trouble:
+                try:
+                    await self._look()
+                except ComputilityError as error:
+                    _log.warning("pools cannot be looked at", error=error.message)
+            await asyncio.sleep(self._look_seconds)
+
+    async def _look(self) -> None:
+        view, now = self._parts.view, self._parts.clock.monotonic_seconds()
+        path = f"/apis/apps/v1/namespaces/{quote(self._namespace)}/statefulsets"
+        sets = {
+            found["metadata"]["labels"][POOL]: found
+            for found in await self._parts.kube.list_all(path, labelSelector=POOL)
+        }
+        workloads = sorted(view.all_of("Workload"), key=_age)
+        nodes = {node["metadata"]["name"]: node for node in view.all_of("Node") if is_there(node)}
+        await self._forget_taken()
+        used = used_nodes(workloads)
+        self._idle_since = {name: self._idle_since.get(name, now) for name in nodes if name not in used}
+        pools = [pool_of(name, found, nodes, self._idle_since) for name, found in sorted(sets.items())]
+        demands = [found for found in map(demand_of, workloads) if found is not None]
+        for pool, wanted in zip(pools, resize(pools, demands, now, self._cool_seconds), strict=True):
+            await self._do(f"{path}/{quote(sets[pool.name]['metadata']['name'])}/scale", pool, wanted, nodes)
+
+    async def _forget_taken(self) -> None:
+        """Nodes that were taken away here are gone for good: nobody is to wait for them to come back."""
+        taken = [node for node in self._parts.view.all_of("Node") if is_ours(node) and not is_there(node)]
+        for node in taken:
+            with suppress(NotFound):
+                await self._parts.link.delete("nodes", node["metadata"]["name"])
+            self._parts.view.forget(item_of(node))
+
+    async def _do(self, path: str, pool: Pool, wanted: Resize, nodes: Mapping[str, Document]) -> None:
+        for name in wanted.drain:
+            await self._drain(nodes[name], True)
+        for name in wanted.keep:
+            await self._drain(nodes[name], False)
+        if wanted.replicas != pool.replicas:
+            await self._parts.kube.merge(path, {"spec": {"replicas": wanted.replicas}})
+            RESIZED.labels("up" if wanted.replicas > pool.replicas else "down").inc()
+            _log.info("a pool is resized", pool=pool.name, replicas=wanted.replicas, reason=wanted.reason)
+
+    async def _drain(self, node: Document, drains: bool) -> None:
+        metadata = node["metadata"]
+        notes = {key: value for key, value in metadata.get("annotations", {}).items() if key != DRAINED}
+        kept = {key: metadata[key] for key in ("name", "labels", "resourceVersion") if key in metadata}
+        document = {
+            "apiVersion": API_VERSION,
+            "kind": "Node",
+            "metadata": {**kept, "annotations": {**notes, DRAINED: "pools"} if drains else notes},
+            "spec": {**node["spec"], "drain": drains},
+        }
+        self._parts.view.learn((await self._parts.link.apply(document))["resource"])
+
+
+def _age(document: Document) -> tuple[int, str]:
+    return document["metadata"].get("createdMs", 0), document["metadata"]["name"]
+
+
+def is_there(node: Document) -> bool:
+    """Whether the node is not lost: one that left is known for a while yet."""
+    conditions = node["status"].get("conditions", ())
+    return not any(c["type"] == "Ready" and c["status"] == "False" for c in conditions)
+
+
+def is_ours(node: Document) -> bool:
+    """Whether it was drained here."""
+    notes: dict[str, str] = node["metadata"].get("annotations", {})
+    return notes.get(DRAINED) == "pools"
+
+
+def used_nodes(workloads: list[Document]) -> set[str]:
+    """The nodes on which something runs, is to run, or has places held."""
+    used: set[str] = set()
+    for workload in workloads:
+        status = workload["status"]
+        if status.get("phase") in ENDED:
+            continue
+        for ranks in (
+            status.get("ranks", ()),
+            (status.get("next") or {}).get("ranks", ()),
+            (status.get("nominated") or {}).get("ranks", ()),
+        ):
+            used |= {rank["node"] for rank in ranks if rank.get("state") not in GONE}
+    return used
+
+
+def pool_of(name: str, found: Body, nodes: Mapping[str, Document], idle_since: Mapping[str, float]) -> Pool:
+    """The pool that a StatefulSet stands for."""
+    metadata, replicas = found["metadata"], found["spec"].get("replicas", 1)
+    notes = metadata.get("annotations") or {}
+    mine = {}
+    for node in nodes.values():
+        labels = node["status"].get("labels", {})
+        ordinal = labels.get(POD, "").removeprefix(f"{metadata['name']}-")
+        if labels.get(POOL) == name and ordinal.isdecimal():
+            mine[int(ordinal)] = node
+    shape = next((shape_of(node) for _, node in sorted(mine.items())), None) or _told_shape(notes)
+    return Pool(
+        name,
+        replicas,
+        _number(notes.get(LEAST), replicas),
+        _number(notes.get(MOST), replicas),
+        shape,
+        tuple(_pool_node(ordinal, node, idle_since) for ordinal, node in sorted(mine.items())),
+    )
+
+
+def _pool_node(ordinal: int, node: Document, idle_since: Mapping[str, float]) -> PoolNode:
+    """One that somebody else cordoned or drained is not ours to judge: it counts as in use."""
+    name, spec = node["metadata"]["name"], node["spec"]
+    if (spec.get("drain") or spec.get("cordoned")) and not is_ours(node):
+        return PoolNode(name, ordinal)
+    return PoolNode(name, ordinal, idle_since.get(name), bool(spec.get("drain")))
+
+
+def shape_of(node: Document) -> Shape | None:
+    """What a node has that has joined; None where it shows no devices."""
+    status = node["status"]
+    devices = [device for device in status.get("devices", ()) if device.get("healthy", True)]
+    if not devices:
+        return None
+    first = devices[0]
+    alike = [device for device in devices if device["model"] == first["model"]]
+    labels = {key: value for key, value in status.get("labels", {}).items() if key != POD}
+    return Shape(
+        first["vendor"],
+        first["model"],
+        sum(device.get("slots", 1) for device in alike),
+        min(device.get("memoryBytes", 0) for device in alike),
+        status.get("cpuCores", 0) * 1000,
+        status.get("memoryBytes", 0),
+        tuple(sorted(labels.items())),
+    )
+
+
+def _told_shape(notes: Mapping[str, str]) -> Shape:
+    """What the annotation says that a node has; nothing where it says nothing that is understood."""
+    try:
+        told: Any = json.loads(notes.get(SHAPE, "{}"))
+        labels = {str(key): str(value) for key, value in dict(told.get("labels", {})).items()}
+        return Shape(
+            str(told.get("vendor", "")),
+            str(told.get("model", "")),
+            int(told.get("devices", 0)),
+            int(told.get("memoryBytes", 0)),
+            int(told.get("cpuMillis", 0)),
+            int(told.get("hostMemoryBytes", 0)),
+            tuple(sorted(labels.items())),
+        )
+    except (ValueError, TypeError, AttributeError):
+        return Shape("")
+
+
+def _number(text: str | None, otherwise: int) -> int:
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 7 else otherwise
