@@ -43,7 +43,16 @@ COMMANDS: dict[str, Row] = {
     "get": Row(STATE, "get", "Show resources of one or more kinds, or one of them."),
     "describe": Row(STATE, "resources", "Show one resource with its conditions and its latest events."),
     "apply": Row(STATE, "resources", "Create resources or change them to what files say."),
+    "diff": Row(STATE, "resources", "Show what apply would change; exit code 1 where that is something."),
     "delete": Row(STATE, "resources", "Delete one resource, or all that files name."),
+    "edit": Row(CHANGE, "changes.edit", "Change a resource in your editor ($VISUAL, $EDITOR, else vi)."),
+    "patch": Row(CHANGE, "changes.edit", "Change fields of a resource, and leave the others as they are."),
+    "scale": Row(CHANGE, "changes.edit", "Set how many replicas an Endpoint or a role of a Workload has."),
+    "wait": Row(CHANGE, "changes.waiting", "Wait until a resource has a condition or a value, or is gone."),
+    "rollout": Row(CHANGE, "changes.waiting", "Follow changes of an endpoint or workload.", "rollout_app"),
+    "cordon": Row(CHANGE, "changes.nodes", "Place nothing new on a node; what runs there stays."),
+    "uncordon": Row(CHANGE, "changes.nodes", "Let a node be used again, after cordon or drain."),
+    "drain": Row(CHANGE, "changes.nodes", "Cordon a node, have its work moved, and wait until it is empty."),
     "examples": Row(
         CHANGE, "examples", "Apply `examples/` to a running Computility: a tenant, a project, an endpoint."
     ),
@@ -54,9 +63,14 @@ COMMANDS: dict[str, Row] = {
     "logs": Row(INSIGHT, "observe", "Print what a workload printed."),
     "events": Row(INSIGHT, "observe", "Show what happened to resources, oldest first."),
     "usage": Row(INSIGHT, "observe", "Show what was used and what it costs, in credits."),
+    "audit": Row(INSIGHT, "access.who", "Show who wrote what, and who was refused, newest first."),
     "chat": Row(ACCESS, "chat", "Chat with a model; the answer streams."),
+    "files": Row(ACCESS, "access.files", "Upload, list, get and delete files of a project.", "files_app"),
+    "jobs": Row(ACCESS, "access.jobs", "Make, list, watch and cancel fine-tuning jobs.", "jobs_app"),
     "verify": Row(ACCESS, "verify", "Chat with a model, and check that the bill has what the answers said."),
     "keys": Row(ACCESS, "keys", "Make, list and revoke API keys.", "keys_app"),
+    "whoami": Row(ACCESS, "access.who", "Show name, role, tenant and project of the key in use."),
+    "config": Row(ACCESS, "access.config", "Several Computilities by name: contexts.", "config_app"),
 }
 
 

@@ -33,7 +33,13 @@ def create(
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Make a key. Its secret is shown this once and kept nowhere."""
+    """Make a key. Its secret is shown this once and kept nowhere.
+
+    A platform-admin may do everything, a tenant-admin all of its tenant, a member all of its project but
+    keys, an agent only chat.
+
+    Example: computility keys create ci --role member --project acme-agents --days 90
+    """
     expires = SYSTEM_CLOCK.now_ms() + days * SECONDS_PER_DAY * 1000 if days else None
     with session_of(context).client() as client:
         made = client.create_key(
@@ -49,7 +55,10 @@ def create(
 
 @keys_app.command("list")
 def list_(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """List the keys that you may see, without their secrets."""
+    """List the keys that you may see, without their secrets.
+
+    Example: computility keys list -o wide
+    """
     with session_of(context).client() as client:
         items = client.list_keys()
     if output in (Output.YAML, Output.JSON):
@@ -68,7 +77,10 @@ def revoke(
         bool, typer.Option("--made", help="Also the keys that were made with it, and with those.")
     ] = False,
 ) -> None:
-    """Make a key invalid from now on."""
+    """Make a key invalid from now on.
+
+    Example: computility keys revoke ci
+    """
     with session_of(context).client() as client:
         client.revoke_key(name, made=made)
     console().print(f"key/{name} [red]revoked[/red]")

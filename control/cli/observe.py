@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from common.clock import SYSTEM_CLOCK
 from common.errors import InvalidInput, NotFound
 from control.cli.finding import find
 from control.cli.kinds import kind_named
 from control.cli.options import (
     JsonOption,
+    LongProjectOption,
     OptionalKind,
     OptionalName,
     OutputOption,
@@ -25,7 +27,8 @@ from control.console.endpoint_explained import print_endpoint
 from control.console.event_stream import follow_events
 from control.console.explanations import print_explanation
 from control.console.formats import Output
-from control.console.output import console, print_document
+from control.console.moments import iso_time, parse_span
+from control.console.output import console, print_document, to_stderr
 from control.console.scaling import print_scaling
 from control.console.terminal import log_line
 from control.console.two_legs import print_two_legs
@@ -43,23 +46,37 @@ WorkloadArgument = Annotated[
 def logs(
     context: typer.Context,
     name: WorkloadArgument,
-    project: ProjectOption = None,
+    project: LongProjectOption = None,
     rank: Annotated[int, typer.Option("--rank", min=0, help="Which process of the gang.")] = 0,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is printed.")] = False,
+    previous: Annotated[
+        bool, typer.Option("--previous", "-p", help="Of the start before the current one.")
+    ] = False,
     tail: Annotated[int | None, typer.Option("--tail", min=1, help="Only the last lines.")] = None,
     attempt: Annotated[int | None, typer.Option("--attempt", min=1, help="An earlier start.")] = None,
 ) -> None:
     """Print what a workload printed.
 
-    Examples: computility logs tiny --tail 20; computility logs tiny-0 -f
+    Examples: computility logs tiny --tail 20; computility logs tiny-0 -f; computility logs tiny -p
     """
+    if previous and attempt is not None:
+        raise InvalidInput("--previous and --attempt: choose one of them", param="--previous")
     with session_of(context).client() as client:
-        workload = _workloads(client, name, project)[0]
-        metadata = workload["metadata"]
-        for line in client.logs(
+        workload = _workloads(client, name, project_of(context, project))[0]
+        metadata, now = workload["metadata"], workload.get("status", {}).get("attempt", 0)
+        if previous:
+            if now < 2:
+                raise NotFound(f"{metadata['name']} was started {now} times: there is no start before")
+            attempt = now - 1
+        printed = client.logs(
             metadata["name"], metadata["project"], rank, follow, attempt=attempt, tail_lines=tail
-        ):
+        )
+        silent = True
+        for line in printed:
+            silent = False
             typer.echo(log_line(line))
+        if silent and attempt is None and now > 1:
+            to_stderr(f"start {now} has printed nothing; `computility logs {name} -p` shows the one before")
 
 
 def _workloads(client: Client, name: str, project: str | None) -> list[dict[str, Any]]:
@@ -113,16 +130,24 @@ def explain(
 
     Of one that waits also until when, and what would help.
 
+    KIND or KIND.FIELD: what may be written there, with an example.
     endpoint/NAME: how an endpoint is served, on which devices, by how many engines, and why.
 
-    Examples: computility explain train; computility explain endpoint/chat -p acme-agents --json
+    Examples: computility explain train; computility explain endpoint.spec.devices;
+    computility explain endpoint/chat -p acme-agents --json
     """
+    field = field_of(name)
+    if field is not None:
+        console().print(field, markup=False, soft_wrap=True)
+        return
     kind, slash, endpoint = name.partition("/")
+    if slash and kind_named(kind).kind == "Workload":
+        name, slash = endpoint, ""
     if slash:
         _explain_endpoint(context, kind, endpoint, project, output, as_json=as_json)
         return
     with session_of(context).client() as client:
-        workloads = _workloads(client, name, project)
+        workloads = _workloads(client, name, project_of(context, project))
         answers = [client.explain(w["metadata"]["name"], w["metadata"]["project"]) for w in workloads]
     if as_json or output in (Output.YAML, Output.JSON):
         print_document({"items": answers}, Output.YAML if output is Output.YAML else Output.JSON)
@@ -154,13 +179,26 @@ def _explain_endpoint(
         print_two_legs(console(), answer.get("twoLegs"))
 
 
+def field_of(text: str) -> str | None:
+    """The reference of a kind or field; None for what names neither."""
+    kind, _, path = text.partition(".")
+    try:
+        named = kind_named(kind)
+    except InvalidInput:
+        return None
+    from control.console.field_reference import describe_field
+
+    return describe_field(named.kind, path)
+
+
 def usage(
     context: typer.Context,
     by: Annotated[
         str,
         typer.Option("--by", help="Group by these: tenant, project, key, model, kind, device_class, day."),
     ] = "tenant,model,key",
-    since: Annotated[str | None, typer.Option("--from", help="Begin, like 2026-11-01T00:00:00Z.")] = None,
+    begin: Annotated[str | None, typer.Option("--from", help="Begin, like 2026-11-01T00:00:00Z.")] = None,
+    since: Annotated[str, typer.Option("--since", help="Begin so long ago, like 24h or 7d.")] = "",
     until: Annotated[str | None, typer.Option("--until", help="End (not included).")] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", help="Only of this tenant.")] = None,
     project: ProjectOption = None,
@@ -169,12 +207,17 @@ def usage(
 ) -> None:
     """Show what was used and what it costs, in credits.
 
-    Example: computility usage --by tenant,model --from 2026-11-01T00:00:00Z
+    Examples: computility usage --since 24h; computility usage --by tenant,model --from 2026-11-01T00:00:00Z
     """
-    filters = {"tenant": tenant, "project": project, "model": model}
+    if since and begin:
+        raise InvalidInput("--since and --from: choose one of them", param="--since")
+    if since:
+        ago_ms = round(parse_span(since, "--since") * 1000)
+        begin = iso_time(max(0, SYSTEM_CLOCK.now_ms() - ago_ms))
+    filters = {"tenant": tenant, "project": project_of(context, project), "model": model}
     with session_of(context).client() as client:
         given = {name: value for name, value in filters.items() if value}
-        report = client.usage(group_by=_with_identity(by), from_=since, to=until, **given)
+        report = client.usage(group_by=_with_identity(by), from_=begin, to=until, **given)
     if output in (Output.YAML, Output.JSON):
         print_document(report, output)
     else:

@@ -26,10 +26,16 @@ ProjectOption = Annotated[
     typer.Option(
         "--project",
         "-p",
+        "-n",
         help="Project; unset = that of the context or key, or all that it sees.",
         autocompletion=projects_from,
     ),
 ]
+LongProjectOption = Annotated[
+    str | None,
+    typer.Option("--project", "-n", help="Project; unset = as elsewhere.", autocompletion=projects_from),
+]
+"""Where ``-p`` means something else, as to kubectl."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; the same as -o json.")]
 FilesOption = Annotated[
     list[str],

@@ -32,6 +32,7 @@ def top(
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=1, max=1000, help="At most so many nodes and workloads.")
     ] = 10,
+    output: OutputOption = Output.TABLE,
     as_json: JsonOption = False,
 ) -> None:
     """Show what is used of the pool, by whom, and what is left over.
@@ -44,7 +45,7 @@ def top(
     if watch and once:
         raise InvalidInput("--watch and --once: choose one of them", param="--once")
     with session_of(context).client() as client:
-        if as_json:
+        if as_json or output is Output.JSON:
             _tell(client, limit, interval, watch)
         elif watch or (console().is_terminal and not once):
             _follow(client, limit, interval)

@@ -8,6 +8,7 @@ import typer
 
 from common.errors import InvalidInput
 from common.kind_names import KindName
+from control.cli.changes.waiting import TimeoutOption, wait_for_all
 from control.cli.finding import find
 from control.cli.kinds import kind_named
 from control.cli.options import (
@@ -22,23 +23,53 @@ from control.cli.options import (
     project_of,
     session_of,
 )
+from control.console.documents import print_difference
 from control.console.formats import Output
+from control.console.moments import parse_span
 from control.console.output import console, print_document
 
 
-def apply(context: typer.Context, filename: FilesOption, dry_run: DryRunOption = False) -> None:
+def apply(
+    context: typer.Context,
+    filename: FilesOption,
+    dry_run: DryRunOption = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Until all of it is in place.")] = False,
+    timeout: TimeoutOption = "15m",
+) -> None:
     """Create resources or change them to what files say.
 
-    All documents are checked before the first is written. What control sets is left out, so that what `get`
-    gives can be applied. Examples: computility apply -f examples/;
-    computility get ep tiny -o yaml | computility apply -f -
+    All documents are checked before the first is written; --dry-run shows what would change. What control
+    sets is left out, so that what `get` gives can be applied.
+
+    Examples: computility apply -f examples/; computility get ep tiny -o yaml | computility apply -f -;
+    computility apply -f endpoint.yaml --wait --timeout 5m
     """
     from control.console.manifests import read_manifests
     from control.console.outcomes import apply_manifests
 
+    seconds = parse_span(timeout, "--timeout")
     manifests = read_manifests(filename)
     with session_of(context).client() as client:
         apply_manifests(client, manifests, console(), dry_run)
+        if wait and not dry_run:
+            wait_for_all(client, [manifest.content for manifest in manifests], seconds)
+
+
+def diff(context: typer.Context, filename: FilesOption) -> None:
+    """Show what apply would change; exit code 1 where that is something.
+
+    Example: computility diff -f examples/
+    """
+    from control.console.manifests import read_manifests
+    from control.console.outcomes import differences
+
+    manifests = read_manifests(filename)
+    with session_of(context).client() as client:
+        found = differences(client, manifests)
+    for lines in found:
+        print_difference(console(), lines)
+    if found:
+        raise typer.Exit(1)
 
 
 def describe(

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 
 from common.errors import ComputilityError, InvalidInput, NotFound, Problem
+from common.kind_names import KIND_NAMES
 from common.private import at_home
 from common.vocabulary import quoted, shortened
+from control.console.documents import as_written
 
 if TYPE_CHECKING:
     from common.resources import Resource
@@ -22,7 +24,6 @@ SUFFIXES = (".yaml", ".yml", ".json")
 MAX_NODES = 200_000
 """Values in one document, aliases counted as what they stand for."""
 _LIST = "List"
-_SERVER_SET = {"owner", "uid", "resourceVersion", "generation", "createdMs"}
 _INDEX = re.compile(r"^\[(\d+)\]\.?")
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
@@ -67,9 +68,19 @@ class Manifest:
     def blame(self, error: ComputilityError) -> ComputilityError:
         """The same error, saying where in the files it is."""
         if error.problems:
-            lines = [f"{self.where(p.path)}: {p.path}: {p.message}" for p in error.problems]
+            lines = [f"{self.where(p.path)}: {p.path}: {p.message}{self._meant(p)}" for p in error.problems]
             return type(error)("\n".join(lines), error.code, error.param, error.problems)
         return type(error)(f"{self.where(error.param or '')}: {error.message}", error.code, error.param)
+
+    def _meant(self, problem: Problem) -> str:
+        """The nearest field to one that there is not."""
+        kind = self.content.get("kind")
+        if problem.code != "extra_forbidden" or kind not in {one.kind for one in KIND_NAMES}:
+            return ""
+        from control.console.field_reference import nearest_field
+
+        near = nearest_field(str(kind), problem.path)
+        return f"; did you mean {near}?" if near else ""
 
 
 def blame(manifests: Sequence[Manifest], error: ComputilityError) -> ComputilityError:
@@ -107,9 +118,11 @@ def line_of(node: yaml.Node, path: str) -> int:
     return int(line) + 1
 
 
-def read_manifests(sources: Sequence[str]) -> list[Manifest]:
-    """All documents of files, of the YAML and JSON files in folders, and of ``-`` (standard input)."""
-    manifests = [manifest for source in sources for file in _files(source) for manifest in _read(file)]
+def read_manifests(sources: Sequence[str], *, keep_version: bool = False) -> list[Manifest]:
+    """All documents of files, of the YAML and JSON files in folders, and of ``-`` (standard input), without
+    what control sets. ``keep_version``: a document that has a version is refused where that is old."""
+    files = [file for source in sources for file in _files(source)]
+    manifests = [manifest for file in files for manifest in _read(file, keep_version)]
     if not manifests:
         raise InvalidInput(f"no resources in {', '.join(sources)}")
     return manifests
@@ -189,17 +202,7 @@ def _listed(node: yaml.Node, content: dict[str, Any]) -> Iterator[tuple[yaml.Nod
         yield inner, item
 
 
-def _as_people_write_it(content: dict[str, Any]) -> dict[str, Any]:
-    """Without what control writes: status, and all but name, project, labels and annotations of metadata."""
-    metadata = content.get("metadata")
-    if not isinstance(metadata, dict) or not _SERVER_SET & metadata.keys():
-        return content
-    kept = {key: value for key, value in metadata.items() if key not in _SERVER_SET}
-    rest = {key: value for key, value in content.items() if key != "status"}
-    return {**rest, "metadata": kept}
-
-
-def _read(file: str) -> Iterator[Manifest]:
+def _read(file: str, keep_version: bool) -> Iterator[Manifest]:
     try:
         text = sys.stdin.read() if file == "-" else at_home(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -220,7 +223,7 @@ def _read(file: str) -> Iterator[Manifest]:
                     f"{name}:{node.start_mark.line + 1} (document {number}): a resource must be a mapping"
                 )
             for inner, document in _listed(node, content):
-                yield Manifest(name, number, inner, _as_people_write_it(document))
+                yield Manifest(name, number, inner, as_written(document, keep_version=keep_version))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else "?"

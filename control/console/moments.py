@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
+from common.errors import InvalidInput
+
 MINUTE, HOUR, DAY = 60, 3600, 86_400
+_SPAN = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s?)?", re.ASCII)
+
+
+def parse_span(text: str, option: str) -> float:
+    """Seconds of ``90``, ``90s``, ``15m``, ``1h30m`` or ``7d``. Raises ``InvalidInput`` naming the option."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is None or not text.strip():
+        raise InvalidInput(
+            f"{option}: {text[:40]!r} is no span of time; write 90s, 15m, 1h30m or 7d", param=option
+        )
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(days * DAY + hours * HOUR + minutes * MINUTE + seconds)
+
+
+def iso_time(moment_ms: int) -> str:
+    """``2026-11-01T00:00:00Z``."""
+    return f"{datetime.fromtimestamp(moment_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def clock_time(moment_ms: int, now_ms: int) -> str:

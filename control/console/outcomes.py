@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from common.errors import ComputilityError
-from control.console.manifests import Manifest, blame
+from common.errors import ComputilityError, NotFound
+from common.kind_names import KIND_NAMES
+from control.console.documents import difference, print_difference
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from common.client import Client
+    from control.console.manifests import Manifest
 
 OUTCOME_STYLES = {"created": "green", "configured": "yellow", "unchanged": "dim", "deleted": "red"}
 
@@ -19,16 +21,42 @@ OUTCOME_STYLES = {"created": "green", "configured": "yellow", "unchanged": "dim"
 def apply_manifests(
     client: Client, manifests: Sequence[Manifest], out: Console, dry_run: bool = False
 ) -> None:
-    """Apply all or none, one line on ``out`` for each; an error says in which file and line it is."""
+    """Apply all or none, one line on ``out`` for each, in a dry run with what would change; an error says in
+    which file and line it is."""
+    for manifest, result in zip(manifests, _applied(client, manifests, dry_run), strict=True):
+        content = manifest.content
+        print_outcome(out, content["kind"], content["metadata"]["name"], result["outcome"], dry_run)
+        if dry_run and result["outcome"] == "configured" and "resource" in result:
+            print_difference(out, _difference(client, result))
+
+
+def differences(client: Client, manifests: Sequence[Manifest]) -> list[list[str]]:
+    """A diff for each resource that an apply would make or change."""
+    results = _applied(client, manifests, dry_run=True)
+    return [_difference(client, result) for result in results if result["outcome"] != "unchanged"]
+
+
+def _applied(client: Client, manifests: Sequence[Manifest], dry_run: bool) -> list[dict[str, Any]]:
+    from control.console.manifests import blame
+
     for manifest in manifests:
         manifest.require_json()
     try:
-        results = client.apply_all([manifest.content for manifest in manifests], dry_run)
+        return client.apply_all([manifest.content for manifest in manifests], dry_run)
     except ComputilityError as error:
         raise blame(manifests, error) from error
-    for manifest, result in zip(manifests, results, strict=True):
-        content = manifest.content
-        print_outcome(out, content["kind"], content["metadata"]["name"], result["outcome"], dry_run)
+
+
+def _difference(client: Client, result: dict[str, Any]) -> list[str]:
+    """What would be against what is."""
+    new = result["resource"]
+    metadata = new["metadata"]
+    plural = next(one.plural for one in KIND_NAMES if one.kind == new["kind"])
+    try:
+        old = client.get(plural, metadata["name"], metadata.get("project"))
+    except NotFound:
+        old = None
+    return difference(old, new, f"{new['kind']}/{metadata['name']}")
 
 
 def print_outcome(out: Console, kind: str, name: str, outcome: str, dry_run: bool) -> None:

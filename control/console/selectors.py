@@ -56,12 +56,13 @@ def parse_selector(text: str) -> Selector:
 
 def sorted_by(documents: Sequence[dict[str, Any]], path: str) -> list[dict[str, Any]]:
     """Ordered by a field like ``metadata.createdMs`` or ``{.status.phase}``; what has none comes first."""
-    parts = [part for part in path.strip("{}").split(".") if part]
-    return sorted(documents, key=lambda one: _rank(_at(one, parts))) if parts else list(documents)
+    path = path.strip("{}")
+    return sorted(documents, key=lambda one: _rank(at(one, path))) if path else list(documents)
 
 
-def _at(document: Any, parts: Sequence[str]) -> Any:
-    for part in parts:
+def at(document: Any, path: str) -> Any:
+    """What lies at a path like ``.status.phase``; None where nothing does."""
+    for part in filter(None, path.split(".")):
         document = document.get(part) if isinstance(document, Mapping) else None
     return document
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.clock import SYSTEM_CLOCK
 from common.units import format_bytes
 from control.console.output import age
 
@@ -89,7 +90,7 @@ def _nodes(document: Document) -> object:
     return ", ".join(sorted({rank["node"] for rank in ranks}))
 
 
-def _ready_count(document: Document) -> object:
+def ready_count(document: Document) -> object:
     """Those that answer, of those that are wanted; and within which limits they follow their load."""
     status, spec = document.get("status", {}), document.get("spec", {})
     named = {name: spec[name] for name in ("prefill", "decode") if spec.get(name)} or {"": spec}
@@ -119,8 +120,35 @@ def _bytes(path: str) -> Callable[[Document], object]:
     return read
 
 
+def _quotas(document: Document) -> object:
+    """``nvidia/H100 8 (+4)``: the nominal devices of each, and how many more it may borrow."""
+    parts = []
+    for quota in document["spec"].get("quotas") or ():
+        borrowed = quota.get("borrowingLimit")
+        more = "" if borrowed is None else f" (+{borrowed:g})"
+        parts.append(f"{quota.get('deviceClass', '*')} {quota.get('nominalDevices', 0):g}{more}")
+    return ", ".join(parts)
+
+
+def _cordoned(document: Document) -> object:
+    spec = document.get("spec") or {}
+    return "draining" if spec.get("drain") else bool(spec.get("cordoned"))
+
+
 def _key_state(document: Document) -> object:
-    return "revoked" if document["spec"].get("revoked") else "active"
+    spec = document["spec"]
+    if spec.get("revoked"):
+        return "revoked"
+    return "expired" if spec.get("expiresMs") and spec["expiresMs"] <= SYSTEM_CLOCK.now_ms() else "active"
+
+
+def _expiry(document: Document) -> object:
+    """``in 12d``, ``3d ago``; ``never``."""
+    moment_ms = document["spec"].get("expiresMs")
+    if not moment_ms:
+        return "never"
+    ahead = age(2 * SYSTEM_CLOCK.now_ms() - moment_ms)
+    return f"in {ahead}" if moment_ms > SYSTEM_CLOCK.now_ms() else f"{age(moment_ms)} ago"
 
 
 def _scope(document: Document) -> object:
@@ -139,13 +167,14 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("SCOPE", _scope),
         Column("KEY", _at("status.hint")),
         Column("STATE", _key_state),
+        Column("EXPIRES", _expiry),
         Column("MODELS", _joined("spec.models", "all"), wide=True),
     ),
     "Node": (
         Column("STATUS", _ready),
         Column("DEVICES", _devices),
         Column("DEVICE MEMORY", _device_memory),
-        Column("CORDONED", _at("spec.cordoned", False)),
+        Column("CORDONED", _cordoned),
         Column("ADDRESS", _at("status.address"), wide=True),
         Column("CORES", _at("status.cpuCores"), wide=True),
         Column("MEMORY", _bytes("status.memoryBytes"), wide=True),
@@ -155,6 +184,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("RUNNING", _at("status.running", 0)),
         Column("DEVICES", _at("status.devicesInUse", 0)),
         Column("MAX DEVICES", _at("spec.maxDevices")),
+        Column("QUOTAS", _quotas, wide=True),
         Column("PRIORITY", _at("spec.defaultPriority", 0), wide=True),
     ),
     "Workload": (
@@ -181,7 +211,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "Endpoint": (
         Column("STATUS", _ready),
-        Column("REPLICAS", _ready_count),
+        Column("REPLICAS", ready_count),
         Column("MODEL", _at("spec.model")),
         Column("MESSAGE", _reason("Ready")),
         Column("SERVED NAME", _at("status.servedName"), wide=True),

@@ -1,0 +1,1 @@
+"""Commands about who asks, what they keep, and several Computilities."""

@@ -1,0 +1,1 @@
+"""Commands that change what is there, or wait until it has changed."""
