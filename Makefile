@@ -1,7 +1,7 @@
 # Computility: every target sets up what it needs first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test unit fuzz mutants crds chart-docs check fmt clean
+.PHONY: help setup demo up down test unit fuzz mutants crds chart-docs images check fmt clean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -18,6 +18,8 @@ SAMPLE := 200
 SEED := 1
 ONLY :=
 MUTANTS_ARGS ?=
+# Which images `make images` builds.
+IMAGES := cpu
 # Without an accelerator the tests that need one are left out.
 HAS_GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 MARKS := $(if $(HAS_GPU),,-m "not gpu")
@@ -72,6 +74,9 @@ fmt: $(STAMP) ## format and fix what can be fixed by itself
 
 chart-docs: $(STAMP) ## write the schema, table and list of images of the Helm chart
 	@$(BIN)/python -m tools.chart
+
+images: ## build the images with docker, podman or buildah (IMAGES="cpu cuda"; see deploy/images/build.sh)
+	@bash deploy/images/build.sh $(IMAGES)
 
 clean: ## remove .venv, caches and build outputs (not COMPUTILITY_HOME)
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

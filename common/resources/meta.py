@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
@@ -36,6 +38,7 @@ API_VERSION: Literal["computility.io/v1alpha1"] = "computility.io/v1alpha1"
 MAX_PROBLEMS = 100
 """As many mistakes of one document are named."""
 _SHOWN_CHARACTERS = 80
+_QUOTED = re.compile(r"'([^']*)'")
 
 
 class Model(BaseModel):
@@ -236,4 +239,12 @@ def say(error: Any) -> str:
     if kind == "string_too_long":
         return f"must have at most {context['max_length']} characters, not {len(error['input'])}"
     message: str = error["msg"]
-    return harmless(message.removeprefix("Value error, "))
+    meant = _meant(error["input"], context.get("expected", "")) if kind in ("literal_error", "enum") else ""
+    return harmless(message.removeprefix("Value error, ")) + meant
+
+
+def _meant(given: object, expected: str) -> str:
+    """The nearest of the words that are expected, like ``'nvidia', 'amd' or 'cpu'``."""
+    words = _QUOTED.findall(expected)
+    near = get_close_matches(given[:_SHOWN_CHARACTERS], words, n=1) if isinstance(given, str) else []
+    return f"; did you mean {near[0]}?" if near else ""

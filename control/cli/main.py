@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from common.environment import variable
+from common.environment import variable, variables
 from common.errors import ComputilityError
 from control.cli.commands import COMPLETE_VARIABLE, CONTEXT, CommandGroup
+from control.cli.misspelt import odd_variables
 from control.cli.session import Session
 
 app = typer.Typer(
@@ -30,6 +31,11 @@ def _print_version(wanted: bool) -> None:
 
         typer.echo(own_version())
         raise typer.Exit
+
+
+def _warn_of_odd_variables() -> None:
+    for line in odd_variables(variables()):
+        typer.echo(f"warning: {line}", err=True)
 
 
 @app.callback()
@@ -64,6 +70,7 @@ def options(
 ) -> None:
     """Options of all commands; they stand before the command."""
     if not context.resilient_parsing:
+        _warn_of_odd_variables()
         context.obj = Session.load(home, url, gateway_url, key, context_name)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from common.clock import SYSTEM_CLOCK
-from common.errors import InvalidInput, NotFound
+from common.errors import Forbidden, InvalidInput, NotFound
 from control.cli.finding import find
 from control.cli.kinds import kind_named
 from control.cli.options import (
@@ -218,6 +219,9 @@ def usage(
     with session_of(context).client() as client:
         given = {name: value for name, value in filters.items() if value}
         report = client.usage(group_by=_with_identity(by), from_=begin, to=until, **given)
+        if filters["project"] and not report["total"]["events"]:
+            with suppress(Forbidden):
+                find(client, kind_named("project"), filters["project"], None)
     if output in (Output.YAML, Output.JSON):
         print_document(report, output)
     else:

@@ -47,6 +47,8 @@ def top(
     with session_of(context).client() as client:
         if as_json or output is Output.JSON:
             _tell(client, limit, interval, watch)
+        elif output is Output.YAML:
+            print_document(client.overview(limit), output)
         elif watch or (console().is_terminal and not once):
             _follow(client, limit, interval)
         else:

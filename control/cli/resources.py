@@ -28,6 +28,9 @@ from control.console.formats import Output
 from control.console.moments import parse_span
 from control.console.output import console, print_document
 
+ELSEWHERE = {"ApiKey": "keys revoke", "File": "files delete"}
+"""Kinds that end by a command of their own."""
+
 
 def apply(
     context: typer.Context,
@@ -122,6 +125,9 @@ def delete(
             targets = _named_in(filename)
         elif kind and name:
             one = kind_named(kind)
+            if one.kind in ELSEWHERE:
+                command = f"computility {ELSEWHERE[one.kind]} {name}"
+                raise InvalidInput(f"{one.plural} have a command of their own: {command}", param="KIND")
             found = find(client, one, name, project_of(context, project))
             targets = [(one, name, found["metadata"].get("project"))]
         else:

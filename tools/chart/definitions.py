@@ -17,6 +17,7 @@ OWNED: dict[str, frozenset[str]] = {
         (
             *("health_host", "health_port", "key", "key_file", "lease_name", "lease_namespace"),
             *("namespaces", "webhook_folder", "webhook_host", "webhook_port"),
+            "webhook_unavailable",
         )
     ),
 }

@@ -17,7 +17,7 @@ _NUMBERS = itertools.count()
 NODES = (NodeSpec("node-1", {"nvidia.com/gpu": "2"}), NodeSpec("node-2", labels={"zone": "b"}))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[Cluster]:
     with running_cluster(NODES) as cluster:
         yield cluster

@@ -67,6 +67,24 @@ def test_the_pods_of_a_stateful_set_have_names(space: Space) -> None:
     assert ask(space, "ask", *urls) == ["db-1", "db-0"]
 
 
+def test_pods_reach_the_api_server_with_their_own_account(space: Space) -> None:
+    code = """
+        import json, os, ssl, urllib.request
+        account = '/var/run/secrets/kubernetes.io/serviceaccount'
+        context = ssl.create_default_context(cafile=f'{account}/ca.crt')
+        head = {'Authorization': 'Bearer ' + open(f'{account}/token').read()}
+        found = []
+        for host in ('kubernetes.default.svc', os.environ['KUBERNETES_SERVICE_HOST']):
+            url = f'https://{host}:{os.environ["KUBERNETES_SERVICE_PORT"]}/api'
+            asked = urllib.request.Request(url, headers=head)
+            found.append(urllib.request.urlopen(asked, context=context).status)
+        print(json.dumps(found))
+    """
+    space.apply(job("asks", pod_spec(container(code))))
+    space.wait("job/asks", "condition=complete")
+    assert json.loads(space.log("asks")) == [200, 200]
+
+
 def test_services_are_told_in_the_environment_unless_not_wanted(space: Space) -> None:
     space.apply(service("my-web", 80, 8080))
     time.sleep(0.5)

@@ -1,0 +1,51 @@
+"""Variables that look like settings and are none: a word to who set them, since they change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+from common.environment import PREFIX
+
+PLAIN = frozenset(f"{PREFIX}{name}" for name in ("HOME", "API_KEY", "CONTROL_BASE_URL", "GATEWAY_BASE_URL"))
+_NOT_SETTINGS = tuple(f"{PREFIX}{name}" for name in ("KUBE_", "KV_POLL_", "SETUP_", "TEST_"))
+"""Of the set-up, of tests and of engines."""
+_IN_A_POD = "KUBERNETES_SERVICE_HOST"
+"""Set in every pod, where variables of the same names stand for services."""
+
+
+def odd_variables(environment: Mapping[str, str]) -> list[str]:
+    """A line for each variable that no setting is called by, with the nearest one. None in a pod."""
+    suspects = [name for name in environment if name.upper().startswith(PREFIX)]
+    suspects = [name for name in suspects if name not in PLAIN and not name.startswith(_NOT_SETTINGS)]
+    if not suspects or _IN_A_POD in environment:
+        return []
+    known = sorted(setting_names())
+    odd = (name for name in sorted(suspects) if not _is_known(name.upper(), known))
+    return [f"{name} is no setting and changes nothing{_meant(name.upper(), known)}" for name in odd]
+
+
+def setting_names() -> set[str]:
+    """The variable of every setting."""
+    from pydantic import BaseModel
+
+    from common.settings import Settings
+
+    def names(model: type[BaseModel], prefix: str) -> Iterable[str]:
+        for name, field in model.model_fields.items():
+            yield f"{prefix}{name.upper()}"
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                yield from names(field.annotation, f"{prefix}{name.upper()}__")
+
+    return set(names(Settings, PREFIX))
+
+
+def _is_known(name: str, known: Iterable[str]) -> bool:
+    """Also what lies below a setting that is a mapping."""
+    return any(name == one or name.startswith(f"{one}__") for one in known)
+
+
+def _meant(name: str, known: list[str]) -> str:
+    alike = [one for one in known if one.replace("__", "_") == name.replace("__", "_")]
+    near = alike or get_close_matches(name, known, n=1, cutoff=0.85)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,60 @@
+"""The chart on a real API server: what it takes, what an upgrade keeps, what an uninstall leaves."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import helm_python
+import pytest
+
+from tests.fixtures.kube.plane import Plane, running_plane
+from tests.unit.chart.rendering import CHART, PRESETS, laid_over, preset
+
+pytestmark = pytest.mark.integration
+SECRETS = ("instance", "admin", "database", "webhook")
+# Kinds of operators that the server has not got.
+BARE = {"monitoring": {"podMonitor": {"enabled": False}, "prometheusRule": {"enabled": False}}}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Plane]:
+    with running_plane() as plane:
+        yield plane
+
+
+def helm(plane: Plane, namespace: str) -> Any:
+    return helm_python.Config(kubeconfig_path=str(plane.kubeconfig), namespace=namespace)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_taken_by_the_server(server: Plane, name: str) -> None:
+    values = laid_over(preset(name), BARE)
+    space = f"dry-{name}"
+    server.kubectl("create", "namespace", space)
+    made = helm(server, space).install(str(CHART), "r", values, namespace=space, dry_run="server")
+    assert made["name"] == "r"
+    assert server.get("all", "-n", space)["items"] == []
+
+
+def test_an_upgrade_keeps_secrets_and_an_uninstall_what_says_keep(server: Plane) -> None:
+    config = helm(server, "kept")
+    values = laid_over(preset("evaluation"), {"examples": {"enabled": False}})
+    config.install(str(CHART), "r", values, namespace="kept", create_namespace=True)
+    before = {name: server.get("secret", f"r-computility-{name}", "-n", "kept")["data"] for name in SECRETS}
+    config.upgrade(
+        str(CHART), "r", laid_over(values, {"settings": {"engine": {"omp_threads": 2}}}), namespace="kept"
+    )
+    after = {name: server.get("secret", f"r-computility-{name}", "-n", "kept")["data"] for name in SECRETS}
+    assert before == after
+    settings = server.get("configmap", "r-computility-settings", "-n", "kept")["data"]
+    assert settings["COMPUTILITY_ENGINE__OMP_THREADS"] == "2"
+    hook = server.get("validatingwebhookconfiguration", "r-computility-kept")["webhooks"][0]
+    assert hook["clientConfig"]["caBundle"] == after["webhook"]["ca.crt"]
+
+    config.uninstall("r")
+    left = {each["metadata"]["name"] for each in server.get("secret", "-n", "kept")["items"]}
+    assert {name for name in left if name.startswith("r-computility")} == {"r-computility-database"}
+    kinds = [each["metadata"]["name"] for each in server.get("crd")["items"]]
+    assert "endpoints.computility.io" in kinds
+    again = helm(server, "kept").install(str(CHART), "r", values, namespace="kept")
+    assert again["revision"] == 1
+    assert server.get("secret", "r-computility-database", "-n", "kept")["data"] == after["database"]
