@@ -25,6 +25,8 @@ from operators.pools import Pools
 from operators.work_queue import WorkQueue
 
 HURRY_SECONDS = 1.0
+MOST_HURRIED = 20
+"""However much is refused for good, control is not asked more often for every change that it has."""
 FIRST_SECONDS = -60.0
 """What people changed goes before what is due for as long: status that waits to be brought back."""
 _BY_PEOPLE = ("generation", "deletionTimestamp", "annotations", "labels")
@@ -69,20 +71,21 @@ class Operator:
             for task in helpers:
                 task.cancel()
 
-    def told_by_control(self, item: Item) -> None:
-        """Something changed in control."""
+    def told_by_control(self, item: Item, is_news: bool) -> None:
+        """Something changed in control; ``is_news``: more than a status."""
         if item.kind == "Node":
             self.queue.add(Key("Node", "", item.name))
         for key in self._parts.cluster.keys_of(item):
             self.queue.add(key)
-        self._hurry()
+        if is_news:
+            self._hurry()
 
     def _hurry(self) -> None:
         """What was refused may be possible now: what it refers to came, or what used it went."""
         now = self._parts.clock.monotonic_seconds()
         if now - self._hurried_seconds >= HURRY_SECONDS:
             self._hurried_seconds = now
-            self.queue.hurry()
+            self.queue.hurry(MOST_HURRIED)
 
     def _custom(self, kind: str | None, body: Mapping[str, Any]) -> None:
         cluster, key = self._parts.cluster, key_of(body)

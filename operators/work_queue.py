@@ -78,16 +78,17 @@ class WorkQueue(Generic[K]):
         self._worked.discard(key)
         again = self._again.pop(key, None)
         if failed:
-            self._failures[key] = self._failures.get(key, 0) + 1
+            self._failures[key] = self._failures.pop(key, 0) + 1  # the latest stands last
             self.add(key, pause_seconds(self._failures[key], key))
         else:
             self._failures.pop(key, None)
         if again is not None:
             self.add(key, max(0.0, again - self._now()) if not failed else FIRST_SECONDS)
 
-    def hurry(self) -> None:
-        """All that failed is due now: what kept it from success is gone."""
-        for key in list(self._failures):
+    def hurry(self, most: int | None = None) -> None:
+        """What failed is due now, as what kept it from success may be gone: all of it, or so many that were
+        tried longest ago."""
+        for key in list(self._failures)[:most]:
             self.add(key)
 
 

@@ -28,7 +28,6 @@ from inference.gateway.engines.legs import Answering, Legs
 from inference.gateway.engines.shadows import Shadows
 from inference.gateway.engines.upstream import (
     DRAIN_SECONDS,
-    TRANSPORT_ERRORS,
     ClientWatch,
     EngineCall,
     NoEngine,
@@ -188,7 +187,7 @@ class InferenceHandler:
                 await stream.forward()
                 if meter.finished and not stream.broke:
                     answering.tell(job, meter.counts)
-        except TRANSPORT_ERRORS as error:
+        except OSError as error:
             _log.warning("a stream broke", model=job.route.model, error=str(error) or type(error).__name__)
         except ComputilityError as error:
             broke = error

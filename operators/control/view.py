@@ -33,14 +33,15 @@ def item_of(document: Document) -> Item:
 
 
 class ControlView:
-    """All resources of the kinds. ``told`` is called for each that changed, after it is known here; ``back``
-    each time that control is followed (again)."""
+    """All resources of the kinds. ``told`` is called for each that changed, after it is known here, and with
+    whether more than its status did; ``back`` each time that control is followed (again)."""
 
     def __init__(self, link: ControlLink, kinds: Sequence[str]) -> None:
         self._link, self._kinds = link, kinds
-        self.told: Callable[[Item], None] = lambda _: None
+        self.told: Callable[[Item, bool], None] = lambda _, __: None
         self.back: Callable[[], None] = lambda: None
         self._known: dict[Item, Document] = {}
+        self._wanted: dict[Item, tuple[str, int]] = {}
         self._revision: int | None = None
         self.synced = asyncio.Event()
         self.trouble = "control was not asked yet"
@@ -98,8 +99,9 @@ class ControlView:
             item for item in self._known.keys() | found.keys() if self._known.get(item) != found.get(item)
         ]
         self._known, self._revision = found, min(revisions)
+        self._wanted = {item: _wanted(document) for item, document in found.items()}
         for item in changed:
-            self.told(item)
+            self.told(item, True)
 
     def _connected(self) -> None:
         if self.trouble:
@@ -122,9 +124,18 @@ class ControlView:
         document = change["resource"]
         item = item_of(document)
         if change["type"] == "delete":
+            self._wanted.pop(item, None)
             known = self._known.get(item)
             if known is not None and known["metadata"].get("uid") == document["metadata"].get("uid"):
                 del self._known[item]
-        else:
-            self.learn(document)
-        self.told(item)
+            self.told(item, True)
+            return
+        self.learn(document)
+        before, self._wanted[item] = self._wanted.get(item), _wanted(document)
+        self.told(item, before != self._wanted[item])
+
+
+def _wanted(document: Document) -> tuple[str, int]:
+    """What changes with the spec, and not with the status."""
+    metadata = document["metadata"]
+    return metadata.get("uid", ""), metadata.get("generation", 0)

@@ -17,7 +17,7 @@ OWNED: dict[str, frozenset[str]] = {
         (
             *("health_host", "health_port", "key", "key_file", "lease_name", "lease_namespace"),
             *("namespaces", "webhook_folder", "webhook_host", "webhook_port"),
-            "webhook_unavailable",
+            *("pools_namespace", "webhook_unavailable"),
         )
     ),
 }
@@ -86,14 +86,21 @@ def _pool() -> Schema:
         ),
         "replicas": _count("pods", 0),
         "minReplicas": _count(
-            "least of replicas: minReplicas of the RayCluster; checked with a builtin Ray", 0
+            "fewest pods; with maxReplicas above it, the operator lets the pool follow what waits", 0
         ),
-        "maxReplicas": _count(
-            "most of replicas: maxReplicas of the RayCluster; checked with a builtin Ray", 0
-        ),
+        "maxReplicas": _count("most pods", 0),
         "resources": {"$ref": "#/$defs/resources"},
         "sharedMemory": {"$ref": "#/$defs/quantity"},
         "scratch": {"$ref": "#/$defs/quantity"},
+        "shape": _object(
+            {
+                "model": _text("model of a device, as the catalogue has it", minLength=1),
+                "memoryBytes": _count("memory of a device", 0),
+                "cpuMillis": _count("of the node's CPUs", 0),
+                "hostMemoryBytes": _count("of the node's memory", 0),
+            },
+            description="what a node of the pool has, for an elastic pool of which none has joined yet",
+        ),
         "rdma": _object(rdma, required=("resource",), description="network cards that a pod gets"),
         "labels": {"$ref": "#/$defs/stringMap"},
         "extraEnv": {"$ref": "#/$defs/env"},

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import aiohttp
-
 from inference.core.routing.report import EngineReport, read_report
+from inference.gateway.engines.client import EngineClient
+from inference.gateway.engines.connection import TransportFailed
 from inference.gateway.engines.replicas import Replicas
 
 ROUND_SECONDS = 2.0
@@ -19,8 +19,8 @@ PAGE_LIMIT_BYTES = 4 * 1024**2
 class Reports:
     """Tells ``replicas`` what engines tell, of those among which there is a choice."""
 
-    def __init__(self, session: aiohttp.ClientSession, replicas: Replicas) -> None:
-        self._session = session
+    def __init__(self, client: EngineClient, replicas: Replicas) -> None:
+        self._client = client
         self._replicas = replicas
 
     async def follow(self) -> None:
@@ -38,16 +38,15 @@ class Reports:
         self._replicas.told(url, await self._report(url))
 
     async def _report(self, url: str) -> EngineReport | None:
-        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         try:
-            async with self._session.get(f"{url}/metrics", timeout=timeout) as response:
+            async with self._client.asking("GET", f"{url}/metrics", ANSWER_SECONDS) as response:
                 if response.status != 200:
                     return None
-                page = await response.content.read(PAGE_LIMIT_BYTES)
-                while more := await response.content.read(PAGE_LIMIT_BYTES):
+                page = b""
+                while more := await response.readany():
                     page += more
                     if len(page) > PAGE_LIMIT_BYTES:
                         return None
                 return read_report(page.decode("utf-8", "replace"))
-        except (aiohttp.ClientError, OSError):
+        except TransportFailed:
             return None

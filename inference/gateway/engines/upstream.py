@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
-
-import aiohttp
 
 from common.auth import engine_headers
 from common.clock import Clock
@@ -27,6 +26,14 @@ from inference.core.routing.router import Sent
 from inference.core.sse import without_comments
 from inference.gateway import metrics
 from inference.gateway.admission import Ticket
+from inference.gateway.engines.client import EngineClient
+from inference.gateway.engines.connection import (
+    Answer,
+    Disconnected,
+    Malformed,
+    TransportFailed,
+    Unreachable,
+)
 from inference.gateway.engines.replicas import Replicas
 from inference.gateway.engines.reports import Reports
 from inference.gateway.engines.whole_answer import Hold, WholeAnswer, read_answer, read_error
@@ -38,8 +45,6 @@ if TYPE_CHECKING:
 DRAIN_SECONDS = 15.0
 """Longest wait for an engine to end a stream whose client has gone."""
 ABORT_INTERVAL_SECONDS = 0.15
-IDLE_CONNECTION_SECONDS = 3.0
-"""Below the 5 s after which engines close idle connections, so that no request meets a closing one."""
 
 ENGINE_PATHS: dict[Task, str] = {
     "chat": "/v1/chat/completions",
@@ -49,8 +54,9 @@ ENGINE_PATHS: dict[Task, str] = {
 MAX_FAILED_ENGINES = 2
 """A request that broke this many engines is not tried on more: it may be what breaks them."""
 
-TRANSPORT_ERRORS = (aiohttp.ClientError, OSError)
 HEALTH_SECONDS = 3.0
+ABORT_SECONDS = 2.0
+JSON_CONTENT = {"Content-Type": "application/json"}
 COMMENT_LIMIT_BYTES = 64 * 1024
 
 _BREAKING_STATUS = frozenset({502, 503})
@@ -60,7 +66,7 @@ OnComments = Callable[[bytes], Awaitable[None]]
 """Is given the comments that an engine sends before its answer, to keep the connection alive."""
 
 
-class StreamBroke(aiohttp.ClientPayloadError):
+class StreamBroke(TransportFailed):
     """An engine's stream ended before its end."""
 
 
@@ -75,7 +81,7 @@ class EngineCall:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        client: EngineClient,
         replica: RouteReplica,
         sent: Sent,
         request: InferenceRequest,
@@ -88,12 +94,12 @@ class EngineCall:
         self.trouble = ""
         self.waited_seconds = 0.0
         self.answer = WholeAnswer(None, None)
-        self._session = session
+        self._client = client
         self._sent = sent
         self._request = request
         self._id = id_
         self._trace = trace
-        self._response: aiohttp.ClientResponse | None = None
+        self._response: Answer | None = None
         self._open = True
 
     async def send(self, body: bytes, on_comments: OnComments, hold: Hold) -> None:
@@ -104,17 +110,17 @@ class EngineCall:
         """
         loop = asyncio.get_running_loop()
         began_seconds = loop.time()
-        headers = {"Content-Type": "application/json", "X-Request-Id": self._id}
+        headers = {**JSON_CONTENT, "X-Request-Id": self._id}
         if self._trace is not None:
             headers.update(self._trace.headers)
         url = self.replica.url + ENGINE_PATHS[self._request.task]
-        response = await self._session.post(url, data=body, headers=headers)
+        response = await self._client.post(url, body, headers)
         self._response, self.status = response, response.status
         if self._request.stream and self.status == 200:
             while not self.content or self.content.startswith(b":"):
-                data = await response.content.readany()
+                data = await response.readany()
                 if not data or len(self.content) > COMMENT_LIMIT_BYTES:
-                    raise aiohttp.ClientPayloadError("the engine ended the stream before its first event")
+                    raise Malformed("the engine ended the stream before its first event")
                 comments, self.content = without_comments(self.content + data)
                 if comments:
                     await on_comments(comments)
@@ -140,33 +146,29 @@ class EngineCall:
         while data:
             yield data
             try:
-                data = await self._response.content.readany()
-            except TRANSPORT_ERRORS as error:
+                data = await self._response.readany()
+            except TransportFailed as error:
                 self.trouble = "stream_broke"
                 raise StreamBroke(str(error) or type(error).__name__) from error
 
     async def abort(self) -> bool:
         """Tell the engine to stop; False when it cannot be told. One that has not begun yet ignores it."""
-        request_ids = _engine_ids(self._request, self._id)
-        timeout = aiohttp.ClientTimeout(total=2.0)
+        body = json.dumps({"request_ids": _engine_ids(self._request, self._id)}).encode()
         url = f"{self.replica.url}/inference/v1/abort_requests"
         try:
-            async with self._session.post(
-                url, json={"request_ids": request_ids}, timeout=timeout
-            ) as response:
+            async with self._client.asking("POST", url, ABORT_SECONDS, body, JSON_CONTENT) as response:
                 return response.status == 200
         except TimeoutError:
             return True  # a busy engine: it is asked again
-        except TRANSPORT_ERRORS:
+        except TransportFailed:
             return False
 
     async def is_healthy(self) -> bool:
         """Whether the engine says, right now, that it works."""
-        timeout = aiohttp.ClientTimeout(total=HEALTH_SECONDS)
         try:
-            async with self._session.get(f"{self.replica.url}/health", timeout=timeout) as response:
+            async with self._client.asking("GET", f"{self.replica.url}/health", HEALTH_SECONDS) as response:
                 return response.status == 200
-        except TRANSPORT_ERRORS:
+        except TransportFailed:
             return False
 
     def close(self) -> None:
@@ -256,23 +258,16 @@ class Upstream:
 
     def __init__(self, settings: GatewaySettings, internal_token: str, clock: Clock) -> None:
         self.replicas = Replicas(clock, settings.prefix_entries)
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=settings.connect_timeout_seconds, sock_read=settings.read_timeout_seconds
-        )
-        self._session = aiohttp.ClientSession(
-            timeout=timeout,
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION_SECONDS),
-            headers={
-                "Accept-Encoding": "identity",
-                "User-Agent": "computility-gateway",
-                **engine_headers(internal_token),
-            },
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        self.reports = Reports(self._session, self.replicas)
+        headers = {
+            "Accept-Encoding": "identity",
+            "User-Agent": "computility-gateway",
+            **engine_headers(internal_token),
+        }
+        self._client = EngineClient(headers, settings.connect_timeout_seconds, settings.read_timeout_seconds)
+        self.reports = Reports(self._client, self.replicas)
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._client.close()
 
     def keep_only(self, routes: Sequence[Route]) -> None:
         """Forget replicas that no route names any more."""
@@ -292,14 +287,14 @@ class Upstream:
 
     async def tell(self, replica: RouteReplica, path: str, body: bytes, seconds: float) -> bool:
         """Send an engine what it need not answer well; False when it did not answer at all in time."""
-        headers, timeout = {"Content-Type": "application/json"}, aiohttp.ClientTimeout(total=seconds)
         try:
-            async with self._session.post(
-                replica.url + path, data=body, headers=headers, timeout=timeout
+            async with self._client.asking(
+                "POST", replica.url + path, seconds, body, JSON_CONTENT
             ) as response:
-                await response.read()
+                while await response.readany():
+                    pass
                 return True
-        except TRANSPORT_ERRORS:
+        except TransportFailed:
             return False
 
     async def call(
@@ -337,7 +332,7 @@ class Upstream:
                 sent.end()
                 raise
             trace = watch.trace.call(replica, sent.reason) if watch.trace is not None else None
-            call = watch.call = EngineCall(self._session, replica, sent, request, watch.id, trace)
+            call = watch.call = EngineCall(self._client, replica, sent, request, watch.id, trace)
             failure = await self._attempt(call, content, request, on_comments, watch.hold)
             if failure is None:
                 return call
@@ -358,15 +353,15 @@ class Upstream:
         url = call.replica.url
         try:
             await call.send(body, on_comments, hold)
-        except TRANSPORT_ERRORS as error:
+        except TransportFailed as error:
             call.trouble = type(error).__name__
             call.close()
-            broken = isinstance(error, aiohttp.ClientConnectionError) and not isinstance(error, TimeoutError)
+            broken = isinstance(error, Disconnected | Unreachable)
             self.replicas.failed(url, gone=broken)
             _log.warning(
                 "engine call failed", replica=call.replica.id, error=str(error) or type(error).__name__
             )
-            if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+            if isinstance(error, Unreachable):
                 return NoEngine("no replica of this model can be reached; try again in a moment")
             return EngineFailed("the engine broke before it answered; try again")
         except BaseException as error:

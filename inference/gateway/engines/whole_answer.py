@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-import aiohttp
-
 from inference.core.usage import UsageMember, find_usage
+from inference.gateway.engines.connection import Answer
 
 ANSWER_LIMIT_BYTES = 256 * 1024**2
 """Of one answer: embeddings and log probabilities of the largest sensible request take less."""
@@ -32,8 +31,8 @@ class WholeAnswer:
     usage: UsageMember | None
 
 
-async def read_answer(response: aiohttp.ClientResponse, hold: Hold) -> WholeAnswer:
-    """Read all of it. Raises aiohttp's errors when the engine breaks off."""
+async def read_answer(response: Answer, hold: Hold) -> WholeAnswer:
+    """Read all of it. Raises ``TransportFailed`` when the engine breaks off."""
     parts, size = [], 0
     async for data in _chunks(response):
         parts.append(data)
@@ -46,7 +45,7 @@ async def read_answer(response: aiohttp.ClientResponse, hold: Hold) -> WholeAnsw
     return WholeAnswer(content, find_usage(content))
 
 
-async def read_error(response: aiohttp.ClientResponse) -> bytes:
+async def read_error(response: Answer) -> bytes:
     """The beginning of an answer that is an error."""
     parts, size = [], 0
     async for data in _chunks(response):
@@ -57,7 +56,7 @@ async def read_error(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(parts)[:ERROR_LIMIT_BYTES]
 
 
-async def _usage_beyond(response: aiohttp.ClientResponse, tail: bytes) -> UsageMember | None:
+async def _usage_beyond(response: Answer, tail: bytes) -> UsageMember | None:
     """The usage member in the rest of an answer of which ``tail`` was read last; the rest is not kept."""
     found = None
     async for data in _chunks(response):
@@ -69,6 +68,6 @@ async def _usage_beyond(response: aiohttp.ClientResponse, tail: bytes) -> UsageM
     return found
 
 
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    while data := await response.content.readany():
+async def _chunks(response: Answer) -> AsyncIterator[bytes]:
+    while data := await response.readany():
         yield data

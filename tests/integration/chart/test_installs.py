@@ -37,14 +37,18 @@ def test_every_preset_is_taken_by_the_server(server: Plane, name: str) -> None:
 
 def test_an_upgrade_keeps_secrets_and_an_uninstall_what_says_keep(server: Plane) -> None:
     config = helm(server, "kept")
-    values = laid_over(preset("evaluation"), {"examples": {"enabled": False}})
+    pool = {"name": "cpu", "replicas": 1, "minReplicas": 0, "maxReplicas": 5}
+    values = laid_over(preset("evaluation"), {"examples": {"enabled": False}, "nodePools": [pool]})
     config.install(str(CHART), "r", values, namespace="kept", create_namespace=True)
     before = {name: server.get("secret", f"r-computility-{name}", "-n", "kept")["data"] for name in SECRETS}
+    server.kubectl("scale", "statefulset/r-computility-pool-cpu", "--replicas=3", "-n", "kept")
     config.upgrade(
         str(CHART), "r", laid_over(values, {"settings": {"engine": {"omp_threads": 2}}}), namespace="kept"
     )
     after = {name: server.get("secret", f"r-computility-{name}", "-n", "kept")["data"] for name in SECRETS}
     assert before == after
+    grown = server.get("statefulset", "r-computility-pool-cpu", "-n", "kept")
+    assert grown["spec"]["replicas"] == 3, "what the operator has made of an elastic pool"
     settings = server.get("configmap", "r-computility-settings", "-n", "kept")["data"]
     assert settings["COMPUTILITY_ENGINE__OMP_THREADS"] == "2"
     hook = server.get("validatingwebhookconfiguration", "r-computility-kept")["webhooks"][0]

@@ -266,3 +266,22 @@ def test_alerts_and_dashboards_ask_for_metrics_that_there_are() -> None:
 def test_the_scripts_of_the_chart_are_shells() -> None:
     for path in (CHART / "files").glob("*.sh"):
         subprocess.run(["sh", "-n", str(path)], check=True)
+
+
+def test_a_pool_with_room_follows_what_waits() -> None:
+    pool = {"name": "x", "vendor": "nvidia", "replicas": 1, "minReplicas": 0, "maxReplicas": 4}
+    pool |= {"accelerator": {"count": 8}, "shape": {"model": "H100", "memoryBytes": 85_899_345_920}}
+    documents = render(EVALUATION, {"nodePools": [pool, {"name": "fixed"}]})
+    elastic = one(documents, "StatefulSet", "test-computility-pool-x")["metadata"]
+    assert elastic["labels"]["computility.io/pool"] == "x"
+    assert elastic["annotations"]["computility.io/max-replicas"] == "4"
+    shape = yaml.safe_load(elastic["annotations"]["computility.io/node-shape"])
+    assert (shape["vendor"], shape["devices"], shape["model"]) == ("nvidia", 8, "H100")
+    assert shape["labels"] == {"computility.io/pool": "x"}
+    assert "annotations" not in one(documents, "StatefulSet", "test-computility-pool-fixed")["metadata"]
+    operator = pod_of(documents, "Deployment/test-computility-operator")["containers"][0]
+    assert environment(operator)["COMPUTILITY_OPERATOR__POOLS_NAMESPACE"] == "ai"
+    role = one(documents, "Role", "test-computility-operator")
+    assert "statefulsets/scale" in str(role["rules"])
+    still = pod_of(render(EVALUATION), "Deployment/test-computility-operator")["containers"][0]
+    assert "COMPUTILITY_OPERATOR__POOLS_NAMESPACE" not in environment(still)

@@ -65,7 +65,7 @@ async def following(control: Control) -> AsyncIterator[tuple[ControlView, list[I
     link = ControlLink(["http://control"], lambda: "k", transport=httpx.MockTransport(control.answer))
     told: list[Item] = []
     view = ControlView(link, [KIND])
-    view.told = told.append
+    view.told = lambda item, _: told.append(item)
     task = asyncio.create_task(view.follow())
     try:
         yield view, told
@@ -125,6 +125,23 @@ async def test_who_was_away_for_too_long_lists_again_and_is_told_what_is_gone() 
         await until(lambda: control.lists == 2 and not view.trouble)
         assert told == [ITEM]
         assert view.find(ITEM) is None
+
+
+async def test_a_status_is_no_news() -> None:
+    control = Control()
+    news: list[bool] = []
+    control.items, control.revision = [model("a", 3)], 5
+    async with following(control) as (view, _):
+        control.say("heartbeat", 5)
+        await until(view.synced.is_set)
+        view.told = lambda item, is_news: news.append(is_news)
+        changed = model("a", 7)
+        changed["metadata"]["generation"] = 2
+        for revision, one in ((6, model("a", 6)), (7, changed), (8, changed), (9, model("b", 9))):
+            control.say("put", revision, one)
+        control.say("delete", 10, model("b", 9))
+        await until(lambda: len(news) == 5)
+    assert news == [False, True, False, True, True]
 
 
 def test_older_news_does_not_win() -> None:

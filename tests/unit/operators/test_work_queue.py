@@ -60,6 +60,20 @@ def test_failures_come_again_by_themselves_and_at_once_when_hurried() -> None:
     assert len(work) == 0
 
 
+def test_those_that_were_tried_longest_ago_are_hurried_first() -> None:
+    work, now = queue()
+    for key in "abc":
+        work.add(key)
+        assert work.take_due() == key
+        work.done(key, failed=True)
+    work.hurry(1)
+    assert [work.take_due(), work.take_due()] == ["a", None]
+    work.done("a", failed=True)
+    work.hurry(2)
+    assert [work.take_due(), work.take_due(), work.take_due()] == ["b", "c", None]
+    assert now.seconds == 100
+
+
 def test_what_changed_meanwhile_is_looked_at_again_soon_though_it_failed() -> None:
     work, now = queue()
     work.add("a")

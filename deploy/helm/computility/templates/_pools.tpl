@@ -170,3 +170,17 @@ volumes:
       sizeLimit: {{ . }}
       {{- end }}
 {{- end }}
+
+{{/* "yes" for a pool whose number of nodes follows what waits; empty for others. */}}
+{{- define "computility.isElastic" -}}
+{{- if and (hasKey . "minReplicas") (hasKey . "maxReplicas") }}{{ if lt (int .minReplicas) (int .maxReplicas) }}yes{{ end }}{{ end }}
+{{- end }}
+
+{{/* "yes" where one of the pools is elastic, and its StatefulSet is the chart's. */}}
+{{- define "computility.hasElasticPools" -}}
+{{- if eq .Values.ray.mode "builtin" }}
+{{- range .Values.nodePools }}
+{{- if include "computility.isElastic" (include "computility.pool" (list $ .) | fromYaml) }}yes{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -144,7 +144,7 @@ async def test_a_prompt_that_is_not_read_is_a_failed_leg_and_a_good_answer(tmp_p
             False,
             False,
         )
-        assert reading["error.type"] == "ServerDisconnectedError"
+        assert reading["error.type"] == "Disconnected"
         assert request["first_leg"] == "failed"
 
 

@@ -17,6 +17,7 @@ from common.wire import RoutingTable
 from inference.gateway.app import Gateway
 from inference.gateway.books.spool import read_segment, segments
 from inference.gateway.control_link.table import RouteIndex
+from inference.gateway.engines import client
 from tests.fixtures.fake_engine import FakeEngine
 from tests.fixtures.gateway import METRICS_TOKEN, SECRET, TOKEN, StandInControl, table
 from tests.fixtures.wire import Answer, Visit, Wire
@@ -122,6 +123,7 @@ async def front_scene(
     """The scene while it runs; control is away until it is started."""
     wire = Wire()
     monkeypatch.setattr(aiohttp, "TCPConnector", wire.connector)
+    monkeypatch.setattr(client, "open_connection", wire.open_connection)
     front = Front(wire, home, **gateway)
     for _ in range(engines):
         await front.add_engine()

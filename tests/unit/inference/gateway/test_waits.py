@@ -23,7 +23,7 @@ from inference.gateway.books.spool import Spool
 from inference.gateway.control_link.routes import RouteFollower
 from inference.gateway.engines.replicas import Replicas
 from inference.gateway.engines.reports import Reports
-from inference.gateway.engines.upstream import EngineCall, Upstream
+from inference.gateway.engines.upstream import JSON_CONTENT, EngineCall, Upstream
 from tests.unit.inference.gateway.front_scene import Front
 
 REPLICA = RouteReplica(id="r0", url="http://r0", model_identity="p/m")
@@ -49,11 +49,18 @@ class Session:
             raise self.errors.pop(0)
         return self
 
+    def asking(self, method: str, url: str, seconds: float, *more: object) -> "Session":
+        """As an engine's client is asked."""
+        return self._ask(method, url, {"seconds": seconds, "more": more})
+
     async def __aenter__(self) -> Any:
+        async def nothing() -> bytes:
+            return b""
+
         async def answer() -> dict[str, Any]:
             return {}
 
-        return Told(status=304, raise_for_status=lambda: None, json=answer, read=answer)
+        return Told(status=304, raise_for_status=lambda: None, json=answer, read=answer, readany=nothing)
 
     async def __aexit__(self, *_: object) -> None:
         """Nothing to give back."""
@@ -82,17 +89,17 @@ async def test_nobody_is_waited_for_longer_than_the_matter_takes(settings: Setti
     assert await shipper(settings, session, Told())._post([{"id": "e"}]) == []
     upstream = Upstream(GatewaySettings(), "t", VirtualClock())
     await upstream.close()
-    upstream._session = session
+    upstream._client = session
     assert await upstream.tell(REPLICA, "/v1/completions", b"body", 5.0) is True
     control, bearer = settings.control_url, {"Authorization": "Bearer t"}
     assert session.asked == [
         (
             "POST",
             "http://r0/inference/v1/abort_requests",
-            {"json": {"request_ids": ["cmpl-req-1-0", "cmpl-req-1-1"]}, "timeout": _total(2.0)},
+            {"seconds": 2.0, "more": (b'{"request_ids": ["cmpl-req-1-0", "cmpl-req-1-1"]}', JSON_CONTENT)},
         ),
-        ("GET", "http://r0/health", {"timeout": _total(3.0)}),
-        ("GET", "http://r0/metrics", {"timeout": _total(1.0)}),
+        ("GET", "http://r0/health", {"seconds": 3.0, "more": ()}),
+        ("GET", "http://r0/metrics", {"seconds": 1.0, "more": ()}),
         (
             "GET",
             f"{control}/internal/v1/routes",
@@ -103,15 +110,7 @@ async def test_nobody_is_waited_for_longer_than_the_matter_takes(settings: Setti
             f"{control}/internal/v1/usage-events",
             {"json": {"events": [{"id": "e"}]}, "headers": bearer, "timeout": _total(30)},
         ),
-        (
-            "POST",
-            "http://r0/v1/completions",
-            {
-                "data": b"body",
-                "headers": {"Content-Type": "application/json"},
-                "timeout": _total(5.0),
-            },
-        ),
+        ("POST", "http://r0/v1/completions", {"seconds": 5.0, "more": (b"body", JSON_CONTENT)}),
     ]
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from typing import Any, cast
 
-import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +13,7 @@ from common.wire import RouteKey
 from inference.core.usage import find_usage
 from inference.gateway.admission import KeyLoad, Ticket
 from inference.gateway.engines import whole_answer
+from inference.gateway.engines.connection import Answer
 from inference.gateway.engines.whole_answer import read_answer, read_error
 
 WINDOW_BYTES = 300
@@ -25,13 +25,12 @@ class Response:
     def __init__(self, content: bytes, cuts: Sequence[int]) -> None:
         ends = sorted({min(cut, len(content)) for cut in cuts} | {len(content)})
         self.chunks = [content[a:b] for a, b in zip([0, *ends], ends, strict=False) if b > a]
-        self.content = self
 
     async def readany(self) -> bytes:
         return self.chunks.pop(0) if self.chunks else b""
 
-    def as_of_aiohttp(self) -> aiohttp.ClientResponse:
-        return cast(aiohttp.ClientResponse, self)
+    def as_of_an_engine(self) -> Answer:
+        return cast(Answer, self)
 
 
 def answer(text: str, after: str, tokens: int) -> bytes:
@@ -62,7 +61,7 @@ async def test_the_usage_of_what_is_too_large_to_keep_is_found_all_the_same(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(whole_answer, "ANSWER_LIMIT_BYTES", most)
         patch.setattr(whole_answer, "_WINDOW_BYTES", WINDOW_BYTES)
-        found = await read_answer(Response(content, cuts).as_of_aiohttp(), lambda size: True)
+        found = await read_answer(Response(content, cuts).as_of_an_engine(), lambda size: True)
     usage = find_usage(content)
     assert usage is not None
     assert found.usage is not None
@@ -71,7 +70,7 @@ async def test_the_usage_of_what_is_too_large_to_keep_is_found_all_the_same(
 
 
 async def test_of_an_error_the_beginning_is_kept() -> None:
-    found = await read_error(Response(b"x" * 5_000_000, range(0, 5_000_000, 65536)).as_of_aiohttp())
+    found = await read_error(Response(b"x" * 5_000_000, range(0, 5_000_000, 65536)).as_of_an_engine())
     assert found == b"x" * 1024**2
 
 

@@ -10,6 +10,8 @@ import aiohttp
 from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict
 
+from inference.gateway.engines.connection import Disconnected, Malformed, Silent, Unreachable
+
 Draw = Callable[[str, str, dict[str, Any]], "Reply | BaseException"]
 
 
@@ -48,6 +50,10 @@ class Reply:
         self.status, self.content, self.closed = status, Content(parts), 0
         self.headers: CIMultiDict[str] = CIMultiDict(headers)
         self.read_whole = False
+
+    async def readany(self) -> bytes:
+        """As of an engine."""
+        return await self.content.readany()
 
     async def read(self) -> bytes:
         self.read_whole = True
@@ -113,6 +119,25 @@ class Session:
 
     def post(self, url: str, **options: Any) -> Any:
         return self.request("POST", url, **options)
+
+
+class Engines:
+    """The same for a client of engines."""
+
+    def __init__(self, draw: Draw) -> None:
+        self._session = Session(draw)
+        self.asked, self.given = self._session.asked, self._session.given
+
+    def post(self, url: str, body: bytes = b"", headers: Any = None) -> Any:
+        return self._session.request("POST", url, data=body, headers=headers)
+
+    def asking(self, method: str, url: str, seconds: float, body: bytes = b"", headers: Any = None) -> Any:
+        return self._session.request(method, url, data=body, headers=headers, seconds=seconds)
+
+
+def broken_engine(rng: random.Random) -> BaseException:
+    """How a request to an engine may fail."""
+    return rng.choice((Unreachable("refused"), Disconnected("gone"), Silent("slow"), Malformed("cut")))
 
 
 def _plain(value: Any) -> str:

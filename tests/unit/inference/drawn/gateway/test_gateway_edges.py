@@ -32,7 +32,7 @@ from inference.gateway.engines import upstream, whole_answer
 from inference.gateway.engines.upstream import EngineCall, Upstream
 from inference.gateway.engines.whole_answer import read_answer, read_error
 from inference.gateway.exchange import ClientGone, Exchange
-from tests.unit.inference.drawn.gateway.session import Reply, Session, broken
+from tests.unit.inference.drawn.gateway.session import Engines, Reply, Session, broken, broken_engine
 from tests.unit.inference.drawn.worlds import Worlds, check_worlds, said
 
 Patch = pytest.MonkeyPatch
@@ -203,7 +203,7 @@ class _Library:
 def _stream(rng: random.Random) -> tuple[Any, ...]:
     parts = (b": wait\n\n", b'data: {"a": 1}\n\n', b'data: {"b": 2}\n\n', b"data: [DONE]\n\n", b": more")
     found: list[Any] = [rng.choice(parts) for _ in range(rng.randrange(5))]
-    return tuple([*found, broken(rng)] if rng.random() < 0.2 else found)
+    return tuple([*found, broken_engine(rng)] if rng.random() < 0.2 else found)
 
 
 async def _calls(rng: random.Random, patch: Patch, _: Path) -> str:
@@ -214,21 +214,21 @@ async def _calls(rng: random.Random, patch: Patch, _: Path) -> str:
 
     def draw(_: str, url: str, __: dict[str, Any]) -> Reply | BaseException:
         if rng.random() < 0.15:
-            return broken(rng)
+            return broken_engine(rng)
         body = json.dumps({"usage": {"prompt_tokens": 2}, "error": {"message": "no", "code": 1}}).encode()
         parts = _stream(rng) if rng.random() < 0.5 else rng.choice(((body,), (body[:9], body[9:])))
         return Reply(rng.choice((200,) * 8 + (400, 404, 429, 500, 502, 503)), parts)
 
-    def session(**options: Any) -> Session:
-        made.append({name: str(options[name]) for name in ("timeout", "headers", "connector")})
-        return Session(draw)
+    def client(*told: Any) -> Engines:
+        made.append(told)
+        return Engines(draw)
 
-    patch.setattr(upstream, "aiohttp", _Library(ClientSession=session, TCPConnector=lambda **kw: kw))
+    patch.setattr(upstream, "EngineClient", client)
     engines = Upstream(GatewaySettings(connect_timeout_seconds=3), "internal", VirtualClock())
     lines = [str(made)]
     noted: Any = _Noted(lines)
     engines.replicas = noted
-    asked: Any = engines._session
+    asked: Any = engines._client
     for _number in range(3):
         request: Any = SimpleNamespace(
             task=rng.choice(("chat", "completions", "embeddings")),
@@ -244,7 +244,7 @@ async def _calls(rng: random.Random, patch: Patch, _: Path) -> str:
             lines.append((failure and said(failure)) or "answered")
             if failure is None and request.stream:
                 lines.append(str([part async for part in call.chunks()]))
-        except (ComputilityError, OSError, upstream.aiohttp.ClientError) as error:
+        except (ComputilityError, OSError) as error:
             lines.append(f"raised {said(error)}")
         lines.append(f"{call.status} {call.content!r} {call.answer} {call._open}")
         lines.append(f"{await call.abort()} {await call.is_healthy()}")
@@ -281,7 +281,7 @@ async def _answers(rng: random.Random, patch: Patch, _: Path) -> str:
     while content:
         parts, content = [*parts, content[:size]], content[size:]
     if rng.random() < 0.1:
-        parts.append(broken(rng))
+        parts.append(broken_engine(rng))
     held: list[int] = []
 
     def hold(more: int) -> bool:
@@ -293,7 +293,7 @@ async def _answers(rng: random.Random, patch: Patch, _: Path) -> str:
     for read in (lambda: read_answer(Reply(200, parts), hold), lambda: read_error(Reply(500, parts))):  # type: ignore[arg-type]
         try:
             lines.append(str(await read()))
-        except (OSError, upstream.aiohttp.ClientError) as error:
+        except OSError as error:
             lines.append(said(error))
     return f"{lines} {held}"
 

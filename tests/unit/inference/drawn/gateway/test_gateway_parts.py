@@ -28,7 +28,16 @@ from inference.gateway.engines.reports import Reports
 from inference.gateway.engines.upstream import _engine_ids
 from inference.gateway.waking import Place, WaitingRoom
 from tests.fixtures import approving as approved
-from tests.unit.inference.drawn.gateway.session import Ended, Paused, Reply, Session, broken, pauses
+from tests.unit.inference.drawn.gateway.session import (
+    Ended,
+    Engines,
+    Paused,
+    Reply,
+    Session,
+    broken,
+    broken_engine,
+    pauses,
+)
 
 Patch = pytest.MonkeyPatch
 ROLES = ("member", "tenant-admin", "platform-admin", "agent")
@@ -333,11 +342,11 @@ async def _reports(rng: random.Random, patch: Patch) -> str:
 
     def draw(*_: Any) -> Reply | BaseException:
         if rng.random() < 0.15:
-            return broken(rng)
+            return broken_engine(rng)
         parts: Any = rng.choice(
             ((page,), (page[:40], page[40:]), (page, b"#" * (160 - len(page))), (page, b"#" * 90))
         )
-        parts = rng.choice((parts, parts, (page, broken(rng)), (page * 3,), (b"\xff\n" + page,), ()))
+        parts = rng.choice((parts, parts, (page, broken_engine(rng)), (page * 3,), (b"\xff\n" + page,), ()))
         return Reply(rng.choice((200, 200, 200, 404, 204)), parts)
 
     class Known:
@@ -346,7 +355,7 @@ async def _reports(rng: random.Random, patch: Patch) -> str:
         def told(self, url: str, report: Any) -> None:
             lines.append(f"{url}: {report}")
 
-    session: Any = Session(draw)
+    session: Any = Engines(draw)
     known: Any = Known()
     patch.setattr(reports, "asyncio", Paused(pauses(lines, rng.choice((1, 3, 5)))))
     with pytest.raises(Ended):

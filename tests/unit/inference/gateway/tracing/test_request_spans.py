@@ -171,7 +171,7 @@ async def test_another_engine_that_is_asked_has_a_span_of_its_own(
         assert [told(call)["computility.call.why"] for call in calls] == ["first", "failover", "failover"]
         assert [told(call)["computility.engine"] for call in calls] == ["r0", "r1", "r2"]
         errors = [told(call).get("error.type") for call in calls]
-        assert errors == ["503", "ClientConnectorError", None]
+        assert errors == ["503", "Unreachable", None]
         assert [call.status.status_code for call in calls] == [
             StatusCode.ERROR,
             StatusCode.ERROR,
