@@ -51,6 +51,7 @@ class VirtualClock:
 SYSTEM_CLOCK = SystemClock()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_SHOWN_CHARACTERS = 40
 
 
 def rfc3339(ms: int) -> str:
@@ -61,7 +62,11 @@ def rfc3339(ms: int) -> str:
 
 def parse_rfc3339(text: str) -> int:
     """Milliseconds since the epoch for an RFC 3339 text; ``ValueError`` when it is none or has no zone."""
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        shown = f"{text[:_SHOWN_CHARACTERS]!r}"
+        raise ValueError(f"{shown} is no moment; write e.g. 2026-01-01T00:00:00Z") from error
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone; write e.g. 2026-01-01T00:00:00Z")
     return (moment - _EPOCH) // _MILLISECOND

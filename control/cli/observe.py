@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from common.clock import SYSTEM_CLOCK
+from common.clock import SYSTEM_CLOCK, rfc3339
 from common.errors import Forbidden, InvalidInput, NotFound
 from control.cli.finding import find
 from control.cli.kinds import kind_named
@@ -28,7 +28,7 @@ from control.console.endpoint_explained import print_endpoint
 from control.console.event_stream import follow_events
 from control.console.explanations import print_explanation
 from control.console.formats import Output
-from control.console.moments import iso_time, parse_span
+from control.console.moments import parse_span
 from control.console.output import console, print_document, to_stderr
 from control.console.scaling import print_scaling
 from control.console.terminal import log_line
@@ -214,7 +214,7 @@ def usage(
         raise InvalidInput("--since and --from: choose one of them", param="--since")
     if since:
         ago_ms = round(parse_span(since, "--since") * 1000)
-        begin = iso_time(max(0, SYSTEM_CLOCK.now_ms() - ago_ms))
+        begin = rfc3339(max(0, SYSTEM_CLOCK.now_ms() - ago_ms))
     filters = {"tenant": tenant, "project": project_of(context, project), "model": model}
     with session_of(context).client() as client:
         given = {name: value for name, value in filters.items() if value}

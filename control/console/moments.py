@@ -22,11 +22,6 @@ def parse_span(text: str, option: str) -> float:
     return float(days * DAY + hours * HOUR + minutes * MINUTE + seconds)
 
 
-def iso_time(moment_ms: int) -> str:
-    """``2026-11-01T00:00:00Z``."""
-    return f"{datetime.fromtimestamp(moment_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
 def clock_time(moment_ms: int, now_ms: int) -> str:
     """``14:20`` on this machine's clock; with the date where it is more than half a day away."""
     moment = datetime.fromtimestamp(moment_ms / 1000, UTC).astimezone()

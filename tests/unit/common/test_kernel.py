@@ -51,6 +51,8 @@ class TestClock:
     def test_a_time_without_zone_is_refused(self) -> None:
         with pytest.raises(ValueError, match="no time zone"):
             parse_rfc3339("2026-01-01T00:00:00")
+        with pytest.raises(ValueError, match="'tomorrow' is no moment"):
+            parse_rfc3339("tomorrow")
 
 
 class TestIds:

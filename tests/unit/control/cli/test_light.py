@@ -110,6 +110,22 @@ def test_completion_of_names_loads_a_client_alone(words: str, tmp_path: Path) ->
     assert heavy(loaded, HEAVY) == []
 
 
+@pytest.mark.parametrize(
+    ("shell", "told"),
+    [
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "computility get mo"}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "computility get mo", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_every_shell_is_answered(shell: str, told: dict[str, str], tmp_path: Path) -> None:
+    told = {"_COMPUTILITY_COMPLETE": f"complete_{shell}", **told}
+    shown, loaded = modules_after(PLAIN, home=tmp_path, variables_told=told)
+    assert "models" in shown
+    assert heavy(loaded, HEAVY | {"httpx"}) == []
+    script, _ = modules_after(PLAIN, "completion", shell, home=tmp_path)
+    assert "_COMPUTILITY_COMPLETE=complete_" + shell in script
+
+
 def test_no_module_of_a_command_that_asks_loads_the_product(tmp_path: Path) -> None:
     script = """
 import json, sys
