@@ -9,7 +9,7 @@ from common.settings import Settings
 Schema = dict[str, Any]
 
 OWNED: dict[str, frozenset[str]] = {
-    "control": frozenset(("admin_key", "host", "peer_url", "port", "urls")),
+    "control": frozenset(("admin_key", "host", "peer_name", "peer_url", "port", "urls")),
     "gateway": frozenset(("drain_seconds", "host", "port")),
     "ray": frozenset(("address", "clusters", "driver_address", "node_address", "object_store_bytes")),
     "store": frozenset(("url",)),

@@ -58,6 +58,13 @@ def test_loopback_is_listened_on_for_port_forward(wanted: bool) -> None:
     assert ("port-forward" in texts(EVALUATION | {"listenOnLoopback": wanted})[NOTES]) == wanted
 
 
+def test_controls_with_tls_know_each_other_by_the_services_name() -> None:
+    pod = "Deployment/test-computility-control"
+    assert "COMPUTILITY_CONTROL__PEER_NAME" not in environment(render(EVALUATION), pod)
+    variables = environment(render(EVALUATION, {"control": {"tls": {"secretName": "cert"}}}), pod)
+    assert variables["COMPUTILITY_CONTROL__PEER_NAME"] == "test-computility-control"
+
+
 def test_the_command_line_works_in_controls_pod() -> None:
     variables = environment(render(EVALUATION), "Deployment/test-computility-control")
     assert variables["COMPUTILITY_API_KEY"]["secretKeyRef"]["key"] == "api-key"
