@@ -242,7 +242,7 @@ async def _until_lost(fabric: Fabric, leader: Leader) -> None:
             _log.warning("Ray does not answer", error=error.message)
 
 
-async def serve(settings: Settings, bound: socket.socket) -> None:
+async def serve(settings: Settings, bound: list[socket.socket]) -> None:
     """Serve until a signal comes. Raises ``Unavailable`` when Ray or the lease is lost meanwhile."""
     tls = ServerTls(settings.control)
 
@@ -269,7 +269,7 @@ async def serve(settings: Settings, bound: socket.socket) -> None:
         loop.add_signal_handler(number, _ask_to_end, server, parts.context)
     await parts.elector.step()  # who has nobody to wait for leads before anybody asks
     _log.info("control listens", url=settings.control_url)
-    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    serving = asyncio.create_task(server.serve(sockets=bound))
     lost = asyncio.create_task(_until_lost(parts.fabric, parts.leader))
     leading, electing = asyncio.create_task(parts.lead()), asyncio.create_task(parts.elector.run())
     await asyncio.wait({serving, lost, leading}, return_when=asyncio.FIRST_COMPLETED)
@@ -309,14 +309,14 @@ def main() -> int:
         settings = load_settings()
         configure_logging(settings, "control")
         require_guarded(settings.control, "control")
-        bound = listen(settings.control.host, settings.control.port)
+        bound = [listen(host, settings.control.port) for host in settings.control.hosts]
     except ComputilityError as error:
         return _report(error)
     asyncio.run(_run(settings, bound))
     return 0
 
 
-async def _run(settings: Settings, bound: socket.socket) -> None:
+async def _run(settings: Settings, bound: list[socket.socket]) -> None:
     try:
         await serve(settings, bound)
     except ComputilityError as error:

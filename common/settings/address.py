@@ -11,14 +11,15 @@ from pydantic import Field, field_validator, model_validator
 from common.settings.section import Section
 
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:.]+\](:\d{1,5})?")
-_ALL_INTERFACES = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+LOOPBACK = "127.0.0.1"
+_ALL_INTERFACES = {"": LOOPBACK, "0.0.0.0": LOOPBACK, "::": "::1"}
 """Where a server that listens everywhere is reached on its own machine."""
 
 
 class AddressSettings(Section):
     """The address of one server."""
 
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     port: int = Field(8000, ge=1, le=65535)
     tls_certificate_file: str = Field(
         "",
@@ -30,6 +31,11 @@ class AddressSettings(Section):
         False,
         description="listen beyond loopback without TLS, which is refused otherwise: for networks that "
         "nobody else is on, or where a proxy of yours has the TLS",
+    )
+    loopback_too: bool = Field(
+        False,
+        description="listen on 127.0.0.1 as well as at host, with the same port: for whoever is let onto the "
+        "machine or into the pod, such as by kubectl port-forward",
     )
     cors_origins: list[str] = Field(
         default_factory=list,
@@ -60,6 +66,12 @@ class AddressSettings(Section):
         host = _ALL_INTERFACES.get(self.host, self.host)
         scheme = "https" if self.tls_certificate_file else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Where the server listens: at its host, and on loopback where that is wanted and not in it."""
+        is_there = self.is_loopback or self.host in _ALL_INTERFACES
+        return (self.host, LOOPBACK) if self.loopback_too and not is_there else (self.host,)
 
     @property
     def is_loopback(self) -> bool:

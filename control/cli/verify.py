@@ -62,18 +62,21 @@ def verify(
 
 
 def _ready(client: Client, model: str, deadline: float) -> Mapping[str, Any]:
-    """An endpoint that is ready. Raises ``Unavailable`` that says what is there instead."""
+    """An endpoint that is ready. Raises ``Unavailable`` that says what is there instead, and ``NotFound`` at
+    once where there is none at all."""
     from control.console.tables import condition
 
     while True:
         endpoints = client.list("endpoints")
+        if not endpoints:
+            raise NotFound("there is no endpoint to chat with; apply a Model and an Endpoint first")
         found = [each for each in endpoints if not model or each.get("status", {}).get("servedName") == model]
         for endpoint in found:
             said = condition(endpoint, "Ready")
             if said and said["status"] == "True":
                 return endpoint
         if time.monotonic() >= deadline:
-            names = ", ".join(each["metadata"]["name"] for each in endpoints) or "none"
+            names = ", ".join(each["metadata"]["name"] for each in endpoints)
             raise Unavailable(f"no endpoint{f' of {model}' if model else ''} is ready; there are: {names}")
         time.sleep(PAUSE_SECONDS)
 

@@ -53,7 +53,7 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then finish what an engine has begun."""
     require_guarded(settings.gateway, "gateway")
     tls, gateway = ServerTls(settings.gateway), Gateway(settings)
-    sock = listen(settings.gateway.host, settings.gateway.port)
+    sockets = [listen(host, settings.gateway.port) for host in settings.gateway.hosts]
 
     async def look() -> None:
         tls.look()
@@ -77,7 +77,7 @@ def serve(settings: Settings) -> None:
         # The server raises the signal again when it has finished: an ordered stop is no failure.
         signal.signal(number, lambda *_: sys.exit(0))
     get_logger("gateway").info("gateway listens", url=settings.gateway_url)
-    GatewayServer(config, gateway).run(sockets=[sock])
+    GatewayServer(config, gateway).run(sockets=sockets)
 
 
 def main() -> int:

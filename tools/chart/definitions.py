@@ -22,7 +22,7 @@ OWNED: dict[str, frozenset[str]] = {
     ),
 }
 """Settings that the chart sets itself, by section."""
-OWNED_EVERYWHERE = frozenset(("allow_clear_text", "tls_certificate_file", "tls_key_file"))
+OWNED_EVERYWHERE = frozenset(("allow_clear_text", "loopback_too", "tls_certificate_file", "tls_key_file"))
 
 _NAME = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"

@@ -75,6 +75,25 @@ def test_a_server_is_reached_where_it_listens(tmp_path: Path, host: str, loopbac
     assert settings.control_url == url.replace("http:", "https:")
 
 
+@pytest.mark.parametrize(
+    ("host", "hosts"),
+    [
+        ("10.1.2.3", ("10.1.2.3", "127.0.0.1")),
+        ("fd00::7", ("fd00::7", "127.0.0.1")),
+        ("127.0.0.1", ("127.0.0.1",)),
+        ("::1", ("::1",)),
+        ("0.0.0.0", ("0.0.0.0",)),
+        ("::", ("::",)),
+        ("", ("",)),
+    ],
+)
+def test_a_server_listens_on_loopback_too_where_it_is_told(
+    tmp_path: Path, host: str, hosts: tuple[str, ...]
+) -> None:
+    assert load_settings(home=tmp_path, gateway={"host": host}).gateway.hosts == (host,)
+    assert load_settings(home=tmp_path, gateway={"host": host, "loopback_too": True}).gateway.hosts == hosts
+
+
 def test_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load_settings(home="~/here").home == tmp_path / "here"

@@ -94,6 +94,10 @@
 {{- $name := index . 1 -}}
 - name: COMPUTILITY_{{ $name }}__HOST
   value: $(POD_IP)
+{{- if (index . 0).Values.listenOnLoopback }}
+- name: COMPUTILITY_{{ $name }}__LOOPBACK_TOO
+  value: "true"
+{{- end }}
 {{- if (index . 2).secretName }}
 - name: COMPUTILITY_{{ $name }}__TLS_CERTIFICATE_FILE
   value: /etc/computility/tls/tls.crt

@@ -59,6 +59,12 @@ def test_it_waits_for_an_endpoint_as_long_as_it_was_told() -> None:
         module._ready(Control(), "other", deadline=0)  # type: ignore[arg-type]
 
 
+def test_it_waits_for_nothing_where_there_is_no_endpoint(clock: list[float]) -> None:
+    with pytest.raises(NotFound, match="no endpoint to chat with; apply a Model"):
+        module._ready(Thing(list=lambda plural: []), "", deadline=600)  # type: ignore[arg-type]
+    assert clock == [0.0]
+
+
 def test_it_waits_until_the_ledger_has_all() -> None:
     assert module._billed(Control(posted=(0, 20, 50)), "k", 50, deadline=60) == 7  # type: ignore[arg-type]
 
