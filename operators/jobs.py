@@ -125,6 +125,8 @@ class FineTunes:
         await self._parts.tell(body, seen, Step(Do.NOTHING, True, "Applied", "control has the job"), told)
 
     async def _make(self, key: Key, body: Body, place: Place, manifest: FineTuneManifest) -> dict[str, Any]:
+        if not await self._parts.is_there(body):
+            raise Conflict(f"{key.name} is being deleted")
         training = manifest.training_file or await self._uploaded(key, body, place, manifest.training_data)
         validation = manifest.validation_file
         if manifest.validation_data is not None:

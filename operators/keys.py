@@ -130,6 +130,8 @@ class ApiKeys:
         self, key: Key, body: Body, wanted: Wanted, secret: Body | None, seen: Document | None
     ) -> Document:
         """A key, and the Secret with it. One that is in force already was shown to nobody who remembers."""
+        if not await self._parts.is_there(body):
+            raise Conflict(f"{key.name} is being deleted")
         if seen is not None and not seen["spec"].get("revoked"):
             await self._parts.link.revoke_key(wanted.name)
         made = await self._parts.link.make_key(wanted.request, wanted.acts_as)

@@ -50,6 +50,8 @@ class Mirror:
                     await self._parts.hold(body)
                 case Do.REMOVE_FINALIZER:
                     await self._let_go(key, body, item, seen)
+                case Do.APPLY if seen is None and not await self._parts.is_there(body):
+                    return False
                 case Do.APPLY:
                     await self._apply(key, custom, seen, place.acts_as)
                 case Do.RELEASE if seen is not None:

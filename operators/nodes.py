@@ -58,7 +58,7 @@ class Nodes:
     async def _gone(self, key: Key, body: Body) -> None:
         if (body["metadata"].get("annotations") or {}).get(OBSERVED) == "true":
             await self._parts.kube.delete(path_of(key), body["metadata"]["uid"])
-            self._parts.cluster.forget(key)
+            self._parts.cluster.forget(body)
             return
         step = Step(Do.NOTHING, False, "NotFound", "control has no such node; nodes join by themselves")
         await self._parts.tell(body, None, step)

@@ -90,17 +90,18 @@ class Operator:
     def _custom(self, kind: str | None, body: Mapping[str, Any]) -> None:
         cluster, key = self._parts.cluster, key_of(body)
         if kind == "DELETED":
-            cluster.forget(key)
+            cluster.forget(body)
             self.queue.add(key)
             return
         old = cluster.find(key)
         cluster.learn(body)
-        by_people = old is None or any(_told(old, name) != _told(body, name) for name in _BY_PEOPLE)
+        now = cluster.find(key)
+        by_people = not (old and now) or any(_told(old, name) != _told(now, name) for name in _BY_PEOPLE)
         self.queue.add(key, FIRST_SECONDS if by_people else 0.0)
 
     def _namespace(self, kind: str | None, body: Mapping[str, Any]) -> None:
         if kind == "DELETED":
-            self._parts.cluster.forget_namespace(body["metadata"]["name"])
+            self._parts.cluster.forget_namespace(body)
             return
         for key in self._parts.cluster.learn_namespace(body):
             self.queue.add(key)
@@ -130,7 +131,8 @@ class Operator:
         while True:
             await asyncio.sleep(settings.resync_seconds)
             try:
-                await parts.cluster.read_all(parts.kube, settings.namespaces)
+                for key in await parts.cluster.read_all(parts.kube, settings.namespaces):
+                    self.queue.add(key)
             except ComputilityError as error:
                 _log.warning("the cluster cannot be listed", error=error.message)
             for key in parts.cluster.all_keys():

@@ -13,8 +13,8 @@ from operators.control.link import ControlLink
 from operators.control.view import ControlView
 from operators.core.reconcile import FINALIZER, Step
 from operators.core.status import Synced, status_of
-from operators.documents import Body, key_of
-from operators.kube.client import Kube
+from operators.documents import Body, is_leaving, key_of
+from operators.kube.client import Kube, path_of
 from operators.kube.cluster import Cluster
 
 
@@ -38,10 +38,25 @@ class Parts:
         others = [name for name in body["metadata"].get("finalizers") or () if name != FINALIZER]
         with suppress(NotFound):
             await self._finalizers(body, others)
-        self.cluster.forget(key_of(body))
+        if not others:
+            self.cluster.forget(body)
+
+    async def is_there(self, body: Body) -> bool:
+        """Whether Kubernetes itself has it now, and is not deleting it: asked before anything is made."""
+        try:
+            now = await self.kube.get(path_of(key_of(body)))
+        except NotFound:
+            self.cluster.forget(body)
+            return False
+        self.cluster.learn({**now, "kind": body["kind"]})
+        return bool(now["metadata"]["uid"] == body["metadata"]["uid"]) and not is_leaving(now)
 
     async def _finalizers(self, body: Body, wanted: list[str]) -> None:
-        made = await self.kube.set_finalizers(body, wanted)
+        try:
+            made = await self.kube.set_finalizers(body, wanted)
+        except NotFound:
+            self.cluster.forget(body)
+            raise
         self.cluster.learn({**made, "kind": body["kind"]})
 
     async def tell(

@@ -64,7 +64,7 @@ class Pools:
         path = f"/apis/apps/v1/namespaces/{quote(self._namespace)}/statefulsets"
         sets = {
             found["metadata"]["labels"][POOL]: found
-            for found in await self._parts.kube.list_all(path, labelSelector=POOL)
+            async for found in self._parts.kube.each(path, labelSelector=POOL)
         }
         workloads = sorted(view.all_of("Workload"), key=_age)
         nodes = {node["metadata"]["name"]: node for node in view.all_of("Node") if is_there(node)}

@@ -6,7 +6,7 @@ import base64
 import json
 import ssl
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,15 +20,19 @@ from operators.documents import Key, key_of
 
 Body = dict[str, Any]
 MANAGER = "computility-operator"
+PAGE = "50"
+"""Custom resources in one answer: each may have 1.5 MB."""
 _ERRORS = {403: Forbidden, 404: NotFound, 409: Conflict, 422: InvalidInput}
 
 
 class Kube:
     """``login`` gives the connection; it is asked again where the server refuses the token, which is renewed
-    on disk. Methods raise errors of ``common.errors``."""
+    on disk. ``may_write`` is asked before each write. Methods raise errors of ``common.errors``."""
 
-    def __init__(self, login: Callable[[], kopf.ConnectionInfo]) -> None:
-        self._login = login
+    def __init__(
+        self, login: Callable[[], kopf.ConnectionInfo], may_write: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._login, self._may_write = login, may_write
         self._http: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
@@ -40,18 +44,18 @@ class Kube:
         """What lies at the path; raises ``NotFound``."""
         return await self._ask("GET", path)
 
-    async def list_all(self, path: str, **query: str) -> list[Body]:
-        """All that lies there, read in pages."""
-        items: list[Body] = []
+    async def each(self, path: str, **query: str) -> AsyncIterator[Body]:
+        """All that lies there, read in pages that are small however large each of it is."""
         after = ""
         while True:
             page = await self._ask(
-                "GET", path, params={"limit": "500", **query, **({"continue": after} if after else {})}
+                "GET", path, params={"limit": PAGE, **query, **({"continue": after} if after else {})}
             )
-            items += page["items"]
+            for item in page["items"]:
+                yield item
             after = page["metadata"].get("continue", "")
             if not after:
-                return items
+                return
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Body:
         """Make it; raises ``Conflict`` where it is there."""
@@ -91,6 +95,8 @@ class Kube:
         return await self._ask("PATCH", path, params=query, content=json.dumps(patch), headers=headers)
 
     async def _ask(self, method: str, path: str, **options: Any) -> Body:
+        if method != "GET" and not self._may_write():
+            raise Unavailable("Kubernetes: this operator leads no longer, and writes nothing")
         response = await self._send(method, path, **options)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             await self.close()

@@ -72,7 +72,7 @@ def test_nodes_are_mirrored_with_the_names_of_their_pods(installed: Installed) -
 
 
 def test_the_charts_own_test_passes(installed: Installed) -> None:
-    installed.config.test(RELEASE, timeout=90)
+    installed.helm.test(RELEASE, 90)
 
 
 def test_an_upgrade_under_load_loses_no_request(installed: Installed) -> None:
@@ -80,7 +80,7 @@ def test_an_upgrade_under_load_loses_no_request(installed: Installed) -> None:
         installed.upgrade(settings={"retention": {"log_days": 7}})
     assert load.failed == []
     assert load.answered > 0
-    assert _revision(installed) == 2
+    assert installed.helm.revision(RELEASE) == 2
 
 
 def test_a_lost_leader_is_followed_by_another(installed: Installed) -> None:
@@ -106,14 +106,14 @@ def _writes(installed: Installed) -> bool:
 
 def test_the_old_version_comes_back(installed: Installed) -> None:
     with load_on(installed) as load:
-        installed.config.rollback(RELEASE, version=1, timeout=150, wait="watcher")
+        installed.helm.rollback(RELEASE, 1, 150)
     assert load.failed == []
-    assert _revision(installed) == 3
+    assert installed.helm.revision(RELEASE) == 3
 
 
 def test_nothing_stays_but_what_is_to_be_kept(installed: Installed) -> None:
     installed.cluster.plane.kubectl("delete", "namespace", PROJECT, "--timeout=60s")
-    installed.config.uninstall(RELEASE, wait="watcher", timeout=120)
+    installed.helm.uninstall(RELEASE, 120)
     _wait_for_pods_to_go(installed)
     kinds = "deployments,statefulsets,services,jobs,configmaps,serviceaccounts,roles,rolebindings,leases"
     mine = f"-lapp.kubernetes.io/instance={RELEASE}"
@@ -130,10 +130,6 @@ def test_nothing_stays_but_what_is_to_be_kept(installed: Installed) -> None:
     assert installed.cluster.plane.get(cluster, mine)["items"] == []
     crds = installed.cluster.plane.get("crds", "-lapp.kubernetes.io/part-of=computility")
     assert crds["items"] != []
-
-
-def _revision(installed: Installed) -> int:
-    return max(int(one["revision"]) for one in installed.config.history(RELEASE))
 
 
 def _name(item: dict[str, Any]) -> str:

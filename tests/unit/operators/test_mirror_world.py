@@ -4,6 +4,7 @@ import asyncio
 import copy
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +76,12 @@ class FakeKube:
         self.version += 1
         metadata = {**body["metadata"], "deletionTimestamp": "t", "resourceVersion": str(self.version)}
         self.bodies[name] = {**body, "metadata": metadata}
+
+    async def get(self, path: str) -> Body:
+        name = path.rpartition("/")[2]
+        if name not in self.bodies:
+            raise NotFound(path)
+        return self.bodies[name]
 
     async def set_finalizers(self, body: Body, finalizers: list[str]) -> Body:
         self.fuse.burn(after=False)
@@ -160,6 +167,7 @@ class World:
     def start(self) -> None:
         """A new process: it reads both sides."""
         cluster, link = Cluster("c"), cast(ControlLink, self.control)
+        cluster.learn_namespace({"metadata": {"name": SPACE, "uid": "ns", "resourceVersion": "1"}})
         self.view = ControlView(link, ["Model"])
         for document in self.control.stored.values():
             self.view.learn(document)
@@ -171,11 +179,11 @@ class World:
     def hear(self) -> None:
         """What both streams tell, the latest of each."""
         for name in NAMES:
-            key, item = Key("Model", SPACE, name), Item("Model", SPACE, name)
+            known, item = self.cluster.find(Key("Model", SPACE, name)), Item("Model", SPACE, name)
             if name in self.kube.bodies:
                 self.cluster.learn(self.kube.bodies[name])
-            else:
-                self.cluster.forget(key)
+            elif known is not None:
+                self.cluster.forget(known)
             if name in self.control.stored:
                 self.view.learn(self.control.stored[name])
             else:
@@ -265,3 +273,18 @@ async def _play(played: list[tuple[str, str, int, bool]]) -> None:
         assert found["metadata"]["annotations"][MARK] == f"c/{SPACE}/{name}"
         [synced] = body["status"]["conditions"]
         assert (synced["status"], synced["observedGeneration"]) == ("True", body["metadata"]["generation"])
+
+
+@pytest.mark.parametrize("made_anew", [False, True])
+async def test_nothing_is_made_for_what_kubernetes_has_no_longer(made_anew: bool) -> None:
+    """Whatever this process still believes: it was paused, or no event has told it."""
+    world, key = World(), Key("Model", SPACE, "a")
+    world.kube.write("a", "org/0")
+    body = await world.kube.set_finalizers(world.kube.bodies["a"], [FINALIZER])
+    world.cluster.learn(body)
+    world.kube.bodies.clear()
+    if made_anew:
+        world.kube.write("a", "org/1")
+    await world.mirror.reconcile(key)
+    sources = [stored["spec"]["source"] for stored in world.control.stored.values()]
+    assert sources == (["org/1"] if made_anew else [])
