@@ -161,7 +161,7 @@ def test_kuberay_without_kuberay_is_refused_with_the_way_out() -> None:
 
 
 def test_an_external_ray_gets_no_pods_here() -> None:
-    values = {"ray": {"mode": "external", "external": {"address": "ray.example:6379"}}}
+    values: Document = {"ray": {"mode": "external", "external": {"address": "ray.example:6379"}}}
     values |= {"networkPolicy": {"rayFrom": [{"ipBlock": {"cidr": "10.9.0.0/16"}}]}}
     documents = render(PRODUCTION, values)
     assert not [name for name, _ in pods(documents) if "ray" in name or "pool" in name]
