@@ -1,6 +1,6 @@
 """``python -m operators.main``: the operator's process, as its settings say.
 
-Ends with 0 after SIGTERM, and with 6 when another one has taken the lease.
+Ends with 0 after SIGTERM, and with 6 when another one has taken the lease, or may have taken it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ from operators.parts import Parts
 from operators.webhook import Webhook, serve_webhook
 
 LOST = 6
+HELD_PART = 0.7
+"""Of the lease's time: who has not renewed it for so long writes nothing any more. What is left is for
+requests that are on their way, and for clocks that go differently."""
 _log = get_logger("operator.main")
 
 
 class Fence:
-    """Nothing is fenced here: what two operators would write is the same, and guarded by versions."""
+    """Neither side knows epochs: whoever leads looks at its own clock before each write."""
 
     epoch = 0
     lost: Callable[[], None] = staticmethod(lambda: None)
@@ -61,41 +64,59 @@ async def serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        kube = Kube(login)
-        stack.push_async_callback(kube.close)
-        url = settings.control_urls[0]
-        link = ControlLink(
-            settings.control_urls, lambda: key_of_settings(settings), verify=trust_of(settings, url)
-        )
-        stack.push_async_callback(link.close)
-        running = _Running(settings, kube, link)
+        running = _Running(settings)
+        stack.push_async_callback(running.close)
         health = await serve_health(
             settings.operator.health_host, settings.operator.health_port, running.state
         )
         stack.push_async_callback(health.cleanup)
         if settings.operator.webhook_folder:
-            webhook = Webhook(kube, link, settings, SYSTEM_CLOCK)
+            webhook = Webhook(running.kube, running.link, settings, SYSTEM_CLOCK)
             stack.push_async_callback((await serve_webhook(webhook, settings)).cleanup)
         return await running.run(stop)
 
 
-class _Running:
-    """The parts, and who leads."""
+def _link_of(settings: Settings, may_write: Callable[[], bool]) -> ControlLink:
+    return ControlLink(
+        settings.control_urls,
+        lambda: key_of_settings(settings),
+        verify=trust_of(settings, settings.control_urls[0]),
+        may_write=may_write,
+    )
 
-    def __init__(self, settings: Settings, kube: Kube, link: ControlLink) -> None:
+
+class _Running:
+    """The parts, and who leads. ``kube`` and ``link`` are for what every process does (the lease, the
+    webhook); the parts have theirs, which write only while this process leads."""
+
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.kube, self.link = Kube(login), _link_of(settings, lambda: True)
+        kube, link = Kube(login, self.may_write), _link_of(settings, self.may_write)
         self._parts = Parts(Cluster(), kube, link, ControlView(link, WATCHED), SYSTEM_CLOCK)
         self.operator = Operator(self._parts, settings)
         self._elector: Elector | None = None
         if settings.operator.lease_namespace:
-            self._elector = self._elector_of(kube)
+            self._elector = self._elector_of()
 
-    def _elector_of(self, kube: Kube) -> Elector:
+    def may_write(self) -> bool:
+        """Whether nobody else can lead now."""
+        return self._elector is None or self._elector.may_write
+
+    async def close(self) -> None:
+        """Release the connections."""
+        for held in (self.kube, self.link, self._parts.kube, self._parts.link):
+            await held.close()
+
+    def _elector_of(self) -> Elector:
         wanted = self._settings.operator
-        kept = KubeLease(kube, wanted.lease_namespace, wanted.lease_name, wanted.lease_seconds, SYSTEM_CLOCK)
+        kept = KubeLease(
+            self.kube, wanted.lease_namespace, wanted.lease_name, wanted.lease_seconds, SYSTEM_CLOCK
+        )
         place = f"{wanted.health_host}:{wanted.health_port}"
         me = Candidate(place, new_id("run"), f"http://{place}")
-        return Elector(kept, Fence(), me, wanted.lease_seconds)
+        held = wanted.lease_seconds * HELD_PART
+        return Elector(kept, Fence(), me, wanted.lease_seconds, hold_seconds=held)
 
     def state(self) -> tuple[bool, dict[str, Any]]:
         """Whether this process does what it should now."""

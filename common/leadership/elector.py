@@ -30,6 +30,9 @@ class Elector:
 
     ``is_sole``: nobody else can be there (something else sees to that), so that the lease is taken at once
     and never renewed.
+
+    ``hold_seconds`` (shorter than the lease): who has not renewed it for so long by its own clock has lost,
+    whoever has it. For those whose writes nothing fences; None = a fence sees to it.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Elector:
         lease_seconds: float,
         *,
         is_sole: bool = False,
+        hold_seconds: float | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.lease = Lease()
@@ -49,12 +53,23 @@ class Elector:
         self._answer_seconds = lease_seconds / 2
         self._sight = Sight(me, lease_seconds, self._look_seconds)
         self._trouble = ""
+        self._hold_seconds = hold_seconds if hold_seconds is not None else float("inf")
+        self._held_seconds = clock.monotonic_seconds()
         fence.lost = self.lose
 
     @property
     def leads(self) -> bool:
         """Whether this process leads, as far as it knows."""
         return self.elected.is_set() and not self.lost.is_set()
+
+    @property
+    def may_write(self) -> bool:
+        """Whether it leads, and has renewed the lease lately enough that nobody else can have taken it."""
+        return self.leads and self._left_seconds > 0
+
+    @property
+    def _left_seconds(self) -> float:
+        return self._held_seconds + self._hold_seconds - self._clock.monotonic_seconds()
 
     @property
     def leader_url(self) -> str:
@@ -67,17 +82,30 @@ class Elector:
             await self.step()
             if self.leads and self._is_sole:
                 return
-            await asyncio.sleep(self._beat_seconds if self.leads else self._look_seconds)
+            await asyncio.sleep(
+                min(self._beat_seconds, max(0.0, self._left_seconds)) if self.leads else self._look_seconds
+            )
 
     async def step(self) -> None:
         """Once. A database that does not answer changes nothing about who leads."""
+        if self._has_slept():
+            return
         try:
-            async with asyncio.timeout(self._answer_seconds):
+            patience = min(self._answer_seconds, self._left_seconds) if self.leads else self._answer_seconds
+            async with asyncio.timeout(patience):
                 await (self._renew() if self.leads else self._look())
             self._trouble = ""
         except Exception as error:  # noqa: BLE001 - the loop's boundary: who leads must not end with one look
             self._sight.miss()
             self._say(str(error) or "it takes too long")
+        self._has_slept()
+
+    def _has_slept(self) -> bool:
+        """Whether it led, and has lost because it renewed the lease too long ago."""
+        if not self.leads or self._left_seconds > 0:
+            return False
+        self.lose("the lease was not renewed in time: another process may have it")
+        return True
 
     def _say(self, trouble: str) -> None:
         if trouble != self._trouble:
@@ -94,6 +122,7 @@ class Elector:
 
     async def _take(self, seen: Lease, reason: Reason) -> None:
         # No time counts here. But nodes keep epochs, and are to obey who begins with a new database.
+        self._held_seconds = self._clock.monotonic_seconds()
         taken = await self._kept.take(seen, self._me, self._clock.now_ms())
         if taken is None:
             return
@@ -102,21 +131,24 @@ class Elector:
         LEADS.set(1)
         TAKEOVERS.labels(reason).inc()
         self.elected.set()
-        _log.info("this control process leads", epoch=taken.epoch, reason=reason, before=seen.holder)
+        _log.info("this process leads", epoch=taken.epoch, reason=reason, before=seen.holder)
 
     async def _renew(self) -> None:
+        asked_seconds = self._clock.monotonic_seconds()
         renewed = await self._kept.renew(self.lease)
         if renewed is None:
             self.lose()
-        else:
-            self._note(renewed)
+            return
+        if renewed.beat != self.lease.beat:
+            self._held_seconds = asked_seconds
+        self._note(renewed)
 
-    def lose(self) -> None:
-        """Another one has the lease: write nothing any more."""
+    def lose(self, reason: str = "another process has taken the lease") -> None:
+        """Another one has the lease, or may have it: write nothing any more."""
         self._fence.epoch = 0
         LEADS.set(0)
         if self.leads:
-            _log.error("another control process has taken the lease", epoch=self.lease.epoch)
+            _log.error(reason, epoch=self.lease.epoch)
         self.lost.set()
 
     async def resign(self) -> None:

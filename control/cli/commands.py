@@ -33,11 +33,17 @@ class Row:
 
 
 COMMANDS: dict[str, Row] = {
-    "up": Row(HERE, "machine.lifecycle", "Start Ray, control and gateway here; Ctrl-C stops all of it."),
+    "up": Row(
+        HERE, "machine.lifecycle", "Start Ray, control and gateway on this machine; Ctrl-C stops all of it."
+    ),
     "down": Row(HERE, "machine.lifecycle", "Stop a running `up`, or whatever a killed one left."),
-    "demo": Row(HERE, "machine.demo", "Play the story: build, serve, chat, fine-tune, chat again, bill."),
+    "demo": Row(
+        HERE, "machine.demo", "Play the whole story: build, serve, chat, fine-tune, chat again, bill."
+    ),
     "doctor": Row(HERE, "machine.doctor", "Check this machine and the platform on it, and say what to do."),
-    "completion": Row(HERE, "machine.completion", "Print what makes a shell complete commands and names."),
+    "completion": Row(
+        HERE, "machine.completion", "Print what makes a shell complete commands, kinds and names."
+    ),
     "version": Row(HERE, "machine.version", "Print the version here and, where it runs, that of control."),
     "help": Row(HERE, "machine.version", "Show the help of a command.", "help_"),
     "get": Row(STATE, "get", "Show resources of one or more kinds, or one of them."),
@@ -56,7 +62,7 @@ COMMANDS: dict[str, Row] = {
     "examples": Row(
         CHANGE,
         "machine.examples",
-        "Apply `examples/` here: a tenant, a project, an endpoint.",
+        "Apply `examples/` to a running Computility: a tenant, a project, an endpoint.",
     ),
     "top": Row(INSIGHT, "pool", "Show what is used of the pool, by whom, and what is left over."),
     "explain": Row(INSIGHT, "observe", "Say why a workload is where it is, or what it waits for."),
@@ -69,7 +75,9 @@ COMMANDS: dict[str, Row] = {
     "chat": Row(ACCESS, "chat", "Chat with a model; the answer streams."),
     "files": Row(ACCESS, "access.files", "Upload, list, get and delete files of a project.", "files_app"),
     "jobs": Row(ACCESS, "access.jobs", "Make, list, watch and cancel fine-tuning jobs.", "jobs_app"),
-    "verify": Row(ACCESS, "machine.verify", "Chat with a model, and check the bill against the answers."),
+    "verify": Row(
+        ACCESS, "machine.verify", "Chat with a model, and check that the bill has what the answers said."
+    ),
     "keys": Row(ACCESS, "keys", "Make, list and revoke API keys.", "keys_app"),
     "whoami": Row(ACCESS, "access.who", "Show name, role, tenant and project of the key in use."),
     "config": Row(ACCESS, "access.config", "Several Computilities by name: contexts.", "config_app"),

@@ -26,7 +26,8 @@ SILENCE_SECONDS = 25.0
 
 
 class ControlLink:
-    """``key`` is asked for the key before each request, so that another one is taken up."""
+    """``key`` is asked for the key before each request, so that another one is taken up;
+    ``may_write`` before each write."""
 
     def __init__(
         self,
@@ -36,9 +37,10 @@ class ControlLink:
         verify: ssl.SSLContext | bool = True,
         timeout_seconds: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
+        may_write: Callable[[], bool] = lambda: True,
     ) -> None:
         self._urls = [url.rstrip("/") for url in urls]
-        self._key = key
+        self._key, self._may_write = key, may_write
         self._together = Together(self._apply_all)
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(timeout_seconds, connect=5.0),
@@ -188,6 +190,8 @@ class ControlLink:
         headers: Mapping[str, str] | None = None,
         **options: Any,
     ) -> Document:
+        if method != "GET" and not self._may_write():
+            raise Unavailable("this operator leads no longer, and writes nothing")
         told = {**self._headers(acts_as), **(headers or {})}
         url = self._urls[0]
         try:

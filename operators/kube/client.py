@@ -27,10 +27,12 @@ _ERRORS = {403: Forbidden, 404: NotFound, 409: Conflict, 422: InvalidInput}
 
 class Kube:
     """``login`` gives the connection; it is asked again where the server refuses the token, which is renewed
-    on disk. Methods raise errors of ``common.errors``."""
+    on disk. ``may_write`` is asked before each write. Methods raise errors of ``common.errors``."""
 
-    def __init__(self, login: Callable[[], kopf.ConnectionInfo]) -> None:
-        self._login = login
+    def __init__(
+        self, login: Callable[[], kopf.ConnectionInfo], may_write: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._login, self._may_write = login, may_write
         self._http: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
@@ -93,6 +95,8 @@ class Kube:
         return await self._ask("PATCH", path, params=query, content=json.dumps(patch), headers=headers)
 
     async def _ask(self, method: str, path: str, **options: Any) -> Body:
+        if method != "GET" and not self._may_write():
+            raise Unavailable("Kubernetes: this operator leads no longer, and writes nothing")
         response = await self._send(method, path, **options)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             await self.close()

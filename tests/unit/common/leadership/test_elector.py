@@ -7,11 +7,13 @@ from typing import Any, cast
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.clock import VirtualClock
 from common.errors import Unavailable
-from common.leadership.elector import BEATS, LOOKS
-from common.leadership.rules import Lease
+from common.leadership.elector import BEATS, LOOKS, Elector
+from common.leadership.rules import Candidate, Lease
+from common.store.sql.lease import Fence
 from control.main import _Parts
-from tests.fixtures.leases import LEASE_SECONDS, Process, Shared
+from tests.fixtures.leases import LEASE_SECONDS, Line, Process, Shared
 
 
 async def look_for(process: Process, seconds: float) -> None:
@@ -149,3 +151,45 @@ async def test_one_that_cannot_begin_lets_another_lead_at_once_and_not_itself_ag
     next_run = Process(shared, "a:1")
     await next_run.act()
     assert (second.elector.leads, next_run.elector.leads) == (True, False)
+
+
+@pytest.mark.parametrize("trouble", ["away", "hangs", "asleep"])
+async def test_one_that_nothing_fences_has_lost_before_another_can_lead(trouble: str) -> None:
+    """Whether the lease is away, or never answers, or the process itself was not running."""
+    shared, clock = Shared(), VirtualClock()
+    line = Line(shared)
+    elector = Elector(
+        line, Fence(), Candidate("a", "1", ""), LEASE_SECONDS, hold_seconds=0.7 * LEASE_SECONDS, clock=clock
+    )
+    await elector.step()
+    for _ in range(10):
+        clock.advance(LEASE_SECONDS / 4)
+        await elector.step()
+    writes = [elector.may_write]
+    clock.advance(0.699 * LEASE_SECONDS)
+    writes.append(elector.may_write)
+    shared.away = trouble == "away"
+    if trouble == "hangs":
+        line.hold()
+        await elector.step()
+    clock.advance(0.02 * LEASE_SECONDS)
+    writes.append(elector.may_write)
+    await elector.step()
+    assert writes == [True, True, False]
+    assert elector.lost.is_set()
+
+
+async def test_an_answer_without_a_renewal_holds_nothing() -> None:
+    shared, clock = Shared(), VirtualClock()
+
+    class Busy(Line):
+        async def renew(self, held: Lease) -> Lease | None:
+            return held
+
+    me = Candidate("a", "1", "")
+    elector = Elector(Busy(shared), Fence(), me, LEASE_SECONDS, hold_seconds=5.0, clock=clock)
+    await elector.step()
+    for _ in range(3):
+        clock.advance(2.0)
+        await elector.step()
+    assert elector.lost.is_set()
