@@ -12,6 +12,7 @@ from common.errors import ComputilityError, Conflict, NotFound
 from common.telemetry import get_logger
 from operators.control.view import Item
 from operators.core.events import Budgets, Told, event_of
+from operators.guard import guarded
 from operators.kube.client import core_path
 from operators.parts import Parts
 
@@ -37,19 +38,18 @@ class Events:
         await self._parts.view.synced.wait()
         since_ms = self._parts.clock.now_ms() - RECENT_MS
         while self._per_minute:
-            try:
+            with guarded("events"):
                 while await self._look(since_ms):
                     pass
-            except ComputilityError as error:
-                _log.info("events cannot be told now", error=error.message)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self, since_ms: int) -> bool:
         """One page; whether there may be more."""
         page = await self._parts.link.events(self._after, PAGE)
         for said in page:
-            if said["timeMs"] >= since_ms:
-                await self._tell(said)
+            with guarded("events", str(said["id"])):  # one that cannot be told holds up no other
+                if said["timeMs"] >= since_ms:
+                    await self._tell(said)
             self._after = said["id"]
         return len(page) == PAGE
 

@@ -67,7 +67,7 @@ def request_of(manifest: FineTuneManifest, uid: str, training: str, validation: 
 def job_of(uid: str, project: str, known: Iterable[Document]) -> Document | None:
     """The job of a custom resource; None where there is none yet."""
     for job in known:
-        if job["metadata"].get("project") == project and job["spec"]["metadata"].get(TAG) == uid:
+        if job["metadata"].get("project") == project and (job["spec"].get("metadata") or {}).get(TAG) == uid:
             return job
     return None
 
@@ -160,16 +160,20 @@ class FineTunes:
         """Cancel what runs, and wait for its end; what was made stays."""
         if not has_finalizer(body):
             return
-        if seen is not None and seen["status"]["state"] not in ENDED:
+        if seen is not None and _state(seen) not in ENDED:
             job = seen["metadata"]["name"]
             if not seen["spec"].get("cancelled"):
                 with suppress(InvalidInput, Conflict):
                     await self._parts.link.cancel_job(job, place.project, place.acts_as)
             now = await self._parts.link.get("finetunes", job, place.project)
             self._parts.view.learn(now)
-            if now["status"]["state"] not in ENDED:
+            if _state(now) not in ENDED:
                 raise Conflict(f"the job {job} is cancelled, but has not ended")
         await self._parts.let_go(body)
+
+
+def _state(job: Document) -> str:
+    return str((job.get("status") or {}).get("state", ""))
 
 
 def _told(body: Body) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 Control shows a key once, so one whose Secret could not be written is revoked and made anew. The name in
 control tells of the custom resource, of what the key may do and of the value of the rotating annotation:
 where any of these is another one, another key is made, and the older ones are revoked when the Secret has it.
+Nothing is made or revoked before the Secret is known to take it, and a key that somebody else revoked stays
+so: the status remembers which one it was, and which one was revoked here to be made anew.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.errors import ComputilityError, Conflict, NotFound
+from common.errors import ComputilityError, Conflict, InvalidInput, NotFound
 from common.resources.meta import API_VERSION
 from operators.control.link import Document
 from operators.control.view import Item
@@ -29,6 +31,8 @@ KEY_UID = "computility.io/key-uid"
 FIELD = "api-key"
 HINT_CHARACTERS = 8
 _SHOWN_CHARACTERS = 20
+_TOLD = ("secretName", "keyName", "revoked", "replacing")
+_TRIAL = {"resource": {"metadata": {"uid": "trial"}}, "secret": "trial"}
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,24 @@ def holds(secret: Body | None, seen: Mapping[str, Any]) -> bool:
         content = base64.b64decode((secret.get("data") or {}).get(FIELD, "")).decode()
     except ValueError:
         return False
-    hint = seen["status"].get("hint", "")
+    hint = (seen.get("status") or {}).get("hint", "")
     return notes.get(KEY_UID) == seen["metadata"]["uid"] and bool(hint) and content.startswith(hint)
+
+
+def told_of(body: Body) -> dict[str, Any]:
+    """What the status remembers: ``keyName`` is the key that was asked for last, ``revoked`` that somebody
+    revoked it, ``replacing`` the uid of one that was revoked here."""
+    status = body.get("status") or {}
+    return {name: status[name] for name in _TOLD if name in status}
+
+
+def is_revoked(told: Mapping[str, Any], wanted: Wanted, seen: Mapping[str, Any] | None) -> bool:
+    """Whether somebody else revoked the key that is wanted, and nothing else was asked for since."""
+    if told.get("keyName") != wanted.name:
+        return False
+    if seen is None:
+        return bool(told.get("revoked"))
+    return bool(seen["spec"].get("revoked")) and told.get("replacing") != seen["metadata"]["uid"]
 
 
 def is_ours(secret: Body, body: Body) -> bool:
@@ -101,7 +121,9 @@ class ApiKeys:
         try:
             await self._hand_out(key, body)
         except ComputilityError as error:
-            await self._parts.tell(body, None, Step(Do.NOTHING, False, reason_of(error), error.message))
+            body = self._parts.cluster.find(key) or body
+            step = Step(Do.NOTHING, False, reason_of(error), error.message)
+            await self._parts.tell(body, None, step, told_of(body))
             raise
 
     async def _hand_out(self, key: Key, body: Body) -> None:
@@ -115,13 +137,14 @@ class ApiKeys:
             raise Conflict(f"spec.secretName: there is a Secret {wanted.secret} of somebody else")
         seen = await self._in_control(wanted.name)
         extra = {"secretName": wanted.secret, "keyName": wanted.name}
-        if seen is not None and holds(secret, seen):
-            if seen["spec"].get("revoked"):
-                again = f"control revoked it; another value of the annotation {ROTATE} makes a new one"
-                await self._parts.tell(body, seen, Step(Do.NOTHING, False, "Revoked", again), extra)
-                return
-        else:
+        if is_revoked(told_of(body), wanted, seen):
+            again = f"control revoked it; another value of the annotation {ROTATE} makes a new one"
+            step = Step(Do.NOTHING, False, "Revoked", again)
+            await self._parts.tell(body, seen, step, {**extra, "revoked": True})
+            return
+        if seen is None or seen["spec"].get("revoked") or not holds(secret, seen):
             seen = await self._make(key, body, wanted, secret, seen)
+            body = self._parts.cluster.find(key) or body
         known = list(self._parts.view.all_of("ApiKey"))
         await self._revoke_others(prefix_of(key, body["metadata"]["uid"]), wanted.name, known)
         await self._parts.tell(body, seen, Step(Do.NOTHING, True, "Applied", "the Secret has it"), extra)
@@ -132,7 +155,11 @@ class ApiKeys:
         """A key, and the Secret with it. One that is in force already was shown to nobody who remembers."""
         if not await self._parts.is_there(body):
             raise Conflict(f"{key.name} is being deleted")
+        await self._write_secret(key, body, wanted, secret, _TRIAL, dry_run=True)
         if seen is not None and not seen["spec"].get("revoked"):
+            step = Step(Do.NOTHING, False, "Replacing", "the Secret does not have the key: it is made anew")
+            extra = {"secretName": wanted.secret, "keyName": wanted.name}
+            await self._parts.tell(body, seen, step, {**extra, "replacing": seen["metadata"]["uid"]})
             await self._parts.link.revoke_key(wanted.name)
         made = await self._parts.link.make_key(wanted.request, wanted.acts_as)
         self._parts.view.learn(made["resource"])
@@ -143,8 +170,18 @@ class ApiKeys:
         return resource
 
     async def _write_secret(
-        self, key: Key, body: Body, wanted: Wanted, secret: Body | None, made: Document
+        self,
+        key: Key,
+        body: Body,
+        wanted: Wanted,
+        secret: Body | None,
+        made: Mapping[str, Any],
+        *,
+        dry_run: bool = False,
     ) -> None:
+        if secret is not None and secret.get("immutable"):
+            message = f"spec.secretName: the Secret {wanted.secret} is immutable; delete it, or name another"
+            raise InvalidInput(message, param="spec.secretName")
         owner = {
             "apiVersion": API_VERSION,
             "kind": key.kind,
@@ -168,10 +205,11 @@ class ApiKeys:
         }
         path = core_path(key.namespace, "secrets")
         if secret is None:
-            await self._parts.kube.create(path, content)
+            await self._parts.kube.create(path, content, dry_run=dry_run)
         else:
             patch = {"metadata": {"annotations": notes}, "data": data}
-            await self._parts.kube.merge(core_path(key.namespace, "secrets", wanted.secret), patch)
+            path = core_path(key.namespace, "secrets", wanted.secret)
+            await self._parts.kube.merge(path, patch, dry_run=dry_run)
 
     async def _revoke_others(self, prefix: str, kept: str, known: Sequence[Document]) -> None:
         names = [

@@ -15,6 +15,7 @@ from common.telemetry import get_logger
 from operators.control.view import Item
 from operators.documents import Key, key_of
 from operators.events import Events
+from operators.guard import guarded
 from operators.jobs import FineTunes
 from operators.keys import ApiKeys
 from operators.kube import handlers
@@ -72,12 +73,14 @@ class Operator:
                 task.cancel()
 
     def told_by_control(self, item: Item, is_news: bool) -> None:
-        """Something changed in control; ``is_news``: more than a status."""
+        """Something changed in control; ``is_news``: more than a status. A key that cannot be handed out is
+        made and revoked by ourselves: that is no reason to try again."""
+        is_patient = item.kind == "ApiKey" or not (is_news or item.kind == "FineTune")
         if item.kind == "Node":
             self.queue.add(Key("Node", "", item.name))
         for key in self._parts.cluster.keys_of(item):
-            self.queue.add(key)
-        if is_news:
+            self.queue.add(key, is_patient=is_patient)
+        if is_news and item.kind != "ApiKey":
             self._hurry()
 
     def _hurry(self) -> None:
@@ -97,7 +100,7 @@ class Operator:
         cluster.learn(body)
         now = cluster.find(key)
         by_people = not (old and now) or any(_told(old, name) != _told(now, name) for name in _BY_PEOPLE)
-        self.queue.add(key, FIRST_SECONDS if by_people else 0.0)
+        self.queue.add(key, FIRST_SECONDS if by_people else 0.0, is_patient=not by_people)
 
     def _namespace(self, kind: str | None, body: Mapping[str, Any]) -> None:
         if kind == "DELETED":
@@ -130,13 +133,11 @@ class Operator:
         parts, settings = self._parts, self._settings.operator
         while True:
             await asyncio.sleep(settings.resync_seconds)
-            try:
+            with guarded("resync"):
                 for key in await parts.cluster.read_all(parts.kube, settings.namespaces):
                     self.queue.add(key)
-            except ComputilityError as error:
-                _log.warning("the cluster cannot be listed", error=error.message)
             for key in parts.cluster.all_keys():
-                self.queue.add(key)
+                self.queue.add(key, is_patient=True)
 
 
 def _told(body: Mapping[str, Any], name: str) -> object:

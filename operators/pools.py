@@ -16,14 +16,15 @@ from urllib.parse import quote
 
 from prometheus_client import Counter
 
-from common.errors import ComputilityError, NotFound
+from common.errors import NotFound
 from common.resources.meta import API_VERSION
 from common.settings import Settings
 from common.telemetry import get_logger
 from operators.control.link import Document
 from operators.control.view import item_of
-from operators.core.pools import Pool, PoolNode, Resize, Shape, demand_of, resize
+from operators.core.pools import Demand, Pool, PoolNode, Resize, Shape, demand_of, resize
 from operators.documents import Body
+from operators.guard import guarded
 from operators.parts import Parts
 
 POOL = "computility.io/pool"
@@ -53,10 +54,8 @@ class Pools:
         await self._parts.view.synced.wait()
         while self._namespace:
             if not self._parts.view.trouble:
-                try:
+                with guarded("pools"):
                     await self._look()
-                except ComputilityError as error:
-                    _log.warning("pools cannot be looked at", error=error.message)
             await asyncio.sleep(self._look_seconds)
 
     async def _look(self) -> None:
@@ -71,18 +70,25 @@ class Pools:
         await self._forget_taken()
         used = used_nodes(workloads)
         self._idle_since = {name: self._idle_since.get(name, now) for name in nodes if name not in used}
-        pools = [pool_of(name, found, nodes, self._idle_since) for name, found in sorted(sets.items())]
-        demands = [found for found in map(demand_of, workloads) if found is not None]
+        pools: list[Pool] = []
+        for name, found in sorted(sets.items()):
+            with guarded("pools", name):
+                pools.append(pool_of(name, found, nodes, self._idle_since))
+        demands = _demands(workloads)
         for pool, wanted in zip(pools, resize(pools, demands, now, self._cool_seconds), strict=True):
-            await self._do(f"{path}/{quote(sets[pool.name]['metadata']['name'])}/scale", pool, wanted, nodes)
+            scale = f"{path}/{quote(sets[pool.name]['metadata']['name'])}/scale"
+            with guarded("pools", pool.name):
+                await self._do(scale, pool, wanted, nodes)
 
     async def _forget_taken(self) -> None:
         """Nodes that were taken away here are gone for good: nobody is to wait for them to come back."""
         taken = [node for node in self._parts.view.all_of("Node") if is_ours(node) and not is_there(node)]
         for node in taken:
-            with suppress(NotFound):
-                await self._parts.link.delete("nodes", node["metadata"]["name"])
-            self._parts.view.forget(item_of(node))
+            name = node["metadata"]["name"]
+            with guarded("pools", name):
+                with suppress(NotFound):
+                    await self._parts.link.delete("nodes", name)
+                self._parts.view.forget(item_of(node))
 
     async def _do(self, path: str, pool: Pool, wanted: Resize, nodes: Mapping[str, Document]) -> None:
         for name in wanted.drain:
@@ -107,14 +113,27 @@ class Pools:
         self._parts.view.learn((await self._parts.link.apply(document))["resource"])
 
 
+def _demands(workloads: list[Document]) -> list[Demand]:
+    demands = []
+    for workload in workloads:
+        with guarded("pools", workload["metadata"]["name"]):
+            demands.append(demand_of(workload))
+    return [demand for demand in demands if demand is not None]
+
+
 def _age(document: Document) -> tuple[int, str]:
     return document["metadata"].get("createdMs", 0), document["metadata"]["name"]
 
 
 def is_there(node: Document) -> bool:
     """Whether the node is not lost: one that left is known for a while yet."""
-    conditions = node["status"].get("conditions", ())
-    return not any(c["type"] == "Ready" and c["status"] == "False" for c in conditions)
+    conditions = _status(node).get("conditions") or ()
+    return not any(c.get("type") == "Ready" and c.get("status") == "False" for c in conditions)
+
+
+def _status(document: Document) -> Document:
+    """What is observed; nothing yet where there is no status."""
+    return document.get("status") or {}
 
 
 def is_ours(node: Document) -> bool:
@@ -127,7 +146,7 @@ def used_nodes(workloads: list[Document]) -> set[str]:
     """The nodes on which something runs, is to run, or has places held."""
     used: set[str] = set()
     for workload in workloads:
-        status = workload["status"]
+        status = _status(workload)
         if status.get("phase") in ENDED:
             continue
         for ranks in (
@@ -135,17 +154,17 @@ def used_nodes(workloads: list[Document]) -> set[str]:
             (status.get("next") or {}).get("ranks", ()),
             (status.get("nominated") or {}).get("ranks", ()),
         ):
-            used |= {rank["node"] for rank in ranks if rank.get("state") not in GONE}
+            used |= {rank.get("node", "") for rank in ranks or () if rank.get("state") not in GONE}
     return used
 
 
 def pool_of(name: str, found: Body, nodes: Mapping[str, Document], idle_since: Mapping[str, float]) -> Pool:
     """The pool that a StatefulSet stands for."""
-    metadata, replicas = found["metadata"], found["spec"].get("replicas", 1)
+    metadata, replicas = found["metadata"], int(found["spec"].get("replicas", 1))
     notes = metadata.get("annotations") or {}
     mine = {}
     for node in nodes.values():
-        labels = node["status"].get("labels", {})
+        labels = _status(node).get("labels") or {}
         ordinal = labels.get(POD, "").removeprefix(f"{metadata['name']}-")
         if labels.get(POOL) == name and ordinal.isdecimal():
             mine[int(ordinal)] = node
@@ -162,7 +181,7 @@ def pool_of(name: str, found: Body, nodes: Mapping[str, Document], idle_since: M
 
 def _pool_node(ordinal: int, node: Document, idle_since: Mapping[str, float]) -> PoolNode:
     """One that somebody else cordoned or drained is not ours to judge: it counts as in use."""
-    name, spec = node["metadata"]["name"], node["spec"]
+    name, spec = node["metadata"]["name"], node.get("spec") or {}
     if (spec.get("drain") or spec.get("cordoned")) and not is_ours(node):
         return PoolNode(name, ordinal)
     return PoolNode(name, ordinal, idle_since.get(name), bool(spec.get("drain")))
@@ -170,13 +189,13 @@ def _pool_node(ordinal: int, node: Document, idle_since: Mapping[str, float]) ->
 
 def shape_of(node: Document) -> Shape | None:
     """What a node has that has joined; None where it shows no devices."""
-    status = node["status"]
-    devices = [device for device in status.get("devices", ()) if device.get("healthy", True)]
+    status = _status(node)
+    devices = [device for device in status.get("devices") or () if device.get("healthy", True)]
     if not devices:
         return None
     first = devices[0]
     alike = [device for device in devices if device["model"] == first["model"]]
-    labels = {key: value for key, value in status.get("labels", {}).items() if key != POD}
+    labels = {key: value for key, value in (status.get("labels") or {}).items() if key != POD}
     return Shape(
         first["vendor"],
         first["model"],
@@ -202,7 +221,7 @@ def _told_shape(notes: Mapping[str, str]) -> Shape:
             int(told.get("hostMemoryBytes", 0)),
             tuple(sorted(labels.items())),
         )
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return Shape("")
 
 

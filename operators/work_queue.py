@@ -26,18 +26,27 @@ class WorkQueue(Generic[K]):
         self._count = 0
         self._worked: set[K] = set()
         self._again: dict[K, float] = {}
+        self._pressed: set[K] = set()
         self._failures: dict[K, int] = {}
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._due) + len(self._worked)
 
-    def add(self, key: K, after_seconds: float = 0.0) -> None:
-        """Due after so long, unless it is due earlier already."""
+    def add(self, key: K, after_seconds: float = 0.0, *, is_patient: bool = False) -> None:
+        """Due after so long, unless it is due earlier already. ``is_patient``: what failed keeps its pause;
+        for news that its own failing may have made."""
         due = self._now() + after_seconds
         if key in self._worked:
             self._again[key] = min(due, self._again.get(key, due))
+            if not is_patient:
+                self._pressed.add(key)
             return
+        if is_patient and key in self._failures and key in self._due:
+            return
+        self._put(key, due)
+
+    def _put(self, key: K, due: float) -> None:
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
             self._count += 1
@@ -76,14 +85,17 @@ class WorkQueue(Generic[K]):
     def done(self, key: K, *, failed: bool = False) -> None:
         """Worked on. Who failed is due again by itself, after a pause that doubles up to a minute."""
         self._worked.discard(key)
-        again = self._again.pop(key, None)
+        again, is_pressed = self._again.pop(key, None), key in self._pressed
+        self._pressed.discard(key)
         if failed:
             self._failures[key] = self._failures.pop(key, 0) + 1  # the latest stands last
-            self.add(key, pause_seconds(self._failures[key], key))
+            self._put(key, self._now() + pause_seconds(self._failures[key], key))
+            if is_pressed:
+                self._put(key, self._now() + FIRST_SECONDS)
         else:
             self._failures.pop(key, None)
-        if again is not None:
-            self.add(key, max(0.0, again - self._now()) if not failed else FIRST_SECONDS)
+            if again is not None:
+                self._put(key, max(again, self._now()))
 
     def hurry(self, most: int | None = None) -> None:
         """What failed is due now, as what kept it from success may be gone: all of it, or so many that were

@@ -23,6 +23,8 @@ Document = dict[str, Any]
 ACT_AS = "Computility-Act-As"
 SILENCE_SECONDS = 25.0
 """Of a stream that has a heartbeat every 10 s."""
+_BROKEN = (httpx.HTTPError, httpx.InvalidURL, RuntimeError)
+"""What a client raises whose server, or which itself, is away; the last are streams and closed clients."""
 
 
 class ControlLink:
@@ -114,8 +116,10 @@ class ControlLink:
                 async for line in response.aiter_lines():
                     if line.strip():
                         yield json.loads(line)
-        except httpx.HTTPError as error:
+        except _BROKEN as error:
             raise self._unreachable(url, error) from error
+        except ValueError as error:
+            raise Unavailable(f"{url} does not answer as control does") from error
 
     async def events(self, after: str | None, limit: int = 500) -> list[Document]:
         """What happened after the event of that id (None = from the oldest on), oldest first."""
@@ -196,18 +200,21 @@ class ControlLink:
         url = self._urls[0]
         try:
             response = await self._http.request(method, f"{url}{path}", headers=told, **options)
-        except httpx.HTTPError as error:
+        except _BROKEN as error:
             raise self._unreachable(url, error) from error
         if response.is_error:
             raise error_from_body(response.status_code, response.text)
-        content: Document = response.json()
+        try:
+            content: Document = response.json()
+        except ValueError as error:
+            raise Unavailable(f"{url} does not answer as control does") from error
         return content
 
     def _headers(self, acts_as: str | None) -> dict[str, str]:
         headers = {"Authorization": f"Bearer {self._key()}"}
         return {**headers, ACT_AS: acts_as} if acts_as else headers
 
-    def _unreachable(self, url: str, error: httpx.HTTPError) -> Unavailable:
+    def _unreachable(self, url: str, error: Exception) -> Unavailable:
         """The error, after which the next address is asked."""
         if url == self._urls[0]:
             self._urls.append(self._urls.pop(0))

@@ -12,6 +12,7 @@ from common.errors import ComputilityError, Conflict
 from common.resources import KINDS
 from common.telemetry import get_logger
 from operators.control.link import ControlLink, Document
+from operators.guard import TROUBLES
 
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 CONNECTED = Gauge("computility_operator_connected", "Whether changes of control are followed now")
@@ -84,6 +85,11 @@ class ControlView:
                 self._away(error.message)
             except ComputilityError as error:
                 self._away(error.message)
+            except Exception as error:  # noqa: BLE001 - the loop's boundary: what cannot be read is listed anew
+                TROUBLES.labels("control", "bug").inc()
+                _log.exception("control cannot be followed")
+                self._revision = None
+                self._away(repr(error))
             await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
             failures += 1
 

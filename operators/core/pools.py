@@ -213,9 +213,9 @@ def _less(shape: Shape, need: Need) -> Shape:
 
 def demand_of(workload: Mapping[str, Any]) -> Demand | None:
     """What a Workload of control waits for; None where it does not wait for devices."""
-    status = workload["status"]
-    reasons = status.get("pending", ())
-    if status.get("phase") != "Pending" or not reasons or reasons[0]["code"] not in FOR_DEVICES:
+    status = workload.get("status") or {}
+    reasons = status.get("pending") or ()
+    if status.get("phase") != "Pending" or not reasons or reasons[0].get("code") not in FOR_DEVICES:
         return None
     metadata = workload["metadata"]
     ranks = [

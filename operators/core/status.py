@@ -35,14 +35,14 @@ def status_of(
 ) -> dict[str, Any]:
     """The status that the custom resource should have: what control says (nothing where it has nothing), the
     ``Synced`` condition, and ``extra``."""
-    said = dict((seen or {}).get("status", {}))
-    conditions = [_condition(c, seen or {}, synced.generation) for c in said.pop("conditions", ())]
+    said = dict((seen or {}).get("status") or {})
+    conditions = [_condition(c, seen or {}, synced.generation) for c in said.pop("conditions", None) or ()]
     said.pop("observedGeneration", None)
     status = _reduced(said)
     if isinstance(status.get("replicas"), list):
         status["currentReplicas"] = len(status["replicas"])
     status |= extra or {}
-    conditions.append(_synced(old.get("conditions", ()), synced, now_ms))
+    conditions.append(_synced(old.get("conditions") or (), synced, now_ms))
     status["conditions"] = conditions
     if synced.holds:
         status["observedGeneration"] = synced.generation
@@ -64,8 +64,8 @@ def _condition(said: Mapping[str, Any], seen: Mapping[str, Any], generation: int
     """A condition of control; one of an earlier spec is of an earlier generation here too."""
     is_current = said.get("observedGeneration", 0) >= seen.get("metadata", {}).get("generation", 0)
     return {
-        "type": said["type"],
-        "status": said["status"],
+        "type": said.get("type", "Unknown"),
+        "status": said.get("status", "Unknown"),
         "reason": said.get("reason", ""),
         "message": said.get("message", ""),
         "lastTransitionTime": moment(said.get("lastTransitionMs", 0)),
@@ -77,7 +77,8 @@ def _synced(conditions: Sequence[Mapping[str, Any]], synced: Synced, now_ms: int
     """The condition; its time moves only when its status does."""
     status = "True" if synced.holds else "False"
     old = next((c for c in conditions if c.get("type") == SYNCED), None)
-    since = old["lastTransitionTime"] if old and old.get("status") == status else moment(now_ms)
+    before = old.get("lastTransitionTime") if old and old.get("status") == status else None
+    since = before or moment(now_ms)
     return {
         "type": SYNCED,
         "status": status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import ssl
@@ -14,7 +15,7 @@ from urllib.parse import quote
 import httpx
 import kopf
 
-from common.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
+from common.errors import Conflict, Forbidden, InvalidInput, NotFound, SetupError, Unavailable
 from common.resources.meta import API_VERSION
 from operators.documents import Key, key_of
 
@@ -22,6 +23,9 @@ Body = dict[str, Any]
 MANAGER = "computility-operator"
 PAGE = "50"
 """Custom resources in one answer: each may have 1.5 MB."""
+RENEW_SECONDS = 1.0
+"""Credentials that are refused again are not read more often."""
+_DRY = {"dryRun": "All"}
 _ERRORS = {403: Forbidden, 404: NotFound, 409: Conflict, 422: InvalidInput}
 
 
@@ -34,11 +38,15 @@ class Kube:
     ) -> None:
         self._login, self._may_write = login, may_write
         self._http: httpx.AsyncClient | None = None
+        self._retired: httpx.AsyncClient | None = None
+        self._renewing = asyncio.Lock()
+        self._renewed_seconds = float("-inf")
 
     async def close(self) -> None:
         """Release the connections."""
-        if self._http is not None:
-            await self._http.aclose()
+        for client in (self._http, self._retired):
+            if client is not None:
+                await client.aclose()
 
     async def get(self, path: str) -> Body:
         """What lies at the path; raises ``NotFound``."""
@@ -57,9 +65,9 @@ class Kube:
             if not after:
                 return
 
-    async def create(self, path: str, body: Mapping[str, Any]) -> Body:
-        """Make it; raises ``Conflict`` where it is there."""
-        return await self._ask("POST", path, json=body)
+    async def create(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Body:
+        """Make it; raises ``Conflict`` where it is there. ``dry_run``: only what would be the answer."""
+        return await self._ask("POST", path, json=body, params=_DRY if dry_run else {})
 
     async def replace(self, path: str, body: Mapping[str, Any]) -> Body:
         """Write all of it; raises ``Conflict`` where it changed meanwhile."""
@@ -70,9 +78,9 @@ class Kube:
         body = {"preconditions": {"uid": uid}} if uid else None
         await self._ask("DELETE", path, json=body)
 
-    async def merge(self, path: str, patch: Mapping[str, Any]) -> Body:
-        """Merge a patch into it."""
-        return await self._patch(path, patch, "application/merge-patch+json")
+    async def merge(self, path: str, patch: Mapping[str, Any], *, dry_run: bool = False) -> Body:
+        """Merge a patch into it. ``dry_run``: only what would be the answer."""
+        return await self._patch(path, patch, "application/merge-patch+json", **(_DRY if dry_run else {}))
 
     async def set_finalizers(self, body: Mapping[str, Any], finalizers: list[str]) -> Body:
         """The custom resource with these; raises ``Conflict`` where it changed meanwhile."""
@@ -97,23 +105,45 @@ class Kube:
     async def _ask(self, method: str, path: str, **options: Any) -> Body:
         if method != "GET" and not self._may_write():
             raise Unavailable("Kubernetes: this operator leads no longer, and writes nothing")
-        response = await self._send(method, path, **options)
+        client = self._http or await self._renewed(None)
+        response = await _send(client, method, path, **options)
         if response.status_code == httpx.codes.UNAUTHORIZED:
-            await self.close()
-            self._http = None
-            response = await self._send(method, path, **options)
+            response = await _send(await self._renewed(client), method, path, **options)
         if response.is_error:
             raise _error(response)
-        content: Body = response.json()
+        try:
+            content: Body = response.json()
+        except ValueError as error:
+            raise Unavailable("Kubernetes: the answer is no JSON") from error
         return content
 
-    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        if self._http is None:
-            self._http = client_of(self._login())
-        try:
-            return await self._http.request(method, path, **options)
-        except httpx.HTTPError as error:
-            raise Unavailable(f"the Kubernetes API server does not answer: {error!r}") from error
+    async def _renewed(self, refused: httpx.AsyncClient | None) -> httpx.AsyncClient:
+        """A client with the credentials of now. Whoever was refused together gets the same one; what is on
+        its way with the former one comes to its end, unless that takes until the next renewal."""
+        async with self._renewing:
+            now = asyncio.get_running_loop().time()
+            if self._http is not None and (
+                self._http is not refused or now - self._renewed_seconds < RENEW_SECONDS
+            ):
+                return self._http
+            try:
+                fresh = client_of(self._login())
+            except (SetupError, OSError, ValueError) as error:
+                if self._http is None:
+                    raise
+                raise Unavailable(f"Kubernetes: the credentials cannot be read: {error}") from error
+            former, self._retired, self._http = self._retired, self._http, fresh
+            self._renewed_seconds = now
+        if former is not None:
+            await former.aclose()
+        return fresh
+
+
+async def _send(client: httpx.AsyncClient, method: str, path: str, **options: Any) -> httpx.Response:
+    try:
+        return await client.request(method, path, **options)
+    except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
+        raise Unavailable(f"Kubernetes: the API server does not answer: {error!r}") from error
 
 
 def _error(response: httpx.Response) -> Exception:

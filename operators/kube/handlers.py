@@ -13,6 +13,7 @@ import kopf
 from common.errors import SetupError, Unavailable
 from common.resources.meta import API_VERSION
 from operators.crds.table import CRDS
+from operators.guard import guarded
 
 GROUP, _, VERSION = API_VERSION.partition("/")
 Told = Callable[[str | None, Mapping[str, Any]], None]
@@ -102,4 +103,9 @@ async def watch(custom: Told, namespace: Told, namespaces: Sequence[str], stop: 
 
 def _call(loop: asyncio.AbstractEventLoop, told: Told, kind: str | None, body: Mapping[str, Any]) -> None:
     with suppress(RuntimeError):  # the loop has ended meanwhile
-        loop.call_soon_threadsafe(told, kind, body)
+        loop.call_soon_threadsafe(_tell, told, kind, body)
+
+
+def _tell(told: Told, kind: str | None, body: Mapping[str, Any]) -> None:
+    with guarded("watch"):
+        told(kind, body)

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from operators.core.status import MAX_STATUS_BYTES, Synced, bounded, moment, status_of
 
 NOW_MS = 1_700_000_000_000
@@ -94,3 +96,17 @@ def test_empty_texts_are_left_out() -> None:
     assert "state" not in status
     assert status["ranks"] == [{"rank": 0}]
     assert "message" not in by_type(status)["Ready"]
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        {"conditions": [{"type": "Synced", "status": "True"}]},
+        {"conditions": [{}]},
+        {"conditions": None},
+    ],
+)
+@pytest.mark.parametrize("said", [None, {}, {"conditions": None}, {"conditions": [{}]}])
+def test_statuses_that_lack_anything_are_read(old: dict[str, Any], said: dict[str, Any] | None) -> None:
+    status = status_of({"metadata": {}, "status": said}, old, Synced(True, "Applied", "", 1), 1000)
+    assert status["conditions"][-1]["lastTransitionTime"] == "1970-01-01T00:00:01Z"
