@@ -102,6 +102,26 @@ def _pool() -> Schema:
             description="what a node of the pool has, for an elastic pool of which none has joined yet",
         ),
         "rdma": _object(rdma, required=("resource",), description="network cards that a pod gets"),
+        **_kernel(),
+        "updateStrategy": {
+            "enum": ["RollingUpdate", "OnDelete"],
+            "description": "changed pods and engines start anew one by one, or as each is deleted",
+        },
+        "labels": {"$ref": "#/$defs/stringMap"},
+        "extraEnv": {"$ref": "#/$defs/env"},
+        "podAnnotations": {"$ref": "#/$defs/stringMap"},
+        "supplementalGroups": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+        "runtimeClassName": _text("runtime class, such as nvidia"),
+        "nodeSelector": {"$ref": "#/$defs/stringMap"},
+        "tolerations": {"$ref": "#/$defs/tolerations"},
+        "affinity": {"$ref": "#/$defs/free"},
+        "priorityClassName": _text("priority class"),
+    }
+
+
+def _kernel() -> Schema:
+    """What a pool's Ray container may ask of the kernel."""
+    return {
         "seccompProfile": _object(
             {
                 "type": {
@@ -123,19 +143,6 @@ def _pool() -> Schema:
             "type": "boolean",
             "description": "false = others than the node's (Kubernetes 1.33, volumes that take it)",
         },
-        "updateStrategy": {
-            "enum": ["RollingUpdate", "OnDelete"],
-            "description": "changed pods and engines start anew one by one, or as each is deleted",
-        },
-        "labels": {"$ref": "#/$defs/stringMap"},
-        "extraEnv": {"$ref": "#/$defs/env"},
-        "podAnnotations": {"$ref": "#/$defs/stringMap"},
-        "supplementalGroups": {"type": "array", "items": {"type": "integer", "minimum": 1}},
-        "runtimeClassName": _text("runtime class, such as nvidia"),
-        "nodeSelector": {"$ref": "#/$defs/stringMap"},
-        "tolerations": {"$ref": "#/$defs/tolerations"},
-        "affinity": {"$ref": "#/$defs/free"},
-        "priorityClassName": _text("priority class"),
     }
 
 

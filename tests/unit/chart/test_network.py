@@ -1,5 +1,6 @@
 """Who reaches whom: the policies, and the ways in."""
 
+import ipaddress
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from tests.unit.chart.rendering import PRESETS, Document, laid_over, one, pods, 
 
 PRODUCTION = preset("production")
 EVALUATION = preset("evaluation")
+CARRIER = "100.64.0.0/10"
+"""Shared addresses, which are private to a site though Python does not say so."""
 NOTES = "computility/templates/NOTES.txt"
 
 
@@ -44,6 +47,9 @@ def test_the_api_servers_addresses_and_ports_can_be_named() -> None:
         each for each in egress({"networkPolicy": {"poolEgress": {"apiServer": told}}}) if 8443 in ports(each)
     ]
     assert [peer["ipBlock"]["cidr"] for peer in rule["to"]] == told["cidrs"]
+    [usual] = [each for each in egress({}) if ports(each) == {443, 6443}]
+    for peer in usual["to"]:
+        assert ipaddress.ip_network(peer["ipBlock"]["cidr"]).is_private or peer["ipBlock"]["cidr"] == CARRIER
     assert not [each for each in egress({"topology": {"enabled": False}}) if ports(each) & {443, 6443}]
 
 

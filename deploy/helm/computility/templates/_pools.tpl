@@ -199,6 +199,30 @@ volumes:
       {{- end }}
 {{- end }}
 
+{{/* The rule by which pools reach the API server: at the addresses that are told, else where the cluster says that it is, else in private networks. */}}
+{{- define "computility.apiServerRule" -}}
+{{- $server := .Values.networkPolicy.poolEgress.apiServer -}}
+{{- $cidrs := $server.cidrs -}}
+{{- $ports := $server.ports -}}
+{{- if not $cidrs -}}
+{{- $addresses := list -}}
+{{- range (lookup "v1" "Endpoints" "default" "kubernetes").subsets -}}
+{{- range .addresses }}{{ $addresses = append $addresses .ip }}{{ end -}}
+{{- range .ports }}{{ $ports = append $ports (int .port) }}{{ end -}}
+{{- end -}}
+{{- with lookup "v1" "Service" "default" "kubernetes" }}{{ $addresses = append $addresses .spec.clusterIP }}{{ end -}}
+{{- range $addresses }}{{ $cidrs = append $cidrs (printf "%s/%s" . (ternary "128" "32" (contains ":" .))) }}{{ end -}}
+{{- end -}}
+- ports:
+    {{- range uniq $ports }}
+    - {port: {{ int . }}, protocol: TCP}
+    {{- end }}
+  to:
+    {{- range default (list "10.0.0.0/8" "100.64.0.0/10" "172.16.0.0/12" "192.168.0.0/16" "fc00::/7") (uniq $cidrs) }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+{{- end }}
+
 {{/* "yes" for a pool whose number of nodes follows what waits; empty for others. */}}
 {{- define "computility.isElastic" -}}
 {{- if and (hasKey . "minReplicas") (hasKey . "maxReplicas") }}{{ if lt (int .minReplicas) (int .maxReplicas) }}yes{{ end }}{{ end }}
