@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from control.cli.options import session_of
+from control.cli.asking.options import session_of
 from control.console.output import console
 
 if TYPE_CHECKING:

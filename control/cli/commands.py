@@ -33,13 +33,19 @@ class Row:
 
 
 COMMANDS: dict[str, Row] = {
-    "up": Row(HERE, "lifecycle", "Start Ray, control and gateway on this machine; Ctrl-C stops all of it."),
-    "down": Row(HERE, "lifecycle", "Stop a running `up`, or whatever a killed one left."),
-    "demo": Row(HERE, "demo", "Play the whole story: build, serve, chat, fine-tune, chat again, bill."),
-    "doctor": Row(HERE, "doctor", "Check this machine and the platform on it, and say what to do."),
-    "completion": Row(HERE, "completion", "Print what makes a shell complete commands, kinds and names."),
-    "version": Row(HERE, "version", "Print the version here and, where it runs, that of control."),
-    "help": Row(HERE, "version", "Show the help of a command.", "help_"),
+    "up": Row(
+        HERE, "machine.lifecycle", "Start Ray, control and gateway on this machine; Ctrl-C stops all of it."
+    ),
+    "down": Row(HERE, "machine.lifecycle", "Stop a running `up`, or whatever a killed one left."),
+    "demo": Row(
+        HERE, "machine.demo", "Play the whole story: build, serve, chat, fine-tune, chat again, bill."
+    ),
+    "doctor": Row(HERE, "machine.doctor", "Check this machine and the platform on it, and say what to do."),
+    "completion": Row(
+        HERE, "machine.completion", "Print what makes a shell complete commands, kinds and names."
+    ),
+    "version": Row(HERE, "machine.version", "Print the version here and, where it runs, that of control."),
+    "help": Row(HERE, "machine.version", "Show the help of a command.", "help_"),
     "get": Row(STATE, "get", "Show resources of one or more kinds, or one of them."),
     "describe": Row(STATE, "resources", "Show one resource with its conditions and its latest events."),
     "apply": Row(STATE, "resources", "Create resources or change them to what files say."),
@@ -54,7 +60,9 @@ COMMANDS: dict[str, Row] = {
     "uncordon": Row(CHANGE, "changes.nodes", "Let a node be used again, after cordon or drain."),
     "drain": Row(CHANGE, "changes.nodes", "Cordon a node, have its work moved, and wait until it is empty."),
     "examples": Row(
-        CHANGE, "examples", "Apply `examples/` to a running Computility: a tenant, a project, an endpoint."
+        CHANGE,
+        "machine.examples",
+        "Apply `examples/` to a running Computility: a tenant, a project, an endpoint.",
     ),
     "top": Row(INSIGHT, "pool", "Show what is used of the pool, by whom, and what is left over."),
     "explain": Row(INSIGHT, "observe", "Say why a workload is where it is, or what it waits for."),
@@ -67,7 +75,9 @@ COMMANDS: dict[str, Row] = {
     "chat": Row(ACCESS, "chat", "Chat with a model; the answer streams."),
     "files": Row(ACCESS, "access.files", "Upload, list, get and delete files of a project.", "files_app"),
     "jobs": Row(ACCESS, "access.jobs", "Make, list, watch and cancel fine-tuning jobs.", "jobs_app"),
-    "verify": Row(ACCESS, "verify", "Chat with a model, and check that the bill has what the answers said."),
+    "verify": Row(
+        ACCESS, "machine.verify", "Chat with a model, and check that the bill has what the answers said."
+    ),
     "keys": Row(ACCESS, "keys", "Make, list and revoke API keys.", "keys_app"),
     "whoami": Row(ACCESS, "access.who", "Show name, role, tenant and project of the key in use."),
     "config": Row(ACCESS, "access.config", "Several Computilities by name: contexts.", "config_app"),

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from common.errors import Forbidden, InvalidInput
-from control.cli.finding import find
-from control.cli.kinds import ALL, kinds_named
-from control.cli.options import ProjectOption, project_of, session_of
-from control.cli.suggestions import kinds_from, names_from
-from control.console.listing import Listing, Section, follow, show
-from control.console.selectors import parse_selector, sorted_by
-from control.console.shapes import Shape
+from control.cli.asking.finding import find
+from control.cli.asking.kinds import ALL, kinds_named
+from control.cli.asking.options import ProjectOption, project_of, session_of
+from control.cli.asking.suggestions import kinds_from, names_from
+from control.console.tables.listing import Listing, Section, follow, show
+from control.console.tables.selectors import parse_selector, sorted_by
+from control.console.tables.shapes import Shape
 
 if TYPE_CHECKING:
     from common.client import Client

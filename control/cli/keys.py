@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from common.clock import SYSTEM_CLOCK
-from control.cli.options import OutputOption, ProjectOption, session_of
+from control.cli.asking.options import OutputOption, ProjectOption, session_of
 from control.console.formats import Output
 from control.console.output import console, print_document, print_table
-from control.console.tables import resource_table
+from control.console.tables.tables import resource_table
 
 SECONDS_PER_DAY = 86_400
 keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)

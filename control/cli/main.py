@@ -10,9 +10,9 @@ import typer
 
 from common.environment import variable, variables
 from common.errors import ComputilityError
+from control.cli.asking.misspelt import odd_variables
+from control.cli.asking.session import Session
 from control.cli.commands import COMPLETE_VARIABLE, CONTEXT, CommandGroup
-from control.cli.misspelt import odd_variables
-from control.cli.session import Session
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -27,7 +27,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from control.cli.version import own_version
+        from control.cli.machine.version import own_version
 
         typer.echo(own_version())
         raise typer.Exit

@@ -10,9 +10,9 @@ import typer
 
 from common.clock import SYSTEM_CLOCK, rfc3339
 from common.errors import Forbidden, InvalidInput, NotFound
-from control.cli.finding import find
-from control.cli.kinds import kind_named
-from control.cli.options import (
+from control.cli.asking.finding import find
+from control.cli.asking.kinds import kind_named
+from control.cli.asking.options import (
     JsonOption,
     LongProjectOption,
     OptionalKind,
@@ -22,18 +22,18 @@ from control.cli.options import (
     project_of,
     session_of,
 )
-from control.console.canary import print_canary
-from control.console.describe import print_events
-from control.console.endpoint_explained import print_endpoint
-from control.console.event_stream import follow_events
-from control.console.explanations import print_explanation
 from control.console.formats import Output
-from control.console.moments import parse_span
 from control.console.output import console, print_document, to_stderr
-from control.console.scaling import print_scaling
+from control.console.tables.usage_table import print_usage
 from control.console.terminal import log_line
-from control.console.two_legs import print_two_legs
-from control.console.usage_table import print_usage
+from control.console.told.canary import print_canary
+from control.console.told.describe import print_events
+from control.console.told.endpoint_explained import print_endpoint
+from control.console.told.event_stream import follow_events
+from control.console.told.explanations import print_explanation
+from control.console.told.moments import parse_span
+from control.console.told.scaling import print_scaling
+from control.console.told.two_legs import print_two_legs
 
 if TYPE_CHECKING:
     from common.client import Client
@@ -187,7 +187,7 @@ def field_of(text: str) -> str | None:
         named = kind_named(kind)
     except InvalidInput:
         return None
-    from control.console.field_reference import describe_field
+    from control.console.documents.field_reference import describe_field
 
     return describe_field(named.kind, path)
 

@@ -12,11 +12,11 @@ import typer
 from common.errors import ComputilityError, InvalidInput
 from common.private import at_home
 from common.strict_json import parse_json
-from control.cli.options import FilesOption, JsonOption, OutputOption, session_of
+from control.cli.asking.options import FilesOption, JsonOption, OutputOption, session_of
+from control.console.documents.manifests import blame, read_manifests
 from control.console.formats import Output
-from control.console.manifests import blame, read_manifests
 from control.console.output import console, print_document
-from control.console.plan_table import print_plan
+from control.console.tables.plan_table import print_plan
 
 _TRAFFIC, _SLO = "traffic", "slo"
 

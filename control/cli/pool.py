@@ -10,13 +10,13 @@ from rich.console import RenderableType
 from rich.live import Live
 
 from common.errors import ComputilityError, InvalidInput
-from control.cli.options import FilesOption, JsonOption, OutputOption, session_of
-from control.console.explanations import print_simulation
+from control.cli.asking.options import FilesOption, JsonOption, OutputOption, session_of
+from control.console.documents.manifests import blame, read_manifests
 from control.console.formats import Output
-from control.console.manifests import blame, read_manifests
 from control.console.output import console, print_document
-from control.console.pool_tables import PoolView
+from control.console.tables.pool_tables import PoolView
 from control.console.terminal import json_text
+from control.console.told.explanations import print_simulation
 
 if TYPE_CHECKING:
     from common.client import Client

@@ -8,10 +8,9 @@ import typer
 
 from common.errors import InvalidInput
 from common.kind_names import KindName
-from control.cli.changes.waiting import TimeoutOption, wait_for_all
-from control.cli.finding import find
-from control.cli.kinds import kind_named
-from control.cli.options import (
+from control.cli.asking.finding import find
+from control.cli.asking.kinds import kind_named
+from control.cli.asking.options import (
     DryRunOption,
     FilesOption,
     KindArgument,
@@ -23,10 +22,11 @@ from control.cli.options import (
     project_of,
     session_of,
 )
-from control.console.documents import print_difference
+from control.cli.changes.waiting import TimeoutOption, wait_for_all
+from control.console.documents.documents import print_difference
 from control.console.formats import Output
-from control.console.moments import parse_span
 from control.console.output import console, print_document
+from control.console.told.moments import parse_span
 
 ELSEWHERE = {"ApiKey": "keys revoke", "File": "files delete"}
 """Kinds that end by a command of their own."""
@@ -47,8 +47,8 @@ def apply(
     Examples: computility apply -f examples/; computility get ep tiny -o yaml | computility apply -f -;
     computility apply -f endpoint.yaml --wait --timeout 5m
     """
-    from control.console.manifests import read_manifests
-    from control.console.outcomes import apply_manifests
+    from control.console.documents.manifests import read_manifests
+    from control.console.documents.outcomes import apply_manifests
 
     seconds = parse_span(timeout, "--timeout")
     manifests = read_manifests(filename)
@@ -63,8 +63,8 @@ def diff(context: typer.Context, filename: FilesOption) -> None:
 
     Example: computility diff -f examples/
     """
-    from control.console.manifests import read_manifests
-    from control.console.outcomes import differences
+    from control.console.documents.manifests import read_manifests
+    from control.console.documents.outcomes import differences
 
     manifests = read_manifests(filename)
     with session_of(context).client() as client:
@@ -86,7 +86,7 @@ def describe(
 
     Example: computility describe endpoint tiny
     """
-    from control.console.describe import describe_document
+    from control.console.told.describe import describe_document
 
     named = kind_named(kind)
     with session_of(context).client() as client:
@@ -115,7 +115,7 @@ def delete(
     Files are gone through in the reverse order. Examples: computility delete endpoint tiny; computility
     delete ep/tiny; computility delete -f examples/
     """
-    from control.console.outcomes import print_outcome
+    from control.console.documents.outcomes import print_outcome
 
     kind, _, named = (kind or "").partition("/")
     name = named or name
@@ -138,7 +138,7 @@ def delete(
 
 
 def _named_in(filename: list[str]) -> list[tuple[KindName, str, str | None]]:
-    from control.console.manifests import read_manifests
+    from control.console.documents.manifests import read_manifests
 
     resources = [manifest.parse() for manifest in reversed(read_manifests(filename))]
     return [(kind_named(one.kind), one.name, one.project) for one in resources]

@@ -19,8 +19,8 @@ from common.errors import ComputilityError, InvalidInput, Unavailable
 from common.settings import Settings
 from common.tls import control_client, trust_of
 from control.console.display import Stage
-from control.console.outcomes import apply_manifests
-from control.console.usage_table import print_usage
+from control.console.documents.outcomes import apply_manifests
+from control.console.tables.usage_table import print_usage
 from control.demo import bill, story
 from control.demo.background import Platform
 

@@ -16,8 +16,8 @@ from common.clock import SYSTEM_CLOCK
 from common.errors import NotFound, SetupError, Unavailable
 from common.private import at_home
 from common.settings import Settings
-from control.console.manifests import Manifest, read_manifests
-from control.console.tables import condition
+from control.console.documents.manifests import Manifest, read_manifests
+from control.console.tables.tables import condition
 from control.supervisor.parts import answers, environment
 
 ROOT = Path(__file__).resolve().parents[2]

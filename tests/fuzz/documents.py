@@ -10,7 +10,7 @@ from typing import Any
 from common.errors import InvalidInput
 from common.resources import KINDS, Resource, load_stored, parse_resource
 from common.strict_json import parse_json
-from control.console.manifests import read_manifests
+from control.console.documents.manifests import read_manifests
 from tests.fuzz.target import Target, answer, scratch
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from common.errors import InvalidInput
-from control.cli.contexts import Context, contexts_file, read_contexts, write_contexts
-from control.cli.options import OutputOption
+from control.cli.asking.contexts import Context, contexts_file, read_contexts, write_contexts
+from control.cli.asking.options import OutputOption
 from control.console.formats import Output
 from control.console.output import console, print_document, print_table
 

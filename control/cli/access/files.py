@@ -10,7 +10,7 @@ import typer
 from common.errors import InvalidInput
 from common.private import at_home
 from common.units import format_bytes
-from control.cli.options import OutputOption, ProjectOption, project_of, session_of
+from control.cli.asking.options import OutputOption, ProjectOption, project_of, session_of
 from control.console.formats import Output
 from control.console.output import age, console, print_document, print_table
 

@@ -12,10 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from common.errors import ComputilityError, InvalidInput
 from common.private import at_home
-from control.cli.finding import find
-from control.cli.kinds import kind_named
-from control.cli.options import OutputOption, ProjectOption, project_of, session_of
-from control.cli.suggestions import endpoints_from
+from control.cli.asking.finding import find
+from control.cli.asking.kinds import kind_named
+from control.cli.asking.options import OutputOption, ProjectOption, project_of, session_of
+from control.cli.asking.suggestions import endpoints_from
 from control.console.formats import Output
 from control.console.output import age, console, print_document, print_table
 

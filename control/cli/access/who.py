@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from control.cli.options import OutputOption, session_of
+from control.cli.asking.options import OutputOption, session_of
 from control.console.formats import Output
 from control.console.output import age, console, print_document, print_table
 

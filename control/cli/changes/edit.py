@@ -14,9 +14,8 @@ import typer
 from common.environment import variable
 from common.errors import ComputilityError, InvalidInput
 from common.kind_names import KindName
-from control.cli.changes.writing import change, named
-from control.cli.finding import find
-from control.cli.options import (
+from control.cli.asking.finding import find
+from control.cli.asking.options import (
     DryRunOption,
     KindArgument,
     LongProjectOption,
@@ -25,9 +24,10 @@ from control.cli.options import (
     project_of,
     session_of,
 )
-from control.console.documents import as_written, merged
-from control.console.json_patch import patched
-from control.console.outcomes import print_outcome
+from control.cli.changes.writing import change, named
+from control.console.documents.documents import as_written, merged
+from control.console.documents.json_patch import patched
+from control.console.documents.outcomes import print_outcome
 from control.console.output import console, to_stderr
 
 
@@ -95,7 +95,7 @@ def _open_editor(path: Path) -> None:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    from control.console.manifests import read_manifests
+    from control.console.documents.manifests import read_manifests
 
     [manifest, *others] = read_manifests([str(path)], keep_version=True)
     if others:

@@ -10,14 +10,14 @@ import typer
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import Unavailable
+from control.cli.asking.kinds import kind_named
+from control.cli.asking.options import DryRunOption, session_of
+from control.cli.asking.suggestions import nodes_from
 from control.cli.changes.waiting import LOOK_AGAIN_SECONDS, TimeoutOption
 from control.cli.changes.writing import change
-from control.cli.kinds import kind_named
-from control.cli.options import DryRunOption, session_of
-from control.cli.suggestions import nodes_from
 from control.console.display import Stage
-from control.console.moments import parse_span
 from control.console.output import console
+from control.console.told.moments import parse_span
 
 if TYPE_CHECKING:
     from common.client import Client

@@ -10,14 +10,14 @@ import typer
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import InvalidInput, NotFound, Unavailable
+from control.cli.asking.finding import find
+from control.cli.asking.options import KindArgument, OptionalName, ProjectOption, project_of, session_of
 from control.cli.changes.writing import named
-from control.cli.finding import find
-from control.cli.options import KindArgument, OptionalName, ProjectOption, project_of, session_of
 from control.console.display import Stage
-from control.console.moments import parse_span
 from control.console.output import console
-from control.console.selectors import at
-from control.console.settling import progress_of
+from control.console.tables.selectors import at
+from control.console.told.moments import parse_span
+from control.console.told.settling import progress_of
 
 if TYPE_CHECKING:
     from common.client import Client
@@ -146,7 +146,7 @@ def until(
 
 def wait_for_all(client: Client, documents: list[dict[str, Any]], timeout_seconds: float) -> None:
     """Until what was applied is in place; raises for the first that never will be."""
-    from control.cli.kinds import kind_named
+    from control.cli.asking.kinds import kind_named
 
     begun = SYSTEM_CLOCK.monotonic_seconds()
     for document in documents:

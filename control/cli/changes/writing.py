@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from common.errors import Conflict, InvalidInput
-from control.cli.finding import find
-from control.cli.kinds import kind_named
-from control.console.documents import as_written, difference, print_difference
-from control.console.outcomes import print_outcome
+from control.cli.asking.finding import find
+from control.cli.asking.kinds import kind_named
+from control.console.documents.documents import as_written, difference, print_difference
+from control.console.documents.outcomes import print_outcome
 from control.console.output import console
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 
 from common.errors import ComputilityError, Unavailable
 from common.settings import Settings
+from control.cli.asking.session import Session
 from control.cli.doctor_checks.checks import Check
-from control.cli.session import Session
 
 ANSWER_SECONDS = 5.0
 NAME = "loops"

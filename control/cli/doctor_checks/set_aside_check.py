@@ -7,8 +7,8 @@ from typing import Any
 
 from common.errors import ComputilityError, Forbidden, Unauthenticated, Unavailable
 from common.settings import Settings
+from control.cli.asking.session import Session
 from control.cli.doctor_checks.checks import Check
-from control.cli.session import Session
 
 NAME = "stored"
 MOST_NAMED = 5

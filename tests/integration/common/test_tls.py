@@ -22,7 +22,7 @@ from common.http_server.door import Door
 from common.http_server.tls_gate import guarded_by_tls
 from common.settings import ControlSettings, GatewaySettings, Settings, child_environment, load_settings
 from common.tls import ClientTrust, ServerTls, control_client, trust_of
-from control.cli.session import Session
+from control.cli.asking.session import Session
 from control.supervisor.parts import answers
 from control.supervisor.supervisor import Instance
 from tests.fixtures.certificates import make_certificate

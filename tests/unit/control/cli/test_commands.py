@@ -13,8 +13,8 @@ from common.errors import InvalidInput
 from common.settings import load_settings
 from control.api.writes import parse_documents
 from control.cli import main as cli
+from control.cli.asking.session import Session
 from control.cli.commands import COMMANDS, load
-from control.cli.session import Session
 
 Answer = Callable[[httpx.Request], httpx.Response]
 ENDPOINT = {

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import InvalidInput, NotFound
-from control.cli.contexts import contexts_file, read_contexts
-from control.cli.session import Session
+from control.cli.asking.contexts import contexts_file, read_contexts
+from control.cli.asking.session import Session
 from tests.unit.control.cli.test_commands import run
 
 

@@ -7,12 +7,12 @@ import pytest
 from common.client import Client
 from common.errors import Forbidden, Unauthenticated, Unavailable
 from common.settings import Settings, load_settings
-from control.cli.doctor import report, show
 from control.cli.doctor_checks import checks
 from control.cli.doctor_checks.checks import Check, judge_devices
 from control.cli.doctor_checks.loop_check import check_loops, judge_loops
 from control.cli.doctor_checks.set_aside_check import check_set_aside, judge_set_aside
 from control.cli.doctor_checks.usage_check import check_usage
+from control.cli.machine.doctor import report, show
 from inference.gateway.books.aside import keep_rejected
 
 CPU = {"id": "c", "vendor": "cpu", "model": "EPYC", "healthy": True}

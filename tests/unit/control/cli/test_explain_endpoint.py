@@ -9,9 +9,9 @@ import httpx
 import pytest
 from rich.console import Console
 
-from control.console.endpoint_explained import print_endpoint
-from control.console.scaling import print_scaling
-from control.console.tables import resource_table
+from control.console.tables.tables import resource_table
+from control.console.told.endpoint_explained import print_endpoint
+from control.console.told.scaling import print_scaling
 from tests.unit.control.cli.test_commands import Answer, control, items, run
 
 __all__ = ["control"]

@@ -8,7 +8,7 @@ import yaml
 
 from common.errors import InvalidInput, NotFound
 from common.resources import KINDS, parse_resource
-from control.console import field_reference as reference
+from control.console.documents import field_reference as reference
 from tests.unit.control.cli.test_commands import run
 
 

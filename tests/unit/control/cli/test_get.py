@@ -9,7 +9,7 @@ import httpx
 import pytest
 import yaml
 
-from control.console.selectors import parse_selector, sorted_by
+from control.console.tables.selectors import parse_selector, sorted_by
 from tests.unit.control.cli.test_commands import Answer, checked, control, error, items, run
 
 __all__ = ["control"]

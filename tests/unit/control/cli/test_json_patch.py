@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InvalidInput
-from control.console.documents import merged
-from control.console.json_patch import patched
+from control.console.documents.documents import merged
+from control.console.documents.json_patch import patched
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "a", "/", "~"]),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InvalidInput
-from control.console.jsonpath import JsonPath
+from control.console.tables.jsonpath import JsonPath
 
 LIST: dict[str, Any] = {
     "kind": "List",

@@ -32,13 +32,13 @@ HEAVY = {
     "uvicorn",
     "yaml",
 }
-NO_CLIENT = HEAVY | {"httpx", "control.console.output", "control.console.tables"}
+NO_CLIENT = HEAVY | {"httpx", "control.console.output", "control.console.tables.tables"}
 CALL = """
 import json, sys
 import httpx
 from common.client import Client
 from control.cli.main import main
-from control.cli.session import Session
+from control.cli.asking.session import Session
 
 made = {"kind": "Model", "metadata": {"name": "tiny", "project": "search"}, "spec": {"source": "org/tiny"}}
 answer = httpx.MockTransport(lambda request: httpx.Response(200, json={"items": [made], "revision": 1}))

@@ -10,9 +10,9 @@ import pytest
 from common.environment import PREFIX
 from common.errors import InvalidInput
 from common.resources import parse_resource
-from control.cli.misspelt import odd_variables, setting_names
-from control.console.event_stream import follow_events
+from control.cli.asking.misspelt import odd_variables, setting_names
 from control.console.formats import Output
+from control.console.told.event_stream import follow_events
 from tests.unit.control.cli.test_commands import Answer, control, error, items, run
 
 __all__ = ["control"]

@@ -11,10 +11,10 @@ from rich.text import Text
 from common.errors import InvalidInput
 from common.vocabulary import odd_character
 from control.console.boundary import show
-from control.console.describe import describe_document
-from control.console.manifests import read_manifests
+from control.console.documents.manifests import read_manifests
 from control.console.output import cell
 from control.console.terminal import Terminal, json_text, log_line
+from control.console.told.describe import describe_document
 
 EVIL = "a\x1b]0;owned\x07\x9b2J\u202etxt.exe\r\x08\ud800"
 

@@ -7,7 +7,7 @@ import pytest
 from common.resources import KINDS
 from common.resources.workload import WorkloadStatus
 from control.console.output import PHASE_STYLES, age, cell
-from control.console.tables import COLUMNS
+from control.console.tables.tables import COLUMNS
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from common.resources import Endpoint, parse_resource
-from control.console.plan_table import print_plan
+from control.console.tables.plan_table import print_plan
 from tests.unit.control.cli.test_commands import control, error, run
 from tests.unit.control.cli.test_pool_commands import printed
 

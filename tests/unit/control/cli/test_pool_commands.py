@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from control.cli import pool
-from control.console.bars import bar, devices, sparkline
-from control.console.explanations import print_explanation
-from control.console.moments import clock_time, expected, since, span
-from control.console.pool_tables import PoolView
+from control.console.tables.bars import bar, devices, sparkline
+from control.console.tables.pool_tables import PoolView
+from control.console.told.explanations import print_explanation
+from control.console.told.moments import clock_time, expected, since, span
 from tests.unit.control.cli.test_commands import control, run
 
 __all__ = ["control"]

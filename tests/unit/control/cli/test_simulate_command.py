@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from control.console.explanations import print_simulation
+from control.console.told.explanations import print_simulation
 from tests.unit.control.cli.test_commands import control, error, run
 from tests.unit.control.cli.test_pool_commands import MINUTE, NOW, printed
 

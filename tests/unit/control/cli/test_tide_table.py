@@ -1,6 +1,6 @@
 """Tides as `computility top` shows them."""
 
-from control.console.pool_tables import PoolView
+from control.console.tables.pool_tables import PoolView
 from tests.unit.control.cli.test_pool_commands import NOW, OVERVIEW, printed
 
 WHY = "2.4 devices' worth of work, 2.8 expected within 15 min"

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from common.errors import NotFound, Unavailable
-from control.cli import verify as module
+from control.cli.machine import verify as module
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ from common.client import Client
 from common.clock import VirtualClock
 from common.errors import ComputilityError, InvalidInput, NotFound, Unavailable
 from control.cli.access.jobs import follow
+from control.cli.asking.kinds import kind_named
 from control.cli.changes.nodes import until_empty
 from control.cli.changes.waiting import judge_for, until
-from control.cli.kinds import kind_named
-from control.console.moments import parse_span
-from control.console.settling import progress_of
+from control.console.told.moments import parse_span
+from control.console.told.settling import progress_of
 
 Answers = Iterator[list[dict[str, Any]]]
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from common.clock import VirtualClock
 from common.resources import Endpoint
 from common.wire import LearnedThreshold, LegTimes, ThresholdReport
-from control.console.two_legs import print_two_legs
+from control.console.told.two_legs import print_two_legs
 from inference.two_legs.answers import explain_two_legs
 from inference.two_legs.board import MAX_GATEWAYS, STALE_SECONDS, ThresholdBoard
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from common.errors import EngineFailed
-from control.console.tables import condition, ready_count
+from control.console.tables.tables import condition, ready_count
 
 Document = Mapping[str, Any]
 Progress = tuple[bool, str]

@@ -7,8 +7,8 @@ from typing import Any
 import typer
 
 from common.errors import ComputilityError
-from control.cli.kinds import kind_named, typed_names
-from control.cli.session import Session
+from control.cli.asking.kinds import kind_named, typed_names
+from control.cli.asking.session import Session
 
 ANSWER_SECONDS = 2.0
 

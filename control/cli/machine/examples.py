@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from control.cli.options import session_of
+from control.cli.asking.options import session_of
 from control.console.output import console
 
 
@@ -20,7 +20,7 @@ def examples(
     home is. Example: computility examples --model Qwen/Qwen3-0.6B
     """
     from control.console.display import Stage
-    from control.console.outcomes import apply_manifests
+    from control.console.documents.outcomes import apply_manifests
     from control.demo import story
 
     session, out = session_of(context), console()

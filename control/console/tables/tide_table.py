@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from control.console.bars import devices
+from control.console.tables.bars import devices
 
 TITLES = ("DEVICE", "FOR INFERENCE", "CALENDAR", "LOAD", "WHY")
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import typer
 
+from control.cli.asking.options import OutputOption, session_of
 from control.cli.doctor_checks.checks import CHECKS, Check
 from control.cli.doctor_checks.loop_check import check_loops
 from control.cli.doctor_checks.set_aside_check import check_set_aside
 from control.cli.doctor_checks.usage_check import check_usage
-from control.cli.options import OutputOption, session_of
 from control.console.formats import Output
 from control.console.output import console, print_document
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from common.errors import NotFound
 from common.kind_names import API_VERSION, KIND_NAMES
-from control.console.documents import SERVER_SET
+from control.console.documents.documents import SERVER_SET
 
 Schema = Mapping[str, Any]
 _INDEX = re.compile(r"\[[^\]]*\]")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from common.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from control.console.jsonpath import JsonPath
+    from control.console.tables.jsonpath import JsonPath
 
 WORDS = ("table", "wide", "name", "yaml", "json")
 _TEMPLATE = "jsonpath="
@@ -25,7 +25,7 @@ class Shape:
     def parse(text: str) -> Shape:
         """Raises ``InvalidInput`` listing what there is."""
         if text.startswith(_TEMPLATE):
-            from control.console.jsonpath import JsonPath
+            from control.console.tables.jsonpath import JsonPath
 
             return Shape("", JsonPath(text.removeprefix(_TEMPLATE)))
         if text not in WORDS:

@@ -11,8 +11,8 @@ import typer
 from common.errors import ComputilityError, NotFound, Unavailable
 from common.ids import new_id
 from common.units import format_credits
-from control.cli.options import session_of
-from control.cli.session import Credentials, Session
+from control.cli.asking.options import session_of
+from control.cli.asking.session import Credentials, Session
 from control.console.output import console
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def verify(
 def _ready(client: Client, model: str, deadline: float) -> Mapping[str, Any]:
     """An endpoint that is ready. Raises ``Unavailable`` that says what is there instead, and ``NotFound`` at
     once where there is none at all."""
-    from control.console.tables import condition
+    from control.console.tables.tables import condition
 
     while True:
         endpoints = client.list("endpoints")

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from control.cli.lifecycle import ControlPort, GatewayPort, ModelOption, stop_signals
-from control.cli.options import session_of
+from control.cli.asking.options import session_of
+from control.cli.machine.lifecycle import ControlPort, GatewayPort, ModelOption, stop_signals
 from control.console.output import console
 from control.demo.play import DemoOptions, play
 

@@ -15,7 +15,7 @@ from common.errors import ComputilityError, InvalidInput, NotFound, Problem
 from common.kind_names import KIND_NAMES
 from common.private import at_home
 from common.vocabulary import quoted, shortened
-from control.console.documents import as_written
+from control.console.documents.documents import as_written
 
 if TYPE_CHECKING:
     from common.resources import Resource
@@ -77,7 +77,7 @@ class Manifest:
         kind = self.content.get("kind")
         if problem.code != "extra_forbidden" or kind not in {one.kind for one in KIND_NAMES}:
             return ""
-        from control.console.field_reference import nearest_field
+        from control.console.documents.field_reference import nearest_field
 
         near = nearest_field(str(kind), problem.path)
         return f"; did you mean {near}?" if near else ""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import ComputilityError, NotFound
 from common.kind_names import KIND_NAMES
-from control.console.documents import difference, print_difference
+from control.console.documents.documents import difference, print_difference
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from common.client import Client
-    from control.console.manifests import Manifest
+    from control.console.documents.manifests import Manifest
 
 OUTCOME_STYLES = {"created": "green", "configured": "yellow", "unchanged": "dim", "deleted": "red"}
 
@@ -37,7 +37,7 @@ def differences(client: Client, manifests: Sequence[Manifest]) -> list[list[str]
 
 
 def _applied(client: Client, manifests: Sequence[Manifest], dry_run: bool) -> list[dict[str, Any]]:
-    from control.console.manifests import blame
+    from control.console.documents.manifests import blame
 
     for manifest in manifests:
         manifest.require_json()

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from control.cli.kinds import all_names
-from control.cli.session import Session
-from control.cli.suggestions import kinds_from, names_from, projects_from
+from control.cli.asking.kinds import all_names
+from control.cli.asking.session import Session
+from control.cli.asking.suggestions import kinds_from, names_from, projects_from
 from control.console.formats import Output
 
 KIND_HELP = f"Kind: singular, plural or short name. {all_names()}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from common.environment import PREFIX, variables
 from common.errors import Unauthenticated
 from common.private import at_home
-from control.cli.contexts import Context, context_named, current_context
+from control.cli.asking.contexts import Context, context_named, current_context
 
 if TYPE_CHECKING:
     import ssl

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from common.errors import ComputilityError, InvalidInput
-from control.cli.options import session_of
+from control.cli.asking.options import session_of
 
 
 def own_version() -> str:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from control.console.describe import print_events
 from control.console.formats import Output
 from control.console.output import console, print_table
 from control.console.terminal import json_text, write_out
+from control.console.told.describe import print_events
 
 LOOK_AGAIN_SECONDS = 2.0
 _WIDTHS = (5, 7, 20, 30, 7)

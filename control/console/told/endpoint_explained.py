@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from common.clock import SYSTEM_CLOCK
-from control.console.moments import since
 from control.console.output import print_table
+from control.console.told.moments import since
 
 Document = Mapping[str, Any]
 

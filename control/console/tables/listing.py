@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from common.kind_names import API_VERSION
 from control.console.formats import Output
 from control.console.output import console, print_document, print_table, to_stderr
-from control.console.shapes import Shape
-from control.console.tables import resource_table
+from control.console.tables.shapes import Shape
+from control.console.tables.tables import resource_table
 from control.console.terminal import json_text, write_out
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 
 from common.clock import SYSTEM_CLOCK
-from control.console.bars import devices
-from control.console.moments import clock_time, expected, since
 from control.console.output import PHASE_STYLES, print_table
+from control.console.tables.bars import devices
+from control.console.told.moments import clock_time, expected, since
 
 Answer = Mapping[str, Any]
 OUTCOMES = {

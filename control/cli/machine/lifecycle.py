@@ -20,10 +20,10 @@ from common.errors import ComputilityError, Conflict, SetupError
 from common.private import PRIVATE_UMASK
 from common.settings import Settings
 from common.tls import control_client
-from control.cli.options import session_of
-from control.cli.session import CREDENTIALS_FILE, Session
+from control.cli.asking.options import session_of
+from control.cli.asking.session import CREDENTIALS_FILE, Session
 from control.console.display import Stage
-from control.console.outcomes import apply_manifests
+from control.console.documents.outcomes import apply_manifests
 from control.console.output import console
 from control.demo import story
 from control.supervisor.instance import ChildState, RunFolder

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from common.units import format_bytes
-from control.console.bars import bar, devices, sparkline
-from control.console.load_history import LoadHistory, of_model, of_node
-from control.console.moments import clock_time, span
 from control.console.output import PHASE_STYLES
-from control.console.tide_table import tide_table
+from control.console.tables.bars import bar, devices, sparkline
+from control.console.tables.tide_table import tide_table
+from control.console.told.load_history import LoadHistory, of_model, of_node
+from control.console.told.moments import clock_time, span
 
 Row = Mapping[str, Any]
 STATE_STYLES = {

@@ -1,0 +1,1 @@
+"""What every command needs to ask with: who, whom, and about what."""

@@ -1,0 +1,1 @@
+"""Lists and figures as tables, and what is shown of them."""
