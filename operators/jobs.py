@@ -90,11 +90,12 @@ class FineTunes:
             self._parts.cluster.link(Item("FineTune", place.project, seen["metadata"]["name"]), key)
         try:
             if is_leaving(body):
-                known, _ = await self._parts.link.list_all("finetunes")  # control's word, before it is let go
+                known = await self._parts.lists.fresh("finetunes")  # control's word, before it is let go
                 await self._leave(body, place, job_of(uid, place.project, known))
             else:
                 await self._keep(key, body, place, seen)
         except ComputilityError as error:
+            body = self._parts.cluster.find(key) or body
             await self._parts.tell(
                 body, seen, Step(Do.NOTHING, False, reason_of(error), error.message), _told(body)
             )
@@ -118,6 +119,7 @@ class FineTunes:
             return
         if seen is None:
             told = await self._make(key, body, place, manifest)
+            body = self._parts.cluster.find(key) or body
         else:
             spec = seen["spec"]
             told = {"job": seen["metadata"]["name"], "trainingFile": spec["trainingFile"]}
@@ -127,10 +129,15 @@ class FineTunes:
     async def _make(self, key: Key, body: Body, place: Place, manifest: FineTuneManifest) -> dict[str, Any]:
         if not await self._parts.is_there(body):
             raise Conflict(f"{key.name} is being deleted")
-        training = manifest.training_file or await self._uploaded(key, body, place, manifest.training_data)
-        validation = manifest.validation_file
-        if manifest.validation_data is not None:
-            validation = await self._uploaded(key, body, place, manifest.validation_data)
+        training, validation = manifest.training_file, manifest.validation_file
+        uploads: dict[str, str] = {}
+        try:
+            if training is None:
+                training = await self._uploaded(key, body, place, manifest.training_data, uploads)
+            if manifest.validation_data is not None:
+                validation = await self._uploaded(key, body, place, manifest.validation_data, uploads)
+        finally:
+            await self._remember(body, place, uploads)
         uid = body["metadata"]["uid"]
         request = request_of(manifest, uid, training, validation)
         once = derived_id("idem", "job", uid)
@@ -138,8 +145,11 @@ class FineTunes:
         self._parts.cluster.link(Item("FineTune", place.project, job["id"]), key)
         return {"job": job["id"], "trainingFile": training}
 
-    async def _uploaded(self, key: Key, body: Body, place: Place, source: DataSource | None) -> str:
-        """The id of the file that a key of a ConfigMap became."""
+    async def _uploaded(
+        self, key: Key, body: Body, place: Place, source: DataSource | None, uploads: dict[str, str]
+    ) -> str:
+        """The id of the file that a key of a ConfigMap became; it is written down in ``uploads``, by a digest
+        of its content."""
         assert source is not None
         path = core_path(key.namespace, "configmaps", source.config_map)
         where = f"the ConfigMap {source.config_map}"
@@ -151,10 +161,33 @@ class FineTunes:
         if source.key not in text and source.key not in coded:
             raise InvalidInput(f"spec.trainingData.key: {where} has no key {source.key}")
         content = text[source.key].encode() if source.key in text else base64.b64decode(coded[source.key])
-        sum_ = hashlib.sha256(content).hexdigest()
-        once = derived_id("idem", "file", body["metadata"]["uid"], sum_)
+        digest, before = hashlib.sha256(content).hexdigest()[:16], _uploads(body)
+        if digest in before:
+            uploads[digest] = before[digest]
+            return before[digest]
+        # What replaced other files before is another upload, though its content was there once.
+        once = derived_id("idem", "file", body["metadata"]["uid"], digest, *sorted(before.values()))
         name = source.key if source.key.endswith(".jsonl") else f"{source.key}.jsonl"
-        return await self._parts.link.upload(name, content, place.project, place.acts_as, once)
+        made = await self._parts.link.upload(name, content, place.project, place.acts_as, once)
+        uploads[digest] = made
+        return made
+
+    async def _remember(self, body: Body, place: Place, uploads: dict[str, str]) -> None:
+        """Have the status name the files, until a job has them; what was uploaded before from a ConfigMap
+        that has other content now is deleted."""
+        before = _uploads(body)
+        if uploads == before or not uploads:
+            return
+        step = Step(Do.NOTHING, False, "Uploaded", "the data are uploaded, the job is not made yet")
+        await self._parts.tell(body, None, step, {**_told(body), "uploads": uploads})
+        known = await self._parts.lists.fresh("finetunes")  # a job may be there whose answer was lost
+        if job_of(body["metadata"]["uid"], place.project, known) is None:
+            await self._delete_files(set(before.values()) - set(uploads.values()), place)
+
+    async def _delete_files(self, files: Iterable[str], place: Place) -> None:
+        for file_id in files:
+            with suppress(NotFound, Conflict):  # somebody else uses it, or has deleted it
+                await self._parts.link.delete_file(file_id, place.project, place.acts_as)
 
     async def _leave(self, body: Body, place: Place, seen: Document | None) -> None:
         """Cancel what runs, and wait for its end; what was made stays."""
@@ -169,6 +202,8 @@ class FineTunes:
             self._parts.view.learn(now)
             if _state(now) not in ENDED:
                 raise Conflict(f"the job {job} is cancelled, but has not ended")
+        if seen is None:
+            await self._delete_files(_uploads(body).values(), place)
         await self._parts.let_go(body)
 
 
@@ -176,6 +211,12 @@ def _state(job: Document) -> str:
     return str((job.get("status") or {}).get("state", ""))
 
 
+def _uploads(body: Body) -> dict[str, str]:
+    """Files that were uploaded for a job that is not made yet, by digests of their content."""
+    known = _told(body).get("uploads")
+    return {str(key): str(name) for key, name in known.items()} if isinstance(known, dict) else {}
+
+
 def _told(body: Body) -> dict[str, Any]:
     status = body.get("status") or {}
-    return {name: status[name] for name in ("job", "trainingFile", "specDigest") if name in status}
+    return {name: status[name] for name in ("job", "trainingFile", "specDigest", "uploads") if name in status}

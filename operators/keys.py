@@ -114,7 +114,7 @@ class ApiKeys:
             return
         if is_leaving(body):
             if has_finalizer(body):
-                known, _ = await self._parts.link.list_all("apikeys")  # control's word, before it is let go
+                known = await self._parts.lists.fresh("apikeys")  # control's word, before it is let go
                 await self._revoke_others(prefix_of(key, body["metadata"]["uid"]), "", known)
                 await self._parts.let_go(body)
             return

@@ -10,6 +10,7 @@ from typing import Any
 from common.clock import Clock
 from common.errors import NotFound
 from operators.control.link import ControlLink
+from operators.control.lists import Lists
 from operators.control.view import ControlView
 from operators.core.reconcile import FINALIZER, Step
 from operators.core.status import Synced, status_of
@@ -27,6 +28,9 @@ class Parts:
     link: ControlLink
     view: ControlView
     clock: Clock
+
+    def __post_init__(self) -> None:
+        self.lists = Lists(self.link)
 
     async def hold(self, body: Body) -> None:
         """Have the custom resource wait for us when it is deleted."""

@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ from common.settings import Settings
 from common.telemetry import get_logger
 from operators.control.link import Document
 from operators.control.view import item_of
-from operators.core.pools import Demand, Pool, PoolNode, Resize, Shape, demand_of, resize
+from operators.core.pools import Demand, Pool, PoolNode, Resize, Shape, demand_of, resize, tried
 from operators.documents import Body
 from operators.guard import guarded
 from operators.parts import Parts
@@ -48,12 +49,17 @@ class Pools:
         self._look_seconds = settings.operator.pools_look_seconds
         self._cool_seconds = settings.operator.pools_cool_seconds
         self._idle_since: dict[str, float] = {}
+        self._absent_since: dict[tuple[str, int], float] = {}
+        self._waits_since: dict[Demand, float] = {}
+        self._tried: set[Demand] = set()
 
     async def follow(self) -> None:
         """Look every few seconds, while control is followed."""
         await self._parts.view.synced.wait()
         while self._namespace:
-            if not self._parts.view.trouble:
+            if self._parts.view.trouble:
+                self._waits_since.clear()  # nothing could be placed meanwhile
+            else:
                 with guarded("pools"):
                     await self._look()
             await asyncio.sleep(self._look_seconds)
@@ -66,19 +72,51 @@ class Pools:
             async for found in self._parts.kube.each(path, labelSelector=POOL)
         }
         workloads = sorted(view.all_of("Workload"), key=_age)
-        nodes = {node["metadata"]["name"]: node for node in view.all_of("Node") if is_there(node)}
-        await self._forget_taken()
         used = used_nodes(workloads)
+        nodes = {
+            node["metadata"]["name"]: node
+            for node in view.all_of("Node")
+            if is_there(node) or node["metadata"]["name"] in used
+        }
+        await self._forget_taken()
         self._idle_since = {name: self._idle_since.get(name, now) for name in nodes if name not in used}
         pools: list[Pool] = []
         for name, found in sorted(sets.items()):
             with guarded("pools", name):
                 pools.append(pool_of(name, found, nodes, self._idle_since))
-        demands = _demands(workloads)
+        pools = self._with_absent(pools, now)
+        demands = self._untried(pools, _demands(workloads), now)
         for pool, wanted in zip(pools, resize(pools, demands, now, self._cool_seconds), strict=True):
             scale = f"{path}/{quote(sets[pool.name]['metadata']['name'])}/scale"
             with guarded("pools", pool.name):
                 await self._do(scale, pool, wanted, nodes)
+
+    def _with_absent(self, pools: list[Pool], now_seconds: float) -> list[Pool]:
+        """The pools, with since when those have been missing that have not joined."""
+        absent = {
+            (pool.name, ordinal): self._absent_since.get((pool.name, ordinal), now_seconds)
+            for pool in pools
+            for ordinal in set(range(pool.replicas)) - {node.ordinal for node in pool.nodes}
+        }
+        self._absent_since = absent
+        return [
+            replace(
+                pool, absent=tuple((o, since) for (name, o), since in absent.items() if name == pool.name)
+            )
+            for pool in pools
+        ]
+
+    def _untried(self, pools: list[Pool], demands: list[Demand], now_seconds: float) -> list[Demand]:
+        """The demands that nodes may still help, with since when they wait. What did not start though there
+        was room holds nothing, until it waits for something else."""
+        self._waits_since = {demand: self._waits_since.get(demand, now_seconds) for demand in demands}
+        waiting = {demand: replace(demand, since_seconds=self._waits_since[demand]) for demand in demands}
+        new = {
+            replace(demand, since_seconds=None)
+            for demand in tried(pools, waiting.values(), now_seconds, self._cool_seconds)
+        }
+        self._tried = (self._tried & waiting.keys()) | new
+        return [found for demand, found in waiting.items() if demand not in self._tried]
 
     async def _forget_taken(self) -> None:
         """Nodes that were taken away here are gone for good: nobody is to wait for them to come back."""
@@ -168,13 +206,16 @@ def pool_of(name: str, found: Body, nodes: Mapping[str, Document], idle_since: M
         ordinal = labels.get(POD, "").removeprefix(f"{metadata['name']}-")
         if labels.get(POOL) == name and ordinal.isdecimal():
             mine[int(ordinal)] = node
-    shape = next((shape_of(node) for _, node in sorted(mine.items())), None) or _told_shape(notes)
+    told = _told_shape(notes)
+    seen = next((shape_of(node) for _, node in sorted(mine.items())), None)
+    if seen is not None:  # no node says what its devices are capable of, and not all how fast they are
+        seen = replace(seen, capabilities=told.capabilities, tflops=seen.tflops or told.tflops)
     return Pool(
         name,
         replicas,
         _number(notes.get(LEAST), replicas),
         _number(notes.get(MOST), replicas),
-        shape,
+        seen or told,
         tuple(_pool_node(ordinal, node, idle_since) for ordinal, node in sorted(mine.items())),
     )
 
@@ -204,6 +245,7 @@ def shape_of(node: Document) -> Shape | None:
         status.get("cpuCores", 0) * 1000,
         status.get("memoryBytes", 0),
         tuple(sorted(labels.items())),
+        tflops=tuple(sorted((first.get("tflops") or {}).items())),
     )
 
 
@@ -220,6 +262,8 @@ def _told_shape(notes: Mapping[str, str]) -> Shape:
             int(told.get("cpuMillis", 0)),
             int(told.get("hostMemoryBytes", 0)),
             tuple(sorted(labels.items())),
+            frozenset(str(name) for name in told.get("capabilities", ())),
+            tuple(sorted((str(k), float(v)) for k, v in dict(told.get("tflops", {})).items())),
         )
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return Shape("")

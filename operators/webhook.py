@@ -7,6 +7,7 @@ control has no opinion in time, a setting says whether the document passes with 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from common.errors import (
     ComputilityError,
     InvalidInput,
     NotFound,
+    SetupError,
     TooManyRequests,
     Unauthenticated,
     Unavailable,
@@ -46,7 +48,11 @@ from operators.documents import (
 from operators.kube.client import Kube
 
 PLACE_SECONDS = 5.0
-MAX_BODY_BYTES = 8 * MIB
+MAX_BODY_BYTES = 3 * MIB + MIB // 8
+"""Two objects, as large as Kubernetes keeps them (1.5 MiB), and what the API server says about them."""
+MOST_AT_ONCE = 16
+"""Reviews that are read and judged at a time; others wait, and are told to come again after too long."""
+READ_SECONDS = 2.0
 MAX_WARNING_CHARACTERS = 240
 SYSTEM = "system:serviceaccount:kube-system:"
 REVIEWS = Counter("computility_operator_reviews", "Documents judged by the webhook", ("operation", "verdict"))
@@ -194,6 +200,49 @@ def _response(uid: str, verdict: Verdict) -> dict[str, Any]:
     return response
 
 
+class Door:
+    """Lets so many reviews in at a time, and reads no more of each than one can have."""
+
+    def __init__(self, webhook: Webhook, seconds: float, most: int = MOST_AT_ONCE) -> None:
+        self._webhook, self._seconds = webhook, seconds
+        self._places = asyncio.Semaphore(most)
+
+    async def validate(self, request: web.Request) -> web.Response:
+        """The answer to the request of an API server."""
+        if (request.content_length or 0) > MAX_BODY_BYTES:
+            return web.Response(status=413, text="larger than any AdmissionReview")
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._places.acquire()
+        except TimeoutError:
+            return web.Response(status=503, text="too many reviews at once")
+        try:
+            return await self._answer(request)
+        finally:
+            self._places.release()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                review = await request.json()
+            str(review["request"]["uid"]), str(review["request"]["operation"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return web.Response(status=400, text="this takes an AdmissionReview")
+        except TimeoutError:
+            return web.Response(status=408, text="the AdmissionReview does not come to its end")
+        return web.json_response(await self._webhook.review(review))
+
+
+def ask_for_certificates(context: ssl.SSLContext, ca_file: str) -> None:
+    """Have whoever connects show a certificate of the authority. Raises ``SetupError``."""
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError too
+        path = "operator.webhook_client_ca_file"
+        raise SetupError(f"{path}: {error}", param=path) from error
+    context.verify_mode = ssl.CERT_REQUIRED
+
+
 async def serve_webhook(webhook: Webhook, settings: Settings) -> web.AppRunner:
     """Serve until the runner is cleaned up; certificates that change are taken up. Raises ``SetupError``."""
     wanted = settings.operator
@@ -205,14 +254,8 @@ async def serve_webhook(webhook: Webhook, settings: Settings) -> web.AppRunner:
         tls_key_file=str(folder / "tls.key"),
     )
     tls = ServerTls(address)
-
-    async def validate(request: web.Request) -> web.Response:
-        try:
-            review = await request.json()
-            str(review["request"]["uid"]), str(review["request"]["operation"])
-        except (ValueError, KeyError, TypeError):
-            return web.Response(status=400, text="this takes an AdmissionReview")
-        return web.json_response(await webhook.review(review))
+    if wanted.webhook_client_ca_file and tls.context is not None:
+        ask_for_certificates(tls.context, wanted.webhook_client_ca_file)
 
     async def renew(_: web.Application) -> Any:
         task = asyncio.create_task(_look(tls))
@@ -221,7 +264,7 @@ async def serve_webhook(webhook: Webhook, settings: Settings) -> web.AppRunner:
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.cleanup_ctx.append(renew)
-    app.add_routes([web.post("/validate", validate)])
+    app.add_routes([web.post("/validate", Door(webhook, wanted.webhook_seconds).validate)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, address.host, address.port, ssl_context=tls.context).start()

@@ -23,6 +23,11 @@ class OperatorSettings(Section):
     webhook_host: str = "127.0.0.1"
     webhook_port: int = Field(9443, ge=1, le=65535)
     webhook_folder: str = Field("", description="folder with tls.crt and tls.key; empty = no webhook")
+    webhook_client_ca_file: str = Field(
+        "",
+        description="PEM; who asks the webhook needs a certificate of it, as the API server has from its "
+        "admission configuration; empty = whoever reaches the port may ask",
+    )
     webhook_seconds: float = Field(5.0, gt=0, le=25, description="longest wait for control's opinion")
     webhook_unavailable: Literal["refuse", "warn"] = Field(
         "warn", description="what the webhook does when control has none; warn = let pass with a warning"

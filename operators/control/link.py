@@ -11,6 +11,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -151,7 +152,7 @@ class ControlLink:
 
     async def delete_file(self, file_id: str, project: str, acts_as: str | None) -> None:
         """Delete an uploaded file."""
-        await self._write("DELETE", f"/v1/files/{file_id}", acts_as, project=project)
+        await self._write("DELETE", f"/v1/files/{quote(file_id, safe='')}", acts_as, project=project)
 
     async def create_job(
         self, body: Mapping[str, Any], project: str, acts_as: str | None, once: str

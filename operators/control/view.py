@@ -41,7 +41,7 @@ class ControlView:
         self._link, self._kinds = link, kinds
         self.told: Callable[[Item, bool], None] = lambda _, __: None
         self.back: Callable[[], None] = lambda: None
-        self._known: dict[Item, Document] = {}
+        self._known: dict[str, dict[Item, Document]] = {}
         self._wanted: dict[Item, tuple[str, int]] = {}
         self._revision: int | None = None
         self.synced = asyncio.Event()
@@ -49,23 +49,23 @@ class ControlView:
 
     def find(self, item: Item) -> Document | None:
         """The resource as it is known."""
-        return self._known.get(item)
+        return self._known.get(item.kind, {}).get(item)
 
     def all_of(self, kind: str) -> Iterator[Document]:
         """All of a kind."""
-        return (document for item, document in self._known.items() if item.kind == kind)
+        return iter(self._known.get(kind, {}).values())
 
     def learn(self, document: Document) -> None:
         """What an answer showed: known before the stream tells, unless that was faster."""
         item = item_of(document)
-        old = self._known.get(item)
+        old = self.find(item)
         version = document["metadata"].get("resourceVersion", 0)
         if old is None or old["metadata"].get("resourceVersion", 0) <= version:
-            self._known[item] = document
+            self._known.setdefault(item.kind, {})[item] = document
 
     def forget(self, item: Item) -> None:
         """It was deleted."""
-        self._known.pop(item, None)
+        self._known.get(item.kind, {}).pop(item, None)
 
     async def follow(self) -> None:
         """List and watch until cancelled. What is known stays known while control is away."""
@@ -101,10 +101,11 @@ class ControlView:
             documents, revision = await self._link.list_all(KINDS[kind].PLURAL)
             revisions.append(revision)
             found.update((item_of(document), document) for document in documents)
-        changed = [
-            item for item in self._known.keys() | found.keys() if self._known.get(item) != found.get(item)
-        ]
-        self._known, self._revision = found, min(revisions)
+        known = {item for items in self._known.values() for item in items}
+        changed = [item for item in known | found.keys() if self.find(item) != found.get(item)]
+        self._known, self._revision = {}, min(revisions)
+        for item, document in found.items():
+            self._known.setdefault(item.kind, {})[item] = document
         self._wanted = {item: _wanted(document) for item, document in found.items()}
         for item in changed:
             self.told(item, True)
@@ -131,9 +132,9 @@ class ControlView:
         item = item_of(document)
         if change["type"] == "delete":
             self._wanted.pop(item, None)
-            known = self._known.get(item)
+            known = self.find(item)
             if known is not None and known["metadata"].get("uid") == document["metadata"].get("uid"):
-                del self._known[item]
+                self.forget(item)
             self.told(item, True)
             return
         self.learn(document)

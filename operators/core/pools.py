@@ -6,7 +6,7 @@ nodes too. It shrinks from its last node down, as a StatefulSet does, and drains
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,11 +21,16 @@ FOR_DEVICES = frozenset(
             "DeviceTflops",
             "NodeLabels",
         ),
-        *("IllegalCount", "DeviceCount", "HostTooSmall", "GangSize", "NoNodes"),
-        *("DevicesBusy", "HostBusy", "TopologyBusy", "AntiAffinity", "NodeLost", "NodeCordoned"),
+        *("DeviceCount", "HostTooSmall", "GangSize", "NoNodes"),
+        *("DevicesBusy", "HostBusy", "NodeLost", "NodeCordoned"),
     )
 )
-"""Reasons of control that more nodes may do away with."""
+"""Reasons of control that more nodes may do away with, and of which ``fits`` can say whether they would."""
+JOIN_SECONDS = 900.0
+"""So long a node that was asked for may take until it has joined: images are large."""
+LEAST_TRIED_SECONDS = 30.0
+"""What could have been placed for so long (or for the time to cool, where that is longer), and was not, waits
+for something else than nodes."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Shape:
     cpu_millis: int = 0
     host_memory_bytes: int = 0
     labels: tuple[tuple[str, str], ...] = ()
+    capabilities: frozenset[str] = frozenset()
+    tflops: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,14 +61,19 @@ class Need:
     cpu_millis: int = 0
     host_memory_bytes: int = 0
     labels: tuple[tuple[str, str], ...] = ()
+    capabilities: tuple[str, ...] = ()
+    tflops: float = 0
+    dtype: str = "bf16"
 
 
 @dataclass(frozen=True)
 class Demand:
-    """A workload that waits: all its ranks start together, or none does."""
+    """A workload that waits: all its ranks start together, or none does. ``since_seconds``: since when it was
+    seen to wait (None = just now)."""
 
     key: str
     ranks: tuple[Need, ...]
+    since_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,8 @@ class PoolNode:
 
 @dataclass(frozen=True)
 class Pool:
-    """``replicas`` nodes are asked for now; ``nodes`` are those of them that have joined."""
+    """``replicas`` nodes are asked for now; ``nodes`` are those of them that have joined, ``absent`` since
+    when others (by their ordinals) have been missing; those that are not named are missing since now."""
 
     name: str
     replicas: int
@@ -84,6 +97,11 @@ class Pool:
     most: int
     shape: Shape
     nodes: tuple[PoolNode, ...] = ()
+    absent: tuple[tuple[int, float], ...] = ()
+
+    def overdue(self, now_seconds: float, patience_seconds: float) -> set[int]:
+        """The ordinals that have been missing for so long."""
+        return {ordinal for ordinal, since in self.absent if now_seconds - since >= patience_seconds}
 
 
 @dataclass(frozen=True)
@@ -103,7 +121,7 @@ def resize(
 ) -> list[Resize]:
     """What each pool should be, in the order of the pools. Demands come in the order in which they wait; each
     goes to a pool that can take it whole, first to one that needs no more nodes than are there or coming."""
-    free = {pool.name: _Room(pool) for pool in pools}
+    free = {pool.name: _Room(pool, len(pool.overdue(now_seconds, JOIN_SECONDS))) for pool in pools}
     served: dict[str, list[str]] = {pool.name: [] for pool in pools}
     for demand in demands:
         for name in sorted(free, key=lambda n: (free[n].needs(demand) or 0, n)):
@@ -119,6 +137,41 @@ def resize(
     ]
 
 
+def tried(
+    pools: Sequence[Pool], demands: Iterable[Demand], now_seconds: float, cool_seconds: float
+) -> list[Demand]:
+    """The demands that a pool's idle nodes have had room for, for long: more nodes do nothing for them, and
+    none is to be kept for them."""
+    seconds = max(cool_seconds, LEAST_TRIED_SECONDS)
+    return [
+        demand
+        for demand in demands
+        if demand.since_seconds is not None
+        and now_seconds - demand.since_seconds >= seconds
+        and any(_placed(demand, [pool.shape] * _idle_for(pool, now_seconds, seconds)) for pool in pools)
+    ]
+
+
+def _idle_for(pool: Pool, now_seconds: float, seconds: float) -> int:
+    return sum(
+        node.idle_since_seconds is not None
+        and not node.is_draining
+        and now_seconds - node.idle_since_seconds >= seconds
+        for node in pool.nodes
+    )
+
+
+def _placed(demand: Demand, empty: list[Shape]) -> bool:
+    """Whether all ranks have their places."""
+    left = list(empty)
+    for need in demand.ranks:
+        index = next((i for i, shape in enumerate(left) if fits(need, shape)), None)
+        if index is None:
+            return False
+        left[index] = _less(left[index], need)
+    return True
+
+
 def _grown(pool: Pool, nodes: int, demands: list[str]) -> Resize:
     keep = tuple(node.name for node in pool.nodes if node.is_draining)
     reason = f"for {', '.join(demands[:3])}{' and others' if len(demands) > 3 else ''}"
@@ -126,11 +179,16 @@ def _grown(pool: Pool, nodes: int, demands: list[str]) -> Resize:
 
 
 def _shrunk(pool: Pool, now_seconds: float, cool_seconds: float) -> Resize:
-    """The last nodes, as far as they are idle for long: first drained, then taken."""
+    """The last nodes, as far as they are idle for long: first drained, then taken. One that never came is
+    taken too."""
     replicas, drain = max(pool.replicas, pool.least), []
+    overdue = pool.overdue(now_seconds, max(JOIN_SECONDS, cool_seconds))
     by_ordinal = {node.ordinal: node for node in pool.nodes}
     while replicas > pool.least:
         node = by_ordinal.get(replicas - 1)
+        if node is None and replicas - 1 in overdue:
+            replicas -= 1
+            continue
         if node is None or node.idle_since_seconds is None:
             break
         if now_seconds - node.idle_since_seconds < cool_seconds:
@@ -149,28 +207,28 @@ def _shrunk(pool: Pool, now_seconds: float, cool_seconds: float) -> Resize:
 
 class _Room:
     """A pool's empty nodes: those that are idle, those that are on their way, and those that it may have
-    beyond."""
+    beyond. Those that are ``overdue`` are on their way no longer."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, overdue: int) -> None:
         self._pool = pool
-        coming = max(0, pool.replicas - len(pool.nodes))
+        coming = max(0, pool.replicas - len(pool.nodes) - overdue)
         idle = sum(node.idle_since_seconds is not None for node in pool.nodes)
         self._empty = [pool.shape] * (coming + idle)
         self.nodes = pool.replicas
 
     def needs(self, demand: Demand) -> int | None:
         """How many more nodes the demand would take; None where it cannot be taken."""
-        placed = self._placed(demand)
+        placed = self._with(demand)
         return None if placed is None else placed[1]
 
     def take(self, demand: Demand) -> None:
         """Set its places aside."""
-        placed = self._placed(demand)
+        placed = self._with(demand)
         if placed is not None:
             self._empty, more = placed
             self.nodes += more
 
-    def _placed(self, demand: Demand) -> tuple[list[Shape], int] | None:
+    def _with(self, demand: Demand) -> tuple[list[Shape], int] | None:
         empty, more = list(self._empty), 0
         for need in demand.ranks:
             index = next((i for i, left in enumerate(empty) if fits(need, left)), None)
@@ -197,6 +255,8 @@ def fits(need: Need, shape: Shape) -> bool:
         and need.cpu_millis <= shape.cpu_millis
         and need.host_memory_bytes <= shape.host_memory_bytes
         and set(need.labels) <= set(shape.labels)
+        and set(need.capabilities) <= shape.capabilities
+        and need.tflops <= dict(shape.tflops).get(need.dtype, 0.0)
     )
 
 
@@ -219,10 +279,10 @@ def demand_of(workload: Mapping[str, Any]) -> Demand | None:
         return None
     metadata = workload["metadata"]
     ranks = [
-        _need(role["devices"])
+        _need(role.get("devices") or {})
         for role in workload["spec"]["roles"]
         for _ in range(role.get("minReplicas") or role["replicas"])
-        if "equivalence" not in role["devices"]
+        if "equivalence" not in (role.get("devices") or {})
     ]
     wanted = sum(role.get("minReplicas") or role["replicas"] for role in workload["spec"]["roles"])
     if len(ranks) != wanted:
@@ -242,4 +302,7 @@ def _need(devices: Mapping[str, Any]) -> Need:
         cpu_millis=devices.get("cpuMillis", 0),
         host_memory_bytes=devices.get("hostMemoryBytes", 0),
         labels=tuple(sorted(devices.get("nodeLabels", {}).items())),
+        capabilities=tuple(devices.get("capabilities", ())),
+        tflops=devices.get("tflops", 0),
+        dtype=devices.get("dtype", "bf16"),
     )

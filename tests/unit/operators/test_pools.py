@@ -1,15 +1,17 @@
 """How many nodes a pool should have."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.core.pools import Demand, Need, Pool, PoolNode, Resize, Shape, demand_of, resize
+from operators.core.pools import Demand, Need, Pool, PoolNode, Resize, Shape, demand_of, resize, tried
 
 NOW, COOL = 1000.0, 300.0
 H100 = Shape("nvidia", "H100", devices=8, memory_bytes=80 << 30, cpu_millis=96_000)
+FAST = replace(H100, capabilities=frozenset(("fp8",)), tflops=(("bf16", 989.0),))
 CPU = Shape("cpu", devices=4, cpu_millis=4000)
 
 
@@ -75,6 +77,19 @@ CASES = {
         pool(replicas=3, nodes=(busy(0), idle(1), idle(2, is_draining=True))), (), 2, ("gpu-1",)
     ),
     "one that has not joined stays": Case(pool(replicas=2, nodes=(idle(0),)), (), 2),
+    "one that is late is on its way no longer": Case(
+        pool(replicas=1, absent=((0, NOW - 900),)), (demand(need()),), 2
+    ),
+    "one that is not late is": Case(pool(replicas=1, absent=((0, NOW - 899),)), (demand(need()),), 1),
+    "one that never came is taken": Case(
+        pool(replicas=2, nodes=(idle(0),), absent=((1, NOW - 900),)), (), 1, ("gpu-0",)
+    ),
+    "one that may come stays": Case(pool(replicas=2, nodes=(idle(0),), absent=((1, NOW - 899),)), (), 2),
+    "capable of it": Case(
+        pool(shape=FAST), (demand(need(capabilities=("fp8",), tflops=900, dtype="bf16")),), 1
+    ),
+    "not known to be capable": Case(pool(), (demand(need(capabilities=("fp8",))),), 0),
+    "not known to be fast": Case(pool(), (demand(need(tflops=1, dtype="bf16")),), 0),
     "drained, but wanted again": Case(
         pool(replicas=1, nodes=(idle(0, is_draining=True),)), (demand(need()),), 1, (), ("gpu-0",)
     ),
@@ -129,7 +144,9 @@ def workload(code: str = "DevicesBusy", phase: str = "Pending", **devices: Any) 
 
 def test_what_waits_for_devices_is_a_demand() -> None:
     assert demand_of(workload(vendors=["nvidia"])) == demand(*[need(vendors=("nvidia",))] * 2)
-    assert demand_of(workload("QuotaExhausted")) is None
+    for code in ("QuotaExhausted", "IllegalCount", "TopologyBusy", "AntiAffinity"):
+        assert demand_of(workload(code)) is None
+    assert demand_of({"metadata": {"name": "j"}, "status": None}) is None
     assert demand_of(workload(phase="Running")) is None
     assert demand_of(workload(equivalence={"tflops": 1})) is None
 
@@ -137,3 +154,22 @@ def test_what_waits_for_devices_is_a_demand() -> None:
 def test_nothing_to_do_is_the_same() -> None:
     assert resize([], [demand(need())], NOW, COOL) == []
     assert resize([pool(replicas=1, nodes=(busy(0),))], [], NOW, COOL) == [Resize("gpu", 1)]
+
+
+@pytest.mark.parametrize(
+    ("waits", "node", "want"),
+    [
+        (COOL, idle(0, COOL), True),
+        (COOL - 1, idle(0, COOL), False),
+        (COOL, idle(0, COOL - 1), False),
+        (COOL, idle(0, COOL, is_draining=True), False),
+        (COOL, busy(0), False),
+    ],
+)
+def test_what_does_not_start_though_there_is_room_for_long_waits_for_something_else(
+    waits: float, node: PoolNode, want: bool
+) -> None:
+    waiting = replace(demand(need()), since_seconds=NOW - waits)
+    larger = replace(demand(need(), need()), since_seconds=NOW - waits)
+    found = tried([pool(replicas=1, nodes=(node,))], [waiting, larger, demand(need())], NOW, COOL)
+    assert found == ([waiting] if want else [])

@@ -1,12 +1,32 @@
 """StatefulSets and nodes as pools."""
 
 import json
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from common.clock import VirtualClock
+from common.settings import Settings
+from operators.control.link import ControlLink
+from operators.control.view import ControlView, Item
 from operators.core.pools import Pool, PoolNode, Shape
-from operators.pools import DRAINED, LEAST, MOST, POD, POOL, SHAPE, is_there, pool_of, shape_of, used_nodes
+from operators.kube.client import Kube
+from operators.kube.cluster import Cluster
+from operators.parts import Parts
+from operators.pools import (
+    DRAINED,
+    LEAST,
+    MOST,
+    POD,
+    POOL,
+    SHAPE,
+    Pools,
+    is_there,
+    pool_of,
+    shape_of,
+    used_nodes,
+)
 
 
 def stateful_set(notes: dict[str, str] | None) -> dict[str, Any]:
@@ -91,3 +111,54 @@ def test_lost_nodes_are_not_there() -> None:
     assert is_there(node("set-0"))
     assert is_there({"status": {}})
     assert not is_there(node("set-0", ready="False"))
+
+
+async def test_a_demand_that_more_nodes_do_not_help_grows_no_pool_and_holds_none() -> None:
+    """Whatever control keeps it waiting for: the pool goes back, and does not come again for it."""
+    clock = VirtualClock()
+    view = ControlView(cast(ControlLink, None), ["Node", "Workload"])
+    found = stateful_set({LEAST: "0", MOST: "4"})
+
+    class Server:
+        async def each(self, path: str, **query: str) -> Any:
+            yield found
+
+        async def merge(self, path: str, patch: dict[str, Any]) -> None:
+            found["spec"]["replicas"] = patch["spec"]["replicas"]
+
+    class Control:
+        async def apply(self, document: dict[str, Any]) -> dict[str, Any]:
+            known = view.find(Item("Node", "", document["metadata"]["name"]))
+            assert known is not None
+            return {"resource": {**known, **document, "status": known["status"]}}
+
+        async def delete(self, plural: str, name: str) -> None:
+            pass
+
+    role = {"replicas": 1, "devices": {"count": 2}}
+    pending = {"phase": "Pending", "pending": [{"code": "DevicesBusy"}]}
+    view.learn(
+        {
+            "kind": "Workload",
+            "metadata": {"name": "w", "project": "p"},
+            "spec": {"roles": [role]},
+            "status": pending,
+        }
+    )
+    wanted = SimpleNamespace(pools_namespace="ns", pools_look_seconds=1.0, pools_cool_seconds=60.0)
+    parts = Parts(Cluster("c"), cast(Kube, Server()), cast(ControlLink, Control()), view, clock)
+    pools = Pools(parts, cast(Settings, SimpleNamespace(operator=wanted)))
+    found["spec"]["replicas"], sizes = 1, []
+    for _ in range(400):
+        for ordinal in range(4):
+            item = Item("Node", "", f"n-set-{ordinal}")
+            is_wanted = ordinal < found["spec"]["replicas"]
+            if is_wanted and view.find(item) is None:
+                view.learn({**node(f"set-{ordinal}"), "kind": "Node"})
+            elif not is_wanted:
+                view.forget(item)
+        await pools._look()
+        sizes.append(found["spec"]["replicas"])
+        clock.advance(5.0)
+    assert max(sizes) == 1
+    assert sizes[-300:] == [0] * 300
