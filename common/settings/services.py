@@ -40,6 +40,12 @@ class ControlSettings(AddressSettings, ListenerSettings):
     peer_url: str = Field(
         "", description="where the other control processes reach this one; empty = at control.host"
     )
+    peer_name: str = Field(
+        "",
+        pattern=r"^(?:[A-Za-z0-9._-]{1,253})?$",
+        description="name that the certificates of the other control processes are made out for, where their "
+        "URLs have addresses; empty = what stands in the URL",
+    )
     lease_seconds: float = Field(
         8.0,
         ge=2,

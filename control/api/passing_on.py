@@ -130,6 +130,7 @@ class PassingOn:
                 headers=_headers(scope),
                 data=None if scope["method"] in READS else body.chunks(),
                 allow_redirects=False,
+                server_hostname=self._settings.control.peer_name or None,
             ) as response,
         ):
             await answer.start(response.status, _kept(response.raw_headers))

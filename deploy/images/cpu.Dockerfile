@@ -15,7 +15,7 @@ RUN COMPUTILITY_SETUP_ENGINE=cpu COMPUTILITY_SETUP_EXTRAS=postgres,ray,train,tra
 
 FROM ${BASE}
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends bubblewrap libgomp1 libnuma1 \
+    && apt-get install --yes --no-install-recommends bubblewrap g++ libgomp1 libnuma1 \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 1000 computility \
     && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /tmp computility

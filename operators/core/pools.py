@@ -175,7 +175,7 @@ def _placed(demand: Demand, empty: list[Shape]) -> bool:
 def _grown(pool: Pool, nodes: int, demands: list[str]) -> Resize:
     keep = tuple(node.name for node in pool.nodes if node.is_draining)
     reason = f"for {', '.join(demands[:3])}{' and others' if len(demands) > 3 else ''}"
-    return Resize(pool.name, max(pool.replicas, nodes), keep=keep, reason=reason)
+    return Resize(pool.name, max(pool.replicas, nodes, pool.least), keep=keep, reason=reason)
 
 
 def _shrunk(pool: Pool, now_seconds: float, cool_seconds: float) -> Resize:

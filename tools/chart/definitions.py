@@ -9,7 +9,7 @@ from common.settings import Settings
 Schema = dict[str, Any]
 
 OWNED: dict[str, frozenset[str]] = {
-    "control": frozenset(("admin_key", "host", "peer_url", "port", "urls")),
+    "control": frozenset(("admin_key", "host", "peer_name", "peer_url", "port", "urls")),
     "gateway": frozenset(("drain_seconds", "host", "port")),
     "ray": frozenset(("address", "clusters", "driver_address", "node_address", "object_store_bytes")),
     "store": frozenset(("url",)),
@@ -84,7 +84,7 @@ def _pool() -> Schema:
         "image": _object(
             image, description="image with the vendor's libraries; what is not given is `image`'s"
         ),
-        "replicas": _count("pods", 0),
+        "replicas": _count("pods; of a pool that follows what waits the operator's matter", 0),
         "minReplicas": _count(
             "fewest pods; with maxReplicas above it, the operator lets the pool follow what waits", 0
         ),
@@ -102,6 +102,11 @@ def _pool() -> Schema:
             description="what a node of the pool has, for an elastic pool of which none has joined yet",
         ),
         "rdma": _object(rdma, required=("resource",), description="network cards that a pod gets"),
+        **_kernel(),
+        "updateStrategy": {
+            "enum": ["RollingUpdate", "OnDelete"],
+            "description": "changed pods and engines start anew one by one, or as each is deleted",
+        },
         "labels": {"$ref": "#/$defs/stringMap"},
         "extraEnv": {"$ref": "#/$defs/env"},
         "podAnnotations": {"$ref": "#/$defs/stringMap"},
@@ -111,6 +116,33 @@ def _pool() -> Schema:
         "tolerations": {"$ref": "#/$defs/tolerations"},
         "affinity": {"$ref": "#/$defs/free"},
         "priorityClassName": _text("priority class"),
+    }
+
+
+def _kernel() -> Schema:
+    """What a pool's Ray container may ask of the kernel."""
+    return {
+        "seccompProfile": _object(
+            {
+                "type": {
+                    "enum": ["RuntimeDefault", "Localhost", "Unconfined"],
+                    "description": "seccomp profile of the Ray container; unset = RuntimeDefault",
+                },
+                "localhostProfile": _text(
+                    "file of the node's, below the kubelet's seccomp folder", minLength=1
+                ),
+            },
+            required=("type",),
+            description="what engines and trainers may ask of the kernel",
+        ),
+        "procMount": {
+            "enum": ["Default", "Unmasked"],
+            "description": "whether /proc is masked; bubblewrap needs Unmasked, and that hostUsers: false",
+        },
+        "hostUsers": {
+            "type": "boolean",
+            "description": "false = others than the node's (Kubernetes 1.33, volumes that take it)",
+        },
     }
 
 

@@ -1,10 +1,12 @@
 """The chart on a real API server: what it takes, what an upgrade keeps, what an uninstall leaves."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import helm_python
 import pytest
+import yaml
 
 from tests.fixtures.kube.plane import Plane, running_plane
 from tests.unit.chart.rendering import CHART, PRESETS, laid_over, preset
@@ -33,6 +35,28 @@ def test_every_preset_is_taken_by_the_server(server: Plane, name: str) -> None:
     made = helm(server, space).install(str(CHART), "r", values, namespace=space, dry_run="server")
     assert made["name"] == "r"
     assert server.get("all", "-n", space)["items"] == []
+
+
+def test_pools_reach_the_api_server_where_the_cluster_says_that_it_is(server: Plane) -> None:
+    said = {"addresses": [{"ip": "10.9.8.7"}], "ports": [{"name": "https", "port": 7443}]}
+    # The server tells no address of its own while that is loopback.
+    endpoints = {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {"name": "kubernetes"},
+        "subsets": [said],
+    }
+    server.kubectl("apply", "-n", "default", "-f", "-", stdin=json.dumps(endpoints))
+    values = laid_over(preset("production"), BARE)
+    config = helm(server, "egress")
+    made = config.install(
+        str(CHART), "r", values, namespace="egress", create_namespace=True, dry_run="server"
+    )
+    policies = [one for one in yaml.safe_load_all(made["manifest"]) if one and one["kind"] == "NetworkPolicy"]
+    [rules] = [one["spec"]["egress"] for one in policies if one["metadata"]["name"].endswith("-pool-egress")]
+    [rule] = [rule for rule in rules if any(port["port"] == 7443 for port in rule.get("ports", ()))]
+    cluster = server.get("service", "kubernetes", "-n", "default")["spec"]["clusterIP"]
+    assert [peer["ipBlock"]["cidr"] for peer in rule["to"]] == ["10.9.8.7/32", f"{cluster}/32"]
 
 
 def test_an_upgrade_keeps_secrets_and_an_uninstall_what_says_keep(server: Plane) -> None:

@@ -30,16 +30,16 @@ def _chart() -> Any:
     return helm_python.Chart.load(str(CHART))
 
 
-def texts(values: Mapping[str, Any]) -> dict[str, str]:
+def texts(values: Mapping[str, Any], release: str = "test") -> dict[str, str]:
     """What each template gives, by its path. Raises ``helm_python.HelmError``."""
-    rendered: dict[str, str] = _chart().render(dict(values), name="test", namespace="ai")
+    rendered: dict[str, str] = _chart().render(dict(values), name=release, namespace="ai")
     return rendered
 
 
-def render(*layers: Mapping[str, Any]) -> list[Document]:
+def render(*layers: Mapping[str, Any], release: str = "test") -> list[Document]:
     """All objects. Raises ``helm_python.HelmError`` for values that the chart does not take."""
     found = []
-    for path, text in texts(reduce(laid_over, layers)).items():
+    for path, text in texts(reduce(laid_over, layers), release).items():
         if path.endswith(".yaml"):
             found += [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
     return found

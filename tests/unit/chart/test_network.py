@@ -1,5 +1,6 @@
 """Who reaches whom: the policies, and the ways in."""
 
+import ipaddress
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from tests.unit.chart.rendering import PRESETS, Document, laid_over, one, pods, 
 
 PRODUCTION = preset("production")
 EVALUATION = preset("evaluation")
+CARRIER = "100.64.0.0/10"
+"""Shared addresses, which are private to a site though Python does not say so."""
 NOTES = "computility/templates/NOTES.txt"
 
 
@@ -44,6 +47,9 @@ def test_the_api_servers_addresses_and_ports_can_be_named() -> None:
         each for each in egress({"networkPolicy": {"poolEgress": {"apiServer": told}}}) if 8443 in ports(each)
     ]
     assert [peer["ipBlock"]["cidr"] for peer in rule["to"]] == told["cidrs"]
+    [usual] = [each for each in egress({}) if ports(each) == {443, 6443}]
+    for peer in usual["to"]:
+        assert ipaddress.ip_network(peer["ipBlock"]["cidr"]).is_private or peer["ipBlock"]["cidr"] == CARRIER
     assert not [each for each in egress({"topology": {"enabled": False}}) if ports(each) & {443, 6443}]
 
 
@@ -56,6 +62,13 @@ def test_loopback_is_listened_on_for_port_forward(wanted: bool) -> None:
         assert variables[f"COMPUTILITY_{section}__HOST"] == "$(POD_IP)", "what peers are told, IPv6 or not"
         assert (variables.get(f"COMPUTILITY_{section}__LOOPBACK_TOO") == "true") == wanted
     assert ("port-forward" in texts(EVALUATION | {"listenOnLoopback": wanted})[NOTES]) == wanted
+
+
+def test_controls_with_tls_know_each_other_by_the_services_name() -> None:
+    pod = "Deployment/test-computility-control"
+    assert "COMPUTILITY_CONTROL__PEER_NAME" not in environment(render(EVALUATION), pod)
+    variables = environment(render(EVALUATION, {"control": {"tls": {"secretName": "cert"}}}), pod)
+    assert variables["COMPUTILITY_CONTROL__PEER_NAME"] == "test-computility-control"
 
 
 def test_the_command_line_works_in_controls_pod() -> None:

@@ -161,7 +161,8 @@ def test_kuberay_without_kuberay_is_refused_with_the_way_out() -> None:
 
 
 def test_an_external_ray_gets_no_pods_here() -> None:
-    values = {"ray": {"mode": "external", "external": {"address": "ray.example:6379"}}}
+    values: Document = {"ray": {"mode": "external", "external": {"address": "ray.example:6379"}}}
+    values |= {"networkPolicy": {"rayFrom": [{"ipBlock": {"cidr": "10.9.0.0/16"}}]}}
     documents = render(PRODUCTION, values)
     assert not [name for name, _ in pods(documents) if "ray" in name or "pool" in name]
     [control, beside] = pod_of(documents, "Deployment/test-computility-control")["containers"]
@@ -236,6 +237,7 @@ def test_what_is_wanted_of_the_ways_in_is_there() -> None:
     values = {
         "ingress": {"gateway": {"enabled": True, "host": "ai.example", "tlsSecretName": "cert"}},
         "httpRoute": {"control": {"enabled": True, "parentRefs": [{"name": "edge"}]}},
+        "networkPolicy": {"controlFrom": [{"namespaceSelector": {}}]},
     }
     documents = render(EVALUATION, values)
     ingress = one(documents, "Ingress", "test-computility-gateway")
@@ -274,6 +276,11 @@ def test_a_pool_with_room_follows_what_waits() -> None:
     documents = render(EVALUATION, {"nodePools": [pool, {"name": "fixed"}]})
     elastic = one(documents, "StatefulSet", "test-computility-pool-x")["metadata"]
     assert elastic["labels"]["computility.io/pool"] == "x"
+    spec = one(documents, "StatefulSet", "test-computility-pool-x")["spec"]
+    assert "replicas" not in spec, "the operator's"
+    assert one(documents, "StatefulSet", "test-computility-pool-fixed")["spec"]["replicas"] == 1
+    alone = render(EVALUATION, {"nodePools": [pool], "operator": {"enabled": False}})
+    assert one(alone, "StatefulSet", "test-computility-pool-x")["spec"]["replicas"] == 1
     assert elastic["annotations"]["computility.io/max-replicas"] == "4"
     shape = yaml.safe_load(elastic["annotations"]["computility.io/node-shape"])
     assert (shape["vendor"], shape["devices"], shape["model"]) == ("nvidia", 8, "H100")

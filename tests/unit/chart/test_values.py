@@ -70,6 +70,26 @@ def test_wrong_values_are_refused_by_path(values: Document, path: str) -> None:
         ),
         ({"nodePools": [{"name": "x", "replicas": 5, "maxReplicas": 2}]}, "nodePools: x: replicas (5)"),
         ({"nodePools": [{"name": "x", "replicas": 1, "minReplicas": 2}]}, "nodePools: x: replicas (1)"),
+        ({"nodePools": [{"name": "x"}, {"name": "x"}]}, "nodePools: x: there are two"),
+        ({"nodePools": [{"name": "x", "procMount": "Unmasked"}]}, "nodePools: x: procMount Unmasked"),
+        (
+            {"nodePools": [{"name": "x", "seccompProfile": {"type": "Localhost"}}]},
+            "nodePools: x: seccompProfile.localhostProfile",
+        ),
+        (
+            {"ray": {"mode": "external"}, "networkPolicy": {"rayFrom": [{"podSelector": {}}]}},
+            "ray.external.address is not set",
+        ),
+        (
+            {"ray": {"mode": "external", "external": {"address": "r:6379"}}},
+            "networkPolicy.rayFrom is empty",
+        ),
+        ({"monitoring": {"podMonitor": {"enabled": True}}}, "networkPolicy.metricsFrom is empty"),
+        (
+            {"ingress": {"control": {"enabled": True, "host": "c.example"}}},
+            "networkPolicy.controlFrom is empty, so the policies keep whoever serves ingress.control",
+        ),
+        ({"operator": {"webhook": {"existingSecret": "mine"}}}, "operator.webhook.caBundle is not set"),
     ],
 )
 def test_values_that_do_not_fit_each_other_are_refused_with_their_names(values: Document, said: str) -> None:

@@ -69,6 +69,9 @@ CASES = {
     "drained: taken": Case(pool(replicas=1, nodes=(idle(0, is_draining=True),)), (), 0),
     "not below the least": Case(pool(replicas=1, least=1, nodes=(idle(0),)), (), 1),
     "up to the least": Case(pool(replicas=0, least=2), (), 2),
+    "up to the least, also while something waits": Case(
+        pool(replicas=1, least=3, nodes=(idle(0),)), (demand(need()),), 3
+    ),
     "only from the end": Case(pool(replicas=2, nodes=(idle(0), busy(1))), (), 2),
     "one after the other": Case(
         pool(replicas=3, nodes=(busy(0), idle(1), idle(2, is_draining=True))), (), 2, ("gpu-1",)

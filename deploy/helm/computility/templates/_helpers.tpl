@@ -4,14 +4,22 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
-{{- define "computility.fullname" -}}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
-{{- else if contains (include "computility.name" .) .Release.Name }}
-{{- .Release.Name | trunc 40 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name (include "computility.name" .) | trunc 40 | trimSuffix "-" }}
+{{/* A name of so many characters at most, with a mark of the whole one where it is cut: (list <name> <most>). */}}
+{{- define "computility.short" -}}
+{{- $name := index . 0 -}}
+{{- $most := int (index . 1) -}}
+{{- if le (len $name) $most }}{{ $name }}{{ else }}{{ printf "%s-%s" (trunc (int (sub $most 9)) $name | trimSuffix "-") (sha256sum $name | trunc 8) }}{{ end -}}
 {{- end }}
+
+{{/* At most 40 characters: what is put behind it has 12, since a StatefulSet's name is part of a label of 63 with 11 more. */}}
+{{- define "computility.fullname" -}}
+{{- $name := printf "%s-%s" .Release.Name (include "computility.name" .) -}}
+{{- if contains (include "computility.name" .) .Release.Name }}{{ $name = .Release.Name }}{{ end -}}
+{{- $name = default (replace "." "-" $name) .Values.fullnameOverride -}}
+{{- if not (regexMatch "^[a-z]" $name) -}}
+{{- fail (printf "fullnameOverride: names of Services begin with a letter, and %s does not: set fullnameOverride, or another name of the release" $name) -}}
+{{- end -}}
+{{- include "computility.short" (list $name 40) -}}
 {{- end }}
 
 {{/* Name of objects that no namespace holds: another release of this name may be in another namespace. */}}
@@ -55,6 +63,14 @@ labels:
 {{- with (index . 0).Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* An image's values with what lies over them, as YAML: (list <below> <above>). A digest is of one repository and tag: another takes it away. */}}
+{{- define "computility.imageOver" -}}
+{{- $above := default dict (index . 1) -}}
+{{- $image := mergeOverwrite (deepCopy (default dict (index . 0))) $above -}}
+{{- if and (or $above.repository $above.tag) (not $above.digest) }}{{ $_ := set $image "digest" "" }}{{ end -}}
+{{ toYaml $image }}
 {{- end }}
 
 {{/* One image: (list . <image values>). */}}
@@ -132,7 +148,7 @@ capabilities:
 {{/* Where Ray's head is reached; control joins and pools follow. */}}
 {{- define "computility.rayAddress" -}}
 {{- if eq .Values.ray.mode "external" -}}
-{{ .Values.ray.external.address }}
+{{ required "ray.external.address is not set, which ray.mode=external needs" .Values.ray.external.address }}
 {{- else if eq .Values.ray.mode "kuberay" -}}
 {{ include "computility.fullname" . }}-head-svc:6379
 {{- else -}}

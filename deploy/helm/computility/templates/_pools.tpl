@@ -2,9 +2,14 @@
 
 {{/* The pool with what `poolDefaults` says in place of what it leaves out: (list . <pool>), as YAML. */}}
 {{- define "computility.pool" -}}
-{{- $pool := mergeOverwrite (deepCopy (index . 0).Values.poolDefaults) (index . 1) -}}
+{{- $defaults := (index . 0).Values.poolDefaults -}}
+{{- $pool := mergeOverwrite (deepCopy $defaults) (index . 1) -}}
+{{- $_ := set $pool "image" (include "computility.imageOver" (list $defaults.image (index . 1).image) | fromYaml) -}}
 {{- $resource := get (dict "nvidia" "nvidia.com/gpu" "ascend" "huawei.com/Ascend910" "amd" "amd.com/gpu" "cpu" "") $pool.vendor -}}
 {{- $accelerator := default dict $pool.accelerator -}}
+{{- if and (eq (default "" $pool.procMount) "Unmasked") (not (and (hasKey $pool "hostUsers") (not $pool.hostUsers))) -}}
+{{- fail (printf "nodePools: %s: procMount Unmasked is taken by Kubernetes with hostUsers: false alone" $pool.name) -}}
+{{- end -}}
 {{- $_ := set $pool "accelerator" (mergeOverwrite (dict "resource" $resource "count" (ternary 0 1 (eq $pool.vendor "cpu"))) $accelerator) -}}
 {{- if and (hasKey $pool "maxReplicas") (gt (int $pool.replicas) (int $pool.maxReplicas)) -}}
 {{- fail (printf "nodePools: %s: replicas (%v) is more than maxReplicas (%v)" $pool.name $pool.replicas $pool.maxReplicas) -}}
@@ -13,6 +18,25 @@
 {{- fail (printf "nodePools: %s: replicas (%v) is less than minReplicas (%v)" $pool.name $pool.replicas $pool.minReplicas) -}}
 {{- end -}}
 {{ toYaml $pool }}
+{{- end }}
+
+{{/* What is put behind the full name for a pool's objects, so that both have 52 characters at most: (list . <pool>). */}}
+{{- define "computility.poolSuffix" -}}
+-{{ include "computility.short" (list (printf "pool-%s" (index . 1).name) (sub 51 (len (include "computility.fullname" (index . 0))))) }}
+{{- end }}
+
+{{/* What a Ray container of a pool may ask of the kernel, where the pool says it. */}}
+{{- define "computility.poolKernel" -}}
+{{- with .seccompProfile }}
+seccompProfile:
+  type: {{ .type }}
+  {{- if eq .type "Localhost" }}
+  localhostProfile: {{ required (printf "nodePools: %s: seccompProfile.localhostProfile is not set" $.name) .localhostProfile }}
+  {{- end }}
+{{- end }}
+{{- with .procMount }}
+procMount: {{ . }}
+{{- end }}
 {{- end }}
 
 {{/* Requests and limits of a pool's pod, its devices among both. */}}
@@ -38,7 +62,7 @@ limits:
 {{- define "computility.poolPodSpec" -}}
 {{- $root := index . 0 -}}
 {{- $pool := index . 1 -}}
-{{- $image := mergeOverwrite (deepCopy $root.Values.image) (default dict $pool.image) -}}
+{{- $image := include "computility.imageOver" (list $root.Values.image $pool.image) | fromYaml -}}
 serviceAccountName: {{ include "computility.fullname" $root }}-ray
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -51,6 +75,9 @@ securityContext:
   supplementalGroups:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- if hasKey $pool "hostUsers" }}
+hostUsers: {{ $pool.hostUsers }}
+{{- end }}
 {{- with $pool.runtimeClassName }}
 runtimeClassName: {{ . }}
 {{- end }}
@@ -129,6 +156,7 @@ containers:
         {{- if and $pool.rdma $pool.rdma.lockMemory }}
         add: [IPC_LOCK]
         {{- end }}
+      {{- include "computility.poolKernel" $pool | nindent 6 }}
     volumeMounts:
       - name: home
         mountPath: {{ $root.Values.home.mountPath }}
@@ -169,6 +197,30 @@ volumes:
       {{- with $pool.sharedMemory }}
       sizeLimit: {{ . }}
       {{- end }}
+{{- end }}
+
+{{/* The rule by which pools reach the API server: at the addresses that are told, else where the cluster says that it is, else in private networks. */}}
+{{- define "computility.apiServerRule" -}}
+{{- $server := .Values.networkPolicy.poolEgress.apiServer -}}
+{{- $cidrs := $server.cidrs -}}
+{{- $ports := $server.ports -}}
+{{- if not $cidrs -}}
+{{- $addresses := list -}}
+{{- range (lookup "v1" "Endpoints" "default" "kubernetes").subsets -}}
+{{- range .addresses }}{{ $addresses = append $addresses .ip }}{{ end -}}
+{{- range .ports }}{{ $ports = append $ports (int .port) }}{{ end -}}
+{{- end -}}
+{{- with lookup "v1" "Service" "default" "kubernetes" }}{{ $addresses = append $addresses .spec.clusterIP }}{{ end -}}
+{{- range $addresses }}{{ $cidrs = append $cidrs (printf "%s/%s" . (ternary "128" "32" (contains ":" .))) }}{{ end -}}
+{{- end -}}
+- ports:
+    {{- range uniq $ports }}
+    - {port: {{ int . }}, protocol: TCP}
+    {{- end }}
+  to:
+    {{- range default (list "10.0.0.0/8" "100.64.0.0/10" "172.16.0.0/12" "192.168.0.0/16" "fc00::/7") (uniq $cidrs) }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
 {{- end }}
 
 {{/* "yes" for a pool whose number of nodes follows what waits; empty for others. */}}
