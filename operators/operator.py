@@ -42,7 +42,7 @@ class Operator:
 
     def __init__(self, parts: Parts, settings: Settings) -> None:
         self._parts, self._settings = parts, settings
-        self.queue: WorkQueue[Key] = WorkQueue(parts.clock.monotonic_seconds)
+        self.queue: WorkQueue[Key] = WorkQueue(parts.clock.monotonic_seconds, _namespace_of)
         self.mirror = Mirror(parts)
         self.table: dict[str, Reconcile] = {
             "ApiKey": ApiKeys(parts).reconcile,
@@ -138,6 +138,10 @@ class Operator:
                     self.queue.add(key)
             for key in parts.cluster.all_keys():
                 self.queue.add(key, is_patient=True)
+
+
+def _namespace_of(key: Key) -> str:
+    return key.namespace
 
 
 def _told(body: Mapping[str, Any], name: str) -> object:

@@ -16,11 +16,13 @@ LONGEST_SECONDS = 60.0
 class WorkQueue(Generic[K]):
     """Keys that are due now or later. A key that comes while it is worked on is due again afterwards.
 
-    ``now`` gives seconds that only differences of matter.
+    ``now`` gives seconds that only differences of matter. ``group_of`` says whose a key is: of those who have
+    keys that are due each has its turn, however many keys another one has.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+    def __init__(self, now: Callable[[], float], group_of: Callable[[K], Hashable] = lambda _: None) -> None:
+        self._now, self._group_of = now, group_of
+        self._ready: dict[Hashable, list[tuple[float, int, K]]] = {}
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._count = 0
@@ -55,17 +57,26 @@ class WorkQueue(Generic[K]):
 
     def take_due(self) -> K | None:
         """The next key that is due; None when none is. It is worked on until ``done``."""
-        while self._heap:
-            due, _, key = self._heap[0]
-            if self._due.get(key) != due:
-                heapq.heappop(self._heap)
-                continue
-            if due > self._now():
-                return None
-            heapq.heappop(self._heap)
-            del self._due[key]
-            self._worked.add(key)
-            return key
+        while self._heap and self._heap[0][0] <= self._now():
+            entry = heapq.heappop(self._heap)
+            heapq.heappush(self._ready.setdefault(self._group_of(entry[2]), []), entry)
+        for group in list(self._ready):
+            waiting = self._ready.pop(group)
+            key = self._first_of(waiting)
+            if waiting:
+                self._ready[group] = waiting  # behind the others
+            if key is not None:
+                del self._due[key]
+                self._worked.add(key)
+                return key
+        return None
+
+    def _first_of(self, waiting: list[tuple[float, int, K]]) -> K | None:
+        """Taken out; entries of keys that are due at another time by now go with it."""
+        while waiting:
+            due, _, key = heapq.heappop(waiting)
+            if self._due.get(key) == due:
+                return key
         return None
 
     async def take(self) -> K:

@@ -133,7 +133,8 @@ class Kube:
                     raise
                 raise Unavailable(f"Kubernetes: the credentials cannot be read: {error}") from error
             former, self._retired, self._http = self._retired, self._http, fresh
-            self._renewed_seconds = now
+            if refused is not None:
+                self._renewed_seconds = now
         if former is not None:
             await former.aclose()
         return fresh

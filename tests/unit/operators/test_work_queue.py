@@ -118,3 +118,35 @@ def test_nothing_is_lost(steps: list[tuple[str, str]]) -> None:
     while (taken := work.take_due()) is not None:
         left.add(taken)
     assert waiting <= left
+
+
+def test_each_group_has_its_turn_however_many_keys_another_has() -> None:
+    now = Now()
+    work: WorkQueue[str] = WorkQueue(now, lambda key: key[0])
+    for number in range(1000):
+        work.add(f"a{number}")
+    work.add("b1")
+    work.add("b2", -60)
+    work.add("c1", 5)
+    assert [work.take_due() for _ in range(5)] == ["b2", "a0", "b1", "a1", "a2"]
+    now.seconds += 5
+    assert "c1" in [work.take_due() for _ in range(2)]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.integers(-2, 2)), max_size=30))
+def test_groups_lose_no_key_and_give_none_twice(added: list[tuple[str, int, int]]) -> None:
+    now = Now()
+    work: WorkQueue[str] = WorkQueue(now, lambda key: key[0])
+    taken = []
+    for group, number, after in added:
+        work.add(f"{group}{number}", after)
+        if number == 0 and (key := work.take_due()) is not None:
+            work.done(key)
+            taken.append(key)
+    now.seconds += 10
+    rest = []
+    while (key := work.take_due()) is not None:
+        rest.append(key)
+    assert len(rest) == len(set(rest))
+    assert {*taken, *rest} == {f"{group}{number}" for group, number, _ in added}
+    assert len(work) == len(rest)
