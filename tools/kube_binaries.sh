@@ -11,7 +11,8 @@ set -euo pipefail
 
 readonly version=1.20.2
 readonly cache=${COMPUTILITY_KUBE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/computility}
-readonly out=$cache/kubernetes-$version
+# The last number counts what this script does otherwise than before.
+readonly out=$cache/kubernetes-$version-2
 readonly parts=(kube-apiserver kube-controller-manager kube-scheduler)
 
 say() { printf '[kubernetes %4ds] %s\n' "$SECONDS" "$*" >&2; }
