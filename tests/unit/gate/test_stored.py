@@ -42,7 +42,8 @@ def test_what_passes_the_gate_is_stored_and_read_again(
             runner.run(through_a_store(sqlite, resource))
 
     check()
-    assert len(passed) >= 10, "the documents are hardly ever right"
+    # About half of the 30 that are drawn are; 10 were too few once in fifty runs.
+    assert len(passed) >= 5, "the documents are hardly ever right"
 
 
 def without_limits(schema: dict[str, Any], path: str) -> Iterator[str]:
