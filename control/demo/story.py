@@ -55,8 +55,7 @@ def the_endpoint(manifests: Sequence[Manifest]) -> tuple[str, str]:
     """Project and name of the first endpoint."""
     for manifest in manifests:
         if manifest.content["kind"] == "Endpoint":
-            metadata = manifest.content["metadata"]
-            return metadata["project"], metadata["name"]
+            return manifest.project, manifest.content["metadata"]["name"]
     raise NotFound("the examples hold no Endpoint")
 
 

@@ -147,9 +147,10 @@ def until(
 def wait_for_all(client: Client, documents: list[dict[str, Any]], timeout_seconds: float) -> None:
     """Until what was applied is in place; raises for the first that never will be."""
     from control.cli.asking.kinds import kind_named
+    from control.console.documents.manifests import project_in
 
     begun = SYSTEM_CLOCK.monotonic_seconds()
     for document in documents:
-        metadata = document["metadata"]
+        name, project = document["metadata"]["name"], project_in(document)
         left = timeout_seconds - (SYSTEM_CLOCK.monotonic_seconds() - begun)
-        until(client, kind_named(document["kind"]), metadata["name"], metadata.get("project"), _settled, left)
+        until(client, kind_named(document["kind"]), name, project, _settled, left)

@@ -45,6 +45,11 @@ class Manifest:
         kind = self.content.get("kind")
         return "/".join(shortened(part, 80) if isinstance(part, str) else "?" for part in (kind, name))
 
+    @property
+    def project(self) -> str:
+        """The project, in either word for it; empty where the document says none."""
+        return project_in(self.content) or ""
+
     def where(self, path: str = "") -> str:
         """``file:line (document n, Kind/name)`` for a path like ``spec.roles[0].name``."""
         return f"{self.file}:{line_of(self.node, path)} (document {self.number}, {self.title})"
@@ -81,6 +86,13 @@ class Manifest:
 
         near = nearest_field(str(kind), problem.path)
         return f"; did you mean {near}?" if near else ""
+
+
+def project_in(document: dict[str, Any]) -> str | None:
+    """The project that a document names, in its own word or as kubectl has it (``metadata.namespace``)."""
+    metadata = document["metadata"]
+    project: str | None = metadata.get("project") or metadata.get("namespace")
+    return project
 
 
 def blame(manifests: Sequence[Manifest], error: ComputilityError) -> ComputilityError:

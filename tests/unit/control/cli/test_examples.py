@@ -12,6 +12,7 @@ from rich.console import Console
 from common.resources import Endpoint, Model, Price
 from common.settings import Settings
 from control.console.display import Stage
+from control.console.documents.manifests import read_manifests
 from control.demo import steps, story
 
 
@@ -78,3 +79,15 @@ def test_a_base_model_that_was_cut_short_is_told_to_the_user(
         steps.build_model(scene, stage)
     assert warning in text.getvalue()
     assert "noise" not in text.getvalue()
+
+
+@pytest.mark.parametrize("word", ["project", "namespace"])
+def test_the_endpoint_of_the_examples_is_found_in_either_word_for_its_project(
+    word: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "endpoint.yaml"
+    file.write_text(
+        f"apiVersion: computility.io/v1alpha1\nkind: Endpoint\nmetadata: {{name: tiny, {word}: lab}}\n"
+        "spec: {model: tiny}\n"
+    )
+    assert story.the_endpoint(read_manifests([str(file)])) == ("lab", "tiny")
