@@ -51,7 +51,7 @@ def apply(
     from control.console.documents.outcomes import apply_manifests
 
     seconds = parse_span(timeout, "--timeout")
-    manifests = read_manifests(filename)
+    manifests = read_manifests(filename, keep_version=True)
     with session_of(context).client() as client:
         apply_manifests(client, manifests, console(), dry_run)
         if wait and not dry_run:
@@ -66,7 +66,7 @@ def diff(context: typer.Context, filename: FilesOption) -> None:
     from control.console.documents.manifests import read_manifests
     from control.console.documents.outcomes import differences
 
-    manifests = read_manifests(filename)
+    manifests = read_manifests(filename, keep_version=True)
     with session_of(context).client() as client:
         found = differences(client, manifests)
     for lines in found:

@@ -127,8 +127,8 @@ def test_what_get_gives_can_be_applied(
     assert run("apply", "-f", str(file)) == 0
     assert capsys.readouterr().out == "workload/a unchanged\nworkload/b unchanged\n"
     assert [set(one["metadata"]) for one in json.loads(sent[0].content)] == [
-        {"name", "project", "labels"}
-    ] * 2
+        {"name", "project", "labels", "resourceVersion"}
+    ] * 2, "what was changed since is not overwritten"
 
 
 def test_changes_as_json_are_a_stream_of_documents(
