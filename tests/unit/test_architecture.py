@@ -236,3 +236,9 @@ def test_time_spans_and_plain_datetimes_are_no_wall_clock() -> None:
         "import time\nfrom datetime import datetime\nstart = time.monotonic()\nday = datetime(2026, 1, 1)"
     )
     assert list(uses(ast.parse(source), WALL_CLOCK)) == []
+
+
+def test_fixtures_of_a_package_are_in_one() -> None:
+    """In a folder that is no package they would live until the end of the whole run."""
+    found = [path for path in (ROOT / "tests").rglob("*.py") if 'scope="pack' + 'age"' in path.read_text()]
+    assert [relative(path) for path in found if not (path.parent / "__init__.py").exists()] == []
