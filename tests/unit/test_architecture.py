@@ -242,3 +242,9 @@ def test_fixtures_of_a_package_are_in_one() -> None:
     """In a folder that is no package they would live until the end of the whole run."""
     found = [path for path in (ROOT / "tests").rglob("*.py") if 'scope="pack' + 'age"' in path.read_text()]
     assert [relative(path) for path in found if not (path.parent / "__init__.py").exists()] == []
+
+
+def test_a_package_of_tests_lies_in_packages() -> None:
+    """Else its name leaves out its folders: two of one name cannot be collected, and may hide a library."""
+    packages = [path.parent for path in (ROOT / "tests").rglob("__init__.py") if path.parent != ROOT / "tests"]
+    assert [relative(path) for path in packages if not (path.parent / "__init__.py").exists()] == []

@@ -1,0 +1,1 @@
+"""Engines and what learns of them, for real."""
