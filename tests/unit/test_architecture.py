@@ -246,5 +246,6 @@ def test_fixtures_of_a_package_are_in_one() -> None:
 
 def test_a_package_of_tests_lies_in_packages() -> None:
     """Else its name leaves out its folders: two of one name cannot be collected, and may hide a library."""
-    packages = [path.parent for path in (ROOT / "tests").rglob("__init__.py") if path.parent != ROOT / "tests"]
+    tests = ROOT / "tests"
+    packages = [path.parent for path in tests.rglob("__init__.py") if path.parent != tests]
     assert [relative(path) for path in packages if not (path.parent / "__init__.py").exists()] == []
