@@ -11,5 +11,8 @@ IDENTITY_LABEL = "computility.io/model-identity"
 KEY_LABEL = "computility.io/key"
 """The API key that asked for the workload; its device time is that key's."""
 
+RESTARTED = "computility.io/restarted-ms"
+"""An annotation: after which restart that people asked for (``rollout.restartedMs``) the engine was made."""
+
 DRAINING = "computility.io/draining-since-ms"
 """An annotation: the engine gets no more requests, and goes when it has none."""

@@ -37,6 +37,7 @@ from common.resources.meta import Resource, Status
 from common.resources.objectives import RoutingSpec, ServiceObjective, ShadowSpec, TrafficProfile
 from common.resources.pairs import check_pair
 from common.resources.pool import DeviceRequest
+from common.resources.rollout import EndpointRollout
 from common.resources.scaling import MAX_ENGINES, AutoscalingSpec, EngineRole, RoleScaling
 from common.vocabulary import MAX_LIST
 
@@ -110,6 +111,7 @@ class EndpointSpec(Part):
     devices: DeviceRequest = Field(default_factory=DeviceRequest, description="of single and replicated")
     nodes: Nodes = 1
     engine: EngineSpec = Field(default_factory=EngineSpec)
+    rollout: EndpointRollout = Field(default_factory=EndpointRollout)
     shadow: ShadowSpec | None = Field(None, description="where copies of some requests go")
     kv_cache: KvCacheSpec | None = Field(None, description="tiers behind the memory of devices")
     routing: RoutingSpec = Field(default_factory=RoutingSpec)
@@ -203,8 +205,10 @@ class EndpointSpec(Part):
 
     @property
     def engine_ranks(self) -> int:
-        """Of how many ranks they are then: an engine has one on each of its nodes. Limits count these."""
-        return sum(role.most * role.nodes for role in self.roles.values())
+        """Of how many ranks they are then: an engine has one on each of its nodes. Limits count these. Of
+        what a change has beside them for a while, one of each role is free."""
+        more = self.rollout.max_surge - 1
+        return sum((role.most + max(0, min(more, role.most))) * role.nodes for role in self.roles.values())
 
     @property
     def may_sleep(self) -> bool:
@@ -220,6 +224,7 @@ class Replica(Part):
     duty: EngineRole = Field("", description="what mode auto has it do now; empty = both")
     phase: str = "Pending"
     ready: bool = False
+    outdated: bool = Field(False, description="runs what the spec said before, and is about to be replaced")
     draining: bool = Field(False, description="gets no more requests, and goes when it has none")
     url: str = Field("", description="base URL without /v1")
     attempt: int = 0
@@ -238,6 +243,7 @@ class EndpointStatus(Status):
     served_name: str = ""
     model_project: str = Field("", description="project of the Model; another one for a shared Model")
     ready_replicas: int = 0
+    updated_replicas: int = Field(0, description="of readyReplicas those that run what the spec says")
     replicas: list[Replica] = Field(default_factory=list)
     scaling: list[RoleScaling] = Field(
         default_factory=list, description="what load asks for, of each role with autoscaling"
@@ -305,7 +311,9 @@ class Endpoint(Resource):
         }
 
     def _there(self, role: EngineRole) -> int:
-        return sum(one.role == role and not one.draining for one in self.status.replicas)
+        mine = [one for one in self.status.replicas if one.role == role and not one.draining]
+        changing = any(one.outdated for one in mine)  # then there are more than are wanted
+        return sum(one.ready or not changing for one in mine)
 
     @property
     def is_rolled_back(self) -> bool:

@@ -292,6 +292,9 @@ class WorkloadStatus(Status):
     next: NextGang | None = None
     nominated: Nomination | None = None
     pending: list[PendingReason] = Field(default_factory=list)
+    never_fits: bool | None = Field(
+        None, description="true: it fits on no node of the pool, even if nothing else ran"
+    )
     message: Message = ""
 
 
