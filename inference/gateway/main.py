@@ -66,11 +66,11 @@ def serve(settings: Settings) -> None:
     config = uvicorn.Config(
         gateway,
         loop="uvloop",
-        http=guarded_by_tls(Door(settings.gateway), tls.context),
-        timeout_keep_alive=settings.gateway.idle_seconds,
+        http=guarded_by_tls(Door(settings.gateway), tls.context, gateway.direct),
         ws="none",
         lifespan="on",
         log_config=None,
+        proxy_headers=False,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=settings.gateway.drain_seconds,
