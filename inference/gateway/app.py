@@ -184,8 +184,8 @@ class Gateway:
             if exchange.trace is not None:
                 variant = exchange.head.get(VARIANT_HEADER, b"").decode()
                 exchange.trace.end(exchange.status or 499, code, variant)
-            metrics.REQUESTS.labels(
-                name, str(exchange.status or 499), metrics.MODELS.of(exchange.model)
+            metrics.series(
+                metrics.REQUESTS, name, str(exchange.status or 499), metrics.MODELS.of(exchange.model)
             ).inc()
 
     def _handler(self, exchange: Exchange) -> tuple[str, Handler]:

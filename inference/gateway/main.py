@@ -80,11 +80,15 @@ def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # The server raises the signal again when it has finished: an ordered stop is no failure.
         signal.signal(number, lambda *_: sys.exit(0))
-    gc.collect()
-    gc.freeze()  # what is there now stays
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
     get_logger("gateway").info("gateway listens", url=settings.gateway_url)
     GatewayServer(config, gateway).run(sockets=sockets)
+
+
+def spare_the_search_for_garbage() -> None:
+    """What is there now stays, and is not looked at again; the rest is looked at less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def main() -> int:
@@ -100,4 +104,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    spare_the_search_for_garbage()
     sys.exit(main())

@@ -339,7 +339,7 @@ async def _process(rng: random.Random, patch: Patch, home: Path) -> str:
     patch.setattr(main, "uvicorn", SimpleNamespace(Config=Config))
     patch.setattr(main, "GatewayServer", Server)
     patch.setattr(main, "ServerTls", lambda _: tls)
-    patch.setattr(main, "guarded_by_tls", lambda *told: lines.append(str(told[1:])))
+    patch.setattr(main, "guarded_by_tls", lambda _, tls, direct: lines.append(f"{tls} {direct.__name__}"))
     patch.setattr(main, "listen", lambda host, port: lines.append(f"listens on {host} {port}"))
     names = {name: getattr(signal, name) for name in ("SIGTERM", "SIGINT")}
     patch.setattr(main, "signal", SimpleNamespace(signal=handle, **names))
