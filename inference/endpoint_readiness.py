@@ -26,10 +26,10 @@ def readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool
         f"{min(ready[role], count)} of {count} {role + ' engines' if role else 'replicas'}"
         for role, count in wanted.items()
     )
-    changing = any(replica.outdated for replica in mine) and len(mine) == len(replicas)
-    if all(ready.values()) and changing and sum(ready.values()) >= sum(wanted.values()):
+    enough = len(mine) == len(replicas) and all(ready[role] >= count for role, count in wanted.items())
+    if enough and any(replica.outdated for replica in mine):
         return True, "RollingOut", f"{text} answer; {_change(mine)}"
-    if all(ready.values()) and len(replicas) == sum(wanted.values()):
+    if enough or (all(ready.values()) and len(replicas) == sum(wanted.values())):
         return True, "Ready", f"{text} answer"
     waiting = [f"{replica.workload} is {replica.phase}" for replica in mine if not replica.ready]
     leaving = [replica.workload for replica in replicas if replica.role not in wanted and replica.ready]

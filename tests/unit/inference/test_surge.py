@@ -18,7 +18,7 @@ from inference.core.surge import Budget, choose_rolling
 from inference.routes import build_routing_table
 from tests.unit.inference.endpoint_world import FT, IN_PLACE, PROJECT, World
 
-OTHER = {"engine": {"max_context_tokens": 512}}
+OTHER: dict[str, Any] = {"engine": {"max_context_tokens": 512}}
 
 
 def name(index: int) -> str:
