@@ -31,7 +31,7 @@ def readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool
         return True, "RollingOut", f"{text} answer; {_change(mine)}"
     if enough or (all(ready.values()) and len(replicas) == sum(wanted.values())):
         return True, "Ready", f"{text} answer"
-    waiting = [f"{replica.workload} is {replica.phase}" for replica in mine if not replica.ready]
+    waiting = [_state(replica) for replica in mine if not replica.ready]
     leaving = [replica.workload for replica in replicas if replica.role not in wanted and replica.ready]
     if leaving:
         waiting.append(f"{' and '.join(leaving)} of the former mode serve until each role has an engine")
@@ -39,10 +39,16 @@ def readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool
     return False, reason if "" not in wanted else "NoReplicaReady", f"{text} answer; {', '.join(waiting)}"
 
 
+def _state(replica: Replica) -> str:
+    """Its phase, and how it ended last where it has crashed."""
+    said = f"{replica.workload} is {replica.phase}"
+    return f"{said} ({replica.message})" if replica.message else said
+
+
 def _change(replicas: Sequence[Replica]) -> str:
     """Which are to be replaced, and what their successors are doing."""
     old = [replica.workload for replica in replicas if replica.outdated]
-    new = [f"{one.workload} is {one.phase}" for one in replicas if not one.outdated and not one.ready]
+    new = [_state(one) for one in replicas if not one.outdated and not one.ready]
     said = f"{' and '.join(old)} {'is' if len(old) == 1 else 'are'} to be replaced"
     return f"{said}; {', '.join(new)}" if new else said
 

@@ -47,11 +47,7 @@ class WantedEngine:
             return "a restart was asked for"
         if workload.spec.roles != wanted.spec.roles:
             return f"it has {_changed(workload.spec.roles, wanted.spec.roles)} than are wanted"
-        return (
-            "it has another restart policy than is wanted"
-            if workload.spec.restart != wanted.spec.restart
-            else ""
-        )
+        return ""
 
 
 def _changed(old: Sequence[WorkloadRole], new: Sequence[WorkloadRole]) -> str:

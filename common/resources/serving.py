@@ -223,6 +223,7 @@ class Replica(Part):
     role: EngineRole = ""
     duty: EngineRole = Field("", description="what mode auto has it do now; empty = both")
     phase: str = "Pending"
+    message: Message = Field("", description="how it ended last, where it has not answered since")
     ready: bool = False
     outdated: bool = Field(False, description="runs what the spec said before, and is about to be replaced")
     draining: bool = Field(False, description="gets no more requests, and goes when it has none")

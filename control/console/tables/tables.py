@@ -79,10 +79,20 @@ def _device_memory(document: Document) -> object:
 
 def _why(document: Document) -> object:
     status = document.get("status", {})
-    if status.get("message"):
-        return status["message"]
+    failed = failure_text(status)
+    if status.get("message") or failed:
+        return " — ".join(filter(None, (status.get("message"), failed)))
     reasons = status.get("pending", []) if status.get("phase") == "Pending" else []
     return "; ".join(reason["message"] for reason in reasons)
+
+
+def failure_text(status: Mapping[str, Any]) -> str:
+    """How a workload ended last, of one that has not run well since."""
+    failure = status.get("lastFailure")
+    if not failure or not (status.get("crashes") or status.get("phase") == "Failed"):
+        return ""
+    line = failure.get("line")
+    return f"exit code {failure['exitCode']}: {line}" if line else f"exit code {failure['exitCode']}"
 
 
 def _nodes(document: Document) -> object:
