@@ -28,7 +28,7 @@ from common.resources.fields import (
     Whole,
 )
 from common.resources.kv_cache import KvCacheSpec, check_kv_cache
-from common.resources.lineage import Lineage as Lineage
+from common.resources.lineage import Lineage
 from common.resources.meta import Model as Part
 from common.resources.meta import Resource, Status
 from common.resources.objectives import RoutingSpec, ServiceObjective, ShadowSpec, TrafficProfile
