@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Literal, cast, get_args
 
 from common.errors import InvalidInput
@@ -37,6 +39,9 @@ _TEXTS = (
     "resource",
     "outcome",
 )
+_KINDS = get_args(UsageKind)
+_names_of = attrgetter(*_TEXTS[1:])
+_KNOWN_NAMES = 4096
 _MAPPINGS = ("quantities", "labels")
 _SINCE_IDENTITY = ("model_identity", "model_shared")
 _TIMES = ("started_ms", "ended_ms")
@@ -73,12 +78,11 @@ class UsageEvent:
     model_shared: bool = False
 
     def __post_init__(self) -> None:
-        for name in _TEXTS:
-            _check_text(name, getattr(self, name))
+        size = _checked_texts(self)
         for name in ("id", "tenant", "project"):
             if not getattr(self, name):
                 raise InvalidInput(f"{name}: required, but empty", param=name)
-        if self.kind not in get_args(UsageKind):
+        if self.kind not in _KINDS:
             raise InvalidInput("kind: must be one of inference, training, device", param="kind")
         if not isinstance(self.model_shared, bool):
             raise InvalidInput("model_shared: must be true or false", param="model_shared")
@@ -90,8 +94,11 @@ class UsageEvent:
         for label, value in self.labels.items():
             _check_text("labels", label)
             _check_text(f"labels.{label}", value)
+            size += len(label) + len(value)
         _check_ids(self.id, self.tenant, self.project)
-        _check_size([*(getattr(self, name) for name in _TEXTS), *self.labels, *self.labels.values()])
+        # No character has more than four bytes, so most events need no look at each.
+        if 4 * size > EVENT_BYTES:
+            _check_size([*(getattr(self, name) for name in _TEXTS), *self.labels, *self.labels.values()])
 
     def quantity(self, meter: str) -> int:
         """How much of the meter was used; 0 when the event does not name it."""
@@ -100,9 +107,44 @@ class UsageEvent:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {
-            name: dict(value) if isinstance(value, Mapping) else value
-            for name, value in ((f.name, getattr(self, f.name)) for f in fields(self))
+            "id": self.id,
+            "kind": self.kind,
+            "tenant": self.tenant,
+            "project": self.project,
+            "started_ms": self.started_ms,
+            "ended_ms": self.ended_ms,
+            "quantities": dict(self.quantities),
+            "key": self.key,
+            "model": self.model,
+            "base_model": self.base_model,
+            "device_class": self.device_class,
+            "resource": self.resource,
+            "outcome": self.outcome,
+            "labels": dict(self.labels),
+            "model_identity": self.model_identity,
+            "model_shared": self.model_shared,
         }
+
+    def ended(self, outcome: str, ended_ms: int, quantities: Mapping[str, int]) -> UsageEvent:
+        """The same thing at its end. Raises ``InvalidInput``."""
+        return UsageEvent(
+            self.id,
+            self.kind,
+            self.tenant,
+            self.project,
+            self.started_ms,
+            ended_ms,
+            quantities,
+            self.key,
+            self.model,
+            self.base_model,
+            self.device_class,
+            self.resource,
+            outcome,
+            self.labels,
+            self.model_identity,
+            self.model_shared,
+        )
 
     def digest(self) -> str:
         """The same for events that say the same, also for those posted before they could name a Model."""
@@ -132,6 +174,36 @@ class UsageEvent:
         return UsageEvent(**cast(dict[str, Any], dict(content)))
 
 
+def _checked_texts(event: UsageEvent) -> int:
+    """The length of all texts but labels. Raises ``InvalidInput``."""
+    try:
+        size = _length_of_sound(_names_of(event))
+    except (_NotSound, TypeError):
+        for name in _TEXTS:
+            _check_text(name, getattr(event, name))
+        return sum(len(getattr(event, name)) for name in _TEXTS)
+    _check_text("id", event.id)
+    return size + len(event.id)
+
+
+class _NotSound(Exception):
+    """Not known to be sound."""
+
+
+@lru_cache(maxsize=_KNOWN_NAMES)
+def _length_of_sound(names: tuple[object, ...]) -> int:
+    """Events of one key and model have the same names: they are looked at once. Raises ``_NotSound`` also for
+    those too long to be kept."""
+    size = 0
+    for name in names:
+        if not isinstance(name, str) or odd_character(name):
+            raise _NotSound
+        size += len(name)
+    if size > EVENT_BYTES:
+        raise _NotSound
+    return size
+
+
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise InvalidInput(f"{name}: must be text, not {type(value).__name__}", param=name)
@@ -149,9 +221,6 @@ def _check_ids(*texts: str) -> None:
 
 
 def _check_size(texts: list[str]) -> None:
-    """No character has more than four bytes, so most events need no look at each."""
-    if 4 * sum(map(len, texts)) <= EVENT_BYTES:
-        return
     size = sum(len(json.dumps(text, ensure_ascii=False).encode()) - 2 for text in texts)
     if size > EVENT_BYTES:
         raise InvalidInput(
