@@ -128,7 +128,11 @@ def test_many_files_end_at_the_bounds(tmp_path: Path) -> None:
 CUT = archived([("a", tarfile.REGTYPE, "")], bytes(range(256)) * 99)[:150]
 
 
-@pytest.mark.parametrize("content", [b"", b"nothing", gzip.compress(b"no tar" * 500), CUT])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"nothing", gzip.compress(b"no tar" * 500), CUT],
+    ids=["empty", "text", "no tar", "cut short"],
+)
 def test_what_is_no_archive_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InvalidInput, match="no tar archive"):
         unpacked(content, tmp_path)
