@@ -41,16 +41,16 @@ NO_SETTINGS = frozenset(
         "COMPUTILITY_JSON_SPACES",
     )
 )
-"""Variables of the set-up, of tests and of an engine's process, and one that is shown because it is
-misspelt."""
-TYPED_ELSEWHERE = "docs/quickstart.md"
-"""A test on a running instance types it line by line (``tests/e2e/test_quickstart.py``)."""
-LINES = sorted({one for one in typed() if not one[0].startswith(TYPED_ELSEWHERE)})
+"""Variables of the set-up, of engines and of tests, and one that is shown because it is misspelt."""
+TYPED_ELSEWHERE = "docs/quickstart.md:"
+"""A test of its own types it in a shell, line by line, and looks at what is answered."""
+LINES = sorted({(where, line) for where, line in typed() if not where.startswith(TYPED_ELSEWHERE)})
 WRITTEN = frozenset(("bench/out/",))
 """What commands write."""
 ENDINGS = "py|md|sh|yaml|yml|json|jsonl|txt|svg|png|toml"
 FOLDERS = (
-    "common|control|scheduler|inference|finetune|billing|operators|deploy|bench|tests|tools|examples|docs"
+    "common|control|scheduler|inference|finetune|jobs|billing|operators|deploy|bench|tests|tools|examples|"
+    "docs"
 )
 
 
