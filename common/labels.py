@@ -16,3 +16,9 @@ RESTARTED = "computility.io/restarted-ms"
 
 DRAINING = "computility.io/draining-since-ms"
 """An annotation: the engine gets no more requests, and goes when it has none."""
+
+SANDBOX_LABEL = "computility.io/sandbox"
+"""A label of nodes: ``works`` where cells can be made, else ``missing``."""
+
+KUBERNETES_MARK = "computility.io/kubernetes"
+"""An annotation: whose the resource is in Kubernetes, where it is made anew when it is gone here."""

@@ -201,8 +201,7 @@ class EndpointController:
             reports[endpoint.model_key].append(report)
             seen.append(report)
         assign_duties(endpoint, replicas)
-        files = found[1] if found else None
-        fill_status(endpoint, files, replicas, seen, trouble, canary_trouble, self._clock.now_ms())
+        fill_status(endpoint, found, replicas, seen, trouble, canary_trouble, self._clock.now_ms())
         if endpoint.status != before:
             await write_status(self._store, endpoint, before, "Ready")
         return fault

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.resources import Endpoint
+from common.resources import Endpoint, Model
 from common.resources.scaling import EngineRole
 from common.resources.serving import Replica
 from inference.adapter_status import ReplicaReport
 from inference.canary.status import report_canary
 from inference.endpoint_readiness import readiness
 from inference.model_files import ModelFiles
+from inference.parsers.choose import reasoning_of, tools_of
 
 Trouble = tuple[str, str] | None
 """Why no engine can be started: reason and message."""
@@ -18,14 +19,14 @@ Trouble = tuple[str, str] | None
 
 def fill_status(
     endpoint: Endpoint,
-    files: ModelFiles | None,
+    found: tuple[Model, ModelFiles] | None,
     replicas: list[Replica],
     reports: Sequence[ReplicaReport],
     trouble: Trouble,
     canary_trouble: Trouble,
     now_ms: int,
 ) -> None:
-    """Set all of the status but the project of the Model. ``files``: of its Model; None = there is none."""
+    """Set all of the status but the project of the Model. ``found``: its Model and the files."""
     status = endpoint.status
     status.observed_generation = endpoint.metadata.generation
     status.served_name = endpoint.served_name
@@ -36,7 +37,9 @@ def fill_status(
     status.scaling = [one for one in status.scaling if _follows_load(endpoint, one.role)]
     if endpoint.spec.mode != "auto":
         status.auto = None
-    status.context_tokens = _context_tokens(endpoint, files, reports)
+    status.context_tokens = _context_tokens(endpoint, found[1] if found else None, reports)
+    model, args = found[0] if found else None, endpoint.spec.engine_args
+    status.tools, status.reasoning = tools_of(endpoint, model, args), reasoning_of(endpoint, model, args)
     report_canary(endpoint, replicas, canary_trouble, now_ms)
     ready, reason, message = readiness(endpoint, trouble)
     status.set_condition(

@@ -65,6 +65,12 @@ def _restarted_ms(workload: Workload) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
+def _version_of(model: Model) -> str:
+    """It differs where the model would be started otherwise."""
+    parsers = (one.parser if one else "" for one in (model.status.tools, model.status.reasoning))
+    return f"{model.metadata.uid} {model.metadata.generation} {' '.join(parsers)}"
+
+
 _Version = tuple[int, str, str]
 
 
@@ -84,9 +90,7 @@ class WantedEngines:
         uid = endpoint.metadata.uid
         chosen = endpoint.status.auto
         devices = f"{chosen.device_class} {chosen.devices_per_engine} {chosen.connector}" if chosen else ""
-        models = " ".join(
-            f"{one.metadata.uid} {one.metadata.generation}" if one else "-" for one in (model, canary)
-        )
+        models = " ".join(_version_of(one) if one else "-" for one in (model, canary))
         version = (endpoint.metadata.generation, models, devices)
         known = self._known.get(uid)
         if known is not None and known[0] == version:

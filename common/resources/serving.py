@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -20,22 +20,20 @@ from common.resources.engines import (
 from common.resources.fields import (
     AdapterName,
     Message,
-    Metric,
     Name,
-    OptionalName,
     Priority,
-    Scalar,
     ServedName,
     Source,
     Text,
     Whole,
-    Word,
 )
 from common.resources.kv_cache import KvCacheSpec, check_kv_cache
+from common.resources.lineage import Lineage
 from common.resources.meta import Model as Part
 from common.resources.meta import Resource, Status
 from common.resources.objectives import RoutingSpec, ServiceObjective, ShadowSpec, TrafficProfile
 from common.resources.pairs import check_pair
+from common.resources.parsers import ParserChoice, Reasoning, Tools, check_parsers
 from common.resources.pool import DeviceRequest
 from common.resources.rollout import EndpointRollout
 from common.resources.scaling import MAX_ENGINES, AutoscalingSpec, EngineRole, RoleScaling
@@ -61,10 +59,13 @@ class ModelSpec(Part):
 
 
 class ModelStatus(Status):
-    """``digest`` is the SHA-256 over config and weights for local paths."""
+    """``digest`` is the SHA-256 over config and weights for local paths; ``tools`` and ``reasoning`` are what
+    suits it."""
 
     digest: str = ""
     context_tokens: int | None = None
+    tools: ParserChoice | None = None
+    reasoning: ParserChoice | None = None
 
 
 class Model(Resource):
@@ -111,6 +112,8 @@ class EndpointSpec(Part):
     devices: DeviceRequest = Field(default_factory=DeviceRequest, description="of single and replicated")
     nodes: Nodes = 1
     engine: EngineSpec = Field(default_factory=EngineSpec)
+    tools: Tools = "auto"
+    reasoning: Reasoning = "auto"
     rollout: EndpointRollout = Field(default_factory=EndpointRollout)
     shadow: ShadowSpec | None = Field(None, description="where copies of some requests go")
     kv_cache: KvCacheSpec | None = Field(None, description="tiers behind the memory of devices")
@@ -178,6 +181,7 @@ class EndpointSpec(Part):
             check_stages(path, role, self.engine.pipeline_stages, hands_over=name in PAIR)
         if self.kv_cache is not None:
             check_kv_cache(self.kv_cache, self.roles)
+        check_parsers(self.tools, self.reasoning, self.engine_args)
         return self
 
     @property
@@ -192,6 +196,11 @@ class EndpointSpec(Part):
         if self.canary is None:
             return {"": role}
         return {"": role, "canary": canary_role(self.canary, role)}
+
+    @property
+    def engine_args(self) -> list[str]:
+        """All arguments of its engines, of whatever role."""
+        return [*self.engine.args, *(word for role in self.roles.values() for word in role.args)]
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -252,6 +261,8 @@ class EndpointStatus(Status):
     auto: AutoStatus | None = Field(None, description="what mode auto has decided")
     canary: CanaryStatus | None = Field(None, description="of the canary that is tried")
     context_tokens: int | None = None
+    tools: ParserChoice | None = None
+    reasoning: ParserChoice | None = None
 
     @property
     def is_startable(self) -> bool:
@@ -334,20 +345,6 @@ class Endpoint(Resource):
         if self.project == project:
             return True
         return self.spec.shared and self.spec.adapters != "own"
-
-
-class Lineage(Part):
-    """What an adapter was made from."""
-
-    job: OptionalName = ""
-    training_file: OptionalName = ""
-    training_file_sha256: Text = ""
-    base_digest: Text = ""
-    template_sha256: Text = ""
-    seed: Whole = 0
-    hyperparameters: Annotated[dict[Word, Scalar], Field(max_length=MAX_LIST)] = Field(default_factory=dict)
-    trained_tokens: Whole = 0
-    metrics: Annotated[dict[Word, Metric], Field(max_length=MAX_LIST)] = Field(default_factory=dict)
 
 
 class AdapterSpec(Part):

@@ -46,6 +46,9 @@ class Sandbox(Model):
         min_length=1, max_length=MAX_LIST, description="the first is the working folder"
     )
     network: bool = Field(False, description="gangs of several ranks always have it")
+    required: bool | None = Field(
+        None, description="true = the ranks start nowhere without one, whatever sandbox.mode says"
+    )
 
 
 class WorkloadRole(Model):
