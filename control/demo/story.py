@@ -17,6 +17,7 @@ from common.errors import InvalidInput, NotFound, SetupError, Unavailable
 from common.private import at_home
 from common.settings import Settings
 from control.console.documents.manifests import Manifest, read_manifests
+from control.console.tables.tables import condition
 from control.console.told.settling import progress_of
 from control.supervisor.parts import answers, environment
 
@@ -132,9 +133,10 @@ def wait_ready(
     while SYSTEM_CLOCK.monotonic_seconds() - start < READY_TIMEOUT_SECONDS:
         try:
             endpoint = client.get("endpoints", name, project)
-            in_place, _ = progress_of(endpoint)
-            if in_place and _engines_answer(endpoint):
+            found = condition(endpoint, "Ready")
+            if found and found["status"] == "True" and _engines_answer(endpoint):
                 return endpoint
+            progress_of(endpoint)
             text = progress_text(client, endpoint)
             tell(text)
         except (NotFound, Unavailable) as error:

@@ -81,13 +81,8 @@ def roles_digest(roles: Sequence[WorkloadRole]) -> str:
 
 
 def restarts_view(policy: RestartPolicy) -> Restarts:
-    return Restarts(
-        policy.policy,
-        policy.max_restarts,
-        policy.backoff_seconds,
-        policy.backoff_max_seconds,
-        policy.max_crashes,
-    )
+    seconds = policy.backoff_seconds, policy.backoff_max_seconds
+    return Restarts(policy.policy, policy.max_restarts, *seconds, policy.max_crashes)
 
 
 def state_view(workload: Workload) -> State:

@@ -75,10 +75,10 @@ class State:
     attempt: int = 0
     restarts: int = 0
     backoff_step: int = 0
-    crashes: int = 0
     next_start_ms: int | None = None
     leaves_by_ms: int | None = None
     message: str = ""
+    crashes: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from common.resources import Workload
 from common.resources.workload import NextGang, Nomination, PendingReason, RankPlacement, WorkloadStatus
 from scheduler.core.lifecycle.lifecycle import Note, State, Step
 from scheduler.core.model.types import Admit, Defer, Migrate, Preempt, Reason, Resize
+from scheduler.translate.observed import Observed
 from scheduler.translate.placements import rank_placement
 from scheduler.translate.transitions import (
     after_admit,

@@ -31,7 +31,7 @@ from scheduler.translate.views import roles_digest, state_view
 
 PLACEMENT = (Assignment("main", 0, 0, "b", (Share("b/0", 0, "nvidia", "H100", 80, 1000),), 4000, 1 << 30),)
 DEFER = Defer("u", (Reason("NoRoom", "no room"),), "another node", nominated=PLACEMENT)
-STATE = State("Restarting", 7, 3, 2, 5_000, 6_000, "rank 0 ended with exit code 9")
+STATE = State("Restarting", 7, 3, 2, 5_000, 6_000, "rank 0 ended with exit code 9", 2)
 
 
 def rank(state: str = "Running") -> RankPlacement:
