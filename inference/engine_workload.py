@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import InvalidInput
-from common.labels import DRAINING, IDENTITY_LABEL, MODEL_LABEL
+from common.labels import DRAINING, IDENTITY_LABEL, MODEL_LABEL, RESTARTED
 from common.resources import Endpoint, Metadata, Model, Owner, Workload
 from common.resources.engines import RoleSpec
 from common.resources.pool import DeviceRequest
@@ -82,6 +82,7 @@ def engine_workload(
                 ENDPOINT_LABEL: endpoint.name,
                 **({ROLE_LABEL: role} if role else {}),
             },
+            annotations=_annotations(spec.rollout.restarted_ms),
             owner=Owner(kind="Endpoint", name=endpoint.name, uid=endpoint.metadata.uid),
         ),
         spec=WorkloadSpec(
@@ -92,6 +93,10 @@ def engine_workload(
             restart=RestartPolicy(policy="Always"),
         ),
     )
+
+
+def _annotations(restarted_ms: int) -> dict[str, str]:
+    return {RESTARTED: str(restarted_ms)} if restarted_ms else {}
 
 
 def _options(

@@ -46,6 +46,9 @@ class Sandbox(Model):
         min_length=1, max_length=MAX_LIST, description="the first is the working folder"
     )
     network: bool = Field(False, description="gangs of several ranks always have it")
+    required: bool | None = Field(
+        None, description="true = the ranks start nowhere without one, whatever sandbox.mode says"
+    )
 
 
 class WorkloadRole(Model):
@@ -292,6 +295,9 @@ class WorkloadStatus(Status):
     next: NextGang | None = None
     nominated: Nomination | None = None
     pending: list[PendingReason] = Field(default_factory=list)
+    never_fits: bool | None = Field(
+        None, description="true: it fits on no node of the pool, even if nothing else ran"
+    )
     message: Message = ""
 
 

@@ -53,7 +53,7 @@ def after_admit(workload: Workload, decision: Admit, now_ms: int) -> WorkloadSta
         "ranks": [rank_placement(assignment) for assignment in decision.placement],
         "placed_digest": roles_digest(workload.spec.roles),
         "admitted_ms": now_ms,
-        **dict.fromkeys(("next", "next_start_ms", "resized_ms", "leaves_by_ms", "nominated")),
+        **dict.fromkeys(("next", "next_start_ms", "resized_ms", "leaves_by_ms", "nominated", "never_fits")),
         "pending": [],
         "message": "",
     }
@@ -134,6 +134,7 @@ def after_defer(workload: Workload, decision: Defer, now_ms: int) -> WorkloadSta
     status = workload.status.model_copy(deep=True)
     status.pending = [pending_reason(reason) for reason in decision.reasons]
     status.nominated = _nomination(workload, decision)
+    status.never_fits = decision.never or None
     status.message = f"{decision.reasons[0].message}. It fits when: {decision.remedy}"
     status.set_condition(
         "Admitted",

@@ -130,6 +130,16 @@ def _quotas(document: Document) -> object:
     return ", ".join(parts)
 
 
+def _duration(document: Document) -> object:
+    """How long its processes have run, or ran in all; pauses included."""
+    status = document.get("status") or {}
+    started_ms = status.get("startedMs")
+    if not started_ms:
+        return ""
+    now_ms = SYSTEM_CLOCK.now_ms()
+    return age(started_ms + now_ms - (status.get("finishedMs") or now_ms))
+
+
 def _cordoned(document: Document) -> object:
     spec = document.get("spec") or {}
     return "draining" if spec.get("drain") else bool(spec.get("cordoned"))
@@ -216,6 +226,16 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("MESSAGE", _reason("Ready")),
         Column("SERVED NAME", _at("status.servedName"), wide=True),
         Column("CONTEXT", _at("status.contextTokens"), wide=True),
+    ),
+    "Job": (
+        Column("PHASE", _at("status.phase", "Pending")),
+        Column("ATTEMPTS", _at("status.attempts", 0)),
+        Column("EXIT CODE", _at("status.exitCode")),
+        Column("DURATION", _duration),
+        Column("MESSAGE", _at("status.message")),
+        Column("QUEUE", _at("spec.queue"), wide=True),
+        Column("REPLICAS", _at("spec.replicas", 1), wide=True),
+        Column("ARTEFACTS", _at("status.artefacts"), wide=True),
     ),
     "FineTune": (
         Column("STATE", _at("status.state")),

@@ -31,6 +31,8 @@ def _endpoint(document: Document) -> Progress:
     said = f"{ready_count(document)} replicas answer"
     if leaving:
         return False, f"{said}; {leaving} old ones finish their requests"
+    if any(replica.get("outdated") for replica in replicas):
+        return False, found.get("message") or found["reason"]
     if found["status"] != "True":
         return False, found.get("message") or found["reason"]
     ready, _, wanted = str(ready_count(document)).partition("/")
