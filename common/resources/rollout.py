@@ -35,7 +35,7 @@ class EndpointRollout(Part):
         60.0, description="how long it waits for a place before whenFull counts"
     )
     restarted_ms: TimeMs = Field(
-        0, description="engines that were started with another value are replaced; see rollout restart"
+        0, description="engines that were started with another value are replaced; usually the time now"
     )
 
     @model_validator(mode="after")
