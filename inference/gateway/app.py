@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import aiohttp
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from common.auth import Principal, shows_token
 from common.clock import SYSTEM_CLOCK, Clock
@@ -92,7 +91,7 @@ class Gateway:
         )
         self.routes.load()
         self._routes_changed()
-        self._page_server = PageServer(self.spool.folder, self._page)
+        self._page_server = PageServer(self.spool.folder, lambda: self._page()[0])
         if settings.gateway.workers > 1:
             await self._page_server.start()
         loops = (
@@ -258,15 +257,15 @@ class Gateway:
     async def _metrics(self, exchange: Exchange) -> None:
         if not shows_token(exchange.headers.get(b"authorization", b""), self._settings.metrics_token):
             (await self._principal(exchange)).require("platform-admin")
-        page = self._page()
+        page, content_type = self._page()
         if self._settings.gateway.workers > 1:
             others = (number for number in range(self._settings.gateway.workers) if number != self._worker)
             pages = await pages_of(spool_folder(self._settings, number) for number in others)
             page = merged([page, *pages])
-        await exchange.respond(200, page, CONTENT_TYPE_LATEST.encode())
+        await exchange.respond(200, page, content_type.encode())
 
-    def _page(self) -> bytes:
-        """What this process tells Prometheus."""
+    def _page(self) -> tuple[bytes, str]:
+        """What this process tells Prometheus, and its type."""
         waiting = segments(self.spool.folder)
         oldest_ms = min(
             (path.stat().st_mtime_ns // 1_000_000 for path in waiting), default=self._clock.now_ms()
@@ -278,7 +277,7 @@ class Gateway:
         age = self.routes.age_seconds
         metrics.ROUTES_AGE_SECONDS.set(-1 if age is None else age)
         metrics.show_breakers(self._upstream.replicas.breakers(self.routes.index.routes))
-        return render_metrics()[0]
+        return render_metrics()
 
     def _routes_changed(self) -> None:
         routes = self.routes.index.routes
