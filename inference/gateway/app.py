@@ -55,6 +55,7 @@ class Gateway:
     def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK, worker: int = 0) -> None:
         self._settings = settings
         self._worker = worker
+        self._page_server: PageServer | None = None
         self._clock = clock
         self.trust = ClientTrust(settings, trusted_url(settings))
         self.tracer = start_tracing(settings)
@@ -91,8 +92,8 @@ class Gateway:
         )
         self.routes.load()
         self._routes_changed()
-        self._page_server = PageServer(self.spool.folder, lambda: self._page()[0])
         if settings.gateway.workers > 1:
+            self._page_server = PageServer(self.spool.folder, lambda: self._page()[0])
             await self._page_server.start()
         loops = (
             self.routes.follow(),
@@ -116,7 +117,8 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._page_server.close()
+        if self._page_server is not None:
+            await self._page_server.close()
         await self._inference.give_up_copies()  # they would write into books that are closed
         try:
             await asyncio.wait_for(self.shipper.step(), _FAREWELL_SECONDS)
