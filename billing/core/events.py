@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
 from common.errors import InvalidInput
@@ -99,13 +100,17 @@ class UsageEvent:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {
-            name: dict(value) if isinstance(value, Mapping) else value
-            for name, value in ((f.name, getattr(self, f.name)) for f in fields(self))
-        }
+        content = {name: getattr(self, name) for name in _FIELDS}
+        for name in _MAPPINGS:
+            content[name] = dict(content[name])
+        return content
 
     def digest(self) -> str:
         """The same for events that say the same, also for those posted before they could name a Model."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         content = self.to_dict()
         for name in _SINCE_IDENTITY:
             if not content[name]:
@@ -118,9 +123,8 @@ class UsageEvent:
         """Raises ``InvalidInput`` naming the field that is wrong, missing or unknown."""
         if not isinstance(content, Mapping):
             raise InvalidInput("a usage event must be a mapping")
-        known = {f.name for f in fields(UsageEvent)}
         for name in content:
-            if name not in known:
+            if name not in _FIELDS:
                 short = shortened(str(name), 80)
                 raise InvalidInput(f"{short}: unknown field", param=short)
         for name in ("id", "kind", "tenant", "project", *_TIMES, "quantities"):
@@ -130,6 +134,9 @@ class UsageEvent:
             if name in content and not isinstance(content[name], Mapping):
                 raise InvalidInput(f"{name}: must be a mapping", param=name)
         return UsageEvent(**cast(dict[str, Any], dict(content)))
+
+
+_FIELDS = tuple(f.name for f in fields(UsageEvent))
 
 
 def _check_text(name: str, value: object) -> None:
