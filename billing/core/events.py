@@ -74,25 +74,31 @@ class UsageEvent:
     model_shared: bool = False
 
     def __post_init__(self) -> None:
-        for name in _TEXTS:
-            _check_text(name, getattr(self, name))
+        named = dict(vars(self))
+        texts = [*(named[name] for name in _TEXTS), *self.labels, *self.labels.values()]
+        if not _are_fit(texts):
+            self._find_unfit()
         for name in ("id", "tenant", "project"):
-            if not getattr(self, name):
+            if not named[name]:
                 raise InvalidInput(f"{name}: required, but empty", param=name)
-        if self.kind not in get_args(UsageKind):
+        if self.kind not in _KINDS:
             raise InvalidInput("kind: must be one of inference, training, device", param="kind")
         if not isinstance(self.model_shared, bool):
             raise InvalidInput("model_shared: must be true or false", param="model_shared")
         for name in _TIMES:
-            _check_whole(name, getattr(self, name), MAX_TIME_MS)
+            _check_whole(name, named[name], MAX_TIME_MS)
         if self.ended_ms < self.started_ms:
             raise InvalidInput("ended_ms: before started_ms", param="ended_ms")
         _check_quantities(self.quantities)
+        _check_ids(self.id, self.tenant, self.project)
+        _check_size(texts)
+
+    def _find_unfit(self) -> None:
+        for name in _TEXTS:
+            _check_text(name, getattr(self, name))
         for label, value in self.labels.items():
             _check_text("labels", label)
             _check_text(f"labels.{label}", value)
-        _check_ids(self.id, self.tenant, self.project)
-        _check_size([*(getattr(self, name) for name in _TEXTS), *self.labels, *self.labels.values()])
 
     def quantity(self, meter: str) -> int:
         """How much of the meter was used; 0 when the event does not name it."""
@@ -100,7 +106,8 @@ class UsageEvent:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        content = {name: getattr(self, name) for name in _FIELDS}
+        named = vars(self)
+        content = {name: named[name] for name in _FIELDS}
         for name in _MAPPINGS:
             content[name] = dict(content[name])
         return content
@@ -109,14 +116,22 @@ class UsageEvent:
         """The same for events that say the same, also for those posted before they could name a Model."""
         return self._digest
 
+    def canonical(self) -> str:
+        """The JSON that the digest is of; ``from_dict`` makes the same event of it."""
+        return self._canonical
+
     @cached_property
     def _digest(self) -> str:
+        return hashlib.sha256(self._canonical.encode()).hexdigest()
+
+    @cached_property
+    def _canonical(self) -> str:
         content = self.to_dict()
         for name in _SINCE_IDENTITY:
             if not content[name]:
                 del content[name]
         content["quantities"] = {meter: amount for meter, amount in self.quantities.items() if amount}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return _SORTED(content)
 
     @staticmethod
     def from_dict(content: object) -> UsageEvent:
@@ -137,6 +152,16 @@ class UsageEvent:
 
 
 _FIELDS = tuple(f.name for f in fields(UsageEvent))
+_KINDS = frozenset(get_args(UsageKind))
+_SORTED = json.JSONEncoder(sort_keys=True).encode
+
+
+def _are_fit(texts: list[Any]) -> bool:
+    """Whether all are texts without odd characters; one look in place of one for each."""
+    try:
+        return odd_character("".join(texts)) is None
+    except TypeError:
+        return False
 
 
 def _check_text(name: str, value: object) -> None:

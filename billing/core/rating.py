@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from billing.core.events import UsageEvent
 
 MICROCREDITS_PER_UNIT = 1_000_000
 ANY = "*"
+_SORTED = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _FALLBACKS = {"cached_tokens": "prompt_tokens"}
 _REMEMBERED = 10_000
+
+
+def digest_of(content: object) -> str:
+    """The id of what is told from others by its content: 128 bits as hexadecimal digits."""
+    return _digest(_SORTED(content))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,15 @@ class PinnedPrice:
     book: str
     version: int
     item: BookItem
+
+    def canonical(self) -> str:
+        """The JSON that the id is the digest of."""
+        return _SORTED({"book": self.book, "version": self.version, **vars(self.item)})
+
+    @cached_property
+    def id(self) -> str:
+        """Tells this price from all others, by what it says."""
+        return _digest(self.canonical())
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -14,6 +13,7 @@ from billing.core.rating import BookItem, PinnedPrice, RatedLine
 from billing.store.bulk import Row
 from common.clock import rfc3339
 
+_SHORT = json.JSONEncoder(separators=(",", ":")).encode
 _DAY_MS = 24 * 3600 * 1000
 
 
@@ -27,19 +27,13 @@ def day_of(event: UsageEvent) -> str:
     return _day(event.ended_ms // _DAY_MS)
 
 
-def digest_of(content: object) -> str:
-    """The id of what is told from others by its content: 128 bits as hexadecimal digits."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
 def event_row(event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int, digest: str) -> Row:
     """The row of ``usage_events``."""
     quantity = event.quantities.get
     return (
         event.id,
         digest,
-        json.dumps(event.to_dict()),
+        event.canonical(),
         event.kind,
         event.tenant,
         event.project,
@@ -65,30 +59,26 @@ def transaction_row(transaction: Transaction, posted_ms: int) -> Row:
         transaction.type,
         posted_ms,
         transaction.reason,
-        json.dumps(entries, separators=(",", ":")),
+        _SHORT(entries),
     )
 
 
 def _entry_content(entry: Entry) -> list[Any]:
     if entry.line is None:
         return [entry.account, entry.microcredits]
-    price = price_id(entry.line.price) or None
-    return [entry.account, entry.microcredits, entry.line.meter, entry.line.quantity, price]
-
-
-@lru_cache(maxsize=10_000)
-def price_id(price: PinnedPrice | None) -> str:
-    """The id of a pinned price; empty for none."""
-    return "" if price is None else digest_of(_price_content(price))
+    price = entry.line.price
+    return [
+        entry.account,
+        entry.microcredits,
+        entry.line.meter,
+        entry.line.quantity,
+        price.id if price else None,
+    ]
 
 
 def price_row(price: PinnedPrice) -> Row:
     """The row of ``prices_pinned``."""
-    return (price_id(price), json.dumps(_price_content(price), sort_keys=True, separators=(",", ":")))
-
-
-def _price_content(price: PinnedPrice) -> dict[str, Any]:
-    return {"book": price.book, "version": price.version, **vars(price.item)}
+    return (price.id, price.canonical())
 
 
 def price_of(document: str) -> PinnedPrice:

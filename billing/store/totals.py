@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.core.events import METERS, UsageEvent
 from billing.core.ledger import Entry, Transaction
-from billing.core.rating import PinnedPrice
+from billing.core.rating import PinnedPrice, digest_of
 from billing.store import bulk
-from billing.store.rows import day_of, digest_of, price_id, price_row
+from billing.store.rows import day_of, price_row
 from billing.store.schema import account_totals, charge_totals, prices_pinned, usage_series, usage_totals
 
 _KNOWN_LIMIT = 100_000
@@ -49,7 +49,7 @@ class Sums:
     def _charge(self, day: str, series: str, entry: Entry, sign: int) -> None:
         line = entry.line
         assert line is not None
-        price = price_id(line.price)
+        price = line.price.id if line.price else ""
         if line.price is not None:
             self.prices[price] = line.price
         charge = self.charges.setdefault((day, series, line.meter, price), [0, 0])
