@@ -1,7 +1,7 @@
 # Computility: every target sets up what it needs first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test unit fuzz mutants crds chart-docs images check fmt clean
+.PHONY: help setup demo up down test unit fuzz mutants crds chart-docs images docs check fmt clean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -78,6 +78,10 @@ chart-docs: $(STAMP) ## write the schema, table and list of images of the Helm c
 images: ## build the images with docker, podman or buildah (IMAGES="cpu cuda"; see deploy/images/build.sh)
 	@bash deploy/images/build.sh $(IMAGES)
 
+docs: $(STAMP) ## build the site of documentation into site/ (no network is used)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "open site/index.html, or with its search: $(BIN)/python -m http.server -d site"
+
 clean: ## remove .venv, caches and build outputs (not COMPUTILITY_HOME)
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

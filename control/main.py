@@ -253,7 +253,6 @@ async def serve(settings: Settings, bound: list[socket.socket]) -> None:
     config = uvicorn.Config(
         build_app(parts.context),
         http=guarded_by_tls(Door(settings.control), tls.context),
-        timeout_keep_alive=settings.control.idle_seconds,
         ws="none",
         log_config=None,
         access_log=False,

@@ -6,7 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
+from operator import attrgetter
 from typing import Any, Literal, cast, get_args
 
 from common.errors import InvalidInput
@@ -38,9 +39,15 @@ _TEXTS = (
     "resource",
     "outcome",
 )
+_KINDS = get_args(UsageKind)
+_names_of = attrgetter(*_TEXTS[1:])
+_KNOWN_NAMES = 4096
 _MAPPINGS = ("quantities", "labels")
 _SINCE_IDENTITY = ("model_identity", "model_shared")
 _TIMES = ("started_ms", "ended_ms")
+
+
+_SORTED = json.JSONEncoder(sort_keys=True).encode
 
 
 @dataclass(frozen=True)
@@ -74,31 +81,27 @@ class UsageEvent:
     model_shared: bool = False
 
     def __post_init__(self) -> None:
-        named = dict(vars(self))
-        texts = [*(named[name] for name in _TEXTS), *self.labels, *self.labels.values()]
-        if not _are_fit(texts):
-            self._find_unfit()
+        size = _checked_texts(self)
         for name in ("id", "tenant", "project"):
-            if not named[name]:
+            if not getattr(self, name):
                 raise InvalidInput(f"{name}: required, but empty", param=name)
         if self.kind not in _KINDS:
             raise InvalidInput("kind: must be one of inference, training, device", param="kind")
         if not isinstance(self.model_shared, bool):
             raise InvalidInput("model_shared: must be true or false", param="model_shared")
         for name in _TIMES:
-            _check_whole(name, named[name], MAX_TIME_MS)
+            _check_whole(name, getattr(self, name), MAX_TIME_MS)
         if self.ended_ms < self.started_ms:
             raise InvalidInput("ended_ms: before started_ms", param="ended_ms")
         _check_quantities(self.quantities)
-        _check_ids(self.id, self.tenant, self.project)
-        _check_size(texts)
-
-    def _find_unfit(self) -> None:
-        for name in _TEXTS:
-            _check_text(name, getattr(self, name))
         for label, value in self.labels.items():
             _check_text("labels", label)
             _check_text(f"labels.{label}", value)
+            size += len(label) + len(value)
+        _check_ids(self.id, self.tenant, self.project)
+        # No character has more than four bytes, so most events need no look at each.
+        if 4 * size > EVENT_BYTES:
+            _check_size([*(getattr(self, name) for name in _TEXTS), *self.labels, *self.labels.values()])
 
     def quantity(self, meter: str) -> int:
         """How much of the meter was used; 0 when the event does not name it."""
@@ -106,11 +109,45 @@ class UsageEvent:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        named = vars(self)
-        content = {name: named[name] for name in _FIELDS}
-        for name in _MAPPINGS:
-            content[name] = dict(content[name])
-        return content
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "tenant": self.tenant,
+            "project": self.project,
+            "started_ms": self.started_ms,
+            "ended_ms": self.ended_ms,
+            "quantities": dict(self.quantities),
+            "key": self.key,
+            "model": self.model,
+            "base_model": self.base_model,
+            "device_class": self.device_class,
+            "resource": self.resource,
+            "outcome": self.outcome,
+            "labels": dict(self.labels),
+            "model_identity": self.model_identity,
+            "model_shared": self.model_shared,
+        }
+
+    def ended(self, outcome: str, ended_ms: int, quantities: Mapping[str, int]) -> UsageEvent:
+        """The same thing at its end. Raises ``InvalidInput``."""
+        return UsageEvent(
+            self.id,
+            self.kind,
+            self.tenant,
+            self.project,
+            self.started_ms,
+            ended_ms,
+            quantities,
+            self.key,
+            self.model,
+            self.base_model,
+            self.device_class,
+            self.resource,
+            outcome,
+            self.labels,
+            self.model_identity,
+            self.model_shared,
+        )
 
     def digest(self) -> str:
         """The same for events that say the same, also for those posted before they could name a Model."""
@@ -138,8 +175,9 @@ class UsageEvent:
         """Raises ``InvalidInput`` naming the field that is wrong, missing or unknown."""
         if not isinstance(content, Mapping):
             raise InvalidInput("a usage event must be a mapping")
+        known = {f.name for f in fields(UsageEvent)}
         for name in content:
-            if name not in _FIELDS:
+            if name not in known:
                 short = shortened(str(name), 80)
                 raise InvalidInput(f"{short}: unknown field", param=short)
         for name in ("id", "kind", "tenant", "project", *_TIMES, "quantities"):
@@ -151,17 +189,34 @@ class UsageEvent:
         return UsageEvent(**cast(dict[str, Any], dict(content)))
 
 
-_FIELDS = tuple(f.name for f in fields(UsageEvent))
-_KINDS = frozenset(get_args(UsageKind))
-_SORTED = json.JSONEncoder(sort_keys=True).encode
-
-
-def _are_fit(texts: list[Any]) -> bool:
-    """Whether all are texts without odd characters; one look in place of one for each."""
+def _checked_texts(event: UsageEvent) -> int:
+    """The length of all texts but labels. Raises ``InvalidInput``."""
     try:
-        return odd_character("".join(texts)) is None
-    except TypeError:
-        return False
+        size = _length_of_sound(_names_of(event))
+    except (_NotSound, TypeError):
+        for name in _TEXTS:
+            _check_text(name, getattr(event, name))
+        return sum(len(getattr(event, name)) for name in _TEXTS)
+    _check_text("id", event.id)
+    return size + len(event.id)
+
+
+class _NotSound(Exception):
+    """Not known to be sound."""
+
+
+@lru_cache(maxsize=_KNOWN_NAMES)
+def _length_of_sound(names: tuple[object, ...]) -> int:
+    """Events of one key and model have the same names: they are looked at once. Raises ``_NotSound`` also for
+    those too long to be kept."""
+    size = 0
+    for name in names:
+        if not isinstance(name, str) or odd_character(name):
+            raise _NotSound
+        size += len(name)
+    if size > EVENT_BYTES:
+        raise _NotSound
+    return size
 
 
 def _check_text(name: str, value: object) -> None:
@@ -181,9 +236,6 @@ def _check_ids(*texts: str) -> None:
 
 
 def _check_size(texts: list[str]) -> None:
-    """No character has more than four bytes, so most events need no look at each."""
-    if 4 * sum(map(len, texts)) <= EVENT_BYTES:
-        return
     size = sum(len(json.dumps(text, ensure_ascii=False).encode()) - 2 for text in texts)
     if size > EVENT_BYTES:
         raise InvalidInput(

@@ -20,6 +20,7 @@ from control.api.routes import (
     models,
     nodes,
     plan,
+    reference,
     resources,
     scaling,
     set_aside,
@@ -42,7 +43,7 @@ def build_app(context: ControlContext) -> FastAPI:
         version=product_version(),
         description="One pool, one API and one bill for a mixed fleet of accelerators.",
         separate_input_output_schemas=False,
-        docs_url=None,  # the pages load scripts from elsewhere; the document is all that is ours
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere; `reference` has its own
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -60,6 +61,7 @@ def build_app(context: ControlContext) -> FastAPI:
         insight,
         plan,
         models,
+        reference,
         internal,
         health,
         set_aside,

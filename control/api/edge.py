@@ -26,9 +26,10 @@ from control.admission.access import authenticate, bearer_of
 from control.api.errors import error_response
 from control.api.exchange import Exchange, start_exchange
 from control.api.idempotency import HEADER, Idempotency
+from control.api.routes import reference
 from control.context import ControlContext
 
-PUBLIC = frozenset(("/healthz", "/readyz", "/openapi.json", "/api/v1/version"))
+PUBLIC = frozenset(("/healthz", "/readyz", "/openapi.json", "/api/v1/version", *reference.PATHS))
 METRICS = "/metrics"
 METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"))
 """What is told by name in metrics; a client can make up others."""

@@ -13,6 +13,7 @@ from common.durable import room_needed
 from common.errors import ComputilityError, MethodNotAllowed, NotFound
 from common.http_server.content import require_json
 from common.http_server.front import Front
+from common.http_server.request import ClientGone, Request
 from common.settings import Settings
 from common.telemetry import get_logger, render_metrics
 from common.tls import ClientTrust
@@ -30,9 +31,10 @@ from inference.gateway.control_link.demand import DemandTeller
 from inference.gateway.control_link.proxy import ControlProxy, is_proxied
 from inference.gateway.control_link.routes import RouteFollower
 from inference.gateway.control_link.tallies import Tallies
+from inference.gateway.direct import DirectExchange, is_plain
 from inference.gateway.engines.upstream import ENGINE_PATHS, Upstream
 from inference.gateway.engines.variants import VARIANT_HEADER
-from inference.gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
+from inference.gateway.exchange import Exchange, Receive, Scope, Send
 from inference.gateway.learning.teller import ThresholdTeller
 from inference.gateway.serve import InferenceHandler
 from inference.gateway.tracing.start import start_tracing
@@ -54,6 +56,7 @@ class Gateway:
         self.tracer = start_tracing(settings)
         self._tasks: list[asyncio.Task[None]] = []
         self._front = Front(self._http, settings.gateway.cors_origins)
+        self._directly = {path.encode(): self._direct_handler(path, task) for path, task in _TASKS.items()}
 
     async def start(self) -> None:
         """Take up what an earlier run left, and begin to follow control. Control need not be there."""
@@ -139,11 +142,28 @@ class Gateway:
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
+    def direct(self, request: Request) -> Callable[[Request], Awaitable[None]] | None:
+        """What answers a request of the hot paths, on its connection; None for all others."""
+        if request.method != b"POST" or not is_plain(request):
+            return None
+        return self._directly.get(request.target)
+
+    def _direct_handler(self, path: str, task: Task) -> Callable[[Request], Awaitable[None]]:
+        async def infer(exchange: Exchange) -> None:
+            await self._infer(exchange, task)
+
+        async def answer(request: Request) -> None:
+            await self._answer(DirectExchange(request, path), path, infer)
+
+        return answer
+
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._serve(Exchange(scope, receive, send))
 
     async def _serve(self, exchange: Exchange) -> None:
-        name, handler = self._handler(exchange)
+        await self._answer(exchange, *self._handler(exchange))
+
+    async def _answer(self, exchange: Exchange, name: str, handler: Handler) -> None:
         code = ""
         metrics.IN_FLIGHT.inc()
         try:
@@ -164,8 +184,8 @@ class Gateway:
             if exchange.trace is not None:
                 variant = exchange.head.get(VARIANT_HEADER, b"").decode()
                 exchange.trace.end(exchange.status or 499, code, variant)
-            metrics.REQUESTS.labels(
-                name, str(exchange.status or 499), metrics.MODELS.of(exchange.model)
+            metrics.series(
+                metrics.REQUESTS, name, str(exchange.status or 499), metrics.MODELS.of(exchange.model)
             ).inc()
 
     def _handler(self, exchange: Exchange) -> tuple[str, Handler]:

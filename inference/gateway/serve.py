@@ -119,7 +119,8 @@ class InferenceHandler:
                     await (self._stream(job) if job.request.stream else self._answer(job))
             finally:
                 spent = self._clock.monotonic_seconds() - sent_seconds
-                metrics.UPSTREAM_SECONDS.labels(metrics.MODELS.of(job.route.model)).observe(spent)
+                model = metrics.MODELS.of(job.route.model)
+                metrics.series(metrics.UPSTREAM_SECONDS, model).observe(spent)
 
     async def _admit(
         self, exchange: Exchange, task: Task, ticket: Ticket, started_ms: int, started_seconds: float
@@ -261,7 +262,8 @@ class InferenceHandler:
 
     def _saw_first_byte(self, job: Job) -> None:
         waited = self._clock.monotonic_seconds() - job.started_seconds
-        metrics.FIRST_BYTE_SECONDS.labels(metrics.MODELS.of(job.route.model)).observe(waited)
+        model = metrics.MODELS.of(job.route.model)
+        metrics.series(metrics.FIRST_BYTE_SECONDS, model).observe(waited)
         if job.trace is not None:
             job.trace.answers(waited)
         self._shadows.copy(job)

@@ -32,7 +32,7 @@ def whoami(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
         print_document(answer, output)
         return
     rows = [
-        ("key", answer.get("name")),
+        ("key", answer.get("key")),
         ("role", answer.get("role")),
         ("tenant", answer.get("tenant") or "all"),
         ("project", answer.get("project") or "all"),

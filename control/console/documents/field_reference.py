@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -16,16 +17,57 @@ from control.console.documents.documents import SERVER_SET
 Schema = Mapping[str, Any]
 _INDEX = re.compile(r"\[[^\]]*\]")
 _WIDTH = 96
+_DEEPEST = 6
 _COMBINING = ("$ref", "allOf", "anyOf", "oneOf")
 _LIMITS = {
-    "minimum": "at least",
-    "exclusiveMinimum": "more than",
-    "maximum": "at most",
-    "exclusiveMaximum": "less than",
-    "maxLength": "characters, at most",
-    "maxItems": "entries, at most",
-    "maxProperties": "entries, at most",
+    "minimum": "at least {}",
+    "exclusiveMinimum": "more than {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "less than {}",
+    "maxLength": "at most {} characters",
+    "maxItems": "at most {} entries",
+    "maxProperties": "at most {} entries",
 }
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a kind. ``path`` begins with ``spec`` or ``status``; that of a list's elements ends in
+    ``[]``. ``facts``: limits and the default, in words."""
+
+    path: str
+    type: str
+    required: bool
+    said: str
+    facts: tuple[str, ...]
+
+
+def all_fields(kind: str) -> list[Field]:
+    """Every field below spec and status, in their order; each is followed by those within it."""
+    return [
+        field
+        for top in ("spec", "status")
+        if top in _root(kind)["properties"]
+        for field in _walk(kind, _at(kind, top), top, depth=0)
+    ]
+
+
+def _walk(kind: str, schema: Schema, path: str, depth: int) -> Iterator[Field]:
+    required = schema.get("required", ())
+    for name, field in schema.get("properties", {}).items():
+        inner = _resolved(kind, field)
+        said = " ".join(str(field.get("description") or inner.get("description", "")).split())
+        here = f"{path}.{name}"
+        yield Field(here, _type(kind, inner), name in required, said, tuple(_facts(inner)))
+        element = _element(kind, inner)
+        listed = "[]" if isinstance(inner.get("items"), Mapping) else ""
+        if depth < _DEEPEST:
+            yield from _walk(kind, element, here + listed, depth + 1)
+
+
+def example_of(kind: str) -> str:
+    """A document with what is required, as YAML."""
+    return _example(kind, "")
 
 
 def describe_field(kind: str, path: str) -> str:
@@ -118,10 +160,14 @@ def _type(kind: str, schema: Schema) -> str:
 
 
 def _facts(schema: Schema) -> list[str]:
-    facts = [f"{said} {schema[name]:g}" for name, said in _LIMITS.items() if name in schema]
+    facts = [said.format(_number(schema[name])) for name, said in _LIMITS.items() if name in schema]
     if schema.get("default") not in (None, "", [], {}):
         facts.append(f"default: {schema['default']}")
     return facts
+
+
+def _number(limit: float) -> str:
+    return f"{int(limit):,}" if limit == int(limit) else f"{limit:g}"
 
 
 def _fields(kind: str, schema: Schema) -> list[str]:

@@ -7,7 +7,7 @@ the final counts; they are spooled as soon as there is room again, and until the
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -163,7 +163,7 @@ class Bill:
             return
         ended_ms = max(self._books.clock.now_ms(), self._job.started_ms)
         try:
-            event = replace(self._event, outcome=outcome, ended_ms=ended_ms, quantities=quantities)
+            event = self._event.ended(outcome, ended_ms, quantities)
         except InvalidInput as error:
             ended = {"outcome": outcome, "ended_ms": ended_ms, "quantities": quantities}
             await self._set_aside({**self._event.to_dict(), **ended}, error.message)

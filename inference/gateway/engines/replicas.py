@@ -57,9 +57,9 @@ class Replicas:
         if decision is None:
             return None
         model, cached = metrics.MODELS.of(route.model), decision.row.cached_bytes
-        metrics.ROUTED.labels(model, decision.reason).inc()
-        metrics.ROUTED_BYTES.labels(model, "yes").inc(cached)
-        metrics.ROUTED_BYTES.labels(model, "no").inc(len(ask.prompt) - cached)
+        metrics.series(metrics.ROUTED, model, decision.reason).inc()
+        metrics.series(metrics.ROUTED_BYTES, model, "yes").inc(cached)
+        metrics.series(metrics.ROUTED_BYTES, model, "no").inc(len(ask.prompt) - cached)
         return by_url[decision.view.name], self.router.send(group, ask, decision)
 
     def answered(self, url: str) -> None:
