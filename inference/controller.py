@@ -30,6 +30,7 @@ from inference.endpoint_readiness import readiness
 from inference.engine_workload import engine_role, replica_of, served_name
 from inference.model_files import ModelFiles
 from inference.model_status import ModelStatusKeeper
+from inference.parsers.choose import reasoning_of, tools_of
 from inference.ports import Engines
 from inference.rolling_out import plan_pass
 from inference.wanted_engine import WantedEngine, WantedEngines
@@ -320,6 +321,8 @@ class EndpointController:
             status.auto = None
         seen = [report.held for report in reports if report.held is not None]
         status.context_tokens = _context_tokens(endpoint, found, seen)
+        model, args = found[0] if found else None, endpoint.spec.engine_args
+        status.tools, status.reasoning = tools_of(endpoint, model, args), reasoning_of(endpoint, model, args)
         report_canary(endpoint, replicas, canary_trouble, now_ms)
         ready, reason, message = readiness(endpoint, trouble)
         status.set_condition(

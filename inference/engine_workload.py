@@ -23,6 +23,7 @@ from inference.core.engine_command import (
     EngineOptions,
     engine_command,
 )
+from inference.parsers.choose import reasoning_of, tools_of
 
 ENDPOINT_LABEL = "computility.io/endpoint"
 ROLE_LABEL = "computility.io/engine-role"
@@ -98,6 +99,7 @@ def _options(
 ) -> EngineOptions:
     spec, engine, devices = endpoint.spec, endpoint.spec.engine, wanted.devices
     embeddings = model.spec.tasks == ["embeddings"]
+    args = (*engine.args, *wanted.args)
     return EngineOptions(
         source=launch_source(model.spec.source),
         served_name=served_name(endpoint),
@@ -116,7 +118,9 @@ def _options(
         media_domains=tuple(settings.media_domains),
         kv_connector=_connector(endpoint, model, role, wanted),
         kv_host_bytes=spec.kv_cache.host_memory_bytes if spec.kv_cache is not None and not embeddings else 0,
-        args=(*engine.args, *wanted.args),
+        tool_parser=tools_of(endpoint, model, args).parser,
+        reasoning_parser=reasoning_of(endpoint, model, args).parser,
+        args=args,
         env=engine.env,
     )
 

@@ -39,6 +39,12 @@ class WantedEngine:
         return workload.spec.roles != wanted.spec.roles or workload.spec.restart != wanted.spec.restart
 
 
+def _version_of(model: Model) -> str:
+    """It differs where the model would be started otherwise."""
+    parsers = (one.parser if one else "" for one in (model.status.tools, model.status.reasoning))
+    return f"{model.metadata.uid} {model.metadata.generation} {' '.join(parsers)}"
+
+
 _Version = tuple[int, str, str]
 
 
@@ -58,9 +64,7 @@ class WantedEngines:
         uid = endpoint.metadata.uid
         chosen = endpoint.status.auto
         devices = f"{chosen.device_class} {chosen.devices_per_engine} {chosen.connector}" if chosen else ""
-        models = " ".join(
-            f"{one.metadata.uid} {one.metadata.generation}" if one else "-" for one in (model, canary)
-        )
+        models = " ".join(_version_of(one) if one else "-" for one in (model, canary))
         version = (endpoint.metadata.generation, models, devices)
         known = self._known.get(uid)
         if known is not None and known[0] == version:

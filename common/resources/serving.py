@@ -36,6 +36,7 @@ from common.resources.meta import Model as Part
 from common.resources.meta import Resource, Status
 from common.resources.objectives import RoutingSpec, ServiceObjective, ShadowSpec, TrafficProfile
 from common.resources.pairs import check_pair
+from common.resources.parsers import ParserChoice, Reasoning, Tools, check_parsers
 from common.resources.pool import DeviceRequest
 from common.resources.scaling import MAX_ENGINES, AutoscalingSpec, EngineRole, RoleScaling
 from common.vocabulary import MAX_LIST
@@ -60,10 +61,13 @@ class ModelSpec(Part):
 
 
 class ModelStatus(Status):
-    """``digest`` is the SHA-256 over config and weights for local paths."""
+    """``digest`` is the SHA-256 over config and weights for local paths; ``tools`` and ``reasoning`` are what
+    suits it."""
 
     digest: str = ""
     context_tokens: int | None = None
+    tools: ParserChoice | None = None
+    reasoning: ParserChoice | None = None
 
 
 class Model(Resource):
@@ -110,6 +114,8 @@ class EndpointSpec(Part):
     devices: DeviceRequest = Field(default_factory=DeviceRequest, description="of single and replicated")
     nodes: Nodes = 1
     engine: EngineSpec = Field(default_factory=EngineSpec)
+    tools: Tools = "auto"
+    reasoning: Reasoning = "auto"
     shadow: ShadowSpec | None = Field(None, description="where copies of some requests go")
     kv_cache: KvCacheSpec | None = Field(None, description="tiers behind the memory of devices")
     routing: RoutingSpec = Field(default_factory=RoutingSpec)
@@ -176,6 +182,7 @@ class EndpointSpec(Part):
             check_stages(path, role, self.engine.pipeline_stages, hands_over=name in PAIR)
         if self.kv_cache is not None:
             check_kv_cache(self.kv_cache, self.roles)
+        check_parsers(self.tools, self.reasoning, self.engine_args)
         return self
 
     @property
@@ -190,6 +197,11 @@ class EndpointSpec(Part):
         if self.canary is None:
             return {"": role}
         return {"": role, "canary": canary_role(self.canary, role)}
+
+    @property
+    def engine_args(self) -> list[str]:
+        """All arguments of its engines, of whatever role."""
+        return [*self.engine.args, *(word for role in self.roles.values() for word in role.args)]
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -245,6 +257,8 @@ class EndpointStatus(Status):
     auto: AutoStatus | None = Field(None, description="what mode auto has decided")
     canary: CanaryStatus | None = Field(None, description="of the canary that is tried")
     context_tokens: int | None = None
+    tools: ParserChoice | None = None
+    reasoning: ParserChoice | None = None
 
     @property
     def is_startable(self) -> bool:

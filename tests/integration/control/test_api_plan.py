@@ -157,7 +157,7 @@ async def test_without_traffic_a_usual_load_that_fits_the_model_is_assumed(world
 async def test_what_is_wrong_is_refused_by_name(
     change: dict[str, Any], param: str, said: str, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inference.model_config.HUB_CACHE", "/nonexistent")
+    monkeypatch.setattr("inference.model_files.HUB_CACHE", "/nonexistent")
     monkeypatch.setattr("inference.model_config.known_config_file", lambda source: None)
     await with_model(world, h200=1)
     own = {name: value for name, value in change.items() if name in ("traffic", "slo", "model")}
