@@ -102,12 +102,12 @@ class TestTotals:
             for (entries,) in await connection.exec_driver_sql("SELECT entries FROM journal"):
                 for account, amount, *_ in json.loads(entries):
                     accounts[account] += amount
-            charged = "SELECT SUM(microcredits), SUM(quantity) FROM charge_totals"
-            charges = (await connection.exec_driver_sql(charged)).one()
+            charged = "SELECT SUM(microcredits) AS amount, SUM(quantity) AS quantity FROM charge_totals"
+            charges = (await connection.exec_driver_sql(charged)).mappings().one()
         assert dict((await ledger.trial_balance()).accounts) == dict(accounts)
         total = (await usage_report(ledger)).total
-        assert charges[0] == total.microcredits
-        assert charges[1] == sum(getattr(total, meter) for meter in METERS) - total.cached_tokens
+        assert charges["amount"] == total.microcredits
+        assert charges["quantity"] == sum(getattr(total, meter) for meter in METERS) - total.cached_tokens
 
 
 OLD_EVENT = {
