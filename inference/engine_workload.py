@@ -6,13 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import InvalidInput
-from common.labels import DRAINING, IDENTITY_LABEL, MODEL_LABEL
+from common.labels import DRAINING, IDENTITY_LABEL, MODEL_LABEL, RESTARTED
 from common.resources import Endpoint, Metadata, Model, Owner, Workload
 from common.resources.engines import RoleSpec
 from common.resources.pool import DeviceRequest
 from common.resources.scaling import EngineRole
 from common.resources.serving import PAIR, Replica, model_identity
-from common.resources.workload import RankPlacement, Readiness, RestartPolicy, WorkloadRole, WorkloadSpec
+from common.resources.workload import (
+    RankPlacement,
+    Readiness,
+    RestartPolicy,
+    WorkloadRole,
+    WorkloadSpec,
+    failure_in_words,
+)
 from common.settings import EngineSettings
 from common.sources import launch_source, local_path
 from common.vendors import VENDORS
@@ -27,6 +34,8 @@ from inference.parsers.choose import reasoning_of, tools_of
 
 ENDPOINT_LABEL = "computility.io/endpoint"
 ROLE_LABEL = "computility.io/engine-role"
+MAX_CRASHES, BACKOFF_MAX_SECONDS = 20, 300.0
+"""An engine that never answers is started 21 times within about an hour, and billed for these starts."""
 WORKER_ROLE = "worker"
 """Of an engine on several nodes: the ranks that do not serve."""
 _WORKLOAD_ROLES: dict[EngineRole, str] = {
@@ -82,6 +91,7 @@ def engine_workload(
                 ENDPOINT_LABEL: endpoint.name,
                 **({ROLE_LABEL: role} if role else {}),
             },
+            annotations=_annotations(spec.rollout.restarted_ms),
             owner=Owner(kind="Endpoint", name=endpoint.name, uid=endpoint.metadata.uid),
         ),
         spec=WorkloadSpec(
@@ -89,9 +99,15 @@ def engine_workload(
             priority=spec.priority,
             kind="inference",
             roles=[serving, *_workers(options, wanted)],
-            restart=RestartPolicy(policy="Always"),
+            restart=RestartPolicy(
+                policy="Always", max_crashes=MAX_CRASHES, backoff_max_seconds=BACKOFF_MAX_SECONDS
+            ),
         ),
     )
+
+
+def _annotations(restarted_ms: int) -> dict[str, str]:
+    return {RESTARTED: str(restarted_ms)} if restarted_ms else {}
 
 
 def _options(
@@ -167,6 +183,7 @@ def replica_of(workload: Workload) -> Replica:
         workload=workload.name,
         role=engine_role(workload),
         phase=workload.status.phase,
+        message=_failure(workload) if not ready else "",
         ready=ready and bool(_url(rank)),
         draining=DRAINING in workload.metadata.annotations,
         url=_url(rank) if ready else "",
@@ -174,6 +191,13 @@ def replica_of(workload: Workload) -> Replica:
         device_class=_device_class(rank),
         model_identity=workload.metadata.labels.get(IDENTITY_LABEL, ""),
     )
+
+
+def _failure(workload: Workload) -> str:
+    """How it ended last, of one that has not answered since."""
+    status = workload.status
+    is_known = status.last_failure is not None and (status.crashes or status.phase == "Failed")
+    return failure_in_words(status.last_failure) if is_known and status.last_failure else ""
 
 
 def engine_role(workload: Workload) -> EngineRole:

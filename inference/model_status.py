@@ -9,6 +9,7 @@ from common.clock import Clock
 from common.resources import Model
 from common.settings import Settings
 from common.store.port import Store
+from common.store.transitions import write_status
 from inference.model_files import ModelFiles, inspect_model, model_digest, within_project
 from inference.parsers.choose import reasoning_for, tools_for
 from inference.parsers.signs import signs_of
@@ -43,7 +44,7 @@ class ModelStatusKeeper:
         model.status.context_tokens = files.context_tokens
         model.status.digest = await self._digest(files) if files.usable else ""
         if model.status != before:
-            await self._store.set_status(model)
+            await write_status(self._store, model, before, "Ready")
         return files
 
     async def _choose_parsers(self, model: Model, files: ModelFiles) -> None:

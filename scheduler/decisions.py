@@ -10,7 +10,7 @@ from common.resources import Workload
 from common.settings import Settings
 from common.telemetry import get_logger
 from scheduler.aside import SchedulerGuard
-from scheduler.core.lifecycle.lifecycle import PLACED, Note
+from scheduler.core.lifecycle.lifecycle import BACKING_OFF, PLACED, Note
 from scheduler.core.model.types import Admit, Decision, Defer, Migrate, Placement, Preempt, Resize
 from scheduler.gangs import grace_seconds
 from scheduler.journal import Journal
@@ -120,7 +120,7 @@ class Decider:
             self._journal.note(workload, Note("Waiting", decision.reasons[0].message))
 
     def _preempt(self, workload: Workload, decision: Preempt, world: World, now_ms: int) -> None:
-        if workload.status.phase not in PLACED | {"Restarting"}:
+        if workload.status.phase not in PLACED | BACKING_OFF:
             return
         grace = grace_seconds(workload, self._settings)
         self._journal.write(workload, after_preempt(workload, decision, grace, now_ms), world)

@@ -41,7 +41,7 @@ from scheduler.translate.kept_world import KINDS, KeptWorld, WorldKeeper
 from scheduler.translate.observed import Moved, Observed, merge_ranks, seen_of
 from scheduler.translate.placements import held_by
 from scheduler.translate.snapshots import SnapshotKeeper, held_attempts
-from scheduler.translate.transitions import after_step, exit_notes, log_tail
+from scheduler.translate.transitions import after_step, exit_notes, failure_of
 from scheduler.translate.views import World, holds_places, is_group, restarts_view, state_view
 from scheduler.waiting import Waiting
 
@@ -220,8 +220,9 @@ class SchedulerLoop:
         )
         if not_started is not None and step.state.phase != status.phase:
             step = _because(step, not_started)
-        exits = [(note, log_tail(workload, rank, observed)) for rank, note in exit_notes(status.ranks, ranks)]
-        self._journal.write(workload, after_step(workload, ranks, planned, step, now_ms), world)
+        exits = list(exit_notes(workload, ranks, observed))
+        failure = failure_of(workload, status.ranks, ranks, observed, now_ms)
+        self._journal.write(workload, after_step(workload, ranks, planned, step, now_ms, failure), world)
         if status.phase not in PLACED or step.state.phase not in PLACED:
             self._guard.items.handled(("start", workload.metadata.uid, status.attempt))
         for note, tail in exits if status.phase in PLACED else ():

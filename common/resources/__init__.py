@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from common.errors import InvalidInput, Problem
+from common.resources.jobs import Job
 from common.resources.meta import (
     API_VERSION,
     Metadata,
@@ -41,6 +42,7 @@ KINDS: dict[str, type[Resource]] = {
         Model,
         Adapter,
         Endpoint,
+        Job,
         FineTune,
         File,
         Price,
@@ -146,6 +148,7 @@ __all__ = [
     "Endpoint",
     "File",
     "FineTune",
+    "Job",
     "Metadata",
     "Model",
     "Node",

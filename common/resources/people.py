@@ -24,13 +24,13 @@ class ProjectLimits(Model):
         None, description="of endpoints and jobs; the default of a queue passes always"
     )
     max_replicas: Whole | None = Field(
-        None, description="of one endpoint; an engine on several nodes is one on each"
+        None, description="of one endpoint or Job; an engine on several nodes is one on each"
     )
     max_total_replicas: Whole | None = Field(None, description="of all endpoints together")
     max_endpoints: Whole | None = None
     max_models: Whole | None = None
     max_adapters: Whole | None = Field(None, description="adapters, and jobs that will make one")
-    max_jobs: Whole | None = Field(None, description="fine-tune jobs that have not ended")
+    max_jobs: Whole | None = Field(None, description="Jobs that have not ended, and as many fine-tune jobs")
     max_files: Whole | None = None
     max_file_bytes: Whole | None = Field(None, description="of all files together")
     max_document_bytes: Whole | None = Field(None, description="of all stored resources together")

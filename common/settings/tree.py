@@ -24,6 +24,7 @@ from pydantic_settings import (
 from common.environment import variables
 from common.errors import InvalidInput, Problem
 from common.private import at_home, make_folder_in_home, make_home
+from common.settings.jobs import JobsSettings
 from common.settings.limits import LimitsSettings
 from common.settings.operator import OperatorSettings
 from common.settings.scheduling import SchedulerSettings
@@ -97,6 +98,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     sandbox: SandboxSettings = SandboxSettings()
     tuning: TuningSettings = TuningSettings()
+    jobs: JobsSettings = JobsSettings()
     tracing: TracingSettings = TracingSettings()
     limits: LimitsSettings = LimitsSettings()
     operator: OperatorSettings = OperatorSettings()
@@ -143,8 +145,8 @@ class Settings(BaseSettings):
     def folder(self, name: str) -> Path:
         """``home/<name>``, made when missing, closed to other users of the machine like the home itself.
 
-        Used: run, logs, files, jobs, adapters, models, spool. Raises ``SetupError`` where the home is for
-        everybody.
+        Used: run, logs, files, jobs, work, adapters, models, spool. Raises ``SetupError`` where the home is
+        for everybody.
         """
         path = self.home / name
         make_home(self.home)

@@ -12,6 +12,7 @@ from common.resources import (
     ApiKey,
     Endpoint,
     FineTune,
+    Job,
     Model,
     Node,
     Price,
@@ -23,6 +24,7 @@ from common.resources import (
 )
 from common.store.port import Store
 from control.admission.access import Caller
+from control.admission.jobs import check_job
 from control.admission.lookup import References, missing
 from control.admission.prices import check_price_delete, check_prices, has_ended
 from control.admission.rights import check_endpoint, check_model, check_withdrawal, settle_project
@@ -152,6 +154,12 @@ async def _adapter(resource: Resource, caller: Caller, references: References) -
         raise missing("spec.model", f"there is no Model {adapter.spec.model!r} in project {project}")
 
 
+async def _job(resource: Resource, caller: Caller, references: References) -> None:
+    job = cast(Job, resource)
+    if await check_job(job, caller, references):
+        await _queue(resource, job.spec.queue, references)
+
+
 async def _queue(resource: Resource, queue: str, references: References) -> None:
     if await references.find(Queue, queue) is None:
         raise missing("spec.queue", f"there is no Queue {queue!r}")
@@ -173,6 +181,7 @@ WRITE_CHECKS: Mapping[type[Resource], Check] = {
     Model: _model,
     Endpoint: _endpoint,
     Adapter: _adapter,
+    Job: _job,
 }
 
 
@@ -219,7 +228,8 @@ async def _of_project(name: str, project: Resource, store: Store, now_ms: int) -
 async def _of_queue(name: str, queue: Resource, store: Store, now_ms: int) -> list[Resource]:
     jobs = [j for j in await store.list(FineTune) if j.status.state not in FINISHED_JOBS]
     workloads = [w for w in await store.list(Workload) if w.status.phase not in FINISHED_PHASES]
-    waiting = (*await store.list(Endpoint), *jobs, *workloads)
+    own = [job for job in await store.list(Job) if not job.has_ended]
+    waiting = (*await store.list(Endpoint), *jobs, *own, *workloads)
     return [
         *(project for project in await store.list(Project) if name in project.spec.queues),
         *(tenant for tenant in await store.list(Tenant) if name in tenant.spec.queues),

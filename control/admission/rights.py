@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from common.errors import Conflict, Forbidden
 from common.limits import check_priority, check_room, inherited_limits, inherited_queues, lifts_limits
-from common.resources import Endpoint, Model, Project, Queue, Resource, Tenant
+from common.resources import Endpoint, Job, Model, Project, Queue, Resource, Tenant
 from common.resources.people import ProjectLimits
 from common.resources.serving import EndpointSpec
 from common.sources import is_open_to
@@ -250,7 +250,9 @@ async def _check_replicas(
 
 
 def _weight(resource: Resource) -> int:
-    """Bytes of the document; an endpoint's once more for each rank of its engines: a workload repeats most of
-    it, and says how each rank is."""
+    """Bytes of the document; that of an endpoint or Job once more for each of its ranks: a workload repeats
+    most of it, and says how each rank is."""
     size = len(resource.model_dump_json(by_alias=True, exclude_none=True).encode())
+    if isinstance(resource, Job):
+        return size * (1 + resource.spec.replicas)
     return size * (1 + resource.spec.engine_ranks) if isinstance(resource, Endpoint) else size

@@ -38,6 +38,7 @@ PHASE_STYLES = {
     "validating_files": "yellow",
     "NotReady": "yellow",
     "warning": "yellow",
+    "CrashLoopBackOff": "red",
     "Failed": "red",
     "failed": "red",
     "False": "red",

@@ -36,6 +36,7 @@ TABLE: Mapping[str, Mapping[Role, frozenset[Verb]]] = {
     "Model":     _row("rwd",          "rwd",        "rwd",  "r"),
     "Adapter":   _row("rwd",          "rd",         "rd",   ""),
     "Endpoint":  _row("rwd",          "rwd",        "rwd",  ""),
+    "Job":       _row("rwd",          "rwd",        "rwd",  ""),
     "FineTune":  _row("rd",           "rd",         "rd",   ""),
     "File":      _row("r",            "r",          "r",    ""),
     "Price":     _row("rwd",          "r",          "r",    ""),
@@ -57,13 +58,14 @@ shared; ``flags`` are arguments and environment of engines, and what stands behi
 ``paths`` are sources of Models anywhere on the nodes; ``limits`` are queues and limits of projects, and to go
 beyond them; ``files`` and ``jobs`` are the OpenAI-shaped ``/v1/files`` and ``/v1/fine_tuning/jobs``.
 
-Who writes a Workload, or an engine's flags, runs what they like as the platform's user on its nodes."""
+Who writes a Workload, or an engine's flags, runs what they like as the platform's user on its nodes. A Job
+runs what its project likes in a cell."""
 
 MADE_ELSEWHERE: Mapping[str, str] = {
     "ApiKey": "keys are made with POST /api/v1/keys and revoked with DELETE /api/v1/keys/{name}",
     "File": "files are made with POST /v1/files and deleted with DELETE /v1/files/{id}",
-    "FineTune": "jobs are made with POST /v1/fine_tuning/jobs",
-    "Workload": "endpoints and fine-tune jobs make their workloads; others are a platform-admin's",
+    "FineTune": "fine-tune jobs are made with POST /v1/fine_tuning/jobs",
+    "Workload": "endpoints, Jobs and fine-tune jobs make their workloads; others are a platform-admin's",
     "Adapter": "adapters are registered by fine-tune jobs, or by a platform-admin",
 }
 """What to do instead of writing a kind that only controllers, or the platform, write."""

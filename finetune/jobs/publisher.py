@@ -9,7 +9,8 @@ from billing.core.events import UsageEvent
 from common.clock import Clock
 from common.ids import derived_id
 from common.resources import Adapter, Endpoint, File, FineTune, Metadata, Model, Project, Workload
-from common.resources.serving import AdapterSpec, Lineage, model_identity
+from common.resources.lineage import Lineage
+from common.resources.serving import AdapterSpec, model_identity
 from common.settings import Settings
 from common.store.port import Store
 from common.vocabulary import one_line

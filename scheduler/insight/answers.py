@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from common.resources.meta import Model
-from common.resources.workload import PendingReason, RankPlacement
+from common.resources.workload import LastFailure, PendingReason, RankPlacement
 
 
 class PoolRow(Model):
@@ -206,6 +206,7 @@ class Explanation(Model):
     message: str = ""
     attempt: int = 0
     restarts: int = 0
+    last_failure: LastFailure | None = None
     next_start_ms: int | None = None
     ranks: list[RankPlacement] = Field(default_factory=list)
     reasons: list[PendingReason] = Field(default_factory=list)

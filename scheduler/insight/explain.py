@@ -27,6 +27,7 @@ def explain_workload(workload: Workload, outlook: Outlook) -> Explanation:
         message=status.message,
         attempt=status.attempt,
         restarts=status.restarts,
+        last_failure=status.last_failure,
         next_start_ms=status.next_start_ms,
         ranks=status.ranks,
         reasons=status.pending,

@@ -18,7 +18,7 @@ from scheduler.insight.answers import Overview, Simulation
 
 MAX_SIMULATED = 100
 MAX_ROWS = 1000
-MAKES_WORKLOADS = ("Endpoint", "FineTune")
+MAKES_WORKLOADS = ("Endpoint", "FineTune", "Job")
 
 router = APIRouter(prefix="/api/v1", tags=["pool"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
 

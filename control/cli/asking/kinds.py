@@ -8,7 +8,7 @@ from common.errors import InvalidInput
 from common.kind_names import KIND_NAMES, KindName
 
 ALL = "all"
-_OTHER_NAMES = {"keys": "ApiKey", "ft-jobs": "FineTune", "jobs": "FineTune", "fine-tunes": "FineTune"}
+_OTHER_NAMES = {"keys": "ApiKey", "ft-jobs": "FineTune", "fine-tunes": "FineTune"}
 
 
 def kind_named(text: str) -> KindName:

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from common.durable import write_private
-from common.errors import ComputilityError, Conflict, SetupError
+from common.errors import ComputilityError, Conflict, EngineFailed, SetupError
 from common.private import PRIVATE_UMASK
 from common.settings import Settings
 from common.tls import control_client
@@ -63,6 +63,8 @@ def up(
     Examples: computility up; computility up --gateway-port 9000 --home ~/other
     """
     os.umask(PRIVATE_UMASK)
+    if model:
+        story.check_model(model)
     session = Session.load(home) if home else session_of(context)
     settings = with_ports(session.settings, gateway_port, control_port)
     out = console()
@@ -181,8 +183,12 @@ def _play_examples(out: Console, session: Session, model: str, stop: threading.E
         if name not in {item["metadata"]["name"] for item in client.list("endpoints", project)}:
             stage.summary = "deleted; nothing to wait for"
             return
-        if story.wait_ready(client, project, name, stage.tell, stop):
-            stage.summary = "ready"
+        try:
+            stage.summary = (
+                "ready" if story.wait_ready(client, project, name, stage.tell, stop) else "interrupted"
+            )
+        except EngineFailed as error:  # the platform goes on: what is wrong can be mended while it runs
+            stage.summary = f"does not come up: {error.message}"
     if not stop.is_set():
         out.print(f"try: computility get endpoints   computility chat {name} 'Hello'", style="dim")
 

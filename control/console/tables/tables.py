@@ -79,10 +79,20 @@ def _device_memory(document: Document) -> object:
 
 def _why(document: Document) -> object:
     status = document.get("status", {})
-    if status.get("message"):
-        return status["message"]
+    failed = failure_text(status)
+    if status.get("message") or failed:
+        return " — ".join(filter(None, (status.get("message"), failed)))
     reasons = status.get("pending", []) if status.get("phase") == "Pending" else []
     return "; ".join(reason["message"] for reason in reasons)
+
+
+def failure_text(status: Mapping[str, Any]) -> str:
+    """How a workload ended last, of one that has not run well since."""
+    failure = status.get("lastFailure")
+    if not failure or not (status.get("crashes") or status.get("phase") == "Failed"):
+        return ""
+    line = failure.get("line")
+    return f"exit code {failure['exitCode']}: {line}" if line else f"exit code {failure['exitCode']}"
 
 
 def _nodes(document: Document) -> object:
@@ -128,6 +138,16 @@ def _quotas(document: Document) -> object:
         more = "" if borrowed is None else f" (+{borrowed:g})"
         parts.append(f"{quota.get('deviceClass', '*')} {quota.get('nominalDevices', 0):g}{more}")
     return ", ".join(parts)
+
+
+def _duration(document: Document) -> object:
+    """How long its processes have run, or ran in all; pauses included."""
+    status = document.get("status") or {}
+    started_ms = status.get("startedMs")
+    if not started_ms:
+        return ""
+    now_ms = SYSTEM_CLOCK.now_ms()
+    return age(started_ms + now_ms - (status.get("finishedMs") or now_ms))
 
 
 def _cordoned(document: Document) -> object:
@@ -216,6 +236,16 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("MESSAGE", _reason("Ready")),
         Column("SERVED NAME", _at("status.servedName"), wide=True),
         Column("CONTEXT", _at("status.contextTokens"), wide=True),
+    ),
+    "Job": (
+        Column("PHASE", _at("status.phase", "Pending")),
+        Column("ATTEMPTS", _at("status.attempts", 0)),
+        Column("EXIT CODE", _at("status.exitCode")),
+        Column("DURATION", _duration),
+        Column("MESSAGE", _at("status.message")),
+        Column("QUEUE", _at("spec.queue"), wide=True),
+        Column("REPLICAS", _at("spec.replicas", 1), wide=True),
+        Column("ARTEFACTS", _at("status.artefacts"), wide=True),
     ),
     "FineTune": (
         Column("STATE", _at("status.state")),

@@ -38,13 +38,14 @@ def print_explanation(out: Console, answer: Answer, now_ms: int | None = None) -
             ("runs", _run(answer, now)),
             ("size", _sizes(answer)),
             ("scarce", "; ".join(answer.get("keptOff", ()))),
-            ("attempt", f"{answer['attempt']} ({answer['restarts']} restarts)"),
+            ("attempt", f"{answer['attempt']} ({_restarts(answer)})"),
+            ("last failure", _failure(answer, now)),
         ),
     )
     _print_reasons(out, answer)
     if answer.get("ranks"):
-        rows = [_rank(rank) for rank in answer["ranks"]]
-        print_table(["ROLE", "RANK", "NODE", "STATE", "DEVICES", "ADDRESS"], rows, out)
+        rows = [_with_exit_code(rank) for rank in answer["ranks"]]
+        print_table(["ROLE", "RANK", "NODE", "STATE", "EXIT CODE", "DEVICES", "ADDRESS"], rows, out)
 
 
 def _print_lines(out: Console, lines: Iterable[tuple[str, Any]]) -> None:
@@ -123,6 +124,29 @@ def _sizes(answer: Answer) -> str:
         f"{size['role']} has {size['ranks']} of {size['most']} ranks, runs with {size['least']} or more"
         for size in elastic
     )
+
+
+def _restarts(answer: Answer) -> str:
+    count = answer["restarts"]
+    return "1 restart" if count == 1 else f"{count} restarts"
+
+
+def _failure(answer: Answer, now_ms: int) -> str:
+    """Which start ended how, and the command that shows all that it printed."""
+    failure = answer.get("lastFailure")
+    if not failure:
+        return ""
+    line = f": {failure['line']}" if failure.get("line") else ""
+    ended = since(failure["timeMs"], now_ms) if failure.get("timeMs") else ""
+    rank = f" --rank {failure['rank']}" if failure["rank"] else ""
+    logs = f"computility logs {answer['name']} --attempt {failure['attempt']}{rank}"
+    when = f" {ended}" if ended else ""
+    return f"start {failure['attempt']} ended{when} with exit code {failure['exitCode']}{line} ({logs})"
+
+
+def _with_exit_code(rank: Answer) -> list[object]:
+    code = rank.get("exitCode")
+    return [*_rank(rank)[:4], "" if code is None else code, *_rank(rank)[4:]]
 
 
 def _rank(rank: Answer) -> list[object]:

@@ -58,6 +58,7 @@ class Cell:
     writable: tuple[str, ...]
     network: bool
     vendors: frozenset[str]
+    required: bool = False
 
 
 def why_not() -> str:
@@ -79,12 +80,14 @@ def why_not() -> str:
 def confined(command: list[str], cell: Cell, mode: SandboxMode, hindrance: str) -> list[str]:
     """The command within the walls of ``cell``; as it is where there are none and none are required.
 
-    ``hindrance`` is what ``why_not`` said. Raises ``SetupError`` where walls are required.
+    ``hindrance`` is what ``why_not`` said. Raises ``SetupError`` where walls are required, by the mode or by
+    what is to run.
     """
-    if mode == "off" or (mode == "auto" and hindrance):
+    if not cell.required and (mode == "off" or (mode == "auto" and hindrance)):
         return command
     if hindrance:
-        raise SetupError(f"sandbox.mode is require, but {hindrance}")
+        why = "it runs in a cell only" if cell.required else "sandbox.mode is require"
+        raise SetupError(f"{why}, but {hindrance}")
     python = [sys.executable, "-S", "-E", "-c"]
     return [*python, _DEAF, PROGRAM, *_walls(cell), "--", *python, _RESTORE, *command]
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
+from common.errors import InvalidInput
 from common.resources import Endpoint, Model, Price
 from common.settings import Settings
 from control.console.display import Stage
@@ -50,7 +51,13 @@ def test_another_model_takes_the_place_of_the_small_one(tmp_path: Path) -> None:
     assert story.needs_tiny_model(story.example_manifests())
     assert not story.needs_tiny_model(story.example_manifests("org/other"))
     assert source("org/other") == "org/other"
+    with pytest.raises(InvalidInput, match=r"--model: .* holds no config.json"):
+        source(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
     assert source(str(tmp_path)) == str(tmp_path)
+    with pytest.raises(InvalidInput, match=r"--model: there is no folder /no/such/folder"):
+        source("/no/such/folder")
 
 
 def test_the_data_set_begins_with_what_the_demo_asks() -> None:
