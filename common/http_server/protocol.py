@@ -194,10 +194,7 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.close()
         else:
             request.keeps = False
-            text = b"Internal Server Error"
-            lines = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n" % len(text)
-            request.start(500, lines, len(text))
-            request.write(text, more=False)
+            request.answer(500, b"content-type: text/plain; charset=utf-8\r\n", b"Internal Server Error")
 
     def answered(self, request: Request) -> None:
         """An answer has ended: the next one begins, or the connection may be idle."""

@@ -34,6 +34,7 @@ class Request:
     __slots__ = (
         "_chunked",
         "_connection",
+        "_first",
         "_kept_bytes",
         "_left_bytes",
         "_on_gone",
@@ -67,6 +68,8 @@ class Request:
         self._waiter: asyncio.Future[None] | None = None
         self._on_gone: Callable[[], None] | None = None
         self._chunked = False
+        self._first = b""
+        """What goes out with the head."""
         self._left_bytes: int | None = None
 
     # What an application does
@@ -89,6 +92,15 @@ class Request:
         self._kept_bytes = 0
         return data
 
+    def read_now(self) -> bytes | None:
+        """All of the body where it has come and nothing of it was read; else None, and nothing is read."""
+        if not self.is_whole or self.expects or self.is_gone:
+            return None
+        data = b"".join(self._parts)
+        self._parts.clear()
+        self._kept_bytes = 0
+        return data
+
     def when_gone(self, told: Callable[[], None] | None) -> None:
         """Call ``told`` when the client leaves before its answer has ended; None: nobody any more."""
         self._on_gone = told
@@ -104,6 +116,13 @@ class Request:
         while not (self.is_gone or self.ended):
             self._connection.read_on()
             await self._wait()
+
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        """Send all of an answer; ``lines`` are those of its headers less its length."""
+        lines += b"content-length: %d\r\n" % len(body)
+        self._first = body if self.method != b"HEAD" else b""
+        self.start(status, lines, 0)
+        self.write(b"", more=False)
 
     def start(self, status: int, lines: bytes, length: int | None) -> None:
         """Send the status and ``lines``, each with its end, which say ``content-length`` themselves where
@@ -122,6 +141,7 @@ class Request:
         if not self.keeps:
             head.append(_ENDS_HERE)
         head.append(b"\r\n")
+        head.append(self._first)
         self._connection.send(b"".join(head))
 
     def write(self, data: bytes, more: bool = True) -> None:

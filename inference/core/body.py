@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NoReturn
 
 from common.errors import ContextExceeded, InvalidInput, TooLarge
@@ -45,6 +46,7 @@ _SESSION = ("prompt_cache_key", "user")
 SESSION_CHARACTERS = 256
 """So much of its name tells a session apart: it is hashed for each choice of a replica."""
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _TELL_TOKENS = members({"return_token_ids": True})
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """One that does not end goes to the end of the body, so that no byte is looked at twice."""
@@ -203,11 +205,15 @@ def prefill_body(request: InferenceRequest, backend_model: str, cache_salt: str)
 
 
 def _body(request: InferenceRequest, backend_model: str, cache_salt: str, ending: bytes) -> bytes:
-    own = {"model": backend_model}
-    if request.task != "embeddings":
-        own["cache_salt"] = cache_salt
-    head = json.dumps(own, separators=(",", ":")).encode()[:-1]
+    head = _head(backend_model, None if request.task == "embeddings" else cache_salt)
     return b"".join((head, b",", memoryview(request.rest)[1:-1], ending, b"}"))
+
+
+@lru_cache(maxsize=1024)
+def _head(model: str, cache_salt: str | None) -> bytes:
+    """What a body for an engine begins with."""
+    own = {"model": model} if cache_salt is None else {"model": model, "cache_salt": cache_salt}
+    return _json(own)[:-1]
 
 
 def models_named(raw: bytes) -> list[str] | None:
@@ -338,4 +344,4 @@ def _rest(task: Task, content: dict[str, Any], stream: bool) -> tuple[bytes, int
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _encode(value).encode()

@@ -38,6 +38,8 @@ from inference.gateway.exchange import Exchange, Receive, Scope, Send
 from inference.gateway.learning.teller import ThresholdTeller
 from inference.gateway.serve import InferenceHandler
 from inference.gateway.tracing.start import start_tracing
+from inference.gateway.workers.pages import PageServer, merged, pages_of
+from inference.gateway.workers.shares import spool_folder
 
 _MODELS_PATH = "/v1/models"
 Handler = Callable[[Exchange], Awaitable[None]]
@@ -47,10 +49,13 @@ _log = get_logger("gateway")
 
 
 class Gateway:
-    """One gateway process. ``start`` and ``stop`` bracket its life; calling it serves one request."""
+    """One gateway process. ``start`` and ``stop`` bracket its life; calling it serves one request.
+    ``worker``: which of those that share the port."""
 
-    def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK, worker: int = 0) -> None:
         self._settings = settings
+        self._worker = worker
+        self._page_server: PageServer | None = None
         self._clock = clock
         self.trust = ClientTrust(settings, trusted_url(settings))
         self.tracer = start_tracing(settings)
@@ -61,7 +66,7 @@ class Gateway:
     async def start(self) -> None:
         """Take up what an earlier run left, and begin to follow control. Control need not be there."""
         settings = self._settings
-        self.spool = Spool(settings.folder("spool") / f"gateway-{settings.gateway.port}")
+        self.spool = Spool(spool_folder(settings, self._worker))
         await recover(self.spool)
         with room_needed(f"there is no room on the disk for the journal of usage in {self.spool.folder}"):
             self._journal = Journal(self.spool.folder / JOURNAL_FILE)
@@ -87,6 +92,9 @@ class Gateway:
         )
         self.routes.load()
         self._routes_changed()
+        if settings.gateway.workers > 1:
+            self._page_server = PageServer(self.spool.folder, lambda: self._page()[0])
+            await self._page_server.start()
         loops = (
             self.routes.follow(),
             self.shipper.run(),
@@ -109,6 +117,8 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._page_server is not None:
+            await self._page_server.close()
         await self._inference.give_up_copies()  # they would write into books that are closed
         try:
             await asyncio.wait_for(self.shipper.step(), _FAREWELL_SECONDS)
@@ -249,6 +259,15 @@ class Gateway:
     async def _metrics(self, exchange: Exchange) -> None:
         if not shows_token(exchange.headers.get(b"authorization", b""), self._settings.metrics_token):
             (await self._principal(exchange)).require("platform-admin")
+        page, content_type = self._page()
+        if self._settings.gateway.workers > 1:
+            others = (number for number in range(self._settings.gateway.workers) if number != self._worker)
+            pages = await pages_of(spool_folder(self._settings, number) for number in others)
+            page = merged([page, *pages])
+        await exchange.respond(200, page, content_type.encode())
+
+    def _page(self) -> tuple[bytes, str]:
+        """What this process tells Prometheus, and its type."""
         waiting = segments(self.spool.folder)
         oldest_ms = min(
             (path.stat().st_mtime_ns // 1_000_000 for path in waiting), default=self._clock.now_ms()
@@ -260,8 +279,7 @@ class Gateway:
         age = self.routes.age_seconds
         metrics.ROUTES_AGE_SECONDS.set(-1 if age is None else age)
         metrics.show_breakers(self._upstream.replicas.breakers(self.routes.index.routes))
-        body, content_type = render_metrics()
-        await exchange.respond(200, body, content_type.encode())
+        return render_metrics()
 
     def _routes_changed(self) -> None:
         routes = self.routes.index.routes

@@ -28,6 +28,9 @@ class DirectExchange(Exchange):
     def _decode(self, limit_bytes: int) -> None:
         """There is no coding."""
 
+    def body_at_hand(self) -> bytes | None:
+        return self._request.read_now()
+
     async def body_chunks(self) -> AsyncIterator[bytes]:
         while data := await self._request.read():
             yield data
@@ -43,7 +46,10 @@ class DirectExchange(Exchange):
         self._request.when_gone(None)
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self._start(status, b"".join(b"%b: %b\r\n" % header for header in headers), None)
+        self.started, self.status = True, status
+        if not self._request.is_gone:
+            lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+            self._request.start(status, lines + self._own_lines(), None)
 
     async def write(self, data: bytes, more: bool = True) -> None:
         request = self._request
@@ -54,15 +60,13 @@ class DirectExchange(Exchange):
     async def respond(
         self, status: int, body: bytes, content_type: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
     ) -> None:
-        lines = b"content-type: %b\r\ncontent-length: %d\r\n" % (content_type, len(body))
-        lines += b"".join(b"%b: %b\r\n" % header for header in headers)
-        self._start(status, lines, len(body))
-        await self.write(body, more=False)
-
-    def _start(self, status: int, lines: bytes, length: int | None) -> None:
+        lines = b"content-type: %b\r\n" % content_type
+        lines += b"".join([b"%b: %b\r\n" % header for header in headers])
         self.started, self.status = True, status
-        if self._request.is_gone:
-            return
-        own = b"".join(b"%b: %b\r\n" % header for header in self.head.items()) if self.head else b""
-        id_ = self.request_id.encode()
-        self._request.start(status, b"%b%b%bx-request-id: %b\r\n" % (lines, own, _SAFE, id_), length)
+        await self._request.drained()
+        if not self._request.is_gone:
+            self._request.answer(status, lines + self._own_lines(), body)
+
+    def _own_lines(self) -> bytes:
+        own = b"".join([b"%b: %b\r\n" % header for header in self.head.items()]) if self.head else b""
+        return b"%b%bx-request-id: %b\r\n" % (own, _SAFE, self.request_id.encode())

@@ -71,6 +71,10 @@ class Exchange:
             raise TooLarge(f"the body is over the limit of {limit_bytes} bytes")
         return b"".join(chunks)
 
+    def body_at_hand(self) -> bytes | None:
+        """All of the body where it has come by now; else None, and it is to be read."""
+        return None
+
     def _decode(self, limit_bytes: int) -> None:
         """Undo the body's coding while it is read."""
         self._receive = decoded(self._receive, self.headers.get(b"content-encoding", b""), limit_bytes)

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 
 import uvicorn
 
-from common.errors import ComputilityError, SetupError, mapping_of
+from common.errors import ComputilityError, mapping_of
 from common.http_server.door import Door
 from common.http_server.tls_gate import guarded_by_tls
 from common.settings import Settings, load_settings
 from common.telemetry import configure_logging, get_logger
 from common.tls import LOOK_SECONDS, ServerTls, require_guarded
 from inference.gateway.app import Gateway
+from inference.gateway.workers.shares import divided, require_shares
+from inference.gateway.workers.supervisor import Place, listen, supervise
 
-_BACKLOG = 2048
 GARBAGE_THRESHOLDS = 20_000, 50, 100
 """Objects made since the last look for cycles, and such looks between those at what is older. Requests leave
 next to no cycles; Python's own thresholds had half of the gateway's time go into looking for them."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises ``SetupError`` that says how to choose another address."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise SetupError(
-            f"the gateway cannot listen on {host}:{port} ({error.strerror}); choose another port with "
-            f"COMPUTILITY_GATEWAY__PORT or `computility up --gateway-port`"
-        ) from error
-    sock.set_inheritable(True)
-    return sock
 
 
 class GatewayServer(uvicorn.Server):
@@ -53,11 +38,13 @@ class GatewayServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what an engine has begun."""
+def serve(settings: Settings, worker: int = 0, sockets: list[socket.socket] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what an engine has begun. ``worker``: which of several that
+    share the port, with its sockets."""
     require_guarded(settings.gateway, "gateway")
-    tls, gateway = ServerTls(settings.gateway), Gateway(settings)
-    sockets = [listen(host, settings.gateway.port) for host in settings.gateway.hosts]
+    tls, gateway = ServerTls(settings.gateway), Gateway(settings, worker=worker)
+    if sockets is None:
+        sockets = [listen(host, settings.gateway.port) for host in settings.gateway.hosts]
 
     async def look() -> None:
         tls.look()
@@ -91,12 +78,24 @@ def spare_the_search_for_garbage() -> None:
     gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """The exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--worker", type=Place.of, help=argparse.SUPPRESS)
+    parser.add_argument("--parent", type=int, default=0, help=argparse.SUPPRESS)
+    told = parser.parse_args(arguments)
     try:
         settings = load_settings()
         configure_logging(settings, "gateway")
-        serve(settings)
+        if told.worker is not None:
+            own = settings.model_copy(update={"gateway": divided(settings.gateway, told.worker.worker)})
+            serve(own, told.worker.worker, told.worker.take(told.parent))
+        elif settings.gateway.workers > 1:
+            require_guarded(settings.gateway, "gateway")
+            require_shares(settings.gateway)
+            return supervise(settings)
+        else:
+            serve(settings)
     except ComputilityError as error:
         sys.stderr.write(f"error: {error}\n")
         return mapping_of(error).exit_code
@@ -105,4 +104,4 @@ def main() -> int:
 
 if __name__ == "__main__":
     spare_the_search_for_garbage()
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
