@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any, Literal, cast, get_args
 
@@ -45,6 +45,9 @@ _KNOWN_NAMES = 4096
 _MAPPINGS = ("quantities", "labels")
 _SINCE_IDENTITY = ("model_identity", "model_shared")
 _TIMES = ("started_ms", "ended_ms")
+
+
+_SORTED = json.JSONEncoder(sort_keys=True).encode
 
 
 @dataclass(frozen=True)
@@ -148,12 +151,24 @@ class UsageEvent:
 
     def digest(self) -> str:
         """The same for events that say the same, also for those posted before they could name a Model."""
+        return self._digest
+
+    def canonical(self) -> str:
+        """The JSON that the digest is of; ``from_dict`` makes the same event of it."""
+        return self._canonical
+
+    @cached_property
+    def _digest(self) -> str:
+        return hashlib.sha256(self._canonical.encode()).hexdigest()
+
+    @cached_property
+    def _canonical(self) -> str:
         content = self.to_dict()
         for name in _SINCE_IDENTITY:
             if not content[name]:
                 del content[name]
         content["quantities"] = {meter: amount for meter, amount in self.quantities.items() if amount}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return _SORTED(content)
 
     @staticmethod
     def from_dict(content: object) -> UsageEvent:
