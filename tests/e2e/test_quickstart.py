@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "quickstart.md").read_text()
 FENCE = re.compile(r'^```(\w+)(?: title="([\w.]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 ANYTHING = "…"
-BEFORE = ("git clone", "cd ", "make up", "source .venv")
+BEFORE = ("make up", "source .venv")
 """What has been done already where this runs."""
 AFTER = ("computility down",)
 """What would take the platform from the tests that come after."""

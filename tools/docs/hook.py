@@ -14,7 +14,6 @@ from tools.docs.settings import settings_page
 
 _FOLDERS = {"reference/kinds/": "index.md", "design/": "architecture.md"}
 """Folders that the navigation names as a whole, and the page of each that comes first."""
-_SOURCES = "https://github.com/computility/computility/blob/main/"
 _OUTSIDE = re.compile(
     r"\]\((?:\.\./)+((?:common|control|scheduler|inference|finetune|billing|operators|deploy|"
     r"bench|tests|tools|examples)[^)\s]*|README\.md|Makefile)\)"
