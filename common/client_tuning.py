@@ -19,11 +19,20 @@ class TuningClient(Transport):
     """Files and jobs. ``project`` is that of the key where it is None."""
 
     def upload_file(
-        self, name: str, content: IO[bytes], purpose: str, project: str | None = None
+        self,
+        name: str,
+        content: IO[bytes],
+        purpose: str,
+        project: str | None = None,
+        expires_seconds: int | None = None,
     ) -> Document:
-        """The file that was made of ``content``, which can be read again from its beginning."""
+        """The file that was made of ``content``, which can be read again from its beginning; it goes by
+        itself after ``expires_seconds`` (None = never)."""
         headers = {**_of(project), "Idempotency-Key": new_id("idem")}
-        form = {"data": {"purpose": purpose}, "files": {"file": (name, content)}}
+        data = {"purpose": purpose}
+        if expires_seconds is not None:
+            data |= {"expires_after[anchor]": "created_at", "expires_after[seconds]": str(expires_seconds)}
+        form: dict[str, Any] = {"data": data, "files": {"file": (name, content)}}
         return self._answer(self._send("POST", _FILES, headers=headers, **form))
 
     def list_files(self, project: str | None = None) -> list[Document]:

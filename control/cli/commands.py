@@ -73,8 +73,17 @@ COMMANDS: dict[str, Row] = {
     "usage": Row(INSIGHT, "observe", "Show what was used and what it costs, in credits."),
     "audit": Row(INSIGHT, "access.who", "Show who wrote what, and who was refused, newest first."),
     "chat": Row(ACCESS, "chat", "Chat with a model; the answer streams."),
+    "run": Row(ACCESS, "work.run", "Run a command on the pool with the folder that you are in."),
+    "jobs": Row(
+        ACCESS,
+        "work.jobs",
+        "Follow, cancel and fetch jobs; `get jobs` lists them, `run` makes them.",
+        "jobs_app",
+    ),
     "files": Row(ACCESS, "access.files", "Upload, list, get and delete files of a project.", "files_app"),
-    "jobs": Row(ACCESS, "access.jobs", "Make, list, watch and cancel fine-tuning jobs.", "jobs_app"),
+    "finetunes": Row(
+        ACCESS, "access.finetunes", "Make, list, watch and cancel fine-tuning jobs.", "finetunes_app"
+    ),
     "verify": Row(
         ACCESS, "machine.verify", "Chat with a model, and check that the bill has what the answers said."
     ),

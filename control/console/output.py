@@ -44,7 +44,10 @@ PHASE_STYLES = {
     "False": "red",
     "error": "red",
     "revoked": "red",
+    "Retrying": "yellow",
+    "Collecting": "yellow",
     "Suspended": "dim",
+    "Cancelled": "dim",
     "cancelled": "dim",
 }
 

@@ -1,4 +1,4 @@
-"""wait, rollout status, drain, jobs watch: until something is so, on a clock that is told to move."""
+"""wait, rollout status, drain, finetunes watch: until something is so, on a clock that is told to move."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from common.client import Client
 from common.clock import VirtualClock
 from common.errors import ComputilityError, InvalidInput, NotFound, Unavailable
-from control.cli.access.jobs import follow
+from control.cli.access.finetunes import follow
 from control.cli.asking.kinds import kind_named
 from control.cli.changes.nodes import until_empty
 from control.cli.changes.waiting import judge_for, until

@@ -1,4 +1,4 @@
-"""jobs: fine-tuning from the command line."""
+"""finetunes: fine-tuning from the command line."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_SECONDS = 1.0
 ENDED = ("succeeded", "failed", "cancelled")
-jobs_app = typer.Typer(help="Make, list, watch and cancel fine-tuning jobs.", no_args_is_help=True)
-JobArgument = Annotated[str, typer.Argument(metavar="ID", help="The id, as `jobs list` shows it.")]
+finetunes_app = typer.Typer(help="Make, list, watch and cancel fine-tuning jobs.", no_args_is_help=True)
+JobArgument = Annotated[str, typer.Argument(metavar="ID", help="The id, as `finetunes list` shows it.")]
 
 
-@jobs_app.command()
+@finetunes_app.command()
 def create(
     context: typer.Context,
     model: Annotated[
@@ -47,7 +47,7 @@ def create(
 ) -> None:
     """Tune a model with examples; the result is served at once.
 
-    Example: computility jobs create -m tiny -f train.jsonl --suffix harbour --epochs 3 --watch
+    Example: computility finetunes create -m tiny -f train.jsonl --suffix harbour --epochs 3 --watch
     """
     chosen = {"n_epochs": epochs, "batch_size": batch_size, "learning_rate_multiplier": learning_rate}
     hyper = {name: value for name, value in chosen.items() if value is not None}
@@ -80,11 +80,11 @@ def _file(client: Client, named: str, project: str | None) -> str:
         return str(client.upload_file(Path(path).name, content, "fine-tune", project)["id"])
 
 
-@jobs_app.command("list")
+@finetunes_app.command("list")
 def list_(context: typer.Context, project: ProjectOption = None, output: OutputOption = Output.TABLE) -> None:
     """List the jobs of a project, newest first.
 
-    Example: computility jobs list -p acme-agents
+    Example: computility finetunes list -p acme-agents
     """
     with session_of(context).client() as client:
         found = client.list_jobs(project_of(context, project))
@@ -98,21 +98,21 @@ def list_(context: typer.Context, project: ProjectOption = None, output: OutputO
     print_table(["ID", "STATE", "MODEL", "FINE-TUNED MODEL", "AGE"], rows)
 
 
-@jobs_app.command()
+@finetunes_app.command()
 def watch(context: typer.Context, job: JobArgument, project: ProjectOption = None) -> None:
     """Show how far a job is until it has ended; exit code 1 where it did not succeed.
 
-    Example: computility jobs watch ftjob-01m8gj9b3a7m
+    Example: computility finetunes watch ftjob-01m8gj9b3a7m
     """
     with session_of(context).client() as client:
         follow(client, job, project_of(context, project))
 
 
-@jobs_app.command()
+@finetunes_app.command()
 def cancel(context: typer.Context, job: JobArgument, project: ProjectOption = None) -> None:
     """End a job; what it has learnt until now is kept as checkpoints.
 
-    Example: computility jobs cancel ftjob-01m8gj9b3a7m
+    Example: computility finetunes cancel ftjob-01m8gj9b3a7m
     """
     with session_of(context).client() as client:
         state = client.cancel_job(job, project_of(context, project))["status"]
