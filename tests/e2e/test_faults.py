@@ -37,8 +37,9 @@ LONG: Any = {
     "max_tokens": 1800,
     "stream": True,
     "stream_options": {"include_usage": True, "continuous_usage_stats": True},
-    "extra_body": {"ignore_eos": True},
+    "extra_body": {"min_tokens": 1800},
 }
+"""No end of the answer is made before its limit: text, and so a chunk, with each token."""
 BACK_WITHIN_SECONDS = 90
 BROKEN_CONNECTION = (openai.APIConnectionError, httpx.HTTPError)
 
