@@ -28,7 +28,7 @@ from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, StrictRoute, context_of
 from control.api.writes import visible_resource
 from control.context import ControlContext
-from control.core.permissions import may_grant
+from control.core.permissions import PAGE, may_grant
 
 HINT_CHARACTERS = 8
 ADMIN_KEY = "admin"
@@ -76,7 +76,11 @@ async def post_key(request: Request, wanted: KeyRequest, caller: FromCaller) -> 
     caller.require("keys", "write")
     if not may_grant(caller.principal.role, wanted.role):
         caller.denied = True
-        raise Forbidden(f"role: a {caller.principal.role} cannot make keys with the role {wanted.role}")
+        raise Forbidden(
+            f"role: a {caller.principal.role} makes no keys with the role {wanted.role}; only a "
+            f"platform-admin does. {PAGE} has who gives which role",
+            param="role",
+        )
     async with context.write_lock:
         caller.directory = await context.directories.current()
         spec = await _spec_of(wanted, caller, context)

@@ -10,7 +10,7 @@ from common.resources import KINDS, ApiKey
 from tests.integration.control.conftest import PLURAL_OF, SPECS, TOKEN, World, document
 
 pytestmark = pytest.mark.integration
-IN_PROJECT = ("Workload", "Model", "Endpoint", "Adapter", "File", "FineTune")
+IN_PROJECT = ("Workload", "Job", "Model", "Endpoint", "Adapter", "File", "FineTune")
 OUTSIDERS = ("search-member", "acme-admin")
 
 
