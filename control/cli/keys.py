@@ -8,6 +8,7 @@ import typer
 
 from common.clock import SYSTEM_CLOCK
 from control.cli.asking.options import OutputOption, ProjectOption, project_of, session_of
+from control.console.documents.outcomes import warn
 from control.console.formats import Output
 from control.console.output import console, print_document, print_table
 from control.console.tables.tables import resource_table
@@ -46,6 +47,7 @@ def create(
         made = client.create_key(
             name, role, tenant=tenant, project=where, models=model or (), expires_ms=expires
         )
+    warn(made.get("warnings", ()))
     if output in (Output.YAML, Output.JSON):
         print_document(made, output)
         return

@@ -63,9 +63,9 @@ runs what its project likes in a cell."""
 
 MADE_ELSEWHERE: Mapping[str, str] = {
     "ApiKey": "`computility keys create NAME` makes a key and `computility keys revoke NAME` ends it (POST "
-    "and DELETE /api/v1/keys)",
+    "/api/v1/keys, DELETE /api/v1/keys/{name})",
     "File": "`computility files upload PATH` makes a file and `computility files delete ID` deletes it "
-    "(POST and DELETE /v1/files)",
+    "(POST /v1/files, DELETE /v1/files/{id})",
     "FineTune": "`computility finetunes create -m MODEL -f FILE` makes a job (POST /v1/fine_tuning/jobs)",
     "Workload": "an Endpoint or a fine-tune job makes its own, and a Job (`computility run -- COMMAND`) runs "
     "a command of yours; only a platform-admin writes other Workloads, which run as the platform's own user",
