@@ -25,9 +25,11 @@ from common.store.port import (
     Limits,
     Put,
     R,
+    SpecRevision,
     StatusWrite,
     Write,
 )
+from common.store.revisions import KEPT_REVISIONS, revised_by
 from common.store.rules import (
     Stored,
     check_claim,
@@ -56,6 +58,7 @@ class MemoryStore:
         self._events: dict[str, Event] = {}
         self._audit: list[AuditEntry] = []
         self._answers: dict[tuple[str, str], tuple[str, Replay]] = {}
+        self._revisions: dict[str, dict[int, SpecRevision]] = {}
         self._changed = asyncio.Condition()
 
     async def get(self, kind: type[R], name: str, project: str | None = None) -> R:
@@ -94,15 +97,18 @@ class MemoryStore:
     ) -> Sequence[Applied[Resource]]:
         claim = current_claim() if answer else None
         before = dict(self._resources), self._revision, list(self._history), dict(self._horizons)
+        revisions = dict(self._revisions)
         try:
             done = {position: self._do(writes[position]) for position in in_order(writes)}
             results = [done[position] for position in range(len(writes))]
             replay = answer(results) if claim and answer else None
         except BaseException:
             self._resources, self._revision, self._history, self._horizons = before
+            self._revisions = revisions
             raise
         if dry_run:
             self._resources, self._revision, self._history, self._horizons = before
+            self._revisions = revisions
             return results
         if claim and replay:
             await self.keep_answer(claim, replay)
@@ -112,14 +118,30 @@ class MemoryStore:
         return results
 
     def _do(self, wanted: Write) -> Applied[Resource]:
-        applied, owner = plan(self._stored(wanted), wanted, self._revision + 1, self._clock)
+        before = self._stored(wanted)
+        applied, owner = plan(before, wanted, self._revision + 1, self._clock)
         resource = applied.resource
+        self._revise(before.resource if before else None, wanted, applied)
         if applied.outcome == "deleted":
             del self._resources[_place(*key_of(wanted))]
             self._note("delete", resource.copy_deep(), owner or NOBODY_ELSE)
         elif applied.outcome != "unchanged":
             self._put(resource, self._owner_of(resource) if owner is None else owner)
         return replace(applied, resource=resource.copy_deep())
+
+    def _revise(self, old: Resource | None, wanted: Write, applied: Applied[Resource]) -> None:
+        if isinstance(wanted, Delete):
+            self._revisions.pop(applied.resource.metadata.uid, None)
+            return
+        revised = revised_by(old, wanted, applied, self._clock.now_ms())
+        if revised is not None:
+            added = {one.generation: one for one in revised.revisions}
+            known = added | self._revisions.get(revised.uid, {})
+            newest = sorted(known, reverse=True)[:KEPT_REVISIONS]
+            self._revisions[revised.uid] = {generation: known[generation] for generation in newest}
+
+    async def revisions(self, uid: str) -> Sequence[SpecRevision]:
+        return list(self._revisions.get(uid, {}).values())
 
     def _stored(self, write: Write) -> Stored | None:
         return self._resources.get(_place(*key_of(write)))

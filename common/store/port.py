@@ -37,9 +37,12 @@ class Applied(Generic[R]):
 
 @dataclass(frozen=True)
 class Put:
-    """Create the resource or change its spec: one of several writes."""
+    """Create the resource or change its spec: one of several writes. ``by``: name and ``role`` of the key of
+    who asks for it; without, nothing is added to the resource's revisions."""
 
     resource: Resource
+    by: str = ""
+    role: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,20 @@ class Delete:
 
 
 Write = Put | Delete
+
+
+@dataclass(frozen=True)
+class SpecRevision:
+    """A spec that a resource has or had. ``time_ms``: when it was written, ``by``: name and ``role`` of the
+    key of who wrote it (0 and empty = not known). ``paths``: fields in which it differs from the one before.
+    ``spec`` as JSON without environments; None where it is not kept."""
+
+    generation: int
+    time_ms: int
+    by: str
+    role: str
+    paths: tuple[str, ...]
+    spec: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -207,6 +224,11 @@ class Store(Protocol):
         answer: Answer | None = None,
     ) -> R:
         """Remove and return the resource; raises ``NotFound``, or ``Conflict`` when the version is stale."""
+        ...
+
+    async def revisions(self, uid: str) -> Sequence[SpecRevision]:
+        """The specs that the resource of that uid has and had, as far as they are kept
+        (``common.store.revisions``), newest first."""
         ...
 
     async def revision(self) -> int:
