@@ -13,6 +13,7 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import ComputilityError, Conflict, NotFound
 from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay, current_claim
+from common.store.authorship import Author, current_author, events_of
 from common.store.fairness import Group, allowances
 from common.store.ownership import NOBODY_ELSE, Ownership, Viewer, owner_below, parent_of
 from common.store.port import (
@@ -29,7 +30,7 @@ from common.store.port import (
     StatusWrite,
     Write,
 )
-from common.store.revisions import KEPT_REVISIONS, revised_by
+from common.store.revisions import KEPT_REVISIONS, ended_by, revised_by
 from common.store.rules import (
     Stored,
     check_claim,
@@ -97,48 +98,51 @@ class MemoryStore:
     ) -> Sequence[Applied[Resource]]:
         claim = current_claim() if answer else None
         before = dict(self._resources), self._revision, list(self._history), dict(self._horizons)
-        revisions = dict(self._revisions)
         try:
             done = {position: self._do(writes[position]) for position in in_order(writes)}
             results = [done[position] for position in range(len(writes))]
             replay = answer(results) if claim and answer else None
         except BaseException:
             self._resources, self._revision, self._history, self._horizons = before
-            self._revisions = revisions
             raise
         if dry_run:
             self._resources, self._revision, self._history, self._horizons = before
-            self._revisions = revisions
             return results
         if claim and replay:
             await self.keep_answer(claim, replay)
             claim.kept = True
+        author = current_author()
+        for event in events_of(author, results, self._clock.now_ms()):
+            self._events.setdefault(event.id, event)
+        self._revise(author, results)
+        if author is not None:
+            author.note(results)
         if self._revision > before[1]:
             await self._tell()
         return results
 
     def _do(self, wanted: Write) -> Applied[Resource]:
-        before = self._stored(wanted)
-        applied, owner = plan(before, wanted, self._revision + 1, self._clock)
+        applied, owner = plan(self._stored(wanted), wanted, self._revision + 1, self._clock)
         resource = applied.resource
-        self._revise(before.resource if before else None, wanted, applied)
+        whose = owner or NOBODY_ELSE
         if applied.outcome == "deleted":
             del self._resources[_place(*key_of(wanted))]
-            self._note("delete", resource.copy_deep(), owner or NOBODY_ELSE)
+            self._note("delete", resource.copy_deep(), whose)
         elif applied.outcome != "unchanged":
-            self._put(resource, self._owner_of(resource) if owner is None else owner)
-        return replace(applied, resource=resource.copy_deep())
+            whose = self._owner_of(resource) if owner is None else owner
+            self._put(resource, whose)
+        return replace(applied, resource=resource.copy_deep(), owner=whose)
 
-    def _revise(self, old: Resource | None, wanted: Write, applied: Applied[Resource]) -> None:
-        if isinstance(wanted, Delete):
-            self._revisions.pop(applied.resource.metadata.uid, None)
-            return
-        revised = revised_by(old, wanted, applied, self._clock.now_ms())
-        if revised is not None:
-            added = {one.generation: one for one in revised.revisions}
-            known = added | self._revisions.get(revised.uid, {})
-            newest = sorted(known, reverse=True)[:KEPT_REVISIONS]
-            self._revisions[revised.uid] = {generation: known[generation] for generation in newest}
+    def _revise(self, author: Author | None, results: Sequence[Applied[Resource]]) -> None:
+        for applied in results:
+            revised = revised_by(author, applied, self._clock.now_ms())
+            if revised is not None:
+                added = {one.generation: one for one in revised.revisions}
+                known = added | self._revisions.get(revised.uid, {})
+                newest = sorted(known, reverse=True)[:KEPT_REVISIONS]
+                self._revisions[revised.uid] = {generation: known[generation] for generation in newest}
+        for uid in ended_by(results):
+            self._revisions.pop(uid, None)
 
     async def revisions(self, uid: str) -> Sequence[SpecRevision]:
         return list(self._revisions.get(uid, {}).values())

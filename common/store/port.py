@@ -8,7 +8,7 @@ Rules that every adapter keeps:
 - What is returned is a copy; changing it changes nothing in the store.
 - Each change and event keeps whose it was (``common.store.ownership``), whoever has the name later.
 - A write that is given an ``answer`` keeps it for the claim of the request (``common.store.answers``) in the
-  same transaction.
+  same transaction; one that has an author (``common.store.authorship``), the event that tells of it.
 """
 
 from __future__ import annotations
@@ -29,20 +29,22 @@ R = TypeVar("R", bound=Resource)
 
 @dataclass(frozen=True)
 class Applied(Generic[R]):
-    """What a write did (or, in a dry run, would do). What was deleted is as it was before."""
+    """What a write did (or, in a dry run, would do). What was deleted is as it was before. ``changed`` are
+    the paths that differ where it was configured (``common.store.changed``), ``owner`` is whose it is;
+    ``before`` is what it was then, only to be read."""
 
     resource: R
     outcome: Literal["created", "configured", "unchanged", "deleted"]
+    changed: tuple[str, ...] = field(default=(), compare=False)
+    owner: Ownership = field(default=NOBODY_ELSE, compare=False)
+    before: R | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Put:
-    """Create the resource or change its spec: one of several writes. ``by``: name and ``role`` of the key of
-    who asks for it; without, nothing is added to the resource's revisions."""
+    """Create the resource or change its spec: one of several writes."""
 
     resource: Resource
-    by: str = ""
-    role: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,15 @@ Write = Put | Delete
 
 @dataclass(frozen=True)
 class SpecRevision:
-    """A spec that a resource has or had. ``time_ms``: when it was written, ``by``: name and ``role`` of the
-    key of who wrote it (0 and empty = not known). ``paths``: fields in which it differs from the one before.
-    ``spec`` as JSON without environments; None where it is not kept."""
+    """A spec that a resource has or had. ``time_ms``: when it was written, ``by``: name of the key of who
+    wrote it, ``tenant``: uid of that key's tenant, empty = the platform's (0 and empty where nobody knows).
+    ``paths``: fields in which it differs from the one before. ``spec`` as JSON without environments; None
+    where it is not kept."""
 
     generation: int
     time_ms: int
     by: str
-    role: str
+    tenant: str
     paths: tuple[str, ...]
     spec: Mapping[str, Any] | None
 

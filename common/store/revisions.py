@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from common.resources import Endpoint, Resource
-from common.store.port import Applied, Put, SpecRevision
+from common.store.authorship import Author
+from common.store.port import Applied, SpecRevision
 
 REVISED = frozenset((Endpoint.__name__,))
 """Kinds of which earlier specs are kept."""
 KEPT_REVISIONS = 10
 """Of each resource, the present one among them."""
 LONGEST_SPEC_BYTES = 64 * 1024
-MOST_PATHS, LONGEST_PATH = 20, 200
 VARIABLES = "env"
 """The field with environments, which are left out of what is kept."""
 _SECRET = re.compile(
@@ -36,22 +36,33 @@ class Revised:
     revisions: tuple[SpecRevision, ...]
 
 
-def revised_by(old: Resource | None, write: Put, applied: Applied[Resource], now_ms: int) -> Revised | None:
+def revised_by(author: Author | None, applied: Applied[Resource], now_ms: int) -> Revised | None:
     """What a write adds to the history of its resource: the spec that it wrote, and the one before where that
-    is not known. None where the spec is as it was, and of kinds of which none is kept."""
-    new = applied.resource
-    if new.kind not in REVISED or not write.by or applied.outcome == "unchanged":
+    is not known. None where no key asked for it, where the spec is as it was, and of kinds of which none is
+    kept."""
+    new, old = applied.resource, applied.before
+    if author is None or author.sort != "key" or new.kind not in REVISED:
         return None
-    before = _spec_of(old) if old is not None else {}
-    if old is not None and old.metadata.generation == new.metadata.generation:
+    if applied.outcome not in ("created", "configured"):
         return None
-    after = _spec_of(new)
-    paths = tuple(_bounded(_differing("spec", before, after))) if old is not None else ()
-    made = SpecRevision(new.metadata.generation, now_ms, write.by, write.role, paths, kept_spec(after))
+    generation = new.metadata.generation
+    paths = tuple(path for path in applied.changed if path.startswith("spec"))
+    made = SpecRevision(generation, now_ms, author.name, author.tenant, paths, kept_spec(_spec_of(new)))
     if old is None:
         return Revised(new.metadata.uid, (made,))
-    earlier = SpecRevision(old.metadata.generation, 0, "", "", (), kept_spec(before))
+    if old.metadata.generation == generation:
+        return None
+    earlier = SpecRevision(old.metadata.generation, 0, "", "", (), kept_spec(_spec_of(old)))
     return Revised(new.metadata.uid, (earlier, made))
+
+
+def ended_by(applied: Sequence[Applied[Resource]]) -> list[str]:
+    """The uids of resources that went, and their revisions with them."""
+    return [
+        one.resource.metadata.uid
+        for one in applied
+        if one.outcome == "deleted" and one.resource.kind in REVISED
+    ]
 
 
 def kept_spec(spec: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -87,23 +98,3 @@ def _words(value: object) -> Iterator[str]:
                 yield inner
             else:
                 yield from _words(inner)
-
-
-def _differing(path: str, old: object, new: object) -> Iterator[str]:
-    """The paths of fields with other values; lists are compared as a whole, environments by their names."""
-    if old == new:
-        return
-    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
-        yield path
-        return
-    for name in dict.fromkeys((*old, *new)):
-        yield from _differing(f"{path}.{name}", old.get(name), new.get(name))
-
-
-def _bounded(paths: Iterator[str]) -> Iterator[str]:
-    """As many as are kept, and that there are more."""
-    for count, path in enumerate(paths):
-        if count == MOST_PATHS:
-            yield "…"
-            return
-        yield path[:LONGEST_PATH]

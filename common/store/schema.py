@@ -95,7 +95,7 @@ spec_revisions = sa.Table(
     sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("time_ms", sa.BigInteger, nullable=False),
     sa.Column("writer", sa.Text, nullable=False),
-    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("tenant", KEY, nullable=False),
     sa.Column("paths", sa.Text, nullable=False),
     sa.Column("spec", sa.Text, nullable=True),
 )

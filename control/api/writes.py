@@ -71,8 +71,7 @@ async def apply_resources(
             except InvalidInput as error:
                 raise (_at(index, error) if len(resources) > 1 else error) from error
         await check_limits(resources, caller, references)
-        who = caller.principal
-        writes = [Put(resource, by=who.key, role=who.role) for resource in resources]
+        writes = [Put(resource) for resource in resources]
         return await context.store.write_all(writes, dry_run=dry_run, answer=answer)
 
 

@@ -7,6 +7,7 @@ import pytest
 from common.errors import Conflict
 from common.resources import Endpoint, Resource, parse_resource
 from common.resources.meta import API_VERSION
+from common.store.authorship import Author, authored
 from common.store.port import Delete, Put, Store
 from common.store.revisions import KEPT_REVISIONS
 from tests.fixtures.stores import Bench, project, tenant
@@ -22,8 +23,8 @@ def endpoint(seed: int, name: str = "e") -> Resource:
 
 
 async def write(store: Store, resource: Resource, by: str = "alice") -> Resource:
-    [applied] = await store.write_all([Put(resource, by, "member")])
-    return applied.resource
+    with authored(Author(by, "key", "uid-of-acme")):
+        return (await store.apply(resource)).resource
 
 
 async def seeds(store: Store, uid: str) -> list[tuple[int, str]]:
@@ -43,7 +44,7 @@ async def test_each_change_of_a_spec_is_kept_with_who_made_it_and_when(bench: Be
     await write(store, labelled)
     newest, first = await store.revisions(made.metadata.uid)
     assert await seeds(store, made.metadata.uid) == [(2, "2"), (1, "1")]
-    assert (newest.by, newest.role, newest.paths) == ("bob", "member", ("spec.engine.args",))
+    assert (newest.by, newest.tenant, newest.paths) == ("bob", "uid-of-acme", ("spec.engine.args[1]",))
     assert (first.by, newest.time_ms - first.time_ms) == ("alice", 5000)
 
 
@@ -71,16 +72,17 @@ async def test_what_is_refused_or_only_tried_leaves_none(bench: Bench) -> None:
     await store.apply(tenant())
     await store.apply(project("web"))
     made = await write(store, endpoint(1))
-    await store.write_all([Put(endpoint(2), "alice")], dry_run=True)
+    await store.apply(endpoint(2), dry_run=True)
     stale = document("Model", "m", source="org/m")
     stale.metadata.resource_version = 999
-    with pytest.raises(Conflict):
-        await store.write_all([Put(endpoint(3), "alice"), Put(stale, "alice")])
+    with pytest.raises(Conflict), authored(Author("alice")):
+        await store.write_all([Put(endpoint(3)), Put(stale)])
     assert await seeds(store, made.metadata.uid) == [(1, "1")]
 
 
 async def test_controllers_and_other_kinds_leave_none(bench: Bench) -> None:
-    made = (await bench.store.apply(endpoint(1))).resource
+    with authored(Author("endpoints", "control")):
+        made = (await bench.store.apply(endpoint(1))).resource
     model = await write(bench.store, document("Model", "m", source="org/m"))
     assert await bench.store.revisions(made.metadata.uid) == []
     assert await bench.store.revisions(model.metadata.uid) == []

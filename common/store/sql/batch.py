@@ -4,6 +4,7 @@ other in memory, and what comes of them is written together."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
@@ -12,19 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from common.clock import Clock
 from common.resources import Resource
 from common.store.ownership import NOBODY_ELSE, Ownership, owner_below, parent_of
-from common.store.port import Applied, Delete, Put, R, Write
-from common.store.revisions import REVISED, Revised, revised_by
+from common.store.port import Applied, Put, R, Write
 from common.store.rules import Stored, in_order, key_of, plan, plan_status
 from common.store.schema import resources
 from common.store.set_aside import check_free, read_document
 from common.store.sql.history import Noted, SqlHistory
-from common.store.sql.revisions import add_revisions, forget_revisions
 
 AT_A_TIME = 200
 """So many rows are asked for in one statement."""
 Key = tuple[str, str, str]
 """Kind, project (empty = none) and name."""
-Mark = tuple[dict[Key, Stored | None], int, int, int, int]
+Mark = tuple[dict[Key, Stored | None], int, int]
 _CONTENT = ("resource_version", "document", "owner_tenant", "owner_project")
 _IS = sa.and_(
     resources.c.kind == sa.bindparam("at_kind"),
@@ -68,8 +67,6 @@ class SqlBatch:
         self._now: dict[Key, Stored | None] = {}
         self.revision = revision
         self.noted: list[Noted] = []
-        self._revised: list[Revised] = []
-        self._ended: list[str] = []
 
     async def read(self, writes: Iterable[Write]) -> None:
         """Read what these writes meet, and what it belongs to."""
@@ -77,12 +74,12 @@ class SqlBatch:
 
     def mark(self) -> Mark:
         """What is planned now, for ``undo``."""
-        return dict(self._now), self.revision, len(self.noted), len(self._revised), len(self._ended)
+        return dict(self._now), self.revision, len(self.noted)
 
     def undo(self, mark: Mark) -> None:
         """Forget what was planned since."""
         self._now, self.revision = mark[0], mark[1]
-        del self.noted[mark[2] :], self._revised[mark[3] :], self._ended[mark[4] :]
+        del self.noted[mark[2] :]
 
     def write(self, writes: Sequence[Write]) -> list[Applied[Resource]]:
         """Plan these. Raises what ``Store.write_all`` does; some of them may be planned then."""
@@ -115,32 +112,18 @@ class SqlBatch:
         for statement, rows in ((_DELETE, gone), (_INSERT, new), (_UPDATE, changed)):
             if rows:
                 await self._connection.execute(statement, rows)
-        await add_revisions(self._connection, self._revised)
-        await forget_revisions(self._connection, self._ended)
         return await history.note_all(self._connection, self.noted) if self.noted else False
 
     def _do(self, wanted: Write) -> Applied[Resource]:
         kind, name, project = key_of(wanted)
         key = (kind, project or "", name)
-        before = self._stored(key)
-        applied, owner = plan(before, wanted, self.revision + 1, self._clock)
-        self._revise(before.resource if before else None, wanted, applied)
-        if applied.outcome == "deleted":
-            self._note("delete", key, Stored(applied.resource, owner or NOBODY_ELSE))
-        elif applied.outcome != "unchanged":
-            stored = Stored(applied.resource, owner or self._owner_of(applied.resource))
-            self._note("put", key, stored)
-        return applied
-
-    def _revise(self, old: Resource | None, wanted: Write, applied: Applied[Resource]) -> None:
-        """Add to the revisions of what is written; those of what is deleted go."""
-        if isinstance(wanted, Delete):
-            if applied.resource.kind in REVISED:
-                self._ended.append(applied.resource.metadata.uid)
-            return
-        revised = revised_by(old, wanted, applied, self._clock.now_ms())
-        if revised is not None:
-            self._revised.append(revised)
+        applied, owner = plan(self._stored(key), wanted, self.revision + 1, self._clock)
+        if applied.outcome == "unchanged":
+            return applied
+        gone = applied.outcome == "deleted"
+        whose = owner or (NOBODY_ELSE if gone else self._owner_of(applied.resource))
+        self._note("delete" if gone else "put", key, Stored(applied.resource, whose))
+        return replace(applied, owner=whose)
 
     def _stored(self, key: Key) -> Stored | None:
         """What a write meets. Raises ``Conflict`` where the name is that of something set aside."""

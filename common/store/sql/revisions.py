@@ -28,7 +28,7 @@ async def add_revisions(connection: AsyncConnection, revised: Sequence[Revised])
             "generation": made.generation,
             "time_ms": made.time_ms,
             "writer": made.by,
-            "role": made.role,
+            "tenant": made.tenant,
             "paths": json.dumps(made.paths),
             "spec": None if made.spec is None else json.dumps(made.spec),
         }
@@ -58,7 +58,7 @@ async def read_revisions(connection: AsyncConnection, uid: str) -> Sequence[Spec
             row.generation,
             row.time_ms,
             row.writer,
-            row.role,
+            row.tenant,
             tuple(json.loads(row.paths)),
             None if row.spec is None else json.loads(row.spec),
         )

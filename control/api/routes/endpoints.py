@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from common.resources import Endpoint
+from common.store.port import SpecRevision
+from control.admission.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.api.writes import visible_resource
@@ -26,8 +28,8 @@ router = APIRouter(
 FromProject = Annotated[
     str | None, Query(description="project of the endpoint; unset = the project of the key, if it has one")
 ]
-PLATFORM = "a platform-admin"
-"""In place of the names of the platform's keys, for others."""
+PLATFORM = "the platform"
+"""In place of the names of its keys, for others."""
 
 
 class Revision(BaseModel):
@@ -86,15 +88,21 @@ async def get_revisions(
     caller.require("Endpoint", "read")
     where = caller.project_for(Endpoint, project)
     endpoint = await visible_resource(context, caller, Endpoint, name, where)
-    sees_all = caller.principal.is_platform_admin
     items = [
         Revision(
             generation=one.generation,
             time_ms=one.time_ms,
-            by=one.by if sees_all or one.role != "platform-admin" else PLATFORM,
+            by=_writer(one, caller),
             paths=list(one.paths),
             spec=dict(one.spec) if one.spec is not None else None,
         )
         for one in await context.store.revisions(endpoint.metadata.uid)
     ]
     return JSONResponse(Revisions(items=items).model_dump(by_alias=True))
+
+
+def _writer(revision: SpecRevision, caller: Caller) -> str:
+    """Who wrote it, as far as the caller may know; empty where nobody knows."""
+    if not revision.by or caller.viewer is None or revision.tenant == caller.tenant_uid:
+        return revision.by
+    return PLATFORM

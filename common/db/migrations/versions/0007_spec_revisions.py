@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("generation", sa.BigInteger(), primary_key=True, autoincrement=False),
         sa.Column("time_ms", sa.BigInteger(), nullable=False),
         sa.Column("writer", sa.Text(), nullable=False),
-        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("tenant", KEY, nullable=False),
         sa.Column("paths", sa.Text(), nullable=False),
         sa.Column("spec", sa.Text(), nullable=True),
     )
