@@ -15,7 +15,7 @@ from common.errors import InvalidInput
 from common.resources import API_VERSION, KINDS, parse_resource
 from common.resources.saying import problems_in, problems_of
 from common.settings import load_settings
-from control.api.routes import keys, plan, endpoints, set_aside, usage, workloads
+from control.api.routes import endpoints, keys, plan, set_aside, usage, workloads
 from finetune.api.requests import CreateJobBody
 
 pytestmark = pytest.mark.unit
