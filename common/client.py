@@ -99,8 +99,9 @@ class Client(TuningClient):
         after: str | None = None,
         limit: int = 100,
     ) -> Documents:
-        """Events, oldest first; ``after`` is an event id."""
-        answer = self._read("/api/v1/events", kind=kind, name=name, project=project, after=after, limit=limit)
+        """Events, oldest first: those after the one with that id, or else the latest."""
+        query = {"kind": kind, "name": name, "project": project, "after": after, "limit": limit}
+        answer = self._read("/api/v1/events", **query, newest="true" if after is None else None)
         items: Documents = answer["items"]
         return items
 

@@ -288,6 +288,7 @@ class MemoryStore:
         limit: int = 100,
         kinds: Sequence[str] = (),
         viewer: Viewer | None = None,
+        newest: bool = False,
     ) -> Sequence[Event]:
         start = self._events.get(after) if after else None
         found = [
@@ -301,7 +302,7 @@ class MemoryStore:
             and (viewer is None or viewer.sees(e.owner))
             and (start is None or (e.time_ms, e.id) > (start.time_ms, start.id))
         ]
-        return found[:limit]
+        return found[-limit:] if newest else found[:limit]
 
     async def find_answer(self, claim: Claim) -> Replay | None:
         known = self._answers.get((claim.scope, claim.key))

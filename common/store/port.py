@@ -277,8 +277,10 @@ class Store(Protocol):
         limit: int = 100,
         kinds: Sequence[str] = (),
         viewer: Viewer | None = None,
+        newest: bool = False,
     ) -> Sequence[Event]:
-        """Events ordered by (time, id), oldest first; ``after`` is an event id.
+        """Events ordered by (time, id), oldest first; ``after`` is an event id. With ``newest`` the last
+        ``limit`` of them instead of the first.
 
         ``kinds``: only of these; empty = of all. For a ``viewer`` only those that it may see; what others
         have costs it nothing.

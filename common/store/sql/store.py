@@ -269,9 +269,10 @@ class SqlStore:
         limit: int = 100,
         kinds: Sequence[str] = (),
         viewer: Viewer | None = None,
+        newest: bool = False,
     ) -> Sequence[Event]:
         wanted = {"kind": kind, "name": name, "project": project, "reason": reason}
-        return await self._notes.events(after, limit, kinds, viewer, wanted)
+        return await self._notes.events(after, limit, kinds, viewer, wanted, newest=newest)
 
     async def find_answer(self, claim: Claim) -> Replay | None:
         return await self._notes.find_answer(claim)
