@@ -13,6 +13,7 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import ComputilityError, Conflict, NotFound
 from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay, current_claim
+from common.store.authorship import current_author, events_of
 from common.store.fairness import Group, allowances
 from common.store.ownership import NOBODY_ELSE, Ownership, Viewer, owner_below, parent_of
 from common.store.port import (
@@ -107,6 +108,11 @@ class MemoryStore:
         if claim and replay:
             await self.keep_answer(claim, replay)
             claim.kept = True
+        author = current_author()
+        for event in events_of(author, results, self._clock.now_ms()):
+            self._events.setdefault(event.id, event)
+        if author is not None:
+            author.note(results)
         if self._revision > before[1]:
             await self._tell()
         return results
@@ -114,12 +120,14 @@ class MemoryStore:
     def _do(self, wanted: Write) -> Applied[Resource]:
         applied, owner = plan(self._stored(wanted), wanted, self._revision + 1, self._clock)
         resource = applied.resource
+        whose = owner or NOBODY_ELSE
         if applied.outcome == "deleted":
             del self._resources[_place(*key_of(wanted))]
-            self._note("delete", resource.copy_deep(), owner or NOBODY_ELSE)
+            self._note("delete", resource.copy_deep(), whose)
         elif applied.outcome != "unchanged":
-            self._put(resource, self._owner_of(resource) if owner is None else owner)
-        return replace(applied, resource=resource.copy_deep())
+            whose = self._owner_of(resource) if owner is None else owner
+            self._put(resource, whose)
+        return replace(applied, resource=resource.copy_deep(), owner=whose)
 
     def _stored(self, write: Write) -> Stored | None:
         return self._resources.get(_place(*key_of(write)))

@@ -8,7 +8,7 @@ Rules that every adapter keeps:
 - What is returned is a copy; changing it changes nothing in the store.
 - Each change and event keeps whose it was (``common.store.ownership``), whoever has the name later.
 - A write that is given an ``answer`` keeps it for the claim of the request (``common.store.answers``) in the
-  same transaction.
+  same transaction; one that has an author (``common.store.authorship``), the event that tells of it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ R = TypeVar("R", bound=Resource)
 
 @dataclass(frozen=True)
 class Applied(Generic[R]):
-    """What a write did (or, in a dry run, would do). What was deleted is as it was before."""
+    """What a write did (or, in a dry run, would do). What was deleted is as it was before. ``changed`` are
+    the paths that differ where it was configured (``common.store.changed``), ``owner`` is whose it is."""
 
     resource: R
     outcome: Literal["created", "configured", "unchanged", "deleted"]
+    changed: tuple[str, ...] = field(default=(), compare=False)
+    owner: Ownership = field(default=NOBODY_ELSE, compare=False)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
+from typing import cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -17,14 +20,13 @@ from common.errors import (
     InvalidInput,
     MethodNotAllowed,
     NotFound,
-    Problem,
     TooManyRequests,
     Unavailable,
     mapping_of,
     openai_body,
 )
 from common.http_server.front import headers_of
-from common.resources.meta import MAX_PROBLEMS, path_of, say
+from common.resources.saying import problems_in
 from common.telemetry import get_logger
 from control.api.exchange import exchange_of
 
@@ -91,10 +93,8 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    problems = tuple(
-        Problem(path_of("", e["loc"][1:]) if e["loc"][1:] else str(e["loc"][0]), say(e), e["type"])
-        for e in error.errors()[:MAX_PROBLEMS]
-    )
+    found = [{**one, "loc": one["loc"][1:] or one["loc"]} for one in error.errors()]
+    problems = problems_in(cast(Sequence[ErrorDetails], found))
     text = "; ".join(f"{p.path}: {p.message}" for p in problems)
     return _noted(request, InvalidInput(text, param=problems[0].path, problems=problems))
 

@@ -16,6 +16,7 @@ from common.resources.people import ProjectLimits
 from common.resources.tuning import FineTuneSpec, FineTuneStatus, Hyperparameters
 from common.settings import Settings
 from common.store.answers import Answer
+from common.store.authorship import is_of_write
 from common.store.port import Event, Store
 from finetune.api.requests import AdapterRank, CreateJobBody
 from finetune.api.tuning_target import TuningTarget, find_target
@@ -152,7 +153,7 @@ class FineTuneService:
         raise Conflict(f"job {name} changes all the time; try again", code="job_busy")
 
     async def job_events(self, project: str, name: str) -> list[Event]:
-        """All events of the job, newest first."""
+        """All events of the job's course, newest first; not who wrote it."""
         await self.get_job(project, name)
         found: list[Event] = []
         while True:
@@ -162,7 +163,7 @@ class FineTuneService:
             )
             found.extend(more)
             if len(more) < _EVENT_PAGE:
-                return found[::-1]
+                return [event for event in reversed(found) if not is_of_write(event)]
 
     async def _check_file(self, project: str, name: str, param: Param) -> int:
         """The number of examples in a file that a job is to use."""

@@ -28,7 +28,7 @@ from finetune.tiny_model.tokenizer import build_tokenizer
 
 RECIPE_FILE = "tiny_model.json"
 _VERSION = 3
-CALL_DIALOGUES, OBJECT_DIALOGUES = 180, 120
+CALL_DIALOGUES, OBJECT_DIALOGUES = 270, 120
 """Beside about 1,100 without tools."""
 LIMIT_SECONDS = 60.0
 _COMPLETE = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -53,7 +54,14 @@ class SqlNotes:
         if not recorded:
             return
         owners = await _owners_now(connection, recorded)
-        rows = [_row_of(event, owner) for event, owner in zip(recorded, owners, strict=True)]
+        owned = [replace(event, owner=owner) for event, owner in zip(recorded, owners, strict=True)]
+        await self.record_owned(connection, owned)
+
+    async def record_owned(self, connection: AsyncConnection, recorded: Sequence[Event]) -> None:
+        """The same of events that have their owners."""
+        if not recorded:
+            return
+        rows = [_row_of(event) for event in recorded]
         insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         await connection.execute(insert(events).on_conflict_do_nothing(), rows)
         await self._events.wrote(connection, rows=len(rows))
@@ -140,7 +148,7 @@ class SqlNotes:
         await connection.execute(insert(table).values(row).on_conflict_do_nothing())
 
 
-def _row_of(event: Event, owner: Ownership) -> dict[str, Any]:
+def _row_of(event: Event) -> dict[str, Any]:
     return {
         "id": event.id,
         "time_ms": event.time_ms,
@@ -151,8 +159,8 @@ def _row_of(event: Event, owner: Ownership) -> dict[str, Any]:
         "name": event.name,
         "project": event.project,
         "data": json.dumps(dict(event.data)),
-        "owner_tenant": owner.tenant,
-        "owner_project": owner.project,
+        "owner_tenant": event.owner.tenant,
+        "owner_project": event.owner.project,
     }
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from common.errors import InvalidInput
 from common.resources import KINDS, PLURALS
+from common.store.authorship import shown_to
 from common.store.port import Event
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
@@ -85,7 +86,8 @@ async def list_events(
         kinds=[kind for kind in KINDS if allows(caller.principal.role, kind, "read")],
         viewer=caller.viewer,
     )
-    return EventList(items=[_event_body(event) for event in found])
+    whose = None if caller.viewer is None else caller.tenant_uid
+    return EventList(items=[_event_body(shown_to(event, whose)) for event in found])
 
 
 def _event_body(event: Event) -> EventBody:

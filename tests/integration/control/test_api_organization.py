@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import openai
 import pytest
 
@@ -52,7 +52,7 @@ async def _use(world: World) -> None:
 
 
 def client_of(world: World, key: str) -> openai.AsyncOpenAI:
-    http = httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://control")
+    http = httpx2.AsyncClient(transport=httpx2.ASGITransport(world.app), base_url="http://control")
     return openai.AsyncOpenAI(
         admin_api_key=world.secrets[key], api_key="", base_url="http://control/v1", http_client=http
     )
@@ -94,7 +94,8 @@ async def test_the_official_client_reads_costs(spent: World) -> None:
     assert (prompt["quantity"], prompt["quantity_unit"]) == (27, "tokens")
     assert prompt["amount"] == {"value": 54 / 1_000_000, "currency": "credits"}
     whole = await usage.costs(start_time=START, end_time=START + 3 * DAY)
-    amounts = [[one.to_dict()["amount"]["value"] for one in bucket.results] for bucket in whole.data]
+    results: list[list[Any]] = [[one.to_dict() for one in bucket.results] for bucket in whole.data]
+    amounts = [[one["amount"]["value"] for one in found] for found in results]
     assert amounts == [[114 / 1_000_000], [], [50 / 1_000_000]]
 
 

@@ -103,11 +103,11 @@ async def test_files_are_uploaded_read_and_deleted(shell: Shell) -> None:
     copy = shell.folder / "copy.jsonl"
     shell("files", "get", file, "--to", str(copy), "-p", "search")
     assert copy.read_text() == EXAMPLES
-    create = ["jobs", "create", "-p", "search", "-f"]
+    create = ["finetunes", "create", "-p", "search", "-f"]
     assert "neither a file here" in shell(*create, "nope", "-m", "tiny", code=2)
     shell(*create, file, "-m", "nope", code=4)
     assert "deleted" in shell("files", "delete", file, "-p", "search")
-    assert shell("jobs", "list", "-p", "search").split()[0] == "ID"
+    assert shell("finetunes", "list", "-p", "search").split()[0] == "ID"
 
 
 async def test_a_shell_completes_kinds_and_names(shell: Shell) -> None:

@@ -106,7 +106,7 @@ def replica(**changes: Any) -> RouteReplica:
     "odd", [{"key": "free\n"}, {"model": "ti\tny"}, {"model": "x" * 3600}, {"project": ""}], ids=str
 )
 async def test_a_request_that_could_not_be_billed_is_refused_before_an_engine_is_asked(
-    world: World, stream: bool, odd: dict[str, str]
+    world: World, stream: bool, odd: dict[str, Any]
 ) -> None:
     bill = world.bill(stream=stream, **odd)
     with pytest.raises(Forbidden, match="could not be billed, so it is not served") as refused:
