@@ -11,6 +11,7 @@ from control.api.errors import install_error_handlers
 from control.api.passing_on import PassingOn
 from control.api.requests import KEY_REQUIRED, caller_of
 from control.api.routes import (
+    endpoints,
     events,
     health,
     insight,
@@ -23,7 +24,6 @@ from control.api.routes import (
     plan,
     reference,
     resources,
-    scaling,
     set_aside,
     usage,
     watch,
@@ -58,7 +58,7 @@ def build_app(context: ControlContext) -> FastAPI:
         usage,
         organization,
         workloads,
-        scaling,
+        endpoints,
         nodes,
         insight,
         plan,
