@@ -115,6 +115,11 @@ class Client(TuningClient):
         """How many engines an endpoint is to have, has, and why."""
         return self._read(f"/api/v1/endpoints/{name}/explain", project=project)
 
+    def revisions(self, name: str, project: str | None = None) -> Documents:
+        """The specs that an endpoint has and had, newest first, with who wrote them."""
+        items: Documents = self._read(f"/api/v1/endpoints/{name}/revisions", project=project)["items"]
+        return items
+
     def overview(self, limit: int = 10) -> Document:
         """The pool now: devices, nodes, queues and workloads, as far as the key may see them; at most
         ``limit`` nodes and workloads."""

@@ -27,6 +27,7 @@ from common.store.port import (
     Limits,
     Put,
     R,
+    SpecRevision,
     StatusWrite,
     Write,
 )
@@ -37,6 +38,7 @@ from common.store.sql.batch import SqlBatch
 from common.store.sql.history import SqlHistory
 from common.store.sql.known_kinds import KnownKinds
 from common.store.sql.notes import SqlNotes
+from common.store.sql.revisions import read_revisions
 from common.store.sql.statuses import SqlStatuses
 from common.store.sql.turns import SqlTurns, Transaction
 from common.telemetry import get_logger
@@ -202,6 +204,10 @@ class SqlStore:
             await self._database.shrink()
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody's write has failed
             _log.warning("free pages of the database are not given back", error=str(error))
+
+    async def revisions(self, uid: str) -> Sequence[SpecRevision]:
+        async with self._database.read() as connection:
+            return await read_revisions(connection, uid)
 
     async def revision(self) -> int:
         began = asyncio.get_running_loop().time()

@@ -46,9 +46,11 @@ def _ready(document: Document) -> str:
 
 
 def _reason(type_: str) -> Callable[[Document], object]:
+    """What a condition says that is false, or true with a reason of its own, such as a change under way."""
+
     def read(document: Document) -> object:
         found = condition(document, type_)
-        if found is None or found["status"] == "True":
+        if found is None or (found["status"] == "True" and found["reason"] == type_):
             return ""
         return found.get("message") or found["reason"]
 
