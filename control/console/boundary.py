@@ -17,6 +17,8 @@ def show(error: ComputilityError) -> int:
     out.print("[red]error:[/red]", end=" ")
     out.print(error.message, markup=False)
     hint = HINTS.get(row.reason, "")
-    if hint and "--key" not in error.message:
+    if (
+        hint and "--key" not in error.message and not error.param
+    ):  # what a field says is no matter of the role
         out.print(f"  {hint}", markup=False, style="dim")
     return row.exit_code

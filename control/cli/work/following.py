@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.errors import InvalidInput, NotFound, Unavailable
+from common.errors import Conflict, InvalidInput, NotFound, TooLarge, Unavailable
 from common.folder_archive import Bounds, unpack
-from common.units import GIB
+from common.units import format_bytes
 
 if TYPE_CHECKING:
     from common.client import Client
@@ -20,11 +21,13 @@ Document = dict[str, Any]
 ENDED = ("Succeeded", "Failed", "Cancelled")
 DEADLINE_CODE, CANCELLED_CODE = 124, 130
 """As timeout(1) and a shell after Ctrl-C have them."""
+TRIES = 5
 LOOK_AGAIN_SECONDS = 1.0
 AWAY_SECONDS = 120.0
 """So long control may be away; the job goes on meanwhile."""
 OUTPUT_FOLDER = "output"
-BOUNDS = Bounds(1024 * GIB, 1_000_000)
+MAX_ENTRIES = 1_000_000
+_SHOWN = 64
 
 
 class Following:
@@ -86,7 +89,9 @@ class Following:
                     self._show(line)
                     self._lines = number + 1
         except NotFound:
-            return False
+            if status["attempts"] == self._attempt:
+                return False
+            self._say(f"what attempt {self._attempt} printed is not there any more")
         self._attempt, self._lines = self._attempt + 1, 0
         return True
 
@@ -103,13 +108,25 @@ def exit_code_of(job: Document) -> int:
     return int(status.get("exitCode") or 1)
 
 
-def cancel(client: Client, name: str, project: str) -> None:
-    """Have the job's processes ended."""
-    job = client.get("jobs", name, project)
+def cancel(client: Client, name: str, project: str) -> str:
+    """Have the job's processes ended; returns its phase as it was. Nothing is done to one that has ended."""
     kept = ("name", "project", "labels", "annotations", "resourceVersion")
-    metadata = {key: job["metadata"][key] for key in kept if key in job["metadata"]}
-    spec = {**job["spec"], "cancelled": True}
-    client.apply({"apiVersion": job["apiVersion"], "kind": "Job", "metadata": metadata, "spec": spec})
+    tries = TRIES
+    while True:
+        job = client.get("jobs", name, project)
+        phase = str((job.get("status") or {}).get("phase", "Pending"))
+        if phase in ENDED or job["spec"].get("cancelled"):
+            return phase
+        metadata = {key: job["metadata"][key] for key in kept if key in job["metadata"]}
+        spec = {**job["spec"], "cancelled": True}
+        try:
+            client.apply({"apiVersion": job["apiVersion"], "kind": "Job", "metadata": metadata, "spec": spec})
+        except Conflict:  # its status went on meanwhile
+            tries -= 1
+            if not tries:
+                raise
+        else:
+            return phase
 
 
 def check_target(target: Path) -> None:
@@ -119,22 +136,42 @@ def check_target(target: Path) -> None:
 
 
 def bring(client: Client, job: Document, target: Path) -> bool:
-    """Bring what the job left into the new folder ``target``; False where it left nothing."""
+    """Bring what the job left into the new folder ``target``; False where it left nothing.
+
+    Whoever made the archive is not trusted: nothing of it gets outside of the folder, and it leaves a tenth
+    of the disk's room. Raises ``InvalidInput`` or ``TooLarge``.
+    """
     file = (job.get("status") or {}).get("artefacts")
     if not file:
         return False
     check_target(target)
     target = target.absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as work:
-        archive = Path(work) / "archive"
-        with archive.open("wb") as out:
-            for piece in client.file_content(file, job["metadata"]["project"]):
-                out.write(piece)
-        unpack(archive, Path(work) / "files", BOUNDS)
-        found = Path(work) / "files"
-        names = [path.name for path in found.iterdir()]
-        if target.exists():
-            target.rmdir()
-        os.rename(found / OUTPUT_FOLDER if names == [OUTPUT_FOLDER] else found, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:_SHOWN]}.") as work:
+            archive, found = Path(work) / "archive", Path(work) / "files"
+            _fetch(client.file_content(file, job["metadata"]["project"]), archive, _room_bytes(work))
+            unpack(archive, found, Bounds(_room_bytes(work), MAX_ENTRIES))
+            names = [path.name for path in found.iterdir()]
+            if target.exists():
+                target.rmdir()
+            os.rename(found / OUTPUT_FOLDER if names == [OUTPUT_FOLDER] else found, target)
+    except OSError as error:
+        raise InvalidInput(
+            f"{target}: what the job left cannot be written: {error.strerror}", param="--output"
+        ) from error
     return True
+
+
+def _room_bytes(folder: str) -> int:
+    return shutil.disk_usage(folder).free * 9 // 10
+
+
+def _fetch(pieces: Iterable[bytes], archive: Path, room_bytes: int) -> None:
+    size = 0
+    with archive.open("wb") as out:
+        for piece in pieces:
+            size += len(piece)
+            if size > room_bytes:
+                raise TooLarge(f"what the job left is larger than {format_bytes(room_bytes)}, the room here")
+            out.write(piece)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from common.errors import NotFound
+from common.errors import InvalidInput, NotFound
 from common.private import at_home
 from control.cli.access.finetunes import create
 from control.cli.asking.finding import find
@@ -42,8 +42,10 @@ def attach(
     if target is not None:
         following.check_target(target)
     with session_of(context).client(timeout_seconds=600) as client:
-        where = find(client, kind_named("Job"), name, project_of(context, project))["metadata"]["project"]
-        raise typer.Exit(follow(client, name, where, target, rank))
+        job = find(client, kind_named("Job"), name, project_of(context, project))
+        if rank >= job["spec"].get("replicas", 1):
+            raise InvalidInput(f"job/{name} has no rank {rank}; they count from 0", param="--rank")
+        raise typer.Exit(follow(client, name, job["metadata"]["project"], target, rank))
 
 
 @jobs_app.command()
@@ -54,8 +56,11 @@ def cancel(context: typer.Context, name: NameArgument, project: ProjectOption = 
     """
     with session_of(context).client() as client:
         job = find(client, kind_named("Job"), name, project_of(context, project))
-        following.cancel(client, name, job["metadata"]["project"])
-    console().print(f"job/{name} is being cancelled", markup=False)
+        phase = following.cancel(client, name, job["metadata"]["project"])
+    ended = phase in following.ENDED
+    console().print(
+        f"job/{name} has ended: {phase}" if ended else f"job/{name} is being cancelled", markup=False
+    )
 
 
 @jobs_app.command()
@@ -72,10 +77,20 @@ def artefacts(
     with session_of(context).client(timeout_seconds=600) as client:
         job = find(client, kind_named("Job"), name, project_of(context, project))
         if not following.bring(client, job, at_home(output)):
-            raise NotFound(
-                f"job/{name} has left nothing that was kept; `computility describe job {name}` says why"
-            )
+            raise NotFound(_nothing(job))
     console().print(f"what it left is in {output}", markup=False, soft_wrap=True)
+
+
+def _nothing(job: dict[str, Any]) -> str:
+    """Why there are no artefacts."""
+    name, status = job["metadata"]["name"], job.get("status") or {}
+    if status.get("phase") not in following.ENDED:
+        return (
+            f"job/{name} has not ended: what it leaves is kept then; `computility jobs attach {name}` waits"
+        )
+    paths, message = ", ".join(job["spec"].get("artefacts") or ()), status.get("message", "")
+    left = f"has left nothing in {paths}" if paths else "keeps no artefacts"
+    return f"job/{name} {left}{f' ({message})' if message else ''}"
 
 
 jobs_app.command("create", hidden=True)(create)

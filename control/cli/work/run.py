@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from common.environment import variables
-from common.errors import InvalidInput
+from common.errors import Conflict, InvalidInput
 from common.ids import new_id
 from common.private import at_home
 from control.cli.asking.options import ProjectOption, project_of, session_of
-from control.cli.work.folder import send
+from control.cli.work.folder import send, stem_of
 from control.cli.work.following import Following, bring, cancel, check_target, exit_code_of
 from control.console.output import console, to_stderr
 from control.console.terminal import log_line
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 TTL_SECONDS = 14 * 86_400
 _DURATION = re.compile(r"(\d{1,9})(s|m|h|d|)", re.ASCII)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-_ODD = re.compile(r"[^a-z0-9]+")
-_MAX_STEM = 40
 
 
 def run(
@@ -91,14 +89,23 @@ def run(
             "metadata": {"name": called, "project": where},
             "spec": spec,
         }
-        client.apply(document, dry_run=True)  # refused before anything is sent
+        _create(client, document, dry_run=True)  # refused before anything is sent
         if not no_folder:
             spec["folder"] = send(client, root, where, to_stderr)
-        client.apply(document)
+        _create(client, document)
         if detach:
             console().print(f"job/{called} created", markup=False)
             return
         raise typer.Exit(follow(client, called, where, at_home(output) if output else None))
+
+
+def _create(client: Client, document: dict[str, Any], *, dry_run: bool = False) -> None:
+    """Raises ``Conflict`` where the job is there: it would not run again."""
+    if client.apply(document, dry_run=dry_run)["outcome"] != "created":
+        name = document["metadata"]["name"]
+        raise Conflict(
+            f"there is a job {name} already; choose another name, or `computility delete job {name}` first"
+        )
 
 
 def follow(client: Client, name: str, project: str, output: Path | None, rank: int = 0) -> int:
@@ -115,6 +122,7 @@ def follow(client: Client, name: str, project: str, output: Path | None, rank: i
             if not _asked_to_cancel(name):
                 to_stderr(f"job/{name} goes on; `computility jobs attach {name}` shows it again")
                 return 130
+            to_stderr(f"job/{name} is being cancelled")
             cancel(client, name, project)
     if output is not None:
         left = bring(client, job, output)
@@ -155,8 +163,7 @@ def seconds_of(text: str) -> int | None:
 
 def name_of(folder: Path) -> str:
     """A name that no other job has, after the folder."""
-    stem = _ODD.sub("-", folder.resolve().name.lower()).strip("-")[:_MAX_STEM].strip("-")
-    return f"{stem or 'job'}-{new_id('job')[-5:]}"
+    return f"{stem_of(folder)}-{new_id('job')[-5:]}"
 
 
 def _variable(text: str) -> tuple[str, str]:
