@@ -13,6 +13,7 @@ from control.admission.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of, json_of
 from control.api.writes import apply_resources, parse_documents
+from control.core.advice import for_reader
 from control.core.permissions import allows
 from scheduler.insight.answers import Overview, Simulation
 
@@ -72,6 +73,8 @@ async def post_simulation(
     await apply_resources(context, caller, workloads, dry_run=True)
     simulation = await context.insight.simulate(workloads, at_head=at_head)
     _hide_others(simulation, caller)
+    for outcome in simulation.workloads:
+        outcome.remedy = for_reader(caller.principal.role, outcome.remedy)
     return JSONResponse(simulation.to_dict())
 
 

@@ -18,6 +18,7 @@ from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.api.writes import visible_resource
 from control.context import ControlContext
+from control.core.advice import for_reader
 from scheduler.insight.answers import Explanation
 from scheduler.ports import Fabric, LogChunk
 
@@ -43,7 +44,8 @@ async def get_explanation(
     context = context_of(request)
     workload = await _workload(context, caller, name, project)
     explanation = await context.insight.explain(name, workload.project or "")
-    return JSONResponse(explanation.to_dict())
+    remedy = for_reader(caller.principal.role, explanation.remedy)
+    return JSONResponse({**explanation.to_dict(), "remedy": remedy})
 
 
 @router.get(
