@@ -66,7 +66,7 @@ COMMANDS: dict[str, Row] = {
     ),
     "top": Row(INSIGHT, "pool", "Show what is used of the pool, by whom, and what is left over."),
     "explain": Row(INSIGHT, "observe", "Say why a workload is where it is, or what it waits for."),
-    "simulate": Row(INSIGHT, "pool", "Say whether Workloads would start now and where, or why not."),
+    "simulate": Row(INSIGHT, "pool", "Say whether Workloads or Jobs would start now and where, or why not."),
     "plan": Row(INSIGHT, "plan", "Show what would serve an Endpoint within its SLO, and its cost."),
     "logs": Row(INSIGHT, "observe", "Print what a workload printed."),
     "events": Row(INSIGHT, "observe", "Show what happened to resources, oldest first."),
