@@ -7,8 +7,8 @@ import re
 from control.core.permissions import allows
 
 _OF_THE_PLATFORM = re.compile(
-    r"\bquotas?\b|\bbudget\b|\bmaxDevices\b|\buncordon|\badd (?:a )?nodes?\b|\bnodes are added\b|\bQueue\b|"
-    r"\bscheduler\.|\bdevice catalogue\b|\bits queue\b"
+    r"\bquotas?\b|\bbudget\b|\bmaxDevices\b|\buncordon|\badd (?:a )?nodes?\b|\bnodes are added\b|"
+    r"\ba node joins\b|\bQueue\b|\bscheduler\.|\bdevice catalogue\b|\bits queue\b"
 )
 _WHO = "nodes, queues and what queues may use are a platform-admin's: ask one for that part"
 

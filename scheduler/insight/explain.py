@@ -116,7 +116,7 @@ def _say_back_off(answer: Explanation, workload: Workload) -> None:
     restarts = workload.status.restarts
     times = "once" if restarts == 1 else f"{restarts} times"
     message = f"waits out its back-off: it has been restarted {times}"
-    remedy = f"`computility logs {workload.name}` says why it ended; the pause doubles with each restart"
+    remedy = f"computility logs {workload.name} says why it ended; the pause doubles with each restart"
     _say(answer, "BackOff", message, remedy)
     answer.not_before_ms = next_start_ms
     answer.no_eta = "it is looked at again when its back-off is over"

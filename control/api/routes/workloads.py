@@ -123,8 +123,10 @@ def _log_of(context: ControlContext, workload: Workload, rank: int, attempt: int
         raise InvalidInput(f"attempt: there were only {status.attempt} so far", param="attempt")
     placed = next((r for r in status.ranks if r.rank == rank), None)
     if placed is None:
-        started = f"it has {len(status.ranks)} ranks" if status.ranks else "it has not started yet"
-        raise NotFound(f"{workload.key} has no rank {rank}: {started}")
+        if not status.ranks:
+            explain = f"`computility explain {workload.name}` says what it waits for"
+            raise NotFound(f"{workload.key} has not started yet, so it has printed nothing; {explain}")
+        raise NotFound(f"{workload.key} has no rank {rank}: it has {len(status.ranks)} ranks, from 0 on")
     return _Log(context.fabric, placed.node, workload, attempt or status.attempt, rank)
 
 

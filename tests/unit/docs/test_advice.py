@@ -101,7 +101,7 @@ def test_there_is_something_to_look_at() -> None:
 def test_every_command_that_is_named_is_understood() -> None:
     for where, text in SOURCES:
         for line in re.findall(r"`(computility [^`]+)`", text):
-            if "--help" in line:
+            if "--help" in line or line.startswith(f"computility {PLACE}"):
                 continue
             for words in commands(re.sub(rf"{PLACE}|\b[A-Z]{{2,}}\b", "1", line)):
                 assert parses(words), f"{where}: {line}"
@@ -164,7 +164,7 @@ def remedies() -> list[str]:
 
 ONLY_THE_PLATFORM = re.compile(
     r"raise (?:the queue's|the|its) quota|raise the budget|raise maxDevices|uncordon [^e]|add a? ?node|"
-    r"add a Queue"
+    r"add a Queue|a node joins"
 )
 
 
