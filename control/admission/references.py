@@ -27,6 +27,7 @@ from control.admission.access import Caller
 from control.admission.jobs import check_job
 from control.admission.lookup import References, missing
 from control.admission.prices import check_price_delete, check_prices, has_ended
+from control.admission.queues import check_classes
 from control.admission.rights import check_endpoint, check_model, check_withdrawal, settle_project
 from control.core.permissions import Owner
 
@@ -61,6 +62,12 @@ async def _project(resource: Resource, caller: Caller, references: References) -
 async def _node(resource: Resource, caller: Caller, references: References) -> None:
     if await references.stored(resource) is None:
         raise missing("metadata.name", f"there is no Node {resource.name!r}; nodes join by themselves")
+
+
+async def _queue_itself(resource: Resource, caller: Caller, references: References) -> None:
+    queue = cast(Queue, resource)
+    if queue.spec.quotas or queue.spec.budgets:
+        check_classes(queue, await references.stored(queue), await references.list(Node))
 
 
 async def _price(resource: Resource, caller: Caller, references: References) -> None:
@@ -176,6 +183,7 @@ async def _queue(resource: Resource, queue: str, references: References) -> None
 WRITE_CHECKS: Mapping[type[Resource], Check] = {
     Project: _project,
     Node: _node,
+    Queue: _queue_itself,
     Price: _price,
     Workload: _workload,
     Model: _model,
