@@ -64,8 +64,18 @@ async def _node(resource: Resource, caller: Caller, references: References) -> N
         raise missing("metadata.name", f"there is no Node {resource.name!r}; nodes join by themselves")
 
 
-async def _queue_itself(resource: Resource, caller: Caller, references: References) -> None:
+async def _check_queue(resource: Resource, caller: Caller, references: References) -> None:
+    """Raise where the queue would lie in itself, by however many parents, or says nothing of the pool's
+    devices."""
     queue = cast(Queue, resource)
+    seen, above = [queue.name], queue.spec.parent
+    while above is not None and above not in seen:
+        seen.append(above)
+        parent = await references.find(Queue, above)
+        above = parent.spec.parent if parent is not None else None
+    if above == queue.name:
+        way = " in ".join((*seen, above))
+        raise InvalidInput(f"spec.parent: a queue cannot lie in itself ({way})", param="spec.parent")
     if queue.spec.quotas or queue.spec.budgets:
         check_classes(queue, await references.stored(queue), await references.list(Node))
 
@@ -183,7 +193,7 @@ async def _queue(resource: Resource, queue: str, references: References) -> None
 WRITE_CHECKS: Mapping[type[Resource], Check] = {
     Project: _project,
     Node: _node,
-    Queue: _queue_itself,
+    Queue: _check_queue,
     Price: _price,
     Workload: _workload,
     Model: _model,
@@ -241,6 +251,7 @@ async def _of_queue(name: str, queue: Resource, store: Store, now_ms: int) -> li
     return [
         *(project for project in await store.list(Project) if name in project.spec.queues),
         *(tenant for tenant in await store.list(Tenant) if name in tenant.spec.queues),
+        *(below for below in await store.list(Queue) if below.spec.parent == name),
         *(user for user in waiting if user.spec.queue == name),
     ]
 

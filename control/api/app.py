@@ -11,6 +11,7 @@ from control.api.errors import install_error_handlers
 from control.api.passing_on import PassingOn
 from control.api.requests import KEY_REQUIRED, caller_of
 from control.api.routes import (
+    endpoints,
     events,
     health,
     insight,
@@ -22,7 +23,6 @@ from control.api.routes import (
     plan,
     reference,
     resources,
-    scaling,
     set_aside,
     usage,
     watch,
@@ -56,7 +56,7 @@ def build_app(context: ControlContext) -> FastAPI:
         events,
         usage,
         workloads,
-        scaling,
+        endpoints,
         nodes,
         insight,
         plan,

@@ -4,20 +4,30 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from common.errors import InvalidInput, Problem
 from common.resources import ApiKey, Project, Resource, Tenant, parse_resource
-from common.store.answers import Answer
+from common.store.answers import Answer, Replay
 from common.store.port import Applied, Delete, Put, R, Store
 from common.store.rules import not_found
 from control.admission.access import Caller
 from control.admission.lookup import References
 from control.admission.references import check_delete, check_write, keys_in_force
 from control.admission.rights import check_limits
+from control.admission.warnings import warnings_of
 from control.context import ControlContext
 from control.core.permissions import Owner
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an apply did, and what was odd about each resource, in their order."""
+
+    applied: Sequence[Applied[Resource]]
+    warnings: Sequence[Sequence[str]]
 
 
 def parse_documents(documents: Sequence[object]) -> list[Resource]:
@@ -57,8 +67,8 @@ async def apply_resources(
     resources: Sequence[Resource],
     *,
     dry_run: bool,
-    answer: Answer | None = None,
-) -> Sequence[Applied[Resource]]:
+    answer: Callable[[Written], Replay] | None = None,
+) -> Written:
     """Write all in one transaction, or none when any is refused. A dry run answers what would happen."""
     async with context.write_lock:
         caller.directory = await context.directories.current()
@@ -71,8 +81,13 @@ async def apply_resources(
             except InvalidInput as error:
                 raise (_at(index, error) if len(resources) > 1 else error) from error
         await check_limits(resources, caller, references)
-        writes = [Put(resource) for resource in resources]
-        return await context.store.write_all(writes, dry_run=dry_run, answer=answer)
+        warnings = [await warnings_of(resource, references) for resource in resources]
+        done = await context.store.write_all(
+            [Put(resource) for resource in resources],
+            dry_run=dry_run,
+            answer=None if answer is None else lambda done: answer(Written(done, warnings)),
+        )
+        return Written(done, warnings)
 
 
 async def _check(

@@ -55,7 +55,12 @@ COMMANDS: dict[str, Row] = {
     "patch": Row(CHANGE, "changes.edit", "Change fields of a resource, and leave the others as they are."),
     "scale": Row(CHANGE, "changes.edit", "Set how many replicas an Endpoint or a role of a Workload has."),
     "wait": Row(CHANGE, "changes.waiting", "Wait until a resource has a condition or a value, or is gone."),
-    "rollout": Row(CHANGE, "changes.waiting", "Follow changes of an endpoint or workload.", "rollout_app"),
+    "rollout": Row(
+        CHANGE,
+        "changes.rollout",
+        "Follow changes of an endpoint or workload, restart its engines, go back.",
+        "rollout_app",
+    ),
     "cordon": Row(CHANGE, "changes.nodes", "Place nothing new on a node; what runs there stays."),
     "uncordon": Row(CHANGE, "changes.nodes", "Let a node be used again, after cordon or drain."),
     "drain": Row(CHANGE, "changes.nodes", "Cordon a node, have its work moved, and wait until it is empty."),

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from common.clock import SYSTEM_CLOCK
-from control.cli.asking.options import OutputOption, ProjectOption, session_of
+from control.cli.asking.options import OutputOption, ProjectOption, project_of, session_of
+from control.console.documents.outcomes import warn
 from control.console.formats import Output
 from control.console.output import console, print_document, print_table
 from control.console.tables.tables import resource_table
@@ -36,15 +37,17 @@ def create(
     """Make a key. Its secret is shown this once and kept nowhere.
 
     A platform-admin may do everything, a tenant-admin all of its tenant, a member all of its project but
-    keys, an agent only chat.
+    keys, an agent only call models: `docs/roles.md`.
 
     Example: computility keys create ci --role member --project acme-agents --days 90
     """
     expires = SYSTEM_CLOCK.now_ms() + days * SECONDS_PER_DAY * 1000 if days else None
+    where = project_of(context, project) if role in ("member", "agent") else project
     with session_of(context).client() as client:
         made = client.create_key(
-            name, role, tenant=tenant, project=project, models=model or (), expires_ms=expires
+            name, role, tenant=tenant, project=where, models=model or (), expires_ms=expires
         )
+    warn(made.get("warnings", ()))
     if output in (Output.YAML, Output.JSON):
         print_document(made, output)
         return

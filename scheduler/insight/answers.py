@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from common.resources.meta import Model
-from common.resources.workload import LastFailure, PendingReason, RankPlacement
+from common.resources.workload import LastFailure, LastPreemption, PendingReason, RankPlacement
 
 
 class PoolRow(Model):
@@ -197,7 +197,9 @@ class Explanation(Model):
     ``eta_predicted``: it rests on ends that past runs let expect, not on stated ones alone.
     ``not_before_ms``: it cannot start earlier (back-off, a spent budget). ``reserved_ms``: from then on
     capacity is held for it. ``expected_end_ms``: by what is stated, else by past runs; ``end_predicted_by``
-    says which in words. ``position`` and ``waiting``: its place in its queue, and how many wait there.
+    says which in words. ``preempted_for``: ``project/name`` of the workload that its last preemption made
+    room for, where that is still there and may be seen. ``position`` and ``waiting``: its place in its queue,
+    and how many wait there.
     """
 
     name: str
@@ -208,6 +210,8 @@ class Explanation(Model):
     attempt: int = 0
     restarts: int = 0
     last_failure: LastFailure | None = None
+    last_preemption: LastPreemption | None = None
+    preempted_for: str = ""
     next_start_ms: int | None = None
     ranks: list[RankPlacement] = Field(default_factory=list)
     reasons: list[PendingReason] = Field(default_factory=list)

@@ -43,6 +43,8 @@ async def get_explanation(
     context = context_of(request)
     workload = await _workload(context, caller, name, project)
     explanation = await context.insight.explain(name, workload.project or "")
+    if not caller.sees_project(explanation.preempted_for.partition("/")[0]):
+        explanation.preempted_for = ""
     return JSONResponse(explanation.to_dict())
 
 

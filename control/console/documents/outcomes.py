@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.errors import ComputilityError, NotFound
 from common.kind_names import KIND_NAMES
 from control.console.documents.documents import difference, print_difference
+from control.console.output import to_stderr
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,8 +27,15 @@ def apply_manifests(
     for manifest, result in zip(manifests, _applied(client, manifests, dry_run), strict=True):
         content = manifest.content
         print_outcome(out, content["kind"], content["metadata"]["name"], result["outcome"], dry_run)
+        warn(f"{manifest.where()}: {odd}" for odd in result.get("warnings", ()))
         if dry_run and result["outcome"] == "configured" and "resource" in result:
             print_difference(out, _difference(client, result))
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """What was taken and is hardly meant, beside the answer."""
+    for odd in warnings:
+        to_stderr(f"warning: {odd}")
 
 
 def differences(client: Client, manifests: Sequence[Manifest]) -> list[list[str]]:
