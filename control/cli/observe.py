@@ -196,7 +196,11 @@ def usage(
     context: typer.Context,
     by: Annotated[
         str,
-        typer.Option("--by", help="Group by these: tenant, project, key, model, kind, device_class, day."),
+        typer.Option(
+            "--by",
+            help="Group by these: tenant, project, key, user, model, adapter, kind, device_class, endpoint, "
+            "task, day, hour, minute, or tag:<name> for the values of a tag.",
+        ),
     ] = "tenant,model,key",
     begin: Annotated[str | None, typer.Option("--from", help="Begin, like 2026-11-01T00:00:00Z.")] = None,
     since: Annotated[str, typer.Option("--since", help="Begin so long ago, like 24h or 7d.")] = "",
@@ -204,18 +208,30 @@ def usage(
     tenant: Annotated[str | None, typer.Option("--tenant", help="Only of this tenant.")] = None,
     project: ProjectOption = None,
     model: Annotated[str | None, typer.Option("--model", help="Only of this model.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="Only for this end user.")] = None,
+    endpoint: Annotated[
+        str | None, typer.Option("--endpoint", help="Only of this Endpoint, project/name.")
+    ] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="Only with this tag, name=value.")] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show what was used and what it costs, in credits.
 
-    Examples: computility usage --since 24h; computility usage --by tenant,model --from 2026-11-01T00:00:00Z
+    Examples: computility usage --since 24h; computility usage --by tag:team,model --since 30d
     """
     if since and begin:
         raise InvalidInput("--since and --from: choose one of them", param="--since")
     if since:
         ago_ms = round(parse_span(since, "--since") * 1000)
         begin = rfc3339(max(0, SYSTEM_CLOCK.now_ms() - ago_ms))
-    filters = {"tenant": tenant, "project": project_of(context, project), "model": model}
+    filters = {
+        "tenant": tenant,
+        "project": project_of(context, project),
+        "model": model,
+        "user": user,
+        "endpoint": endpoint,
+        "tag": tag,
+    }
     with session_of(context).client() as client:
         given = {name: value for name, value in filters.items() if value}
         report = client.usage(group_by=_with_identity(by), from_=begin, to=until, **given)
