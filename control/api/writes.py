@@ -14,6 +14,7 @@ from common.store.answers import Answer, Replay
 from common.store.port import Applied, Delete, Put, R, Store
 from common.store.rules import not_found
 from control.admission.access import Caller
+from control.admission.effects import Effects
 from control.admission.lookup import References
 from control.admission.references import check_delete, check_write, keys_in_force
 from control.admission.rights import check_limits
@@ -24,10 +25,12 @@ from control.core.permissions import Owner
 
 @dataclass(frozen=True)
 class Written:
-    """What an apply did, and what was odd about each resource, in their order."""
+    """What an apply did, what was odd about each resource, and what becomes of engines that run (empty =
+    nothing), in their order."""
 
     applied: Sequence[Applied[Resource]]
     warnings: Sequence[Sequence[str]]
+    effects: Sequence[str]
 
 
 def parse_documents(documents: Sequence[object]) -> list[Resource]:
@@ -82,12 +85,14 @@ async def apply_resources(
                 raise (_at(index, error) if len(resources) > 1 else error) from error
         await check_limits(resources, caller, references)
         warnings = [await warnings_of(resource, references) for resource in resources]
+        effects_of = Effects(context.engines, context.settings, references, caller).of
+        effects = [await effects_of(resource) for resource in resources]
         done = await context.store.write_all(
             [Put(resource) for resource in resources],
             dry_run=dry_run,
-            answer=None if answer is None else lambda done: answer(Written(done, warnings)),
+            answer=None if answer is None else lambda done: answer(Written(done, warnings, effects)),
         )
-        return Written(done, warnings)
+        return Written(done, warnings, effects)
 
 
 async def _check(
