@@ -14,7 +14,7 @@ from control.console.output import console, print_document, print_table
 from control.console.tables.tables import resource_table
 
 SECONDS_PER_DAY = 86_400
-keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True, add_completion=False)
 
 
 @keys_app.command()

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_SECONDS = 1.0
 ENDED = ("succeeded", "failed", "cancelled")
-finetunes_app = typer.Typer(help="Make, list, watch and cancel fine-tuning jobs.", no_args_is_help=True)
+finetunes_app = typer.Typer(
+    help="Make, list, watch and cancel fine-tuning jobs.", no_args_is_help=True, add_completion=False
+)
 JobArgument = Annotated[str, typer.Argument(metavar="ID", help="The id, as `finetunes list` shows it.")]
 
 

@@ -145,7 +145,7 @@ def _quotas(document: Document) -> object:
     """``nvidia/H100 8 (+4)``: the nominal devices of each, and how many more it may borrow."""
     parts = []
     for quota in document["spec"].get("quotas") or ():
-        borrowed = quota.get("borrowingLimit")
+        borrowed = quota.get("borrowingDevices")
         more = "" if borrowed is None else f" (+{borrowed:g})"
         parts.append(f"{quota.get('deviceClass', '*')} {quota.get('nominalDevices', 0):g}{more}")
     return ", ".join(parts)
