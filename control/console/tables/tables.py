@@ -70,7 +70,7 @@ def _devices(document: Document) -> object:
     counts: dict[str, int] = {}
     for device in devices:
         name = f"{device['vendor']}/{device['model']}"
-        counts[name] = counts.get(name, 0) + 1
+        counts[name] = counts.get(name, 0) + device.get("slots", 1)
     return ", ".join(f"{count}× {name}" for name, count in counts.items())
 
 
