@@ -122,7 +122,7 @@ def shown_to(event: Event, tenant: str | None) -> Event:
     data = dict(event.data)
     sort, whose = data.pop(_SORT, "key"), data.pop(_TENANT, "")
     who = f"control ({data[WRITTEN_BY]})" if sort == "control" else f"key {data[WRITTEN_BY]}"
-    if sort == "key" and tenant is not None and tenant != whose:
+    if sort == "key" and tenant is not None and (not whose or tenant != whose):
         who = "another tenant" if whose else "the platform"
         data[WRITTEN_BY] = ""
     return replace(event, message=f"{who} {event.message}", data=data)

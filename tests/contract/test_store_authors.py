@@ -145,6 +145,7 @@ async def test_names_of_keys_are_for_their_own_tenant_and_the_platform(store: St
     assert acme not in str([shown_to(event, tenant_) for event in seen for tenant_ in (globex, None)])
     assert shown_to(seen[0], acme).message == "key acme-ci created it"
     assert shown_to(seen[1], None).message == "key root created it"
+    assert shown_to(seen[1], "").message == "the platform created it", "who has no tenant is no platform"
 
 
 async def test_an_author_knows_what_it_wrote(store: Store) -> None:
