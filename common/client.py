@@ -197,9 +197,13 @@ class Client(TuningClient):
         project: str | None = None,
         models: Sequence[str] = (),
         expires_ms: int | None = None,
+        rate_limits: Mapping[str, int] | None = None,
     ) -> Document:
-        """Make an API key. ``secret`` in the answer is shown this once."""
+        """Make an API key. ``secret`` in the answer is shown this once. ``rate_limits``: by their names in
+        ``spec.rateLimits``."""
         body: Document = {"name": name, "role": role, "models": list(models)}
+        if rate_limits:
+            body["rateLimits"] = dict(rate_limits)
         optional = {"tenant": tenant, "project": project, "expiresMs": expires_ms}
         body.update({key: value for key, value in optional.items() if value is not None})
         return self._write("POST", "/api/v1/keys", body)
