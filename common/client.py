@@ -99,8 +99,9 @@ class Client(TuningClient):
         after: str | None = None,
         limit: int = 100,
     ) -> Documents:
-        """Events, oldest first; ``after`` is an event id."""
-        answer = self._read("/api/v1/events", kind=kind, name=name, project=project, after=after, limit=limit)
+        """Events, oldest first: those after the one with that id, or else the latest."""
+        query = {"kind": kind, "name": name, "project": project, "after": after, "limit": limit}
+        answer = self._read("/api/v1/events", **query, newest="true" if after is None else None)
         items: Documents = answer["items"]
         return items
 
@@ -113,6 +114,11 @@ class Client(TuningClient):
     def explain_endpoint(self, name: str, project: str | None = None) -> Document:
         """How many engines an endpoint is to have, has, and why."""
         return self._read(f"/api/v1/endpoints/{name}/explain", project=project)
+
+    def revisions(self, name: str, project: str | None = None) -> Documents:
+        """The specs that an endpoint has and had, newest first, with who wrote them."""
+        items: Documents = self._read(f"/api/v1/endpoints/{name}/revisions", project=project)["items"]
+        return items
 
     def overview(self, limit: int = 10) -> Document:
         """The pool now: devices, nodes, queues and workloads, as far as the key may see them; at most

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable
 
 PREFIX = "COMPUTILITY_"
+CELL_VARIABLE = "RANK_IN_CELL"
+"""Set for a process that sees nothing but its job: see docs/design/sandbox.md."""
 
 
 def variables() -> dict[str, str]:

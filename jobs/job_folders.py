@@ -47,7 +47,13 @@ class JobFolders:
             except NotFound as error:
                 raise InvalidInput(f"spec.folder: {error.message}", param="spec.folder") from error
             archive = str(self._files.content_path(file))
-        order = {"command": job.spec.command, "env": job.spec.env, "output": OUTPUT_FOLDER}
+        order = {
+            "command": job.spec.command,
+            "env": job.spec.env,
+            "output": OUTPUT_FOLDER,
+            "file_bytes": self._settings.jobs.max_folder_bytes,
+            "processes": self._settings.jobs.max_processes,
+        }
         return await self._worker(
             {"do": "prepare", "folder": str(self.path(job)), "archive": archive, "order": order}
         )

@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from common.environment import variables
+from common.environment import CELL_VARIABLE, variables
 
 ORDER_FILE = "job.json"
 FILES_FOLDER = "files"
 CANNOT_RUN, NOT_FOUND = 126, 127
 """Exit codes, as of shells."""
 _PATH = "/usr/local/bin:/usr/bin:/bin"
-_OURS_ONLY = ("PYTHONSAFEPATH",)
+_OURS_ONLY = ("PYTHONSAFEPATH", CELL_VARIABLE)
+_OOM_FIRST = "1000"
 
 
 def environment_of(
@@ -45,6 +48,22 @@ def environment_of(
     return {**ranked, "PATH": path, "PYTHONUNBUFFERED": "1", "COMPUTILITY_OUTPUT": output, **asked}
 
 
+def bind(file_bytes: int, processes: int, *, in_cell: bool) -> None:
+    """Bound this process and all that it starts: the size of one file, and no dumps of memory; where memory
+    runs out they end before the platform's own processes.
+
+    ``processes`` (threads count) holds in a cell only, where no others are of its user; root is not held to
+    it.
+    """
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_FIRST)
+    bounds = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, file_bytes)]
+    for kind, bound in [*bounds, (resource.RLIMIT_NPROC, processes)][: 3 if in_cell else 2]:
+        hard = resource.getrlimit(kind)[1]
+        most = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+        resource.setrlimit(kind, (most, most))
+
+
 def main(arguments: list[str]) -> int:
     """Does not return where the command starts; else the exit code."""
     folder = Path(arguments[0])
@@ -56,6 +75,7 @@ def main(arguments: list[str]) -> int:
             "COMPUTILITY_HOME at the same place",
             CANNOT_RUN,
         )
+    bind(order["file_bytes"], order["processes"], in_cell=CELL_VARIABLE in variables())
     files = folder / FILES_FOLDER
     output = files / order["output"]
     os.chdir(files)

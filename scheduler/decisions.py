@@ -123,8 +123,11 @@ class Decider:
         if workload.status.phase not in PLACED | BACKING_OFF:
             return
         grace = grace_seconds(workload, self._settings)
-        self._journal.write(workload, after_preempt(workload, decision, grace, now_ms), world)
-        text = f"{decision.message}; it has {grace:g} s to end"
+        winner = world.workloads.get(decision.beneficiary.removesuffix(SUCCESSOR))
+        status = after_preempt(workload, decision, grace, now_ms, winner)
+        self._journal.write(workload, status, world)
+        by = status.last_preemption.by if status.last_preemption is not None else ""
+        text = f"{decision.message}{f' (for {by})' if by else ''}; it has {grace:g} s to end"
         self._journal.note(workload, Note("Preempting", text, "warning"))
 
     def _move(
@@ -160,9 +163,11 @@ class Decider:
             return
         changed = workload.status.placed_digest != roles_digest(workload.spec.roles)
         cause: Literal["Update", "Drain"] = "Update" if changed else "Drain"
-        self._journal.write(workload, after_surge(workload, placement, cause, now_ms), world)
+        status = after_surge(workload, placement, cause, now_ms)
+        self._journal.write(workload, status, world)
         nodes = ", ".join(sorted({assignment.node for assignment in placement}))
-        self._journal.note(workload, Note("Surging", f"the next gang starts on {nodes}"))
+        why = status.next.message if status.next is not None else ""
+        self._journal.note(workload, Note("Surging", f"{why}: the next gang starts on {nodes}"))
 
     def _stay(self, workload: Workload, decision: Defer, world: World) -> None:
         """No room beside it: if it may be unavailable it is stopped first, else the change waits."""

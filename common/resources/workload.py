@@ -257,6 +257,18 @@ class LastFailure(Model):
     time_ms: int = 0
 
 
+class LastPreemption(Model):
+    """For whom it last gave up its places, and where these were. Kept when it starts again. ``by`` is a name
+    only where that is of the same project; ``byUid`` tells them apart for all."""
+
+    attempt: int
+    nodes: list[str] = Field(default_factory=list)
+    by: str = ""
+    by_uid: str = ""
+    message: Message = ""
+    time_ms: int = 0
+
+
 class NextGang(Model):
     """The gang that takes the place of the current one. ``beside``: it runs already, and takes over when it
     is ready; else it starts when the current one has ended. Its places are held."""
@@ -312,6 +324,7 @@ class WorkloadStatus(Status):
     backoff_step: int = Field(0, description="restarts since the gang last ran for ten minutes")
     crashes: int = Field(0, description="restarts in a row after failures; see spec.restart.maxCrashes")
     last_failure: LastFailure | None = None
+    last_preemption: LastPreemption | None = None
     next_start_ms: int | None = Field(None, description="end of the back-off")
     placed_digest: str = Field("", description="of spec.roles as they were placed; another one = place anew")
     admitted_ms: int | None = Field(None, description="when it got places; moves and other sizes keep it")

@@ -25,6 +25,12 @@ class JobsSettings(Section):
         4 * GIB, ge=1, description="of one Job's folder with all that it writes there; more ends it"
     )
     max_folder_files: int = Field(100_000, ge=1, description="the same, in files and folders")
+    max_processes: int = Field(
+        16_384,
+        ge=16,
+        description="processes and threads of one rank of a Job; holds in cells only, and not where the "
+        "platform runs as root",
+    )
     max_chores: int = Field(
         2, ge=1, description="folders that are unpacked, measured or kept at once, one of a project"
     )

@@ -36,7 +36,7 @@ def plan_apply(old: R | None, new: R, revision: int, clock: Clock) -> Applied[R]
     if merged.spec != old.spec:
         merged.metadata.generation += 1
     merged.metadata.resource_version = revision
-    return Applied(merged, "configured", changed_paths(old, merged))
+    return Applied(merged, "configured", changed_paths(old, merged), before=old)
 
 
 @dataclass(frozen=True)

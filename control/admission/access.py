@@ -15,7 +15,7 @@ from common.resources.rates import RateLimits
 from common.store.ownership import Viewer
 from common.store.port import Store
 from common.store.rules import not_found
-from control.core.permissions import MADE_ELSEWHERE, Owner, Verb, allows, visible
+from control.core.permissions import Owner, Verb, allows, refusal, visible
 
 DIRECTORY_KINDS = ("ApiKey", "Project", "Tenant")
 """Kinds that a ``Directory`` is made of."""
@@ -146,10 +146,7 @@ class Caller:
         if allows(principal.role, thing, verb):
             return
         self.denied = True
-        hint = MADE_ELSEWHERE.get(thing) if verb != "read" else None
-        if hint:
-            raise Forbidden(f"a {thing} cannot be changed here: {hint}")
-        raise Forbidden(f"the role {principal.role} of the key {principal.key} may not {verb} {thing}")
+        raise Forbidden(refusal(principal.role, principal.key, verb, thing))
 
     def sees(self, resource: Resource, verb: Verb = "read") -> bool:
         """Whether the resource exists for the principal."""

@@ -27,6 +27,7 @@ from control.admission.access import Caller
 from control.admission.jobs import check_job
 from control.admission.lookup import References, missing
 from control.admission.prices import check_price_delete, check_prices, has_ended
+from control.admission.queues import check_classes
 from control.admission.rights import check_endpoint, check_model, check_withdrawal, settle_project
 from control.core.permissions import Owner
 
@@ -61,6 +62,22 @@ async def _project(resource: Resource, caller: Caller, references: References) -
 async def _node(resource: Resource, caller: Caller, references: References) -> None:
     if await references.stored(resource) is None:
         raise missing("metadata.name", f"there is no Node {resource.name!r}; nodes join by themselves")
+
+
+async def _check_queue(resource: Resource, caller: Caller, references: References) -> None:
+    """Raise where the queue would lie in itself, by however many parents, or says nothing of the pool's
+    devices."""
+    queue = cast(Queue, resource)
+    seen, above = [queue.name], queue.spec.parent
+    while above is not None and above not in seen:
+        seen.append(above)
+        parent = await references.find(Queue, above)
+        above = parent.spec.parent if parent is not None else None
+    if above == queue.name:
+        way = " in ".join((*seen, above))
+        raise InvalidInput(f"spec.parent: a queue cannot lie in itself ({way})", param="spec.parent")
+    if queue.spec.quotas or queue.spec.budgets:
+        check_classes(queue, await references.stored(queue), await references.list(Node))
 
 
 async def _price(resource: Resource, caller: Caller, references: References) -> None:
@@ -176,6 +193,7 @@ async def _queue(resource: Resource, queue: str, references: References) -> None
 WRITE_CHECKS: Mapping[type[Resource], Check] = {
     Project: _project,
     Node: _node,
+    Queue: _check_queue,
     Price: _price,
     Workload: _workload,
     Model: _model,
@@ -233,6 +251,7 @@ async def _of_queue(name: str, queue: Resource, store: Store, now_ms: int) -> li
     return [
         *(project for project in await store.list(Project) if name in project.spec.queues),
         *(tenant for tenant in await store.list(Tenant) if name in tenant.spec.queues),
+        *(below for below in await store.list(Queue) if below.spec.parent == name),
         *(user for user in waiting if user.spec.queue == name),
     ]
 

@@ -11,6 +11,7 @@ from control.api.errors import install_error_handlers
 from control.api.passing_on import PassingOn
 from control.api.requests import KEY_REQUIRED, caller_of
 from control.api.routes import (
+    endpoints,
     events,
     health,
     insight,
@@ -19,10 +20,10 @@ from control.api.routes import (
     limits,
     models,
     nodes,
+    organization,
     plan,
     reference,
     resources,
-    scaling,
     set_aside,
     usage,
     watch,
@@ -55,8 +56,9 @@ def build_app(context: ControlContext) -> FastAPI:
         watch,
         events,
         usage,
+        organization,
         workloads,
-        scaling,
+        endpoints,
         nodes,
         insight,
         plan,

@@ -7,7 +7,6 @@ from control.console.terminal import Terminal
 
 HINTS = {
     "Unauthenticated": "give another key with --key or COMPUTILITY_API_KEY",
-    "Forbidden": "use a key with a role that may do this: `computility keys create`",
 }
 
 

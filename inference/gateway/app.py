@@ -28,7 +28,7 @@ from inference.gateway.books.shipper import Shipper
 from inference.gateway.books.spool import Spool, segments
 from inference.gateway.control_link.addresses import trusted_url
 from inference.gateway.control_link.demand import DemandTeller
-from inference.gateway.control_link.proxy import ControlProxy, is_proxied
+from inference.gateway.control_link.proxy import PROXIED_PREFIXES, ControlProxy, is_proxied
 from inference.gateway.control_link.routes import RouteFollower
 from inference.gateway.control_link.tallies import Tallies
 from inference.gateway.direct import DirectExchange, is_plain
@@ -304,7 +304,21 @@ class Gateway:
 
 
 async def _no_such_route(exchange: Exchange) -> None:
-    raise NotFound(f"no such route: {exchange.method} {exchange.path}", code="unknown_url")
+    hint = _meant(exchange.path)
+    raise NotFound(f"no such route: {exchange.method} {exchange.path}{hint}", code="unknown_url")
+
+
+def _meant(path: str) -> str:
+    """What whoever left out the ``/v1``, or wrote it twice, meant; empty for all else."""
+    if path.startswith("/api/"):
+        return "; resources are at control's address, not at the gateway's"
+    whole = "/v1" + path.rpartition("/v1")[2]
+    is_known = (
+        whole in _TASKS or whole.startswith(f"{_MODELS_PATH}/") or whole in (_MODELS_PATH, *PROXIED_PREFIXES)
+    )
+    if path.rstrip("/") in ("", "/v1") or is_known:
+        return "; the base URL of clients ends with /v1" + (f": {whole}" if is_known else "")
+    return ""
 
 
 def _wrong_method(allowed: tuple[str, ...]) -> Handler:

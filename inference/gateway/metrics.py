@@ -90,7 +90,7 @@ SHADOW_REQUESTS = Counter(
 WAKING = Gauge("computility_gateway_waking", "Requests that wait for an engine of an Endpoint to wake")
 RATE_LIMITED = Counter(
     "computility_gateway_rate_limited",
-    "Requests refused by a limit that somebody set, by whose it is (key, project, tenant, model) and its name",
+    "Requests refused by a limit that somebody set, by whose it is and by its name",
     ("scope", "limit"),
 )
 WOKEN = Counter(

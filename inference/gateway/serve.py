@@ -15,6 +15,7 @@ from common.telemetry import get_logger
 from common.wire import Route
 from inference.core.body import Task, check_context
 from inference.core.engine_errors import error_in_stream, may_be_the_request, status_in_stream
+from inference.core.engine_members import without_empty_members
 from inference.core.sse import DONE_EVENT, StreamMeter
 from inference.core.usage import TokenCounts, UsageMember, with_cached
 from inference.gateway import metrics
@@ -320,7 +321,7 @@ async def _give_out(job: Job, content: bytes | None) -> None:
     if content is None:
         job.ticket.drop_answer()
         raise InvalidInput(_TOO_LARGE, code="answer_too_large")
-    rename = _rename(job.route)
+    content, rename = without_empty_members(content), _rename(job.route)
     await job.exchange.respond(200, content.replace(*rename, 1) if rename else content, b"application/json")
 
 

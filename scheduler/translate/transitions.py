@@ -9,6 +9,7 @@ from typing import Literal
 from common.resources import Workload
 from common.resources.workload import (
     LastFailure,
+    LastPreemption,
     NextGang,
     Nomination,
     PendingReason,
@@ -22,7 +23,7 @@ from scheduler.translate.observed import Observed
 from scheduler.translate.placements import rank_placement
 from scheduler.translate.views import roles_digest
 
-_NESTED = ("ranks", "next", "nominated", "pending", "last_failure")
+_NESTED = ("ranks", "next", "nominated", "pending", "last_failure", "last_preemption")
 """Fields of a status, but for its conditions, that hold more than a word or a number."""
 
 
@@ -78,11 +79,22 @@ def after_admit(workload: Workload, decision: Admit, now_ms: int) -> WorkloadSta
     return status
 
 
-def after_preempt(workload: Workload, decision: Preempt, grace_seconds: float, now_ms: int) -> WorkloadStatus:
-    """The status of a workload that is told to end, so that another one can start. Costs it no restart."""
+def after_preempt(
+    workload: Workload, decision: Preempt, grace_seconds: float, now_ms: int, winner: Workload | None = None
+) -> WorkloadStatus:
+    """The status of a workload that is told to end, so that another one can start. Costs it no restart.
+    ``winner``: who it makes way for, where that is still there."""
     status = workload.status.model_copy(deep=True)
     status.phase, status.next, status.message = "Preempting", None, decision.message
     status.preemptions += 1
+    status.last_preemption = LastPreemption(
+        attempt=status.attempt,
+        nodes=sorted({rank.node for rank in status.ranks}),
+        by=winner.name if winner is not None and winner.project == workload.project else "",
+        by_uid=winner.metadata.uid if winner is not None else "",
+        message=decision.message,
+        time_ms=now_ms,
+    )
     status.leaves_by_ms = now_ms + round(grace_seconds * 1000)
     _set_conditions(status, workload.metadata.generation, now_ms)
     return status

@@ -157,6 +157,20 @@ async def test_an_author_knows_what_it_wrote(store: Store) -> None:
     assert author.summary.endswith("Tenant/t16 and 23 more")
 
 
+async def test_the_latest_events_can_be_asked_for(store: Store) -> None:
+    await store.apply(tenant())
+    made = [
+        Event(f"e{number}", number, "info", "Made", "it", "Tenant" if number % 2 else "Queue", "acme")
+        for number in range(9)
+    ]
+    await store.record(*made)
+    assert [e.id for e in await store.events(newest=True, limit=3)] == ["e6", "e7", "e8"]
+    assert [e.id for e in await store.events(newest=True, kind="Tenant", limit=2)] == ["e5", "e7"]
+    uid = (await store.get(Tenant, "acme")).metadata.uid
+    seen = await store.events(newest=True, limit=2, viewer=Viewer(uid))
+    assert [e.id for e in seen] == ["e5", "e7"], "those of the Queue are nobody's but the platform's"
+
+
 async def test_other_events_are_shown_as_they_are(store: Store) -> None:
     event = Event("e", 1, "info", "Admitted", "placed on a", "Workload", "w", "web", {"writtenBy": 3})
     assert not is_of_write(event)

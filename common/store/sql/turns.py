@@ -17,9 +17,11 @@ from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay, current_claim
 from common.store.authorship import Author, current_author, events_of
 from common.store.port import Applied, Write
+from common.store.revisions import ended_by, revised_by
 from common.store.sql.batch import SqlBatch
 from common.store.sql.history import Noted, SqlHistory
 from common.store.sql.notes import SqlNotes
+from common.store.sql.revisions import add_revisions, forget_revisions
 
 MOST_WRITES = 256
 """A transaction takes callers until they have so many writes together: nobody holds the lock for long."""
@@ -160,6 +162,7 @@ class SqlTurns:
                 for event in events_of(caller.author, planned.results, now_ms)
             ]
             await self._notes.record_owned(transaction.connection, told)
+            await _keep_revisions(transaction.connection, taken, plans, now_ms)
             transaction.noted, transaction.revision = batch.noted, batch.revision
         for caller, planned in zip(taken, plans, strict=True):
             caller.settle(planned)
@@ -174,6 +177,19 @@ class SqlTurns:
                 taken.append(caller)
                 count += len(caller.writes)
         return taken
+
+
+async def _keep_revisions(
+    connection: AsyncConnection, callers: Sequence[_Caller], plans: Sequence[_Planned], now_ms: int
+) -> None:
+    revised = [
+        one
+        for caller, planned in zip(callers, plans, strict=True)
+        for applied in planned.results
+        if (one := revised_by(caller.author, applied, now_ms)) is not None
+    ]
+    await add_revisions(connection, revised)
+    await forget_revisions(connection, [uid for planned in plans for uid in ended_by(planned.results)])
 
 
 def _plan(batch: SqlBatch, caller: _Caller) -> _Planned:

@@ -68,6 +68,9 @@ async def list_events(
     project: str | None = None,
     after: Annotated[str | None, Query(description="id of the last event seen")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100,
+    newest: Annotated[
+        bool, Query(description="the last of them instead of the first; oldest first, too")
+    ] = False,
 ) -> EventList:
     caller.require("events", "read")
     if kind is not None:
@@ -85,6 +88,7 @@ async def list_events(
         limit=limit,
         kinds=[kind for kind in KINDS if allows(caller.principal.role, kind, "read")],
         viewer=caller.viewer,
+        newest=newest,
     )
     whose = None if caller.viewer is None else caller.tenant_uid
     return EventList(items=[_event_body(shown_to(event, whose)) for event in found])

@@ -26,11 +26,12 @@ from common.store.port import Applied, Delete, Put, Store, Write
 from control.admission.access import Caller, document_of
 from control.admission.lookup import missing
 from control.admission.references import keys_in_force
+from control.admission.warnings import unknown_models
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, StrictRoute, context_of
 from control.api.writes import visible_resource
 from control.context import ControlContext
-from control.core.permissions import may_grant
+from control.core.permissions import PAGE, may_grant
 
 HINT_CHARACTERS = 8
 ADMIN_KEY = "admin"
@@ -51,11 +52,13 @@ class KeyRequest(Model):
 
 
 class KeyMade(BaseModel):
-    """``secret`` is shown this once; null when an Idempotency-Key is repeated."""
+    """``secret`` is shown this once; null when an Idempotency-Key is repeated. ``warnings``: what was taken
+    and is hardly meant."""
 
     name: str
     secret: str | None
     resource: ApiKey
+    warnings: list[str] = []
 
 
 class KeyList(BaseModel):
@@ -79,7 +82,11 @@ async def post_key(request: Request, wanted: KeyRequest, caller: FromCaller) -> 
     caller.require("keys", "write")
     if not may_grant(caller.principal.role, wanted.role):
         caller.denied = True
-        raise Forbidden(f"role: a {caller.principal.role} cannot make keys with the role {wanted.role}")
+        raise Forbidden(
+            f"role: a {caller.principal.role} makes no keys with the role {wanted.role}; only a "
+            f"platform-admin does. {PAGE} has who gives which role",
+            param="role",
+        )
     async with context.write_lock:
         caller.directory = await context.directories.current()
         spec = await _spec_of(wanted, caller, context)
@@ -96,7 +103,8 @@ async def post_key(request: Request, wanted: KeyRequest, caller: FromCaller) -> 
             left_over=[key for key in left_over if key.name != wanted.name],
             answer=_answer_without_secret,
         )
-    return made_response(made, 201)
+        warnings = await unknown_models(spec.models, context.store)
+    return made_response(made, 201, warnings)
 
 
 @router.get("", response_model=KeyList, summary="List keys")
@@ -282,9 +290,10 @@ async def bootstrap_admin(context: ControlContext, *, rotate: bool) -> tuple[Api
         return await make_key(context, ADMIN_KEY, ApiKeySpec(role="platform-admin"), replace=True)
 
 
-def made_response(made: tuple[ApiKey, str], status: int) -> JSONResponse:
+def made_response(made: tuple[ApiKey, str], status: int, warnings: Sequence[str] = ()) -> JSONResponse:
     """The answer that shows the secret."""
-    return JSONResponse(_key_made(*made), status, {"Cache-Control": "no-store"})
+    more = {"warnings": list(warnings)} if warnings else {}
+    return JSONResponse({**_key_made(*made), **more}, status, {"Cache-Control": "no-store"})
 
 
 def _key_made(key: ApiKey, secret: str | None) -> dict[str, Any]:

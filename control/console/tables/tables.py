@@ -46,9 +46,11 @@ def _ready(document: Document) -> str:
 
 
 def _reason(type_: str) -> Callable[[Document], object]:
+    """What a condition says that is false, or true with a reason of its own, such as a change under way."""
+
     def read(document: Document) -> object:
         found = condition(document, type_)
-        if found is None or found["status"] == "True":
+        if found is None or (found["status"] == "True" and found["reason"] == type_):
             return ""
         return found.get("message") or found["reason"]
 
@@ -68,7 +70,7 @@ def _devices(document: Document) -> object:
     counts: dict[str, int] = {}
     for device in devices:
         name = f"{device['vendor']}/{device['model']}"
-        counts[name] = counts.get(name, 0) + 1
+        counts[name] = counts.get(name, 0) + device.get("slots", 1)
     return ", ".join(f"{count}× {name}" for name, count in counts.items())
 
 
@@ -78,12 +80,19 @@ def _device_memory(document: Document) -> object:
 
 
 def _why(document: Document) -> object:
-    status = document.get("status", {})
-    failed = failure_text(status)
-    if status.get("message") or failed:
-        return " — ".join(filter(None, (status.get("message"), failed)))
+    status = document.get("status") or {}
     reasons = status.get("pending", []) if status.get("phase") == "Pending" else []
-    return "; ".join(reason["message"] for reason in reasons)
+    waits = status.get("message") or "; ".join(reason["message"] for reason in reasons)
+    return " — ".join(filter(None, (waits, failure_text(status), preemption_text(status))))
+
+
+def preemption_text(status: Mapping[str, Any]) -> str:
+    """Why a workload that waits lost its places, where it was stopped for another one."""
+    last = status.get("lastPreemption")
+    if not last or status.get("phase") != "Pending" or last["attempt"] != status.get("attempt"):
+        return ""
+    by = f" for {last['by']}" if last.get("by") else ""
+    return f"preempted{by} on {', '.join(last.get('nodes', ()))}: {last['message']}"
 
 
 def failure_text(status: Mapping[str, Any]) -> str:
@@ -96,7 +105,9 @@ def failure_text(status: Mapping[str, Any]) -> str:
 
 
 def _nodes(document: Document) -> object:
-    ranks = document.get("status", {}).get("ranks", [])
+    """Where it is, or was at its end; not where it was before it waits."""
+    status = document.get("status") or {}
+    ranks = () if status.get("phase", "Pending") in ("Pending", "Suspended") else status.get("ranks", ())
     return ", ".join(sorted({rank["node"] for rank in ranks}))
 
 
@@ -134,7 +145,7 @@ def _quotas(document: Document) -> object:
     """``nvidia/H100 8 (+4)``: the nominal devices of each, and how many more it may borrow."""
     parts = []
     for quota in document["spec"].get("quotas") or ():
-        borrowed = quota.get("borrowingLimit")
+        borrowed = quota.get("borrowingDevices")
         more = "" if borrowed is None else f" (+{borrowed:g})"
         parts.append(f"{quota.get('deviceClass', '*')} {quota.get('nominalDevices', 0):g}{more}")
     return ", ".join(parts)

@@ -40,10 +40,13 @@ def print_explanation(out: Console, answer: Answer, now_ms: int | None = None) -
             ("scarce", "; ".join(answer.get("keptOff", ()))),
             ("attempt", f"{answer['attempt']} ({_restarts(answer)})"),
             ("last failure", _failure(answer, now)),
+            ("preempted", _preemption(answer, now)),
         ),
     )
     _print_reasons(out, answer)
     if answer.get("ranks"):
+        if answer["phase"] in ("Pending", "Suspended"):
+            out.print("  its last start:")
         rows = [_with_exit_code(rank) for rank in answer["ranks"]]
         print_table(["ROLE", "RANK", "NODE", "STATE", "EXIT CODE", "DEVICES", "ADDRESS"], rows, out)
 
@@ -72,7 +75,10 @@ def _queue(answer: Answer) -> str:
         return text
     used = f"{devices(numbers['usedMillis'])} devices in use"
     if numbers.get("nominalMillis") is not None:
-        used = f"{devices(numbers['usedMillis'])} of {devices(numbers['nominalMillis'])} devices in use"
+        covered = numbers.get("coveredMillis", numbers["usedMillis"])
+        used = f"{devices(covered)} of {devices(numbers['nominalMillis'])} devices in use"
+        if covered < numbers["usedMillis"]:
+            used += f" and {devices(numbers['usedMillis'] - covered)} that no quota counts"
     if numbers.get("borrowedMillis"):
         used += f", {devices(numbers['borrowedMillis'])} of them borrowed"
     if numbers.get("maxDevices") is not None:
@@ -142,6 +148,16 @@ def _failure(answer: Answer, now_ms: int) -> str:
     logs = f"computility logs {answer['name']} --attempt {failure['attempt']}{rank}"
     when = f" {ended}" if ended else ""
     return f"start {failure['attempt']} ended{when} with exit code {failure['exitCode']}{line} ({logs})"
+
+
+def _preemption(answer: Answer, now_ms: int) -> str:
+    """When, where and for whom it last gave up its places."""
+    last = answer.get("lastPreemption")
+    if not last:
+        return ""
+    by = answer.get("preemptedFor") or last.get("by")
+    when = f"{clock_time(last['timeMs'], now_ms)} " if last.get("timeMs") else ""
+    return f"{when}on {', '.join(last.get('nodes', ()))}{f' for {by}' if by else ''}: {last['message']}"
 
 
 def _with_exit_code(rank: Answer) -> list[object]:

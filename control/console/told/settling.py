@@ -18,6 +18,7 @@ HOPELESS = (
     "WeightsMissing",
     "LinkLeadsOutside",
     "NameTaken",
+    "InvalidInput",
 )
 """Reasons of ``Ready`` that no waiting changes."""
 Progress = tuple[bool, str]
@@ -40,11 +41,11 @@ def _endpoint(document: Document) -> Progress:
     replicas = (document.get("status") or {}).get("replicas", [])
     leaving = sum(1 for replica in replicas if replica.get("draining"))
     said = f"{ready_count(document)} replicas answer"
+    _refuse_hopeless(found, replicas)
     if leaving:
         return False, f"{said}; {leaving} old ones finish their requests"
     if any(replica.get("outdated") for replica in replicas):
         return False, found.get("message") or found["reason"]
-    _refuse_hopeless(found, replicas)
     if found["status"] != "True":
         return False, found.get("message") or found["reason"]
     ready, _, wanted = str(ready_count(document)).partition("/")

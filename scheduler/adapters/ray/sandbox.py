@@ -17,6 +17,7 @@ from functools import cache
 from glob import glob
 from pathlib import Path
 
+from common.environment import CELL_VARIABLE
 from common.errors import SetupError
 from common.settings.services import SandboxMode
 from common.vendors import VENDORS
@@ -115,6 +116,7 @@ def _walls(cell: Cell) -> list[str]:
     for path in _device_files(cell.vendors):
         options += ["--dev-bind", path, path]
     options += ["--setenv", "HOME", "/tmp", "--setenv", "TMPDIR", "/tmp", "--setenv", "USER", "nobody"]
+    options += ["--setenv", CELL_VARIABLE, "1"]
     return [*options, "--chdir", cell.writable[0] if cell.writable else "/"]
 
 

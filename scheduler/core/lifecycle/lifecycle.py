@@ -52,7 +52,8 @@ class Restarts:
 
 @dataclass(frozen=True)
 class Rank:
-    """A rank as it was or as it is seen. ``start_timeout_seconds``: None where the role has no readiness."""
+    """A rank as it was or as it is seen. ``start_timeout_seconds``: None where the role has no readiness.
+    ``forgotten``: its node answers, and knows nothing of it."""
 
     rank: int
     role: str
@@ -62,6 +63,7 @@ class Rank:
     exit_code: int | None = None
     start_timeout_seconds: float | None = None
     detail: str = ""
+    forgotten: bool = False
 
 
 @dataclass(frozen=True)
@@ -259,8 +261,9 @@ def _leave(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> Step:
         note = Note("Resized" if state.phase == "Resizing" else "Migrated", f"starts again {what}")
         started = replace(fresh, phase="Starting", attempt=successor.attempt, message="")
         return Step(started, (note,), succeed=True)
+    why = f": {state.message}" if state.message else ""
     note = Note(
-        "Preempted" if state.phase == "Preempting" else "Left", "has ended, and waits for a new place"
+        "Preempted" if state.phase == "Preempting" else "Left", f"has ended, and waits for a new place{why}"
     )
     return Step(replace(fresh, phase="Pending"), (note,), release=True, drop=True)
 
@@ -281,11 +284,16 @@ def _broken(ranks: tuple[Rank, ...], now_ms: int) -> str:
 
 
 def _after_loss(restarts: Restarts, state: State, seen: Seen, lost: list[Rank], now_ms: int) -> Step:
-    """A lost node is not the workload's fault: it counts towards the back-off, but not towards
-    max_restarts."""
-    nodes = ", ".join(sorted({rank.node for rank in lost}))
-    text = f"lost rank {', '.join(str(rank.rank) for rank in lost)} with node {nodes}"
-    note = Note("NodeLost", text, "error")
+    """A node that is lost, or was started again, is not the workload's fault: it counts towards the back-off,
+    but not towards max_restarts."""
+    gone = [rank for rank in lost if not rank.forgotten]
+    nodes = ", ".join(sorted({rank.node for rank in gone or lost}))
+    ranks = ", ".join(str(rank.rank) for rank in lost)
+    text, note = f"lost rank {ranks} with node {nodes}", Note("NodeLost", "", "error")
+    if not gone:
+        text = f"node {nodes} was started again, and rank {ranks} has ended with what ran there"
+        note = Note("NodeRestarted", "", "warning")
+    note = replace(note, message=text)
     if restarts.policy == "Never":
         return _fail(state, f"{text}, and restart.policy is Never", note)
     waiting = _back_off(restarts, state, seen, now_ms)

@@ -15,7 +15,7 @@ from common.errors import InvalidInput
 from common.resources import API_VERSION, KINDS, parse_resource
 from common.resources.saying import problems_in, problems_of
 from common.settings import load_settings
-from control.api.routes import keys, plan, scaling, set_aside, usage, workloads
+from control.api.routes import endpoints, keys, plan, set_aside, usage, workloads
 from finetune.api.requests import CreateJobBody
 
 pytestmark = pytest.mark.unit
@@ -99,7 +99,7 @@ def test_whatever_is_wrong_with_a_resource_is_said_in_plain_words(kind: str) -> 
 
 def bodies() -> list[Any]:
     """The bodies that routes take."""
-    routers = (keys, plan, scaling, set_aside, usage, workloads)
+    routers = (keys, plan, endpoints, set_aside, usage, workloads)
     fields = (r.body_field for m in routers for r in m.router.routes if isinstance(r, APIRoute))
     return [*(field.field_info.annotation for field in fields if field is not None), CreateJobBody]
 

@@ -50,7 +50,13 @@ async def test_what_a_tenant_wrote_is_in_the_folder_alone(world: JobWorld) -> No
     assert workload is not None
     assert "evil" not in workload.model_dump_json()
     assert "x.py" not in workload.model_dump_json()
-    assert world.order(job) == {"command": ["python", "x.py"], "env": SECRET, "output": "output"}
+    assert world.order(job) == {
+        "command": ["python", "x.py"],
+        "env": SECRET,
+        "output": "output",
+        "file_bytes": world.settings.jobs.max_folder_bytes,
+        "processes": world.settings.jobs.max_processes,
+    }
 
 
 async def test_its_files_are_there_when_it_starts(world: JobWorld) -> None:

@@ -7,19 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from common.environment import CELL_VARIABLE
 from jobs.rank import environment_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
+FILE_BYTES, PROCESSES = 100_000, 4321
+
+
 def run(
-    folder: Path, command: list[str], env: dict[str, str] | None = None
+    folder: Path, command: list[str], env: dict[str, str] | None = None, **around: str
 ) -> subprocess.CompletedProcess[str]:
     (folder / "files").mkdir(exist_ok=True)
-    (folder / "job.json").write_text(json.dumps({"command": command, "env": env or {}, "output": "output"}))
+    order = {"command": command, "env": env or {}, "output": "output"}
+    (folder / "job.json").write_text(json.dumps({**order, "file_bytes": FILE_BYTES, "processes": PROCESSES}))
     return subprocess.run(
         [sys.executable, "-m", "jobs.rank", str(folder)],
-        env={"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PATH": "/usr/bin:/bin", **around},
         cwd=folder,
         capture_output=True,
         text=True,
@@ -48,6 +53,32 @@ def test_the_command_runs_in_its_folder_with_the_platforms_python(tmp_path: Path
     assert done.returncode == 7, done.stderr
     assert done.stdout.split() == [str(tmp_path / "files"), sys.prefix, "False"]
     assert (tmp_path / "files" / "output" / "r").read_text() == "b"
+
+
+def test_no_file_is_larger_than_the_folder_may_be_and_memory_is_taken_from_it_first(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "x.py").write_text(
+        "import resource\n"
+        "print(open('/proc/self/oom_score_adj').read().strip(), resource.getrlimit(resource.RLIMIT_CORE))\n"
+        "for more in (0, 1):\n"
+        f"    with open(f'file{{more}}', 'wb') as file: file.write(bytes({FILE_BYTES} + more))\n"
+    )
+    done = run(tmp_path, ["python", "x.py"])
+    assert done.stdout.strip() == "1000 (0, 0)"
+    assert "File too large" in done.stderr
+    assert (tmp_path / "files" / "file0").stat().st_size == FILE_BYTES
+
+
+@pytest.mark.parametrize("in_cell", [True, False])
+def test_processes_are_bound_in_a_cell_only(tmp_path: Path, in_cell: bool) -> None:
+    """Elsewhere all that the platform's user runs would count."""
+    look = (
+        "import os, resource; print(resource.getrlimit(resource.RLIMIT_NPROC), 'RANK_IN_CELL' in os.environ)"
+    )
+    around = {CELL_VARIABLE: "1"} if in_cell else {}
+    done = run(tmp_path, ["python", "-c", look], None, **around)
+    assert (str((PROCESSES, PROCESSES)) in done.stdout) == in_cell, done.stderr
+    assert "False" in done.stdout
 
 
 @pytest.mark.parametrize(("command", "code"), [("no-such-program", 127), ("./data", 126)])

@@ -135,6 +135,20 @@ def test_what_has_failed_is_not_waited_for() -> None:
         progress_of(workload("Failed", message="out of memory"))
 
 
+@pytest.mark.parametrize(
+    ("reason", "phase"), [("RollingOut", "CrashLoopBackOff"), ("RollingOut", "Failed"), ("PathNotFound", "")]
+)
+def test_a_change_that_never_comes_up_is_not_waited_for_while_old_engines_serve(
+    reason: str, phase: str
+) -> None:
+    document = endpoint(3, "True", 1, workload="e-0", phase="Ready", outdated=True)
+    document["status"]["conditions"][0].update(reason=reason, message="there is no folder /x")
+    new = {"workload": "e-1", "phase": phase or "Pending", "message": "exit code 2: error: no such flag"}
+    document["status"]["replicas"].append(new)
+    with pytest.raises(Unavailable, match="no such flag" if phase else "no folder"):
+        progress_of(document)
+
+
 def test_a_drain_ends_when_nothing_has_a_process_on_the_node() -> None:
     clock = VirtualClock()
     answers = iter(

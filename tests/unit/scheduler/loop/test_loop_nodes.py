@@ -58,6 +58,23 @@ async def test_devices_that_others_may_have_are_not_given_out_but_what_runs_stay
     assert (await scene.get("second")).status.phase == "Running"
 
 
+async def test_a_node_that_was_started_again_is_not_lost(scene: Scene) -> None:
+    """As after ``down`` and ``up``, or when a host has booted: no error stands in the events."""
+    uid = await scene.submit()
+    await scene.steps(2)
+    node = (await scene.get()).status.ranks[0].node
+    scene.fabric.hosts[node].gangs.clear()
+    scene.loop = scene.new_loop()
+    await scene.steps(4, seconds=20.0)
+    status = (await scene.get()).status
+    assert (status.phase, status.restarts) == ("Running", 0)
+    assert len(scene.gangs(uid)) == 1
+    told = await scene.store.events(kind="Workload")
+    (event,) = [event for event in told if event.reason == "NodeRestarted"]
+    assert event.message == f"node {node} was started again, and rank 0 has ended with what ran there"
+    assert {event.level for event in told} == {"info", "warning"}
+
+
 async def test_a_drained_node_is_left_by_all(scene: Scene) -> None:
     uid = await scene.submit("server", readiness=True)
     await scene.steps(2)

@@ -104,6 +104,14 @@ def test_who_is_preempted_leaves_in_time_and_that_costs_no_restart() -> None:
         "next": None,
         "message": "gives way",
         "preemptions": 2,
+        "last_preemption": {
+            "attempt": 2,
+            "nodes": sorted({rank.node for rank in workload.status.ranks}),
+            "by": "",
+            "by_uid": "",
+            "message": "gives way",
+            "time_ms": NOW_MS,
+        },
         "leaves_by_ms": NOW_MS + 2500,
     }
     assert conditions(status)["Ready"] == ("False", "Preempting")
