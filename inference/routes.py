@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from common.errors import Conflict
 from common.resources import Adapter, ApiKey, Endpoint, Model, Project, Tenant
@@ -115,6 +116,14 @@ def _add(routes: dict[tuple[str, str], Route], route: Route | None) -> None:
         routes.setdefault((route.project, route.model), route)
 
 
+def _limits_by(endpoint: Endpoint) -> dict[str, Any]:
+    """What a route says of the limits of its Endpoint; nothing where there are none."""
+    limits = _limits(endpoint.spec.rate_limits)
+    if limits is None:
+        return {}
+    return {"limits": limits, "limited_as": f"{endpoint.project or ''}/{endpoint.name}"}
+
+
 def _key(key: ApiKey, tenants: dict[str, str]) -> RouteKey:
     spec = key.spec
     return RouteKey(
@@ -154,8 +163,7 @@ def _endpoint_route(
         canary=canary,
         shadow=_shadow(endpoint, endpoints, models),
         elastic=_wakes([endpoint]),
-        limits=_limits(endpoint.spec.rate_limits),
-        limited_as=f"{project}/{endpoint.name}",
+        **_limits_by(endpoint),
     )
 
 
@@ -236,8 +244,7 @@ def _adapter_route(adapter: Adapter, of_model: Sequence[_Host], tenants: dict[st
         replicas=tuple(engine for host in hosts for engine, held in host.engines if name in held),
         routing=_weights(endpoints[0]),
         elastic=_wakes(able) if adapter.status.is_loadable else (),
-        limits=_limits(endpoints[0].spec.rate_limits),
-        limited_as=f"{endpoints[0].project or ''}/{endpoints[0].name}",
+        **_limits_by(endpoints[0]),
     )
 
 
