@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any, Literal, cast, get_args
 
+from billing.core.tags import check_tags, check_tags_size, check_user
 from common.errors import InvalidInput
 from common.vocabulary import (
     EVENT_BYTES,
@@ -38,11 +39,12 @@ _TEXTS = (
     "device_class",
     "resource",
     "outcome",
+    "endpoint",
 )
 _KINDS = get_args(UsageKind)
 _names_of = attrgetter(*_TEXTS[1:])
 _KNOWN_NAMES = 4096
-_MAPPINGS = ("quantities", "labels")
+_MAPPINGS = ("quantities", "labels", "tags")
 _SINCE_IDENTITY = ("model_identity", "model_shared")
 _TIMES = ("started_ms", "ended_ms")
 
@@ -61,6 +63,9 @@ class UsageEvent:
     ``project/name`` of the Model that did the work (an adapter's base), ``model_shared`` whether all tenants
     may use it. Both are unset on events that are older than these fields; such an event is the only one that
     is rated by ``model`` and ``base_model``.
+
+    ``endpoint`` is ``project/name`` of the Endpoint that answered. ``user`` (whom the client served) and
+    ``tags`` are the client's own words, for reports.
     """
 
     id: str
@@ -79,6 +84,9 @@ class UsageEvent:
     labels: Mapping[str, str] = field(default_factory=dict)
     model_identity: str = ""
     model_shared: bool = False
+    endpoint: str = ""
+    user: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         size = _checked_texts(self)
@@ -99,17 +107,32 @@ class UsageEvent:
             _check_text(f"labels.{label}", value)
             size += len(label) + len(value)
         _check_ids(self.id, self.tenant, self.project)
+        if self.user != "" or self.tags:
+            size += self._checked_tags()
         # No character has more than four bytes, so most events need no look at each.
         if 4 * size > EVENT_BYTES:
-            _check_size([*(getattr(self, name) for name in _TEXTS), *self.labels, *self.labels.values()])
+            labels = (*self.labels, *self.labels.values(), self.user, *self.tags, *self.tags.values())
+            _check_size([*(getattr(self, name) for name in _TEXTS), *labels])
+
+    def _checked_tags(self) -> int:
+        """The length of user and tags. Raises ``InvalidInput``."""
+        check_user(self.user)
+        check_tags(self.tags)
+        check_tags_size(self.user, self.tags)
+        return len(self.user) + sum(len(name) + len(value) for name, value in self.tags.items())
+
+    @property
+    def adapter(self) -> str:
+        """The name that the client used, where that is an adapter's; empty otherwise."""
+        return self.model if self.kind == "inference" and self.base_model not in ("", self.model) else ""
 
     def quantity(self, meter: str) -> int:
         """How much of the meter was used; 0 when the event does not name it."""
         return self.quantities.get(meter, 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
+        """Plain JSON types, without what is younger than most readers and not used."""
+        content = {
             "id": self.id,
             "kind": self.kind,
             "tenant": self.tenant,
@@ -127,6 +150,13 @@ class UsageEvent:
             "model_identity": self.model_identity,
             "model_shared": self.model_shared,
         }
+        if self.endpoint:
+            content["endpoint"] = self.endpoint
+        if self.user:
+            content["user"] = self.user
+        if self.tags:
+            content["tags"] = dict(self.tags)
+        return content
 
     def ended(self, outcome: str, ended_ms: int, quantities: Mapping[str, int]) -> UsageEvent:
         """The same thing at its end. Raises ``InvalidInput``."""
@@ -147,6 +177,9 @@ class UsageEvent:
             self.labels,
             self.model_identity,
             self.model_shared,
+            self.endpoint,
+            self.user,
+            self.tags,
         )
 
     def digest(self) -> str:

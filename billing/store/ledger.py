@@ -16,10 +16,13 @@ from billing.core.ledger import Transaction, TrialBalance, reversal_of, usage_tr
 from billing.core.rating import PriceBook, RatedLine, Rates
 from billing.store import bulk
 from billing.store.books import book_of
+from billing.store.charges import ChargeRow, add_up_charges
+from billing.store.columns import UsageFilter
 from billing.store.rows import event_row, price_ids, price_of, transaction_of, transaction_row
-from billing.store.schema import account_totals, journal, prices_pinned, usage_events
+from billing.store.schema import account_totals, journal, prices_pinned, usage_events, usage_series
+from billing.store.series import Place, Places, place_of_before
 from billing.store.totals import Sums, Totals
-from billing.store.usage import UsageFilter, UsageRow, add_up
+from billing.store.usage import UsageRow, add_up
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database
 from common.errors import InvalidInput, NotFound
@@ -73,6 +76,7 @@ class Ledger:
         self._store = store
         self._clock = clock
         self._totals = Totals()
+        self._places = Places()
 
     async def post(self, events: Sequence[UsageEvent]) -> PostResult:
         """Post the events that are new. When this returns, they are durable.
@@ -125,29 +129,37 @@ class Ledger:
         now_ms = self._clock.now_ms()
         sums = Sums()
         async with self._database.write() as connection:
-            rows = [event_row(event, lines, now_ms, digest) for event, lines, digest in batch]
+            places = await self._places.of(connection, [event for event, _, _ in batch])
+            rows = [
+                event_row(event, lines, now_ms, digest, places[event.id].series)
+                for event, lines, digest in batch
+            ]
             new = await bulk.insert_new(connection, usage_events, rows)
             posted = [
-                (event, usage_transaction(event, lines)) for event, lines, _ in batch if event.id in new
+                (event, usage_transaction(event, lines), places[event.id])
+                for event, lines, _ in batch
+                if event.id in new
             ]
             await self._enter(connection, posted, sums, now_ms)
             old = [event.id for event, _, _ in batch if event.id not in new]
             known = dict(await bulk.look_up(connection, usage_events, old, "digest"))
         self._totals.committed(sums)
+        self._places.committed({id_: place for id_, place in places.items() if id_ in new})
         return known
 
     async def _enter(
         self,
         connection: AsyncConnection,
-        posted: Sequence[tuple[UsageEvent, Transaction]],
+        posted: Sequence[tuple[UsageEvent, Transaction, Place]],
         sums: Sums,
         now_ms: int,
     ) -> None:
         """Write transactions into the journal and what they add into the totals."""
-        rows = [transaction_row(transaction, now_ms) for _, transaction in posted]
+        rows = [transaction_row(transaction, now_ms) for _, transaction, _ in posted]
         await bulk.insert(connection, journal, rows)
-        for event, transaction in posted:
-            sums.add(event, transaction)
+        for event, transaction, place in posted:
+            sums.add(event, transaction, place)
+        await self._places.note(connection, [place for _, _, place in posted])
         await self._totals.add(connection, sums)
 
     async def reverse(self, event_id: str, reason: str) -> Reversal:
@@ -165,7 +177,8 @@ class Ledger:
             reversal = reversal_of(usage, reason)
             if not before:
                 event = UsageEvent.from_dict(json.loads(row.document))
-                await self._enter(connection, [(event, reversal)], Sums(), now_ms)
+                place = await _place_of(connection, event, row.series)
+                await self._enter(connection, [(event, reversal, place)], Sums(), now_ms)
                 await connection.execute(
                     sa.update(usage_events).where(usage_events.c.id == event_id).values(reversed_ms=now_ms)
                 )
@@ -183,10 +196,29 @@ class Ledger:
         async with self._database.read() as connection:
             return await _transactions(connection, event_id)
 
-    async def usage(self, group_by: Sequence[str] = (), where: UsageFilter | None = None) -> list[UsageRow]:
-        """Usage added up by the given columns (see ``billing.reports``)."""
+    async def usage(
+        self, group_by: Sequence[str] = (), where: UsageFilter | None = None, limit: int | None = None
+    ) -> list[UsageRow]:
+        """Usage added up by the given groups (see ``billing.reports``); ``limit``: at most so many rows."""
         async with self._database.read() as connection:
-            return await add_up(connection, group_by, where or UsageFilter())
+            return await add_up(connection, group_by, where or UsageFilter(), limit)
+
+    async def charges(
+        self, group_by: Sequence[str] = (), where: UsageFilter | None = None, limit: int | None = None
+    ) -> list[ChargeRow]:
+        """What was charged at which price, by the given groups (no hours or minutes); ``limit``: at most so
+        many rows."""
+        async with self._database.read() as connection:
+            return await add_up_charges(connection, group_by, where or UsageFilter(), limit)
+
+
+async def _place_of(connection: AsyncConnection, event: UsageEvent, series: str) -> Place:
+    """Where a posted event was counted."""
+    place = place_of_before(event)
+    if not series or series == place.series:
+        return place
+    columns = (await connection.execute(sa.select(usage_series).where(usage_series.c.id == series))).one()
+    return Place(place.day, series, tuple(columns[1:]))
 
 
 def _rated(events: Sequence[UsageEvent], books: Sequence[PriceBook], reasons: dict[str, str]) -> list[_Rated]:

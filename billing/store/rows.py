@@ -27,7 +27,7 @@ def day_of(event: UsageEvent) -> str:
     return _day(event.ended_ms // _DAY_MS)
 
 
-def event_row(event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int, digest: str) -> Row:
+def event_row(event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int, digest: str, series: str) -> Row:
     """The row of ``usage_events``."""
     quantity = event.quantities.get
     return (
@@ -48,6 +48,7 @@ def event_row(event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int, dig
         sum(line.microcredits for line in lines),
         sum(line.price is None for line in lines),
         event.model_identity,
+        series,
     )
 
 

@@ -14,6 +14,13 @@ from common.db import KEY
 
 METADATA = sa.MetaData()
 
+SERIES_SINCE_TAGS = ("adapter", "endpoint", "task", "end_user", "tags")
+"""``tags`` is a sorted JSON object, empty without any."""
+SERIES = (
+    *("tenant", "project", "key", "model", "model_identity", "kind", "device_class"),
+    *SERIES_SINCE_TAGS,
+)
+
 usage_events = sa.Table(
     "usage_events",
     METADATA,
@@ -38,6 +45,7 @@ usage_events = sa.Table(
     sa.Column("microcredits", sa.BigInteger, nullable=False),
     sa.Column("unpriced_lines", sa.Integer, nullable=False),
     sa.Column("model_identity", KEY, nullable=False, server_default=""),
+    sa.Column("series", KEY, nullable=False, server_default=""),
     sa.Index("ix_usage_events_ended_ms", "ended_ms"),
     sa.Index("ix_usage_events_tenant_ended_ms", "tenant", "project", "ended_ms"),
 )
@@ -66,12 +74,19 @@ usage_series = sa.Table(
     "usage_series",
     METADATA,
     sa.Column("id", KEY, primary_key=True),
-    *(
-        sa.Column(name, KEY, nullable=False)
-        for name in ("tenant", "project", "key", "model", "model_identity", "kind", "device_class")
-    ),
+    *(sa.Column(name, KEY, nullable=False) for name in SERIES if name not in SERIES_SINCE_TAGS),
+    *(sa.Column(name, KEY, nullable=False, server_default="") for name in SERIES_SINCE_TAGS),
 )
 """What usage is added up by; ``id`` is the digest of the other columns."""
+
+tagged_series = sa.Table(
+    "tagged_series",
+    METADATA,
+    sa.Column("day", KEY, primary_key=True),
+    sa.Column("tenant", KEY, primary_key=True),
+    sa.Column("series", KEY, primary_key=True),
+)
+"""The series of a day that have a user or tags: so many a tenant may make, and no more."""
 
 usage_totals = sa.Table(
     "usage_totals",

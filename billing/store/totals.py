@@ -8,30 +8,30 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.core.events import METERS, UsageEvent
 from billing.core.ledger import Entry, Transaction
-from billing.core.rating import PinnedPrice, digest_of
+from billing.core.rating import PinnedPrice
 from billing.store import bulk
-from billing.store.rows import day_of, price_row
+from billing.store.rows import price_row
 from billing.store.schema import account_totals, charge_totals, prices_pinned, usage_series, usage_totals
+from billing.store.series import Columns, Place
 
 _KNOWN_LIMIT = 100_000
-
-_Series = tuple[str, ...]
 
 
 class Sums:
     """What some transactions add to the totals; a reversal takes away what its usage had added."""
 
     def __init__(self) -> None:
-        self.series: dict[_Series, str] = {}
+        self.series: dict[str, Columns] = {}
         self.prices: dict[str, PinnedPrice] = {}
         self.usage: dict[tuple[str, str], list[int]] = {}
         self.charges: dict[tuple[str, str, str, str], list[int]] = {}
         self.accounts: defaultdict[str, int] = defaultdict(int)
 
-    def add(self, event: UsageEvent, transaction: Transaction) -> None:
+    def add(self, event: UsageEvent, transaction: Transaction, place: Place) -> None:
         """Count one transaction and the event that it is for."""
         sign = 1 if transaction.type == "usage" else -1
-        day, series = day_of(event), self._series_of(event)
+        day, series = place.day, place.series
+        self.series[series] = place.columns
         amount, unpriced = 0, 0
         for entry in transaction.entries:
             self.accounts[entry.account] += entry.microcredits
@@ -41,8 +41,8 @@ class Sums:
                 self._charge(day, series, entry, sign)
         counts = self.usage.setdefault((day, series), [0] * (len(METERS) + 3))
         counts[0] += sign
-        for place, meter in enumerate(METERS, start=1):
-            counts[place] += sign * event.quantities.get(meter, 0)
+        for number, meter in enumerate(METERS, start=1):
+            counts[number] += sign * event.quantities.get(meter, 0)
         counts[-2] += amount
         counts[-1] += sign * unpriced
 
@@ -56,21 +56,6 @@ class Sums:
         charge[0] += sign * line.quantity
         charge[1] -= entry.microcredits
 
-    def _series_of(self, event: UsageEvent) -> str:
-        columns = (
-            event.tenant,
-            event.project,
-            event.key,
-            event.model,
-            event.model_identity,
-            event.kind,
-            event.device_class,
-        )
-        found = self.series.get(columns)
-        if found is None:
-            found = self.series[columns] = digest_of(columns)
-        return found
-
 
 class Totals:
     """Writes sums in the transaction that posts what they are of. Remembers, within bounds, which series and
@@ -81,7 +66,7 @@ class Totals:
 
     async def add(self, connection: AsyncConnection, sums: Sums) -> None:
         """Add the sums. Two writers take rows in the same order, so they never wait in a circle."""
-        series = [(id_, *columns) for columns, id_ in sums.series.items() if id_ not in self._known]
+        series = [(id_, *columns) for id_, columns in sums.series.items() if id_ not in self._known]
         prices = [price_row(price) for id_, price in sums.prices.items() if id_ not in self._known]
         await bulk.insert(connection, usage_series, sorted(series), bulk.IGNORE)
         await bulk.insert(connection, prices_pinned, sorted(prices), bulk.IGNORE)
@@ -93,4 +78,4 @@ class Totals:
         """The transaction in which the sums were added is durable."""
         if len(self._known) > _KNOWN_LIMIT:
             self._known.clear()
-        self._known.update(sums.series.values(), sums.prices)
+        self._known.update(sums.series, sums.prices)

@@ -27,6 +27,7 @@ from control.admission.access import Caller
 from control.admission.jobs import check_job
 from control.admission.lookup import References, missing
 from control.admission.prices import check_price_delete, check_prices, has_ended
+from control.admission.queues import check_classes
 from control.admission.rights import check_endpoint, check_model, check_withdrawal, settle_project
 from control.core.permissions import Owner
 
@@ -64,7 +65,8 @@ async def _node(resource: Resource, caller: Caller, references: References) -> N
 
 
 async def _check_queue(resource: Resource, caller: Caller, references: References) -> None:
-    """Raise where the queue would lie in itself, by however many parents."""
+    """Raise where the queue would lie in itself, by however many parents, or says nothing of the pool's
+    devices."""
     queue = cast(Queue, resource)
     seen, above = [queue.name], queue.spec.parent
     while above is not None and above not in seen:
@@ -74,6 +76,8 @@ async def _check_queue(resource: Resource, caller: Caller, references: Reference
     if above == queue.name:
         way = " in ".join((*seen, above))
         raise InvalidInput(f"spec.parent: a queue cannot lie in itself ({way})", param="spec.parent")
+    if queue.spec.quotas or queue.spec.budgets:
+        check_classes(queue, await references.stored(queue), await references.list(Node))
 
 
 async def _price(resource: Resource, caller: Caller, references: References) -> None:

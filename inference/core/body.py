@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, NoReturn
 
@@ -25,6 +25,7 @@ from inference.core.fields import (
 from inference.core.media import check_media
 from inference.core.messages import check_messages
 from inference.core.options import check_options
+from inference.core.reported import told_for_reports
 from inference.core.sse import UsageShown
 from inference.core.two_legs import BYTES_PER_TOKEN, DECODE_ONLY, PREFILL_MEMBERS, members, why_one_leg
 
@@ -75,7 +76,7 @@ class InferenceRequest:
     with the same beginning for one that goes on. ``token_limits`` are the fields that bound the answer, with
     what they ask for. ``session`` is the client's name for requests that belong together, empty without one.
     ``one_leg``: why one engine has to do all of it, in a word. ``continuable``: how another engine can go on
-    with the answer to a stream; None where none can.
+    with the answer to a stream; None where none can. ``user`` and ``tags`` are for reports of usage.
     """
 
     task: Task
@@ -91,6 +92,8 @@ class InferenceRequest:
     prompt_bytes: int = 0
     session: str = ""
     continuable: Continuable | None = None
+    user: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def prompt_tokens_about(self) -> int:
@@ -145,6 +148,7 @@ def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> 
     one_leg = why_one_leg(task, content, max(choices, best_of), prompts)
     session = next((content[field] for field in _SESSION if is_filled_text(content.get(field))), "")
     session = session[:SESSION_CHARACTERS]
+    user, tags = told_for_reports(content)
     return InferenceRequest(
         task,
         model,
@@ -159,6 +163,8 @@ def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> 
         prompt_bytes,
         session,
         continuable(task, content, prompts, media=one_leg == "media") if stream else None,
+        user,
+        tags,
     )
 
 

@@ -14,6 +14,9 @@ DEVICES = "$(DEVICES)"
 """Replaced on the node: how many devices the engine was given there."""
 ENGINE_KEY = "$(ENGINE_KEY)"
 """Replaced on the node: who does not have it is served ``/health`` only."""
+NOT_LOGGED = (HEALTH_PATH, "/metrics", "/v1/models")
+"""What nodes, gateways and control ask engines again and again: else of an idle engine's log five lines in
+six."""
 NO_MEDIA_DOMAIN = "none.invalid"
 """No host of that name can be (RFC 2606). vLLM takes an empty list for: fetch from anywhere."""
 KV_POLL_VARIABLE = "COMPUTILITY_KV_POLL_MICROSECONDS"
@@ -95,6 +98,7 @@ def engine_command(options: EngineOptions, *, serves: bool = True) -> EngineComm
     command += ["--model", options.source, "--served-model-name", options.served_name]
     # The second flag opens the route on which the gateway ends requests with an exact token count.
     command += ["--enable-prompt-tokens-details", "--enable-scale-out", "--middleware", _GUARD]
+    command += ["--disable-access-log-for-endpoints", ",".join(NOT_LOGGED)]
     command += ["--allowed-media-domains", *(options.media_domains or (NO_MEDIA_DOMAIN,))]
     if options.max_context_tokens is not None:
         command += ["--max-model-len", str(options.max_context_tokens)]

@@ -84,6 +84,7 @@ class QueueRow(Model):
     share: float | None = None
     nominal_millis: int | None = Field(None, description="of all its quotas; unset = it has none")
     used_millis: int = 0
+    covered_millis: int = Field(0, description="what of it its quotas count; CPUs are not in *")
     borrowed_millis: int = 0
     pending: int = 0
     pending_millis: int = Field(0, description="the least that what waits would take")

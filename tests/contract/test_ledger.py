@@ -329,8 +329,10 @@ async def test_an_event_that_cannot_be_posted_is_refused_alone_and_with_its_reas
                 raise ZeroDivisionError("a price that nobody foresaw")
             return super().lines(event)
 
-    def row_but_one(event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int, digest: str) -> Row:
-        row = event_row(event, lines, posted_ms, digest)
+    def row_but_one(
+        event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int, digest: str, series: str
+    ) -> Row:
+        row = event_row(event, lines, posted_ms, digest, series)
         place = list(usage_events.c.keys()).index("ended_ms")
         return (*row[:place], 10**30, *row[place + 1 :]) if event.id == "use-long" else row
 

@@ -34,11 +34,13 @@ FromDryRun = Annotated[bool, Query(alias="dryRun", description="check and answer
 
 
 class AppliedResource(BaseModel):
-    """What an apply did, or in a dry run would do. ``warnings``: what was taken and is hardly meant."""
+    """What an apply did, or in a dry run would do. ``warnings``: what was taken and is hardly meant;
+    ``effect``: what becomes of engines that run, in words, where something does."""
 
     outcome: Outcome
     resource: dict[str, Any]
     warnings: list[str] = []
+    effect: str = ""
 
 
 class ApplyResult(BaseModel):
@@ -90,9 +92,15 @@ async def apply_documents(request: Request, caller: FromCaller, dry_run: FromDry
 
 
 def _results(written: Written) -> list[dict[str, Any]]:
+    rows = zip(written.applied, written.warnings, written.effects, strict=True)
     return [
-        {"outcome": one.outcome, "resource": document_of(one.resource), **({"warnings": odd} if odd else {})}
-        for one, odd in zip(written.applied, written.warnings, strict=True)
+        {
+            "outcome": one.outcome,
+            "resource": document_of(one.resource),
+            **({"warnings": odd} if odd else {}),
+            **({"effect": effect} if effect else {}),
+        }
+        for one, odd, effect in rows
     ]
 
 
@@ -100,7 +108,11 @@ def _add_kind(router: APIRouter, plural: str, kind: type[Resource]) -> None:
     name = kind.__name__
     listing = create_model(f"{name}List", items=(list[kind], ...), revision=(int, ...))  # type: ignore[valid-type]
     applied = create_model(
-        f"{name}Applied", outcome=(Outcome, ...), resource=(kind, ...), warnings=(list[str], [])
+        f"{name}Applied",
+        outcome=(Outcome, ...),
+        resource=(kind, ...),
+        warnings=(list[str], []),
+        effect=(str, ""),
     )
     common: dict[str, Any] = {"tags": [plural]}
     router.add_api_route(

@@ -78,6 +78,7 @@ def up(
                 if not no_examples:
                     _play_examples(out, Session.load(settings.home), model, stop)
             while not stop.wait(0.5):
+                _tell_of_children(out, instance)
                 if instance.failure:
                     raise instance.failure
         finally:
@@ -115,6 +116,13 @@ def _start(out: Console, instance: Instance, stop: threading.Event) -> None:
     instance.start()
     with Stage(out, "starting Ray, control and gateway") as stage:
         instance.wait_ready(stop, lambda states: stage.tell(_states_text(states)))
+
+
+def _tell_of_children(out: Console, instance: Instance) -> None:
+    """Say which processes have ended by themselves and are there again."""
+    for text in instance.supervisor.take_told():
+        back = " is ready again " in text
+        out.print(text, style="green" if back else "yellow", markup=False, soft_wrap=True)
 
 
 def _states_text(states: tuple[ChildState, ...]) -> str:

@@ -75,7 +75,10 @@ def _queue(answer: Answer) -> str:
         return text
     used = f"{devices(numbers['usedMillis'])} devices in use"
     if numbers.get("nominalMillis") is not None:
-        used = f"{devices(numbers['usedMillis'])} of {devices(numbers['nominalMillis'])} devices in use"
+        covered = numbers.get("coveredMillis", numbers["usedMillis"])
+        used = f"{devices(covered)} of {devices(numbers['nominalMillis'])} devices in use"
+        if covered < numbers["usedMillis"]:
+            used += f" and {devices(numbers['usedMillis'] - covered)} that no quota counts"
     if numbers.get("borrowedMillis"):
         used += f", {devices(numbers['borrowedMillis'])} of them borrowed"
     if numbers.get("maxDevices") is not None:

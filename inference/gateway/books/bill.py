@@ -205,6 +205,9 @@ class Bill:
             ended_ms=job.started_ms,
             quantities={},
             labels={"task": job.request.task, "request_id": job.exchange.request_id},
+            endpoint=replica.endpoint,
+            user=job.request.user,
+            tags=job.request.tags,
         )
 
     async def _set_aside(self, content: dict[str, Any], reason: str) -> None:
