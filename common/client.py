@@ -192,6 +192,10 @@ class Client(TuningClient):
         """The same as a page of HTML."""
         return self._text(f"/api/v1/invoices/{number}", format="html", language=language)
 
+    def focus(self, tenant: str, month: str, timezone: str = "UTC", currency: str = "USD") -> str:
+        """A tenant's month as FOCUS 1.2 rows, in CSV."""
+        return self._text("/api/v1/focus", tenant=tenant, month=month, timezone=timezone, currency=currency)
+
     def usage(self, **params: Any) -> Document:
         """The usage report; parameters as of ``GET /api/v1/usage`` (``from_`` stands for ``from``)."""
         return self._read("/api/v1/usage", **{name.rstrip("_"): value for name, value in params.items()})

@@ -11,6 +11,7 @@ from control.api.errors import install_error_handlers
 from control.api.passing_on import PassingOn
 from control.api.requests import KEY_REQUIRED, caller_of
 from control.api.routes import (
+    costs,
     endpoints,
     events,
     health,
@@ -59,6 +60,7 @@ def build_app(context: ControlContext) -> FastAPI:
         usage,
         organization,
         invoices,
+        costs,
         workloads,
         endpoints,
         nodes,

@@ -1,4 +1,4 @@
-"""invoice: issue, list and show invoices and credit notes."""
+"""invoice, costs: bills, and the cost rows that sum to them."""
 
 from __future__ import annotations
 
@@ -103,6 +103,27 @@ def show(
         print_document(document, output)
     else:
         _print_document(document)
+
+
+def costs(
+    context: typer.Context,
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Whose costs.")],
+    month: Annotated[str, typer.Option("--month", help="Which month, like 2026-03.")],
+    timezone: Annotated[
+        str, typer.Option("--timezone", help="Where its midnights are, as the invoices have it.")
+    ] = "UTC",
+    currency: Annotated[
+        str, typer.Option("--currency", help="ISO 4217; one unit of it is what a credit costs.")
+    ] = "USD",
+) -> None:
+    """Print a tenant's month as FOCUS 1.2 cost rows, in CSV.
+
+    Rows that name an invoice add up to it.
+
+    Example: computility costs acme --month 2026-03 --currency CNY
+    """
+    with session_of(context).client() as client:
+        sys.stdout.write(client.focus(tenant, month, timezone, currency))
 
 
 def _print_document(document: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """A platform-admin issues bills, a tenant-admin reads its own, nobody those of others."""
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from tests.integration.control.test_api_streams import post_usage, usage_event
 pytestmark = pytest.mark.integration
 
 PATH = "/api/v1/invoices"
+FOCUS = "/api/v1/focus?tenant=acme&month=2023-11"
 ASK = {"tenant": "acme", "month": "2023-12"}
 
 
@@ -43,9 +46,25 @@ async def test_bills_are_issued_and_read_by_those_who_may(tmp_path: Path) -> Non
         assert (await world.request("acme-admin", "GET", f"{PATH}/1")).json() == issued
         for path in (f"{PATH}/2", f"{PATH}/3", f"{PATH}?tenant=globex"):
             assert (await world.request("acme-admin", "GET", path)).status_code == 404
+        await _check_focus(world)
         for who in ("search-member", "search-agent"):
             assert (await world.request(who, "GET", PATH)).status_code == 403
+            assert (await world.request(who, "GET", FOCUS)).status_code == 403
         assert (await issue(world, key="acme-admin")).status_code == 403
+
+
+async def _check_focus(world: World) -> None:
+    file = await world.request("acme-admin", "GET", FOCUS)
+    rows = list(csv.DictReader(io.StringIO(file.text)))
+    assert (file.status_code, {row["InvoiceId"] for row in rows}) == (200, {"INV-000001"}), file.text
+    assert [(row["SkuMeter"], row["PricingQuantity"]) for row in rows] == [
+        ("Output Tokens", "5"),
+        ("Input Tokens", "10"),
+    ]
+    parquet = await world.request("acme-admin", "GET", f"{FOCUS}&format=parquet")
+    assert parquet.status_code == 400 or parquet.content.startswith(b"PAR1")
+    assert (await world.request("globex-admin", "GET", FOCUS)).status_code == 404
+    assert (await world.request("admin", "GET", f"{FOCUS}&currency=us")).status_code in (400, 422)
 
 
 async def test_a_wrong_question_is_refused_by_name(tmp_path: Path) -> None:
