@@ -142,7 +142,7 @@ def listen(host: str, port: int) -> socket.socket:
         bound.close()
         raise SetupError(
             f"control cannot listen on {host}:{port} ({error.strerror}); choose another port with "
-            "COMPUTILITY_CONTROL__PORT or `computility up --control-port`"
+            "COMPUTILITY_CONTROL__PORT or `computility up --control-port PORT`"
         ) from error
     bound.set_inheritable(True)
     return bound

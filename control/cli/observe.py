@@ -81,10 +81,13 @@ def logs(
 
 
 def _workloads(client: Client, name: str, project: str | None) -> list[dict[str, Any]]:
-    """The workload of that name, else those that a resource of that name owns."""
+    """The workload of that name, else those that a resource of that name owns; KIND/NAME says which."""
+    kind, slash, inner = name.partition("/")
+    wanted, name = (kind_named(kind).kind, inner) if slash else ("", name)
     workloads = client.list("workloads", project)
-    own = [item for item in workloads if item["metadata"]["name"] == name]
-    owned = [item for item in workloads if (item["metadata"].get("owner") or {}).get("name") == name]
+    own = [one for one in workloads if one["metadata"]["name"] == name and wanted in ("", "Workload")]
+    owners = ((one, one["metadata"].get("owner") or {}) for one in workloads)
+    owned = [one for one, by in owners if by.get("name") == name and wanted in ("", by.get("kind"))]
     if not own and not owned:
         raise NotFound(
             f"{name} is no workload, and no endpoint or fine-tune job that has one now; `computility get "
@@ -104,8 +107,10 @@ def events(
 ) -> None:
     """Show what happened to resources, oldest first.
 
-    Examples: computility events; computility events wl tiny-0; computility events -w -o json
+    Examples: computility events; computility events wl/tiny-0; computility events -w -o json
     """
+    if kind and "/" in kind:
+        kind, _, name = kind.partition("/")
     about, where = kind_named(kind) if kind else None, project_of(context, project)
     with session_of(context).client() as client:
         ask = partial(client.events, about.kind if about else None, name, where, limit=limit)
@@ -123,6 +128,9 @@ def events(
 def explain(
     context: typer.Context,
     name: WorkloadArgument,
+    of_kind: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="After a KIND: its name, as in KIND/NAME.")
+    ] = None,
     project: ProjectOption = None,
     output: OutputOption = Output.TABLE,
     as_json: JsonOption = False,
@@ -137,6 +145,7 @@ def explain(
     Examples: computility explain train; computility explain endpoint.spec.devices;
     computility explain endpoint/chat -p acme-agents --json
     """
+    name = f"{name}/{of_kind}" if of_kind else name
     field = field_of(name)
     if field is not None:
         console().print(field, markup=False, soft_wrap=True)
@@ -148,8 +157,17 @@ def explain(
         _explain_endpoint(context, kind, endpoint, project, output, as_json=as_json)
         return
     with session_of(context).client() as client:
-        workloads = _workloads(client, name, project_of(context, project))
+        where = project_of(context, project)
+        try:
+            workloads = _workloads(client, name, where)
+        except NotFound:
+            if not any(one["metadata"]["name"] == name for one in client.list("endpoints", where)):
+                raise
+            workloads = []
         answers = [client.explain(w["metadata"]["name"], w["metadata"]["project"]) for w in workloads]
+    if not workloads:  # of an endpoint that has none now, which says why
+        _explain_endpoint(context, "endpoint", name, project, output, as_json=as_json)
+        return
     if as_json or output in (Output.YAML, Output.JSON):
         print_document({"items": answers}, Output.YAML if output is Output.YAML else Output.JSON)
         return

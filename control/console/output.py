@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.clock import SYSTEM_CLOCK
+from common.clock import SYSTEM_CLOCK, rfc3339
 from common.vocabulary import harmless
 from control.console.formats import Output
 from control.console.terminal import Terminal, json_text, write_out
@@ -18,6 +19,7 @@ from control.console.terminal import Terminal, json_text, write_out
 Document = Mapping[str, Any]
 
 
+_MOMENT = re.compile(r"^[ -]*\w+Ms: (\d{12,14})$", re.MULTILINE)
 FOLDED_CHARACTERS = 10
 """A column on a terminal gets at least so many, where its texts have as many."""
 PHASE_STYLES = {
@@ -65,8 +67,13 @@ def print_document(content: object, output: Output) -> None:
     else:
         import yaml
 
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+        text = with_moments(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100))
     write_out(text)
+
+
+def with_moments(text: str) -> str:
+    """YAML in which a comment says which moment a number of milliseconds since 1970 is."""
+    return _MOMENT.sub(lambda found: f"{found[0]}  # {rfc3339(int(found[1]))}", text)
 
 
 def to_stderr(text: str) -> None:

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from common.kind_names import KindName
 
 rollout_app = typer.Typer(
-    help="Follow changes of an endpoint or workload, restart its engines, go back.", no_args_is_help=True
+    help="Follow changes of an endpoint or workload, restart its engines, go back.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 RevisionOption = Annotated[int, typer.Option("--to-revision", min=0, help="0 = the one before the present.")]
 Document = dict[str, Any]

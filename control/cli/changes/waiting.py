@@ -16,7 +16,7 @@ from control.cli.changes.writing import named
 from control.console.display import Stage
 from control.console.output import console
 from control.console.tables.selectors import at
-from control.console.told.moments import parse_span
+from control.console.told.moments import parse_span, span
 from control.console.told.settling import progress_of
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def judge_for(text: str) -> Judge:
     if field == "condition" and value:
         type_, _, state = value.partition("=")
         return lambda document: _has_condition(document, type_, state or "True")
+    if field == "jsonpath":
+        field, _, value = value.partition("=")
     if "." in field and value:
         return lambda document: _has_value(document, field.strip("{}"), value)
     raise InvalidInput(
@@ -118,7 +120,9 @@ def until(
                 stage.summary = said
                 return
             if clock.monotonic_seconds() >= deadline:
-                raise Unavailable(f"{kind.kind} {name} was waited for without success: {said}")
+                raise Unavailable(
+                    f"gave up waiting for {kind.kind} {name} after {span(timeout_seconds)}: {said}"
+                )
             sleep(LOOK_AGAIN_SECONDS)
 
 

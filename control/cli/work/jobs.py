@@ -18,7 +18,9 @@ from control.cli.work.run import follow
 from control.console.output import console
 
 jobs_app = typer.Typer(
-    help="Follow, cancel and fetch jobs; `get jobs` lists them, `run` makes them.", no_args_is_help=True
+    help="Follow, cancel and fetch jobs; `get jobs` lists them, `run` makes them.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The job's name, as `get jobs` shows it.")]
 OutputFolder = Annotated[

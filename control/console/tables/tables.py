@@ -70,7 +70,7 @@ def _devices(document: Document) -> object:
     counts: dict[str, int] = {}
     for device in devices:
         name = f"{device['vendor']}/{device['model']}"
-        counts[name] = counts.get(name, 0) + 1
+        counts[name] = counts.get(name, 0) + device.get("slots", 1)
     return ", ".join(f"{count}× {name}" for name, count in counts.items())
 
 
@@ -145,7 +145,7 @@ def _quotas(document: Document) -> object:
     """``nvidia/H100 8 (+4)``: the nominal devices of each, and how many more it may borrow."""
     parts = []
     for quota in document["spec"].get("quotas") or ():
-        borrowed = quota.get("borrowingLimit")
+        borrowed = quota.get("borrowingDevices")
         more = "" if borrowed is None else f" (+{borrowed:g})"
         parts.append(f"{quota.get('deviceClass', '*')} {quota.get('nominalDevices', 0):g}{more}")
     return ", ".join(parts)

@@ -71,7 +71,7 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
         sock.close()
         raise SetupError(
             f"the gateway cannot listen on {host}:{port} ({error.strerror}); choose another port with "
-            f"COMPUTILITY_GATEWAY__PORT or `computility up --gateway-port`"
+            f"COMPUTILITY_GATEWAY__PORT or `computility up --gateway-port PORT`"
         ) from error
     sock.set_inheritable(True)
     return sock

@@ -25,11 +25,12 @@ def endpoint(name: str, **spec: Any) -> dict[str, Any]:
 
 
 async def test_two_endpoints_of_one_name_in_a_project_are_told(world: World) -> None:
-    await world.apply(document("Model", "tiny", "search"), endpoint("a", servedName="chat"))
-    for other in (endpoint("b", servedName="chat"), endpoint("chat")):
+    await world.apply(document("Model", "tiny", "search"), endpoint("a"), endpoint("b", servedName="chat"))
+    for other in (endpoint("c", servedName="chat"), endpoint("d")):
         [odd] = warned(await world.apply(other, key="search-member"))
         assert odd.endswith("has the name too, and clients reach only one of them")
-    assert len(warned(await world.apply(endpoint("c"), endpoint("d", servedName="c")))) == 2
+    both = endpoint("e", servedName="x"), endpoint("f", servedName="x")
+    assert len(warned(await world.apply(*both))) == 2
     there = document("Model", "tiny", "lab"), document("Endpoint", "chat", "lab")
     assert warned(await world.apply(*there)) == [], "another project may have the name"
 
@@ -72,7 +73,7 @@ async def test_a_name_with_a_space_is_told(world: World) -> None:
 
 
 async def test_a_key_for_a_model_that_nobody_serves_is_told(world: World) -> None:
-    await world.apply(document("Model", "tiny", "search"), endpoint("chat"))
+    await world.apply(document("Model", "tiny", "search"), endpoint("e", servedName="chat"))
 
     async def make(name: str, models: list[str]) -> Any:
         body = {"name": name, "role": "agent", "project": "search", "models": models}

@@ -111,6 +111,14 @@ def test_settings_that_are_named_are_settings() -> None:
         assert named <= known, f"{where}: {named - known}"
 
 
+def test_files_that_are_typed_are_there() -> None:
+    """In the README, which is read before anything is written; other pages show what their files hold."""
+    lines = [line for where, line in typed() if where.startswith("README.md:") and "computility" in line]
+    named = [path for line in lines for path in re.findall(r"-f (\S+)", line) if not path.startswith("-")]
+    assert len(named) >= 4
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def manifests() -> list[tuple[str, dict[str, object]]]:
     """Every document of ours in a block of YAML."""
     return [
