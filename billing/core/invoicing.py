@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
-
-from common.clock import rfc3339
 
 DocumentKind = Literal["invoice", "credit_note"]
 PREFIXES: Mapping[str, str] = {"invoice": "INV", "credit_note": "CRN"}
@@ -125,7 +123,7 @@ class Document:
             "display_name": self.display_name,
             "period": {**vars(self.period), "first_day": first, "last_day": last},
             "issued_ms": self.issued_ms,
-            "issued": rfc3339(self.issued_ms),
+            "issued": f"{datetime.fromtimestamp(self.issued_ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}",
             "refers_to": self.refers_to,
             "microcredits": self.microcredits,
             "lines": [line.to_dict() for line in self.lines],
