@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 DocumentKind = Literal["invoice", "credit_note"]
 PREFIXES: Mapping[str, str] = {"invoice": "INV", "credit_note": "CRN"}
@@ -52,11 +51,14 @@ class InvoiceLine:
 
 @dataclass(frozen=True)
 class Period:
-    """``begin_ms <= end of usage < end_ms``; ``zone`` is where its midnights are."""
+    """``begin_ms <= end of usage < end_ms``; ``zone`` is where its midnights are, ``first_day`` and
+    ``last_day`` (included) its days there, ``2026-03-31``."""
 
     begin_ms: int
     end_ms: int
-    zone: str = "UTC"
+    zone: str
+    first_day: str
+    last_day: str
 
     def overlaps(self, other: Period) -> bool:
         """Whether a moment is in both."""
@@ -68,21 +70,7 @@ class Period:
 
     def days(self) -> tuple[str, str]:
         """The first and the last day, as its zone has them."""
-        zone = ZoneInfo(self.zone)
-        first = datetime.fromtimestamp(self.begin_ms // 1000, zone).date()
-        last = datetime.fromtimestamp(self.end_ms // 1000 - 1, zone).date()
-        return first.isoformat(), last.isoformat()
-
-
-def month_of(text: str, zone: str = "UTC") -> Period:
-    """A month, ``2026-03``, of a time zone. Raises ``ValueError``."""
-    first = datetime.strptime(text, "%Y-%m").replace(tzinfo=ZoneInfo(zone))
-    if first.strftime("%Y-%m") != text:
-        raise ValueError(text)
-    following = (first + timedelta(days=31)).replace(day=1)
-    if first.timestamp() < 0:
-        raise ValueError(text)
-    return Period(int(first.timestamp()) * 1000, int(following.timestamp()) * 1000, zone)
+        return self.first_day, self.last_day
 
 
 @dataclass(frozen=True)
@@ -114,14 +102,13 @@ class Document:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        first, last = self.period.days()
         return {
             "number": self.number,
             "name": self.name,
             "kind": self.kind,
             "tenant": self.tenant,
             "display_name": self.display_name,
-            "period": {**vars(self.period), "first_day": first, "last_day": last},
+            "period": dict(vars(self.period)),
             "issued_ms": self.issued_ms,
             "issued": f"{datetime.fromtimestamp(self.issued_ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}",
             "refers_to": self.refers_to,
@@ -134,8 +121,7 @@ class Document:
         """What ``to_dict`` made."""
         own = (one.name for one in fields(Document) if one.name not in ("lines", "period"))
         named = {name: content[name] for name in own}
-        told = content["period"]
-        period = Period(told["begin_ms"], told["end_ms"], told["zone"])
+        period = Period(**content["period"])
         return Document(**named, period=period, lines=tuple(map(InvoiceLine.from_dict, content["lines"])))
 
 

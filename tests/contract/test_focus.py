@@ -9,8 +9,8 @@ from decimal import Decimal
 
 import pytest
 
-from billing.core.invoicing import month_of
 from billing.focus import COLUMNS, DECIMALS, GROUPS, QUANTITIES, Bill, csv_of, parquet_of, rows_of
+from billing.months import month_of
 from billing.store import Ledger, UsageFilter
 from billing.store.invoices import Invoices
 from common.clock import VirtualClock, parse_rfc3339

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from billing.core.invoicing import Document, InvoiceLine, month_of
+from billing.core.invoicing import Document, InvoiceLine
+from billing.months import month_of
 from billing.store import Ledger, UsageFilter
 from billing.store.invoices import Invoices, lines_of
 from common.clock import VirtualClock, parse_rfc3339

@@ -9,8 +9,9 @@ from zoneinfo import available_timezones
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from billing.core.invoicing import Document, Period, month_of
+from billing.core.invoicing import Document, Period
 from billing.invoice_page import Language, invoice_page
+from billing.months import month_of
 from billing.store.invoices import LIST_LIMIT, Invoices
 from common.errors import InvalidInput, NotFound
 from common.resources import Tenant

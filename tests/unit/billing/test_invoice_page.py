@@ -4,8 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from billing.core.invoicing import Document, InvoiceLine, LineKey, month_of
+from billing.core.invoicing import Document, InvoiceLine, LineKey
 from billing.invoice_page import WORDS, invoice_page, unit_price
+from billing.months import month_of
 
 EVIL = '<script>alert("x")</script>'
 LINES = (
