@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
-from common.errors import InvalidInput, Problem
+from common.errors import ComputilityError, Conflict, Forbidden, InvalidInput, NotFound, Problem
 from common.resources import ApiKey, Project, Resource, Tenant, parse_resource
 from common.store.answers import Answer, Replay
 from common.store.port import Applied, Delete, Put, R, Store
@@ -57,11 +57,15 @@ def _parse(document: object) -> Resource:
     return parse_resource(document)
 
 
-def _at(index: int, error: InvalidInput) -> InvalidInput:
+E = TypeVar("E", bound=ComputilityError)
+
+
+def _at(index: int, error: E) -> E:
+    """The same error, saying which of several documents it is about."""
     where = f"[{index}]"
     problems = tuple(Problem(f"{where}.{p.path}", p.message, p.code) for p in error.problems)
     param = f"{where}.{error.param}" if error.param else where
-    return InvalidInput(f"{where}: {error.message}", error.code, param, problems)
+    return type(error)(f"{where}: {error.message}", error.code, param, problems)
 
 
 async def apply_resources(
@@ -81,7 +85,7 @@ async def apply_resources(
         for index in sorted(range(len(resources)), key=lambda i: not isinstance(resources[i], Project)):
             try:
                 await _check(resources[index], caller, references, projects)
-            except InvalidInput as error:
+            except (InvalidInput, Forbidden, Conflict, NotFound) as error:
                 raise (_at(index, error) if len(resources) > 1 else error) from error
         await check_limits(resources, caller, references)
         warnings = [await warnings_of(resource, references) for resource in resources]

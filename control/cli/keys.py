@@ -8,9 +8,8 @@ import typer
 
 from common.clock import SYSTEM_CLOCK
 from control.cli.asking.options import OutputOption, ProjectOption, project_of, session_of
-from control.console.documents.outcomes import warn
 from control.console.formats import Output
-from control.console.output import console, print_document, print_table
+from control.console.output import console, print_document, print_table, to_stderr
 from control.console.tables.tables import resource_table
 
 SECONDS_PER_DAY = 86_400
@@ -47,7 +46,8 @@ def create(
         made = client.create_key(
             name, role, tenant=tenant, project=where, models=model or (), expires_ms=expires
         )
-    warn(made.get("warnings", ()))
+    for odd in made.get("warnings", ()):
+        to_stderr(f"warning: {odd}")
     if output in (Output.YAML, Output.JSON):
         print_document(made, output)
         return

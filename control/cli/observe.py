@@ -157,8 +157,17 @@ def explain(
         _explain_endpoint(context, kind, endpoint, project, output, as_json=as_json)
         return
     with session_of(context).client() as client:
-        workloads = _workloads(client, name, project_of(context, project))
+        where = project_of(context, project)
+        try:
+            workloads = _workloads(client, name, where)
+        except NotFound:
+            if not any(one["metadata"]["name"] == name for one in client.list("endpoints", where)):
+                raise
+            workloads = []
         answers = [client.explain(w["metadata"]["name"], w["metadata"]["project"]) for w in workloads]
+    if not workloads:  # of an endpoint that has none now, which says why
+        _explain_endpoint(context, "endpoint", name, project, output, as_json=as_json)
+        return
     if as_json or output in (Output.YAML, Output.JSON):
         print_document({"items": answers}, Output.YAML if output is Output.YAML else Output.JSON)
         return

@@ -154,7 +154,9 @@ def judge_devices(content: Mapping[str, object]) -> Check:
     if not isinstance(devices, list) or not devices:
         why = str(content.get("error") or content.get("faults") or "none found")
         return Check("devices", "fail", why, "set COMPUTILITY_SCHEDULER__CPU_DEVICE=auto to offer the CPU")
-    counts = Counter(f"{d['vendor']}/{d['model']}" for d in devices)
+    counts: Counter[str] = Counter()
+    for device in devices:
+        counts[f"{device['vendor']}/{device['model']}"] += device.get("slots", 1)
     text = ", ".join(f"{count}× {name}" for name, count in counts.items())
     if all(device["vendor"] == "cpu" for device in devices):
         text += " (no accelerator is seen; models run on the CPU)"

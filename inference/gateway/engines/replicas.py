@@ -108,6 +108,16 @@ class Replicas:
         return known[1], known[2]
 
 
+def why_nobody(route: Route) -> str:
+    """What a client is told where no engine can be asked: one that rests comes back, others may not."""
+    if route.replicas:
+        return f"no replica of {route.model} is ready; try again in a moment"
+    return (
+        f"no engine of {route.model} is there now; whoever serves it sees with `computility get endpoints` "
+        "why, and whether one comes"
+    )
+
+
 @lru_cache(maxsize=1024)
 def _weights(told: RouteWeights) -> Weights:
     return Weights(told.prefix, told.queue, told.load, told.cache, told.adapter, told.session)

@@ -34,7 +34,7 @@ from inference.gateway.engines.connection import (
     TransportFailed,
     Unreachable,
 )
-from inference.gateway.engines.replicas import Replicas
+from inference.gateway.engines.replicas import Replicas, why_nobody
 from inference.gateway.engines.reports import Reports
 from inference.gateway.engines.whole_answer import Hold, WholeAnswer, read_answer, read_error
 from inference.gateway.exchange import Exchange
@@ -318,7 +318,7 @@ class Upstream:
         """
         tried = set() if tried is None else tried
         ask = self.replicas.ask(route, request, tenant)
-        error: ComputilityError = NoEngine(f"no replica of {route.model} is ready; try again in a moment")
+        error: ComputilityError = NoEngine(why_nobody(route))
         while not watch.gone and watch.broken < MAX_FAILED_ENGINES:
             chosen = self.replicas.choose(route, route.replicas, ask, tried)
             if chosen is None:

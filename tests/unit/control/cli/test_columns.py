@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from common.resources import KINDS
+from control.cli.doctor_checks.checks import judge_devices
 from control.console.documents.field_reference import all_fields
 from control.console.output import with_moments
 from control.console.tables.tables import COLUMNS
@@ -62,7 +63,7 @@ def columns() -> Iterator[tuple[str, str]]:
             yield kind, column.title
 
 
-@pytest.mark.parametrize(("kind", "title"), columns())
+@pytest.mark.parametrize(("kind", "title"), list(columns()))
 def test_a_column_reads_fields_that_there_are_and_shows_something(kind: str, title: str) -> None:
     schema = KINDS[kind].model_json_schema(by_alias=True)
     read: set[str] = set()
@@ -79,6 +80,15 @@ def test_a_queue_shows_what_it_has_and_may_borrow() -> None:
     [quotas] = [column for column in COLUMNS["Queue"] if column.title == "QUOTAS"]
     spec = {"quotas": [{"deviceClass": "nvidia/H100", "nominalDevices": 16, "borrowingDevices": 8}, {}]}
     assert quotas.value({"spec": spec}) == "nvidia/H100 16 (+8), * 0"
+
+
+def test_devices_are_counted_as_the_pool_counts_them() -> None:
+    """A slot of a CPU is a device wherever devices are counted."""
+    [devices] = [column for column in COLUMNS["Node"] if column.title == "DEVICES"]
+    cpu = {"vendor": "cpu", "model": "EPYC", "slots": 2}
+    gpu = {"vendor": "nvidia", "model": "H100"}
+    assert devices.value({"status": {"devices": [cpu, gpu, gpu]}}) == "2× cpu/EPYC, 2× nvidia/H100"
+    assert judge_devices({"devices": [{**cpu, "healthy": True}]}).message.startswith("2× cpu/EPYC")
 
 
 def test_times_in_yaml_say_which_moment_they_are() -> None:

@@ -87,6 +87,22 @@ def test_an_endpoint_is_explained_by_kind_and_name(
     assert "acme-agents/tiny" in capsys.readouterr().out
 
 
+def test_an_endpoint_without_a_workload_is_explained_by_itself(
+    control: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/workloads"):
+            return items()
+        if request.url.path.endswith("/endpoints"):
+            return items(SETTLED)
+        return httpx.Response(200, json={"name": "tiny", "roles": []})
+
+    control(answer)
+    assert run("explain", "tiny") == 0
+    assert "acme-agents/tiny" in capsys.readouterr().out
+    assert run("explain", "nope") == 4
+
+
 def test_several_are_deleted_by_their_names_or_none(
     control: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
