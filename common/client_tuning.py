@@ -68,6 +68,11 @@ class TuningClient(Transport):
         """End a job."""
         return self._answer(self._send("POST", f"{_JOBS}/{job}/cancel", headers=_of(project)))
 
+    def serve_checkpoint(self, job: str, checkpoint: str, project: str | None = None) -> Document:
+        """Serve the adapter as it was after a step, named by its number or by the checkpoint's id."""
+        path = f"{_JOBS}/{job}/checkpoints/{checkpoint}/serve"
+        return self._answer(self._send("POST", path, headers=_of(project)))
+
     def _pages(self, path: str, project: str | None) -> Iterator[Document]:
         after: dict[str, str] = {}
         for _ in range(MAX_ITEMS // PAGE):

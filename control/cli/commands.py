@@ -87,7 +87,7 @@ COMMANDS: dict[str, Row] = {
     ),
     "files": Row(ACCESS, "access.files", "Upload, list, get and delete files of a project.", "files_app"),
     "finetunes": Row(
-        ACCESS, "access.finetunes", "Make, list, watch and cancel fine-tuning jobs.", "finetunes_app"
+        ACCESS, "access.finetunes", "Make, list, watch, try and cancel fine-tuning jobs.", "finetunes_app"
     ),
     "verify": Row(
         ACCESS, "machine.verify", "Chat with a model, and check that the bill has what the answers said."

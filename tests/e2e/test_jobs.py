@@ -20,6 +20,7 @@ from tests.fixtures.probe import Probe, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "jobs" / "train.yaml"
 TRAIN = """
 import json, os, pathlib, sys, time
 names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "SAID")
@@ -117,7 +118,7 @@ def test_a_folder_is_run_tried_again_and_what_it_left_is_here(tenant: Tenant, pr
     tenant.write(train=TRAIN, secret="1")
     (tenant.folder / ".computilityignore").write_text("secret.py\n")
     code, out, err = tenant.types(
-        *("run", "--name", "train", "-e", "SAID=hello", "-O", "../results", "--", "python", "train.py")
+        *("run", "--name", "first", "-e", "SAID=hello", "-O", "../results", "--", "python", "train.py")
     )
     assert code == 0, err
     first, second = (json.loads(line) for line in out.splitlines() if line.startswith("{"))
@@ -145,6 +146,12 @@ def test_it_sees_nothing_of_the_platform(tenant: Tenant) -> None:
     seen = json.loads(out)
     assert (seen["uid"], seen["token"]) == (65534, False)
     assert [name.partition(".")[0] for name in seen["work"]] == ["look"]
+
+
+def test_the_example_runs(tenant: Tenant) -> None:
+    assert tenant.types("apply", "-f", str(EXAMPLE))[0] == 0
+    assert tenant.types("jobs", "attach", "train", "-O", "left")[:2] == (0, "rank 0 of 1\n")
+    assert (tenant.folder / "left" / "weights").read_text() == "3.0"
 
 
 def test_ranks_find_each_other(tenant: Tenant, probe: Probe) -> None:

@@ -16,8 +16,10 @@ from control.cli.asking.finding import find
 from control.cli.asking.kinds import kind_named
 from control.cli.asking.options import OutputOption, ProjectOption, project_of, session_of
 from control.cli.asking.suggestions import endpoints_from
+from control.cli.changes.waiting import TimeoutOption, judge_for, until
 from control.console.formats import Output
 from control.console.output import age, console, print_document, print_table
+from control.console.told.moments import parse_span
 
 if TYPE_CHECKING:
     from common.client import Client
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 LOOK_AGAIN_SECONDS = 1.0
 ENDED = ("succeeded", "failed", "cancelled")
 finetunes_app = typer.Typer(
-    help="Make, list, watch and cancel fine-tuning jobs.", no_args_is_help=True, add_completion=False
+    help="Make, list, watch, try and cancel fine-tuning jobs.", no_args_is_help=True, add_completion=False
 )
 JobArgument = Annotated[str, typer.Argument(metavar="ID", help="The id, as `finetunes list` shows it.")]
 
@@ -119,6 +121,27 @@ def cancel(context: typer.Context, job: JobArgument, project: ProjectOption = No
     with session_of(context).client() as client:
         state = client.cancel_job(job, project_of(context, project))["status"]
     console().print(f"job/{job} {state}", markup=False)
+
+
+@finetunes_app.command("try")
+def try_(
+    context: typer.Context,
+    job: JobArgument,
+    step: Annotated[int, typer.Option("--step", min=0, help="The checkpoint of this step.")],
+    timeout: TimeoutOption = "2m",
+    project: ProjectOption = None,
+) -> None:
+    """Serve what a job had learnt after a step, beside its result, and wait until it answers.
+
+    It counts as an adapter of the project; `computility delete adapter NAME` ends it.
+    Example: computility finetunes try ftjob-01m8gj9b3a7m --step 15
+    """
+    seconds, where = parse_span(timeout, "--timeout"), project_of(context, project)
+    with session_of(context).client(timeout_seconds=600) as client:
+        served = client.serve_checkpoint(job, str(step), where)
+        judge = judge_for("condition=Served")
+        until(client, kind_named("Adapter"), served["adapter"], where, judge, seconds)
+    console().print(served["fine_tuned_model_checkpoint"], markup=False, soft_wrap=True)
 
 
 def follow(

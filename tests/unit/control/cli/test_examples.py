@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from common.errors import InvalidInput
-from common.resources import Endpoint, Model, Price
+from common.resources import Endpoint, Job, Model, Price
 from common.settings import Settings
 from control.console.display import Stage
 from control.console.documents.manifests import read_manifests
@@ -26,6 +26,15 @@ def test_the_examples_parse_and_name_each_other() -> None:
     assert endpoint.spec.queue == resources["Queue"].name
     assert endpoint.project == project.name == resources["Model"].project
     assert project.spec.tenant == resources["Tenant"].name
+
+
+def test_the_example_of_a_job_is_in_their_project_and_not_among_them() -> None:
+    """``up`` applies the others, also where no job may run."""
+    [manifest] = read_manifests([str(story.EXAMPLES / "jobs")])
+    job = manifest.parse()
+    assert isinstance(job, Job)
+    resources = {r.kind: r for r in (m.parse() for m in story.example_manifests())}
+    assert (job.project, job.spec.queue) == (resources["Project"].name, resources["Queue"].name)
 
 
 def test_every_meter_that_is_metered_has_a_price() -> None:
