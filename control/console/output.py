@@ -69,7 +69,9 @@ def print_document(content: object, output: Output) -> None:
     else:
         import yaml
 
-        text = with_moments(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100))
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+        if "Ms:" not in json_text(content):  # else a text may hold what looks like a field
+            text = with_moments(text)
     write_out(text)
 
 
