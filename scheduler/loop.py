@@ -27,6 +27,7 @@ from scheduler.core.lifecycle.lifecycle import PLACED, Note, Step, advance
 from scheduler.core.model.types import Placement
 from scheduler.cycles import CycleInput, Cycles, Decided, apart
 from scheduler.decisions import Decider
+from scheduler.draining import DrainWatch
 from scheduler.gangs import GangKeeper, gangs_of
 from scheduler.journal import Journal
 from scheduler.metering import DeviceMeter
@@ -87,6 +88,7 @@ class SchedulerLoop:
         self._nodes = NodeWriter(
             store, clock, options.flap_backoff_seconds, options.node_late_seconds, items, world
         )
+        self._drains = DrainWatch(store, clock, world)
         self._queues = QueueBook(store, clock, items, world)
         rejected = rejected or rejected_usage(settings)
         self._meter = DeviceMeter(fabric, usage, rejected, clock, items)
@@ -166,6 +168,7 @@ class SchedulerLoop:
         self._guard.settle(world)
         await self._flush(world)
         await self._queues.sum_up(world)
+        await self._drains.look(world)
         await self._attention.settle(observed)
         self._is_at_rest = self._has_come_to_rest(world, observed)
         with self._guard.items.item("Metrics", ("metrics", "report")):

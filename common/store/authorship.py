@@ -1,5 +1,5 @@
 """Who writes: each write that has an author leaves an event that says what became of the resource, by whom,
-and which fields changed, in the transaction of the write. No value is in it.
+and which fields changed, in the transaction of the write. No text of a field is in it.
 
 The edge of the API names the key of a request, and a loop of control names itself; nothing that writes has to
 pass it on.
@@ -92,9 +92,9 @@ def _event(author: Author, applied: Applied[Resource], now_ms: int) -> Event:
     message = f"{outcome} it"
     if outcome == "configured":
         data["changed"] = list(applied.changed)
-        shown = applied.changed[:_TOLD_PATHS]
-        more = " and more" if len(applied.changed) > len(shown) else ""
-        message = f"changed {', '.join(shown)}{more}"
+        shown = applied.changes[:_TOLD_PATHS]
+        more = " and more" if len(applied.changes) > len(shown) else ""
+        message = f"changed {', '.join(map(str, shown))}{more}"
     return Event(
         derived_id("evt", metadata.uid, outcome, metadata.resource_version),
         now_ms,

@@ -20,6 +20,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from common.errors import ComputilityError
 from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay
+from common.store.changed import FieldChange
 from common.store.ownership import NOBODY_ELSE, Ownership, Viewer
 from common.store.set_aside import SetAside
 from common.units import MIB
@@ -29,14 +30,20 @@ R = TypeVar("R", bound=Resource)
 
 @dataclass(frozen=True)
 class Applied(Generic[R]):
-    """What a write did (or, in a dry run, would do). What was deleted is as it was before. ``changed`` are
-    the paths that differ where it was configured (``common.store.changed``), ``owner`` is whose it is;
+    """What a write did (or, in a dry run, would do). What was deleted is as it was before. ``changes`` are
+    the fields that differ where it was configured (``common.store.changed``), ``owner`` is whose it is;
     ``before`` is what it was then, only to be read."""
 
     resource: R
     outcome: Literal["created", "configured", "unchanged", "deleted"]
-    changed: tuple[str, ...] = field(default=(), compare=False)
+    changes: tuple[FieldChange, ...] = field(default=(), compare=False)
     owner: Ownership = field(default=NOBODY_ELSE, compare=False)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The paths of these fields."""
+        return tuple(one.path for one in self.changes)
+
     before: R | None = field(default=None, compare=False, repr=False)
 
 

@@ -1,4 +1,4 @@
-"""Every write by somebody leaves an event, of whatever kind it is: who, what, which fields; no value."""
+"""Every write by somebody leaves an event, of whatever kind it is: who, what, which fields; no text."""
 
 import json
 from typing import Any
@@ -87,7 +87,10 @@ async def test_a_change_names_the_fields_and_not_what_stands_in_them(store: Stor
     with authored(CI):
         applied = await store.apply(new)
     (event,) = await told(store, kind="Workload")
-    assert event.message == "changed spec.roles[0].replicas, spec.roles[0].env.HF_TOKEN, metadata.labels.team"
+    assert (
+        event.message
+        == "changed spec.roles[0].replicas 1 → 3, spec.roles[0].env.HF_TOKEN, metadata.labels.team"
+    )
     assert event.data["changed"] == list(applied.changed)
     assert SECRET not in str(event)
 

@@ -162,8 +162,10 @@ def _duration(document: Document) -> object:
 
 
 def _cordoned(document: Document) -> object:
-    spec = document.get("spec") or {}
-    return "draining" if spec.get("drain") else bool(spec.get("cordoned"))
+    spec, drained = document.get("spec") or {}, condition(document, "Drained")
+    if spec.get("drain"):
+        return "drained" if drained is not None and drained["status"] == "True" else "draining"
+    return bool(spec.get("cordoned"))
 
 
 def _key_state(document: Document) -> object:

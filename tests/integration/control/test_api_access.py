@@ -236,7 +236,7 @@ async def test_events_say_who_wrote_and_name_no_key_of_others(world: World) -> N
         assert "writtenByTenant" not in answer.text
         return [event["message"] for event in answer.json()["items"]]
 
-    made, shared, gone = "created it", "changed spec.shared", "deleted it"
+    made, shared, gone = "created it", "changed spec.shared false → true", "deleted it"
     assert await told("admin", "models") == [
         f"key search-member {made}",
         f"key admin {shared}",
@@ -248,7 +248,7 @@ async def test_events_say_who_wrote_and_name_no_key_of_others(world: World) -> N
         f"the platform {gone}",
     ]
     assert await told("lab-member", "models") == [f"the platform {shared}", f"the platform {gone}"]
-    assert (await told("lab-member", "queues"))[-1] == "the platform changed spec.weight"
+    assert (await told("lab-member", "queues"))[-1] == "the platform changed spec.weight 1 → 3"
     job = await world.request("search-member", "GET", "/api/v1/events?kind=jobs")
     assert job.json()["items"] == []
 
