@@ -103,7 +103,7 @@ async def post_key(request: Request, wanted: KeyRequest, caller: FromCaller) -> 
             left_over=[key for key in left_over if key.name != wanted.name],
             answer=_answer_without_secret,
         )
-        warnings = await unknown_models(spec.models, context.store)
+        warnings = await unknown_models(spec.models, caller, context.store)
     return made_response(made, 201, warnings)
 
 
