@@ -46,6 +46,8 @@ MAX_DEPTH = 32
 """Lists and mappings within each other in a document."""
 MAX_NUMBER = 10**15
 """Of any quantity: a whole number that a float, a 64-bit column and JavaScript hold exactly."""
+MAX_RATE = 10**9
+"""Requests or tokens in a minute."""
 MAX_FLOAT = sys.float_info.max
 SOURCE_CHARACTERS = 512
 """Of where a model lies: with the folder that ``$(HOME_DIR)`` stands for it is still a path."""

@@ -78,6 +78,11 @@ class Ledger:
         self._totals = Totals()
         self._places = Places()
 
+    @property
+    def database(self) -> Database:
+        """Where it is kept."""
+        return self._database
+
     async def post(self, events: Sequence[UsageEvent]) -> PostResult:
         """Post the events that are new. When this returns, they are durable.
 

@@ -119,3 +119,18 @@ account_totals = sa.Table(
     sa.Column("microcredits", sa.BigInteger, nullable=False),
 )
 """The balance of every account."""
+
+invoices = sa.Table(
+    "invoices",
+    METADATA,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", KEY, nullable=False),
+    sa.Column("tenant", KEY, nullable=False),
+    sa.Column("begin_ms", sa.BigInteger, nullable=False),
+    sa.Column("end_ms", sa.BigInteger, nullable=False),
+    sa.Column("issued_ms", sa.BigInteger, nullable=False),
+    sa.Column("microcredits", sa.BigInteger, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Index("ix_invoices_tenant", "tenant", "begin_ms"),
+)
+"""Invoices and credit notes as they were issued, append-only; ``number`` counts from 1 without gaps."""

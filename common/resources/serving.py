@@ -35,6 +35,7 @@ from common.resources.objectives import RoutingSpec, ServiceObjective, ShadowSpe
 from common.resources.pairs import check_pair
 from common.resources.parsers import ParserChoice, Reasoning, Tools, check_parsers
 from common.resources.pool import DeviceRequest
+from common.resources.rates import RateLimits
 from common.resources.rollout import EndpointRollout
 from common.resources.scaling import MAX_ENGINES, AutoscalingSpec, EngineRole, RoleScaling
 from common.vocabulary import MAX_LIST
@@ -121,6 +122,10 @@ class EndpointSpec(Part):
     slo: ServiceObjective = Field(default_factory=ServiceObjective)
     traffic: TrafficProfile | None = Field(
         None, description="by which `computility plan` sizes it; unset = short chats, as many as can be"
+    )
+    rate_limits: RateLimits = Field(
+        default_factory=RateLimits,
+        description="of all requests for it and adapters on it, whoever makes them",
     )
     shared: bool = Field(False, description="visible to the other tenants too")
     adapters: AdaptersOf | None = Field(

@@ -25,6 +25,7 @@ class Effects:
     ) -> None:
         self._engines, self._settings = engines, settings
         self._references, self._caller = references, caller
+        self._of_owner: dict[str, list[Workload]] | None = None
 
     async def of(self, resource: Resource) -> str:
         """Empty where no engine is replaced."""
@@ -66,10 +67,17 @@ class Effects:
             return []
         name = endpoint.spec.canary.model if endpoint.spec.canary is not None else ""
         canary = await self._model(endpoint, name) if name else None
-        uid = endpoint.metadata.uid
-        owned = ((one, one.metadata.owner) for one in await self._engines.now())
-        engines = [one for one, owner in owned if owner is not None and owner.uid == uid]
-        return replaced_engines(endpoint, model, canary, engines, self._settings)
+        engines = await self._engines_of(endpoint)
+        return replaced_engines(endpoint, model, canary, engines, self._settings) if engines else []
+
+    async def _engines_of(self, endpoint: Endpoint) -> Sequence[Workload]:
+        """All are looked at once, however many Endpoints a Model has."""
+        if self._of_owner is None:
+            self._of_owner = {}
+            for one in await self._engines.now():
+                if one.metadata.owner is not None:
+                    self._of_owner.setdefault(one.metadata.owner.uid, []).append(one)
+        return self._of_owner.get(endpoint.metadata.uid, ())
 
     async def _model(self, endpoint: Endpoint, name: str) -> Model | None:
         """As it will be: the Model of the Endpoint's own project, or else the shared one of that name."""

@@ -7,6 +7,7 @@ from typing import cast
 
 from common.resources import Adapter, Endpoint, Queue, Resource
 from common.store.port import Store
+from control.admission.access import Caller
 from control.admission.lookup import References
 
 MAX_NAMED = 5
@@ -36,10 +37,11 @@ async def _of_endpoint(resource: Resource, references: References) -> list[str]:
     name, odd = endpoint.served_name, []
     if len(name.split()) > 1:
         odd.append(f"spec.servedName: {name!r} holds a space, so people have to put it in quotes")
-    for other in await references.list(Endpoint):
-        if other.project == endpoint.project and other.name != endpoint.name and other.served_name == name:
-            odd.append(f"spec.servedName: {other.key} has the name too, and clients reach only one of them")
-            break
+    named = (await references.served()).get((endpoint.project, name), ())
+    other = next((one for one in named if one != endpoint.name), None)
+    if other is not None:
+        key = f"{endpoint.kind}/{endpoint.project}/{other}"
+        odd.append(f"spec.servedName: {key} has the name too, and clients reach only one of them")
     return odd
 
 
@@ -49,12 +51,14 @@ _CHECKS: Mapping[type[Resource], Callable[[Resource, References], Awaitable[list
 }
 
 
-async def unknown_models(models: Sequence[str], store: Store) -> list[str]:
-    """A warning where a key is for models that nobody serves now; they may come later."""
+async def unknown_models(models: Sequence[str], caller: Caller, store: Store) -> list[str]:
+    """A warning where a key is for models that nobody serves now, as far as the caller may see; they may come
+    later."""
     if not models:
         return []
-    served = {endpoint.served_name for endpoint in await store.list(Endpoint)}
-    served |= {adapter.spec.served_name for adapter in await store.list(Adapter)}
+    endpoints = (one for one in await store.list(Endpoint) if one.spec.shared or caller.sees(one))
+    served = {endpoint.served_name for endpoint in endpoints}
+    served |= {one.spec.served_name for one in await store.list(Adapter) if caller.sees(one)}
     missing = [model for model in models if model not in served]
     if not missing:
         return []

@@ -11,11 +11,13 @@ from control.api.errors import install_error_handlers
 from control.api.passing_on import PassingOn
 from control.api.requests import KEY_REQUIRED, caller_of
 from control.api.routes import (
+    costs,
     endpoints,
     events,
     health,
     insight,
     internal,
+    invoices,
     keys,
     limits,
     models,
@@ -57,6 +59,8 @@ def build_app(context: ControlContext) -> FastAPI:
         events,
         usage,
         organization,
+        invoices,
+        costs,
         workloads,
         endpoints,
         nodes,

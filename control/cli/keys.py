@@ -31,6 +31,14 @@ def create(
     days: Annotated[
         int | None, typer.Option("--days", min=1, help="Valid for so long; unset = always.")
     ] = None,
+    rpm: Annotated[int | None, typer.Option("--rpm", help="Requests per minute; unset = no limit.")] = None,
+    tpm: Annotated[int | None, typer.Option("--tpm", help="Tokens per minute, prompts and answers.")] = None,
+    concurrent: Annotated[
+        int | None, typer.Option("--concurrent", help="Requests open at the same time.")
+    ] = None,
+    sequences: Annotated[
+        int | None, typer.Option("--sequences", help="Answers that one request may ask for.")
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Make a key. Its secret is shown this once and kept nowhere.
@@ -38,13 +46,26 @@ def create(
     A platform-admin may do everything, a tenant-admin all of its tenant, a member all of its project but
     keys, an agent only call models: `docs/roles.md`.
 
-    Example: computility keys create ci --role member --project acme-agents --days 90
+    Example: computility keys create ci --role member --project acme-agents --days 90 --rpm 60
     """
+    asked = {
+        "requestsPerMinute": rpm,
+        "tokensPerMinute": tpm,
+        "concurrentRequests": concurrent,
+        "sequencesPerRequest": sequences,
+    }
+    limits = {limit: most for limit, most in asked.items() if most is not None}
     expires = SYSTEM_CLOCK.now_ms() + days * SECONDS_PER_DAY * 1000 if days else None
     where = project_of(context, project) if role in ("member", "agent") else project
     with session_of(context).client() as client:
         made = client.create_key(
-            name, role, tenant=tenant, project=where, models=model or (), expires_ms=expires
+            name,
+            role,
+            tenant=tenant,
+            project=where,
+            models=model or (),
+            expires_ms=expires,
+            rate_limits=limits,
         )
     for odd in made.get("warnings", ()):
         to_stderr(f"warning: {odd}")

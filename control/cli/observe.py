@@ -67,7 +67,8 @@ def logs(
         metadata, now = workload["metadata"], workload.get("status", {}).get("attempt", 0)
         if previous:
             if now < 2:
-                raise NotFound(f"{metadata['name']} was started {now} times: there is no start before")
+                started = "once" if now else "never"
+                raise NotFound(f"{metadata['name']} was started {started}: there is no start before")
             attempt = now - 1
         printed = client.logs(
             metadata["name"], metadata["project"], rank, follow, attempt=attempt, tail_lines=tail

@@ -43,6 +43,7 @@ TABLE: Mapping[str, Mapping[Role, frozenset[Verb]]] = {
     # Things that are no kinds:
     "keys":      _row("rwd",          "rwd",        "",     ""),
     "usage":     _row("r",            "r",          "r",    ""),
+    "invoices":  _row("rw",           "r",          "",     ""),
     "events":    _row("r",            "r",          "r",    ""),
     "watch":     _row("r",            "r",          "r",    ""),
     "audit":     _row("r",            "",           "",     ""),
@@ -80,6 +81,7 @@ CALLED: Mapping[str, str] = {
     "events": "events",
     "watch": "changes as they happen",
     "audit": "the audit log",
+    "invoices": "invoices",
     "sharing": "what all tenants share",
     "flags": "arguments and environment of engines",
     "paths": "models anywhere on the nodes",

@@ -36,6 +36,8 @@ from inference.gateway.engines.upstream import ENGINE_PATHS, Upstream
 from inference.gateway.engines.variants import VARIANT_HEADER
 from inference.gateway.exchange import Exchange, Receive, Scope, Send
 from inference.gateway.learning.teller import ThresholdTeller
+from inference.gateway.limits.limiter import Limiter
+from inference.gateway.limits.table import LimitTable
 from inference.gateway.serve import InferenceHandler
 from inference.gateway.tracing.start import start_tracing
 from inference.gateway.workers.pages import PageServer, merged, pages_of
@@ -50,11 +52,18 @@ _log = get_logger("gateway")
 
 class Gateway:
     """One gateway process. ``start`` and ``stop`` bracket its life; calling it serves one request.
-    ``worker``: which of those that share the port."""
+    ``worker``: which of those that share the port; ``limits``: the file of the table of limits that they
+    share, None where there is one."""
 
-    def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK, worker: int = 0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock = SYSTEM_CLOCK,
+        worker: int = 0,
+        limits: int | None = None,
+    ) -> None:
         self._settings = settings
-        self._worker = worker
+        self._worker, self._limits = worker, limits
         self._page_server: PageServer | None = None
         self._clock = clock
         self.trust = ClientTrust(settings, trusted_url(settings))
@@ -87,6 +96,7 @@ class Gateway:
             demand,
             tallies,
             settings.internal_token,
+            self._limiter(),
             settings.engine.media_domains,
             self.tracer,
         )
@@ -107,6 +117,11 @@ class Gateway:
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:
             task.add_done_callback(_log_death)
+
+    def _limiter(self) -> Limiter:
+        workers = self._settings.gateway.workers if self._limits is not None else 1
+        table = LimitTable(self._settings.internal_token, self._limits, self._worker, workers)
+        return Limiter(table, self._clock)
 
     def leave(self) -> None:
         """What is at work is finished; what only waits for an engine would not be in time."""

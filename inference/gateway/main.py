@@ -38,11 +38,16 @@ class GatewayServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings, worker: int = 0, sockets: list[socket.socket] | None = None) -> None:
+def serve(
+    settings: Settings,
+    worker: int = 0,
+    sockets: list[socket.socket] | None = None,
+    limits: int | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT; then finish what an engine has begun. ``worker``: which of several that
-    share the port, with its sockets."""
+    share the port, with its sockets, and ``limits``, the file of the table of limits that they share."""
     require_guarded(settings.gateway, "gateway")
-    tls, gateway = ServerTls(settings.gateway), Gateway(settings, worker=worker)
+    tls, gateway = ServerTls(settings.gateway), Gateway(settings, worker=worker, limits=limits)
     if sockets is None:
         sockets = [listen(host, settings.gateway.port) for host in settings.gateway.hosts]
 
@@ -89,7 +94,8 @@ def main(arguments: Sequence[str] = ()) -> int:
         configure_logging(settings, "gateway")
         if told.worker is not None:
             own = settings.model_copy(update={"gateway": divided(settings.gateway, told.worker.worker)})
-            serve(own, told.worker.worker, told.worker.take(told.parent))
+            place: Place = told.worker
+            serve(own, place.worker, place.take(told.parent), place.limits)
         elif settings.gateway.workers > 1:
             require_guarded(settings.gateway, "gateway")
             require_shares(settings.gateway)

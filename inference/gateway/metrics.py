@@ -88,6 +88,11 @@ SHADOW_REQUESTS = Counter(
     ("model", "outcome"),
 )
 WAKING = Gauge("computility_gateway_waking", "Requests that wait for an engine of an Endpoint to wake")
+RATE_LIMITED = Counter(
+    "computility_gateway_rate_limited",
+    "Requests refused by a limit that somebody set, by whose it is and by its name",
+    ("scope", "limit"),
+)
 WOKEN = Counter(
     "computility_gateway_woken",
     "Such requests by what became of them: served, timeout, refused (too many wait), left (the client)",

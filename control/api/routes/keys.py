@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from pydantic.alias_generators import to_camel
 
 from common.clock import rfc3339
 from common.errors import Conflict, Forbidden, InvalidInput
@@ -19,6 +20,7 @@ from common.resources import ApiKey, Metadata, Tenant
 from common.resources.fields import ModelNames, Name, TimeMs
 from common.resources.meta import Model
 from common.resources.people import ApiKeySpec, ApiKeyStatus, Role
+from common.resources.rates import RateLimits
 from common.store.answers import Answer, Replay, json_answer
 from common.store.port import Applied, Delete, Put, Store, Write
 from control.admission.access import Caller, document_of
@@ -46,6 +48,7 @@ class KeyRequest(Model):
         default_factory=list, description="served names it may use; empty = all visible"
     )
     expires_ms: TimeMs | None = Field(None, description="milliseconds since the epoch; unset = never")
+    rate_limits: RateLimits = Field(default_factory=RateLimits, description="of all requests with the key")
 
 
 class KeyMade(BaseModel):
@@ -100,7 +103,7 @@ async def post_key(request: Request, wanted: KeyRequest, caller: FromCaller) -> 
             left_over=[key for key in left_over if key.name != wanted.name],
             answer=_answer_without_secret,
         )
-        warnings = await unknown_models(spec.models, context.store)
+        warnings = await unknown_models(spec.models, caller, context.store)
     return made_response(made, 201, warnings)
 
 
@@ -165,6 +168,11 @@ def _check_within(wanted: KeyRequest, caller: Caller) -> None:
     if own and (beyond or not wanted.models):
         may = ", ".join(own)
         _refuse(caller, "models", f"the key {caller.principal.key} may use only {may}; name some of them")
+    for name, most in caller.rate_limits:
+        asked = getattr(wanted.rate_limits, name)
+        if most is not None and (asked is None or asked > most):
+            path = f"rateLimits.{to_camel(name)}"
+            _refuse(caller, path, f"the key {caller.principal.key} has {most}; name that or less")
     if caller.expires_ms is not None and (wanted.expires_ms is None or wanted.expires_ms > caller.expires_ms):
         until = f"{caller.expires_ms} ({rfc3339(caller.expires_ms)})"
         _refuse(caller, "expiresMs", f"the key {caller.principal.key} ends at {until}; name that or earlier")
@@ -227,7 +235,12 @@ async def _spec_of(wanted: KeyRequest, caller: Caller, context: ControlContext) 
         message = f"expiresMs: must lie in the future; now is {now_ms} ({rfc3339(now_ms)})"
         raise InvalidInput(message, param="expiresMs")
     return ApiKeySpec(
-        role=role, tenant=tenant, project=project, models=wanted.models, expires_ms=wanted.expires_ms
+        role=role,
+        tenant=tenant,
+        project=project,
+        models=wanted.models,
+        expires_ms=wanted.expires_ms,
+        rate_limits=wanted.rate_limits,
     )
 
 

@@ -126,7 +126,9 @@ def _log_of(context: ControlContext, workload: Workload, rank: int, attempt: int
         if not status.ranks:
             explain = f"`computility explain {workload.name}` says what it waits for"
             raise NotFound(f"{workload.key} has not started yet, so it has printed nothing; {explain}")
-        raise NotFound(f"{workload.key} has no rank {rank}: it has {len(status.ranks)} ranks, from 0 on")
+        last = len(status.ranks) - 1
+        ranks = f"the ranks 0 to {last}" if last else "rank 0 alone"
+        raise NotFound(f"{workload.key} has no rank {rank}: it has {ranks}")
     return _Log(context.fabric, placed.node, workload, attempt or status.attempt, rank)
 
 

@@ -184,6 +184,21 @@ def _expiry(document: Document) -> object:
     return f"in {ahead}" if moment_ms > SYSTEM_CLOCK.now_ms() else f"{age(moment_ms)} ago"
 
 
+_SHORT_RATES = {
+    "requestsPerMinute": "rpm",
+    "tokensPerMinute": "tpm",
+    "concurrentRequests": "open",
+    "sequencesPerRequest": "answers",
+}
+
+
+def _rates(document: Document) -> object:
+    """``60 rpm, 10000 tpm``; ``none``."""
+    limits = document["spec"].get("rateLimits", {})
+    told = [f"{limits[name]} {short}" for name, short in _SHORT_RATES.items() if limits.get(name) is not None]
+    return ", ".join(told) or "none"
+
+
 def _scope(document: Document) -> object:
     return document["spec"].get("project") or document["spec"].get("tenant") or "everything"
 
@@ -201,6 +216,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("KEY", _at("status.hint")),
         Column("STATE", _key_state),
         Column("EXPIRES", _expiry),
+        Column("LIMITS", _rates),
         Column("MODELS", _joined("spec.models", "all"), wide=True),
     ),
     "Node": (

@@ -19,6 +19,15 @@ class RouteIndex:
         self.version = table.version
         self.routes = table.routes
         self._keys: dict[str, RouteKey] = {key.digest: key for key in table.keys}
+        self.key_limits = {key.name: key.limits for key in table.keys if key.limits is not None}
+        self.project_limits, self.tenant_limits = table.projects, table.tenants
+        self.has_limits = bool(
+            self.key_limits
+            or self.project_limits
+            or self.tenant_limits
+            or any(route.limits is not None for route in table.routes)
+        )
+        """Whether anybody has any: where nobody has, requests are not looked at for them."""
         self._by_model: dict[str, list[Route]] = {}
         for route in table.routes:
             self._by_model.setdefault(route.model, []).append(route)

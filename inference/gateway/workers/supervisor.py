@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from common.errors import SetupError
 from common.settings import Settings, child_environment
 from common.telemetry import get_logger
+from inference.gateway.limits.table import shared_memory
 
 BACKLOG = 2048
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
@@ -33,19 +34,21 @@ _log = get_logger("gateway.workers")
 
 @dataclass(frozen=True)
 class Place:
-    """What a worker is told: which one it is, and the files of its listening sockets."""
+    """What a worker is told: which one it is, the file of the table of limits that all share, and the files
+    of its listening sockets."""
 
     worker: int
+    limits: int
     sockets: tuple[int, ...]
 
     @staticmethod
     def of(text: str) -> Place:
         """Raises ``ValueError``."""
-        worker, _, files = text.partition(":")
-        return Place(int(worker), tuple(map(int, files.split(","))))
+        worker, limits, files = text.split(":")
+        return Place(int(worker), int(limits), tuple(map(int, files.split(","))))
 
     def __str__(self) -> str:
-        return f"{self.worker}:{','.join(map(str, self.sockets))}"
+        return f"{self.worker}:{self.limits}:{','.join(map(str, self.sockets))}"
 
     def take(self, parent: int) -> list[socket.socket]:
         """The listening sockets. From now on this process ends with its parent, whatever ends that."""
@@ -80,10 +83,10 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
 class _Worker:
     """One place, and the process that has it."""
 
-    def __init__(self, settings: Settings, worker: int) -> None:
+    def __init__(self, settings: Settings, worker: int, limits: int) -> None:
         gateway = settings.gateway
         self._sockets = [listen(host, gateway.port, shared=True) for host in gateway.hosts]
-        self._place = Place(worker, tuple(sock.fileno() for sock in self._sockets))
+        self._place = Place(worker, limits, tuple(sock.fileno() for sock in self._sockets))
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._pause_seconds = FIRST_PAUSE_SECONDS
@@ -95,7 +98,9 @@ class _Worker:
         command = [sys.executable, "-m", "inference.gateway.main"]
         command += ["--worker", str(self._place), "--parent", str(os.getpid())]
         env = child_environment(self._settings)
-        self._process = subprocess.Popen(command, env=env, pass_fds=self._place.sockets)
+        self._process = subprocess.Popen(
+            command, env=env, pass_fds=(self._place.limits, *self._place.sockets)
+        )
 
     @property
     def waits_seconds(self) -> float | None:
@@ -139,7 +144,8 @@ def supervise(settings: Settings) -> int:
     for host in settings.gateway.hosts:
         listen(host, settings.gateway.port).close()  # nobody else is there, not even one that shares
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-    workers = [_Worker(settings, number) for number in range(settings.gateway.workers)]
+    limits = shared_memory(settings.gateway.workers)
+    workers = [_Worker(settings, number, limits) for number in range(settings.gateway.workers)]
     for worker in workers:
         worker.start()
     _log.info("gateway listens", url=settings.gateway_url, workers=len(workers))

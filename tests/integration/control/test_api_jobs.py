@@ -102,7 +102,7 @@ async def test_a_project_has_only_so_many_that_go_on(world: World) -> None:
     limited = document("Project", "search", tenant="acme", limits={"maxJobs": 2, "maxReplicas": 1})
     assert (await world.apply(limited)).status_code == 200
     three = [job(f"j{n}") for n in range(3)]
-    assert told(await world.apply(*three, key=MEMBER)) == (403, "spec.limits.maxJobs")
+    assert told(await world.apply(*three, key=MEMBER)) == (403, "[0].spec.limits.maxJobs")
     assert (await world.apply(*three[:2], key=MEMBER)).status_code == 200
     assert told(await world.apply(three[2], key=MEMBER)) == (403, "spec.limits.maxJobs")
     shown = (await world.request(MEMBER, "GET", "/api/v1/projects/search/limits")).json()["items"]

@@ -84,6 +84,8 @@ async def test_a_key_for_a_model_that_nobody_serves_is_told(world: World) -> Non
     assert await make("right", ["chat"]) is None
     assert await make("odd", ["chat", "caht"]) == ["models: nobody serves caht now"]
     assert await make("every", []) is None
+    await world.apply(document("Model", "tiny", "lab"), document("Endpoint", "x", "lab", servedName="secret"))
+    assert await make("nosy", ["secret"]) == ["models: nobody serves secret now"], "of others nothing is told"
 
 
 async def test_an_answer_that_is_repeated_repeats_what_was_odd(world: World) -> None:

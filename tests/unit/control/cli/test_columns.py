@@ -10,7 +10,8 @@ import yaml
 from common.resources import KINDS
 from control.cli.doctor_checks.checks import judge_devices
 from control.console.documents.field_reference import all_fields
-from control.console.output import with_moments
+from control.console.formats import Output
+from control.console.output import print_document, with_moments
 from control.console.tables.tables import COLUMNS
 
 pytestmark = pytest.mark.unit
@@ -101,3 +102,14 @@ def test_times_in_yaml_say_which_moment_they_are() -> None:
     assert "- lastMs: 1700000000000  # 2023-11-14T22:13:20.000Z" in text
     assert yaml.safe_load(text) == document
     assert with_moments("ttlMs: 5\n") == "ttlMs: 5\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["x\naMs: 1796027888313\ny", "word " * 19 + "aMs: 1796027888313 " + "word " * 19]
+)
+def test_no_text_is_changed_by_saying_which_moment_a_number_is(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = {"metadata": {"createdMs": 1_796_027_888_313, "annotations": {"note": text}}}
+    print_document(document, Output.YAML)
+    assert yaml.safe_load(capsys.readouterr().out) == document

@@ -61,7 +61,7 @@ def test_each_worker_has_a_spool_of_its_own_and_the_first_one_that_of_a_single_g
 
 @given(st.integers(0, 63), st.lists(st.integers(0, 10**6), min_size=1, max_size=3))
 def test_a_place_is_told_in_words(worker: int, sockets: list[int]) -> None:
-    place = Place(worker, tuple(sockets))
+    place = Place(worker, 7, tuple(sockets))
     assert Place.of(str(place)) == place
 
 
