@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import NoReturn
@@ -37,12 +38,41 @@ def check_tags(tags: object, path: str = "tags") -> None:
 
 def check_tags_size(user: str, tags: Mapping[str, str], path: str = "tags") -> None:
     """Raise ``InvalidInput`` when user, names and values, checked before, are too long together."""
-    texts = [user, *tags, *tags.values()]
+    texts = (user, *tags, *tags.values())
+    if not _fit(*texts):
+        size = _json_bytes(*texts)
+        _refuse(path, f"user, names and values have at most {TAGS_BYTES} bytes together, not {size}")
+
+
+def user_in_reports(user: str) -> str:
+    """An end user as reports name it: as it is, or by its digest where it is too long or holds what cannot
+    be seen. Two users are never one."""
+    if len(user) <= USER_CHARACTERS and not odd_character(user) and _fit(user):
+        return user
+    return f"sha256:{hashlib.sha256(user.encode(errors='surrogatepass')).hexdigest()}"
+
+
+def tags_that_fit(user: str, tags: Mapping[str, str]) -> Mapping[str, str]:
+    """The first of these tags, checked before, that an event has room for beside its user."""
+    if _fit(user, *tags, *tags.values()):
+        return tags
+    kept: dict[str, str] = {}
+    left = TAGS_BYTES - _json_bytes(user)
+    for name, value in tags.items():
+        left -= _json_bytes(name, value)
+        if left < 0:
+            break
+        kept[name] = value
+    return kept
+
+
+def _fit(*texts: str) -> bool:
     # No character has more than six bytes in JSON, so most need no look at each.
-    if 6 * sum(map(len, texts)) > TAGS_BYTES:
-        size = sum(len(json.dumps(text, ensure_ascii=False).encode()) - 2 for text in texts)
-        if size > TAGS_BYTES:
-            _refuse(path, f"user, names and values have at most {TAGS_BYTES} bytes together, not {size}")
+    return 6 * sum(map(len, texts)) <= TAGS_BYTES or _json_bytes(*texts) <= TAGS_BYTES
+
+
+def _json_bytes(*texts: str) -> int:
+    return sum(len(json.dumps(text, ensure_ascii=False).encode()) - 2 for text in texts)
 
 
 def _check_text(value: object, path: str, characters: int) -> None:
