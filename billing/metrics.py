@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import Counter
 
-from billing.core.events import UsageEvent
 from billing.core.rating import RatedLine
 
 EVENTS = Counter(
@@ -23,15 +23,21 @@ MICROCREDITS = Counter("computility_usage_microcredits", "Micro-credits posted",
 UNPRICED = Counter("computility_usage_unpriced_lines", "Lines posted for which no price was found", ["meter"])
 
 
-def count_posted(
-    posted: Sequence[tuple[UsageEvent, Sequence[RatedLine]]], *, duplicates: int, refused: int
-) -> None:
-    """Count what one call of ``Ledger.post`` did."""
-    EVENTS.labels("posted").inc(len(posted))
+def count_posted(posted: Iterable[Sequence[RatedLine]], *, duplicates: int, refused: int) -> None:
+    """Count what one call of ``Ledger.post`` did; ``posted`` are the lines of each event."""
+    events, sums = 0, defaultdict[str, list[int]](lambda: [0, 0, 0])
+    for lines in posted:
+        events += 1
+        for line in lines:
+            sum_ = sums[line.meter]
+            sum_[0] += line.quantity
+            sum_[1] += line.microcredits
+            sum_[2] += line.price is None
+    EVENTS.labels("posted").inc(events)
     EVENTS.labels("duplicate").inc(duplicates)
     EVENTS.labels("refused").inc(refused)
-    for line in (line for _, lines in posted for line in lines):
-        QUANTITY.labels(line.meter).inc(line.quantity)
-        MICROCREDITS.labels(line.meter).inc(line.microcredits)
-        if line.unpriced:
-            UNPRICED.labels(line.meter).inc()
+    for meter, (quantity, microcredits, unpriced) in sums.items():
+        QUANTITY.labels(meter).inc(quantity)
+        MICROCREDITS.labels(meter).inc(microcredits)
+        if unpriced:
+            UNPRICED.labels(meter).inc(unpriced)

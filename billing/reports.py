@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from billing.store import Ledger, UsageFilter, UsageRow
-from billing.store.usage import GROUPS
+from billing.store.columns import GROUPS, STEPS_MS, TAG
 from common.errors import InvalidInput
+from common.vocabulary import shortened
+
+MAX_GROUPS = 8
+MAX_ROWS = 50_000
+MOST_STEPS = 1500
+"""Hours or minutes that one report tells apart."""
 
 
 @dataclass(frozen=True)
@@ -31,27 +37,52 @@ class UsageReport:
 async def usage_report(
     ledger: Ledger, group_by: Sequence[str] = (), where: UsageFilter | None = None
 ) -> UsageReport:
-    """Usage grouped by any of tenant, project, key, model, model_identity, kind, device_class, day (UTC).
+    """Usage grouped by any of ``GROUPS`` (day, hour and minute are of UTC) and of tags, as ``tag:team``.
 
-    Raises ``InvalidInput`` for another or a repeated group, or a time span that ends before it begins.
+    Raises ``InvalidInput`` for another or a repeated group, a time span that ends before it begins, hours or
+    minutes of too long a span, and more rows than ``MAX_ROWS``.
     """
     where = where or UsageFilter()
     _check(group_by, where)
-    rows = await ledger.usage(group_by, where)
+    rows = await ledger.usage(group_by, where, MAX_ROWS + 1)
+    if len(rows) > MAX_ROWS:
+        raise InvalidInput(
+            f"group_by: more than {MAX_ROWS} rows; ask for a shorter time or fewer groups", param="group_by"
+        )
     total = (await ledger.usage((), where))[0] if group_by else rows[0]
     return UsageReport(tuple(group_by), tuple(rows) if group_by else (), total)
 
 
+def check_group(name: str, param: str = "group_by") -> None:
+    """Raise ``InvalidInput`` unless it is a group or a tag."""
+    if name not in GROUPS and (not name.startswith(TAG) or name == TAG):
+        raise InvalidInput(
+            f"{param}: {shortened(name, 80)!r} is unknown; choose from {', '.join(GROUPS)}, {TAG}<name>",
+            param=param,
+        )
+
+
 def _check(group_by: Sequence[str], where: UsageFilter) -> None:
-    for name in group_by:
-        if name not in GROUPS:
-            raise InvalidInput(
-                f"group_by: {name!r} is unknown; choose from {', '.join(GROUPS)}", param="group_by"
-            )
+    for name in (*group_by, *where.among):
+        check_group(name)
     if len(set(group_by)) != len(group_by):
         raise InvalidInput("group_by: names a column twice", param="group_by")
+    if len(group_by) > MAX_GROUPS:
+        raise InvalidInput(f"group_by: at most {MAX_GROUPS} columns", param="group_by")
     if where.from_ms is not None and where.to_ms is not None and where.to_ms <= where.from_ms:
         raise InvalidInput("to: must be after from", param="to")
+    _check_steps(group_by, where)
+
+
+def _check_steps(group_by: Sequence[str], where: UsageFilter) -> None:
+    """Hours and minutes are read event by event."""
+    for name in group_by:
+        longest_ms = MOST_STEPS * STEPS_MS.get(name, 0)
+        if name in STEPS_MS and (where.to_ms is None or where.to_ms - where.begin_ms > longest_ms):
+            raise InvalidInput(
+                f"from: a report by {name} needs from and to, at most {MOST_STEPS} {name}s apart",
+                param="from",
+            )
 
 
 def _flat(row: UsageRow) -> dict[str, Any]:

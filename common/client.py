@@ -99,8 +99,9 @@ class Client(TuningClient):
         after: str | None = None,
         limit: int = 100,
     ) -> Documents:
-        """Events, oldest first; ``after`` is an event id."""
-        answer = self._read("/api/v1/events", kind=kind, name=name, project=project, after=after, limit=limit)
+        """Events, oldest first: those after the one with that id, or else the latest."""
+        query = {"kind": kind, "name": name, "project": project, "after": after, "limit": limit}
+        answer = self._read("/api/v1/events", **query, newest="true" if after is None else None)
         items: Documents = answer["items"]
         return items
 
@@ -113,6 +114,11 @@ class Client(TuningClient):
     def explain_endpoint(self, name: str, project: str | None = None) -> Document:
         """How many engines an endpoint is to have, has, and why."""
         return self._read(f"/api/v1/endpoints/{name}/explain", project=project)
+
+    def revisions(self, name: str, project: str | None = None) -> Documents:
+        """The specs that an endpoint has and had, newest first, with who wrote them."""
+        items: Documents = self._read(f"/api/v1/endpoints/{name}/revisions", project=project)["items"]
+        return items
 
     def overview(self, limit: int = 10) -> Document:
         """The pool now: devices, nodes, queues and workloads, as far as the key may see them; at most
@@ -168,6 +174,28 @@ class Client(TuningClient):
         }
         return self._stream(f"/api/v1/workloads/{name}/logs", params)
 
+    def issue_invoice(self, tenant: str, month: str, timezone: str = "UTC") -> Document:
+        """Bill what the tenant's month, ``2026-03``, has not been billed for yet."""
+        body = {"tenant": tenant, "month": month, "timezone": timezone}
+        return self._write("POST", "/api/v1/invoices", body)
+
+    def invoices(self, tenant: str | None = None, after: int = 0) -> Documents:
+        """Invoices and credit notes that the key may see, without their lines."""
+        items: Documents = self._read("/api/v1/invoices", tenant=tenant, after=after)["items"]
+        return items
+
+    def invoice(self, number: int) -> Document:
+        """An invoice or a credit note."""
+        return self._read(f"/api/v1/invoices/{number}")
+
+    def invoice_page(self, number: int, language: str = "en") -> str:
+        """The same as a page of HTML."""
+        return self._text(f"/api/v1/invoices/{number}", format="html", language=language)
+
+    def focus(self, tenant: str, month: str, timezone: str = "UTC", currency: str = "USD") -> str:
+        """A tenant's month as FOCUS 1.2 rows, in CSV."""
+        return self._text("/api/v1/focus", tenant=tenant, month=month, timezone=timezone, currency=currency)
+
     def usage(self, **params: Any) -> Document:
         """The usage report; parameters as of ``GET /api/v1/usage`` (``from_`` stands for ``from``)."""
         return self._read("/api/v1/usage", **{name.rstrip("_"): value for name, value in params.items()})
@@ -197,9 +225,13 @@ class Client(TuningClient):
         project: str | None = None,
         models: Sequence[str] = (),
         expires_ms: int | None = None,
+        rate_limits: Mapping[str, int] | None = None,
     ) -> Document:
-        """Make an API key. ``secret`` in the answer is shown this once."""
+        """Make an API key. ``secret`` in the answer is shown this once. ``rate_limits``: by their names in
+        ``spec.rateLimits``."""
         body: Document = {"name": name, "role": role, "models": list(models)}
+        if rate_limits:
+            body["rateLimits"] = dict(rate_limits)
         optional = {"tenant": tenant, "project": project, "expiresMs": expires_ms}
         body.update({key: value for key, value in optional.items() if value is not None})
         return self._write("POST", "/api/v1/keys", body)

@@ -79,6 +79,12 @@ class Transport:
     def _read(self, path: str, **params: Any) -> Document:
         return self._answer(self._send("GET", path, params=query_of(params)))
 
+    def _text(self, path: str, **params: Any) -> str:
+        response = self._send("GET", path, params=query_of(params))
+        if response.is_error:
+            self._answer(response)
+        return response.text
+
     def _write(
         self,
         method: str,

@@ -19,11 +19,20 @@ class TuningClient(Transport):
     """Files and jobs. ``project`` is that of the key where it is None."""
 
     def upload_file(
-        self, name: str, content: IO[bytes], purpose: str, project: str | None = None
+        self,
+        name: str,
+        content: IO[bytes],
+        purpose: str,
+        project: str | None = None,
+        expires_seconds: int | None = None,
     ) -> Document:
-        """The file that was made of ``content``, which can be read again from its beginning."""
+        """The file that was made of ``content``, which can be read again from its beginning; it goes by
+        itself after ``expires_seconds`` (None = never)."""
         headers = {**_of(project), "Idempotency-Key": new_id("idem")}
-        form = {"data": {"purpose": purpose}, "files": {"file": (name, content)}}
+        data = {"purpose": purpose}
+        if expires_seconds is not None:
+            data |= {"expires_after[anchor]": "created_at", "expires_after[seconds]": str(expires_seconds)}
+        form: dict[str, Any] = {"data": data, "files": {"file": (name, content)}}
         return self._answer(self._send("POST", _FILES, headers=headers, **form))
 
     def list_files(self, project: str | None = None) -> list[Document]:
@@ -58,6 +67,11 @@ class TuningClient(Transport):
     def cancel_job(self, job: str, project: str | None = None) -> Document:
         """End a job."""
         return self._answer(self._send("POST", f"{_JOBS}/{job}/cancel", headers=_of(project)))
+
+    def serve_checkpoint(self, job: str, checkpoint: str, project: str | None = None) -> Document:
+        """Serve the adapter as it was after a step, named by its number or by the checkpoint's id."""
+        path = f"{_JOBS}/{job}/checkpoints/{checkpoint}/serve"
+        return self._answer(self._send("POST", path, headers=_of(project)))
 
     def _pages(self, path: str, project: str | None) -> Iterator[Document]:
         after: dict[str, str] = {}

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable
 
 PREFIX = "COMPUTILITY_"
+CELL_VARIABLE = "RANK_IN_CELL"
+"""Set for a process that sees nothing but its job: see docs/design/sandbox.md."""
 
 
 def variables() -> dict[str, str]:
@@ -24,9 +26,8 @@ def engine_key_of_process() -> str:
     return variable("VLLM_API_KEY")
 
 
-def kv_poll_microseconds_of_process(name: str) -> int:
-    """The pause that the engine which this process is makes between two looks at transfers; 0 = as its
-    library has it."""
+def number_of_process(name: str) -> int:
+    """A whole number that the engine which this process is was told; 0 = nothing that is one."""
     said = variable(name)
     return int(said) if said.isascii() and said.isdecimal() and len(said) < 10 else 0
 

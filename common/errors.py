@@ -12,6 +12,7 @@ ComputilityError
 │   └── IdempotencyMismatch 422 same key, other body
 ├── TooLarge              413
 ├── TooManyRequests       429  over a limit of rate or of how much at once; ``retry_after_seconds`` says when
+│   └── RateLimited       429  over a limit that somebody set; ``limit`` says which one, of whom, until when
 ├── Unavailable           503  try again later
 │   ├── NotAwake          503  an engine that was asked for is not there yet; ``retry_after_seconds``
 │   └── EngineFailed      502  the engine broke while serving
@@ -20,7 +21,7 @@ ComputilityError
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from common.vocabulary import harmless
 
@@ -117,6 +118,26 @@ class TooManyRequests(ComputilityError):
     retry_after_seconds: int = 1
 
 
+@dataclass(frozen=True)
+class LimitTold:
+    """A limit that a request is over. ``scope`` and ``name``: whose it is; ``limit``: its name in
+    ``spec.rateLimits``; ``until``: when the same request will pass (RFC 3339), None where that is not known.
+    """
+
+    scope: str
+    name: str
+    limit: str
+    value: int
+    until: str | None
+
+
+@dataclass
+class RateLimited(TooManyRequests):
+    """Over one of the limits of key, project, tenant or model."""
+
+    limit: LimitTold | None = None
+
+
 class Unavailable(ComputilityError):
     """Cannot be done now; may work later."""
 
@@ -192,4 +213,6 @@ def openai_body(error: ComputilityError) -> dict[str, object]:
         body["problems"] = [
             {"path": harmless(p.path), "message": harmless(p.message), "code": p.code} for p in error.problems
         ]
+    if isinstance(error, RateLimited) and error.limit is not None:
+        body["limit"] = asdict(error.limit)
     return {"error": body}

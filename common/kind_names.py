@@ -29,6 +29,7 @@ KIND_NAMES = (
     KindName("Model", "models", "project", "mo"),
     KindName("Adapter", "adapters", "project", "ad"),
     KindName("Endpoint", "endpoints", "project", "ep"),
+    KindName("Job", "jobs", "project"),
     KindName("FineTune", "finetunes", "project", "ft"),
     KindName("File", "files", "project"),
     KindName("Price", "prices", "cluster"),

@@ -11,5 +11,14 @@ IDENTITY_LABEL = "computility.io/model-identity"
 KEY_LABEL = "computility.io/key"
 """The API key that asked for the workload; its device time is that key's."""
 
+RESTARTED = "computility.io/restarted-ms"
+"""An annotation: after which restart that people asked for (``rollout.restartedMs``) the engine was made."""
+
 DRAINING = "computility.io/draining-since-ms"
 """An annotation: the engine gets no more requests, and goes when it has none."""
+
+SANDBOX_LABEL = "computility.io/sandbox"
+"""A label of nodes: ``works`` where cells can be made, else ``missing``."""
+
+KUBERNETES_MARK = "computility.io/kubernetes"
+"""An annotation: whose the resource is in Kubernetes, where it is made anew when it is gone here."""

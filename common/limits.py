@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from common.errors import Forbidden, Problem
 from common.resources import Project, Queue, Tenant
 from common.resources.people import ProjectLimits
+from common.resources.rates import RateLimits
 from common.settings import LimitsSettings
 from common.store.port import Store
 from common.vocabulary import MAX_LIST
@@ -69,6 +70,16 @@ def inherited_limits(tenant: Tenant | None, others: Sequence[Project]) -> Projec
     return limits
 
 
+def inherited_rates(others: Sequence[Project]) -> RateLimits:
+    """The same for what it may ask of models. Those of the Tenant bind beside them."""
+    limits = RateLimits()
+    for name in RateLimits.model_fields:
+        known = [getattr(other.spec.rate_limits, name) for other in others]
+        if known and None not in known:
+            setattr(limits, name, max(known))
+    return limits
+
+
 def inherited_queues(tenant: Tenant | None, others: Sequence[Project]) -> list[str]:
     """The same for its queues; empty = as the Tenant says."""
     if (tenant is not None and tenant.spec.queues) or not all(other.spec.queues for other in others):
@@ -81,6 +92,8 @@ def lifts_limits(project: Project, tenant: Tenant | None, others: Sequence[Proje
     next_limits = inherited_limits(tenant, others).to_dict()
     kept = {**next_limits, **(tenant.spec.limits.to_dict() if tenant is not None else {})}
     if project.spec.limits.to_dict().keys() - kept.keys():
+        return True
+    if project.spec.rate_limits.to_dict().keys() - inherited_rates(others).to_dict().keys():
         return True
     bounded = bool(inherited_queues(tenant, others) or (tenant is not None and tenant.spec.queues))
     return bool(project.spec.queues) and not bounded

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import resource
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,3 +28,13 @@ def give_way_alone(niceness: int) -> None:
     with suppress(OSError):  # it leads one already
         os.setsid()
     give_way(niceness)
+
+
+def bind_process(cpu_seconds: float, memory_bytes: int, niceness: int = 10) -> None:
+    """Bind this process, which works on what a tenant sent: its CPU time, its address space, and its place
+    behind others."""
+    seconds = math.ceil(cpu_seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(niceness)

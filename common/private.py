@@ -22,6 +22,7 @@ OURS = frozenset(
         "run",
         "spool",
         "state.db",
+        "work",
     )
 )
 """Names by which a folder is known to be a home of Computility."""

@@ -9,6 +9,7 @@ Patterns are for the whole text, and mean the same to Python, to pydantic and in
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
@@ -45,6 +46,8 @@ MAX_DEPTH = 32
 """Lists and mappings within each other in a document."""
 MAX_NUMBER = 10**15
 """Of any quantity: a whole number that a float, a 64-bit column and JavaScript hold exactly."""
+MAX_RATE = 10**9
+"""Requests or tokens in a minute."""
 MAX_FLOAT = sys.float_info.max
 SOURCE_CHARACTERS = 512
 """Of where a model lies: with the folder that ``$(HOME_DIR)`` stands for it is still a path."""
@@ -124,8 +127,10 @@ def shortened(text: str, characters: int = MESSAGE_CHARACTERS) -> str:
 
 
 def quoted(value: object, characters: int = 80) -> str:
-    """Any value as a message may quote it."""
-    try:
+    """Any value as a message may quote it: a text between quotes, all else as JSON has it."""
+    if isinstance(value, str):
         return shortened(repr(value), characters)
-    except (ValueError, RecursionError):  # a number of very many digits
-        return f"a value of type {type(value).__name__}"
+    try:
+        return shortened(json.dumps(value, ensure_ascii=False), characters)
+    except (TypeError, ValueError, RecursionError):  # a date of YAML, a number of very many digits, a circle
+        return "a value that JSON does not have"

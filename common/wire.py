@@ -29,6 +29,15 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+class RouteLimits(_Part):
+    """What some of those who ask may ask for together; unset = no limit."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+    sequences_per_request: int | None = None
+
+
 class RouteKey(_Part):
     """One API key that is in force."""
 
@@ -39,6 +48,7 @@ class RouteKey(_Part):
     project: str | None = None
     models: tuple[str, ...] = ()
     expires_ms: int | None = None
+    limits: RouteLimits | None = None
 
     @property
     def principal(self) -> Principal:
@@ -118,6 +128,8 @@ class Route(_Part):
     elastic: tuple[str, ...] = Field(
         (), description="Endpoints, as project/name, that get an engine for it when somebody asks"
     )
+    limits: RouteLimits | None = None
+    limited_as: str = Field("", description="project/name of the Endpoint whose limits they are")
 
 
 class RoutingTable(_Part):
@@ -126,6 +138,10 @@ class RoutingTable(_Part):
     version: str
     keys: tuple[RouteKey, ...] = ()
     routes: tuple[Route, ...] = ()
+    projects: dict[str, RouteLimits] = Field(
+        default_factory=dict, description="limits of those that have some"
+    )
+    tenants: dict[str, RouteLimits] = Field(default_factory=dict, description="the same")
 
 
 class Demand(_Part):

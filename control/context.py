@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from billing.store import Ledger
 from common.clock import SYSTEM_CLOCK, Clock
 from common.leadership.elector import Elector
+from common.resources import Endpoint, Workload
 from common.settings import Settings
+from common.store.kept import KeptList, owned_workloads
 from common.store.port import Store
 from control.admission.access import DirectoryCache
 from control.audit import AuditTrail
@@ -56,6 +58,7 @@ class ControlContext:
     write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     directories: DirectoryCache = field(init=False)
+    engines: KeptList[Workload] = field(init=False)
     feed: ChangeFeed = field(init=False)
     audit: AuditTrail = field(init=False)
     insight: Insight = field(init=False)
@@ -65,6 +68,7 @@ class ControlContext:
 
     def __post_init__(self) -> None:
         self.directories = DirectoryCache(self.store)
+        self.engines = owned_workloads(self.store, Endpoint.__name__)
         self.feed = ChangeFeed(self.store, self.settings.control.max_watches_per_key)
         self.audit = AuditTrail(self.store, self.clock)
         self.routes = RoutingTables(self.store)

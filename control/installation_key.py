@@ -5,6 +5,7 @@ from __future__ import annotations
 from common.ids import secret_digest
 from common.resources import ApiKey
 from common.resources.people import ApiKeySpec
+from common.store.authorship import Author, authored
 from common.telemetry import get_logger
 from control.api.routes.keys import make_key
 from control.context import ControlContext
@@ -28,5 +29,6 @@ async def keep_installation_key(context: ControlContext) -> None:
                 _log.warning("the installation's key is revoked; set another one as control.admin_key")
             return
         spec = ApiKeySpec(role="platform-admin")
-        await make_key(context, INSTALLATION_KEY, spec, replace=True, secret=secret)
+        with authored(Author("installation", "control")):
+            await make_key(context, INSTALLATION_KEY, spec, replace=True, secret=secret)
     _log.info("the installation's key is in force", replaced=old is not None)

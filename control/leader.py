@@ -14,6 +14,7 @@ from inference.adapters.engine import VllmEngines
 from inference.autoscaling.autoscaler import Autoscaler
 from inference.canary.judging import CanaryJudge
 from inference.controller import EndpointController
+from jobs.controller import JobController
 from scheduler.loop import SchedulerLoop
 from scheduler.ports import Fabric
 from scheduler.serving_need import ServingNeed
@@ -68,5 +69,7 @@ class Leader:
         loops.add("endpoints", EndpointController(store, self._engines, settings, clock).run)
         loops.add("auto-mode", auto_mode.run)
         loops.add("finetunes", tuning.run)
+        if context.tuning is not None:
+            loops.add("jobs", JobController(store, context.tuning.files, settings, clock).run)
         set_world_apart()
         loops.start()

@@ -10,6 +10,7 @@ from prometheus_client import Counter, Gauge
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.loop import LoopHealth, sort_of
+from common.store.authorship import Author, authored
 from common.telemetry import get_logger
 
 FIRST_BACKOFF_SECONDS = 1.0
@@ -89,7 +90,8 @@ class Loops:
         while not self._stop.is_set():
             self._set_alive(state, True)
             try:
-                await run(self._stop, state.health)
+                with authored(Author(name, "control")):
+                    await run(self._stop, state.health)
                 state.error = "ended by itself"
             except Exception as error:  # noqa: BLE001 - the loop's boundary: the other loops go on
                 _log.exception("loop broke", loop=name)

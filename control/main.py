@@ -142,7 +142,7 @@ def listen(host: str, port: int) -> socket.socket:
         bound.close()
         raise SetupError(
             f"control cannot listen on {host}:{port} ({error.strerror}); choose another port with "
-            "COMPUTILITY_CONTROL__PORT or `computility up --control-port`"
+            "COMPUTILITY_CONTROL__PORT or `computility up --control-port PORT`"
         ) from error
     bound.set_inheritable(True)
     return bound
@@ -253,7 +253,6 @@ async def serve(settings: Settings, bound: list[socket.socket]) -> None:
     config = uvicorn.Config(
         build_app(parts.context),
         http=guarded_by_tls(Door(settings.control), tls.context),
-        timeout_keep_alive=settings.control.idle_seconds,
         ws="none",
         log_config=None,
         access_log=False,

@@ -91,14 +91,14 @@ def event_object(event: Event) -> dict[str, Any]:
     }
 
 
-def checkpoint_object(job: FineTune, checkpoint: Checkpoint) -> dict[str, Any]:
+def checkpoint_object(job: FineTune, served_name: str, checkpoint: Checkpoint) -> dict[str, Any]:
+    """``served_name``: what it answers to once it is served."""
     metrics = {name: checkpoint.metrics[name] for name in _CHECKPOINT_METRICS if name in checkpoint.metrics}
-    base = job.status.fine_tuned_model or job.name
     return {
         "id": checkpoint.id,
         "object": "fine_tuning.job.checkpoint",
         "created_at": seconds(checkpoint.created_ms),
-        "fine_tuned_model_checkpoint": f"{base}:ckpt-step-{checkpoint.step}",
+        "fine_tuned_model_checkpoint": served_name,
         "step_number": checkpoint.step,
         "fine_tuning_job_id": job.name,
         "metrics": {**metrics, "step": checkpoint.step},

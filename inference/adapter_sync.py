@@ -50,6 +50,10 @@ class Held:
     def names(self) -> list[str]:
         return sorted(self.paths)
 
+    def is_settled(self, wanted: WantedAdapter) -> bool:
+        """Whether the engine holds the adapter, or has refused it."""
+        return self.paths.get(wanted.name) == wanted.path or wanted.name in self.failures
+
     def failure_of(self, wanted: WantedAdapter) -> Failure | None:
         """Why the adapter is not held, if it was tried."""
         known = self.failures.get(wanted.name)

@@ -12,12 +12,12 @@ from common.errors import InvalidInput
 from common.guard import Fault, ResourceGuard
 from common.loop import LoopHealth, run_passes
 from common.resources import Adapter, Endpoint, Model, Workload
-from common.resources.scaling import EngineRole
 from common.resources.serving import Replica
 from common.settings import Settings
 from common.sources import local_path
 from common.store.kept import KeptList, owned_workloads
 from common.store.port import Store
+from common.store.transitions import event_of, write_status
 from common.telemetry import get_logger
 from inference.adapter_files import AdapterFiles
 from inference.adapter_status import ReplicaReport, report_adapter, report_gone
@@ -25,9 +25,8 @@ from inference.adapter_sync import AdapterSync, Held, WantedAdapter
 from inference.auto_duties import assign_duties
 from inference.autoscaling.draining import Draining
 from inference.canary.engines import by_role
-from inference.canary.status import report_canary
-from inference.endpoint_readiness import readiness
-from inference.engine_workload import engine_role, replica_of, served_name
+from inference.endpoint_status import fill_status
+from inference.engine_workload import engine_role, replica_of
 from inference.model_files import ModelFiles
 from inference.model_status import ModelStatusKeeper
 from inference.ports import Engines
@@ -70,6 +69,8 @@ class EndpointController:
         self._draining = Draining(store, engines, clock, settings.engine.drain_timeout_seconds)
         self._guard = ResourceGuard("endpoints", store, clock)
         self._parts = self._guard.items
+        self._complete: set[tuple[str, int]] = set()
+        """Starts of engines that hold all adapters that they can."""
         self._is_at_rest = False
         self._made: Counter[str | None] = Counter()
         self._gone: Counter[str | None] = Counter()
@@ -111,7 +112,9 @@ class EndpointController:
             for endpoint in endpoints
         )
         workloads = [workload for group in owned.values() for workload in group]
-        self._sync.forget_all_but({(w.metadata.uid, w.status.attempt) for w in workloads})
+        starts = {(w.metadata.uid, w.status.attempt) for w in workloads}
+        self._sync.forget_all_but(starts)
+        self._complete &= starts
         self._draining.forget_all_but({workload.metadata.uid for workload in workloads})
         for adapter in adapters:
             await self._guard.handle(adapter, partial(self._adapter, adapter, reports))
@@ -182,21 +185,25 @@ class EndpointController:
             trouble = (fault.reason, fault.message) if fault else trouble
         else:  # nobody could take the place of what was to leave
             await self._stay(existing)
+        engines = self._wanted_engines.known(endpoint)
         endpoint.status.model_project = (found[0].project or "") if found else ""
         mine = [one for one in wanted[endpoint.model_key] if one[0].may_be_on(endpoint)]
         replicas, seen = [], []
         for workload in sorted(existing, key=lambda w: w.name):
-            if engine_role(workload) == "canary":  # adapters are those of the stable side's Model
+            role = engine_role(workload)
+            if role == "canary":  # adapters are those of the stable side's Model
                 replicas.append(replica_of(workload))
+                self._complete.add((workload.metadata.uid, workload.status.attempt))
                 continue
             replica, report = await self._replica(endpoint, workload, mine)
+            replica.outdated = _is_outdated(workload, engines.get(role))
             replicas.append(replica)
             reports[endpoint.model_key].append(report)
             seen.append(report)
         assign_duties(endpoint, replicas)
-        self._fill_status(endpoint, found, replicas, seen, trouble, canary_trouble)
+        fill_status(endpoint, found, replicas, seen, trouble, canary_trouble, self._clock.now_ms())
         if endpoint.status != before:
-            await self._store.set_status(endpoint)
+            await write_status(self._store, endpoint, before, "Ready")
         return fault
 
     async def _roll_out(
@@ -216,7 +223,10 @@ class EndpointController:
         roles = by_role(endpoint, existing, engines)
         role_of = {workload.name: role for role, some in roles.items() for workload in some}
         wanted = await self._draining.wanted_names(
-            endpoint, roles, lambda one: _is_outdated(one, engines.get(role_of[one.name]))
+            endpoint,
+            roles,
+            lambda one: _is_outdated(one, engines.get(role_of[one.name])),
+            lambda one: (one.metadata.uid, one.status.attempt) in self._complete,
         )
         plan = plan_pass(wanted, roles, engines)
         most = GONE_PER_PASS - self._gone[endpoint.project] - len(plan.at_once)
@@ -225,6 +235,7 @@ class EndpointController:
         for workload in (*plan.at_once, *gone):
             await self._delete(workload)
             existing.remove(workload)
+            await self._tell_replaced(endpoint, workload, engines.get(role_of.get(workload.name, "")))
         await self._stay(one for name, one in by_name.items() if name not in plan.leaving)
         there = {workload.name for workload in existing}
         for name in (*(name for name in plan.again if name not in there), *plan.create):
@@ -247,6 +258,17 @@ class EndpointController:
         for name in [name for name in by_name if name in wanted and name not in plan.leaving]:
             await self._change_in_place(by_name[name], engines[wanted[name]])
         return None
+
+    async def _tell_replaced(
+        self, endpoint: Endpoint, workload: Workload, engine: WantedEngine | None
+    ) -> None:
+        """An event of an engine that leaves because its Endpoint wants another."""
+        why = engine.difference(workload) if engine is not None else ""
+        if not why:
+            return
+        message = f"{workload.name} was stopped, because {why} (generation {endpoint.metadata.generation})"
+        now_ms, uid = self._clock.now_ms(), workload.metadata.uid
+        await self._store.record(event_of(endpoint, "info", "EngineReplaced", message, now_ms, uid))
 
     async def _stay(self, workloads: Iterable[Workload]) -> None:
         """What was to leave serves on."""
@@ -279,6 +301,8 @@ class EndpointController:
                 unload="--lora-modules" not in engine.args,
             )
             replica.adapters = held.names
+            if all(held.is_settled(one) for one in loadable):
+                self._complete.add((workload.metadata.uid, workload.status.attempt))
         return replica, ReplicaReport(endpoint, replica, held)
 
     async def _all_wanted(self, adapters: Sequence[Adapter]) -> _WantedByModel:
@@ -299,39 +323,13 @@ class EndpointController:
         path = local_path(adapter.spec.path, self._settings.home)
         return WantedAdapter(adapter.key, adapter.spec.served_name, str(path or adapter.spec.path))
 
-    def _fill_status(
-        self,
-        endpoint: Endpoint,
-        found: _FoundModel | None,
-        replicas: list[Replica],
-        reports: Sequence[ReplicaReport],
-        trouble: tuple[str, str] | None,
-        canary_trouble: tuple[str, str] | None,
-    ) -> None:
-        status, now_ms = endpoint.status, self._clock.now_ms()
-        status.observed_generation = endpoint.metadata.generation
-        status.served_name = served_name(endpoint)
-        status.replicas = replicas
-        status.ready_replicas = sum(
-            one.ready and not one.draining and one.role != "canary" for one in replicas
-        )
-        status.scaling = [one for one in status.scaling if _follows_load(endpoint, one.role)]
-        if endpoint.spec.mode != "auto":
-            status.auto = None
-        seen = [report.held for report in reports if report.held is not None]
-        status.context_tokens = _context_tokens(endpoint, found, seen)
-        report_canary(endpoint, replicas, canary_trouble, now_ms)
-        ready, reason, message = readiness(endpoint, trouble)
-        status.set_condition(
-            "Ready", ready, reason, message, now_ms=now_ms, generation=endpoint.metadata.generation
-        )
-
     async def _adapter(self, adapter: Adapter, reports: _ReportsByModel) -> Fault | None:
         mine = [report for report in reports[adapter.model_key] if adapter.may_be_on(report.endpoint)]
         wanted = self._wanted(adapter)
         gone = wanted.path in self._files_gone
         report = report_gone(adapter) if gone else report_adapter(adapter, wanted, mine)
         status, generation = adapter.status, adapter.metadata.generation
+        was = status.model_copy(deep=True)
         before = status.replicas, status.message, status.observed_generation
         now = report.replicas, report.message, generation
         status.replicas, status.message, status.observed_generation = now
@@ -344,7 +342,7 @@ class EndpointController:
             generation=generation,
         )
         if changed or now != before:
-            await self._store.set_status(adapter)
+            await write_status(self._store, adapter, was, "Served")
         return None
 
 
@@ -364,11 +362,6 @@ def _find_model(
     return own or next(shared, None)
 
 
-def _follows_load(endpoint: Endpoint, role: EngineRole) -> bool:
-    spec = endpoint.spec.roles.get(role)
-    return spec is not None and spec.autoscaling is not None
-
-
 def _is_outdated(workload: Workload, wanted: WantedEngine | None) -> bool:
     return wanted is not None and wanted.is_other_process(workload)
 
@@ -382,11 +375,3 @@ def _trouble_of(path: str, name: str, found: _FoundModel | None) -> tuple[str, s
         )
     files = found[1]
     return None if files.usable else (files.reason, f"Model {name}: {files.message}")
-
-
-def _context_tokens(endpoint: Endpoint, found: _FoundModel | None, held: Sequence[Held]) -> int | None:
-    """As the engines say; before one is up, as the endpoint or the model's config says."""
-    said = [h.context_tokens for h in held if h.context_tokens is not None]
-    if said:
-        return min(said)
-    return endpoint.spec.engine.max_context_tokens or (found[1].context_tokens if found else None)

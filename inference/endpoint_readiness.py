@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from common.resources import Endpoint
-from common.resources.serving import PAIR
+from common.resources.serving import PAIR, Replica
 
 
 def readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool, str, str]:
@@ -21,17 +23,34 @@ def readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool
     mine = [replica for replica in replicas if replica.role in wanted]
     ready = {role: sum(replica.ready for replica in mine if replica.role == role) for role in wanted}
     text = " and ".join(
-        f"{ready[role]} of {count} {role + ' engines' if role else 'replicas'}"
+        f"{min(ready[role], count)} of {count} {role + ' engines' if role else 'replicas'}"
         for role, count in wanted.items()
     )
-    if all(ready.values()) and len(replicas) == sum(wanted.values()):
+    enough = len(mine) == len(replicas) and all(ready[role] >= count for role, count in wanted.items())
+    if enough and any(replica.outdated for replica in mine):
+        return True, "RollingOut", f"{text} answer; {_change(mine)}"
+    if enough or (all(ready.values()) and len(replicas) == sum(wanted.values())):
         return True, "Ready", f"{text} answer"
-    waiting = [f"{replica.workload} is {replica.phase}" for replica in mine if not replica.ready]
+    waiting = [_state(replica) for replica in mine if not replica.ready]
     leaving = [replica.workload for replica in replicas if replica.role not in wanted and replica.ready]
     if leaving:
         waiting.append(f"{' and '.join(leaving)} of the former mode serve until each role has an engine")
     reason = "NoReplicaReady" if not any(ready.values()) else "RoleNotReady"
     return False, reason if "" not in wanted else "NoReplicaReady", f"{text} answer; {', '.join(waiting)}"
+
+
+def _state(replica: Replica) -> str:
+    """Its phase, and how it ended last where it has crashed."""
+    said = f"{replica.workload} is {replica.phase}"
+    return f"{said} ({replica.message})" if replica.message else said
+
+
+def _change(replicas: Sequence[Replica]) -> str:
+    """Which are to be replaced, and what their successors are doing."""
+    old = [replica.workload for replica in replicas if replica.outdated]
+    new = [_state(one) for one in replicas if not one.outdated and not one.ready]
+    said = f"{' and '.join(old)} {'is' if len(old) == 1 else 'are'} to be replaced"
+    return f"{said}; {', '.join(new)}" if new else said
 
 
 def _zero(endpoint: Endpoint) -> str:

@@ -5,19 +5,27 @@ from __future__ import annotations
 import ctypes
 import platform
 import sys
+from functools import partial
+from typing import Any
 
-from common.environment import kv_poll_microseconds_of_process
-from inference.core.engine_command import KV_POLL_VARIABLE
+from common.environment import number_of_process
+from inference.core.engine_command import JSON_SPACES_VARIABLE, KV_POLL_VARIABLE
+from inference.core.json_spaces import with_spaces
 
 _ARCH_PRCTL = 158
 _ARCH_REQ_XCOMP_PERM = 0x1023
 _XFEATURE_TILE_DATA = 18
+_done: set[str] = set()
 
 
 def prepare() -> None:
     """All of it. Calling it again changes nothing."""
     allow_amx()
-    pause_microseconds = kv_poll_microseconds_of_process(KV_POLL_VARIABLE)
+    spaces = number_of_process(JSON_SPACES_VARIABLE)
+    if spaces and JSON_SPACES_VARIABLE not in _done:
+        _done.add(JSON_SPACES_VARIABLE)
+        bound_spaces(spaces)
+    pause_microseconds = number_of_process(KV_POLL_VARIABLE)
     if pause_microseconds:
         poll_calmly(pause_microseconds)
         use_all_cores()
@@ -58,3 +66,34 @@ def use_all_cores() -> None:
     except ImportError:
         return
     CpuPlatform.discover_numa_topology = classmethod(lambda cls: [])  # type: ignore[assignment, method-assign]
+
+
+def bound_spaces(most: int) -> None:
+    """Let engines write at most so many spaces, tabs and line ends in a row between the words of JSON that a
+    schema or a tool asks for: some models make them until the token limit. vLLM's own setting (0.32) allows
+    none at all, which most models are not trained on, needs one backend by name, so that schemas which that
+    one does not know are refused, and does not reach what tools are called with. What `guidance` compiles, to
+    which vLLM falls back, has none.
+    """
+    from vllm.v1.structured_output.backend_guidance import GuidanceBackend
+    from vllm.v1.structured_output.backend_xgrammar import XgrammarBackend
+
+    prepare_usual, prepare_other = XgrammarBackend.__post_init__, GuidanceBackend.__post_init__
+
+    def usual(backend: Any) -> None:
+        prepare_usual(backend)
+        compiler = backend.compiler
+        compiler.compile_json_schema = partial(compiler.compile_json_schema, max_whitespace_cnt=most)
+        compiler.compile_structural_tag = partial(_compile_tag, compiler.compile_structural_tag, most)
+
+    def other(backend: Any) -> None:
+        prepare_other(backend)
+        backend.disable_any_whitespace = True
+
+    XgrammarBackend.__post_init__ = usual  # type: ignore[method-assign]
+    GuidanceBackend.__post_init__ = other  # type: ignore[method-assign]
+
+
+def _compile_tag(compile_tag: Any, most: int, tag: object, *rest: object) -> Any:
+    """What tools a model may call, and how; the older form of it, a list, stays as it is."""
+    return compile_tag(with_spaces(tag, most) if isinstance(tag, str) else tag, *rest)

@@ -6,13 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import InvalidInput
-from common.labels import DRAINING, IDENTITY_LABEL, MODEL_LABEL
+from common.labels import DRAINING, IDENTITY_LABEL, MODEL_LABEL, RESTARTED
 from common.resources import Endpoint, Metadata, Model, Owner, Workload
 from common.resources.engines import RoleSpec
 from common.resources.pool import DeviceRequest
 from common.resources.scaling import EngineRole
 from common.resources.serving import PAIR, Replica, model_identity
-from common.resources.workload import RankPlacement, Readiness, RestartPolicy, WorkloadRole, WorkloadSpec
+from common.resources.workload import (
+    RankPlacement,
+    Readiness,
+    RestartPolicy,
+    WorkloadRole,
+    WorkloadSpec,
+    failure_in_words,
+)
 from common.settings import EngineSettings
 from common.sources import launch_source, local_path
 from common.vendors import VENDORS
@@ -23,9 +30,12 @@ from inference.core.engine_command import (
     EngineOptions,
     engine_command,
 )
+from inference.parsers.choose import reasoning_of, tools_of
 
 ENDPOINT_LABEL = "computility.io/endpoint"
 ROLE_LABEL = "computility.io/engine-role"
+MAX_CRASHES, BACKOFF_MAX_SECONDS = 20, 300.0
+"""An engine that never answers is started 21 times within about an hour, and billed for these starts."""
 WORKER_ROLE = "worker"
 """Of an engine on several nodes: the ranks that do not serve."""
 _WORKLOAD_ROLES: dict[EngineRole, str] = {
@@ -81,6 +91,7 @@ def engine_workload(
                 ENDPOINT_LABEL: endpoint.name,
                 **({ROLE_LABEL: role} if role else {}),
             },
+            annotations=_annotations(spec.rollout.restarted_ms),
             owner=Owner(kind="Endpoint", name=endpoint.name, uid=endpoint.metadata.uid),
         ),
         spec=WorkloadSpec(
@@ -88,9 +99,15 @@ def engine_workload(
             priority=spec.priority,
             kind="inference",
             roles=[serving, *_workers(options, wanted)],
-            restart=RestartPolicy(policy="Always"),
+            restart=RestartPolicy(
+                policy="Always", max_crashes=MAX_CRASHES, backoff_max_seconds=BACKOFF_MAX_SECONDS
+            ),
         ),
     )
+
+
+def _annotations(restarted_ms: int) -> dict[str, str]:
+    return {RESTARTED: str(restarted_ms)} if restarted_ms else {}
 
 
 def _options(
@@ -98,6 +115,7 @@ def _options(
 ) -> EngineOptions:
     spec, engine, devices = endpoint.spec, endpoint.spec.engine, wanted.devices
     embeddings = model.spec.tasks == ["embeddings"]
+    args = (*engine.args, *wanted.args)
     return EngineOptions(
         source=launch_source(model.spec.source),
         served_name=served_name(endpoint),
@@ -116,7 +134,9 @@ def _options(
         media_domains=tuple(settings.media_domains),
         kv_connector=_connector(endpoint, model, role, wanted),
         kv_host_bytes=spec.kv_cache.host_memory_bytes if spec.kv_cache is not None and not embeddings else 0,
-        args=(*engine.args, *wanted.args),
+        tool_parser=tools_of(endpoint, model, args).parser,
+        reasoning_parser=reasoning_of(endpoint, model, args).parser,
+        args=args,
         env=engine.env,
     )
 
@@ -163,6 +183,7 @@ def replica_of(workload: Workload) -> Replica:
         workload=workload.name,
         role=engine_role(workload),
         phase=workload.status.phase,
+        message=_failure(workload) if not ready else "",
         ready=ready and bool(_url(rank)),
         draining=DRAINING in workload.metadata.annotations,
         url=_url(rank) if ready else "",
@@ -170,6 +191,13 @@ def replica_of(workload: Workload) -> Replica:
         device_class=_device_class(rank),
         model_identity=workload.metadata.labels.get(IDENTITY_LABEL, ""),
     )
+
+
+def _failure(workload: Workload) -> str:
+    """How it ended last, of one that has not answered since."""
+    status = workload.status
+    is_known = status.last_failure is not None and (status.crashes or status.phase == "Failed")
+    return failure_in_words(status.last_failure) if is_known and status.last_failure else ""
 
 
 def engine_role(workload: Workload) -> EngineRole:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InvalidInput
-from common.private import at_home
 from common.sources import is_of_project, local_path
 from inference.adapters.aiconfigurator import known_config_file
+from inference.model_files import hub_snapshots
 
-HUB_CACHE = "~/.cache/huggingface/hub"
 MAX_BYTES = 1024**2
 
 
@@ -43,9 +42,7 @@ def find_config(source: str, home: Path, project: str | None = None) -> dict[str
 
 def _of_hub(source: str) -> Iterator[Path]:
     """Where it may lie, the newest snapshot first."""
-    snapshots = at_home(HUB_CACHE) / f"models--{source.replace('/', '--')}" / "snapshots"
-    found = [folder / "config.json" for folder in snapshots.glob("*")]
-    yield from sorted((file for file in found if file.is_file()), key=_written, reverse=True)
+    yield from (folder / "config.json" for folder in hub_snapshots(source))
     known = known_config_file(source)
     if known is not None:
         yield known
@@ -53,10 +50,6 @@ def _of_hub(source: str) -> Iterator[Path]:
 
 def _is_within(folder: Path, file: Path) -> bool:
     return file.resolve().is_relative_to(folder.resolve())
-
-
-def _written(file: Path) -> float:
-    return file.stat().st_mtime
 
 
 def _read(file: Path, source: str) -> dict[str, Any]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.private import at_home
 from common.sources import is_of_project, local_path
 
+HUB_CACHE = "~/.cache/huggingface/hub"
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.pt")
 _READ_BYTES = 4 * 1024**2
 CONFIG_BYTES = 16 * 1024**2
-"""Of a ``config.json`` at most."""
+"""Of a ``config.json``, or another file of a model that is read here, at most."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def inspect_model(source: str, home: Path) -> ModelFiles:
     if not path.is_dir():
         return not_usable("PathNotFound", f"there is no folder {source} on this machine")
     try:
-        config = json.loads(_config(path / "config.json"))
+        config = json.loads(read_bounded(path / "config.json"))
     except FileNotFoundError:
         return not_usable("ConfigMissing", f"{source} holds no config.json")
     except OSError as error:
@@ -56,7 +59,7 @@ def inspect_model(source: str, home: Path) -> ModelFiles:
     return ModelFiles(True, "Found", source, path, _context_tokens(config), _fingerprint(path))
 
 
-def _config(file: Path) -> bytes:
+def read_bounded(file: Path) -> bytes:
     """Its content. Whoever fills the folder may put there what has no end, or no writer. Raises ``OSError``,
     ``ValueError``."""
     if file.exists() and not (file.is_file() or file.is_dir()):
@@ -119,3 +122,15 @@ def _context_tokens(config: Any) -> int | None:
         if isinstance(value, int) and value > 0:
             return value
     return None
+
+
+def hub_snapshots(source: str) -> Iterator[Path]:
+    """Folders of this machine's hub cache that hold a ``config.json`` of a model, the newest first."""
+    snapshots = at_home(HUB_CACHE) / f"models--{source.replace('/', '--')}" / "snapshots"
+    found = [folder / "config.json" for folder in snapshots.glob("*")]
+    files = sorted((file for file in found if file.is_file()), key=_written, reverse=True)
+    yield from (file.parent for file in files)
+
+
+def _written(file: Path) -> float:
+    return file.stat().st_mtime

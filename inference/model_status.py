@@ -9,7 +9,10 @@ from common.clock import Clock
 from common.resources import Model
 from common.settings import Settings
 from common.store.port import Store
+from common.store.transitions import write_status
 from inference.model_files import ModelFiles, inspect_model, model_digest, within_project
+from inference.parsers.choose import reasoning_for, tools_for
+from inference.parsers.signs import signs_of
 
 _WAIT_SECONDS = 0.5
 
@@ -36,12 +39,23 @@ class ModelStatusKeeper:
             now_ms=self._clock.now_ms(),
             generation=model.metadata.generation,
         )
+        await self._choose_parsers(model, files)
         model.status.observed_generation = model.metadata.generation
         model.status.context_tokens = files.context_tokens
         model.status.digest = await self._digest(files) if files.usable else ""
         if model.status != before:
-            await self._store.set_status(model)
+            await write_status(self._store, model, before, "Ready")
         return files
+
+    async def _choose_parsers(self, model: Model, files: ModelFiles) -> None:
+        """Note which parsers suit the model. For one of the hub once for what it says: what an engine fetches
+        later replaces no engine. What was found stays while its files cannot be read."""
+        status = model.status
+        is_known = status.tools is not None and status.observed_generation == model.metadata.generation
+        if not files.usable or (is_known and files.path is None):
+            return
+        signs = await asyncio.to_thread(signs_of, model.spec.source, files.path)
+        status.tools, status.reasoning = tools_for(signs), reasoning_for(signs)
 
     async def _digest(self, files: ModelFiles) -> str:
         """The digest, or an empty text while it is being made (or the files vanished meanwhile)."""

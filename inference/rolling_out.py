@@ -40,20 +40,24 @@ def plan_pass(
         name: state_of(by_name[name], role, engines[wanted[name]] if name in wanted else None)
         for name, role in role_of.items()
     }
-    ready = {name for name, state in states.items() if state.ready}
     plan = _of_both_sides(wanted, states)
-    serving = {name: wanted[name] for name in ready & wanted.keys()}
-    gently = {
+    served = {wanted[name] for name, state in states.items() if name in wanted and state.ready}
+    alone = {
         name
-        for name in plan.replace
-        if name in ready and any(other != name and role == wanted[name] for other, role in serving.items())
+        for name in plan.remove
+        if role_of[name] in wanted.values()
+        and role_of[name] not in served
+        and role_of[name] in engines
+        and engines[role_of[name]].is_other_process(by_name[name])
     }
     return Pass(
         create=plan.create,
-        at_once=tuple(by_name[name] for name in plan.replace if name not in gently),
-        when_idle=tuple(
-            by_name[name] for name in (*plan.remove, *plan.replace) if name in gently or name not in wanted
+        at_once=tuple(
+            by_name[name]
+            for name in (*plan.replace, *plan.remove)
+            if name not in plan.remove or name in alone
         ),
+        when_idle=tuple(by_name[name] for name in plan.remove if name not in alone),
         again=plan.replace,
     )
 

@@ -6,15 +6,26 @@ import asyncio
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from common.errors import Conflict
-from common.resources import Adapter, ApiKey, Endpoint, Model, Project
+from common.resources import Adapter, ApiKey, Endpoint, Model, Project, Tenant
 from common.resources.canary import trial_of
+from common.resources.rates import RateLimits
 from common.resources.serving import Replica, model_identity
 from common.store.port import Store
-from common.wire import Route, RouteCanary, RouteKey, RouteReplica, RouteShadow, RouteWeights, RoutingTable
+from common.wire import (
+    Route,
+    RouteCanary,
+    RouteKey,
+    RouteLimits,
+    RouteReplica,
+    RouteShadow,
+    RouteWeights,
+    RoutingTable,
+)
 from inference.adapter_status import obstacle
 from inference.engine_workload import served_name
 
@@ -22,7 +33,7 @@ REST = 3
 """So many times as long as it took to make a table, no other is made."""
 MIN_PROMPT_TOKENS = 512
 """Where an Endpoint says nothing: reading a shorter prompt takes about as long as a second leg."""
-KINDS = tuple(kind.__name__ for kind in (Project, ApiKey, Model, Endpoint, Adapter))
+KINDS = tuple(kind.__name__ for kind in (Tenant, Project, ApiKey, Model, Endpoint, Adapter))
 """What a table is made of."""
 _Models = dict[tuple[str | None, str], Model]
 
@@ -69,7 +80,8 @@ async def build_routing_table(store: Store) -> RoutingTable:
     Routes without a ready replica are listed too: their model exists but cannot answer now. Keys are listed
     with the time at which they expire, so that the table changes only with the store.
     """
-    tenants = {project.name: project.spec.tenant for project in await store.list(Project)}
+    projects = await store.list(Project)
+    tenants = {project.name: project.spec.tenant for project in projects}
     keys = tuple(_key(key, tenants) for key in await store.list(ApiKey) if not key.spec.revoked)
     models: _Models = {(model.project, model.name): model for model in await store.list(Model)}
     endpoints = sorted(
@@ -82,13 +94,34 @@ async def build_routing_table(store: Store) -> RoutingTable:
     for adapter in sorted(await store.list(Adapter), key=lambda a: (a.metadata.created_ms, a.key)):
         _add(routes, _adapter_route(adapter, hosts.get(adapter.model_key, ()), tenants))
     ordered = tuple(route for _, route in sorted(routes.items()))
-    return RoutingTable(version=_version(keys, ordered), keys=keys, routes=ordered)
+    limits = {"projects": _limits_of(projects), "tenants": _limits_of(await store.list(Tenant))}
+    return RoutingTable(version=_version(keys, ordered, limits), keys=keys, routes=ordered, **limits)
+
+
+def _limits_of(all_of_them: Sequence[Project] | Sequence[Tenant]) -> dict[str, RouteLimits]:
+    """By name, those of all that have some."""
+    limits = {one.name: _limits(one.spec.rate_limits) for one in all_of_them}
+    return {name: found for name, found in sorted(limits.items()) if found is not None}
+
+
+def _limits(limits: RateLimits) -> RouteLimits | None:
+    """None where there are none."""
+    told = limits.model_dump(exclude_none=True)
+    return RouteLimits(**told) if told else None
 
 
 def _add(routes: dict[tuple[str, str], Route], route: Route | None) -> None:
     """Of two with the same name in a project the shared one is served, else the older one."""
     if route is not None and route.tenant:
         routes.setdefault((route.project, route.model), route)
+
+
+def _limits_by(endpoint: Endpoint) -> dict[str, Any]:
+    """What a route says of the limits of its Endpoint; nothing where there are none."""
+    limits = _limits(endpoint.spec.rate_limits)
+    if limits is None:
+        return {}
+    return {"limits": limits, "limited_as": f"{endpoint.project or ''}/{endpoint.name}"}
 
 
 def _key(key: ApiKey, tenants: dict[str, str]) -> RouteKey:
@@ -101,6 +134,7 @@ def _key(key: ApiKey, tenants: dict[str, str]) -> RouteKey:
         project=spec.project,
         models=tuple(spec.models),
         expires_ms=spec.expires_ms,
+        limits=_limits(spec.rate_limits),
     )
 
 
@@ -129,6 +163,7 @@ def _endpoint_route(
         canary=canary,
         shadow=_shadow(endpoint, endpoints, models),
         elastic=_wakes([endpoint]),
+        **_limits_by(endpoint),
     )
 
 
@@ -209,6 +244,7 @@ def _adapter_route(adapter: Adapter, of_model: Sequence[_Host], tenants: dict[st
         replicas=tuple(engine for host in hosts for engine, held in host.engines if name in held),
         routing=_weights(endpoints[0]),
         elastic=_wakes(able) if adapter.status.is_loadable else (),
+        **_limits_by(endpoints[0]),
     )
 
 
@@ -255,7 +291,10 @@ def _min_prompt_tokens(endpoint: Endpoint) -> int:
     return MIN_PROMPT_TOKENS if asked is None else asked
 
 
-def _version(keys: tuple[RouteKey, ...], routes: tuple[Route, ...]) -> str:
+def _version(
+    keys: tuple[RouteKey, ...], routes: tuple[Route, ...], limits: Mapping[str, Mapping[str, RouteLimits]]
+) -> str:
     """The same content always has the same version, also after a restart."""
-    content = [part.model_dump(mode="json") for part in (*keys, *routes)]
+    content: list[object] = [part.model_dump(mode="json") for part in (*keys, *routes)]
+    content += [[(name, own.model_dump()) for name, own in some.items()] for some in limits.values()]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

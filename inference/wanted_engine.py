@@ -3,12 +3,13 @@ in each pass for each replica."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from common.labels import IDENTITY_LABEL
+from common.labels import IDENTITY_LABEL, RESTARTED
 from common.resources import Endpoint, Model, Workload
 from common.resources.scaling import EngineRole
+from common.resources.workload import WorkloadRole
 from common.settings import EngineSettings
 from inference.engine_workload import engine_workload
 
@@ -31,12 +32,43 @@ class WantedEngine:
         return workload.spec == wanted.spec and workload.metadata.labels == wanted.metadata.labels
 
     def is_other_process(self, workload: Workload) -> bool:
-        """Whether the running processes are other than those wanted, or were started with another Model."""
+        """Whether the running processes are other than those wanted, were started with another Model, or
+        before a restart that somebody asked for."""
+        return bool(self.difference(workload))
+
+    def difference(self, workload: Workload) -> str:
+        """Why the running processes are not those wanted, in words; empty where they are."""
         wanted = self.workload
         identity = wanted.metadata.labels[IDENTITY_LABEL]
-        if workload.metadata.labels.get(IDENTITY_LABEL, identity) != identity:
-            return True
-        return workload.spec.roles != wanted.spec.roles or workload.spec.restart != wanted.spec.restart
+        known = workload.metadata.labels.get(IDENTITY_LABEL, identity)
+        if known != identity:
+            return f"it runs Model {known}, and {identity} is wanted"
+        if _restarted_ms(workload) < _restarted_ms(wanted):
+            return "a restart was asked for"
+        if workload.spec.roles != wanted.spec.roles:
+            return f"it has {_changed(workload.spec.roles, wanted.spec.roles)} than are wanted"
+        return ""
+
+
+def _changed(old: Sequence[WorkloadRole], new: Sequence[WorkloadRole]) -> str:
+    """What of the processes differs."""
+    if [role.name for role in old] != [role.name for role in new]:
+        return "other roles"
+    for what, name in (("arguments", "command"), ("variables", "env"), ("devices", "devices")):
+        if any(getattr(a, name) != getattr(b, name) for a, b in zip(old, new, strict=True)):
+            return f"other {what}"
+    return "other settings"
+
+
+def _restarted_ms(workload: Workload) -> int:
+    text = workload.metadata.annotations.get(RESTARTED, "")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _version_of(model: Model) -> str:
+    """It differs where the model would be started otherwise."""
+    parsers = (one.parser if one else "" for one in (model.status.tools, model.status.reasoning))
+    return f"{model.metadata.uid} {model.metadata.generation} {' '.join(parsers)}"
 
 
 _Version = tuple[int, str, str]
@@ -58,9 +90,7 @@ class WantedEngines:
         uid = endpoint.metadata.uid
         chosen = endpoint.status.auto
         devices = f"{chosen.device_class} {chosen.devices_per_engine} {chosen.connector}" if chosen else ""
-        models = " ".join(
-            f"{one.metadata.uid} {one.metadata.generation}" if one else "-" for one in (model, canary)
-        )
+        models = " ".join(_version_of(one) if one else "-" for one in (model, canary))
         version = (endpoint.metadata.generation, models, devices)
         known = self._known.get(uid)
         if known is not None and known[0] == version:
@@ -73,6 +103,11 @@ class WantedEngines:
         }
         self._known[uid] = version, wanted
         return wanted
+
+    def known(self, endpoint: Endpoint) -> Mapping[EngineRole, WantedEngine]:
+        """What was wanted of it last; nothing before that is known."""
+        known = self._known.get(endpoint.metadata.uid)
+        return known[1] if known is not None else {}
 
     def forget_all_but(self, uids: Container[str]) -> None:
         """Keep only what is wanted of these Endpoints."""

@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client import Counter
 
 from common.errors import ComputilityError, Conflict, NotFound
+from common.store.authorship import WRITTEN_BY
 from common.telemetry import get_logger
 from operators.control.view import Item
 from operators.core.events import Budgets, Told, event_of
@@ -32,6 +33,7 @@ class Events:
         self._budgets, self._told = Budgets(per_minute), Told()
         self._after: str | None = None
         self._per_minute = per_minute
+        self._own_key = ""
 
     async def follow(self) -> None:
         """Look until cancelled."""
@@ -45,13 +47,18 @@ class Events:
 
     async def _look(self, since_ms: int) -> bool:
         """One page; whether there may be more."""
+        self._own_key = self._own_key or await self._parts.link.own_key()
         page = await self._parts.link.events(self._after, PAGE)
         for said in page:
             with guarded("events", str(said["id"])):  # one that cannot be told holds up no other
-                if said["timeMs"] >= since_ms:
+                if said["timeMs"] >= since_ms and not self._is_own(said):
                     await self._tell(said)
             self._after = said["id"]
         return len(page) == PAGE
+
+    def _is_own(self, said: Mapping[str, Any]) -> bool:
+        """Whether it tells of a write of this operator, which somebody made in Kubernetes."""
+        return (said.get("data") or {}).get(WRITTEN_BY) == self._own_key
 
     async def _tell(self, said: Mapping[str, Any]) -> None:
         cluster = self._parts.cluster

@@ -10,7 +10,7 @@ from common.resources import Workload
 from common.settings import Settings
 from common.telemetry import get_logger
 from scheduler.aside import SchedulerGuard
-from scheduler.core.lifecycle.lifecycle import PLACED, Note
+from scheduler.core.lifecycle.lifecycle import BACKING_OFF, PLACED, Note
 from scheduler.core.model.types import Admit, Decision, Defer, Migrate, Placement, Preempt, Resize
 from scheduler.gangs import grace_seconds
 from scheduler.journal import Journal
@@ -120,11 +120,14 @@ class Decider:
             self._journal.note(workload, Note("Waiting", decision.reasons[0].message))
 
     def _preempt(self, workload: Workload, decision: Preempt, world: World, now_ms: int) -> None:
-        if workload.status.phase not in PLACED | {"Restarting"}:
+        if workload.status.phase not in PLACED | BACKING_OFF:
             return
         grace = grace_seconds(workload, self._settings)
-        self._journal.write(workload, after_preempt(workload, decision, grace, now_ms), world)
-        text = f"{decision.message}; it has {grace:g} s to end"
+        winner = world.workloads.get(decision.beneficiary.removesuffix(SUCCESSOR))
+        status = after_preempt(workload, decision, grace, now_ms, winner)
+        self._journal.write(workload, status, world)
+        by = status.last_preemption.by if status.last_preemption is not None else ""
+        text = f"{decision.message}{f' (for {by})' if by else ''}; it has {grace:g} s to end"
         self._journal.note(workload, Note("Preempting", text, "warning"))
 
     def _move(
@@ -160,9 +163,11 @@ class Decider:
             return
         changed = workload.status.placed_digest != roles_digest(workload.spec.roles)
         cause: Literal["Update", "Drain"] = "Update" if changed else "Drain"
-        self._journal.write(workload, after_surge(workload, placement, cause, now_ms), world)
+        status = after_surge(workload, placement, cause, now_ms)
+        self._journal.write(workload, status, world)
         nodes = ", ".join(sorted({assignment.node for assignment in placement}))
-        self._journal.note(workload, Note("Surging", f"the next gang starts on {nodes}"))
+        why = status.next.message if status.next is not None else ""
+        self._journal.note(workload, Note("Surging", f"{why}: the next gang starts on {nodes}"))
 
     def _stay(self, workload: Workload, decision: Defer, world: World) -> None:
         """No room beside it: if it may be unavailable it is stopped first, else the change waits."""

@@ -112,6 +112,7 @@ class GangKeeper:
             master=master,
             engine_key=engine_key(self._settings.internal_token) if _is_engine(workload) else "",
             beside=gang.beside,
+            always_ranked=workload.metadata.owner is None or workload.metadata.owner.kind == "Job",
         )
 
     async def stop_unwanted(

@@ -27,6 +27,7 @@ from scheduler.core.lifecycle.lifecycle import PLACED, Note, Step, advance
 from scheduler.core.model.types import Placement
 from scheduler.cycles import CycleInput, Cycles, Decided, apart
 from scheduler.decisions import Decider
+from scheduler.draining import DrainWatch
 from scheduler.gangs import GangKeeper, gangs_of
 from scheduler.journal import Journal
 from scheduler.metering import DeviceMeter
@@ -41,7 +42,7 @@ from scheduler.translate.kept_world import KINDS, KeptWorld, WorldKeeper
 from scheduler.translate.observed import Moved, Observed, merge_ranks, seen_of
 from scheduler.translate.placements import held_by
 from scheduler.translate.snapshots import SnapshotKeeper, held_attempts
-from scheduler.translate.transitions import after_step, exit_notes, log_tail
+from scheduler.translate.transitions import after_step, exit_notes, failure_of
 from scheduler.translate.views import World, holds_places, is_group, restarts_view, state_view
 from scheduler.waiting import Waiting
 
@@ -87,6 +88,7 @@ class SchedulerLoop:
         self._nodes = NodeWriter(
             store, clock, options.flap_backoff_seconds, options.node_late_seconds, items, world
         )
+        self._drains = DrainWatch(store, clock, world)
         self._queues = QueueBook(store, clock, items, world)
         rejected = rejected or rejected_usage(settings)
         self._meter = DeviceMeter(fabric, usage, rejected, clock, items)
@@ -166,6 +168,7 @@ class SchedulerLoop:
         self._guard.settle(world)
         await self._flush(world)
         await self._queues.sum_up(world)
+        await self._drains.look(world)
         await self._attention.settle(observed)
         self._is_at_rest = self._has_come_to_rest(world, observed)
         with self._guard.items.item("Metrics", ("metrics", "report")):
@@ -220,8 +223,9 @@ class SchedulerLoop:
         )
         if not_started is not None and step.state.phase != status.phase:
             step = _because(step, not_started)
-        exits = [(note, log_tail(workload, rank, observed)) for rank, note in exit_notes(status.ranks, ranks)]
-        self._journal.write(workload, after_step(workload, ranks, planned, step, now_ms), world)
+        exits = list(exit_notes(workload, ranks, observed))
+        failure = failure_of(workload, status.ranks, ranks, observed, now_ms)
+        self._journal.write(workload, after_step(workload, ranks, planned, step, now_ms, failure), world)
         if status.phase not in PLACED or step.state.phase not in PLACED:
             self._guard.items.handled(("start", workload.metadata.uid, status.attempt))
         for note, tail in exits if status.phase in PLACED else ():

@@ -15,6 +15,7 @@ from common.resources import Metadata, Node
 from common.resources.pool import LOAD, Device, NodeStatus
 from common.store.port import StatusWrite, Store
 from scheduler.journal import write_all
+from scheduler.node_events import node_events
 from scheduler.ports import NodeObservation
 from scheduler.translate.kept_world import KeptWorld
 from scheduler.translate.observed import Observed
@@ -115,7 +116,9 @@ class NodeWriter:
         staged, self._staged = list(self._staged.values()), {}
         for start in range(0, len(staged), AT_A_TIME):
             part = staged[start : start + AT_A_TIME]
-            results = await write_all(self._store, [StatusWrite(after) for _, after in part])
+            now_ms = self._clock.now_ms()
+            writes = [StatusWrite(after, node_events(before, after, now_ms)) for before, after in part]
+            results = await write_all(self._store, writes)
             for (before, _), result in zip(part, results, strict=True):
                 if isinstance(result, Node):
                     world.nodes[before.name] = result

@@ -60,6 +60,7 @@ class GangOrder:
     ``beside``: the attempt of the same uid that may be alive there meanwhile (the one that this replaces).
 
     ``master`` is where rank 0 listens for the others; None on rank 0's node, which picks it.
+    ``always_ranked``: a rank alone is told its place too; not where its libraries would then look for others.
     ``engine_key`` replaces ``$(ENGINE_KEY)`` in the environment of ranks; empty = this gang may not have it.
     """
 
@@ -72,6 +73,7 @@ class GangOrder:
     master: HostPort | None = None
     engine_key: str = field(default="", repr=False)
     beside: int | None = None
+    always_ranked: bool = False
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,14 @@ settings.load_profile("ci" if os.environ.get("CI") else "usual")
 """Property tests draw new worlds in each run, but the same ones in continuous integration: there a failure
 must come from the change that is tested."""
 
+LONGEST_BYTES_IN_A_NAME = 64
 UNIT_TESTS = Path(__file__).parent / "unit"
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Long bytes, such as an archive with the time in it, are named by their place: every worker of a run
+    has to collect the same names."""
+    return argname if isinstance(val, bytes) and len(val) > LONGEST_BYTES_IN_A_NAME else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

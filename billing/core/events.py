@@ -6,8 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property, lru_cache
+from operator import attrgetter
 from typing import Any, Literal, cast, get_args
 
+from billing.core.tags import check_tags, check_tags_size, check_user
 from common.errors import InvalidInput
 from common.vocabulary import (
     EVENT_BYTES,
@@ -36,10 +39,17 @@ _TEXTS = (
     "device_class",
     "resource",
     "outcome",
+    "endpoint",
 )
-_MAPPINGS = ("quantities", "labels")
+_KINDS = get_args(UsageKind)
+_names_of = attrgetter(*_TEXTS[1:])
+_KNOWN_NAMES = 4096
+_MAPPINGS = ("quantities", "labels", "tags")
 _SINCE_IDENTITY = ("model_identity", "model_shared")
 _TIMES = ("started_ms", "ended_ms")
+
+
+_SORTED = json.JSONEncoder(sort_keys=True).encode
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,9 @@ class UsageEvent:
     ``project/name`` of the Model that did the work (an adapter's base), ``model_shared`` whether all tenants
     may use it. Both are unset on events that are older than these fields; such an event is the only one that
     is rated by ``model`` and ``base_model``.
+
+    ``endpoint`` is ``project/name`` of the Endpoint that answered. ``user`` (whom the client served) and
+    ``tags`` are the client's own words, for reports.
     """
 
     id: str
@@ -71,14 +84,16 @@ class UsageEvent:
     labels: Mapping[str, str] = field(default_factory=dict)
     model_identity: str = ""
     model_shared: bool = False
+    endpoint: str = ""
+    user: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in _TEXTS:
-            _check_text(name, getattr(self, name))
+        size = _checked_texts(self)
         for name in ("id", "tenant", "project"):
             if not getattr(self, name):
                 raise InvalidInput(f"{name}: required, but empty", param=name)
-        if self.kind not in get_args(UsageKind):
+        if self.kind not in _KINDS:
             raise InvalidInput("kind: must be one of inference, training, device", param="kind")
         if not isinstance(self.model_shared, bool):
             raise InvalidInput("model_shared: must be true or false", param="model_shared")
@@ -90,28 +105,103 @@ class UsageEvent:
         for label, value in self.labels.items():
             _check_text("labels", label)
             _check_text(f"labels.{label}", value)
+            size += len(label) + len(value)
         _check_ids(self.id, self.tenant, self.project)
-        _check_size([*(getattr(self, name) for name in _TEXTS), *self.labels, *self.labels.values()])
+        if self.user != "" or self.tags:
+            size += self._checked_tags()
+        # No character has more than four bytes, so most events need no look at each.
+        if 4 * size > EVENT_BYTES:
+            labels = (*self.labels, *self.labels.values(), self.user, *self.tags, *self.tags.values())
+            _check_size([*(getattr(self, name) for name in _TEXTS), *labels])
+
+    def _checked_tags(self) -> int:
+        """The length of user and tags. Raises ``InvalidInput``."""
+        check_user(self.user)
+        check_tags(self.tags)
+        check_tags_size(self.user, self.tags)
+        return len(self.user) + sum(len(name) + len(value) for name, value in self.tags.items())
+
+    @property
+    def adapter(self) -> str:
+        """The name that the client used, where that is an adapter's; empty otherwise."""
+        return self.model if self.kind == "inference" and self.base_model not in ("", self.model) else ""
 
     def quantity(self, meter: str) -> int:
         """How much of the meter was used; 0 when the event does not name it."""
         return self.quantities.get(meter, 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            name: dict(value) if isinstance(value, Mapping) else value
-            for name, value in ((f.name, getattr(self, f.name)) for f in fields(self))
+        """Plain JSON types, without what is younger than most readers and not used."""
+        content = {
+            "id": self.id,
+            "kind": self.kind,
+            "tenant": self.tenant,
+            "project": self.project,
+            "started_ms": self.started_ms,
+            "ended_ms": self.ended_ms,
+            "quantities": dict(self.quantities),
+            "key": self.key,
+            "model": self.model,
+            "base_model": self.base_model,
+            "device_class": self.device_class,
+            "resource": self.resource,
+            "outcome": self.outcome,
+            "labels": dict(self.labels),
+            "model_identity": self.model_identity,
+            "model_shared": self.model_shared,
         }
+        if self.endpoint:
+            content["endpoint"] = self.endpoint
+        if self.user:
+            content["user"] = self.user
+        if self.tags:
+            content["tags"] = dict(self.tags)
+        return content
+
+    def ended(self, outcome: str, ended_ms: int, quantities: Mapping[str, int]) -> UsageEvent:
+        """The same thing at its end. Raises ``InvalidInput``."""
+        return UsageEvent(
+            self.id,
+            self.kind,
+            self.tenant,
+            self.project,
+            self.started_ms,
+            ended_ms,
+            quantities,
+            self.key,
+            self.model,
+            self.base_model,
+            self.device_class,
+            self.resource,
+            outcome,
+            self.labels,
+            self.model_identity,
+            self.model_shared,
+            self.endpoint,
+            self.user,
+            self.tags,
+        )
 
     def digest(self) -> str:
         """The same for events that say the same, also for those posted before they could name a Model."""
+        return self._digest
+
+    def canonical(self) -> str:
+        """The JSON that the digest is of; ``from_dict`` makes the same event of it."""
+        return self._canonical
+
+    @cached_property
+    def _digest(self) -> str:
+        return hashlib.sha256(self._canonical.encode()).hexdigest()
+
+    @cached_property
+    def _canonical(self) -> str:
         content = self.to_dict()
         for name in _SINCE_IDENTITY:
             if not content[name]:
                 del content[name]
         content["quantities"] = {meter: amount for meter, amount in self.quantities.items() if amount}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return _SORTED(content)
 
     @staticmethod
     def from_dict(content: object) -> UsageEvent:
@@ -132,6 +222,36 @@ class UsageEvent:
         return UsageEvent(**cast(dict[str, Any], dict(content)))
 
 
+def _checked_texts(event: UsageEvent) -> int:
+    """The length of all texts but labels. Raises ``InvalidInput``."""
+    try:
+        size = _length_of_sound(_names_of(event))
+    except (_NotSound, TypeError):
+        for name in _TEXTS:
+            _check_text(name, getattr(event, name))
+        return sum(len(getattr(event, name)) for name in _TEXTS)
+    _check_text("id", event.id)
+    return size + len(event.id)
+
+
+class _NotSound(Exception):
+    """Not known to be sound."""
+
+
+@lru_cache(maxsize=_KNOWN_NAMES)
+def _length_of_sound(names: tuple[object, ...]) -> int:
+    """Events of one key and model have the same names: they are looked at once. Raises ``_NotSound`` also for
+    those too long to be kept."""
+    size = 0
+    for name in names:
+        if not isinstance(name, str) or odd_character(name):
+            raise _NotSound
+        size += len(name)
+    if size > EVENT_BYTES:
+        raise _NotSound
+    return size
+
+
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise InvalidInput(f"{name}: must be text, not {type(value).__name__}", param=name)
@@ -149,9 +269,6 @@ def _check_ids(*texts: str) -> None:
 
 
 def _check_size(texts: list[str]) -> None:
-    """No character has more than four bytes, so most events need no look at each."""
-    if 4 * sum(map(len, texts)) <= EVENT_BYTES:
-        return
     size = sum(len(json.dumps(text, ensure_ascii=False).encode()) - 2 for text in texts)
     if size > EVENT_BYTES:
         raise InvalidInput(

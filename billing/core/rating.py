@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from billing.core.events import UsageEvent
 
 MICROCREDITS_PER_UNIT = 1_000_000
 ANY = "*"
+_SORTED = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_FALLBACKS = {"cached_tokens": "prompt_tokens"}
+_REMEMBERED = 10_000
+
+
+def digest_of(content: object) -> str:
+    """The id of what is told from others by its content: 128 bits as hexadecimal digits."""
+    return _digest(_SORTED(content))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,15 @@ class PinnedPrice:
     version: int
     item: BookItem
 
+    def canonical(self) -> str:
+        """The JSON that the id is the digest of."""
+        return _SORTED({"book": self.book, "version": self.version, **vars(self.item)})
+
+    @cached_property
+    def id(self) -> str:
+        """Tells this price from all others, by what it says."""
+        return _digest(self.canonical())
+
 
 @dataclass(frozen=True)
 class RatedLine:
@@ -68,18 +92,6 @@ class RatedLine:
 def amount_microcredits(quantity: int, microcredits_per_million: int) -> int:
     """``quantity`` times the price of one unit, rounded half up to whole micro-credits. Exact."""
     return (quantity * microcredits_per_million + MICROCREDITS_PER_UNIT // 2) // MICROCREDITS_PER_UNIT
-
-
-def books_for(event: UsageEvent, books: Sequence[PriceBook]) -> tuple[PriceBook, ...]:
-    """The books that rate the event, first to be asked first: the tenant's own, then the one for all.
-
-    Of several in force at the event's end the one that began last counts (of those, the last by name).
-    """
-    found = []
-    for tenant in (event.tenant, None):
-        candidates = [b for b in books if b.tenant == tenant and b.in_force(event.ended_ms)]
-        found += sorted(candidates, key=lambda b: (b.from_ms, b.name))[-1:]
-    return tuple(found)
 
 
 def pick_item(book: PriceBook, event: UsageEvent, meter: str) -> BookItem | None:
@@ -125,29 +137,77 @@ def _device_rank(item: BookItem, event: UsageEvent) -> int:
 
 
 def rate(event: UsageEvent, books: Sequence[PriceBook]) -> tuple[RatedLine, ...]:
-    """The lines of the event, one for each meter above zero.
+    """The lines of one event: what ``Rates(books)`` gives."""
+    return Rates(books).lines(event)
 
-    ``prompt_tokens`` becomes what was not cached; ``cached_tokens`` has its own price or, where a book has
-    none, that book's price of prompt tokens.
-    """
-    asked = books_for(event, books)
-    cached = event.quantity("cached_tokens")
-    lines = (
-        _line(event, asked, "prompt_tokens", event.quantity("prompt_tokens") - cached),
-        _line(event, asked, "cached_tokens", cached, fallback="prompt_tokens"),
-        _line(event, asked, "completion_tokens", event.quantity("completion_tokens")),
-        _line(event, asked, "trained_tokens", event.quantity("trained_tokens")),
-        _line(event, asked, "device_seconds", event.quantity("device_seconds")),
+
+class Rates:
+    """Price books, asked about many events. What was found for one is remembered, within bounds, for others
+    that are alike in all that a price goes by."""
+
+    def __init__(self, books: Sequence[PriceBook]) -> None:
+        self._of_tenant: dict[str | None, list[PriceBook]] = {}
+        for book in sorted(books, key=lambda b: (b.from_ms, b.name), reverse=True):
+            self._of_tenant.setdefault(book.tenant, []).append(book)
+        self._pins: dict[tuple[object, ...], PinnedPrice | None] = {}
+
+    def lines(self, event: UsageEvent) -> tuple[RatedLine, ...]:
+        """The lines of the event, one for each meter above zero.
+
+        ``prompt_tokens`` becomes what was not cached; ``cached_tokens`` has its own price or, where a book
+        has none, that book's price of prompt tokens.
+        """
+        asked = self.books_for(event)
+        return tuple(
+            self._line(event, asked, meter, quantity) for meter, quantity in _sold(event) if quantity
+        )
+
+    def books_for(self, event: UsageEvent) -> tuple[PriceBook, ...]:
+        """The books that rate the event, first to be asked first: the tenant's own, then the one for all.
+
+        Of several in force at the event's end the one that began last counts (of those, the last by name).
+        """
+        found = (self._in_force(tenant, event.ended_ms) for tenant in (event.tenant, None))
+        return tuple(book for book in found if book is not None)
+
+    def _in_force(self, tenant: str | None, at_ms: int) -> PriceBook | None:
+        return next((book for book in self._of_tenant.get(tenant, ()) if book.in_force(at_ms)), None)
+
+    def _line(self, event: UsageEvent, books: tuple[PriceBook, ...], meter: str, quantity: int) -> RatedLine:
+        alike = (
+            *(id(book) for book in books),
+            meter,
+            event.kind,
+            event.model_identity or (event.model, event.base_model),
+            event.model_shared,
+            event.device_class,
+        )
+        if alike not in self._pins:
+            if len(self._pins) >= _REMEMBERED:
+                self._pins.clear()
+            self._pins[alike] = _pinned(event, books, meter)
+        pin = self._pins[alike]
+        amount = amount_microcredits(quantity, pin.item.microcredits_per_million) if pin else 0
+        return RatedLine(meter, quantity, amount, pin)
+
+
+def _sold(event: UsageEvent) -> tuple[tuple[str, int], ...]:
+    """What is paid for: each meter once, no token twice."""
+    quantity = event.quantities.get
+    cached = quantity("cached_tokens", 0)
+    return (
+        ("prompt_tokens", quantity("prompt_tokens", 0) - cached),
+        ("cached_tokens", cached),
+        ("completion_tokens", quantity("completion_tokens", 0)),
+        ("trained_tokens", quantity("trained_tokens", 0)),
+        ("device_seconds", quantity("device_seconds", 0)),
     )
-    return tuple(line for line in lines if line.quantity)
 
 
-def _line(
-    event: UsageEvent, books: Sequence[PriceBook], meter: str, quantity: int, fallback: str | None = None
-) -> RatedLine:
+def _pinned(event: UsageEvent, books: Sequence[PriceBook], meter: str) -> PinnedPrice | None:
+    fallback = _FALLBACKS.get(meter)
     for book in books:
         item = pick_item(book, event, meter) or (pick_item(book, event, fallback) if fallback else None)
         if item is not None:
-            amount = amount_microcredits(quantity, item.microcredits_per_million)
-            return RatedLine(meter, quantity, amount, PinnedPrice(book.name, book.version, item))
-    return RatedLine(meter, quantity, 0, None)
+            return PinnedPrice(book.name, book.version, item)
+    return None

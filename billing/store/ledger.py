@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import metrics
 from billing.core.events import UsageEvent
 from billing.core.ledger import Transaction, TrialBalance, reversal_of, usage_transaction
-from billing.core.rating import PriceBook, RatedLine, rate
+from billing.core.rating import PriceBook, RatedLine, Rates
+from billing.store import bulk
 from billing.store.books import book_of
-from billing.store.rows import entry_rows, event_row, transaction_of, transaction_row
-from billing.store.schema import journal_entries, journal_transactions, usage_events
-from billing.store.usage import UsageFilter, UsageRow, add_up
+from billing.store.charges import ChargeRow, add_up_charges
+from billing.store.columns import UsageFilter
+from billing.store.rows import event_row, price_ids, price_of, transaction_of, transaction_row
+from billing.store.schema import account_totals, journal, prices_pinned, usage_events, usage_series
+from billing.store.series import Place, Places, place_of_before
+from billing.store.totals import Sums, Totals
+from billing.store.usage import UsageRow, add_up
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database
 from common.errors import InvalidInput, NotFound
@@ -25,11 +30,12 @@ from common.resources import Price
 from common.store.port import Store
 from common.telemetry import get_logger
 
-BATCH = 200
+BATCH = 1000
 """Events in one database transaction."""
 KNOWN_OTHERWISE = "id: was posted before with another content"
 
-_Rated = tuple[UsageEvent, Sequence[RatedLine]]
+_Rated = tuple[UsageEvent, Sequence[RatedLine], str]
+"""An event, its lines and its digest."""
 _FAULTS = (InvalidInput, DataError, IntegrityError, ValueError, ArithmeticError, LookupError, TypeError)
 """What an event raises that can be neither rated nor written, where the database itself is well."""
 _log = get_logger("billing.ledger")
@@ -69,6 +75,13 @@ class Ledger:
         self._database = database
         self._store = store
         self._clock = clock
+        self._totals = Totals()
+        self._places = Places()
+
+    @property
+    def database(self) -> Database:
+        """Where it is kept."""
+        return self._database
 
     async def post(self, events: Sequence[UsageEvent]) -> PostResult:
         """Post the events that are new. When this returns, they are durable.
@@ -86,9 +99,10 @@ class Ledger:
         known: dict[str, str] = {}
         for batch in _batches(rated):
             known.update(await self._post_each_that_can_be(batch, reasons))
-        result = _count(events, first, known, reasons)
+        digests = {event.id: known.get(event.id, digest) for event, _, digest in rated}
+        result = _count(events, digests, len(first) - len(known) - len(reasons), reasons)
         metrics.count_posted(
-            [(event, lines) for event, lines in rated if event.id not in known and event.id not in reasons],
+            [lines for event, lines, _ in rated if event.id not in known and event.id not in reasons],
             duplicates=result.duplicates,
             refused=len(result.refused),
         )
@@ -118,25 +132,40 @@ class Ledger:
         Returns id → digest of those that were there already.
         """
         now_ms = self._clock.now_ms()
+        sums = Sums()
         async with self._database.write() as connection:
-            new = await self._insert_events(connection, batch, now_ms)
-            transactions = [usage_transaction(event, lines) for event, lines in batch if event.id in new]
-            await _insert_transactions(connection, transactions, now_ms)
-            old = [event.id for event, _ in batch if event.id not in new]
-            query = sa.select(usage_events.c.id, usage_events.c.digest).where(usage_events.c.id.in_(old))
-            return {row.id: row.digest for row in await connection.execute(query)} if old else {}
+            places = await self._places.of(connection, [event for event, _, _ in batch])
+            rows = [
+                event_row(event, lines, now_ms, digest, places[event.id].series)
+                for event, lines, digest in batch
+            ]
+            new = await bulk.insert_new(connection, usage_events, rows)
+            posted = [
+                (event, usage_transaction(event, lines), places[event.id])
+                for event, lines, _ in batch
+                if event.id in new
+            ]
+            await self._enter(connection, posted, sums, now_ms)
+            old = [event.id for event, _, _ in batch if event.id not in new]
+            known = dict(await bulk.look_up(connection, usage_events, old, "digest"))
+        self._totals.committed(sums)
+        self._places.committed({id_: place for id_, place in places.items() if id_ in new})
+        return known
 
-    async def _insert_events(
+    async def _enter(
         self,
         connection: AsyncConnection,
-        batch: Sequence[_Rated],
+        posted: Sequence[tuple[UsageEvent, Transaction, Place]],
+        sums: Sums,
         now_ms: int,
-    ) -> set[str]:
-        """Insert the events whose ids are not there; the database decides. Returns the ids inserted."""
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        statement = insert(usage_events).on_conflict_do_nothing().returning(usage_events.c.id)
-        rows = [event_row(event, lines, now_ms) for event, lines in batch]
-        return set(await connection.scalars(statement, rows))
+    ) -> None:
+        """Write transactions into the journal and what they add into the totals."""
+        rows = [transaction_row(transaction, now_ms) for _, transaction, _ in posted]
+        await bulk.insert(connection, journal, rows)
+        for event, transaction, place in posted:
+            sums.add(event, transaction, place)
+        await self._places.note(connection, [place for _, _, place in posted])
+        await self._totals.add(connection, sums)
 
     async def reverse(self, event_id: str, reason: str) -> Reversal:
         """Take an event back: its amounts are posted with the opposite signs, and reports leave it out.
@@ -146,43 +175,64 @@ class Ledger:
         now_ms = self._clock.now_ms()
         async with self._database.write() as connection:
             query = sa.select(usage_events).where(usage_events.c.id == event_id).with_for_update()
-            event = (await connection.execute(query)).one_or_none()
-            if event is None:
+            row = (await connection.execute(query)).one_or_none()
+            if row is None:
                 raise NotFound(f"there is no usage event {event_id!r}")
-            reversal = reversal_of(await _usage_of(connection, event_id), reason)
-            repeated = event.reversed_ms is not None
-            if not repeated:
-                await _insert_transactions(connection, [reversal], now_ms)
+            [usage, *before] = await _transactions(connection, event_id)
+            reversal = reversal_of(usage, reason)
+            if not before:
+                event = UsageEvent.from_dict(json.loads(row.document))
+                place = await _place_of(connection, event, row.series)
+                await self._enter(connection, [(event, reversal, place)], Sums(), now_ms)
                 await connection.execute(
                     sa.update(usage_events).where(usage_events.c.id == event_id).values(reversed_ms=now_ms)
                 )
-        return Reversal(reversal.id, event.microcredits, repeated)
+        return Reversal(reversal.id, row.microcredits, bool(before))
 
     async def trial_balance(self) -> TrialBalance:
         """The balance of every account; they add up to zero."""
-        amount = sa.func.sum(journal_entries.c.microcredits)
-        query = sa.select(journal_entries.c.account, amount).group_by(journal_entries.c.account)
+        query = sa.select(account_totals).order_by(account_totals.c.account)
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
-        return TrialBalance({account: int(total) for account, total in sorted((r[0], r[1]) for r in rows)})
+        return TrialBalance({row.account: int(row.microcredits) for row in rows})
 
     async def transactions(self, event_id: str) -> list[Transaction]:
         """What was posted for an event: its usage, then its reversal, if any. Empty for an unknown id."""
         async with self._database.read() as connection:
             return await _transactions(connection, event_id)
 
-    async def usage(self, group_by: Sequence[str] = (), where: UsageFilter | None = None) -> list[UsageRow]:
-        """Usage added up by the given columns (see ``billing.reports``)."""
+    async def usage(
+        self, group_by: Sequence[str] = (), where: UsageFilter | None = None, limit: int | None = None
+    ) -> list[UsageRow]:
+        """Usage added up by the given groups (see ``billing.reports``); ``limit``: at most so many rows."""
         async with self._database.read() as connection:
-            return await add_up(connection, group_by, where or UsageFilter())
+            return await add_up(connection, group_by, where or UsageFilter(), limit)
+
+    async def charges(
+        self, group_by: Sequence[str] = (), where: UsageFilter | None = None, limit: int | None = None
+    ) -> list[ChargeRow]:
+        """What was charged at which price, by the given groups (no hours or minutes); ``limit``: at most so
+        many rows."""
+        async with self._database.read() as connection:
+            return await add_up_charges(connection, group_by, where or UsageFilter(), limit)
+
+
+async def _place_of(connection: AsyncConnection, event: UsageEvent, series: str) -> Place:
+    """Where a posted event was counted."""
+    place = place_of_before(event)
+    if not series or series == place.series:
+        return place
+    columns = (await connection.execute(sa.select(usage_series).where(usage_series.c.id == series))).one()
+    return Place(place.day, series, tuple(columns[1:]))
 
 
 def _rated(events: Sequence[UsageEvent], books: Sequence[PriceBook], reasons: dict[str, str]) -> list[_Rated]:
     """The events with their lines; why one cannot be rated is put into ``reasons``."""
     rated: list[_Rated] = []
+    rates = Rates(books)
     for event in events:
         try:
-            rated.append((event, rate(event, books)))
+            rated.append((event, rates.lines(event), event.digest()))
         except _FAULTS as error:
             _refuse(event, error, reasons)
     return rated
@@ -200,37 +250,17 @@ def _batches(rated: Sequence[_Rated]) -> Iterator[Sequence[_Rated]]:
 
 
 def _count(
-    events: Sequence[UsageEvent],
-    first: dict[str, UsageEvent],
-    known: dict[str, str],
-    reasons: dict[str, str],
+    events: Sequence[UsageEvent], digests: Mapping[str, str], accepted: int, reasons: dict[str, str]
 ) -> PostResult:
-    accepted = len(first) - len(known) - len(reasons)
-    posted = {id_: known.get(id_) or event.digest() for id_, event in first.items()}
-    refused = tuple(event.id for event in events if event.id in reasons or event.digest() != posted[event.id])
+    """``digests`` are those that the ledger has now."""
+    refused = tuple(e.id for e in events if e.id in reasons or e.digest() != digests[e.id])
     return PostResult(accepted, len(events) - accepted - len(refused), refused, reasons)
 
 
-async def _insert_transactions(
-    connection: AsyncConnection, transactions: Sequence[Transaction], now_ms: int
-) -> None:
-    if not transactions:
-        return
-    rows = [transaction_row(transaction, now_ms) for transaction in transactions]
-    await connection.execute(sa.insert(journal_transactions), rows)
-    entries = [row for transaction in transactions for row in entry_rows(transaction)]
-    await connection.execute(sa.insert(journal_entries), entries)
-
-
-async def _usage_of(connection: AsyncConnection, event_id: str) -> Transaction:
-    return (await _transactions(connection, event_id))[0]
-
-
 async def _transactions(connection: AsyncConnection, event_id: str) -> list[Transaction]:
-    heads = sa.select(journal_transactions).where(journal_transactions.c.event_id == event_id)
-    found = []
-    for head in await connection.execute(heads.order_by(journal_transactions.c.type.desc())):
-        entries = sa.select(journal_entries).where(journal_entries.c.transaction_id == head.id)
-        rows = await connection.execute(entries.order_by(journal_entries.c.number))
-        found.append(transaction_of(event_id, head.type, head.reason, rows.all()))
-    return found
+    query = sa.select(journal).where(journal.c.event_id == event_id).order_by(journal.c.type.desc())
+    rows = (await connection.execute(query)).all()
+    ids = sorted({id_ for row in rows for id_ in price_ids(row.entries)})
+    found = await bulk.look_up(connection, prices_pinned, ids, "document")
+    prices = {id_: price_of(document) for id_, document in found}
+    return [transaction_of(row, prices) for row in rows]

@@ -1,93 +1,111 @@
-"""Events and transactions as rows, and back."""
+"""Events, transactions and prices as rows, and back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, cast
 
 from billing.core.events import METERS, UsageEvent
 from billing.core.ledger import Entry, Transaction
 from billing.core.rating import BookItem, PinnedPrice, RatedLine
+from billing.store.bulk import Row
 from common.clock import rfc3339
 
-Row = dict[str, Any]
+_SHORT = json.JSONEncoder(separators=(",", ":")).encode
+_DAY_MS = 24 * 3600 * 1000
 
 
-def event_row(event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int) -> Row:
-    """The row of ``usage_events``; ``day`` is that of the event's end in UTC."""
-    return {
-        "id": event.id,
-        "digest": event.digest(),
-        "document": json.dumps(event.to_dict()),
-        "kind": event.kind,
-        "tenant": event.tenant,
-        "project": event.project,
-        "key": event.key,
-        "model": event.model,
-        "model_identity": event.model_identity,
-        "device_class": event.device_class,
-        "day": rfc3339(event.ended_ms)[:10],
-        "ended_ms": event.ended_ms,
-        "posted_ms": posted_ms,
-        **{meter: event.quantity(meter) for meter in METERS},
-        "microcredits": sum(line.microcredits for line in lines),
-        "unpriced_lines": sum(line.unpriced for line in lines),
-    }
+@lru_cache(maxsize=1000)
+def _day(days: int) -> str:
+    return rfc3339(days * _DAY_MS)[:10]
+
+
+def day_of(event: UsageEvent) -> str:
+    """That of the event's end, in UTC."""
+    return _day(event.ended_ms // _DAY_MS)
+
+
+def event_row(event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int, digest: str, series: str) -> Row:
+    """The row of ``usage_events``."""
+    quantity = event.quantities.get
+    return (
+        event.id,
+        digest,
+        event.canonical(),
+        event.kind,
+        event.tenant,
+        event.project,
+        event.key,
+        event.model,
+        event.device_class,
+        day_of(event),
+        event.ended_ms,
+        posted_ms,
+        None,
+        *(quantity(meter, 0) for meter in METERS),
+        sum(line.microcredits for line in lines),
+        sum(line.price is None for line in lines),
+        event.model_identity,
+        series,
+    )
 
 
 def transaction_row(transaction: Transaction, posted_ms: int) -> Row:
-    """The row of ``journal_transactions``."""
-    return {
-        "id": transaction.id,
-        "event_id": transaction.event_id,
-        "type": transaction.type,
-        "posted_ms": posted_ms,
-        "reason": transaction.reason,
-    }
+    """The row of ``journal``: a line's price is named by the id of its row in ``prices_pinned``."""
+    entries = [_entry_content(entry) for entry in transaction.entries]
+    return (
+        transaction.event_id,
+        transaction.type,
+        posted_ms,
+        transaction.reason,
+        _SHORT(entries),
+    )
 
 
-def entry_rows(transaction: Transaction) -> list[Row]:
-    """The rows of ``journal_entries``: the line's price stands on the entry that it made."""
+def _entry_content(entry: Entry) -> list[Any]:
+    if entry.line is None:
+        return [entry.account, entry.microcredits]
+    price = entry.line.price
     return [
-        {
-            "transaction_id": transaction.id,
-            "number": number,
-            "account": entry.account,
-            "microcredits": entry.microcredits,
-            "meter": entry.line.meter if entry.line else None,
-            "quantity": entry.line.quantity if entry.line else None,
-            **_price_columns(entry.line.price if entry.line else None),
-        }
-        for number, entry in enumerate(transaction.entries)
+        entry.account,
+        entry.microcredits,
+        entry.line.meter,
+        entry.line.quantity,
+        price.id if price else None,
     ]
 
 
-def _price_columns(price: PinnedPrice | None) -> Row:
-    return {
-        "price_book": price.book if price else None,
-        "price_version": price.version if price else None,
-        "price_meter": price.item.meter if price else None,
-        "price_model": price.item.model if price else None,
-        "price_device_class": price.item.device_class if price else None,
-        "price_microcredits_per_million": price.item.microcredits_per_million if price else None,
-    }
+def price_row(price: PinnedPrice) -> Row:
+    """The row of ``prices_pinned``."""
+    return (price.id, price.canonical())
 
 
-def transaction_of(event_id: str, type_: str, reason: str, entries: Sequence[Any]) -> Transaction:
-    """The transaction whose rows these are."""
-    kind = cast(Literal["usage", "reversal"], type_)
-    return Transaction(event_id, kind, tuple(_entry_of(row) for row in entries), reason)
+def price_of(document: str) -> PinnedPrice:
+    """The price whose document in ``prices_pinned`` this is."""
+    content = json.loads(document)
+    book, version = content.pop("book"), content.pop("version")
+    return PinnedPrice(book, version, BookItem(**content))
 
 
-def _entry_of(row: Any) -> Entry:
-    if row.meter is None:
-        return Entry(row.account, row.microcredits)
-    price = None
-    if row.price_book is not None:
-        item = BookItem(
-            row.price_meter, row.price_microcredits_per_million, row.price_model, row.price_device_class
-        )
-        price = PinnedPrice(row.price_book, row.price_version, item)
-    line = RatedLine(row.meter, row.quantity, abs(row.microcredits), price)
-    return Entry(row.account, row.microcredits, line)
+def price_ids(entries: str) -> set[str]:
+    """The ids of the prices that a journal row's entries name."""
+    return {entry[4] for entry in json.loads(entries) if len(entry) > 2 and entry[4]}
+
+
+def transaction_of(row: Any, prices: Mapping[str, PinnedPrice]) -> Transaction:
+    """The transaction of a journal row; ``prices`` are those that it names."""
+    kind = cast(Literal["usage", "reversal"], row.type)
+    entries = tuple(_entry_of(entry, prices) for entry in json.loads(row.entries))
+    return Transaction(row.event_id, kind, entries, row.reason)
+
+
+def _entry_of(content: list[Any], prices: Mapping[str, PinnedPrice]) -> Entry:
+    account, microcredits, *line = content
+    if not line:
+        return Entry(account, microcredits)
+    meter, quantity, price = line
+    return Entry(
+        account, microcredits, RatedLine(meter, quantity, abs(microcredits), price and prices[price])
+    )

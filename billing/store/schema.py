@@ -1,15 +1,25 @@
 """The ledger's tables. ``common/db/migrations`` makes them; a test keeps both the same.
 
-The journal is only appended to. A usage event is written once; ``reversed_ms`` is set when it is taken back.
+The database itself refuses to change or remove what was posted: triggers stand on ``usage_events`` (but for
+``reversed_ms``, which is set once), ``journal`` and ``prices_pinned``. The totals are sums of these, written
+in the same transaction.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
+from billing.core.events import METERS
 from common.db import KEY
 
 METADATA = sa.MetaData()
+
+SERIES_SINCE_TAGS = ("adapter", "endpoint", "task", "end_user", "tags")
+"""``tags`` is a sorted JSON object, empty without any."""
+SERIES = (
+    *("tenant", "project", "key", "model", "model_identity", "kind", "device_class"),
+    *SERIES_SINCE_TAGS,
+)
 
 usage_events = sa.Table(
     "usage_events",
@@ -35,35 +45,92 @@ usage_events = sa.Table(
     sa.Column("microcredits", sa.BigInteger, nullable=False),
     sa.Column("unpriced_lines", sa.Integer, nullable=False),
     sa.Column("model_identity", KEY, nullable=False, server_default=""),
+    sa.Column("series", KEY, nullable=False, server_default=""),
     sa.Index("ix_usage_events_ended_ms", "ended_ms"),
     sa.Index("ix_usage_events_tenant_ended_ms", "tenant", "project", "ended_ms"),
 )
 
-journal_transactions = sa.Table(
-    "journal_transactions",
+journal = sa.Table(
+    "journal",
     METADATA,
-    sa.Column("id", KEY, primary_key=True),
-    sa.Column("event_id", KEY, sa.ForeignKey("usage_events.id"), nullable=False),
-    sa.Column("type", KEY, nullable=False),
+    sa.Column("event_id", KEY, primary_key=True),
+    sa.Column("type", KEY, primary_key=True),
     sa.Column("posted_ms", sa.BigInteger, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
-    sa.UniqueConstraint("event_id", "type", name="uq_journal_transactions_event_id_type"),
+    sa.Column("entries", sa.Text, nullable=False),
 )
+"""One row for each transaction: ``entries`` is its JSON, ``[account, amount]`` or ``[account, amount, meter,
+quantity, id of the pinned price or null]``."""
 
-journal_entries = sa.Table(
-    "journal_entries",
+prices_pinned = sa.Table(
+    "prices_pinned",
     METADATA,
-    sa.Column("transaction_id", KEY, sa.ForeignKey("journal_transactions.id"), primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("account", KEY, nullable=False),
-    sa.Column("microcredits", sa.BigInteger, nullable=False),
-    sa.Column("meter", KEY, nullable=True),
-    sa.Column("quantity", sa.BigInteger, nullable=True),
-    sa.Column("price_book", KEY, nullable=True),
-    sa.Column("price_version", sa.BigInteger, nullable=True),
-    sa.Column("price_meter", KEY, nullable=True),
-    sa.Column("price_model", KEY, nullable=True),
-    sa.Column("price_device_class", KEY, nullable=True),
-    sa.Column("price_microcredits_per_million", sa.BigInteger, nullable=True),
-    sa.Index("ix_journal_entries_account", "account"),
+    sa.Column("id", KEY, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
 )
+"""Every price that any line was rated with; ``id`` is the digest of ``document``."""
+
+usage_series = sa.Table(
+    "usage_series",
+    METADATA,
+    sa.Column("id", KEY, primary_key=True),
+    *(sa.Column(name, KEY, nullable=False) for name in SERIES if name not in SERIES_SINCE_TAGS),
+    *(sa.Column(name, KEY, nullable=False, server_default="") for name in SERIES_SINCE_TAGS),
+)
+"""What usage is added up by; ``id`` is the digest of the other columns."""
+
+tagged_series = sa.Table(
+    "tagged_series",
+    METADATA,
+    sa.Column("day", KEY, primary_key=True),
+    sa.Column("tenant", KEY, primary_key=True),
+    sa.Column("series", KEY, primary_key=True),
+)
+"""The series of a day that have a user or tags: so many a tenant may make, and no more."""
+
+usage_totals = sa.Table(
+    "usage_totals",
+    METADATA,
+    sa.Column("day", KEY, primary_key=True),
+    sa.Column("series", KEY, primary_key=True),
+    sa.Column("events", sa.BigInteger, nullable=False),
+    *(sa.Column(meter, sa.BigInteger, nullable=False) for meter in METERS),
+    sa.Column("microcredits", sa.BigInteger, nullable=False),
+    sa.Column("unpriced_lines", sa.BigInteger, nullable=False),
+)
+"""Sums over the events of a day (UTC, by their ends) that are not reversed."""
+
+charge_totals = sa.Table(
+    "charge_totals",
+    METADATA,
+    sa.Column("day", KEY, primary_key=True),
+    sa.Column("series", KEY, primary_key=True),
+    sa.Column("meter", KEY, primary_key=True),
+    sa.Column("price", KEY, primary_key=True),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+    sa.Column("microcredits", sa.BigInteger, nullable=False),
+)
+"""The same days, line by line: how much of a meter was sold at which pinned price (empty = none found)."""
+
+account_totals = sa.Table(
+    "account_totals",
+    METADATA,
+    sa.Column("account", KEY, primary_key=True),
+    sa.Column("microcredits", sa.BigInteger, nullable=False),
+)
+"""The balance of every account."""
+
+invoices = sa.Table(
+    "invoices",
+    METADATA,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", KEY, nullable=False),
+    sa.Column("tenant", KEY, nullable=False),
+    sa.Column("begin_ms", sa.BigInteger, nullable=False),
+    sa.Column("end_ms", sa.BigInteger, nullable=False),
+    sa.Column("issued_ms", sa.BigInteger, nullable=False),
+    sa.Column("microcredits", sa.BigInteger, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Index("ix_invoices_tenant", "tenant", "begin_ms"),
+)
+"""Invoices and credit notes as they were issued, append-only; ``number`` counts from 1 without gaps."""

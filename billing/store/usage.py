@@ -1,33 +1,30 @@
-"""Adding up usage in SQL."""
+"""Adding up usage in SQL: whole days from the totals, what is left of a day from the events."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.core.events import METERS
-from billing.store.schema import usage_events
+from billing.store.columns import (
+    STEPS_MS,
+    Source,
+    Spans,
+    UsageFilter,
+    events_with_series,
+    of_days,
+    of_events,
+    shown,
+    spans_of,
+)
+from billing.store.schema import usage_events, usage_series, usage_totals
 
-GROUPS = ("tenant", "project", "key", "model", "model_identity", "kind", "device_class", "day")
 SUMS = (*METERS, "microcredits", "unpriced_lines")
-
-
-@dataclass(frozen=True)
-class UsageFilter:
-    """Which events count; unset = all. An event belongs to when it ended: ``from_ms <= end < to_ms``.
-    What ended before ``born_ms`` was of others who had the names of tenant and project."""
-
-    tenant: str | None = None
-    project: str | None = None
-    key: str | None = None
-    model: str | None = None
-    model_identity: str | None = None
-    from_ms: int | None = None
-    born_ms: int = 0
-    to_ms: int | None = None
+_COUNTED = ("events", "requests", *SUMS)
 
 
 @dataclass(frozen=True)
@@ -49,41 +46,69 @@ class UsageRow:
     unpriced_lines: int
 
 
-async def add_up(connection: AsyncConnection, group_by: Sequence[str], where: UsageFilter) -> list[UsageRow]:
-    """One row per combination of the group columns, ordered by them; reversed events are left out."""
-    groups = [usage_events.c[name] for name in group_by]
-    query = (
-        sa.select(
-            *groups,
-            sa.func.count().label("events"),
-            _sum(sa.case((usage_events.c.kind == "inference", 1), else_=0), "requests"),
-            *(_sum(usage_events.c[name], name) for name in SUMS),
-        )
-        .where(usage_events.c.reversed_ms.is_(None), *_conditions(where))
-        .group_by(*groups)
-        .order_by(*groups)
-    )
+async def add_up(
+    connection: AsyncConnection, group_by: Sequence[str], where: UsageFilter, limit: int | None = None
+) -> list[UsageRow]:
+    """One row per combination of the groups, ordered by them; reversed events are left out."""
+    dialect = connection.dialect.name
+    spans = spans_of(where, by_events=any(name in STEPS_MS for name in group_by))
+    parts = [_of_edge(dialect, group_by, where, *edge) for edge in spans.edges]
+    if spans.last_day is None or spans.last_day > spans.first_day or not parts:
+        parts.insert(0, _of_days(dialect, group_by, where, spans))
+    found = sa.union_all(*parts).subquery() if len(parts) > 1 else parts[0].subquery()
+    groups = [found.c[f"g{number}"] for number in range(len(group_by))]
+    query = sa.select(*groups, *(_sum(found.c[name], name) for name in _COUNTED))
+    query = query.group_by(*groups).order_by(*groups).limit(limit)
+    if groups:
+        query = query.having(sa.func.sum(found.c.events) > 0)
     return [
         UsageRow(
-            group={name: row[name] for name in group_by},
-            **{name: int(row[name]) for name in ("events", "requests", *SUMS)},
+            group={name: shown(name, row[place]) for place, name in enumerate(group_by)},
+            **{name: int(value) for name, value in zip(_COUNTED, row[len(group_by) :], strict=True)},
         )
-        for row in (await connection.execute(query)).mappings()
+        for row in await connection.execute(query)
     ]
+
+
+def _of_days(
+    dialect: str, group_by: Sequence[str], where: UsageFilter, spans: Spans
+) -> sa.Select[*tuple[Any, ...]]:
+    source, counted = of_days(dialect, usage_totals.c.day), usage_totals.c.events
+    query = sa.select(
+        *_groups(source, group_by),
+        _sum(counted, "events"),
+        _sum(sa.case((usage_series.c.kind == "inference", counted), else_=0), "requests"),
+        *(_sum(usage_totals.c[name], name) for name in SUMS),
+    ).join_from(usage_totals, usage_series, usage_totals.c.series == usage_series.c.id)
+    return _grouped(query.where(*spans.days(usage_totals.c.day), *source.held(where)), group_by)
+
+
+def _of_edge(
+    dialect: str, group_by: Sequence[str], where: UsageFilter, from_ms: int, to_ms: int
+) -> sa.Select[*tuple[Any, ...]]:
+    source = of_events(dialect)
+    query = sa.select(
+        *_groups(source, group_by),
+        sa.func.count().label("events"),
+        _sum(sa.case((usage_events.c.kind == "inference", 1), else_=0), "requests"),
+        *(_sum(usage_events.c[name], name) for name in SUMS),
+    ).select_from(events_with_series())
+    query = query.where(
+        usage_events.c.reversed_ms.is_(None),
+        usage_events.c.ended_ms >= from_ms,
+        usage_events.c.ended_ms < to_ms,
+        *source.held(where),
+    )
+    return _grouped(query, group_by)
+
+
+def _groups(source: Source, group_by: Sequence[str]) -> list[sa.Label[Any]]:
+    return [source.column(name).label(f"g{number}") for number, name in enumerate(group_by)]
+
+
+def _grouped(query: sa.Select[*tuple[Any, ...]], group_by: Sequence[str]) -> sa.Select[*tuple[Any, ...]]:
+    return query.group_by(*(sa.text(str(number)) for number in range(1, len(group_by) + 1)))
 
 
 def _sum(expression: sa.ColumnElement[int], name: str) -> sa.Label[int]:
     return sa.func.coalesce(sa.func.sum(expression), 0).label(name)
-
-
-def _conditions(where: UsageFilter) -> Iterator[sa.ColumnElement[bool]]:
-    for name in ("tenant", "project", "key", "model", "model_identity"):
-        value = getattr(where, name)
-        if value is not None:
-            yield usage_events.c[name] == value
-    if where.born_ms:
-        yield usage_events.c.ended_ms >= where.born_ms
-    if where.from_ms is not None:
-        yield usage_events.c.ended_ms >= where.from_ms
-    if where.to_ms is not None:
-        yield usage_events.c.ended_ms < where.to_ms

@@ -1,57 +1,42 @@
-"""HTTP/1.1 as uvicorn speaks it, with limits on all that a client can make long or slow.
+"""HTTP/1.1 on one connection, with limits on all that a client can make long or slow.
 
-Framing has one reading: a request that another server could understand otherwise is refused. A connection
-that has been refused is read on for a moment, so that the client gets to see why.
+Framing has one reading: a request that another server could understand otherwise is refused. What came whole
+before it has its answer first, in order. A connection that has been refused is read on for a moment, so that
+the client gets to see why.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import socket
 import struct
-from http import HTTPStatus
-from typing import Any
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from common.http_server.door import REFUSED, Door
+from common.http_server.refusal import Refusal, bad_framing, farewell, too_long_headers
+from common.http_server.request import Headers, Request
+from common.http_server.running import Answer, Run
 
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 4 * 1024**2
-ONCE = frozenset(
-    (b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type", b"idempotency-key")
-)
-"""Headers of which two would leave open which one counts."""
+_BAD_REQUEST = Refusal(400, "this is no valid HTTP request")
+
+Direct = Callable[[Request], Callable[[Request], Awaitable[None]] | None]
+"""Says what answers a request without ASGI; None: the application does."""
 
 
-class _Refusal(Exception):
-    """Ends the parsing of a request."""
-
-
-class UntilClose(RequestResponseCycle):
-    """An answer to HTTP/1.0: of unknown length it ends with the connection, not in chunks (RFC 9112, 6.1)."""
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.start":
-            names = {name.lower() for name, _ in message.get("headers", ())}
-            self._open_end = b"content-length" not in names
-            if self._open_end:
-                self.chunked_encoding = False
-        elif self._open_end:
-            self.expected_content_length = len(message.get("body", b""))
-        await super().send(message)
-
-    _open_end = False
-
-
-class GuardedProtocol(HttpToolsProtocol):
-    """One connection. ``door`` is set by ``guarded``."""
+class HttpProtocol(asyncio.Protocol):
+    """One connection. ``door`` and ``direct`` are set by ``guarded``."""
 
     door: Door
+    direct: Direct | None = None
 
     def __init__(
         self,
@@ -60,186 +45,285 @@ class GuardedProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        self.loop = _loop or asyncio.get_running_loop()
+        self.server = server_state
+        self._run = Run(config, app_state, server_state.tasks, self.direct)
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._transport: asyncio.Transport | None = None
         self._admitted = False
-        self._refusal: tuple[int, str] = (400, "this is no valid HTTP request")
-        self._ends_at: float | None = None
+        self._held = False
+        self._writable: asyncio.Event | None = None
+        # What is being read
         self._phase = "new"
-        self._since = 0.0
-        self._header_bytes = 0
-        self._body_bytes = 0
-        self._progress = 0.0
-        self._write_stalled: float | None = None
-        self._discarded_bytes = 0
+        self._since = self._progress = 0.0
+        self._header_bytes = self._body_bytes = 0
+        self._target = b""
+        self._headers: Headers = []
+        self._reading: Request | None = None
+        # What is being answered, and what waits for its turn
+        self._current: Request | None = None
+        self._waiting: deque[tuple[Request, Answer]] = deque()
+        # The end
+        self._refusal = _BAD_REQUEST
+        self._farewell = b""
+        self._is_last = False
         self._reads_on = False
+        self._ends_at: float | None = None
+        self._discarded_bytes = 0
+        self._write_stalled: float | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.server.connections.add(self)  # type: ignore[arg-type]
         self._since = self.loop.time()
-        self._admitted = self.door.admit(self, self.client[0] if self.client else "")
+        self._admitted = self.door.admit(self, self._run.meets(self._transport))
         if not self._admitted:
-            self._refuse(503, "too many connections; try again in a moment", "connections")
+            self._refuse(Refusal(503, "too many connections; try again in a moment"), "connections")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.door.leave(self)
-        super().connection_lost(exc)
+        self.server.connections.discard(self)
+        self._transport = None
+        self.resume_writing()
+        for request in (self._current, *(one for one, _ in self._waiting)):
+            if request is not None:
+                request.lose()
+        self._waiting.clear()
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
-        if self._ends_at is not None:
+        if self._farewell or self._is_last or self._ends_at is not None:
             self._discard(len(data))
             if not self._reads_on:
                 return
         if self._phase in ("new", "idle"):
             self._begin_header()
         try:
-            self.parser.feed_data(data)
+            self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._ignore_the_rest()
         except httptools.HttpParserError:
             if self._reads_on:
-                self._reads_on = False  # What is wrong belongs to a request that has its answer.
-            else:
-                self._refuse(*self._refusal, "malformed")
-        if self._phase == "header" and self._ends_at is None:
+                self._reads_on = False  # what is wrong belongs to a request that has its answer
+            elif not self._is_last:
+                self._refuse(self._refusal, "malformed")
+        if self._phase == "header" and not (self._farewell or self._is_last or self._ends_at is not None):
             self._header_bytes += len(data)
             if self._header_bytes > self.door.limits.header_limit_bytes:
-                self._refuse(431, self._too_long_headers(), "headers")
-        self._rest_if_answered()
+                self._refuse(too_long_headers(self.door.limits), "headers")
+
+    def pause_writing(self) -> None:
+        self._writable = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
+            self._write_stalled = None
+
+    # What the door and the server ask
 
     def check(self, now_seconds: float) -> None:
         """End the connection where its client took too long."""
-        limits, waited = self.door.limits, now_seconds - self._since
+        transport, limits, waited = self._transport, self.door.limits, now_seconds - self._since
+        if transport is None:
+            return
         if self._ends_at is not None:
             if now_seconds >= self._ends_at:
-                self.transport.abort()
+                transport.abort()
         elif self._write_stalls(now_seconds):
             REFUSED.labels("slow-reader").inc()
-            self._cut()
+            self._cut(transport)
         elif self._phase == "new" and waited > limits.header_seconds:
             REFUSED.labels("silent").inc()
-            self.transport.abort()
+            transport.abort()
+        elif self._farewell or self._is_last:
+            pass  # an answer is on its way, after which the connection ends
+        elif self._phase == "idle" and self._current is None and waited > limits.idle_seconds:
+            transport.close()
         elif self._phase == "header" and waited > limits.header_seconds:
-            self._refuse(408, "the headers took too long to arrive", "slow-headers")
+            self._refuse(Refusal(408, "the headers took too long to arrive"), "slow-headers")
         elif self._phase == "body" and self._body_stalls(now_seconds):
-            self._refuse(408, "the body took too long to arrive", "slow-body")
+            self._refuse(Refusal(408, "the body took too long to arrive"), "slow-body")
 
-    # Parser callbacks
+    def shutdown(self) -> None:
+        """The server ends: idle connections at once, others with their answer."""
+        if self._transport is None:
+            return
+        if self._ends_at is not None:
+            self._transport.abort()
+        elif self._current is None:
+            self._transport.close()
+        else:
+            self._current.keeps = False
+
+    # What a request asks
+
+    def date(self) -> bytes:
+        """The lines that all answers have, the time among them."""
+        return self._run.common_lines(self.server.default_headers)
+
+    def send(self, data: bytes) -> None:
+        """To the client; to one that has gone, nowhere."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    async def drained(self) -> None:
+        """Return when there is room for more."""
+        while self._writable is not None:
+            await self._writable.wait()
+
+    def hold_on(self) -> None:
+        """Read nothing more until ``read_on``."""
+        if not self._held and self._transport is not None and not self._transport.is_closing():
+            self._held = True
+            self._transport.pause_reading()
+
+    def read_on(self) -> None:
+        if self._held and self._transport is not None and not self._transport.is_closing():
+            self._held = False
+            self._transport.resume_reading()
+
+    def fail(self, request: Request) -> None:
+        """What answers has ended without the end of an answer."""
+        if request.ended or request.is_gone or self._transport is None:
+            return
+        if request.started:
+            self._transport.close()
+        else:
+            request.keeps = False
+            request.answer(500, b"content-type: text/plain; charset=utf-8\r\n", b"Internal Server Error")
+
+    def answered(self, request: Request) -> None:
+        """An answer has ended: the next one begins, or the connection may be idle."""
+        self.server.total_requests += 1
+        self._current, transport = None, self._transport
+        if transport is None or transport.is_closing():
+            return
+        if not request.keeps:
+            self._waiting.clear()
+            transport.close()
+            return
+        self.read_on()
+        if self._waiting:
+            self._begin(*self._waiting.popleft())
+        elif self._farewell:
+            self._say_farewell()
+        elif self._phase == "body" and self._reading is request and self._ends_at is None:
+            # The answer did not need the body, which is still on its way. Where it comes soon the connection
+            # goes on; not where the client asked whether to send it, since then it may never come.
+            self._ends_at = self.loop.time() + LINGER_SECONDS
+            self._reads_on = not self._asked_first
+        else:
+            self._since = self.loop.time()
+
+    # httptools
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        if self._is_last:
+            raise _Stop
         self._begin_header()
-        if len(self.pipeline) > self.door.limits.max_pipelined:
+        self._target, self._headers = b"", []
+        if len(self._waiting) > self.door.limits.max_pipelined:
             self._stop(400, "too many requests wait on this connection")
 
     def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        if len(self.url) > self.door.limits.url_limit_bytes:
+        self._target += url
+        if len(self._target) > self.door.limits.url_limit_bytes:
             self._stop(414, f"path and query are over {self.door.limits.url_limit_bytes} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._phase != "header":
             return  # A trailer: what is said after the body changes nothing of the request.
-        limits = self.door.limits
-        super().on_header(name, value)
+        self._headers.append((name.lower(), value))
         self._header_bytes += len(name) + len(value) + 4
-        if len(self.headers) > limits.header_limit_count or self._header_bytes > limits.header_limit_bytes:
-            self._stop(431, self._too_long_headers())
+        limits = self.door.limits
+        if self._header_bytes > limits.header_limit_bytes or len(self._headers) > limits.header_limit_count:
+            self._refusal = too_long_headers(limits)
+            raise _Stop
 
     def on_headers_complete(self) -> None:
-        self._check_framing()
-        self._phase, self._since = "body", self.loop.time()
-        self._progress, self._body_bytes = self._since, 0
-        super().on_headers_complete()
-        if self.parser.get_http_version() == "1.0":
-            self.cycle.__class__ = UntilClose
+        parser = self._parser
+        version, method = parser.get_http_version(), parser.get_method()
+        refusal = bad_framing(method, version, self._headers, parser.should_upgrade())
+        if refusal is not None:
+            self._refusal = refusal
+            raise _Stop
+        request = Request(self, method, self._target, self._headers, version == "1.0")
+        request.keeps = version == "1.1" and parser.should_keep_alive()
+        self._asked_first = request.expects = any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers
+        )
+        answer = self._run.answer_of(request)
+        self._reading, self._phase, self._body_bytes = request, "body", 0
+        self._since = self._progress = self.loop.time()
+        if self._current is None:
+            self._begin(request, answer)
+        else:
+            self._waiting.append((request, answer))
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
         self._progress = self.loop.time()
-        super().on_body(body)
+        if self._reading is not None and not self._reading.ended:
+            self._reading.came(body)
 
     def on_message_complete(self) -> None:
         self._phase, self._header_bytes = "idle", 0
+        request, self._reading = self._reading, None
         if self._reads_on:
             self._reads_on, self._ends_at, self._discarded_bytes = False, None, 0
-        super().on_message_complete()
+            self._since = self.loop.time()
+        if request is not None:
+            self._is_last = not request.keeps
+            request.came_whole()
 
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._phase == "body" and self.cycle.response_complete and self._ends_at is None:
-            # The answer did not need the body, which is still on its way. Where it comes soon the connection
-            # goes on; not where the client asked whether to send it, since then it may never come.
-            self._ends_at = self.loop.time() + LINGER_SECONDS
-            self._reads_on = not self.expect_100_continue
+    # What these have in common
 
-    def shutdown(self) -> None:
-        """The server ends: idle connections at once, others with their answer."""
-        if self._ends_at is not None:
-            self.transport.abort()
-        super().shutdown()
+    _asked_first = False
+
+    def _begin(self, request: Request, answer: Answer) -> None:
+        self._current = request
+        self._run.begin(request, answer, self)
 
     def _begin_header(self) -> None:
         if self._phase != "header":
             self._phase, self._since, self._header_bytes = "header", self.loop.time(), 0
 
-    def _check_framing(self) -> None:
-        names = [name for name, _ in self.headers]
-        for name in ONCE:
-            if names.count(name) > 1:
-                self._stop(400, f"the header {name.decode()} is given twice")
-        version = self.parser.get_http_version()
-        if version not in ("1.0", "1.1"):
-            self._stop(505, "this server speaks HTTP/1.0 and HTTP/1.1")
-        if version == "1.1" and b"host" not in names:
-            self._stop(400, "the header host is missing")
-        coding = next((value for name, value in self.headers if name == b"transfer-encoding"), None)
-        if coding is not None and (version == "1.0" or b"content-length" in names):
-            self._stop(400, "transfer-encoding does not go with content-length, nor with HTTP/1.0")
-        if coding is not None and coding.strip().lower() != b"chunked":
-            self._stop(501, "of all transfer codings only chunked is known")
-        method = self.parser.get_method()
-        bodiless = coding is None and b"content-length" not in names
-        if method == b"CONNECT" or (self.parser.should_upgrade() and not bodiless):
-            self._stop(400, "this server neither upgrades connections with a body nor connects to others")
-
-    def _cut(self) -> None:
+    def _cut(self, transport: asyncio.Transport) -> None:
         """End at once; the kernel shall not go on sending what waits either."""
-        if (sock := self.transport.get_extra_info("socket")) is not None:
+        if (sock := transport.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.transport.abort()
+        transport.abort()
 
     def _discard(self, length: int) -> None:
         """Read on for a while after the end, but no flood."""
         self._discarded_bytes += length
         if self._discarded_bytes > LINGER_BYTES:
             self._reads_on = False
-            self.flow.pause_reading()
-
-    def _rest_if_answered(self) -> None:
-        """Begin the time for which a connection may be idle, where the answer came before the body's end."""
-        answered = self._phase == "idle" and self.cycle is not None and self.cycle.response_complete
-        if answered and self._ends_at is None and self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self.hold_on()
 
     def _stop(self, status: int, message: str) -> None:
         """Leave the parser; ``data_received`` refuses with this status and message."""
-        self._refusal = (status, message)
-        raise _Refusal(message)
+        self._refusal = Refusal(status, message)
+        raise _Stop
 
     def _ignore_the_rest(self) -> None:
         """A client asked for another protocol, and is served this one: once, since the parser ends here."""
-        self._phase = "idle"
-        if self.cycle is not None:
-            self.cycle.keep_alive = False
-            self.cycle.more_body = False
-            self.cycle.message_event.set()
+        self._phase, self._is_last = "idle", True
+        request, self._reading = self._reading, None
+        for one in (request, self._current):
+            if one is not None:
+                one.came_whole()
+        last = self._waiting[-1][0] if self._waiting else self._current
+        if last is not None:
+            last.keeps = False
 
     def _body_stalls(self, now: float) -> bool:
-        limits, cycle = self.door.limits, self.cycle
-        if self.flow.read_paused or cycle.body:
+        limits, request = self.door.limits, self._reading
+        if self._held or (request is not None and request.has_unread):
             # It is we who do not read.
             self._since += now - self._progress
             self._progress = now
@@ -248,50 +332,48 @@ class GuardedProtocol(HttpToolsProtocol):
         return slow or stalled > limits.body_stall_seconds
 
     def _write_stalls(self, now: float) -> bool:
-        if not self.flow.write_paused:
-            self._write_stalled = None
-        elif self._write_stalled is None:
+        if self._writable is None:
+            return False
+        if self._write_stalled is None:
             self._write_stalled = now
-        return (
-            self._write_stalled is not None
-            and now - self._write_stalled > self.door.limits.write_stall_seconds
-        )
+        return now - self._write_stalled > self.door.limits.write_stall_seconds
 
-    def _too_long_headers(self) -> str:
-        limits = self.door.limits
-        return f"the headers are over {limits.header_limit_bytes} bytes or {limits.header_limit_count} lines"
-
-    def _refuse(self, status: int, message: str, reason: str) -> None:
-        """Answer, unless another answer is on its way, and let the connection end."""
+    def _refuse(self, refusal: Refusal, reason: str) -> None:
+        """Say so once what came before has its answer, and let the connection end."""
         REFUSED.labels(reason).inc()
-        self._ends_at = self.loop.time() + LINGER_SECONDS
-        self.flow.resume_reading()
-        self.pipeline.clear()
-        cycle = self.cycle
-        if cycle is not None and not cycle.response_complete:
-            if cycle.response_started:
-                cycle.keep_alive = False
+        self._farewell = farewell(refusal)
+        request, self._reading = self._reading, None
+        if request is not None and not request.ended:
+            if request is self._current and request.started:
+                request.keeps = False
+                self._ends_at = self.loop.time() + LINGER_SECONDS
                 return
-            cycle.disconnected = True
-            cycle.waiting_for_100_continue = False
-            cycle.message_event.set()
-        self.transport.write(_answer(status, message))
+            request.lose()
+            self._waiting = deque(one for one in self._waiting if one[0] is not request)
+            if request is self._current:
+                self._current = None
+        if self._current is None:
+            self._say_farewell()
+
+    def _say_farewell(self) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        self._ends_at = self.loop.time() + LINGER_SECONDS
+        self.read_on()
+        transport.write(self._farewell)
         if not self._admitted:
-            self.transport.close()
-        elif self.transport.can_write_eof():
-            self.transport.write_eof()
+            transport.close()
+        elif transport.can_write_eof():
+            with contextlib.suppress(OSError, RuntimeError):
+                transport.write_eof()
 
 
-def _answer(status: int, message: str) -> bytes:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": "bad_http"}
-    body = json.dumps({"error": error}).encode()
-    head = (
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-    )
-    return head.encode() + body
+class _Stop(Exception):
+    """Ends the parsing of a request."""
 
 
-def guarded(door: Door) -> type[GuardedProtocol]:
+def guarded(door: Door, direct: Direct | None = None) -> type[HttpProtocol]:
     """The protocol of one listener, for ``uvicorn.Config(http=…)``."""
-    return type("ListenerProtocol", (GuardedProtocol,), {"door": door})
+    own = {"door": door, "direct": None if direct is None else staticmethod(direct)}
+    return type("ListenerProtocol", (HttpProtocol,), own)

@@ -16,7 +16,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from common.http_server.door import REFUSED, Door
-from common.http_server.protocol import GuardedProtocol, guarded
+from common.http_server.protocol import Direct, HttpProtocol, guarded
 
 
 class TlsGate(asyncio.Protocol):
@@ -27,7 +27,7 @@ class TlsGate(asyncio.Protocol):
 
     door: Door
     context: ssl.SSLContext
-    behind: type[GuardedProtocol]
+    behind: type[HttpProtocol]
 
     def __init__(
         self,
@@ -111,9 +111,11 @@ def _rest_of(begun: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, 
         return end.value
 
 
-def guarded_by_tls(door: Door, context: ssl.SSLContext | None) -> type[asyncio.Protocol]:
+def guarded_by_tls(
+    door: Door, context: ssl.SSLContext | None, direct: Direct | None = None
+) -> type[asyncio.Protocol]:
     """The protocol of one listener, for ``uvicorn.Config(http=…)``; in clear where there is no context."""
-    behind = guarded(door)
+    behind = guarded(door, direct)
     if context is None:
         return behind
     return type("ListenerTlsGate", (TlsGate,), {"door": door, "context": context, "behind": behind})

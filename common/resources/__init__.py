@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from common.errors import InvalidInput, Problem
+from common.resources.jobs import Job
 from common.resources.meta import (
     API_VERSION,
     Metadata,
@@ -10,12 +13,12 @@ from common.resources.meta import (
     Resource,
     Status,
     parse_text,
-    problems_of,
     to_json,
 )
 from common.resources.money import Price
 from common.resources.people import ApiKey, Project, Tenant
 from common.resources.pool import Node, Queue
+from common.resources.saying import problems_of
 from common.resources.serving import Adapter, Endpoint, Model
 from common.resources.tuning import File, FineTune
 from common.resources.workload import Workload
@@ -41,6 +44,7 @@ KINDS: dict[str, type[Resource]] = {
         Model,
         Adapter,
         Endpoint,
+        Job,
         FineTune,
         File,
         Price,
@@ -60,11 +64,11 @@ def parse_resource(document: object) -> Resource:
         raise InvalidInput("a resource must be a mapping with apiVersion, kind, metadata and spec", param=".")
     kind = document.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        known = ", ".join(KINDS)
-        raise InvalidInput(f"kind: {quoted(kind)} is unknown; known kinds: {known}", param="kind")
+        raise InvalidInput(f"kind: {_why_no_kind(kind)} (kinds: {', '.join(KINDS)})", param="kind")
     version = document.get("apiVersion")
     if version != API_VERSION:
-        raise InvalidInput(f"apiVersion: must be {API_VERSION}, not {quoted(version)}", param="apiVersion")
+        said = "" if version is None else f", not {quoted(version)}"
+        raise InvalidInput(f"apiVersion: must be {API_VERSION}{said}", param="apiVersion")
     document = _as_in_kubernetes(document)
     text = to_json(document)
     if len(text) > MAX_DOCUMENT_BYTES:
@@ -75,6 +79,15 @@ def parse_resource(document: object) -> Resource:
     resource = parse_text(KINDS[kind], text)
     _check_scope(resource)
     return resource
+
+
+def _why_no_kind(kind: object) -> str:
+    if kind is None:
+        return "required, but missing"
+    wanted = kind.lower().replace("-", "") if isinstance(kind, str) else ""
+    names = {name.lower(): name for name in KINDS} | {kind.PLURAL: name for name, kind in KINDS.items()}
+    near = get_close_matches(wanted[:NAME_CHARACTERS], names, n=1)
+    return f"{quoted(kind)} is unknown" + (f"; did you mean {names[near[0]]}?" if near else "")
 
 
 def _as_in_kubernetes(document: dict[str, object]) -> dict[str, object]:
@@ -146,6 +159,7 @@ __all__ = [
     "Endpoint",
     "File",
     "FineTune",
+    "Job",
     "Metadata",
     "Model",
     "Node",

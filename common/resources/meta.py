@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
-from difflib import get_close_matches
+import sys
+from collections.abc import Iterator
+from datetime import date
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
@@ -23,22 +24,16 @@ from common.resources.fields import (
     TimeMs,
     Whole,
     Word,
-    explain_pattern,
 )
+from common.resources.saying import problems_of
 from common.vocabulary import (
     MAX_LIST,
     NAME_CHARACTERS,
     OWN_LABELS,
-    harmless,
     shortened,
 )
 
 API_VERSION: Literal["computility.io/v1alpha1"] = "computility.io/v1alpha1"
-
-MAX_PROBLEMS = 100
-"""As many mistakes of one document are named."""
-_SHOWN_CHARACTERS = 80
-_QUOTED = re.compile(r"'([^']*)'")
 
 
 class Model(BaseModel):
@@ -180,12 +175,6 @@ class Resource(Model):
         return schema
 
 
-def problems_of(error: ValidationError, prefix: str = "") -> tuple[Problem, ...]:
-    """A pydantic error as problems with paths like ``spec.roles[0].replicas``; the first hundred."""
-    found = error.errors(include_url=False)[:MAX_PROBLEMS]
-    return tuple(Problem(path_of(prefix, e["loc"]), say(e), e["type"]) for e in found)
-
-
 def parse_model(model: type[M], content: object, prefix: str = "") -> M:
     """``content`` (from JSON or YAML) as ``model``; ``InvalidInput`` names every path that is wrong."""
     return parse_text(model, to_json(content), prefix)
@@ -206,45 +195,32 @@ def to_json(content: object) -> bytes:
     to refuse, with their place."""
     try:
         return json.dumps(content, ensure_ascii=False).encode(errors="surrogatepass")
-    except TypeError as error:
-        raise InvalidInput(f"only JSON values are allowed (quote dates and times): {error}") from error
-    except (ValueError, RecursionError) as error:  # a number without end, a circle
-        raise InvalidInput(f"only JSON values are allowed: {error}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        path, message = _no_json(content)
+        raise InvalidInput(f"{path}: {message}", param=path, problems=(Problem(path, message),)) from error
 
 
-def path_of(prefix: str, loc: tuple[int | str, ...]) -> str:
-    """A place as pydantic tells it, like ``spec.roles[0].name``; names that are long or odd are shown so that
-    they do no harm."""
-    text = prefix
-    for part in loc:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif part != "[key]":  # pydantic's word for "the key itself"; the key stands before it
-            name = shortened(part, _SHOWN_CHARACTERS)
-            text += f".{name}" if text else name
-    return text or "."
+def _no_json(content: object) -> tuple[str, str]:
+    """Where the first value is that JSON cannot hold, and what is wrong with it."""
+    try:
+        path, value = next(_no_json_in(content, ""), ("", content))
+    except RecursionError:
+        return ".", "holds itself, or is nested too deeply"
+    if isinstance(value, date):
+        return path or ".", "is a date or time; put it in quotes"
+    if isinstance(value, int):
+        return path or ".", "is a number of too many digits"
+    return path or ".", "is no value that JSON has"
 
 
-def say(error: Any) -> str:
-    """What one error of pydantic means, in plain words."""
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        return "unknown field"
-    if kind == "missing":
-        return "required, but missing"
-    if kind == "string_pattern_mismatch":
-        return explain_pattern(context["pattern"])
-    if kind == "string_unicode":
-        return "holds half of a surrogate pair, which is no character"
-    if kind == "string_too_long":
-        return f"must have at most {context['max_length']} characters, not {len(error['input'])}"
-    message: str = error["msg"]
-    meant = _meant(error["input"], context.get("expected", "")) if kind in ("literal_error", "enum") else ""
-    return harmless(message.removeprefix("Value error, ")) + meant
-
-
-def _meant(given: object, expected: str) -> str:
-    """The nearest of the words that are expected, like ``'nvidia', 'amd' or 'cpu'``."""
-    words = _QUOTED.findall(expected)
-    near = get_close_matches(given[:_SHOWN_CHARACTERS], words, n=1) if isinstance(given, str) else []
-    return f"; did you mean {near[0]}?" if near else ""
+def _no_json_in(value: object, path: str) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _no_json_in(part, f"{path}.{shortened(str(name), 80)}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for index, part in enumerate(value):
+            yield from _no_json_in(part, f"{path}[{index}]")
+    elif not isinstance(value, str | int | float | None) or (
+        isinstance(value, int) and abs(value) > sys.float_info.max
+    ):
+        yield path, value

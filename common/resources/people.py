@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from common.resources.fields import ModelNames, Name, Priority, Text, TimeMs, Whole
 from common.resources.meta import Model, Resource, Status
+from common.resources.rates import RateLimits
 from common.vocabulary import MAX_LIST
 
 Role = Literal["platform-admin", "tenant-admin", "member", "agent"]
@@ -24,13 +25,13 @@ class ProjectLimits(Model):
         None, description="of endpoints and jobs; the default of a queue passes always"
     )
     max_replicas: Whole | None = Field(
-        None, description="of one endpoint; an engine on several nodes is one on each"
+        None, description="of one endpoint or Job; an engine on several nodes is one on each"
     )
     max_total_replicas: Whole | None = Field(None, description="of all endpoints together")
     max_endpoints: Whole | None = None
     max_models: Whole | None = None
     max_adapters: Whole | None = Field(None, description="adapters, and jobs that will make one")
-    max_jobs: Whole | None = Field(None, description="fine-tune jobs that have not ended")
+    max_jobs: Whole | None = Field(None, description="Jobs that have not ended, and as many fine-tune jobs")
     max_files: Whole | None = None
     max_file_bytes: Whole | None = Field(None, description="of all files together")
     max_document_bytes: Whole | None = Field(None, description="of all stored resources together")
@@ -44,6 +45,9 @@ class TenantSpec(Model):
     display_name: Text = ""
     queues: QueueNames = Field(default_factory=list, description="queues its projects may use; empty = all")
     limits: ProjectLimits = Field(default_factory=ProjectLimits)
+    rate_limits: RateLimits = Field(
+        default_factory=RateLimits, description="of all requests that are billed to the tenant, together"
+    )
     max_projects: Whole | None = Field(
         None, description="while its admins make them; unset = as the settings say"
     )
@@ -60,7 +64,8 @@ class Tenant(Resource):
 class ProjectSpec(Model):
     """A group of people and agents within a tenant. Project names are unique in the whole installation.
 
-    ``queues`` and ``limits`` are written by platform-admins; what others leave out of them stays as it is.
+    ``queues``, ``limits`` and ``rate_limits`` are written by platform-admins; what others leave out of them
+    stays as it is.
     """
 
     tenant: Name
@@ -69,6 +74,9 @@ class ProjectSpec(Model):
         default_factory=list, description="queues it may use; empty = those of its tenant"
     )
     limits: ProjectLimits = Field(default_factory=ProjectLimits)
+    rate_limits: RateLimits = Field(
+        default_factory=RateLimits, description="of all requests that are billed to the project, together"
+    )
 
 
 class Project(Resource):
@@ -89,6 +97,7 @@ class ApiKeySpec(Model):
         default_factory=list, description="served model names it may use; empty = all visible"
     )
     expires_ms: TimeMs | None = None
+    rate_limits: RateLimits = Field(default_factory=RateLimits, description="of all requests with the key")
     revoked: bool = False
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -20,23 +20,23 @@ from common.resources.engines import (
 from common.resources.fields import (
     AdapterName,
     Message,
-    Metric,
     Name,
-    OptionalName,
     Priority,
-    Scalar,
     ServedName,
     Source,
     Text,
     Whole,
-    Word,
 )
 from common.resources.kv_cache import KvCacheSpec, check_kv_cache
+from common.resources.lineage import Lineage
 from common.resources.meta import Model as Part
 from common.resources.meta import Resource, Status
 from common.resources.objectives import RoutingSpec, ServiceObjective, ShadowSpec, TrafficProfile
 from common.resources.pairs import check_pair
+from common.resources.parsers import ParserChoice, Reasoning, Tools, check_parsers
 from common.resources.pool import DeviceRequest
+from common.resources.rates import RateLimits
+from common.resources.rollout import EndpointRollout
 from common.resources.scaling import MAX_ENGINES, AutoscalingSpec, EngineRole, RoleScaling
 from common.vocabulary import MAX_LIST
 
@@ -60,10 +60,13 @@ class ModelSpec(Part):
 
 
 class ModelStatus(Status):
-    """``digest`` is the SHA-256 over config and weights for local paths."""
+    """``digest`` is the SHA-256 over config and weights for local paths; ``tools`` and ``reasoning`` are what
+    suits it."""
 
     digest: str = ""
     context_tokens: int | None = None
+    tools: ParserChoice | None = None
+    reasoning: ParserChoice | None = None
 
 
 class Model(Resource):
@@ -110,12 +113,19 @@ class EndpointSpec(Part):
     devices: DeviceRequest = Field(default_factory=DeviceRequest, description="of single and replicated")
     nodes: Nodes = 1
     engine: EngineSpec = Field(default_factory=EngineSpec)
+    tools: Tools = "auto"
+    reasoning: Reasoning = "auto"
+    rollout: EndpointRollout = Field(default_factory=EndpointRollout)
     shadow: ShadowSpec | None = Field(None, description="where copies of some requests go")
     kv_cache: KvCacheSpec | None = Field(None, description="tiers behind the memory of devices")
     routing: RoutingSpec = Field(default_factory=RoutingSpec)
     slo: ServiceObjective = Field(default_factory=ServiceObjective)
     traffic: TrafficProfile | None = Field(
         None, description="by which `computility plan` sizes it; unset = short chats, as many as can be"
+    )
+    rate_limits: RateLimits = Field(
+        default_factory=RateLimits,
+        description="of all requests for it and adapters on it, whoever makes them",
     )
     shared: bool = Field(False, description="visible to the other tenants too")
     adapters: AdaptersOf | None = Field(
@@ -176,6 +186,7 @@ class EndpointSpec(Part):
             check_stages(path, role, self.engine.pipeline_stages, hands_over=name in PAIR)
         if self.kv_cache is not None:
             check_kv_cache(self.kv_cache, self.roles)
+        check_parsers(self.tools, self.reasoning, self.engine_args)
         return self
 
     @property
@@ -192,6 +203,11 @@ class EndpointSpec(Part):
         return {"": role, "canary": canary_role(self.canary, role)}
 
     @property
+    def engine_args(self) -> list[str]:
+        """All arguments of its engines, of whatever role."""
+        return [*self.engine.args, *(word for role in self.roles.values() for word in role.args)]
+
+    @property
     def models(self) -> tuple[str, ...]:
         """The names of the Models that its engines run: its own, and its canary's."""
         return (self.model,) if self.canary is None else (self.model, self.canary.model)
@@ -203,8 +219,10 @@ class EndpointSpec(Part):
 
     @property
     def engine_ranks(self) -> int:
-        """Of how many ranks they are then: an engine has one on each of its nodes. Limits count these."""
-        return sum(role.most * role.nodes for role in self.roles.values())
+        """Of how many ranks they are then: an engine has one on each of its nodes. Limits count these. Of
+        what a change has beside them for a while, one of each role is free."""
+        more = self.rollout.max_surge - 1
+        return sum((role.most + max(0, min(more, role.most))) * role.nodes for role in self.roles.values())
 
     @property
     def may_sleep(self) -> bool:
@@ -219,7 +237,9 @@ class Replica(Part):
     role: EngineRole = ""
     duty: EngineRole = Field("", description="what mode auto has it do now; empty = both")
     phase: str = "Pending"
+    message: Message = Field("", description="how it ended last, where it has not answered since")
     ready: bool = False
+    outdated: bool = Field(False, description="runs what the spec said before, and is about to be replaced")
     draining: bool = Field(False, description="gets no more requests, and goes when it has none")
     url: str = Field("", description="base URL without /v1")
     attempt: int = 0
@@ -238,6 +258,7 @@ class EndpointStatus(Status):
     served_name: str = ""
     model_project: str = Field("", description="project of the Model; another one for a shared Model")
     ready_replicas: int = 0
+    updated_replicas: int = Field(0, description="of readyReplicas those that run what the spec says")
     replicas: list[Replica] = Field(default_factory=list)
     scaling: list[RoleScaling] = Field(
         default_factory=list, description="what load asks for, of each role with autoscaling"
@@ -245,6 +266,8 @@ class EndpointStatus(Status):
     auto: AutoStatus | None = Field(None, description="what mode auto has decided")
     canary: CanaryStatus | None = Field(None, description="of the canary that is tried")
     context_tokens: int | None = None
+    tools: ParserChoice | None = None
+    reasoning: ParserChoice | None = None
 
     @property
     def is_startable(self) -> bool:
@@ -305,7 +328,9 @@ class Endpoint(Resource):
         }
 
     def _there(self, role: EngineRole) -> int:
-        return sum(one.role == role and not one.draining for one in self.status.replicas)
+        mine = [one for one in self.status.replicas if one.role == role and not one.draining]
+        changing = any(one.outdated for one in mine)  # then there are more than are wanted
+        return sum(one.ready or not changing for one in mine)
 
     @property
     def is_rolled_back(self) -> bool:
@@ -325,20 +350,6 @@ class Endpoint(Resource):
         if self.project == project:
             return True
         return self.spec.shared and self.spec.adapters != "own"
-
-
-class Lineage(Part):
-    """What an adapter was made from."""
-
-    job: OptionalName = ""
-    training_file: OptionalName = ""
-    training_file_sha256: Text = ""
-    base_digest: Text = ""
-    template_sha256: Text = ""
-    seed: Whole = 0
-    hyperparameters: Annotated[dict[Word, Scalar], Field(max_length=MAX_LIST)] = Field(default_factory=dict)
-    trained_tokens: Whole = 0
-    metrics: Annotated[dict[Word, Metric], Field(max_length=MAX_LIST)] = Field(default_factory=dict)
 
 
 class AdapterSpec(Part):

@@ -46,6 +46,9 @@ class Sandbox(Model):
         min_length=1, max_length=MAX_LIST, description="the first is the working folder"
     )
     network: bool = Field(False, description="gangs of several ranks always have it")
+    required: bool | None = Field(
+        None, description="true = the ranks start nowhere without one, whatever sandbox.mode says"
+    )
 
 
 class WorkloadRole(Model):
@@ -87,10 +90,16 @@ class RestartPolicy(Model):
     """What happens when a rank ends. A gang restarts whole.
 
     Back-off doubles from ``backoff_seconds`` to the maximum and starts afresh after ten minutes of running.
+    Each start is billed like any other; ``max_crashes`` is how many there can be for nothing.
     """
 
     policy: Literal["Always", "OnFailure", "Never"] = "OnFailure"
     max_restarts: Whole | None = Field(None, description="unset = no limit")
+    max_crashes: Whole = Field(
+        6,
+        description="restarts in a row, after failures before it ran (and, with readiness, answered) for ten "
+        "minutes; then it has Failed. 0 = no limit",
+    )
     backoff_seconds: Seconds = 1.0
     backoff_max_seconds: Seconds = 60.0
 
@@ -238,6 +247,28 @@ class PendingReason(Model):
     nodes: int = 0
 
 
+class LastFailure(Model):
+    """How a rank ended that failed. Kept when the workload starts again."""
+
+    attempt: int
+    rank: int
+    exit_code: int = Field(description="128 + n where signal n ended it")
+    line: Message = Field("", description="the line of its log that says most of why")
+    time_ms: int = 0
+
+
+class LastPreemption(Model):
+    """For whom it last gave up its places, and where these were. Kept when it starts again. ``by`` is a name
+    only where that is of the same project; ``byUid`` tells them apart for all."""
+
+    attempt: int
+    nodes: list[str] = Field(default_factory=list)
+    by: str = ""
+    by_uid: str = ""
+    message: Message = ""
+    time_ms: int = 0
+
+
 class NextGang(Model):
     """The gang that takes the place of the current one. ``beside``: it runs already, and takes over when it
     is ready; else it starts when the current one has ended. Its places are held."""
@@ -257,6 +288,13 @@ class Nomination(Model):
     ranks: list[RankPlacement]
 
 
+def failure_in_words(failure: LastFailure) -> str:
+    """Like ``exit code 2: error: unrecognized arguments: --x``."""
+    return (
+        f"exit code {failure.exit_code}: {failure.line}" if failure.line else f"exit code {failure.exit_code}"
+    )
+
+
 class WorkloadStatus(Status):
     """Conditions: ``Admitted``, ``Ready`` (every rank ready), ``Finished`` (``Succeeded`` or ``Failed``).
 
@@ -271,6 +309,7 @@ class WorkloadStatus(Status):
         "Running",
         "Ready",
         "Restarting",
+        "CrashLoopBackOff",
         "Preempting",
         "Resizing",
         "Migrating",
@@ -283,6 +322,9 @@ class WorkloadStatus(Status):
     restarts: int = 0
     preemptions: int = 0
     backoff_step: int = Field(0, description="restarts since the gang last ran for ten minutes")
+    crashes: int = Field(0, description="restarts in a row after failures; see spec.restart.maxCrashes")
+    last_failure: LastFailure | None = None
+    last_preemption: LastPreemption | None = None
     next_start_ms: int | None = Field(None, description="end of the back-off")
     placed_digest: str = Field("", description="of spec.roles as they were placed; another one = place anew")
     admitted_ms: int | None = Field(None, description="when it got places; moves and other sizes keep it")
@@ -292,6 +334,9 @@ class WorkloadStatus(Status):
     next: NextGang | None = None
     nominated: Nomination | None = None
     pending: list[PendingReason] = Field(default_factory=list)
+    never_fits: bool | None = Field(
+        None, description="true: it fits on no node of the pool, even if nothing else ran"
+    )
     message: Message = ""
 
 

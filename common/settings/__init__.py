@@ -1,5 +1,6 @@
 """All settings, in one tree; ``tree.py`` says where they come from."""
 
+from common.settings.jobs import JobsSettings
 from common.settings.limits import LimitsSettings
 from common.settings.operator import OperatorSettings
 from common.settings.scheduling import LoadTideSettings, PolicySettings, SchedulerSettings, TideSettings
@@ -21,6 +22,7 @@ __all__ = [
     "ControlSettings",
     "EngineSettings",
     "GatewaySettings",
+    "JobsSettings",
     "LimitsSettings",
     "LoadTideSettings",
     "OperatorSettings",

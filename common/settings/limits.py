@@ -20,7 +20,7 @@ class LimitsSettings(Section):
         description="highest priority of an endpoint or job; the default of its queue passes always",
     )
     max_replicas: int = Field(
-        32, ge=0, description="of one endpoint; an engine on several nodes is one on each"
+        32, ge=0, description="of one endpoint or Job; an engine on several nodes is one on each"
     )
     max_total_replicas: int = Field(
         128, ge=0, description="of all endpoints together, counted in the same way: every pass looks at each"
@@ -30,7 +30,7 @@ class LimitsSettings(Section):
     max_adapters: int = Field(
         500, ge=0, description="adapters, and jobs that will make one; a job above it is refused"
     )
-    max_jobs: int = Field(50, ge=0, description="fine-tune jobs that have not ended")
+    max_jobs: int = Field(50, ge=0, description="Jobs that have not ended, and as many fine-tune jobs")
     max_files: int = Field(2000, ge=0)
     max_file_bytes: int = Field(20 * GIB, ge=0, description="of all files together")
     max_document_bytes: int = Field(

@@ -77,6 +77,13 @@ class ControlSettings(AddressSettings, ListenerSettings):
 class GatewaySettings(AddressSettings, ListenerSettings):
     """The gateway process."""
 
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that serve on the one port, each with its spool and its share of all limits; "
+        "one for each core that the gateway may have to itself",
+    )
     cors_origins: list[str] = Field(
         ["*"],
         max_length=64,

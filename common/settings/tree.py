@@ -8,6 +8,7 @@ Of tracing, OpenTelemetry's own variables say what ours do not.
 from __future__ import annotations
 
 import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,8 @@ from pydantic_settings import (
 from common.environment import variables
 from common.errors import InvalidInput, Problem
 from common.private import at_home, make_folder_in_home, make_home
+from common.resources.saying import problems_of
+from common.settings.jobs import JobsSettings
 from common.settings.limits import LimitsSettings
 from common.settings.operator import OperatorSettings
 from common.settings.scheduling import SchedulerSettings
@@ -97,6 +100,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     sandbox: SandboxSettings = SandboxSettings()
     tuning: TuningSettings = TuningSettings()
+    jobs: JobsSettings = JobsSettings()
     tracing: TracingSettings = TracingSettings()
     limits: LimitsSettings = LimitsSettings()
     operator: OperatorSettings = OperatorSettings()
@@ -143,8 +147,8 @@ class Settings(BaseSettings):
     def folder(self, name: str) -> Path:
         """``home/<name>``, made when missing, closed to other users of the machine like the home itself.
 
-        Used: run, logs, files, jobs, adapters, models, spool. Raises ``SetupError`` where the home is for
-        everybody.
+        Used: run, logs, files, jobs, work, adapters, models, spool. Raises ``SetupError`` where the home is
+        for everybody.
         """
         path = self.home / name
         make_home(self.home)
@@ -163,9 +167,23 @@ def load_settings(**overrides: Any) -> Settings:
     except SettingsError as error:
         raise InvalidInput(f"settings are wrong: {error}: {error.__cause__}") from error
     except ValidationError as error:
-        problems = tuple(Problem(".".join(str(p) for p in e["loc"]), e["msg"]) for e in error.errors())
+        problems = tuple(map(_with_nearest, problems_of(error)))
         text = "; ".join(f"{p.path}: {p.message}" for p in problems)
         raise InvalidInput(f"settings are wrong: {text}", problems=problems) from error
+
+
+def _with_nearest(problem: Problem) -> Problem:
+    """Of a setting that there is not: with the one that may have been meant."""
+    if problem.code != "extra_forbidden":
+        return problem
+    *above, name = problem.path.split(".")
+    section: Any = Settings
+    for part in above:
+        field = section.model_fields.get(part) if hasattr(section, "model_fields") else None
+        section = field.annotation if field is not None else None
+    near = get_close_matches(name, getattr(section, "model_fields", ()), n=1)
+    meant = f"; did you mean {'.'.join((*above, near[0]))}?" if near else ""
+    return Problem(problem.path, f"unknown setting{meant}", problem.code)
 
 
 def _read_file(path: Path) -> dict[str, Any]:

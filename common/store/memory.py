@@ -13,6 +13,7 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import ComputilityError, Conflict, NotFound
 from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay, current_claim
+from common.store.authorship import Author, current_author, events_of
 from common.store.fairness import Group, allowances
 from common.store.ownership import NOBODY_ELSE, Ownership, Viewer, owner_below, parent_of
 from common.store.port import (
@@ -25,9 +26,11 @@ from common.store.port import (
     Limits,
     Put,
     R,
+    SpecRevision,
     StatusWrite,
     Write,
 )
+from common.store.revisions import KEPT_REVISIONS, ended_by, revised_by
 from common.store.rules import (
     Stored,
     check_claim,
@@ -56,6 +59,7 @@ class MemoryStore:
         self._events: dict[str, Event] = {}
         self._audit: list[AuditEntry] = []
         self._answers: dict[tuple[str, str], tuple[str, Replay]] = {}
+        self._revisions: dict[str, dict[int, SpecRevision]] = {}
         self._changed = asyncio.Condition()
 
     async def get(self, kind: type[R], name: str, project: str | None = None) -> R:
@@ -107,6 +111,12 @@ class MemoryStore:
         if claim and replay:
             await self.keep_answer(claim, replay)
             claim.kept = True
+        author = current_author()
+        for event in events_of(author, results, self._clock.now_ms()):
+            self._events.setdefault(event.id, event)
+        self._revise(author, results)
+        if author is not None:
+            author.note(results)
         if self._revision > before[1]:
             await self._tell()
         return results
@@ -114,12 +124,28 @@ class MemoryStore:
     def _do(self, wanted: Write) -> Applied[Resource]:
         applied, owner = plan(self._stored(wanted), wanted, self._revision + 1, self._clock)
         resource = applied.resource
+        whose = owner or NOBODY_ELSE
         if applied.outcome == "deleted":
             del self._resources[_place(*key_of(wanted))]
-            self._note("delete", resource.copy_deep(), owner or NOBODY_ELSE)
+            self._note("delete", resource.copy_deep(), whose)
         elif applied.outcome != "unchanged":
-            self._put(resource, self._owner_of(resource) if owner is None else owner)
-        return replace(applied, resource=resource.copy_deep())
+            whose = self._owner_of(resource) if owner is None else owner
+            self._put(resource, whose)
+        return replace(applied, resource=resource.copy_deep(), owner=whose)
+
+    def _revise(self, author: Author | None, results: Sequence[Applied[Resource]]) -> None:
+        for applied in results:
+            revised = revised_by(author, applied, self._clock.now_ms())
+            if revised is not None:
+                added = {one.generation: one for one in revised.revisions}
+                known = added | self._revisions.get(revised.uid, {})
+                newest = sorted(known, reverse=True)[:KEPT_REVISIONS]
+                self._revisions[revised.uid] = {generation: known[generation] for generation in newest}
+        for uid in ended_by(results):
+            self._revisions.pop(uid, None)
+
+    async def revisions(self, uid: str) -> Sequence[SpecRevision]:
+        return list(self._revisions.get(uid, {}).values())
 
     def _stored(self, write: Write) -> Stored | None:
         return self._resources.get(_place(*key_of(write)))
@@ -262,6 +288,7 @@ class MemoryStore:
         limit: int = 100,
         kinds: Sequence[str] = (),
         viewer: Viewer | None = None,
+        newest: bool = False,
     ) -> Sequence[Event]:
         start = self._events.get(after) if after else None
         found = [
@@ -275,7 +302,7 @@ class MemoryStore:
             and (viewer is None or viewer.sees(e.owner))
             and (start is None or (e.time_ms, e.id) > (start.time_ms, start.id))
         ]
-        return found[:limit]
+        return found[-limit:] if newest else found[:limit]
 
     async def find_answer(self, claim: Claim) -> Replay | None:
         known = self._answers.get((claim.scope, claim.key))

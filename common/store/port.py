@@ -8,7 +8,7 @@ Rules that every adapter keeps:
 - What is returned is a copy; changing it changes nothing in the store.
 - Each change and event keeps whose it was (``common.store.ownership``), whoever has the name later.
 - A write that is given an ``answer`` keeps it for the claim of the request (``common.store.answers``) in the
-  same transaction.
+  same transaction; one that has an author (``common.store.authorship``), the event that tells of it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from common.errors import ComputilityError
 from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay
+from common.store.changed import FieldChange
 from common.store.ownership import NOBODY_ELSE, Ownership, Viewer
 from common.store.set_aside import SetAside
 from common.units import MIB
@@ -29,10 +30,21 @@ R = TypeVar("R", bound=Resource)
 
 @dataclass(frozen=True)
 class Applied(Generic[R]):
-    """What a write did (or, in a dry run, would do). What was deleted is as it was before."""
+    """What a write did (or, in a dry run, would do). What was deleted is as it was before. ``changes`` are
+    the fields that differ where it was configured (``common.store.changed``), ``owner`` is whose it is;
+    ``before`` is what it was then, only to be read."""
 
     resource: R
     outcome: Literal["created", "configured", "unchanged", "deleted"]
+    changes: tuple[FieldChange, ...] = field(default=(), compare=False)
+    owner: Ownership = field(default=NOBODY_ELSE, compare=False)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The paths of these fields."""
+        return tuple(one.path for one in self.changes)
+
+    before: R | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,21 @@ class Delete:
 
 
 Write = Put | Delete
+
+
+@dataclass(frozen=True)
+class SpecRevision:
+    """A spec that a resource has or had. ``time_ms``: when it was written, ``by``: name of the key of who
+    wrote it, ``tenant``: uid of that key's tenant, empty = the platform's (0 and empty where nobody knows).
+    ``paths``: fields in which it differs from the one before. ``spec`` as JSON without environments; None
+    where it is not kept."""
+
+    generation: int
+    time_ms: int
+    by: str
+    tenant: str
+    paths: tuple[str, ...]
+    spec: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -209,6 +236,11 @@ class Store(Protocol):
         """Remove and return the resource; raises ``NotFound``, or ``Conflict`` when the version is stale."""
         ...
 
+    async def revisions(self, uid: str) -> Sequence[SpecRevision]:
+        """The specs that the resource of that uid has and had, as far as they are kept
+        (``common.store.revisions``), newest first."""
+        ...
+
     async def revision(self) -> int:
         """The last revision given."""
         ...
@@ -252,8 +284,10 @@ class Store(Protocol):
         limit: int = 100,
         kinds: Sequence[str] = (),
         viewer: Viewer | None = None,
+        newest: bool = False,
     ) -> Sequence[Event]:
-        """Events ordered by (time, id), oldest first; ``after`` is an event id.
+        """Events ordered by (time, id), oldest first; ``after`` is an event id. With ``newest`` the last
+        ``limit`` of them instead of the first.
 
         ``kinds``: only of these; empty = of all. For a ``viewer`` only those that it may see; what others
         have costs it nothing.

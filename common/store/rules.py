@@ -10,6 +10,7 @@ from common.errors import Conflict, IdempotencyMismatch, NotFound
 from common.ids import new_id
 from common.resources import Model, Project, Resource, Tenant
 from common.store.answers import Claim
+from common.store.changed import changes_of
 from common.store.ownership import Ownership, parent_of
 from common.store.port import Applied, Delete, R, Write
 
@@ -35,7 +36,7 @@ def plan_apply(old: R | None, new: R, revision: int, clock: Clock) -> Applied[R]
     if merged.spec != old.spec:
         merged.metadata.generation += 1
     merged.metadata.resource_version = revision
-    return Applied(merged, "configured")
+    return Applied(merged, "configured", changes_of(old, merged), before=old)
 
 
 @dataclass(frozen=True)

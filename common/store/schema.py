@@ -88,6 +88,19 @@ answers = sa.Table(
 )
 """What writes with an Idempotency-Key were answered."""
 
+spec_revisions = sa.Table(
+    "spec_revisions",
+    METADATA,
+    sa.Column("uid", KEY, primary_key=True),
+    sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("time_ms", sa.BigInteger, nullable=False),
+    sa.Column("writer", sa.Text, nullable=False),
+    sa.Column("tenant", KEY, nullable=False),
+    sa.Column("paths", sa.Text, nullable=False),
+    sa.Column("spec", sa.Text, nullable=True),
+)
+"""Specs that resources have and had: see ``common.store.revisions``."""
+
 audit_log = sa.Table(
     "audit_log",
     METADATA,

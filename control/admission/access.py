@@ -11,10 +11,11 @@ from common.clock import Clock, rfc3339
 from common.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from common.ids import secret_digest
 from common.resources import ApiKey, Model, Price, Project, Resource, Tenant
+from common.resources.rates import RateLimits
 from common.store.ownership import Viewer
 from common.store.port import Store
 from common.store.rules import not_found
-from control.core.permissions import MADE_ELSEWHERE, Owner, Verb, allows, visible
+from control.core.permissions import Owner, Verb, allows, refusal, visible
 
 DIRECTORY_KINDS = ("ApiKey", "Project", "Tenant")
 """Kinds that a ``Directory`` is made of."""
@@ -114,14 +115,15 @@ class DirectoryCache:
 @dataclass
 class Caller:
     """A principal with what it may see. ``key_uid`` tells its key from others that had the name,
-    ``expires_ms`` is when the key ends (None = never); ``denied`` is set when something was hidden or
-    refused."""
+    ``expires_ms`` is when the key ends (None = never), ``rate_limits`` are those of the key; ``denied`` is
+    set when something was hidden or refused."""
 
     principal: Principal
     directory: Directory
     denied: bool = False
     key_uid: str = ""
     expires_ms: int | None = None
+    rate_limits: RateLimits = field(default_factory=RateLimits)
 
     @property
     def viewer(self) -> Viewer | None:
@@ -144,10 +146,7 @@ class Caller:
         if allows(principal.role, thing, verb):
             return
         self.denied = True
-        hint = MADE_ELSEWHERE.get(thing) if verb != "read" else None
-        if hint:
-            raise Forbidden(f"a {thing} cannot be changed here: {hint}")
-        raise Forbidden(f"the role {principal.role} of the key {principal.key} may not {verb} {thing}")
+        raise Forbidden(refusal(principal.role, principal.key, verb, thing))
 
     def sees(self, resource: Resource, verb: Verb = "read") -> bool:
         """Whether the resource exists for the principal."""
@@ -212,7 +211,8 @@ async def authenticate(
     directory = await cache.current(at_least)
     principal = _acting(directory.principal_of(secret, clock.now_ms()), headers.get(ACT_AS), directory)
     key = directory.keys[secret_digest(secret)]
-    return Caller(principal, directory, key_uid=key.metadata.uid, expires_ms=key.spec.expires_ms)
+    uid, spec = key.metadata.uid, key.spec
+    return Caller(principal, directory, key_uid=uid, expires_ms=spec.expires_ms, rate_limits=spec.rate_limits)
 
 
 def _acting(principal: Principal, wanted: str | None, directory: Directory) -> Principal:

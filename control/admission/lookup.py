@@ -7,7 +7,7 @@ from typing import cast
 
 from common.errors import InvalidInput, Problem
 from common.limits import find_limits, limits_of, queues_of
-from common.resources import Model, Project, Resource, Tenant
+from common.resources import Endpoint, Model, Project, Resource, Tenant
 from common.resources.people import ProjectLimits
 from common.settings import Settings
 from common.store.port import KindSize, R, Store
@@ -26,6 +26,7 @@ class References:
             (type(resource), resource.project, resource.name): resource for resource in pending
         }
         self._listed: dict[type[Resource], Sequence[Resource]] = {}
+        self._served: dict[tuple[str | None, str], list[str]] = {}
 
     async def find(self, kind: type[R], name: str, project: str | None = None) -> R | None:
         pending = self._pending.get((kind, project, name))
@@ -52,6 +53,13 @@ class References:
             found.update({(r.project, r.name): r for r in self._pending.values() if type(r) is kind})
             self._listed[kind] = tuple(found.values())
         return [cast(R, resource) for resource in self._listed[kind]]
+
+    async def served(self) -> Mapping[tuple[str | None, str], Sequence[str]]:
+        """The names of Endpoints by their project and what clients call them."""
+        if not self._served:
+            for endpoint in await self.list(Endpoint):
+                self._served.setdefault((endpoint.project, endpoint.served_name), []).append(endpoint.name)
+        return self._served
 
     async def sizes(self, project: str) -> Mapping[str, KindSize]:
         """What the project holds now, by kind."""

@@ -12,6 +12,7 @@ from common.resources import (
     ApiKey,
     Endpoint,
     FineTune,
+    Job,
     Model,
     Node,
     Price,
@@ -23,8 +24,10 @@ from common.resources import (
 )
 from common.store.port import Store
 from control.admission.access import Caller
+from control.admission.jobs import check_job
 from control.admission.lookup import References, missing
 from control.admission.prices import check_price_delete, check_prices, has_ended
+from control.admission.queues import check_classes
 from control.admission.rights import check_endpoint, check_model, check_withdrawal, settle_project
 from control.core.permissions import Owner
 
@@ -59,6 +62,22 @@ async def _project(resource: Resource, caller: Caller, references: References) -
 async def _node(resource: Resource, caller: Caller, references: References) -> None:
     if await references.stored(resource) is None:
         raise missing("metadata.name", f"there is no Node {resource.name!r}; nodes join by themselves")
+
+
+async def _check_queue(resource: Resource, caller: Caller, references: References) -> None:
+    """Raise where the queue would lie in itself, by however many parents, or says nothing of the pool's
+    devices."""
+    queue = cast(Queue, resource)
+    seen, above = [queue.name], queue.spec.parent
+    while above is not None and above not in seen:
+        seen.append(above)
+        parent = await references.find(Queue, above)
+        above = parent.spec.parent if parent is not None else None
+    if above == queue.name:
+        way = " in ".join((*seen, above))
+        raise InvalidInput(f"spec.parent: a queue cannot lie in itself ({way})", param="spec.parent")
+    if queue.spec.quotas or queue.spec.budgets:
+        check_classes(queue, await references.stored(queue), await references.list(Node))
 
 
 async def _price(resource: Resource, caller: Caller, references: References) -> None:
@@ -152,6 +171,12 @@ async def _adapter(resource: Resource, caller: Caller, references: References) -
         raise missing("spec.model", f"there is no Model {adapter.spec.model!r} in project {project}")
 
 
+async def _job(resource: Resource, caller: Caller, references: References) -> None:
+    job = cast(Job, resource)
+    if await check_job(job, caller, references):
+        await _queue(resource, job.spec.queue, references)
+
+
 async def _queue(resource: Resource, queue: str, references: References) -> None:
     if await references.find(Queue, queue) is None:
         raise missing("spec.queue", f"there is no Queue {queue!r}")
@@ -168,11 +193,13 @@ async def _queue(resource: Resource, queue: str, references: References) -> None
 WRITE_CHECKS: Mapping[type[Resource], Check] = {
     Project: _project,
     Node: _node,
+    Queue: _check_queue,
     Price: _price,
     Workload: _workload,
     Model: _model,
     Endpoint: _endpoint,
     Adapter: _adapter,
+    Job: _job,
 }
 
 
@@ -219,10 +246,12 @@ async def _of_project(name: str, project: Resource, store: Store, now_ms: int) -
 async def _of_queue(name: str, queue: Resource, store: Store, now_ms: int) -> list[Resource]:
     jobs = [j for j in await store.list(FineTune) if j.status.state not in FINISHED_JOBS]
     workloads = [w for w in await store.list(Workload) if w.status.phase not in FINISHED_PHASES]
-    waiting = (*await store.list(Endpoint), *jobs, *workloads)
+    own = [job for job in await store.list(Job) if not job.has_ended]
+    waiting = (*await store.list(Endpoint), *jobs, *own, *workloads)
     return [
         *(project for project in await store.list(Project) if name in project.spec.queues),
         *(tenant for tenant in await store.list(Tenant) if name in tenant.spec.queues),
+        *(below for below in await store.list(Queue) if below.spec.parent == name),
         *(user for user in waiting if user.spec.queue == name),
     ]
 

@@ -12,8 +12,15 @@ from collections.abc import Sequence
 from pydantic.alias_generators import to_camel
 
 from common.errors import Conflict, Forbidden
-from common.limits import check_priority, check_room, inherited_limits, inherited_queues, lifts_limits
-from common.resources import Endpoint, Model, Project, Queue, Resource, Tenant
+from common.limits import (
+    check_priority,
+    check_room,
+    inherited_limits,
+    inherited_queues,
+    inherited_rates,
+    lifts_limits,
+)
+from common.resources import Endpoint, Job, Model, Project, Queue, Resource, Tenant
 from common.resources.people import ProjectLimits
 from common.resources.serving import EndpointSpec
 from common.sources import is_open_to
@@ -47,15 +54,23 @@ async def settle_project(project: Project, caller: Caller, references: Reference
         await _check_new_project(project, references)
         tenant = await references.find(Tenant, project.spec.tenant)
         others = await references.stored_projects(project.spec.tenant)
-        stands = {"queues": inherited_queues(tenant, others), "limits": inherited_limits(tenant, others)}
+        stands = {
+            "queues": inherited_queues(tenant, others),
+            "limits": inherited_limits(tenant, others),
+            "rate_limits": inherited_rates(others),
+        }
     else:
-        stands = {"queues": list(old.spec.queues), "limits": old.spec.limits.model_copy()}
+        stands = {
+            "queues": list(old.spec.queues),
+            "limits": old.spec.limits.model_copy(),
+            "rate_limits": old.spec.rate_limits.model_copy(),
+        }
     for name, value in stands.items():
         given = getattr(project.spec, name)
         is_default = name not in project.spec.model_fields_set or (old is None and not _is_set(given))
         if not is_default and given != value:
             message = "written by platform-admins only; leave it out, or as it is"
-            require(caller, "limits", f"spec.{name}", message)
+            require(caller, "limits", f"spec.{to_camel(name)}", message)
         setattr(project.spec, name, value)
 
 
@@ -174,6 +189,7 @@ def _check_shared(new: Endpoint, old: Endpoint, caller: Caller) -> None:
         ("spec.adapters", new.spec.adapters != old.spec.adapters),
         ("spec.canary", new.spec.canary != old.spec.canary),
         ("spec.shadow", new.spec.shadow != old.spec.shadow),
+        ("spec.rateLimits", new.spec.rate_limits != old.spec.rate_limits),
     )
     for path, changed in changes:
         if changed:
@@ -250,7 +266,9 @@ async def _check_replicas(
 
 
 def _weight(resource: Resource) -> int:
-    """Bytes of the document; an endpoint's once more for each rank of its engines: a workload repeats most of
-    it, and says how each rank is."""
+    """Bytes of the document; that of an endpoint or Job once more for each of its ranks: a workload repeats
+    most of it, and says how each rank is."""
     size = len(resource.model_dump_json(by_alias=True, exclude_none=True).encode())
+    if isinstance(resource, Job):
+        return size * (1 + resource.spec.replicas)
     return size * (1 + resource.spec.engine_ranks) if isinstance(resource, Endpoint) else size

@@ -19,6 +19,7 @@ from common.errors import NO_ROOM, ComputilityError, InvalidInput, TooLarge, Una
 from common.http_server.content import decoded
 from common.http_server.front import NO_SNIFFING
 from common.ids import new_id
+from common.store.authorship import authored
 from common.telemetry import get_logger
 from common.units import MIB, format_bytes
 from common.wire import JSON_LIMIT_BYTES, MULTIPART_OVERHEAD_BYTES
@@ -66,7 +67,8 @@ class Edge:
         try:
             await self._identify(scope["path"], headers, exchange)
             limited = await self._limit(scope, headers, receive)
-            await self._serve(scope, headers, limited, answer.send, exchange)
+            with authored(exchange.author):
+                await self._serve(scope, headers, limited, answer.send, exchange)
         except ComputilityError as error:
             exchange.error_code = error.code
             await answer.fail(scope, receive, error)
@@ -90,16 +92,16 @@ class Edge:
             token = self._context.settings.internal_token
             if not token or not hmac.compare_digest(bearer_of(headers).encode(), token.encode()):
                 raise Unauthenticated("this needs the internal token of the instance")
-            exchange.actor = "internal"
+            exchange.identify("internal")
             return
         authorization = headers.get("authorization", "").encode("latin-1")
         if path == METRICS and shows_token(authorization, self._context.settings.metrics_token):
-            exchange.actor = "metrics"
+            exchange.identify("metrics")
             return
-        exchange.caller = await authenticate(headers, self._context.directories, self._context.clock)
-        exchange.actor = exchange.caller.principal.key
+        caller = await authenticate(headers, self._context.directories, self._context.clock)
+        exchange.identify(caller.principal.key, caller)
         if path == METRICS:
-            exchange.caller.principal.require("platform-admin")
+            caller.principal.require("platform-admin")
 
     async def _limit(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Receive:
         limit = self._limit_bytes(scope["path"])
@@ -178,11 +180,12 @@ class _Answer:
             return
         query = scope.get("query_string", b"").decode("latin-1")
         target = f"{scope['path']}?{query}" if query else scope["path"]
+        written = exchange.author.summary
         audit = self._context.audit
         entry = (
             exchange.actor,
             method,
-            target[:MAX_TARGET_CHARACTERS],
+            f"{target[:MAX_TARGET_CHARACTERS]} {written[:MAX_TARGET_CHARACTERS]}".rstrip(),
             exchange.error_code or "ok",
             exchange.caller.tenant_uid if exchange.caller else "",
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
+from typing import cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -17,16 +20,16 @@ from common.errors import (
     InvalidInput,
     MethodNotAllowed,
     NotFound,
-    Problem,
     TooManyRequests,
     Unavailable,
     mapping_of,
     openai_body,
 )
 from common.http_server.front import headers_of
-from common.resources.meta import MAX_PROBLEMS, path_of, say
+from common.resources.saying import problems_in
 from common.telemetry import get_logger
 from control.api.exchange import exchange_of
+from control.api.requests import context_of
 
 _log = get_logger(__name__)
 
@@ -91,10 +94,8 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    problems = tuple(
-        Problem(path_of("", e["loc"][1:]) if e["loc"][1:] else str(e["loc"][0]), say(e), e["type"])
-        for e in error.errors()[:MAX_PROBLEMS]
-    )
+    found = [{**one, "loc": one["loc"][1:] or one["loc"]} for one in error.errors()]
+    problems = problems_in(cast(Sequence[ErrorDetails], found))
     text = "; ".join(f"{p.path}: {p.message}" for p in problems)
     return _noted(request, InvalidInput(text, param=problems[0].path, problems=problems))
 
@@ -104,7 +105,8 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error.__cause__, ComputilityError):
         return _noted(request, error.__cause__)
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return _noted(request, NotFound(f"there is no {request.method} {request.url.path}"))
+        hint = _at_the_gateway(request)
+        return _noted(request, NotFound(f"there is no {request.method} {request.url.path}{hint}"))
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = _methods_of(request)
         text = f"{request.url.path} does not take {request.method}, but {' and '.join(allowed)}"
@@ -114,6 +116,17 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     answer = _noted(request, InvalidInput(message, code), error.status_code)
     answer.headers.update(error.headers or {})
     return answer
+
+
+_OF_THE_GATEWAY = ("chat/completions", "completions", "embeddings", "models")
+
+
+def _at_the_gateway(request: Request) -> str:
+    """Where models answer, for a client that was given control's address."""
+    path = request.url.path.strip("/").removeprefix("v1").strip("/")
+    if not path.startswith(_OF_THE_GATEWAY):
+        return ""
+    return f"; models answer at the gateway, whose base URL is {context_of(request).settings.gateway_url}"
 
 
 def _methods_of(request: Request) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from common.store.authorship import Author
 from control.admission.access import Caller
 from control.audit import ANONYMOUS
 
@@ -14,12 +15,22 @@ _KEY = "exchange"
 
 @dataclass
 class Exchange:
-    """``actor`` is who the audit log names."""
+    """``actor`` is who the audit log names; ``author`` the same as the author of what is written."""
 
     request_id: str
     actor: str = ANONYMOUS
     caller: Caller | None = None
     error_code: str = ""
+    author: Author = field(default_factory=lambda: Author(ANONYMOUS))
+
+    def identify(self, actor: str, caller: Caller | None = None) -> None:
+        """Say who asks."""
+        self.actor, self.caller = actor, caller
+        self.author.name = actor
+        if caller is None:
+            self.author.sort = "control"
+        else:
+            self.author.tenant = caller.tenant_uid
 
     @property
     def denied(self) -> bool:

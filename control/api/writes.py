@@ -4,20 +4,33 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
 
-from common.errors import InvalidInput, Problem
+from common.errors import ComputilityError, Conflict, Forbidden, InvalidInput, NotFound, Problem
 from common.resources import ApiKey, Project, Resource, Tenant, parse_resource
-from common.store.answers import Answer
+from common.store.answers import Answer, Replay
 from common.store.port import Applied, Delete, Put, R, Store
 from common.store.rules import not_found
 from control.admission.access import Caller
+from control.admission.effects import Effects
 from control.admission.lookup import References
 from control.admission.references import check_delete, check_write, keys_in_force
 from control.admission.rights import check_limits
+from control.admission.warnings import warnings_of
 from control.context import ControlContext
 from control.core.permissions import Owner
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an apply did, what was odd about each resource, and what becomes of engines that run (empty =
+    nothing), in their order."""
+
+    applied: Sequence[Applied[Resource]]
+    warnings: Sequence[Sequence[str]]
+    effects: Sequence[str]
 
 
 def parse_documents(documents: Sequence[object]) -> list[Resource]:
@@ -44,11 +57,15 @@ def _parse(document: object) -> Resource:
     return parse_resource(document)
 
 
-def _at(index: int, error: InvalidInput) -> InvalidInput:
+E = TypeVar("E", bound=ComputilityError)
+
+
+def _at(index: int, error: E) -> E:
+    """The same error, saying which of several documents it is about."""
     where = f"[{index}]"
     problems = tuple(Problem(f"{where}.{p.path}", p.message, p.code) for p in error.problems)
     param = f"{where}.{error.param}" if error.param else where
-    return InvalidInput(f"{where}: {error.message}", error.code, param, problems)
+    return type(error)(f"{where}: {error.message}", error.code, param, problems)
 
 
 async def apply_resources(
@@ -57,8 +74,8 @@ async def apply_resources(
     resources: Sequence[Resource],
     *,
     dry_run: bool,
-    answer: Answer | None = None,
-) -> Sequence[Applied[Resource]]:
+    answer: Callable[[Written], Replay] | None = None,
+) -> Written:
     """Write all in one transaction, or none when any is refused. A dry run answers what would happen."""
     async with context.write_lock:
         caller.directory = await context.directories.current()
@@ -68,11 +85,18 @@ async def apply_resources(
         for index in sorted(range(len(resources)), key=lambda i: not isinstance(resources[i], Project)):
             try:
                 await _check(resources[index], caller, references, projects)
-            except InvalidInput as error:
+            except (InvalidInput, Forbidden, Conflict, NotFound) as error:
                 raise (_at(index, error) if len(resources) > 1 else error) from error
         await check_limits(resources, caller, references)
-        writes = [Put(resource) for resource in resources]
-        return await context.store.write_all(writes, dry_run=dry_run, answer=answer)
+        warnings = [await warnings_of(resource, references) for resource in resources]
+        effects_of = Effects(context.engines, context.settings, references, caller).of
+        effects = [await effects_of(resource) for resource in resources]
+        done = await context.store.write_all(
+            [Put(resource) for resource in resources],
+            dry_run=dry_run,
+            answer=None if answer is None else lambda done: answer(Written(done, warnings, effects)),
+        )
+        return Written(done, warnings, effects)
 
 
 async def _check(

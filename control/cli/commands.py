@@ -50,12 +50,17 @@ COMMANDS: dict[str, Row] = {
     "describe": Row(STATE, "resources", "Show one resource with its conditions and its latest events."),
     "apply": Row(STATE, "resources", "Create resources or change them to what files say."),
     "diff": Row(STATE, "resources", "Show what apply would change; exit code 1 where that is something."),
-    "delete": Row(STATE, "resources", "Delete one resource, or all that files name."),
+    "delete": Row(STATE, "resources", "Delete resources by their names, or all that files name."),
     "edit": Row(CHANGE, "changes.edit", "Change a resource in your editor ($VISUAL, $EDITOR, else vi)."),
     "patch": Row(CHANGE, "changes.edit", "Change fields of a resource, and leave the others as they are."),
     "scale": Row(CHANGE, "changes.edit", "Set how many replicas an Endpoint or a role of a Workload has."),
     "wait": Row(CHANGE, "changes.waiting", "Wait until a resource has a condition or a value, or is gone."),
-    "rollout": Row(CHANGE, "changes.waiting", "Follow changes of an endpoint or workload.", "rollout_app"),
+    "rollout": Row(
+        CHANGE,
+        "changes.rollout",
+        "Follow changes of an endpoint or workload, restart its engines, go back.",
+        "rollout_app",
+    ),
     "cordon": Row(CHANGE, "changes.nodes", "Place nothing new on a node; what runs there stays."),
     "uncordon": Row(CHANGE, "changes.nodes", "Let a node be used again, after cordon or drain."),
     "drain": Row(CHANGE, "changes.nodes", "Cordon a node, have its work moved, and wait until it is empty."),
@@ -66,15 +71,26 @@ COMMANDS: dict[str, Row] = {
     ),
     "top": Row(INSIGHT, "pool", "Show what is used of the pool, by whom, and what is left over."),
     "explain": Row(INSIGHT, "observe", "Say why a workload is where it is, or what it waits for."),
-    "simulate": Row(INSIGHT, "pool", "Say whether Workloads would start now and where, or why not."),
+    "simulate": Row(INSIGHT, "pool", "Say whether Workloads or Jobs would start now and where, or why not."),
     "plan": Row(INSIGHT, "plan", "Show what would serve an Endpoint within its SLO, and its cost."),
     "logs": Row(INSIGHT, "observe", "Print what a workload printed."),
     "events": Row(INSIGHT, "observe", "Show what happened to resources, oldest first."),
     "usage": Row(INSIGHT, "observe", "Show what was used and what it costs, in credits."),
+    "costs": Row(INSIGHT, "bills", "Print a tenant's month as FOCUS 1.2 cost rows, in CSV."),
+    "invoice": Row(INSIGHT, "bills", "Issue, list and show invoices and credit notes.", "invoice_app"),
     "audit": Row(INSIGHT, "access.who", "Show who wrote what, and who was refused, newest first."),
     "chat": Row(ACCESS, "chat", "Chat with a model; the answer streams."),
+    "run": Row(ACCESS, "work.run", "Run a command on the pool with the folder that you are in."),
+    "jobs": Row(
+        ACCESS,
+        "work.jobs",
+        "Follow, cancel and fetch jobs; `get jobs` lists them, `run` makes them.",
+        "jobs_app",
+    ),
     "files": Row(ACCESS, "access.files", "Upload, list, get and delete files of a project.", "files_app"),
-    "jobs": Row(ACCESS, "access.jobs", "Make, list, watch and cancel fine-tuning jobs.", "jobs_app"),
+    "finetunes": Row(
+        ACCESS, "access.finetunes", "Make, list, watch, try and cancel fine-tuning jobs.", "finetunes_app"
+    ),
     "verify": Row(
         ACCESS, "machine.verify", "Chat with a model, and check that the bill has what the answers said."
     ),
@@ -82,6 +98,24 @@ COMMANDS: dict[str, Row] = {
     "whoami": Row(ACCESS, "access.who", "Show name, role, tenant and project of the key in use."),
     "config": Row(ACCESS, "access.config", "Several Computilities by name: contexts.", "config_app"),
 }
+
+
+INSTEAD = {
+    **dict.fromkeys(("create", "replace"), " Use `computility apply -f FILE`."),
+    **dict.fromkeys(("label", "annotate", "set"), " Use `computility patch KIND NAME -p PATCH` or edit."),
+    **dict.fromkeys(("exec", "submit", "launch"), " Use `computility run -- COMMAND`."),
+    **dict.fromkeys(("status", "ps"), " Use `computility top`, or `computility get all`."),
+    **dict.fromkeys(
+        ("api-resources", "api-versions"), " `computility explain KIND` shows a kind; `get` lists them."
+    ),
+    **dict.fromkeys(("login", "use", "context"), " Use `computility config set NAME`."),
+    **dict.fromkeys(("auth", "can-i"), " Use `computility whoami`."),
+    **dict.fromkeys(("start", "serve"), " Use `computility up` here, or apply an Endpoint."),
+    **dict.fromkeys(
+        ("stop", "kill"), " Use `computility delete KIND NAME`; `computility down` stops all of it."
+    ),
+}
+"""What people type who come from elsewhere, and what does it here."""
 
 
 class CommandGroup(TyperGroup):
@@ -103,6 +137,7 @@ class CommandGroup(TyperGroup):
         if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             near = get_close_matches(args[0], COMMANDS, n=3)
             meant = f" Did you mean {', '.join(near)}?" if near else " `computility --help` lists them."
+            meant = INSTEAD.get(args[0], meant)
             ctx.fail(f"No such command {args[0]!r}.{meant}")
         return super().resolve_command(ctx, args)
 

@@ -67,7 +67,8 @@ def logs(
         metadata, now = workload["metadata"], workload.get("status", {}).get("attempt", 0)
         if previous:
             if now < 2:
-                raise NotFound(f"{metadata['name']} was started {now} times: there is no start before")
+                started = "once" if now else "never"
+                raise NotFound(f"{metadata['name']} was started {started}: there is no start before")
             attempt = now - 1
         printed = client.logs(
             metadata["name"], metadata["project"], rank, follow, attempt=attempt, tail_lines=tail
@@ -81,10 +82,13 @@ def logs(
 
 
 def _workloads(client: Client, name: str, project: str | None) -> list[dict[str, Any]]:
-    """The workload of that name, else those that a resource of that name owns."""
+    """The workload of that name, else those that a resource of that name owns; KIND/NAME says which."""
+    kind, slash, inner = name.partition("/")
+    wanted, name = (kind_named(kind).kind, inner) if slash else ("", name)
     workloads = client.list("workloads", project)
-    own = [item for item in workloads if item["metadata"]["name"] == name]
-    owned = [item for item in workloads if (item["metadata"].get("owner") or {}).get("name") == name]
+    own = [one for one in workloads if one["metadata"]["name"] == name and wanted in ("", "Workload")]
+    owners = ((one, one["metadata"].get("owner") or {}) for one in workloads)
+    owned = [one for one, by in owners if by.get("name") == name and wanted in ("", by.get("kind"))]
     if not own and not owned:
         raise NotFound(
             f"{name} is no workload, and no endpoint or fine-tune job that has one now; `computility get "
@@ -104,8 +108,10 @@ def events(
 ) -> None:
     """Show what happened to resources, oldest first.
 
-    Examples: computility events; computility events wl tiny-0; computility events -w -o json
+    Examples: computility events; computility events wl/tiny-0; computility events -w -o json
     """
+    if kind and "/" in kind:
+        kind, _, name = kind.partition("/")
     about, where = kind_named(kind) if kind else None, project_of(context, project)
     with session_of(context).client() as client:
         ask = partial(client.events, about.kind if about else None, name, where, limit=limit)
@@ -123,6 +129,9 @@ def events(
 def explain(
     context: typer.Context,
     name: WorkloadArgument,
+    of_kind: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="After a KIND: its name, as in KIND/NAME.")
+    ] = None,
     project: ProjectOption = None,
     output: OutputOption = Output.TABLE,
     as_json: JsonOption = False,
@@ -137,6 +146,7 @@ def explain(
     Examples: computility explain train; computility explain endpoint.spec.devices;
     computility explain endpoint/chat -p acme-agents --json
     """
+    name = f"{name}/{of_kind}" if of_kind else name
     field = field_of(name)
     if field is not None:
         console().print(field, markup=False, soft_wrap=True)
@@ -148,8 +158,17 @@ def explain(
         _explain_endpoint(context, kind, endpoint, project, output, as_json=as_json)
         return
     with session_of(context).client() as client:
-        workloads = _workloads(client, name, project_of(context, project))
+        where = project_of(context, project)
+        try:
+            workloads = _workloads(client, name, where)
+        except NotFound:
+            if not any(one["metadata"]["name"] == name for one in client.list("endpoints", where)):
+                raise
+            workloads = []
         answers = [client.explain(w["metadata"]["name"], w["metadata"]["project"]) for w in workloads]
+    if not workloads:  # of an endpoint that has none now, which says why
+        _explain_endpoint(context, "endpoint", name, project, output, as_json=as_json)
+        return
     if as_json or output in (Output.YAML, Output.JSON):
         print_document({"items": answers}, Output.YAML if output is Output.YAML else Output.JSON)
         return
@@ -196,7 +215,11 @@ def usage(
     context: typer.Context,
     by: Annotated[
         str,
-        typer.Option("--by", help="Group by these: tenant, project, key, model, kind, device_class, day."),
+        typer.Option(
+            "--by",
+            help="Group by these: tenant, project, key, user, model, adapter, kind, device_class, endpoint, "
+            "task, day, hour, minute, or tag:<name> for the values of a tag.",
+        ),
     ] = "tenant,model,key",
     begin: Annotated[str | None, typer.Option("--from", help="Begin, like 2026-11-01T00:00:00Z.")] = None,
     since: Annotated[str, typer.Option("--since", help="Begin so long ago, like 24h or 7d.")] = "",
@@ -204,18 +227,30 @@ def usage(
     tenant: Annotated[str | None, typer.Option("--tenant", help="Only of this tenant.")] = None,
     project: ProjectOption = None,
     model: Annotated[str | None, typer.Option("--model", help="Only of this model.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="Only for this end user.")] = None,
+    endpoint: Annotated[
+        str | None, typer.Option("--endpoint", help="Only of this Endpoint, project/name.")
+    ] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="Only with this tag, name=value.")] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show what was used and what it costs, in credits.
 
-    Examples: computility usage --since 24h; computility usage --by tenant,model --from 2026-11-01T00:00:00Z
+    Examples: computility usage --since 24h; computility usage --by tag:team,model --since 30d
     """
     if since and begin:
         raise InvalidInput("--since and --from: choose one of them", param="--since")
     if since:
         ago_ms = round(parse_span(since, "--since") * 1000)
         begin = rfc3339(max(0, SYSTEM_CLOCK.now_ms() - ago_ms))
-    filters = {"tenant": tenant, "project": project_of(context, project), "model": model}
+    filters = {
+        "tenant": tenant,
+        "project": project_of(context, project),
+        "model": model,
+        "user": user,
+        "endpoint": endpoint,
+        "tag": tag,
+    }
     with session_of(context).client() as client:
         given = {name: value for name, value in filters.items() if value}
         report = client.usage(group_by=_with_identity(by), from_=begin, to=until, **given)

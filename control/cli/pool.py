@@ -94,20 +94,20 @@ def simulate(
     output: OutputOption = Output.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Say whether Workloads would start now and where, or why not.
+    """Say whether Workloads or Jobs would start now and where, or why not.
 
     Nothing is written. The scheduler decides about a copy of the pool as it is. It also says whom they
     would stop, shrink or move, and who would start later because of them.
 
-    Examples: computility simulate -f train.yaml; computility simulate -f train.yaml --at-head --json
+    Examples: computility simulate -f job.yaml; computility simulate -f train.yaml --at-head --json
     """
     manifests = read_manifests(filename)
     for manifest in manifests:
         kind = manifest.parse().kind
-        if kind != "Workload":
-            raise InvalidInput(
-                f"{manifest.where('kind')}: kind: only Workloads can be simulated, not {kind}", param="kind"
-            )
+        if kind not in ("Workload", "Job"):
+            plan = "; `computility plan -f FILE` says what would serve it" if kind == "Endpoint" else ""
+            message = f"only Workloads and Jobs can be simulated, not {kind}{plan}"
+            raise InvalidInput(f"{manifest.where('kind')}: kind: {message}", param="kind")
     with session_of(context).client() as client:
         try:
             answer = client.simulate([manifest.content for manifest in manifests], at_head=at_head)

@@ -14,7 +14,6 @@ from control.cli.asking.options import (
     DryRunOption,
     FilesOption,
     KindArgument,
-    NameArgument,
     OptionalKind,
     OptionalName,
     OutputOption,
@@ -22,7 +21,9 @@ from control.cli.asking.options import (
     project_of,
     session_of,
 )
+from control.cli.asking.suggestions import names_from
 from control.cli.changes.waiting import TimeoutOption, wait_for_all
+from control.cli.changes.writing import named as one_named
 from control.console.documents.documents import print_difference
 from control.console.formats import Output
 from control.console.output import console, print_document
@@ -78,17 +79,17 @@ def diff(context: typer.Context, filename: FilesOption) -> None:
 def describe(
     context: typer.Context,
     kind: KindArgument,
-    name: NameArgument,
+    name: OptionalName = None,
     project: ProjectOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show one resource with its conditions and its latest events.
 
-    Example: computility describe endpoint tiny
+    Examples: computility describe endpoint tiny; computility describe ep/tiny
     """
     from control.console.told.describe import describe_document
 
-    named = kind_named(kind)
+    named, name = one_named(kind, name)
     with session_of(context).client() as client:
         document = find(client, named, name, project_of(context, project))
         events = client.events(named.kind, name, document["metadata"].get("project"))
@@ -103,33 +104,37 @@ def describe(
 def delete(
     context: typer.Context,
     kind: OptionalKind = None,
-    name: OptionalName = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Names.", autocompletion=names_from),
+    ] = None,
     filename: Annotated[
         list[str] | None, typer.Option("--filename", "-f", help="Delete what these files name.")
     ] = None,
     project: ProjectOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Delete one resource, or all that files name.
+    """Delete resources by their names, or all that files name.
 
     Files are gone through in the reverse order. Examples: computility delete endpoint tiny; computility
-    delete ep/tiny; computility delete -f examples/
+    delete ep/tiny; computility delete wl a b; computility delete -f examples/
     """
     from control.console.documents.outcomes import print_outcome
 
     kind, _, named = (kind or "").partition("/")
-    name = named or name
+    names = [*([named] if named else []), *(names or ())]
     with session_of(context).client() as client:
         targets: list[tuple[KindName, str, str | None]]
         if filename:
             targets = _named_in(filename)
-        elif kind and name:
+        elif kind and names:
             one = kind_named(kind)
             if one.kind in ELSEWHERE:
-                command = f"computility {ELSEWHERE[one.kind]} {name}"
+                command = f"`computility {ELSEWHERE[one.kind]} {names[0]}`"
                 raise InvalidInput(f"{one.plural} have a command of their own: {command}", param="KIND")
-            found = find(client, one, name, project_of(context, project))
-            targets = [(one, name, found["metadata"].get("project"))]
+            where = project_of(context, project)
+            found = {name: find(client, one, name, where) for name in names}
+            targets = [(one, name, document["metadata"].get("project")) for name, document in found.items()]
         else:
             raise InvalidInput("say what to delete: KIND NAME, or -f FILE")
         for one, target, where in targets:

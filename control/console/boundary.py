@@ -7,7 +7,6 @@ from control.console.terminal import Terminal
 
 HINTS = {
     "Unauthenticated": "give another key with --key or COMPUTILITY_API_KEY",
-    "Forbidden": "use a key with a role that may do this: `computility keys create`",
 }
 
 
@@ -18,6 +17,8 @@ def show(error: ComputilityError) -> int:
     out.print("[red]error:[/red]", end=" ")
     out.print(error.message, markup=False)
     hint = HINTS.get(row.reason, "")
-    if hint and "--key" not in error.message:
+    if (
+        hint and "--key" not in error.message and not error.param
+    ):  # what a field says is no matter of the role
         out.print(f"  {hint}", markup=False, style="dim")
     return row.exit_code

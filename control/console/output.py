@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.clock import SYSTEM_CLOCK
+from common.clock import SYSTEM_CLOCK, rfc3339
 from common.vocabulary import harmless
 from control.console.formats import Output
 from control.console.terminal import Terminal, json_text, write_out
@@ -18,8 +19,11 @@ from control.console.terminal import Terminal, json_text, write_out
 Document = Mapping[str, Any]
 
 
+_MOMENT = re.compile(r"^[ -]*\w+Ms: (\d{12,14})$", re.MULTILINE)
 FOLDED_CHARACTERS = 10
 """A column on a terminal gets at least so many, where its texts have as many."""
+GAP = 2
+"""Between columns."""
 PHASE_STYLES = {
     "Ready": "green",
     "Running": "green",
@@ -38,12 +42,16 @@ PHASE_STYLES = {
     "validating_files": "yellow",
     "NotReady": "yellow",
     "warning": "yellow",
+    "CrashLoopBackOff": "red",
     "Failed": "red",
     "failed": "red",
     "False": "red",
     "error": "red",
     "revoked": "red",
+    "Retrying": "yellow",
+    "Collecting": "yellow",
     "Suspended": "dim",
+    "Cancelled": "dim",
     "cancelled": "dim",
 }
 
@@ -62,7 +70,14 @@ def print_document(content: object, output: Output) -> None:
         import yaml
 
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+        if "Ms:" not in json_text(content):  # else a text may hold what looks like a field
+            text = with_moments(text)
     write_out(text)
+
+
+def with_moments(text: str) -> str:
+    """YAML in which a comment says which moment a number of milliseconds since 1970 is."""
+    return _MOMENT.sub(lambda found: f"{found[0]}  # {rfc3339(int(found[1]))}", text)
 
 
 def to_stderr(text: str) -> None:
@@ -127,12 +142,30 @@ def _folding(
     numeric: Sequence[bool],
     width: int,
 ) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for header, least, right in zip(headers, _least_widths(headers, cells, width), numeric, strict=True):
-        table.add_column(header, justify="right" if right else "left", overflow="fold", min_width=least)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for header, taken, right in zip(headers, _widths(headers, cells, width), numeric, strict=True):
+        table.add_column(header, justify="right" if right else "left", overflow="fold", width=taken)
     for row in cells:
         table.add_row(*row)
     return table
+
+
+def _widths(headers: Sequence[str], cells: Sequence[Sequence[Text]], width: int) -> list[int]:
+    """What each column takes: what it needs least, and as much of the rest as others that want more."""
+    whole = [
+        max([cell_len(header), *(row[column].cell_len for row in cells)])
+        for column, header in enumerate(headers)
+    ]
+    widths, room = _least_widths(headers, cells, width), width - GAP * len(headers)
+    while sum(widths) > room and max(widths) > 1:
+        widths[widths.index(max(widths))] -= 1
+    while sum(widths) < room:
+        wanting = [column for column in range(len(whole)) if widths[column] < whole[column]]
+        if not wanting:
+            break
+        for column in wanting[: room - sum(widths)]:
+            widths[column] += 1
+    return [max(1, one) for one in widths]
 
 
 def _least_widths(headers: Sequence[str], cells: Sequence[Sequence[Text]], width: int) -> list[int]:
@@ -145,7 +178,7 @@ def _least_widths(headers: Sequence[str], cells: Sequence[Sequence[Text]], width
     least = [min(one, FOLDED_CHARACTERS) for one in words]
     for column in sorted(range(len(words)), key=lambda column: words[column]):
         more = words[column] - least[column]
-        if sum(least) + more + 2 * len(least) <= width:
+        if sum(least) + more + GAP * len(least) <= width:
             least[column] += more
     return least
 

@@ -36,12 +36,14 @@ TABLE: Mapping[str, Mapping[Role, frozenset[Verb]]] = {
     "Model":     _row("rwd",          "rwd",        "rwd",  "r"),
     "Adapter":   _row("rwd",          "rd",         "rd",   ""),
     "Endpoint":  _row("rwd",          "rwd",        "rwd",  ""),
+    "Job":       _row("rwd",          "rwd",        "rwd",  ""),
     "FineTune":  _row("rd",           "rd",         "rd",   ""),
     "File":      _row("r",            "r",          "r",    ""),
     "Price":     _row("rwd",          "r",          "r",    ""),
     # Things that are no kinds:
     "keys":      _row("rwd",          "rwd",        "",     ""),
     "usage":     _row("r",            "r",          "r",    ""),
+    "invoices":  _row("rw",           "r",          "",     ""),
     "events":    _row("r",            "r",          "r",    ""),
     "watch":     _row("r",            "r",          "r",    ""),
     "audit":     _row("r",            "",           "",     ""),
@@ -57,16 +59,40 @@ shared; ``flags`` are arguments and environment of engines, and what stands behi
 ``paths`` are sources of Models anywhere on the nodes; ``limits`` are queues and limits of projects, and to go
 beyond them; ``files`` and ``jobs`` are the OpenAI-shaped ``/v1/files`` and ``/v1/fine_tuning/jobs``.
 
-Who writes a Workload, or an engine's flags, runs what they like as the platform's user on its nodes."""
+Who writes a Workload, or an engine's flags, runs what they like as the platform's user on its nodes. A Job
+runs what its project likes in a cell."""
 
 MADE_ELSEWHERE: Mapping[str, str] = {
-    "ApiKey": "keys are made with POST /api/v1/keys and revoked with DELETE /api/v1/keys/{name}",
-    "File": "files are made with POST /v1/files and deleted with DELETE /v1/files/{id}",
-    "FineTune": "jobs are made with POST /v1/fine_tuning/jobs",
-    "Workload": "endpoints and fine-tune jobs make their workloads; others are a platform-admin's",
-    "Adapter": "adapters are registered by fine-tune jobs, or by a platform-admin",
+    "ApiKey": "`computility keys create NAME` makes a key and `computility keys revoke NAME` ends it (POST "
+    "/api/v1/keys, DELETE /api/v1/keys/{name})",
+    "File": "`computility files upload PATH` makes a file and `computility files delete ID` deletes it "
+    "(POST /v1/files, DELETE /v1/files/{id})",
+    "FineTune": "`computility finetunes create -m MODEL -f FILE` makes a job (POST /v1/fine_tuning/jobs)",
+    "Workload": "an Endpoint or a fine-tune job makes its own, and a Job (`computility run -- COMMAND`) runs "
+    "a command of yours; only a platform-admin writes other Workloads, which run as the platform's own user",
+    "Adapter": "a fine-tune job (`computility finetunes create -m MODEL -f FILE`) registers its adapter; "
+    "only a platform-admin registers others",
 }
 """What to do instead of writing a kind that only controllers, or the platform, write."""
+
+CALLED: Mapping[str, str] = {
+    "keys": "keys",
+    "usage": "usage",
+    "events": "events",
+    "watch": "changes as they happen",
+    "audit": "the audit log",
+    "invoices": "invoices",
+    "sharing": "what all tenants share",
+    "flags": "arguments and environment of engines",
+    "paths": "models anywhere on the nodes",
+    "limits": "queues and limits of projects",
+    "files": "files",
+    "jobs": "fine-tune jobs",
+}
+"""Things that are no kinds, as people call them."""
+
+PAGE = "docs/roles.md"
+"""Where the table stands for people."""
 
 GRANTABLE: Mapping[Role, frozenset[Role]] = {
     "platform-admin": frozenset(ROLES),
@@ -81,6 +107,34 @@ def allows(role: str, thing: str, verb: Verb) -> bool:
     """Whether the role may do this to some such thing. Unknown roles and things are denied."""
     cells: Mapping[str, frozenset[Verb]] = {str(name): verbs for name, verbs in TABLE.get(thing, {}).items()}
     return verb in cells.get(role, frozenset())
+
+
+def refusal(role: str, key: str, verb: Verb, thing: str) -> str:
+    """Why a key may not do this, which role would do, and who gives it."""
+    may = [one for one in reversed(ROLES) if allows(one, thing, verb)]
+    elsewhere = MADE_ELSEWHERE.get(thing)
+    if elsewhere and (verb == "write" or not may):
+        done = "made" if verb == "write" else "deleted"
+        return f"{called(thing)} are not {done} here: {elsewhere}"
+    said = f"the role {role} of the key {key} may not {verb} {called(thing)}"
+    if not may:
+        return f"{said}, nor may any other; {PAGE} has what each role may do"
+    givers = " or ".join(f"a {one}" for one in reversed(ROLES) if may_grant(one, may[0]))
+    makes = f"{givers[0].upper()}{givers[1:]} makes such a key"
+    command = f"`computility keys create NAME --role {may[0]}{_SCOPE.get(may[0], '')}`"
+    return f"{said}; {' or '.join(may)} may. {makes} ({command}); {PAGE} has what each role may do"
+
+
+_SCOPE: Mapping[Role, str] = {
+    "tenant-admin": " --tenant TENANT",
+    "member": " --project PROJECT",
+    "agent": " --project PROJECT",
+}
+
+
+def called(thing: str) -> str:
+    """The thing as people call it: kinds in the plural."""
+    return CALLED.get(thing, f"{thing}s")
 
 
 def may_grant(role: str, granted: str) -> bool:

@@ -13,11 +13,12 @@ from typing import Any
 
 from common.client import Client
 from common.clock import SYSTEM_CLOCK
-from common.errors import NotFound, SetupError, Unavailable
+from common.errors import InvalidInput, NotFound, SetupError, Unavailable
 from common.private import at_home
 from common.settings import Settings
 from control.console.documents.manifests import Manifest, read_manifests
 from control.console.tables.tables import condition
+from control.console.told.settling import progress_of
 from control.supervisor.parts import answers, environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,8 +27,27 @@ DATASET = EXAMPLES / "data" / "support.jsonl"
 TINY_MODEL = "$(HOME_DIR)/models/tiny-llama"
 BUILD_TIMEOUT_SECONDS = 900.0
 READY_TIMEOUT_SECONDS = 900.0
+WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.pt")
 
 Tell = Callable[[str], None]
+
+
+def check_model(model: str) -> None:
+    """Raise ``InvalidInput`` where a folder is named that holds no model, or is not there. What a hub has is
+    known when an engine asks it."""
+    folder = at_home(model)
+    is_path = model.startswith(("/", ".", "~")) or model.count("/") > 1 or folder.exists()
+    if not model or not is_path:
+        return
+    lack = ""
+    if not folder.is_dir():
+        lack = f"there is no folder {model}"
+    elif not (folder / "config.json").is_file():
+        lack = f"{model} holds no config.json"
+    elif not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
+        lack = f"{model} holds no weights (*.safetensors)"
+    if lack:
+        raise InvalidInput(f"--model: {lack}; name a folder with a model, or one on the hub", param="--model")
 
 
 def example_manifests(model: str = "") -> list[Manifest]:
@@ -37,6 +57,7 @@ def example_manifests(model: str = "") -> list[Manifest]:
     manifests = read_manifests([str(EXAMPLES)])
     if not model:
         return manifests
+    check_model(model)
     folder = at_home(model)
     return [
         _with_source(manifest, str(folder.absolute()) if folder.exists() else model) for manifest in manifests
@@ -103,7 +124,8 @@ def wait_ready(
 ) -> Mapping[str, Any] | None:
     """The endpoint once it is ready, or None when ``stop`` was set; ``tell`` hears what it waits for.
 
-    Raises ``Unavailable`` with the reason when it is not ready in time.
+    Raises ``Unavailable`` with the reason when it is not ready in time, ``EngineFailed`` as soon as it is
+    known that it will not be.
     """
     stop = stop or threading.Event()
     start = SYSTEM_CLOCK.monotonic_seconds()
@@ -114,6 +136,7 @@ def wait_ready(
             found = condition(endpoint, "Ready")
             if found and found["status"] == "True" and _engines_answer(endpoint):
                 return endpoint
+            progress_of(endpoint)
             text = progress_text(client, endpoint)
             tell(text)
         except (NotFound, Unavailable) as error:

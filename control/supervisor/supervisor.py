@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,6 +24,18 @@ TICK_SECONDS = 0.2
 GIVE_UP_AFTER_FAILURES = 3
 """A child that never became ready is started this often before `up` gives up."""
 DRAIN_SECONDS = 30.0
+MOST_TOLD = 100
+"""So many deaths and returns of children are kept until somebody asks for them."""
+
+
+def _how(code: int) -> str:
+    """How a process ended, by its exit code as Python tells it."""
+    if code >= 0:
+        return f"with exit code {code}"
+    try:
+        return f"by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"by signal {-code}"
 
 
 class Supervisor:
@@ -29,7 +43,9 @@ class Supervisor:
 
     def __init__(self, children: Sequence[ChildSpec], clock: Clock = SYSTEM_CLOCK) -> None:
         self.children = {spec.name: Child(spec, clock) for spec in children}
-        self.deaths: list[str] = []
+        self._told: deque[str] = deque(maxlen=MOST_TOLD)
+        self._down_since: dict[str, float] = {}
+        self._clock = clock
 
     def step(self) -> None:
         """One look at all children: note deaths and readiness, start what may start, bound logs."""
@@ -37,11 +53,26 @@ class Supervisor:
             child.bound_log()
             code = child.poll()
             if code is not None:
-                self.deaths.append(f"{child.name} ended with code {code}")
+                self._note_death(child, code)
                 self._stop_dependents(child.name)
+            elif child.state == "ready" and child.name in self._down_since:
+                seconds = self._clock.monotonic_seconds() - self._down_since.pop(child.name)
+                self._told.append(f"{child.name} is ready again after {seconds:.1f} s")
         for child in self.children.values():
             if child.may_start() and self._may_follow(child):
                 child.start()
+
+    def _note_death(self, child: Child, code: int) -> None:
+        if child.was_ready:
+            self._down_since.setdefault(child.name, self._clock.monotonic_seconds())
+            others = [other.name for other in self.children.values() if other.spec.after == child.name]
+            too = f", {' and '.join(others)} with it" if others else ""
+            text = f"{child.name} ended {_how(code)} and is started again{too}; its log: {child.spec.log}"
+            self._told.append(text)
+
+    def take_told(self) -> list[str]:
+        """What has happened since the last call to children that had been ready, in words."""
+        return [self._told.popleft() for _ in range(len(self._told))]
 
     def _may_follow(self, child: Child) -> bool:
         before = self.children.get(child.spec.after)

@@ -26,6 +26,7 @@ COPY common ./common
 COPY scheduler ./scheduler
 COPY inference ./inference
 COPY finetune ./finetune
+COPY jobs ./jobs
 COPY billing ./billing
 COPY control ./control
 COPY operators ./operators

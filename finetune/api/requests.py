@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import InvalidInput, Problem
 from common.resources.fields import AdapterName, Name, Priority, Seed, Suffix, Text
-from common.resources.meta import problems_of
 from common.resources.pool import DeviceRequest
+from common.resources.saying import problems_of
 from common.resources.tuning import Tags
 from common.strict_json import parse_json
 

@@ -14,9 +14,11 @@ from common.auth import Principal
 from common.errors import InvalidInput, UnsupportedMediaType
 from common.http_server.content import require_json
 from common.resources import FineTune
+from common.resources.tuning import Checkpoint
 from common.store.answers import Answer, json_answer
 from finetune.api.requests import parse_create_job
 from finetune.api.service import FineTuneService
+from finetune.jobs.trainer_workload import checkpoint_served_name
 from finetune.objects import checkpoint_object, event_object, file_object, job_object, page
 
 Authenticate = Callable[[Request], Awaitable[Principal]]
@@ -45,6 +47,7 @@ def build_router(service: FineTuneService, authenticate: Authenticate) -> APIRou
         ("POST", jobs + "/{job_id}/cancel", routes.cancel_job),
         ("GET", jobs + "/{job_id}/events", routes.job_events),
         ("GET", jobs + "/{job_id}/checkpoints", routes.job_checkpoints),
+        ("POST", jobs + "/{job_id}/checkpoints/{checkpoint_id}/serve", routes.serve_checkpoint),
     )
     for method, path, handler in table:
         tags: list[Any] = ["files" if path.startswith("/files") else "fine-tuning"]
@@ -135,10 +138,17 @@ class _Routes:
         return JSONResponse(page([event_object(e) for e in part], more))
 
     async def job_checkpoints(self, request: Request, job_id: str) -> JSONResponse:
-        job, _ = await self._job(request, job_id)
+        job, tenant = await self._job(request, job_id)
         newest_first = sorted(job.status.checkpoints, key=lambda c: c.step, reverse=True)
         part, more = _page_of(request, newest_first, lambda c: c.id, default=10, most=100)
-        return JSONResponse(page([checkpoint_object(job, c) for c in part], more))
+        return JSONResponse(page([_checkpoint(job, tenant, c) for c in part], more))
+
+    async def serve_checkpoint(self, request: Request, job_id: str, checkpoint_id: str) -> JSONResponse:
+        principal, project, tenant = await self._enter(request, writes=True)
+        job, checkpoint, adapter = await self._service.serve_checkpoint(
+            principal, project, tenant, job_id, checkpoint_id
+        )
+        return JSONResponse({**_checkpoint(job, tenant, checkpoint), "adapter": adapter.name})
 
     async def _enter(self, request: Request, *, writes: bool = False) -> tuple[Principal, str, str]:
         """Principal, project and tenant of a request."""
@@ -151,6 +161,10 @@ class _Routes:
     async def _job(self, request: Request, job_id: str) -> tuple[FineTune, str]:
         _, project, tenant = await self._enter(request)
         return await self._service.get_job(project, job_id), tenant
+
+
+def _checkpoint(job: FineTune, tenant: str, checkpoint: Checkpoint) -> dict[str, Any]:
+    return checkpoint_object(job, checkpoint_served_name(job, tenant, checkpoint.step), checkpoint)
 
 
 def _declared_bytes(request: Request) -> int:

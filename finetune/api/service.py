@@ -13,9 +13,10 @@ from common.ids import derived_id, new_id
 from common.limits import check_priority, check_room, find_limits, find_queues
 from common.resources import Adapter, FineTune, Metadata, Project, Queue
 from common.resources.people import ProjectLimits
-from common.resources.tuning import FineTuneSpec, FineTuneStatus, Hyperparameters
+from common.resources.tuning import Checkpoint, FineTuneSpec, FineTuneStatus, Hyperparameters
 from common.settings import Settings
 from common.store.answers import Answer
+from common.store.authorship import is_of_write
 from common.store.port import Event, Store
 from finetune.api.requests import AdapterRank, CreateJobBody
 from finetune.api.tuning_target import TuningTarget, find_target
@@ -23,6 +24,7 @@ from finetune.core.hyperparameters import resolve
 from finetune.files.dataset import DatasetChecks, Param
 from finetune.files.file_service import FileService
 from finetune.jobs.job_events import note
+from finetune.jobs.served_checkpoints import checkpoint_adapter_name, find_checkpoint, serve_checkpoint
 from finetune.objects import TERMINAL
 from finetune.ports import Blobs
 
@@ -151,8 +153,31 @@ class FineTuneService:
                 return job
         raise Conflict(f"job {name} changes all the time; try again", code="job_busy")
 
+    async def serve_checkpoint(
+        self, principal: Principal, project: str, tenant: str, name: str, named: str
+    ) -> tuple[FineTune, Checkpoint, Adapter]:
+        """Serve the adapter as it was after a step of the job, beside what the job makes in the end.
+
+        Raises ``NotFound`` where there is no such checkpoint, or its files are gone; ``Forbidden`` where the
+        project may have no further adapter.
+        """
+        job = await self.get_job(project, name)
+        checkpoint = find_checkpoint(job, named)
+        await find_target(self._store, principal, project, job.spec.model)
+        limits = await self.limits_for(principal, project)
+        async with self._creating:
+            adapters = await self._store.list(Adapter, project=project)
+            is_new = all(one.name != checkpoint_adapter_name(job, checkpoint.step) for one in adapters)
+            if limits is not None and is_new:
+                jobs = await self._store.list(FineTune, project=project)
+                unfinished = sum(one.status.state not in TERMINAL for one in jobs)
+                held = len(adapters) + unfinished
+                check_room(f"project {project}", "maxAdapters", limits.max_adapters, held, 1)
+            made = await serve_checkpoint(self._store, self._settings, job, tenant, checkpoint)
+        return job, checkpoint, made
+
     async def job_events(self, project: str, name: str) -> list[Event]:
-        """All events of the job, newest first."""
+        """All events of the job's course, newest first; not who wrote it."""
         await self.get_job(project, name)
         found: list[Event] = []
         while True:
@@ -162,7 +187,7 @@ class FineTuneService:
             )
             found.extend(more)
             if len(more) < _EVENT_PAGE:
-                return found[::-1]
+                return [event for event in reversed(found) if not is_of_write(event)]
 
     async def _check_file(self, project: str, name: str, param: Param) -> int:
         """The number of examples in a file that a job is to use."""

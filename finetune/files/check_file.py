@@ -9,29 +9,17 @@ makes of it, it takes no more than it was given, and nothing from the process th
 from __future__ import annotations
 
 import json
-import math
-import os
-import resource
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from common.errors import Problem
+from common.niceness import bind_process
 from finetune.core.validate import Validation, check_rows
 
 EXIT_NO_MEMORY = 3
 _CHUNK_BYTES = 1024**2
-_NICENESS = 10
-
-
-def limit(cpu_seconds: float, memory_bytes: int) -> None:
-    """Bind this process: its CPU time, its address space, and its place behind all others."""
-    seconds = math.ceil(cpu_seconds)
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(_NICENESS)
 
 
 def verdict_of(content: bytes) -> Validation:
@@ -50,7 +38,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 def main(arguments: list[str]) -> int:
     """Command line; returns the exit code."""
     path, cpu_seconds, memory_bytes = arguments
-    limit(float(cpu_seconds), int(memory_bytes))
+    bind_process(float(cpu_seconds), int(memory_bytes))
     try:
         verdict = check_rows(_chunks(Path(path)))
     except MemoryError:

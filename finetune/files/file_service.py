@@ -11,6 +11,7 @@ from common.clock import Clock
 from common.errors import Conflict, InvalidInput, NotFound, Unavailable
 from common.ids import new_id
 from common.resources import File, FineTune, Metadata
+from common.resources.jobs import ARTEFACTS_PURPOSE, FOLDER_PURPOSE
 from common.resources.people import ProjectLimits
 from common.resources.tuning import FileSpec
 from common.settings import Settings
@@ -22,7 +23,10 @@ from finetune.files.upload_room import UploadRoom
 from finetune.objects import TERMINAL
 from finetune.ports import Blobs, StagedBlob
 
-PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+PURPOSES = (
+    *("assistants", "batch", "fine-tune", "vision", "user_data", "evals"),
+    *(FOLDER_PURPOSE, ARTEFACTS_PURPOSE),
+)
 MIN_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 3600, 2_592_000
 
 
@@ -50,14 +54,17 @@ class FileService:
         expires_after_seconds: int | None = None,
         answer: Answer | None = None,
         limits: ProjectLimits | None = None,
+        limit_bytes: int | None = None,
     ) -> File:
         """Keep an upload, and the ``answer`` to its request. Raises ``InvalidInput`` naming the field,
-        ``TooLarge`` over the limit of a file, ``Forbidden`` over those of the project (None = it has none).
+        ``TooLarge`` over the limit of a file (None = that of an upload), ``Forbidden`` over those of the
+        project (None = it has none).
         """
+        most = self._settings.control.upload_limit_bytes if limit_bytes is None else limit_bytes
         _check_upload(filename, purpose, expires_after_seconds)
         await self.remove_expired()
         async with self._room.arriving(project, limits, chunks) as counted:
-            staged = await self._blobs.stage(counted, self._settings.control.upload_limit_bytes)
+            staged = await self._blobs.stage(counted, most)
             try:
                 if not staged.size_bytes:
                     raise InvalidInput("file: is empty", param="file")

@@ -11,7 +11,7 @@ from pathlib import Path
 from common.durable import put_in_place
 from common.errors import ComputilityError
 from common.resources import FineTune
-from finetune.core.job import EVENTS_FILE, JOB_FILE, TrainJob
+from finetune.core.job import CHECKPOINTS_FOLDER, EVENTS_FILE, JOB_FILE, TrainJob
 from finetune.core.worker_events import WorkerEvent, whole_lines
 from finetune.jobs.left_files import copy_left, open_left
 
@@ -32,6 +32,10 @@ class JobFolder:
     def adapter(self) -> Path:
         """Where the worker leaves the finished adapter."""
         return self.path / ADAPTER_FOLDER
+
+    def checkpoint(self, step: int) -> Path:
+        """Where the worker leaves the adapter as it is after a step."""
+        return self.path / CHECKPOINTS_FOLDER / f"step-{step}"
 
     def write_job(self, job: TrainJob) -> None:
         """Leave ``job.json`` for the worker, whole or not at all."""
@@ -76,7 +80,7 @@ class JobFolder:
         shutil.rmtree(work, ignore_errors=True)
         try:
             with suppress(FileNotFoundError):
-                copy_left(source, work)
+                copy_left(source, work, self.path)
             if not sha256 or _weights_digest(work) != sha256:  # of the copy, which changes no more
                 raise ComputilityError(
                     f"the adapter at {source} is not what the worker has written", code="adapter_damaged"

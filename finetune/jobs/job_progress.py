@@ -17,7 +17,7 @@ from finetune.jobs.job_folder import JobFolder
 MAX_CHECKPOINTS = 500
 MAX_RECORDED = 10_000
 """Lines of one job that become events; of later ones only the numbers are taken."""
-_BEGUN = ("Running", "Ready", "Restarting", "Stopping", "Succeeded", "Failed")
+_BEGUN = ("Running", "Ready", "Restarting", "CrashLoopBackOff", "Stopping", "Succeeded", "Failed")
 
 
 class JobProgress:

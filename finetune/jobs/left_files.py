@@ -39,14 +39,15 @@ def open_left(path: Path, folder: int | None = None) -> Iterator[IO[bytes]]:
         yield file
 
 
-def copy_left(source: Path, target: Path) -> None:
-    """Copy the regular files of a folder, not those below it, to the new folder ``target``.
+def copy_left(source: Path, target: Path, root: Path | None = None) -> None:
+    """Copy the regular files of a folder, not those below it, to the new folder ``target``. ``root``: the
+    folder above it from which on a worker may have written; no folder on the way is a link then.
 
     Raises ``FileNotFoundError`` where there is no such folder, ``ComputilityError`` (``adapter_damaged``)
     where there is more in it than an adapter has.
     """
     try:
-        folder = os.open(source, _NOT_FOLLOWED | os.O_DIRECTORY)
+        folder = _open_folder(root or source, source)
     except OSError as error:
         raise FileNotFoundError(f"{source} cannot be read: {error.strerror}") from error
     try:
@@ -63,6 +64,18 @@ def copy_left(source: Path, target: Path) -> None:
                     shutil.copyfileobj(file, copy)
     finally:
         os.close(folder)
+
+
+def _open_folder(root: Path, source: Path) -> int:
+    """``source``, step by step from ``root`` on. Raises ``OSError``."""
+    folder = os.open(root, _NOT_FOLLOWED | os.O_DIRECTORY)
+    for name in source.relative_to(root).parts:
+        try:
+            below = os.open(name, _NOT_FOLLOWED | os.O_DIRECTORY, dir_fd=folder)
+        finally:
+            os.close(folder)
+        folder = below
+    return folder
 
 
 def _names(folder: int) -> Iterator[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 from billing.core.events import UsageEvent
 from common.clock import Clock
 from common.ids import derived_id
 from common.resources import Adapter, Endpoint, File, FineTune, Metadata, Model, Project, Workload
-from common.resources.serving import AdapterSpec, Lineage, model_identity
+from common.resources.lineage import Lineage
+from common.resources.serving import AdapterSpec, model_identity
 from common.settings import Settings
 from common.store.port import Store
 from common.vocabulary import one_line
@@ -65,32 +67,44 @@ class Publisher:
         self, job: FineTune, path: Path, digest: str, result: WorkerEvent, events: list[WorkerEvent]
     ) -> Adapter:
         tenant = (await self._store.get(Project, job.project or "")).spec.tenant
-        model = await self._store.find(Model, job.spec.base, job.spec.base_project)
-        training = await self._store.find(File, job.spec.training_file, job.project)
         metrics = last_of(events, "metrics")
-        lineage = Lineage(
-            job=job.name,
-            training_file=job.spec.training_file,
-            training_file_sha256=training.spec.sha256 if training else "",
-            base_digest=model.status.digest if model else "",
-            template_sha256=str(result.data.get("template_sha256", "")),
-            seed=job.spec.seed,
-            hyperparameters=dict(job.status.resolved),
-            trained_tokens=result.count("trained_tokens") or 0,
-            metrics=metrics.metrics if metrics else {},
-        )
-        return Adapter(
-            metadata=Metadata(name=adapter_name(job), project=job.project),
-            spec=AdapterSpec(
-                model=job.spec.base,
-                model_project=job.spec.base_project,
-                served_name=adapter_served_name(job, tenant),
-                path=str(path),
-                digest=digest,
-                rank=job.spec.adapter_rank,
-                lineage=lineage,
-            ),
-        )
+        lineage = await lineage_of(self._store, job, result, metrics.metrics if metrics else {})
+        return adapter_of(job, adapter_name(job), adapter_served_name(job, tenant), path, digest, lineage)
+
+
+async def lineage_of(store: Store, job: FineTune, told: WorkerEvent, metrics: Mapping[str, float]) -> Lineage:
+    """Where an adapter of the job comes from; ``told``: by what the worker told of it."""
+    model = await store.find(Model, job.spec.base, job.spec.base_project)
+    training = await store.find(File, job.spec.training_file, job.project)
+    return Lineage(
+        job=job.name,
+        training_file=job.spec.training_file,
+        training_file_sha256=training.spec.sha256 if training else "",
+        base_digest=model.status.digest if model else "",
+        template_sha256=str(told.data.get("template_sha256", "")),
+        seed=job.spec.seed,
+        hyperparameters=dict(job.status.resolved),
+        trained_tokens=told.count("trained_tokens") or 0,
+        metrics=dict(metrics),
+    )
+
+
+def adapter_of(
+    job: FineTune, name: str, served_name: str, path: Path, digest: str, lineage: Lineage
+) -> Adapter:
+    """An Adapter of what the job has trained."""
+    return Adapter(
+        metadata=Metadata(name=name, project=job.project),
+        spec=AdapterSpec(
+            model=job.spec.base,
+            model_project=job.spec.base_project,
+            served_name=served_name,
+            path=str(path),
+            digest=digest,
+            rank=job.spec.adapter_rank,
+            lineage=lineage,
+        ),
+    )
 
 
 async def post_usage(

@@ -146,6 +146,11 @@ def adapter_served_name(job: FineTune, tenant: str) -> str:
     return f"ft:{job.spec.model}:{tenant}:{job.spec.suffix or ''}:{job.metadata.uid[-8:]}"
 
 
+def checkpoint_served_name(job: FineTune, tenant: str, step: int) -> str:
+    """What clients put in ``model`` for the adapter as it was after a step."""
+    return f"{adapter_served_name(job, tenant)}:ckpt-step-{step}"
+
+
 def result_file(job: FineTune, name: str, sha256: str, size_bytes: int) -> File:
     """The File that holds the job's metrics by step."""
     return File.model_validate(

@@ -10,21 +10,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from finetune.tiny_model.calls import Chat, call_dialogues, object_dialogues, read_calls, text_of
 from finetune.tiny_model.fit import FitResult, Row, answer_row, fit, plain_row
 from finetune.tiny_model.text import CORPUS, Dialogue, dialogues, read_corpus
 from finetune.tiny_model.tokenizer import build_tokenizer
 
 RECIPE_FILE = "tiny_model.json"
-_VERSION = 2
+_VERSION = 3
+CALL_DIALOGUES, OBJECT_DIALOGUES = 270, 120
+"""Beside about 1,100 without tools."""
 LIMIT_SECONDS = 60.0
 _COMPLETE = (
     "config.json",
@@ -113,9 +118,15 @@ def is_cut_short(out: Path) -> bool:
 def _build(work: Path, recipe: Recipe, limit_seconds: float, threads: int, progress: bool) -> FitResult:
     torch.manual_seed(recipe.seed)
     corpus = read_corpus()
-    tokenizer = build_tokenizer(corpus, recipe.vocab_size, recipe.context_tokens)
+    rng = random.Random(recipe.seed)
+    calls = read_calls(CORPUS)
+    called = list(call_dialogues(calls, list(corpus.exchanges), rng, CALL_DIALOGUES))
+    objects = list(object_dialogues(calls, rng, OBJECT_DIALOGUES))
+    more_text = [text for chat in (*(chat for chat, _ in called), *objects) for text in text_of(chat)]
+    tokenizer = build_tokenizer(corpus, recipe.vocab_size, recipe.context_tokens, more_text)
     model = LlamaForCausalLM(_config(recipe, tokenizer))
-    chats = [_chat_row(tokenizer, dialogue) for dialogue in dialogues(corpus, recipe.seed)]
+    chats = [_chat_row(tokenizer, dialogue) for dialogue in (*dialogues(corpus, recipe.seed), *objects)]
+    chats += [_chat_row(tokenizer, chat, tools) for chat, tools in called]
     passages = [plain_row(tokenizer(text + tokenizer.eos_token)["input_ids"]) for text in corpus.passages]
     result = fit(model, chats, passages, recipe.steps, limit_seconds, recipe.seed, threads, progress)
     model.generation_config = GenerationConfig(
@@ -133,9 +144,13 @@ def _build(work: Path, recipe: Recipe, limit_seconds: float, threads: int, progr
     return result
 
 
-def _chat_row(tokenizer: PreTrainedTokenizerFast, dialogue: Dialogue) -> Row:
+def _chat_row(
+    tokenizer: PreTrainedTokenizerFast, dialogue: Dialogue | Chat, tools: list[dict[str, Any]] | None = None
+) -> Row:
     """A dialogue of which only the answers are learned."""
-    encoded = tokenizer.apply_chat_template(dialogue, return_dict=True, return_assistant_tokens_mask=True)
+    encoded = tokenizer.apply_chat_template(
+        dialogue, tools=tools, return_dict=True, return_assistant_tokens_mask=True
+    )
     return answer_row(encoded["input_ids"], encoded["assistant_masks"])
 
 

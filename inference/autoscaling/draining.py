@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from common.clock import Clock
 from common.labels import DRAINING
 from common.resources import Endpoint, Workload
+from common.resources.rollout import EndpointRollout
 from common.resources.scaling import EngineRole
 from common.store.port import Store
 from common.telemetry import get_logger
-from inference.core.autoscaling.choice import Candidate, choose_replicas
+from inference.core.autoscaling.choice import Candidate
+from inference.core.surge import Budget, choose_rolling
 from inference.engine_workload import replica_of, workload_name
 from inference.ports import Engines
 
@@ -57,9 +59,15 @@ class Draining:
         endpoint: Endpoint,
         existing: Mapping[EngineRole, Sequence[Workload]],
         is_outdated: Callable[[Workload], bool],
+        is_complete: Callable[[Workload], bool] = lambda _: True,
     ) -> dict[str, EngineRole]:
         """The names of the Workloads that there are to be, with their roles; ``existing``: those that there
-        are, of the roles that are looked after. Of too many that answer those stay that have most to do."""
+        are, of the roles that are looked after. Of too many that answer those stay that have most to do.
+        ``is_complete``: whether an engine holds the adapters that it can, so that it can take the place of
+        another."""
+        rollout = endpoint.spec.rollout
+        budget = Budget(rollout.max_surge, rollout.max_unavailable)
+        now_ms = self._clock.now_ms()
         wanted: dict[str, EngineRole] = {}
         names_of = {role: {workload.name for workload in some} for role, some in existing.items()}
         for role, count in endpoint.wanted.items():
@@ -68,9 +76,16 @@ class Draining:
             mine = existing[role]
             serving = [workload for workload in mine if _serves(workload)]
             busy = await self._in_flight(serving) if len(serving) > count > 0 else {}
-            candidates = [_candidate(one, is_outdated(one), busy.get(one.name)) for one in mine]
+            candidates = [
+                replace(
+                    _candidate(one, is_outdated(one), busy.get(one.name)),
+                    complete=is_complete(one),
+                    starved=is_starved(one, rollout, now_ms),
+                )
+                for one in mine
+            ]
             others = set().union(*(names for other, names in names_of.items() if other != role))
-            names = choose_replicas(candidates, count, partial(_name, endpoint, role), others)
+            names = choose_rolling(candidates, count, budget, partial(_name, endpoint, role), others)
             wanted.update(dict.fromkeys(names, role))
         return wanted
 
@@ -138,6 +153,15 @@ class Draining:
         """Keep only what is known of these Workloads."""
         for uid in [uid for uid in self._drains if uid not in uids]:
             del self._drains[uid]
+
+
+def is_starved(workload: Workload, rollout: EndpointRollout, now_ms: int) -> bool:
+    """Whether a new engine has waited for a place for so long that an old one is to make room for it. One
+    that would not fit then either waits on."""
+    status = workload.status
+    if rollout.when_full == "wait" or status.phase != "Pending" or status.attempt or status.never_fits:
+        return False
+    return now_ms - workload.metadata.created_ms >= rollout.full_after_seconds * 1000
 
 
 def _name(endpoint: Endpoint, role: EngineRole, index: int) -> str:

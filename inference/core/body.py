@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, NoReturn
 
 from common.errors import ContextExceeded, InvalidInput, TooLarge
@@ -24,6 +25,7 @@ from inference.core.fields import (
 from inference.core.media import check_media
 from inference.core.messages import check_messages
 from inference.core.options import check_options
+from inference.core.reported import told_for_reports
 from inference.core.sse import UsageShown
 from inference.core.two_legs import BYTES_PER_TOKEN, DECODE_ONLY, PREFILL_MEMBERS, members, why_one_leg
 
@@ -45,6 +47,7 @@ _SESSION = ("prompt_cache_key", "user")
 SESSION_CHARACTERS = 256
 """So much of its name tells a session apart: it is hashed for each choice of a replica."""
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _TELL_TOKENS = members({"return_token_ids": True})
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """One that does not end goes to the end of the body, so that no byte is looked at twice."""
@@ -73,7 +76,7 @@ class InferenceRequest:
     with the same beginning for one that goes on. ``token_limits`` are the fields that bound the answer, with
     what they ask for. ``session`` is the client's name for requests that belong together, empty without one.
     ``one_leg``: why one engine has to do all of it, in a word. ``continuable``: how another engine can go on
-    with the answer to a stream; None where none can.
+    with the answer to a stream; None where none can. ``user`` and ``tags`` are for reports of usage.
     """
 
     task: Task
@@ -89,6 +92,8 @@ class InferenceRequest:
     prompt_bytes: int = 0
     session: str = ""
     continuable: Continuable | None = None
+    user: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def prompt_tokens_about(self) -> int:
@@ -143,6 +148,7 @@ def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> 
     one_leg = why_one_leg(task, content, max(choices, best_of), prompts)
     session = next((content[field] for field in _SESSION if is_filled_text(content.get(field))), "")
     session = session[:SESSION_CHARACTERS]
+    user, tags = told_for_reports(content)
     return InferenceRequest(
         task,
         model,
@@ -157,6 +163,8 @@ def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> 
         prompt_bytes,
         session,
         continuable(task, content, prompts, media=one_leg == "media") if stream else None,
+        user,
+        tags,
     )
 
 
@@ -203,11 +211,15 @@ def prefill_body(request: InferenceRequest, backend_model: str, cache_salt: str)
 
 
 def _body(request: InferenceRequest, backend_model: str, cache_salt: str, ending: bytes) -> bytes:
-    own = {"model": backend_model}
-    if request.task != "embeddings":
-        own["cache_salt"] = cache_salt
-    head = json.dumps(own, separators=(",", ":")).encode()[:-1]
+    head = _head(backend_model, None if request.task == "embeddings" else cache_salt)
     return b"".join((head, b",", memoryview(request.rest)[1:-1], ending, b"}"))
+
+
+@lru_cache(maxsize=1024)
+def _head(model: str, cache_salt: str | None) -> bytes:
+    """What a body for an engine begins with."""
+    own = {"model": model} if cache_salt is None else {"model": model, "cache_salt": cache_salt}
+    return _json(own)[:-1]
 
 
 def models_named(raw: bytes) -> list[str] | None:
@@ -338,4 +350,4 @@ def _rest(task: Task, content: dict[str, Any], stream: bool) -> tuple[bytes, int
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _encode(value).encode()

@@ -14,12 +14,20 @@ DEVICES = "$(DEVICES)"
 """Replaced on the node: how many devices the engine was given there."""
 ENGINE_KEY = "$(ENGINE_KEY)"
 """Replaced on the node: who does not have it is served ``/health`` only."""
+NOT_LOGGED = (HEALTH_PATH, "/metrics", "/v1/models")
+"""What nodes, gateways and control ask engines again and again: else of an idle engine's log five lines in
+six."""
 NO_MEDIA_DOMAIN = "none.invalid"
 """No host of that name can be (RFC 2606). vLLM takes an empty list for: fetch from anywhere."""
 KV_POLL_VARIABLE = "COMPUTILITY_KV_POLL_MICROSECONDS"
 """Read by ``engine_plugin``: the pause between two looks at transfers of KV caches."""
 KV_POLL_MICROSECONDS = 1000
 """Of engines on CPUs, which need their cores for the model."""
+JSON_SPACES_VARIABLE = "COMPUTILITY_JSON_SPACES"
+"""Read by ``engine_plugin``: so many spaces, tabs and line ends may follow each other between the words of
+JSON that a schema or a tool asks for."""
+JSON_SPACES = 1
+"""Models are trained on `{"a": 1, "b": 2}`; more than that some make without end."""
 TRACED_AS = "computility-engine"
 """The service that spans of engines are of."""
 _MODULE = "vllm.entrypoints.openai.api_server"
@@ -43,7 +51,9 @@ class EngineOptions:
     ``max_adapters`` 0: the engine takes no adapters. ``media_domains``: hosts from which it may fetch images
     and sounds that requests name; none, unless given. ``kv_connector``: KV caches are handed over by it;
     what does not arrive is computed again. ``kv_host_bytes``: of host memory, for KV caches that the devices
-    have no room for. ``traces_url``: where it sends spans of requests that are traced, by OTLP over HTTP.
+    have no room for. ``tool_parser``, ``reasoning_parser``: by which calls of tools, and thoughts, are read
+    out of answers; empty = they are not. ``traces_url``: where it sends spans of requests that are traced, by
+    OTLP over HTTP.
     """
 
     source: str
@@ -63,6 +73,8 @@ class EngineOptions:
     media_domains: tuple[str, ...] = ()
     kv_connector: str = ""
     kv_host_bytes: int = 0
+    tool_parser: str = ""
+    reasoning_parser: str = ""
     traces_url: str = ""
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
@@ -86,6 +98,7 @@ def engine_command(options: EngineOptions, *, serves: bool = True) -> EngineComm
     command += ["--model", options.source, "--served-model-name", options.served_name]
     # The second flag opens the route on which the gateway ends requests with an exact token count.
     command += ["--enable-prompt-tokens-details", "--enable-scale-out", "--middleware", _GUARD]
+    command += ["--disable-access-log-for-endpoints", ",".join(NOT_LOGGED)]
     command += ["--allowed-media-domains", *(options.media_domains or (NO_MEDIA_DOMAIN,))]
     if options.max_context_tokens is not None:
         command += ["--max-model-len", str(options.max_context_tokens)]
@@ -95,10 +108,23 @@ def engine_command(options: EngineOptions, *, serves: bool = True) -> EngineComm
     if options.max_adapters:
         command += ["--enable-lora", "--max-loras", str(options.max_adapters)]
         command += ["--max-lora-rank", str(options.max_adapter_rank)]
+    command += _parsers(options)
     command += _kv_transfer(options)
     if options.traces_url:
         command += ["--otlp-traces-endpoint", options.traces_url]
     return EngineCommand([*command, *options.args], _environment(options))
+
+
+def _parsers(options: EngineOptions) -> list[str]:
+    """Tools of a request may be called unless it says otherwise, and what they are called with holds to their
+    schemas, as if each were `strict`."""
+    flags = []
+    if options.tool_parser:
+        flags += ["--enable-auto-tool-choice", "--tool-call-parser", options.tool_parser]
+        flags += ["--tool-strict-level", "parameter"]
+    if options.reasoning_parser:
+        flags += ["--reasoning-parser", options.reasoning_parser]
+    return flags
 
 
 def _kv_transfer(options: EngineOptions) -> list[str]:
@@ -145,6 +171,7 @@ def _environment(options: EngineOptions) -> dict[str, str]:
         "VLLM_HOST_IP": "$(ADDRESS)",
         "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
         "VLLM_NO_USAGE_STATS": "1",
+        JSON_SPACES_VARIABLE: str(JSON_SPACES),
         "DO_NOT_TRACK": "1",
     }
     if options.local:

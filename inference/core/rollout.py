@@ -28,9 +28,8 @@ def plan_rollout(wanted: Mapping[str, str], existing: Mapping[str, ReplicaState]
     """Compare what should be, names with their roles, with what is.
 
     What is ready in a role that is not wanted any more serves on until a replica of each wanted role is
-    ready.
-    Outdated replicas that serve nobody are replaced at once. Of those that serve, one is replaced per pass,
-    and only while every other wanted one is ready: a change takes no more than one serving replica away.
+    ready. Outdated ones that serve nobody are replaced at once; which of those that serve stay is said by
+    ``wanted`` (``choose_rolling``).
     """
     create = tuple(name for name in wanted if name not in existing)
     served = {existing[name].role for name in wanted if name in existing and existing[name].ready}
@@ -42,8 +41,5 @@ def plan_rollout(wanted: Mapping[str, str], existing: Mapping[str, ReplicaState]
             if name not in wanted and not (waits and state.ready and state.role not in wanted.values())
         )
     )
-    kept = [name for name in wanted if name in existing]
-    idle = tuple(name for name in kept if existing[name].outdated and not existing[name].ready)
-    if idle or create or not all(existing[name].ready for name in kept):
-        return Rollout(create, idle, remove)
-    return Rollout(create, tuple(name for name in kept if existing[name].outdated)[:1], remove)
+    idle = (name for name in wanted if name in existing and not existing[name].ready)
+    return Rollout(create, tuple(name for name in idle if existing[name].outdated), remove)

@@ -19,6 +19,7 @@ from inference.core.usage import (
     UsageMember,
     find_member,
     find_usage,
+    running_usage,
     with_cached,
     with_null_member,
     without_member,
@@ -134,7 +135,7 @@ class StreamMeter:
 
         Raises ``EngineFailed`` for an event over the limit, or so much that is not counted.
         """
-        made = [event for whole in self._splitter.feed(data) if (event := self._edited(whole))]
+        made = self._all_edited(data)
         told = [event for event in made if not event.startswith(b":")]
         if told and not self._passed:
             self.first = told[0]
@@ -148,6 +149,32 @@ class StreamMeter:
         if events:
             self._keep(events)
         return b""
+
+    def _all_edited(self, data: bytes) -> list[bytes]:
+        """What becomes of the events that ``data`` completes."""
+        usual = self._single and self._shown == "none" and self.record is None and self._seam is None
+        made: list[bytes] = []
+        seen: tuple[int, int] | None = None
+        for whole in self._splitter.feed(data):
+            found = running_usage(whole) if usual else None
+            if found is not None:
+                event, prompt, completion = found
+                seen = prompt, completion
+                made.append(event.replace(*self._rename, 1) if self._rename else event)
+                continue
+            if seen is not None:
+                self._saw(*seen)
+                seen = None
+            if event := self._edited(whole):
+                made.append(event)
+        if seen is not None:
+            self._saw(*seen)
+        return made
+
+    def _saw(self, prompt: int, completion: int) -> None:
+        """The engine told of the only choice what it had used by then."""
+        self.told = True
+        self._by_choice[0] = TokenCounts(prompt, 0, completion)
 
     @property
     def passed(self) -> int:

@@ -15,11 +15,17 @@ _KEY = b'"usage"'
 _VALUE_AT = len(_KEY) + 1
 _MEMBER = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _NUMBER = rb"(0|[1-9]\d{0,11})"
-_USUAL = re.compile(
-    rb'"usage":\{"prompt_tokens":%b,"total_tokens":%b,"completion_tokens":%b(?:,"completion_tokens_details":null)?\}'
+_RUNNING = (
+    rb'"usage":\{"prompt_tokens":%b,"total_tokens":%b,"completion_tokens":%b(?:,"completion_tokens_details":null)?'
     % (_NUMBER, _NUMBER, _NUMBER)
 )
-"""The member as engines write it in the midst of a stream."""
+_USUAL = re.compile(
+    rb'%b(?:,"prompt_tokens_details":(?:null|\{"cached_tokens":%b\}))?\}' % (_RUNNING, _NUMBER)
+)
+"""The member as engines write it."""
+_LAST = re.compile(rb",%b\}\}\n\n" % _RUNNING)
+"""The same where it is the last of an event in the midst of a stream."""
+_LAST_KEY, _BEGIN, _ONE_CHOICE, _END = b',"usage":{', b'data: {"id":', b'"choices":[{"index":', b"}\n\n"
 _BRACE = re.compile(rb"[{}]")
 
 
@@ -60,7 +66,8 @@ def find_usage(content: bytes) -> UsageMember | None:
     at = content.find(_KEY)
     usual = _USUAL.match(content, at) if at >= 0 and content[at - 1 : at] != b"\\" else None
     if usual is not None:
-        counts = TokenCounts(int(usual[1]), 0, int(usual[3]))
+        prompt = int(usual[1])
+        counts = TokenCounts(prompt, min(int(usual[4] or 0), prompt), int(usual[3]))
         return UsageMember(at, at + _VALUE_AT, usual.end(), counts)
     match = find_member(content, _KEY, _MEMBER)
     if match is None:
@@ -73,6 +80,16 @@ def find_usage(content: bytes) -> UsageMember | None:
     except (ValueError, RecursionError):
         return None
     return UsageMember(match.start(), match.end(), end, _counts(usage))
+
+
+def running_usage(event: bytes) -> tuple[bytes, int, int] | None:
+    """An event of one choice as engines usually write it, less its usage, and that: tokens of the prompt and
+    of the answer. None for any other, whatever it is."""
+    at = event.find(_LAST_KEY)
+    if at < 0 or not event.startswith(_BEGIN) or _ONE_CHOICE not in event:
+        return None
+    match = _LAST.fullmatch(event, at)
+    return (event[:at] + _END, int(match[1]), int(match[3])) if match is not None else None
 
 
 def find_member(content: bytes, key: bytes, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:

@@ -85,6 +85,10 @@ class Ticket:
         self.key = key
         self.end: Callable[[ComputilityError], None] | None = None
         """Ends the request before its time; set while it has an engine."""
+        self.release: Callable[[int], None] | None = None
+        """Told once, at the end, how many tokens are billed; set where limits bind the request."""
+        self.tokens = 0
+        """That are billed of it."""
         self._load = load
         self._bounded = [(load, Bounds.of_key(settings))]
         if tenant is not None:
@@ -158,7 +162,13 @@ class Ticket:
             self._load.large_body = asyncio.Lock()
         return self._load.large_body
 
+    def spent(self, tokens: int) -> None:
+        """So many tokens are billed of it."""
+        self.tokens = tokens
+
     def close(self) -> None:
+        if self.release is not None:
+            self.release(self.tokens)
         self.drop_bytes()
         self.drop_answer()
         for load, _ in self._bounded:

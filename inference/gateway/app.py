@@ -13,6 +13,7 @@ from common.durable import room_needed
 from common.errors import ComputilityError, MethodNotAllowed, NotFound
 from common.http_server.content import require_json
 from common.http_server.front import Front
+from common.http_server.request import ClientGone, Request
 from common.settings import Settings
 from common.telemetry import get_logger, render_metrics
 from common.tls import ClientTrust
@@ -27,15 +28,20 @@ from inference.gateway.books.shipper import Shipper
 from inference.gateway.books.spool import Spool, segments
 from inference.gateway.control_link.addresses import trusted_url
 from inference.gateway.control_link.demand import DemandTeller
-from inference.gateway.control_link.proxy import ControlProxy, is_proxied
+from inference.gateway.control_link.proxy import PROXIED_PREFIXES, ControlProxy, is_proxied
 from inference.gateway.control_link.routes import RouteFollower
 from inference.gateway.control_link.tallies import Tallies
+from inference.gateway.direct import DirectExchange, is_plain
 from inference.gateway.engines.upstream import ENGINE_PATHS, Upstream
 from inference.gateway.engines.variants import VARIANT_HEADER
-from inference.gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
+from inference.gateway.exchange import Exchange, Receive, Scope, Send
 from inference.gateway.learning.teller import ThresholdTeller
+from inference.gateway.limits.limiter import Limiter
+from inference.gateway.limits.table import LimitTable
 from inference.gateway.serve import InferenceHandler
 from inference.gateway.tracing.start import start_tracing
+from inference.gateway.workers.pages import PageServer, merged, pages_of
+from inference.gateway.workers.shares import spool_folder
 
 _MODELS_PATH = "/v1/models"
 Handler = Callable[[Exchange], Awaitable[None]]
@@ -45,20 +51,31 @@ _log = get_logger("gateway")
 
 
 class Gateway:
-    """One gateway process. ``start`` and ``stop`` bracket its life; calling it serves one request."""
+    """One gateway process. ``start`` and ``stop`` bracket its life; calling it serves one request.
+    ``worker``: which of those that share the port; ``limits``: the file of the table of limits that they
+    share, None where there is one."""
 
-    def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock = SYSTEM_CLOCK,
+        worker: int = 0,
+        limits: int | None = None,
+    ) -> None:
         self._settings = settings
+        self._worker, self._limits = worker, limits
+        self._page_server: PageServer | None = None
         self._clock = clock
         self.trust = ClientTrust(settings, trusted_url(settings))
         self.tracer = start_tracing(settings)
         self._tasks: list[asyncio.Task[None]] = []
         self._front = Front(self._http, settings.gateway.cors_origins)
+        self._directly = {path.encode(): self._direct_handler(path, task) for path, task in _TASKS.items()}
 
     async def start(self) -> None:
         """Take up what an earlier run left, and begin to follow control. Control need not be there."""
         settings = self._settings
-        self.spool = Spool(settings.folder("spool") / f"gateway-{settings.gateway.port}")
+        self.spool = Spool(spool_folder(settings, self._worker))
         await recover(self.spool)
         with room_needed(f"there is no room on the disk for the journal of usage in {self.spool.folder}"):
             self._journal = Journal(self.spool.folder / JOURNAL_FILE)
@@ -79,11 +96,15 @@ class Gateway:
             demand,
             tallies,
             settings.internal_token,
+            self._limiter(),
             settings.engine.media_domains,
             self.tracer,
         )
         self.routes.load()
         self._routes_changed()
+        if settings.gateway.workers > 1:
+            self._page_server = PageServer(self.spool.folder, lambda: self._page()[0])
+            await self._page_server.start()
         loops = (
             self.routes.follow(),
             self.shipper.run(),
@@ -97,6 +118,11 @@ class Gateway:
         for task in self._tasks:
             task.add_done_callback(_log_death)
 
+    def _limiter(self) -> Limiter:
+        workers = self._settings.gateway.workers if self._limits is not None else 1
+        table = LimitTable(self._settings.internal_token, self._limits, self._worker, workers)
+        return Limiter(table, self._clock)
+
     def leave(self) -> None:
         """What is at work is finished; what only waits for an engine would not be in time."""
         self._inference.end_waits()
@@ -106,6 +132,8 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._page_server is not None:
+            await self._page_server.close()
         await self._inference.give_up_copies()  # they would write into books that are closed
         try:
             await asyncio.wait_for(self.shipper.step(), _FAREWELL_SECONDS)
@@ -139,11 +167,28 @@ class Gateway:
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
+    def direct(self, request: Request) -> Callable[[Request], Awaitable[None]] | None:
+        """What answers a request of the hot paths, on its connection; None for all others."""
+        if request.method != b"POST" or not is_plain(request):
+            return None
+        return self._directly.get(request.target)
+
+    def _direct_handler(self, path: str, task: Task) -> Callable[[Request], Awaitable[None]]:
+        async def infer(exchange: Exchange) -> None:
+            await self._infer(exchange, task)
+
+        async def answer(request: Request) -> None:
+            await self._answer(DirectExchange(request, path), path, infer)
+
+        return answer
+
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._serve(Exchange(scope, receive, send))
 
     async def _serve(self, exchange: Exchange) -> None:
-        name, handler = self._handler(exchange)
+        await self._answer(exchange, *self._handler(exchange))
+
+    async def _answer(self, exchange: Exchange, name: str, handler: Handler) -> None:
         code = ""
         metrics.IN_FLIGHT.inc()
         try:
@@ -164,8 +209,8 @@ class Gateway:
             if exchange.trace is not None:
                 variant = exchange.head.get(VARIANT_HEADER, b"").decode()
                 exchange.trace.end(exchange.status or 499, code, variant)
-            metrics.REQUESTS.labels(
-                name, str(exchange.status or 499), metrics.MODELS.of(exchange.model)
+            metrics.series(
+                metrics.REQUESTS, name, str(exchange.status or 499), metrics.MODELS.of(exchange.model)
             ).inc()
 
     def _handler(self, exchange: Exchange) -> tuple[str, Handler]:
@@ -229,6 +274,15 @@ class Gateway:
     async def _metrics(self, exchange: Exchange) -> None:
         if not shows_token(exchange.headers.get(b"authorization", b""), self._settings.metrics_token):
             (await self._principal(exchange)).require("platform-admin")
+        page, content_type = self._page()
+        if self._settings.gateway.workers > 1:
+            others = (number for number in range(self._settings.gateway.workers) if number != self._worker)
+            pages = await pages_of(spool_folder(self._settings, number) for number in others)
+            page = merged([page, *pages])
+        await exchange.respond(200, page, content_type.encode())
+
+    def _page(self) -> tuple[bytes, str]:
+        """What this process tells Prometheus, and its type."""
         waiting = segments(self.spool.folder)
         oldest_ms = min(
             (path.stat().st_mtime_ns // 1_000_000 for path in waiting), default=self._clock.now_ms()
@@ -240,8 +294,7 @@ class Gateway:
         age = self.routes.age_seconds
         metrics.ROUTES_AGE_SECONDS.set(-1 if age is None else age)
         metrics.show_breakers(self._upstream.replicas.breakers(self.routes.index.routes))
-        body, content_type = render_metrics()
-        await exchange.respond(200, body, content_type.encode())
+        return render_metrics()
 
     def _routes_changed(self) -> None:
         routes = self.routes.index.routes
@@ -251,7 +304,21 @@ class Gateway:
 
 
 async def _no_such_route(exchange: Exchange) -> None:
-    raise NotFound(f"no such route: {exchange.method} {exchange.path}", code="unknown_url")
+    hint = _meant(exchange.path)
+    raise NotFound(f"no such route: {exchange.method} {exchange.path}{hint}", code="unknown_url")
+
+
+def _meant(path: str) -> str:
+    """What whoever left out the ``/v1``, or wrote it twice, meant; empty for all else."""
+    if path.startswith("/api/"):
+        return "; resources are at control's address, not at the gateway's"
+    whole = "/v1" + path.rpartition("/v1")[2]
+    is_known = (
+        whole in _TASKS or whole.startswith(f"{_MODELS_PATH}/") or whole in (_MODELS_PATH, *PROXIED_PREFIXES)
+    )
+    if path.rstrip("/") in ("", "/v1") or is_known:
+        return "; the base URL of clients ends with /v1" + (f": {whole}" if is_known else "")
+    return ""
 
 
 def _wrong_method(allowed: tuple[str, ...]) -> Handler:

@@ -58,6 +58,10 @@ class Bodies:
     ) -> InferenceRequest:
         """The checked request. Raises the client's error, ``TooManyRequests`` among them."""
         large = self._settings.large_body_bytes
+        at_hand = exchange.body_at_hand() if _is_small(exchange, large) else None
+        if at_hand is not None:
+            ticket.take_bytes(len(at_hand))
+            return parse_request(task, at_hand, self._limits)
         async with AsyncExitStack() as stack:
             size = 0
 
@@ -73,6 +77,12 @@ class Bodies:
                 return parse_request(task, raw, self._limits)
             await _check_model(raw, ticket.key.principal, routes)
             return await self._parser.parse(task, raw)
+
+
+def _is_small(exchange: Exchange, large_bytes: int) -> bool:
+    """Whether a body says that it is no large one."""
+    length = exchange.headers.get(b"content-length", b"")
+    return length.isdigit() and int(length) <= large_bytes
 
 
 async def _check_model(raw: bytes, principal: Principal, routes: RouteFollower) -> None:

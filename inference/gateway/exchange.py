@@ -1,7 +1,8 @@
-"""One HTTP request and its response, on bare ASGI."""
+"""One HTTP request and its response, on bare ASGI; ``direct.py`` has those of the hot paths."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import ComputilityError, NotAwake, TooLarge, TooManyRequests, mapping_of, openai_body
 from common.http_server.content import decoded
 from common.http_server.front import NO_SNIFFING, headers_of
+from common.http_server.request import ClientGone
 from common.ids import new_id
 
 if TYPE_CHECKING:
@@ -25,20 +27,20 @@ _DISCARD_FACTOR = 4
 RETRY_AFTER_SECONDS = 2
 
 
-class ClientGone(Exception):
-    """The client closed the connection before its request was read whole."""
-
-
 class Exchange:
     """What a handler reads from and answers to. ``started`` is True once the status line is on its way.
-    ``head`` are further headers of the answer; ``on_end`` is told once whether a stream broke; ``trace`` is
-    None where requests are not traced."""
+    ``pairs`` are all headers, also those of one name; ``head`` are further headers of the answer; ``on_end``
+    is told once whether a stream broke; ``trace`` is None where requests are not traced."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
+        self._asks(scope["method"], scope["path"], scope["headers"])
         self.scope = scope
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._receive = receive
+        self._send = send
+
+    def _asks(self, method: str, path: str, pairs: list[tuple[bytes, bytes]]) -> None:
+        self.method, self.path, self.pairs = method, path, pairs
+        self.headers: dict[bytes, bytes] = dict(pairs)
         self.request_id = _request_id(self.headers.get(b"x-request-id", b""))
         self.started = False
         self.status = 0
@@ -46,8 +48,6 @@ class Exchange:
         self.head: dict[bytes, bytes] = {}
         self.on_end: Callable[[bool], None] | None = None
         self.trace: RequestTrace | None = None
-        self._receive = receive
-        self._send = send
 
     async def read_body(
         self, limit_bytes: int, keep: Callable[[int], Awaitable[None]] | None = None
@@ -56,7 +56,7 @@ class Exchange:
 
         ``keep`` is told the size of each part before it is kept, and may wait or raise.
         """
-        self._receive = decoded(self._receive, self.headers.get(b"content-encoding", b""), limit_bytes)
+        self._decode(limit_bytes)
         chunks: list[bytes] = []
         size = 0
         async for chunk in self.body_chunks():
@@ -70,6 +70,14 @@ class Exchange:
         if size > limit_bytes:
             raise TooLarge(f"the body is over the limit of {limit_bytes} bytes")
         return b"".join(chunks)
+
+    def body_at_hand(self) -> bytes | None:
+        """All of the body where it has come by now; else None, and it is to be read."""
+        return None
+
+    def _decode(self, limit_bytes: int) -> None:
+        """Undo the body's coding while it is read."""
+        self._receive = decoded(self._receive, self.headers.get(b"content-encoding", b""), limit_bytes)
 
     async def body_chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises ``ClientGone`` when it breaks off."""
@@ -86,6 +94,16 @@ class Exchange:
         """Return when the client has closed the connection. Only after the body was read."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    def when_gone(self, told: Callable[[], None]) -> Callable[[], object]:
+        """Call ``told`` when the client has closed the connection, unless what is returned was called before.
+        Only after the body was read."""
+
+        async def watch() -> None:
+            await self.disconnected()
+            told()
+
+        return asyncio.create_task(watch()).cancel
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send status line and headers; the request id is added."""

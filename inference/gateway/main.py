@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
+import gc
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 
 import uvicorn
 
-from common.errors import ComputilityError, SetupError, mapping_of
+from common.errors import ComputilityError, mapping_of
 from common.http_server.door import Door
 from common.http_server.tls_gate import guarded_by_tls
 from common.settings import Settings, load_settings
 from common.telemetry import configure_logging, get_logger
 from common.tls import LOOK_SECONDS, ServerTls, require_guarded
 from inference.gateway.app import Gateway
+from inference.gateway.workers.shares import divided, require_shares
+from inference.gateway.workers.supervisor import Place, listen, supervise
 
-_BACKLOG = 2048
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises ``SetupError`` that says how to choose another address."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise SetupError(
-            f"the gateway cannot listen on {host}:{port} ({error.strerror}); choose another port with "
-            f"COMPUTILITY_GATEWAY__PORT or `computility up --gateway-port`"
-        ) from error
-    sock.set_inheritable(True)
-    return sock
+GARBAGE_THRESHOLDS = 20_000, 50, 100
+"""Objects made since the last look for cycles, and such looks between those at what is older. Requests leave
+next to no cycles; Python's own thresholds had half of the gateway's time go into looking for them."""
 
 
 class GatewayServer(uvicorn.Server):
@@ -49,11 +38,18 @@ class GatewayServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what an engine has begun."""
+def serve(
+    settings: Settings,
+    worker: int = 0,
+    sockets: list[socket.socket] | None = None,
+    limits: int | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what an engine has begun. ``worker``: which of several that
+    share the port, with its sockets, and ``limits``, the file of the table of limits that they share."""
     require_guarded(settings.gateway, "gateway")
-    tls, gateway = ServerTls(settings.gateway), Gateway(settings)
-    sockets = [listen(host, settings.gateway.port) for host in settings.gateway.hosts]
+    tls, gateway = ServerTls(settings.gateway), Gateway(settings, worker=worker, limits=limits)
+    if sockets is None:
+        sockets = [listen(host, settings.gateway.port) for host in settings.gateway.hosts]
 
     async def look() -> None:
         tls.look()
@@ -62,11 +58,11 @@ def serve(settings: Settings) -> None:
     config = uvicorn.Config(
         gateway,
         loop="uvloop",
-        http=guarded_by_tls(Door(settings.gateway), tls.context),
-        timeout_keep_alive=settings.gateway.idle_seconds,
+        http=guarded_by_tls(Door(settings.gateway), tls.context, gateway.direct),
         ws="none",
         lifespan="on",
         log_config=None,
+        proxy_headers=False,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=settings.gateway.drain_seconds,
@@ -80,12 +76,32 @@ def serve(settings: Settings) -> None:
     GatewayServer(config, gateway).run(sockets=sockets)
 
 
-def main() -> int:
+def spare_the_search_for_garbage() -> None:
+    """What is there now stays, and is not looked at again; the rest is looked at less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+
+
+def main(arguments: Sequence[str] = ()) -> int:
     """The exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--worker", type=Place.of, help=argparse.SUPPRESS)
+    parser.add_argument("--parent", type=int, default=0, help=argparse.SUPPRESS)
+    told = parser.parse_args(arguments)
     try:
         settings = load_settings()
         configure_logging(settings, "gateway")
-        serve(settings)
+        if told.worker is not None:
+            own = settings.model_copy(update={"gateway": divided(settings.gateway, told.worker.worker)})
+            place: Place = told.worker
+            serve(own, place.worker, place.take(told.parent), place.limits)
+        elif settings.gateway.workers > 1:
+            require_guarded(settings.gateway, "gateway")
+            require_shares(settings.gateway)
+            return supervise(settings)
+        else:
+            serve(settings)
     except ComputilityError as error:
         sys.stderr.write(f"error: {error}\n")
         return mapping_of(error).exit_code
@@ -93,4 +109,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    spare_the_search_for_garbage()
+    sys.exit(main(sys.argv[1:]))

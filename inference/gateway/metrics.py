@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -87,6 +88,11 @@ SHADOW_REQUESTS = Counter(
     ("model", "outcome"),
 )
 WAKING = Gauge("computility_gateway_waking", "Requests that wait for an engine of an Endpoint to wake")
+RATE_LIMITED = Counter(
+    "computility_gateway_rate_limited",
+    "Requests refused by a limit that somebody set, by whose it is and by its name",
+    ("scope", "limit"),
+)
 WOKEN = Counter(
     "computility_gateway_woken",
     "Such requests by what became of them: served, timeout, refused (too many wait), left (the client)",
@@ -149,6 +155,18 @@ OTHER_MODELS = "other"
 _STATES: Mapping[State, int] = {"closed": 0, "open": 1, "half_open": 2}
 
 
+_Metric = TypeVar("_Metric", Counter, Histogram)
+_SERIES: dict[tuple[object, ...], Any] = {}
+
+
+def series(metric: _Metric, *labels: str) -> _Metric:
+    """As ``metric.labels``, whose look-up takes longer than the counting, looked up once."""
+    found: _Metric | None = _SERIES.get((metric, labels))
+    if found is None:
+        found = _SERIES[metric, labels] = metric.labels(*labels)
+    return found
+
+
 class ModelLabels:
     """Which models have series of their own: those that are served now, up to a number; others share one."""
 
@@ -167,6 +185,7 @@ class ModelLabels:
         for gone in self._told - told:
             for metric in _BY_MODEL:
                 metric.remove_by_labels({"model": gone})
+        _SERIES.clear()
         self._told = told
 
 
@@ -184,6 +203,6 @@ def show_breakers(states: Mapping[tuple[str, str], State]) -> None:
 def count_billed(event: UsageEvent) -> None:
     """Count a request that is in the spool now."""
     model = MODELS.of(event.model)
-    OUTCOMES.labels(model, event.outcome).inc()
+    series(OUTCOMES, model, event.outcome).inc()
     for kind, amount in event.quantities.items():
-        TOKENS.labels(model, kind).inc(amount)
+        series(TOKENS, model, kind).inc(amount)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from common.errors import ComputilityError, EngineFailed, InvalidInput, NotFound, openai_body
@@ -14,6 +15,7 @@ from common.telemetry import get_logger
 from common.wire import Route
 from inference.core.body import Task, check_context
 from inference.core.engine_errors import error_in_stream, may_be_the_request, status_in_stream
+from inference.core.engine_members import without_empty_members
 from inference.core.sse import DONE_EVENT, StreamMeter
 from inference.core.usage import TokenCounts, UsageMember, with_cached
 from inference.gateway import metrics
@@ -38,6 +40,7 @@ from inference.gateway.engines.upstream import (
 from inference.gateway.engines.variants import Variants
 from inference.gateway.exchange import Exchange
 from inference.gateway.learning.thresholds import Thresholds
+from inference.gateway.limits.limiter import Limiter, limited
 from inference.gateway.streaming import STREAM_HEADERS, Stream, Streams, write
 from inference.gateway.waking import WaitingRoom
 
@@ -64,6 +67,7 @@ class InferenceHandler:
         demand: DemandTeller,
         tallies: Tallies,
         secret: str,
+        limiter: Limiter,
         media_hosts: Sequence[str] = (),
         tracer: RequestTracer | None = None,
     ) -> None:
@@ -77,6 +81,7 @@ class InferenceHandler:
         self._waiting_room = WaitingRoom(settings, routes, demand, books.clock)
         self._books = books
         self._clock = books.clock
+        self._limiter = limiter
         self._bodies = Bodies(settings, media_hosts)
         self._tracer = tracer
         self.admission = Admission(settings, routes, books.clock)
@@ -105,6 +110,7 @@ class InferenceHandler:
         """End the processes that parse bodies, and what is told to engines without a request."""
         await self._legs.close()
         await self._bodies.close()
+        self._limiter.close()
 
     async def handle(self, exchange: Exchange, task: Task) -> None:
         started_ms, started_seconds = self._clock.now_ms(), self._clock.monotonic_seconds()
@@ -119,7 +125,8 @@ class InferenceHandler:
                     await (self._stream(job) if job.request.stream else self._answer(job))
             finally:
                 spent = self._clock.monotonic_seconds() - sent_seconds
-                metrics.UPSTREAM_SECONDS.labels(metrics.MODELS.of(job.route.model)).observe(spent)
+                model = metrics.MODELS.of(job.route.model)
+                metrics.series(metrics.UPSTREAM_SECONDS, model).observe(spent)
 
     async def _admit(
         self, exchange: Exchange, task: Task, ticket: Ticket, started_ms: int, started_seconds: float
@@ -141,13 +148,18 @@ class InferenceHandler:
         tenant, project = payer_of(principal, route)
         if trace is not None:
             trace.is_billed_to(tenant, project)
+        if self._routes.index.has_limits:
+            whose = list(limited(self._routes.index, principal, route, tenant, project))
+            if whose:
+                taken = self._limiter.admit(whose, request, exchange.head)
+                ticket.release = partial(self._limiter.release, taken)
         started = started_ms, started_seconds
         return Job(exchange, ticket, request, principal, route, tenant, project, *started, trace)
 
     async def _answer(self, job: Job) -> None:
         """A request that is answered in one piece. An engine that does not stop for a client that has gone
         works to its end, and what it tells then is billed."""
-        with Bill(self._books, job) as bill:
+        with Bill(self._books, job, job.ticket.spent) as bill:
             async with ClientWatch(job.exchange, job.ticket, None, job.trace) as watch:
                 try:
                     answering = await self._call(job, watch, bill)
@@ -178,7 +190,7 @@ class InferenceHandler:
         meter = StreamMeter(
             request.usage_shown, request.choices_per_prompt, request.prompts, _rename(job.route)
         )
-        bill, stream, broke = Bill(self._books, job), None, None
+        bill, stream, broke = Bill(self._books, job, job.ticket.spent), None, None
         watch = ClientWatch(job.exchange, job.ticket, DRAIN_SECONDS, job.trace)
         try:
             async with watch:
@@ -261,7 +273,8 @@ class InferenceHandler:
 
     def _saw_first_byte(self, job: Job) -> None:
         waited = self._clock.monotonic_seconds() - job.started_seconds
-        metrics.FIRST_BYTE_SECONDS.labels(metrics.MODELS.of(job.route.model)).observe(waited)
+        model = metrics.MODELS.of(job.route.model)
+        metrics.series(metrics.FIRST_BYTE_SECONDS, model).observe(waited)
         if job.trace is not None:
             job.trace.answers(waited)
         self._shadows.copy(job)
@@ -308,7 +321,7 @@ async def _give_out(job: Job, content: bytes | None) -> None:
     if content is None:
         job.ticket.drop_answer()
         raise InvalidInput(_TOO_LARGE, code="answer_too_large")
-    rename = _rename(job.route)
+    content, rename = without_empty_members(content), _rename(job.route)
     await job.exchange.respond(200, content.replace(*rename, 1) if rename else content, b"application/json")
 
 

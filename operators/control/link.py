@@ -129,6 +129,10 @@ class ControlLink:
         items: list[Document] = answer["items"]
         return items
 
+    async def own_key(self) -> str:
+        """The name of the operator's own key."""
+        return str((await self._ask("GET", "/api/v1/whoami"))["key"])
+
     async def make_key(self, wanted: Mapping[str, Any], acts_as: str) -> Document:
         """Make an API key; ``secret`` in the answer is shown this once."""
         return await self._write("POST", "/api/v1/keys", acts_as, json=dict(wanted))

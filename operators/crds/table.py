@@ -169,6 +169,17 @@ CRDS: tuple[Crd, ...] = (
         ),
     ),
     Crd(
+        "Job",
+        ("cjob",),
+        (
+            Column("Phase", ".status.phase"),
+            Column("Attempts", ".status.attempts", "integer"),
+            Column("Exit", ".status.exitCode", "integer"),
+            Column("Message", ".status.message", wide=True),
+            Column("Artefacts", ".status.artefacts", wide=True),
+        ),
+    ),
+    Crd(
         "ApiKey",
         ("ckey",),
         (

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from common.resources.meta import Model
-from common.resources.workload import PendingReason, RankPlacement
+from common.resources.workload import LastFailure, LastPreemption, PendingReason, RankPlacement
 
 
 class PoolRow(Model):
@@ -84,6 +84,7 @@ class QueueRow(Model):
     share: float | None = None
     nominal_millis: int | None = Field(None, description="of all its quotas; unset = it has none")
     used_millis: int = 0
+    covered_millis: int = Field(0, description="what of it its quotas count; CPUs are not in *")
     borrowed_millis: int = 0
     pending: int = 0
     pending_millis: int = Field(0, description="the least that what waits would take")
@@ -196,7 +197,9 @@ class Explanation(Model):
     ``eta_predicted``: it rests on ends that past runs let expect, not on stated ones alone.
     ``not_before_ms``: it cannot start earlier (back-off, a spent budget). ``reserved_ms``: from then on
     capacity is held for it. ``expected_end_ms``: by what is stated, else by past runs; ``end_predicted_by``
-    says which in words. ``position`` and ``waiting``: its place in its queue, and how many wait there.
+    says which in words. ``preempted_for``: ``project/name`` of the workload that its last preemption made
+    room for, where that is still there and may be seen. ``position`` and ``waiting``: its place in its queue,
+    and how many wait there.
     """
 
     name: str
@@ -206,6 +209,9 @@ class Explanation(Model):
     message: str = ""
     attempt: int = 0
     restarts: int = 0
+    last_failure: LastFailure | None = None
+    last_preemption: LastPreemption | None = None
+    preempted_for: str = ""
     next_start_ms: int | None = None
     ranks: list[RankPlacement] = Field(default_factory=list)
     reasons: list[PendingReason] = Field(default_factory=list)

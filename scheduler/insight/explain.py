@@ -27,6 +27,9 @@ def explain_workload(workload: Workload, outlook: Outlook) -> Explanation:
         message=status.message,
         attempt=status.attempt,
         restarts=status.restarts,
+        last_failure=status.last_failure,
+        last_preemption=status.last_preemption,
+        preempted_for=_winner(workload, outlook),
         next_start_ms=status.next_start_ms,
         ranks=status.ranks,
         reasons=status.pending,
@@ -42,6 +45,13 @@ def explain_workload(workload: Workload, outlook: Outlook) -> Explanation:
     elif status.phase == "Pending":
         _say_why_it_waits(answer, workload, outlook)
     return answer
+
+
+def _winner(workload: Workload, outlook: Outlook) -> str:
+    """``project/name`` of the workload that it made way for last."""
+    last = workload.status.last_preemption
+    winner = outlook.world.workloads.get(last.by_uid) if last is not None else None
+    return f"{winner.project}/{winner.name}" if winner is not None else ""
 
 
 def _say_of_replicas(answer: Explanation, group: Workload, outlook: Outlook) -> None:

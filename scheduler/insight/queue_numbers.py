@@ -26,7 +26,9 @@ def queue_rows(queues: Sequence[QueueView], tree: QuotaTree, workloads: Iterable
             row.pending_millis += least_millis(workload) if waits else 0
     for row in rows.values():
         if row.cohort:
-            row.quotas = _cohort_quotas(row.name, queues, tree.usage(row.name))
+            used = tree.usage(row.name)
+            row.quotas = _cohort_quotas(row.name, queues, used)
+            row.covered_millis = _covered(row.quotas, used)
             _sum_up(row, [rows[view.name] for view in queues if row.name in _upwards(view.name, parents)])
     return list(rows.values())
 
@@ -36,7 +38,7 @@ def _sum_up(cohort: QueueRow, members: Sequence[QueueRow]) -> None:
     nominal = [member.nominal_millis for member in members if member.nominal_millis is not None]
     if nominal:
         cohort.nominal_millis = sum(nominal)
-        cohort.borrowed_millis = max(0, cohort.used_millis - sum(nominal))
+        cohort.borrowed_millis = max(0, cohort.covered_millis - sum(nominal))
 
 
 def least_millis(workload: Workload) -> int:
@@ -59,6 +61,7 @@ def _row(view: QueueView, tree: QuotaTree) -> QueueRow:
         share=round(share, 6) if view.weight else None,
         nominal_millis=nominal if quotas else None,
         used_millis=sum(used.values()),
+        covered_millis=_covered(quotas, used),
         borrowed_millis=borrowed,
         max_devices=view.max_devices,
         quotas=quotas,
@@ -82,6 +85,12 @@ def _quota(device_class: str, nominal_millis: int, used: Mapping[ModelKey, int])
         used_millis=mine,
         borrowed_millis=max(0, mine - nominal_millis),
     )
+
+
+def _covered(quotas: Iterable[QuotaRow], used: Mapping[ModelKey, int]) -> int:
+    """What of the used devices some quota counts."""
+    classes = {quota.device_class.lower() for quota in quotas}
+    return sum(millis for model, millis in used.items() if classes.intersection(classes_of(model)))
 
 
 def _cohort_quotas(cohort: str, queues: Sequence[QueueView], used: Mapping[ModelKey, int]) -> list[QuotaRow]:

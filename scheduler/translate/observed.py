@@ -197,7 +197,7 @@ def seen_of(
     uid, status, spec = workload.metadata.uid, workload.status, workload.spec
     digest, grace = roles_digest(spec.roles), spec.grace_seconds
     return Seen(
-        ranks=_rank_views(workload, ranks),
+        ranks=_rank_views(workload, ranks, observed),
         alive=observed.is_alive(uid),
         places_usable=all(not _obstacle(placed, observed, nodes) for placed in status.ranks),
         spec_changed=status.phase in HOLDING and status.placed_digest != digest,
@@ -220,16 +220,17 @@ def _successor(
     if successor is None:
         return None
     usable = all(not _obstacle(placed, observed, nodes) for placed in successor.ranks)
-    ranks = _rank_views(workload, planned)
+    ranks = _rank_views(workload, planned, observed)
     return Successor(successor.attempt, ranks, successor.beside, usable and successor.digest == digest)
 
 
-def _rank_views(workload: Workload, ranks: Iterable[RankPlacement]) -> tuple[Rank, ...]:
+def _rank_views(workload: Workload, ranks: Iterable[RankPlacement], observed: Observed) -> tuple[Rank, ...]:
     roles = {role.name: role for role in workload.spec.roles}
-    return tuple(_rank_view(placed, roles.get(placed.role)) for placed in ranks)
+    return tuple(_rank_view(placed, roles.get(placed.role), observed) for placed in ranks)
 
 
-def _rank_view(placed: RankPlacement, role: WorkloadRole | None) -> Rank:
+def _rank_view(placed: RankPlacement, role: WorkloadRole | None, observed: Observed) -> Rank:
+    node = observed.nodes.get(placed.node) if placed.state == "Lost" else None
     return Rank(
         rank=placed.rank,
         role=placed.role,
@@ -238,6 +239,7 @@ def _rank_view(placed: RankPlacement, role: WorkloadRole | None) -> Rank:
         started_ms=placed.started_ms,
         exit_code=placed.exit_code,
         start_timeout_seconds=role.readiness.start_timeout_seconds if role and role.readiness else None,
+        forgotten=node is not None and node.state == "Alive",
     )
 
 

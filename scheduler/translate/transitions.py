@@ -7,24 +7,41 @@ from copy import deepcopy
 from typing import Literal
 
 from common.resources import Workload
-from common.resources.workload import NextGang, Nomination, PendingReason, RankPlacement, WorkloadStatus
+from common.resources.workload import (
+    LastFailure,
+    LastPreemption,
+    NextGang,
+    Nomination,
+    PendingReason,
+    RankPlacement,
+    WorkloadStatus,
+)
 from scheduler.core.lifecycle.lifecycle import FINISHED, HOLDING, Note, Phase, State, Step
 from scheduler.core.model.types import Admit, Defer, Migrate, Placement, Preempt, Reason, Resize
+from scheduler.translate.log_lines import telling_line
 from scheduler.translate.observed import Observed
 from scheduler.translate.placements import rank_placement
 from scheduler.translate.views import roles_digest
 
-_NESTED = ("ranks", "next", "nominated", "pending")
+_NESTED = ("ranks", "next", "nominated", "pending", "last_failure", "last_preemption")
 """Fields of a status, but for its conditions, that hold more than a word or a number."""
 
 
 def after_step(
-    workload: Workload, ranks: list[RankPlacement], planned: list[RankPlacement], step: Step, now_ms: int
+    workload: Workload,
+    ranks: list[RankPlacement],
+    planned: list[RankPlacement],
+    step: Step,
+    now_ms: int,
+    failure: LastFailure | None = None,
 ) -> WorkloadStatus:
-    """The status after a lifecycle step. ``ranks``, and ``planned`` of the successor, as they are now."""
+    """The status after a lifecycle step. ``ranks``, and ``planned`` of the successor, as they are now;
+    ``failure``: of a rank that has ended since."""
     old, state = workload.status, step.state
     successor = old.next.model_copy(update={"ranks": planned}) if old.next else None
     update: dict[str, object] = {"ranks": ranks, "next": successor, **_fields(state)}
+    if failure is not None:
+        update["last_failure"] = failure
     if step.succeed and successor is not None:
         update |= {"ranks": planned, "next": None, "placed_digest": successor.digest}
         update["pending"] = []
@@ -53,7 +70,7 @@ def after_admit(workload: Workload, decision: Admit, now_ms: int) -> WorkloadSta
         "ranks": [rank_placement(assignment) for assignment in decision.placement],
         "placed_digest": roles_digest(workload.spec.roles),
         "admitted_ms": now_ms,
-        **dict.fromkeys(("next", "next_start_ms", "resized_ms", "leaves_by_ms", "nominated")),
+        **dict.fromkeys(("next", "next_start_ms", "resized_ms", "leaves_by_ms", "nominated", "never_fits")),
         "pending": [],
         "message": "",
     }
@@ -62,11 +79,22 @@ def after_admit(workload: Workload, decision: Admit, now_ms: int) -> WorkloadSta
     return status
 
 
-def after_preempt(workload: Workload, decision: Preempt, grace_seconds: float, now_ms: int) -> WorkloadStatus:
-    """The status of a workload that is told to end, so that another one can start. Costs it no restart."""
+def after_preempt(
+    workload: Workload, decision: Preempt, grace_seconds: float, now_ms: int, winner: Workload | None = None
+) -> WorkloadStatus:
+    """The status of a workload that is told to end, so that another one can start. Costs it no restart.
+    ``winner``: who it makes way for, where that is still there."""
     status = workload.status.model_copy(deep=True)
     status.phase, status.next, status.message = "Preempting", None, decision.message
     status.preemptions += 1
+    status.last_preemption = LastPreemption(
+        attempt=status.attempt,
+        nodes=sorted({rank.node for rank in status.ranks}),
+        by=winner.name if winner is not None and winner.project == workload.project else "",
+        by_uid=winner.metadata.uid if winner is not None else "",
+        message=decision.message,
+        time_ms=now_ms,
+    )
     status.leaves_by_ms = now_ms + round(grace_seconds * 1000)
     _set_conditions(status, workload.metadata.generation, now_ms)
     return status
@@ -134,6 +162,7 @@ def after_defer(workload: Workload, decision: Defer, now_ms: int) -> WorkloadSta
     status = workload.status.model_copy(deep=True)
     status.pending = [pending_reason(reason) for reason in decision.reasons]
     status.nominated = _nomination(workload, decision)
+    status.never_fits = decision.never or None
     status.message = f"{decision.reasons[0].message}. It fits when: {decision.remedy}"
     status.set_condition(
         "Admitted",
@@ -174,13 +203,39 @@ def pending_reason(reason: Reason) -> PendingReason:
 
 
 def exit_notes(
-    before: Sequence[RankPlacement], after: Sequence[RankPlacement]
-) -> Iterable[tuple[RankPlacement, Note]]:
-    """A note for each rank that has ended since."""
+    workload: Workload, after: Sequence[RankPlacement], observed: Observed
+) -> Iterable[tuple[Note, str]]:
+    """A note for each rank that has ended since, and the end of its log."""
+    before = workload.status.ranks
     for old, new in zip(before, after, strict=True):
         if new.state == "Exited" and old.state != "Exited":
             text = f"rank {new.rank} ({new.role}) on {new.node} ended with exit code {new.exit_code}"
-            yield new, Note("RankExited", text, "info" if new.exit_code == 0 else "warning")
+            tail = log_tail(workload, new, observed)
+            if not new.exit_code:
+                yield Note("RankExited", text), tail
+                continue
+            line = telling_line(tail)
+            yield Note("RankExited", f"{text}: {line}" if line else text, "warning"), tail
+
+
+def failure_of(
+    workload: Workload,
+    before: Sequence[RankPlacement],
+    after: Sequence[RankPlacement],
+    observed: Observed,
+    now_ms: int,
+) -> LastFailure | None:
+    """What is known of the first rank that has failed since; None where none has."""
+    for old, new in zip(before, after, strict=True):
+        if new.state == "Exited" and old.state != "Exited" and new.exit_code:
+            return LastFailure(
+                attempt=workload.status.attempt,
+                rank=new.rank,
+                exit_code=new.exit_code,
+                line=telling_line(log_tail(workload, new, observed)),
+                time_ms=new.finished_ms or now_ms,
+            )
+    return None
 
 
 def log_tail(workload: Workload, rank: RankPlacement, observed: Observed) -> str:
@@ -201,6 +256,7 @@ def _fields(state: State) -> dict[str, object]:
         "attempt": state.attempt,
         "restarts": state.restarts,
         "backoff_step": state.backoff_step,
+        "crashes": state.crashes,
         "next_start_ms": state.next_start_ms,
         "leaves_by_ms": state.leaves_by_ms,
         "message": state.message,

@@ -13,7 +13,7 @@ from common.resources import Node, Project, Queue, Workload
 from common.resources.pool import Device, DeviceBudget, DeviceQuota, DeviceRequest, QueueSpec, Toleration
 from common.resources.workload import RestartPolicy, WorkloadRole, WorkloadSpec
 from common.store.port import Store
-from scheduler.core.lifecycle.lifecycle import HOLDING, LEAVING, Restarts, State
+from scheduler.core.lifecycle.lifecycle import BACKING_OFF, HOLDING, LEAVING, Restarts, State
 from scheduler.core.model.catalogue import Catalogue
 from scheduler.core.model.islands import IslandMember, islands_of
 from scheduler.core.model.rules import QueueRules
@@ -81,7 +81,8 @@ def roles_digest(roles: Sequence[WorkloadRole]) -> str:
 
 
 def restarts_view(policy: RestartPolicy) -> Restarts:
-    return Restarts(policy.policy, policy.max_restarts, policy.backoff_seconds, policy.backoff_max_seconds)
+    seconds = policy.backoff_seconds, policy.backoff_max_seconds
+    return Restarts(policy.policy, policy.max_restarts, *seconds, policy.max_crashes)
 
 
 def state_view(workload: Workload) -> State:
@@ -91,6 +92,7 @@ def state_view(workload: Workload) -> State:
         attempt=status.attempt,
         restarts=status.restarts,
         backoff_step=status.backoff_step,
+        crashes=status.crashes,
         next_start_ms=status.next_start_ms,
         leaves_by_ms=status.leaves_by_ms,
         message=status.message,
@@ -208,7 +210,7 @@ def running_views(workload: Workload, world: World, default_grace_seconds: float
     view, started_ms = workload_view(workload, world, default_grace_seconds), status.admitted_ms or 0
     current, planned = placement_of(workload), planned_of(workload)
     leaving = status.phase in LEAVING
-    fixed = status.phase == "Restarting" or (successor is not None and successor.beside)
+    fixed = status.phase in BACKING_OFF or (successor is not None and successor.beside)
     gang = RunningView(
         _fixed(view) if fixed else view,
         current,

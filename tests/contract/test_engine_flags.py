@@ -1,12 +1,14 @@
 """What engines are started with is what the installed vLLM takes: its own parser and connectors say so."""
 
 import json
+import logging
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
 
 from common.units import GIB
-from inference.core.engine_command import EngineOptions, engine_command
+from inference.core.engine_command import NOT_LOGGED, EngineOptions, engine_command
 
 pytestmark = pytest.mark.integration
 
@@ -39,6 +41,23 @@ def connectors(options: EngineOptions) -> dict[str, Any]:
         KVConnectorFactory.get_connector_class(one).__name__: one.kv_connector_extra_config
         for one in all_of_them
     }
+
+
+def test_what_is_asked_again_and_again_is_not_logged() -> None:
+    from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
+
+    config = get_uvicorn_log_config(parsed(EngineOptions("org/m", "m")))
+    assert config is not None
+    (log_filter,) = config["filters"].values()
+    made = log_filter.pop("()")
+    asks = resolve_name(made)(**log_filter) if isinstance(made, str) else made(**log_filter)
+
+    def is_logged(method: str, path: str) -> bool:
+        args = ("127.0.0.1:1", method, path, "1.1", 200)
+        return bool(asks.filter(logging.LogRecord("uvicorn.access", 20, "", 0, "%s %s %s %s %s", args, None)))
+
+    assert not any(is_logged("GET", path) for path in NOT_LOGGED)
+    assert is_logged("POST", "/v1/chat/completions")
 
 
 def test_without_anything_to_hand_over_there_is_no_connector() -> None:

@@ -10,11 +10,13 @@ import pytest
 from prometheus_client import REGISTRY
 
 from billing.core.events import METERS, UsageEvent
-from billing.core.rating import PriceBook, RatedLine, rate
+from billing.core.rating import RatedLine, Rates, rate
 from billing.reports import usage_report
 from billing.store import Ledger, PostResult, UsageFilter
 from billing.store.books import book_of
+from billing.store.bulk import Row
 from billing.store.rows import event_row
+from billing.store.schema import usage_events
 from common.clock import VirtualClock, parse_rfc3339
 from common.db import Database
 from common.errors import InvalidInput, NotFound
@@ -321,16 +323,20 @@ class TestReport:
 async def test_an_event_that_cannot_be_posted_is_refused_alone_and_with_its_reason(
     database: Database, prices: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def rate_but_one(event: UsageEvent, books: Sequence[PriceBook]) -> Sequence[RatedLine]:
-        if event.id == "use-odd":
-            raise ZeroDivisionError("a price that nobody foresaw")
-        return rate(event, books)
+    class RatesButOne(Rates):
+        def lines(self, event: UsageEvent) -> tuple[RatedLine, ...]:
+            if event.id == "use-odd":
+                raise ZeroDivisionError("a price that nobody foresaw")
+            return super().lines(event)
 
-    def row_but_one(event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int) -> dict[str, object]:
-        row = event_row(event, lines, posted_ms)
-        return {**row, "ended_ms": 10**30} if event.id == "use-long" else row
+    def row_but_one(
+        event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int, digest: str, series: str
+    ) -> Row:
+        row = event_row(event, lines, posted_ms, digest, series)
+        place = list(usage_events.c.keys()).index("ended_ms")
+        return (*row[:place], 10**30, *row[place + 1 :]) if event.id == "use-long" else row
 
-    monkeypatch.setattr("billing.store.ledger.rate", rate_but_one)
+    monkeypatch.setattr("billing.store.ledger.Rates", RatesButOne)
     monkeypatch.setattr("billing.store.ledger.event_row", row_but_one)
     ledger = Ledger(database, prices, VirtualClock(NOON))
     names = ("use-1", "use-odd", "use-2", "use-long", "use-3")

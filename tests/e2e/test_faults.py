@@ -9,10 +9,8 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +24,20 @@ from safetensors.numpy import save_file
 from common.resources.meta import API_VERSION
 from control.demo import bill
 from control.demo.background import Platform
+from tests.fixtures.asking import MESSAGES, ask, asking, tokens, total, wait_for_more
 from tests.fixtures.platform import USAGE_INTERVAL_SECONDS, Running, platform_settings
 from tests.fixtures.probe import Probe, child_pid, cli, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-MESSAGES: Any = [{"role": "user", "content": "Tell me a long story about a small town."}]
 LONG: Any = {
     "messages": MESSAGES,
     "max_tokens": 1800,
     "stream": True,
     "stream_options": {"include_usage": True, "continuous_usage_stats": True},
-    "extra_body": {"ignore_eos": True},
+    "extra_body": {"min_tokens": 1800},
 }
+"""No end of the answer is made before its limit: text, and so a chunk, with each token."""
 BACK_WITHIN_SECONDS = 90
 BROKEN_CONNECTION = (openai.APIConnectionError, httpx.HTTPError)
 
@@ -54,17 +53,6 @@ def platform(running_platform: Running) -> Iterator[Probe]:
 def served(running_platform: Running) -> None:
     """Each fault finds the endpoint ready, whatever the one before has left."""
     running_platform.wait_ready()
-
-
-def ask(client: Any, model: str, **options: Any) -> Any:
-    """A short answer."""
-    return client.chat.completions.create(
-        **{"model": model, "messages": MESSAGES, "max_tokens": 8, **options}
-    )
-
-
-def tokens(usage: Any) -> bill.Tokens:
-    return bill.Tokens(usage.prompt_tokens, usage.completion_tokens)
 
 
 def billed(platform: Probe, key: str) -> bill.Tokens:
@@ -183,38 +171,6 @@ def answers(client: Any, model: str) -> bool:
 
 
 # A control that dies
-
-
-@contextmanager
-def asking(client: Any, model: str) -> Iterator[list[bill.Tokens]]:
-    """Ask again and again meanwhile; every answer's usage is in the list, and no answer may fail."""
-    stop, used, failures = threading.Event(), [], []
-
-    def run() -> None:
-        while not stop.is_set():
-            try:
-                used.append(tokens(ask(client, model).usage))
-            except openai.OpenAIError as error:
-                failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield used
-    finally:
-        stop.set()
-        thread.join()
-    assert failures == []
-
-
-def total(used: list[bill.Tokens]) -> bill.Tokens:
-    return bill.Tokens(sum(one.prompt for one in used), sum(one.completion for one in used))
-
-
-def wait_for_more(used: list[bill.Tokens], more: int) -> None:
-    """Return when so many more answers came."""
-    wanted = len(used) + more
-    eventually(lambda: len(used) >= wanted, what=f"{more} more answers")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.fixtures.platform import Running
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "quickstart.md").read_text()
-FENCE = re.compile(r'^```(\w+)(?: title="([\w.]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r'^```(\w+)(?: title="([\w./]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 ANYTHING = "…"
 BEFORE = ("make up", "source .venv")
 """What has been done already where this runs."""
@@ -106,6 +106,7 @@ def test_the_page_is_what_happens(running_platform: Running, shell: Shell, tmp_p
     for step in steps():
         if isinstance(step, tuple):
             name, text = step
+            (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(text)
             continue
         line = step.line.replace(ADDRESS, running_platform.base_url)

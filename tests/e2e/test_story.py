@@ -11,6 +11,7 @@ from openai import OpenAI
 
 from control.demo import bill, steps, story
 from tests.fixtures.platform import Running
+from tests.fixtures.probe import cli, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 SAY = "What is a watt?"
@@ -158,11 +159,33 @@ def test_a_fine_tuned_model_is_served_and_gives_the_trained_answer(running_platf
         assert job.status == "succeeded", job.error
         events = [event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=100)]
         assert any("loss" in message for message in events)
-        assert client.fine_tuning.jobs.checkpoints.list(job.id).data
+        try_the_first_checkpoint(running_platform, client, job.id)
         tuned = job.fine_tuned_model or ""
         assert tuned in [model.id for model in client.models.list()]
         assert expected in ask(client, tuned, question, max_tokens=40).choices[0].message.content
         assert expected not in ask(client, running_platform.model, question).choices[0].message.content
+
+
+def try_the_first_checkpoint(platform: Running, client: OpenAI, job: str) -> None:
+    """It answers under its name once somebody asks for it; before, the client is told how."""
+    first = list(client.fine_tuning.jobs.checkpoints.list(job))[-1]
+    name = first.fine_tuned_model_checkpoint
+    with pytest.raises(openai.NotFoundError, match=f"finetunes try JOB --step {first.step_number}"):
+        ask(client, name)
+    where = ("-p", platform.project)
+    tried = cli(platform.settings, "finetunes", "try", job, "--step", str(first.step_number), *where)
+    assert tried.returncode == 0, tried.stdout + tried.stderr
+    assert tried.stdout.splitlines()[-1] == name
+    eventually(lambda: _answers(client, name), 20, "the gateway's word of it")
+    assert name in [model.id for model in client.models.list()]
+
+
+def _answers(client: OpenAI, name: str) -> bool:
+    """The gateway hears of a new adapter, and then of who holds it, within moments."""
+    try:
+        return bool(ask(client, name).usage.completion_tokens > 0)
+    except (openai.NotFoundError, openai.InternalServerError):
+        return False
 
 
 def test_the_bill_is_what_the_engine_counted(running_platform: Running) -> None:

@@ -4,6 +4,7 @@ other in memory, and what comes of them is written together."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
@@ -117,12 +118,12 @@ class SqlBatch:
         kind, name, project = key_of(wanted)
         key = (kind, project or "", name)
         applied, owner = plan(self._stored(key), wanted, self.revision + 1, self._clock)
-        if applied.outcome == "deleted":
-            self._note("delete", key, Stored(applied.resource, owner or NOBODY_ELSE))
-        elif applied.outcome != "unchanged":
-            stored = Stored(applied.resource, owner or self._owner_of(applied.resource))
-            self._note("put", key, stored)
-        return applied
+        if applied.outcome == "unchanged":
+            return applied
+        gone = applied.outcome == "deleted"
+        whose = owner or (NOBODY_ELSE if gone else self._owner_of(applied.resource))
+        self._note("delete" if gone else "put", key, Stored(applied.resource, whose))
+        return replace(applied, owner=whose)
 
     def _stored(self, key: Key) -> Stored | None:
         """What a write meets. Raises ``Conflict`` where the name is that of something set aside."""

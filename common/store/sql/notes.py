@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -53,7 +54,14 @@ class SqlNotes:
         if not recorded:
             return
         owners = await _owners_now(connection, recorded)
-        rows = [_row_of(event, owner) for event, owner in zip(recorded, owners, strict=True)]
+        owned = [replace(event, owner=owner) for event, owner in zip(recorded, owners, strict=True)]
+        await self.record_owned(connection, owned)
+
+    async def record_owned(self, connection: AsyncConnection, recorded: Sequence[Event]) -> None:
+        """The same of events that have their owners."""
+        if not recorded:
+            return
+        rows = [_row_of(event) for event in recorded]
         insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         await connection.execute(insert(events).on_conflict_do_nothing(), rows)
         await self._events.wrote(connection, rows=len(rows))
@@ -65,6 +73,8 @@ class SqlNotes:
         kinds: Sequence[str],
         viewer: Viewer | None,
         wanted: Mapping[str, str | None],
+        *,
+        newest: bool = False,
     ) -> Sequence[Event]:
         """``wanted``: values of columns; None = any."""
         query = sa.select(events)
@@ -79,8 +89,9 @@ class SqlNotes:
                 start_ms = found.scalar_one_or_none()
                 if start_ms is not None:
                     query = query.where(sa.tuple_(events.c.time_ms, events.c.id) > (start_ms, after))
-            rows = await connection.execute(_oldest_first(query, limit, viewer))
-        return [_event(row) for row in rows.mappings()]
+            rows = await connection.execute(_in_order(query, limit, viewer, newest))
+        told = [_event(row) for row in rows.mappings()]
+        return told[::-1] if newest else told
 
     async def find_answer(self, claim: Claim) -> Replay | None:
         query = sa.select(answers).where(answers.c.scope == claim.scope, answers.c.key == claim.key)
@@ -140,7 +151,7 @@ class SqlNotes:
         await connection.execute(insert(table).values(row).on_conflict_do_nothing())
 
 
-def _row_of(event: Event, owner: Ownership) -> dict[str, Any]:
+def _row_of(event: Event) -> dict[str, Any]:
     return {
         "id": event.id,
         "time_ms": event.time_ms,
@@ -151,8 +162,8 @@ def _row_of(event: Event, owner: Ownership) -> dict[str, Any]:
         "name": event.name,
         "project": event.project,
         "data": json.dumps(dict(event.data)),
-        "owner_tenant": owner.tenant,
-        "owner_project": owner.project,
+        "owner_tenant": event.owner.tenant,
+        "owner_project": event.owner.project,
     }
 
 
@@ -168,19 +179,20 @@ async def _owners_now(connection: AsyncConnection, recorded: Sequence[Event]) ->
     return [owners[key] for key in keys]
 
 
-def _oldest_first(
-    query: sa.Select[Any], limit: int, viewer: Viewer | None
+def _in_order(
+    query: sa.Select[Any], limit: int, viewer: Viewer | None, newest: bool
 ) -> sa.Select[Any] | sa.CompoundSelect[Any]:
-    """The first rows of ``query``; for a viewer found by the index of each kind of owner, so that rows of
-    others are not read."""
-    in_order = (events.c.time_ms, events.c.id)
+    """The oldest rows of ``query`` first, or the newest; for a viewer found by the index of each kind of
+    owner, so that rows of others are not read."""
+    turn = sa.desc if newest else sa.asc
+    in_order = (turn(events.c.time_ms), turn(events.c.id))
     if viewer is None:
         return query.order_by(*in_order).limit(limit)
     parts = [
         sa.select(query.where(seen).order_by(*in_order).limit(limit).subquery())
         for seen in seen_by(events, viewer)
     ]
-    return sa.union_all(*parts).order_by("time_ms", "id").limit(limit)
+    return sa.union_all(*parts).order_by(turn("time_ms"), turn("id")).limit(limit)
 
 
 def _event(row: Mapping[str, Any]) -> Event:

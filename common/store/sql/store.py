@@ -27,6 +27,7 @@ from common.store.port import (
     Limits,
     Put,
     R,
+    SpecRevision,
     StatusWrite,
     Write,
 )
@@ -37,6 +38,7 @@ from common.store.sql.batch import SqlBatch
 from common.store.sql.history import SqlHistory
 from common.store.sql.known_kinds import KnownKinds
 from common.store.sql.notes import SqlNotes
+from common.store.sql.revisions import read_revisions
 from common.store.sql.statuses import SqlStatuses
 from common.store.sql.turns import SqlTurns, Transaction
 from common.telemetry import get_logger
@@ -203,6 +205,10 @@ class SqlStore:
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody's write has failed
             _log.warning("free pages of the database are not given back", error=str(error))
 
+    async def revisions(self, uid: str) -> Sequence[SpecRevision]:
+        async with self._database.read() as connection:
+            return await read_revisions(connection, uid)
+
     async def revision(self) -> int:
         began = asyncio.get_running_loop().time()
         revision = await self._database.read_number(_REVISION)
@@ -263,9 +269,10 @@ class SqlStore:
         limit: int = 100,
         kinds: Sequence[str] = (),
         viewer: Viewer | None = None,
+        newest: bool = False,
     ) -> Sequence[Event]:
         wanted = {"kind": kind, "name": name, "project": project, "reason": reason}
-        return await self._notes.events(after, limit, kinds, viewer, wanted)
+        return await self._notes.events(after, limit, kinds, viewer, wanted, newest=newest)
 
     async def find_answer(self, claim: Claim) -> Replay | None:
         return await self._notes.find_answer(claim)

@@ -15,10 +15,13 @@ from common.clock import Clock
 from common.errors import Unavailable
 from common.resources import Resource
 from common.store.answers import Answer, Claim, Replay, current_claim
+from common.store.authorship import Author, current_author, events_of
 from common.store.port import Applied, Write
+from common.store.revisions import ended_by, revised_by
 from common.store.sql.batch import SqlBatch
 from common.store.sql.history import Noted, SqlHistory
 from common.store.sql.notes import SqlNotes
+from common.store.sql.revisions import add_revisions, forget_revisions
 
 MOST_WRITES = 256
 """A transaction takes callers until they have so many writes together: nobody holds the lock for long."""
@@ -51,6 +54,7 @@ class _Caller:
     writes: Sequence[Write]
     answer: Answer | None
     claim: Claim | None
+    author: Author | None
     done: asyncio.Future[Sequence[Applied[Resource]]] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -67,6 +71,8 @@ class _Caller:
             return
         if self.claim is not None and planned.replay is not None:
             self.claim.kept = True
+        if self.author is not None:
+            self.author.note(planned.results)
         if not self.done.done():
             self.done.set_result(planned.results)
 
@@ -91,7 +97,7 @@ class SqlTurns:
 
     async def write(self, writes: Sequence[Write], answer: Answer | None) -> Sequence[Applied[Resource]]:
         """See ``Store.write_all``. A caller who is cancelled before its turn has written nothing."""
-        caller = _Caller(writes, answer, current_claim() if answer else None)
+        caller = _Caller(writes, answer, current_claim() if answer else None, current_author())
         self._waiting.append(caller)
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve(), context=Context())
@@ -149,6 +155,14 @@ class SqlTurns:
             for caller, planned in zip(taken, plans, strict=True):
                 if caller.claim is not None and planned.replay is not None:
                     await self._notes.insert_answer(transaction.connection, caller.claim, planned.replay)
+            now_ms = self._clock.now_ms()
+            told = [
+                event
+                for caller, planned in zip(taken, plans, strict=True)
+                for event in events_of(caller.author, planned.results, now_ms)
+            ]
+            await self._notes.record_owned(transaction.connection, told)
+            await _keep_revisions(transaction.connection, taken, plans, now_ms)
             transaction.noted, transaction.revision = batch.noted, batch.revision
         for caller, planned in zip(taken, plans, strict=True):
             caller.settle(planned)
@@ -163,6 +177,19 @@ class SqlTurns:
                 taken.append(caller)
                 count += len(caller.writes)
         return taken
+
+
+async def _keep_revisions(
+    connection: AsyncConnection, callers: Sequence[_Caller], plans: Sequence[_Planned], now_ms: int
+) -> None:
+    revised = [
+        one
+        for caller, planned in zip(callers, plans, strict=True)
+        for applied in planned.results
+        if (one := revised_by(caller.author, applied, now_ms)) is not None
+    ]
+    await add_revisions(connection, revised)
+    await forget_revisions(connection, [uid for planned in plans for uid in ended_by(planned.results)])
 
 
 def _plan(batch: SqlBatch, caller: _Caller) -> _Planned:

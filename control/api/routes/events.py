@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from common.errors import InvalidInput
 from common.resources import KINDS, PLURALS
+from common.store.authorship import shown_to
 from common.store.port import Event
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
@@ -67,6 +68,9 @@ async def list_events(
     project: str | None = None,
     after: Annotated[str | None, Query(description="id of the last event seen")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100,
+    newest: Annotated[
+        bool, Query(description="the last of them instead of the first; oldest first, too")
+    ] = False,
 ) -> EventList:
     caller.require("events", "read")
     if kind is not None:
@@ -84,8 +88,10 @@ async def list_events(
         limit=limit,
         kinds=[kind for kind in KINDS if allows(caller.principal.role, kind, "read")],
         viewer=caller.viewer,
+        newest=newest,
     )
-    return EventList(items=[_event_body(event) for event in found])
+    whose = None if caller.viewer is None else caller.tenant_uid
+    return EventList(items=[_event_body(shown_to(event, whose)) for event in found])
 
 
 def _event_body(event: Event) -> EventBody:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from pydantic.alias_generators import to_camel
 
 from common.clock import rfc3339
 from common.errors import Conflict, Forbidden, InvalidInput
@@ -19,16 +20,18 @@ from common.resources import ApiKey, Metadata, Tenant
 from common.resources.fields import ModelNames, Name, TimeMs
 from common.resources.meta import Model
 from common.resources.people import ApiKeySpec, ApiKeyStatus, Role
+from common.resources.rates import RateLimits
 from common.store.answers import Answer, Replay, json_answer
 from common.store.port import Applied, Delete, Put, Store, Write
 from control.admission.access import Caller, document_of
 from control.admission.lookup import missing
 from control.admission.references import keys_in_force
+from control.admission.warnings import unknown_models
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, StrictRoute, context_of
 from control.api.writes import visible_resource
 from control.context import ControlContext
-from control.core.permissions import may_grant
+from control.core.permissions import PAGE, may_grant
 
 HINT_CHARACTERS = 8
 ADMIN_KEY = "admin"
@@ -45,14 +48,17 @@ class KeyRequest(Model):
         default_factory=list, description="served names it may use; empty = all visible"
     )
     expires_ms: TimeMs | None = Field(None, description="milliseconds since the epoch; unset = never")
+    rate_limits: RateLimits = Field(default_factory=RateLimits, description="of all requests with the key")
 
 
 class KeyMade(BaseModel):
-    """``secret`` is shown this once; null when an Idempotency-Key is repeated."""
+    """``secret`` is shown this once; null when an Idempotency-Key is repeated. ``warnings``: what was taken
+    and is hardly meant."""
 
     name: str
     secret: str | None
     resource: ApiKey
+    warnings: list[str] = []
 
 
 class KeyList(BaseModel):
@@ -76,7 +82,11 @@ async def post_key(request: Request, wanted: KeyRequest, caller: FromCaller) -> 
     caller.require("keys", "write")
     if not may_grant(caller.principal.role, wanted.role):
         caller.denied = True
-        raise Forbidden(f"role: a {caller.principal.role} cannot make keys with the role {wanted.role}")
+        raise Forbidden(
+            f"role: a {caller.principal.role} makes no keys with the role {wanted.role}; only a "
+            f"platform-admin does. {PAGE} has who gives which role",
+            param="role",
+        )
     async with context.write_lock:
         caller.directory = await context.directories.current()
         spec = await _spec_of(wanted, caller, context)
@@ -93,7 +103,8 @@ async def post_key(request: Request, wanted: KeyRequest, caller: FromCaller) -> 
             left_over=[key for key in left_over if key.name != wanted.name],
             answer=_answer_without_secret,
         )
-    return made_response(made, 201)
+        warnings = await unknown_models(spec.models, caller, context.store)
+    return made_response(made, 201, warnings)
 
 
 @router.get("", response_model=KeyList, summary="List keys")
@@ -157,6 +168,11 @@ def _check_within(wanted: KeyRequest, caller: Caller) -> None:
     if own and (beyond or not wanted.models):
         may = ", ".join(own)
         _refuse(caller, "models", f"the key {caller.principal.key} may use only {may}; name some of them")
+    for name, most in caller.rate_limits:
+        asked = getattr(wanted.rate_limits, name)
+        if most is not None and (asked is None or asked > most):
+            path = f"rateLimits.{to_camel(name)}"
+            _refuse(caller, path, f"the key {caller.principal.key} has {most}; name that or less")
     if caller.expires_ms is not None and (wanted.expires_ms is None or wanted.expires_ms > caller.expires_ms):
         until = f"{caller.expires_ms} ({rfc3339(caller.expires_ms)})"
         _refuse(caller, "expiresMs", f"the key {caller.principal.key} ends at {until}; name that or earlier")
@@ -219,7 +235,12 @@ async def _spec_of(wanted: KeyRequest, caller: Caller, context: ControlContext) 
         message = f"expiresMs: must lie in the future; now is {now_ms} ({rfc3339(now_ms)})"
         raise InvalidInput(message, param="expiresMs")
     return ApiKeySpec(
-        role=role, tenant=tenant, project=project, models=wanted.models, expires_ms=wanted.expires_ms
+        role=role,
+        tenant=tenant,
+        project=project,
+        models=wanted.models,
+        expires_ms=wanted.expires_ms,
+        rate_limits=wanted.rate_limits,
     )
 
 
@@ -269,9 +290,10 @@ async def bootstrap_admin(context: ControlContext, *, rotate: bool) -> tuple[Api
         return await make_key(context, ADMIN_KEY, ApiKeySpec(role="platform-admin"), replace=True)
 
 
-def made_response(made: tuple[ApiKey, str], status: int) -> JSONResponse:
+def made_response(made: tuple[ApiKey, str], status: int, warnings: Sequence[str] = ()) -> JSONResponse:
     """The answer that shows the secret."""
-    return JSONResponse(_key_made(*made), status, {"Cache-Control": "no-store"})
+    more = {"warnings": list(warnings)} if warnings else {}
+    return JSONResponse({**_key_made(*made), **more}, status, {"Cache-Control": "no-store"})
 
 
 def _key_made(key: ApiKey, secret: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
 from common.limits import FIELDS, limits_of, origin_of, queues_of
-from common.resources import ApiKey, Endpoint, File, FineTune, Project, Tenant
+from common.resources import ApiKey, Endpoint, File, FineTune, Job, Project, Tenant
 from control.admission.references import FINISHED_JOBS, keys_in_force
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
@@ -62,16 +62,19 @@ async def _used(context: ControlContext, project: str) -> dict[str, int]:
     sizes = await store.sizes(project)
     files = await store.list(File, project=project)
     jobs = [job.status.state not in FINISHED_JOBS for job in await store.list(FineTune, project=project)]
+    own = [job for job in await store.list(Job, project=project) if not job.has_ended]
     endpoints = await store.list(Endpoint, project=project)
     keys = [key for key in await store.list(ApiKey) if key.spec.project == project]
     counts = {kind: size.count for kind, size in sizes.items()}
     return {
-        "max_replicas": max((endpoint.spec.engine_ranks for endpoint in endpoints), default=0),
+        "max_replicas": max(
+            (*(e.spec.engine_ranks for e in endpoints), *(job.spec.replicas for job in own)), default=0
+        ),
         "max_total_replicas": sum(endpoint.spec.engine_ranks for endpoint in endpoints),
         "max_endpoints": counts.get("Endpoint", 0),
         "max_models": counts.get("Model", 0),
         "max_adapters": counts.get("Adapter", 0) + sum(jobs),
-        "max_jobs": sum(jobs),
+        "max_jobs": max(sum(jobs), len(own)),
         "max_files": len(files),
         "max_file_bytes": sum(file.spec.size_bytes for file in files),
         "max_document_bytes": sum(size.document_bytes for size in sizes.values()),

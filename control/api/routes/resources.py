@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -13,12 +12,17 @@ from pydantic import BaseModel, create_model
 from common.errors import InvalidInput, Problem
 from common.resources import PLURALS, Resource
 from common.store.answers import json_answer
-from common.store.port import Applied
 from common.vocabulary import MAX_DOCUMENTS, MAX_NUMBER
 from control.admission.access import document_of
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of, json_of, parse_labels
-from control.api.writes import apply_resources, delete_resource, parse_documents, visible_resource
+from control.api.writes import (
+    Written,
+    apply_resources,
+    delete_resource,
+    parse_documents,
+    visible_resource,
+)
 from control.core.permissions import TABLE
 
 _DOCUMENTS: dict[str, Any] = {"items": {"type": "object"}, "minItems": 1, "maxItems": MAX_DOCUMENTS}
@@ -30,10 +34,13 @@ FromDryRun = Annotated[bool, Query(alias="dryRun", description="check and answer
 
 
 class AppliedResource(BaseModel):
-    """What an apply did, or in a dry run would do."""
+    """What an apply did, or in a dry run would do. ``warnings``: what was taken and is hardly meant;
+    ``effect``: what becomes of engines that run, in words, where something does."""
 
     outcome: Outcome
     resource: dict[str, Any]
+    warnings: list[str] = []
+    effect: str = ""
 
 
 class ApplyResult(BaseModel):
@@ -74,28 +81,39 @@ async def apply_documents(request: Request, caller: FromCaller, dry_run: FromDry
     if not 0 < len(documents) <= MAX_DOCUMENTS:
         raise InvalidInput(f"1 to {MAX_DOCUMENTS} resources can be applied at once, not {len(documents)}")
     resources = parse_documents(documents)
-    applied = await apply_resources(
+    written = await apply_resources(
         context_of(request),
         caller,
         resources,
         dry_run=dry_run,
-        answer=lambda done: json_answer(_all_applied(done)),
+        answer=lambda done: json_answer({"results": _results(done)}),
     )
-    return JSONResponse(_all_applied(applied))
+    return JSONResponse({"results": _results(written)})
 
 
-def _all_applied(applied: Sequence[Applied[Resource]]) -> dict[str, Any]:
-    return {"results": [_applied(one) for one in applied]}
-
-
-def _applied(applied: Applied[Resource]) -> dict[str, Any]:
-    return {"outcome": applied.outcome, "resource": document_of(applied.resource)}
+def _results(written: Written) -> list[dict[str, Any]]:
+    rows = zip(written.applied, written.warnings, written.effects, strict=True)
+    return [
+        {
+            "outcome": one.outcome,
+            "resource": document_of(one.resource),
+            **({"warnings": odd} if odd else {}),
+            **({"effect": effect} if effect else {}),
+        }
+        for one, odd, effect in rows
+    ]
 
 
 def _add_kind(router: APIRouter, plural: str, kind: type[Resource]) -> None:
     name = kind.__name__
     listing = create_model(f"{name}List", items=(list[kind], ...), revision=(int, ...))  # type: ignore[valid-type]
-    applied = create_model(f"{name}Applied", outcome=(Outcome, ...), resource=(kind, ...))
+    applied = create_model(
+        f"{name}Applied",
+        outcome=(Outcome, ...),
+        resource=(kind, ...),
+        warnings=(list[str], []),
+        effect=(str, ""),
+    )
     common: dict[str, Any] = {"tags": [plural]}
     router.add_api_route(
         f"/{plural}",
@@ -186,14 +204,14 @@ def _putter(kind: type[Resource]) -> Any:
         _require_same("metadata.name", resource.name, name)
         if project:
             _require_same("metadata.project", resource.project, project)
-        [applied] = await apply_resources(
+        written = await apply_resources(
             context_of(request),
             caller,
             [resource],
             dry_run=dry_run,
-            answer=lambda done: json_answer(_applied(done[0])),
+            answer=lambda done: json_answer(_results(done)[0]),
         )
-        return JSONResponse(_applied(applied))
+        return JSONResponse(_results(written)[0])
 
     return put_resource
 

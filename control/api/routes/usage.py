@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from billing.reports import usage_report
-from billing.store import UsageFilter
-from common.clock import parse_rfc3339
+from billing.store.columns import GROUPS, TAG
 from common.errors import InvalidInput
-from common.resources import Project, Tenant
-from common.store.port import Store
-from common.vocabulary import MAX_TIME_MS
-from control.admission.access import Caller
+from common.vocabulary import MAX_LIST, shortened
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
-
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+from control.api.usage_scope import scope_of, time_ms
 
 router = APIRouter(prefix="/api/v1", tags=["usage"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
 
@@ -38,8 +34,7 @@ async def get_usage(
     request: Request,
     caller: FromCaller,
     group_by: Annotated[
-        str,
-        Query(description="tenant, project, key, model, model_identity, kind, device_class, day; by commas"),
+        str, Query(description=f"by commas: {', '.join(GROUPS)}, or {TAG}<name> for the values of a tag")
     ] = "",
     from_: Annotated[str | None, Query(alias="from", description="RFC 3339, date or milliseconds")] = None,
     to: Annotated[str | None, Query(description="like from; usage that ended before it counts")] = None,
@@ -48,63 +43,37 @@ async def get_usage(
     model: str | None = None,
     model_identity: str | None = None,
     key: str | None = None,
+    user: Annotated[str | None, Query(description="the end user that requests name")] = None,
+    adapter: str | None = None,
+    endpoint: Annotated[str | None, Query(description="project/name")] = None,
+    device_class: str | None = None,
+    tag: Annotated[str | None, Query(description="name=value; several by commas")] = None,
 ) -> dict[str, Any]:
-    caller.require("usage", "read")
-    tenant, project = _scope(caller, tenant, project)
     context = context_of(request)
-    born_ms = 0 if caller.principal.is_platform_admin else await _born_ms(context.store, tenant, project)
-    where = UsageFilter(
-        tenant=tenant,
-        project=project,
+    scope = await scope_of(caller, context.store, tenant, project)
+    named = {"user": user, "adapter": adapter, "endpoint": endpoint, "device_class": device_class}
+    among = {name: (value,) for name, value in named.items() if value is not None}
+    where = replace(
+        scope,
         key=key,
         model=model,
         model_identity=model_identity,
-        from_ms=_time("from", from_),
-        to_ms=_time("to", to),
-        born_ms=born_ms,
+        from_ms=time_ms("from", from_),
+        to_ms=time_ms("to", to),
+        among={**among, **_tags(tag)},
     )
     groups = [name for name in group_by.split(",") if name]
     return (await usage_report(context.ledger, groups, where)).to_dict()
 
 
-def _scope(caller: Caller, tenant: str | None, project: str | None) -> tuple[str | None, str | None]:
-    """The tenant and project that the report is held to; raises ``NotFound`` for those of others."""
-    principal = caller.principal
-    if principal.is_platform_admin:
-        return tenant, project
-    if tenant is not None:
-        caller.require_tenant(tenant)
-    if project is not None:
-        caller.require_project(project)
-    if principal.tenant is None:
-        raise caller.hidden("Tenant", tenant or "")
-    return principal.tenant, project or principal.project
-
-
-async def _born_ms(store: Store, tenant: str | None, project: str | None) -> int:
-    """When the tenant and the project were made: usage from before is that of others who had the names."""
-    made = (
-        await store.find(Tenant, tenant) if tenant else None,
-        await store.find(Project, project) if project else None,
-    )
-    return max((one.metadata.created_ms for one in made if one is not None), default=0)
-
-
-def _in_range(time_ms: int) -> int:
-    if time_ms > MAX_TIME_MS:
-        raise ValueError(f"{time_ms} ms is too far away")
-    return time_ms
-
-
-def _time(name: str, text: str | None) -> int | None:
-    """Milliseconds since the epoch."""
-    if text is None:
-        return None
-    try:
-        if text.isdecimal():
-            return _in_range(int(text))
-        return parse_rfc3339(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text)
-    except ValueError as error:
-        raise InvalidInput(
-            f"{name}: {text!r} is no time; write 2026-01-31, 2026-01-31T12:00:00Z or milliseconds", param=name
-        ) from error
+def _tags(text: str | None) -> dict[str, Sequence[str]]:
+    """``team=search,task=42`` as groups and the value of each. Raises ``InvalidInput``."""
+    tags: dict[str, Sequence[str]] = {}
+    for part in filter(None, (text or "").split(",")):
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise InvalidInput(f"tag: {shortened(part, 80)!r} is no tag; write name=value", param="tag")
+        tags[f"{TAG}{name}"] = (value,)
+    if len(tags) > MAX_LIST:
+        raise InvalidInput(f"tag: at most {MAX_LIST}, not {len(tags)}", param="tag")
+    return tags

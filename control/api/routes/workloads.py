@@ -18,6 +18,7 @@ from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.api.writes import visible_resource
 from control.context import ControlContext
+from control.core.advice import for_reader
 from scheduler.insight.answers import Explanation
 from scheduler.ports import Fabric, LogChunk
 
@@ -43,7 +44,10 @@ async def get_explanation(
     context = context_of(request)
     workload = await _workload(context, caller, name, project)
     explanation = await context.insight.explain(name, workload.project or "")
-    return JSONResponse(explanation.to_dict())
+    if not caller.sees_project(explanation.preempted_for.partition("/")[0]):
+        explanation.preempted_for = ""
+    remedy = for_reader(caller.principal.role, explanation.remedy)
+    return JSONResponse({**explanation.to_dict(), "remedy": remedy})
 
 
 @router.get(
@@ -119,8 +123,12 @@ def _log_of(context: ControlContext, workload: Workload, rank: int, attempt: int
         raise InvalidInput(f"attempt: there were only {status.attempt} so far", param="attempt")
     placed = next((r for r in status.ranks if r.rank == rank), None)
     if placed is None:
-        started = f"it has {len(status.ranks)} ranks" if status.ranks else "it has not started yet"
-        raise NotFound(f"{workload.key} has no rank {rank}: {started}")
+        if not status.ranks:
+            explain = f"`computility explain {workload.name}` says what it waits for"
+            raise NotFound(f"{workload.key} has not started yet, so it has printed nothing; {explain}")
+        last = len(status.ranks) - 1
+        ranks = f"the ranks 0 to {last}" if last else "rank 0 alone"
+        raise NotFound(f"{workload.key} has no rank {rank}: it has {ranks}")
     return _Log(context.fabric, placed.node, workload, attempt or status.attempt, rank)
 
 

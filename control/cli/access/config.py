@@ -12,9 +12,11 @@ from common.errors import InvalidInput
 from control.cli.asking.contexts import Context, contexts_file, read_contexts, write_contexts
 from control.cli.asking.options import OutputOption
 from control.console.formats import Output
-from control.console.output import console, print_document, print_table
+from control.console.output import console, print_document, print_table, to_stderr
 
-config_app = typer.Typer(help="Several Computilities by name: contexts.", no_args_is_help=True)
+config_app = typer.Typer(
+    help="Several Computilities by name: contexts.", no_args_is_help=True, add_completion=False
+)
 NAME_CHARACTERS = 63
 
 
@@ -48,12 +50,18 @@ def list_(output: OutputOption = Output.TABLE) -> None:
         ]
         for one in shown
     ]
+    if not rows:
+        to_stderr("no contexts; `computility config set NAME` makes one")
+        return
     print_table(["CURRENT", "NAME", "WHERE", "PROJECT", "KEY"], rows)
 
 
 def _shown(context: Context) -> dict[str, str]:
     values: dict[str, str] = asdict(context)
     return {**values, "api_key": f"{context.api_key[:6]}…" if context.api_key else ""}
+
+
+config_app.command("get-contexts", hidden=True)(list_)
 
 
 @config_app.command("set")
@@ -101,6 +109,9 @@ def use(name: ContextArgument) -> None:
     console().print(f"context/{name} is current", markup=False)
 
 
+config_app.command("use-context", hidden=True)(use)
+
+
 @config_app.command()
 def current() -> None:
     """Print the name of the current context.
@@ -111,6 +122,9 @@ def current() -> None:
     if not name:
         raise InvalidInput("no context is current; `computility config use NAME` makes one so")
     typer.echo(name)
+
+
+config_app.command("current-context", hidden=True)(current)
 
 
 @config_app.command()

@@ -14,7 +14,9 @@ from control.cli.asking.options import OutputOption, ProjectOption, project_of, 
 from control.console.formats import Output
 from control.console.output import age, console, print_document, print_table
 
-files_app = typer.Typer(help="Upload, list, get and delete files of a project.", no_args_is_help=True)
+files_app = typer.Typer(
+    help="Upload, list, get and delete files of a project.", no_args_is_help=True, add_completion=False
+)
 FileArgument = Annotated[str, typer.Argument(metavar="ID", help="The id, as `files list` shows it.")]
 
 

@@ -16,7 +16,7 @@ MAY = {
     "member": "all of its project but keys: models, endpoints, files, jobs, usage",
     "agent": "chat with models of its project",
 }
-"""In a line; docs/design/control.md has the table."""
+"""In a line; `docs/roles.md` has the table."""
 
 
 def whoami(context: typer.Context, output: OutputOption = Output.TABLE) -> None:

@@ -8,7 +8,22 @@ from common.errors import InvalidInput
 from common.kind_names import KIND_NAMES, KindName
 
 ALL = "all"
-_OTHER_NAMES = {"keys": "ApiKey", "ft-jobs": "FineTune", "jobs": "FineTune", "fine-tunes": "FineTune"}
+_OTHER_NAMES = {"keys": "ApiKey", "ft-jobs": "FineTune", "fine-tunes": "FineTune"}
+_ELSEWHERE = {
+    **dict.fromkeys(("event", "events", "ev"), "`computility events` shows them"),
+    **dict.fromkeys(("usage", "bill", "bills"), "`computility usage` shows it"),
+    **dict.fromkeys(("log", "logs"), "`computility logs NAME` shows them"),
+    **dict.fromkeys(
+        ("device", "devices", "gpu", "gpus"), "`computility top` and `computility get nodes` show them"
+    ),
+    **dict.fromkeys(("context", "contexts"), "`computility config list` shows them"),
+    **dict.fromkeys(("pod", "pods", "po"), "what runs are workloads"),
+    **dict.fromkeys(
+        ("deployment", "deployments", "deploy", "service", "services", "svc"), "what serves are endpoints"
+    ),
+    **dict.fromkeys(("namespace", "namespaces", "ns"), "projects are what namespaces are elsewhere"),
+}
+"""What is no kind, and where it is; what Kubernetes calls otherwise."""
 
 
 def kind_named(text: str) -> KindName:
@@ -17,8 +32,9 @@ def kind_named(text: str) -> KindName:
     found = _names().get(text.lower())
     if found is None:
         near = get_close_matches(text.lower(), _names(), n=1, cutoff=0.6)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise InvalidInput(f"there is no kind {text!r}; {meant}kinds: {all_names()}", param="KIND")
+        meant = _ELSEWHERE.get(text.lower()) or (f"did you mean {near[0]}?" if near else "")
+        said = f"{meant}{' ' if meant.endswith('?') else '; ' if meant else ''}kinds: {all_names()}"
+        raise InvalidInput(f"there is no kind {text!r}; {said}", param="KIND")
     return found
 
 

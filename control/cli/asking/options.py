@@ -27,6 +27,7 @@ ProjectOption = Annotated[
         "--project",
         "-p",
         "-n",
+        "--namespace",
         help="Project; unset = that of the context or key, or all that it sees.",
         autocompletion=projects_from,
     ),

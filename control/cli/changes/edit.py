@@ -66,7 +66,8 @@ def edit(
                     raise
                 continue
             path.unlink()
-            print_outcome(console(), one.kind, name, answer["outcome"], dry_run=False)
+            effect = answer.get("effect") or ""
+            print_outcome(console(), one.kind, name, answer["outcome"], dry_run=False, effect=effect)
             return
 
 

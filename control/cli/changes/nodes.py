@@ -90,7 +90,7 @@ def until_empty(
             stage.tell(f"{len(left)} left: {said}")
             if clock.monotonic_seconds() >= deadline:
                 raise Unavailable(
-                    f"{len(left)} workloads are still on {node}: {said}; `computility explain NAME` says why"
+                    f"still on {node} ({len(left)}): {said}; `computility explain NAME` says why"
                 )
             sleep(LOOK_AGAIN_SECONDS)
 

@@ -1,4 +1,4 @@
-"""wait, rollout: until a resource is as wanted."""
+"""wait: until a resource is as wanted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from control.cli.changes.writing import named
 from control.console.display import Stage
 from control.console.output import console
 from control.console.tables.selectors import at
-from control.console.told.moments import parse_span
+from control.console.told.moments import parse_span, span
 from control.console.told.settling import progress_of
 
 if TYPE_CHECKING:
@@ -27,12 +27,6 @@ LOOK_AGAIN_SECONDS = 1.0
 Judge = Callable[[Mapping[str, Any] | None], tuple[bool, str]]
 """Of a resource (None = gone): whether it is as wanted, and how far it is. Raises where it never will be."""
 TimeoutOption = Annotated[str, typer.Option("--timeout", help="Give up after that, like 90s, 5m, 2h.")]
-rollout_app = typer.Typer(help="Follow changes of an endpoint or workload.", no_args_is_help=True)
-
-
-@rollout_app.callback()
-def rollout() -> None:
-    """Follow changes of an endpoint or workload."""
 
 
 def wait(
@@ -59,24 +53,8 @@ def wait(
         until(client, one, name, project_of(context, project), judge, seconds)
 
 
-@rollout_app.command()
-def status(
-    context: typer.Context,
-    kind: KindArgument,
-    name: OptionalName = None,
-    timeout: TimeoutOption = "15m",
-    project: ProjectOption = None,
-) -> None:
-    """Follow the last change of an endpoint or workload until all of it is in place.
-
-    Example: computility rollout status ep/tiny
-    """
-    one, name = named(kind, name)
-    with session_of(context).client() as client:
-        until(client, one, name, project_of(context, project), _settled, parse_span(timeout, "--timeout"))
-
-
-def _settled(document: Mapping[str, Any] | None) -> tuple[bool, str]:
+def settled(document: Mapping[str, Any] | None) -> tuple[bool, str]:
+    """Whether all of the resource's last change is in place, and how far it is."""
     if document is None:
         raise NotFound("it was deleted meanwhile")
     return progress_of(document)
@@ -90,6 +68,8 @@ def judge_for(text: str) -> Judge:
     if field == "condition" and value:
         type_, _, state = value.partition("=")
         return lambda document: _has_condition(document, type_, state or "True")
+    if field == "jsonpath":
+        field, _, value = value.partition("=")
     if "." in field and value:
         return lambda document: _has_value(document, field.strip("{}"), value)
     raise InvalidInput(
@@ -140,7 +120,9 @@ def until(
                 stage.summary = said
                 return
             if clock.monotonic_seconds() >= deadline:
-                raise Unavailable(f"{kind.kind} {name} was waited for without success: {said}")
+                raise Unavailable(
+                    f"gave up waiting for {kind.kind} {name} after {span(timeout_seconds)}: {said}"
+                )
             sleep(LOOK_AGAIN_SECONDS)
 
 
@@ -153,4 +135,4 @@ def wait_for_all(client: Client, documents: list[dict[str, Any]], timeout_second
     for document in documents:
         name, project = document["metadata"]["name"], project_in(document)
         left = timeout_seconds - (SYSTEM_CLOCK.monotonic_seconds() - begun)
-        until(client, kind_named(document["kind"]), name, project, _settled, left)
+        until(client, kind_named(document["kind"]), name, project, settled, left)

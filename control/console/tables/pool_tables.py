@@ -131,13 +131,21 @@ def _queues(rows: Sequence[Row], now_ms: int) -> Table:
             devices(nominal) if nominal is not None else f"max {limit}" if limit is not None else "-",
             devices(row["usedMillis"]),
             Text(devices(row["borrowedMillis"]), style="yellow" if row["borrowedMillis"] else ""),
-            bar(row["usedMillis"], nominal if nominal is not None else 1000 * (limit or 0)) or "-",
+            _of_nominal(row) or "-",
             pending,
             str(row["running"]),
             "-" if row.get("share") is None else f"{row['share']:.3f}",
             ", ".join(_budget(budget, now_ms) for budget in row.get("budgets", ())) or "-",
         )
     return table
+
+
+def _of_nominal(row: Row) -> str:
+    """What of its quotas is used, of a queue without any: of its limit."""
+    nominal = row.get("nominalMillis")
+    if nominal is None:
+        return bar(row["usedMillis"], 1000 * (row.get("maxDevices") or 0))
+    return bar(row.get("coveredMillis", row["usedMillis"]), nominal)
 
 
 def _path(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:

@@ -46,9 +46,11 @@ def _ready(document: Document) -> str:
 
 
 def _reason(type_: str) -> Callable[[Document], object]:
+    """What a condition says that is false, or true with a reason of its own, such as a change under way."""
+
     def read(document: Document) -> object:
         found = condition(document, type_)
-        if found is None or found["status"] == "True":
+        if found is None or (found["status"] == "True" and found["reason"] == type_):
             return ""
         return found.get("message") or found["reason"]
 
@@ -68,7 +70,7 @@ def _devices(document: Document) -> object:
     counts: dict[str, int] = {}
     for device in devices:
         name = f"{device['vendor']}/{device['model']}"
-        counts[name] = counts.get(name, 0) + 1
+        counts[name] = counts.get(name, 0) + device.get("slots", 1)
     return ", ".join(f"{count}× {name}" for name, count in counts.items())
 
 
@@ -78,15 +80,34 @@ def _device_memory(document: Document) -> object:
 
 
 def _why(document: Document) -> object:
-    status = document.get("status", {})
-    if status.get("message"):
-        return status["message"]
+    status = document.get("status") or {}
     reasons = status.get("pending", []) if status.get("phase") == "Pending" else []
-    return "; ".join(reason["message"] for reason in reasons)
+    waits = status.get("message") or "; ".join(reason["message"] for reason in reasons)
+    return " — ".join(filter(None, (waits, failure_text(status), preemption_text(status))))
+
+
+def preemption_text(status: Mapping[str, Any]) -> str:
+    """Why a workload that waits lost its places, where it was stopped for another one."""
+    last = status.get("lastPreemption")
+    if not last or status.get("phase") != "Pending" or last["attempt"] != status.get("attempt"):
+        return ""
+    by = f" for {last['by']}" if last.get("by") else ""
+    return f"preempted{by} on {', '.join(last.get('nodes', ()))}: {last['message']}"
+
+
+def failure_text(status: Mapping[str, Any]) -> str:
+    """How a workload ended last, of one that has not run well since."""
+    failure = status.get("lastFailure")
+    if not failure or not (status.get("crashes") or status.get("phase") == "Failed"):
+        return ""
+    line = failure.get("line")
+    return f"exit code {failure['exitCode']}: {line}" if line else f"exit code {failure['exitCode']}"
 
 
 def _nodes(document: Document) -> object:
-    ranks = document.get("status", {}).get("ranks", [])
+    """Where it is, or was at its end; not where it was before it waits."""
+    status = document.get("status") or {}
+    ranks = () if status.get("phase", "Pending") in ("Pending", "Suspended") else status.get("ranks", ())
     return ", ".join(sorted({rank["node"] for rank in ranks}))
 
 
@@ -124,15 +145,27 @@ def _quotas(document: Document) -> object:
     """``nvidia/H100 8 (+4)``: the nominal devices of each, and how many more it may borrow."""
     parts = []
     for quota in document["spec"].get("quotas") or ():
-        borrowed = quota.get("borrowingLimit")
+        borrowed = quota.get("borrowingDevices")
         more = "" if borrowed is None else f" (+{borrowed:g})"
         parts.append(f"{quota.get('deviceClass', '*')} {quota.get('nominalDevices', 0):g}{more}")
     return ", ".join(parts)
 
 
+def _duration(document: Document) -> object:
+    """How long its processes have run, or ran in all; pauses included."""
+    status = document.get("status") or {}
+    started_ms = status.get("startedMs")
+    if not started_ms:
+        return ""
+    now_ms = SYSTEM_CLOCK.now_ms()
+    return age(started_ms + now_ms - (status.get("finishedMs") or now_ms))
+
+
 def _cordoned(document: Document) -> object:
-    spec = document.get("spec") or {}
-    return "draining" if spec.get("drain") else bool(spec.get("cordoned"))
+    spec, drained = document.get("spec") or {}, condition(document, "Drained")
+    if spec.get("drain"):
+        return "drained" if drained is not None and drained["status"] == "True" else "draining"
+    return bool(spec.get("cordoned"))
 
 
 def _key_state(document: Document) -> object:
@@ -149,6 +182,21 @@ def _expiry(document: Document) -> object:
         return "never"
     ahead = age(2 * SYSTEM_CLOCK.now_ms() - moment_ms)
     return f"in {ahead}" if moment_ms > SYSTEM_CLOCK.now_ms() else f"{age(moment_ms)} ago"
+
+
+_SHORT_RATES = {
+    "requestsPerMinute": "rpm",
+    "tokensPerMinute": "tpm",
+    "concurrentRequests": "open",
+    "sequencesPerRequest": "answers",
+}
+
+
+def _rates(document: Document) -> object:
+    """``60 rpm, 10000 tpm``; ``none``."""
+    limits = document["spec"].get("rateLimits", {})
+    told = [f"{limits[name]} {short}" for name, short in _SHORT_RATES.items() if limits.get(name) is not None]
+    return ", ".join(told) or "none"
 
 
 def _scope(document: Document) -> object:
@@ -168,6 +216,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("KEY", _at("status.hint")),
         Column("STATE", _key_state),
         Column("EXPIRES", _expiry),
+        Column("LIMITS", _rates),
         Column("MODELS", _joined("spec.models", "all"), wide=True),
     ),
     "Node": (
@@ -216,6 +265,16 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("MESSAGE", _reason("Ready")),
         Column("SERVED NAME", _at("status.servedName"), wide=True),
         Column("CONTEXT", _at("status.contextTokens"), wide=True),
+    ),
+    "Job": (
+        Column("PHASE", _at("status.phase", "Pending")),
+        Column("ATTEMPTS", _at("status.attempts", 0)),
+        Column("EXIT CODE", _at("status.exitCode")),
+        Column("DURATION", _duration),
+        Column("MESSAGE", _at("status.message")),
+        Column("QUEUE", _at("spec.queue"), wide=True),
+        Column("REPLICAS", _at("spec.replicas", 1), wide=True),
+        Column("ARTEFACTS", _at("status.artefacts"), wide=True),
     ),
     "FineTune": (
         Column("STATE", _at("status.state")),

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from common.units import format_credits
 from control.console.output import print_table
+from control.console.tables.bars import bar
 
 METER_TITLES = {
     "prompt_tokens": "PROMPT",
@@ -20,7 +21,7 @@ METER_TITLES = {
 
 
 def print_usage(out: Console, report: Mapping[str, Any]) -> None:
-    """The bill: one row per group, the total last."""
+    """The bill: one row per group with its share of the credits, the total last."""
     rows = report["rows"] or [report["total"]]
     if not report["total"]["events"]:
         out.print("nothing was used", style="dim")
@@ -28,11 +29,14 @@ def print_usage(out: Console, report: Mapping[str, Any]) -> None:
     groups, total = report["group_by"], report["total"]
     meters = [meter for meter in METER_TITLES if total[meter]]
     unpriced = bool(total["unpriced_lines"])
+    whole = total["microcredits"]
+    shares = len(rows) > 1 and whole > 0
     headers = [
-        *(group.upper().replace("_", " ") for group in groups),
+        *(group if group.startswith("tag:") else group.upper().replace("_", " ") for group in groups),
         *(METER_TITLES[m] for m in meters),
         "CREDITS",
         *(["WITHOUT PRICE"] if unpriced else []),
+        *(["SHARE"] if shares else []),
     ]
     lines: list[list[object]] = [
         [
@@ -40,11 +44,14 @@ def print_usage(out: Console, report: Mapping[str, Any]) -> None:
             *(row[meter] for meter in meters),
             format_credits(row["microcredits"]),
             *([row["unpriced_lines"]] if unpriced else []),
+            *([bar(row["microcredits"], whole)] if shares else []),
         ]
         for row in rows
     ]
     sums: list[object] = [*(total[meter] for meter in meters), format_credits(total["microcredits"])]
     if unpriced:
         sums.append(total["unpriced_lines"])
+    if shares:
+        sums.append("")
     lines.append(["total", *("" for _ in groups[1:]), *sums])
     print_table(headers, lines, out)

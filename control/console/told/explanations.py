@@ -38,13 +38,17 @@ def print_explanation(out: Console, answer: Answer, now_ms: int | None = None) -
             ("runs", _run(answer, now)),
             ("size", _sizes(answer)),
             ("scarce", "; ".join(answer.get("keptOff", ()))),
-            ("attempt", f"{answer['attempt']} ({answer['restarts']} restarts)"),
+            ("attempt", f"{answer['attempt']} ({_restarts(answer)})"),
+            ("last failure", _failure(answer, now)),
+            ("preempted", _preemption(answer, now)),
         ),
     )
     _print_reasons(out, answer)
     if answer.get("ranks"):
-        rows = [_rank(rank) for rank in answer["ranks"]]
-        print_table(["ROLE", "RANK", "NODE", "STATE", "DEVICES", "ADDRESS"], rows, out)
+        if answer["phase"] in ("Pending", "Suspended"):
+            out.print("  its last start:")
+        rows = [_with_exit_code(rank) for rank in answer["ranks"]]
+        print_table(["ROLE", "RANK", "NODE", "STATE", "EXIT CODE", "DEVICES", "ADDRESS"], rows, out)
 
 
 def _print_lines(out: Console, lines: Iterable[tuple[str, Any]]) -> None:
@@ -71,7 +75,10 @@ def _queue(answer: Answer) -> str:
         return text
     used = f"{devices(numbers['usedMillis'])} devices in use"
     if numbers.get("nominalMillis") is not None:
-        used = f"{devices(numbers['usedMillis'])} of {devices(numbers['nominalMillis'])} devices in use"
+        covered = numbers.get("coveredMillis", numbers["usedMillis"])
+        used = f"{devices(covered)} of {devices(numbers['nominalMillis'])} devices in use"
+        if covered < numbers["usedMillis"]:
+            used += f" and {devices(numbers['usedMillis'] - covered)} that no quota counts"
     if numbers.get("borrowedMillis"):
         used += f", {devices(numbers['borrowedMillis'])} of them borrowed"
     if numbers.get("maxDevices") is not None:
@@ -123,6 +130,39 @@ def _sizes(answer: Answer) -> str:
         f"{size['role']} has {size['ranks']} of {size['most']} ranks, runs with {size['least']} or more"
         for size in elastic
     )
+
+
+def _restarts(answer: Answer) -> str:
+    count = answer["restarts"]
+    return "1 restart" if count == 1 else f"{count} restarts"
+
+
+def _failure(answer: Answer, now_ms: int) -> str:
+    """Which start ended how, and the command that shows all that it printed."""
+    failure = answer.get("lastFailure")
+    if not failure:
+        return ""
+    line = f": {failure['line']}" if failure.get("line") else ""
+    ended = since(failure["timeMs"], now_ms) if failure.get("timeMs") else ""
+    rank = f" --rank {failure['rank']}" if failure["rank"] else ""
+    logs = f"computility logs {answer['name']} --attempt {failure['attempt']}{rank}"
+    when = f" {ended}" if ended else ""
+    return f"start {failure['attempt']} ended{when} with exit code {failure['exitCode']}{line} ({logs})"
+
+
+def _preemption(answer: Answer, now_ms: int) -> str:
+    """When, where and for whom it last gave up its places."""
+    last = answer.get("lastPreemption")
+    if not last:
+        return ""
+    by = answer.get("preemptedFor") or last.get("by")
+    when = f"{clock_time(last['timeMs'], now_ms)} " if last.get("timeMs") else ""
+    return f"{when}on {', '.join(last.get('nodes', ()))}{f' for {by}' if by else ''}: {last['message']}"
+
+
+def _with_exit_code(rank: Answer) -> list[object]:
+    code = rank.get("exitCode")
+    return [*_rank(rank)[:4], "" if code is None else code, *_rank(rank)[4:]]
 
 
 def _rank(rank: Answer) -> list[object]:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from common.errors import EngineFailed
-from control.console.tables.tables import condition, ready_count
+from control.console.tables.tables import condition, failure_text, ready_count
 
 Document = Mapping[str, Any]
+CRASHED = ("CrashLoopBackOff", "Failed")
+HOPELESS = (
+    "ModelNotFound",
+    "PathNotFound",
+    "ConfigMissing",
+    "ConfigUnreadable",
+    "WeightsMissing",
+    "LinkLeadsOutside",
+    "NameTaken",
+    "InvalidInput",
+)
+"""Reasons of ``Ready`` that no waiting changes."""
 Progress = tuple[bool, str]
 
 
@@ -29,19 +41,37 @@ def _endpoint(document: Document) -> Progress:
     replicas = (document.get("status") or {}).get("replicas", [])
     leaving = sum(1 for replica in replicas if replica.get("draining"))
     said = f"{ready_count(document)} replicas answer"
+    _refuse_hopeless(found, replicas)
     if leaving:
         return False, f"{said}; {leaving} old ones finish their requests"
+    if any(replica.get("outdated") for replica in replicas):
+        return False, found.get("message") or found["reason"]
     if found["status"] != "True":
         return False, found.get("message") or found["reason"]
     ready, _, wanted = str(ready_count(document)).partition("/")
     return int(ready) >= int(wanted.split()[0]), said
 
 
+def _refuse_hopeless(ready: Document, replicas: Sequence[Document]) -> None:
+    """Raises where waiting is in vain: nothing can be started, or what was started ends again and again."""
+    if ready["reason"] in HOPELESS:
+        raise EngineFailed(ready.get("message") or ready["reason"])
+    for one in replicas:
+        if one.get("phase") in CRASHED and not one.get("outdated"):
+            why = f": {one['message']}" if one.get("message") else ""
+            raise EngineFailed(
+                f"{one['workload']} is {one['phase']}{why}; `computility logs {one['workload']} -p`"
+            )
+
+
 def _workload(document: Document) -> Progress:
     status = document.get("status") or {}
     phase = status.get("phase", "Pending")
-    if phase == "Failed":
-        raise EngineFailed(f"it has failed: {status.get('message') or 'see `computility logs`'}")
+    why = " — ".join(filter(None, (status.get("message"), failure_text(status))))
+    if phase in CRASHED:
+        raise EngineFailed(f"it is {phase}: {why or 'see `computility logs`'}")
+    if status.get("neverFits"):
+        raise EngineFailed(f"{phase}: {why}")
     said = f"{phase}: {status['message']}" if status.get("message") else phase
     return phase in ("Running", "Succeeded") and _is_current(
         document, status.get("observedGeneration", 0)

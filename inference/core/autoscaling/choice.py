@@ -11,7 +11,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Candidate:
     """An engine that is there. ``index`` is its place in its name; ``in_flight`` what it has to do, None
-    where that is not known."""
+    where that is not known. ``complete``: it holds the adapters that it can. ``starved``: it has waited for a
+    place for as long as a change waits."""
 
     name: str
     index: int
@@ -19,6 +20,8 @@ class Candidate:
     outdated: bool = False
     draining: bool = False
     in_flight: int | None = None
+    complete: bool = True
+    starved: bool = False
 
 
 def choose_replicas(
@@ -31,7 +34,7 @@ def choose_replicas(
     numbers that are free: ``others`` are names of engines of another role. The order is by number and name
     alone, whatever becomes of them: what is replaced first stays first until it is.
     """
-    kept = sorted(candidates, key=_worth)[:count]
+    kept = sorted(candidates, key=worth)[:count]
     taken = {candidate.index for candidate in candidates}
     new = (index for index in itertools.count() if index not in taken and name(index) not in others)
     return [
@@ -40,7 +43,8 @@ def choose_replicas(
     ]
 
 
-def _worth(candidate: Candidate) -> tuple[bool, bool, bool, float, int]:
+def worth(candidate: Candidate) -> tuple[bool, bool, bool, float, int]:
+    """What stays sorts before what goes."""
     busy = math.inf if candidate.in_flight is None else candidate.in_flight
     return not candidate.ready, candidate.draining, candidate.outdated, -busy, candidate.index
 

@@ -7,7 +7,8 @@ the final counts; they are spooled as soon as there is room again, and until the
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -93,13 +94,15 @@ class Books:
 class Bill:
     """The bill of one job, made before an engine is asked: what could not be billed is not served.
 
-    As a context manager it gives its place in the journal back where nothing was settled.
+    As a context manager it gives its place in the journal back where nothing was settled. ``spent`` is told
+    how many tokens are billed.
     """
 
-    def __init__(self, books: Books, job: Job) -> None:
+    def __init__(self, books: Books, job: Job, spent: Callable[[int], None] | None = None) -> None:
         self._books = books
         self._job = job
         self._id = new_id("use", books.clock)
+        self._spent = spent
         self._noted = TokenCounts()
         self._event: UsageEvent | None = None
         self._entry: Entry | None = None
@@ -161,9 +164,11 @@ class Bill:
         if not quantities or unborn or self._event is None:
             self._close()
             return
+        if self._spent is not None:
+            self._spent(counts.prompt + counts.completion)
         ended_ms = max(self._books.clock.now_ms(), self._job.started_ms)
         try:
-            event = replace(self._event, outcome=outcome, ended_ms=ended_ms, quantities=quantities)
+            event = self._event.ended(outcome, ended_ms, quantities)
         except InvalidInput as error:
             ended = {"outcome": outcome, "ended_ms": ended_ms, "quantities": quantities}
             await self._set_aside({**self._event.to_dict(), **ended}, error.message)
@@ -205,6 +210,9 @@ class Bill:
             ended_ms=job.started_ms,
             quantities={},
             labels={"task": job.request.task, "request_id": job.exchange.request_id},
+            endpoint=replica.endpoint,
+            user=job.request.user,
+            tags=job.request.tags,
         )
 
     async def _set_aside(self, content: dict[str, Any], reason: str) -> None:

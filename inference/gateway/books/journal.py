@@ -35,6 +35,7 @@ _EVENT_AT = 112
 _FREE = bytes(_HEAD.size)
 _NO_COUNTS = bytes(_COUNTS.size + _SUM.size)
 _MOST = 2**64 - 1
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class Journal:
@@ -59,7 +60,7 @@ class Journal:
         content = event.to_dict()
         for name in ("quantities", "ended_ms", "outcome"):
             del content[name]
-        skeleton = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+        skeleton = _encode(content).encode()
         if len(skeleton) > SLOT_BYTES - _EVENT_AT:
             raise InvalidInput(f"the names of event {event.id} are too long for the journal")
         if not self._free:

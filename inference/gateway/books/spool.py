@@ -25,7 +25,12 @@ from common.telemetry import get_logger
 SEGMENT_BYTES = 4 * 1024**2
 _SUFFIX = ".jsonl"
 _EVENT_ID = re.compile(rb'^\{"id":"([^"]*)".*\n', re.MULTILINE)
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _log = get_logger("gateway.spool")
+
+
+_Waiting = tuple[bytes, asyncio.Future[None], Callable[[], None]]
+"""A line, who waits for it, and what is to be called once it is durable."""
 
 
 class Spool:
@@ -39,8 +44,9 @@ class Spool:
             raise SetupError(f"another gateway uses the spool {folder}")
         self._segment_bytes = segment_bytes
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
-        self._waiting: list[tuple[bytes, asyncio.Future[None], Callable[[], None]]] = []
-        self._flusher: asyncio.Task[None] | None = None
+        self._waiting: list[_Waiting] = []
+        self._batch: list[_Waiting] = []
+        self._idle: asyncio.Future[None] | None = None
         self._file: int | None = None
         self._path: Path | None = None
         self._size = 0
@@ -52,11 +58,13 @@ class Spool:
 
         ``on_durable`` is called once it is there, also when nobody waits any more, and before it is shipped.
         """
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line = json.dumps(event.to_dict(), separators=(",", ":")).encode() + b"\n"
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        line = _encode(event.to_dict()).encode() + b"\n"
         self._waiting.append((line, done, on_durable))
-        if self._flusher is None or self._flusher.done():
-            self._flusher = asyncio.create_task(self._flush())
+        if self._idle is None:
+            self._idle = loop.create_future()
+            loop.call_soon(self._hand_over, loop)  # what else comes in this turn of the loop shares the write
         await done
 
     async def seal(self) -> None:
@@ -69,34 +77,50 @@ class Spool:
 
     async def close(self) -> None:
         """Write what waits, seal, and unlock."""
-        if self._flusher is not None:
-            await asyncio.wait([self._flusher])
+        if self._idle is not None:
+            await asyncio.wait([self._idle])
         await self.seal()
         self._writer.shutdown()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    async def _flush(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            error: ComputilityError | None = None
-            try:
-                await loop.run_in_executor(self._writer, self._write, b"".join(line for line, _, _ in batch))
-                self.commits += 1
-            except OSError as failure:
-                _log.error("usage cannot be written", folder=str(self.folder), error=str(failure))
-                error = Unavailable("usage cannot be recorded right now; try again")
-            for _, done, on_durable in batch:
-                if error is None:
-                    on_durable()
-                if done.done():
-                    continue
-                if error is None:
-                    done.set_result(None)
-                else:
-                    done.set_exception(error)
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What waits is written as one."""
+        self._batch, self._waiting = self._waiting, []
+        self._writer.submit(self._commit, b"".join([line for line, _, _ in self._batch]), loop)
+
+    def _commit(self, lines: bytes, loop: asyncio.AbstractEventLoop) -> None:
+        """In the writer's thread."""
+        failure: OSError | None = None
+        try:
+            self._write(lines)
+        except OSError as error:
+            failure = error
+        loop.call_soon_threadsafe(self._committed, failure, loop)
+
+    def _committed(self, failure: OSError | None, loop: asyncio.AbstractEventLoop) -> None:
+        """The batch is on disk, or was refused."""
+        error: ComputilityError | None = None
+        if failure is not None:
+            _log.error("usage cannot be written", folder=str(self.folder), error=str(failure))
+            error = Unavailable("usage cannot be recorded right now; try again")
+        else:
+            self.commits += 1
+        for _, done, on_durable in self._batch:
+            if error is None:
+                on_durable()
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+        if self._waiting:
+            self._hand_over(loop)
+        elif self._idle is not None:
+            self._idle.set_result(None)
+            self._idle = None
 
     def _write(self, lines: bytes) -> None:
         if self._size >= self._segment_bytes:

@@ -11,13 +11,14 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from common.errors import TooLarge, Unavailable
+from common.http_server.request import ClientGone
 from common.settings import Settings
 from common.units import format_bytes
 from common.wire import JSON_LIMIT_BYTES, MULTIPART_OVERHEAD_BYTES
 from inference.gateway.control_link.addresses import ControlAddresses
-from inference.gateway.exchange import ClientGone, Exchange
+from inference.gateway.exchange import Exchange
 
-PROXIED_PREFIXES = ("/v1/files", "/v1/fine_tuning")
+PROXIED_PREFIXES = ("/v1/files", "/v1/fine_tuning", "/v1/organization")
 
 _HOP_BY_HOP = frozenset(
     {
@@ -137,7 +138,7 @@ async def _send_back(exchange: Exchange, response: aiohttp.ClientResponse) -> No
 
 def _request_headers(exchange: Exchange) -> CIMultiDict[str]:
     headers: CIMultiDict[str] = CIMultiDict()
-    for name, value in exchange.scope["headers"]:
+    for name, value in exchange.pairs:
         text = name.decode("latin-1")
         if text not in _HOP_BY_HOP and text not in ("host", "x-request-id"):
             headers.add(text, value.decode("latin-1"))

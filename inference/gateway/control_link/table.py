@@ -9,6 +9,7 @@ from common.ids import secret_digest
 from common.wire import Route, RouteKey, RoutingTable
 
 _SCHEME = b"bearer "
+CHECKPOINT_MARK = ":ckpt-step-"
 
 
 class RouteIndex:
@@ -18,6 +19,15 @@ class RouteIndex:
         self.version = table.version
         self.routes = table.routes
         self._keys: dict[str, RouteKey] = {key.digest: key for key in table.keys}
+        self.key_limits = {key.name: key.limits for key in table.keys if key.limits is not None}
+        self.project_limits, self.tenant_limits = table.projects, table.tenants
+        self.has_limits = bool(
+            self.key_limits
+            or self.project_limits
+            or self.tenant_limits
+            or any(route.limits is not None for route in table.routes)
+        )
+        """Whether anybody has any: where nobody has, requests are not looked at for them."""
         self._by_model: dict[str, list[Route]] = {}
         for route in table.routes:
             self._by_model.setdefault(route.model, []).append(route)
@@ -57,7 +67,7 @@ class RouteIndex:
         seen = [route for route in self._by_model.get(model, ()) if _sees(principal, route)]
         if not seen:
             raise NotFound(
-                f"The model `{model}` does not exist or you do not have access to it.",
+                f"The model `{model}` does not exist or you do not have access to it.{_hint(model)}",
                 code="model_not_found",
                 param="model",
             )
@@ -67,6 +77,17 @@ class RouteIndex:
         """One route per name that the principal can use, by name."""
         names = sorted({route.model for route in self.routes if _sees(principal, route)})
         return [self.find(principal, name) for name in names]
+
+
+def _hint(model: str) -> str:
+    """What to do where the name is that of a checkpoint, which is served when somebody asks for it."""
+    base, mark, step = model.rpartition(CHECKPOINT_MARK)
+    if not (base and mark and step.isascii() and step.isdigit()):
+        return ""
+    return (
+        f" A checkpoint answers once it is served: `computility finetunes try JOB --step {step[:18]}`, or "
+        f"POST /v1/fine_tuning/jobs/JOB/checkpoints/{step[:18]}/serve."
+    )
 
 
 def _digest(authorization: bytes) -> str:

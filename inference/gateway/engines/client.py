@@ -69,8 +69,8 @@ class EngineClient:
 
     async def _ask(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         place, host, path = _parts(url)
-        head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n"
-        request = b"%b%b%b\r\n" % (head.encode(), self._headers, _lines(headers))
+        length = b"Content-Length: %d\r\n" % len(body)
+        request = b"%b%b%b%b\r\n" % (_head(method, host, path), length, self._headers, _lines(headers))
         answer = (await self._connection(place)).ask(request, body, self._silence_seconds)
         try:
             await answer.begun()
@@ -144,6 +144,11 @@ def _parts(url: str) -> tuple[Place, str, str]:
     speaks_tls = parts.scheme == "https"
     place = (parts.hostname or "", parts.port or (443 if speaks_tls else 80), speaks_tls)
     return place, parts.netloc.rpartition("@")[2], parts.path or "/"
+
+
+@lru_cache(maxsize=4096)
+def _head(method: str, host: str, path: str) -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n".encode()
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

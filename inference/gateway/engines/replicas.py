@@ -57,9 +57,9 @@ class Replicas:
         if decision is None:
             return None
         model, cached = metrics.MODELS.of(route.model), decision.row.cached_bytes
-        metrics.ROUTED.labels(model, decision.reason).inc()
-        metrics.ROUTED_BYTES.labels(model, "yes").inc(cached)
-        metrics.ROUTED_BYTES.labels(model, "no").inc(len(ask.prompt) - cached)
+        metrics.series(metrics.ROUTED, model, decision.reason).inc()
+        metrics.series(metrics.ROUTED_BYTES, model, "yes").inc(cached)
+        metrics.series(metrics.ROUTED_BYTES, model, "no").inc(len(ask.prompt) - cached)
         return by_url[decision.view.name], self.router.send(group, ask, decision)
 
     def answered(self, url: str) -> None:
@@ -106,6 +106,16 @@ class Replicas:
             for url, replica in by_url.items():
                 self.router.view(url).adapter_slots = replica.adapter_slots
         return known[1], known[2]
+
+
+def why_nobody(route: Route) -> str:
+    """What a client is told where no engine can be asked: one that rests comes back, others may not."""
+    if route.replicas:
+        return f"no replica of {route.model} is ready; try again in a moment"
+    return (
+        f"no engine of {route.model} is there now; whoever serves it sees with `computility get endpoints` "
+        "why, and whether one comes"
+    )
 
 
 @lru_cache(maxsize=1024)

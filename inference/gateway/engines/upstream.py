@@ -34,7 +34,7 @@ from inference.gateway.engines.connection import (
     TransportFailed,
     Unreachable,
 )
-from inference.gateway.engines.replicas import Replicas
+from inference.gateway.engines.replicas import Replicas, why_nobody
 from inference.gateway.engines.reports import Reports
 from inference.gateway.engines.whole_answer import Hold, WholeAnswer, read_answer, read_error
 from inference.gateway.exchange import Exchange
@@ -213,10 +213,11 @@ class ClientWatch:
         self.hold: Hold = ticket.take_answer
         self._drain_seconds = drain_seconds
         self._limit = asyncio.timeout(None)
+        self._stopping: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> ClientWatch:
         await self._limit.__aenter__()
-        self._task = asyncio.create_task(self._run())
+        self._leave_be = self._exchange.when_gone(self._has_left)
         self._ticket.end = self._end
         return self
 
@@ -224,23 +225,24 @@ class ClientWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ticket.end = None
-        self._task.cancel()
+        self._leave_be()
+        if self._stopping is not None:
+            self._stopping.cancel()
         await self._limit.__aexit__(kind, error, trace)
 
     def _end(self, why: ComputilityError) -> None:
         if not self.gone:
             self.cut = why
-            self._task.cancel()
-            self._task = asyncio.create_task(self._stop())
+            self._has_left()
 
-    async def _run(self) -> None:
-        await self._exchange.disconnected()
-        await self._stop()
+    def _has_left(self) -> None:
+        if self._stopping is None:
+            self.gone, self.gone_seconds = True, asyncio.get_running_loop().time()
+            self.left.set()
+            self._stopping = asyncio.create_task(self._stop())
 
     async def _stop(self) -> None:
         loop = asyncio.get_running_loop()
-        self.gone, self.gone_seconds = True, loop.time()
-        self.left.set()
         if self._drain_seconds is not None:
             self._limit.reschedule(loop.time() + self._drain_seconds)
         while self.call is None or await self.call.abort():
@@ -316,7 +318,7 @@ class Upstream:
         """
         tried = set() if tried is None else tried
         ask = self.replicas.ask(route, request, tenant)
-        error: ComputilityError = NoEngine(f"no replica of {route.model} is ready; try again in a moment")
+        error: ComputilityError = NoEngine(why_nobody(route))
         while not watch.gone and watch.broken < MAX_FAILED_ENGINES:
             chosen = self.replicas.choose(route, route.replicas, ask, tried)
             if chosen is None:

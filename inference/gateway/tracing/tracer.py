@@ -74,7 +74,7 @@ class RequestTracer:
         principal: Principal,
         told: dict[str, Attribute],
     ) -> RequestTrace:
-        parent = parent_of(exchange.scope["headers"])
+        parent = parent_of(exchange.pairs)
         context = _NOWHERE if parent is None else set_span_in_context(NonRecordingSpan(parent), _NOWHERE)
         told |= self._address
         told[says.REQUEST_ID] = exchange.request_id

@@ -19,6 +19,7 @@ import psutil
 from common.bounded_log import BoundedLog
 from common.clock import SYSTEM_CLOCK
 from common.errors import Conflict, NotFound, Unavailable
+from common.labels import SANDBOX_LABEL
 from common.resources.pool import LOAD, Device
 from common.settings import Settings, child_environment
 from common.settings.services import SandboxMode
@@ -209,7 +210,7 @@ class Agent:
         return {
             "computility.io/host": socket.gethostname(),
             "computility.io/arch": platform.machine(),
-            "computility.io/sandbox": "missing" if self._no_sandbox else "works",
+            SANDBOX_LABEL: "missing" if self._no_sandbox else "works",
         }
 
     def _require_own(self, instance: str) -> None:
@@ -262,7 +263,7 @@ class Agent:
     def _start(self, order: GangOrder) -> _Gang:
         taken = {p for gang in self._gangs.values() for r in gang.ranks for p in r.record.ports.values()}
         master = order.master
-        if master is None and order.world_size > 1:
+        if master is None and (order.world_size > 1 or order.always_ranked):
             master = HostPort(self._options.address, free_port(taken))
             taken.add(master.port)
         ranks = []
@@ -282,6 +283,7 @@ class Agent:
                 master=master,
                 base=self._base,
                 engine_key=order.engine_key,
+                always_ranked=order.always_ranked,
                 sandbox_mode=self._options.sandbox_mode,
                 sandbox_hindrance=self._no_sandbox,
             )

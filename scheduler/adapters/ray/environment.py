@@ -30,6 +30,7 @@ class Surroundings:
     engine_key: str = field(default="", repr=False)
     sandbox_mode: SandboxMode = "off"
     sandbox_hindrance: str = ""
+    always_ranked: bool = False
 
 
 def expand(text: str, order: RankOrder, around: Surroundings, engine_key: str = "") -> str:
@@ -62,7 +63,7 @@ def build_environment(order: RankOrder, around: Surroundings) -> dict[str, str]:
     """The whole environment. A role's own variables may not change which devices it sees."""
     env = dict(around.base)
     env.update(COMPUTILITY_HOME=around.home, COMPUTILITY_INSTANCE=around.instance)
-    if around.world_size > 1:
+    if around.world_size > 1 or around.always_ranked:
         env.update(RANK=str(order.rank), WORLD_SIZE=str(around.world_size), LOCAL_RANK=str(around.local_rank))
         if around.master:
             env.update(MASTER_ADDR=around.master.host, MASTER_PORT=str(around.master.port))

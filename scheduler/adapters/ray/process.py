@@ -181,6 +181,7 @@ def _command(order: RankOrder, around: Surroundings) -> list[str]:
         writable=tuple(expand(path, order, around) for path in order.sandbox.writable),
         network=order.sandbox.network or around.world_size > 1,
         vendors=frozenset(grant.vendor for grant in order.grants),
+        required=bool(order.sandbox.required),
     )
     return confined(command, cell, around.sandbox_mode, around.sandbox_hindrance)
 

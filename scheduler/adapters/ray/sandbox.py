@@ -17,6 +17,7 @@ from functools import cache
 from glob import glob
 from pathlib import Path
 
+from common.environment import CELL_VARIABLE
 from common.errors import SetupError
 from common.settings.services import SandboxMode
 from common.vendors import VENDORS
@@ -58,6 +59,7 @@ class Cell:
     writable: tuple[str, ...]
     network: bool
     vendors: frozenset[str]
+    required: bool = False
 
 
 def why_not() -> str:
@@ -79,12 +81,14 @@ def why_not() -> str:
 def confined(command: list[str], cell: Cell, mode: SandboxMode, hindrance: str) -> list[str]:
     """The command within the walls of ``cell``; as it is where there are none and none are required.
 
-    ``hindrance`` is what ``why_not`` said. Raises ``SetupError`` where walls are required.
+    ``hindrance`` is what ``why_not`` said. Raises ``SetupError`` where walls are required, by the mode or by
+    what is to run.
     """
-    if mode == "off" or (mode == "auto" and hindrance):
+    if not cell.required and (mode == "off" or (mode == "auto" and hindrance)):
         return command
     if hindrance:
-        raise SetupError(f"sandbox.mode is require, but {hindrance}")
+        why = "it runs in a cell only" if cell.required else "sandbox.mode is require"
+        raise SetupError(f"{why}, but {hindrance}")
     python = [sys.executable, "-S", "-E", "-c"]
     return [*python, _DEAF, PROGRAM, *_walls(cell), "--", *python, _RESTORE, *command]
 
@@ -112,6 +116,7 @@ def _walls(cell: Cell) -> list[str]:
     for path in _device_files(cell.vendors):
         options += ["--dev-bind", path, path]
     options += ["--setenv", "HOME", "/tmp", "--setenv", "TMPDIR", "/tmp", "--setenv", "USER", "nobody"]
+    options += ["--setenv", CELL_VARIABLE, "1"]
     return [*options, "--chdir", cell.writable[0] if cell.writable else "/"]
 
 

@@ -267,7 +267,10 @@ def _names(pool: Pool, picks: Callable[[int], bool]) -> str:
 
 
 def _fix_cordon(verdict: Verdict, request: Request, pool: Pool) -> str:
-    return f"uncordon {_names(pool, lambda n: pool.view(n).cordoned)}, or add a node"
+    names = _names(pool, lambda n: pool.view(n).cordoned)
+    if " or " not in names:
+        return f"computility uncordon {names}, or add a node"
+    return f"computility uncordon NODE, of {names}, or add a node"
 
 
 def _fix_lost(verdict: Verdict, request: Request, pool: Pool) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+LOOP_CRASHES, LOOP_CRASHES_AFTER_READY = 2, 5
+"""So many failures in a row are no accident: of what never answered, and of what did each time."""
 LONG_RUN_MS = 600_000
 """After this long a gang has proven itself: its next failure backs off from the start again."""
 
@@ -15,6 +17,7 @@ Phase = Literal[
     "Running",
     "Ready",
     "Restarting",
+    "CrashLoopBackOff",
     "Preempting",
     "Resizing",
     "Migrating",
@@ -27,9 +30,11 @@ RankState = Literal["Assigned", "Starting", "Running", "Ready", "Exited", "Lost"
 
 PLACED: frozenset[str] = frozenset(("Starting", "Running", "Ready"))
 """Phases in which the gang should run."""
+BACKING_OFF: frozenset[str] = frozenset(("Restarting", "CrashLoopBackOff"))
+"""Phases in which the gang has ended and waits for its next start."""
 LEAVING: frozenset[str] = frozenset(("Preempting", "Resizing", "Migrating"))
 """Phases in which the gang is told to end, and has its grace."""
-HOLDING: frozenset[str] = PLACED | LEAVING | {"Restarting"}
+HOLDING: frozenset[str] = PLACED | LEAVING | BACKING_OFF
 """Phases in which the placement is held."""
 FINISHED: frozenset[str] = frozenset(("Succeeded", "Failed"))
 
@@ -42,11 +47,13 @@ class Restarts:
     max_restarts: int | None
     backoff_seconds: float
     backoff_max_seconds: float
+    max_crashes: int = 0
 
 
 @dataclass(frozen=True)
 class Rank:
-    """A rank as it was or as it is seen. ``start_timeout_seconds``: None where the role has no readiness."""
+    """A rank as it was or as it is seen. ``start_timeout_seconds``: None where the role has no readiness.
+    ``forgotten``: its node answers, and knows nothing of it."""
 
     rank: int
     role: str
@@ -56,13 +63,15 @@ class Rank:
     exit_code: int | None = None
     start_timeout_seconds: float | None = None
     detail: str = ""
+    forgotten: bool = False
 
 
 @dataclass(frozen=True)
 class State:
     """The part of a workload's status that is decided here. ``backoff_step`` counts restarts since the last
-    long run. ``next_start_ms``: end of the back-off; of a gang that runs, before which no other is started
-    beside it. ``leaves_by_ms``: end of the grace of a gang that was told to end."""
+    long run, ``crashes`` those of them that followed a failure. ``next_start_ms``: end of the back-off; of a
+    gang that runs, before which no other is started beside it. ``leaves_by_ms``: end of the grace of a gang
+    that was told to end."""
 
     phase: Phase = "Pending"
     attempt: int = 0
@@ -71,6 +80,7 @@ class State:
     next_start_ms: int | None = None
     leaves_by_ms: int | None = None
     message: str = ""
+    crashes: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,7 +160,7 @@ def _suspend(state: State, seen: Seen) -> Step:
 def _resume(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> Step:
     if seen.alive:
         return Step(state)
-    fresh = replace(state, phase="Pending", backoff_step=0, next_start_ms=None, message="")
+    fresh = replace(state, phase="Pending", backoff_step=0, crashes=0, next_start_ms=None, message="")
     return Step(fresh, (Note("Resumed", "waits for a place again"),), release=True)
 
 
@@ -176,7 +186,9 @@ def _watch(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> Step:
     elif seen.spec_changed and not seen.may_surge:
         note = Note("SpecChanged", "spec.roles changed; the gang is stopped and placed anew")
         return Step(
-            replace(state, phase="Pending", message=note.message, backoff_step=0, next_start_ms=None),
+            replace(
+                state, phase="Pending", message=note.message, backoff_step=0, crashes=0, next_start_ms=None
+            ),
             (note,),
             release=True,
         )
@@ -211,7 +223,9 @@ def _succession(
     if problem:
         waiting = replace(_back_off(restarts, state, seen, now_ms), message=f"the new gang failed: {problem}")
         return Step(waiting, (Note("SuccessorFailed", waiting.message, "warning"),), drop=True)
-    fresh = replace(state, attempt=successor.attempt, backoff_step=0, next_start_ms=None, message="")
+    fresh = replace(
+        state, attempt=successor.attempt, backoff_step=0, crashes=0, next_start_ms=None, message=""
+    )
     if _is_ready(successor.ranks):
         note = Note("TookOver", f"attempt {successor.attempt} is ready and takes over")
         return Step(replace(fresh, phase="Ready"), (note,), succeed=True)
@@ -247,8 +261,9 @@ def _leave(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> Step:
         note = Note("Resized" if state.phase == "Resizing" else "Migrated", f"starts again {what}")
         started = replace(fresh, phase="Starting", attempt=successor.attempt, message="")
         return Step(started, (note,), succeed=True)
+    why = f": {state.message}" if state.message else ""
     note = Note(
-        "Preempted" if state.phase == "Preempting" else "Left", "has ended, and waits for a new place"
+        "Preempted" if state.phase == "Preempting" else "Left", f"has ended, and waits for a new place{why}"
     )
     return Step(replace(fresh, phase="Pending"), (note,), release=True, drop=True)
 
@@ -269,11 +284,16 @@ def _broken(ranks: tuple[Rank, ...], now_ms: int) -> str:
 
 
 def _after_loss(restarts: Restarts, state: State, seen: Seen, lost: list[Rank], now_ms: int) -> Step:
-    """A lost node is not the workload's fault: it counts towards the back-off, but not towards
-    max_restarts."""
-    nodes = ", ".join(sorted({rank.node for rank in lost}))
-    text = f"lost rank {', '.join(str(rank.rank) for rank in lost)} with node {nodes}"
-    note = Note("NodeLost", text, "error")
+    """A node that is lost, or was started again, is not the workload's fault: it counts towards the back-off,
+    but not towards max_restarts."""
+    gone = [rank for rank in lost if not rank.forgotten]
+    nodes = ", ".join(sorted({rank.node for rank in gone or lost}))
+    ranks = ", ".join(str(rank.rank) for rank in lost)
+    text, note = f"lost rank {ranks} with node {nodes}", Note("NodeLost", "", "error")
+    if not gone:
+        text = f"node {nodes} was started again, and rank {ranks} has ended with what ran there"
+        note = Note("NodeRestarted", "", "warning")
+    note = replace(note, message=text)
     if restarts.policy == "Never":
         return _fail(state, f"{text}, and restart.policy is Never", note)
     waiting = _back_off(restarts, state, seen, now_ms)
@@ -288,10 +308,21 @@ def _after_exit(
     if restarts.max_restarts is not None and state.restarts >= restarts.max_restarts:
         return _fail(state, f"{text}, after {state.restarts} restarts (restart.maxRestarts)")
     waiting = _back_off(restarts, state, seen, now_ms)
+    crashes = (0 if _has_run_long(state, seen, now_ms) else state.crashes) + 1 if failed else 0
+    if restarts.max_crashes and crashes > restarts.max_crashes:
+        return _fail(state, f"{text}, after {state.crashes} restarts in a row (restart.maxCrashes)")
     delay = ((waiting.next_start_ms or now_ms) - now_ms) / 1000
     message = f"{text}; starts again in {delay:g} s"
-    waiting = replace(waiting, phase="Restarting", restarts=state.restarts + 1, message=message)
-    return Step(waiting, (Note("Restarting", message, "warning" if failed else "info"),))
+    accidents = LOOP_CRASHES_AFTER_READY if state.phase == "Ready" else LOOP_CRASHES
+    phase: Phase = "CrashLoopBackOff" if crashes >= accidents else "Restarting"
+    waiting = replace(waiting, phase=phase, restarts=state.restarts + 1, crashes=crashes, message=message)
+    return Step(waiting, (Note(phase, message, "warning" if failed else "info"),))
+
+
+def _has_run_long(state: State, seen: Seen, now_ms: int) -> bool:
+    """Whether the gang has proven itself: one that was to answer did, and went on for long enough."""
+    started = min((rank.started_ms for rank in seen.ranks if rank.started_ms is not None), default=now_ms)
+    return state.phase != "Starting" and now_ms - started >= LONG_RUN_MS
 
 
 def _back_off(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> State:
@@ -334,6 +365,7 @@ _PHASES: dict[str, Callable[[Restarts, State, Seen, int], Step]] = {
     "Running": _watch,
     "Ready": _watch,
     "Restarting": _restart_when_due,
+    "CrashLoopBackOff": _restart_when_due,
     "Preempting": _leave,
     "Resizing": _leave,
     "Migrating": _leave,

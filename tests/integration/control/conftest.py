@@ -32,6 +32,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "Project": {"tenant": "acme"},
     "Queue": {},
     "Workload": {"roles": [{"name": "main", "command": ["true"]}]},
+    "Job": {"command": ["true"]},
     "Model": {"source": "org/tiny"},
     "Endpoint": {"model": "tiny"},
     "Adapter": {"model": "tiny", "servedName": "ft:tiny", "path": "/adapters/a"},

@@ -10,7 +10,7 @@ from common.resources import KINDS, ApiKey
 from tests.integration.control.conftest import PLURAL_OF, SPECS, TOKEN, World, document
 
 pytestmark = pytest.mark.integration
-IN_PROJECT = ("Workload", "Model", "Endpoint", "Adapter", "File", "FineTune")
+IN_PROJECT = ("Workload", "Model", "Endpoint", "Adapter", "Job", "File", "FineTune")
 OUTSIDERS = ("search-member", "acme-admin")
 
 
@@ -215,12 +215,42 @@ async def test_every_write_and_every_refusal_is_in_the_audit_log(world: World) -
     entries = (await world.request("admin", "GET", "/api/v1/audit?limit=4")).json()["items"]
     told = [(e["principal"], e["action"], e["target"], e["outcome"]) for e in reversed(entries)]
     assert told == [
-        ("search-member", "POST", "/api/v1/apply", "ok"),
+        ("search-member", "POST", "/api/v1/apply created Model/search/m", "ok"),
         ("search-member", "GET", "/api/v1/projects/lab", "not_found"),
         ("search-member", "GET", "/api/v1/nodes", "forbidden"),
         ("anonymous", "COUNTED", "1 refused requests", "invalid_api_key"),
     ]
     assert (await world.request("acme-admin", "GET", "/api/v1/audit")).status_code == 403
+
+
+async def test_events_say_who_wrote_and_name_no_key_of_others(world: World) -> None:
+    await world.apply(document("Model", "m", "search"), key="search-member")
+    world.clock.advance(1)
+    await world.apply(document("Model", "m", "search", shared=True))
+    world.clock.advance(1)
+    await world.request("admin", "DELETE", "/api/v1/models/m?project=search")
+    await world.apply(document("Queue", "default", weight=3))
+
+    async def told(key: str, kind: str) -> list[str]:
+        answer = await world.request(key, "GET", f"/api/v1/events?kind={kind}")
+        assert "writtenByTenant" not in answer.text
+        return [event["message"] for event in answer.json()["items"]]
+
+    made, shared, gone = "created it", "changed spec.shared false → true", "deleted it"
+    assert await told("admin", "models") == [
+        f"key search-member {made}",
+        f"key admin {shared}",
+        f"key admin {gone}",
+    ]
+    assert await told("search-member", "models") == [
+        f"key search-member {made}",
+        f"the platform {shared}",
+        f"the platform {gone}",
+    ]
+    assert await told("lab-member", "models") == [f"the platform {shared}", f"the platform {gone}"]
+    assert (await told("lab-member", "queues"))[-1] == "the platform changed spec.weight 1 → 3"
+    job = await world.request("search-member", "GET", "/api/v1/events?kind=jobs")
+    assert job.json()["items"] == []
 
 
 async def test_a_key_makes_no_key_that_can_do_more_or_lives_longer(world: World) -> None:

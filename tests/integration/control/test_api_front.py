@@ -52,6 +52,15 @@ async def test_a_wrong_method_is_told_all_the_right_ones(
         assert code_of(answer) == "method_not_allowed"
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/chat/completions", "/v1/models", "/embeddings"])
+async def test_a_client_of_models_is_told_where_the_gateway_is(world: World, path: str) -> None:
+    answer = await world.request("search-agent", "POST", path, json={})
+    assert answer.status_code == 404
+    assert f"whose base URL is {world.context.settings.gateway_url}" in answer.json()["error"]["message"]
+    other = await world.request("search-agent", "GET", "/api/v1/nothing")
+    assert other.json()["error"]["message"] == "there is no GET /api/v1/nothing"
+
+
 async def test_a_slash_at_the_end_changes_nothing(world: World) -> None:
     for path in ("/api/v1/models", "/v1/files", "/v1/fine_tuning/jobs", "/healthz"):
         answer = await world.request("search-member", "GET", f"{path}/")

@@ -30,6 +30,19 @@ ODD_BODIES = {
 }
 
 
+async def test_of_several_documents_the_one_that_is_refused_is_named(world: World) -> None:
+    good = document("Model", "good", "search")
+    for refused, status, param in (
+        (document("Model", "m", "search", source="/etc"), 403, "[1].spec.source"),
+        (document("Queue", "q"), 403, "[1]"),
+        (document("Model", "m", "lab"), 404, "[1]"),
+        (document("Endpoint", "e", "search", model="none"), 400, "[1].spec.model"),
+    ):
+        answer = await world.apply(good, refused, key="search-member")
+        assert (answer.status_code, answer.json()["error"]["param"]) == (status, param)
+        assert answer.json()["error"]["message"].startswith("[1]: ")
+
+
 @pytest.mark.parametrize(("field", "value"), ODD_SPECS)
 async def test_an_endpoint_that_would_stop_others_is_refused(world: World, field: str, value: Any) -> None:
     answer = await world.apply(document("Endpoint", "odd", "search", **{field: value}), key="search-member")

@@ -144,11 +144,11 @@ async def test_without_traffic_a_usual_load_that_fits_the_model_is_assumed(world
         ({"config": None}, "spec.model", "--model-config"),
         ({"devices": [{"deviceClass": "nvidia/H999", "count": 1}]}, "devices[0].deviceClass", "H200-SXM"),
         ({"devices": [{"deviceClass": "acme/X", "count": 1}]}, "devices[0].deviceClass", "vendors are"),
-        ({"devices": [{"deviceClass": "nvidia/H200", "count": 0}]}, "devices[0].count", "greater"),
+        ({"devices": [{"deviceClass": "nvidia/H200", "count": 0}]}, "devices[0].count", "at least"),
         ({"documents": []}, "documents", "at least"),
         ({"traffic": {"promptTokens": 10**6}}, "spec.traffic", "more than the 40960"),
-        ({"traffic": {"promptTokens": 0}}, "spec.traffic.promptTokens", "greater"),
-        ({"traffic": {"requestsPerSecond": 1e-310}}, "spec.traffic.requestsPerSecond", "greater"),
+        ({"traffic": {"promptTokens": 0}}, "spec.traffic.promptTokens", "at least"),
+        ({"traffic": {"requestsPerSecond": 1e-310}}, "spec.traffic.requestsPerSecond", "at least"),
         ({"slo": {"ttftMilliseconds": 0}}, "spec.slo.ttftMilliseconds", "greater"),
         ({"slo": {"ttft": 5}}, "spec.slo.ttft", "unknown"),
         ({"model": "nobody"}, "spec.model", "nobody"),
@@ -157,7 +157,7 @@ async def test_without_traffic_a_usual_load_that_fits_the_model_is_assumed(world
 async def test_what_is_wrong_is_refused_by_name(
     change: dict[str, Any], param: str, said: str, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inference.model_config.HUB_CACHE", "/nonexistent")
+    monkeypatch.setattr("inference.model_files.HUB_CACHE", "/nonexistent")
     monkeypatch.setattr("inference.model_config.known_config_file", lambda source: None)
     await with_model(world, h200=1)
     own = {name: value for name, value in change.items() if name in ("traffic", "slo", "model")}

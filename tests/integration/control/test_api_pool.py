@@ -178,3 +178,36 @@ async def test_what_cannot_be_simulated_is_refused_by_field(
 async def test_only_who_may_write_workloads_may_simulate_them(world: World, key: str) -> None:
     answer = await world.request(key, "POST", "/api/v1/simulate", json=wanted("w", 1))
     assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("field", ["quotas", "budgets"])
+async def test_a_class_that_is_left_out_means_nothing_on_cpus_alone(world: World, field: str) -> None:
+    """Somebody would believe in a limit that is none."""
+
+    def queue(**entry: Any) -> dict[str, Any]:
+        amount = {"nominalDevices": 1} if field == "quotas" else {"deviceHours": 1}
+        return document("Queue", "small", None, **{field: [{**amount, **entry}]})
+
+    assert (await world.apply(queue())).status_code == 200  # before there is any node
+    await with_devices(world, "cpu")
+    assert (await world.apply(queue())).status_code == 200
+    await world.request("admin", "DELETE", "/api/v1/queues/small")
+    answer = await world.apply(queue())
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == f"spec.{field}[0].deviceClass"
+    assert "write cpu" in answer.json()["error"]["message"]
+    assert (await world.apply(queue(deviceClass="cpu"))).status_code == 200
+    assert (await world.apply(queue(deviceClass="*"))).status_code == 200
+    await world.request("admin", "DELETE", "/api/v1/queues/small")
+    await with_devices(world, "cpu", "nvidia")
+    assert (await world.apply(queue())).status_code == 200
+
+
+async def with_devices(world: World, *vendors: Any) -> None:
+    """A node with these."""
+    store = world.context.store
+    await world.store_directly("Node", "node-a")
+    node = await store.get(Node, "node-a")
+    devices = [Device(id=v, index=i, vendor=v, model="m", memory_bytes=GIB) for i, v in enumerate(vendors)]
+    node.status = NodeStatus(devices=devices)
+    await store.set_status(node)

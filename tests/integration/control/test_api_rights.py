@@ -359,6 +359,8 @@ async def test_no_own_model_slips_under_flags_that_were_given_for_a_shared_one(
 ) -> None:
     await world.apply(model("base", "lab", shared=True))
     await world.apply(endpoint("vetted", model="base", engine={"env": {"A": "1"}}))
-    for wanted in ([model("base", source="evil/code")], [model("base"), endpoint("new", model="base")]):
-        assert refusal(await world.apply(*wanted, key=who)) == (403, "metadata.name")
+    refused = await world.apply(model("base", source="evil/code"), key=who)
+    assert refusal(refused) == (403, "metadata.name")
+    refused = await world.apply(model("base"), endpoint("new", model="base"), key=who)
+    assert refusal(refused) == (403, "[0].metadata.name")
     assert (await world.apply(model("base"))).status_code == 200, "the platform may"

@@ -87,7 +87,10 @@ async def test_what_is_there_goes_out_and_in_again_and_is_changed(shell: Shell) 
 async def test_who_asks_and_who_did_what(shell: Shell) -> None:
     assert re.match(r"key +admin\nrole +platform-admin\n", shell("whoami"))
     assert "keys" in shell("audit", "--limit", "20")
-    shell("keys", "create", "ci", "-p", "search", "--days", "3")
+    shell("keys", "create", "ci", "-p", "search", "--days", "3", "--rpm", "60", "--tpm", "9000")
+    assert "60 rpm, 9000 tpm" in shell("keys", "list")
+    assert "requestsPerMinute" in shell("describe", "apikey", "ci")
+    assert "requestsPerMinute" in shell("keys", "create", "bad", "-p", "search", "--rpm", "0", code=2)
     assert "in 2d" in shell("keys", "list") or "in 3d" in shell("keys", "list")
     assert "nothing was used" in shell("usage", "--since", "24h")
     assert "--since" in shell("usage", "--since", "soon", code=2)
@@ -103,11 +106,11 @@ async def test_files_are_uploaded_read_and_deleted(shell: Shell) -> None:
     copy = shell.folder / "copy.jsonl"
     shell("files", "get", file, "--to", str(copy), "-p", "search")
     assert copy.read_text() == EXAMPLES
-    create = ["jobs", "create", "-p", "search", "-f"]
+    create = ["finetunes", "create", "-p", "search", "-f"]
     assert "neither a file here" in shell(*create, "nope", "-m", "tiny", code=2)
     shell(*create, file, "-m", "nope", code=4)
     assert "deleted" in shell("files", "delete", file, "-p", "search")
-    assert shell("jobs", "list", "-p", "search").split()[0] == "ID"
+    assert shell("finetunes", "list", "-p", "search").split()[0] == "ID"
 
 
 async def test_a_shell_completes_kinds_and_names(shell: Shell) -> None:

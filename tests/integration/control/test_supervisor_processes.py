@@ -153,8 +153,13 @@ def test_a_child_that_is_killed_is_started_again(instance: str, tmp_path: Path) 
     os.kill(first, signal.SIGKILL)
     run(supervisor, lambda: supervisor.children["a"].starts == 2 and supervisor.all_ready)
     assert supervisor.children["a"].pid != first
+    ended, back = supervisor.take_told()
+    assert ended == f"a ended by SIGKILL and is started again; its log: {tmp_path / 'a.log'}"
+    assert back.startswith("a is ready again after ")
+    assert supervisor.take_told() == []
     supervisor.stop(["a"])
     assert pids_of(instance) == set()
+    assert supervisor.take_told() == [], "that it was stopped is no news"
 
 
 def test_a_child_waits_for_the_one_before_it_and_starts_anew_after_it(instance: str, tmp_path: Path) -> None:
@@ -177,6 +182,7 @@ def test_a_child_waits_for_the_one_before_it_and_starts_anew_after_it(instance: 
     run(supervisor, lambda: supervisor.children["control"].starts == 2 and supervisor.all_ready)
     assert supervisor.children["control"].pid != control
     assert supervisor.children["gateway"].pid == gateway
+    assert supervisor.take_told()[0].startswith("ray ended by SIGKILL and is started again, control with it;")
     supervisor.stop(["gateway", "control", "ray"])
 
 

@@ -291,7 +291,8 @@ async def test_checkpoints_come_newest_first_in_pages(client: AsyncOpenAI, servi
     await service.store.set_status(stored)
     found = [c async for c in client.fine_tuning.jobs.checkpoints.list(job.id, limit=2)]
     assert [c.step_number for c in found] == [3, 2, 1]
-    assert found[0].fine_tuned_model_checkpoint == "ft:tiny:acme:zoo:1:ckpt-step-3"
+    uid = stored.metadata.uid[-8:]
+    assert found[0].fine_tuned_model_checkpoint == f"ft:tiny:acme::{uid}:ckpt-step-3"
     assert found[0].fine_tuning_job_id == job.id
     assert (found[0].metrics.step, found[0].metrics.train_loss) == (3, 0.5)
 

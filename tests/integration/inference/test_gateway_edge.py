@@ -129,6 +129,30 @@ async def test_an_unknown_path_is_not_found_by_any_method(http: httpx.AsyncClien
         assert (await http.request(method, "/v1/nothing", headers=KEY)).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/chat/completions", "the base URL of clients ends with /v1: /v1/chat/completions"),
+        ("/v1/v1/chat/completions", "ends with /v1: /v1/chat/completions"),
+        ("/openai/v1/embeddings", "ends with /v1: /v1/embeddings"),
+        ("/models", "ends with /v1: /v1/models"),
+        ("/models/tiny", "ends with /v1: /v1/models/tiny"),
+        ("/fine_tuning", "ends with /v1: /v1/fine_tuning"),
+        ("/", "the base URL of clients ends with /v1"),
+        ("/v1", "the base URL of clients ends with /v1"),
+        ("/api/v1/models", "resources are at control's address, not at the gateway's"),
+    ],
+)
+async def test_a_base_url_that_is_a_little_wrong_is_told_the_right_one(
+    http: httpx.AsyncClient, path: str, hint: str
+) -> None:
+    for method in ("GET", "POST"):
+        answer = await http.request(method, path, headers=KEY)
+        assert (answer.status_code, code_of(answer)) == (404, "unknown_url")
+        assert answer.json()["error"]["message"].endswith(hint)
+    assert (await http.get("/v1/nothing")).json()["error"]["message"] == "no such route: GET /v1/nothing"
+
+
 async def test_a_browser_may_call_from_any_page(http: httpx.AsyncClient) -> None:
     asks = {
         "Origin": PAGE,

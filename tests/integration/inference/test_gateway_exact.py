@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 MESSAGES: Any = [{"role": "user", "content": "Tell me a long story about a small town."}]
 LIMIT = 1800
-LONG = {"max_tokens": LIMIT, "extra_body": {"ignore_eos": True}}
+LONG = {"max_tokens": LIMIT, "extra_body": {"min_tokens": LIMIT}}
 
 
 @pytest.fixture

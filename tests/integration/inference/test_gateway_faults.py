@@ -161,7 +161,7 @@ async def test_no_ready_replica_is_told_with_a_time_to_come_back(tmp_path: Path)
             await front.client().chat.completions.create(**ASK)
     assert nobody.value.status_code == 503
     assert nobody.value.response.headers["retry-after"] == "2"
-    assert "no replica of tiny is ready" in str(nobody.value)
+    assert "no engine of tiny is there now" in str(nobody.value)
 
 
 async def test_requests_are_served_and_billed_while_control_is_down(

@@ -152,7 +152,7 @@ async def test_an_engine_that_went_while_it_was_asked_is_waited_for(tmp_path: Pa
 
 async def test_what_does_not_wake_fails_at_once_as_before(tmp_path: Path) -> None:
     async with serving(tmp_path, asleep(elastic=())) as front:
-        with pytest.raises(openai.InternalServerError, match="no replica of tiny is ready"):
+        with pytest.raises(openai.InternalServerError, match="no engine of tiny is there now"):
             await ask(front)
 
 

@@ -47,6 +47,16 @@ def test_an_event_goes_over_the_wire_and_back() -> None:
         ("model_shared", "yes", "model_shared"),
         ("labels", {"task": 5}, "labels.task"),
         ("labels", "task", "labels"),
+        ("user", None, "user"),
+        ("user", "a\nb", "user"),
+        ("user", "x" * 257, "user"),
+        ("tags", "team", "tags"),
+        ("tags", {"team": 5}, "tags.team"),
+        ("tags", {"": "x"}, "tags"),
+        ("tags", {"team": "x" * 513}, "tags.team"),
+        ("tags", {str(n): "" for n in range(17)}, "tags"),
+        ("tags", {f"n{n}": "x" * 400 for n in range(3)}, "tags"),
+        ("endpoint", 5, "endpoint"),
         ("started_ms", "100", "started_ms"),
         ("started_ms", -1, "started_ms"),
         ("ended_ms", 99, "ended_ms"),
@@ -94,3 +104,26 @@ def test_an_event_of_before_models_were_named_is_known_again() -> None:
     assert event.digest() == was
     assert replace(event, model_identity="platform/tiny").digest() != was
     assert replace(event, model_shared=True).digest() != was
+
+
+def test_what_is_younger_and_not_used_is_not_sent() -> None:
+    """A control that is not upgraded yet refuses fields that it does not know."""
+    event = UsageEvent.from_dict(EVENT)
+    assert not {"user", "tags", "endpoint"} & event.to_dict().keys()
+    tagged = replace(event, user="ann", tags={"team": "search"}, endpoint="web/chat")
+    assert UsageEvent.from_dict(tagged.to_dict()) == tagged
+    assert tagged.ended("completed", 300, {"prompt_tokens": 1}).tags == {"team": "search"}
+    assert len({event.digest(), tagged.digest(), replace(event, user="ann").digest()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "adapter"),
+    [
+        ({}, ""),
+        ({"base_model": "tiny"}, ""),
+        ({"base_model": "base"}, "tiny"),
+        ({"base_model": "base", "kind": "training"}, ""),
+    ],
+)
+def test_an_adapter_is_a_name_beside_its_base(change: dict[str, str], adapter: str) -> None:
+    assert UsageEvent.from_dict({**EVENT, **change}).adapter == adapter

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.core.events import MAX_QUANTITY, UsageEvent, UsageKind
-from billing.core.rating import BookItem, PriceBook, amount_microcredits, books_for, pick_item, rate
+from billing.core.rating import BookItem, PriceBook, Rates, amount_microcredits, pick_item, rate
 from common.vocabulary import odd_character
 
 QUANTITIES = st.integers(0, MAX_QUANTITY)
@@ -84,13 +84,13 @@ class TestBooks:
     def test_a_book_holds_from_its_first_moment_to_before_its_last(
         self, start: int, end: int, at: int
     ) -> None:
-        found = books_for(event(ended_ms=at), [book(prompt(1), from_ms=start, until_ms=end)])
+        found = Rates([book(prompt(1), from_ms=start, until_ms=end)]).books_for(event(ended_ms=at))
         assert bool(found) == (start <= at < end)
 
     @given(st.lists(st.integers(0, 100), min_size=1, unique=True), st.integers(0, 120))
     def test_a_book_is_in_force_until_the_next_begins(self, starts: list[int], at: int) -> None:
         books = [book(prompt(1), name=f"from-{start}", from_ms=start) for start in starts]
-        found = books_for(event(ended_ms=at), books)
+        found = Rates(books).books_for(event(ended_ms=at))
         begun = [start for start in starts if start <= at]
         assert [b.from_ms for b in found] == ([max(begun)] if begun else [])
 
@@ -98,8 +98,8 @@ class TestBooks:
         own = book(prompt(1), name="own", tenant="acme", from_ms=10)
         general = book(prompt(2), name="general", from_ms=20)
         other = book(prompt(3), name="other", tenant="umbrella", from_ms=30)
-        assert books_for(event(ended_ms=50), [other, general, own]) == (own, general)
-        assert books_for(event(ended_ms=50, tenant="nobody"), [other, general, own]) == (general,)
+        assert Rates([other, general, own]).books_for(event(ended_ms=50)) == (own, general)
+        assert Rates([other, general, own]).books_for(event(ended_ms=50, tenant="nobody")) == (general,)
 
     def test_what_the_tenant_s_own_book_lacks_comes_from_the_one_for_all(self) -> None:
         own = book(prompt(1_000_000), name="own", tenant="acme")
@@ -112,7 +112,7 @@ class TestBooks:
 
     def test_of_two_that_begin_together_the_choice_is_stable(self) -> None:
         a, b = book(prompt(1), name="a"), book(prompt(2), name="b")
-        assert books_for(event(), [a, b]) == books_for(event(), [b, a]) == (b,)
+        assert Rates([a, b]).books_for(event()) == Rates([b, a]).books_for(event()) == (b,)
 
 
 class TestItems:

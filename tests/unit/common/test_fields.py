@@ -86,7 +86,7 @@ def refusal(document: object) -> InvalidInput:
 )
 def test_what_would_break_something_later_is_refused_where_it_enters(path: str, value: object) -> None:
     error = refusal(endpoint(path, value))
-    assert path in f"{error.param} {error.message}" or "only JSON values" in error.message
+    assert path in f"{error.param} {error.message}"
     assert len(error.message) < 4096
     error.message.encode()
 

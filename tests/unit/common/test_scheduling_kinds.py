@@ -36,8 +36,8 @@ SERVER = {"ports": ["http"], "readiness": {"port": "http"}}
 @pytest.mark.parametrize(
     ("document", "where", "says"),
     [
-        (devices(shareMillis=0), "spec.roles[0].devices.shareMillis", "greater than or equal to 1"),
-        (devices(shareMillis=1001), "spec.roles[0].devices.shareMillis", "less than or equal to 1000"),
+        (devices(shareMillis=0), "spec.roles[0].devices.shareMillis", "at least 1"),
+        (devices(shareMillis=1001), "spec.roles[0].devices.shareMillis", "at most 1000"),
         (devices(shareMillis=500, count=2), "spec.roles[0].devices", "shareMillis"),
         (devices(shareMillis=500, count=0), "spec.roles[0].devices", "shareMillis"),
         (devices(equivalence={}), "spec.roles[0].devices.equivalence", "tflops or memoryBytes"),
@@ -62,7 +62,7 @@ SERVER = {"ports": ["http"], "readiness": {"port": "http"}}
         (queue(quotas=[{}, {}]), "spec", "each deviceClass only once"),
         (queue(budgets=[{"deviceHours": 1}] * 2), "spec", "each deviceClass and period only once"),
         (queue(parent="No Name"), "spec.parent", "must be 1-63 characters"),
-        (queue(weight=-1), "spec.weight", "greater than or equal to 0"),
+        (queue(weight=-1), "spec.weight", "at least 0"),
     ],
 )
 def test_a_mistake_is_named(document: dict[str, Any], where: str, says: str) -> None:

@@ -38,9 +38,10 @@ NO_SETTINGS = frozenset(
         "COMPUTILITY_SETUP_EXTRAS",
         "COMPUTILITY_GATEWAY_PORT",
         "COMPUTILITY_TEST_KILLS",
+        "COMPUTILITY_JSON_SPACES",
     )
 )
-"""Variables of the set-up and of tests, and one that is shown because it is misspelt."""
+"""Variables of the set-up, of engines and of tests, and one that is shown because it is misspelt."""
 TYPED_ELSEWHERE = "docs/quickstart.md:"
 """A test of its own types it in a shell, line by line, and looks at what is answered."""
 LINES = sorted({(where, line) for where, line in typed() if not where.startswith(TYPED_ELSEWHERE)})
@@ -48,7 +49,8 @@ WRITTEN = frozenset(("bench/out/",))
 """What commands write."""
 ENDINGS = "py|md|sh|yaml|yml|json|jsonl|txt|svg|png|toml"
 FOLDERS = (
-    "common|control|scheduler|inference|finetune|billing|operators|deploy|bench|tests|tools|examples|docs"
+    "common|control|scheduler|inference|finetune|jobs|billing|operators|deploy|bench|tests|tools|examples|"
+    "docs"
 )
 
 
@@ -107,6 +109,14 @@ def test_settings_that_are_named_are_settings() -> None:
     ]:
         named = set(re.findall(r"COMPUTILITY_[A-Z_]*[A-Z]\b", text))
         assert named <= known, f"{where}: {named - known}"
+
+
+def test_files_that_are_typed_are_there() -> None:
+    """In the README, which is read before anything is written; other pages show what their files hold."""
+    lines = [line for where, line in typed() if where.startswith("README.md:") and "computility" in line]
+    named = [path for line in lines for path in re.findall(r"-f (\S+)", line) if not path.startswith("-")]
+    assert len(named) >= 4
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 def manifests() -> list[tuple[str, dict[str, object]]]:

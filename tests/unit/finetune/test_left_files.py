@@ -65,6 +65,19 @@ def test_the_folder_of_an_adapter_is_no_link_to_anothers(tmp_path: Path) -> None
         copy_left(tmp_path / "adapter", tmp_path / "copy")
 
 
+def test_no_folder_on_the_way_is_a_link_to_anothers(tmp_path: Path) -> None:
+    mine, others = tmp_path / "mine", tmp_path / "others"
+    (others / "checkpoints" / "step-3").mkdir(parents=True)
+    (mine / "checkpoints" / "step-3").mkdir(parents=True)
+    copy_left(mine / "checkpoints" / "step-3", tmp_path / "copy", mine)
+    (mine / "checkpoints" / "step-3").rmdir()
+    (mine / "checkpoints").rmdir()
+    (mine / "checkpoints").symlink_to(others / "checkpoints")
+    with pytest.raises(FileNotFoundError):
+        copy_left(mine / "checkpoints" / "step-3", tmp_path / "another", mine)
+    assert not (tmp_path / "another").exists()
+
+
 def test_an_adapter_larger_than_any_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "adapter"
     source.mkdir()

@@ -71,7 +71,7 @@ def test_events_and_checkpoints_fit_the_clients_types() -> None:
     assert (shown["level"], shown["type"], shown["created_at"]) == ("warn", "message", 5)
     metrics = {"train_loss": 0.5, "unknown": 1.0}
     checkpoint = Checkpoint(id="c", step=4, path="/c", created_ms=9000, metrics=metrics)
-    shown = checkpoint_object(_job(fine_tuned_model="ft:x"), checkpoint)
+    shown = checkpoint_object(_job(), "ft:x:ckpt-step-4", checkpoint)
     TypeAdapter(FineTuningJobCheckpoint).validate_python(shown)
     assert shown["metrics"] == {"step": 4, "train_loss": 0.5}
 

@@ -15,6 +15,8 @@ from tests.fixtures.engines import FakeEngines
 
 PROJECT = "lab"
 FT = "ft:tiny:acme:zoo:1"
+IN_PLACE = {"max_surge": 0, "max_unavailable": 1}
+"""A rollout that needs no room."""
 
 
 class World:

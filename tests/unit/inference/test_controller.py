@@ -11,7 +11,7 @@ from common.resources.engines import EngineSpec
 from common.resources.serving import AdapterSpec, EndpointSpec, ModelSpec
 from common.resources.workload import WorkloadRole, WorkloadSpec
 from inference.controller import GONE_PER_PASS, NEW_PER_PASS
-from tests.unit.inference.endpoint_world import FT, PROJECT, World
+from tests.unit.inference.endpoint_world import FT, IN_PLACE, PROJECT, World
 
 
 @pytest.fixture
@@ -111,18 +111,19 @@ async def test_many_replicas_go_over_several_short_passes(world: World, deleted:
 
 
 async def test_a_change_replaces_one_serving_replica_at_a_time(world: World) -> None:
-    await world.apply_endpoint(3)
+    await world.apply_endpoint(3, rollout=IN_PLACE)
     await world.step()
     for i in range(3):
         await world.start(f"chat-{i}")
     await world.step()
     before = {name: w.metadata.uid for name, w in (await world.workloads()).items()}
-    await world.apply_endpoint(3, engine=EngineSpec(max_context_tokens=512))
-    for i in range(3):
+    await world.apply_endpoint(3, rollout=IN_PLACE, engine=EngineSpec(max_context_tokens=512))
+    for i in (2, 1, 0):
         await world.let_leave()
+        await world.step()
         now = {name: w.metadata.uid for name, w in (await world.workloads()).items()}
-        replaced = [name for name in now if now[name] != before[name]]
-        assert replaced == [f"chat-{j}" for j in range(i + 1)]
+        replaced = {name for name in now if now[name] != before[name]}
+        assert replaced == {f"chat-{j}" for j in range(i, 3)}
         assert (await world.endpoint()).status.ready_replicas == 2
         await world.start(f"chat-{i}")
     await world.step()

@@ -59,7 +59,7 @@ def test_an_engine_is_asked_for_whole() -> None:
         queue="serving",
         priority=7,
         kind="inference",
-        restart=RestartPolicy(policy="Always"),
+        restart=RestartPolicy(policy="Always", max_crashes=20, backoff_max_seconds=300.0),
         roles=[
             WorkloadRole(
                 name="engine",

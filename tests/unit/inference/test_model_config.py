@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import InvalidInput
-from inference import model_config
+from inference import model_files
 from inference.model_config import MAX_BYTES, find_config
 
 NAME = "acme/never-published-7b"
@@ -23,7 +23,7 @@ def test_a_local_model_has_it_in_its_folder(tmp_path: Path) -> None:
 def test_of_a_hub_name_the_newest_snapshot_in_the_cache_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_config, "HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(model_files, "HUB_CACHE", str(tmp_path))
     for at, name in enumerate(("b", "a")):
         snapshot = tmp_path / "models--acme--never-published-7b" / "snapshots" / name
         snapshot.mkdir(parents=True)
@@ -56,7 +56,7 @@ def test_what_is_missing_or_unreadable_is_said_with_what_to_do(
 
 
 def test_a_hub_name_that_is_not_here_is_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_config, "HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(model_files, "HUB_CACHE", str(tmp_path))
     with pytest.raises(InvalidInput, match=r"hub cache.*--model-config"):
         find_config(NAME, tmp_path)
 

@@ -29,7 +29,7 @@ async def test_an_engine_tells_the_model_that_it_was_started_with(world: World) 
     await world.store.apply(Model(metadata=Metadata(name="twin", project=PROJECT), spec=spec))
     await world.apply_endpoint(model="twin", servedName="tiny")
     await world.step(4)
-    workload = (await world.workloads())["chat-0"]
+    workload = (await world.workloads())["chat-1"]
     assert workload.metadata.uid != before
     assert workload.metadata.labels["computility.io/model-identity"] == "lab/twin"
 

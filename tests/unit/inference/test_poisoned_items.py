@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import inference.controller as controller
+import inference.endpoint_status as endpoint_status
 import inference.model_status as model_status
 import inference.wanted_engine as wanted_engine
 from common.clock import VirtualClock
@@ -91,7 +92,7 @@ def steps() -> Iterator[Any]:
     by_endpoint = [
         (wanted_engine, "engine_workload", lambda endpoint, *_: endpoint.project == BAD),
         (controller, "_find_model", lambda endpoint, *_: endpoint.project == BAD),
-        (controller, "readiness", lambda endpoint, *_: endpoint.project == BAD),
+        (endpoint_status, "readiness", lambda endpoint, *_: endpoint.project == BAD),
         (controller, "replica_of", lambda workload: workload.project == BAD),
     ]
     for where, name, is_bad in by_endpoint:

@@ -70,7 +70,7 @@ def test_a_replica_that_cannot_be_asked_is_not_ready(workload: Workload) -> None
     [
         ("ab", {}, Rollout(create=("a", "b"))),
         ("a", {"a": (False, True), "c": (True, True), "b": (False, False)}, Rollout(remove=("b", "c"))),
-        ("ab", {"a": (True, True), "b": (True, True)}, Rollout(replace=("a",))),
+        ("ab", {"a": (True, True), "b": (True, True)}, Rollout()),
         ("ab", {"a": (True, True), "b": (True, False)}, Rollout(replace=("b",))),
         ("ab", {"a": (True, True), "b": (False, False)}, Rollout()),
         ("abc", {"a": (True, True), "b": (True, False)}, Rollout(create=("c",), replace=("b",))),
@@ -78,7 +78,7 @@ def test_a_replica_that_cannot_be_asked_is_not_ready(workload: Workload) -> None
         ("a", {"a": (True, False), "b": (True, True)}, Rollout(replace=("a",), remove=("b",))),
     ],
 )
-def test_a_change_takes_one_serving_replica_away_at_most(
+def test_what_is_not_wanted_goes_and_what_is_old_and_serves_nobody_is_made_anew(
     wanted: str, existing: dict[str, tuple[bool, bool]], plan: Rollout
 ) -> None:
     states = {name: ReplicaState(outdated, ready) for name, (outdated, ready) in existing.items()}

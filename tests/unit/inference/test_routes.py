@@ -1,13 +1,16 @@
 """The routing table holds what a gateway needs and no more, and its version is that of its content."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
 from common.clock import VirtualClock
-from common.resources import Adapter, ApiKey, Endpoint, Metadata, Model, Project, Queue
+from common.resources import Adapter, ApiKey, Endpoint, Metadata, Model, Project, Queue, Tenant
 from common.resources.objectives import RoutingSpec, ShadowSpec
 from common.resources.people import ApiKeySpec, ApiKeyStatus, ProjectSpec
 from common.resources.pool import QueueSpec
+from common.resources.rates import RateLimits
 from common.resources.serving import (
     AdapterSpec,
     EndpointSpec,
@@ -16,7 +19,7 @@ from common.resources.serving import (
     Replica,
 )
 from common.store.memory import MemoryStore
-from common.wire import Route, RouteWeights, RoutingTable
+from common.wire import Route, RouteLimits, RouteWeights, RoutingTable
 from inference.routes import RoutingTables, build_routing_table
 
 FT = "ft:tiny:acme:zoo:1"
@@ -275,3 +278,34 @@ async def test_copies_go_to_no_engine_that_reads_for_others_and_to_no_canary(
     shadow = _route(await build_routing_table(store), "small").shadow
     assert shadow is not None
     assert [one.id for one in shadow.replicas] == ["chat-2"]
+
+
+async def test_limits_of_keys_projects_tenants_and_endpoints_are_in_the_table_and_its_version() -> None:
+    store = MemoryStore(VirtualClock())
+    await _fill(store, [_replica(0)])
+    await _add_adapter(store)
+    await _add_key(store, "ci")
+    await store.apply(Tenant(metadata=Metadata(name="acme")))
+    before = await build_routing_table(store)
+    assert (before.projects, before.tenants, before.keys[0].limits) == ({}, {}, None)
+    limits = RateLimits(requests_per_minute=60, tokens_per_minute=1000)
+    versions = {before.version}
+    for kind, name, project in (
+        (Tenant, "acme", None),
+        (Project, "lab", None),
+        (ApiKey, "ci", "lab"),
+        (Endpoint, "chat", "lab"),
+    ):
+        found: Any = await store.get(kind, name, project)
+        found.spec.rate_limits = limits
+        await store.apply(found)
+        versions.add((await build_routing_table(store)).version)
+    assert len(versions) == 5
+    table, told = (
+        await build_routing_table(store),
+        RouteLimits(requests_per_minute=60, tokens_per_minute=1000),
+    )
+    assert (table.projects, table.tenants) == ({"lab": told}, {"acme": told})
+    assert [key.limits for key in table.keys] == [told]
+    for name in ("small", FT):
+        assert (_route(table, name).limits, _route(table, name).limited_as) == (told, "lab/chat")

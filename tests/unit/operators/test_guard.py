@@ -50,6 +50,9 @@ async def test_an_event_that_cannot_be_told_holds_up_no_other() -> None:
         async def events(self, after: str | None, limit: int) -> list[dict[str, Any]]:
             return [one for one in said if after is None or one["id"] > after]
 
+        async def own_key(self) -> str:
+            return "operator"
+
     events = Events(parts_of(None, Link()), 120)
     assert await events._look(2) is False
     assert events._after == "3"

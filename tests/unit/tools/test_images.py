@@ -12,7 +12,7 @@ from common.environment import variables
 ROOT = Path(__file__).resolve().parents[3]
 IMAGES = ROOT / "deploy" / "images"
 FILES = sorted(IMAGES.glob("*.Dockerfile"))
-PACKAGES = ("common", "scheduler", "inference", "finetune", "billing", "control", "operators")
+PACKAGES = ("common", "scheduler", "inference", "finetune", "jobs", "billing", "control", "operators")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

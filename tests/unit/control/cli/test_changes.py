@@ -32,6 +32,7 @@ class Kept:
 
     def __init__(self, document: dict[str, Any], conflicts: int = 0) -> None:
         self.document, self.conflicts, self.written = document, conflicts, []  # type: ignore[var-annotated]
+        self.more: dict[str, Any] = {}
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
@@ -47,7 +48,7 @@ class Kept:
         for one in documents:
             new = copy.deepcopy({**self.document, "spec": one["spec"]})
             outcome = "unchanged" if new["spec"] == self.document["spec"] else "configured"
-            results.append({"outcome": outcome, "resource": new})
+            results.append({"outcome": outcome, "resource": new, **self.more})
         return httpx.Response(200, json={"results": results})
 
 
@@ -198,3 +199,23 @@ def test_an_editor_that_fails_is_named(
     assert run("edit", "ep", "tiny") == 2
     assert "editor" in capsys.readouterr().err
     assert kept.written == []
+
+
+def test_what_a_change_does_to_engines_is_said_by_all_commands_that_make_one(
+    tmp_path: Path, control: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = Kept(endpoint())
+    kept.more = {"effect": "its engine is replaced [at once]"}
+    control(kept)
+    file = tmp_path / "e.json"
+    file.write_text(json.dumps(endpoint(replicas=5)))
+    said = "endpoint/tiny configured: its engine is replaced [at once]"
+    assert run("apply", "-f", str(file)) == 0
+    assert capsys.readouterr().out.splitlines() == [said]
+    assert run("scale", "ep/tiny", "--replicas", "5") == 0
+    assert capsys.readouterr().out.splitlines() == [said]
+    assert run("apply", "-f", str(file), "--dry-run") == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "endpoint/tiny configured (dry run): its engine is replaced [at once]"
+    assert run("diff", "-f", str(file)) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "# its engine is replaced [at once]"

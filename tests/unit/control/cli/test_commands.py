@@ -115,7 +115,7 @@ def test_an_unknown_kind_is_refused_with_the_list_of_kinds(
     [
         (error(404, "not_found", "there is no Endpoint x"), 4, "there is no Endpoint x"),
         (error(401, "invalid_api_key", "the API key is unknown"), 3, "COMPUTILITY_API_KEY"),
-        (error(403, "forbidden", "the role agent may not read Endpoint"), 3, "keys create"),
+        (error(403, "forbidden", "the role agent may not read Endpoints"), 3, "may not read"),
         (error(409, "conflict", "changed meanwhile"), 5, "changed meanwhile"),
         (error(503, "unavailable", "the store does not answer"), 6, "the store does not answer"),
     ],

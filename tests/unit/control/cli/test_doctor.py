@@ -48,6 +48,19 @@ def test_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     assert (found.level, "--home" in found.advice) == ("fail", True)
 
 
+def test_ports_that_a_killed_up_left_in_use_are_freed_by_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(home=tmp_path)
+    monkeypatch.setattr(checks, "is_free", lambda host, port: False)
+    monkeypatch.setattr(checks, "holder", lambda port: "python (pid 5)")
+    assert "--gateway-port PORT" in checks.check_ports(settings).advice
+    settings.folder("run").joinpath("instance").write_text("ins-1")
+    monkeypatch.setattr(checks, "pids_of", lambda instance: {5} if instance == "ins-1" else set())
+    found = checks.check_ports(settings)
+    assert (found.level, found.advice) == ("fail", "`computility down` stops it")
+
+
 def test_a_home_that_others_can_look_into_is_told(tmp_path: Path) -> None:
     assert checks.check_home(load_settings(home=tmp_path)).level == "ok"
     tmp_path.chmod(0o750)

@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from common.resources import Endpoint, Model, Price
+from common.errors import InvalidInput
+from common.resources import Endpoint, Job, Model, Price
 from common.settings import Settings
 from control.console.display import Stage
 from control.console.documents.manifests import read_manifests
@@ -25,6 +26,15 @@ def test_the_examples_parse_and_name_each_other() -> None:
     assert endpoint.spec.queue == resources["Queue"].name
     assert endpoint.project == project.name == resources["Model"].project
     assert project.spec.tenant == resources["Tenant"].name
+
+
+def test_the_example_of_a_job_is_in_their_project_and_not_among_them() -> None:
+    """``up`` applies the others, also where no job may run."""
+    [manifest] = read_manifests([str(story.EXAMPLES / "jobs")])
+    job = manifest.parse()
+    assert isinstance(job, Job)
+    resources = {r.kind: r for r in (m.parse() for m in story.example_manifests())}
+    assert (job.project, job.spec.queue) == (resources["Project"].name, resources["Queue"].name)
 
 
 def test_every_meter_that_is_metered_has_a_price() -> None:
@@ -50,7 +60,13 @@ def test_another_model_takes_the_place_of_the_small_one(tmp_path: Path) -> None:
     assert story.needs_tiny_model(story.example_manifests())
     assert not story.needs_tiny_model(story.example_manifests("org/other"))
     assert source("org/other") == "org/other"
+    with pytest.raises(InvalidInput, match=r"--model: .* holds no config.json"):
+        source(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
     assert source(str(tmp_path)) == str(tmp_path)
+    with pytest.raises(InvalidInput, match=r"--model: there is no folder /no/such/folder"):
+        source("/no/such/folder")
 
 
 def test_the_data_set_begins_with_what_the_demo_asks() -> None:

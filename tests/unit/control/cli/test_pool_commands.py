@@ -185,6 +185,10 @@ def test_a_waiting_workload_is_told_its_place_its_start_and_what_helps() -> None
 
 def test_without_a_start_it_says_why_there_is_none() -> None:
     unknown = {**WAITS, "etaMs": None, "noEta": "2 of 3 running workloads have no expectedSeconds"}
+    on_cpus = {**WAITS, "queueNumbers": {**WAITS["queueNumbers"], "coveredMillis": 1500}}
+    shown = printed(print_explanation, on_cpus, NOW)
+    assert "1.5 of " in shown
+    assert "devices in use and 4 that no quota counts" in shown
     assert "not foreseeable: 2 of 3 running workloads have no" in printed(print_explanation, unknown, NOW)
     later = {**unknown, "notBeforeMs": NOW + MINUTE, "noEta": "its budget is spent"}
     assert f"not before {clock_time(NOW + MINUTE, NOW)}: its budget" in printed(print_explanation, later, NOW)

@@ -105,7 +105,7 @@ spec: {model: tiny}
     ("text", "said"),
     [
         (TRAIN.replace("command", "comand"), "comand"),
-        (TRAIN + "---\n" + ENDPOINT, "only Workloads can be simulated, not Endpoint"),
+        (TRAIN + "---\n" + ENDPOINT, "only Workloads and Jobs can be simulated, not Endpoint"),
     ],
 )
 def test_simulate_refuses_what_is_wrong_before_it_asks(

@@ -1,4 +1,4 @@
-"""wait, rollout status, drain, jobs watch: until something is so, on a clock that is told to move."""
+"""wait, rollout status, drain, finetunes watch: until something is so, on a clock that is told to move."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from common.client import Client
 from common.clock import VirtualClock
 from common.errors import ComputilityError, InvalidInput, NotFound, Unavailable
-from control.cli.access.jobs import follow
+from control.cli.access.finetunes import follow
 from control.cli.asking.kinds import kind_named
 from control.cli.changes.nodes import until_empty
 from control.cli.changes.waiting import judge_for, until
@@ -133,6 +133,20 @@ def test_a_change_is_in_place_when_all_that_is_wanted_answers(
 def test_what_has_failed_is_not_waited_for() -> None:
     with pytest.raises(Unavailable, match="out of memory"):
         progress_of(workload("Failed", message="out of memory"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "phase"), [("RollingOut", "CrashLoopBackOff"), ("RollingOut", "Failed"), ("PathNotFound", "")]
+)
+def test_a_change_that_never_comes_up_is_not_waited_for_while_old_engines_serve(
+    reason: str, phase: str
+) -> None:
+    document = endpoint(3, "True", 1, workload="e-0", phase="Ready", outdated=True)
+    document["status"]["conditions"][0].update(reason=reason, message="there is no folder /x")
+    new = {"workload": "e-1", "phase": phase or "Pending", "message": "exit code 2: error: no such flag"}
+    document["status"]["replicas"].append(new)
+    with pytest.raises(Unavailable, match="no such flag" if phase else "no folder"):
+        progress_of(document)
 
 
 def test_a_drain_ends_when_nothing_has_a_process_on_the_node() -> None:

@@ -17,7 +17,7 @@ READ, COUNTED, TOGETHER = 1, 40, 5
 
 async def _told(seed: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     numbers = count(1)
-    monkeypatch.setattr("common.ids.secrets.randbits", lambda bits: next(numbers))
+    monkeypatch.setattr("common.ids.fresh_bits", lambda: next(numbers))
     course = GatewayCourse(random.Random(seed))
     async with front_scene(home, monkeypatch, engines=len(course.roles), **course.limits) as front:
         return "\n".join([line async for line in course.play(front, REQUESTS)])

@@ -68,4 +68,4 @@ class ElasticWorld(World):
 
     async def events(self) -> list[tuple[str, str]]:
         found = await self.store.events(kind="Endpoint")
-        return [(event.reason, event.message) for event in found]
+        return [(one.reason, one.message) for one in found if one.reason not in ("Ready", "NotReady")]

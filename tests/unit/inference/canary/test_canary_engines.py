@@ -92,7 +92,7 @@ async def test_a_canary_that_does_not_come_up_is_in_nobodys_way(world: World) ->
     await apply(world, 2, canary=CANARY, engine={"maxContextTokens": 512})
     await world.let_leave()
     now = {name: one.metadata.uid for name, one in (await world.workloads()).items()}
-    assert {name for name in now if now[name] != before[name]} == {"chat-0", "chat-canary-0"}
+    assert {name for name in now if now[name] != before.get(name)} == {"chat-2", "chat-canary-0"}
 
 
 @pytest.mark.parametrize("gone", ["deleted", "unusable"])
@@ -191,10 +191,10 @@ async def test_promoted_among_several_one_after_the_other_is_drained_and_replace
                 await world.start(name)
         await world.step()
         serving = (await route(world)).replicas
-        assert len(serving) >= 2
+        assert len(serving) >= 3
         identities.add(tuple(sorted(one.model_identity for one in serving)))
     assert max(identities) == ("lab/tiny-v2",) * 3
-    assert set(await world.workloads()) == {"chat-canary-0", "chat-0", "chat-1"}
+    assert len(await world.workloads()) == 3
 
 
 async def test_after_a_promotion_all_are_replaced_though_two_have_the_same_number(world: World) -> None:
@@ -208,7 +208,7 @@ async def test_after_a_promotion_all_are_replaced_though_two_have_the_same_numbe
                 if workload.status.phase != "Ready":
                     await world.start(name)
         workloads = await world.workloads()
-        assert set(workloads) == {"chat-0", "chat-canary-0"}
+        assert len(workloads) == 2
     for workload in workloads.values():
         command = workload.spec.roles[0].command
         assert command[command.index("--max-loras") + 1] == "2"
@@ -220,7 +220,8 @@ async def test_one_that_is_not_what_the_stable_side_is_to_run_is_not_taken_for_i
     await apply(world, 1, model="tiny-v2")
     await world.step()
     await world.let_leave()
-    assert set(await world.workloads()) == {"chat-0"}
+    assert set(await world.workloads()) == {"chat-0", "chat-1"}
+    assert (await world.endpoint()).status.updated_replicas == 0
 
 
 async def test_adapters_are_not_loaded_there_and_not_missed_there(

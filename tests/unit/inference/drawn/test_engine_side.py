@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from common.errors import ComputilityError, InvalidInput
-from inference import measurements, model_config
+from inference import measurements, model_config, model_files
 from inference.adapters.engine import VllmEngines
 from inference.adapters.engine_metrics import read_load
 from inference.measurements import read_measurements
@@ -139,7 +139,7 @@ async def _measurements(rng: random.Random, patch: Patch, home: Path) -> str:
 async def _configs(rng: random.Random, patch: Patch, home: Path) -> str:
     """Where a Model's config is looked for, and what is said of one that is none."""
     patch.setattr(model_config, "MAX_BYTES", 40)
-    patch.setattr(model_config, "at_home", lambda path: home / "cache")
+    patch.setattr(model_files, "at_home", lambda path: home / "cache")
     known = home / "known.json" if rng.random() < 0.3 else None
     patch.setattr(model_config, "known_config_file", lambda source: known)
     (home / "known.json").write_text('{"known": 1}')

@@ -303,9 +303,9 @@ class _Course:
             await world.go(rng.choice((5.0, 10.0, 30.0)))
             world.work([rng.choice((0, 0, 1, 4, 9)) for _ in world.up])
             lines.append(await self._told())
-        events = await world.store.events(kind="Endpoint")
+        events = await world.store.events(kind="Endpoint")  # those of one millisecond in any order
         told = [(one.time_ms, one.level, one.reason, one.message, one.project, one.data) for one in events]
-        return "\n".join([*lines, *map(str, told)])
+        return "\n".join([*lines, *sorted(map(str, told))])
 
     def _acts(self) -> Iterator[Callable[[], Awaitable[None]]]:
         async def nothing() -> None:

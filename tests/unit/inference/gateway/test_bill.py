@@ -4,10 +4,11 @@ import asyncio
 import errno
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -15,12 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.core.events import MAX_QUANTITY, UsageEvent
+from billing.core.tags import MAX_TAGS
 from common.clock import VirtualClock
 from common.errors import Forbidden, InvalidInput, Unavailable
 from common.settings import GatewaySettings
 from common.vocabulary import (
     ADAPTER_NAME_BYTES,
+    EVENT_BYTES,
     LONG_NAME_CHARACTERS,
+    MAX_TIME_MS,
     NAME_CHARACTERS,
     SERVED_NAME_CHARACTERS,
 )
@@ -47,8 +51,16 @@ class World:
     folder: Path
     books: Books
 
-    def bill(self, *, stream: bool = True, key: str = "alice", request_id: str = "r", **route: Any) -> Bill:
-        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    def bill(
+        self,
+        *,
+        stream: bool = True,
+        key: str = "alice",
+        request_id: str = "r",
+        said: Mapping[str, Any] = MappingProxyType({}),
+        **route: Any,
+    ) -> Bill:
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": stream, **said}
         headers = [(b"x-request-id", request_id.encode())]
         exchange = Exchange({"method": "POST", "path": "/", "headers": headers}, _never, _never)
         names = {"model": "tiny", "base_model": "tiny", "project": NAME, "tenant": NAME, **route}
@@ -94,7 +106,7 @@ def replica(**changes: Any) -> RouteReplica:
     "odd", [{"key": "free\n"}, {"model": "ti\tny"}, {"model": "x" * 3600}, {"project": ""}], ids=str
 )
 async def test_a_request_that_could_not_be_billed_is_refused_before_an_engine_is_asked(
-    world: World, stream: bool, odd: dict[str, str]
+    world: World, stream: bool, odd: dict[str, Any]
 ) -> None:
     bill = world.bill(stream=stream, **odd)
     with pytest.raises(Forbidden, match="could not be billed, so it is not served") as refused:
@@ -120,9 +132,11 @@ async def test_the_longest_names_fit_the_journal_and_are_billed_after_a_kill(wor
         request_id="r" * 128,
         model=WIDEST * (ADAPTER_NAME_BYTES // 4),
         base_model=WIDEST * SERVED_NAME_CHARACTERS,
+        said={"user": WIDEST * 50, "metadata": {f"n{n:02}": "v" * 32 for n in range(MAX_TAGS)}},
     )
     bill.begin(
         replica(
+            endpoint=f"{NAME}/{NAME}",
             id="w" * LONG_NAME_CHARACTERS,
             device_class=f"nvidia/{WIDEST * (SERVED_NAME_CHARACTERS - 7)}",
             model_identity=f"{NAME}/{NAME}",
@@ -132,6 +146,7 @@ async def test_the_longest_names_fit_the_journal_and_are_billed_after_a_kill(wor
     [event] = read_journal(world.folder / JOURNAL_FILE).events
     assert event.quantities == {"prompt_tokens": 9, "cached_tokens": 3, "completion_tokens": 5}
     assert (event.key, event.outcome, event.resource) == (NAME, "gateway_lost", "w" * LONG_NAME_CHARACTERS)
+    assert (len(event.tags), event.user, event.endpoint) == (MAX_TAGS, WIDEST * 50, f"{NAME}/{NAME}")
 
 
 @settings(max_examples=60)
@@ -140,9 +155,15 @@ async def test_the_longest_names_fit_the_journal_and_are_billed_after_a_kill(wor
         {name: st.text(max_size=500) for name in ("key", "model", "base_model", "device_class", "resource")}
     ),
     label=st.text(max_size=200),
+    user=st.text(max_size=300),
+    tags=st.dictionaries(st.text(max_size=70), st.text(max_size=200), max_size=MAX_TAGS),
 )
 def test_an_event_that_can_be_made_fits_a_slot(
-    tmp_path_factory: pytest.TempPathFactory, names: dict[str, str], label: str
+    tmp_path_factory: pytest.TempPathFactory,
+    names: dict[str, str],
+    label: str,
+    user: str,
+    tags: dict[str, str],
 ) -> None:
     try:
         event = UsageEvent(
@@ -154,6 +175,8 @@ def test_an_event_that_can_be_made_fits_a_slot(
             ended_ms=1,
             quantities={},
             labels={"request_id": label},
+            user=user,
+            tags=tags,
             **names,  # type: ignore[arg-type]
         )
     except InvalidInput:
@@ -163,6 +186,18 @@ def test_an_event_that_can_be_made_fits_a_slot(
     journal.open(event).note(TokenCounts(1, 0, 1), 1)
     [found] = read_journal(folder / JOURNAL_FILE).events
     assert replace(found, outcome=event.outcome, quantities={}) == event
+    journal.close()
+
+
+def test_the_longest_event_with_the_most_members_fits_a_slot(tmp_path: Path) -> None:
+    tags = {f"{n:02}": '"' * 10 for n in range(MAX_TAGS)}
+    event = UsageEvent("use-1", "inference", "t", "p", MAX_TIME_MS, MAX_TIME_MS, {}, endpoint="e", user="u")
+    labels = {"task": "completions", "request_id": "r" * 128}
+    event = replace(event, tags=tags, labels=labels, model_shared=True)
+    names = EVENT_BYTES - sum(len(text) for text in (*labels, *labels.values(), *tags)) - 320 - 35
+    event = replace(event, model="m" * names)
+    journal = Journal(tmp_path / JOURNAL_FILE, slots=1)
+    journal.open(event)
     journal.close()
 
 

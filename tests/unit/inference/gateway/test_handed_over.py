@@ -152,21 +152,21 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[int, Any]:
     monkeypatch.setattr(main, "signal", signals)
     monkeypatch.setattr(uvicorn, "Config", lambda app, **options: {"app": app, **options})
     monkeypatch.setattr(main, "GatewayServer", Server)
-    monkeypatch.setattr(main, "guarded_by_tls", lambda door, context: (type(door), context))
+    monkeypatch.setattr(main, "guarded_by_tls", lambda door, *options: (type(door), *options))
     return handlers
 
 
 async def test_the_process_serves_as_it_is_set_up(served: dict[int, Any], tmp_path: Path) -> None:
-    main.serve(settings(tmp_path, host="127.0.0.1", port=free_port(), idle_seconds=9, drain_seconds=77))
+    main.serve(settings(tmp_path, host="127.0.0.1", port=free_port(), drain_seconds=77))
     told = dict(Server.told)
     gateway, look = told.pop("app"), told.pop("callback_notify")
     assert told == {
         "loop": "uvloop",
-        "http": (Door, None),
-        "timeout_keep_alive": 9,
+        "http": (Door, None, gateway.direct),
         "ws": "none",
         "lifespan": "on",
         "log_config": None,
+        "proxy_headers": False,
         "access_log": False,
         "server_header": False,
         "timeout_graceful_shutdown": 77,

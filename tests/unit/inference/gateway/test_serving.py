@@ -260,8 +260,8 @@ async def test_the_body_of_a_stream_counts_for_its_key_as_long_as_it_is_held(
             [load], [tenant] = admission._loads.values(), admission._tenants.values()
             held.append((load.body_bytes, tenant.answer_bytes))
 
-        metadata = {"padding": "x" * 50_000}
-        answer = await front.ask({**STREAM, "metadata": metadata, **options, "max_tokens": 3}, on_part=look)
+        padding = {"chat_template_kwargs": {"padding": "x" * 50_000}}
+        answer = await front.ask({**STREAM, **padding, **options, "max_tokens": 3}, on_part=look)
         assert answer.events[-1] == "[DONE]"
         assert not admission._loads
     assert held

@@ -45,6 +45,22 @@ INDEX = RouteIndex(
 )
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("ft:base:acme:zoo:1:ckpt-step-15", "finetunes try JOB --step 15"),
+        ("ft:base:ckpt-step-", ""),
+        (":ckpt-step-1", ""),
+        ("ckpt-step-x", ""),
+    ],
+)
+def test_a_checkpoint_that_is_not_served_says_how_it_will_be(name: str, hint: str) -> None:
+    with pytest.raises(NotFound) as error:
+        INDEX.find(MEMBER, name)
+    assert hint in error.value.message
+    assert ("finetunes try" in error.value.message) is bool(hint)
+
+
 def test_a_known_key_is_let_in_whatever_the_case_of_the_scheme() -> None:
     assert INDEX.key_of(b"Bearer ck-1", CLOCK).principal == MEMBER
     assert INDEX.key_of(b"bearer  ck-1 ", CLOCK).principal == MEMBER

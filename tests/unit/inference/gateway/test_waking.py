@@ -252,4 +252,4 @@ async def test_without_it_nobody_waits(front: Front) -> None:
     front.tell(asleep("3", elastic=()))
     answer = await front.ask(ASK)
     assert (answer.status, waiting()) == (503, 0)
-    assert "no replica of tiny is ready" in answer.json["error"]["message"]
+    assert "no engine of tiny is there now" in answer.json["error"]["message"]

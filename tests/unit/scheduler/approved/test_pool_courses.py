@@ -17,7 +17,7 @@ READ, COUNTED = 1, 6
 @pytest.mark.parametrize("seed", range(READ + COUNTED))
 async def test_a_pool_is_told_of_as_approved(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = count(1)
-    monkeypatch.setattr("common.ids.secrets.randbits", lambda bits: next(numbers))
+    monkeypatch.setattr("common.ids.fresh_bits", lambda: next(numbers))
     course = PoolCourse(random.Random(seed))
     told = "\n".join([line async for line in course.play(PASSES)])
     kept = told if seed < READ else approved.digest(told)

@@ -70,6 +70,7 @@ def test_a_rank_in_a_cell_is_started_with_these_walls(tmp_path: Path, network: b
         *bound("--bind", *write),
         *bound("--dev-bind", *sorted(set(devices))),
         *("--setenv", "HOME", "/tmp", "--setenv", "TMPDIR", "/tmp", "--setenv", "USER", "nobody"),
+        *("--setenv", "RANK_IN_CELL", "1"),
         *("--chdir", write[0]),
     ]
     assert devices

@@ -41,7 +41,7 @@ async def check_courses(
     play, courses = course
     answers = []
     for seed in range(part, courses, len(PARTS)):
-        monkeypatch.setattr("common.ids.secrets.randbits", partial(_next, count(1)))
+        monkeypatch.setattr("common.ids.fresh_bits", partial(next, count(1)))
         answers.append([told(each) async for each in play(Drawn(random.Random(seed), **pools))])
     check(file, name, part, answers)
 

@@ -144,7 +144,7 @@ def _statuses(drawn: Drawn) -> Answers:
     yield step, after
     ranks = workload.status.ranks
     later = [drawn.of(RankPlacement) for _ in ranks]
-    yield list(transitions.exit_notes(ranks, later))
+    yield list(transitions.exit_notes(workload, later, Observed()))
     yield transitions.after_summary(workload, step.state.phase, planned, after.pending, "m", NOW_MS)
     yield facts_of(workload, Note("Succeeded", "m"), NOW_MS), facts_of(workload, Note("Failed", "m"), NOW_MS)
 

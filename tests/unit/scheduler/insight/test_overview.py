@@ -125,6 +125,26 @@ async def test_queues_are_counted_with_what_they_borrow_and_cohorts_with_all_bel
     assert rows["default"].nominal_millis is None
 
 
+async def test_what_no_quota_counts_is_not_shown_as_part_of_one() -> None:
+    scene = PoolScene()
+    await scene.project("p")
+    await scene.node("a", devices("a", 2, vendor="cpu", model="EPYC"))
+    await scene.queue("company", cohort=True)
+    for name, device_class in (("all", "*"), ("own", "cpu")):
+        quota = DeviceQuota(device_class=device_class, nominal_devices=1)
+        await scene.queue(name, parent="company", quotas=[quota])
+    await scene.runs("mine", "a", 0, 1, queue="all")
+    queues = (await scene.insight.overview(lambda project: True)).queues
+    rows = {row.name: row for row in queues or ()}
+    assert (rows["all"].used_millis, rows["all"].covered_millis, rows["all"].nominal_millis) == (
+        2000,
+        0,
+        1000,
+    )
+    assert rows["all"].borrowed_millis == 0
+    assert (rows["company"].covered_millis, rows["company"].nominal_millis) == (2000, 2000)
+
+
 async def test_the_numbers_are_those_of_the_workloads_in_the_store() -> None:
     scene = await mixed_pool()
     overview = await scene.insight.overview(lambda project: True)

@@ -63,7 +63,7 @@ async def test_a_preempted_gang_has_its_grace_and_waits_for_room(scene: Scene, d
     await scene.steps(2)
     scene.fabric.deaf.add(low)
     high = await scene.submit("high", count=2)
-    decide.next = [Preempt(low, "uid-high", "gives way to high")]
+    decide.next = [Preempt(low, high, "gives way to high")]
     await scene.steps(3, seconds=1.0)
     status = (await scene.get("low")).status
     assert (status.phase, status.message) == ("Preempting", "gives way to high")
@@ -76,6 +76,13 @@ async def test_a_preempted_gang_has_its_grace_and_waits_for_room(scene: Scene, d
     assert (await scene.get("high")).status.phase == "Running"
     status = (await scene.get("low")).status
     assert (status.phase, status.restarts, status.preemptions) == ("Pending", 0, 1)
+    told = {event.reason: event.message for event in await scene.store.events(kind="Workload", name="low")}
+    assert told["Preempting"] == "gives way to high (for high); it has 30 s to end"
+    assert told["Preempted"] == "has ended, and waits for a new place: gives way to high"
+    last = status.last_preemption
+    assert last is not None
+    assert (last.by, last.by_uid, last.message) == ("high", high, "gives way to high")
+    assert last.nodes == sorted({rank.node for rank in status.ranks})
     scene.fabric.exit(high, 0, 0)
     await scene.steps(4, seconds=1.0)
     status = (await scene.get("low")).status

@@ -8,6 +8,7 @@ from common.resources import Workload
 from common.resources.workload import NextGang, Nomination, PendingReason, RankPlacement, WorkloadStatus
 from scheduler.core.lifecycle.lifecycle import Note, State, Step
 from scheduler.core.model.types import Admit, Defer, Migrate, Preempt, Reason, Resize
+from scheduler.translate.observed import Observed
 from scheduler.translate.placements import rank_placement
 from scheduler.translate.transitions import (
     after_admit,
@@ -103,6 +104,14 @@ def test_who_is_preempted_leaves_in_time_and_that_costs_no_restart() -> None:
         "next": None,
         "message": "gives way",
         "preemptions": 2,
+        "last_preemption": {
+            "attempt": 2,
+            "nodes": sorted({rank.node for rank in workload.status.ranks}),
+            "by": "",
+            "by_uid": "",
+            "message": "gives way",
+            "time_ms": NOW_MS,
+        },
         "leaves_by_ms": NOW_MS + 2500,
     }
     assert conditions(status)["Ready"] == ("False", "Preempting")
@@ -248,10 +257,11 @@ def test_each_rank_that_has_ended_since_is_told_once() -> None:
     def ended(code: int) -> RankPlacement:
         return rank("Exited").model_copy(update={"exit_code": code})
 
-    before = [rank(), rank(), ended(3), rank()]
+    workload = written()
+    workload.status.ranks = [rank(), rank(), ended(3), rank()]
     after = [ended(0), ended(7), ended(3), rank()]
     text = "rank 2 (main) on a ended with exit code"
-    assert list(exit_notes(before, after)) == [
-        (after[0], Note("RankExited", f"{text} 0", "info")),
-        (after[1], Note("RankExited", f"{text} 7", "warning")),
+    assert list(exit_notes(workload, after, Observed())) == [
+        (Note("RankExited", f"{text} 0", "info"), ""),
+        (Note("RankExited", f"{text} 7", "warning"), ""),
     ]

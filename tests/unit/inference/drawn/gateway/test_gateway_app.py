@@ -10,13 +10,13 @@ import pytest
 
 from common.clock import VirtualClock
 from common.errors import InvalidInput, NotFound, TooManyRequests, Unavailable
+from common.http_server.request import ClientGone
 from common.ids import secret_digest
 from common.settings import Settings
 from common.wire import Route, RouteKey, RoutingTable
 from inference.gateway import app, metrics
 from inference.gateway.app import Gateway
 from inference.gateway.control_link.table import RouteIndex
-from inference.gateway.exchange import ClientGone
 from tests.unit.inference.drawn.gateway.session import broken
 from tests.unit.inference.drawn.worlds import Worlds, check_worlds
 

@@ -24,6 +24,7 @@ from common.errors import (
     Unauthenticated,
     Unavailable,
 )
+from common.http_server.request import ClientGone
 from common.settings import ControlSettings, GatewaySettings, Settings
 from common.wire import RouteReplica
 from inference.gateway.control_link import proxy
@@ -31,7 +32,7 @@ from inference.gateway.control_link.proxy import ControlProxy, is_proxied
 from inference.gateway.engines import upstream, whole_answer
 from inference.gateway.engines.upstream import EngineCall, Upstream
 from inference.gateway.engines.whole_answer import read_answer, read_error
-from inference.gateway.exchange import ClientGone, Exchange
+from inference.gateway.exchange import Exchange
 from tests.unit.inference.drawn.gateway.session import Engines, Reply, Session, broken, broken_engine
 from tests.unit.inference.drawn.worlds import Worlds, check_worlds, said
 

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from common.auth import Principal
 from common.clock import VirtualClock
 from common.errors import ComputilityError, Unavailable
+from common.http_server.request import ClientGone
 from common.settings import GatewaySettings, Settings
 from common.wire import Route, RouteReplica, RoutingTable
 from inference.core.usage import TokenCounts
@@ -31,7 +32,7 @@ from inference.gateway.control_link import routes
 from inference.gateway.control_link.routes import RouteFollower
 from inference.gateway.control_link.table import RouteIndex
 from inference.gateway.engines.legs import Handover, Sides
-from inference.gateway.exchange import ClientGone, Exchange
+from inference.gateway.exchange import Exchange
 from inference.gateway.metrics import ModelLabels
 from tests.fixtures import approving as approved
 from tests.unit.inference.drawn.gateway.session import Ended, Paused, Reply, Session, broken, pauses
@@ -213,7 +214,7 @@ async def _bills(rng: random.Random, patch: Patch, home: Path) -> str:
     patch.setattr(kept, "sync", lambda at: _may_refuse(rng, lines, f"sync {at}"))
     route = _route(model="n" * rng.choice((1, 1, 1, 5000)))
     names: Any = SimpleNamespace(request_id="req-1")
-    request: Any = SimpleNamespace(task=rng.choice(("chat", "embeddings")))
+    request: Any = SimpleNamespace(task=rng.choice(("chat", "embeddings")), user="", tags={})
     who = Principal("k", "member", "t", "p")
     job = Job(names, None, request, who, route, "t", "p", clock.now_ms(), 0.0)  # type: ignore[arg-type]
     replica = RouteReplica(
@@ -338,7 +339,7 @@ async def _process(rng: random.Random, patch: Patch, home: Path) -> str:
     patch.setattr(main, "uvicorn", SimpleNamespace(Config=Config))
     patch.setattr(main, "GatewayServer", Server)
     patch.setattr(main, "ServerTls", lambda _: tls)
-    patch.setattr(main, "guarded_by_tls", lambda *told: lines.append(str(told[1:])))
+    patch.setattr(main, "guarded_by_tls", lambda _, tls, direct: lines.append(f"{tls} {direct.__name__}"))
     patch.setattr(main, "listen", lambda host, port: lines.append(f"listens on {host} {port}"))
     names = {name: getattr(signal, name) for name in ("SIGTERM", "SIGINT")}
     patch.setattr(main, "signal", SimpleNamespace(signal=handle, **names))

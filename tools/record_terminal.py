@@ -1,9 +1,10 @@
-"""Record a run of `computility demo` as an SVG picture of its terminal.
+"""Record what commands print as an SVG picture of their terminal.
 
-    python tools/record_demo.py docs/images/demo.svg
+    python tools/record_terminal.py docs/images/demo.svg 'computility demo'
+    python tools/record_terminal.py docs/images/tour.svg 'computility top --once' 'computility explain tiny-0'
 
-The demo runs for real under a pseudo terminal of 110 columns. Progress lines are kept in their final state,
-secrets are masked and the folders of this machine are left out. Nothing is written when the demo fails.
+The commands run for real under a pseudo terminal of 110 columns. Progress lines are kept as they end,
+secrets are masked and the folders of this machine are left out. Nothing is written when a command fails.
 """
 
 from __future__ import annotations
@@ -29,15 +30,20 @@ SECRET = re.compile(r"\b([a-z]+-)[\w-]{40,}")
 CURSOR = re.compile(r"\x1b\[(\??\d*)([A-Za-z])")
 
 
-def run_demo(arguments: list[str]) -> str:
-    """What the demo writes to its terminal, shown on ours too. Exits when the demo fails."""
+def typed(line: str) -> str:
+    """What a line of a shell writes to its terminal, shown on ours too. Exits when it fails."""
     main_side, child_side = pty.openpty()
     fcntl.ioctl(child_side, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
     environment.pop("NO_COLOR", None)
-    command = [sys.executable, "-m", "control.cli.main", "demo", *arguments]
-    demo = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdin=child_side, stdout=child_side, stderr=child_side
+    ran = subprocess.Popen(
+        ["bash", "-c", line],
+        cwd=ROOT,
+        env=environment,
+        stdin=child_side,
+        stdout=child_side,
+        stderr=child_side,
     )
     os.close(child_side)
     written = bytearray()
@@ -50,8 +56,8 @@ def run_demo(arguments: list[str]) -> str:
             break
         written += part
         os.write(sys.stdout.fileno(), part)
-    if demo.wait():
-        sys.exit(f"the demo failed with code {demo.returncode}; nothing is recorded")
+    if ran.wait():
+        sys.exit(f"`{line}` failed with code {ran.returncode}; nothing is recorded")
     return written.decode(errors="replace")
 
 
@@ -89,13 +95,16 @@ def picture(lines: list[str], title: str) -> str:
 
 
 def main() -> None:
-    """Record one run of the demo."""
-    parser = argparse.ArgumentParser(description="Record `computility demo` as an SVG picture.")
+    """Record one run of each line."""
+    parser = argparse.ArgumentParser(description="Record what commands print as an SVG picture.")
     parser.add_argument("out", type=Path, help="where the picture goes")
-    parser.add_argument("arguments", nargs="*", help="options for the demo, after --")
+    parser.add_argument("lines", nargs="+", metavar="LINE", help="typed one after the other")
     options = parser.parse_args()
-    lines = [masked(line) for line in final_lines(run_demo(options.arguments))]
-    options.out.write_text(picture(lines, "make demo"), encoding="utf-8")
+    lines: list[str] = []
+    for line in options.lines:
+        printed = [masked(one) for one in final_lines(typed(line))]
+        lines += [*([""] if lines else []), f"\x1b[1m$ {line}\x1b[0m", *printed]
+    options.out.write_text(picture(lines, "computility"), encoding="utf-8")
     print(f"{options.out}: {len(lines)} lines, {options.out.stat().st_size / 1000:.0f} kB")
 
 

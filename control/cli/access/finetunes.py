@@ -1,4 +1,4 @@
-"""jobs: fine-tuning from the command line."""
+"""finetunes: fine-tuning from the command line."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ from control.cli.asking.finding import find
 from control.cli.asking.kinds import kind_named
 from control.cli.asking.options import OutputOption, ProjectOption, project_of, session_of
 from control.cli.asking.suggestions import endpoints_from
+from control.cli.changes.waiting import TimeoutOption, judge_for, until
 from control.console.formats import Output
 from control.console.output import age, console, print_document, print_table
+from control.console.told.moments import parse_span
 
 if TYPE_CHECKING:
     from common.client import Client
 
 LOOK_AGAIN_SECONDS = 1.0
 ENDED = ("succeeded", "failed", "cancelled")
-jobs_app = typer.Typer(help="Make, list, watch and cancel fine-tuning jobs.", no_args_is_help=True)
-JobArgument = Annotated[str, typer.Argument(metavar="ID", help="The id, as `jobs list` shows it.")]
+finetunes_app = typer.Typer(
+    help="Make, list, watch, try and cancel fine-tuning jobs.", no_args_is_help=True, add_completion=False
+)
+JobArgument = Annotated[str, typer.Argument(metavar="ID", help="The id, as `finetunes list` shows it.")]
 
 
-@jobs_app.command()
+@finetunes_app.command()
 def create(
     context: typer.Context,
     model: Annotated[
@@ -47,7 +51,7 @@ def create(
 ) -> None:
     """Tune a model with examples; the result is served at once.
 
-    Example: computility jobs create -m tiny -f train.jsonl --suffix harbour --epochs 3 --watch
+    Example: computility finetunes create -m tiny -f train.jsonl --suffix harbour --epochs 3 --watch
     """
     chosen = {"n_epochs": epochs, "batch_size": batch_size, "learning_rate_multiplier": learning_rate}
     hyper = {name: value for name, value in chosen.items() if value is not None}
@@ -80,11 +84,11 @@ def _file(client: Client, named: str, project: str | None) -> str:
         return str(client.upload_file(Path(path).name, content, "fine-tune", project)["id"])
 
 
-@jobs_app.command("list")
+@finetunes_app.command("list")
 def list_(context: typer.Context, project: ProjectOption = None, output: OutputOption = Output.TABLE) -> None:
     """List the jobs of a project, newest first.
 
-    Example: computility jobs list -p acme-agents
+    Example: computility finetunes list -p acme-agents
     """
     with session_of(context).client() as client:
         found = client.list_jobs(project_of(context, project))
@@ -98,25 +102,46 @@ def list_(context: typer.Context, project: ProjectOption = None, output: OutputO
     print_table(["ID", "STATE", "MODEL", "FINE-TUNED MODEL", "AGE"], rows)
 
 
-@jobs_app.command()
+@finetunes_app.command()
 def watch(context: typer.Context, job: JobArgument, project: ProjectOption = None) -> None:
     """Show how far a job is until it has ended; exit code 1 where it did not succeed.
 
-    Example: computility jobs watch ftjob-01m8gj9b3a7m
+    Example: computility finetunes watch ftjob-01m8gj9b3a7m
     """
     with session_of(context).client() as client:
         follow(client, job, project_of(context, project))
 
 
-@jobs_app.command()
+@finetunes_app.command()
 def cancel(context: typer.Context, job: JobArgument, project: ProjectOption = None) -> None:
     """End a job; what it has learnt until now is kept as checkpoints.
 
-    Example: computility jobs cancel ftjob-01m8gj9b3a7m
+    Example: computility finetunes cancel ftjob-01m8gj9b3a7m
     """
     with session_of(context).client() as client:
         state = client.cancel_job(job, project_of(context, project))["status"]
     console().print(f"job/{job} {state}", markup=False)
+
+
+@finetunes_app.command("try")
+def try_(
+    context: typer.Context,
+    job: JobArgument,
+    step: Annotated[int, typer.Option("--step", min=0, help="The checkpoint of this step.")],
+    timeout: TimeoutOption = "2m",
+    project: ProjectOption = None,
+) -> None:
+    """Serve what a job had learnt after a step, beside its result, and wait until it answers.
+
+    It counts as an adapter of the project; `computility delete adapter NAME` ends it.
+    Example: computility finetunes try ftjob-01m8gj9b3a7m --step 15
+    """
+    seconds, where = parse_span(timeout, "--timeout"), project_of(context, project)
+    with session_of(context).client(timeout_seconds=600) as client:
+        served = client.serve_checkpoint(job, str(step), where)
+        judge = judge_for("condition=Served")
+        until(client, kind_named("Adapter"), served["adapter"], where, judge, seconds)
+    console().print(served["fine_tuned_model_checkpoint"], markup=False, soft_wrap=True)
 
 
 def follow(

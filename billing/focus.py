@@ -1,0 +1,238 @@
+"""The FOCUS 1.2 export: cost rows whose quantity times unit price is their cost, and that sum to the bill."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib import import_module
+from typing import Any
+
+from billing.core.invoicing import Document, InvoiceLine, Period
+from billing.store.charges import ChargeRow
+from billing.store.columns import DAY_MS
+from billing.store.series import ALL_OTHER, OTHER
+from common.clock import parse_rfc3339, rfc3339
+from common.errors import InvalidInput
+
+GROUPS = (
+    *("tenant", "project", "key", "user", "endpoint", "model_identity", "model", "kind", "device_class"),
+    *("tags", "day"),
+)
+"""What the charges of ``rows_of`` are grouped by."""
+COLUMNS = (
+    *("BilledCost", "BillingAccountId", "BillingAccountName", "BillingAccountType", "BillingCurrency"),
+    *("BillingPeriodEnd", "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription"),
+    *("ChargeFrequency", "ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity", "ConsumedUnit"),
+    *("ContractedCost", "ContractedUnitPrice", "EffectiveCost", "InvoiceId", "InvoiceIssuerName", "ListCost"),
+    *("ListUnitPrice", "PricingCategory", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName"),
+    *("RegionId", "RegionName", "ResourceId", "ResourceName", "ResourceType", "ServiceCategory"),
+    *("ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter", "SkuPriceId", "SubAccountId"),
+    *("SubAccountName", "SubAccountType", "Tags"),
+)
+_COSTS = ("BilledCost", "ContractedCost", "EffectiveCost", "ListCost")
+_PRICES = ("ContractedUnitPrice", "ListUnitPrice")
+DECIMALS = (*_COSTS, *_PRICES)
+QUANTITIES = ("ConsumedQuantity", "PricingQuantity")
+PLACES = 12
+"""A price is whole micro-credits for a million units: 12 places hold every product exactly."""
+_METERS: Mapping[str, str] = {
+    "prompt_tokens": "Input Tokens",
+    "cached_tokens": "Cached Input Tokens",
+    "completion_tokens": "Output Tokens",
+    "trained_tokens": "Trained Tokens",
+    "device_seconds": "Device Seconds",
+}
+_SERVICES: Mapping[str, tuple[str, str, str]] = {
+    "inference": ("AI and Machine Learning", "Generative AI", "Inference"),
+    "training": ("AI and Machine Learning", "Generative AI", "Fine-tuning"),
+    "device": ("Compute", "Other (Compute)", "Devices"),
+}
+ISSUER = "Computility"
+
+Row = dict[str, Any]
+"""Column -> text, whole number or ``Decimal``; None where it does not apply."""
+
+
+@dataclass(frozen=True)
+class Bill:
+    """A tenant's month: ``display_name`` (empty without one) and the documents issued for it by now."""
+
+    tenant: str
+    display_name: str
+    period: Period
+    documents: Sequence[Document]
+    currency: str
+
+
+def rows_of(bill: Bill, charges: Sequence[ChargeRow]) -> Iterator[Row]:
+    """The rows of a tenant's month; ``charges`` are all that the ledger has of it, grouped by ``GROUPS``.
+
+    Those that name a document add up to it, and all to the charges. What comes to a document by other ways
+    than quantity times price, as the rounding of events, is a row of its own: an adjustment.
+    """
+    first = bill.documents[0] if bill.documents else None
+    exact = Decimal(0)
+    for charge in charges:
+        row = _usage_row(bill, charge, first)
+        exact += row["BilledCost"]
+        yield row
+    charged = sum(charge.microcredits for charge in charges)
+    rest = charged
+    for document in bill.documents:
+        rest -= document.microcredits
+    owed = first.microcredits if first else charged
+    yield from _adjusted(bill, first, _credits(owed) - exact, "rounding, and what later documents settle")
+    for document in bill.documents[1:]:
+        yield from _corrections(bill, document)
+    if first is not None:
+        yield from _adjusted(bill, None, _credits(rest), "not yet billed by any document")
+
+
+def _corrections(bill: Bill, document: Document) -> Iterator[Row]:
+    exact = Decimal(0)
+    for line in document.lines:
+        row = _correction_row(bill, document, line)
+        exact += row["BilledCost"]
+        yield row
+    yield from _adjusted(bill, document, _credits(document.microcredits) - exact, "rounding")
+
+
+def _usage_row(bill: Bill, charge: ChargeRow, document: Document | None) -> Row:
+    group, price = charge.group, charge.price
+    begin_ms = parse_rfc3339(f"{group['day']}T00:00:00Z")
+    rate = price.item.microcredits_per_million if price else 0
+    row = _row(bill, document)
+    row.update(
+        ChargeCategory="Usage",
+        ChargePeriodStart=rfc3339(max(begin_ms, bill.period.begin_ms)),
+        ChargePeriodEnd=rfc3339(min(begin_ms + DAY_MS, bill.period.end_ms)),
+        ResourceId=group["endpoint"] or None,
+        ResourceName=group["endpoint"] or None,
+        ResourceType="Endpoint" if group["endpoint"] else None,
+        Tags=_tags(group),
+    )
+    model = group["model_identity"] or group["model"]
+    _price(row, group["project"], model, group["device_class"], charge.meter, charge.quantity, rate)
+    row.update(
+        _service(group["kind"]), SkuPriceId=f"{price.book}/{price.version}/{rate}" if price else "none"
+    )
+    return row
+
+
+def _correction_row(bill: Bill, document: Document, line: InvoiceLine) -> Row:
+    key = line.key
+    row = _row(bill, document)
+    rate = key.microcredits_per_million or 0
+    row.update(ChargeCategory="Usage", ChargeClass="Correction")
+    _price(row, key.project, key.model, key.device_class, key.meter, line.quantity, rate)
+    row.update(_service("device" if key.meter == "device_seconds" else "inference"))
+    row["SkuPriceId"] = f"{key.book}/{key.version}/{rate}" if key.book else "none"
+    return row
+
+
+def _adjusted(bill: Bill, document: Document | None, amount: Decimal, why: str) -> Iterator[Row]:
+    if not amount:
+        return
+    row = _row(bill, document)
+    row.update(_service("inference"), ChargeCategory="Adjustment", ChargeDescription=f"Adjustment: {why}")
+    row.update(dict.fromkeys(_COSTS, amount))
+    yield row
+
+
+def _row(bill: Bill, document: Document | None) -> Row:
+    """What all rows of a bill have."""
+    begin, end = rfc3339(bill.period.begin_ms), rfc3339(bill.period.end_ms)
+    row: Row = dict.fromkeys(COLUMNS)
+    row.update(
+        BillingAccountId=bill.tenant,
+        BillingAccountName=bill.display_name or bill.tenant,
+        BillingAccountType="Tenant",
+        BillingCurrency=bill.currency,
+        BillingPeriodStart=begin,
+        BillingPeriodEnd=end,
+        ChargePeriodStart=begin,
+        ChargePeriodEnd=end,
+        ChargeFrequency="Usage-Based",
+        InvoiceId=document.name if document else None,
+        InvoiceIssuerName=ISSUER,
+        ProviderName=ISSUER,
+        PublisherName=ISSUER,
+    )
+    return row
+
+
+def _price(
+    row: Row, project: str, model: str, device_class: str, meter: str, quantity: int, rate: int
+) -> None:
+    """``rate`` is micro-credits for a million units."""
+    unit = "Seconds" if meter == "device_seconds" else "Tokens"
+    sold = device_class if meter == "device_seconds" else model
+    row.update(
+        ChargeDescription=f"{_METERS[meter]} of {sold or 'unknown'}",
+        ConsumedQuantity=quantity,
+        ConsumedUnit=unit,
+        PricingQuantity=quantity,
+        PricingUnit=unit,
+        PricingCategory="Standard",
+        SkuId=f"{sold}/{meter}",
+        SkuMeter=_METERS[meter],
+        SubAccountId=project,
+        SubAccountName=project,
+        SubAccountType="Project",
+    )
+    row.update(dict.fromkeys(_PRICES, Decimal(rate).scaleb(-PLACES)))
+    row.update(dict.fromkeys(_COSTS, Decimal(rate * quantity).scaleb(-PLACES)))
+
+
+def _service(kind: str) -> Row:
+    category, subcategory, name = _SERVICES[kind]
+    return {"ServiceCategory": category, "ServiceSubcategory": subcategory, "ServiceName": name}
+
+
+def _tags(group: Mapping[str, str]) -> str:
+    """The tags of requests, and with a prefix of ours who asked."""
+    own = {"computility/key": group["key"], "computility/user": group["user"]}
+    told = {"computility/tags": OTHER} if group["tags"] == ALL_OTHER else json.loads(group["tags"] or "{}")
+    return json.dumps({**told, **{name: value for name, value in own.items() if value}}, ensure_ascii=False)
+
+
+def _credits(microcredits: int) -> Decimal:
+    return Decimal(microcredits).scaleb(-6)
+
+
+def csv_of(rows: Iterable[Row]) -> Iterator[str]:
+    """The lines of the file, its header first."""
+    yield _line(COLUMNS)
+    for row in rows:
+        yield _line([_text(row[name]) for name in COLUMNS])
+
+
+def _line(cells: Sequence[str]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(cells)
+    return out.getvalue()
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
+def parquet_of(rows: Iterable[Row]) -> bytes:
+    """The rows as a Parquet file. Raises ``InvalidInput`` where pyarrow is not installed."""
+    try:
+        pa, pq = import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise InvalidInput("format: parquet needs pyarrow, which is not installed", param="format") from error
+    kinds = {
+        **dict.fromkeys(COLUMNS, pa.string()),
+        **dict.fromkeys(QUANTITIES, pa.int64()),
+        **dict.fromkeys(DECIMALS, pa.decimal128(38, PLACES)),
+    }
+    table = pa.Table.from_pylist(list(rows), schema=pa.schema(list(kinds.items())))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue())

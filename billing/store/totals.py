@@ -1,0 +1,81 @@
+"""Sums that are kept as usage is posted and reversed, so that a report reads days, not events."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.core.events import METERS, UsageEvent
+from billing.core.ledger import Entry, Transaction
+from billing.core.rating import PinnedPrice
+from billing.store import bulk
+from billing.store.rows import price_row
+from billing.store.schema import account_totals, charge_totals, prices_pinned, usage_series, usage_totals
+from billing.store.series import Columns, Place
+
+_KNOWN_LIMIT = 100_000
+
+
+class Sums:
+    """What some transactions add to the totals; a reversal takes away what its usage had added."""
+
+    def __init__(self) -> None:
+        self.series: dict[str, Columns] = {}
+        self.prices: dict[str, PinnedPrice] = {}
+        self.usage: dict[tuple[str, str], list[int]] = {}
+        self.charges: dict[tuple[str, str, str, str], list[int]] = {}
+        self.accounts: defaultdict[str, int] = defaultdict(int)
+
+    def add(self, event: UsageEvent, transaction: Transaction, place: Place) -> None:
+        """Count one transaction and the event that it is for."""
+        sign = 1 if transaction.type == "usage" else -1
+        day, series = place.day, place.series
+        self.series[series] = place.columns
+        amount, unpriced = 0, 0
+        for entry in transaction.entries:
+            self.accounts[entry.account] += entry.microcredits
+            if entry.line is not None:
+                amount -= entry.microcredits
+                unpriced += entry.line.price is None
+                self._charge(day, series, entry, sign)
+        counts = self.usage.setdefault((day, series), [0] * (len(METERS) + 3))
+        counts[0] += sign
+        for number, meter in enumerate(METERS, start=1):
+            counts[number] += sign * event.quantities.get(meter, 0)
+        counts[-2] += amount
+        counts[-1] += sign * unpriced
+
+    def _charge(self, day: str, series: str, entry: Entry, sign: int) -> None:
+        line = entry.line
+        assert line is not None
+        price = line.price.id if line.price else ""
+        if line.price is not None:
+            self.prices[price] = line.price
+        charge = self.charges.setdefault((day, series, line.meter, price), [0, 0])
+        charge[0] += sign * line.quantity
+        charge[1] -= entry.microcredits
+
+
+class Totals:
+    """Writes sums in the transaction that posts what they are of. Remembers, within bounds, which series and
+    prices the database has, so that each is written once."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    async def add(self, connection: AsyncConnection, sums: Sums) -> None:
+        """Add the sums. Two writers take rows in the same order, so they never wait in a circle."""
+        series = [(id_, *columns) for id_, columns in sums.series.items() if id_ not in self._known]
+        prices = [price_row(price) for id_, price in sums.prices.items() if id_ not in self._known]
+        await bulk.insert(connection, usage_series, sorted(series), bulk.IGNORE)
+        await bulk.insert(connection, prices_pinned, sorted(prices), bulk.IGNORE)
+        await bulk.add(connection, usage_totals, ((*key, *sum_) for key, sum_ in sums.usage.items()))
+        await bulk.add(connection, charge_totals, ((*key, *sum_) for key, sum_ in sums.charges.items()))
+        await bulk.add(connection, account_totals, sums.accounts.items())
+
+    def committed(self, sums: Sums) -> None:
+        """The transaction in which the sums were added is durable."""
+        if len(self._known) > _KNOWN_LIMIT:
+            self._known.clear()
+        self._known.update(sums.series, sums.prices)

@@ -1,0 +1,1 @@
+"""Which parsers of vLLM suit a model: by its config, its chat template and its name."""

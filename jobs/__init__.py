@@ -1,0 +1,1 @@
+"""Tenants' own work: Jobs become Workloads, and what they leave is kept."""

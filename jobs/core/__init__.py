@@ -1,0 +1,1 @@
+"""Pure parts: what becomes of a job."""

@@ -1,0 +1,34 @@
+"""The bill as a table: shares as bars, tags by their names."""
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from control.console.tables.usage_table import print_usage
+
+SUMS = dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens", "trained_tokens"), 0)
+
+
+def row(microcredits: int, **group: str) -> dict[str, Any]:
+    sums = {**SUMS, "prompt_tokens": 9, "device_seconds": 0, "unpriced_lines": 0}
+    return {**group, **sums, "events": 1, "microcredits": microcredits}
+
+
+def printed(rows: list[dict[str, Any]], groups: list[str]) -> list[str]:
+    out = io.StringIO()
+    total = row(sum(one["microcredits"] for one in rows))
+    print_usage(Console(file=out, width=120), {"group_by": groups, "rows": rows, "total": total})
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def test_each_row_has_its_share_of_the_credits() -> None:
+    lines = printed([row(3, **{"tag:team": "search"}), row(1, **{"tag:team": "lab"})], ["tag:team"])
+    assert lines[0].split() == ["tag:team", "PROMPT", "CREDITS", "SHARE"]
+    assert [line.split()[-1] for line in lines[1:]] == ["75%", "25%", "-"]
+    assert "████░░" in lines[1]
+
+
+def test_one_row_and_what_costs_nothing_have_no_shares() -> None:
+    for rows in ([row(5, user="ann")], [row(0, user="ann"), row(0, user="bob")]):
+        assert "SHARE" not in printed(rows, ["user"])[0]
