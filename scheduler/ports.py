@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from billing.core.events import UsageEvent
 from common.load import ReplicaLoad
 from common.resources.pool import Device
+from common.resources.sessions import Session
 from common.resources.workload import Grant, Readiness, Sandbox
 
 RankRunState = Literal["Starting", "Running", "Ready", "Exited"]
@@ -51,6 +52,7 @@ class RankOrder:
     grants: tuple[Grant, ...]
     readiness: Readiness | None = None
     sandbox: Sandbox | None = None
+    session: Session | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class GangOrder:
 @dataclass(frozen=True)
 class RankRecord:
     """A started process. ``exit_code`` is 128 + n for one that signal n ended; ``log_tail`` is set when it
-    has ended."""
+    has ended. ``idle``: its session has had no input for as long as it may."""
 
     rank: int
     role: str
@@ -94,6 +96,7 @@ class RankRecord:
     finished_ms: int | None = None
     log_tail: str = ""
     metered_spans: int = 0
+    idle: bool = False
 
 
 @dataclass(frozen=True)
