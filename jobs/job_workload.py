@@ -32,8 +32,8 @@ def refusal_of(spec: JobSpec, settings: Settings, nodes: Iterable[Node]) -> tupl
             )
     if spec.session is not None and spec.session.ports and allowed.allow_unconfined:
         return "spec.session.ports", (
-            "ports of a job are reached in its cell only, and with the setting jobs.allow_unconfined jobs run "
-            "without one too, where a port would be the node's"
+            "ports of a job are reached in its cell only; with the setting jobs.allow_unconfined it may "
+            "run without one, where a port would be the node's"
         )
     cells = [node.status.labels.get(SANDBOX_LABEL) == "works" for node in nodes]
     if cells and not any(cells) and not allowed.allow_unconfined:

@@ -11,6 +11,7 @@ from common.load import ReplicaLoad
 from common.resources.pool import Device
 from common.resources.sessions import Session
 from common.resources.workload import Grant, Readiness, Sandbox
+from scheduler.sessions import SessionAnswer, SessionAsk
 
 RankRunState = Literal["Starting", "Running", "Ready", "Exited"]
 
@@ -210,6 +211,11 @@ class Fabric(Protocol):
     ) -> LogChunk:
         """A piece of the log of a rank of the workload ``uid``; a negative offset counts from the end. Raises
         ``NotFound`` when there is none."""
+        ...
+
+    async def session(self, node: str, uid: str, attempt: int, rank: int, ask: SessionAsk) -> SessionAnswer:
+        """Something that a person wants of the session of a rank; answered within some seconds, then with
+        nothing. Raises ``NotFound`` where there is none, ``TooManyRequests`` for what is not taken yet."""
         ...
 
     async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:
