@@ -25,6 +25,8 @@ HERE = "127.0.0.1"
 MAX_CONNECTIONS = 32
 MAX_PORTS = 16
 READ_BYTES = 32 * 1024
+LOOK_SECONDS = 0.1
+"""Where control had nothing to tell: it waits itself, but not for everybody at once."""
 _PAIR = re.compile(r"(?:(\d{1,5}):)?(\d{1,5})", re.ASCII)
 _HIGHEST_PORT = 65_535
 
@@ -118,21 +120,23 @@ class Forwarding:
 
     def carry(self, here: socket.socket) -> None:
         """Until both sides have ended, or one is gone."""
+        with here:
+            try:
+                self._join(here, self._session())
+            except ComputilityError as error:
+                to_stderr(f"port {self._port}: {error.message}")
+
+    def _join(self, here: socket.socket, session: JobSession) -> None:
+        number = session.open(self._port)
         try:
-            with here:
-                session = self._session()
-                number = session.open(self._port)
-                try:
-                    way = session, number, here
-                    sending = threading.Thread(target=_send_all, args=way, daemon=True)
-                    sending.start()
-                    _receive_all(session, number, here)
-                    sending.join()
-                finally:
-                    with suppress(ComputilityError):
-                        session.close(number)
-        except ComputilityError as error:
-            to_stderr(f"port {self._port}: {error.message}")
+            way = session, number, here
+            sending = threading.Thread(target=_send_all, args=way, daemon=True)
+            sending.start()
+            _receive_all(session, number, here)
+            sending.join()
+        finally:
+            with suppress(ComputilityError):
+                session.close(number)
 
 
 def _send_all(session: JobSession, number: int, here: socket.socket) -> None:
@@ -156,6 +160,8 @@ def _receive_all(session: JobSession, number: int, here: socket.socket) -> None:
             piece = session.receive(number, offset)
             here.sendall(piece.data)
             offset, ended = piece.next_offset, piece.ended
+            if not (piece.data or ended):
+                session.sleep(LOOK_SECONDS)
         here.shutdown(socket.SHUT_WR)
     except OSError:
         return

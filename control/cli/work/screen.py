@@ -101,6 +101,8 @@ class Screen:
                 self._show(piece.data)
                 if piece.ended:
                     return
+                if not piece.data:
+                    self._sleep(LOOK_SECONDS)
         except (NotFound, Conflict):
             return  # that attempt is over, and forgotten
         except ComputilityError as error:

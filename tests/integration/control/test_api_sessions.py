@@ -26,7 +26,7 @@ from tests.integration.control.conftest import World, document
 pytestmark = pytest.mark.integration
 MEMBER = "search-member"
 INPUT = "/api/v1/jobs/mine/input"
-TYPED = {"project": "search", "attempt": 1, "writer": "w", "number": 1}
+TYPED: dict[str, Any] = {"project": "search", "attempt": 1, "writer": "w", "number": 1}
 
 
 def answer(ask: SessionAsk) -> SessionAnswer:
@@ -146,8 +146,8 @@ async def test_a_terminal_that_is_full_says_when_to_try_again(world: World, fabr
 
 
 async def test_window_output_and_ports(world: World, fabric: FakeFabric) -> None:
-    place = {"project": "search", "attempt": 1}
-    size = {"rows": 24, "columns": 80}
+    place: dict[str, Any] = {"project": "search", "attempt": 1}
+    size: dict[str, Any] = {"rows": 24, "columns": 80}
     assert (await post(world, "/api/v1/jobs/mine/window", **place, **size)).status_code == 204
     shown = await world.request(MEMBER, "GET", "/api/v1/jobs/mine/output", params={**place, "offset": 5})
     assert (shown.content, shown.headers[NEXT_OFFSET], shown.headers[ENDED]) == (
@@ -158,7 +158,7 @@ async def test_window_output_and_ports(world: World, fabric: FakeFabric) -> None
     path = "/api/v1/jobs/mine/connections"
     opened = await post(world, path, **place, port=8888)
     assert opened.json() == {"connection": 7}
-    one = {**place, "connection": 7}
+    one: dict[str, Any] = {**place, "connection": 7}
     assert (await post(world, f"{path}/sent", b"GET", **one, offset=0, end=True)).status_code == 204
     received = await post(world, f"{path}/received", **one, offset=2)
     assert (received.content, received.headers[ENDED]) == (b"bye", "true")

@@ -30,13 +30,17 @@ from scheduler.sessions import (
 NOTHING = SessionAnswer()
 WAIT_SECONDS = 5.0
 """So long a question waits for something to answer."""
-MAX_WAITS = 48
-"""Questions of one rank that wait at once; others are answered at once, so that nobody uses up the agent."""
+MAX_WAITS, MAX_ALL_WAITS = 48, 256
+"""Questions of one rank, and of all of this agent, that wait at once; others are answered at once, so that
+nobody uses up the agent."""
 PIECE_BYTES = 256 * 1024
 
 
 class RankSession:
     """Made with its rank, in the agent's event loop."""
+
+    all_waits = 0
+    """Of all sessions in this process."""
 
     def __init__(self, asked: Session, log: Path, clock: Clock) -> None:
         self._log, self._clock = log, clock
@@ -146,8 +150,10 @@ class RankSession:
     ) -> SessionAnswer:
         """What ``look`` finds, as soon as it finds something and has room for it; ``nothing`` after a while.
         Raises what it raises, for want of room after a while only."""
-        until = self._loop.time() + (WAIT_SECONDS if self._waits < MAX_WAITS else 0)
+        may_wait = self._waits < MAX_WAITS and RankSession.all_waits < MAX_ALL_WAITS
+        until = self._loop.time() + (WAIT_SECONDS if may_wait else 0)
         self._waits += 1
+        RankSession.all_waits += 1
         try:
             while True:
                 moved, left_seconds = self._moved, until - self._loop.time()
@@ -163,6 +169,7 @@ class RankSession:
                     await asyncio.wait_for(moved.wait(), left_seconds)
         finally:
             self._waits -= 1
+            RankSession.all_waits -= 1
 
     def _touch(self) -> None:
         self._idle.touch(self._clock.monotonic_seconds())

@@ -238,3 +238,16 @@ async def test_a_relay_that_says_nothing_keeps_nobody(
         await session.answer(Opened(80))
     session.begin()
     session.close()
+
+
+async def test_so_many_questions_wait_and_others_are_answered_at_once(
+    joined: RankSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rank_session, "MAX_ALL_WAITS", 3)
+    waiting = [asyncio.create_task(joined.answer(OutputFrom(0))) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert RankSession.all_waits == 3
+    assert (await asyncio.wait_for(joined.answer(OutputFrom(0)), 1)).data == b""
+    joined.close()
+    assert all([(await one).ended for one in waiting])
+    assert RankSession.all_waits == 0
