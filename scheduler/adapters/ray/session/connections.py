@@ -146,8 +146,8 @@ class Connections:
             raise BrokenFrames("a cell opens no connections")
 
     def _end(self, number: int, known: _Connection) -> None:
-        """What has come may still be read."""
-        if known.opened and known.waiting:
+        """What has come may still be read, and that it was all."""
+        if known.opened:
             known.ended_there = known.ended_here = True
         else:
             del self._known[number]

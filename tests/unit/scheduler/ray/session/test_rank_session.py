@@ -77,6 +77,7 @@ async def until_printed(rank: RankProcess, text: bytes) -> bytes:
     printed = b""
     async with asyncio.timeout(30):
         while text not in printed:
+            rank.poll()
             answer = await ask(rank, OutputFrom(len(printed)))
             assert not answer.ended, printed
             printed += answer.data
@@ -100,7 +101,7 @@ async def test_what_is_typed_is_read_and_what_is_printed_is_the_log(node: Node) 
 async def test_it_is_typed_once_and_ctrl_c_and_the_window_reach_the_command(node: Node) -> None:
     script = (
         "import os, signal, sys\n"
-        "def told(number, frame): print('told', number, os.get_terminal_size(), flush=True)\n"
+        "def told(number, frame): os.write(1, f'told {number} {os.get_terminal_size()}\\n'.encode())\n"
         "signal.signal(signal.SIGINT, told); signal.signal(signal.SIGWINCH, told)\n"
         "print('ready', flush=True)\n"
         "for line in iter(sys.stdin.readline, ''): print('read', line, flush=True)\n"

@@ -77,6 +77,21 @@ def test_what_came_before_a_close_can_be_read() -> None:
     connections.take(Frame(Kind.DATA, number, b"bye"))
     connections.take(Frame(Kind.CLOSE, number))
     assert connections.read(number, 0, 10, 0) == Piece(b"bye", ended=True)
+    assert connections.read(number, 3, 10, 0) == Piece(b"", ended=True)
+    with pytest.raises(Conflict):
+        connections.write(number, 0, b"late", 0)
+
+
+def test_a_close_after_all_was_read_is_an_end() -> None:
+    connections, number = opened()
+    connections.take(Frame(Kind.DATA, number, b"bye"))
+    connections.read(number, 0, 10, 0)
+    assert connections.read(number, 3, 10, 0) == Piece(b"", ended=False)
+    connections.take(Frame(Kind.CLOSE, number))
+    assert connections.read(number, 3, 10, 0) == Piece(b"", ended=True)
+    connections.close(number)
+    with pytest.raises(NotFound):
+        connections.read(number, 3, 10, 0)
 
 
 def test_there_are_so_many_and_abandoned_ones_make_room() -> None:
