@@ -75,15 +75,16 @@ class Totals:
         self._known: set[str] = set()
 
     async def add(self, connection: AsyncConnection, sums: Sums) -> None:
-        """Add the sums. Two writers take rows in the same order, so they never wait in a circle."""
+        """Add the sums. Two writers take rows in the same order (counts of volume first, as posting does), so
+        they never wait in a circle."""
         series = [(id_, *columns) for id_, columns in sums.series.items() if id_ not in self._known]
         prices = [price_row(price) for id_, price in sums.prices.items() if id_ not in self._known]
+        await bulk.add(connection, volume_totals, ((*key, sum_) for key, sum_ in sums.volumes.items()))
         await bulk.insert(connection, usage_series, sorted(series), bulk.IGNORE)
         await bulk.insert(connection, prices_pinned, sorted(prices), bulk.IGNORE)
         await bulk.add(connection, usage_totals, ((*key, *sum_) for key, sum_ in sums.usage.items()))
         await bulk.add(connection, charge_totals, ((*key, *sum_) for key, sum_ in sums.charges.items()))
         await bulk.add(connection, account_totals, sums.accounts.items())
-        await bulk.add(connection, volume_totals, ((*key, sum_) for key, sum_ in sums.volumes.items()))
 
     def committed(self, sums: Sums) -> None:
         """The transaction in which the sums were added is durable."""

@@ -75,12 +75,13 @@ def _without_price(sold: Sequence[Sold], books: Sequence[PriceBook], at_ms: int)
     """``meter of model`` of what no book in force has. An item for some device class, adapter, tier or hours
     counts as a price."""
     rates = Rates(books)
+    has = {id(book): {(item.meter, item.model) for item in book.items} for book in books}
     for one in sold:
         event = UsageEvent(
             "-", "inference", one.tenant or "-", "-", at_ms, at_ms, {}, model_identity=one.identity
         )
-        asked = rates.books_for(event)
+        priced = set().union(*(has[id(book)] for book in rates.books_for(event)))
         names = {"*", one.identity, *([one.identity.rpartition("/")[2]] if one.shared else [])}
         for meter in one.meters:
-            if not any(item.meter == meter and item.model in names for book in asked for item in book.items):
+            if priced.isdisjoint((meter, name) for name in names):
                 yield f"{meter} of {one.identity}"
