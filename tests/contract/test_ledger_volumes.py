@@ -4,15 +4,17 @@ is taken back."""
 import asyncio
 import random
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
 
 from billing.core.rating import charged_again
-from billing.store import Ledger
+from billing.store import Ledger, bulk
 from billing.store.schema import volume_totals
 from common.clock import VirtualClock
 from common.db import Database
+from common.errors import Unavailable
 from common.resources import Metadata, Price
 from common.resources.money import PriceItem, PriceSpec, PriceTier
 from common.store.memory import MemoryStore
@@ -119,3 +121,22 @@ async def test_a_refused_event_takes_no_volume(database: Database, ledger: Ledge
     assert posted.refused == ("use-1",)
     assert await counted(database) == [95]
     assert await sold(ledger) == {FIRST: 95}
+
+
+async def test_an_event_that_another_posts_meanwhile_gets_no_second_place(
+    database: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def sees_nothing(*_: object) -> list[tuple[str, str]]:
+        return []
+
+    first, second = (chat(f"use-{n}", quantities={"prompt_tokens": 90}) for n in (1, 2))
+    await ledger.post([first])
+    blind = SimpleNamespace(insert=bulk.insert, IGNORE=bulk.IGNORE, look_up=sees_nothing)
+    monkeypatch.setattr("billing.store.volumes.bulk", blind)
+    with pytest.raises(Unavailable, match="by another"):
+        await ledger.post([first, second])
+    monkeypatch.undo()
+    assert await counted(database) == [90]
+    posted = await ledger.post([first, second])
+    assert (posted.accepted, posted.duplicates) == (1, 1)
+    assert await sold(ledger) == {FIRST: 100, SECOND: 80}
