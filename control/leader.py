@@ -66,7 +66,7 @@ class Leader:
         loops.add("scheduler", self.scheduler.run)
         loops.add("autoscaler", self._autoscaler.run)
         loops.add("canaries", self._canaries.run)
-        loops.add("endpoints", EndpointController(store, self._engines, settings, clock).run)
+        loops.add("endpoints", EndpointController(store, self._engines, settings, clock, context.memory).run)
         loops.add("auto-mode", auto_mode.run)
         loops.add("finetunes", tuning.run)
         if context.tuning is not None:

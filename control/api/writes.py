@@ -4,12 +4,12 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from common.errors import ComputilityError, Conflict, Forbidden, InvalidInput, NotFound, Problem
-from common.resources import ApiKey, Project, Resource, Tenant, parse_resource
+from common.resources import ApiKey, Endpoint, Project, Resource, Tenant, parse_resource
 from common.store.answers import Answer, Replay
 from common.store.port import Applied, Delete, Put, R, Store
 from common.store.rules import not_found
@@ -77,6 +77,7 @@ async def apply_resources(
     answer: Callable[[Written], Replay] | None = None,
 ) -> Written:
     """Write all in one transaction, or none when any is refused. A dry run answers what would happen."""
+    too_little = await _too_little(context, resources)
     async with context.write_lock:
         caller.directory = await context.directories.current()
         references = References(context.store, resources, context.settings, context.clock.now_ms())
@@ -88,7 +89,10 @@ async def apply_resources(
             except (InvalidInput, Forbidden, Conflict, NotFound) as error:
                 raise (_at(index, error) if len(resources) > 1 else error) from error
         await check_limits(resources, caller, references)
-        warnings = [await warnings_of(resource, references) for resource in resources]
+        warnings = [
+            [*await warnings_of(resource, references), *too_little.get(resource.key, ())]
+            for resource in resources
+        ]
         effects_of = Effects(context.engines, context.settings, references, caller).of
         effects = [await effects_of(resource) for resource in resources]
         done = await context.store.write_all(
@@ -97,6 +101,20 @@ async def apply_resources(
             answer=None if answer is None else lambda done: answer(Written(done, warnings, effects)),
         )
         return Written(done, warnings, effects)
+
+
+async def _too_little(context: ControlContext, resources: Sequence[Resource]) -> Mapping[str, Sequence[str]]:
+    """Endpoint -> why no devices of the pool can hold its engines. It looks at nodes and files, so no other
+    write waits for it."""
+    references = References(context.store, resources, context.settings, context.clock.now_ms())
+    told = {}
+    for endpoint in resources:
+        if isinstance(endpoint, Endpoint):
+            model = await references.model_of(endpoint, endpoint.spec.model)
+            why = await context.memory.why_too_little(endpoint, model) if model is not None else ""
+            if why:
+                told[endpoint.key] = (why,)
+    return told
 
 
 async def _check(
