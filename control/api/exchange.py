@@ -15,12 +15,14 @@ _KEY = "exchange"
 
 @dataclass
 class Exchange:
-    """``actor`` is who the audit log names; ``author`` the same as the author of what is written."""
+    """``actor`` is who the audit log names; ``author`` the same as the author of what is written; ``asked``
+    names what an apply is about, like ``Queue/research``, for the entry of one that is refused."""
 
     request_id: str
     actor: str = ANONYMOUS
     caller: Caller | None = None
     error_code: str = ""
+    asked: str = ""
     author: Author = field(default_factory=lambda: Author(ANONYMOUS))
 
     def identify(self, actor: str, caller: Caller | None = None) -> None:

@@ -4,7 +4,8 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -22,6 +23,10 @@ from control.admission.warnings import warnings_of
 from control.context import ControlContext
 from control.core.permissions import Owner
 
+MOST_NAMED = 20
+"""Documents of a refused apply that the audit log names."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+
 
 @dataclass(frozen=True)
 class Written:
@@ -31,6 +36,23 @@ class Written:
     applied: Sequence[Applied[Resource]]
     warnings: Sequence[Sequence[str]]
     effects: Sequence[str]
+
+
+def names_in(documents: Sequence[object]) -> str:
+    """What the documents say that they are about, for the audit log: ``Queue/research, Model/lab/tiny``. Of
+    texts that are no names nothing is told."""
+    told = ["/".join(_words_of(document)) or "a document without kind and name" for document in documents]
+    more = f" and {len(told) - MOST_NAMED} more" if len(told) > MOST_NAMED else ""
+    return ", ".join(told[:MOST_NAMED]) + more
+
+
+def _words_of(document: object) -> Iterator[str]:
+    content = document if isinstance(document, Mapping) else {}
+    metadata = content.get("metadata")
+    inner = metadata if isinstance(metadata, Mapping) else {}
+    for word in (content.get("kind"), inner.get("project"), inner.get("name")):
+        if isinstance(word, str) and _NAME.fullmatch(word):
+            yield word
 
 
 def parse_documents(documents: Sequence[object]) -> list[Resource]:
