@@ -53,7 +53,8 @@ class DeviceRow:
 class DeviceTable:
     """Looks at all Nodes at most once a minute, beside everything else, and only while somebody asks.
 
-    Devices count whatever state they and their nodes are in: what cannot be on any of them never will.
+    Devices count whatever state they and their nodes are in: what cannot be on any of them never will. The
+    CPU of a node that has accelerators does not: the engines of such a node are built for these.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -84,7 +85,8 @@ async def _rows_of(nodes: Sequence[Node]) -> Sequence[DeviceRow]:
     found: dict[tuple[str, str], DeviceRow] = {}
     async for node in in_turns(nodes):
         here: dict[tuple[str, str], list[int]] = {}
-        for device in node.status.devices:
+        accelerators = [device for device in node.status.devices if device.vendor != "cpu"]
+        for device in accelerators or node.status.devices:
             here.setdefault((str(device.vendor), device.model), []).append(device.memory_bytes)
         for key, sizes in here.items():
             known = found.get(key, DeviceRow(*key, 0, 0))

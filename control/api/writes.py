@@ -22,6 +22,7 @@ from control.admission.rights import check_limits
 from control.admission.warnings import warnings_of
 from control.context import ControlContext
 from control.core.permissions import Owner
+from inference.device_table import WAIT_SECONDS
 
 MOST_NAMED = 20
 """Documents of a refused apply that the audit log names."""
@@ -127,15 +128,16 @@ async def apply_resources(
 
 async def _too_little(context: ControlContext, resources: Sequence[Resource]) -> Mapping[str, Sequence[str]]:
     """Endpoint -> why no devices of the pool can hold its engines. It looks at nodes and files, so no other
-    write waits for it."""
+    write waits for it; for nodes it waits once, however many Endpoints there are."""
     references = References(context.store, resources, context.settings, context.clock.now_ms())
-    told = {}
+    told, wait_seconds = dict[str, Sequence[str]](), WAIT_SECONDS
     for endpoint in resources:
         if isinstance(endpoint, Endpoint):
             model = await references.model_of(endpoint, endpoint.spec.model)
-            why = await context.memory.why_too_little(endpoint, model) if model is not None else ""
-            if why:
-                told[endpoint.key] = (why,)
+            if model is not None:
+                why = await context.memory.why_too_little(endpoint, model, wait_seconds)
+                told[endpoint.key] = (why,) if why else ()
+                wait_seconds = 0.0
     return told
 
 

@@ -42,11 +42,16 @@ class Scene:
         spec = ModelSpec(source="$(HOME_DIR)/models/big")
         self.model = Model(metadata=Metadata(name="big", project=PROJECT), spec=spec)
 
-    async def add_node(self, name: str, count: int, vendor: str, model: str, gib: int) -> None:
+    async def add_node(
+        self, name: str, count: int, vendor: str, model: str, gib: int, beside_gib: int = 0
+    ) -> None:
         devices = [
             {"id": f"{name}-{n}", "index": n, "vendor": vendor, "model": model, "memory_bytes": gib * GIB}
             for n in range(count)
         ]
+        if beside_gib:
+            host = {"id": name, "index": 0, "vendor": "cpu", "model": "x86-64"}
+            devices.append({**host, "memory_bytes": beside_gib * GIB})
         node = Node(metadata=Metadata(name=name), status=NodeStatus.model_validate({"devices": devices}))
         await self.store.set_status(
             (await self.store.apply(node)).resource.model_copy(update={"status": node.status})
@@ -106,6 +111,15 @@ async def test_the_cpu_of_a_node_is_one_device_however_many_slots(tmp_path: Path
     scene.clock.advance(FRESH_SECONDS)
     await scene.add_node("b", 1, "cpu", "x86-64", 16)
     assert not await scene.why(devices={"vendors": ["cpu"], "count": 4})
+
+
+async def test_the_memory_of_a_host_is_none_of_its_accelerators(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    await scene.add_node("a", 1, "nvidia", "T4", 16, beside_gib=512)
+    assert "nvidia/T4" in await scene.why()
+    scene.clock.advance(FRESH_SECONDS)
+    await scene.add_node("b", 1, "cpu", "x86-64", 512)
+    assert not await scene.why(), "an engine may be on a node that has nothing else"
 
 
 async def test_weights_of_four_bytes_are_kept_in_two(tmp_path: Path) -> None:
