@@ -77,7 +77,8 @@ class QueueNews:
                     count, said = of_queue.get(reason, (0, decision.reasons[0].message))
                     of_queue[reason] = count + 1, said
             elif isinstance(decision, Preempt | Resize):
-                self._lose(decision, world)
+                with self._guard.item("Queue", ("losses",)):
+                    self._lose(decision, world)
         for name in held.keys() | self._known.keys():
             known, now = self._known.setdefault(name, _Known()), held.get(name, {})
             known.untold = {reason for reason in now if reason in known.untold or reason not in known.held}
@@ -127,7 +128,7 @@ def _due(queue: Queue, known: _Known, now_ms: int) -> Iterator[tuple[str, str, s
     for reason in sorted(known.untold - known.told_ms.keys()):
         count, said = known.held[reason]
         waits = "1 workload waits" if count == 1 else f"{count} workloads wait"
-        yield reason, "info", f"{waits}: {said}"
+        yield reason, "info", f"{waits}; the first: {said}"
     for reason, losses in known.losses.items():
         if reason not in known.told_ms:
             yield reason, "warning", _lost(losses, _TAKEN[reason])

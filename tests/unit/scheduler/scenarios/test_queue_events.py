@@ -34,7 +34,7 @@ async def test_a_limit_that_holds_somebody_back_is_told_once(scene: Scene) -> No
     await scene.steps(3)
     [(reason, message)] = await told(scene, "q")
     assert reason == "QuotaReached"
-    assert message.startswith("2 workloads wait: waits for queue q: needs 1 device, ")
+    assert message.startswith("2 workloads wait; the first: waits for queue q: needs 1 device, ")
     await scene.steps(3, 100)
     assert len(await told(scene, "q")) == 1, "it is not told again while it goes on"
 
