@@ -79,7 +79,7 @@ class ControlContext:
         self.insight = Insight(self.store, self.settings, self.clock, needs=needs)
         self.thresholds = ThresholdBoard(self.clock)
         self.planner = Planner(self.store, self.settings, self.clock)
-        self.memory = EngineMemory(DeviceTable(self.store, self.clock), self.settings, self.clock)
+        self.memory = EngineMemory(DeviceTable(self.store, self.clock), self.planner.config_of, self.clock)
 
     async def wait_for_change(self, revision: int, timeout_seconds: float, kinds: Sequence[str]) -> bool:
         """Whether the store went beyond ``revision`` in time, by a change of one of these kinds as far as is

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from common.clock import Clock
 from common.errors import InvalidInput
@@ -12,14 +13,14 @@ from common.resources import Endpoint, Model
 from common.resources.engines import RoleSpec
 from common.resources.scaling import EngineRole
 from common.resources.serving import PAIR
-from common.settings import Settings
 from common.units import format_bytes
 from inference.core.performance.device_figures import Layout
 from inference.core.performance.memory import USABLE, Need, least_need
 from inference.core.performance.model_shape import ModelShape, read_shape
 from inference.device_table import FRESH_SECONDS, WAIT_SECONDS, DeviceRow, DeviceTable
-from inference.model_config import find_config
 
+ConfigOf = Callable[[Model], Mapping[str, Any]]
+"""The ``config.json`` of a Model. Raises ``InvalidInput`` where it is not found or cannot be read."""
 MAX_SHAPES = 1000
 _GATED = ("silu", "swish", "swiglu")
 """Activations of which it is known that the network has three matrices; else two are counted."""
@@ -41,8 +42,8 @@ class EngineMemory:
     """Says only what is sure: weights and one sequence of the longest context, without all else that engines
     take, against all that they may use of the largest devices."""
 
-    def __init__(self, devices: DeviceTable, settings: Settings, clock: Clock) -> None:
-        self._devices, self._home, self._clock = devices, settings.home, clock
+    def __init__(self, devices: DeviceTable, config_of: ConfigOf, clock: Clock) -> None:
+        self._devices, self._config_of, self._clock = devices, config_of, clock
         self._shapes: dict[tuple[str, str | None], tuple[float, ModelShape | None]] = {}
 
     async def why_too_little(
@@ -75,7 +76,7 @@ class EngineMemory:
 
     def _read(self, model: Model) -> ModelShape | None:
         try:
-            config = find_config(model.spec.source, self._home, model.project)
+            config = self._config_of(model)
             shape = read_shape(config)
         except InvalidInput:
             return None

@@ -21,11 +21,16 @@ from inference.core.performance.device_figures import DeviceFigures, Layout
 from inference.core.performance.memory import least_need, most_sequences, room_bytes
 from inference.core.performance.steps import Engine
 from inference.device_table import FRESH_SECONDS, DeviceRow, DeviceTable
-from inference.engine_memory import EngineMemory
+from inference.engine_memory import ConfigOf, EngineMemory
+from inference.model_config import find_config
 from tests.fixtures.performance_scene import LLAMA_8B, configs, shape
 from tests.unit.inference.endpoint_world import World
 
 PROJECT = "lab"
+
+
+def configs_at(home: Path) -> ConfigOf:
+    return lambda model: find_config(model.spec.source, home, model.project)
 
 
 class Scene:
@@ -35,7 +40,7 @@ class Scene:
         self.clock = VirtualClock()
         self.store = MemoryStore(self.clock)
         self.devices = DeviceTable(self.store, self.clock)
-        self.memory = EngineMemory(self.devices, Settings(home=home), self.clock)
+        self.memory = EngineMemory(self.devices, configs_at(home), self.clock)
         folder = home / "models" / "big"
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps(config or configs()[LLAMA_8B]))
@@ -177,7 +182,7 @@ async def test_an_endpoint_says_so_until_an_engine_answers(tmp_path: Path) -> No
     scene = Scene(tmp_path / "other")
     await scene.add_node("a", 1, "nvidia", "T4", 16)
     settings = Settings(home=tmp_path)
-    memory = EngineMemory(scene.devices, settings, world.clock)
+    memory = EngineMemory(scene.devices, configs_at(tmp_path), world.clock)
     world.controller = EndpointController(world.store, world.engines, settings, world.clock, memory)
     await scene.devices.rows()
     await world.apply_endpoint()
