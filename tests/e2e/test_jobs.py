@@ -61,6 +61,11 @@ else:
 """
 
 
+def heeds_interrupts() -> None:
+    """As in a terminal: what a shell starts in its background ignores Ctrl-C, and all below it do."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Tenant:
     """Somebody with a key and a shell, on a machine with nothing of the platform but its command line."""
 
@@ -90,6 +95,7 @@ class Tenant:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heeds_interrupts,
         )
 
     def types(self, *words: str) -> tuple[int, str, str]:
