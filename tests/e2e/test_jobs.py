@@ -61,9 +61,8 @@ else:
 """
 
 
-def heeds_interrupts() -> None:
-    """As in a terminal: what a shell starts in its background ignores Ctrl-C, and all below it do."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+AS_IN_A_TERMINAL = ("env", "--default-signal=INT")
+"""What a shell starts in its background ignores Ctrl-C, and so does all below it."""
 
 
 class Tenant:
@@ -88,14 +87,13 @@ class Tenant:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "control.cli.main", *words],
+            [*AS_IN_A_TERMINAL, sys.executable, "-m", "control.cli.main", *words],
             cwd=self.folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=heeds_interrupts,
         )
 
     def types(self, *words: str) -> tuple[int, str, str]:
