@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
+from common.client_sessions import SessionClient
 from common.client_transport import Document, query_of
-from common.client_tuning import TuningClient
 from common.error_bodies import error_from_body
 
 Documents = list[Document]
@@ -17,7 +17,7 @@ Documents = list[Document]
 DRAIN_MARGIN_SECONDS = 15.0
 
 
-class Client(TuningClient):
+class Client(SessionClient):
     """What control answers, a method for each question."""
 
     # Resources

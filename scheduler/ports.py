@@ -9,7 +9,9 @@ from typing import Any, Literal, Protocol
 from billing.core.events import UsageEvent
 from common.load import ReplicaLoad
 from common.resources.pool import Device
+from common.resources.sessions import Session
 from common.resources.workload import Grant, Readiness, Sandbox
+from scheduler.sessions import SessionAnswer, SessionAsk
 
 RankRunState = Literal["Starting", "Running", "Ready", "Exited"]
 
@@ -51,6 +53,7 @@ class RankOrder:
     grants: tuple[Grant, ...]
     readiness: Readiness | None = None
     sandbox: Sandbox | None = None
+    session: Session | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class GangOrder:
 @dataclass(frozen=True)
 class RankRecord:
     """A started process. ``exit_code`` is 128 + n for one that signal n ended; ``log_tail`` is set when it
-    has ended."""
+    has ended. ``idle``: its session has had no input for as long as it may."""
 
     rank: int
     role: str
@@ -94,6 +97,7 @@ class RankRecord:
     finished_ms: int | None = None
     log_tail: str = ""
     metered_spans: int = 0
+    idle: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,6 +211,11 @@ class Fabric(Protocol):
     ) -> LogChunk:
         """A piece of the log of a rank of the workload ``uid``; a negative offset counts from the end. Raises
         ``NotFound`` when there is none."""
+        ...
+
+    async def session(self, node: str, uid: str, attempt: int, rank: int, ask: SessionAsk) -> SessionAnswer:
+        """Something that a person wants of the session of a rank; answered within some seconds, then with
+        nothing. Raises ``NotFound`` where there is none, ``TooManyRequests`` for what is not taken yet."""
         ...
 
     async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:

@@ -178,6 +178,8 @@ class _Answer:
         denied = status in (401, 403) or exchange.denied
         if not denied and (method not in WRITES or scope["path"] in NOT_AUDITED):
             return
+        if exchange.in_session and not denied:
+            return
         query = scope.get("query_string", b"").decode("latin-1")
         target = f"{scope['path']}?{query}" if query else scope["path"]
         written = exchange.author.summary

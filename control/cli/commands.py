@@ -81,6 +81,10 @@ COMMANDS: dict[str, Row] = {
     "audit": Row(INSIGHT, "access.who", "Show who wrote what, and who was refused, newest first."),
     "chat": Row(ACCESS, "chat", "Chat with a model; the answer streams."),
     "run": Row(ACCESS, "work.run", "Run a command on the pool with the folder that you are in."),
+    "shell": Row(ACCESS, "work.shell", "Open a terminal on the pool, in a job of its own with the folder."),
+    "port-forward": Row(
+        ACCESS, "work.forward", "Reach ports of a job on this machine; Ctrl-C ends it.", "port_forward"
+    ),
     "jobs": Row(
         ACCESS,
         "work.jobs",
@@ -103,7 +107,8 @@ COMMANDS: dict[str, Row] = {
 INSTEAD = {
     **dict.fromkeys(("create", "replace"), " Use `computility apply -f FILE`."),
     **dict.fromkeys(("label", "annotate", "set"), " Use `computility patch KIND NAME -p PATCH` or edit."),
-    **dict.fromkeys(("exec", "submit", "launch"), " Use `computility run -- COMMAND`."),
+    **dict.fromkeys(("submit", "launch"), " Use `computility run -- COMMAND`."),
+    **dict.fromkeys(("exec", "ssh"), " Use `computility shell`, or `computility run -- COMMAND`."),
     **dict.fromkeys(("status", "ps"), " Use `computility top`, or `computility get all`."),
     **dict.fromkeys(
         ("api-resources", "api-versions"), " `computility explain KIND` shows a kind; `get` lists them."

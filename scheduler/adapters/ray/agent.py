@@ -40,6 +40,7 @@ from scheduler.adapters.ray.process import PROBE_TIMEOUT_SECONDS, RankFiles, Ran
 from scheduler.adapters.ray.sandbox import why_not
 from scheduler.adapters.ray.versions import Versions
 from scheduler.ports import DeviceSample, GangOrder, GangRecord, HostPort, LogChunk, RankOrder
+from scheduler.sessions import SessionAnswer, SessionAsk
 
 WATCH_SECONDS = 0.1
 PROBE_CACHE_SECONDS = 2.0
@@ -377,6 +378,14 @@ class Agent:
         except FileNotFoundError as error:
             where = f"attempt {attempt}, rank {rank} of {uid} on {self._options.node}"
             raise NotFound(f"there is no log of {where}") from error
+
+    async def session(self, uid: str, attempt: int, rank: int, ask: SessionAsk) -> SessionAnswer:
+        """See ``ports.Fabric.session``."""
+        gang = self._gangs.get((uid, attempt))
+        found = next((one for one in gang.ranks if one.record.rank == rank), None) if gang else None
+        if found is None or found.session is None:
+            raise NotFound(f"attempt {attempt}, rank {rank} of {uid} has no session")
+        return await found.session.answer(ask)
 
 
 async def _bound_logs(gang: _Gang) -> None:

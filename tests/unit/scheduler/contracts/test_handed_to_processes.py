@@ -78,6 +78,7 @@ def test_a_rank_is_run_by_a_launcher_of_its_own(tmp_path: Path, monkeypatch: pyt
             *(sys.executable, "-S", "-E", launcher.__file__),
             *(str(os.getpid()), "12.5", str(files.exit_code), "job", "0"),
         ],
+        "pass_fds": (),
         "stdin": subprocess.DEVNULL,
         "stderr": out,
         "env": build_environment(rank(), around),
@@ -108,7 +109,7 @@ def test_a_role_that_asks_for_a_cell_gets_one_with_what_it_names(
     asked: list[object] = []
     monkeypatch.setattr(process, "confined", noting(asked))
     wanted = Sandbox(readable=["$(HOME_DIR)/m", "/data"], writable=["/w/$(RANK)"], network=network)
-    process._command(rank(sandbox=wanted), surroundings(world_size))
+    process._command(rank(sandbox=wanted), surroundings(world_size), None)
     cell = Cell("/home", ("/home/m", "/data"), ("/w/0",), online, frozenset({"nvidia", "amd"}))
     assert asked == [["job", "0"], cell, "require", "none"]
 
