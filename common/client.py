@@ -196,6 +196,17 @@ class Client(SessionClient):
         """A tenant's month as FOCUS 1.2 rows, in CSV."""
         return self._text("/api/v1/focus", tenant=tenant, month=month, timezone=timezone, currency=currency)
 
+    def price_dry_run(
+        self, docs: Sequence[Mapping[str, Any]], begin: str, end: str | None, tenant: str | None
+    ) -> Document:
+        """What usage from ``begin`` to before ``end`` (None = now) would have cost with these Prices."""
+        body = {"documents": list(docs), "from": begin, "to": end, "tenant": tenant}
+        return self._answer(
+            self._send(
+                "POST", "/api/v1/prices/dry-run", json={k: v for k, v in body.items() if v is not None}
+            )
+        )
+
     def usage(self, **params: Any) -> Document:
         """The usage report; parameters as of ``GET /api/v1/usage`` (``from_`` stands for ``from``)."""
         return self._read("/api/v1/usage", **{name.rstrip("_"): value for name, value in params.items()})

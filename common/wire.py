@@ -115,6 +115,7 @@ class Route(_Part):
     base_model: str = Field(
         description="served name of the base, for information; equals model for a base model"
     )
+    adapter_identity: str = Field("", description="project/name of the Adapter that it is, if it is one")
     project: str
     tenant: str
     shared: bool = False

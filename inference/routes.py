@@ -237,6 +237,7 @@ def _adapter_route(adapter: Adapter, of_model: Sequence[_Host], tenants: dict[st
         model=name,
         backend_model=name,
         base_model=served_name(endpoints[0]),
+        adapter_identity=f"{project}/{adapter.name}",
         project=project,
         tenant=tenants.get(project, ""),
         context_tokens=min(contexts, default=None),

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing import metrics
 from billing.core.events import UsageEvent
 from billing.core.ledger import Transaction, TrialBalance, reversal_of, usage_transaction
-from billing.core.rating import PriceBook, RatedLine, Rates
+from billing.core.rating import Rates
 from billing.store import bulk
 from billing.store.books import book_of
 from billing.store.charges import ChargeRow, add_up_charges
@@ -23,9 +23,10 @@ from billing.store.schema import account_totals, journal, prices_pinned, usage_e
 from billing.store.series import Place, Places, place_of_before
 from billing.store.totals import Sums, Totals
 from billing.store.usage import UsageRow, add_up
+from billing.store.volumes import Rated, rate_by_volume
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database
-from common.errors import InvalidInput, NotFound
+from common.errors import InvalidInput, NotFound, Unavailable
 from common.resources import Price
 from common.store.port import Store
 from common.telemetry import get_logger
@@ -34,8 +35,6 @@ BATCH = 1000
 """Events in one database transaction."""
 KNOWN_OTHERWISE = "id: was posted before with another content"
 
-_Rated = tuple[UsageEvent, Sequence[RatedLine], str]
-"""An event, its lines and its digest."""
 _FAULTS = (InvalidInput, DataError, IntegrityError, ValueError, ArithmeticError, LookupError, TypeError)
 """What an event raises that can be neither rated nor written, where the database itself is well."""
 _log = get_logger("billing.ledger")
@@ -63,6 +62,14 @@ class Reversal:
     transaction_id: str
     microcredits: int
     repeated: bool
+
+
+@dataclass(frozen=True)
+class _Posted:
+    """``known``: id → digest of those that were there already. ``batch`` has the lines that were posted."""
+
+    known: Mapping[str, str]
+    batch: Sequence[Rated]
 
 
 class Ledger:
@@ -95,51 +102,57 @@ class Ledger:
         first = {event.id: event for event in reversed(events)}
         books = [book_of(price) for price in await self._store.list(Price)]
         reasons: dict[str, str] = {}
-        rated = _rated([event for _, event in sorted(first.items())], books, reasons)
+        rates = Rates(books)
+        rated = {
+            one[0].id: one for one in _rated([event for _, event in sorted(first.items())], rates, reasons)
+        }
         known: dict[str, str] = {}
-        for batch in _batches(rated):
-            known.update(await self._post_each_that_can_be(batch, reasons))
-        digests = {event.id: known.get(event.id, digest) for event, _, digest in rated}
+        for batch in _batches(list(rated.values())):
+            posted = await self._post_each_that_can_be(batch, rates, reasons)
+            known.update(posted.known)
+            rated.update({one[0].id: one for one in posted.batch})
+        digests = {id_: known.get(id_, digest) for id_, (_, _, digest) in rated.items()}
         result = _count(events, digests, len(first) - len(known) - len(reasons), reasons)
         metrics.count_posted(
-            [lines for event, lines, _ in rated if event.id not in known and event.id not in reasons],
+            [lines for id_, (_, lines, _) in rated.items() if id_ not in known and id_ not in reasons],
             duplicates=result.duplicates,
             refused=len(result.refused),
         )
         return result
 
     async def _post_each_that_can_be(
-        self, batch: Sequence[_Rated], reasons: dict[str, str]
-    ) -> dict[str, str]:
+        self, batch: Sequence[Rated], rates: Rates, reasons: dict[str, str]
+    ) -> _Posted:
         """Post a batch as one or, where that fails for what an event says, each event alone.
 
         Why one cannot be written is put into ``reasons``.
         """
         try:
-            return await self._post_batch(batch)
+            return await self._post_batch(batch, rates)
         except _FAULTS as error:
             if len(batch) == 1:
                 _refuse(batch[0][0], error, reasons)
-                return {}
-        known: dict[str, str] = {}
-        for one in batch:
-            known.update(await self._post_each_that_can_be([one], reasons))
-        return known
+                return _Posted({}, ())
+        parts = [await self._post_each_that_can_be([one], rates, reasons) for one in batch]
+        known = {id_: digest for part in parts for id_, digest in part.known.items()}
+        return _Posted(known, [one for part in parts for one in part.batch])
 
-    async def _post_batch(self, batch: Sequence[_Rated]) -> dict[str, str]:
-        """Post a batch, ordered by id (so that two posters never wait for each other in a circle).
-
-        Returns id → digest of those that were there already.
+    async def _post_batch(self, batch: Sequence[Rated], rates: Rates) -> _Posted:
+        """Post a batch, ordered by id after counts of volume are taken by theirs (so that two posters never
+        wait for each other in a circle).
         """
         now_ms = self._clock.now_ms()
         sums = Sums()
         async with self._database.write() as connection:
+            batch, placed = await rate_by_volume(connection, batch, rates)
             places = await self._places.of(connection, [event for event, _, _ in batch])
             rows = [
                 event_row(event, lines, now_ms, digest, places[event.id].series)
                 for event, lines, digest in batch
             ]
             new = await bulk.insert_new(connection, usage_events, rows)
+            if not placed <= new:
+                raise Unavailable("this usage is being posted by another; try again")
             posted = [
                 (event, usage_transaction(event, lines), places[event.id])
                 for event, lines, _ in batch
@@ -150,7 +163,7 @@ class Ledger:
             known = dict(await bulk.look_up(connection, usage_events, old, "digest"))
         self._totals.committed(sums)
         self._places.committed({id_: place for id_, place in places.items() if id_ in new})
-        return known
+        return _Posted(known, batch)
 
     async def _enter(
         self,
@@ -226,10 +239,10 @@ async def _place_of(connection: AsyncConnection, event: UsageEvent, series: str)
     return Place(place.day, series, tuple(columns[1:]))
 
 
-def _rated(events: Sequence[UsageEvent], books: Sequence[PriceBook], reasons: dict[str, str]) -> list[_Rated]:
-    """The events with their lines; why one cannot be rated is put into ``reasons``."""
-    rated: list[_Rated] = []
-    rates = Rates(books)
+def _rated(events: Sequence[UsageEvent], rates: Rates, reasons: dict[str, str]) -> list[Rated]:
+    """The events with their lines, as if no volume came before; why one cannot be rated is put into
+    ``reasons``."""
+    rated: list[Rated] = []
     for event in events:
         try:
             rated.append((event, rates.lines(event), event.digest()))
@@ -244,7 +257,7 @@ def _refuse(event: UsageEvent, error: Exception, reasons: dict[str, str]) -> Non
     reasons[event.id] = error.message if isinstance(error, InvalidInput) else f"cannot be posted: {kind}"
 
 
-def _batches(rated: Sequence[_Rated]) -> Iterator[Sequence[_Rated]]:
+def _batches(rated: Sequence[Rated]) -> Iterator[Sequence[Rated]]:
     for start in range(0, len(rated), BATCH):
         yield rated[start : start + BATCH]
 

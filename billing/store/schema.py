@@ -60,7 +60,8 @@ journal = sa.Table(
     sa.Column("entries", sa.Text, nullable=False),
 )
 """One row for each transaction: ``entries`` is its JSON, ``[account, amount]`` or ``[account, amount, meter,
-quantity, id of the pinned price or null]``."""
+quantity, id of the pinned price or null]``;
+where the price is by volume also the name of its count, and what was counted before."""
 
 prices_pinned = sa.Table(
     "prices_pinned",
@@ -111,6 +112,15 @@ charge_totals = sa.Table(
     sa.Column("microcredits", sa.BigInteger, nullable=False),
 )
 """The same days, line by line: how much of a meter was sold at which pinned price (empty = none found)."""
+
+volume_totals = sa.Table(
+    "volume_totals",
+    METADATA,
+    sa.Column("tenant", KEY, primary_key=True),
+    sa.Column("counter", KEY, primary_key=True),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+)
+"""How much a tenant was sold by period and item, where the price goes by volume; less what is reversed."""
 
 account_totals = sa.Table(
     "account_totals",

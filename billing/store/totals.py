@@ -11,7 +11,14 @@ from billing.core.ledger import Entry, Transaction
 from billing.core.rating import PinnedPrice
 from billing.store import bulk
 from billing.store.rows import price_row
-from billing.store.schema import account_totals, charge_totals, prices_pinned, usage_series, usage_totals
+from billing.store.schema import (
+    account_totals,
+    charge_totals,
+    prices_pinned,
+    usage_series,
+    usage_totals,
+    volume_totals,
+)
 from billing.store.series import Columns, Place
 
 _KNOWN_LIMIT = 100_000
@@ -26,6 +33,7 @@ class Sums:
         self.usage: dict[tuple[str, str], list[int]] = {}
         self.charges: dict[tuple[str, str, str, str], list[int]] = {}
         self.accounts: defaultdict[str, int] = defaultdict(int)
+        self.volumes: defaultdict[tuple[str, str], int] = defaultdict(int)
 
     def add(self, event: UsageEvent, transaction: Transaction, place: Place) -> None:
         """Count one transaction and the event that it is for."""
@@ -39,6 +47,8 @@ class Sums:
                 amount -= entry.microcredits
                 unpriced += entry.line.price is None
                 self._charge(day, series, entry, sign)
+                if entry.line.counter is not None:
+                    self.volumes[event.tenant, entry.line.counter] += sign * entry.line.quantity
         counts = self.usage.setdefault((day, series), [0] * (len(METERS) + 3))
         counts[0] += sign
         for number, meter in enumerate(METERS, start=1):
@@ -65,9 +75,11 @@ class Totals:
         self._known: set[str] = set()
 
     async def add(self, connection: AsyncConnection, sums: Sums) -> None:
-        """Add the sums. Two writers take rows in the same order, so they never wait in a circle."""
+        """Add the sums. Two writers take rows in the same order (counts of volume first, as posting does), so
+        they never wait in a circle."""
         series = [(id_, *columns) for id_, columns in sums.series.items() if id_ not in self._known]
         prices = [price_row(price) for id_, price in sums.prices.items() if id_ not in self._known]
+        await bulk.add(connection, volume_totals, ((*key, sum_) for key, sum_ in sums.volumes.items()))
         await bulk.insert(connection, usage_series, sorted(series), bulk.IGNORE)
         await bulk.insert(connection, prices_pinned, sorted(prices), bulk.IGNORE)
         await bulk.add(connection, usage_totals, ((*key, *sum_) for key, sum_ in sums.usage.items()))

@@ -26,7 +26,13 @@ from common.store.port import Store
 from control.admission.access import Caller
 from control.admission.jobs import check_job
 from control.admission.lookup import References, missing
-from control.admission.prices import check_price_delete, check_prices, has_ended
+from control.admission.prices import (
+    begin_ms,
+    check_beginning,
+    check_price_delete,
+    check_prices,
+    has_ended,
+)
 from control.admission.queues import check_classes
 from control.admission.rights import check_endpoint, check_model, check_withdrawal, settle_project
 from control.core.permissions import Owner
@@ -85,7 +91,10 @@ async def _price(resource: Resource, caller: Caller, references: References) -> 
     tenant = price.spec.tenant
     if tenant is not None and await references.find(Tenant, tenant) is None:
         raise missing("spec.tenant", f"there is no Tenant {tenant!r}")
-    check_prices(price, await references.stored(price), references.now_ms)
+    old, begins = await references.stored(price), price.spec.effective_from
+    check_prices(price, old, references.now_ms)
+    if begins is not None and (old is None or begin_ms(old) != begin_ms(price)):
+        check_beginning(price, await references.list(Price))
 
 
 async def _workload(resource: Resource, caller: Caller, references: References) -> None:

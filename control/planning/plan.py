@@ -186,7 +186,7 @@ class _Prices:
         self._books, self._tenant, self._project, self._now_ms = books, tenant, project, now_ms
 
     def of(self, device_class: str) -> int | None:
-        """Micro-credits for a million device-seconds; None where no book has a price."""
+        """Micro-credits for a million device-seconds, before any volume; None where no book has a price."""
         event = UsageEvent(
             id="plan",
             kind="device",
@@ -197,8 +197,8 @@ class _Prices:
             quantities={"device_seconds": MILLION},
             device_class=device_class,
         )
-        (line,) = rate(event, self._books)
-        return None if line.unpriced else line.microcredits
+        line = rate(event, self._books)[0]
+        return line.price.item.microcredits_per_million if line.price else None
 
 
 def _profile(endpoint: Endpoint, shape: ModelShape) -> TrafficProfile:

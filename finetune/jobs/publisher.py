@@ -142,6 +142,7 @@ async def post_usage(
         started_ms=min(job.status.started_ms or ended_ms, ended_ms),
         ended_ms=ended_ms,
         quantities={"trained_tokens": tokens},
+        admitted_ms=min(job.metadata.created_ms, ended_ms),
     )
     await usage.post([event])
 

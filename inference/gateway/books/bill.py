@@ -213,6 +213,8 @@ class Bill:
             endpoint=replica.endpoint,
             user=job.request.user,
             tags=job.request.tags,
+            adapter_identity=job.route.adapter_identity,
+            admitted_ms=job.started_ms,
         )
 
     async def _set_aside(self, content: dict[str, Any], reason: str) -> None:
