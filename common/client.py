@@ -163,6 +163,8 @@ class Client(SessionClient):
         *,
         attempt: int | None = None,
         tail_lines: int | None = None,
+        since_seconds: float | None = None,
+        timestamps: bool = False,
     ) -> Iterator[str]:
         """The lines that a rank of a workload printed, without line ends."""
         params = {
@@ -171,6 +173,8 @@ class Client(SessionClient):
             "attempt": attempt,
             "follow": follow,
             "tail_lines": tail_lines,
+            "since_seconds": since_seconds,
+            "timestamps": timestamps or None,
         }
         return self._stream(f"/api/v1/workloads/{name}/logs", params)
 

@@ -22,6 +22,8 @@ from control.planning.served_traffic import ServedTraffic
 from finetune.api.service import FineTuneService
 from inference.autoscaling.autoscaler import Autoscaler
 from inference.canary.judging import CanaryJudge
+from inference.device_table import DeviceTable
+from inference.engine_memory import EngineMemory
 from inference.routes import RoutingTables
 from inference.two_legs.board import ThresholdBoard
 from scheduler.insight.insight import Insight
@@ -64,6 +66,7 @@ class ControlContext:
     insight: Insight = field(init=False)
     routes: RoutingTables = field(init=False)
     planner: Planner = field(init=False)
+    memory: EngineMemory = field(init=False)
     thresholds: ThresholdBoard = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +79,7 @@ class ControlContext:
         self.insight = Insight(self.store, self.settings, self.clock, needs=needs)
         self.thresholds = ThresholdBoard(self.clock)
         self.planner = Planner(self.store, self.settings, self.clock)
+        self.memory = EngineMemory(DeviceTable(self.store, self.clock), self.planner.config_of, self.clock)
 
     async def wait_for_change(self, revision: int, timeout_seconds: float, kinds: Sequence[str]) -> bool:
         """Whether the store went beyond ``revision`` in time, by a change of one of these kinds as far as is

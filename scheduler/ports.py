@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from billing.core.events import UsageEvent
 from common.load import ReplicaLoad
+from common.log_times import Mark
 from common.resources.pool import Device
 from common.resources.sessions import Session
 from common.resources.workload import Grant, Readiness, Sandbox
@@ -161,11 +162,13 @@ class NodeObservation:
 @dataclass(frozen=True)
 class LogChunk:
     """Bytes of a log from some offset on; ``next_offset`` is where to read on. ``size_bytes``: the log's
-    size now."""
+    size now. ``times``: when these bytes were written, as far as it was noted; all notes where no byte was
+    asked for."""
 
     data: bytes
     next_offset: int
     size_bytes: int
+    times: tuple[Mark, ...] = ()
 
 
 class Fabric(Protocol):

@@ -153,8 +153,7 @@ async def _check_shadow(endpoint: Endpoint, references: References) -> None:
 
 async def _model_of(endpoint: Endpoint, name: str, path: str, references: References) -> Model:
     """The Model of that name in the endpoint's project, else the shared one. Raises where there is none."""
-    own = await references.find(Model, name, endpoint.project)
-    found = own or next(iter(await references.shared_models(name)), None)
+    found = await references.model_of(endpoint, name)
     if found is None:
         raise missing(path, f"there is no Model {name!r} in project {endpoint.project}, and no shared one")
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
@@ -182,7 +183,8 @@ class _Answer:
             return
         query = scope.get("query_string", b"").decode("latin-1")
         target = f"{scope['path']}?{query}" if query else scope["path"]
-        written = exchange.author.summary
+        refused = f"refused {exchange.asked}" if exchange.asked and status >= HTTPStatus.BAD_REQUEST else ""
+        written = exchange.author.summary or refused
         audit = self._context.audit
         entry = (
             exchange.actor,

@@ -19,6 +19,7 @@ HOPELESS = (
     "LinkLeadsOutside",
     "NameTaken",
     "InvalidInput",
+    "TooLittleMemory",
 )
 """Reasons of ``Ready`` that no waiting changes."""
 Progress = tuple[bool, str]
@@ -57,6 +58,9 @@ def _refuse_hopeless(ready: Document, replicas: Sequence[Document]) -> None:
     if ready["reason"] in HOPELESS:
         raise EngineFailed(ready.get("message") or ready["reason"])
     for one in replicas:
+        if one.get("neverFits") and not one.get("outdated"):
+            why = one.get("message") or "it fits on no node of the pool"
+            raise EngineFailed(f"{one['workload']} is {one['phase']}: {why}")
         if one.get("phase") in CRASHED and not one.get("outdated"):
             why = f": {one['message']}" if one.get("message") else ""
             raise EngineFailed(

@@ -20,6 +20,7 @@ from common.bounded_log import BoundedLog
 from common.clock import SYSTEM_CLOCK
 from common.errors import Conflict, NotFound, Unavailable
 from common.labels import SANDBOX_LABEL
+from common.log_times import LogTimes, covering
 from common.resources.pool import LOAD, Device
 from common.settings import Settings, child_environment
 from common.settings.services import SandboxMode
@@ -374,10 +375,14 @@ class Agent:
             raise NotFound(f"there is no workload {uid!r}")
         log = BoundedLog(self._log(uid, attempt, rank))
         try:
-            return LogChunk(*log.read(offset_bytes, limit_bytes))
+            data, after, size = log.read(offset_bytes, limit_bytes)
         except FileNotFoundError as error:
             where = f"attempt {attempt}, rank {rank} of {uid} on {self._options.node}"
             raise NotFound(f"there is no log of {where}") from error
+        marks = LogTimes(log.path).marks()
+        return LogChunk(
+            data, after, size, covering(marks, after - len(data), after) if limit_bytes else marks
+        )
 
     async def session(self, uid: str, attempt: int, rank: int, ask: SessionAsk) -> SessionAnswer:
         """See ``ports.Fabric.session``."""
@@ -391,5 +396,7 @@ class Agent:
 async def _bound_logs(gang: _Gang) -> None:
     """In a thread: a slow disk must not make the node look silent."""
     for rank in gang.ranks:
+        if rank.wants_note():
+            await asyncio.to_thread(rank.note_time)
         if rank.log_is_full:
             await asyncio.to_thread(rank.bound_log)

@@ -17,6 +17,7 @@ import httpx
 from common.bounded_log import BoundedLog
 from common.clock import Clock
 from common.errors import ComputilityError, SetupError
+from common.log_times import LogTimes
 from common.private import PRIVATE_UMASK, make_file
 from scheduler.adapters.ray import launcher
 from scheduler.adapters.ray.environment import Surroundings, build_environment, expand
@@ -29,6 +30,8 @@ CANNOT_START = 126
 LOG_TAIL_BYTES = 2000
 PROBE_TIMEOUT_SECONDS = 2.0
 MISSES_UNTIL_UNREADY = 3
+NOTE_SECONDS = 1.0
+"""Between two notes of when a log grew."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class RankProcess:
         self._next_probe = 0.0
         self._misses = 0
         self.session: RankSession | None = None
+        self._next_note, self._noted_bytes = 0.0, 0
         self.record = RankRecord(
             rank=order.rank,
             role=order.role,
@@ -119,6 +123,25 @@ class RankProcess:
     @property
     def log_is_full(self) -> bool:
         return BoundedLog(self._files.log).is_full(self._files.log_bytes)
+
+    def wants_note(self) -> bool:
+        """Whether the log has grown, or was moved, since this was asked last; once a second, and once more
+        when the process has ended."""
+        now = self._clock.monotonic_seconds()
+        if self.alive and now < self._next_note:
+            return False
+        self._next_note = now + NOTE_SECONDS
+        try:
+            size = self._files.log.stat().st_size
+        except OSError:
+            return False
+        news, self._noted_bytes = size != self._noted_bytes, size
+        return news
+
+    def note_time(self) -> None:
+        """Note how far the log is now. What cannot be written, as on a full disk, is told by the next."""
+        with suppress(OSError):
+            LogTimes(self._files.log).mark(self._clock.now_ms(), BoundedLog(self._files.log).end())
 
     def bound_log(self) -> None:
         """Keep the log within its size. Takes as long as a copy of it."""

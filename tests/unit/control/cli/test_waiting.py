@@ -149,6 +149,27 @@ def test_a_change_that_never_comes_up_is_not_waited_for_while_old_engines_serve(
         progress_of(document)
 
 
+@pytest.mark.parametrize(
+    ("reason", "replica", "told"),
+    [
+        ("NoReplicaReady", {"neverFits": True, "message": "no node has 8 devices"}, "no node has 8 devices"),
+        ("NoReplicaReady", {"neverFits": True}, "it fits on no node"),
+        ("TooLittleMemory", {}, "of weights on each device do not fit"),
+    ],
+)
+def test_an_engine_that_fits_nowhere_is_not_waited_for(
+    reason: str, replica: dict[str, Any], told: str
+) -> None:
+    document = endpoint(3, "False", 0, workload="e-0", phase="Pending", **replica)
+    ready = document["status"]["conditions"][0]
+    ready.update(reason=reason, message="15.0 GiB of weights on each device do not fit into 7.4 GiB")
+    with pytest.raises(Unavailable, match=told):
+        progress_of(document)
+    document["status"]["replicas"][0]["outdated"] = True
+    if reason != "TooLittleMemory":  # the one that leaves is no reason to give up
+        assert not progress_of(document)[0]
+
+
 def test_a_drain_ends_when_nothing_has_a_process_on_the_node() -> None:
     clock = VirtualClock()
     answers = iter(
