@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from common.units import format_bytes
 from control.cli.asking.options import OutputOption, ProjectOption, project_of, session_of
 from control.console.formats import Output
 from control.console.output import age, console, print_document, print_table
+
+if TYPE_CHECKING:
+    from common.client import Client
 
 files_app = typer.Typer(
     help="Upload, list, get and delete files of a project.", no_args_is_help=True, add_completion=False
@@ -32,16 +35,21 @@ def upload(
 
     Example: computility files upload train.jsonl -p acme-agents
     """
-    path = at_home(path)
-    try:
-        with path.open("rb") as file, session_of(context).client(timeout_seconds=600) as client:
-            made = client.upload_file(path.name, file, purpose, project_of(context, project))
-    except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {error.strerror}", param="PATH") from error
+    with session_of(context).client(timeout_seconds=600) as client:
+        made = uploaded(client, at_home(path), purpose, project_of(context, project), param="PATH")
     if output in (Output.YAML, Output.JSON):
         print_document(made, output)
     else:
         console().print(made["id"], markup=False, soft_wrap=True)
+
+
+def uploaded(client: Client, path: Path, purpose: str, project: str | None, *, param: str) -> dict[str, Any]:
+    """The File that a file here becomes. Raises ``InvalidInput`` naming ``param`` where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return client.upload_file(path.name, file, purpose, project)
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}", param=param) from error
 
 
 @files_app.command("list")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from common.errors import ComputilityError, InvalidInput
 from common.private import at_home
+from control.cli.access.files import uploaded
 from control.cli.asking.finding import find
 from control.cli.asking.kinds import kind_named
 from control.cli.asking.options import OutputOption, ProjectOption, project_of, session_of
@@ -80,8 +80,7 @@ def _file(client: Client, named: str, project: str | None) -> str:
         if named.startswith("file-"):
             return named
         raise InvalidInput(f"{named} is neither a file here nor an id of one (file-…)", param="--file")
-    with path.open("rb") as content:
-        return str(client.upload_file(Path(path).name, content, "fine-tune", project)["id"])
+    return str(uploaded(client, path, "fine-tune", project, param="--file")["id"])
 
 
 @finetunes_app.command("list")

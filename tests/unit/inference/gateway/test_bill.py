@@ -197,7 +197,10 @@ def test_the_longest_event_with_the_most_members_fits_a_slot(tmp_path: Path) -> 
     names = EVENT_BYTES - sum(len(text) for text in (*labels, *labels.values(), *tags)) - 320 - 35
     event = replace(event, model="m" * names)
     journal = Journal(tmp_path / JOURNAL_FILE, slots=1)
-    journal.open(event)
+    journal.open(event).note(TokenCounts(1, 0, 1), 1)
+    [found] = read_journal(tmp_path / JOURNAL_FILE).events
+    assert found.tags == tags
+    assert found.model == event.model
     journal.close()
 
 
