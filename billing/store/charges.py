@@ -13,14 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.core.rating import PinnedPrice
 from billing.store import bulk
 from billing.store.columns import (
-    Source,
+    Selected,
     Spans,
     UsageFilter,
     events_with_series,
+    groups_of,
     of_days,
     of_events,
     shown,
     spans_of,
+    standing_between,
 )
 from billing.store.rows import price_of
 from billing.store.schema import charge_totals, journal, prices_pinned, usage_events, usage_series
@@ -43,10 +45,10 @@ async def add_up_charges(
 ) -> list[ChargeRow]:
     """One row per combination of groups, meter and price, ordered by them; reversed events are left out."""
     dialect, spans = connection.dialect.name, spans_of(where)
-    parts = [_of_edge(dialect, group_by, where, *edge) for edge in spans.edges]
-    if spans.last_day is None or spans.last_day > spans.first_day or not parts:
-        parts.insert(0, _of_days(dialect, group_by, where, spans))
-    found = sa.union_all(*parts).subquery() if len(parts) > 1 else parts[0].subquery()
+    found = spans.rows(
+        lambda: _of_days(dialect, group_by, where, spans),
+        lambda from_ms, to_ms: _of_edge(dialect, group_by, where, from_ms, to_ms),
+    )
     keys = [*(found.c[f"g{number}"] for number in range(len(group_by))), found.c.meter, found.c.price]
     sums = [sa.func.sum(found.c[name]) for name in ("quantity", "microcredits")]
     query = sa.select(*keys, *sums).group_by(*keys).order_by(*keys).limit(limit)
@@ -70,27 +72,23 @@ async def _prices(connection: AsyncConnection, ids: set[str]) -> dict[str, Pinne
     return {id_: price_of(document) for id_, document in found}
 
 
-def _of_days(
-    dialect: str, group_by: Sequence[str], where: UsageFilter, spans: Spans
-) -> sa.Select[*tuple[Any, ...]]:
+def _of_days(dialect: str, group_by: Sequence[str], where: UsageFilter, spans: Spans) -> Selected:
     source, table = of_days(dialect, charge_totals.c.day), charge_totals.c
     query = sa.select(
-        *_groups(source, group_by), table.meter, table.price, table.quantity, table.microcredits
+        *groups_of(source, group_by), table.meter, table.price, table.quantity, table.microcredits
     )
     query = query.join_from(charge_totals, usage_series, table.series == usage_series.c.id)
     return query.where(*spans.days(table.day), *source.held(where))
 
 
-def _of_edge(
-    dialect: str, group_by: Sequence[str], where: UsageFilter, from_ms: int, to_ms: int
-) -> sa.Select[*tuple[Any, ...]]:
+def _of_edge(dialect: str, group_by: Sequence[str], where: UsageFilter, from_ms: int, to_ms: int) -> Selected:
     source = of_events(dialect)
     posted = events_with_series().join(
         journal, sa.and_(journal.c.event_id == usage_events.c.id, journal.c.type == "usage")
     )
     entries, member = _entries(dialect)
     query = sa.select(
-        *_groups(source, group_by),
+        *groups_of(source, group_by),
         member(2).label("meter"),
         sa.func.coalesce(member(4), "").label("price"),
         sa.cast(member(3), sa.BigInteger).label("quantity"),
@@ -98,9 +96,7 @@ def _of_edge(
     ).select_from(posted.join(entries, sa.true()))
     return query.where(
         member(2).is_not(None),
-        usage_events.c.reversed_ms.is_(None),
-        usage_events.c.ended_ms >= from_ms,
-        usage_events.c.ended_ms < to_ms,
+        *standing_between(from_ms, to_ms),
         *source.held(where),
     )
 
@@ -113,7 +109,3 @@ def _entries(dialect: str) -> tuple[Any, Any]:
     made = sa.func.jsonb_array_elements(sa.cast(journal.c.entries, sa.dialects.postgresql.JSONB))
     lateral = made.table_valued(sa.column("value", sa.dialects.postgresql.JSONB), name="entries").lateral()
     return lateral, lambda place: lateral.c.value[place].astext
-
-
-def _groups(source: Source, group_by: Sequence[str]) -> list[sa.Label[Any]]:
-    return [source.column(name).label(f"g{number}") for number, name in enumerate(group_by)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -11,6 +12,7 @@ from billing.store.schema import SERIES_SINCE_TAGS, usage_events, usage_series
 from billing.store.series import ALL_OTHER, OTHER
 from common.clock import rfc3339
 
+Selected = sa.Select[*tuple[Any, ...]]
 TAG = "tag:"
 """What a group begins with that is the value of a tag: ``tag:team``."""
 USER = "user"
@@ -111,6 +113,20 @@ def events_with_series() -> sa.Join:
     return sa.join(usage_events, usage_series, usage_events.c.series == usage_series.c.id, isouter=True)
 
 
+def groups_of(source: Source, group_by: Sequence[str]) -> list[sa.Label[Any]]:
+    """The columns of the groups, named by their places: ``g0``, ``g1`` and so on."""
+    return [source.column(name).label(f"g{number}") for number, name in enumerate(group_by)]
+
+
+def standing_between(from_ms: int, to_ms: int) -> tuple[sa.ColumnElement[bool], ...]:
+    """The conditions that hold events to those that ended then and were not reversed."""
+    return (
+        usage_events.c.reversed_ms.is_(None),
+        usage_events.c.ended_ms >= from_ms,
+        usage_events.c.ended_ms < to_ms,
+    )
+
+
 def shown(group: str, value: str) -> str:
     """The value as a report shows it."""
     return f"{rfc3339(int(value))[:16]}Z" if group in STEPS_MS else value
@@ -135,6 +151,13 @@ class Spans:
         yield column >= day_text(self.first_day)
         if self.last_day is not None:
             yield column < day_text(self.last_day)
+
+    def rows(self, of_days: Callable[[], Selected], of_edge: Callable[[int, int], Selected]) -> sa.Subquery:
+        """All rows of the span: those of its whole days, and those of each edge (from, to)."""
+        parts = [of_edge(*edge) for edge in self.edges]
+        if self.last_day is None or self.last_day > self.first_day or not parts:
+            parts.insert(0, of_days())
+        return sa.union_all(*parts).subquery() if len(parts) > 1 else parts[0].subquery()
 
 
 def spans_of(where: UsageFilter, *, by_events: bool = False) -> Spans:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,14 +11,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.core.events import METERS
 from billing.store.columns import (
     STEPS_MS,
-    Source,
+    Selected,
     Spans,
     UsageFilter,
     events_with_series,
+    groups_of,
     of_days,
     of_events,
     shown,
     spans_of,
+    standing_between,
 )
 from billing.store.schema import usage_events, usage_series, usage_totals
 
@@ -52,10 +53,10 @@ async def add_up(
     """One row per combination of the groups, ordered by them; reversed events are left out."""
     dialect = connection.dialect.name
     spans = spans_of(where, by_events=any(name in STEPS_MS for name in group_by))
-    parts = [_of_edge(dialect, group_by, where, *edge) for edge in spans.edges]
-    if spans.last_day is None or spans.last_day > spans.first_day or not parts:
-        parts.insert(0, _of_days(dialect, group_by, where, spans))
-    found = sa.union_all(*parts).subquery() if len(parts) > 1 else parts[0].subquery()
+    found = spans.rows(
+        lambda: _of_days(dialect, group_by, where, spans),
+        lambda from_ms, to_ms: _of_edge(dialect, group_by, where, from_ms, to_ms),
+    )
     groups = [found.c[f"g{number}"] for number in range(len(group_by))]
     query = sa.select(*groups, *(_sum(found.c[name], name) for name in _COUNTED))
     query = query.group_by(*groups).order_by(*groups).limit(limit)
@@ -70,12 +71,10 @@ async def add_up(
     ]
 
 
-def _of_days(
-    dialect: str, group_by: Sequence[str], where: UsageFilter, spans: Spans
-) -> sa.Select[*tuple[Any, ...]]:
+def _of_days(dialect: str, group_by: Sequence[str], where: UsageFilter, spans: Spans) -> Selected:
     source, counted = of_days(dialect, usage_totals.c.day), usage_totals.c.events
     query = sa.select(
-        *_groups(source, group_by),
+        *groups_of(source, group_by),
         _sum(counted, "events"),
         _sum(sa.case((usage_series.c.kind == "inference", counted), else_=0), "requests"),
         *(_sum(usage_totals.c[name], name) for name in SUMS),
@@ -83,30 +82,22 @@ def _of_days(
     return _grouped(query.where(*spans.days(usage_totals.c.day), *source.held(where)), group_by)
 
 
-def _of_edge(
-    dialect: str, group_by: Sequence[str], where: UsageFilter, from_ms: int, to_ms: int
-) -> sa.Select[*tuple[Any, ...]]:
+def _of_edge(dialect: str, group_by: Sequence[str], where: UsageFilter, from_ms: int, to_ms: int) -> Selected:
     source = of_events(dialect)
     query = sa.select(
-        *_groups(source, group_by),
+        *groups_of(source, group_by),
         sa.func.count().label("events"),
         _sum(sa.case((usage_events.c.kind == "inference", 1), else_=0), "requests"),
         *(_sum(usage_events.c[name], name) for name in SUMS),
     ).select_from(events_with_series())
     query = query.where(
-        usage_events.c.reversed_ms.is_(None),
-        usage_events.c.ended_ms >= from_ms,
-        usage_events.c.ended_ms < to_ms,
+        *standing_between(from_ms, to_ms),
         *source.held(where),
     )
     return _grouped(query, group_by)
 
 
-def _groups(source: Source, group_by: Sequence[str]) -> list[sa.Label[Any]]:
-    return [source.column(name).label(f"g{number}") for number, name in enumerate(group_by)]
-
-
-def _grouped(query: sa.Select[*tuple[Any, ...]], group_by: Sequence[str]) -> sa.Select[*tuple[Any, ...]]:
+def _grouped(query: Selected, group_by: Sequence[str]) -> Selected:
     return query.group_by(*(sa.text(str(number)) for number in range(1, len(group_by) + 1)))
 
 
