@@ -71,6 +71,10 @@ with socket.create_server(("127.0.0.1", 8888)) as server:
 """
 
 
+AS_IN_A_TERMINAL = ("env", "--default-signal=INT")
+"""What a shell starts in its background ignores Ctrl-C, and so does all below it."""
+
+
 class Tenant:
     """Somebody with a key and a shell, on a machine with nothing of the platform but its command line."""
 
@@ -93,7 +97,7 @@ class Tenant:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "control.cli.main", *words],
+            [*AS_IN_A_TERMINAL, sys.executable, "-m", "control.cli.main", *words],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
