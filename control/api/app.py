@@ -11,6 +11,7 @@ from control.api.errors import install_error_handlers
 from control.api.passing_on import PassingOn
 from control.api.requests import KEY_REQUIRED, caller_of
 from control.api.routes import (
+    budgets,
     costs,
     endpoints,
     events,
@@ -19,6 +20,7 @@ from control.api.routes import (
     internal,
     invoices,
     keys,
+    leases,
     limits,
     models,
     nodes,
@@ -55,6 +57,7 @@ def build_app(context: ControlContext) -> FastAPI:
     app.state.context = context
     app.router.routes.extend(resources.build_router().routes)
     parts = (
+        budgets,
         keys,
         limits,
         watch,
@@ -69,6 +72,7 @@ def build_app(context: ControlContext) -> FastAPI:
         nodes,
         insight,
         plan,
+        leases,
         prices,
         models,
         reference,
