@@ -24,7 +24,7 @@ from inference.gateway.books.spool import segments
 
 WORKERS = 2
 USAGE_SECONDS = 2
-DRAIN_SECONDS = 180.0
+DRAIN_SECONDS = 600.0
 EMBEDS = "embeds"
 
 
