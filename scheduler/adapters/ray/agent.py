@@ -394,9 +394,5 @@ class Agent:
 
 
 async def _bound_logs(gang: _Gang) -> None:
-    """In a thread: a slow disk must not make the node look silent."""
     for rank in gang.ranks:
-        if rank.wants_note():
-            await asyncio.to_thread(rank.note_time)
-        if rank.log_is_full:
-            await asyncio.to_thread(rank.bound_log)
+        await rank.keep_log()

@@ -143,6 +143,13 @@ class RankProcess:
         with suppress(OSError):
             LogTimes(self._files.log).mark(self._clock.now_ms(), BoundedLog(self._files.log).end())
 
+    async def keep_log(self) -> None:
+        """Note the log's times and bound it, in a thread: a slow disk must not make the node look silent."""
+        if self.wants_note():
+            await asyncio.to_thread(self.note_time)
+        if self.log_is_full:
+            await asyncio.to_thread(self.bound_log)
+
     def bound_log(self) -> None:
         """Keep the log within its size. Takes as long as a copy of it."""
         BoundedLog(self._files.log).keep_within(self._files.log_bytes)

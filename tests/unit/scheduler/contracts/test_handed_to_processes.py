@@ -220,7 +220,7 @@ class Ranks:
     def __call__(self, order: RankOrder, around: Surroundings, files: RankFiles, *rest: Any) -> Any:
         self.made.append((order, around, files, *rest))
         record = RankRecord(order.rank, order.role, order.replica, "Exited", around.address, 0, around.ports)
-        quiet = {"log_is_full": False, "wants_note": lambda _: False}
+        quiet = {"keep_log": lambda _: asyncio.sleep(0)}
         return type("Ended", (), {"record": record, "alive": False, **quiet})()
 
 
