@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scheduler.core.model.types import WHOLE_MILLIS
-
-_DEVICE_SECOND = 1000 * WHOLE_MILLIS
+_DEVICE_SECOND = 1_000_000
 """A whole device for a second, in thousandths of a device times milliseconds."""
 
 
