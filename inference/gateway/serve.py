@@ -157,7 +157,7 @@ class InferenceHandler:
             if whose:
                 taken = self._limiter.admit(whose, request, exchange.head)
                 ticket.release = partial(self._limiter.release, taken)
-        if self._routes.index.budgets is not None:
+        if self._routes.index.budgets is not None and WIRES[request.api].is_billed:
             asking = Asking(request, route, tenant, project, principal.key, started_ms)
             held = await self._budgets.admit(self._routes.index, asking)
             ticket.settle = held.settle if held is not None else None

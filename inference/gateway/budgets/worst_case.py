@@ -10,7 +10,7 @@ TEMPLATE_TOKENS = 1024
 """What a chat template may add to the bytes of a request: its own prompt, and how it shows tools."""
 ASSUMED_CONTEXT_TOKENS = 131_072
 """Of a model whose context nobody has told."""
-_MEDIA = (b'_url":', b'"input_audio":')
+_MEDIA = (b'_url":', b'"input_audio":', b'"type":"image"', b'"type":"document"')
 """Members of what is no text: how many tokens that is does not follow from the bytes of the request."""
 
 
