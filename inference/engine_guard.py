@@ -25,6 +25,7 @@ ROUTES: Mapping[str, str] = {
     "/v1/chat/completions": "POST",
     "/v1/completions": "POST",
     "/v1/embeddings": "POST",
+    "/v1/responses": "POST",
     "/v1/messages": "POST",
     "/v1/messages/count_tokens": "POST",
     "/v1/load_lora_adapter": "POST",

@@ -2,8 +2,8 @@
 
 Who leaves, or whose engine breaks, is billed for what was made by then; for that the gateway has to know it
 all the while. OpenAI's chats and completions tell it in each chunk, if asked; here each event of Anthropic's
-messages is given a comment in its last line: ``: computility-usage 12 5``, tokens of the prompt and of the
-answer. The gateway cuts it off; whoever else reads such a stream skips it, as a comment.
+messages and of OpenAI's responses is given a comment in its last line, ``: computility-usage 12 5``: tokens
+of the prompt and of the answer. The gateway cuts it off; whoever else reads such a stream skips it.
 """
 
 from __future__ import annotations
@@ -25,17 +25,46 @@ def tell_running_usage() -> None:
     it again changes nothing."""
     try:
         from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
+        from vllm.entrypoints.openai.responses.serving import OpenAIServingResponses
     except ImportError:
         return
     if AnthropicServingMessages in _done:
         return
     _done.add(AnthropicServingMessages)
     convert = AnthropicServingMessages.message_stream_converter
+    respond = OpenAIServingResponses.responses_stream_generator
 
-    def counted(server: Any, chunks: AsyncGenerator[str, None]) -> AsyncIterator[str]:
+    def messages(server: Any, chunks: AsyncGenerator[str, None]) -> AsyncIterator[str]:
         return with_running_usage(lambda inner: convert(server, inner), chunks)
 
-    AnthropicServingMessages.message_stream_converter = counted  # type: ignore[assignment, method-assign]
+    def responses(
+        server: Any, request: Any, params: Any, results: Any, context: Any, *rest: Any, **named: Any
+    ) -> AsyncIterator[Counted]:
+        events = respond(server, request, params, results, context, *rest, **named)
+        return counted(events, context)
+
+    AnthropicServingMessages.message_stream_converter = messages  # type: ignore[assignment, method-assign]
+    OpenAIServingResponses.responses_stream_generator = responses  # type: ignore[assignment, method-assign]
+
+
+class Counted:
+    """An event of a response, and what was used when it was made. The server writes its name and its JSON,
+    and ends it; what it is made to write behind the JSON is the comment."""
+
+    def __init__(self, event: Any, prompt: int, completion: int) -> None:
+        self.type: str = event.type
+        self._event = event
+        self._told = f"\n{RUNNING_USAGE} {prompt} {completion}"
+
+    def model_dump_json(self, **options: Any) -> str:
+        """Named as the server's own events have it."""
+        return f"{self._event.model_dump_json(**options)}{self._told}"
+
+
+async def counted(events: AsyncIterator[Any], context: Any) -> AsyncIterator[Counted]:
+    """The events of a response, whose ``context`` counts the tokens: none before the prompt was read."""
+    async for event in events:
+        yield Counted(event, context.num_prompt_tokens, context.num_output_tokens)
 
 
 async def with_running_usage(convert: Any, chunks: AsyncIterator[str]) -> AsyncIterator[str]:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from inference.core.apis.messages import parse_count_tokens, parse_messages
+from inference.core.apis.responses import parse_responses
 from inference.core.body import Api, BodyLimits, InferenceRequest, parse_object, parse_request
 
 _READERS: Mapping[Api, Callable[[dict[str, Any], BodyLimits], InferenceRequest]] = {
     "messages": parse_messages,
     "count_tokens": parse_count_tokens,
+    "responses": parse_responses,
 }
 
 

@@ -55,6 +55,7 @@ OPERATIONS: dict[Api, str] = {
     "embeddings": "embeddings",
     "messages": "chat",
     "count_tokens": "count_tokens",
+    "responses": "chat",
 }
 OURS, ENGINES = "computility", "vllm"
 """Who provides: of the span of a request, and of those of calls."""
