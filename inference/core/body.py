@@ -30,7 +30,7 @@ from inference.core.sse import UsageShown
 from inference.core.two_legs import BYTES_PER_TOKEN, DECODE_ONLY, PREFILL_MEMBERS, members, why_one_leg
 
 Task = Literal["chat", "completions", "embeddings"]
-Api = Literal[Task, "messages", "count_tokens", "responses"]
+Api = Literal[Task, "messages", "count_tokens", "responses", "rerank", "score", "tokenize", "detokenize"]
 """What a request is written for: OpenAI's API of its task, or one of the others that engines speak."""
 
 MAX_NESTING = 64
@@ -48,6 +48,10 @@ _INPUT_FIELD: dict[Api, str] = {
     "messages": "messages",
     "count_tokens": "messages",
     "responses": "input",
+    "rerank": "documents",
+    "score": "text_2",
+    "tokenize": "prompt",
+    "detokenize": "tokens",
 }
 _BEFORE_INPUT = ("chat_template", "chat_template_kwargs", "reasoning_effort", "documents", "tools")
 """What a chat template puts before the messages, or makes them with."""

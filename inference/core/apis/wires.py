@@ -33,6 +33,10 @@ def _renamed_at_the_end(content: bytes, rename: Rename | None) -> bytes:
     return b"".join((before, rename[1], after)) if rename and found else content
 
 
+def _as_it_is(content: bytes, _: Rename | None) -> bytes:
+    return content
+
+
 def renamed_response(content: bytes, rename: Rename) -> bytes:
     """A response, or an event that holds one. What a client said may stand before the model's name, but not
     with this member behind it."""
@@ -81,13 +85,19 @@ def _same(path: str, *tasks: Task, **more: Any) -> Wire:
     return Wire(path, path, frozenset(tasks), **more)
 
 
+def _free(path: str, engine_path: str) -> Wire:
+    """Of any model, and not billed."""
+    tasks: frozenset[Task] = frozenset({"chat", "completions", "embeddings"})
+    return Wire(path, engine_path, tasks, usage=_nothing_used, is_billed=False, edited=_as_it_is)
+
+
 WIRES: Mapping[Api, Wire] = {
     "chat": _same("/v1/chat/completions", "chat"),
     "completions": _same("/v1/completions", "completions"),
     "embeddings": _same("/v1/embeddings", "embeddings"),
     "messages": _same("/v1/messages", "chat", usage=find_last_usage, edited=_renamed_at_the_end),
     "count_tokens": _same(
-        "/v1/messages/count_tokens", "chat", usage=_nothing_used, is_billed=False, edited=_renamed_at_the_end
+        "/v1/messages/count_tokens", "chat", usage=_nothing_used, is_billed=False, edited=_as_it_is
     ),
     "responses": _same(
         "/v1/responses",
@@ -96,6 +106,10 @@ WIRES: Mapping[Api, Wire] = {
         edited=_as_response,
         has_only_begun=_is_response_begun,
     ),
+    "rerank": Wire("/v1/rerank", "/rerank", frozenset({"embeddings"})),
+    "score": Wire("/v1/score", "/score", frozenset({"embeddings"})),
+    "tokenize": _free("/v1/tokenize", "/tokenize"),
+    "detokenize": _free("/v1/detokenize", "/detokenize"),
 }
 APIS: Mapping[str, Api] = {wire.path: api for api, wire in WIRES.items()}
 """By path."""

@@ -56,6 +56,10 @@ OPERATIONS: dict[Api, str] = {
     "messages": "chat",
     "count_tokens": "count_tokens",
     "responses": "chat",
+    "rerank": "rerank",
+    "score": "score",
+    "tokenize": "tokenize",
+    "detokenize": "detokenize",
 }
 OURS, ENGINES = "computility", "vllm"
 """Who provides: of the span of a request, and of those of calls."""
