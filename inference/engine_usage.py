@@ -9,6 +9,7 @@ of the prompt and of the answer. The gateway cuts it off; whoever else reads suc
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -17,22 +18,20 @@ from inference.core.apis.events import RUNNING_USAGE
 _END = "\n\n"
 _KEY = '"usage":{'
 _RUNNING = re.compile(r'"usage":\{"prompt_tokens":(\d+),"total_tokens":\d+,"completion_tokens":(\d+)')
-_done: set[type] = set()
+_SERVERS = ("vllm.entrypoints.anthropic.serving", "vllm.entrypoints.openai.responses.serving")
+_done: list[bool] = []
 
 
 def tell_running_usage() -> None:
-    """Have vLLM's server, in the process that this is called in, do so. Without one nothing happens; calling
-    it again changes nothing."""
-    try:
-        from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
-        from vllm.entrypoints.openai.responses.serving import OpenAIServingResponses
-    except ImportError:
+    """Have vLLM's server do so, where this is its process: then it is loaded. Calling it again changes
+    nothing."""
+    loaded: list[Any] = [sys.modules.get(name) for name in _SERVERS]
+    if _done or not all(loaded):
         return
-    if AnthropicServingMessages in _done:
-        return
-    _done.add(AnthropicServingMessages)
-    convert = AnthropicServingMessages.message_stream_converter
-    respond = OpenAIServingResponses.responses_stream_generator
+    _done.append(True)
+    by_messages: Any = loaded[0].AnthropicServingMessages
+    by_responses: Any = loaded[1].OpenAIServingResponses
+    convert, respond = by_messages.message_stream_converter, by_responses.responses_stream_generator
 
     def messages(server: Any, chunks: AsyncGenerator[str, None]) -> AsyncIterator[str]:
         return with_running_usage(lambda inner: convert(server, inner), chunks)
@@ -43,8 +42,7 @@ def tell_running_usage() -> None:
         events = respond(server, request, params, results, context, *rest, **named)
         return counted(events, context)
 
-    AnthropicServingMessages.message_stream_converter = messages  # type: ignore[assignment, method-assign]
-    OpenAIServingResponses.responses_stream_generator = responses  # type: ignore[assignment, method-assign]
+    by_messages.message_stream_converter, by_responses.responses_stream_generator = messages, responses
 
 
 class Counted:
