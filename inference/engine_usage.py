@@ -8,6 +8,7 @@ of the prompt and of the answer. The gateway cuts it off; whoever else reads suc
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -19,6 +20,10 @@ _END = "\n\n"
 _KEY = '"usage":{'
 _RUNNING = re.compile(r'"usage":\{"prompt_tokens":(\d+),"total_tokens":\d+,"completion_tokens":(\d+)')
 _SERVERS = ("vllm.entrypoints.anthropic.serving", "vllm.entrypoints.openai.responses.serving")
+_REFUSED, _FAILED = 400, 500
+_CLIENTS = frozenset({"VLLMClientError", "ValueError", "TypeError", "OverflowError"})
+"""What vLLM answers with 400 elsewhere."""
+_MESSAGE_CHARACTERS = 8192
 _done: list[bool] = []
 
 
@@ -59,10 +64,29 @@ class Counted:
         return f"{self._event.model_dump_json(**options)}{self._told}"
 
 
+class Failed:
+    """The event of an error. What a library refuses as wrong is the request's, all else the engine's."""
+
+    type = "error"
+
+    def __init__(self, error: Exception) -> None:
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        code = _FAILED if _CLIENTS.isdisjoint(kinds) else _REFUSED
+        self._told = {"error": {"code": code, "message": str(error)[:_MESSAGE_CHARACTERS]}}
+
+    def model_dump_json(self, **_: Any) -> str:
+        """Named as the server's own events have it."""
+        return json.dumps(self._told)
+
+
 async def counted(events: AsyncIterator[Any], context: Any) -> AsyncIterator[Counted]:
-    """The events of a response, whose ``context`` counts the tokens: none before the prompt was read."""
-    async for event in events:
-        yield Counted(event, context.num_prompt_tokens, context.num_output_tokens)
+    """The events of a response, whose ``context`` counts the tokens: none before the prompt was read. An
+    error is the last one: the server would break the connection, as if it had died of it."""
+    try:
+        async for event in events:
+            yield Counted(event, context.num_prompt_tokens, context.num_output_tokens)
+    except Exception as error:  # noqa: BLE001 - whatever the request has brought about
+        yield Counted(Failed(error), context.num_prompt_tokens, context.num_output_tokens)
 
 
 async def with_running_usage(convert: Any, chunks: AsyncIterator[str]) -> AsyncIterator[str]:

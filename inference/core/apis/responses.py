@@ -57,6 +57,7 @@ _ITEMS: Mapping[str, tuple[str, ...]] = {
     "reasoning": (),
 }
 """Items of the input that engines read -> the texts that each needs."""
+_PARTS = ("input_text", "input_image", "input_audio", "output_text", "refusal")
 _TOOLS = ("function", "custom", "namespace")
 _FORMATS = ("text", "json_object", "json_schema")
 
@@ -156,7 +157,12 @@ def _check_item(item: Mapping[str, Any], path: str) -> None:
         role = required(item, "role", path)
         if role not in _ROLES:
             wrong_type(f"{path}.role", f"one of {', '.join(_ROLES)}", role)
+        if role == "assistant" and not is_text(item.get("content")) and item.get("type") is None:
+            wrong_type(f"{path}.type", "message where an assistant's content is a list of parts", None)
         _check_parts(required(item, "content", path), f"{path}.content")
+    elif kind == "reasoning":
+        if not isinstance(required(item, "summary", path), list):
+            wrong_type(f"{path}.summary", "a list of texts", item["summary"])
     elif kind.endswith("_output"):
         _check_parts(required(item, "output", path), f"{path}.output")
 
@@ -171,8 +177,8 @@ def _check_parts(value: Any, path: str) -> None:
         if not is_object(part):
             wrong_type(where, "an object with a type, such as input_text", part)
         kind = required(part, "type", where)
-        if not is_filled_text(kind):
-            wrong_type(f"{where}.type", "a string such as input_text", kind)
+        if kind != "input_file" and kind not in _PARTS:
+            wrong_type(f"{where}.type", f"one of {', '.join(_PARTS)}", kind)
         if kind.endswith("_text") and not is_text(part.get("text")):
             wrong_type(f"{where}.text", "a string", part.get("text"))
         if kind == "input_file" or part.get("file_id") is not None:

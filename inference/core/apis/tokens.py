@@ -20,8 +20,8 @@ def parse_tokenize(content: dict[str, Any], limits: BodyLimits) -> InferenceRequ
     for name in ("add_special_tokens", "add_generation_prompt", "return_token_strs"):
         optional(content, name, is_bool, "true or false")
     if content.get("messages") is not None:
-        check_messages(content)
         check_urls(content["messages"], "messages", limits.media_hosts)
+        check_messages(content)
         return _request("tokenize", content, "messages")
     if not is_text(required(content, "prompt")):
         wrong_type("prompt", "a string", content["prompt"])

@@ -93,6 +93,10 @@ async def test_errors_are_those_of_the_client(front: Serving) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         await client.responses.create(**ASK, temperature=-3)
     assert refused.value.param == "temperature"
+    wrong = {"type": "json_schema", "name": "x", "schema": {"type": 3}}
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError):
+            await client.responses.create(**ASK, text={"format": wrong}, stream=stream)
     with pytest.raises(openai.NotFoundError, match="no stored response"):
         await client.responses.retrieve("resp_1")
     assert front.control.events == {}

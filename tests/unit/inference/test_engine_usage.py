@@ -5,7 +5,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+import pytest
+
+from common.errors import EngineFailed, InvalidInput
 from inference.core.apis.events import EVENTS, EventMeter
+from inference.core.engine_errors import error_in_stream
 from inference.core.usage import TokenCounts
 from inference.engine_usage import counted, with_running_usage
 
@@ -65,6 +69,21 @@ async def test_events_of_a_response_tell_what_its_context_has_counted() -> None:
         written = f"event: {event.type}\ndata: {event.model_dump_json(indent=None, by_alias=True)}\n\n"
         told.append((meter.feed(written.encode()).count(b"event: "), meter.counts))
     assert told == [(0, TokenCounts()), (2, TokenCounts(7, 0, 1)), (1, TokenCounts(7, 0, 2))]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(ValueError("no such type"), InvalidInput), (OSError(), EngineFailed)]
+)
+async def test_an_error_of_a_response_is_its_last_event(error: Exception, kind: type[Exception]) -> None:
+    async def made() -> AsyncIterator[Event]:
+        yield Event("response.created")
+        raise error
+
+    meter = EventMeter(EVENTS["responses"])
+    async for event in counted(made(), SimpleNamespace(num_prompt_tokens=0, num_output_tokens=0)):
+        written = f"event: {event.type}\ndata: {event.model_dump_json(indent=None, by_alias=True)}\n\n"
+        assert meter.feed(written.encode()) == b""
+    assert type(error_in_stream(meter.error, "input")) is kind
 
 
 async def test_a_stream_without_usage_is_as_it_was() -> None:
