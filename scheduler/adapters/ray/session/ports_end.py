@@ -14,7 +14,7 @@ BYTES_PER_SECOND = 32 * 1024**2
 """Whoever writes more in a cell waits: the agent has other work."""
 BUSY_SHARE = 0.05
 """Of a processor, for what one cell writes: frames without content are many in few bytes."""
-MAX_UNSENT_BYTES = 4 * 1024**2
+MAX_UNSENT_BYTES = 12 * 1024**2
 """More than all windows together: a relay that leaves so much unread is not one of ours any more."""
 _READ_BYTES = 64 * 1024
 
