@@ -17,7 +17,8 @@ _BLOCKS = re.compile(r'(?:^|,)num_gpu_blocks="([0-9]{1,12})"')
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """``requests``: running and waiting. ``cache_use``: part of the KV cache that running ones hold, 0 to 1.
+    """``requests``: running and waiting; ``waiting``: those of them that are not running. ``cache_use``: part
+    of the KV cache that running ones hold, 0 to 1.
 
     ``cache_tokens``: what the KV cache holds in all; ``started``: which process tells. None where not told.
     """
@@ -26,6 +27,7 @@ class EngineReport:
     cache_use: float
     cache_tokens: int | None = None
     started: str | None = None
+    waiting: int = 0
 
 
 def read_report(page: str) -> EngineReport | None:
@@ -36,13 +38,18 @@ def read_report(page: str) -> EngineReport | None:
     try:
         requests = sum(float(value) for name, value in gauges if name != "kv_cache_usage_perc")
         use = max(float(value) for name, value in gauges if name == "kv_cache_usage_perc")
-        count = round(requests)
+        waiting = sum(float(value) for name, value in gauges if name == "num_requests_waiting")
+        count, behind = max(0, round(requests)), round(waiting)
     except (ValueError, OverflowError):
         return None
     tokens = sum(_tokens(labels) for labels in _CACHE.findall(page))
     started = _STARTED.search(page)
     return EngineReport(
-        max(0, count), min(1.0, max(0.0, use)), tokens or None, started[1] if started else None
+        count,
+        min(1.0, max(0.0, use)),
+        tokens or None,
+        started[1] if started else None,
+        min(count, max(0, behind)),
     )
 
 

@@ -14,8 +14,8 @@ process_start_time_seconds 1.76e+09
 
 
 def test_ranks_of_data_parallelism_are_one_engine_and_its_fullest_cache_counts() -> None:
-    assert read_report(PAGE) == EngineReport(6, 0.5)
-    assert read_report(PAGE + MORE) == EngineReport(6, 0.5, 24_000, "1.76e+09")
+    assert read_report(PAGE) == EngineReport(6, 0.5, waiting=1)
+    assert read_report(PAGE + MORE) == EngineReport(6, 0.5, 24_000, "1.76e+09", 1)
 
 
 @pytest.mark.parametrize("gone", ["num_requests_running", "num_requests_waiting{", "kv_cache_usage_perc"])
@@ -28,7 +28,7 @@ def test_a_page_that_does_not_tell_the_load_tells_nothing(gone: str) -> None:
 def test_a_gauge_that_is_no_number_tells_nothing(value: str) -> None:
     assert read_report(PAGE.replace('model_name="tiny"} 3.0', f'model_name="tiny"}} {value}')) in (
         None,
-        EngineReport(3, 0.5),
+        EngineReport(3, 0.5, waiting=1),
     )
 
 
