@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 
 FIRST_LIMIT = 32
 """Answers at once of one engine that nothing is known of."""
+LEAST_LIMIT = 4
 MOST = 1 << 20
+MOST_COST = 1_000_000
+"""Of one request: engines end sooner, whatever it asks for."""
 LATELY_SECONDS = 60.0
 """A tenant that has asked within this is one to leave room for."""
 SPARE_PART = 8
@@ -33,14 +36,14 @@ class Waiter:
 
     tenant: str
     turns: int
-    cost: float
+    cost: int
 
 
 @dataclass
 class _Tenant:
     """``ahead``: its own time. ``turns``: that it has. ``seen_seconds``: when it last asked."""
 
-    ahead: float = 0.0
+    ahead: int = 0
     turns: int = 0
     seen_seconds: float = 0.0
     waiting: deque[Waiter] = field(default_factory=deque)
@@ -56,7 +59,7 @@ class FairTurns:
         """Whether the engines have ever said that they have enough."""
         self.open = 0
         self.waiting = 0
-        self._virtual = 0.0
+        self._virtual = 0
         self._hold_seconds = USUAL_SECONDS
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
         self._queues: dict[str, None] = {}
@@ -101,9 +104,12 @@ class FairTurns:
         if not tenant.waiting:
             del self._queues[waiter.tenant]
 
-    def end(self, waiter: Waiter, held_seconds: float) -> None:
-        """Its turns are over."""
-        self._tenants[waiter.tenant].turns -= waiter.turns
+    def end(self, waiter: Waiter, held_seconds: float, used: int | None = None) -> None:
+        """Its turns are over; ``used``: the tokens that it took, None where that is not known."""
+        tenant = self._tenants[waiter.tenant]
+        tenant.turns -= waiter.turns
+        if used is not None:
+            tenant.ahead -= min(waiter.cost, MOST_COST) - min(used, MOST_COST)
         self.open -= waiter.turns
         self._hold_seconds += _SMOOTH * (held_seconds - self._hold_seconds)
 
@@ -123,7 +129,7 @@ class FairTurns:
         if waiting > max(1, requests // WAITING_PART):
             self.is_found = True
             mine = min(self.limit, self.open)
-            self.limit = max(1, self._engines, mine * (requests - waiting) // requests)
+            self.limit = max(LEAST_LIMIT * self._engines, mine * (requests - waiting) // requests)
         elif self.waiting:
             more = self.limit // STEADY_PART if self.is_found else self.limit
             self.limit = min(MOST, self.limit + max(1, more))
@@ -146,12 +152,12 @@ class FairTurns:
             return None
         self.leave(waiter)
         self._virtual = self._time_of(best)
-        best.ahead = self._virtual + waiter.cost
+        best.ahead = self._virtual + min(waiter.cost, MOST_COST)
         best.turns += waiter.turns
         self.open += waiter.turns
         return waiter
 
-    def _time_of(self, tenant: _Tenant) -> float:
+    def _time_of(self, tenant: _Tenant) -> int:
         return max(tenant.ahead, self._virtual)
 
     def _fits(self, turns: int) -> bool:

@@ -132,7 +132,7 @@ class InferenceHandler:
                     await (self._stream(job) if job.request.stream else self._answer(job))
             finally:
                 if turn is not None:
-                    self._turns.finish(turn)
+                    self._turns.finish(turn, ticket.tokens)
                 spent = self._clock.monotonic_seconds() - sent_seconds
                 model = metrics.MODELS.of(job.route.model)
                 metrics.series(metrics.UPSTREAM_SECONDS, model).observe(spent)

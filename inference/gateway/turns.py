@@ -114,10 +114,10 @@ class Turns:
         self._look_later(room)
         return turn
 
-    def finish(self, turn: Turn) -> None:
-        """The request has ended: others may begin."""
+    def finish(self, turn: Turn, tokens: int) -> None:
+        """The request has ended, and so many tokens of it are billed: others may begin."""
         room = turn.room
-        room.turns.end(turn.waiter, self._clock.monotonic_seconds() - turn.began_seconds)
+        room.turns.end(turn.waiter, self._clock.monotonic_seconds() - turn.began_seconds, tokens)
         self._call_next(room)
 
     def _room_of(self, route: Route) -> _Room | None:
@@ -187,7 +187,7 @@ class Turns:
             if room.waiting.pop(waiter, None) is not None:
                 room.turns.leave(waiter)
             elif how != "served" and not turn.is_over:
-                self.finish(turn)
+                self.finish(turn, 0)
 
     def _call_next(self, room: _Room) -> None:
         while (waiter := room.turns.next()) is not None:
@@ -196,7 +196,7 @@ class Turns:
                 turn.done.set_result(True)
             else:
                 turn.is_over = True
-                room.turns.end(waiter, 0.0)
+                room.turns.end(waiter, 0.0, 0)
 
     def _look_later(self, room: _Room) -> None:
         if room.looks is None and room.turns.needs_look:

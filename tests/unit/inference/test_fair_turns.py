@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.core.fair_turns import FIRST_LIMIT, LATELY_SECONDS, FairTurns, Waiter
+from inference.core.fair_turns import FIRST_LIMIT, LATELY_SECONDS, LEAST_LIMIT, FairTurns, Waiter
 
 GREEDY, OTHER = "greedy", "other"
 
@@ -33,7 +33,7 @@ class Site:
         heapq.heappush(self.events, (seconds, self.count, what, thing))
 
     def ask(self, tenant: str) -> None:
-        waiter = Waiter(tenant, 1, 100.0)
+        waiter = Waiter(tenant, 1, 100)
         self.asked[waiter] = self.now
         if self.turns is None or self.turns.ask(waiter, self.now):
             self.send(waiter)
@@ -107,7 +107,7 @@ def test_a_tenant_alone_has_all_that_the_engines_can_do() -> None:
 def test_engines_that_never_have_enough_are_given_twice_as_many_each_time() -> None:
     turns = FairTurns(1)
     for _ in range(1000):
-        turns.ask(Waiter("a", 1, 1.0), 0.0)
+        turns.ask(Waiter("a", 1, 1), 0.0)
     for times in range(1, 4):
         turns.told(turns.open, 0)
         while turns.next() is not None:
@@ -122,7 +122,7 @@ def test_engines_that_never_have_enough_are_given_twice_as_many_each_time() -> N
 def test_engines_that_tell_nothing_keep_nobody_waiting_for_long() -> None:
     turns = FairTurns(1)
     for _ in range(500):
-        turns.ask(Waiter("a", 1, 1.0), 0.0)
+        turns.ask(Waiter("a", 1, 1), 0.0)
     for _ in range(4):
         turns.untold()
     while turns.next() is not None:
@@ -132,15 +132,31 @@ def test_engines_that_tell_nothing_keep_nobody_waiting_for_long() -> None:
 
 def test_an_engine_that_hangs_is_still_given_one() -> None:
     turns = FairTurns(3)
-    waiter = Waiter("a", 1, 1.0)
+    waiter = Waiter("a", 1, 1)
     assert turns.ask(waiter, 0.0)
     turns.told(100, 100)
-    assert turns.limit == 3
+    assert turns.limit == 3 * LEAST_LIMIT
+
+
+def test_what_a_request_did_not_take_is_given_back_and_no_number_spoils_the_order() -> None:
+    turns = FairTurns(1)
+    turns.limit = 1
+    first, waits = Waiter("a", 1, 10**30), [Waiter("a", 1, 50), Waiter("b", 1, 50), Waiter("b", 1, 50)]
+    assert turns.ask(first, 0.0)
+    assert not any(turns.ask(waiter, 0.0) for waiter in waits)
+    order: list[str] = []
+    running: Waiter | None = first
+    while running is not None:
+        turns.end(running, 1.0, used=60)
+        if (following := turns.next()) is not None:
+            order.append(following.tenant)
+        running = following
+    assert order == ["b", "a", "b"]
 
 
 def test_who_asks_for_more_answers_than_there_are_turns_is_served_when_the_others_are_done() -> None:
     turns = FairTurns(1)
-    small, large, next_ = Waiter("a", 1, 1.0), Waiter("b", FIRST_LIMIT + 1, 1.0), Waiter("c", 1, 100.0)
+    small, large, next_ = Waiter("a", 1, 1), Waiter("b", FIRST_LIMIT + 1, 1), Waiter("c", 1, 100)
     assert turns.ask(small, 0.0)
     assert not turns.ask(large, 0.0)
     assert not turns.ask(next_, 0.0)
@@ -153,19 +169,19 @@ def test_who_asks_for_more_answers_than_there_are_turns_is_served_when_the_other
 
 def test_who_has_asked_for_nothing_is_not_ahead_and_is_forgotten() -> None:
     turns = FairTurns(1)
-    first = Waiter("late", 1, 1.0)
+    first = Waiter("late", 1, 1)
     assert turns.ask(first, 0.0)
     turns.end(first, 1.0)
     for number in range(100):
-        waiter = Waiter("steady", 1, 1000.0)
+        waiter = Waiter("steady", 1, 1000)
         assert turns.ask(waiter, float(number))
         turns.end(waiter, 1.0)
     assert list(turns._tenants) == ["steady"]
     for number in range(FIRST_LIMIT):
-        assert turns.ask(Waiter("steady", 1, 10.0), 100.0 + number)
-    waits = [Waiter("late", 1, 10.0), Waiter("steady", 1, 10.0), Waiter("late", 1, 10.0)]
+        assert turns.ask(Waiter("steady", 1, 10), 100.0 + number)
+    waits = [Waiter("late", 1, 10), Waiter("steady", 1, 10), Waiter("late", 1, 10)]
     assert not any(turns.ask(waiter, 200.0) for waiter in waits)
-    turns.end(Waiter("steady", 1, 0.0), 1.0)
+    turns.end(Waiter("steady", 1, 0), 1.0)
     assert turns.next() in waits
     assert turns.wait_seconds("late") >= 1
     assert LATELY_SECONDS < 100
@@ -194,7 +210,7 @@ def test_nobody_is_left_out_and_turns_are_never_more_than_the_limit(
         assert turns.open == sum(one.turns for one in running) <= turns.limit
 
     for tenant, count, cost in asks:
-        waiter = Waiter(tenant, count, float(cost))
+        waiter = Waiter(tenant, count, cost)
         order[tenant].append(waiter)
         if turns.ask(waiter, 0.0):
             began(waiter)
@@ -220,12 +236,12 @@ def test_two_who_always_want_more_get_the_same_of_what_counts(costs: tuple[int, 
     turns.limit = 4
     for tenant, cost in zip("ab", costs, strict=True):
         for _ in range(400):
-            turns.ask(Waiter(tenant, 1, float(cost)), 0.0)
-    running = [Waiter("a", 1, 0.0)] * 4
+            turns.ask(Waiter(tenant, 1, cost), 0.0)
+    running = [Waiter("a", 1, 0)] * 4
     for _ in range(200):
         one = running.pop(0)
         turns.end(one, 1.0)
         while (following := turns.next()) is not None:
-            had[following.tenant] += int(following.cost)
+            had[following.tenant] += following.cost
             running.append(following)
     assert abs(had["a"] - had["b"]) <= 4 * max(costs) + 4 * min(costs)

@@ -107,11 +107,11 @@ async def test_whose_tenant_has_had_least_goes_next(scene: Scene) -> None:
     first = await scene.turns.begin(scene.job("greedy"))
     more, other = await scene.waits(scene.job("greedy")), await scene.waits(scene.job("other"))
     assert first is not None
-    scene.turns.finish(first)
+    scene.turns.finish(first, 266)
     second = await other
     assert not more.done()
     assert second is not None
-    scene.turns.finish(second)
+    scene.turns.finish(second, 266)
     assert await more is not None
 
 
@@ -145,7 +145,7 @@ async def test_who_leaves_or_loses_its_key_gives_its_place_up(scene: Scene) -> N
     with pytest.raises(Unauthenticated):
         await tasks[1]
     assert first is not None
-    scene.turns.finish(first)
+    scene.turns.finish(first, 266)
     assert await tasks[2] is not None
 
 
@@ -156,11 +156,11 @@ async def test_a_turn_that_comes_for_who_has_just_left_goes_to_the_next(scene: S
     cast(Any, gone.exchange).leave()
     tasks[1].cancel()
     assert first is not None
-    scene.turns.finish(first)
+    scene.turns.finish(first, 266)
     last = await tasks[2]
     assert last is not None
     await asyncio.gather(*tasks[:2], return_exceptions=True)
-    scene.turns.finish(last)
+    scene.turns.finish(last, 266)
     room = last.room.turns
     assert (room.open, room.waiting, room.is_idle) == (0, 0, True)
 
@@ -180,7 +180,7 @@ async def test_who_waits_for_a_turn_is_told_to_who_decides_how_many_engines_ther
     [told] = scene.demand.report().demands
     assert (told.endpoint, told.held) == ("lab/chat", 1)
     assert first is not None
-    scene.turns.finish(first)
+    scene.turns.finish(first, 266)
     await waiting
     assert scene.demand.report().demands == ()
 
@@ -205,7 +205,7 @@ async def test_engines_are_asked_only_while_it_matters_and_what_they_tell_counts
     assert scene.engines.asked == ["http://0"], "it was asked, and has nothing that waits"
     for turn in (first, second):
         assert turn is not None
-        scene.turns.finish(turn)
+        scene.turns.finish(turn, 266)
     assert turn is not None
     assert turn.room.turns.limit == 2
 
@@ -227,13 +227,13 @@ async def test_of_many_engines_a_few_are_asked_at_a_time_and_prefill_engines_giv
 async def test_another_table_keeps_what_was_found(scene: Scene) -> None:
     turn = await scene.turns.begin(scene.job())
     assert turn is not None
-    scene.turns.finish(turn)
+    scene.turns.finish(turn, 266)
     scene.turns.routes_changed()
     scene.route = route(replicas(4))
     again = await scene.turns.begin(scene.job())
     assert again is not None
     assert (again.room, again.room.turns.limit) == (turn.room, 4)
-    scene.turns.finish(again)
+    scene.turns.finish(again, 266)
     scene.turns.routes_changed()
     scene.turns.routes_changed()
     assert scene.turns._rooms == {}

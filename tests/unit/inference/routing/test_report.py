@@ -37,3 +37,14 @@ def test_any_page_is_read_or_tells_nothing(junk: str, at: int) -> None:
     whole = PAGE + MORE
     report = read_report(whole[:at] + junk + whole[at:])
     assert report is None or (report.requests >= 0 and 0 <= report.cache_use <= 1)
+
+
+def test_requests_that_wait_for_something_of_their_own_are_not_behind_others() -> None:
+    by_reason = "".join(
+        f'vllm:num_requests_waiting_by_reason{{engine="0",model_name="m",reason="{reason}"}} {count}.0\n'
+        for reason, count in (("capacity", 2), ("deferred", 5))
+    )
+    page = PAGE.replace("waiting{", "waiting_by{") + 'vllm:num_requests_waiting{engine="0"} 7.0\n'
+    told = read_report(page + by_reason)
+    assert told is not None
+    assert told.waiting == 2
