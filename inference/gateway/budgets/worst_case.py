@@ -12,6 +12,8 @@ ASSUMED_CONTEXT_TOKENS = 131_072
 """Of a model whose context nobody has told."""
 _MEDIA = (b'_url":', b'"input_audio":', b'"type":"image"', b'"type":"document"')
 """Members of what is no text: how many tokens that is does not follow from the bytes of the request."""
+_PAIRS = ("rerank", "score")
+"""Texts that an engine may read several times, each time with another one."""
 
 
 class Most(NamedTuple):
@@ -25,8 +27,8 @@ def most_of(request: InferenceRequest, context_tokens: int | None) -> Most:
     """No token of a prompt is less than a byte of it, and no prompt or answer is longer than the context.
     An answer has at most what the request says or, where it says nothing, the whole context."""
     context = context_tokens or ASSUMED_CONTEXT_TOKENS
-    prompt = context * request.prompts
-    if not any(mark in request.rest for mark in _MEDIA):
+    prompt = context * (request.prompts + (request.api in _PAIRS))
+    if request.api not in _PAIRS and not any(mark in request.rest for mark in _MEDIA):
         prompt = min(prompt, len(request.rest) + TEMPLATE_TOKENS * request.prompts)
     if request.task == "embeddings":
         return Most(prompt, 0)

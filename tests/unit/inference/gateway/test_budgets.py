@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -270,4 +271,5 @@ def test_the_most_that_a_request_can_use() -> None:
     seen = request(messages=[{"role": "user", "content": image}])
     assert most_of(seen, 4000) == (4000, 20)
     texts = parse_request("embeddings", b'{"model": "tiny", "input": ["a", "b"]}')
+    assert most_of(replace(texts, other_api="rerank"), 512) == (1536, 0)
     assert most_of(texts, 512) == (1024, 0)
