@@ -11,6 +11,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from control.cli.asking.values import taken_as_typed
+
 HERE = "On this machine"
 STATE = "Resources"
 CHANGE = "Changes to what is there"
@@ -128,6 +130,10 @@ INSTEAD = {
 class CommandGroup(TyperGroup):
     """The commands of the table; a listing of them all goes by their rows."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        taken_as_typed(self)
+
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
@@ -172,4 +178,4 @@ def load(name: str, row: Row) -> Any:
         app.command(name)(found)
     command = typer.main.get_command(app)
     command.name = name
-    return command
+    return taken_as_typed(command)

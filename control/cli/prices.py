@@ -45,7 +45,7 @@ def dry_run(
         begin = rfc3339(max(0, SYSTEM_CLOCK.now_ms() - round(parse_span(since, "--since") * 1000)))
     manifests = read_manifests(filename)
     for manifest in manifests:
-        manifest.parse()
+        manifest.require_json()
     with session_of(context).client() as client:
         try:
             answer = client.price_dry_run([one.content for one in manifests], begin or "", until, tenant)

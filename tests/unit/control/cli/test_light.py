@@ -23,12 +23,14 @@ HEAVY = {
     "inference",
     "numpy",
     "openai",
+    "pydantic",
     "pydantic_settings",
     "ray",
     "scheduler",
     "sqlalchemy",
     "structlog",
     "torch",
+    "typer._adapters",
     "uvicorn",
     "yaml",
 }
@@ -41,15 +43,39 @@ from control.cli.main import main
 from control.cli.asking.session import Session
 
 made = {"kind": "Model", "metadata": {"name": "tiny", "project": "search"}, "spec": {"source": "org/tiny"}}
-answer = httpx.MockTransport(lambda request: httpx.Response(200, json={"items": [made], "revision": 1}))
-Session.client = lambda self, timeout_seconds=1.0: Client("http://control", "ck", transport=answer)
+results = [{"outcome": "unchanged", "resource": made}]
+
+def answer(request):
+    body = {"items": [made], "revision": 1, "results": results, "data": []}
+    if request.url.path.endswith("/models/tiny"):
+        body = made
+    elif request.url.path.endswith(("/events", "/audit")):
+        body = {"items": []}
+    return httpx.Response(200, json=body)
+
+transport = httpx.MockTransport(answer)
+Session.client = lambda self, timeout_seconds=1.0: Client("http://control", "ck", transport=transport)
 try:
     main(sys.argv[1:])
 except SystemExit as left:
     assert not left.code, left.code
 print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
-PLAIN = "\n".join(line for line in CALL.splitlines() if "ttp" not in line and "Client" not in line)
+PLAIN = """
+import json, sys
+from control.cli.main import main
+try:
+    main(sys.argv[1:])
+except SystemExit as left:
+    assert not left.code, left.code
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+MANIFEST = """
+apiVersion: computility.io/v1alpha1
+kind: Model
+metadata: {name: tiny, project: search}
+spec: {source: org/tiny}
+"""
 
 
 def modules_after(
@@ -85,11 +111,50 @@ def test_the_help_loads_no_command(tmp_path: Path) -> None:
     assert not {"control.cli.get", "control.cli.observe"} & loaded
 
 
-@pytest.mark.parametrize("arguments", [("get", "models"), ("get", "mo", "-o", "json"), ("keys", "list")])
-def test_what_only_asks_loads_a_client_and_a_table(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    shown, loaded = modules_after(CALL, *arguments, home=tmp_path)
-    assert "tiny" in shown
+@pytest.mark.parametrize(
+    "line",
+    [
+        "get models",
+        "get mo -o json",
+        "get all -A",
+        "keys list",
+        "files list -p search",
+        "finetunes list -p search",
+        "events",
+        "jobs --help",
+        "scale --help",
+        "config list",
+        "whoami",
+        "audit",
+    ],
+)
+def test_what_only_asks_loads_a_client_and_a_table(line: str, tmp_path: Path) -> None:
+    _, loaded = modules_after(CALL, *line.split(), home=tmp_path)
     assert heavy(loaded, HEAVY) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "apply -f {file}",
+        "apply -f {file} --dry-run",
+        "diff -f {file}",
+        "patch mo tiny -p {{}}",
+        "get mo -o yaml",
+    ],
+)
+def test_what_reads_or_writes_documents_loads_yaml_besides(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "model.yaml"
+    file.write_text(MANIFEST)
+    _, loaded = modules_after(CALL, *line.format(file=file).split(), home=tmp_path)
+    assert heavy(loaded, HEAVY) == ["yaml"]
+
+
+@pytest.mark.parametrize("line", ["explain model", "explain endpoint.spec.devices"])
+def test_the_reference_of_fields_loads_no_kind_and_no_client(line: str, tmp_path: Path) -> None:
+    shown, loaded = modules_after(PLAIN, *line.split(), home=tmp_path)
+    assert "fields:" in shown
+    assert heavy(loaded, (HEAVY | {"httpx"}) - {"yaml"}) == []
 
 
 def test_completion_of_commands_and_kinds_loads_no_client(tmp_path: Path) -> None:
