@@ -68,6 +68,17 @@ class Site:
                 return f"usage in {folder.name}"
         return ""
 
+    def engines(self) -> list[tuple[tuple[str, str], str]]:
+        """Endpoint (``project/name``), Workload and URL of each engine that is ready."""
+        with Client(self.settings.control_url, self.platform.key) as client:
+            found = [(name, client.get("endpoints", name, self.project)) for name in self.endpoints]
+        return [
+            ((f"{self.project}/{name}", one["workload"]), one["url"])
+            for name, endpoint in found
+            for one in _replicas(endpoint)
+            if one["ready"]
+        ]
+
     def set_aside(self) -> list[str]:
         """Usage that control refused: there must be none."""
         files = (self.settings.home / "spool").glob("*/rejected.ndjson")
