@@ -14,9 +14,11 @@ SETTLE_MS = 60_000
 PATIENCE_MS = 900_000
 """So long what is missing is looked for again: usage may wait in a gateway's spool."""
 RETRY_MS = 120_000
-LONGEST_PAST_MS = 6 * 3_600_000
+LONGEST_PAST_MS = 3_600_000
 """A process that is older when it is first seen is followed from where it is quiet, not from its start."""
-GROWTH = 0.25
+LONGEST_MS = 6 * 3_600_000
+"""A window of an engine that is never quiet ends then, in the midst of requests."""
+GROWTH = 0.5
 """A window that does not end, since the engine is never quiet, is judged each time it has grown by this part:
 so the work of judging does not grow with its length."""
 MOST_WINDOWS = 32
@@ -78,8 +80,8 @@ class EngineWatch:
 
     def judged(self, window: Window, finding: Finding, now_ms: int) -> bool:
         """Whether the finding is news. Where events may be on their way, the window is judged again."""
-        unanswered = finding.unanswered > 0 or finding.result == "drift"
-        late = finding.surplus.tokens > 0 and not finding.missing.tokens and unanswered
+        unanswered = finding.result == "unbilled" and finding.unanswered > 0
+        late = unanswered or (finding.result == "drift" and not finding.missing.tokens)
         if late and now_ms < window.end.at_ms + PATIENCE_MS:
             window.again_ms = now_ms + RETRY_MS
             return False
@@ -102,7 +104,8 @@ class EngineWatch:
         if len(self._windows) < MOST_WINDOWS:
             self._windows.append(Window(begin, end, end.at_ms + SETTLE_MS))
             length_ms = end.at_ms - begin.at_ms
-            self._begin, self._grown_ms = (end, 0) if end.quiet else (begin, round(length_ms * (1 + GROWTH)))
+            ends = end.quiet or length_ms >= LONGEST_MS
+            self._begin, self._grown_ms = (end, 0) if ends else (begin, round(length_ms * (1 + GROWTH)))
 
 
 def cut_of(last: Reading | None, now: Reading) -> Reading:

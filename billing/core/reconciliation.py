@@ -67,7 +67,8 @@ class Reading:
 
 @dataclass(frozen=True)
 class EventGroup:
-    """Events that are alike, and their sums. ``choices`` and ``prompts`` are those of each request.
+    """Events that are alike, and their sums. ``prompt_counted`` has each prompt once for every choice,
+    ``sequences`` are choices times prompts of the requests.
 
     ``edge``: they began or ended at or beyond an end of the window, so that it may hold any part of them.
     ``part``: which part of the work the engine has done: all of it, only the ``reading`` of prompts, the
@@ -79,8 +80,8 @@ class EventGroup:
     events: int
     prompt: int
     completion: int
-    choices: int = 1
-    prompts: int = 1
+    prompt_counted: int
+    sequences: int
     edge: bool = False
     part: Part = "all"
 
@@ -102,7 +103,7 @@ class Finding:
     """A window and what came of it.
 
     ``equal``: counted is what the events say. ``within``: it lies between their bounds. ``open``: there is
-    more, of requests that were under way at the end and of which there are no events yet. ``unbilled``: the
+    more, of requests that were under way at an end and of which there are no events yet. ``unbilled``: the
     engine has made more, for requests that were cut off, or of which nobody got an answer (``unanswered``
     sequences). ``drift``: none of the rules explains it; ``missing`` is billed and was not counted,
     ``surplus`` counted and not billed.
@@ -121,14 +122,13 @@ class Finding:
 def bounds_of(group: EventGroup) -> Bounds:
     """By the rules: an engine counts a prompt once for each choice; what was cut off has begun at least one
     sequence, and nobody knows how many; of work that two engines shared, each has done some part."""
-    sequences = group.events * group.choices * group.prompts
-    whole = Counts(group.prompt * group.choices, group.completion, sequences)
+    whole = Counts(group.prompt_counted, group.completion, group.sequences)
     cut_off = group.events if group.outcome in CUT_OFF else 0
     if group.part == "reading":
         return Bounds(Counts(), Counts(group.prompt, group.events, group.events), cut_off)
     if group.part == "rest":
         # It was given the answer so far as a part of its prompt.
-        return Bounds(Counts(), Counts(whole.tokens, group.completion, sequences), cut_off)
+        return Bounds(Counts(), Counts(whole.tokens, group.completion, group.sequences), cut_off)
     if group.edge or group.part == "beginning":
         return Bounds(Counts(), whole, cut_off)
     if group.part == "answering":
@@ -139,17 +139,17 @@ def bounds_of(group: EventGroup) -> Bounds:
 
 
 def judge(begin: Reading, end: Reading, groups: Iterable[EventGroup]) -> Finding:
-    """The window between two readings of one process; ``begin`` is quiet."""
+    """The window between two readings of one process."""
     counted = end.counts.beyond(begin.counts)
     groups = list(groups)
     bounds = sum((bounds_of(group) for group in groups), start=Bounds())
-    at_the_end = sum(bounds_of(group).high.sequences for group in groups if group.edge)
+    at_the_edges = sum(group.sequences for group in groups if group.edge)
     missing, surplus = bounds.low.beyond(counted), counted.beyond(bounds.high)
     unanswered = surplus.sequences
     result: Result
     if missing.tokens:
         result = "drift"
-    elif surplus.tokens and end.under_way > at_the_end:
+    elif surplus.tokens and begin.under_way + end.under_way > at_the_edges:
         result = "open"
     elif surplus.tokens:
         result = "unbilled" if unanswered or bounds.cut_off else "drift"

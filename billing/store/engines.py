@@ -16,7 +16,8 @@ from billing.store.schema import charge_totals, usage_events, usage_totals
 
 Engine = tuple[str, str]
 """``project/name`` of its Endpoint, and the name of its Workload."""
-_LABELS = ("choices", "prompts", "read_by", "continued_by")
+_OTHERS = ("read_by", "continued_by")
+_SUMS = ("prompt", "completion", "prompt_counted", "sequences")
 
 
 async def engine_use(
@@ -41,6 +42,12 @@ def _query(dialect: str, from_ms: int, to_ms: int) -> sa.Select[Any]:
         extracted: sa.ColumnElement[str] = sa.func.json_extract(document, "$." + ".".join(path))
         return extracted
 
+    def number(label: str) -> sa.ColumnElement[int]:
+        """1 where the label is not there, or says something else than a small number."""
+        text = member("labels", label)
+        sound = text.regexp_match("^[1-9][0-9]{0,4}$")
+        return sa.case((sound, sa.cast(sa.case((sound, text)), sa.BigInteger)), else_=1)
+
     started_ms = sa.cast(member("started_ms"), sa.BigInteger)
     ended_ms = usage_events.c.ended_ms
     edge = sa.or_(started_ms <= from_ms + CLOCKS_APART_MS, ended_ms >= to_ms - CLOCKS_APART_MS)
@@ -48,17 +55,25 @@ def _query(dialect: str, from_ms: int, to_ms: int) -> sa.Select[Any]:
         member("endpoint").label("endpoint"),
         member("resource").label("resource"),
         member("outcome").label("outcome"),
-        *(sa.func.coalesce(member("labels", name), "").label(name) for name in _LABELS),
+        *(sa.func.coalesce(member("labels", name), "").label(name) for name in _OTHERS),
         sa.case((edge, 1), else_=0).label("edge"),
     ]
+    choices, prompts = number("choices"), number("prompts")
+    prompt_tokens = usage_events.c.prompt_tokens
+    counted = [
+        prompt_tokens.label("prompt"),
+        usage_events.c.completion_tokens.label("completion"),
+        (prompt_tokens * choices).label("prompt_counted"),
+        (choices * prompts).label("sequences"),
+    ]
     inner = (
-        sa.select(*groups, usage_events.c.prompt_tokens, usage_events.c.completion_tokens)
+        sa.select(*groups, *counted)
         .where(usage_events.c.kind == "inference", ended_ms >= from_ms - CLOCKS_APART_MS)
         .where(started_ms <= to_ms + CLOCKS_APART_MS)
         .subquery()
     )
     keys = [inner.c[column.name] for column in groups]
-    sums = [sa.func.sum(inner.c[name]).label(name) for name in ("prompt_tokens", "completion_tokens")]
+    sums = [sa.func.sum(inner.c[name]).label(name) for name in _SUMS]
     return sa.select(*keys, sa.func.count().label("events"), *sums).group_by(*keys)
 
 
@@ -67,10 +82,10 @@ def _groups(row: Any) -> list[tuple[str, EventGroup]]:
     group = EventGroup(
         outcome=row.outcome,
         events=int(row.events),
-        prompt=int(row.prompt_tokens),
-        completion=int(row.completion_tokens),
-        choices=int(row.choices or 1),
-        prompts=int(row.prompts or 1),
+        prompt=int(row.prompt),
+        completion=int(row.completion),
+        prompt_counted=int(row.prompt_counted),
+        sequences=int(row.sequences),
         edge=bool(row.edge),
     )
     part: Part = "beginning" if row.continued_by else "answering" if row.read_by else "all"

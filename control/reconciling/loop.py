@@ -33,6 +33,8 @@ LEDGER_SECONDS = 300.0
 ANSWER_SECONDS = 5.0
 AT_ONCE = 64
 """Engines that are asked at a time."""
+SPANS_A_PASS = 8
+"""Questions to the ledger in one pass; what is left waits for the next one."""
 KEPT_FINDINGS = 500
 DAY_MS = 86_400_000
 _log = get_logger("control.reconciling")
@@ -116,7 +118,7 @@ class Reconciler:
         for engine, watch in self._watches.items():
             for window in watch.due(self._clock.now_ms()):
                 due.setdefault((window.begin.at_ms, window.end.at_ms), []).append((engine, window))
-        for span, windows in due.items():
+        for span, windows in sorted(due.items())[:SPANS_A_PASS]:
             used = await self._ledger.engine_use(*span)
             for engine, window in windows:
                 await self._judge(engine, window, used.get(engine, ()))

@@ -26,6 +26,9 @@ async def test_events_are_added_up_by_the_engines_that_they_name(ledger: Ledger)
             chat("use-4", **here, outcome="gateway_lost"),
             chat("use-5", **here, started_ms=FROM + CLOCKS_APART_MS, ended_ms=NOON),
             chat("use-6", **here, ended_ms=TO - CLOCKS_APART_MS),
+            chat(
+                "use-b", **here, ended_ms=TO - CLOCKS_APART_MS, labels={"choices": "1e9; drop", "prompts": ""}
+            ),
             chat("use-7", **here, started_ms=TO + CLOCKS_APART_MS + 1, ended_ms=TO + 9_000),
             chat("use-8", **here, started_ms=FROM - 90_000, ended_ms=FROM - CLOCKS_APART_MS - 1),
             chat("use-9", endpoint="lab/other", resource="chat-0"),
@@ -37,10 +40,9 @@ async def test_events_are_added_up_by_the_engines_that_they_name(ledger: Ledger)
     assert set(used) == {ENGINE, ("lab/other", "chat-0")}
     assert sorted(used[ENGINE], key=str) == sorted(
         [
-            EventGroup("completed", 2, 20, 14),
-            EventGroup("completed", 1, 10, 7, choices=3, prompts=2),
-            EventGroup("gateway_lost", 1, 10, 7),
-            EventGroup("completed", 2, 20, 14, edge=True),
+            EventGroup("completed", 3, 30, 21, prompt_counted=50, sequences=8),
+            EventGroup("gateway_lost", 1, 10, 7, prompt_counted=10, sequences=1),
+            EventGroup("completed", 3, 30, 21, prompt_counted=30, sequences=3, edge=True),
         ],
         key=str,
     )

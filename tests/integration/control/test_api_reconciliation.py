@@ -37,7 +37,7 @@ async def test_a_platform_admin_sees_windows_and_sums(world: World) -> None:
     }
     await world.context.reconciler.step()
     end = Reading("p", 60_000, Counts(5, 9, 1))
-    finding = judge(Reading("p", 0, Counts(), quiet=True), end, [EventGroup("completed", 1, 5, 8)])
+    finding = judge(Reading("p", 0, Counts(), quiet=True), end, [EventGroup("completed", 1, 5, 8, 5, 1)])
     world.context.reconciler.findings.append(EngineFinding("search/chat", "chat-0", finding))
     told = (await world.request("admin", "GET", PATH)).json()
     assert told["ledgerApart"] == {}

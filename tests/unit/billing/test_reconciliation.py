@@ -16,16 +16,17 @@ def end(prompt: int, completion: int, sequences: int, under_way: int = 0) -> Rea
     return Reading("p", 100_000, Counts(prompt, completion, sequences), under_way, quiet=not under_way)
 
 
-ONE = EventGroup("completed", events=1, prompt=5, completion=8)
+ONE = EventGroup("completed", events=1, prompt=5, completion=8, prompt_counted=5, sequences=1)
+THREE = replace(ONE, prompt_counted=15, sequences=3)
 
 
 @pytest.mark.parametrize(
     ("group", "counted", "result"),
     [
         (ONE, end(5, 8, 1), "equal"),
-        (replace(ONE, choices=3), end(15, 8, 3), "equal"),
-        (replace(ONE, choices=3, prompts=2), end(15, 8, 6), "equal"),
-        (replace(ONE, choices=3), end(5, 8, 1), "drift"),
+        (THREE, end(15, 8, 3), "equal"),
+        (replace(THREE, sequences=6), end(15, 8, 6), "equal"),
+        (THREE, end(5, 8, 1), "drift"),
         (ONE, end(5, 9, 1), "drift"),
         (ONE, end(6, 8, 1), "drift"),
         (ONE, end(5, 7, 1), "drift"),
@@ -34,7 +35,7 @@ ONE = EventGroup("completed", events=1, prompt=5, completion=8)
         (replace(ONE, outcome="gateway_lost"), end(5, 8, 1), "equal"),
         (replace(ONE, outcome="gateway_lost"), end(5, 30, 1), "unbilled"),
         (replace(ONE, outcome="engine_failed"), end(5, 7, 1), "drift"),
-        (replace(ONE, outcome="cancelled", choices=4), end(10, 8, 2), "within"),
+        (replace(THREE, outcome="cancelled"), end(10, 8, 2), "within"),
         (replace(ONE, edge=True), end(0, 0, 0), "within"),
         (replace(ONE, edge=True), end(5, 3, 1), "within"),
         (replace(ONE, edge=True), end(5, 9, 1), "drift"),
@@ -48,6 +49,14 @@ ONE = EventGroup("completed", events=1, prompt=5, completion=8)
 )
 def test_what_a_rule_explains_and_what_none_does(group: EventGroup, counted: Reading, result: Result) -> None:
     assert judge(BEGIN, counted, [group]).result == result
+
+
+def test_a_window_may_begin_in_the_midst_of_requests() -> None:
+    begin = replace(BEGIN, quiet=False, under_way=1)
+    assert judge(begin, end(5, 8, 1), [ONE]).result == "equal"
+    assert judge(begin, end(5, 12, 1), [ONE]).result == "open"
+    assert judge(begin, end(5, 12, 1), [ONE, replace(ONE, edge=True)]).result == "within"
+    assert judge(begin, end(5, 17, 1), [ONE, replace(ONE, edge=True)]).result == "drift"
 
 
 def test_a_finding_says_what_is_missing_and_what_nobody_got() -> None:
@@ -69,7 +78,8 @@ class Request:
 
     @property
     def group(self) -> EventGroup:
-        return EventGroup("completed", 1, self.prompt, self.completion, self.choices)
+        counted = self.prompt * self.choices
+        return EventGroup("completed", 1, self.prompt, self.completion, counted, self.choices)
 
     @property
     def counts(self) -> Counts:
@@ -167,13 +177,23 @@ def test_what_a_dead_engine_had_told_is_still_judged_and_the_next_begins_at_noth
     assert watch.is_idle
 
 
-def test_an_engine_that_is_never_quiet_is_judged_ever_less_often_and_memory_is_bounded() -> None:
-    watch = EngineWatch()
-    for number in range(4_000):
-        watch.saw(Reading("p", 15_000 * (number + 1), Counts(number, number, number), 3), started_ms=1)
-    assert len(list(watch.due(10**9))) == 1
-    for now_ms in range(15_000, 60_000_000, 15_000):
-        watch.saw(Reading("r", now_ms, Counts(now_ms, 1, 1), 3), started_ms=1)
-        for window in watch.due(now_ms):
-            window.again_ms = 10**9
-    assert 10 < len(list(watch.due(10**9))) <= MOST_WINDOWS
+def test_an_engine_that_is_never_quiet_is_judged_ever_less_often() -> None:
+    watch, judged = EngineWatch(), 0
+    for number in range(5_760):
+        now_ms = 15_000 * (number + 1)
+        watch.saw(Reading("p", now_ms, Counts(number, number, number), 3), started_ms=1)
+        for window in list(watch.due(now_ms)):
+            judged += 1
+            watch.judged(
+                window, judge(window.begin, window.end, [EventGroup("completed", 1, 9, 9, 9, 9)]), now_ms
+            )
+    assert 30 < judged < 80, "within a day"
+    assert len(list(watch.due(10**9))) <= 2
+
+
+def test_windows_that_wait_are_bounded() -> None:
+    watch, counts = EngineWatch(), Counts()
+    for number in range(1_000):
+        counts += Counts(1, 1, 1) if number % 8 == 0 else Counts()
+        watch.saw(Reading("p", 15_000 * (number + 1), counts), started_ms=1)
+    assert len(list(watch.due(10**9))) == MOST_WINDOWS

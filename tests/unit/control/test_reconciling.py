@@ -17,7 +17,7 @@ from control.reconciling.telling import in_words
 from inference.engine_workload import ENDPOINT_LABEL
 from inference.ports import EngineCounters
 
-ONE = EventGroup("completed", 1, 5, 8)
+ONE = EventGroup("completed", 1, 5, 8, prompt_counted=5, sequences=1)
 
 
 class Books:
