@@ -115,17 +115,19 @@ def _site(platform: Platform, server: PostgresServer | None, embeds: bool) -> Si
     project, endpoint = story.the_endpoint(story.example_manifests())
     names = (endpoint, EMBEDS) if embeds else (endpoint,)
     with Client(platform.settings.control_url, platform.key) as client:
+        served = [_ready(client, project, endpoint)]
         if embeds:
             client.apply_all(_embedder(client, project, endpoint))
-        served = [_ready(client, project, name)["status"]["servedName"] for name in names]
+            served.append(_ready(client, project, EMBEDS))
         key = client.create_key("chaos", "member", project=project)["secret"]
     return Site(platform, server, project, names, (served[0], served[1] if embeds else ""), key)
 
 
-def _ready(client: Client, project: str, name: str) -> Any:
+def _ready(client: Client, project: str, name: str) -> str:
+    """What clients call the Endpoint's model, once it answers."""
     ready = story.wait_ready(client, project, name, lambda _: None)
     assert ready is not None
-    return ready
+    return str(ready["status"]["servedName"])
 
 
 def _embedder(client: Client, project: str, endpoint: str) -> list[dict[str, Any]]:
