@@ -42,6 +42,7 @@ def main() -> int:
     """Exit code 0, 1 where the bill is wrong, or that of the error."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing of the platform is left running
     options = _parser().parse_args()
+    options.fine_tune &= not options.embeddings  # two engines hold all devices of a small machine
     targets = tuple(name for name in TARGETS if name in options.kill.split(","))
     try:
         with Progress(*COLUMNS, console=Console(stderr=True)) as progress:
@@ -144,7 +145,11 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=1, help="of all dice; moments still differ from run to run"
     )
     parser.add_argument("--model", default="", help="a folder with the tiny model; unset = made first")
-    parser.add_argument("--embeddings", action="store_true", help="a second engine, for embeddings (3 GiB)")
+    parser.add_argument(
+        "--embeddings",
+        action="store_true",
+        help="a second engine, for embeddings (3 GiB); none is trained then",
+    )
     parser.add_argument("--no-fine-tune", dest="fine_tune", action="store_false", help="no fine-tuning jobs")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     return parser
