@@ -218,7 +218,8 @@ class Stream:
             if role is None or request.sequences > 1:
                 return None
             seam = Seam(*role)
-        return engine_body(request, model, job.tenant, tokens=meter.record is not None), seam
+        tokens = meter.record is not None
+        return engine_body(request, model, job.tenant, tokens=tokens, id_=self._watch.id), seam
 
     async def _follow(self, body: bytes, seam: Seam | None, point: BreakPoint | None) -> bool:
         """Ask another engine of the same kind; False when there is none."""
