@@ -165,13 +165,18 @@ class Ticket:
             self._load.large_body = asyncio.Lock()
         return self._load.large_body
 
+    @property
+    def tokens(self) -> int:
+        """That are billed of it."""
+        return self.counts.prompt + self.counts.completion
+
     def spent(self, counts: TokenCounts) -> None:
         """So many tokens are billed of it."""
         self.counts = counts
 
     def close(self) -> None:
         if self.release is not None:
-            self.release(self.counts.prompt + self.counts.completion)
+            self.release(self.tokens)
         if self.settle is not None:
             self.settle(self.counts)
         self.drop_bytes()
