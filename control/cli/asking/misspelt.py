@@ -33,7 +33,7 @@ def odd_variables(environment: Mapping[str, str]) -> list[str]:
 @cache
 def setting_names() -> frozenset[str]:
     """The variable of every setting, from a file beside this one: to load the settings takes longer than most
-    commands. ``python -m control.cli.asking.misspelt`` writes it."""
+    commands. ``make schemas`` writes it."""
     return frozenset(json.loads(FILE.read_text()))
 
 

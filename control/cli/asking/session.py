@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
     from common.client import Client
+    from common.client_chat import ChatClient
     from common.settings import Settings
 
 CREDENTIALS_FILE = "cli.json"
@@ -178,6 +179,13 @@ class Session:
         """The other control processes, where settings name ``url`` among several."""
         known = [] if self._plain is not None else self.settings.control.urls
         return [other for other in known if other != url] if url in known else []
+
+    def chat(self) -> ChatClient:
+        """A client of the models at the gateway; raises ``Unauthenticated`` when no key is known."""
+        from common.client_chat import ChatClient
+
+        url = self.credentials.gateway_url
+        return ChatClient(url, self._require_key(self._key), verify=self._trust(url))
 
     def openai(self, credentials: Credentials | None = None) -> OpenAI:
         """The official client, pointed at the gateway."""

@@ -128,7 +128,7 @@ def test_the_help_loads_no_command(tmp_path: Path) -> None:
         "files list -p search",
         "finetunes list -p search",
         "events",
-        "jobs --help",
+        "jobs list",
         "scale --help",
         "config list",
         "whoami",
