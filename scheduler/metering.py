@@ -1,4 +1,4 @@
-"""Device time of gangs becomes usage events: every second of every slot once, whatever crashes between."""
+"""Device time of gangs becomes usage events: all of every slot once, whatever crashes between."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from common.errors import ComputilityError, Unavailable
 from common.guard import Fault, Guard, fault_of
 from common.ids import derived_id
 from common.loop import in_turns
-from common.resources.pool import WHOLE_MILLIS
 from common.telemetry import get_logger
 from common.vocabulary import one_line
-from scheduler.core.lifecycle.metering import Span, due_spans
+from scheduler.core.lifecycle.metering import Span, device_seconds, due_spans
 from scheduler.ports import Fabric, GangRecord, NodeObservation, RankRecord, RejectedSink, UsageSink
 from scheduler.translate.observed import Observed
 
@@ -356,8 +355,6 @@ def _fields(gang: GangRecord, rank: RankRecord, span: Span) -> dict[str, Any]:
     """The event that bills a span. Names are for reports: an odd character in one makes nothing free."""
     billing, grant = gang.billing, rank.grants[0]
     millis = sum(grant.millis for grant in rank.grants)
-    before = span.index * billing.interval_seconds
-    device_seconds = millis * (before + span.seconds) // WHOLE_MILLIS - millis * before // WHOLE_MILLIS
     return {
         "id": derived_id("use", "device", gang.uid, gang.attempt, rank.rank, span.index),
         "kind": "device",
@@ -370,5 +367,5 @@ def _fields(gang: GangRecord, rank: RankRecord, span: Span) -> dict[str, Any]:
         "resource": one_line(billing.workload),
         "started_ms": span.started_ms,
         "ended_ms": span.ended_ms,
-        "quantities": {"device_seconds": device_seconds},
+        "quantities": {"device_seconds": device_seconds(rank.started_ms, span, millis)},
     }

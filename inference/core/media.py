@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from common.errors import InvalidInput
 from common.vocabulary import quoted
@@ -26,8 +26,17 @@ def check_media(content: Mapping[str, Any], hosts: Collection[str]) -> None:
         for number, part in enumerate(parts if isinstance(parts, list) else ()):
             for name, url in _urls(part):
                 if not _is_allowed(url, hosts):
-                    path = f"messages[{position}].content[{number}].{name}"
-                    raise InvalidInput(f"{path} is {quoted(url)}; {_advice(hosts)}", "invalid_url", path)
+                    _refuse(url, hosts, f"messages[{position}].content[{number}].{name}")
+
+
+def check_url(url: str, hosts: Collection[str], path: str) -> None:
+    """Raise ``InvalidInput`` for a URL that is neither ``data:`` nor on one of ``hosts``."""
+    if not _is_allowed(url, hosts):
+        _refuse(url, hosts, path)
+
+
+def _refuse(url: str, hosts: Collection[str], path: str) -> NoReturn:
+    raise InvalidInput(f"{path} is {quoted(url)}; {_advice(hosts)}", "invalid_url", path)
 
 
 def _urls(part: object) -> Iterator[tuple[str, str]]:

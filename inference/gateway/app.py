@@ -18,7 +18,8 @@ from common.settings import Settings
 from common.telemetry import get_logger, render_metrics
 from common.tls import ClientTrust
 from common.wire import Route
-from inference.core.body import Task
+from inference.core.apis.wires import APIS
+from inference.core.body import Api
 from inference.gateway import metrics
 from inference.gateway.books.aside import rejected_bytes
 from inference.gateway.books.bill import Books
@@ -32,7 +33,7 @@ from inference.gateway.control_link.proxy import PROXIED_PREFIXES, ControlProxy,
 from inference.gateway.control_link.routes import RouteFollower
 from inference.gateway.control_link.tallies import Tallies
 from inference.gateway.direct import DirectExchange, is_plain
-from inference.gateway.engines.upstream import ENGINE_PATHS, Upstream
+from inference.gateway.engines.upstream import Upstream
 from inference.gateway.engines.variants import VARIANT_HEADER
 from inference.gateway.exchange import Exchange, Receive, Scope, Send
 from inference.gateway.learning.teller import ThresholdTeller
@@ -45,7 +46,6 @@ from inference.gateway.workers.shares import spool_folder
 
 _MODELS_PATH = "/v1/models"
 Handler = Callable[[Exchange], Awaitable[None]]
-_TASKS: dict[str, Task] = {path: task for task, path in ENGINE_PATHS.items()}
 _FAREWELL_SECONDS = 3.0
 _log = get_logger("gateway")
 
@@ -70,7 +70,7 @@ class Gateway:
         self.tracer = start_tracing(settings)
         self._tasks: list[asyncio.Task[None]] = []
         self._front = Front(self._http, settings.gateway.cors_origins)
-        self._directly = {path.encode(): self._direct_handler(path, task) for path, task in _TASKS.items()}
+        self._directly = {path.encode(): self._direct_handler(path, api) for path, api in APIS.items()}
 
     async def start(self) -> None:
         """Take up what an earlier run left, and begin to follow control. Control need not be there."""
@@ -173,9 +173,9 @@ class Gateway:
             return None
         return self._directly.get(request.target)
 
-    def _direct_handler(self, path: str, task: Task) -> Callable[[Request], Awaitable[None]]:
+    def _direct_handler(self, path: str, api: Api) -> Callable[[Request], Awaitable[None]]:
         async def infer(exchange: Exchange) -> None:
-            await self._infer(exchange, task)
+            await self._infer(exchange, api)
 
         async def answer(request: Request) -> None:
             await self._answer(DirectExchange(request, path), path, infer)
@@ -225,8 +225,8 @@ class Gateway:
 
     def _known(self, path: str) -> tuple[str, dict[str, Handler]]:
         """The path's name in metrics, and its handlers by method."""
-        if (task := _TASKS.get(path)) is not None:
-            return path, {"POST": lambda exchange: self._infer(exchange, task)}
+        if (api := APIS.get(path)) is not None:
+            return path, {"POST": lambda exchange: self._infer(exchange, api)}
         if path.startswith(f"{_MODELS_PATH}/"):
             return _MODELS_PATH, {"GET": self._models, "DELETE": self._pass_on}
         own: dict[str, Handler] = {
@@ -237,9 +237,9 @@ class Gateway:
         }
         return path, {"GET": own[path]} if path in own else {}
 
-    async def _infer(self, exchange: Exchange, task: Task) -> None:
+    async def _infer(self, exchange: Exchange, api: Api) -> None:
         require_json(exchange.headers.get(b"content-type", b"").decode("latin-1"))
-        await self._inference.handle(exchange, task)
+        await self._inference.handle(exchange, api)
 
     async def _pass_on(self, exchange: Exchange) -> None:
         """Control answers, and judges the key again; what has none does not get that far."""
@@ -252,7 +252,7 @@ class Gateway:
         return (await self.routes.key_of(exchange.headers.get(b"authorization", b""))).principal
 
     async def _models(self, exchange: Exchange) -> None:
-        key = await self.routes.key_of(exchange.headers.get(b"authorization", b""))
+        key = await self.routes.key_of(exchange.credentials())
         name = exchange.path[len(_MODELS_PATH) + 1 :]
         if name:
             _, route = await self.routes.find(key.digest, name)
@@ -314,7 +314,7 @@ def _meant(path: str) -> str:
         return "; resources are at control's address, not at the gateway's"
     whole = "/v1" + path.rpartition("/v1")[2]
     is_known = (
-        whole in _TASKS or whole.startswith(f"{_MODELS_PATH}/") or whole in (_MODELS_PATH, *PROXIED_PREFIXES)
+        whole in APIS or whole.startswith(f"{_MODELS_PATH}/") or whole in (_MODELS_PATH, *PROXIED_PREFIXES)
     )
     if path.rstrip("/") in ("", "/v1") or is_known:
         return "; the base URL of clients ends with /v1" + (f": {whole}" if is_known else "")

@@ -214,7 +214,7 @@ class Stream:
             body = continued_body(request, model, job.tenant, point)
             return (body, Seam(point.id, point.created, point)) if body is not None else None
         if meter.passed:
-            role = told_with_role(meter.first) if meter.passed == 1 and request.task == "chat" else None
+            role = told_with_role(meter.first) if meter.passed == 1 and request.api == "chat" else None
             if role is None or request.sequences > 1:
                 return None
             seam = Seam(*role)

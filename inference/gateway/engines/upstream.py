@@ -15,7 +15,8 @@ from common.ids import new_id
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
-from inference.core.body import InferenceRequest, Task
+from inference.core.apis.wires import WIRES
+from inference.core.body import InferenceRequest
 from inference.core.engine_errors import (
     error_from_engine,
     is_retryable,
@@ -46,11 +47,6 @@ DRAIN_SECONDS = 15.0
 """Longest wait for an engine to end a stream whose client has gone."""
 ABORT_INTERVAL_SECONDS = 0.15
 
-ENGINE_PATHS: dict[Task, str] = {
-    "chat": "/v1/chat/completions",
-    "completions": "/v1/completions",
-    "embeddings": "/v1/embeddings",
-}
 MAX_FAILED_ENGINES = 2
 """A request that broke this many engines is not tried on more: it may be what breaks them."""
 
@@ -97,6 +93,7 @@ class EngineCall:
         self._client = client
         self._sent = sent
         self._request = request
+        self._wire = WIRES[request.api]
         self._id = id_
         self._trace = trace
         self._response: Answer | None = None
@@ -113,7 +110,7 @@ class EngineCall:
         headers = {**JSON_CONTENT, "X-Request-Id": self._id}
         if self._trace is not None:
             headers.update(self._trace.headers)
-        url = self.replica.url + ENGINE_PATHS[self._request.task]
+        url = self.replica.url + self._wire.engine_path
         response = await self._client.post(url, body, headers)
         self._response, self.status = response, response.status
         if self._request.stream and self.status == 200:
@@ -125,7 +122,7 @@ class EngineCall:
                 if comments:
                     await on_comments(comments)
         elif self.status == 200:
-            self.answer = await read_answer(response, hold)
+            self.answer = await read_answer(response, hold, self._wire.usage)
         else:
             self.content = await read_error(response)
         self._sent.answering()
@@ -389,7 +386,7 @@ class Upstream:
 
 def _engine_ids(request: InferenceRequest, base: str) -> list[str]:
     """What the engine calls a request that was sent with ``X-Request-Id: base``."""
-    if request.task == "chat":
+    if request.task == "chat":  # also where it is written for another API
         return [f"chatcmpl-{base}"]
     prefix = "cmpl" if request.task == "completions" else "embd"
     return [f"{prefix}-{base}-{i}" for i in range(request.prompts)]

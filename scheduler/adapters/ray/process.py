@@ -93,7 +93,7 @@ class RankProcess:
             self._trouble = f"cannot start: {text}"
             with suppress(OSError):
                 self._files.log.write_text(f"{self._trouble}\n", errors="replace")
-            self._finish(CANNOT_START)
+            self._finish(CANNOT_START, self.record.started_ms)  # it has held nothing: nothing is billed
         else:
             self.record = replace(self.record, pid=self._launcher.pid)
         finally:
@@ -174,7 +174,7 @@ class RankProcess:
         except (OSError, ValueError):
             return launcher_code or 1
 
-    def _finish(self, code: int) -> None:
+    def _finish(self, code: int, finished_ms: int | None = None) -> None:
         with suppress(OSError):
             self._files.exit_code.unlink(missing_ok=True)
         if self.session is not None:
@@ -183,8 +183,10 @@ class RankProcess:
             tail = BoundedLog(self._files.log).tail(LOG_TAIL_BYTES) or self._trouble
         except OSError as error:
             tail = self._trouble or f"its log cannot be read: {error}"
-        now = self._clock.now_ms()
-        self.record = replace(self.record, state="Exited", exit_code=code, finished_ms=now, log_tail=tail)
+        ended_ms = self._clock.now_ms() if finished_ms is None else finished_ms
+        self.record = replace(
+            self.record, state="Exited", exit_code=code, finished_ms=ended_ms, log_tail=tail
+        )
 
     def stop(self, grace_seconds: float) -> None:
         """SIGTERM to every process of the rank now, SIGKILL after the grace."""

@@ -231,8 +231,10 @@ async def _calls(rng: random.Random, patch: Patch, _: Path) -> str:
     engines.replicas = noted
     asked: Any = engines._client
     for _number in range(3):
+        task = rng.choice(("chat", "completions", "embeddings"))
         request: Any = SimpleNamespace(
-            task=rng.choice(("chat", "completions", "embeddings")),
+            task=task,
+            api=task,
             stream=rng.random() < 0.5,
             prompts=rng.choice((1, 2)),
             input_field="prompt",

@@ -348,7 +348,7 @@ async def _process(rng: random.Random, patch: Patch, home: Path) -> str:
     resource = SimpleNamespace(RLIMIT_AS=9, setrlimit=lambda *told: limits.append(told))
     patch.setattr(parse_worker, "resource", resource)
     patch.setattr(parse_worker, "give_way_alone", limits.append)
-    head = json.dumps({"task": "completions", "limits": {}}).encode()
+    head = json.dumps({"api": "completions", "limits": {}}).encode()
     raw = rng.choice(BODIES)
     asked = parse_worker.LENGTHS.pack(len(head), len(raw)) + head + raw
     pipes = SimpleNamespace(
