@@ -87,6 +87,13 @@ SHADOW_REQUESTS = Counter(
     "way), absent (no engine was there)",
     ("model", "outcome"),
 )
+QUEUED = Gauge("computility_gateway_queued", "Requests that wait for a turn at engines that are busy")
+QUEUED_HOW = Counter(
+    "computility_gateway_queued_requests",
+    "Such requests by what became of them: served, timeout, refused (too many of the tenant wait), left (the "
+    "client, or its key)",
+    ("how",),
+)
 WAKING = Gauge("computility_gateway_waking", "Requests that wait for an engine of an Endpoint to wake")
 RATE_LIMITED = Counter(
     "computility_gateway_rate_limited",

@@ -43,6 +43,7 @@ from inference.gateway.exchange import Exchange
 from inference.gateway.learning.thresholds import Thresholds
 from inference.gateway.limits.limiter import Limiter, limited
 from inference.gateway.streaming import STREAM_HEADERS, Stream, Streams, write
+from inference.gateway.turns import Turns
 from inference.gateway.waking import WaitingRoom
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class InferenceHandler:
         self._variants = Variants(self._legs, tallies, secret)
         self._shadows = Shadows(settings, upstream, books)
         self._demand = demand
+        self._turns = Turns(settings, upstream.reports, demand, books.clock)
         self._waiting_room = WaitingRoom(settings, routes, demand, books.clock)
         self._books = books
         self._clock = books.clock
@@ -97,10 +99,12 @@ class InferenceHandler:
         self._legs.routes_changed(self._routes.index.routes)
         self._variants.routes_changed(self._routes.index.routes)
         self._shadows.routes_changed()
+        self._turns.routes_changed()
         self._waiting_room.routes_changed()
 
     def end_waits(self) -> None:
         """The gateway is about to end: who has no engine yet is told to ask again."""
+        self._turns.end()
         self._waiting_room.end()
 
     async def give_up_copies(self) -> None:
@@ -109,6 +113,7 @@ class InferenceHandler:
 
     async def close(self) -> None:
         """End the processes that parse bodies, and what is told to engines without a request."""
+        await self._turns.close()
         await self._legs.close()
         await self._bodies.close()
         self._limiter.close()
@@ -120,11 +125,14 @@ class InferenceHandler:
             exchange.trace = self._tracer.inference(exchange, api, key.principal)
         with self.admission.request(key) as ticket:
             job = await self._admit(exchange, api, ticket, started_ms, started_seconds)
+            turn = await self._turns.begin(job)
             sent_seconds = self._clock.monotonic_seconds()
             try:
                 with self._demand.working(job.route):
                     await (self._stream(job) if job.request.stream else self._answer(job))
             finally:
+                if turn is not None:
+                    self._turns.finish(turn, ticket.tokens)
                 spent = self._clock.monotonic_seconds() - sent_seconds
                 model = metrics.MODELS.of(job.route.model)
                 metrics.series(metrics.UPSTREAM_SECONDS, model).observe(spent)

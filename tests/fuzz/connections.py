@@ -73,11 +73,12 @@ def _path(target: bytes) -> bytes:
 
 def check_answer(data: bytes) -> None:
     """An engine's answer is the same however it is cut, and never whole where another client waits for more.
-    The first line is what the cuts depend on."""
+    The first line is what the cuts depend on. Empty lines behind an answer may go unseen in one piece."""
     head, _, sent = data.partition(b"\n")
     pieces = cut(sent, dice(head))
     whole, by_pieces = _runner.run(_answers(sent, pieces))
-    assert whole == by_pieces, f"cut as {pieces[:50]}"
+    assert whole[:3] == by_pieces[:3], f"cut as {pieces[:50]}"
+    assert whole[3] or not by_pieces[3], f"free only when cut as {pieces[:50]}"
     status, body, ended, is_free = whole
     if not ended:
         assert not is_free
@@ -228,7 +229,14 @@ _PAGE = (
 
 TARGETS = (
     Target("request-framing", "requests on a connection", check_request, _REQUESTS, _WORDS),
-    Target("engine-answer", "an engine's answer on its connection", check_answer, _ANSWERS, _WORDS),
+    Target(
+        "engine-answer",
+        "an engine's answer on its connection",
+        check_answer,
+        _ANSWERS,
+        _WORDS,
+        {"empty lines behind an answer": b"a\nHTTP/1.1 204 No Content\r\n\r\n\n\n"},
+    ),
     Target(
         "coded-body",
         "compressed bodies",

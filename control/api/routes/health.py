@@ -117,7 +117,9 @@ def _loop(state: LoopState) -> LoopBody:
     )
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+@router.get(
+    "/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, responses=ERROR_RESPONSES
+)
 async def metrics() -> Response:
     body, content_type = render_metrics()
     return Response(body, media_type=content_type)
