@@ -30,7 +30,7 @@ from inference.core.sse import UsageShown
 from inference.core.two_legs import BYTES_PER_TOKEN, DECODE_ONLY, PREFILL_MEMBERS, members, why_one_leg
 
 Task = Literal["chat", "completions", "embeddings"]
-Api = Literal[Task, "messages", "count_tokens"]
+Api = Literal[Task, "messages", "count_tokens", "responses", "rerank", "score", "tokenize", "detokenize"]
 """What a request is written for: OpenAI's API of its task, or one of the others that engines speak."""
 
 MAX_NESTING = 64
@@ -47,6 +47,11 @@ _INPUT_FIELD: dict[Api, str] = {
     "embeddings": "input",
     "messages": "messages",
     "count_tokens": "messages",
+    "responses": "input",
+    "rerank": "documents",
+    "score": "text_2",
+    "tokenize": "prompt",
+    "detokenize": "tokens",
 }
 _BEFORE_INPUT = ("chat_template", "chat_template_kwargs", "reasoning_effort", "documents", "tools")
 """What a chat template puts before the messages, or makes them with."""
@@ -200,16 +205,25 @@ def engine_body(
     cache_salt: str,
     cache: Mapping[str, Any] | None = None,
     tokens: bool = False,
+    id_: str = "",
 ) -> bytes:
     """The body for the engine: running usage asked for, engine-only fields dropped, the cache salted.
+    ``id_``: what engines are to call the request.
     ``cache``: where a prefill engine says that the KV cache of the prompt lies. ``tokens``: it is to tell
     the tokens, too."""
     ending = request.ending.encode()
+    if request.api == "responses":
+        ending += members({"request_id": response_id(id_)})
     if tokens:
         ending += _TELL_TOKENS
     if cache is not None:
         ending += members({"kv_transfer_params": cache})
     return _body(request, backend_model, cache_salt, ending)
+
+
+def response_id(id_: str) -> str:
+    """The id of a response to a request that engines are to call so."""
+    return f"resp_{id_.removeprefix('req-')}"
 
 
 def copied_body(request: InferenceRequest, backend_model: str, cache_salt: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from common.errors import InvalidInput
 from common.vocabulary import quoted
 
-FETCHED = ("image_url", "audio_url", "video_url")
+FETCHED = ("image_url", "audio_url", "video_url", "file_url")
 _HOST = re.compile(r"https?://([A-Za-z0-9.-]+)(?::\d{1,5})?(?:[/?#][^\\]*)?", re.IGNORECASE)
 """A URL without a user, a backslash or anything else that one reader takes for another host than the next."""
 
@@ -33,6 +33,20 @@ def check_url(url: str, hosts: Collection[str], path: str) -> None:
     """Raise ``InvalidInput`` for a URL that is neither ``data:`` nor on one of ``hosts``."""
     if not _is_allowed(url, hosts):
         _refuse(url, hosts, path)
+
+
+def check_urls(value: object, path: str, hosts: Collection[str]) -> None:
+    """Raise ``InvalidInput`` for such a URL anywhere within a value, however deep it lies."""
+    if isinstance(value, dict):
+        for name, url in _urls(value):
+            check_url(url, hosts, f"{path}.{name}")
+        for name, inner in value.items():
+            if isinstance(inner, dict | list):
+                check_urls(inner, f"{path}.{name}", hosts)
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            if isinstance(inner, dict | list):
+                check_urls(inner, f"{path}[{position}]", hosts)
 
 
 def _refuse(url: str, hosts: Collection[str], path: str) -> NoReturn:

@@ -20,14 +20,14 @@ _RULE = re.compile(r"(?<![\w-])([\w-]++)[ \t]*+::=")
 
 def check_options(content: Mapping[str, Any]) -> None:
     """Raises ``InvalidInput`` naming the field."""
-    _check_stop(content.get("stop"))
+    check_stop(content.get("stop"))
     check_texts(content.get("bad_words"), "bad_words")
     _check_tools(content)
     _check_format(optional(content, "response_format", is_object, "an object"))
-    _check_structured(optional(content, "structured_outputs", is_object, "an object"))
+    check_structured(optional(content, "structured_outputs", is_object, "an object"))
 
 
-def _check_stop(stop: Any) -> None:
+def check_stop(stop: Any) -> None:
     if stop is None or is_filled_text(stop):
         return
     if not isinstance(stop, list):
@@ -86,7 +86,7 @@ def _check_format(wanted: Mapping[str, Any] | None) -> None:
     check_references(schema, f"{path}.schema")
 
 
-def _check_structured(wanted: Mapping[str, Any] | None) -> None:
+def check_structured(wanted: Mapping[str, Any] | None) -> None:
     if wanted is None:
         return
     given = [name for name in _CONSTRAINTS if wanted.get(name) is not None]

@@ -229,6 +229,8 @@ class Gateway:
             return path, {"POST": lambda exchange: self._infer(exchange, api)}
         if path.startswith(f"{_MODELS_PATH}/"):
             return _MODELS_PATH, {"GET": self._models, "DELETE": self._pass_on}
+        if path.startswith("/v1/responses/"):
+            return "/v1/responses", dict.fromkeys(("GET", "POST", "DELETE"), _not_stored)
         own: dict[str, Handler] = {
             _MODELS_PATH: self._models,
             "/healthz": self._health,
@@ -301,6 +303,14 @@ class Gateway:
         metrics.MODELS.serve(route.model for route in routes)
         self._upstream.keep_only(routes)
         self._inference.routes_changed()
+
+
+async def _not_stored(exchange: Exchange) -> None:
+    raise NotFound(
+        f"there is no stored response at {exchange.path}: a response is given once, in the answer to the "
+        "request that makes it",
+        code="response_not_stored",
+    )
 
 
 async def _no_such_route(exchange: Exchange) -> None:

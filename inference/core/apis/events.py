@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from common.errors import ComputilityError
-from inference.core.apis.wires import anthropic_body, named_event
+from common.errors import ComputilityError, openai_body
+from common.vocabulary import harmless
+from inference.core.apis.wires import Rename, anthropic_body, named_event, renamed_response
 from inference.core.body import Api
 from inference.core.sse import StreamMeter
 from inference.core.usage import find_last_usage
@@ -25,6 +26,10 @@ _RUNNING = re.compile(rb"\n%b (\d{1,12}) (\d{1,12})\n\n\Z" % RUNNING_USAGE.encod
 _COMMENT = b"\n" + RUNNING_USAGE.encode()
 _NAME = re.compile(rb"event: ?([\w.]{1,64})\n")
 _ERROR_WITHOUT_CODE = 500
+
+
+def _first_renamed(event: bytes, rename: Rename) -> bytes:
+    return event.replace(*rename, 1)
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,18 @@ class Events:
     named: frozenset[bytes]
     trouble: Callable[[ComputilityError, int], bytes]
     closing: bytes = b""
+    renamed: Callable[[bytes, Rename], bytes] = _first_renamed
 
 
 def _messages_trouble(error: ComputilityError, _: int) -> bytes:
     return named_event("error", anthropic_body(error))
+
+
+def _responses_trouble(error: ComputilityError, events: int) -> bytes:
+    """As the API has it, with the object by which clients know an error in any stream."""
+    told = openai_body(error)
+    flat = {"type": "error", "code": error.code, "message": harmless(error.message), "param": error.param}
+    return named_event("error", {**flat, "sequence_number": events, **told})
 
 
 EVENTS: Mapping[Api, Events] = {
@@ -51,6 +64,13 @@ EVENTS: Mapping[Api, Events] = {
         named=frozenset({b"message_start"}),
         trouble=_messages_trouble,
         closing=named_event("message_stop", {"type": "message_stop"}),
+    ),
+    "responses": Events(
+        last=b"response.completed",
+        totals=b"response.completed",
+        named=frozenset({b"response.created", b"response.in_progress", b"response.completed"}),
+        trouble=_responses_trouble,
+        renamed=renamed_response,
     ),
 }
 
@@ -86,7 +106,7 @@ class EventMeter(StreamMeter):
             if not self.told and (usage := find_last_usage(event)) is not None:
                 self._saw(usage.counts.prompt, usage.counts.completion)
             if self._rename:
-                event = event.replace(*self._rename, 1)
+                event = self._events.renamed(event, self._rename)
         if name[1] == self._events.last:
             self._last, self.finished = event, True
             return b""

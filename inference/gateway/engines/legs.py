@@ -151,7 +151,7 @@ class Legs:
 
         def body(replica: RouteReplica) -> bytes:
             place = self._hand_over(cache, replica, sides) if cache is not None else None
-            return engine_body(job.request, job.route.backend_model, job.tenant, place, tokens)
+            return engine_body(job.request, job.route.backend_model, job.tenant, place, tokens, watch.id)
 
         if watch.trace is not None:
             watch.trace.begin("whole" if sides.others is None else "decode")

@@ -16,7 +16,7 @@ from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
 from inference.core.apis.wires import WIRES
-from inference.core.body import InferenceRequest
+from inference.core.body import InferenceRequest, response_id
 from inference.core.engine_errors import (
     error_from_engine,
     is_retryable,
@@ -114,9 +114,10 @@ class EngineCall:
         response = await self._client.post(url, body, headers)
         self._response, self.status = response, response.status
         if self._request.stream and self.status == 200:
-            while not self.content or self.content.startswith(b":"):
+            limit_bytes = COMMENT_LIMIT_BYTES + 3 * len(body)  # what was asked may be told twice before
+            while self.content.startswith(b":") or self._wire.has_only_begun(self.content):
                 data = await response.readany()
-                if not data or len(self.content) > COMMENT_LIMIT_BYTES:
+                if not data or len(self.content) > limit_bytes:
                     raise Malformed("the engine ended the stream before its first event")
                 comments, self.content = without_comments(self.content + data)
                 if comments:
@@ -386,6 +387,10 @@ class Upstream:
 
 def _engine_ids(request: InferenceRequest, base: str) -> list[str]:
     """What the engine calls a request that was sent with ``X-Request-Id: base``."""
+    if (
+        request.api == "responses"
+    ):  # the first of its turns, and without tools of an engine's own the only one
+        return [f"{response_id(base)}_0"]
     if request.task == "chat":  # also where it is written for another API
         return [f"chatcmpl-{base}"]
     prefix = "cmpl" if request.task == "completions" else "embd"

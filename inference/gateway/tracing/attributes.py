@@ -55,6 +55,11 @@ OPERATIONS: dict[Api, str] = {
     "embeddings": "embeddings",
     "messages": "chat",
     "count_tokens": "count_tokens",
+    "responses": "chat",
+    "rerank": "rerank",
+    "score": "score",
+    "tokenize": "tokenize",
+    "detokenize": "detokenize",
 }
 OURS, ENGINES = "computility", "vllm"
 """Who provides: of the span of a request, and of those of calls."""

@@ -1,15 +1,19 @@
 """Anthropic's API on a real engine, by its official client: answers, streams, tools, counts, errors, and
 bills that equal the engine's own counters."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import anthropic
+import httpx
 import pytest
 
+from common.auth import engine_headers
+from inference.core.apis.events import RUNNING_USAGE
 from tests.fixtures.engine import RealEngine
-from tests.fixtures.gateway import SECRET, Serving, serving, table
+from tests.fixtures.gateway import SECRET, TOKEN, Serving, serving, table
 from tests.integration.inference.test_gateway_exact import Counted, billed
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -58,6 +62,18 @@ async def test_answers_streams_and_counts_are_billed_as_the_engine_counted(
     assert [event["quantities"]["prompt_tokens"] for event in events] == [told.input_tokens] * 2
     assert [event["quantities"]["completion_tokens"] for event in events] == [11, 7]
     await counted.settles_at(billed(events, "prompt_tokens"), billed(events, "completion_tokens"))
+
+
+@pytest.mark.parametrize("path", ["messages", "responses"])
+async def test_engines_tell_all_the_while_what_they_have_used(real_engine: RealEngine, path: str) -> None:
+    limit = "max_tokens" if path == "messages" else "max_output_tokens"
+    asked = {"model": "tiny", "stream": True, limit: 5, "messages": MESSAGES, "input": MESSAGES}
+    url = f"{real_engine.url}/v1/{path}"
+    async with httpx.AsyncClient(headers=engine_headers(TOKEN), timeout=60) as client:
+        stream = (await client.post(url, json=asked)).text
+    told = re.findall(rf"^{RUNNING_USAGE} \d+ (\d)\n\n", stream, re.MULTILINE)
+    assert len(told) == stream.count("event: ")
+    assert {"0", "1", "2", "5"} <= set(told)
 
 
 @pytest.mark.parametrize("after", [2, 20])

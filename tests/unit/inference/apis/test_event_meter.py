@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from common.errors import EngineFailed
 from inference.core.apis.events import EVENTS, RUNNING_USAGE, EventMeter
+from inference.core.apis.wires import WIRES
 from inference.core.engine_errors import status_in_stream
 from inference.core.usage import TokenCounts, find_last_usage
 
@@ -109,6 +110,50 @@ def test_any_bytes_are_read(noise: bytes, parts: list[bytes]) -> None:
     for part in parts:
         one.feed(part)
     assert one.counts.prompt >= 0
+
+
+TOOLS = [{"name": "f", "parameters": {"usage": {"input_tokens": 1, "output_tokens": 1}, "model": "weights"}}]
+
+
+def response(used: bool) -> dict[str, Any]:
+    usage = {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 3}
+    head = {"id": "resp_1", "metadata": {"model": "weights"}, "model": "weights", "object": "response"}
+    return {**head, "tools": TOOLS, "usage": usage if used else None, "user": '"usage":{'}
+
+
+def response_events(told: bool) -> list[bytes]:
+    def used(prompt: int, made: int) -> tuple[int, int] | None:
+        return (prompt, made) if told else None
+
+    return [
+        event("response.created", used(0, 0), response=response(used=False)),
+        event("response.in_progress", used(0, 0), response=response(used=False)),
+        event("response.output_text.delta", used(9, 1), delta=TRICKY),
+        event("response.output_text.done", used(9, 3), text=TRICKY),
+        event("response.completed", used(9, 3), response=response(used=True)),
+    ]
+
+
+RESPONSE = b"".join(response_events(told=True))
+RESPONSE_SHOWN = b"".join(response_events(told=False)).replace(
+    b'"model":"weights","object"', b'"model":"tiny","object"'
+)
+
+
+@given(st.lists(st.integers(0, len(RESPONSE)), max_size=12))
+def test_cuts_of_a_response_change_neither_bytes_nor_counts(cuts: list[int]) -> None:
+    one = EventMeter(EVENTS["responses"], (b'"model":"weights"', b'"model":"tiny"'))
+    edges = [0, *sorted(cuts), len(RESPONSE)]
+    got = b"".join(one.feed(RESPONSE[a:b]) for a, b in pairwise(edges))
+    assert got + one.ending(None) == RESPONSE_SHOWN
+    assert one.counts == TokenCounts(prompt=9, cached=4, completion=3)
+
+
+@given(st.integers(0, len(RESPONSE)))
+def test_a_response_has_only_begun_until_something_was_made(cut: int) -> None:
+    begun = len(b"".join(response_events(told=True)[:2]))
+    name = len(b"event: response.output_text.delta\n")
+    assert WIRES["responses"].has_only_begun(RESPONSE[:cut]) == (cut < begun + name)
 
 
 _json = st.recursive(
