@@ -211,6 +211,10 @@ class Client(SessionClient):
             )
         )
 
+    def reconciliation(self) -> Document:
+        """What engines have counted beside the events, window by window."""
+        return self._read("/api/v1/reconciliation")
+
     def usage(self, **params: Any) -> Document:
         """The usage report; parameters as of ``GET /api/v1/usage`` (``from_`` stands for ``from``)."""
         return self._read("/api/v1/usage", **{name.rstrip("_"): value for name, value in params.items()})

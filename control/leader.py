@@ -71,6 +71,8 @@ class Leader:
         loops.add("auto-mode", auto_mode.run)
         loops.add("finetunes", tuning.run)
         loops.add("prices", PriceWatch(store, clock).run)
+        if context.reconciler is not None:
+            loops.add("reconciliation", context.reconciler.run)
         if context.tuning is not None:
             loops.add("jobs", JobController(store, context.tuning.files, settings, clock).run)
         set_world_apart()

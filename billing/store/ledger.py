@@ -14,10 +14,12 @@ from billing import metrics
 from billing.core.events import UsageEvent
 from billing.core.ledger import Transaction, TrialBalance, reversal_of, usage_transaction
 from billing.core.rating import Rates
+from billing.core.reconciliation import EventGroup
 from billing.store import bulk
 from billing.store.books import book_of
 from billing.store.charges import ChargeRow, add_up_charges
 from billing.store.columns import UsageFilter
+from billing.store.engines import Engine, days_apart, engine_use
 from billing.store.rows import event_row, price_ids, price_of, transaction_of, transaction_row
 from billing.store.schema import account_totals, journal, prices_pinned, usage_events, usage_series
 from billing.store.series import Place, Places, place_of_before
@@ -208,6 +210,16 @@ class Ledger:
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
         return TrialBalance({row.account: int(row.microcredits) for row in rows})
+
+    async def engine_use(self, from_ms: int, to_ms: int) -> Mapping[Engine, Sequence[EventGroup]]:
+        """What each engine has to have counted between two moments, by the events that name it."""
+        async with self._database.read() as connection:
+            return await engine_use(connection, from_ms, to_ms)
+
+    async def days_apart(self, from_day: str, to_day: str) -> Mapping[str, int]:
+        """How far events, totals and charges of these days are apart, by count; empty where they agree."""
+        async with self._database.read() as connection:
+            return await days_apart(connection, from_day, to_day)
 
     async def transactions(self, event_id: str) -> list[Transaction]:
         """What was posted for an event: its usage, then its reversal, if any. Empty for an unknown id."""
