@@ -92,7 +92,7 @@ COMMANDS: dict[str, Row] = {
     "jobs": Row(
         ACCESS,
         "work.jobs",
-        "Follow, cancel and fetch jobs; `get jobs` lists them, `run` makes them.",
+        "List, follow, cancel and fetch jobs; `run` makes them.",
         "jobs_app",
     ),
     "files": Row(ACCESS, "access.files", "Upload, list, get and delete files of a project.", "files_app"),
