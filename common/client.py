@@ -200,6 +200,10 @@ class Client(SessionClient):
         """A tenant's month as FOCUS 1.2 rows, in CSV."""
         return self._text("/api/v1/focus", tenant=tenant, month=month, timezone=timezone, currency=currency)
 
+    def budget_balances(self, name: str | None = None) -> Document:
+        """What budgets have come to; only the one of that ``name``, where it is given."""
+        return self._read("/api/v1/budget-balances", **({"name": name} if name is not None else {}))
+
     def price_dry_run(
         self, docs: Sequence[Mapping[str, Any]], begin: str, end: str | None, tenant: str | None
     ) -> Document:

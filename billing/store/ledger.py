@@ -17,6 +17,7 @@ from billing.core.rating import Rates
 from billing.core.reconciliation import EventGroup
 from billing.store import bulk
 from billing.store.books import book_of
+from billing.store.budgets import Budgets
 from billing.store.charges import ChargeRow, add_up_charges
 from billing.store.columns import UsageFilter
 from billing.store.engines import Engine, days_apart, engine_use
@@ -86,6 +87,7 @@ class Ledger:
         self._clock = clock
         self._totals = Totals()
         self._places = Places()
+        self.budgets = Budgets(database, store, clock)
 
     @property
     def database(self) -> Database:
@@ -144,7 +146,7 @@ class Ledger:
         wait for each other in a circle).
         """
         now_ms = self._clock.now_ms()
-        sums = Sums()
+        sums = Sums(await self.budgets.index())
         async with self._database.write() as connection:
             batch, placed = await rate_by_volume(connection, batch, rates)
             places = await self._places.of(connection, [event for event, _, _ in batch])
@@ -187,7 +189,7 @@ class Ledger:
 
         Doing it again changes nothing. Raises ``NotFound`` for an id that was never posted.
         """
-        now_ms = self._clock.now_ms()
+        now_ms, sums = self._clock.now_ms(), Sums(await self.budgets.index())
         async with self._database.write() as connection:
             query = sa.select(usage_events).where(usage_events.c.id == event_id).with_for_update()
             row = (await connection.execute(query)).one_or_none()
@@ -198,7 +200,7 @@ class Ledger:
             if not before:
                 event = UsageEvent.from_dict(json.loads(row.document))
                 place = await _place_of(connection, event, row.series)
-                await self._enter(connection, [(event, reversal, place)], Sums(), now_ms)
+                await self._enter(connection, [(event, reversal, place)], sums, now_ms)
                 await connection.execute(
                     sa.update(usage_events).where(usage_events.c.id == event_id).values(reversed_ms=now_ms)
                 )

@@ -11,6 +11,7 @@ from control.api.errors import ERROR_RESPONSES, install_error_handlers
 from control.api.passing_on import PassingOn
 from control.api.requests import KEY_REQUIRED, caller_of
 from control.api.routes import (
+    budgets,
     costs,
     endpoints,
     events,
@@ -19,6 +20,7 @@ from control.api.routes import (
     internal,
     invoices,
     keys,
+    leases,
     limits,
     models,
     nodes,
@@ -56,6 +58,7 @@ def build_app(context: ControlContext) -> FastAPI:
     app.state.context = context
     app.router.routes.extend(resources.build_router().routes)
     parts = (
+        budgets,
         keys,
         limits,
         watch,
@@ -70,6 +73,7 @@ def build_app(context: ControlContext) -> FastAPI:
         nodes,
         insight,
         plan,
+        leases,
         prices,
         reconciliation,
         models,

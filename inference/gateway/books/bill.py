@@ -95,10 +95,10 @@ class Bill:
     """The bill of one job, made before an engine is asked: what could not be billed is not served.
 
     As a context manager it gives its place in the journal back where nothing was settled. ``spent`` is told
-    how many tokens are billed.
+    what is billed.
     """
 
-    def __init__(self, books: Books, job: Job, spent: Callable[[int], None] | None = None) -> None:
+    def __init__(self, books: Books, job: Job, spent: Callable[[TokenCounts], None] | None = None) -> None:
         self._books = books
         self._job = job
         self._id = new_id("use", books.clock)
@@ -173,7 +173,7 @@ class Bill:
             self._close()
             return
         if self._spent is not None:
-            self._spent(counts.prompt + counts.completion)
+            self._spent(counts)
         ended_ms = max(self._books.clock.now_ms(), self._job.started_ms)
         try:
             event = self._shared(self._event.ended(outcome, ended_ms, quantities))
