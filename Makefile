@@ -62,8 +62,9 @@ mutants: $(STAMP) ## break the product in small ways and count what unit tests n
 crds: $(STAMP) ## make the Kubernetes definitions in the chart from common/resources
 	@$(BIN)/python -m operators.crds
 
-schemas: $(STAMP) ## write the schemas that `explain` reads from common/resources
+schemas: $(STAMP) ## write what the command line reads of kinds and settings without loading them
 	@$(BIN)/python -m control.console.documents.kind_schemas
+	@$(BIN)/python -m control.cli.asking.misspelt
 
 check: $(STAMP) ## lint, format, types and import rules
 	$(BIN)/ruff check .

@@ -200,6 +200,10 @@ class Client(SessionClient):
         """A tenant's month as FOCUS 1.2 rows, in CSV."""
         return self._text("/api/v1/focus", tenant=tenant, month=month, timezone=timezone, currency=currency)
 
+    def budget_balances(self, name: str | None = None) -> Document:
+        """What budgets have come to; only the one of that ``name``, where it is given."""
+        return self._read("/api/v1/budget-balances", **({"name": name} if name is not None else {}))
+
     def price_dry_run(
         self, docs: Sequence[Mapping[str, Any]], begin: str, end: str | None, tenant: str | None
     ) -> Document:
@@ -210,6 +214,10 @@ class Client(SessionClient):
                 "POST", "/api/v1/prices/dry-run", json={k: v for k, v in body.items() if v is not None}
             )
         )
+
+    def reconciliation(self) -> Document:
+        """What engines have counted beside the events, window by window."""
+        return self._read("/api/v1/reconciliation")
 
     def usage(self, **params: Any) -> Document:
         """The usage report; parameters as of ``GET /api/v1/usage`` (``from_`` stands for ``from``)."""

@@ -19,6 +19,8 @@ NEXT_OFFSET, ENDED = "Computility-Next-Offset", "Computility-Ended"
 TRY_AGAIN_SECONDS = 0.2
 ROOM_SECONDS = 60.0
 """So long the other end may take nothing."""
+ANSWER_SECONDS = 15.0
+"""So long control may be silent: it waits a few seconds itself, and who sits at a terminal not for long."""
 
 
 class SessionClient(TuningClient):
@@ -36,7 +38,10 @@ class SessionClient(TuningClient):
         offset."""
         path = f"/api/v1/jobs/{job}/{what}"
         headers = {"Content-Type": "application/octet-stream"} if data else {}
-        response = self._send(method, path, params=query_of(params), content=data, headers=headers)
+        patience = self._patience(ANSWER_SECONDS)
+        response = self._send(
+            method, path, params=query_of(params), content=data, headers=headers, timeout=patience
+        )
         if response.is_error:
             self._answer(response)
         return response
@@ -65,12 +70,10 @@ class JobSession:
     _number: int = 0
 
     def type(self, data: bytes) -> None:
-        """Input, in pieces that the terminal takes one after the other. Raises ``TooManyRequests`` where it
-        takes none for long."""
-        for at in range(0, len(data), PIECE_BYTES):
-            self._number += 1
-            numbered = {"writer": self._writer, "number": self._number}
-            self._patiently("input", numbered, data[at : at + PIECE_BYTES])
+        """Input, at most a piece. Raises ``TooManyRequests`` with the code ``no_room_yet`` while the terminal
+        takes none. What raised an error may be typed again, as it was: it reaches the terminal once."""
+        self._ask("POST", "input", {"writer": self._writer, "number": self._number + 1}, data)
+        self._number += 1
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell the size of the window."""

@@ -19,6 +19,7 @@ from control.change_feed import ChangeFeed
 from control.loops import Loops
 from control.planning.plan import Planner
 from control.planning.served_traffic import ServedTraffic
+from control.reconciling.loop import Reconciler
 from finetune.api.service import FineTuneService
 from inference.autoscaling.autoscaler import Autoscaler
 from inference.canary.judging import CanaryJudge
@@ -41,7 +42,7 @@ class ControlContext:
     without ``drain`` nothing to drain: as in tests, or where the API is served alone. ``ending`` is set when
     the process begins to end: whoever waits is answered then. Without ``need`` tides follow the calendar;
     without ``autoscaler`` nobody hears what gateways have waiting, without ``canaries`` what they have
-    counted; without ``elector`` this process leads.
+    counted; without ``elector`` this process leads; without ``reconciler`` engines' counts are not judged.
     """
 
     store: Store
@@ -55,6 +56,7 @@ class ControlContext:
     autoscaler: Autoscaler | None = None
     canaries: CanaryJudge | None = None
     elector: Elector | None = None
+    reconciler: Reconciler | None = None
     traffic: ServedTraffic = field(default_factory=ServedTraffic)
     loops: Loops = field(default_factory=Loops)
     write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)

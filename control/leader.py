@@ -4,6 +4,7 @@ in them is older than that."""
 from __future__ import annotations
 
 from billing.rejected import rejected_usage
+from control.budget_watch import BudgetWatch
 from control.context import ControlContext
 from control.installation_key import keep_installation_key
 from control.planning.auto_mode import AutoMode
@@ -71,6 +72,9 @@ class Leader:
         loops.add("auto-mode", auto_mode.run)
         loops.add("finetunes", tuning.run)
         loops.add("prices", PriceWatch(store, clock).run)
+        loops.add("budgets", BudgetWatch(store, context.ledger.budgets, clock).run)
+        if context.reconciler is not None:
+            loops.add("reconciliation", context.reconciler.run)
         if context.tuning is not None:
             loops.add("jobs", JobController(store, context.tuning.files, settings, clock).run)
         set_world_apart()

@@ -3,7 +3,8 @@
 ``python -m bench.billing_chaos --minutes 3 --json`` starts the platform with a real engine and two gateway
 workers, lets clients chat, stream, call tools, leave and fine-tune, and meanwhile kills gateways, control,
 engines and (``--database postgresql``) PostgreSQL with SIGKILL at random. Then all that each client wrote
-down is held against the ledger. Exit code 1 where anything was lost, doubled or billed otherwise.
+down is held against the ledger, and what engines have counted since their last start. Exit code 1 where
+anything was lost, doubled or billed otherwise.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from bench.billing_chaos.clients import Asker
 from bench.billing_chaos.comparing import Verdict, compare, compare_training
+from bench.billing_chaos.counters import engine_findings
 from bench.billing_chaos.killing import MEAN_SECONDS, Killer
 from bench.billing_chaos.ledger import Books, read_books
 from bench.billing_chaos.records import Received, Trained
@@ -40,6 +42,7 @@ def main() -> int:
     """Exit code 0, 1 where the bill is wrong, or that of the error."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing of the platform is left running
     options = _parser().parse_args()
+    options.fine_tune &= not options.embeddings  # two engines hold all devices of a small machine
     targets = tuple(name for name in TARGETS if name in options.kill.split(","))
     try:
         with Progress(*COLUMNS, console=Console(stderr=True)) as progress:
@@ -51,6 +54,7 @@ def main() -> int:
         return mapping_of(error).exit_code
     print(json.dumps(found) if options.json else json.dumps(found, indent=2))
     wrong = found["events_lost"] + found["events_doubled"] + found["token_drift"] + found["set_aside"]
+    wrong += sum(one["result"] == "drift" for one in found["engines"])
     return 0 if not wrong and found["ledger_balanced"] else 1
 
 
@@ -83,10 +87,12 @@ async def _measure(
     await asyncio.to_thread(site.wait_drained)
     jobs = await tuner.results() if options.fine_tune else []
     await tuner.close()
+    counted = await engine_findings(site)
     await asyncio.to_thread(site.platform.stop)
     books = await read_books(site.settings.store_url)
     received = [one for asker in askers for one in asker.received]
-    return _figures(options.database, received, jobs, books, killer.killed, site.set_aside())
+    found = _figures(options.database, received, jobs, books, killer.killed, site.set_aside())
+    return found | {"engines": counted}
 
 
 def _figures(
@@ -139,7 +145,11 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=1, help="of all dice; moments still differ from run to run"
     )
     parser.add_argument("--model", default="", help="a folder with the tiny model; unset = made first")
-    parser.add_argument("--embeddings", action="store_true", help="a second engine, for embeddings (3 GiB)")
+    parser.add_argument(
+        "--embeddings",
+        action="store_true",
+        help="a second engine, for embeddings (3 GiB); none is trained then",
+    )
     parser.add_argument("--no-fine-tune", dest="fine_tune", action="store_false", help="no fine-tuning jobs")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     return parser

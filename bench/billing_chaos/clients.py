@@ -27,7 +27,7 @@ TOOL = {
     },
 }
 TIMEOUT_SECONDS = 120.0
-PAUSE_SECONDS = 0.2
+PAUSE_SECONDS = 1.0
 """After a request that was refused, or found no gateway."""
 
 _Told = Callable[[], None]

@@ -12,7 +12,9 @@ import sqlalchemy as sa
 
 from bench.billing_chaos.records import Billed
 from billing.core.events import METERS
+from billing.core.reconciliation import EventGroup
 from billing.store import schema
+from billing.store.engines import engine_use
 from common.db import Database
 
 _TABLES = (
@@ -33,6 +35,16 @@ class Books:
     device_seconds: int
     microcredits: int
     faults: Sequence[str]
+
+
+async def used_between(url: str, from_ms: int, to_ms: int) -> Mapping[tuple[str, str], Sequence[EventGroup]]:
+    """What each engine has to have counted, by the events of the database at ``url``."""
+    database = Database(url)
+    try:
+        async with database.read() as connection:
+            return await engine_use(connection, from_ms, to_ms)
+    finally:
+        await database.close()
 
 
 async def read_books(url: str) -> Books:

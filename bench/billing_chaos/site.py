@@ -68,6 +68,17 @@ class Site:
                 return f"usage in {folder.name}"
         return ""
 
+    def engines(self) -> list[tuple[tuple[str, str], str]]:
+        """Endpoint (``project/name``), Workload and URL of each engine that is ready."""
+        with Client(self.settings.control_url, self.platform.key) as client:
+            found = [(name, client.get("endpoints", name, self.project)) for name in self.endpoints]
+        return [
+            ((f"{self.project}/{name}", one["workload"]), one["url"])
+            for name, endpoint in found
+            for one in _replicas(endpoint)
+            if one["ready"]
+        ]
+
     def set_aside(self) -> list[str]:
         """Usage that control refused: there must be none."""
         files = (self.settings.home / "spool").glob("*/rejected.ndjson")
@@ -104,17 +115,19 @@ def _site(platform: Platform, server: PostgresServer | None, embeds: bool) -> Si
     project, endpoint = story.the_endpoint(story.example_manifests())
     names = (endpoint, EMBEDS) if embeds else (endpoint,)
     with Client(platform.settings.control_url, platform.key) as client:
+        served = [_ready(client, project, endpoint)]
         if embeds:
             client.apply_all(_embedder(client, project, endpoint))
-        served = [_ready(client, project, name)["status"]["servedName"] for name in names]
+            served.append(_ready(client, project, EMBEDS))
         key = client.create_key("chaos", "member", project=project)["secret"]
     return Site(platform, server, project, names, (served[0], served[1] if embeds else ""), key)
 
 
-def _ready(client: Client, project: str, name: str) -> Any:
+def _ready(client: Client, project: str, name: str) -> str:
+    """What clients call the Endpoint's model, once it answers."""
     ready = story.wait_ready(client, project, name, lambda _: None)
     assert ready is not None
-    return ready
+    return str(ready["status"]["servedName"])
 
 
 def _embedder(client: Client, project: str, endpoint: str) -> list[dict[str, Any]]:

@@ -98,6 +98,11 @@ class Account:
         return now < self._valid_until
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held, nothing waits to be posted, and there is no room."""
+        return not self.firm and self._left <= 0
+
+    @property
     def firm(self) -> int:
         """What requests hold, and what they have used that control may not have counted."""
         return self.held + self._unposted_sum

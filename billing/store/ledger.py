@@ -14,10 +14,13 @@ from billing import metrics
 from billing.core.events import UsageEvent
 from billing.core.ledger import Transaction, TrialBalance, reversal_of, usage_transaction
 from billing.core.rating import Rates
+from billing.core.reconciliation import EventGroup
 from billing.store import bulk
 from billing.store.books import book_of
+from billing.store.budgets import Budgets
 from billing.store.charges import ChargeRow, add_up_charges
 from billing.store.columns import UsageFilter
+from billing.store.engines import Engine, days_apart, engine_use
 from billing.store.rows import event_row, price_ids, price_of, transaction_of, transaction_row
 from billing.store.schema import account_totals, journal, prices_pinned, usage_events, usage_series
 from billing.store.series import Place, Places, place_of_before
@@ -84,6 +87,7 @@ class Ledger:
         self._clock = clock
         self._totals = Totals()
         self._places = Places()
+        self.budgets = Budgets(database, store, clock)
 
     @property
     def database(self) -> Database:
@@ -142,7 +146,7 @@ class Ledger:
         wait for each other in a circle).
         """
         now_ms = self._clock.now_ms()
-        sums = Sums()
+        sums = Sums(await self.budgets.index())
         async with self._database.write() as connection:
             batch, placed = await rate_by_volume(connection, batch, rates)
             places = await self._places.of(connection, [event for event, _, _ in batch])
@@ -185,7 +189,7 @@ class Ledger:
 
         Doing it again changes nothing. Raises ``NotFound`` for an id that was never posted.
         """
-        now_ms = self._clock.now_ms()
+        now_ms, sums = self._clock.now_ms(), Sums(await self.budgets.index())
         async with self._database.write() as connection:
             query = sa.select(usage_events).where(usage_events.c.id == event_id).with_for_update()
             row = (await connection.execute(query)).one_or_none()
@@ -196,7 +200,7 @@ class Ledger:
             if not before:
                 event = UsageEvent.from_dict(json.loads(row.document))
                 place = await _place_of(connection, event, row.series)
-                await self._enter(connection, [(event, reversal, place)], Sums(), now_ms)
+                await self._enter(connection, [(event, reversal, place)], sums, now_ms)
                 await connection.execute(
                     sa.update(usage_events).where(usage_events.c.id == event_id).values(reversed_ms=now_ms)
                 )
@@ -208,6 +212,16 @@ class Ledger:
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
         return TrialBalance({row.account: int(row.microcredits) for row in rows})
+
+    async def engine_use(self, from_ms: int, to_ms: int) -> Mapping[Engine, Sequence[EventGroup]]:
+        """What each engine has to have counted between two moments, by the events that name it."""
+        async with self._database.read() as connection:
+            return await engine_use(connection, from_ms, to_ms)
+
+    async def days_apart(self, from_day: str, to_day: str) -> Mapping[str, int]:
+        """How far events, totals and charges of these days are apart, by count; empty where they agree."""
+        async with self._database.read() as connection:
+            return await days_apart(connection, from_day, to_day)
 
     async def transactions(self, event_id: str) -> list[Transaction]:
         """What was posted for an event: its usage, then its reversal, if any. Empty for an unknown id."""

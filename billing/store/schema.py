@@ -122,6 +122,31 @@ volume_totals = sa.Table(
 )
 """How much a tenant was sold by period and item, where the price goes by volume; less what is reversed."""
 
+budget_totals = sa.Table(
+    "budget_totals",
+    METADATA,
+    sa.Column("budget", KEY, primary_key=True),
+    sa.Column("period", KEY, primary_key=True),
+    sa.Column("microcredits", sa.BigInteger, nullable=False),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("device_seconds", sa.BigInteger, nullable=False),
+)
+"""What counts against a period of a Budget (by its uid), less what is reversed."""
+
+budget_leases = sa.Table(
+    "budget_leases",
+    METADATA,
+    sa.Column("budget", KEY, primary_key=True),
+    sa.Column("period", KEY, primary_key=True),
+    sa.Column("holder", KEY, primary_key=True),
+    sa.Column("open", sa.BigInteger, nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("change", sa.BigInteger, nullable=False),
+    sa.Column("expires_ms", sa.BigInteger, nullable=False),
+    sa.Index("ix_budget_leases_holder", "holder"),
+)
+"""What gateway processes hold of a period: ``billing.core.leases.Lease``."""
+
 account_totals = sa.Table(
     "account_totals",
     METADATA,

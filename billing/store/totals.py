@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.core.budgets import BudgetIndex, counted_ms, use_of
 from billing.core.events import METERS, UsageEvent
 from billing.core.ledger import Entry, Transaction
 from billing.core.rating import PinnedPrice
@@ -13,6 +14,7 @@ from billing.store import bulk
 from billing.store.rows import price_row
 from billing.store.schema import (
     account_totals,
+    budget_totals,
     charge_totals,
     prices_pinned,
     usage_series,
@@ -25,15 +27,18 @@ _KNOWN_LIMIT = 100_000
 
 
 class Sums:
-    """What some transactions add to the totals; a reversal takes away what its usage had added."""
+    """What some transactions add to the totals; a reversal takes away what its usage had added. ``budgets``
+    are those that they may count against."""
 
-    def __init__(self) -> None:
+    def __init__(self, budgets: BudgetIndex) -> None:
+        self._index = budgets
         self.series: dict[str, Columns] = {}
         self.prices: dict[str, PinnedPrice] = {}
         self.usage: dict[tuple[str, str], list[int]] = {}
         self.charges: dict[tuple[str, str, str, str], list[int]] = {}
         self.accounts: defaultdict[str, int] = defaultdict(int)
         self.volumes: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.budgets: dict[tuple[str, str], list[int]] = {}
 
     def add(self, event: UsageEvent, transaction: Transaction, place: Place) -> None:
         """Count one transaction and the event that it is for."""
@@ -55,6 +60,10 @@ class Sums:
             counts[number] += sign * event.quantities.get(meter, 0)
         counts[-2] += amount
         counts[-1] += sign * unpriced
+        for terms in self._index.of_event(event):
+            count = self.budgets.setdefault((terms.id, terms.period_at(counted_ms(event))), [0, 0, 0])
+            for number, used in enumerate(use_of(event, sign * amount)):
+                count[number] += sign * used
 
     def _charge(self, day: str, series: str, entry: Entry, sign: int) -> None:
         line = entry.line
@@ -85,6 +94,7 @@ class Totals:
         await bulk.add(connection, usage_totals, ((*key, *sum_) for key, sum_ in sums.usage.items()))
         await bulk.add(connection, charge_totals, ((*key, *sum_) for key, sum_ in sums.charges.items()))
         await bulk.add(connection, account_totals, sums.accounts.items())
+        await bulk.add(connection, budget_totals, ((*key, *sum_) for key, sum_ in sums.budgets.items()))
 
     def committed(self, sums: Sums) -> None:
         """The transaction in which the sums were added is durable."""

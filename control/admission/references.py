@@ -10,6 +10,7 @@ from common.resources import (
     KINDS,
     Adapter,
     ApiKey,
+    Budget,
     Endpoint,
     FineTune,
     Job,
@@ -24,6 +25,7 @@ from common.resources import (
 )
 from common.store.port import Store
 from control.admission.access import Caller
+from control.admission.budgets import check_budget, check_rights
 from control.admission.jobs import check_job
 from control.admission.lookup import References, missing
 from control.admission.prices import (
@@ -95,6 +97,10 @@ async def _price(resource: Resource, caller: Caller, references: References) -> 
     check_prices(price, old, references.now_ms)
     if begins is not None and (old is None or begin_ms(old) != begin_ms(price)):
         check_beginning(price, await references.list(Price))
+
+
+async def _budget(resource: Resource, caller: Caller, references: References) -> None:
+    await check_budget(cast(Budget, resource), caller, references)
 
 
 async def _workload(resource: Resource, caller: Caller, references: References) -> None:
@@ -203,6 +209,7 @@ WRITE_CHECKS: Mapping[type[Resource], Check] = {
     Node: _node,
     Queue: _check_queue,
     Price: _price,
+    Budget: _budget,
     Workload: _workload,
     Model: _model,
     Endpoint: _endpoint,
@@ -217,6 +224,8 @@ async def check_delete(resource: Resource, caller: Caller, store: Store, now_ms:
         raise Conflict(f"{resource.key} is {resource.status.state}; cancel it first")
     if isinstance(resource, Price):
         check_price_delete(resource, now_ms)
+    if isinstance(resource, Budget):
+        check_rights(resource, caller)
     if isinstance(resource, Adapter):
         await _refuse_if_unfinished(resource, store)
     users_of = USERS.get(type(resource))
@@ -238,6 +247,7 @@ async def _of_tenant(name: str, tenant: Resource, store: Store, now_ms: int) -> 
     return [
         *(project for project in await store.list(Project) if project.spec.tenant == name),
         *(p for p in await store.list(Price) if p.spec.tenant == name and not has_ended(p, now_ms)),
+        *(budget for budget in await store.list(Budget) if budget.spec.scope.tenant == name),
         *(key for key in keys if key.spec.tenant == name),
     ]
 
@@ -247,6 +257,7 @@ async def _of_project(name: str, project: Resource, store: Store, now_ms: int) -
     for kind in KINDS.values():
         if kind.SCOPE == "project":
             users += await store.list(kind, project=name)
+    users += [budget for budget in await store.list(Budget) if budget.spec.scope.project == name]
     keys = keys_in_force(await store.list(ApiKey), now_ms)
     return [*users, *(key for key in keys if key.spec.project == name)]
 

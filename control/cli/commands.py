@@ -80,6 +80,8 @@ COMMANDS: dict[str, Row] = {
     "usage": Row(INSIGHT, "observe", "Show what was used and what it costs, in credits."),
     "costs": Row(INSIGHT, "bills", "Print a tenant's month as FOCUS 1.2 cost rows, in CSV."),
     "invoice": Row(INSIGHT, "bills", "Issue, list and show invoices and credit notes.", "invoice_app"),
+    "budget": Row(INSIGHT, "budgets", "Show budgets: spent, held, left.", "budget_app"),
+    "reconcile": Row(INSIGHT, "reconcile", "Show where engines' counters, events and ledger differ."),
     "price": Row(INSIGHT, "prices", "Try price books on past usage.", "price_app"),
     "audit": Row(INSIGHT, "access.who", "Show who wrote what, and who was refused, newest first."),
     "chat": Row(ACCESS, "chat", "Chat with a model; the answer streams."),
@@ -91,7 +93,7 @@ COMMANDS: dict[str, Row] = {
     "jobs": Row(
         ACCESS,
         "work.jobs",
-        "Follow, cancel and fetch jobs; `get jobs` lists them, `run` makes them.",
+        "List, follow, cancel and fetch jobs; `run` makes them.",
         "jobs_app",
     ),
     "files": Row(ACCESS, "access.files", "Upload, list, get and delete files of a project.", "files_app"),

@@ -24,7 +24,7 @@ SPARE_PART = 8
 """One in so many turns is left for tenants that have less than their share."""
 WAITING_PART = 16
 """Where more than one in so many of an engine's requests wait there, it has too many."""
-STEADY_PART = 4
+STEADY_PART = 16
 """By one in so many the limit rises, once it was found."""
 USUAL_SECONDS = 1.0
 _SMOOTH = 0.1
@@ -58,6 +58,8 @@ class FairTurns:
         self.is_found = False
         """Whether the engines have ever said that they have enough."""
         self.open = 0
+        self.unused = 0
+        """Turns of requests that the engines are done with, as they told last: who reads slowly holds one."""
         self.waiting = 0
         self._virtual = 0
         self._hold_seconds = USUAL_SECONDS
@@ -111,6 +113,7 @@ class FairTurns:
         if used is not None:
             tenant.ahead -= min(waiter.cost, MOST_COST) - min(used, MOST_COST)
         self.open -= waiter.turns
+        self.unused = min(self.unused, self.open)
         self._hold_seconds += _SMOOTH * (held_seconds - self._hold_seconds)
 
     def waiting_of(self, name: str) -> int:
@@ -126,9 +129,10 @@ class FairTurns:
 
     def told(self, requests: int, waiting: int) -> None:
         """The engines have so many requests, of which so many wait there."""
+        self.unused = max(0, self.open - requests)
         if waiting > max(1, requests // WAITING_PART):
             self.is_found = True
-            mine = min(self.limit, self.open)
+            mine = min(self.limit, self.open - self.unused)
             self.limit = max(LEAST_LIMIT * self._engines, mine * (requests - waiting) // requests)
         elif self.waiting:
             more = self.limit // STEADY_PART if self.is_found else self.limit
@@ -161,14 +165,15 @@ class FairTurns:
         return max(tenant.ahead, self._virtual)
 
     def _fits(self, turns: int) -> bool:
-        return not self.open or self.open + turns <= self.limit
+        used = self.open - self.unused
+        return not used or used + turns <= self.limit
 
     def _may_have_more(self, tenant: _Tenant) -> bool:
         """A tenant with its share leaves some turns to those that have less."""
         active = len(self._tenants)
         if active < 2 or tenant.turns * active < self.limit:
             return True
-        return self.open < self.limit - self.limit // SPARE_PART
+        return self.open - self.unused < self.limit - self.limit // SPARE_PART
 
     def _forget(self, now_seconds: float) -> None:
         """Those who have nothing here, and have asked for nothing lately."""

@@ -27,6 +27,9 @@ from inference.gateway.books.journal import JOURNAL_FILE, Journal
 from inference.gateway.books.recovery import recover
 from inference.gateway.books.shipper import Shipper
 from inference.gateway.books.spool import Spool, segments
+from inference.gateway.budgets.guard import BudgetGuard
+from inference.gateway.budgets.keeper import LeaseKeeper
+from inference.gateway.budgets.predecessors import Predecessors
 from inference.gateway.control_link.addresses import trusted_url
 from inference.gateway.control_link.demand import DemandTeller
 from inference.gateway.control_link.proxy import PROXIED_PREFIXES, ControlProxy, is_proxied
@@ -84,8 +87,15 @@ class Gateway:
         self._upstream = Upstream(settings.gateway, settings.internal_token, self._clock)
         self._proxy = ControlProxy(settings, self.trust.verify)
         self.routes = RouteFollower(settings, self._session, self._clock, self._routes_changed)
-        self.shipper = Shipper(settings, self._session, self.spool)
+        self.shipper = Shipper(settings, self._session, self.spool, self._clock)
         self._books = books = Books(self.spool, self._journal, self._clock)
+        self._leases = LeaseKeeper(
+            settings,
+            self._session,
+            self._clock,
+            self._posted_before,
+            Predecessors(self.spool.folder, self._clock.monotonic_seconds()),
+        )
         demand = DemandTeller(settings, self._session)
         tallies = Tallies(settings, self._session)
         self._inference = InferenceHandler(
@@ -97,6 +107,7 @@ class Gateway:
             tallies,
             settings.internal_token,
             self._limiter(),
+            BudgetGuard(self._leases, self._clock),
             settings.engine.media_domains,
             self.tracer,
         )
@@ -108,6 +119,7 @@ class Gateway:
         loops = (
             self.routes.follow(),
             self.shipper.run(),
+            self._leases.run(),
             self._inference.admission.watch_keys(),
             self._upstream.reports.follow(),
             demand.run(),
@@ -122,6 +134,10 @@ class Gateway:
         workers = self._settings.gateway.workers if self._limits is not None else 1
         table = LimitTable(self._settings.internal_token, self._limits, self._worker, workers)
         return Limiter(table, self._clock)
+
+    def _posted_before(self) -> float:
+        """Before which moment all usage is posted: never, where some waits for room on the disk."""
+        return float("-inf") if self._books.overdue else self.shipper.posted_before
 
     def leave(self) -> None:
         """What is at work is finished; what only waits for an engine would not be in time."""
@@ -139,6 +155,7 @@ class Gateway:
             await asyncio.wait_for(self.shipper.step(), _FAREWELL_SECONDS)
         except (aiohttp.ClientError, OSError) as error:
             _log.warning("usage events stay in the spool", error=str(error) or type(error).__name__)
+        await self._leases.close()
         await self._books.close()
         await self.spool.close()
         self._journal.close()

@@ -8,7 +8,14 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from common.errors import ComputilityError, NotAwake, TooLarge, TooManyRequests, mapping_of
+from common.errors import (
+    BudgetSpent,
+    ComputilityError,
+    NotAwake,
+    TooLarge,
+    TooManyRequests,
+    mapping_of,
+)
 from common.http_server.content import decoded
 from common.http_server.front import NO_SNIFFING, headers_of
 from common.http_server.request import ClientGone
@@ -141,7 +148,7 @@ class Exchange:
         """The error in the shape of the path's API, with the headers that tell clients whether to retry."""
         status = mapping_of(error).http_status
         headers = [(name.encode(), value.encode("latin-1")) for name, value in headers_of(error)]
-        if status == 409:
+        if status == 409 or (isinstance(error, BudgetSpent) and not error.passes_soon):
             headers.append((b"x-should-retry", b"false"))
         if isinstance(error, TooManyRequests | NotAwake):
             headers.append((b"retry-after", str(error.retry_after_seconds).encode()))

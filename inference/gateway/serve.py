@@ -23,6 +23,7 @@ from inference.gateway import metrics
 from inference.gateway.admission import Admission, Ticket
 from inference.gateway.bodies import Bodies
 from inference.gateway.books.bill import Bill, Books, Job, Outcome
+from inference.gateway.budgets.guard import Asking, BudgetGuard
 from inference.gateway.control_link.demand import DemandTeller
 from inference.gateway.control_link.routes import RouteFollower
 from inference.gateway.control_link.table import payer_of
@@ -70,6 +71,7 @@ class InferenceHandler:
         tallies: Tallies,
         secret: str,
         limiter: Limiter,
+        budgets: BudgetGuard,
         media_hosts: Sequence[str] = (),
         tracer: RequestTracer | None = None,
     ) -> None:
@@ -85,6 +87,7 @@ class InferenceHandler:
         self._books = books
         self._clock = books.clock
         self._limiter = limiter
+        self._budgets = budgets
         self._bodies = Bodies(settings, media_hosts)
         self._tracer = tracer
         self.admission = Admission(settings, routes, books.clock)
@@ -162,6 +165,10 @@ class InferenceHandler:
             if whose:
                 taken = self._limiter.admit(whose, request, exchange.head)
                 ticket.release = partial(self._limiter.release, taken)
+        if self._routes.index.budgets is not None and WIRES[request.api].is_billed:
+            asking = Asking(request, route, tenant, project, principal.key, started_ms)
+            held = await self._budgets.admit(self._routes.index, asking)
+            ticket.settle = held.settle if held is not None else None
         started = started_ms, started_seconds
         return Job(exchange, ticket, request, principal, route, tenant, project, *started, trace)
 

@@ -236,6 +236,8 @@ class Stream:
         if seam is None:
             meter.start_over()
             return True
+        if meter.counts.completion and meter.passed:
+            self._bill.goes_on(call.replica)
         meter.go_on(seam, point)
         if not watch.gone:
             await write(self._job.exchange, NOTE)

@@ -210,7 +210,11 @@ class Turns:
                 reports = await asyncio.gather(*map(self._reports.load_of, room.some_urls()))
                 told = [report for report in reports if report is not None]
                 if told:
-                    room.turns.told(sum(one.requests for one in told), sum(one.waiting for one in told))
+                    all_of = len(room.urls) / len(told)
+                    requests, waiting = (
+                        sum(n) for n in zip(*((r.requests, r.waiting) for r in told), strict=True)
+                    )
+                    room.turns.told(round(requests * all_of), round(waiting * all_of))
                 else:
                     room.turns.untold()
                 self._call_next(room)

@@ -3,6 +3,7 @@ revoked key began goes no further."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from common.errors import Conflict, NotFound, TooLarge, Unavailable
 from common.resources import Job, Workload
 from common.units import format_bytes
 from common.vocabulary import MAX_NUMBER
-from control.admission.access import Caller
+from control.admission.access import Caller, authenticate
 from control.api.errors import ERROR_RESPONSES
 from control.api.exchange import exchange_of
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
@@ -42,6 +43,8 @@ MAX_SIDE = 1000
 NEXT_OFFSET = "Computility-Next-Offset"
 ENDED = "Computility-Ended"
 LAST_CONNECTION = 2**32 - 1
+ANEW_SECONDS = 1.0
+"""Whoever has waited so long for an answer needs a valid key again to get it."""
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
 FromProject = Annotated[str | None, Query(description="unset = the project of the key, if it has one")]
@@ -60,6 +63,7 @@ class Connected(BaseModel):
 class _Session:
     """The session of the only rank of a job's current attempt."""
 
+    job: Job
     fabric: Fabric
     node: str
     uid: str
@@ -99,7 +103,7 @@ async def _session_of(
     status = workload.status
     if attempt != status.attempt:
         raise Conflict(f"attempt {attempt} of job {name} is over or yet to come: it is at {status.attempt}")
-    return _Session(context.fabric, status.ranks[0].node, workload.metadata.uid, attempt)
+    return _Session(job, context.fabric, status.ranks[0].node, workload.metadata.uid, attempt)
 
 
 async def _to_write(
@@ -130,6 +134,22 @@ async def _piece(request: Request) -> bytes:
         if len(data) > PIECE_BYTES:
             raise TooLarge(f"at most {format_bytes(PIECE_BYTES)} go into a session at a time")
     return bytes(data)
+
+
+async def _if_still_allowed(
+    request: Request, job: Job, verb: Verb, answering: Awaitable[SessionAnswer]
+) -> SessionAnswer:
+    """The answer, for whoever may have it by then. Raises ``Unauthenticated``, ``Forbidden`` or
+    ``NotFound``."""
+    context = context_of(request)
+    asked_seconds = context.clock.monotonic_seconds()
+    answer = await answering
+    if context.clock.monotonic_seconds() - asked_seconds >= ANEW_SECONDS:
+        caller = await authenticate(request.headers, context.directories, context.clock)
+        caller.require("Job", verb)
+        if not caller.sees(job, verb):
+            raise caller.hidden("Job", job.name, job.project)
+    return answer
 
 
 def _answered(answer: SessionAnswer) -> Response:
@@ -172,8 +192,9 @@ async def post_window(
     responses={200: {**BYTES, "description": f"bytes; {NEXT_OFFSET} and {ENDED} say how it goes on"}},
     summary="What a job's terminal shows, as soon as there is more",
 )
-async def get_output(session: ToRead, offset: FromOffset = 0) -> Response:
-    return _answered(await session.printed(offset))
+async def get_output(request: Request, session: ToRead, offset: FromOffset = 0) -> Response:
+    printed = session.printed(offset)
+    return _answered(await _if_still_allowed(request, session.job, "read", printed))
 
 
 @router.post("/{name}/connections", summary="Connect to a port that a job listens on within its cell")
@@ -207,8 +228,11 @@ async def post_sent(
     responses={200: {**BYTES, "description": f"bytes; {NEXT_OFFSET} and {ENDED} say how it goes on"}},
     summary="What a port of a job answers, as soon as there is more",
 )
-async def post_received(session: ToWrite, connection: Connection, offset: FromOffset) -> Response:
-    return _answered(await session.ask(ReceivedFrom(connection, offset)))
+async def post_received(
+    request: Request, session: ToWrite, connection: Connection, offset: FromOffset
+) -> Response:
+    received = session.ask(ReceivedFrom(connection, offset))
+    return _answered(await _if_still_allowed(request, session.job, "write", received))
 
 
 @router.delete("/{name}/connections", status_code=204, summary="Close a connection to a port of a job")

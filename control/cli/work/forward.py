@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HERE = "127.0.0.1"
 MAX_CONNECTIONS = 32
 MAX_PORTS = 16
-READ_BYTES = 32 * 1024
+READ_BYTES = 64 * 1024
 LOOK_SECONDS = 0.1
 """Where control had nothing to tell: it waits itself, but not for everybody at once."""
 _PAIR = re.compile(r"(?:(\d{1,5}):)?(\d{1,5})", re.ASCII)

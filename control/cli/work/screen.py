@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from common.client_sessions import JobSession
-from common.errors import ComputilityError, Conflict, NotFound, Unavailable
+from common.client_sessions import NO_ROOM_YET, PIECE_BYTES, JobSession
+from common.errors import ComputilityError, Conflict, NotFound, TooManyRequests, Unavailable
 
 LEAVE = b"\x1d"
 """Ctrl-]: leaves the job to itself."""
@@ -24,6 +24,9 @@ END_OF_INPUT = b"\x04"
 LOOK_SECONDS = 0.1
 AWAY_SECONDS = 120.0
 TRY_AGAIN_SECONDS = 1.0
+MAX_AHEAD_BYTES = 64 * 1024
+"""So much may be typed that is not sent yet; then nothing more is read."""
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
 _READ_BYTES = 16 * 1024
 
 
@@ -33,9 +36,67 @@ def before_leave(data: bytes) -> tuple[bytes, bool]:
     return typed, bool(leave)
 
 
+class _Patience:
+    """With control being away."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._since_seconds: float | None = None
+
+    def is_over(self) -> bool:
+        """It could not be reached; whether that is so for too long now."""
+        if self._since_seconds is None:
+            self._since_seconds = self._clock()
+        return self._clock() - self._since_seconds > AWAY_SECONDS
+
+    def reached(self) -> None:
+        self._since_seconds = None
+
+
+class _Ahead:
+    """What was typed and is not sent yet. What may have been sent already is sent again as it was."""
+
+    def __init__(self, session: JobSession, patience: _Patience) -> None:
+        self._session, self._patience = session, patience
+        self._piece, self._rest, self._last = b"", b"", b"\n"
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._rest) >= MAX_AHEAD_BYTES
+
+    def add(self, data: bytes) -> None:
+        self._rest += data
+        self._last = data[-1:] or self._last
+
+    def end(self) -> None:
+        """Nothing more is typed. Ctrl-D ends the input only where a line begins."""
+        self.add(END_OF_INPUT if self._last in b"\r\n" else b"\n" + END_OF_INPUT)
+
+    def send(self) -> bool:
+        """Whether all is sent; if not it is tried again later. Raises ``Unavailable`` where control is away
+        for too long."""
+        while self._piece or self._rest:
+            if not self._piece:
+                self._piece, self._rest = self._rest[:PIECE_BYTES], self._rest[PIECE_BYTES:]
+            try:
+                self._session.type(self._piece)
+            except TooManyRequests as error:
+                if error.code != NO_ROOM_YET:
+                    raise
+                return False
+            except Unavailable:
+                if self._patience.is_over():
+                    raise
+                return False
+            self._patience.reached()
+            self._piece = b""
+        return True
+
+
 class Screen:
     """``read`` waits so many seconds for what is typed: None = nothing yet, empty = nothing any more.
-    ``size``: rows and columns, where they have changed since it was asked last."""
+    ``size``: rows and columns, where they have changed since it was asked last. Control may be away for
+    ``AWAY_SECONDS``; what is typed meanwhile is sent then."""
 
     def __init__(
         self,
@@ -45,15 +106,17 @@ class Screen:
         show: Callable[[bytes], None],
         size: Callable[[], tuple[int, int] | None],
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session, self._read, self._show, self._size = session, read, show, size
-        self._sleep = sleep
+        self._sleep, self._clock = sleep, clock
         self._over = threading.Event()
+        self._is_closed = False
         self._trouble: ComputilityError | None = None
 
     def join(self) -> bool:
-        """Until the job's process ends (True), or who sits here leaves it (False). Raises what keeps them
-        apart."""
+        """Until the job's process ends (True), or who sits here leaves it, or looks no more (False). Raises
+        what keeps them apart."""
         showing = threading.Thread(target=self._show_all, daemon=True)
         showing.start()
         try:
@@ -65,39 +128,53 @@ class Screen:
         showing.join()
         if self._trouble is not None:
             raise self._trouble
-        return True
+        return not self._is_closed
 
     def _type_all(self) -> bool:
         """Whether who sits here has left."""
+        ahead, window, ended = _Ahead(self._session, _Patience(self._clock)), None, False
         while not self._over.is_set():
-            size = self._size()
-            if size is not None:
-                self._session.resize(*size)
-            data = self._read(LOOK_SECONDS)
-            if data is None:
-                continue
-            typed, leaves = before_leave(data)
-            if typed or not data:
-                self._session.type(typed or END_OF_INPUT)
+            window = self._unsized(self._size() or window)
+            data = None
+            if ended or ahead.is_full:
+                self._sleep(LOOK_SECONDS)
+            else:
+                data = self._read(LOOK_SECONDS)
+            typed, leaves = before_leave(data or b"")
+            ahead.add(typed)
+            if data == b"":
+                ended = True
+                ahead.end()
+            is_sent = ahead.send()
             if leaves:
                 return True
-            if not data:
+            if is_sent and ended:
                 return False
         return False
 
+    def _unsized(self, window: tuple[int, int] | None) -> tuple[int, int] | None:
+        """The window whose size is to be told again, as control was away."""
+        if window is None:
+            return None
+        try:
+            self._session.resize(*window)
+        except Unavailable:
+            return window
+        return None
+
     def _show_all(self) -> None:
-        offset, away_seconds = 0, 0.0
+        offset, patience = 0, _Patience(self._clock)
         try:
             while True:
                 try:
                     piece = self._session.output(offset)
                 except Unavailable:
-                    away_seconds += TRY_AGAIN_SECONDS
-                    if away_seconds > AWAY_SECONDS:
+                    if patience.is_over():
                         raise
                     self._sleep(TRY_AGAIN_SECONDS)
                     continue
-                offset, away_seconds = piece.next_offset, 0.0
+                patience.reached()
+                offset = piece.next_offset
                 self._show(piece.data)
                 if piece.ended:
                     return
@@ -107,6 +184,8 @@ class Screen:
             return  # that attempt is over, and forgotten
         except ComputilityError as error:
             self._trouble = error
+        except OSError:  # a pipe that nobody reads any more
+            self._is_closed = True
         finally:
             self._over.set()
 
@@ -126,8 +205,9 @@ def show_here(data: bytes) -> None:
 
 @contextmanager
 def raw_terminal() -> Iterator[Callable[[], tuple[int, int] | None]]:
-    """Every key is the job's for as long; gives the window's size where it has changed. Where standard input
-    is no terminal nothing is done to it."""
+    """Every key is the job's for as long; gives the window's size where it has changed. Afterwards the
+    terminal is as before, also where a signal ends this process. Where standard input is no terminal nothing
+    is done to it."""
     if not sys.stdin.isatty():
         yield lambda: None
         return
@@ -143,11 +223,17 @@ def raw_terminal() -> Iterator[Callable[[], tuple[int, int] | None]]:
         found = shutil.get_terminal_size()
         return min(max(found.lines, 1), 1000), min(max(found.columns, 1), 1000)
 
-    before, handler = termios.tcgetattr(0), signal.signal(signal.SIGWINCH, note)
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = termios.tcgetattr(0)
+    handlers = {number: signal.signal(number, end) for number in _ENDS}
+    handlers[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, note)
     try:
         tty.setraw(0)
         yield size
     finally:
         with suppress(termios.error):
             termios.tcsetattr(0, termios.TCSADRAIN, before)
-        signal.signal(signal.SIGWINCH, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

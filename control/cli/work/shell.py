@@ -93,18 +93,18 @@ def join(client: Client, name: str, project: str) -> int:
     while True:
         try:
             attempt = _running(client, name, project, after)
+            if attempt is None:
+                return exit_code_of(_told(client.get("jobs", name, project)))
+            after = attempt
+            to_stderr(f"job/{name} runs; Ctrl-] leaves it running")
+            with raw_terminal() as size:
+                session = JobSession(client, name, project, attempt)
+                stayed = Screen(session, read=read_here, show=show_here, size=size).join()
         except KeyboardInterrupt:
             if asked_to_cancel(name):
                 cancel(client, name, project)
                 return CANCELLED_CODE
             return _left(name)
-        if attempt is None:
-            return exit_code_of(_told(client.get("jobs", name, project)))
-        after = attempt
-        to_stderr(f"job/{name} runs; Ctrl-] leaves it running")
-        with raw_terminal() as size:
-            session = JobSession(client, name, project, attempt)
-            stayed = Screen(session, read=read_here, show=show_here, size=size).join()
         if not stayed:
             return _left(name)
 

@@ -1,5 +1,5 @@
 """The schemas of the kinds as a file beside this one, because to load the kinds themselves takes longer than
-to explain a field. ``python -m control.console.documents.kind_schemas`` writes it."""
+to explain a field. ``make schemas`` writes it."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def _endpoint(document: Document) -> Progress:
     if any(replica.get("outdated") for replica in replicas):
         return False, found.get("message") or found["reason"]
     if found["status"] != "True":
-        return False, found.get("message") or found["reason"]
+        is_off = document["spec"].get("replicas") == 0 and not replicas
+        return is_off, found.get("message") or found["reason"]
     ready, _, wanted = str(ready_count(document)).partition("/")
     return int(ready) >= int(wanted.split()[0]), said
 

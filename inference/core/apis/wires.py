@@ -136,6 +136,8 @@ def anthropic_body(error: ComputilityError) -> dict[str, object]:
     kind = row.openai_type
     if kind == "server_error":
         kind = "overloaded_error" if row.http_status in _OVERLOADED else "api_error"
+    elif row.http_status == 429:
+        kind = "rate_limit_error"
     elif row.http_status == 413:
         kind = "request_too_large"
     elif row.http_status == 409:

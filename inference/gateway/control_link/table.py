@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from billing.core.budgets import BudgetIndex
+from billing.core.ceilings import Ceilings
 from common.auth import Principal
 from common.clock import Clock
 from common.errors import ComputilityError, Forbidden, NotFound, Unauthenticated, Unavailable
 from common.ids import secret_digest
 from common.wire import Route, RouteKey, RoutingTable
+from inference.gateway.budgets.terms import book_of, terms_of
 
 _SCHEME = b"bearer "
 CHECKPOINT_MARK = ":ckpt-step-"
@@ -30,6 +33,9 @@ class RouteIndex:
             or any(route.limits is not None for route in table.routes)
         )
         """Whether anybody has any: where nobody has, requests are not looked at for them."""
+        self.budgets = BudgetIndex([terms_of(one) for one in table.budgets]) if table.budgets else None
+        """None where nobody has any."""
+        self.ceilings = Ceilings([book_of(one) for one in table.books])
         self._by_model: dict[str, list[Route]] = {}
         self._by_other_name: dict[str, list[Route]] = {}
         for route in table.routes:

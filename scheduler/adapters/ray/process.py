@@ -161,8 +161,10 @@ class RankProcess:
         code = self._launcher.poll()
         if code is not None:
             self._finish(self._read_exit_code(code))
-        elif self.session is not None and not self.record.idle and self.session.is_idle:
-            self.record = replace(self.record, idle=True)
+        elif self.session is not None:
+            self.session.tend()
+            if not self.record.idle and self.session.is_idle:
+                self.record = replace(self.record, idle=True)
 
     def _read_exit_code(self, launcher_code: int) -> int:
         """As the launcher wrote it; where it could not, its own. Where it was killed itself it says so,

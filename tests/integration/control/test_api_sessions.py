@@ -107,6 +107,33 @@ async def test_a_revoked_key_types_no_more(world: World, fabric: FakeFabric) -> 
     assert len(fabric.session_asks) == 1
 
 
+@pytest.mark.parametrize(("waited_seconds", "status"), [(0.5, 200), (3.0, 401)])
+@pytest.mark.parametrize(
+    ("method", "path", "query"),
+    [("GET", "output", {"offset": 0}), ("POST", "connections/received", {"connection": 7, "offset": 0})],
+)
+async def test_a_key_that_is_revoked_while_it_waits_gets_no_more(
+    world: World,
+    fabric: FakeFabric,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    path: str,
+    query: dict[str, Any],
+    waited_seconds: float,
+    status: int,
+) -> None:
+    async def slow(node: str, uid: str, attempt: int, rank: int, ask: SessionAsk) -> SessionAnswer:
+        await world.request("admin", "DELETE", f"/api/v1/keys/{MEMBER}")
+        world.clock.advance(waited_seconds)
+        return answer(ask)
+
+    monkeypatch.setattr(fabric, "session", slow)
+    where = {"project": "search", "attempt": 1, **query}
+    assert (
+        await world.request(MEMBER, method, f"/api/v1/jobs/mine/{path}", params=where)
+    ).status_code == status
+
+
 @pytest.mark.parametrize(
     ("changes", "data", "status"),
     [

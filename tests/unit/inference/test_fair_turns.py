@@ -115,8 +115,8 @@ def test_engines_that_never_have_enough_are_given_twice_as_many_each_time() -> N
         assert turns.limit == turns.open == FIRST_LIMIT * 2**times
     turns.told(turns.open, 200)
     assert turns.limit == FIRST_LIMIT * 8 - 200
-    turns.told(turns.limit, 0)
-    assert turns.limit == (FIRST_LIMIT * 8 - 200) * 5 // 4
+    turns.told(turns.open, 0)
+    assert turns.limit == FIRST_LIMIT * 8 - 200 + 3
 
 
 def test_engines_that_tell_nothing_keep_nobody_waiting_for_long() -> None:
@@ -128,6 +128,19 @@ def test_engines_that_tell_nothing_keep_nobody_waiting_for_long() -> None:
     while turns.next() is not None:
         pass
     assert turns.waiting == 0
+
+
+def test_turns_of_who_does_not_read_keep_nobody_waiting() -> None:
+    turns = FairTurns(1)
+    slow = [Waiter("slow", 1, 1) for _ in range(FIRST_LIMIT)]
+    assert all(turns.ask(waiter, 0.0) for waiter in slow)
+    other = Waiter("other", 1, 1)
+    assert not turns.ask(other, 0.0)
+    turns.told(2, 0)
+    assert turns.next() is other
+    for waiter in (*slow, other):
+        turns.end(waiter, 1.0)
+    assert (turns.open, turns.unused) == (0, 0)
 
 
 def test_an_engine_that_hangs_is_still_given_one() -> None:

@@ -117,11 +117,16 @@ class Connections:
         if self._known.pop(number, None) is not None:
             self._frames.append(Frame(Kind.CLOSE, number))
 
-    def sweep(self, now_seconds: float) -> None:
-        """Close what was abandoned."""
-        for number, known in list(self._known.items()):
-            if now_seconds - known.asked_seconds >= ABANDONED_SECONDS:
-                self.close(number)
+    def sweep(self, now_seconds: float) -> bool:
+        """Close what was abandoned. Returns whether there was any."""
+        abandoned = [
+            number
+            for number, known in self._known.items()
+            if now_seconds - known.asked_seconds >= ABANDONED_SECONDS
+        ]
+        for number in abandoned:
+            self.close(number)
+        return bool(abandoned)
 
     def take(self, frame: Frame) -> None:
         """What the relay says. Raises ``BrokenFrames`` where it sends more than it may: all ends then."""

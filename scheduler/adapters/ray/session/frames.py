@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 MAX_PAYLOAD_BYTES = 16 * 1024
-WINDOW_BYTES = 64 * 1024
+WINDOW_BYTES = 256 * 1024
 """So many bytes of one direction of one connection are under way that the other end has not taken."""
 _HEAD = struct.Struct("!BIH")
 _NUMBER = struct.Struct("!I")

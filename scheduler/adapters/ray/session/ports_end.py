@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 
 from scheduler.adapters.ray.session.connections import Connections
@@ -11,7 +12,9 @@ from scheduler.adapters.ray.session.frames import BrokenFrames, Decoder, encode
 
 BYTES_PER_SECOND = 32 * 1024**2
 """Whoever writes more in a cell waits: the agent has other work."""
-MAX_UNSENT_BYTES = 4 * 1024**2
+BUSY_SHARE = 0.05
+"""Of a processor, for what one cell writes: frames without content are many in few bytes."""
+MAX_UNSENT_BYTES = 12 * 1024**2
 """More than all windows together: a relay that leaves so much unread is not one of ours any more."""
 _READ_BYTES = 64 * 1024
 
@@ -50,6 +53,11 @@ class PortsEnd:
             return
         self._write()
 
+    def sweep(self, now_seconds: float) -> None:
+        """Close connections that were abandoned."""
+        if not self.closed and self.connections.sweep(now_seconds):
+            self.flush()
+
     def close(self) -> None:
         """No connection goes on."""
         if self.closed:
@@ -78,7 +86,7 @@ class PortsEnd:
             self._loop.remove_writer(self._ours)
 
     def _read(self) -> None:
-        data = b""
+        data, began = b"", time.thread_time()
         try:
             data = self._ours.recv(_READ_BYTES)
         except BlockingIOError:
@@ -95,7 +103,9 @@ class PortsEnd:
             return
         self._moved()
         self._loop.remove_reader(self._ours)
-        self._resumes = self._loop.call_later(len(data) / BYTES_PER_SECOND, self._resume)
+        busy_seconds = time.thread_time() - began
+        pause_seconds = max(len(data) / BYTES_PER_SECOND, busy_seconds * (1 / BUSY_SHARE - 1))
+        self._resumes = self._loop.call_later(pause_seconds, self._resume)
 
     def _resume(self) -> None:
         self._loop.add_reader(self._ours, self._read)

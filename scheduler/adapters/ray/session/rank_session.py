@@ -73,6 +73,11 @@ class RankSession:
             if end is not None:
                 end.begin()
 
+    def tend(self) -> None:
+        """Let go of what nobody asks for any more. To be called again and again."""
+        if self._ports is not None:
+            self._ports.sweep(self._clock.monotonic_seconds())
+
     def close(self) -> None:
         """The rank has ended."""
         self._over = True

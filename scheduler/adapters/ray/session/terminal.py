@@ -22,6 +22,8 @@ from scheduler.adapters.ray.session.connections import NO_ROOM_YET
 
 OUTPUT_BYTES_PER_SECOND = 4 * 1024**2
 """A rank that prints more waits for its terminal."""
+TURN_SECONDS = 0.005
+"""Between two reads at least: one that prints byte by byte keeps the agent no busier."""
 MAX_WRITERS = 64
 JOIN_SECONDS = 0.5
 _READ_BYTES = 64 * 1024
@@ -118,14 +120,26 @@ class Terminal:
             self._moved()
 
     def _read(self) -> bool:
-        try:
-            data = os.read(self._end, _READ_BYTES)
-        except BlockingIOError:
-            return True
-        except OSError:  # EIO: the last process that had the other end has ended
-            return False
-        with suppress(OSError), self._log.open("ab", buffering=0) as log:
-            log.write(data)
-        self._moved()
-        time.sleep(len(data) / OUTPUT_BYTES_PER_SECOND)
-        return bool(data)
+        data, is_held = self._printed()
+        if data:
+            with suppress(OSError), self._log.open("ab", buffering=0) as log:
+                log.write(data)
+            self._moved()
+        if data and is_held:
+            time.sleep(max(TURN_SECONDS, len(data) / OUTPUT_BYTES_PER_SECOND))
+        return is_held
+
+    def _printed(self) -> tuple[bytes, bool]:
+        """What is there by now, and whether anybody has the other end still."""
+        data = bytearray()
+        while len(data) < _READ_BYTES:
+            try:
+                piece = os.read(self._end, _READ_BYTES - len(data))
+            except BlockingIOError:
+                break
+            except OSError:  # EIO: the last process that had the other end has ended
+                piece = b""
+            if not piece:
+                return bytes(data), False
+            data += piece
+        return bytes(data), True

@@ -1,5 +1,6 @@
 """A terminal and ports of a job at the command line, against a session that is played here."""
 
+import itertools
 import json
 import queue
 import re
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from common.client import Client
 from common.client_sessions import ENDED, NEXT_OFFSET, PIECE_BYTES, JobSession
-from common.errors import InvalidInput, NotFound, TooManyRequests
+from common.errors import InvalidInput, NotFound, TooManyRequests, Unavailable
 from control.cli.work.forward import Forwarding, pair_of
 from control.cli.work.screen import END_OF_INPUT, LEAVE, Screen, before_leave
 from tests.unit.control.cli.test_commands import Answer, control, error, run
@@ -143,37 +144,96 @@ def test_at_the_end_of_a_pipe_the_job_is_told() -> None:
     assert played.typed == [b"ls\n", END_OF_INPUT]
 
 
+def test_a_pipe_that_ends_within_a_line_ends_it_all_the_same() -> None:
+    played = Played()
+    assert sit(played, b"ls", b"")[0] is True
+    assert b"".join(played.typed) == b"ls\n" + END_OF_INPUT
+
+
 def test_a_terminal_that_takes_nothing_is_waited_for_and_nothing_is_typed_twice() -> None:
     played = Played(busy=3)
-    played.session().type(b"x" * (PIECE_BYTES + 1))
-    assert [len(piece) for piece in played.typed] == [PIECE_BYTES, 1]
-    assert played.numbers == [1, 2]
-    assert len(played.slept) == 3
+    assert sit(played, b"x" * (PIECE_BYTES + 1), b"end")[0] is True
+    assert b"".join(played.typed) == b"x" * (PIECE_BYTES + 1) + b"end"
+    assert max(map(len, played.typed)) <= PIECE_BYTES
+    assert played.numbers == [*range(1, len(played.typed) + 1)]
     with pytest.raises(TooManyRequests):
-        Played(busy=10**6).session().type(b"x")
+        Played(busy=1).session().type(b"x")
 
 
-def test_control_may_be_away_for_a_while() -> None:
-    played, away = Played(), [3]
+def test_who_waits_for_a_terminal_that_takes_nothing_may_leave() -> None:
+    played = Played(busy=10**6)
+    assert sit(played, b"x", LEAVE)[0] is False
+    assert played.typed == []
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("/output") and away[0]:
-            away[0] -= 1
-            raise httpx.ConnectError("away")
-        return played(request)
 
-    client = Client("http://control", "ck", transport=httpx.MockTransport(answer), sleep=played.slept.append)
-    session = JobSession(client, "mine", "lab", 1)
-    shown, keys = list[bytes](), [b"end"]
-    screen = Screen(
-        session,
-        read=lambda seconds: keys.pop() if keys else (threading.Event().wait(0.01) and None) or None,
-        show=shown.append,
-        size=lambda: None,
-        sleep=played.slept.append,
-    )
-    assert screen.join()
-    assert b"".join(shown) == b"$ end"
+def test_where_nobody_looks_any_more_it_is_left() -> None:
+    def broken(data: bytes) -> None:
+        raise BrokenPipeError
+
+    screen = Screen(Played().session(), read=lambda seconds: None, show=broken, size=lambda: None)
+    assert screen.join() is False
+
+
+@dataclass
+class Away:
+    """Control that is away for some requests; ``taken``: what it was asked reaches it, and the answer is
+    lost."""
+
+    played: Played
+    path: str
+    times: int
+    taken: bool = False
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith(self.path) or not self.times:
+            return self.played(request)
+        self.times -= 1
+        if self.taken and int(request.url.params["number"]) not in self.played.numbers:
+            self.played(request)
+        raise httpx.ConnectTimeout("away")
+
+    def sit(self, *typed: bytes, clock: Callable[[], float]) -> bytes:
+        keys, shown = [*reversed(typed)], list[bytes]()
+        transport = httpx.MockTransport(self)
+        client = Client("http://control", "ck", transport=transport, sleep=self.played.slept.append)
+        screen = Screen(
+            JobSession(client, "mine", "lab", 1),
+            read=lambda seconds: keys.pop() if keys else (threading.Event().wait(0.01) and None) or None,
+            show=shown.append,
+            size=lambda: None,
+            sleep=self.played.slept.append,
+            clock=clock,
+        )
+        assert screen.join()
+        return b"".join(shown)
+
+
+@pytest.mark.parametrize("path", ["/output", "/input"])
+def test_control_may_be_away_for_a_while(path: str) -> None:
+    played = Played()
+    assert Away(played, path, 3).sit(b"a", b"b", b"end", clock=lambda: 0.0) == b"$ abend"
+    assert played.numbers == [*range(1, len(played.numbers) + 1)]
+
+
+def test_what_may_have_been_typed_is_sent_again_under_its_number() -> None:
+    played = Played()
+    away = Away(played, "/input", 1, taken=True)
+    taken = played._input
+
+    def once(request: httpx.Request, params: httpx.QueryParams) -> httpx.Response:
+        if int(params["number"]) in played.numbers:
+            return httpx.Response(204)  # as an agent does
+        return taken(request, params)
+
+    played._input = once  # type: ignore[method-assign]
+    assert away.sit(b"a", b"b", b"end", clock=lambda: 0.0) == b"$ abend"
+
+
+@pytest.mark.parametrize("path", ["/output", "/input"])
+def test_who_cannot_reach_control_for_long_is_told(path: str) -> None:
+    seconds = itertools.count(step=50)
+    with pytest.raises(Unavailable):
+        Away(Played(), path, 10**6).sit(b"a", clock=lambda: float(next(seconds)))
 
 
 @given(st.binary(max_size=50))

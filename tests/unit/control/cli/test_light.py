@@ -11,6 +11,7 @@ from common.environment import variables
 from common.kind_names import API_VERSION, KIND_NAMES
 from common.resources import API_VERSION as RESOURCE_VERSION
 from common.resources import KINDS
+from control.cli.asking.session import Session
 
 ROOT = Path(__file__).parents[4]
 HEAVY = {
@@ -70,6 +71,12 @@ except SystemExit as left:
     assert not left.code, left.code
 print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
+CLIENT = """
+import json, sys
+from control.cli.asking.session import Session
+print(Session.load().client().base_url)
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
 MANIFEST = """
 apiVersion: computility.io/v1alpha1
 kind: Model
@@ -121,7 +128,7 @@ def test_the_help_loads_no_command(tmp_path: Path) -> None:
         "files list -p search",
         "finetunes list -p search",
         "events",
-        "jobs --help",
+        "jobs list",
         "scale --help",
         "config list",
         "whoami",
@@ -155,6 +162,53 @@ def test_the_reference_of_fields_loads_no_kind_and_no_client(line: str, tmp_path
     shown, loaded = modules_after(PLAIN, *line.split(), home=tmp_path)
     assert "fields:" in shown
     assert heavy(loaded, (HEAVY | {"httpx"}) - {"yaml"}) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "file", "url"),
+    [
+        ({}, "", "http://kept:1"),
+        ({"COMPUTILITY_GATEWAY__PORT": "9000", "COMPUTILITY_LOG_LEVEL": "debug"}, "", "http://kept:1"),
+        ({}, "gateway: {port: 9000, allow_clear_text: false}\nlimits: {}\n", "http://kept:1"),
+        ({}, "control_base_url: https://filed:1\n", "https://filed:1"),
+        (
+            {"COMPUTILITY_CONTROL_BASE_URL": "http://told:1"},
+            "control_base_url: http://filed:1\n",
+            "http://told:1",
+        ),
+    ],
+)
+def test_who_only_asks_loads_no_settings_whatever_is_set(
+    told: dict[str, str], file: str, url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "cli.json").write_text(json.dumps({"api_key": "ck-kept", "control_url": "http://kept:1"}))
+    if file:
+        (tmp_path / "computility.yaml").write_text(file)
+    shown, loaded = modules_after(CLIENT, home=tmp_path, variables_told=told)
+    assert shown.strip() == url
+    assert heavy(loaded, HEAVY - {"yaml"}) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "file"),
+    [
+        ({"COMPUTILITY_GATEWAY__PRT": "9000"}, ""),
+        ({}, "gateway: {prt: 9000}\n"),
+        ({}, "control: {urls: ['http://a:1']}\n"),
+        ({}, "api_key: 7\n"),
+        ({}, "home: /other\n"),
+        ({}, "a: {\n"),
+        ({}, "[1]\n"),
+        ({"COMPUTILITY_GATEWAY": "{}"}, ""),
+    ],
+)
+def test_what_only_the_settings_can_tell_or_refuse_is_left_to_them(
+    told: dict[str, str], file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "computility.yaml").write_text(file)
+    assert Session.load(tmp_path)._plain is None
 
 
 def test_completion_of_commands_and_kinds_loads_no_client(tmp_path: Path) -> None:

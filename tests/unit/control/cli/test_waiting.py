@@ -130,6 +130,14 @@ def test_a_change_is_in_place_when_all_that_is_wanted_answers(
     assert progress_of(document)[0] is content
 
 
+def test_an_endpoint_that_is_to_have_no_engine_is_in_place_once_it_has_none() -> None:
+    document = endpoint(3, "False", 0, workload="e-0", phase="Ready", draining=True)
+    document["spec"]["replicas"] = 0
+    assert not progress_of(document)[0]
+    document["status"]["replicas"] = []
+    assert progress_of(document)[0]
+
+
 def test_what_has_failed_is_not_waited_for() -> None:
     with pytest.raises(Unavailable, match="out of memory"):
         progress_of(workload("Failed", message="out of memory"))

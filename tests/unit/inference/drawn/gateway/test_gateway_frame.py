@@ -214,7 +214,9 @@ async def _bills(rng: random.Random, patch: Patch, home: Path) -> str:
     patch.setattr(kept, "sync", lambda at: _may_refuse(rng, lines, f"sync {at}"))
     route = _route(model="n" * rng.choice((1, 1, 1, 5000)))
     names: Any = SimpleNamespace(request_id="req-1")
-    request: Any = SimpleNamespace(task=rng.choice(("chat", "embeddings")), user="", tags={})
+    request: Any = SimpleNamespace(
+        task=rng.choice(("chat", "embeddings")), user="", tags={}, choices_per_prompt=1, prompts=1
+    )
     who = Principal("k", "member", "t", "p")
     job = Job(names, None, request, who, route, "t", "p", clock.now_ms(), 0.0)  # type: ignore[arg-type]
     replica = RouteReplica(

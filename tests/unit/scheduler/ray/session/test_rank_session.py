@@ -18,6 +18,8 @@ from scheduler.adapters.ray.environment import Surroundings
 from scheduler.adapters.ray.process import CANNOT_START, RankFiles, RankProcess
 from scheduler.adapters.ray.session import rank_session
 from scheduler.adapters.ray.session import relay as relay_module
+from scheduler.adapters.ray.session.connections import ABANDONED_SECONDS
+from scheduler.adapters.ray.session.frames import Decoder, Frame, Kind, encode
 from scheduler.adapters.ray.session.rank_session import RankSession
 from scheduler.adapters.ray.session.relay import relay
 from scheduler.ports import RankOrder
@@ -213,6 +215,26 @@ async def test_what_was_not_asked_for_is_not_there(joined: RankSession) -> None:
     for question in (Typed(b"x", "me", 1), Resized(1, 1)):
         with pytest.raises(InvalidInput):
             await joined.answer(question)
+
+
+async def test_connections_of_who_was_killed_are_closed(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    clock = VirtualClock()
+    session = RankSession(Session(ports=True), tmp_path / "log", clock)
+    assert session.relay_end is not None
+    with socket.socket(fileno=os.dup(session.relay_end)) as cell:
+        session.begin()
+        opening = asyncio.create_task(session.answer(Opened(80)))
+        await asyncio.sleep(0)
+        [asked] = Decoder().feed(cell.recv(1000))
+        cell.sendall(encode(Frame(Kind.OPENED, asked.connection)))
+        number = (await opening).number
+        clock.advance(ABANDONED_SECONDS)
+        session.tend()
+        assert Decoder().feed(cell.recv(1000)) == [Frame(Kind.CLOSE, number)]
+        with pytest.raises(NotFound):
+            await session.answer(ReceivedFrom(number, 0))
+    session.close()
 
 
 async def test_a_relay_that_says_nonsense_is_cut_off(tmp_path: Path) -> None:
