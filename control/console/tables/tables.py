@@ -301,7 +301,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("PROJECT", _at("spec.scope.project", "all")),
         Column("PERIOD", _at("spec.period")),
         Column("ENFORCEMENT", _at("spec.enforcement")),
-        Column("SPENT", lambda document: f"{document['status'].get('spentPercent', 0)}%"),
+        Column("SPENT", lambda document: f"{(document.get('status') or {}).get('spentPercent', 0)}%"),
     ),
 }
 
