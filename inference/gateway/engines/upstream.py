@@ -379,7 +379,7 @@ class Upstream:
             metrics.ENGINE_REFUSED.inc()
             _log.warning("an engine fails on a request", replica=call.replica.id, status=call.status)
             raise refused_by_engine()
-        failure = error_from_engine(call.status, call.content, request.input_field)
+        failure = error_from_engine(call.status, call.content, request.input_field, request.prompt)
         if is_retryable(call.status):
             return failure
         raise failure
