@@ -116,13 +116,15 @@ class EngineCall:
         if self._request.stream and self.status == 200:
             limit_bytes = COMMENT_LIMIT_BYTES + 3 * len(body)  # what was asked may be told twice before
             beginning = Beginning(self._wire.has_only_begun)
-            while not beginning.is_over:
-                data = await response.readany()
-                if not data or beginning.size_bytes > limit_bytes:
-                    raise Malformed("the engine ended the stream before its first event")
-                if comments := beginning.add(data):
-                    await on_comments(comments)
-            self.content = beginning.content
+            try:
+                while not beginning.is_over:
+                    data = await response.readany()
+                    if not data or beginning.size_bytes > limit_bytes:
+                        raise Malformed("the engine ended the stream before its first event")
+                    if comments := beginning.add(data):
+                        await on_comments(comments)
+            finally:
+                self.content = beginning.content
         elif self.status == 200:
             self.answer = await read_answer(response, hold, self._wire.usage)
         else:
