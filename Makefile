@@ -1,7 +1,7 @@
 # Computility: every target sets up what it needs first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test unit fuzz mutants crds chart-docs images docs check fmt clean
+.PHONY: help setup demo up down test unit fuzz mutants crds schemas chart-docs images docs check fmt clean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -61,6 +61,10 @@ mutants: $(STAMP) ## break the product in small ways and count what unit tests n
 
 crds: $(STAMP) ## make the Kubernetes definitions in the chart from common/resources
 	@$(BIN)/python -m operators.crds
+
+schemas: $(STAMP) ## write what the command line reads of kinds and settings without loading them
+	@$(BIN)/python -m control.console.documents.kind_schemas
+	@$(BIN)/python -m control.cli.asking.misspelt
 
 check: $(STAMP) ## lint, format, types and import rules
 	$(BIN)/ruff check .

@@ -30,6 +30,12 @@ metadata: {{name: model-{number}, project: search}}
 spec: {{source: org/tiny}}
 ---
 """
+PRICE = """apiVersion: computility.io/v1alpha1
+kind: Price
+metadata: {name: new}
+spec:
+  items: [{meter: prompt_tokens, microcreditsPerMillion: 1}]
+"""
 MODELS = 20
 DIFFERS = 1
 """What diff ends with where there is something to show."""
@@ -72,6 +78,11 @@ OTHERS = (
     "finetunes list -p search",
     "diff -f {folder}/models.yaml",
     "patch model model-0 -p {{}} --dry-run",
+    "jobs list",
+    "price dry-run -f {folder}/price.yaml --since 1h",
+    "delete model model-0 --dry-run",
+    "rollout --help",
+    "chat --help",
     "scale --help",
 )
 """Commands that only ask, or change nothing; the slowest of them is told."""
@@ -82,6 +93,7 @@ async def measure(runs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="computility-cli-") as name:
         folder = Path(name)
         (folder / "models.yaml").write_text("".join(MODEL.format(number=n) for n in range(MODELS)))
+        (folder / "price.yaml").write_text(PRICE)
         async with running_control(folder / "home") as control:
             asked = commands(folder)
             taken: dict[str, list[Taken]] = {what: [] for what in (*asked, *OTHERS)}

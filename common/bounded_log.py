@@ -21,6 +21,11 @@ COLLAPSE_RANGE = 0x08
 """FALLOC_FL_COLLAPSE_RANGE of fallocate(2): takes whole blocks out of a file as if they had never been."""
 
 
+def times_of(log: Path) -> Path:
+    """Where it is noted when a log grew (``common.log_times``)."""
+    return log.with_name(f"{log.name}.times")
+
+
 @dataclass(frozen=True)
 class BoundedLog:
     """The log at ``path``, and what was moved out of it."""
@@ -109,9 +114,15 @@ class BoundedLog:
             data = data.split(b"\n", 1)[1]
         return data.decode(errors="replace").rstrip()
 
+    def end(self) -> int:
+        """The offset at which it goes on. Raises ``OSError`` where there is no log."""
+        earlier = self._earlier()
+        return (earlier[-1][0] if earlier else 0) + self.path.stat().st_size
+
     def files(self) -> list[Path]:
-        """The log and what was moved out of it."""
-        return [*(path for _, path in self._earlier()), self.path]
+        """The log, what was moved out of it, and when it grew."""
+        times = times_of(self.path)
+        return [*(path for _, path in self._earlier()), self.path, *([times] if times.exists() else ())]
 
     def remove(self) -> None:
         """All of it. Raises ``OSError``."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
+from common.client_sessions import SessionClient
 from common.client_transport import Document, query_of
-from common.client_tuning import TuningClient
 from common.error_bodies import error_from_body
 
 Documents = list[Document]
@@ -17,7 +17,7 @@ Documents = list[Document]
 DRAIN_MARGIN_SECONDS = 15.0
 
 
-class Client(TuningClient):
+class Client(SessionClient):
     """What control answers, a method for each question."""
 
     # Resources
@@ -163,6 +163,8 @@ class Client(TuningClient):
         *,
         attempt: int | None = None,
         tail_lines: int | None = None,
+        since_seconds: float | None = None,
+        timestamps: bool = False,
     ) -> Iterator[str]:
         """The lines that a rank of a workload printed, without line ends."""
         params = {
@@ -171,6 +173,8 @@ class Client(TuningClient):
             "attempt": attempt,
             "follow": follow,
             "tail_lines": tail_lines,
+            "since_seconds": since_seconds,
+            "timestamps": timestamps or None,
         }
         return self._stream(f"/api/v1/workloads/{name}/logs", params)
 
@@ -195,6 +199,25 @@ class Client(TuningClient):
     def focus(self, tenant: str, month: str, timezone: str = "UTC", currency: str = "USD") -> str:
         """A tenant's month as FOCUS 1.2 rows, in CSV."""
         return self._text("/api/v1/focus", tenant=tenant, month=month, timezone=timezone, currency=currency)
+
+    def budget_balances(self, name: str | None = None) -> Document:
+        """What budgets have come to; only the one of that ``name``, where it is given."""
+        return self._read("/api/v1/budget-balances", **({"name": name} if name is not None else {}))
+
+    def price_dry_run(
+        self, docs: Sequence[Mapping[str, Any]], begin: str, end: str | None, tenant: str | None
+    ) -> Document:
+        """What usage from ``begin`` to before ``end`` (None = now) would have cost with these Prices."""
+        body = {"documents": list(docs), "from": begin, "to": end, "tenant": tenant}
+        return self._answer(
+            self._send(
+                "POST", "/api/v1/prices/dry-run", json={k: v for k, v in body.items() if v is not None}
+            )
+        )
+
+    def reconciliation(self) -> Document:
+        """What engines have counted beside the events, window by window."""
+        return self._read("/api/v1/reconciliation")
 
     def usage(self, **params: Any) -> Document:
         """The usage report; parameters as of ``GET /api/v1/usage`` (``from_`` stands for ``from``)."""

@@ -12,7 +12,8 @@ ComputilityError
 │   └── IdempotencyMismatch 422 same key, other body
 ├── TooLarge              413
 ├── TooManyRequests       429  over a limit of rate or of how much at once; ``retry_after_seconds`` says when
-│   └── RateLimited       429  over a limit that somebody set; ``limit`` says which one, of whom, until when
+│   ├── RateLimited       429  over a limit that somebody set; ``limit`` says which one, of whom, until when
+│   └── BudgetSpent       429  a budget has not enough left; ``budget`` says which one, how much, until when
 ├── Unavailable           503  try again later
 │   ├── NotAwake          503  an engine that was asked for is not there yet; ``retry_after_seconds``
 │   └── EngineFailed      502  the engine broke while serving
@@ -138,6 +139,30 @@ class RateLimited(TooManyRequests):
     limit: LimitTold | None = None
 
 
+@dataclass(frozen=True)
+class BudgetTold:
+    """A budget that a request does not fit into: what it ``needs`` at most, and what the budget's ``limit``
+    has come to, in ``unit``. ``held`` is set aside for requests that run. ``resets``: when the next period
+    begins (RFC 3339), None = never."""
+
+    name: str
+    unit: str
+    limit: int
+    spent: int
+    held: int
+    needs: int
+    period: str
+    resets: str | None
+
+
+@dataclass
+class BudgetSpent(TooManyRequests):
+    """A hard budget has not enough left. ``passes_soon``: only what other requests hold is in the way."""
+
+    budget: BudgetTold | None = None
+    passes_soon: bool = False
+
+
 class Unavailable(ComputilityError):
     """Cannot be done now; may work later."""
 
@@ -183,6 +208,7 @@ _TABLE: dict[type[ComputilityError], Mapping] = {
     ),
     Conflict: Mapping(409, "conflict_error", "conflict", 5, "Conflict"),
     TooLarge: Mapping(413, "invalid_request_error", "request_too_large", 2, "TooLarge"),
+    BudgetSpent: Mapping(429, "insufficient_quota", "insufficient_quota", 6, "BudgetSpent"),
     TooManyRequests: Mapping(429, "rate_limit_error", "rate_limit_exceeded", 6, "TooManyRequests"),
     EngineFailed: Mapping(502, "server_error", "engine_failed", 6, "EngineFailed"),
     Unavailable: Mapping(503, "server_error", "unavailable", 6, "Unavailable"),
@@ -215,4 +241,6 @@ def openai_body(error: ComputilityError) -> dict[str, object]:
         ]
     if isinstance(error, RateLimited) and error.limit is not None:
         body["limit"] = asdict(error.limit)
+    if isinstance(error, BudgetSpent) and error.budget is not None:
+        body["budget"] = asdict(error.budget)
     return {"error": body}

@@ -33,5 +33,6 @@ KIND_NAMES = (
     KindName("FineTune", "finetunes", "project", "ft"),
     KindName("File", "files", "project"),
     KindName("Price", "prices", "cluster"),
+    KindName("Budget", "budgets", "cluster", "bu"),
 )
 """In the order of ``common.resources.KINDS``."""

@@ -14,10 +14,10 @@ from common.errors import SetupError
 from common.settings import Settings
 from common.settings.address import AddressSettings
 from common.telemetry import get_logger
+from common.trusted import add_trust, authorities, trust_in
 
 LOOK_SECONDS = 30
 """Between looks at the files of a server that runs."""
-_PEM_END = "-----END CERTIFICATE-----"
 _log = get_logger("tls")
 
 
@@ -43,33 +43,13 @@ def trust_of(settings: Settings, url: str) -> ssl.SSLContext | bool:
     for server in (settings.control, settings.gateway):
         if server.tls_certificate_file and f"{url}/".startswith(f"{server.base_url}/"):
             return trust_in(Path(server.tls_certificate_file))
-    try:
-        return ssl.create_default_context(cafile=settings.tls_ca_file or None)
-    except OSError as error:
-        raise SetupError(f"tls_ca_file: {settings.tls_ca_file}: {error}", param="tls_ca_file") from error
+    return authorities(settings.tls_ca_file)
 
 
 def control_client(settings: Settings, key: str = "", *, timeout_seconds: float = 30.0) -> Client:
     """A client of this instance's control, whether it speaks TLS or not."""
     url = settings.control_url
     return Client(url, key, timeout_seconds=timeout_seconds, verify=trust_of(settings, url))
-
-
-def trust_in(certificate: Path) -> ssl.SSLContext:
-    """Trust in the first certificate of the file alone. Its name is not compared: it is known itself."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    _add_trust(context, certificate)
-    return context
-
-
-def _add_trust(context: ssl.SSLContext, certificate: Path) -> None:
-    try:
-        first, end, _ = certificate.read_text().partition(_PEM_END)
-        context.load_verify_locations(cadata=first + end)
-    except (OSError, ValueError, ssl.SSLError) as error:
-        raise SetupError(f"the certificate {certificate} cannot be used: {error}") from error
 
 
 class ServerTls:
@@ -126,7 +106,7 @@ class ClientTrust:
         try:
             now = _versions((self._file,))
             if now != self._seen:
-                _add_trust(self.verify, self._file)
+                add_trust(self.verify, self._file)
                 self._seen = now
         except (OSError, SetupError) as error:
             _log.error("the new certificate of a server cannot be read", error=str(error))

@@ -33,6 +33,12 @@ class WeeklyWindow:
         began_today = weekday in self.days and minute >= self.start_minute
         return began_today or ((weekday - 1) % 7 in self.days and minute < self.end_minute)
 
+    def minutes(self) -> frozenset[int]:
+        """All minutes of the week in which it is open."""
+        length = (self.end_minute - self.start_minute - 1) % DAY_MINUTES + 1
+        begins = (day * DAY_MINUTES + self.start_minute for day in self.days)
+        return frozenset((begin + n) % (7 * DAY_MINUTES) for begin in begins for n in range(length))
+
 
 def parse_weekly(text: str) -> WeeklyWindow:
     """``"Mon-Fri 08:00-20:00"``, ``"Sat,Sun 10:00-18:00"``, ``"22:00-06:00"`` (every day).

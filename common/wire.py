@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +21,8 @@ MULTIPART_OVERHEAD_BYTES = MIB
 """What a form adds to a file that is uploaded in it."""
 MAX_DEMANDS = 5000
 """Endpoints that one report tells of."""
+MAX_LEASES = 500
+"""Of budgets that one report tells of."""
 MAX_TRIALS = 500
 """Trials of canaries that one report tells of."""
 
@@ -115,6 +117,7 @@ class Route(_Part):
     base_model: str = Field(
         description="served name of the base, for information; equals model for a base model"
     )
+    adapter_identity: str = Field("", description="project/name of the Adapter that it is, if it is one")
     project: str
     tenant: str
     shared: bool = False
@@ -132,6 +135,36 @@ class Route(_Part):
     limited_as: str = Field("", description="project/name of the Endpoint whose limits they are")
 
 
+class RouteBudget(_Part):
+    """A hard Budget. ``id`` is its uid; what of the scope is empty fits all."""
+
+    id: str
+    name: str
+    tenant: str
+    project: str = ""
+    key: str = ""
+    user: str = ""
+    tags: dict[str, str] = Field(default_factory=dict)
+    period: Literal["day", "week", "month", "total"]
+    unit: Literal["microcredits", "tokens"]
+    limit: int
+    from_ms: int
+    until_ms: int | None = None
+    zone: str = "UTC"
+
+
+class RouteBook(_Part):
+    """A price book that budgets of money are counted with; ``items`` as ``BookItem.content`` has them."""
+
+    name: str
+    version: int
+    from_ms: int
+    until_ms: int | None = None
+    tenant: str | None = None
+    zone: str = "UTC"
+    items: tuple[dict[str, Any], ...]
+
+
 class RoutingTable(_Part):
     """All that a gateway must know. ``version`` changes with the content."""
 
@@ -142,6 +175,51 @@ class RoutingTable(_Part):
         default_factory=dict, description="limits of those that have some"
     )
     tenants: dict[str, RouteLimits] = Field(default_factory=dict, description="the same")
+    budgets: tuple[RouteBudget, ...] = Field((), description="those that refuse requests")
+    books: tuple[RouteBook, ...] = Field((), description="where a budget is of money")
+
+
+Amount = Annotated[int, Field(ge=0, le=2**62)]
+
+
+class LeaseAsk(_Part):
+    """What a gateway process holds of a ``period`` of the Budget with this uid: ``firm`` is held by requests,
+    or used and not known to be posted; ``room`` is there for further requests; requests wait for ``needed``
+    more. Without ``active`` it wants no more room than that."""
+
+    budget: str = Field(max_length=100)
+    period: str = Field(max_length=16)
+    firm: Amount
+    room: Amount
+    needed: Amount = 0
+    active: bool = True
+
+
+class LeaseReport(_Part):
+    """Takes the place of what this ``holder`` told before, under a lower ``sequence``. ``ended``: processes
+    that are dead, and whose usage is posted."""
+
+    holder: str = Field(min_length=1, max_length=100)
+    sequence: int = Field(ge=1, le=MAX_NUMBER)
+    leases: tuple[LeaseAsk, ...] = Field((), max_length=MAX_LEASES)
+    ended: tuple[Annotated[str, Field(max_length=100)], ...] = Field((), max_length=MAX_LEASES)
+
+
+class LeaseAnswer(_Part):
+    """``change``: by how much the room of a lease grows (or shrinks); what the period had come to: ``spent``,
+    and ``held`` by other processes."""
+
+    budget: str
+    period: str
+    change: int
+    spent: int
+    held: int
+
+
+class LeaseAnswers(_Part):
+    """One for each lease of the report."""
+
+    leases: tuple[LeaseAnswer, ...]
 
 
 class Demand(_Part):

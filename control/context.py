@@ -19,9 +19,12 @@ from control.change_feed import ChangeFeed
 from control.loops import Loops
 from control.planning.plan import Planner
 from control.planning.served_traffic import ServedTraffic
+from control.reconciling.loop import Reconciler
 from finetune.api.service import FineTuneService
 from inference.autoscaling.autoscaler import Autoscaler
 from inference.canary.judging import CanaryJudge
+from inference.device_table import DeviceTable
+from inference.engine_memory import EngineMemory
 from inference.routes import RoutingTables
 from inference.two_legs.board import ThresholdBoard
 from scheduler.insight.insight import Insight
@@ -39,7 +42,7 @@ class ControlContext:
     without ``drain`` nothing to drain: as in tests, or where the API is served alone. ``ending`` is set when
     the process begins to end: whoever waits is answered then. Without ``need`` tides follow the calendar;
     without ``autoscaler`` nobody hears what gateways have waiting, without ``canaries`` what they have
-    counted; without ``elector`` this process leads.
+    counted; without ``elector`` this process leads; without ``reconciler`` engines' counts are not judged.
     """
 
     store: Store
@@ -53,6 +56,7 @@ class ControlContext:
     autoscaler: Autoscaler | None = None
     canaries: CanaryJudge | None = None
     elector: Elector | None = None
+    reconciler: Reconciler | None = None
     traffic: ServedTraffic = field(default_factory=ServedTraffic)
     loops: Loops = field(default_factory=Loops)
     write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -64,6 +68,7 @@ class ControlContext:
     insight: Insight = field(init=False)
     routes: RoutingTables = field(init=False)
     planner: Planner = field(init=False)
+    memory: EngineMemory = field(init=False)
     thresholds: ThresholdBoard = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +81,7 @@ class ControlContext:
         self.insight = Insight(self.store, self.settings, self.clock, needs=needs)
         self.thresholds = ThresholdBoard(self.clock)
         self.planner = Planner(self.store, self.settings, self.clock)
+        self.memory = EngineMemory(DeviceTable(self.store, self.clock), self.planner.config_of, self.clock)
 
     async def wait_for_change(self, revision: int, timeout_seconds: float, kinds: Sequence[str]) -> bool:
         """Whether the store went beyond ``revision`` in time, by a change of one of these kinds as far as is

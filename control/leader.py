@@ -4,9 +4,11 @@ in them is older than that."""
 from __future__ import annotations
 
 from billing.rejected import rejected_usage
+from control.budget_watch import BudgetWatch
 from control.context import ControlContext
 from control.installation_key import keep_installation_key
 from control.planning.auto_mode import AutoMode
+from control.price_events import PriceWatch
 from finetune.adapters.blobs import LocalBlobs
 from finetune.files.dataset import DatasetChecks
 from finetune.jobs.controller import FineTuneController
@@ -66,9 +68,13 @@ class Leader:
         loops.add("scheduler", self.scheduler.run)
         loops.add("autoscaler", self._autoscaler.run)
         loops.add("canaries", self._canaries.run)
-        loops.add("endpoints", EndpointController(store, self._engines, settings, clock).run)
+        loops.add("endpoints", EndpointController(store, self._engines, settings, clock, context.memory).run)
         loops.add("auto-mode", auto_mode.run)
         loops.add("finetunes", tuning.run)
+        loops.add("prices", PriceWatch(store, clock).run)
+        loops.add("budgets", BudgetWatch(store, context.ledger.budgets, clock).run)
+        if context.reconciler is not None:
+            loops.add("reconciliation", context.reconciler.run)
         if context.tuning is not None:
             loops.add("jobs", JobController(store, context.tuning.files, settings, clock).run)
         set_world_apart()

@@ -44,6 +44,7 @@ from control.drain import Drain
 from control.leader import Leader
 from control.loops import Loops
 from control.peers import candidate_of
+from control.reconciling.loop import Reconciler
 from control.sole_user import take_file
 from finetune.adapters.blobs import LocalBlobs
 from finetune.api.service import FineTuneService
@@ -192,6 +193,7 @@ async def build(settings: Settings) -> _Parts:
         autoscaler=autoscaler,
         canaries=canaries,
         elector=elector,
+        reconciler=Reconciler(store, engines, ledger, clock),
         loops=loops,
     )
     leader = Leader(context, fabric, engines, blobs, checks, need, autoscaler, canaries)

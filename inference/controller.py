@@ -26,6 +26,7 @@ from inference.auto_duties import assign_duties
 from inference.autoscaling.draining import Draining
 from inference.canary.engines import by_role
 from inference.endpoint_status import fill_status
+from inference.engine_memory import EngineMemory
 from inference.engine_workload import engine_role, replica_of
 from inference.model_files import ModelFiles
 from inference.model_status import ModelStatusKeeper
@@ -55,8 +56,17 @@ _ReportsByModel = defaultdict[_ModelKey, list[ReplicaReport]]
 class EndpointController:
     """Owns the Workloads of Endpoints, and the status of Endpoints, Models and Adapters."""
 
-    def __init__(self, store: Store, engines: Engines, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        engines: Engines,
+        settings: Settings,
+        clock: Clock,
+        memory: EngineMemory | None = None,
+    ) -> None:
+        """Without ``memory`` it is not said beforehand that engines are too large for all devices."""
         self._store, self._engines, self._settings, self._clock = store, engines, settings, clock
+        self._memory = memory
         self._workloads = owned_workloads(store, Endpoint.__name__)
         self._kept_models = KeptList(store, Model)
         self._kept_endpoints = KeptList(store, Endpoint)
@@ -201,10 +211,20 @@ class EndpointController:
             reports[endpoint.model_key].append(report)
             seen.append(report)
         assign_duties(endpoint, replicas)
-        fill_status(endpoint, found, replicas, seen, trouble, canary_trouble, self._clock.now_ms())
+        too_little = await self._too_little(endpoint, found, replicas)
+        now_ms = self._clock.now_ms()
+        fill_status(endpoint, found, replicas, seen, trouble, canary_trouble, now_ms, too_little)
         if endpoint.status != before:
             await write_status(self._store, endpoint, before, "Ready")
         return fault
+
+    async def _too_little(
+        self, endpoint: Endpoint, found: _FoundModel | None, replicas: Sequence[Replica]
+    ) -> str:
+        """Why no devices of the pool can hold its engines; who answers is held by some. Waits for nothing."""
+        if self._memory is None or found is None or any(one.ready for one in replicas):
+            return ""
+        return await self._memory.why_too_little(endpoint, found[0], wait_seconds=0)
 
     async def _roll_out(
         self, endpoint: Endpoint, model: Model, canary: Model | None, existing: list[Workload]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from common.resources import Endpoint
-from common.resources.serving import PAIR, Replica
+from common.resources.serving import PAIR, TOO_LITTLE_MEMORY, Replica
 
 
-def readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool, str, str]:
+def readiness(
+    endpoint: Endpoint, trouble: tuple[str, str] | None, too_little: str = ""
+) -> tuple[bool, str, str]:
     """Status, reason and message; a canary's engines have no part in it. ``trouble``: why no engine can be
-    started (reason and message)."""
+    started (reason and message). ``too_little``: why no devices can hold them; said as long as none
+    answers."""
     if trouble is not None:
         return False, *trouble
     if endpoint.is_undecided and not any(endpoint.wanted.values()):
@@ -35,6 +38,8 @@ def readiness(endpoint: Endpoint, trouble: tuple[str, str] | None) -> tuple[bool
     leaving = [replica.workload for replica in replicas if replica.role not in wanted and replica.ready]
     if leaving:
         waiting.append(f"{' and '.join(leaving)} of the former mode serve until each role has an engine")
+    if too_little and not any(ready.values()):
+        return False, TOO_LITTLE_MEMORY, f"{text} answer; {too_little}"
     reason = "NoReplicaReady" if not any(ready.values()) else "RoleNotReady"
     return False, reason if "" not in wanted else "NoReplicaReady", f"{text} answer; {', '.join(waiting)}"
 

@@ -25,8 +25,10 @@ def fill_status(
     trouble: Trouble,
     canary_trouble: Trouble,
     now_ms: int,
+    too_little: str = "",
 ) -> None:
-    """Set all of the status but the project of the Model. ``found``: its Model and the files."""
+    """Set all of the status but the project of the Model. ``found``: its Model and the files;
+    ``too_little``: why no devices can hold its engines."""
     status = endpoint.status
     status.observed_generation = endpoint.metadata.generation
     status.served_name = endpoint.served_name
@@ -41,7 +43,7 @@ def fill_status(
     model, args = found[0] if found else None, endpoint.spec.engine_args
     status.tools, status.reasoning = tools_of(endpoint, model, args), reasoning_of(endpoint, model, args)
     report_canary(endpoint, replicas, canary_trouble, now_ms)
-    ready, reason, message = readiness(endpoint, trouble)
+    ready, reason, message = readiness(endpoint, trouble, too_little)
     status.set_condition(
         "Ready", ready, reason, message, now_ms=now_ms, generation=endpoint.metadata.generation
     )

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.environment import engine_key_of_process
+from inference.engine_usage import tell_running_usage
 
 OPEN = frozenset(("/health",))
 """Says only whether the engine works: the node's agent looks at it to know when a rank is ready."""
@@ -24,6 +25,13 @@ ROUTES: Mapping[str, str] = {
     "/v1/chat/completions": "POST",
     "/v1/completions": "POST",
     "/v1/embeddings": "POST",
+    "/v1/responses": "POST",
+    "/v1/messages": "POST",
+    "/v1/messages/count_tokens": "POST",
+    "/rerank": "POST",
+    "/score": "POST",
+    "/tokenize": "POST",
+    "/detokenize": "POST",
     "/v1/load_lora_adapter": "POST",
     "/v1/unload_lora_adapter": "POST",
     "/inference/v1/abort_requests": "POST",
@@ -36,6 +44,7 @@ class EngineGuard:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        tell_running_usage()
         self._expected = f"Bearer {engine_key_of_process()}".encode() if engine_key_of_process() else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -21,6 +21,7 @@ _done: set[str] = set()
 def prepare() -> None:
     """All of it. Calling it again changes nothing."""
     allow_amx()
+    rank_as_written()
     spaces = number_of_process(JSON_SPACES_VARIABLE)
     if spaces and JSON_SPACES_VARIABLE not in _done:
         _done.add(JSON_SPACES_VARIABLE)
@@ -39,6 +40,23 @@ def allow_amx() -> None:
     """
     if sys.platform == "linux" and platform.machine() == "x86_64":
         ctypes.CDLL(None, use_errno=True).syscall(_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_TILE_DATA)
+
+
+def rank_as_written() -> None:
+    """Let an engine on CPUs find the ranks of log probabilities by the function as it is written. vLLM (0.32)
+    has it compiled at the first request that asks for them: 4 s on two idle cores, minutes on busy ones, for
+    a comparison and a sum, and every other request waits. Elsewhere nothing changes.
+    """
+    if "vllm.platforms" not in sys.modules:
+        return
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        from vllm.v1.sample.ops import logprobs
+
+        compiled = logprobs.batched_count_greater_than
+        written = getattr(compiled, "_torchdynamo_orig_callable", compiled)
+        logprobs.batched_count_greater_than = written
 
 
 def poll_calmly(microseconds: int) -> None:

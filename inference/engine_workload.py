@@ -183,7 +183,8 @@ def replica_of(workload: Workload) -> Replica:
         workload=workload.name,
         role=engine_role(workload),
         phase=workload.status.phase,
-        message=_failure(workload) if not ready else "",
+        message=_trouble(workload) if not ready else "",
+        never_fits=workload.status.never_fits,
         ready=ready and bool(_url(rank)),
         draining=DRAINING in workload.metadata.annotations,
         url=_url(rank) if ready else "",
@@ -193,9 +194,11 @@ def replica_of(workload: Workload) -> Replica:
     )
 
 
-def _failure(workload: Workload) -> str:
-    """How it ended last, of one that has not answered since."""
+def _trouble(workload: Workload) -> str:
+    """Why it fits nowhere, or how it ended last, of one that has not answered since."""
     status = workload.status
+    if status.never_fits:
+        return status.message
     is_known = status.last_failure is not None and (status.crashes or status.phase == "Failed")
     return failure_in_words(status.last_failure) if is_known and status.last_failure else ""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from billing.core.reconciliation import Counts
 from common.load import EngineLoad
 
 
@@ -20,6 +21,25 @@ class LoadedModel:
     base: str | None = None
     path: str = ""
     context_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class EngineCounters:
+    """What the process of an engine has counted since ``started_ms`` (0 = it does not tell), and how many
+    sequences it works on or has waiting."""
+
+    started_ms: int
+    counts: Counts
+    under_way: int
+
+
+class CountingEngines(Protocol):
+    """Engines that tell what they have counted."""
+
+    async def counters(self, url: str) -> EngineCounters:
+        """Raises ``Unavailable`` when the engine cannot be reached, ``EngineFailed`` where it does not
+        count."""
+        ...
 
 
 class Engines(Protocol):

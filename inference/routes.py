@@ -10,14 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from billing.core.budgets import Terms
+from billing.core.rating import PriceBook
+from billing.store.books import book_of, terms_of
 from common.errors import Conflict
-from common.resources import Adapter, ApiKey, Endpoint, Model, Project, Tenant
+from common.resources import Adapter, ApiKey, Budget, Endpoint, Model, Price, Project, Tenant
 from common.resources.canary import trial_of
 from common.resources.rates import RateLimits
 from common.resources.serving import Replica, model_identity
 from common.store.port import Store
 from common.wire import (
     Route,
+    RouteBook,
+    RouteBudget,
     RouteCanary,
     RouteKey,
     RouteLimits,
@@ -33,7 +38,7 @@ REST = 3
 """So many times as long as it took to make a table, no other is made."""
 MIN_PROMPT_TOKENS = 512
 """Where an Endpoint says nothing: reading a shorter prompt takes about as long as a second leg."""
-KINDS = tuple(kind.__name__ for kind in (Tenant, Project, ApiKey, Model, Endpoint, Adapter))
+KINDS = tuple(kind.__name__ for kind in (Tenant, Project, ApiKey, Model, Endpoint, Adapter, Budget, Price))
 """What a table is made of."""
 _Models = dict[tuple[str | None, str], Model]
 
@@ -95,7 +100,52 @@ async def build_routing_table(store: Store) -> RoutingTable:
         _add(routes, _adapter_route(adapter, hosts.get(adapter.model_key, ()), tenants))
     ordered = tuple(route for _, route in sorted(routes.items()))
     limits = {"projects": _limits_of(projects), "tenants": _limits_of(await store.list(Tenant))}
-    return RoutingTable(version=_version(keys, ordered, limits), keys=keys, routes=ordered, **limits)
+    budgets, books = await _budgets(store)
+    version = _version((*keys, *ordered, *budgets, *books), limits)
+    return RoutingTable(version=version, keys=keys, routes=ordered, budgets=budgets, books=books, **limits)
+
+
+async def _budgets(store: Store) -> tuple[tuple[RouteBudget, ...], tuple[RouteBook, ...]]:
+    """The budgets that refuse requests and, where some are of money, the price books that it goes by. Device
+    time is used by no request."""
+    terms = [terms_of(one) for one in await store.list(Budget)]
+    hard = tuple(_budget(one) for one in terms if one.hard and one.unit != "device_seconds")
+    tenants = {one.tenant for one in hard if one.unit == "microcredits"}
+    if not tenants:
+        return hard, ()
+    books = [book_of(price) for price in await store.list(Price)]
+    return hard, tuple(_book(book) for book in books if book.tenant is None or book.tenant in tenants)
+
+
+def _budget(terms: Terms) -> RouteBudget:
+    scope = terms.scope
+    return RouteBudget(
+        id=terms.id,
+        name=terms.name,
+        tenant=scope.tenant,
+        project=scope.project,
+        key=scope.key,
+        user=scope.user,
+        tags=dict(scope.tags),
+        period=terms.period,
+        unit=terms.unit,
+        limit=terms.limit,
+        from_ms=terms.from_ms,
+        until_ms=terms.until_ms,
+        zone=str(terms.zone),
+    )
+
+
+def _book(book: PriceBook) -> RouteBook:
+    return RouteBook(
+        name=book.name,
+        version=book.version,
+        from_ms=book.from_ms,
+        until_ms=book.until_ms,
+        tenant=book.tenant,
+        zone=str(book.zone),
+        items=tuple(item.content() for item in book.items),
+    )
 
 
 def _limits_of(all_of_them: Sequence[Project] | Sequence[Tenant]) -> dict[str, RouteLimits]:
@@ -237,6 +287,7 @@ def _adapter_route(adapter: Adapter, of_model: Sequence[_Host], tenants: dict[st
         model=name,
         backend_model=name,
         base_model=served_name(endpoints[0]),
+        adapter_identity=f"{project}/{adapter.name}",
         project=project,
         tenant=tenants.get(project, ""),
         context_tokens=min(contexts, default=None),
@@ -292,9 +343,10 @@ def _min_prompt_tokens(endpoint: Endpoint) -> int:
 
 
 def _version(
-    keys: tuple[RouteKey, ...], routes: tuple[Route, ...], limits: Mapping[str, Mapping[str, RouteLimits]]
+    parts: Sequence[RouteKey | Route | RouteBudget | RouteBook],
+    limits: Mapping[str, Mapping[str, RouteLimits]],
 ) -> str:
     """The same content always has the same version, also after a restart."""
-    content: list[object] = [part.model_dump(mode="json") for part in (*keys, *routes)]
+    content: list[object] = [part.model_dump(mode="json") for part in parts]
     content += [[(name, own.model_dump()) for name, own in some.items()] for some in limits.values()]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

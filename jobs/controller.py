@@ -302,7 +302,8 @@ def _seen(workload: Workload | None) -> Seen | None:
     ranks = tuple(RankEnd(rank.rank, rank.exit_code, rank.finished_ms) for rank in status.ranks)
     started = [rank.started_ms for rank in status.ranks if rank.started_ms is not None]
     message = "; ".join(reason.message for reason in status.pending) or status.message
-    return Seen(status.phase, status.attempt, ranks, min(started, default=None), message)
+    idle = any(rank.idle for rank in status.ranks)
+    return Seen(status.phase, status.attempt, ranks, min(started, default=None), message, idle)
 
 
 def _observe(status: JobStatus, workload: Workload | None, seen: Seen | None) -> None:

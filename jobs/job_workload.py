@@ -30,6 +30,11 @@ def refusal_of(spec: JobSpec, settings: Settings, nodes: Iterable[Node]) -> tupl
                 "platform-admin permits it with the setting jobs.allow_network "
                 "(COMPUTILITY_JOBS__ALLOW_NETWORK=true)"
             )
+    if spec.session is not None and spec.session.ports and allowed.allow_unconfined:
+        return "spec.session.ports", (
+            "ports of a job are reached in its cell only; with the setting jobs.allow_unconfined it may "
+            "run without one, where a port would be the node's"
+        )
     cells = [node.status.labels.get(SANDBOX_LABEL) == "works" for node in nodes]
     if cells and not any(cells) and not allowed.allow_unconfined:
         return "spec", (
@@ -53,6 +58,7 @@ def job_workload(job: Job, queue: Queue | None, folder: Path, settings: Settings
         env={"OMP_NUM_THREADS": str(max(1, devices.count)), "PYTHONSAFEPATH": "1"},
         devices=devices,
         sandbox=Sandbox(writable=[str(folder)], network=spec.network, required=confined),
+        session=spec.session,
     )
     return Workload(
         metadata=Metadata(

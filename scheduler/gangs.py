@@ -162,4 +162,5 @@ def _rank_order(workload: Workload, placed: RankPlacement) -> RankOrder:
         grants=tuple(placed.grants),
         readiness=role.readiness,
         sandbox=role.sandbox,
+        session=role.session,
     )

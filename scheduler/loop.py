@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from billing.core.sink import UsageSink
 from billing.rejected import rejected_usage
 from common.clock import Clock
 from common.guard import Fault, Guard
@@ -33,7 +34,8 @@ from scheduler.journal import Journal
 from scheduler.metering import DeviceMeter
 from scheduler.nodes import NodeWriter
 from scheduler.policy import PolicyMaker
-from scheduler.ports import Fabric, NodeObservation, RejectedSink, UsageSink
+from scheduler.ports import Fabric, NodeObservation, RejectedSink
+from scheduler.queue_events import QueueNews
 from scheduler.queues import QueueBook
 from scheduler.replicas import ReplicaKeeper
 from scheduler.serving_need import Need
@@ -90,6 +92,7 @@ class SchedulerLoop:
         )
         self._drains = DrainWatch(store, clock, world)
         self._queues = QueueBook(store, clock, items, world)
+        self._queue_news = QueueNews(store, clock, items)
         rejected = rejected or rejected_usage(settings)
         self._meter = DeviceMeter(fabric, usage, rejected, clock, items)
         self._gangs = GangKeeper(fabric, settings)
@@ -168,6 +171,7 @@ class SchedulerLoop:
         self._guard.settle(world)
         await self._flush(world)
         await self._queues.sum_up(world)
+        await self._queue_news.tell(world)
         await self._drains.look(world)
         await self._attention.settle(observed)
         self._is_at_rest = self._has_come_to_rest(world, observed)
@@ -274,6 +278,7 @@ class SchedulerLoop:
         self._guard.after_cycle(world, resting, {**unknown, **decided.culprits})
         self._guard.note_views("Node", faults)
         self._guard.note_views("Queue", faults)
+        self._queue_news.look(decided.decisions, world)
         held_on = partial(self._held_on, world, unknown)
         self._decider.carry_out(decided.decisions, world, held_on, now_ms)
         await self._flush(world)

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from billing.core.events import UsageEvent
 from common.load import ReplicaLoad
+from common.log_times import Mark
 from common.resources.pool import Device
+from common.resources.sessions import Session
 from common.resources.workload import Grant, Readiness, Sandbox
+from scheduler.sessions import SessionAnswer, SessionAsk
 
 RankRunState = Literal["Starting", "Running", "Ready", "Exited"]
 
@@ -51,6 +53,7 @@ class RankOrder:
     grants: tuple[Grant, ...]
     readiness: Readiness | None = None
     sandbox: Sandbox | None = None
+    session: Session | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class GangOrder:
 @dataclass(frozen=True)
 class RankRecord:
     """A started process. ``exit_code`` is 128 + n for one that signal n ended; ``log_tail`` is set when it
-    has ended."""
+    has ended. ``idle``: its session has had no input for as long as it may."""
 
     rank: int
     role: str
@@ -94,6 +97,7 @@ class RankRecord:
     finished_ms: int | None = None
     log_tail: str = ""
     metered_spans: int = 0
+    idle: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,11 +161,13 @@ class NodeObservation:
 @dataclass(frozen=True)
 class LogChunk:
     """Bytes of a log from some offset on; ``next_offset`` is where to read on. ``size_bytes``: the log's
-    size now."""
+    size now. ``times``: when these bytes were written, as far as it was noted; all notes where no byte was
+    asked for."""
 
     data: bytes
     next_offset: int
     size_bytes: int
+    times: tuple[Mark, ...] = ()
 
 
 class Fabric(Protocol):
@@ -209,6 +215,11 @@ class Fabric(Protocol):
         ``NotFound`` when there is none."""
         ...
 
+    async def session(self, node: str, uid: str, attempt: int, rank: int, ask: SessionAsk) -> SessionAnswer:
+        """Something that a person wants of the session of a rank; answered within some seconds, then with
+        nothing. Raises ``NotFound`` where there is none, ``TooManyRequests`` for what is not taken yet."""
+        ...
+
     async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:
         """Per device id its samples of the last hour at most, the oldest first."""
         ...
@@ -230,12 +241,6 @@ class ServingLoads(Protocol):
         """Every engine that is ready, also one that did not tell its load. Raises ``Unavailable`` when it is
         not known which are."""
         ...
-
-
-class UsageSink(Protocol):
-    """Takes usage events; the same id twice counts once."""
-
-    async def post(self, events: Sequence[UsageEvent]) -> object: ...
 
 
 class RejectedSink(Protocol):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from common.clock import SYSTEM_CLOCK
 from common.errors import NotFound
 from scheduler.ports import DeviceSample, GangOrder, GangRecord, LogChunk, NodeObservation, RankRecord
+from scheduler.sessions import SessionAnswer, SessionAsk
 
 
 class InstantFabric:
@@ -91,6 +92,9 @@ class InstantFabric:
         self, node: str, uid: str, attempt: int, rank: int, offset_bytes: int, limit_bytes: int
     ) -> LogChunk:
         raise NotFound("there are no logs here")
+
+    async def session(self, node: str, uid: str, attempt: int, rank: int, ask: SessionAsk) -> SessionAnswer:
+        raise NotFound(f"{uid} has no session")
 
     async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:
         return {}

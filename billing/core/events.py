@@ -40,12 +40,15 @@ _TEXTS = (
     "resource",
     "outcome",
     "endpoint",
+    "adapter_identity",
+    "service_tier",
 )
 _KINDS = get_args(UsageKind)
 _names_of = attrgetter(*_TEXTS[1:])
 _KNOWN_NAMES = 4096
 _MAPPINGS = ("quantities", "labels", "tags")
 _SINCE_IDENTITY = ("model_identity", "model_shared")
+_SINCE_TIERS = ("adapter_identity", "service_tier", "admitted_ms")
 _TIMES = ("started_ms", "ended_ms")
 
 
@@ -66,6 +69,10 @@ class UsageEvent:
 
     ``endpoint`` is ``project/name`` of the Endpoint that answered. ``user`` (whom the client served) and
     ``tags`` are the client's own words, for reports.
+
+    ``adapter_identity`` is ``project/name`` of the Adapter that was asked, ``service_tier`` what was promised
+    of the work (``batch``), empty = nothing else than usual. ``admitted_ms`` is when the work was taken: its
+    price is that of then; 0 on device time and on older events, which have the price of their end.
     """
 
     id: str
@@ -87,6 +94,9 @@ class UsageEvent:
     endpoint: str = ""
     user: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    adapter_identity: str = ""
+    service_tier: str = ""
+    admitted_ms: int = 0
 
     def __post_init__(self) -> None:
         size = _checked_texts(self)
@@ -101,6 +111,8 @@ class UsageEvent:
             _check_whole(name, getattr(self, name), MAX_TIME_MS)
         if self.ended_ms < self.started_ms:
             raise InvalidInput("ended_ms: before started_ms", param="ended_ms")
+        if self.admitted_ms != 0 or isinstance(self.admitted_ms, bool):
+            _check_whole("admitted_ms", self.admitted_ms, self.ended_ms)
         _check_quantities(self.quantities)
         for label, value in self.labels.items():
             _check_text("labels", label)
@@ -125,6 +137,11 @@ class UsageEvent:
     def adapter(self) -> str:
         """The name that the client used, where that is an adapter's; empty otherwise."""
         return self.model if self.kind == "inference" and self.base_model not in ("", self.model) else ""
+
+    @property
+    def priced_ms(self) -> int:
+        """The moment whose prices count, in milliseconds since the epoch."""
+        return self.admitted_ms or self.ended_ms
 
     def quantity(self, meter: str) -> int:
         """How much of the meter was used; 0 when the event does not name it."""
@@ -156,6 +173,9 @@ class UsageEvent:
             content["user"] = self.user
         if self.tags:
             content["tags"] = dict(self.tags)
+        for name in _SINCE_TIERS:
+            if value := getattr(self, name):
+                content[name] = value
         return content
 
     def ended(self, outcome: str, ended_ms: int, quantities: Mapping[str, int]) -> UsageEvent:
@@ -180,6 +200,9 @@ class UsageEvent:
             self.endpoint,
             self.user,
             self.tags,
+            self.adapter_identity,
+            self.service_tier,
+            self.admitted_ms,
         )
 
     def digest(self) -> str:

@@ -13,19 +13,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing import metrics
 from billing.core.events import UsageEvent
 from billing.core.ledger import Transaction, TrialBalance, reversal_of, usage_transaction
-from billing.core.rating import PriceBook, RatedLine, Rates
+from billing.core.rating import Rates
+from billing.core.reconciliation import EventGroup
 from billing.store import bulk
 from billing.store.books import book_of
+from billing.store.budgets import Budgets
 from billing.store.charges import ChargeRow, add_up_charges
 from billing.store.columns import UsageFilter
+from billing.store.engines import Engine, days_apart, engine_use
 from billing.store.rows import event_row, price_ids, price_of, transaction_of, transaction_row
 from billing.store.schema import account_totals, journal, prices_pinned, usage_events, usage_series
 from billing.store.series import Place, Places, place_of_before
 from billing.store.totals import Sums, Totals
 from billing.store.usage import UsageRow, add_up
+from billing.store.volumes import Rated, rate_by_volume
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database
-from common.errors import InvalidInput, NotFound
+from common.errors import InvalidInput, NotFound, Unavailable
 from common.resources import Price
 from common.store.port import Store
 from common.telemetry import get_logger
@@ -34,8 +38,6 @@ BATCH = 1000
 """Events in one database transaction."""
 KNOWN_OTHERWISE = "id: was posted before with another content"
 
-_Rated = tuple[UsageEvent, Sequence[RatedLine], str]
-"""An event, its lines and its digest."""
 _FAULTS = (InvalidInput, DataError, IntegrityError, ValueError, ArithmeticError, LookupError, TypeError)
 """What an event raises that can be neither rated nor written, where the database itself is well."""
 _log = get_logger("billing.ledger")
@@ -65,6 +67,14 @@ class Reversal:
     repeated: bool
 
 
+@dataclass(frozen=True)
+class _Posted:
+    """``known``: id → digest of those that were there already. ``batch`` has the lines that were posted."""
+
+    known: Mapping[str, str]
+    batch: Sequence[Rated]
+
+
 class Ledger:
     """Rates events with the Price resources of ``store`` and keeps them in ``database``.
 
@@ -77,6 +87,7 @@ class Ledger:
         self._clock = clock
         self._totals = Totals()
         self._places = Places()
+        self.budgets = Budgets(database, store, clock)
 
     @property
     def database(self) -> Database:
@@ -95,51 +106,57 @@ class Ledger:
         first = {event.id: event for event in reversed(events)}
         books = [book_of(price) for price in await self._store.list(Price)]
         reasons: dict[str, str] = {}
-        rated = _rated([event for _, event in sorted(first.items())], books, reasons)
+        rates = Rates(books)
+        rated = {
+            one[0].id: one for one in _rated([event for _, event in sorted(first.items())], rates, reasons)
+        }
         known: dict[str, str] = {}
-        for batch in _batches(rated):
-            known.update(await self._post_each_that_can_be(batch, reasons))
-        digests = {event.id: known.get(event.id, digest) for event, _, digest in rated}
+        for batch in _batches(list(rated.values())):
+            posted = await self._post_each_that_can_be(batch, rates, reasons)
+            known.update(posted.known)
+            rated.update({one[0].id: one for one in posted.batch})
+        digests = {id_: known.get(id_, digest) for id_, (_, _, digest) in rated.items()}
         result = _count(events, digests, len(first) - len(known) - len(reasons), reasons)
         metrics.count_posted(
-            [lines for event, lines, _ in rated if event.id not in known and event.id not in reasons],
+            [lines for id_, (_, lines, _) in rated.items() if id_ not in known and id_ not in reasons],
             duplicates=result.duplicates,
             refused=len(result.refused),
         )
         return result
 
     async def _post_each_that_can_be(
-        self, batch: Sequence[_Rated], reasons: dict[str, str]
-    ) -> dict[str, str]:
+        self, batch: Sequence[Rated], rates: Rates, reasons: dict[str, str]
+    ) -> _Posted:
         """Post a batch as one or, where that fails for what an event says, each event alone.
 
         Why one cannot be written is put into ``reasons``.
         """
         try:
-            return await self._post_batch(batch)
+            return await self._post_batch(batch, rates)
         except _FAULTS as error:
             if len(batch) == 1:
                 _refuse(batch[0][0], error, reasons)
-                return {}
-        known: dict[str, str] = {}
-        for one in batch:
-            known.update(await self._post_each_that_can_be([one], reasons))
-        return known
+                return _Posted({}, ())
+        parts = [await self._post_each_that_can_be([one], rates, reasons) for one in batch]
+        known = {id_: digest for part in parts for id_, digest in part.known.items()}
+        return _Posted(known, [one for part in parts for one in part.batch])
 
-    async def _post_batch(self, batch: Sequence[_Rated]) -> dict[str, str]:
-        """Post a batch, ordered by id (so that two posters never wait for each other in a circle).
-
-        Returns id → digest of those that were there already.
+    async def _post_batch(self, batch: Sequence[Rated], rates: Rates) -> _Posted:
+        """Post a batch, ordered by id after counts of volume are taken by theirs (so that two posters never
+        wait for each other in a circle).
         """
         now_ms = self._clock.now_ms()
-        sums = Sums()
+        sums = Sums(await self.budgets.index())
         async with self._database.write() as connection:
+            batch, placed = await rate_by_volume(connection, batch, rates)
             places = await self._places.of(connection, [event for event, _, _ in batch])
             rows = [
                 event_row(event, lines, now_ms, digest, places[event.id].series)
                 for event, lines, digest in batch
             ]
             new = await bulk.insert_new(connection, usage_events, rows)
+            if not placed <= new:
+                raise Unavailable("this usage is being posted by another; try again")
             posted = [
                 (event, usage_transaction(event, lines), places[event.id])
                 for event, lines, _ in batch
@@ -150,7 +167,7 @@ class Ledger:
             known = dict(await bulk.look_up(connection, usage_events, old, "digest"))
         self._totals.committed(sums)
         self._places.committed({id_: place for id_, place in places.items() if id_ in new})
-        return known
+        return _Posted(known, batch)
 
     async def _enter(
         self,
@@ -172,7 +189,7 @@ class Ledger:
 
         Doing it again changes nothing. Raises ``NotFound`` for an id that was never posted.
         """
-        now_ms = self._clock.now_ms()
+        now_ms, sums = self._clock.now_ms(), Sums(await self.budgets.index())
         async with self._database.write() as connection:
             query = sa.select(usage_events).where(usage_events.c.id == event_id).with_for_update()
             row = (await connection.execute(query)).one_or_none()
@@ -183,7 +200,7 @@ class Ledger:
             if not before:
                 event = UsageEvent.from_dict(json.loads(row.document))
                 place = await _place_of(connection, event, row.series)
-                await self._enter(connection, [(event, reversal, place)], Sums(), now_ms)
+                await self._enter(connection, [(event, reversal, place)], sums, now_ms)
                 await connection.execute(
                     sa.update(usage_events).where(usage_events.c.id == event_id).values(reversed_ms=now_ms)
                 )
@@ -195,6 +212,16 @@ class Ledger:
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
         return TrialBalance({row.account: int(row.microcredits) for row in rows})
+
+    async def engine_use(self, from_ms: int, to_ms: int) -> Mapping[Engine, Sequence[EventGroup]]:
+        """What each engine has to have counted between two moments, by the events that name it."""
+        async with self._database.read() as connection:
+            return await engine_use(connection, from_ms, to_ms)
+
+    async def days_apart(self, from_day: str, to_day: str) -> Mapping[str, int]:
+        """How far events, totals and charges of these days are apart, by count; empty where they agree."""
+        async with self._database.read() as connection:
+            return await days_apart(connection, from_day, to_day)
 
     async def transactions(self, event_id: str) -> list[Transaction]:
         """What was posted for an event: its usage, then its reversal, if any. Empty for an unknown id."""
@@ -226,10 +253,10 @@ async def _place_of(connection: AsyncConnection, event: UsageEvent, series: str)
     return Place(place.day, series, tuple(columns[1:]))
 
 
-def _rated(events: Sequence[UsageEvent], books: Sequence[PriceBook], reasons: dict[str, str]) -> list[_Rated]:
-    """The events with their lines; why one cannot be rated is put into ``reasons``."""
-    rated: list[_Rated] = []
-    rates = Rates(books)
+def _rated(events: Sequence[UsageEvent], rates: Rates, reasons: dict[str, str]) -> list[Rated]:
+    """The events with their lines, as if no volume came before; why one cannot be rated is put into
+    ``reasons``."""
+    rated: list[Rated] = []
     for event in events:
         try:
             rated.append((event, rates.lines(event), event.digest()))
@@ -244,7 +271,7 @@ def _refuse(event: UsageEvent, error: Exception, reasons: dict[str, str]) -> Non
     reasons[event.id] = error.message if isinstance(error, InvalidInput) else f"cannot be posted: {kind}"
 
 
-def _batches(rated: Sequence[_Rated]) -> Iterator[Sequence[_Rated]]:
+def _batches(rated: Sequence[Rated]) -> Iterator[Sequence[Rated]]:
     for start in range(0, len(rated), BATCH):
         yield rated[start : start + BATCH]
 

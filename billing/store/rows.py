@@ -68,13 +68,16 @@ def _entry_content(entry: Entry) -> list[Any]:
     if entry.line is None:
         return [entry.account, entry.microcredits]
     price = entry.line.price
-    return [
+    content = [
         entry.account,
         entry.microcredits,
         entry.line.meter,
         entry.line.quantity,
         price.id if price else None,
     ]
+    if entry.line.counter is not None:
+        content += [entry.line.counter, entry.line.before]
+    return content
 
 
 def price_row(price: PinnedPrice) -> Row:
@@ -86,7 +89,7 @@ def price_of(document: str) -> PinnedPrice:
     """The price whose document in ``prices_pinned`` this is."""
     content = json.loads(document)
     book, version = content.pop("book"), content.pop("version")
-    return PinnedPrice(book, version, BookItem(**content))
+    return PinnedPrice(book, version, BookItem.from_content(content))
 
 
 def price_ids(entries: str) -> set[str]:
@@ -105,7 +108,7 @@ def _entry_of(content: list[Any], prices: Mapping[str, PinnedPrice]) -> Entry:
     account, microcredits, *line = content
     if not line:
         return Entry(account, microcredits)
-    meter, quantity, price = line
+    meter, quantity, price, *volume = line
     return Entry(
-        account, microcredits, RatedLine(meter, quantity, abs(microcredits), price and prices[price])
+        account, microcredits, RatedLine(meter, quantity, abs(microcredits), price and prices[price], *volume)
     )

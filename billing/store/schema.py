@@ -60,7 +60,8 @@ journal = sa.Table(
     sa.Column("entries", sa.Text, nullable=False),
 )
 """One row for each transaction: ``entries`` is its JSON, ``[account, amount]`` or ``[account, amount, meter,
-quantity, id of the pinned price or null]``."""
+quantity, id of the pinned price or null]``;
+where the price is by volume also the name of its count, and what was counted before."""
 
 prices_pinned = sa.Table(
     "prices_pinned",
@@ -111,6 +112,40 @@ charge_totals = sa.Table(
     sa.Column("microcredits", sa.BigInteger, nullable=False),
 )
 """The same days, line by line: how much of a meter was sold at which pinned price (empty = none found)."""
+
+volume_totals = sa.Table(
+    "volume_totals",
+    METADATA,
+    sa.Column("tenant", KEY, primary_key=True),
+    sa.Column("counter", KEY, primary_key=True),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+)
+"""How much a tenant was sold by period and item, where the price goes by volume; less what is reversed."""
+
+budget_totals = sa.Table(
+    "budget_totals",
+    METADATA,
+    sa.Column("budget", KEY, primary_key=True),
+    sa.Column("period", KEY, primary_key=True),
+    sa.Column("microcredits", sa.BigInteger, nullable=False),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("device_seconds", sa.BigInteger, nullable=False),
+)
+"""What counts against a period of a Budget (by its uid), less what is reversed."""
+
+budget_leases = sa.Table(
+    "budget_leases",
+    METADATA,
+    sa.Column("budget", KEY, primary_key=True),
+    sa.Column("period", KEY, primary_key=True),
+    sa.Column("holder", KEY, primary_key=True),
+    sa.Column("open", sa.BigInteger, nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("change", sa.BigInteger, nullable=False),
+    sa.Column("expires_ms", sa.BigInteger, nullable=False),
+    sa.Index("ix_budget_leases_holder", "holder"),
+)
+"""What gateway processes hold of a period: ``billing.core.leases.Lease``."""
 
 account_totals = sa.Table(
     "account_totals",

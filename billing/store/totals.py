@@ -6,26 +6,39 @@ from collections import defaultdict
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.core.budgets import BudgetIndex, counted_ms, use_of
 from billing.core.events import METERS, UsageEvent
 from billing.core.ledger import Entry, Transaction
 from billing.core.rating import PinnedPrice
 from billing.store import bulk
 from billing.store.rows import price_row
-from billing.store.schema import account_totals, charge_totals, prices_pinned, usage_series, usage_totals
+from billing.store.schema import (
+    account_totals,
+    budget_totals,
+    charge_totals,
+    prices_pinned,
+    usage_series,
+    usage_totals,
+    volume_totals,
+)
 from billing.store.series import Columns, Place
 
 _KNOWN_LIMIT = 100_000
 
 
 class Sums:
-    """What some transactions add to the totals; a reversal takes away what its usage had added."""
+    """What some transactions add to the totals; a reversal takes away what its usage had added. ``budgets``
+    are those that they may count against."""
 
-    def __init__(self) -> None:
+    def __init__(self, budgets: BudgetIndex) -> None:
+        self._index = budgets
         self.series: dict[str, Columns] = {}
         self.prices: dict[str, PinnedPrice] = {}
         self.usage: dict[tuple[str, str], list[int]] = {}
         self.charges: dict[tuple[str, str, str, str], list[int]] = {}
         self.accounts: defaultdict[str, int] = defaultdict(int)
+        self.volumes: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.budgets: dict[tuple[str, str], list[int]] = {}
 
     def add(self, event: UsageEvent, transaction: Transaction, place: Place) -> None:
         """Count one transaction and the event that it is for."""
@@ -39,12 +52,18 @@ class Sums:
                 amount -= entry.microcredits
                 unpriced += entry.line.price is None
                 self._charge(day, series, entry, sign)
+                if entry.line.counter is not None:
+                    self.volumes[event.tenant, entry.line.counter] += sign * entry.line.quantity
         counts = self.usage.setdefault((day, series), [0] * (len(METERS) + 3))
         counts[0] += sign
         for number, meter in enumerate(METERS, start=1):
             counts[number] += sign * event.quantities.get(meter, 0)
         counts[-2] += amount
         counts[-1] += sign * unpriced
+        for terms in self._index.of_event(event):
+            count = self.budgets.setdefault((terms.id, terms.period_at(counted_ms(event))), [0, 0, 0])
+            for number, used in enumerate(use_of(event, sign * amount)):
+                count[number] += sign * used
 
     def _charge(self, day: str, series: str, entry: Entry, sign: int) -> None:
         line = entry.line
@@ -65,14 +84,17 @@ class Totals:
         self._known: set[str] = set()
 
     async def add(self, connection: AsyncConnection, sums: Sums) -> None:
-        """Add the sums. Two writers take rows in the same order, so they never wait in a circle."""
+        """Add the sums. Two writers take rows in the same order (counts of volume first, as posting does), so
+        they never wait in a circle."""
         series = [(id_, *columns) for id_, columns in sums.series.items() if id_ not in self._known]
         prices = [price_row(price) for id_, price in sums.prices.items() if id_ not in self._known]
+        await bulk.add(connection, volume_totals, ((*key, sum_) for key, sum_ in sums.volumes.items()))
         await bulk.insert(connection, usage_series, sorted(series), bulk.IGNORE)
         await bulk.insert(connection, prices_pinned, sorted(prices), bulk.IGNORE)
         await bulk.add(connection, usage_totals, ((*key, *sum_) for key, sum_ in sums.usage.items()))
         await bulk.add(connection, charge_totals, ((*key, *sum_) for key, sum_ in sums.charges.items()))
         await bulk.add(connection, account_totals, sums.accounts.items())
+        await bulk.add(connection, budget_totals, ((*key, *sum_) for key, sum_ in sums.budgets.items()))
 
     def committed(self, sums: Sums) -> None:
         """The transaction in which the sums were added is durable."""

@@ -26,6 +26,8 @@ from common.http_server.running import Answer, Run
 
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 4 * 1024**2
+_BEHIND = (-1, -1)
+"""The headers have begun in one read with the end of the request before."""
 _BAD_REQUEST = Refusal(400, "this is no valid HTTP request")
 
 Direct = Callable[[Request], Callable[[Request], Awaitable[None]] | None]
@@ -57,7 +59,8 @@ class HttpProtocol(asyncio.Protocol):
         # What is being read
         self._phase = "new"
         self._since = self._progress = 0.0
-        self._header_bytes = self._body_bytes = 0
+        self._header_bytes = self._unfinished_bytes = self._body_bytes = 0
+        self._lines_told: tuple[int, int] | None = None
         self._target = b""
         self._headers: Headers = []
         self._reading: Request | None = None
@@ -110,8 +113,8 @@ class HttpProtocol(asyncio.Protocol):
             elif not self._is_last:
                 self._refuse(self._refusal, "malformed")
         if self._phase == "header" and not (self._farewell or self._is_last or self._ends_at is not None):
-            self._header_bytes += len(data)
-            if self._header_bytes > self.door.limits.header_limit_bytes:
+            self._count_unfinished(data)
+            if self._header_bytes + self._unfinished_bytes > self.door.limits.header_limit_bytes:
                 self._refuse(too_long_headers(self.door.limits), "headers")
 
     def pause_writing(self) -> None:
@@ -224,7 +227,9 @@ class HttpProtocol(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._is_last:
             raise _Stop
-        self._begin_header()
+        if self._phase != "header":
+            self._begin_header()
+            self._lines_told = _BEHIND
         self._target, self._headers = b"", []
         if len(self._waiting) > self.door.limits.max_pipelined:
             self._stop(400, "too many requests wait on this connection")
@@ -291,6 +296,18 @@ class HttpProtocol(asyncio.Protocol):
     def _begin_header(self) -> None:
         if self._phase != "header":
             self._phase, self._since, self._header_bytes = "header", self.loop.time(), 0
+            self._lines_told = None
+
+    def _count_unfinished(self, data: bytes) -> None:
+        """Count what the parser has not told of yet: a line without an end, or empty lines."""
+        told = len(self._headers), len(self._target)
+        if told == self._lines_told:
+            self._unfinished_bytes += len(data)
+        elif self._lines_told == _BEHIND:
+            self._unfinished_bytes = 0
+        else:
+            self._unfinished_bytes = len(data) - 1 - data.rfind(b"\n")
+        self._lines_told = told
 
     def _cut(self, transport: asyncio.Transport) -> None:
         """End at once; the kernel shall not go on sending what waits either."""

@@ -10,7 +10,15 @@ from common.http_server.request import Headers
 from common.settings.listener import ListenerSettings
 
 ONCE = frozenset(
-    (b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type", b"idempotency-key")
+    (
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"authorization",
+        b"x-api-key",
+        b"content-type",
+        b"idempotency-key",
+    )
 )
 """Headers of which two would leave open which one counts."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from common.errors import InvalidInput, Problem
+from common.resources.budgets import Budget
 from common.resources.jobs import Job
 from common.resources.meta import (
     API_VERSION,
@@ -48,6 +49,7 @@ KINDS: dict[str, type[Resource]] = {
         FineTune,
         File,
         Price,
+        Budget,
     )
 }
 """Kind name -> class, in the order in which documents of several kinds are best applied."""
@@ -156,6 +158,7 @@ __all__ = [
     "PLURALS",
     "Adapter",
     "ApiKey",
+    "Budget",
     "Endpoint",
     "File",
     "FineTune",

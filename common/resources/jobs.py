@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from common.resources.fields import (
     Command,
@@ -17,6 +17,7 @@ from common.resources.fields import (
 )
 from common.resources.meta import Model, Resource, Status
 from common.resources.pool import DeviceRequest
+from common.resources.sessions import Session
 from common.resources.workload import MAX_RANKS
 from common.vocabulary import TEXT_CHARACTERS, TEXT_PATTERN
 
@@ -81,6 +82,19 @@ class JobSpec(Model):
     ttl_seconds_after_finished: WholeSeconds | None = Field(
         None, description="so long after its end it is deleted; unset = when somebody deletes it"
     )
+    session: Session | None = Field(
+        None, description="a terminal, or ports, of a job with one replica; unset = none"
+    )
+
+    @model_validator(mode="after")
+    def _session_is_its_own(self) -> JobSpec:
+        if self.session is None:
+            return self
+        if self.replicas > 1:
+            raise ValueError("session: a job with a session has one replica")
+        if self.session.ports and self.network:
+            raise ValueError("session.ports: not with network, where its ports would be its node's")
+        return self
 
 
 class JobStatus(Status):

@@ -43,14 +43,18 @@ def _check_window(text: str) -> str:
     return text
 
 
+WeeklyHours = Annotated[str, StringConstraints(max_length=100), AfterValidator(_check_window)]
+"""Hours of the week, as ``common.weekly`` reads them."""
+TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_check_zone)]
+"""By its name in the IANA database; it knows of summer time."""
+
+
 class ScalingSchedule(Part):
     """While the window is open there are at least, and at most, so many engines. Of several that are open the
     largest numbers count."""
 
-    window: Annotated[str, StringConstraints(max_length=100), AfterValidator(_check_window)] = Field(
-        description="such as 'Mon-Fri 08:00-20:00' or '22:00-06:00'"
-    )
-    time_zone: Annotated[str, StringConstraints(max_length=64), AfterValidator(_check_zone)] = Field(
+    window: WeeklyHours = Field(description="such as 'Mon-Fri 08:00-20:00' or '22:00-06:00'")
+    time_zone: TimeZone = Field(
         "UTC", description="of the window, by its name in the IANA database; it knows of summer time"
     )
     min_replicas: int = Field(1, ge=0, le=MAX_ENGINES, description="counts where it is above autoscaling's")

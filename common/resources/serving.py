@@ -237,7 +237,12 @@ class Replica(Part):
     role: EngineRole = ""
     duty: EngineRole = Field("", description="what mode auto has it do now; empty = both")
     phase: str = "Pending"
-    message: Message = Field("", description="how it ended last, where it has not answered since")
+    message: Message = Field(
+        "", description="how it ended last, where it has not answered since; why it fits nowhere"
+    )
+    never_fits: bool | None = Field(
+        None, description="true: it fits on no node of the pool, even if nothing else ran"
+    )
     ready: bool = False
     outdated: bool = Field(False, description="runs what the spec said before, and is about to be replaced")
     draining: bool = Field(False, description="gets no more requests, and goes when it has none")
@@ -248,7 +253,9 @@ class Replica(Part):
     adapters: list[str] = Field(default_factory=list, description="served names of the adapters it holds")
 
 
-WAITING = ("NoReplicaReady", "RoleNotReady", "ScaledToZero", "Deciding")
+TOO_LITTLE_MEMORY = "TooLittleMemory"
+"""Reason of ``Ready``: no devices that the engines may have can hold them."""
+WAITING = ("NoReplicaReady", "RoleNotReady", "ScaledToZero", "Deciding", TOO_LITTLE_MEMORY)
 """Reasons of ``Ready`` that say that engines are not there yet, or not any more."""
 
 

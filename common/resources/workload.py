@@ -21,6 +21,7 @@ from common.resources.fields import (
 )
 from common.resources.meta import Model, Resource, Status
 from common.resources.pool import WHOLE_MILLIS, DeviceRequest, Toleration
+from common.resources.sessions import Session
 from common.vocabulary import MAX_LIST
 
 MAX_ROLES = 16
@@ -76,6 +77,7 @@ class WorkloadRole(Model):
     devices: DeviceRequest = Field(default_factory=DeviceRequest)
     readiness: Readiness | None = None
     sandbox: Sandbox | None = Field(None, description="unset = the ranks are the platform's user on the node")
+    session: Session | None = Field(None, description="of a role with one replica; unset = none")
 
     @model_validator(mode="after")
     def _readiness_port_exists(self) -> WorkloadRole:
@@ -83,6 +85,8 @@ class WorkloadRole(Model):
             raise ValueError(f"readiness.port {self.readiness.port!r} is not in ports")
         if self.min_replicas is not None and self.min_replicas > self.replicas:
             raise ValueError(f"minReplicas: {self.min_replicas} is more than replicas ({self.replicas})")
+        if self.session is not None and self.replicas > 1:
+            raise ValueError("session: is of a role with one replica")
         return self
 
 
@@ -237,6 +241,7 @@ class RankPlacement(Model):
     exit_code: int | None = None
     started_ms: int | None = None
     finished_ms: int | None = None
+    idle: bool | None = Field(None, description="true = its session had no input for idleSeconds")
 
 
 class PendingReason(Model):

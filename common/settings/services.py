@@ -120,6 +120,15 @@ class GatewaySettings(AddressSettings, ListenerSettings):
     waking_body_bytes_per_tenant: int = Field(
         32 * 1024**2, ge=0, description="of the bodies of its requests that wait for engines to wake"
     )
+    queued_requests_per_tenant: int = Field(
+        1024,
+        ge=0,
+        description="that wait for a turn at engines which are busy, of each Endpoint; tenants have turns in "
+        "fair order. 0 = none waits here: engines serve whoever came first",
+    )
+    queue_timeout_seconds: float = Field(
+        300.0, gt=0, description="longest wait of a request for a turn at engines that are busy"
+    )
     shadow_requests: int = Field(
         16, ge=0, description="copies that are under way at a time; others are dropped"
     )

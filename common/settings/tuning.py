@@ -18,7 +18,7 @@ class TuningSettings(Section):
         8, ge=0, description="of one project's; more are refused with 429"
     )
     check_timeout_seconds: float = Field(
-        120, gt=0, description="of CPU time and, twice as long, of time for one check"
+        120, gt=0, description="of CPU time for one check; by the clock twice as long and 30 s"
     )
     check_memory_bytes: int = Field(512 * 1024**2, ge=128 * 1024**2, description="address space of one check")
     remembered_checks: int = Field(1000, ge=0, description="verdicts kept in memory, by the file's SHA-256")

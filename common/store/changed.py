@@ -19,8 +19,8 @@ _NAME_CHARACTERS = 80
 
 @dataclass(frozen=True)
 class FieldChange:
-    """A field like ``spec.roles[0].replicas``; ``values`` is ``1 → 3`` where both are numbers or switches,
-    else empty."""
+    """A field like ``spec.roles[0].replicas``; ``values`` is ``1 → 3`` where both are numbers (of no moment)
+    or switches, else empty."""
 
     path: str
     values: str = ""
@@ -55,7 +55,8 @@ def _differences(path: str, old: object, new: object) -> Iterator[FieldChange]:
         for index, (one, other) in enumerate(zip(old, new, strict=True)):
             yield from _differences(f"{path}[{index}]", one, other)
     else:
-        plain = all(isinstance(value, bool | int | float) for value in (old, new))
+        is_moment = path.endswith("Ms")
+        plain = not is_moment and all(isinstance(value, bool | int | float) for value in (old, new))
         yield FieldChange(path, f"{_word(old)} → {_word(new)}" if plain else "")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from common.resources import ApiKey, Model, Price, Project, Resource, Tenant
+from common.resources import ApiKey, Budget, Model, Price, Project, Resource, Tenant
 
 EVERYBODY = "*"
 """In place of a tenant's uid: all may see it whose role reads such things."""
@@ -65,6 +65,9 @@ def parent_of(resource: Resource) -> Parent | None:
             return Parent("Tenant", resource.spec.tenant) if resource.spec.tenant else None
         case Price():
             return Parent("Tenant", resource.spec.tenant) if resource.spec.tenant else None
+        case Budget():
+            scope = resource.spec.scope
+            return Parent("Project", scope.project) if scope.project else Parent("Tenant", scope.tenant)
     return Parent("Project", resource.project) if resource.project else None
 
 
@@ -75,7 +78,7 @@ def owner_below(resource: Resource, parent: Ownership) -> Ownership:
             return Ownership(resource.metadata.uid)
         case Project():
             return Ownership(parent.tenant, resource.metadata.uid)
-        case ApiKey():
+        case ApiKey() | Budget():
             return parent
         case Price():
             return parent if resource.spec.tenant else Ownership(EVERYBODY)

@@ -10,7 +10,7 @@ from common.auth import Principal
 from common.clock import Clock, rfc3339
 from common.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from common.ids import secret_digest
-from common.resources import ApiKey, Model, Price, Project, Resource, Tenant
+from common.resources import ApiKey, Budget, Model, Price, Project, Resource, Tenant
 from common.resources.rates import RateLimits
 from common.store.ownership import Viewer
 from common.store.port import Store
@@ -66,6 +66,8 @@ class Directory:
                 return Owner(tenant=resource.spec.tenant, project=resource.spec.project)
             case Price():
                 return Owner(tenant=resource.spec.tenant, public=resource.spec.tenant is None)
+            case Budget():
+                return Owner(tenant=resource.spec.scope.tenant, project=resource.spec.scope.project)
         if resource.project is None:
             return Owner(public=True)
         shared = isinstance(resource, Model) and resource.spec.shared

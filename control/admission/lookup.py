@@ -44,6 +44,11 @@ class References:
         """The Models of that name that all tenants may use."""
         return [m for m in await self.list(Model) if m.name == name and m.spec.shared]
 
+    async def model_of(self, endpoint: Endpoint, name: str) -> Model | None:
+        """The Model of that name in the endpoint's project, else the shared one; None where there is none."""
+        own = await self.find(Model, name, endpoint.project)
+        return own or next(iter(await self.shared_models(name)), None)
+
     async def list(self, kind: type[R]) -> list[R]:
         """All of a kind, with the pending ones in place of the stored ones."""
         if kind not in self._listed:

@@ -6,14 +6,13 @@ in force then: the price of a moment is settled once that moment is over.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from billing.store.books import book_of
 from common.clock import rfc3339
-from common.errors import Conflict, InvalidInput, Problem
+from common.errors import Conflict
 from common.resources import Price
-from common.resources.money import PriceItem, PriceSpec
-from common.vocabulary import NAME_PATTERN, matches
-
-ANY = "*"
+from control.admission.price_items import check_items, refused
 
 
 def check_prices(new: Price, old: Price | None, now_ms: int) -> None:
@@ -23,12 +22,25 @@ def check_prices(new: Price, old: Price | None, now_ms: int) -> None:
     """
     if new.spec.effective_from is None:
         new.spec.effective_from = rfc3339(now_ms if old is None else begin_ms(old))
-    if old is None or new.spec.items != old.spec.items:
-        _check_items(new.spec)
+    if old is None or (new.spec.items, new.spec.tenant) != (old.spec.items, old.spec.tenant):
+        check_items(new.spec)
     if old is not None and has_begun(old, now_ms):
         _refuse_change_of_past(old, new, now_ms)
     else:
         _refuse_past(new, now_ms)
+
+
+def check_beginning(new: Price, books: Sequence[Price]) -> None:
+    """Raise ``InvalidInput`` where another of ``books`` for the same tenant, or for all, begins at the same
+    moment: which of them counts would hang on their names."""
+    for other in books:
+        same = other.spec.tenant == new.spec.tenant and begin_ms(other) == begin_ms(new)
+        if other.name != new.name and same:
+            raise refused(
+                "spec.effectiveFrom",
+                f"{other.key} begins at {rfc3339(begin_ms(new))} too, and of two books the one that began "
+                "last counts; let one of them begin later",
+            )
 
 
 def check_price_delete(price: Price, now_ms: int) -> None:
@@ -62,49 +74,28 @@ def has_ended(price: Price, now_ms: int) -> bool:
     return end is not None and end <= now_ms
 
 
-def _check_items(spec: PriceSpec) -> None:
-    """An item that could never match would leave its usage without the price that was meant."""
-    for index, item in enumerate(spec.items):
-        message = _trouble_of(item)
-        if message is not None:
-            raise _refused(f"spec.items[{index}].model", message)
-
-
-def _trouble_of(item: PriceItem) -> str | None:
-    if item.model == ANY:
-        return None
-    if item.meter == "device_seconds":
-        return "device time has a price by deviceClass only; write * or leave it out"
-    if not all(matches(NAME_PATTERN, part) for part in item.model.split("/", 1)):
-        return f"{item.model!r} names no Model; write project/name, the name of a shared Model, or *"
-    return None
-
-
 def _refuse_past(new: Price, now_ms: int) -> None:
     begin, end = begin_ms(new), end_ms(new)
     if begin < now_ms:
-        raise _refused(
+        raise refused(
             "spec.effectiveFrom",
             f"{new.spec.effective_from} is over: usage of then has its price. Leave it out to begin now",
         )
     if end is not None and end <= begin:
-        raise _refused("spec.effectiveUntil", "must be after effectiveFrom")
+        raise refused("spec.effectiveUntil", "must be after effectiveFrom")
 
 
 def _refuse_change_of_past(old: Price, new: Price, now_ms: int) -> None:
     ends = [end for end in (end_ms(old), end_ms(new)) if end is not None]
     if end_ms(old) != end_ms(new) and min(ends) < now_ms:
-        raise _refused(
+        raise refused(
             "spec.effectiveUntil", "a book can end only from now on, and one that has ended stays so"
         )
     other_items = new.spec.items != old.spec.items
-    if other_items or begin_ms(new) != begin_ms(old) or new.spec.tenant != old.spec.tenant:
-        raise _refused(
+    same = begin_ms(new) == begin_ms(old) and new.spec.tenant == old.spec.tenant
+    if other_items or not same or new.spec.time_zone != old.spec.time_zone:
+        raise refused(
             "spec.items" if other_items else "spec",
             f"these prices are in force since {rfc3339(begin_ms(old))} and cannot change; apply a Price with "
             "another name that begins now or later: the book that began last counts",
         )
-
-
-def _refused(path: str, message: str) -> InvalidInput:
-    return InvalidInput(f"{path}: {message}", param=path, problems=(Problem(path, message),))

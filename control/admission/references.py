@@ -10,6 +10,7 @@ from common.resources import (
     KINDS,
     Adapter,
     ApiKey,
+    Budget,
     Endpoint,
     FineTune,
     Job,
@@ -24,9 +25,16 @@ from common.resources import (
 )
 from common.store.port import Store
 from control.admission.access import Caller
+from control.admission.budgets import check_budget, check_rights
 from control.admission.jobs import check_job
 from control.admission.lookup import References, missing
-from control.admission.prices import check_price_delete, check_prices, has_ended
+from control.admission.prices import (
+    begin_ms,
+    check_beginning,
+    check_price_delete,
+    check_prices,
+    has_ended,
+)
 from control.admission.queues import check_classes
 from control.admission.rights import check_endpoint, check_model, check_withdrawal, settle_project
 from control.core.permissions import Owner
@@ -85,7 +93,14 @@ async def _price(resource: Resource, caller: Caller, references: References) -> 
     tenant = price.spec.tenant
     if tenant is not None and await references.find(Tenant, tenant) is None:
         raise missing("spec.tenant", f"there is no Tenant {tenant!r}")
-    check_prices(price, await references.stored(price), references.now_ms)
+    old, begins = await references.stored(price), price.spec.effective_from
+    check_prices(price, old, references.now_ms)
+    if begins is not None and (old is None or begin_ms(old) != begin_ms(price)):
+        check_beginning(price, await references.list(Price))
+
+
+async def _budget(resource: Resource, caller: Caller, references: References) -> None:
+    await check_budget(cast(Budget, resource), caller, references)
 
 
 async def _workload(resource: Resource, caller: Caller, references: References) -> None:
@@ -144,8 +159,7 @@ async def _check_shadow(endpoint: Endpoint, references: References) -> None:
 
 async def _model_of(endpoint: Endpoint, name: str, path: str, references: References) -> Model:
     """The Model of that name in the endpoint's project, else the shared one. Raises where there is none."""
-    own = await references.find(Model, name, endpoint.project)
-    found = own or next(iter(await references.shared_models(name)), None)
+    found = await references.model_of(endpoint, name)
     if found is None:
         raise missing(path, f"there is no Model {name!r} in project {endpoint.project}, and no shared one")
     return found
@@ -195,6 +209,7 @@ WRITE_CHECKS: Mapping[type[Resource], Check] = {
     Node: _node,
     Queue: _check_queue,
     Price: _price,
+    Budget: _budget,
     Workload: _workload,
     Model: _model,
     Endpoint: _endpoint,
@@ -209,6 +224,8 @@ async def check_delete(resource: Resource, caller: Caller, store: Store, now_ms:
         raise Conflict(f"{resource.key} is {resource.status.state}; cancel it first")
     if isinstance(resource, Price):
         check_price_delete(resource, now_ms)
+    if isinstance(resource, Budget):
+        check_rights(resource, caller)
     if isinstance(resource, Adapter):
         await _refuse_if_unfinished(resource, store)
     users_of = USERS.get(type(resource))
@@ -230,6 +247,7 @@ async def _of_tenant(name: str, tenant: Resource, store: Store, now_ms: int) -> 
     return [
         *(project for project in await store.list(Project) if project.spec.tenant == name),
         *(p for p in await store.list(Price) if p.spec.tenant == name and not has_ended(p, now_ms)),
+        *(budget for budget in await store.list(Budget) if budget.spec.scope.tenant == name),
         *(key for key in keys if key.spec.tenant == name),
     ]
 
@@ -239,6 +257,7 @@ async def _of_project(name: str, project: Resource, store: Store, now_ms: int) -
     for kind in KINDS.values():
         if kind.SCOPE == "project":
             users += await store.list(kind, project=name)
+    users += [budget for budget in await store.list(Budget) if budget.spec.scope.project == name]
     keys = keys_in_force(await store.list(ApiKey), now_ms)
     return [*users, *(key for key in keys if key.spec.project == name)]
 

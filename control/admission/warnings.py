@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import cast
 
-from common.resources import Adapter, Endpoint, Queue, Resource
+from common.resources import Adapter, Endpoint, Price, Queue, Resource
 from common.store.port import Store
 from control.admission.access import Caller
 from control.admission.lookup import References
+from control.admission.unpriced import unpriced_after
 
 MAX_NAMED = 5
 """Names that a warning quotes."""
@@ -45,9 +46,14 @@ async def _of_endpoint(resource: Resource, references: References) -> list[str]:
     return odd
 
 
+async def _of_price(resource: Resource, references: References) -> list[str]:
+    return await unpriced_after(cast(Price, resource), references)
+
+
 _CHECKS: Mapping[type[Resource], Callable[[Resource, References], Awaitable[list[str]]]] = {
     Queue: _of_queue,
     Endpoint: _of_endpoint,
+    Price: _of_price,
 }
 
 

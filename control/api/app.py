@@ -7,10 +7,11 @@ from fastapi import FastAPI, Request
 from common.auth import Principal
 from common.http_server.front import Front
 from control.api.edge import Edge
-from control.api.errors import install_error_handlers
+from control.api.errors import ERROR_RESPONSES, install_error_handlers
 from control.api.passing_on import PassingOn
 from control.api.requests import KEY_REQUIRED, caller_of
 from control.api.routes import (
+    budgets,
     costs,
     endpoints,
     events,
@@ -19,13 +20,17 @@ from control.api.routes import (
     internal,
     invoices,
     keys,
+    leases,
     limits,
     models,
     nodes,
     organization,
     plan,
+    prices,
+    reconciliation,
     reference,
     resources,
+    sessions,
     set_aside,
     usage,
     watch,
@@ -53,6 +58,7 @@ def build_app(context: ControlContext) -> FastAPI:
     app.state.context = context
     app.router.routes.extend(resources.build_router().routes)
     parts = (
+        budgets,
         keys,
         limits,
         watch,
@@ -62,10 +68,14 @@ def build_app(context: ControlContext) -> FastAPI:
         invoices,
         costs,
         workloads,
+        sessions,
         endpoints,
         nodes,
         insight,
         plan,
+        leases,
+        prices,
+        reconciliation,
         models,
         reference,
         internal,
@@ -76,7 +86,9 @@ def build_app(context: ControlContext) -> FastAPI:
         app.include_router(part.router)
     if context.tuning is not None:
         app.include_router(
-            build_tuning_router(context.tuning, authenticate_tuning), dependencies=KEY_REQUIRED
+            build_tuning_router(context.tuning, authenticate_tuning),
+            dependencies=KEY_REQUIRED,
+            responses=ERROR_RESPONSES,
         )
     install_error_handlers(app)
     app.add_middleware(Edge, context=context)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
@@ -178,9 +179,12 @@ class _Answer:
         denied = status in (401, 403) or exchange.denied
         if not denied and (method not in WRITES or scope["path"] in NOT_AUDITED):
             return
+        if exchange.in_session and not denied:
+            return
         query = scope.get("query_string", b"").decode("latin-1")
         target = f"{scope['path']}?{query}" if query else scope["path"]
-        written = exchange.author.summary
+        refused = f"refused {exchange.asked}" if exchange.asked and status >= HTTPStatus.BAD_REQUEST else ""
+        written = exchange.author.summary or refused
         audit = self._context.audit
         entry = (
             exchange.actor,

@@ -29,7 +29,8 @@ SILENCE_SECONDS = 700.0
 """A drain answers nothing for ten minutes. A log that is followed may stay silent for days."""
 READS = frozenset(("GET", "HEAD", "OPTIONS"))
 OF_THE_LEADER = re.compile(
-    r"/api/v1/overview|/api/v1/(workloads|nodes|endpoints)/[^/]+/(explain|logs|series)"
+    r"/api/v1/overview|/api/v1/reconciliation|/api/v1/(workloads|nodes|endpoints)/[^/]+/(explain|logs|series)"
+    r"|/api/v1/jobs/[^/]+/output"
 )
 """Reads of what only the leader has: it is in its memory, or asked of the nodes."""
 _OF_ONE_CONNECTION = frozenset(

@@ -4,12 +4,13 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from common.errors import ComputilityError, Conflict, Forbidden, InvalidInput, NotFound, Problem
-from common.resources import ApiKey, Project, Resource, Tenant, parse_resource
+from common.resources import ApiKey, Endpoint, Project, Resource, Tenant, parse_resource
 from common.store.answers import Answer, Replay
 from common.store.port import Applied, Delete, Put, R, Store
 from common.store.rules import not_found
@@ -21,6 +22,11 @@ from control.admission.rights import check_limits
 from control.admission.warnings import warnings_of
 from control.context import ControlContext
 from control.core.permissions import Owner
+from inference.device_table import WAIT_SECONDS
+
+MOST_NAMED = 20
+"""Documents of a refused apply that the audit log names."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,23 @@ class Written:
     applied: Sequence[Applied[Resource]]
     warnings: Sequence[Sequence[str]]
     effects: Sequence[str]
+
+
+def names_in(documents: Sequence[object]) -> str:
+    """What the documents say that they are about, for the audit log: ``Queue/research, Model/lab/tiny``. Of
+    texts that are no names nothing is told."""
+    told = ["/".join(_words_of(document)) or "a document without kind and name" for document in documents]
+    more = f" and {len(told) - MOST_NAMED} more" if len(told) > MOST_NAMED else ""
+    return ", ".join(told[:MOST_NAMED]) + more
+
+
+def _words_of(document: object) -> Iterator[str]:
+    content = document if isinstance(document, Mapping) else {}
+    metadata = content.get("metadata")
+    inner = metadata if isinstance(metadata, Mapping) else {}
+    for word in (content.get("kind"), inner.get("project"), inner.get("name")):
+        if isinstance(word, str) and _NAME.fullmatch(word):
+            yield word
 
 
 def parse_documents(documents: Sequence[object]) -> list[Resource]:
@@ -77,6 +100,7 @@ async def apply_resources(
     answer: Callable[[Written], Replay] | None = None,
 ) -> Written:
     """Write all in one transaction, or none when any is refused. A dry run answers what would happen."""
+    too_little = await _too_little(context, resources)
     async with context.write_lock:
         caller.directory = await context.directories.current()
         references = References(context.store, resources, context.settings, context.clock.now_ms())
@@ -88,7 +112,10 @@ async def apply_resources(
             except (InvalidInput, Forbidden, Conflict, NotFound) as error:
                 raise (_at(index, error) if len(resources) > 1 else error) from error
         await check_limits(resources, caller, references)
-        warnings = [await warnings_of(resource, references) for resource in resources]
+        warnings = [
+            [*await warnings_of(resource, references), *too_little.get(resource.key, ())]
+            for resource in resources
+        ]
         effects_of = Effects(context.engines, context.settings, references, caller).of
         effects = [await effects_of(resource) for resource in resources]
         done = await context.store.write_all(
@@ -97,6 +124,21 @@ async def apply_resources(
             answer=None if answer is None else lambda done: answer(Written(done, warnings, effects)),
         )
         return Written(done, warnings, effects)
+
+
+async def _too_little(context: ControlContext, resources: Sequence[Resource]) -> Mapping[str, Sequence[str]]:
+    """Endpoint -> why no devices of the pool can hold its engines. It looks at nodes and files, so no other
+    write waits for it; for nodes it waits once, however many Endpoints there are."""
+    references = References(context.store, resources, context.settings, context.clock.now_ms())
+    told, wait_seconds = dict[str, Sequence[str]](), WAIT_SECONDS
+    for endpoint in resources:
+        if isinstance(endpoint, Endpoint):
+            model = await references.model_of(endpoint, endpoint.spec.model)
+            if model is not None:
+                why = await context.memory.why_too_little(endpoint, model, wait_seconds)
+                told[endpoint.key] = (why,) if why else ()
+                wait_seconds = 0.0
+    return told
 
 
 async def _check(

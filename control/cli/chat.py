@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, cast
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from common.errors import ComputilityError, NotFound
 from control.cli.asking.options import session_of
 from control.console.output import console
 
 if TYPE_CHECKING:
-    from openai import OpenAI
-    from openai.types.chat import ChatCompletionMessageParam
     from rich.console import Console
 
-    Messages = list[ChatCompletionMessageParam]
+    from common.client_chat import ChatClient
+
+Messages = list[dict[str, str]]
+Options = dict[str, int | float]
 
 
 def chat(
@@ -31,52 +34,33 @@ def chat(
     Without a message it is a conversation (end with Ctrl-D); what is piped in is one message.
     Examples: computility chat tiny 'Hello'; echo Hello | computility chat tiny
     """
-    import openai
-
-    from control.console.openai_errors import of_openai
-
     messages: Messages = [{"role": "system", "content": system}] if system else []
     if message is None and not sys.stdin.isatty():
         message = sys.stdin.read()
     options = {"max_tokens": max_tokens, "temperature": temperature}
     chosen = {name: value for name, value in options.items() if value is not None}
     out = console()
-    with session_of(context).openai() as client:
+    with session_of(context).chat() as client:
         try:
             if message is not None:
                 _ask(client, out, model, [*messages, {"role": "user", "content": message}], chosen)
             else:
                 _converse(client, out, model, messages, chosen)
-        except openai.OpenAIError as error:
-            raise of_openai(error) from error
+        except NotFound as error:
+            raise _with_nearest(client, model, error) from error
 
 
-def _ask(
-    client: OpenAI, out: Console, model: str, messages: Messages, options: dict[str, int | float]
-) -> str:
+def _ask(client: ChatClient, out: Console, model: str, messages: Messages, options: Options) -> str:
     """Print the answer as it comes; returns it."""
-    import openai
-
     parts: list[str] = []
-    stream = client.chat.completions.create(
-        model=model,
-        messages=messages,
-        stream=True,
-        max_tokens=cast("int | None", options.get("max_tokens", openai.omit)),
-        temperature=options.get("temperature", openai.omit),
-    )
-    for chunk in stream:
-        text = chunk.choices[0].delta.content if chunk.choices else None
-        if text:
-            parts.append(text)
-            out.print(text, end="", markup=False, soft_wrap=True)
+    for text in client.answer(model, messages, **options):
+        parts.append(text)
+        out.print(text, end="", markup=False, soft_wrap=True)
     out.print()
     return "".join(parts)
 
 
-def _converse(
-    client: OpenAI, out: Console, model: str, messages: Messages, options: dict[str, int | float]
-) -> None:
+def _converse(client: ChatClient, out: Console, model: str, messages: Messages, options: Options) -> None:
     while True:
         try:
             said = out.input("[bold cyan]you>[/bold cyan] ")
@@ -86,3 +70,12 @@ def _converse(
         if said.strip():
             messages.append({"role": "user", "content": said})
             messages.append({"role": "assistant", "content": _ask(client, out, model, messages, options)})
+
+
+def _with_nearest(client: ChatClient, model: str, error: NotFound) -> NotFound:
+    """The error with the model that may have been meant."""
+    try:
+        near = get_close_matches(model, client.models(), n=1, cutoff=0.5)
+    except ComputilityError:
+        return error
+    return NotFound(f"{error.message} Did you mean {near[0]}?", error.code, error.param) if near else error

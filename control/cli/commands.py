@@ -11,6 +11,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from control.cli.asking.values import taken_as_typed
+
 HERE = "On this machine"
 STATE = "Resources"
 CHANGE = "Changes to what is there"
@@ -78,13 +80,20 @@ COMMANDS: dict[str, Row] = {
     "usage": Row(INSIGHT, "observe", "Show what was used and what it costs, in credits."),
     "costs": Row(INSIGHT, "bills", "Print a tenant's month as FOCUS 1.2 cost rows, in CSV."),
     "invoice": Row(INSIGHT, "bills", "Issue, list and show invoices and credit notes.", "invoice_app"),
+    "budget": Row(INSIGHT, "budgets", "Show budgets: spent, held, left.", "budget_app"),
+    "reconcile": Row(INSIGHT, "reconcile", "Show where engines' counters, events and ledger differ."),
+    "price": Row(INSIGHT, "prices", "Try price books on past usage.", "price_app"),
     "audit": Row(INSIGHT, "access.who", "Show who wrote what, and who was refused, newest first."),
     "chat": Row(ACCESS, "chat", "Chat with a model; the answer streams."),
     "run": Row(ACCESS, "work.run", "Run a command on the pool with the folder that you are in."),
+    "shell": Row(ACCESS, "work.shell", "Open a terminal on the pool, in a job of its own with the folder."),
+    "port-forward": Row(
+        ACCESS, "work.forward", "Reach ports of a job on this machine; Ctrl-C ends it.", "port_forward"
+    ),
     "jobs": Row(
         ACCESS,
         "work.jobs",
-        "Follow, cancel and fetch jobs; `get jobs` lists them, `run` makes them.",
+        "List, follow, cancel and fetch jobs; `run` makes them.",
         "jobs_app",
     ),
     "files": Row(ACCESS, "access.files", "Upload, list, get and delete files of a project.", "files_app"),
@@ -103,7 +112,8 @@ COMMANDS: dict[str, Row] = {
 INSTEAD = {
     **dict.fromkeys(("create", "replace"), " Use `computility apply -f FILE`."),
     **dict.fromkeys(("label", "annotate", "set"), " Use `computility patch KIND NAME -p PATCH` or edit."),
-    **dict.fromkeys(("exec", "submit", "launch"), " Use `computility run -- COMMAND`."),
+    **dict.fromkeys(("submit", "launch"), " Use `computility run -- COMMAND`."),
+    **dict.fromkeys(("exec", "ssh"), " Use `computility shell`, or `computility run -- COMMAND`."),
     **dict.fromkeys(("status", "ps"), " Use `computility top`, or `computility get all`."),
     **dict.fromkeys(
         ("api-resources", "api-versions"), " `computility explain KIND` shows a kind; `get` lists them."
@@ -120,6 +130,10 @@ INSTEAD = {
 
 class CommandGroup(TyperGroup):
     """The commands of the table; a listing of them all goes by their rows."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        taken_as_typed(self)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -165,4 +179,4 @@ def load(name: str, row: Row) -> Any:
         app.command(name)(found)
     command = typer.main.get_command(app)
     command.name = name
-    return command
+    return taken_as_typed(command)

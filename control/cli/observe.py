@@ -55,10 +55,17 @@ def logs(
     ] = False,
     tail: Annotated[int | None, typer.Option("--tail", min=1, help="Only the last lines.")] = None,
     attempt: Annotated[int | None, typer.Option("--attempt", min=1, help="An earlier start.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Only what was printed within that, like 90s, 10m, 2h.")
+    ] = None,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", help="Begin each line with the time at which it was printed.")
+    ] = False,
 ) -> None:
     """Print what a workload printed.
 
-    Examples: computility logs tiny --tail 20; computility logs tiny-0 -f; computility logs tiny -p
+    Examples: computility logs tiny --tail 20; computility logs tiny-0 -f; computility logs tiny -p;
+    computility logs tiny --since 10m --timestamps
     """
     if previous and attempt is not None:
         raise InvalidInput("--previous and --attempt: choose one of them", param="--previous")
@@ -71,13 +78,20 @@ def logs(
                 raise NotFound(f"{metadata['name']} was started {started}: there is no start before")
             attempt = now - 1
         printed = client.logs(
-            metadata["name"], metadata["project"], rank, follow, attempt=attempt, tail_lines=tail
+            metadata["name"],
+            metadata["project"],
+            rank,
+            follow,
+            attempt=attempt,
+            tail_lines=tail,
+            since_seconds=None if since is None else parse_span(since, "--since"),
+            timestamps=timestamps,
         )
         silent = True
         for line in printed:
             silent = False
             typer.echo(log_line(line))
-        if silent and attempt is None and now > 1:
+        if silent and since is None and attempt is None and now > 1:
             to_stderr(f"start {now} has printed nothing; `computility logs {name} -p` shows the one before")
 
 

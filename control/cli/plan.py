@@ -69,7 +69,7 @@ def plan(
     slo = {"ttftMilliseconds": ttft_ms, "interTokenMilliseconds": itl_ms}
     manifests = read_manifests(filename)
     for manifest in manifests:
-        manifest.parse()
+        manifest.require_json()
     documents = [_with(_with(manifest.content, _TRAFFIC, traffic), _SLO, slo) for manifest in manifests]
     offered = [_offered(text) for text in devices] if devices else None
     config = _config(model_config) if model_config else None
@@ -88,8 +88,10 @@ def _with(document: Mapping[str, Any], part: str, values: Mapping[str, Any]) -> 
     """The document; of an Endpoint, with these values in that part of its spec."""
     changed = copy.deepcopy(dict(document))
     given = {name: value for name, value in values.items() if value is not None}
-    if changed.get("kind") == "Endpoint" and given:
-        changed["spec"][part] = {**(changed["spec"].get(part) or {}), **given}
+    spec = changed.get("spec")
+    if changed.get("kind") == "Endpoint" and isinstance(spec, dict) and given:
+        said = spec.get(part) or {}
+        spec[part] = {**said, **given} if isinstance(said, dict) else said
     return changed
 
 

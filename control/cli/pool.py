@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.live import Live
 
 from common.errors import ComputilityError, InvalidInput
+from common.kind_names import KIND_NAMES
 from control.cli.asking.options import FilesOption, JsonOption, OutputOption, session_of
 from control.console.documents.manifests import blame, read_manifests
 from control.console.formats import Output
@@ -103,8 +104,9 @@ def simulate(
     """
     manifests = read_manifests(filename)
     for manifest in manifests:
-        kind = manifest.parse().kind
-        if kind not in ("Workload", "Job"):
+        manifest.require_json()
+        kind = manifest.content.get("kind")
+        if kind in {one.kind for one in KIND_NAMES} - {"Workload", "Job"}:
             plan = "; `computility plan -f FILE` says what would serve it" if kind == "Endpoint" else ""
             message = f"only Workloads and Jobs can be simulated, not {kind}{plan}"
             raise InvalidInput(f"{manifest.where('kind')}: kind: {message}", param="kind")

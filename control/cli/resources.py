@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from common.errors import InvalidInput
-from common.kind_names import KindName
+from common.kind_names import KIND_NAMES, KindName
 from control.cli.asking.finding import find
 from control.cli.asking.kinds import kind_named
 from control.cli.asking.options import (
@@ -28,6 +28,9 @@ from control.console.documents.documents import print_difference
 from control.console.formats import Output
 from control.console.output import console, print_document
 from control.console.told.moments import parse_span
+
+if TYPE_CHECKING:
+    from control.console.documents.manifests import Manifest
 
 ELSEWHERE = {"ApiKey": "keys revoke", "File": "files delete"}
 """Kinds that end by a command of their own."""
@@ -145,5 +148,15 @@ def delete(
 def _named_in(filename: list[str]) -> list[tuple[KindName, str, str | None]]:
     from control.console.documents.manifests import read_manifests
 
-    resources = [manifest.parse() for manifest in reversed(read_manifests(filename))]
-    return [(kind_named(one.kind), one.name, one.project) for one in resources]
+    return [_named_by(manifest) for manifest in reversed(read_manifests(filename))]
+
+
+def _named_by(manifest: Manifest) -> tuple[KindName, str, str | None]:
+    """Kind, name and project of a document, which need not be right otherwise."""
+    metadata, kind = manifest.content.get("metadata"), manifest.content.get("kind")
+    named = next((one for one in KIND_NAMES if one.kind == kind), None)
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if named is None or not isinstance(name, str):
+        resource = manifest.parse()
+        return kind_named(resource.kind), resource.name, resource.project
+    return named, name, manifest.project or None

@@ -57,9 +57,9 @@ PHASE_STYLES = {
 
 
 def console() -> Console:
-    """The terminal; as wide as it is, and never narrower than 100 columns when it is none."""
+    """The terminal, as wide as it is. Where it is none, lines are as long as they are: programs read them."""
     out = Terminal(highlight=False, soft_wrap=False)
-    return out if out.is_terminal else Terminal(highlight=False, width=max(out.width, 100))
+    return out if out.is_terminal else Terminal(highlight=False, soft_wrap=True, width=max(out.width, 100))
 
 
 def print_document(content: object, output: Output) -> None:

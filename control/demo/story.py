@@ -19,6 +19,7 @@ from common.settings import Settings
 from control.console.documents.manifests import Manifest, read_manifests
 from control.console.tables.tables import condition
 from control.console.told.settling import progress_of
+from control.demo.hub import lack_on_hub
 from control.supervisor.parts import answers, environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,12 +33,27 @@ WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.pt")
 Tell = Callable[[str], None]
 
 
+def check_source(model: str) -> None:
+    """Raise ``InvalidInput`` where no engine can have the model: there is no such folder, or the hub does not
+    give it. Nothing is to be started for one."""
+    check_model(model)
+    if model and not _is_path(model):
+        _refuse(lack_on_hub(model))
+
+
+def _refuse(lack: str) -> None:
+    if lack:
+        raise InvalidInput(f"--model: {lack}; name a folder with a model, or one on the hub", param="--model")
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith(("/", ".", "~")) or model.count("/") > 1 or at_home(model).exists()
+
+
 def check_model(model: str) -> None:
-    """Raise ``InvalidInput`` where a folder is named that holds no model, or is not there. What a hub has is
-    known when an engine asks it."""
+    """Raise ``InvalidInput`` where a folder is named that holds no model, or is not there."""
     folder = at_home(model)
-    is_path = model.startswith(("/", ".", "~")) or model.count("/") > 1 or folder.exists()
-    if not model or not is_path:
+    if not model or not _is_path(model):
         return
     lack = ""
     if not folder.is_dir():
@@ -46,8 +62,7 @@ def check_model(model: str) -> None:
         lack = f"{model} holds no config.json"
     elif not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
         lack = f"{model} holds no weights (*.safetensors)"
-    if lack:
-        raise InvalidInput(f"--model: {lack}; name a folder with a model, or one on the hub", param="--model")
+    _refuse(lack)
 
 
 def example_manifests(model: str = "") -> list[Manifest]:

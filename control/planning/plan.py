@@ -84,7 +84,7 @@ class Planner:
     async def stage(self, model: Model) -> Stage:
         """On which requests of a Model are rehearsed. Raises ``InvalidInput`` where its configuration is not
         found or not understood."""
-        config = await asyncio.to_thread(self._found, model)
+        config = await asyncio.to_thread(self.config_of, model)
         return Stage(read_shape(config), (MeasuredKernels(config), Roofline()))
 
     async def plan(
@@ -117,7 +117,7 @@ class Planner:
         books: Sequence[PriceBook],
         given: Mapping[str, Any] | None,
     ) -> EndpointPlan:
-        config = given if given is not None else self._found(model)
+        config = given if given is not None else self.config_of(model)
         shape = read_shape(config)
         profile = _profile(endpoint, shape)
         objective = endpoint.spec.slo
@@ -153,7 +153,8 @@ class Planner:
             refusals=[_refusal(one) for one in (*refused, *more)],
         )
 
-    def _found(self, model: Model) -> Mapping[str, Any]:
+    def config_of(self, model: Model) -> Mapping[str, Any]:
+        """Its ``config.json``. Raises ``InvalidInput`` where it is not found or cannot be read."""
         return find_config(model.spec.source, self._settings.home, model.project)
 
     def _measurements(self, model: Model) -> list[Measurement]:
@@ -186,7 +187,7 @@ class _Prices:
         self._books, self._tenant, self._project, self._now_ms = books, tenant, project, now_ms
 
     def of(self, device_class: str) -> int | None:
-        """Micro-credits for a million device-seconds; None where no book has a price."""
+        """Micro-credits for a million device-seconds, before any volume; None where no book has a price."""
         event = UsageEvent(
             id="plan",
             kind="device",
@@ -197,8 +198,8 @@ class _Prices:
             quantities={"device_seconds": MILLION},
             device_class=device_class,
         )
-        (line,) = rate(event, self._books)
-        return None if line.unpriced else line.microcredits
+        line = rate(event, self._books)[0]
+        return line.price.item.microcredits_per_million if line.price else None
 
 
 def _profile(endpoint: Endpoint, shape: ModelShape) -> TrafficProfile:

@@ -60,7 +60,7 @@ class FineTuneService:
         name = named or principal.project
         if not name:
             raise InvalidInput(
-                f"the key {principal.key} belongs to no project; name one with the header OpenAI-Project",
+                f"the key {principal.key} belongs to no project; name one (-p, or the header OpenAI-Project)",
                 code="project_required",
                 param="OpenAI-Project",
             )

@@ -25,6 +25,8 @@ _MODULE = "finetune.files.check_file"
 _ROOT = Path(__file__).parents[2]
 _SHOWN_PROBLEMS = 10
 _RETRY_SECONDS = 5
+_PATIENCE_SECONDS = 30
+"""By the clock, beyond twice the CPU time: on a busy machine a process waits for its turn."""
 _CPU_SIGNALS = (-signal.SIGXCPU, -signal.SIGKILL)
 _log = get_logger(__name__)
 
@@ -124,7 +126,7 @@ class ProcessCheck:
             env={"PYTHONPATH": str(_ROOT), "PYTHONIOENCODING": "utf-8"},
         )
         try:
-            async with asyncio.timeout(2 * settings.check_timeout_seconds):
+            async with asyncio.timeout(2 * settings.check_timeout_seconds + _PATIENCE_SECONDS):
                 output, trouble = await process.communicate()
         except TimeoutError as error:
             raise Unavailable(

@@ -10,14 +10,14 @@ import httpx
 from common.auth import engine_headers
 from common.errors import EngineFailed, InvalidInput, Unavailable
 from common.load import EngineLoad
-from inference.adapters.engine_metrics import read_load
-from inference.ports import LoadedModel
+from inference.adapters.engine_metrics import read_counters, read_load
+from inference.ports import EngineCounters, LoadedModel
 
 _LOADED = "has already been loaded"
 
 
 class VllmEngines:
-    """Implements ``inference.ports.Engines``.
+    """Implements ``inference.ports.Engines`` and ``CountingEngines``.
 
     Engines are shown the key that ``internal_token`` gives.
     ``load_timeout_seconds`` is for reading an adapter's weights, ``timeout_seconds`` for all else.
@@ -68,6 +68,14 @@ class VllmEngines:
             return read_load(response.text)
         except ValueError as error:
             raise EngineFailed(f"the engine at {url} tells no load: {error}") from error
+
+    async def counters(self, url: str) -> EngineCounters:
+        response = await self._send("GET", f"{url}/metrics")
+        _require_success(response)
+        try:
+            return read_counters(response.text)
+        except ValueError as error:
+            raise EngineFailed(f"the engine at {url} does not count: {error}") from error
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -30,6 +30,8 @@ from inference.core.sse import UsageShown
 from inference.core.two_legs import BYTES_PER_TOKEN, DECODE_ONLY, PREFILL_MEMBERS, members, why_one_leg
 
 Task = Literal["chat", "completions", "embeddings"]
+Api = Literal[Task, "messages", "count_tokens", "responses", "rerank", "score", "tokenize", "detokenize"]
+"""What a request is written for: OpenAI's API of its task, or one of the others that engines speak."""
 
 MAX_NESTING = 64
 """Lists and objects within each other."""
@@ -39,7 +41,18 @@ TEXTS_PER_ANSWER = 16
 _ENGINE_ONLY = ("kv_transfer_params", "ec_transfer_params", "priority", "cache_salt", "request_id")
 """Fields that reach across tenants inside an engine: a client's are dropped, also in ``vllm_xargs``."""
 
-_INPUT_FIELD: dict[Task, str] = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
+_INPUT_FIELD: dict[Api, str] = {
+    "chat": "messages",
+    "completions": "prompt",
+    "embeddings": "input",
+    "messages": "messages",
+    "count_tokens": "messages",
+    "responses": "input",
+    "rerank": "documents",
+    "score": "text_2",
+    "tokenize": "prompt",
+    "detokenize": "tokens",
+}
 _BEFORE_INPUT = ("chat_template", "chat_template_kwargs", "reasoning_effort", "documents", "tools")
 """What a chat template puts before the messages, or makes them with."""
 _SESSION = ("prompt_cache_key", "user")
@@ -77,6 +90,7 @@ class InferenceRequest:
     what they ask for. ``session`` is the client's name for requests that belong together, empty without one.
     ``one_leg``: why one engine has to do all of it, in a word. ``continuable``: how another engine can go on
     with the answer to a stream; None where none can. ``user`` and ``tags`` are for reports of usage.
+    ``other_api``: what it is written for, where that is not OpenAI's API of the task.
     """
 
     task: Task
@@ -94,6 +108,12 @@ class InferenceRequest:
     continuable: Continuable | None = None
     user: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    other_api: Api | None = None
+
+    @property
+    def api(self) -> Api:
+        """What it is written for."""
+        return self.other_api or self.task
 
     @property
     def prompt_tokens_about(self) -> int:
@@ -108,7 +128,7 @@ class InferenceRequest:
     @property
     def input_field(self) -> str:
         """``messages``, ``prompt`` or ``input``."""
-        return _INPUT_FIELD[self.task]
+        return _INPUT_FIELD[self.api]
 
     @property
     def sequences(self) -> int:
@@ -121,7 +141,7 @@ class InferenceRequest:
 def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> InferenceRequest:
     """Check a body. Raises ``InvalidInput`` naming the position or, in ``param``, the field, and ``TooLarge``
     for more values than the limit."""
-    content = _parse(raw, limits)
+    content = parse_object(raw, limits)
     model = required(content, "model")
     if not isinstance(model, str) or not model:
         wrong_type("model", "a non-empty string", model)
@@ -185,16 +205,25 @@ def engine_body(
     cache_salt: str,
     cache: Mapping[str, Any] | None = None,
     tokens: bool = False,
+    id_: str = "",
 ) -> bytes:
     """The body for the engine: running usage asked for, engine-only fields dropped, the cache salted.
+    ``id_``: what engines are to call the request.
     ``cache``: where a prefill engine says that the KV cache of the prompt lies. ``tokens``: it is to tell
     the tokens, too."""
     ending = request.ending.encode()
+    if request.api == "responses":
+        ending += members({"request_id": response_id(id_)})
     if tokens:
         ending += _TELL_TOKENS
     if cache is not None:
         ending += members({"kv_transfer_params": cache})
     return _body(request, backend_model, cache_salt, ending)
+
+
+def response_id(id_: str) -> str:
+    """The id of a response to a request that engines are to call so."""
+    return f"resp_{id_.removeprefix('req-')}"
 
 
 def copied_body(request: InferenceRequest, backend_model: str, cache_salt: str) -> bytes:
@@ -243,7 +272,8 @@ def models_named(raw: bytes) -> list[str] | None:
     return None
 
 
-def _parse(raw: bytes, limits: BodyLimits) -> dict[str, Any]:
+def parse_object(raw: bytes, limits: BodyLimits) -> dict[str, Any]:
+    """The JSON object of a body. Raises ``InvalidInput``, and ``TooLarge`` for more values than the limit."""
     if _values_at_most(raw) > limits.values and _values(raw) > limits.values:
         raise TooLarge(f"the body holds more than {limits.values} values")
     content = parse_json(raw, code="invalid_json")
@@ -336,17 +366,28 @@ def _usage_shown(options: dict[str, Any]) -> UsageShown:
 
 def _rest(task: Task, content: dict[str, Any], stream: bool) -> tuple[bytes, int, bytes]:
     """The object for any engine, how much of it is the prompt, and the members for the one that answers."""
-    rest = {name: value for name, value in content.items() if name not in _ENGINE_ONLY and name != "model"}
-    extra = content.get("vllm_xargs")
-    if isinstance(extra, dict):
-        rest["vllm_xargs"] = {name: value for name, value in extra.items() if name not in _ENGINE_ONLY}
+    rest = for_any_engine(content)
     if stream:
         asked = content.get("stream_options") or {}
         rest["stream_options"] = {**asked, "include_usage": True, "continuous_usage_stats": True}
     ending = {name: rest.pop(name) for name in DECODE_ONLY if name in rest}
-    before = (name for name in (*_BEFORE_INPUT, _INPUT_FIELD[task]) if name in rest)
-    prompt = _json({name: rest.pop(name) for name in before})[:-1]
-    return prompt + (b"," + _json(rest)[1:] if rest else b"}"), len(prompt), members(ending)
+    return *prompt_first(rest, (*_BEFORE_INPUT, _INPUT_FIELD[task])), members(ending)
+
+
+def for_any_engine(content: dict[str, Any]) -> dict[str, Any]:
+    """A body less the model, and less what reaches across tenants inside an engine."""
+    rest = {name: value for name, value in content.items() if name not in _ENGINE_ONLY and name != "model"}
+    extra = content.get("vllm_xargs")
+    if isinstance(extra, dict):
+        rest["vllm_xargs"] = {name: value for name, value in extra.items() if name not in _ENGINE_ONLY}
+    return rest
+
+
+def prompt_first(rest: dict[str, Any], names: Sequence[str]) -> tuple[bytes, int]:
+    """The JSON object that begins with those members, of which there are some, and how much of it they are.
+    They are taken out of ``rest``."""
+    prompt = _json({name: rest.pop(name) for name in names if name in rest})[:-1]
+    return prompt + (b"," + _json(rest)[1:] if rest else b"}"), len(prompt)
 
 
 def _json(value: dict[str, Any]) -> bytes:

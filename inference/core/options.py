@@ -20,24 +20,25 @@ _RULE = re.compile(r"(?<![\w-])([\w-]++)[ \t]*+::=")
 
 def check_options(content: Mapping[str, Any]) -> None:
     """Raises ``InvalidInput`` naming the field."""
-    _check_stop(content.get("stop"))
-    _check_texts(content.get("bad_words"), "bad_words")
+    check_stop(content.get("stop"))
+    check_texts(content.get("bad_words"), "bad_words")
     _check_tools(content)
     _check_format(optional(content, "response_format", is_object, "an object"))
-    _check_structured(optional(content, "structured_outputs", is_object, "an object"))
+    check_structured(optional(content, "structured_outputs", is_object, "an object"))
 
 
-def _check_stop(stop: Any) -> None:
+def check_stop(stop: Any) -> None:
     if stop is None or is_filled_text(stop):
         return
     if not isinstance(stop, list):
         wrong_type("stop", f"a non-empty string or a list of at most {MAX_STOPS}", stop)
     if len(stop) > MAX_STOPS:
         raise InvalidInput(f"stop: at most {MAX_STOPS} sequences, not {len(stop)}", "array_too_long", "stop")
-    _check_texts(stop, "stop")
+    check_texts(stop, "stop")
 
 
-def _check_texts(values: Any, path: str) -> None:
+def check_texts(values: Any, path: str) -> None:
+    """Raises ``InvalidInput`` unless it is a list of strings that are not empty, or null."""
     if values is None:
         return
     if not isinstance(values, list):
@@ -85,7 +86,7 @@ def _check_format(wanted: Mapping[str, Any] | None) -> None:
     check_references(schema, f"{path}.schema")
 
 
-def _check_structured(wanted: Mapping[str, Any] | None) -> None:
+def check_structured(wanted: Mapping[str, Any] | None) -> None:
     if wanted is None:
         return
     given = [name for name in _CONSTRAINTS if wanted.get(name) is not None]
@@ -109,7 +110,7 @@ def _check_structured(wanted: Mapping[str, Any] | None) -> None:
     elif given[0] == "choice":
         if value == []:
             wrong_type(path, "a list of at least one string", value)
-        _check_texts(value, path)
+        check_texts(value, path)
 
 
 def _check_grammar(grammar: str, path: str) -> None:

@@ -11,7 +11,7 @@ import json
 import re
 from typing import Literal
 
-from common.errors import EngineFailed
+from common.errors import ComputilityError, EngineFailed, openai_body
 from inference.core.delivered import BreakPoint, Delivered
 from inference.core.seam import Seam
 from inference.core.usage import (
@@ -196,6 +196,10 @@ class StreamMeter:
         if self.record is not None and point is not None:
             self.record.go_on(point)
 
+    def ending(self, error: ComputilityError | None) -> bytes:
+        """What is kept back until the usage is durable, or what tells why there is no such end."""
+        return (_trouble(error) if error is not None else b"") + DONE_EVENT
+
     def end(self, last: bytes) -> bytes:
         """The engine broke when only its ``last`` event was missing: what the client is to be sent of it."""
         self._follow()
@@ -288,6 +292,10 @@ class StreamMeter:
         except (ValueError, TypeError, LookupError, RecursionError):
             return 0
         return index if isinstance(index, int) else 0
+
+
+def _trouble(error: ComputilityError) -> bytes:
+    return f"data: {json.dumps(openai_body(error))}\n\n".encode()
 
 
 def _with_null(event: bytes, start: int) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 _KEY = b'"usage"'
 _VALUE_AT = len(_KEY) + 1
 _MEMBER = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_MEMBER_NAME = re.compile(rb'"usage"\s*:')
 _NUMBER = rb"(0|[1-9]\d{0,11})"
 _RUNNING = (
     rb'"usage":\{"prompt_tokens":%b,"total_tokens":%b,"completion_tokens":%b(?:,"completion_tokens_details":null)?'
@@ -26,6 +27,7 @@ _USUAL = re.compile(
 _LAST = re.compile(rb",%b\}\}\n\n" % _RUNNING)
 """The same where it is the last of an event in the midst of a stream."""
 _LAST_KEY, _BEGIN, _ONE_CHOICE, _END = b',"usage":{', b'data: {"id":', b'"choices":[{"index":', b"}\n\n"
+_BESIDE_INPUT = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _BRACE = re.compile(rb"[{}]")
 
 
@@ -70,8 +72,10 @@ def find_usage(content: bytes) -> UsageMember | None:
         counts = TokenCounts(prompt, min(int(usual[4] or 0), prompt), int(usual[3]))
         return UsageMember(at, at + _VALUE_AT, usual.end(), counts)
     match = find_member(content, _KEY, _MEMBER)
-    if match is None:
-        return None
+    return _member(content, match) if match is not None else None
+
+
+def _member(content: bytes, match: re.Match[bytes]) -> UsageMember | None:
     end = _closing_brace(content, match.end())
     if end is None:
         return None
@@ -80,6 +84,18 @@ def find_usage(content: bytes) -> UsageMember | None:
     except (ValueError, RecursionError):
         return None
     return UsageMember(match.start(), match.end(), end, _counts(usage))
+
+
+def find_last_usage(content: bytes) -> UsageMember | None:
+    """The usage member that comes last, where objects that a client or a model wrote may stand before it, but
+    only texts and numbers behind it. None where there is none (or a ``null`` one)."""
+    at = content.rfind(_KEY)
+    while at >= 0:
+        if _MEMBER_NAME.match(content, at) is not None and content[at - 1 : at] != b"\\":
+            match = _MEMBER.match(content, at)
+            return _member(content, match) if match is not None else None
+        at = content.rfind(_KEY, 0, at)
+    return None
 
 
 def running_usage(event: bytes) -> tuple[bytes, int, int] | None:
@@ -141,10 +157,17 @@ def _closing_brace(content: bytes, start: int) -> int | None:
 
 
 def _counts(usage: dict[str, Any]) -> TokenCounts:
-    prompt = _whole(usage.get("prompt_tokens"))
-    details = usage.get("prompt_tokens_details")
-    cached = _whole(details.get("cached_tokens")) if isinstance(details, dict) else 0
-    return TokenCounts(prompt, min(cached, prompt), _whole(usage.get("completion_tokens")))
+    """In the words of any API. Anthropic's tells tokens of the prompt beside those that were cached."""
+    if "input_tokens" in usage:
+        beside = [_whole(usage.get(name)) for name in _BESIDE_INPUT]
+        prompt = _whole(usage["input_tokens"]) + sum(beside)
+        details, cached, completion = usage.get("input_tokens_details"), beside[0], usage.get("output_tokens")
+    else:
+        prompt = _whole(usage.get("prompt_tokens"))
+        details, cached, completion = usage.get("prompt_tokens_details"), 0, usage.get("completion_tokens")
+    if isinstance(details, dict):
+        cached = _whole(details.get("cached_tokens"))
+    return TokenCounts(prompt, min(cached, prompt), _whole(completion))
 
 
 def _whole(value: Any) -> int:

@@ -14,6 +14,7 @@ from common.clock import Clock
 from common.errors import ComputilityError, TooManyRequests
 from common.settings import GatewaySettings
 from common.wire import RouteKey
+from inference.core.usage import TokenCounts
 from inference.gateway.control_link.routes import RouteFollower
 
 CHECK_SECONDS = 0.5
@@ -87,8 +88,10 @@ class Ticket:
         """Ends the request before its time; set while it has an engine."""
         self.release: Callable[[int], None] | None = None
         """Told once, at the end, how many tokens are billed; set where limits bind the request."""
-        self.tokens = 0
-        """That are billed of it."""
+        self.settle: Callable[[TokenCounts], None] | None = None
+        """The same of tokens by kind; set where budgets do."""
+        self.counts = TokenCounts()
+        """What is billed of it."""
         self._load = load
         self._bounded = [(load, Bounds.of_key(settings))]
         if tenant is not None:
@@ -162,13 +165,20 @@ class Ticket:
             self._load.large_body = asyncio.Lock()
         return self._load.large_body
 
-    def spent(self, tokens: int) -> None:
+    @property
+    def tokens(self) -> int:
+        """That are billed of it."""
+        return self.counts.prompt + self.counts.completion
+
+    def spent(self, counts: TokenCounts) -> None:
         """So many tokens are billed of it."""
-        self.tokens = tokens
+        self.counts = counts
 
     def close(self) -> None:
         if self.release is not None:
             self.release(self.tokens)
+        if self.settle is not None:
+            self.settle(self.counts)
         self.drop_bytes()
         self.drop_answer()
         for load, _ in self._bounded:

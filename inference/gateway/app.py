@@ -18,7 +18,8 @@ from common.settings import Settings
 from common.telemetry import get_logger, render_metrics
 from common.tls import ClientTrust
 from common.wire import Route
-from inference.core.body import Task
+from inference.core.apis.wires import APIS
+from inference.core.body import Api
 from inference.gateway import metrics
 from inference.gateway.books.aside import rejected_bytes
 from inference.gateway.books.bill import Books
@@ -26,13 +27,16 @@ from inference.gateway.books.journal import JOURNAL_FILE, Journal
 from inference.gateway.books.recovery import recover
 from inference.gateway.books.shipper import Shipper
 from inference.gateway.books.spool import Spool, segments
+from inference.gateway.budgets.guard import BudgetGuard
+from inference.gateway.budgets.keeper import LeaseKeeper
+from inference.gateway.budgets.predecessors import Predecessors
 from inference.gateway.control_link.addresses import trusted_url
 from inference.gateway.control_link.demand import DemandTeller
 from inference.gateway.control_link.proxy import PROXIED_PREFIXES, ControlProxy, is_proxied
 from inference.gateway.control_link.routes import RouteFollower
 from inference.gateway.control_link.tallies import Tallies
 from inference.gateway.direct import DirectExchange, is_plain
-from inference.gateway.engines.upstream import ENGINE_PATHS, Upstream
+from inference.gateway.engines.upstream import Upstream
 from inference.gateway.engines.variants import VARIANT_HEADER
 from inference.gateway.exchange import Exchange, Receive, Scope, Send
 from inference.gateway.learning.teller import ThresholdTeller
@@ -45,7 +49,6 @@ from inference.gateway.workers.shares import spool_folder
 
 _MODELS_PATH = "/v1/models"
 Handler = Callable[[Exchange], Awaitable[None]]
-_TASKS: dict[str, Task] = {path: task for task, path in ENGINE_PATHS.items()}
 _FAREWELL_SECONDS = 3.0
 _log = get_logger("gateway")
 
@@ -70,7 +73,7 @@ class Gateway:
         self.tracer = start_tracing(settings)
         self._tasks: list[asyncio.Task[None]] = []
         self._front = Front(self._http, settings.gateway.cors_origins)
-        self._directly = {path.encode(): self._direct_handler(path, task) for path, task in _TASKS.items()}
+        self._directly = {path.encode(): self._direct_handler(path, api) for path, api in APIS.items()}
 
     async def start(self) -> None:
         """Take up what an earlier run left, and begin to follow control. Control need not be there."""
@@ -84,8 +87,15 @@ class Gateway:
         self._upstream = Upstream(settings.gateway, settings.internal_token, self._clock)
         self._proxy = ControlProxy(settings, self.trust.verify)
         self.routes = RouteFollower(settings, self._session, self._clock, self._routes_changed)
-        self.shipper = Shipper(settings, self._session, self.spool)
+        self.shipper = Shipper(settings, self._session, self.spool, self._clock)
         self._books = books = Books(self.spool, self._journal, self._clock)
+        self._leases = LeaseKeeper(
+            settings,
+            self._session,
+            self._clock,
+            self._posted_before,
+            Predecessors(self.spool.folder, self._clock.monotonic_seconds()),
+        )
         demand = DemandTeller(settings, self._session)
         tallies = Tallies(settings, self._session)
         self._inference = InferenceHandler(
@@ -97,6 +107,7 @@ class Gateway:
             tallies,
             settings.internal_token,
             self._limiter(),
+            BudgetGuard(self._leases, self._clock),
             settings.engine.media_domains,
             self.tracer,
         )
@@ -108,6 +119,7 @@ class Gateway:
         loops = (
             self.routes.follow(),
             self.shipper.run(),
+            self._leases.run(),
             self._inference.admission.watch_keys(),
             self._upstream.reports.follow(),
             demand.run(),
@@ -122,6 +134,10 @@ class Gateway:
         workers = self._settings.gateway.workers if self._limits is not None else 1
         table = LimitTable(self._settings.internal_token, self._limits, self._worker, workers)
         return Limiter(table, self._clock)
+
+    def _posted_before(self) -> float:
+        """Before which moment all usage is posted."""
+        return self._books.settled_before(self.shipper.posted_before)
 
     def leave(self) -> None:
         """What is at work is finished; what only waits for an engine would not be in time."""
@@ -139,6 +155,7 @@ class Gateway:
             await asyncio.wait_for(self.shipper.step(), _FAREWELL_SECONDS)
         except (aiohttp.ClientError, OSError) as error:
             _log.warning("usage events stay in the spool", error=str(error) or type(error).__name__)
+        await self._leases.close()
         await self._books.close()
         await self.spool.close()
         self._journal.close()
@@ -173,9 +190,9 @@ class Gateway:
             return None
         return self._directly.get(request.target)
 
-    def _direct_handler(self, path: str, task: Task) -> Callable[[Request], Awaitable[None]]:
+    def _direct_handler(self, path: str, api: Api) -> Callable[[Request], Awaitable[None]]:
         async def infer(exchange: Exchange) -> None:
-            await self._infer(exchange, task)
+            await self._infer(exchange, api)
 
         async def answer(request: Request) -> None:
             await self._answer(DirectExchange(request, path), path, infer)
@@ -225,10 +242,12 @@ class Gateway:
 
     def _known(self, path: str) -> tuple[str, dict[str, Handler]]:
         """The path's name in metrics, and its handlers by method."""
-        if (task := _TASKS.get(path)) is not None:
-            return path, {"POST": lambda exchange: self._infer(exchange, task)}
+        if (api := APIS.get(path)) is not None:
+            return path, {"POST": lambda exchange: self._infer(exchange, api)}
         if path.startswith(f"{_MODELS_PATH}/"):
             return _MODELS_PATH, {"GET": self._models, "DELETE": self._pass_on}
+        if path.startswith("/v1/responses/"):
+            return "/v1/responses", dict.fromkeys(("GET", "POST", "DELETE"), _not_stored)
         own: dict[str, Handler] = {
             _MODELS_PATH: self._models,
             "/healthz": self._health,
@@ -237,9 +256,9 @@ class Gateway:
         }
         return path, {"GET": own[path]} if path in own else {}
 
-    async def _infer(self, exchange: Exchange, task: Task) -> None:
+    async def _infer(self, exchange: Exchange, api: Api) -> None:
         require_json(exchange.headers.get(b"content-type", b"").decode("latin-1"))
-        await self._inference.handle(exchange, task)
+        await self._inference.handle(exchange, api)
 
     async def _pass_on(self, exchange: Exchange) -> None:
         """Control answers, and judges the key again; what has none does not get that far."""
@@ -252,7 +271,7 @@ class Gateway:
         return (await self.routes.key_of(exchange.headers.get(b"authorization", b""))).principal
 
     async def _models(self, exchange: Exchange) -> None:
-        key = await self.routes.key_of(exchange.headers.get(b"authorization", b""))
+        key = await self.routes.key_of(exchange.credentials())
         name = exchange.path[len(_MODELS_PATH) + 1 :]
         if name:
             _, route = await self.routes.find(key.digest, name)
@@ -303,6 +322,14 @@ class Gateway:
         self._inference.routes_changed()
 
 
+async def _not_stored(exchange: Exchange) -> None:
+    raise NotFound(
+        f"there is no stored response at {exchange.path}: a response is given once, in the answer to the "
+        "request that makes it",
+        code="response_not_stored",
+    )
+
+
 async def _no_such_route(exchange: Exchange) -> None:
     hint = _meant(exchange.path)
     raise NotFound(f"no such route: {exchange.method} {exchange.path}{hint}", code="unknown_url")
@@ -314,7 +341,7 @@ def _meant(path: str) -> str:
         return "; resources are at control's address, not at the gateway's"
     whole = "/v1" + path.rpartition("/v1")[2]
     is_known = (
-        whole in _TASKS or whole.startswith(f"{_MODELS_PATH}/") or whole in (_MODELS_PATH, *PROXIED_PREFIXES)
+        whole in APIS or whole.startswith(f"{_MODELS_PATH}/") or whole in (_MODELS_PATH, *PROXIED_PREFIXES)
     )
     if path.rstrip("/") in ("", "/v1") or is_known:
         return "; the base URL of clients ends with /v1" + (f": {whole}" if is_known else "")

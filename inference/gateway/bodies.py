@@ -18,7 +18,8 @@ from common.auth import Principal
 from common.errors import ComputilityError, ContextExceeded, InvalidInput, TooLarge, Unavailable
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
-from inference.core.body import BodyLimits, InferenceRequest, Task, models_named, parse_request
+from inference.core.apis.parsing import parse_body
+from inference.core.body import Api, BodyLimits, InferenceRequest, models_named
 from inference.core.continuable import Continuable
 from inference.gateway.admission import Ticket
 from inference.gateway.control_link.routes import RouteFollower
@@ -54,14 +55,14 @@ class Bodies:
         await self._parser.close()
 
     async def read(
-        self, exchange: Exchange, task: Task, ticket: Ticket, routes: RouteFollower
+        self, exchange: Exchange, api: Api, ticket: Ticket, routes: RouteFollower
     ) -> InferenceRequest:
         """The checked request. Raises the client's error, ``TooManyRequests`` among them."""
         large = self._settings.large_body_bytes
         at_hand = exchange.body_at_hand() if _is_small(exchange, large) else None
         if at_hand is not None:
             ticket.take_bytes(len(at_hand))
-            return parse_request(task, at_hand, self._limits)
+            return parse_body(api, at_hand, self._limits)
         async with AsyncExitStack() as stack:
             size = 0
 
@@ -74,9 +75,9 @@ class Bodies:
 
             raw = await exchange.read_body(self._settings.body_limit_bytes, keep)
             if size <= large:
-                return parse_request(task, raw, self._limits)
+                return parse_body(api, raw, self._limits)
             await _check_model(raw, ticket.key.principal, routes)
-            return await self._parser.parse(task, raw)
+            return await self._parser.parse(api, raw)
 
 
 def _is_small(exchange: Exchange, large_bytes: int) -> bool:
@@ -114,13 +115,13 @@ class Parser:
         self._free = asyncio.Semaphore(workers)
         self._idle: list[asyncio.subprocess.Process] = []
 
-    async def parse(self, task: Task, raw: bytes) -> InferenceRequest:
-        """As ``parse_request``. Raises ``Unavailable`` when the process ends in the middle of it."""
+    async def parse(self, api: Api, raw: bytes) -> InferenceRequest:
+        """As ``parse_body``. Raises ``Unavailable`` when the process ends in the middle of it."""
         async with self._free:
             worker = await self._worker()
             try:
                 async with asyncio.timeout(PARSE_SECONDS):
-                    answer, rest = await _ask(worker, {"task": task, "limits": self._limits}, raw)
+                    answer, rest = await _ask(worker, {"api": api, "limits": self._limits}, raw)
             except TimeoutError as error:
                 await _end(worker)
                 raise TooLarge(f"the body takes more than {PARSE_SECONDS:.0f} s to be read") from error

@@ -8,11 +8,19 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from common.errors import ComputilityError, NotAwake, TooLarge, TooManyRequests, mapping_of, openai_body
+from common.errors import (
+    BudgetSpent,
+    ComputilityError,
+    NotAwake,
+    TooLarge,
+    TooManyRequests,
+    mapping_of,
+)
 from common.http_server.content import decoded
 from common.http_server.front import NO_SNIFFING, headers_of
 from common.http_server.request import ClientGone
 from common.ids import new_id
+from inference.core.apis.wires import error_body_of
 
 if TYPE_CHECKING:
     from inference.gateway.tracing.request import RequestTrace
@@ -48,6 +56,14 @@ class Exchange:
         self.head: dict[bytes, bytes] = {}
         self.on_end: Callable[[bool], None] | None = None
         self.trace: RequestTrace | None = None
+        self.error_body = error_body_of(path)
+
+    def credentials(self) -> bytes:
+        """The key that is shown, as the value of an ``authorization`` header; empty where none is."""
+        shown = self.headers.get(b"authorization", b"")
+        if not shown and (key := self.headers.get(b"x-api-key", b"")):
+            return b"Bearer " + key
+        return shown
 
     async def read_body(
         self, limit_bytes: int, keep: Callable[[int], Awaitable[None]] | None = None
@@ -129,10 +145,10 @@ class Exchange:
         await self.respond(status, json.dumps(content).encode(), b"application/json", headers)
 
     async def respond_error(self, error: ComputilityError) -> None:
-        """The error in OpenAI's shape, with the headers that tell clients whether to retry."""
+        """The error in the shape of the path's API, with the headers that tell clients whether to retry."""
         status = mapping_of(error).http_status
         headers = [(name.encode(), value.encode("latin-1")) for name, value in headers_of(error)]
-        if status == 409:
+        if status == 409 or (isinstance(error, BudgetSpent) and not error.passes_soon):
             headers.append((b"x-should-retry", b"false"))
         if isinstance(error, TooManyRequests | NotAwake):
             headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
@@ -140,7 +156,7 @@ class Exchange:
             headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
-        await self.respond_json(status, openai_body(error), headers)
+        await self.respond_json(status, self.error_body(error), headers)
 
 
 def _request_id(asked: bytes) -> str:

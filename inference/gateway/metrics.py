@@ -87,7 +87,24 @@ SHADOW_REQUESTS = Counter(
     "way), absent (no engine was there)",
     ("model", "outcome"),
 )
+QUEUED = Gauge("computility_gateway_queued", "Requests that wait for a turn at engines that are busy")
+QUEUED_HOW = Counter(
+    "computility_gateway_queued_requests",
+    "Such requests by what became of them: served, timeout, refused (too many of the tenant wait), left (the "
+    "client, or its key)",
+    ("how",),
+)
 WAKING = Gauge("computility_gateway_waking", "Requests that wait for an engine of an Endpoint to wake")
+BUDGET_REFUSED = Counter(
+    "computility_gateway_budget_refused",
+    "Requests refused by a budget: spent, or soon where other requests hold what is left",
+    ("why",),
+)
+BUDGET_OVERAGE = Counter(
+    "computility_gateway_budget_overage",
+    "What requests used beyond what they held of budgets, by unit",
+    ("unit",),
+)
 RATE_LIMITED = Counter(
     "computility_gateway_rate_limited",
     "Requests refused by a limit that somebody set, by whose it is and by its name",

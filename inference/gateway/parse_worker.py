@@ -17,7 +17,8 @@ from typing import Any, BinaryIO
 
 from common.errors import ComputilityError, TooLarge
 from common.niceness import give_way_alone
-from inference.core.body import BodyLimits, parse_request
+from inference.core.apis.parsing import parse_body
+from inference.core.body import BodyLimits
 
 LENGTHS = struct.Struct(">IQ")
 MEMORY_BYTES = 1536 * 1024**2
@@ -39,7 +40,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 
 def _answer(question: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], bytes]:
     try:
-        request = parse_request(question["task"], raw, BodyLimits(**question["limits"]))
+        request = parse_body(question["api"], raw, BodyLimits(**question["limits"]))
     except ComputilityError as error:
         return _told(error), b""
     except MemoryError:

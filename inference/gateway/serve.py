@@ -9,19 +9,21 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from common.errors import ComputilityError, EngineFailed, InvalidInput, NotFound, openai_body
+from common.errors import ComputilityError, EngineFailed, InvalidInput, NotFound
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route
-from inference.core.body import Task, check_context
+from inference.core.apis.events import EVENTS, EventMeter
+from inference.core.apis.wires import WIRES, apis_of, served_by
+from inference.core.body import Api, check_context
 from inference.core.engine_errors import error_in_stream, may_be_the_request, status_in_stream
-from inference.core.engine_members import without_empty_members
-from inference.core.sse import DONE_EVENT, StreamMeter
+from inference.core.sse import StreamMeter
 from inference.core.usage import TokenCounts, UsageMember, with_cached
 from inference.gateway import metrics
 from inference.gateway.admission import Admission, Ticket
 from inference.gateway.bodies import Bodies
 from inference.gateway.books.bill import Bill, Books, Job, Outcome
+from inference.gateway.budgets.guard import Asking, BudgetGuard
 from inference.gateway.control_link.demand import DemandTeller
 from inference.gateway.control_link.routes import RouteFollower
 from inference.gateway.control_link.table import payer_of
@@ -42,6 +44,7 @@ from inference.gateway.exchange import Exchange
 from inference.gateway.learning.thresholds import Thresholds
 from inference.gateway.limits.limiter import Limiter, limited
 from inference.gateway.streaming import STREAM_HEADERS, Stream, Streams, write
+from inference.gateway.turns import Turns
 from inference.gateway.waking import WaitingRoom
 
 if TYPE_CHECKING:
@@ -68,6 +71,7 @@ class InferenceHandler:
         tallies: Tallies,
         secret: str,
         limiter: Limiter,
+        budgets: BudgetGuard,
         media_hosts: Sequence[str] = (),
         tracer: RequestTracer | None = None,
     ) -> None:
@@ -78,10 +82,12 @@ class InferenceHandler:
         self._variants = Variants(self._legs, tallies, secret)
         self._shadows = Shadows(settings, upstream, books)
         self._demand = demand
+        self._turns = Turns(settings, upstream.reports, demand, books.clock)
         self._waiting_room = WaitingRoom(settings, routes, demand, books.clock)
         self._books = books
         self._clock = books.clock
         self._limiter = limiter
+        self._budgets = budgets
         self._bodies = Bodies(settings, media_hosts)
         self._tracer = tracer
         self.admission = Admission(settings, routes, books.clock)
@@ -96,10 +102,12 @@ class InferenceHandler:
         self._legs.routes_changed(self._routes.index.routes)
         self._variants.routes_changed(self._routes.index.routes)
         self._shadows.routes_changed()
+        self._turns.routes_changed()
         self._waiting_room.routes_changed()
 
     def end_waits(self) -> None:
         """The gateway is about to end: who has no engine yet is told to ask again."""
+        self._turns.end()
         self._waiting_room.end()
 
     async def give_up_copies(self) -> None:
@@ -108,41 +116,45 @@ class InferenceHandler:
 
     async def close(self) -> None:
         """End the processes that parse bodies, and what is told to engines without a request."""
+        await self._turns.close()
         await self._legs.close()
         await self._bodies.close()
         self._limiter.close()
 
-    async def handle(self, exchange: Exchange, task: Task) -> None:
+    async def handle(self, exchange: Exchange, api: Api) -> None:
         started_ms, started_seconds = self._clock.now_ms(), self._clock.monotonic_seconds()
-        key = await self._routes.key_of(exchange.headers.get(b"authorization", b""))
+        key = await self._routes.key_of(exchange.credentials())
         if self._tracer is not None:
-            exchange.trace = self._tracer.inference(exchange, task, key.principal)
+            exchange.trace = self._tracer.inference(exchange, api, key.principal)
         with self.admission.request(key) as ticket:
-            job = await self._admit(exchange, task, ticket, started_ms, started_seconds)
+            job = await self._admit(exchange, api, ticket, started_ms, started_seconds)
+            turn = await self._turns.begin(job)
             sent_seconds = self._clock.monotonic_seconds()
             try:
                 with self._demand.working(job.route):
                     await (self._stream(job) if job.request.stream else self._answer(job))
             finally:
+                if turn is not None:
+                    self._turns.finish(turn, ticket.tokens)
                 spent = self._clock.monotonic_seconds() - sent_seconds
                 model = metrics.MODELS.of(job.route.model)
                 metrics.series(metrics.UPSTREAM_SECONDS, model).observe(spent)
 
     async def _admit(
-        self, exchange: Exchange, task: Task, ticket: Ticket, started_ms: int, started_seconds: float
+        self, exchange: Exchange, api: Api, ticket: Ticket, started_ms: int, started_seconds: float
     ) -> Job:
         """Everything that can be decided without an engine. Raises the client's error."""
-        request = await self._bodies.read(exchange, task, ticket, self._routes)
+        request = await self._bodies.read(exchange, api, ticket, self._routes)
         # The body may have been long in coming.
         key, route = await self._routes.find(ticket.key.digest, request.model)
         principal = key.principal
         exchange.model, trace = route.model, exchange.trace
         if trace is not None:
             trace.serves(route, request)
-        if task not in route.tasks:
-            raise NotFound(
-                f"the model {route.model} does not serve {task}", code="task_not_served", param="model"
-            )
+        if not served_by(api, route.tasks):
+            does = ", ".join(apis_of(route.tasks))
+            message = f"the model {route.model} does not serve {api}; it serves {does}"
+            raise NotFound(message, code="task_not_served", param="model")
         check_context(request, route.context_tokens)
         ticket.take_sequences(request.sequences)
         tenant, project = payer_of(principal, route)
@@ -153,6 +165,10 @@ class InferenceHandler:
             if whose:
                 taken = self._limiter.admit(whose, request, exchange.head)
                 ticket.release = partial(self._limiter.release, taken)
+        if self._routes.index.budgets is not None and WIRES[request.api].is_billed:
+            asking = Asking(request, route, tenant, project, principal.key, started_ms)
+            held = await self._budgets.admit(self._routes.index, asking)
+            ticket.settle = held.settle if held is not None else None
         started = started_ms, started_seconds
         return Job(exchange, ticket, request, principal, route, tenant, project, *started, trace)
 
@@ -186,10 +202,7 @@ class InferenceHandler:
 
     async def _stream(self, job: Job) -> None:
         """A request that is answered event by event; its end is held back until the usage is durable."""
-        request = job.request
-        meter = StreamMeter(
-            request.usage_shown, request.choices_per_prompt, request.prompts, _rename(job.route)
-        )
+        meter = _meter(job)
         bill, stream, broke = Bill(self._books, job, job.ticket.spent), None, None
         watch = ClientWatch(job.exchange, job.ticket, DRAIN_SECONDS, job.trace)
         try:
@@ -273,11 +286,20 @@ class InferenceHandler:
 
     def _saw_first_byte(self, job: Job) -> None:
         waited = self._clock.monotonic_seconds() - job.started_seconds
-        model = metrics.MODELS.of(job.route.model)
-        metrics.series(metrics.FIRST_BYTE_SECONDS, model).observe(waited)
         if job.trace is not None:
             job.trace.answers(waited)
-        self._shadows.copy(job)
+        if WIRES[job.request.api].is_billed:
+            model = metrics.MODELS.of(job.route.model)
+            metrics.series(metrics.FIRST_BYTE_SECONDS, model).observe(waited)
+            self._shadows.copy(job)
+
+
+def _meter(job: Job) -> StreamMeter:
+    request, rename = job.request, _rename(job.route)
+    events = EVENTS.get(request.api)
+    if events is not None:
+        return EventMeter(events, rename)
+    return StreamMeter(request.usage_shown, request.choices_per_prompt, request.prompts, rename)
 
 
 def _counts(usage: UsageMember, answering: Answering) -> TokenCounts:
@@ -311,8 +333,7 @@ async def _finish(
         if error is not None:
             raise error
         await job.exchange.start(200, STREAM_HEADERS)
-    tail = f"data: {json.dumps(openai_body(error))}\n\n".encode() if error is not None else b""
-    await job.exchange.write(tail + DONE_EVENT, more=False)
+    await job.exchange.write(meter.ending(error), more=False)
 
 
 async def _give_out(job: Job, content: bytes | None) -> None:
@@ -321,8 +342,8 @@ async def _give_out(job: Job, content: bytes | None) -> None:
     if content is None:
         job.ticket.drop_answer()
         raise InvalidInput(_TOO_LARGE, code="answer_too_large")
-    content, rename = without_empty_members(content), _rename(job.route)
-    await job.exchange.respond(200, content.replace(*rename, 1) if rename else content, b"application/json")
+    edited = WIRES[job.request.api].edited(content, _rename(job.route))
+    await job.exchange.respond(200, edited, b"application/json")
 
 
 def _rename(route: Route) -> tuple[bytes, bytes] | None:

@@ -214,11 +214,12 @@ class Stream:
             body = continued_body(request, model, job.tenant, point)
             return (body, Seam(point.id, point.created, point)) if body is not None else None
         if meter.passed:
-            role = told_with_role(meter.first) if meter.passed == 1 and request.task == "chat" else None
+            role = told_with_role(meter.first) if meter.passed == 1 and request.api == "chat" else None
             if role is None or request.sequences > 1:
                 return None
             seam = Seam(*role)
-        return engine_body(request, model, job.tenant, tokens=meter.record is not None), seam
+        tokens = meter.record is not None
+        return engine_body(request, model, job.tenant, tokens=tokens, id_=self._watch.id), seam
 
     async def _follow(self, body: bytes, seam: Seam | None, point: BreakPoint | None) -> bool:
         """Ask another engine of the same kind; False when there is none."""
@@ -235,6 +236,8 @@ class Stream:
         if seam is None:
             meter.start_over()
             return True
+        if meter.counts.completion and meter.passed:
+            self._bill.goes_on(call.replica)
         meter.go_on(seam, point)
         if not watch.gone:
             await write(self._job.exchange, NOTE)

@@ -10,6 +10,8 @@ Phase = Literal[
     "Pending", "Running", "Retrying", "Stopping", "Collecting", "Succeeded", "Failed", "Cancelled"
 ]
 COMPLETED = "Completed"
+CANCELS = ("Cancelled", "Idle")
+"""Reasons of an end that is neither a success nor a failure."""
 CANNOT_START_CODES = frozenset((126, 127))
 """Of shells and of what starts the command: there is no such program, or it is none. To try again is in
 vain."""
@@ -41,13 +43,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Seen:
-    """Its workload. ``started_ms``: of the first rank of this attempt."""
+    """Its workload. ``started_ms``: of the first rank of this attempt. ``idle``: its session had no input for
+    as long as it may."""
 
     phase: str
     attempt: int = 0
     ranks: tuple[RankEnd, ...] = ()
     started_ms: int | None = None
     message: str = ""
+    idle: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ def _ending(asked: Asked, seen: Seen | None, now_ms: int) -> tuple[str, str] | N
     failed = first_failure(seen.ranks) if seen is not None else None
     if failed is not None and failed.exit_code in CANNOT_START_CODES:
         return "CannotStart", f"{_words(failed)}: the command cannot be started, see its log"
+    if seen is not None and seen.idle and seen.phase not in _OVER:
+        return "Idle", "its session had no input for spec.session.idleSeconds"
     deadline = asked.deadline_seconds
     if deadline is None or asked.started_ms is None or now_ms < asked.started_ms + 1000 * deadline:
         return None
@@ -119,7 +125,7 @@ def _ending(asked: Asked, seen: Seen | None, now_ms: int) -> tuple[str, str] | N
 def _final(reason: str) -> Literal["Succeeded", "Failed", "Cancelled"]:
     if reason == COMPLETED:
         return "Succeeded"
-    return "Cancelled" if reason == "Cancelled" else "Failed"
+    return "Cancelled" if reason in CANCELS else "Failed"
 
 
 def _failure(seen: Seen) -> str:

@@ -93,6 +93,17 @@ CRDS: tuple[Crd, ...] = (
     ),
     Crd("Price", ("cprice",), (Column("Tenant", ".spec.tenant"), Column("From", ".spec.effectiveFrom"))),
     Crd(
+        "Budget",
+        ("cbudget",),
+        (
+            Column("Tenant", ".spec.scope.tenant"),
+            Column("Project", ".spec.scope.project"),
+            Column("Period", ".spec.period"),
+            Column("Enforcement", ".spec.enforcement"),
+            Column("Spent", ".status.spentPercent", "integer"),
+        ),
+    ),
+    Crd(
         "Node",
         ("cnode",),
         (

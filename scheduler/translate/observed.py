@@ -181,6 +181,7 @@ def _merge(uid: str, attempt: int, placed: RankPlacement, observed: Observed) ->
             "exit_code": record.exit_code,
             "started_ms": record.started_ms,
             "finished_ms": record.finished_ms,
+            "idle": record.idle or None,
         }
     )
 

@@ -267,6 +267,7 @@ def node_view(node: Node, catalogue: Catalogue, now_ms: int = 0) -> NodeView:
         cpu_millis=status.cpu_cores * 1000,
         host_memory_bytes=status.memory_bytes,
         flapping_until_ms=until_ms if until_ms > now_ms else 0,
+        draining=spec.drain,
     )
 
 

@@ -45,6 +45,13 @@ def takes(kind, option, spec, text):
 
 print(json.dumps([takes(*case) for case in json.loads(sys.argv[2])]))
 """
+RANKS = """
+from vllm.plugins import load_general_plugins
+from vllm.platforms import current_platform
+load_general_plugins()
+from vllm.v1.sample import sampler
+print(hasattr(sampler.batched_count_greater_than, "_torchdynamo_orig_callable") != current_platform.is_cpu())
+"""
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
@@ -99,3 +106,10 @@ def test_what_an_endpoints_arguments_say_comes_last_and_counts() -> None:
     found = parsed(EngineOptions("org/m", "m", tool_parser="hermes", args=args))
     assert (found.enable_auto_tool_choice, found.tool_call_parser) == (False, "mistral")
     assert found.tool_strict_level == "auto"
+
+
+def test_nothing_is_compiled_for_the_first_who_asks_for_log_probabilities_on_cpus() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RANKS], capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "True"

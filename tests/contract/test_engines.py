@@ -160,7 +160,7 @@ async def test_an_engine_answers_nobody_without_its_key(
 @pytest.mark.timeout(400)
 async def test_no_other_route_of_the_engine_is_open_even_with_the_key(real_engine: RealEngine) -> None:
     others = [route for route in routes_of_the_engine() if ROUTES.get(route[1]) != route[0]]
-    assert {("POST", "/invocations"), ("POST", "/tokenize"), ("POST", "/scale_elastic_ep")} <= set(others)
+    assert {("POST", "/invocations"), ("POST", "/scale_elastic_ep")} <= set(others)
     async with httpx.AsyncClient(base_url=real_engine.url, headers=engine_headers(TOKEN)) as client:
         for method, path in [*others, ("POST", "/adapters"), ("DELETE", "/adapters/x")]:
             assert (await client.request(method, path, json={})).status_code == 404, (method, path)

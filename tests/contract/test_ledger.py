@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -324,10 +324,10 @@ async def test_an_event_that_cannot_be_posted_is_refused_alone_and_with_its_reas
     database: Database, prices: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class RatesButOne(Rates):
-        def lines(self, event: UsageEvent) -> tuple[RatedLine, ...]:
+        def lines(self, event: UsageEvent, used: Mapping[str, int] | None = None) -> tuple[RatedLine, ...]:
             if event.id == "use-odd":
                 raise ZeroDivisionError("a price that nobody foresaw")
-            return super().lines(event)
+            return super().lines(event, used)
 
     def row_but_one(
         event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int, digest: str, series: str

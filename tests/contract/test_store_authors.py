@@ -34,6 +34,7 @@ SPECS: dict[str, dict[str, Any]] = {
         "effectiveFrom": "2090-01-01T00:00:00Z",
         "items": [{"meter": "prompt_tokens", "microcreditsPerMillion": 1_000_000}],
     },
+    "Budget": {"scope": {"tenant": "acme"}, "limit": {"tokens": 1_000_000}},
 }
 CI = Author("ci", tenant="uid-of-acme")
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,15 @@ else:
         except ConnectionRefusedError:
             pass
 """
+PORT = """
+import socket
+with socket.create_server(("127.0.0.1", 8888)) as server:
+    print("listens", flush=True)
+    while True:
+        taken, _ = server.accept()
+        with taken:
+            taken.sendall(b"heard " + taken.recv(100))
+"""
 
 
 AS_IN_A_TERMINAL = ("env", "--default-signal=INT")
@@ -74,7 +84,7 @@ class Tenant:
         secret = probe.admin.create_key(name, "member", project=project)["secret"]
         kept = {name: text for name, text in os.environ.items() if not name.startswith("COMPUTILITY_")}
         self.client = running.control(secret)
-        self._environment = {
+        self.environment = {
             **kept,
             "COMPUTILITY_HOME": str(folder / "home"),
             "COMPUTILITY_CONTROL_BASE_URL": running.settings.control_url,
@@ -89,7 +99,7 @@ class Tenant:
         return subprocess.Popen(
             [*AS_IN_A_TERMINAL, sys.executable, "-m", "control.cli.main", *words],
             cwd=self.folder,
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -214,3 +224,40 @@ def test_a_stranger_finds_nothing_of_it(
     assert tenant.types("jobs", "artefacts", "mine", "-O", "back")[0] == 0
     assert (tenant.folder / "back" / "weights").read_text() == "w"
     stranger.client.close()
+
+
+def test_a_shell_takes_what_is_typed_and_ends_with_it(tenant: Tenant) -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "control.cli.main", "shell", "--no-folder", "--name", "typed"],
+        cwd=tenant.folder,
+        env=tenant.environment,
+        input=b'echo to""gether; exit 5\n',
+        capture_output=True,
+        timeout=120,
+    )
+    assert process.returncode == 5, process.stderr
+    assert b"together" in process.stdout
+
+
+@pytest.mark.skipif(bool(why_not()), reason=f"no cells here: {why_not()}")
+def test_a_port_of_a_job_is_reached_from_here(tenant: Tenant, probe: Probe) -> None:
+    tenant.write(serve=PORT)
+    assert tenant.types("run", "-d", "--ports", "--name", "serves", "--", "python", "serve.py")[0] == 0
+
+    def listens() -> bool:
+        try:
+            return "listens" in list(tenant.client.logs("serves", probe.project))
+        except NotFound:
+            return False
+
+    eventually(listens, what="the port")
+    forward = tenant.start("port-forward", "serves", "0:8888")
+    assert forward.stderr is not None
+    port = int(forward.stderr.readline().split(" ")[0].rpartition(":")[2])
+    for _ in range(2):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as here:
+            here.sendall(b"this")
+            assert here.recv(100) == b"heard this"
+    forward.send_signal(signal.SIGINT)
+    assert forward.wait(30) == 0
+    assert tenant.types("jobs", "cancel", "serves")[0] == 0

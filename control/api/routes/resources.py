@@ -15,11 +15,13 @@ from common.store.answers import json_answer
 from common.vocabulary import MAX_DOCUMENTS, MAX_NUMBER
 from control.admission.access import document_of
 from control.api.errors import ERROR_RESPONSES
+from control.api.exchange import exchange_of
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of, json_of, parse_labels
 from control.api.writes import (
     Written,
     apply_resources,
     delete_resource,
+    names_in,
     parse_documents,
     visible_resource,
 )
@@ -80,6 +82,7 @@ async def apply_documents(request: Request, caller: FromCaller, dry_run: FromDry
     documents = content if isinstance(content, list) else [content]
     if not 0 < len(documents) <= MAX_DOCUMENTS:
         raise InvalidInput(f"1 to {MAX_DOCUMENTS} resources can be applied at once, not {len(documents)}")
+    exchange_of(request.scope).asked = names_in(documents)
     resources = parse_documents(documents)
     written = await apply_resources(
         context_of(request),

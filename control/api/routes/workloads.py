@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from common.errors import InvalidInput, NotFound, Unavailable
+from common.log_times import offset_at
 from common.resources import Workload
 from common.vocabulary import MAX_NUMBER
 from control.admission.access import Caller
 from control.api.errors import ERROR_RESPONSES
+from control.api.log_lines import Stamps, after_line_end, require_times
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.api.writes import visible_resource
 from control.context import ControlContext
@@ -69,12 +71,43 @@ async def get_logs(
     tail_lines: Annotated[
         int | None, Query(ge=0, le=MAX_NUMBER, description="only the last lines; unset = all")
     ] = None,
+    since_seconds: Annotated[
+        float | None,
+        Query(ge=0, le=MAX_NUMBER, description="only what was printed within so long; unset = all"),
+    ] = None,
+    timestamps: Annotated[
+        bool, Query(description="begin each line with the time at which it was printed, to about a second")
+    ] = False,
 ) -> StreamingResponse:
     context = context_of(request)
     workload = await _workload(context, caller, name, project)
     log = _log_of(context, workload, rank, attempt)
-    first = await log.last_lines(tail_lines) if tail_lines is not None else await log.read(0)
-    return StreamingResponse(_pieces(context, log, first, follow), media_type="text/plain; charset=utf-8")
+    begin = 0
+    if timestamps or since_seconds is not None:
+        whole = await log.read(0, 0)
+        require_times(whole)
+        if since_seconds is not None:
+            begin = offset_at(whole.times, context.clock.now_ms() - round(1000 * since_seconds))
+    first = await log.since(begin)
+    if tail_lines is not None:
+        last = await log.last_lines(tail_lines)
+        first = last if _begin_of(last) >= _begin_of(first) else first
+    pieces = _pieces(context, log, first, follow)
+    if timestamps:
+        pieces = _stamped(context, pieces, Stamps(ended=await _ended(context, log)))
+    texts = (chunk.data async for chunk in pieces if chunk.data)
+    return StreamingResponse(texts, media_type="text/plain; charset=utf-8")
+
+
+def _begin_of(chunk: LogChunk) -> int:
+    return chunk.next_offset - len(chunk.data)
+
+
+async def _stamped(
+    context: ControlContext, pieces: AsyncIterator[LogChunk], stamps: Stamps
+) -> AsyncIterator[LogChunk]:
+    async for chunk in pieces:
+        yield replace(chunk, data=stamps.put(chunk, context.clock.now_ms()))
 
 
 async def _workload(context: ControlContext, caller: Caller, name: str, project: str | None) -> Workload:
@@ -103,6 +136,12 @@ class _Log:
             limit_bytes,
         )
 
+    async def since(self, offset_bytes: int) -> LogChunk:
+        """From the first line on that begins there or later."""
+        if not offset_bytes:
+            return await self.read(0)
+        return after_line_end(await self.read(offset_bytes - 1, CHUNK_BYTES + 1))
+
     async def last_lines(self, count: int) -> LogChunk:
         """The last ``count`` lines, as far as they lie within the last megabytes."""
         taken = CHUNK_BYTES
@@ -111,7 +150,7 @@ class _Log:
             lines = chunk.data.splitlines(keepends=True)
             if len(lines) > count or taken >= min(chunk.size_bytes, MAX_TAIL_BYTES):
                 data = b"".join(lines[-count:]) if count else b""
-                return LogChunk(data, chunk.next_offset, chunk.size_bytes)
+                return replace(chunk, data=data)
             taken *= 4
 
 
@@ -132,11 +171,13 @@ def _log_of(context: ControlContext, workload: Workload, rank: int, attempt: int
     return _Log(context.fabric, placed.node, workload, attempt or status.attempt, rank)
 
 
-async def _pieces(context: ControlContext, log: _Log, first: LogChunk, follow: bool) -> AsyncIterator[bytes]:
+async def _pieces(
+    context: ControlContext, log: _Log, first: LogChunk, follow: bool
+) -> AsyncIterator[LogChunk]:
     chunk = first
     while True:
         if chunk.data:
-            yield chunk.data
+            yield chunk
         elif chunk.next_offset >= chunk.size_bytes:
             if not follow or context.ending.is_set():
                 return

@@ -16,6 +16,7 @@ from common.environment import PREFIX, variables
 from common.errors import Unauthenticated
 from common.private import at_home
 from control.cli.asking.contexts import Context, context_named, current_context
+from control.cli.asking.misspelt import is_setting
 
 if TYPE_CHECKING:
     import ssl
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
     from common.client import Client
+    from common.client_chat import ChatClient
     from common.settings import Settings
 
 CREDENTIALS_FILE = "cli.json"
@@ -32,8 +34,17 @@ _PLAIN = {
     "COMPUTILITY_CONTROL_BASE_URL": "control_base_url",
     "COMPUTILITY_GATEWAY_BASE_URL": "gateway_base_url",
     "COMPUTILITY_API_KEY": "api_key",
+    "COMPUTILITY_TLS_CA_FILE": "tls_ca_file",
 }
-"""What is told by the environment alone, without the tree of settings."""
+"""What a command has to know that only asks. Other settings are no matter to it."""
+_OF_THE_TREE = frozenset(
+    (
+        "COMPUTILITY_CONTROL__URLS",
+        "COMPUTILITY_CONTROL__TLS_CERTIFICATE_FILE",
+        "COMPUTILITY_GATEWAY__TLS_CERTIFICATE_FILE",
+    )
+)
+"""Whom to ask and to trust by these, only the whole tree can tell."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +101,17 @@ class Session:
         if self._settings is not None:
             return None
         surroundings = {name: value for name, value in variables().items() if name.upper().startswith(PREFIX)}
-        if not all(surroundings.get(name) for name in surroundings) or surroundings.keys() - _PLAIN.keys():
+        said = surroundings.get("COMPUTILITY_HOME", "")
+        folder = at_home(
+            str(self._told.get("home") or self._context.home or said or "~/.computility")
+        ).absolute()
+        in_file = _of_file(folder / _CONFIG_FILE)
+        settings = {**in_file, **surroundings}
+        is_odd = any(not isinstance(value, str) or not value for value in settings.values())
+        if is_odd or "COMPUTILITY_HOME" in in_file or not all(map(_is_plain, settings)):
             return None
-        said: dict[str, Any] = {_PLAIN[name]: value for name, value in surroundings.items()}
-        home = self._told.get("home") or self._context.home or said.get("home") or "~/.computility"
-        folder = at_home(str(home)).absolute()
-        return None if (folder / _CONFIG_FILE).exists() else {**said, **self._told, "home": folder}
+        plain = {field: settings[name] for name, field in _PLAIN.items() if name in settings}
+        return {**plain, **self._told, "home": folder}
 
     def _of(self, name: str) -> Any:
         plain = self._plain
@@ -115,20 +131,22 @@ class Session:
     @property
     def credentials(self) -> Credentials:
         """Addresses and key, from the nearest place that says them."""
-        kept = self._kept()
+        gateway = self._first("gateway_url", "gateway_base_url", self._context.gateway_url)
+        return Credentials(self._control_url, gateway or self.settings.gateway_url, self._key)
 
-        def first(name: str, field: str, of_context: str) -> str:
-            told = str(self._told.get(field, ""))
-            others = (of_context, self._of(field)) if self._chosen else (self._of(field), of_context)
-            return told or next((str(one) for one in others if one), "") or str(kept.get(name, ""))
+    @property
+    def _control_url(self) -> str:
+        control = self._context.control_url or self._listed()
+        return self._first("control_url", "control_base_url", control) or self.settings.control_url
 
-        control = first("control_url", "control_base_url", self._context.control_url or self._listed())
-        gateway = first("gateway_url", "gateway_base_url", self._context.gateway_url)
-        return Credentials(
-            control or self.settings.control_url,
-            gateway or self.settings.gateway_url,
-            first("api_key", "api_key", self._context.api_key),
-        )
+    @property
+    def _key(self) -> str:
+        return self._first("api_key", "api_key", self._context.api_key)
+
+    def _first(self, name: str, field: str, of_context: str) -> str:
+        told = str(self._told.get(field, ""))
+        others = (of_context, self._of(field)) if self._chosen else (self._of(field), of_context)
+        return told or next((str(one) for one in others if one), "") or str(self._kept().get(name, ""))
 
     def _listed(self) -> str:
         """The first of the control processes that settings name."""
@@ -145,8 +163,7 @@ class Session:
         """A client of control; raises ``Unauthenticated`` when no key is known."""
         from common.client import Client
 
-        credentials = self.credentials
-        url, key = credentials.control_url, self._require_key(credentials)
+        url, key = self._control_url, self._require_key(self._key)
         return Client(
             url, key, timeout_seconds=timeout_seconds, verify=self._trust(url), others=self._others(url)
         )
@@ -155,13 +172,20 @@ class Session:
         """A client of control for what anybody may ask."""
         from common.client import Client
 
-        url = self.credentials.control_url
+        url = self._control_url
         return Client(url, timeout_seconds=timeout_seconds, verify=self._trust(url), others=self._others(url))
 
     def _others(self, url: str) -> list[str]:
         """The other control processes, where settings name ``url`` among several."""
         known = [] if self._plain is not None else self.settings.control.urls
         return [other for other in known if other != url] if url in known else []
+
+    def chat(self) -> ChatClient:
+        """A client of the models at the gateway; raises ``Unauthenticated`` when no key is known."""
+        from common.client_chat import ChatClient
+
+        url = self.credentials.gateway_url
+        return ChatClient(url, self._require_key(self._key), verify=self._trust(url))
 
     def openai(self, credentials: Credentials | None = None) -> OpenAI:
         """The official client, pointed at the gateway."""
@@ -171,7 +195,7 @@ class Session:
         url = credentials.gateway_url
         return OpenAI(
             base_url=url,
-            api_key=self._require_key(credentials),
+            api_key=self._require_key(credentials.key),
             http_client=DefaultHttpxClient(verify=self._trust(url)),
             max_retries=1,
             timeout=600,
@@ -181,22 +205,55 @@ class Session:
         """Where `up` kept the URL, it kept the certificate of the server as well."""
         if not url.startswith("https:"):
             return True
-        from common.tls import trust_in, trust_of
+        from common.trusted import authorities, trust_in
 
         kept = self._kept()
         for server in ("control", "gateway"):
             certificate = kept.get(f"{server}_certificate_file")
             if certificate and url == kept.get(f"{server}_url"):
                 return trust_in(Path(certificate))
+        if self._plain is not None:
+            return authorities(str(self._plain.get("tls_ca_file") or self._context.tls_ca_file))
+        from common.tls import trust_of
+
         settings = self.settings
         if self._context.tls_ca_file and not settings.tls_ca_file:
             settings = settings.model_copy(update={"tls_ca_file": self._context.tls_ca_file})
         return trust_of(settings, url)
 
-    def _require_key(self, credentials: Credentials) -> str:
-        if not credentials.key:
+    def _require_key(self, key: str) -> str:
+        if not key:
             raise Unauthenticated(
                 "no API key: give --key or COMPUTILITY_API_KEY, or name the folder of a running Computility "
                 f"with --home ({self.home / CREDENTIALS_FILE} is not there; `computility up` writes it)"
             )
-        return credentials.key
+        return key
+
+
+def _is_plain(name: str) -> bool:
+    return name not in _OF_THE_TREE and is_setting(name)
+
+
+def _of_file(path: Path) -> dict[str, Any]:
+    """What the file of settings says, by the variables of the same settings; an empty name where it is not as
+    it should be."""
+    if not path.exists():
+        return {}
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except (OSError, ValueError, yaml.YAMLError):
+        return {"": ""}
+    return _by_variable(content, PREFIX) if isinstance(content, dict) else {"": ""}
+
+
+def _by_variable(section: dict[Any, Any], prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in section.items():
+        variable = f"{prefix}{name}".upper()
+        if isinstance(value, dict):
+            found |= _by_variable(value, f"{variable}__")
+        else:
+            found[variable] = "said" if variable not in _PLAIN else value
+    return found

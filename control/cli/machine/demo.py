@@ -11,6 +11,7 @@ from control.cli.asking.options import session_of
 from control.cli.machine.lifecycle import ControlPort, GatewayPort, ModelOption, stop_signals
 from control.console.output import console
 from control.demo.play import DemoOptions, play
+from control.demo.story import check_source
 
 
 def demo(
@@ -28,6 +29,7 @@ def demo(
     It is torn down afterwards. It uses a folder of its own and free ports, so it disturbs no running
     Computility. Example: computility demo --keep
     """
+    check_source(model)
     settings = session_of(context).settings
     with stop_signals() as stop:
         held = play(console(), DemoOptions(settings, model, keep, home, gateway_port, control_port), stop)

@@ -24,6 +24,7 @@ def examples(
     from control.demo import story
 
     session, out = session_of(context), console()
+    story.check_source(model)
     manifests = story.example_manifests(model)
     if story.needs_tiny_model(manifests) and not story.tiny_model_folder(session.settings).exists():
         with Stage(out, "building the small base model (up to a minute, once)") as stage:

@@ -63,8 +63,7 @@ def up(
     Examples: computility up; computility up --gateway-port 9000 --home ~/other
     """
     os.umask(PRIVATE_UMASK)
-    if model:
-        story.check_model(model)
+    story.check_source(model)
     session = Session.load(home) if home else session_of(context)
     settings = with_ports(session.settings, gateway_port, control_port)
     out = console()

@@ -13,12 +13,13 @@ from control.cli.access.finetunes import create
 from control.cli.asking.finding import find
 from control.cli.asking.kinds import kind_named
 from control.cli.asking.options import ProjectOption, project_of, session_of
+from control.cli.get import get
 from control.cli.work import following
 from control.cli.work.run import follow
 from control.console.output import console
 
 jobs_app = typer.Typer(
-    help="Follow, cancel and fetch jobs; `get jobs` lists them, `run` makes them.",
+    help="List, follow, cancel and fetch jobs; `run` makes them.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -26,6 +27,21 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The job's nam
 OutputFolder = Annotated[
     Path | None, typer.Option("--output", "-O", help="New folder here for what it left.")
 ]
+
+
+@jobs_app.command("list")
+def list_jobs(
+    context: typer.Context,
+    project: ProjectOption = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="table, wide, name, yaml, json or jsonpath=TEMPLATE.")
+    ] = "table",
+) -> None:
+    """List jobs, as `get jobs` does.
+
+    Example: computility jobs list -p search
+    """
+    get(context, "jobs", project=project, output=output)
 
 
 @jobs_app.command()

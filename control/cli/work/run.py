@@ -55,6 +55,9 @@ def run(
         Path | None, typer.Option("--output", "-O", help="New folder here for what it left.")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Only start it.")] = False,
+    ports: Annotated[
+        bool, typer.Option("--ports", help="For `port-forward`; it ends after an hour without use.")
+    ] = False,
     project: ProjectOption = None,
 ) -> None:
     """Run a command on the pool with the folder that you are in.
@@ -67,7 +70,7 @@ def run(
     """
     spec: dict[str, Any] = {
         "command": command,
-        "env": dict(_variable(text) for text in env or ()),
+        "env": dict(variable(text) for text in env or ()),
         "devices": devices_of(gpus, cpu),
         "replicas": replicas,
         "queue": queue,
@@ -77,26 +80,38 @@ def run(
     }
     optional = {"priority": priority, "artefacts": artefact, "deadlineSeconds": seconds_of(deadline)}
     spec |= {field: value for field, value in optional.items() if value is not None}
+    if ports:
+        spec["session"] = {"ports": True}
     if output is not None:
         check_target(at_home(output))
-    root = at_home(folder)
+    root = None if no_folder else at_home(folder)
     with session_of(context).client(timeout_seconds=600) as client:
-        where = project_of(context, project) or _own_project(client)
-        called = name or name_of(root)
-        document = {
-            "apiVersion": "computility.io/v1alpha1",
-            "kind": "Job",
-            "metadata": {"name": called, "project": where},
-            "spec": spec,
-        }
-        _create(client, document, dry_run=True)  # refused before anything is sent
-        if not no_folder:
-            spec["folder"] = send(client, root, where, to_stderr)
-        _create(client, document)
+        called, where = start(
+            client, spec, name or name_of(at_home(folder)), root, project_of(context, project)
+        )
         if detach:
             console().print(f"job/{called} created", markup=False)
             return
         raise typer.Exit(follow(client, called, where, at_home(output) if output else None))
+
+
+def start(
+    client: Client, spec: dict[str, Any], name: str, root: Path | None, project: str | None
+) -> tuple[str, str]:
+    """Make the job, with the folder ``root``; returns its name and project. ``spec`` gets the folder."""
+    where = project or _own_project(client)
+    called = name or name_of(root or Path.cwd())
+    document = {
+        "apiVersion": "computility.io/v1alpha1",
+        "kind": "Job",
+        "metadata": {"name": called, "project": where},
+        "spec": spec,
+    }
+    _create(client, document, dry_run=True)  # refused before anything is sent
+    if root is not None:
+        spec["folder"] = send(client, root, where, to_stderr)
+    _create(client, document)
+    return called, where
 
 
 def _create(client: Client, document: dict[str, Any], *, dry_run: bool = False) -> None:
@@ -119,7 +134,7 @@ def follow(client: Client, name: str, project: str, output: Path | None, rank: i
         try:
             job = following.until_end()
         except KeyboardInterrupt:
-            if not _asked_to_cancel(name):
+            if not asked_to_cancel(name):
                 to_stderr(f"job/{name} goes on; `computility jobs attach {name}` shows it again")
                 return 130
             to_stderr(f"job/{name} is being cancelled")
@@ -130,7 +145,7 @@ def follow(client: Client, name: str, project: str, output: Path | None, rank: i
     return exit_code_of(job)
 
 
-def _asked_to_cancel(name: str) -> bool:
+def asked_to_cancel(name: str) -> bool:
     """Where nobody can be asked, whoever interrupts wants it to end."""
     if not sys.stdin.isatty():
         return True
@@ -149,15 +164,13 @@ def devices_of(gpus: int | None, cpu: int | None) -> dict[str, Any]:
     return {"count": cpu, "vendors": ["cpu"]} if cpu is not None else {"count": 1}
 
 
-def seconds_of(text: str) -> int | None:
+def seconds_of(text: str, option: str = "--deadline") -> int | None:
     """``30m`` as seconds; None where nothing is said."""
     if not text:
         return None
     match = _DURATION.fullmatch(text)
     if match is None or not int(match[1]):
-        raise InvalidInput(
-            f"--deadline: {text!r} is no time; write such as 90s, 30m or 8h", param="--deadline"
-        )
+        raise InvalidInput(f"{option}: {text!r} is no time; write such as 90s, 30m or 8h", param=option)
     return int(match[1]) * _UNITS[match[2]]
 
 
@@ -166,7 +179,7 @@ def name_of(folder: Path) -> str:
     return f"{stem_of(folder)}-{new_id('job')[-5:]}"
 
 
-def _variable(text: str) -> tuple[str, str]:
+def variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if equals:
         return name, value

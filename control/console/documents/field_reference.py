@@ -13,6 +13,7 @@ from typing import Any
 from common.errors import NotFound
 from common.kind_names import API_VERSION, KIND_NAMES
 from control.console.documents.documents import SERVER_SET
+from control.console.documents.kind_schemas import kind_schemas
 
 Schema = Mapping[str, Any]
 _INDEX = re.compile(r"\[[^\]]*\]")
@@ -101,9 +102,7 @@ def nearest_field(kind: str, path: str) -> str:
 
 @cache
 def _root(kind: str) -> Schema:
-    from common.resources import KINDS
-
-    return KINDS[kind].model_json_schema(by_alias=True)
+    return kind_schemas()[kind]
 
 
 def _at(kind: str, path: str) -> Schema:

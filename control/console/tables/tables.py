@@ -296,6 +296,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("TENANT", _at("spec.tenant", "all")),
         Column("ITEMS", lambda document: len(document["spec"].get("items", ()))),
     ),
+    "Budget": (
+        Column("TENANT", _at("spec.scope.tenant")),
+        Column("PROJECT", _at("spec.scope.project", "all")),
+        Column("PERIOD", _at("spec.period")),
+        Column("ENFORCEMENT", _at("spec.enforcement")),
+        Column("SPENT", lambda document: f"{(document.get('status') or {}).get('spentPercent', 0)}%"),
+    ),
 }
 
 

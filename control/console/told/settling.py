@@ -19,6 +19,7 @@ HOPELESS = (
     "LinkLeadsOutside",
     "NameTaken",
     "InvalidInput",
+    "TooLittleMemory",
 )
 """Reasons of ``Ready`` that no waiting changes."""
 Progress = tuple[bool, str]
@@ -47,7 +48,8 @@ def _endpoint(document: Document) -> Progress:
     if any(replica.get("outdated") for replica in replicas):
         return False, found.get("message") or found["reason"]
     if found["status"] != "True":
-        return False, found.get("message") or found["reason"]
+        is_off = document["spec"].get("replicas") == 0 and not replicas
+        return is_off, found.get("message") or found["reason"]
     ready, _, wanted = str(ready_count(document)).partition("/")
     return int(ready) >= int(wanted.split()[0]), said
 
@@ -57,6 +59,9 @@ def _refuse_hopeless(ready: Document, replicas: Sequence[Document]) -> None:
     if ready["reason"] in HOPELESS:
         raise EngineFailed(ready.get("message") or ready["reason"])
     for one in replicas:
+        if one.get("neverFits") and not one.get("outdated"):
+            why = one.get("message") or "it fits on no node of the pool"
+            raise EngineFailed(f"{one['workload']} is {one['phase']}: {why}")
         if one.get("phase") in CRASHED and not one.get("outdated"):
             why = f": {one['message']}" if one.get("message") else ""
             raise EngineFailed(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from common.units import GIB, format_bytes
+from inference.core.performance.device_figures import Layout
+from inference.core.performance.model_shape import ModelShape
 from inference.core.performance.steps import Engine
 
 USABLE = 0.92
@@ -10,6 +14,26 @@ USABLE = 0.92
 BESIDE_BYTES = 3.5 * GIB
 """Of each device, for contexts, graphs, activations of a pass and buffers of links: what
 ``aiconfigurator-core`` sets aside for vLLM."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes of each device that weights and caches take at the very least."""
+
+    weights: float
+    cache: float
+
+    @property
+    def bytes(self) -> float:
+        return self.weights + self.cache
+
+
+def least_need(shape: ModelShape, layout: Layout, tokens: int) -> Need:
+    """Of the weights and of one sequence of so many tokens, which vLLM must have room for before it begins;
+    without all else. It keeps weights of four bytes in two."""
+    kept = 0.5 if shape.formats.plain == "fp32" else 1.0
+    cache = shape.kv_bytes(tokens, layout.tensor) / layout.pipeline
+    return Need(kept * shape.weight_bytes / layout.devices, kept * cache)
 
 
 def room_bytes(engine: Engine) -> float:

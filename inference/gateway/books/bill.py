@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -58,7 +58,7 @@ class Job:
     trace: RequestTrace | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Books:
     """Where usage is written."""
 
@@ -67,6 +67,14 @@ class Books:
     clock: Clock
     overdue: set[asyncio.Task[None]] = field(default_factory=set)
     """Events of ended requests that wait for room on the disk; the journal has them all."""
+    late_seconds: float = float("-inf")
+    """When the last of them was spooled, in monotonic seconds."""
+
+    def settled_before(self, shipped_before: float) -> float:
+        """Before which moment all that was settled is posted, where all is that was spooled before
+        ``shipped_before``: never, where some waits for room, or came into the spool after that."""
+        is_late = bool(self.overdue) or self.late_seconds >= shipped_before
+        return float("-inf") if is_late else shipped_before
 
     def spool_later(self, event: UsageEvent, entry: Entry) -> None:
         """Spool the event when there is room, and then free its slot."""
@@ -81,6 +89,7 @@ class Books:
                 await self.spool.append(event, entry.free)
             except Unavailable:
                 continue
+            self.late_seconds = self.clock.monotonic_seconds()
             metrics.count_billed(event)
             return
 
@@ -95,10 +104,10 @@ class Bill:
     """The bill of one job, made before an engine is asked: what could not be billed is not served.
 
     As a context manager it gives its place in the journal back where nothing was settled. ``spent`` is told
-    how many tokens are billed.
+    what is billed.
     """
 
-    def __init__(self, books: Books, job: Job, spent: Callable[[int], None] | None = None) -> None:
+    def __init__(self, books: Books, job: Job, spent: Callable[[TokenCounts], None] | None = None) -> None:
         self._books = books
         self._job = job
         self._id = new_id("use", books.clock)
@@ -106,6 +115,8 @@ class Bill:
         self._noted = TokenCounts()
         self._event: UsageEvent | None = None
         self._entry: Entry | None = None
+        self._reader = ""
+        self._others: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -123,6 +134,8 @@ class Bill:
         """
         self._close()
         self._noted = TokenCounts()
+        if replica.role == "prefill":
+            self._reader = replica.id
         if self._books.overdue:
             raise Unavailable(_CANNOT_RECORD, code=NO_ROOM)
         try:
@@ -138,6 +151,10 @@ class Bill:
         except OSError as error:
             _log.error("the journal takes no more", error=str(error))
             raise Unavailable(_CANNOT_RECORD, code=NO_ROOM) from error
+
+    def goes_on(self, replica: RouteReplica) -> None:
+        """Another engine goes on with the answer; the bill stays that of the first one."""
+        self._others.append(replica.id)
 
     def note(self, counts: TokenCounts) -> None:
         """Before the client is sent what it was counted for: keep the count for the case of sudden death.
@@ -165,10 +182,10 @@ class Bill:
             self._close()
             return
         if self._spent is not None:
-            self._spent(counts.prompt + counts.completion)
+            self._spent(counts)
         ended_ms = max(self._books.clock.now_ms(), self._job.started_ms)
         try:
-            event = self._event.ended(outcome, ended_ms, quantities)
+            event = self._shared(self._event.ended(outcome, ended_ms, quantities))
         except InvalidInput as error:
             ended = {"outcome": outcome, "ended_ms": ended_ms, "quantities": quantities}
             await self._set_aside({**self._event.to_dict(), **ended}, error.message)
@@ -190,9 +207,24 @@ class Bill:
                 _log.error("the journal cannot be synced", error=str(error))
                 raise Unavailable(_CANNOT_RECORD, code=NO_ROOM) from error
 
+    def _shared(self, event: UsageEvent) -> UsageEvent:
+        """The event with the other engines that had a part in the work, where their names find room in it."""
+        reader = self._reader if self._reader != event.resource else ""
+        others = {"read_by": reader, "continued_by": " ".join(self._others)}
+        labels = {name: engines for name, engines in others.items() if engines}
+        if not labels:
+            return event
+        try:
+            return replace(event, labels={**event.labels, **labels})
+        except InvalidInput as error:
+            _log.warning("an event does not name all of its engines", event_id=event.id, error=error.message)
+            return event
+
     def _made(self, replica: RouteReplica) -> UsageEvent:
-        """The event as of now, without numbers."""
+        """The event as of now, without numbers. It says how often the engine counts a prompt, and how many
+        answers it makes, where that is not once and one."""
         job = self._job
+        counted = {"choices": job.request.choices_per_prompt, "prompts": job.request.prompts}
         return UsageEvent(
             id=self._id,
             kind="inference",
@@ -209,10 +241,16 @@ class Bill:
             started_ms=job.started_ms,
             ended_ms=job.started_ms,
             quantities={},
-            labels={"task": job.request.task, "request_id": job.exchange.request_id},
+            labels={
+                "task": job.request.task,
+                "request_id": job.exchange.request_id,
+                **{name: str(number) for name, number in counted.items() if number > 1},
+            },
             endpoint=replica.endpoint,
             user=job.request.user,
             tags=job.request.tags,
+            adapter_identity=job.route.adapter_identity,
+            admitted_ms=job.started_ms,
         )
 
     async def _set_aside(self, content: dict[str, Any], reason: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 
+from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SetupError, Unavailable
 from common.settings import Settings
 from common.telemetry import get_logger
@@ -29,12 +30,17 @@ _Refused = list[tuple[dict[str, Any], str]]
 class Shipper:
     """Ships this gateway's segments, and those that gateways on other ports left when they died."""
 
-    def __init__(self, settings: Settings, session: aiohttp.ClientSession, spool: Spool) -> None:
+    def __init__(
+        self, settings: Settings, session: aiohttp.ClientSession, spool: Spool, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._control = ControlAddresses(settings)
         self._headers = {"Authorization": f"Bearer {settings.internal_token}"}
         self._session = session
         self._spool = spool
         self._tried: dict[Path, tuple[int, int] | None] = {}
+        self._clock = clock
+        self.posted_before = float("-inf")
+        """In monotonic seconds: what was spooled before is posted, or set aside."""
 
     async def run(self) -> None:
         """Ship until cancelled, with growing pauses while control does not take anything."""
@@ -55,11 +61,13 @@ class Shipper:
 
     async def step(self) -> None:
         """Ship all there is. Left-overs go first, so that nothing is sealed while control is away."""
+        began = self._clock.monotonic_seconds()
         for path in self._spool.sealed():
             await self._ship(path)
         await self._spool.seal()
         for path in self._spool.sealed():
             await self._ship(path)
+        self.posted_before = began
 
     async def adopt(self) -> None:
         """Ship what lies in spool folders that no living gateway holds, and what their journals tell."""

@@ -137,10 +137,13 @@ async def _send_back(exchange: Exchange, response: aiohttp.ClientResponse) -> No
 
 
 def _request_headers(exchange: Exchange) -> CIMultiDict[str]:
+    """Those of the request. A length goes only with its body: control would take what comes next on the
+    connection, somebody else's request, for one that is not sent."""
+    own = {"host", "x-request-id", *({"content-length"} if exchange.method in _BODILESS else ())}
     headers: CIMultiDict[str] = CIMultiDict()
     for name, value in exchange.pairs:
         text = name.decode("latin-1")
-        if text not in _HOP_BY_HOP and text not in ("host", "x-request-id"):
+        if text not in _HOP_BY_HOP and text not in own:
             headers.add(text, value.decode("latin-1"))
     headers["x-request-id"] = exchange.request_id
     if exchange.trace is not None:

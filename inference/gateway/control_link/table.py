@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from billing.core.budgets import BudgetIndex
+from billing.core.ceilings import Ceilings
 from common.auth import Principal
 from common.clock import Clock
 from common.errors import ComputilityError, Forbidden, NotFound, Unauthenticated, Unavailable
 from common.ids import secret_digest
 from common.wire import Route, RouteKey, RoutingTable
+from inference.gateway.budgets.terms import book_of, terms_of
 
 _SCHEME = b"bearer "
 CHECKPOINT_MARK = ":ckpt-step-"
+MOST_NAMED = 3
+"""Names that a refusal tells."""
 
 
 class RouteIndex:
@@ -28,9 +33,15 @@ class RouteIndex:
             or any(route.limits is not None for route in table.routes)
         )
         """Whether anybody has any: where nobody has, requests are not looked at for them."""
+        self.budgets = BudgetIndex([terms_of(one) for one in table.budgets]) if table.budgets else None
+        """None where nobody has any."""
+        self.ceilings = Ceilings([book_of(one) for one in table.books])
         self._by_model: dict[str, list[Route]] = {}
+        self._by_other_name: dict[str, list[Route]] = {}
         for route in table.routes:
             self._by_model.setdefault(route.model, []).append(route)
+            for name in _other_names(route):
+                self._by_other_name.setdefault(name, []).append(route)
 
     def key_of(self, authorization: bytes, clock: Clock) -> RouteKey:
         """The bearer key. Raises ``Unauthenticated`` unless in force, ``Unavailable`` without a table."""
@@ -67,16 +78,32 @@ class RouteIndex:
         seen = [route for route in self._by_model.get(model, ()) if _sees(principal, route)]
         if not seen:
             raise NotFound(
-                f"The model `{model}` does not exist or you do not have access to it.{_hint(model)}",
+                f"The model `{model}` does not exist or you do not have access to it."
+                f"{_hint(model) or self._served_as(principal, model)}",
                 code="model_not_found",
                 param="model",
             )
         return min(seen, key=lambda route: _rank(principal, route))
 
+    def _served_as(self, principal: Principal, model: str) -> str:
+        """What to ask for where the name is that of a Model or an Endpoint whose engines are called
+        otherwise; only of those that the principal may use."""
+        names = sorted({r.model for r in self._by_other_name.get(model, ()) if _sees(principal, r)})
+        told = " or ".join(f"`{name}`" for name in names[:MOST_NAMED])
+        return f" It is served as {told}: put that into `model`." if told else ""
+
     def visible(self, principal: Principal) -> list[Route]:
         """One route per name that the principal can use, by name."""
         names = sorted({route.model for route in self.routes if _sees(principal, route)})
         return [self.find(principal, name) for name in names]
+
+
+def _other_names(route: Route) -> set[str]:
+    """The names of the Models that its engines were started with, and of their Endpoint; of an adapter's
+    none."""
+    replicas = route.replicas if route.model == route.base_model else ()
+    known = (key for one in replicas for key in (one.model_identity, one.endpoint))
+    return {key.partition("/")[2] for key in known} - {route.model}
 
 
 def _hint(model: str) -> str:

@@ -14,13 +14,13 @@ from common.errors import ComputilityError, EngineFailed, Unavailable
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
+from inference.core.apis.wires import WIRES
 from inference.core.body import engine_body, prefill_body
 from inference.core.two_legs import giving_up, told_cache
 from inference.core.usage import TokenCounts
 from inference.gateway import metrics
 from inference.gateway.books.bill import Job
 from inference.gateway.engines.upstream import (
-    ENGINE_PATHS,
     MAX_FAILED_ENGINES,
     ClientWatch,
     EngineCall,
@@ -151,7 +151,7 @@ class Legs:
 
         def body(replica: RouteReplica) -> bytes:
             place = self._hand_over(cache, replica, sides) if cache is not None else None
-            return engine_body(job.request, job.route.backend_model, job.tenant, place, tokens)
+            return engine_body(job.request, job.route.backend_model, job.tenant, place, tokens, watch.id)
 
         if watch.trace is not None:
             watch.trace.begin("whole" if sides.others is None else "decode")
@@ -297,7 +297,7 @@ class Legs:
                 return
 
     async def _give_up(self, replica: RouteReplica, body: bytes) -> None:
-        path = ENGINE_PATHS["completions"]
+        path = WIRES["completions"].engine_path
         if not await self._upstream.tell(replica, path, body, RELEASE_SECONDS):
             _log.warning("a KV cache is kept until its lease ends", replica=replica.id)
 

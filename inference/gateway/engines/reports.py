@@ -37,6 +37,10 @@ class Reports:
         """What one engine tells now; one that tells nothing is known by what this gateway sent it."""
         self._replicas.told(url, await self._report(url))
 
+    async def load_of(self, url: str) -> EngineReport | None:
+        """What an engine tells of its load now; None where it does not."""
+        return await self._report(url)
+
     async def _report(self, url: str) -> EngineReport | None:
         try:
             async with self._client.asking("GET", f"{url}/metrics", ANSWER_SECONDS) as response:

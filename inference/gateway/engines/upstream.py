@@ -15,7 +15,9 @@ from common.ids import new_id
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
-from inference.core.body import InferenceRequest, Task
+from inference.core.apis.beginning import Beginning
+from inference.core.apis.wires import WIRES
+from inference.core.body import InferenceRequest, response_id
 from inference.core.engine_errors import (
     error_from_engine,
     is_retryable,
@@ -23,7 +25,6 @@ from inference.core.engine_errors import (
     refused_by_engine,
 )
 from inference.core.routing.router import Sent
-from inference.core.sse import without_comments
 from inference.gateway import metrics
 from inference.gateway.admission import Ticket
 from inference.gateway.engines.client import EngineClient
@@ -46,11 +47,6 @@ DRAIN_SECONDS = 15.0
 """Longest wait for an engine to end a stream whose client has gone."""
 ABORT_INTERVAL_SECONDS = 0.15
 
-ENGINE_PATHS: dict[Task, str] = {
-    "chat": "/v1/chat/completions",
-    "completions": "/v1/completions",
-    "embeddings": "/v1/embeddings",
-}
 MAX_FAILED_ENGINES = 2
 """A request that broke this many engines is not tried on more: it may be what breaks them."""
 
@@ -97,6 +93,7 @@ class EngineCall:
         self._client = client
         self._sent = sent
         self._request = request
+        self._wire = WIRES[request.api]
         self._id = id_
         self._trace = trace
         self._response: Answer | None = None
@@ -113,19 +110,23 @@ class EngineCall:
         headers = {**JSON_CONTENT, "X-Request-Id": self._id}
         if self._trace is not None:
             headers.update(self._trace.headers)
-        url = self.replica.url + ENGINE_PATHS[self._request.task]
+        url = self.replica.url + self._wire.engine_path
         response = await self._client.post(url, body, headers)
         self._response, self.status = response, response.status
         if self._request.stream and self.status == 200:
-            while not self.content or self.content.startswith(b":"):
-                data = await response.readany()
-                if not data or len(self.content) > COMMENT_LIMIT_BYTES:
-                    raise Malformed("the engine ended the stream before its first event")
-                comments, self.content = without_comments(self.content + data)
-                if comments:
-                    await on_comments(comments)
+            limit_bytes = COMMENT_LIMIT_BYTES + 3 * len(body)  # what was asked may be told twice before
+            beginning = Beginning(self._wire.has_only_begun)
+            try:
+                while not beginning.is_over:
+                    data = await response.readany()
+                    if not data or beginning.size_bytes > limit_bytes:
+                        raise Malformed("the engine ended the stream before its first event")
+                    if comments := beginning.add(data):
+                        await on_comments(comments)
+            finally:
+                self.content = beginning.content
         elif self.status == 200:
-            self.answer = await read_answer(response, hold)
+            self.answer = await read_answer(response, hold, self._wire.usage)
         else:
             self.content = await read_error(response)
         self._sent.answering()
@@ -381,7 +382,7 @@ class Upstream:
             metrics.ENGINE_REFUSED.inc()
             _log.warning("an engine fails on a request", replica=call.replica.id, status=call.status)
             raise refused_by_engine()
-        failure = error_from_engine(call.status, call.content, request.input_field)
+        failure = error_from_engine(call.status, call.content, request.input_field, request.prompt)
         if is_retryable(call.status):
             return failure
         raise failure
@@ -389,7 +390,11 @@ class Upstream:
 
 def _engine_ids(request: InferenceRequest, base: str) -> list[str]:
     """What the engine calls a request that was sent with ``X-Request-Id: base``."""
-    if request.task == "chat":
+    if (
+        request.api == "responses"
+    ):  # the first of its turns, and without tools of an engine's own the only one
+        return [f"{response_id(base)}_0"]
+    if request.task == "chat":  # also where it is written for another API
         return [f"chatcmpl-{base}"]
     prefix = "cmpl" if request.task == "completions" else "embd"
     return [f"{prefix}-{base}-{i}" for i in range(request.prompts)]

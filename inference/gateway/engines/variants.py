@@ -22,7 +22,7 @@ from inference.gateway.engines.upstream import ClientWatch, NoEngine, OnComments
 from inference.gateway.exchange import Exchange
 
 VARIANT_HEADER = b"x-computility-variant"
-_ERROR_EVENT = b'data: {"error"'
+_ERROR_EVENT = (b'data: {"error":', b"event: error\n")
 Outcome = Literal["answered", "failed", "refused", "left", "absent"]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from inference.core.usage import UsageMember, find_usage
+from inference.core.usage import UsageMember, find_last_usage, find_usage
 from inference.gateway.engines.connection import Answer
 
 ANSWER_LIMIT_BYTES = 256 * 1024**2
@@ -19,6 +19,7 @@ ERROR_LIMIT_BYTES = 1024**2
 _WINDOW_BYTES = 64 * 1024
 """No usage member is longer."""
 
+FindUsage = Callable[[bytes], UsageMember | None]
 Hold = Callable[[int], bool]
 """Asks for room for so many more bytes of answers; False when there is none."""
 
@@ -31,8 +32,8 @@ class WholeAnswer:
     usage: UsageMember | None
 
 
-async def read_answer(response: Answer, hold: Hold) -> WholeAnswer:
-    """Read all of it. Raises ``TransportFailed`` when the engine breaks off."""
+async def read_answer(response: Answer, hold: Hold, find: FindUsage = find_usage) -> WholeAnswer:
+    """Read all of it; ``find`` looks for its usage. Raises ``TransportFailed`` when the engine breaks off."""
     parts, size = [], 0
     async for data in _chunks(response):
         parts.append(data)
@@ -40,9 +41,9 @@ async def read_answer(response: Answer, hold: Hold) -> WholeAnswer:
         if size > ANSWER_LIMIT_BYTES or not hold(len(data)):
             kept = b"".join(parts)
             parts.clear()
-            return WholeAnswer(None, find_usage(kept) or await _usage_beyond(response, kept[-_WINDOW_BYTES:]))
+            return WholeAnswer(None, await _usage_beyond(response, kept, find))
     content = b"".join(parts)
-    return WholeAnswer(content, find_usage(content))
+    return WholeAnswer(content, find(content))
 
 
 async def read_error(response: Answer) -> bytes:
@@ -56,14 +57,15 @@ async def read_error(response: Answer) -> bytes:
     return b"".join(parts)[:ERROR_LIMIT_BYTES]
 
 
-async def _usage_beyond(response: Answer, tail: bytes) -> UsageMember | None:
-    """The usage member in the rest of an answer of which ``tail`` was read last; the rest is not kept."""
-    found = None
+async def _usage_beyond(response: Answer, kept: bytes, find: FindUsage) -> UsageMember | None:
+    """The usage member of an answer of which ``kept`` was read: the first one, or the last one where ``find``
+    looks for that. The rest is not kept."""
+    found, tail = find(kept), kept[-_WINDOW_BYTES:]
     async for data in _chunks(response):
-        if found is None:
+        if found is None or find is find_last_usage:
             window = tail + data
             # A quote that stands first may have lost its backslash; a member there was whole before.
-            found = find_usage(window[1:] if window.startswith(b'"') else window)
+            found = find(window[1:] if window.startswith(b'"') else window) or found
             tail = window[-_WINDOW_BYTES:]
     return found
 

@@ -13,6 +13,7 @@ from common.auth import Principal
 from common.clock import Clock, rfc3339
 from common.errors import InvalidInput, LimitTold, RateLimited, Unavailable
 from common.wire import Route, RouteLimits
+from inference.core.apis.wires import WIRES
 from inference.core.body import InferenceRequest
 from inference.core.rates import Share, go_duration
 from inference.gateway import metrics
@@ -201,6 +202,8 @@ def _asked(request: InferenceRequest) -> tuple[str, int | None]:
 
 def _tokens(request: InferenceRequest, per_minute: int) -> int:
     """What the request may use, as far as it is known; at most what one may ever use at once."""
+    if not WIRES[request.api].is_billed:
+        return 0
     _, asked = _asked(request)
     if asked is None:
         asked = 0 if request.task == "embeddings" else ASSUMED_ANSWER_TOKENS * request.sequences

@@ -12,7 +12,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from common.vocabulary import MAX_NUMBER, shortened
-from inference.core.body import Task
+from inference.core.body import Api
 
 OPERATION = "gen_ai.operation.name"
 PROVIDER = "gen_ai.provider.name"
@@ -49,10 +49,17 @@ ENGINE_ROLE = "computility.engine.role"
 DEVICE_CLASS = "computility.device_class"
 ROUTING_REASON = "computility.routing.reason"
 
-OPERATIONS: dict[Task, str] = {
+OPERATIONS: dict[Api, str] = {
     "chat": "chat",
     "completions": "text_completion",
     "embeddings": "embeddings",
+    "messages": "chat",
+    "count_tokens": "count_tokens",
+    "responses": "chat",
+    "rerank": "rerank",
+    "score": "score",
+    "tokenize": "tokenize",
+    "detokenize": "detokenize",
 }
 OURS, ENGINES = "computility", "vllm"
 """Who provides: of the span of a request, and of those of calls."""

@@ -13,7 +13,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanKind, set_span_in_context
 from common.auth import Principal
 from common.settings import Settings
 from common.settings.tracing import TracingSettings
-from inference.core.body import Task
+from inference.core.body import Api
 from inference.gateway.exchange import Exchange
 from inference.gateway.tracing import attributes as says
 from inference.gateway.tracing.outbox import Outbox, keep_libraries_quiet
@@ -54,9 +54,9 @@ class RequestTracer:
         """Send what is left."""
         await self._outbox.close()
 
-    def inference(self, exchange: Exchange, task: Task, principal: Principal) -> RequestTrace:
+    def inference(self, exchange: Exchange, api: Api, principal: Principal) -> RequestTrace:
         """The span of a request on an inference path begins."""
-        operation = says.OPERATIONS[task]
+        operation = says.OPERATIONS[api]
         return self._begin(
             exchange, operation, operation, principal, {says.OPERATION: operation, says.PROVIDER: says.OURS}
         )

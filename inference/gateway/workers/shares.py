@@ -22,6 +22,7 @@ DIVIDED = (
     "max_sequences_per_key",
     "max_sequences_per_tenant",
     "prefix_entries",
+    "queued_requests_per_tenant",
     "shadow_body_bytes",
     "shadow_requests",
     "waking_body_bytes_per_endpoint",

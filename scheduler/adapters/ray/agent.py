@@ -20,6 +20,7 @@ from common.bounded_log import BoundedLog
 from common.clock import SYSTEM_CLOCK
 from common.errors import Conflict, NotFound, Unavailable
 from common.labels import SANDBOX_LABEL
+from common.log_times import LogTimes, covering
 from common.resources.pool import LOAD, Device
 from common.settings import Settings, child_environment
 from common.settings.services import SandboxMode
@@ -40,6 +41,7 @@ from scheduler.adapters.ray.process import PROBE_TIMEOUT_SECONDS, RankFiles, Ran
 from scheduler.adapters.ray.sandbox import why_not
 from scheduler.adapters.ray.versions import Versions
 from scheduler.ports import DeviceSample, GangOrder, GangRecord, HostPort, LogChunk, RankOrder
+from scheduler.sessions import SessionAnswer, SessionAsk
 
 WATCH_SECONDS = 0.1
 PROBE_CACHE_SECONDS = 2.0
@@ -373,14 +375,24 @@ class Agent:
             raise NotFound(f"there is no workload {uid!r}")
         log = BoundedLog(self._log(uid, attempt, rank))
         try:
-            return LogChunk(*log.read(offset_bytes, limit_bytes))
+            data, after, size = log.read(offset_bytes, limit_bytes)
         except FileNotFoundError as error:
             where = f"attempt {attempt}, rank {rank} of {uid} on {self._options.node}"
             raise NotFound(f"there is no log of {where}") from error
+        marks = LogTimes(log.path).marks()
+        return LogChunk(
+            data, after, size, covering(marks, after - len(data), after) if limit_bytes else marks
+        )
+
+    async def session(self, uid: str, attempt: int, rank: int, ask: SessionAsk) -> SessionAnswer:
+        """See ``ports.Fabric.session``."""
+        gang = self._gangs.get((uid, attempt))
+        found = next((one for one in gang.ranks if one.record.rank == rank), None) if gang else None
+        if found is None or found.session is None:
+            raise NotFound(f"attempt {attempt}, rank {rank} of {uid} has no session")
+        return await found.session.answer(ask)
 
 
 async def _bound_logs(gang: _Gang) -> None:
-    """In a thread: a slow disk must not make the node look silent."""
     for rank in gang.ranks:
-        if rank.log_is_full:
-            await asyncio.to_thread(rank.bound_log)
+        await rank.keep_log()

@@ -13,6 +13,7 @@ from common.telemetry import get_logger
 from scheduler.adapters.ray.fabric import RayFabric
 from scheduler.adapters.ray.link import ClusterLink
 from scheduler.ports import DeviceSample, Fabric, GangOrder, GangRecord, LogChunk, NodeObservation
+from scheduler.sessions import SessionAnswer, SessionAsk
 
 PROMPT_SECONDS = 2.0
 """How long a look at all nodes waits for clusters that answered last time; not at all for silent ones."""
@@ -128,6 +129,10 @@ class ManyClusters:
     ) -> LogChunk:
         """See ``ports.Fabric.read_log``."""
         return await self._of(node).read_log(node, uid, attempt, rank, offset_bytes, limit_bytes)
+
+    async def session(self, node: str, uid: str, attempt: int, rank: int, ask: SessionAsk) -> SessionAnswer:
+        """See ``ports.Fabric.session``."""
+        return await self._of(node).session(node, uid, attempt, rank, ask)
 
     async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:
         """See ``ports.Fabric.series``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -21,12 +20,13 @@ from common.settings import Settings
 from common.telemetry import get_logger
 from scheduler.adapters.ray.agent import ABANDONED, Agent, AgentOptions, AgentReport
 from scheduler.adapters.ray.holding import Holdings, withheld
+from scheduler.adapters.ray.names import in_cluster, unique_name
 from scheduler.adapters.ray.threads import in_ray_thread
 from scheduler.adapters.ray.watches import UNTOLD_SECONDS, Watch
 from scheduler.ports import DeviceSample, GangOrder, GangRecord, LogChunk, NodeObservation
+from scheduler.sessions import SessionAnswer, SessionAsk
 
 NAMESPACE = "computility"
-NODE_LABEL = "computility.io/node"
 AGENT_LABEL = "computility.io/agent"
 """A Ray node with this label and the value ``none`` gets no agent: it is there for a driver alone."""
 LISTING_TIMEOUT_SECONDS = 15.0
@@ -291,9 +291,13 @@ class RayFabric:
         self, node: str, uid: str, attempt: int, rank: int, offset_bytes: int, limit_bytes: int
     ) -> LogChunk:
         """See ``ports.Fabric.read_log``."""
-        arguments = (uid, attempt, rank, offset_bytes, limit_bytes)
-        chunk: LogChunk = await self._call(node, "read_log", *arguments)
+        chunk: LogChunk = await self._call(node, "read_log", uid, attempt, rank, offset_bytes, limit_bytes)
         return chunk
+
+    async def session(self, node: str, uid: str, attempt: int, rank: int, ask: SessionAsk) -> SessionAnswer:
+        """See ``ports.Fabric.session``."""
+        answer: SessionAnswer = await self._call(node, "session", uid, attempt, rank, ask)
+        return answer
 
     async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:
         """See ``ports.Fabric.series``."""
@@ -381,17 +385,3 @@ def bears_agent(row: Mapping[str, Any]) -> bool:
 def agent_name(ray_node_id: str) -> str:
     """The actor's name in the namespace."""
     return f"computility-agent-{ray_node_id}"
-
-
-def in_cluster(name: str, cluster: str) -> str:
-    """A node's name in the pool: after that of its cluster where it has one. An agent keeps the name that it
-    was given, which may be of a time when its cluster had none."""
-    return name if not cluster or name.startswith(f"{cluster}.") else f"{cluster}.{name}"
-
-
-def unique_name(row: Mapping[str, Any], taken: set[str]) -> str:
-    """A resource name for a Ray node: its label, else its host name; with a part of the Ray id where that
-    is taken."""
-    wanted = (row.get("Labels") or {}).get(NODE_LABEL) or row["NodeManagerHostname"]
-    name = re.sub(r"[^a-z0-9.-]+", "-", wanted.lower()).strip("-.")[:190] or "node"
-    return name if name not in taken else f"{name}-{row['NodeID'][:8]}"

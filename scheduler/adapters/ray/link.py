@@ -21,6 +21,7 @@ from scheduler.adapters.ray import connector
 from scheduler.adapters.ray.frames import frame, read_frame
 from scheduler.adapters.ray.threads import in_ray_thread
 from scheduler.ports import DeviceSample, GangOrder, GangRecord, LogChunk, NodeObservation
+from scheduler.sessions import SessionAnswer, SessionAsk
 
 QUESTION_SECONDS = 30.0
 RESTART_SECONDS = 2.0
@@ -171,6 +172,11 @@ class ClusterLink:
         """See ``ports.Fabric.read_log``."""
         chunk: LogChunk = await self._ask("read_log", node, uid, attempt, rank, offset_bytes, limit_bytes)
         return chunk
+
+    async def session(self, node: str, uid: str, attempt: int, rank: int, ask: SessionAsk) -> SessionAnswer:
+        """See ``ports.Fabric.session``."""
+        answer: SessionAnswer = await self._ask("session", node, uid, attempt, rank, ask)
+        return answer
 
     async def series(self, node: str) -> Mapping[str, Sequence[DeviceSample]]:
         """See ``ports.Fabric.series``."""

@@ -16,17 +16,22 @@ import httpx
 
 from common.bounded_log import BoundedLog
 from common.clock import Clock
-from common.errors import ComputilityError
+from common.errors import ComputilityError, SetupError
+from common.log_times import LogTimes
 from common.private import PRIVATE_UMASK, make_file
 from scheduler.adapters.ray import launcher
 from scheduler.adapters.ray.environment import Surroundings, build_environment, expand
 from scheduler.adapters.ray.sandbox import Cell, confined
+from scheduler.adapters.ray.session.rank_session import RankSession
+from scheduler.adapters.ray.session.within import command_within
 from scheduler.ports import RankOrder, RankRecord
 
 CANNOT_START = 126
 LOG_TAIL_BYTES = 2000
 PROBE_TIMEOUT_SECONDS = 2.0
 MISSES_UNTIL_UNREADY = 3
+NOTE_SECONDS = 1.0
+"""Between two notes of when a log grew."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class RankProcess:
         self._trouble = ""
         self._next_probe = 0.0
         self._misses = 0
+        self.session: RankSession | None = None
+        self._next_note, self._noted_bytes = 0.0, 0
         self.record = RankRecord(
             rank=order.rank,
             role=order.role,
@@ -75,8 +82,10 @@ class RankProcess:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 BoundedLog(path).remove()
             make_file(self._files.log)
+            if self._order.session is not None:
+                self.session = RankSession(self._order.session, self._files.log, self._clock)
             with self._files.log.open("ab") as log:
-                command = _command(self._order, around)
+                command = _command(self._order, around, self.session)
                 environment = build_environment(self._order, around)
                 self._launcher = self._spawn(command, environment, grace_seconds, log.fileno())
         except Exception as error:  # noqa: BLE001 - as above
@@ -84,19 +93,27 @@ class RankProcess:
             self._trouble = f"cannot start: {text}"
             with suppress(OSError):
                 self._files.log.write_text(f"{self._trouble}\n", errors="replace")
-            self._finish(CANNOT_START)
+            self._finish(CANNOT_START, self.record.started_ms)  # it has held nothing: nothing is billed
         else:
             self.record = replace(self.record, pid=self._launcher.pid)
+        finally:
+            if self.session is not None:
+                self.session.begin()
 
     def _spawn(
         self, command: list[str], environment: Mapping[str, str], grace_seconds: float, log: int
     ) -> subprocess.Popen[bytes]:
+        session = self.session
+        terminal = session.terminal_end if session else None
+        relay = session.relay_end if session else None
+        output = log if terminal is None else terminal
         arguments = [str(os.getpid()), str(grace_seconds), str(self._files.exit_code), *command]
         return subprocess.Popen(
             [sys.executable, "-S", "-E", launcher.__file__, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdin=subprocess.DEVNULL if terminal is None else terminal,
+            stdout=output,
+            stderr=output,
+            pass_fds=() if relay is None else (relay,),
             env=dict(environment),
             cwd=self._files.exit_code.parent,  # where a model's name is no path to anything
             start_new_session=True,
@@ -106,6 +123,32 @@ class RankProcess:
     @property
     def log_is_full(self) -> bool:
         return BoundedLog(self._files.log).is_full(self._files.log_bytes)
+
+    def wants_note(self) -> bool:
+        """Whether the log has grown, or was moved, since this was asked last; once a second, and once more
+        when the process has ended."""
+        now = self._clock.monotonic_seconds()
+        if self.alive and now < self._next_note:
+            return False
+        self._next_note = now + NOTE_SECONDS
+        try:
+            size = self._files.log.stat().st_size
+        except OSError:
+            return False
+        news, self._noted_bytes = size != self._noted_bytes, size
+        return news
+
+    def note_time(self) -> None:
+        """Note how far the log is now. What cannot be written, as on a full disk, is told by the next."""
+        with suppress(OSError):
+            LogTimes(self._files.log).mark(self._clock.now_ms(), BoundedLog(self._files.log).end())
+
+    async def keep_log(self) -> None:
+        """Note the log's times and bound it, in a thread: a slow disk must not make the node look silent."""
+        if self.wants_note():
+            await asyncio.to_thread(self.note_time)
+        if self.log_is_full:
+            await asyncio.to_thread(self.bound_log)
 
     def bound_log(self) -> None:
         """Keep the log within its size. Takes as long as a copy of it."""
@@ -118,6 +161,10 @@ class RankProcess:
         code = self._launcher.poll()
         if code is not None:
             self._finish(self._read_exit_code(code))
+        elif self.session is not None:
+            self.session.tend()
+            if not self.record.idle and self.session.is_idle:
+                self.record = replace(self.record, idle=True)
 
     def _read_exit_code(self, launcher_code: int) -> int:
         """As the launcher wrote it; where it could not, its own. Where it was killed itself it says so,
@@ -129,15 +176,19 @@ class RankProcess:
         except (OSError, ValueError):
             return launcher_code or 1
 
-    def _finish(self, code: int) -> None:
+    def _finish(self, code: int, finished_ms: int | None = None) -> None:
         with suppress(OSError):
             self._files.exit_code.unlink(missing_ok=True)
+        if self.session is not None:
+            self.session.close()
         try:
             tail = BoundedLog(self._files.log).tail(LOG_TAIL_BYTES) or self._trouble
         except OSError as error:
             tail = self._trouble or f"its log cannot be read: {error}"
-        now = self._clock.now_ms()
-        self.record = replace(self.record, state="Exited", exit_code=code, finished_ms=now, log_tail=tail)
+        ended_ms = self._clock.now_ms() if finished_ms is None else finished_ms
+        self.record = replace(
+            self.record, state="Exited", exit_code=code, finished_ms=ended_ms, log_tail=tail
+        )
 
     def stop(self, grace_seconds: float) -> None:
         """SIGTERM to every process of the rank now, SIGKILL after the grace."""
@@ -170,9 +221,23 @@ class RankProcess:
             self.record = replace(self.record, state="Running")
 
 
-def _command(order: RankOrder, around: Surroundings) -> list[str]:
-    """The command with its placeholders replaced, in a cell where the role asks for one."""
+def _command(order: RankOrder, around: Surroundings, session: RankSession | None) -> list[str]:
+    """The command with its placeholders replaced, in a cell where the role asks for one. Raises
+    ``SetupError`` where ports of a session would be the node's."""
     command = [expand(word, order, around) for word in order.command]
+    if session is not None:
+        has_terminal = session.terminal_end is not None
+        command = command_within(around.python, has_terminal, session.relay_end, command)
+    walled = _within_walls(command, order, around)
+    ports = session is not None and session.relay_end is not None
+    shared = order.sandbox is None or order.sandbox.network or around.world_size > 1
+    if ports and (shared or walled == command):
+        raise SetupError("ports are reached in a cell without a network only: there they are no one else's")
+    return walled
+
+
+def _within_walls(command: list[str], order: RankOrder, around: Surroundings) -> list[str]:
+    """Raises ``SetupError`` where walls are required and cannot be made."""
     if order.sandbox is None:
         return command
     cell = Cell(

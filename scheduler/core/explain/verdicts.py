@@ -212,7 +212,7 @@ def _absence(node: NodeView) -> tuple[str, str]:
     if not node.alive:
         return "NodeLost", "the node does not answer"
     if node.cordoned:
-        return "NodeCordoned", "the node is cordoned"
+        return "NodeCordoned", "the node is draining" if node.draining else "the node is cordoned"
     if node.flapping_until_ms:
         return "NodeFlapping", "the node came and went too often and is on probation"
     return "", ""

@@ -1,38 +1,43 @@
-"""Device time in whole seconds, cut into spans that come out the same however often they are derived."""
+"""Device time of a run, cut into spans that come out the same however often they are derived."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+_DEVICE_SECOND = 1_000_000
+"""A whole device for a second, in thousandths of a device times milliseconds."""
+
 
 @dataclass(frozen=True)
 class Span:
-    """Span ``index`` of a run: ``seconds`` to be charged; the seconds of all its spans add up to the whole
-    run's."""
+    """Part ``index`` of a run; its spans together are the whole of it."""
 
     index: int
     started_ms: int
     ended_ms: int
-    seconds: int
 
 
 def due_spans(
     started_ms: int, finished_ms: int | None, now_ms: int, interval_seconds: int, first_index: int
 ) -> list[Span]:
     """The spans from ``first_index`` on that are over: full intervals counted from the start, and, when the
-    run has ended, the last one, rounded down to whole seconds."""
+    run has ended, what is left of it. A run that took no time has none."""
     end_ms = now_ms if finished_ms is None else finished_ms
-    total_seconds = max(0, end_ms - started_ms) // 1000
-    full = total_seconds // interval_seconds
-    spans = [
-        _span(started_ms, index, interval_seconds, interval_seconds) for index in range(first_index, full)
-    ]
-    rest = total_seconds - full * interval_seconds
-    if finished_ms is not None and rest and full >= first_index:
-        spans.append(_span(started_ms, full, interval_seconds, rest))
+    interval_ms = 1000 * interval_seconds
+    full, rest_ms = divmod(max(0, end_ms - started_ms), interval_ms)
+    starts = [started_ms + index * interval_ms for index in range(first_index, full + 1)]
+    spans = [Span(first_index + place, at, at + interval_ms) for place, at in enumerate(starts[:-1])]
+    if finished_ms is not None and rest_ms and starts:
+        spans.append(Span(full, starts[-1], starts[-1] + rest_ms))
     return spans
 
 
-def _span(started_ms: int, index: int, interval_seconds: int, seconds: int) -> Span:
-    start = started_ms + index * interval_seconds * 1000
-    return Span(index, start, start + seconds * 1000, seconds)
+def device_seconds(started_ms: int, span: Span, millis: int) -> int:
+    """What a span of a run that began at ``started_ms`` is charged, for so many thousandths of devices.
+
+    Whole numbers that add up to the run's device time, rounded up once to a whole device-second: no run that
+    took any time is free, and none is charged a device-second too much.
+    """
+    until_end = -(-millis * (span.ended_ms - started_ms) // _DEVICE_SECOND)
+    until_start = -(-millis * (span.started_ms - started_ms) // _DEVICE_SECOND)
+    return until_end - until_start

@@ -42,9 +42,9 @@ class DeviceView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node with its devices. ``alive``: its agent answers. ``taints``: who does not tolerate all of them is
-    refused. ``cached``: names of models and datasets on its disk. Host CPU and memory of 0 are not
-    tracked."""
+    """A node with its devices. ``alive``: its agent answers. ``draining``: why it is cordoned. ``taints``:
+    who does not tolerate all of them is refused. ``cached``: names of models and datasets on its disk. Host
+    CPU and memory of 0 are not tracked."""
 
     name: str
     devices: tuple[DeviceView, ...] = ()
@@ -56,6 +56,7 @@ class NodeView:
     cpu_millis: int = 0
     host_memory_bytes: int = 0
     flapping_until_ms: int = 0
+    draining: bool = False
 
     def label(self, key: str) -> str:
         """The value of a label; empty where it is not set."""

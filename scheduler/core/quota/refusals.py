@@ -65,14 +65,15 @@ def over_pledge(
     queue can have in all; ``over``: how much of that it lacks."""
     what, never = _what(account, need), millis > most
     message = (
-        f"{_name(account.member)}: what may not be preempted may not borrow: needs {_devices(millis)} {what},"
+        f"{_name(account.member)}: what may not be preempted may not borrow: needs {_some(millis, what)},"
         f" {_devices(most)} nominal"
     )
     if never:
         remedy = f"make it preemptible, raise the quota by {_devices(millis - most)}, or ask for less"
         return QuotaRefusal("NotPreemptible", message, remedy, never=True)
     message += f", {_devices(most - millis + over)} of that held by others like it"
-    remedy = f"make it preemptible, or {_devices(over)} {what} of workloads like it come free"
+    free = f"{_some(over, what)} of workloads like it {_come(over)} free"
+    remedy = f"make it preemptible, or {free}"
     return QuotaRefusal("NotPreemptible", message, remedy)
 
 
@@ -115,21 +116,20 @@ def _amounts(grants: Iterable[QuotaGrant], need: Mapping[ModelKey, int]) -> dict
 
 def _over_limit(above: Member, total: int, limit: int) -> QuotaRefusal:
     need, most = _devices(total), _devices(limit)
-    message = f"never fits in {_name(above)}: needs {need} devices, maxDevices is {most}"
+    message = f"never fits in {_name(above)}: needs {_some(total)}, maxDevices is {most}"
     return QuotaRefusal("QueueLimit", message, f"raise maxDevices to {need} or ask for less", never=True)
 
 
 def _at_limit(above: Member, total: int, limit: int) -> QuotaRefusal:
-    need, used, most = _devices(total), _devices(above.total), _devices(limit)
-    message = f"waits for {_name(above)}: needs {need} devices, {used} of maxDevices {most} are in use"
-    kind, missing = "cohort" if above.is_cohort else "queue", _devices(total + above.total - limit)
-    what, come = ("device", "comes") if missing == "1" else ("devices", "come")
-    return QuotaRefusal("QueueLimit", message, f"{missing} {what} of the {kind} {come} free")
+    used, most = _devices(above.total), _devices(limit)
+    message = f"waits for {_name(above)}: needs {_some(total)}, {used} of maxDevices {most} are in use"
+    kind, missing = "cohort" if above.is_cohort else "queue", total + above.total - limit
+    return QuotaRefusal("QueueLimit", message, f"{_some(missing)} of the {kind} {_come(missing)} free")
 
 
 def _over_quota(member: Member, account: Account, millis: int, need: Mapping[ModelKey, int]) -> QuotaRefusal:
     what, most = _what(account, need), account.most()
-    message = f"never fits in queue {member.name}: needs {_devices(millis)} {what}, {_grants(account)}"
+    message = f"never fits in queue {member.name}: needs {_some(millis, what)}, {_grants(account)}"
     own = account.parent is None or (
         account.borrowing is not None and millis > account.quota + account.borrowing
     )
@@ -142,10 +142,12 @@ def _over_quota(member: Member, account: Account, millis: int, need: Mapping[Mod
 def _at_quota(account: Account, millis: int, need: Mapping[ModelKey, int]) -> QuotaRefusal:
     what, missing = _what(account, need), account.used + millis - account.quota - (account.borrowing or 0)
     message = (
-        f"{_name(account.member)}: needs {_devices(millis)} {what}, {_grants(account)},"
+        f"{_name(account.member)}: needs {_some(millis, what)}, {_grants(account)},"
         f" {_devices(account.used)} in use"
     )
-    remedy = f"{_devices(missing)} {what} come free in {_name(account.member)}, or its quota is raised"
+    remedy = (
+        f"{_some(missing, what)} {_come(missing)} free in {_name(account.member)}, or its quota is raised"
+    )
     return QuotaRefusal("QuotaExhausted", message, remedy)
 
 
@@ -154,12 +156,14 @@ def _at_cohort(account: Account, blocker: Account, millis: int, need: Mapping[Mo
     own = max(0, account.quota - account.used)
     cohort = _name(blocker.member)
     message = (
-        f"{_name(account.member)}: needs {_devices(millis)} {what}, has {_devices(account.quota)} nominal,"
+        f"{_name(account.member)}: needs {_some(millis, what)}, has {_devices(account.quota)} nominal,"
         f" {_devices(account.used)} in use, {_devices(max(0, room - own))} left to borrow in {cohort}"
     )
     if own > max(0, room):
         message += f", {_devices(own - max(0, room))} of its own are lent"
-    return QuotaRefusal("CohortExhausted", message, f"{_devices(millis - room)} {what} come free in {cohort}")
+    missing = millis - room
+    remedy = f"{_some(missing, what)} {_come(missing)} free in {cohort}"
+    return QuotaRefusal("CohortExhausted", message, remedy)
 
 
 def _spent(above: Member, budget: PeriodBudget) -> QuotaRefusal:
@@ -198,6 +202,16 @@ def _cohort(account: Account) -> str:
 
 def _devices(millis: int) -> str:
     return f"{millis / WHOLE_MILLIS:.10g}"
+
+
+def _some(millis: int, what: str = "devices") -> str:
+    """So many of ``what``, which is a plural or says of which class they are."""
+    is_one = millis == WHOLE_MILLIS and not what.startswith("of ")
+    return f"{_devices(millis)} {what.removesuffix('s') if is_one else what}"
+
+
+def _come(millis: int) -> str:
+    return "comes" if millis == WHOLE_MILLIS else "come"
 
 
 def _hours(seconds: int) -> str:

@@ -8,11 +8,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 
-import h11
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.fixtures.http_readers import by_h11
 from tests.fixtures.listener import TIMEOUT_SECONDS, Server, read_all
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -94,20 +94,7 @@ def _read_until_quiet(client: socket.socket) -> bytes:
 
 def framed(sent: bytes) -> list[tuple[str, int]]:
     """The same as another parser reads it, up to what it refuses."""
-    parser, found = h11.Connection(h11.SERVER), []
-    parser.receive_data(sent)
-    with suppress(h11.RemoteProtocolError, h11.LocalProtocolError):
-        while not isinstance(event := parser.next_event(), type(h11.NEED_DATA)):
-            if isinstance(event, h11.Request):
-                path, length = event.target.decode(), 0
-            elif isinstance(event, h11.Data):
-                length += len(event.data)
-            elif isinstance(event, h11.EndOfMessage):
-                found.append((path, length))
-                parser.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
-                parser.send(h11.EndOfMessage())
-                parser.start_next_cycle()
-    return found
+    return [(one.target.decode(), len(one.body)) for one in by_h11(sent)[0]]
 
 
 @pytest.fixture(scope="module", params=["asyncio", "uvloop"])

@@ -15,6 +15,11 @@ import schemathesis
 import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from tests.integration.control.conftest import World, document, running_world
 
@@ -24,6 +29,8 @@ ROLES = (None, "admin", "acme-admin", "search-member", "search-agent")
 """A stranger, the platform's admin, and keys of the tenant acme."""
 EXAMPLES = 6
 """Of each operation, for each role: what odd requests there are is found over many runs."""
+CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
+"""The description names each status, type and form of answer that comes."""
 ENDLESS = ("/api/v1/watch", "/internal/v1/drain")
 MARKER = "globex"
 
@@ -103,6 +110,7 @@ def _ask(operation: Any, headers: dict[str, str], *, foreign: bool) -> None:
         answer = case.call(headers=headers, timeout=20)
         asked = f"{operation.method} {answer.request.url}"
         assert answer.status_code < 500 or answer.status_code == 503, f"{asked}: {answer.text[:500]}"
+        case.validate_response(answer, checks=CHECKS)
         if answer.status_code >= 400:
             assert answer.json()["error"]["message"], asked
         if foreign:

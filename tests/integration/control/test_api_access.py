@@ -223,6 +223,21 @@ async def test_every_write_and_every_refusal_is_in_the_audit_log(world: World) -
     assert (await world.request("acme-admin", "GET", "/api/v1/audit")).status_code == 403
 
 
+async def test_a_refused_apply_says_in_the_audit_log_what_it_was_about(world: World) -> None:
+    wrong = document("Endpoint", "chat", "search", model="none")
+    assert (await world.apply(wrong, key="search-member")).status_code == 400
+    odd = {"kind": "Model", "metadata": {"name": "x\u0007 y", "project": ["search"]}}
+    both = await world.request("search-member", "POST", "/api/v1/apply", json=[odd, 7])
+    assert both.status_code == 400
+    await world.apply(*[document("Node", f"n{number}") for number in range(30)], key="search-member")
+    entries = (await world.request("admin", "GET", "/api/v1/audit?limit=3")).json()["items"]
+    first, second, third = (entry["target"] for entry in reversed(entries))
+    assert first == "/api/v1/apply refused Endpoint/search/chat"
+    assert second == "/api/v1/apply refused Model, a document without kind and name"
+    assert third.startswith("/api/v1/apply refused Node/n0, Node/n1, ")
+    assert third.endswith("Node/n19 and 10 more")
+
+
 async def test_events_say_who_wrote_and_name_no_key_of_others(world: World) -> None:
     await world.apply(document("Model", "m", "search"), key="search-member")
     world.clock.advance(1)

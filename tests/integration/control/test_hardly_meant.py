@@ -1,11 +1,17 @@
 """What is hardly meant is refused where it can only be a mistake, and told beside the answer where it may be
 right."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from common.resources import Metadata, Node
+from common.resources.pool import Device
+from common.units import GIB
+from tests.fixtures.performance_scene import LLAMA_8B, configs
 from tests.integration.control.conftest import World, document
 
 pytestmark = pytest.mark.integration
@@ -95,3 +101,15 @@ async def test_an_answer_that_is_repeated_repeats_what_was_odd(world: World) -> 
     ]
     assert first.json() == again.json()
     assert warned(again)
+
+
+async def test_engines_that_no_devices_can_hold_are_told(world: World, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(configs()[LLAMA_8B]))
+    node = Node(metadata=Metadata(name="n"))
+    kept = (await world.context.store.apply(node)).resource
+    kept.status.devices = [Device(id="d", index=0, vendor="nvidia", model="T4", memory_bytes=16 * GIB)]
+    await world.context.store.set_status(kept)
+    model = document("Model", "tiny", "search", source=str(tmp_path))
+    [odd] = warned(await world.apply(model, endpoint("a")))
+    assert odd.startswith("spec.devices: 15.0 GiB of weights on each device do not fit into the 14.7 GiB")
+    assert warned(await world.apply(model, endpoint("a", devices={"count": 4}))) == []

@@ -1,5 +1,6 @@
 """Which price a meter gets, and that the arithmetic is exact."""
 
+from dataclasses import replace
 from fractions import Fraction
 from math import floor
 
@@ -176,6 +177,24 @@ class TestItems:
     def test_the_device_class_is_compared_without_regard_to_case(self) -> None:
         item = prompt(1, device_class="NVIDIA/h100")
         assert pick_item(book(item), event(), "prompt_tokens") == item
+
+    def test_an_adapter_of_its_own_price_has_that_before_any_price_of_its_base(self) -> None:
+        own = BookItem("prompt_tokens", 9, adapter="acme/tuned")
+        base = prompt(2, model="tiny", device_class="nvidia/H100")
+        asked = replace(event(model="ft:tiny:acme::1", base_model="tiny"), adapter_identity="acme/tuned")
+        assert pick_item(book(base, own), asked, "prompt_tokens") == own
+        assert (
+            pick_item(book(base, own), replace(asked, adapter_identity="evil/tuned"), "prompt_tokens") == base
+        )
+        assert pick_item(book(base, own), event(model="acme/tuned"), "prompt_tokens") == base
+
+    def test_a_service_tier_decides_after_the_model_and_the_device_class(self) -> None:
+        batch, usual = BookItem("prompt_tokens", 1, service_tier="batch"), prompt(2)
+        assert pick_item(book(usual, batch), replace(event(), service_tier="batch"), "prompt_tokens") == batch
+        assert pick_item(book(usual, batch), event(), "prompt_tokens") == usual
+        assert pick_item(book(usual, batch), replace(event(), service_tier="flex"), "prompt_tokens") == usual
+        exact = prompt(3, model="tiny")
+        assert pick_item(book(batch, exact), replace(event(), service_tier="batch"), "prompt_tokens") == exact
 
     def test_of_equally_exact_items_the_first_counts(self) -> None:
         assert pick_item(book(prompt(1), prompt(2)), event(), "prompt_tokens") == prompt(1)

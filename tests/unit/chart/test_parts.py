@@ -258,7 +258,8 @@ def test_alerts_and_dashboards_ask_for_metrics_that_there_are() -> None:
     for path in (CHART / "files" / "rules.yaml", *(CHART / "files" / "dashboards").glob("*.json")):
         asked |= set(
             re.findall(
-                r"computility_(?:control|gateway|loop|items|device|scheduler|usage)_[a-z_]+", path.read_text()
+                r"computility_(?:control|gateway|loop|items|device|scheduler|usage|reconciliation)_[a-z_]+",
+                path.read_text(),
             )
         )
     assert {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in asked} <= known

@@ -72,7 +72,10 @@ async def test_a_write_goes_to_the_leader(monkeypatch: pytest.MonkeyPatch, path:
     [
         ("GET", "/api/v1/tenants", True),
         ("GET", "/api/v1/overview", False),
+        ("GET", "/api/v1/reconciliation", False),
         ("GET", "/api/v1/workloads/a/logs", False),
+        ("GET", "/api/v1/jobs/a/output", False),
+        ("GET", "/api/v1/jobs/a", True),
         ("OPTIONS", "*", True),
         ("POST", "/api/v1/simulate", False),
     ],

@@ -105,7 +105,7 @@ def test_every_command_that_is_named_is_understood() -> None:
                 continue
             for words in commands(re.sub(rf"{PLACE}|\b[A-Z]{{2,}}\b", "1", line)):
                 assert parses(words), f"{where}: {line}"
-        for name in re.findall(r"(?<![/.\w-])computility ([a-z]+)\b", text):
+        for name in re.findall(r"(?<![/.\w-])computility ([a-z]+(?:-[a-z]+)*)\b", text):
             assert name in COMMANDS, f"{where}: {text}"
 
 

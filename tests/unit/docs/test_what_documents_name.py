@@ -89,7 +89,7 @@ def test_what_is_not_understood_is_noticed(line: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, _ in prose()])
 def test_commands_that_are_named_are_there(name: str) -> None:
-    for shown in re.findall(r"`computility ([a-z]+)\b[^`]*`", dict(prose())[name]):
+    for shown in re.findall(r"`computility ([a-z]+(?:-[a-z]+)*)\b[^`]*`", dict(prose())[name]):
         assert shown in COMMANDS, shown
 
 

@@ -62,7 +62,7 @@ async def test_whether_it_works_may_be_asked_by_all() -> None:
         ("/adapters/ft:tiny:acme::good", "DELETE"),
         ("/invocations", "POST"),
         ("/scale_elastic_ep", "POST"),
-        ("/tokenize", "POST"),
+        ("/tokenizer_info", "GET"),
         ("/openapi.json", "GET"),
         ("/v1/chat/completions/", "POST"),
         ("//v1/models", "GET"),

@@ -2,8 +2,10 @@
 
 import pytest
 
+from billing.core.reconciliation import Counts
 from common.load import EngineLoad
-from inference.adapters.engine_metrics import read_load
+from inference.adapters.engine_metrics import read_counters, read_load
+from inference.ports import EngineCounters
 
 PAGE = """# HELP vllm:num_requests_running Number of requests in model execution batches.
 # TYPE vllm:num_requests_running gauge
@@ -36,6 +38,26 @@ def test_what_is_missing_is_named(missing: str) -> None:
     page = "\n".join(line for line in PAGE.splitlines() if missing not in line)
     with pytest.raises(ValueError, match=missing):
         read_load(page)
+
+
+COUNTED = """process_start_time_seconds 1.5e+09
+vllm:prompt_tokens_total{engine="0",model_name="tiny"} 2028.0
+vllm:prompt_tokens_total{engine="1",model_name="tiny"} 2.0
+vllm:prompt_tokens_by_source_total{engine="0",model_name="tiny",source="local_compute"} 9.0
+vllm:generation_tokens_total{engine="0",model_name="tiny"} 1968.0
+"""
+
+
+def test_what_an_engine_has_counted_since_it_was_started() -> None:
+    told = read_counters(PAGE + COUNTED)
+    assert told == EngineCounters(1_500_000_000_000, Counts(2030, 1968, 5), 6)
+    several = read_counters(PAGE + COUNTED.replace("process_start", "other_start"))
+    assert several.started_ms == 0
+
+
+def test_a_counter_that_is_missing_is_named() -> None:
+    with pytest.raises(ValueError, match="prompt_tokens_total"):
+        read_counters(PAGE)
 
 
 def test_a_page_that_is_none_is_refused() -> None:

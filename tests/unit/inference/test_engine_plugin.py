@@ -119,3 +119,28 @@ def test_an_engine_without_nixl_starts_all_the_same(monkeypatch: pytest.MonkeyPa
 def test_what_nixl_asks_for_is_slowed_down_in_the_real_library() -> None:
     answer = subprocess.run([sys.executable, "-c", SLOWED], capture_output=True, text=True, check=True)
     assert answer.stdout.split()[-1] == "1000"
+
+
+@pytest.mark.parametrize("is_cpu", [True, False])
+def test_ranks_of_log_probabilities_are_not_compiled_on_cpus(
+    is_cpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written() -> None: ...
+
+    def compiled() -> None: ...
+
+    compiled._torchdynamo_orig_callable = written  # type: ignore[attr-defined]
+    logprobs = ModuleType("vllm.v1.sample.ops.logprobs")
+    logprobs.batched_count_greater_than = compiled  # type: ignore[attr-defined]
+    ops = ModuleType("vllm.v1.sample.ops")
+    ops.logprobs = logprobs  # type: ignore[attr-defined]
+    platforms = ModuleType("vllm.platforms")
+    platforms.current_platform = SimpleNamespace(is_cpu=lambda: is_cpu)  # type: ignore[attr-defined]
+    for module in (platforms, ops, logprobs):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    for name in ("vllm", "vllm.v1", "vllm.v1.sample"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    for _ in range(2):
+        engine_plugin.rank_as_written()
+    expected = written if is_cpu else compiled
+    assert logprobs.batched_count_greater_than is expected

@@ -94,6 +94,7 @@ def test_an_adapter_is_told_whole_with_the_least_context_of_its_hosts() -> None:
         model=FT,
         backend_model=FT,
         base_model="small",
+        adapter_identity="lab/zoo",
         project="lab",
         tenant="acme",
         context_tokens=256,

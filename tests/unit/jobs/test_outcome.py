@@ -16,7 +16,12 @@ RANKS = st.lists(st.tuples(CODES, st.none() | st.integers(0, 9)), max_size=4).ma
     lambda ends: tuple(RankEnd(rank, code, at) for rank, (code, at) in enumerate(ends))
 )
 SEEN = st.none() | st.builds(
-    Seen, st.sampled_from(PHASES), st.integers(0, 9), RANKS, st.none() | st.integers(0, 99)
+    Seen,
+    st.sampled_from(PHASES),
+    st.integers(0, 9),
+    RANKS,
+    st.none() | st.integers(0, 99),
+    idle=st.booleans(),
 )
 ASKED = st.builds(
     Asked,
@@ -91,3 +96,12 @@ def test_an_end_is_an_end(asked: Asked, seen: Seen | None, now_ms: int) -> None:
         assert later.final in (outcome.final or later.final, "Succeeded")
         assert later.final
         assert later.reason == outcome.reason
+
+
+def test_a_session_without_input_is_cancelled_and_one_that_ended_by_itself_is_not() -> None:
+    outcome = judge(Asked(), Seen("Running", 1, idle=True), 0)
+    assert (outcome.phase, outcome.reason, outcome.stop) == ("Stopping", "Idle", True)
+    over = judge(Asked(ending="Idle", ending_message=outcome.message), Seen("Suspended", 1, idle=True), 0)
+    assert (over.phase, over.final) == ("Collecting", "Cancelled")
+    assert judge(Asked(), Seen("Succeeded", 1, idle=True), 0).final == "Succeeded"
+    assert judge(Asked(), Seen("Failed", 1, (RankEnd(0, 1, 1),), idle=True), 0).final == "Failed"

@@ -202,10 +202,10 @@ async def test_a_prefill_engine_may_die_after_it_has_answered_or_before(
 ) -> None:
     """The first time the engine dies with the cache that it keeps; the second time it is dead."""
 
-    def killing(request: Any, model: str, salt: str, place: Any = None, tokens: bool = False) -> bytes:
+    def killing(request: Any, model: str, salt: str, place: Any = None, *rest: Any) -> bytes:
         if place is not None:
             engines.processes["p0"].kill()
-        return engine_body(request, model, salt, place, tokens)
+        return engine_body(request, model, salt, place, *rest)
 
     monkeypatch.setattr(legs, "engine_body", killing)
     for stream in (False, True):

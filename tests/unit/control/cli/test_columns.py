@@ -113,3 +113,12 @@ def test_no_text_is_changed_by_saying_which_moment_a_number_is(
     document = {"metadata": {"createdMs": 1_796_027_888_313, "annotations": {"note": text}}}
     print_document(document, Output.YAML)
     assert yaml.safe_load(capsys.readouterr().out) == document
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"), [({}, "never"), ({"expiresMs": 1}, "ago"), ({"expiresMs": 4_000_000_000_000}, "in ")]
+)
+def test_a_key_says_when_it_ends(ends: dict[str, int], said: str) -> None:
+    key = {"metadata": {"name": "ci"}, "spec": {"role": "agent", **ends}, "status": {}}
+    [shown] = [str(column.value(key)) for column in COLUMNS["ApiKey"] if column.title == "EXPIRES"]
+    assert said in shown

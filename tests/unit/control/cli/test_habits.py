@@ -176,3 +176,21 @@ def test_what_is_odd_about_a_document_is_told_beside_the_outcome(
     assert shown.out == "queue/q created\n"
     assert "warning: " in shown.err
     assert "spec.parent: there is no Queue nobody" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--version", "computility "),
+        ("--help", "endpoint"),
+        ("help", "endpoint"),
+        ("help scale", "computility scale"),
+        ("scale -h", "computility scale"),
+        ("help rollout", "undo"),
+    ],
+)
+def test_help_and_version_are_asked_for_in_every_usual_way(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*line.split()) == 0
+    assert said in capsys.readouterr().out

@@ -39,6 +39,16 @@ def test_the_start_before_is_asked_for_by_its_number(control: Install) -> None:
     assert run("logs", "tiny-0", "-p") == 4
 
 
+def test_a_span_of_time_is_asked_for_in_seconds(control: Install) -> None:
+    seen = control(of_attempt(3, "a\n"))
+    assert run("logs", "tiny-0", "--since", "10m", "--timestamps") == 0
+    params = seen[-1].url.params
+    assert (float(params["since_seconds"]), params["timestamps"]) == (600.0, "true")
+    assert run("logs", "tiny-0") == 0
+    assert not {"since_seconds", "timestamps"} & set(seen[-1].url.params)
+    assert run("logs", "tiny-0", "--since", "lately") == 2
+
+
 def test_a_start_that_has_printed_nothing_points_to_the_one_before(
     control: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:

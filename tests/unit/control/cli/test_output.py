@@ -6,7 +6,7 @@ import pytest
 
 from common.resources import KINDS
 from common.resources.workload import WorkloadStatus
-from control.console.output import PHASE_STYLES, age, cell
+from control.console.output import PHASE_STYLES, age, cell, console
 from control.console.tables.tables import COLUMNS
 
 
@@ -50,3 +50,9 @@ def test_every_phase_of_a_workload_has_a_colour() -> None:
 
 def test_every_kind_has_a_table() -> None:
     assert set(COLUMNS) == set(KINDS)
+
+
+def test_lines_in_a_pipe_are_as_long_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "waits for " + " ".join(f"node-{number}" for number in range(60))
+    console().print(text)
+    assert capsys.readouterr().out == f"{text}\n"

@@ -2,15 +2,17 @@
 piped into a chat gets the answer alone."""
 
 import io
+import json
 import sys
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from rich.console import Console
 
+from common.client_chat import ChatClient
 from control.cli.asking.session import Session
 from control.console.output import print_table
 from control.console.tables.tables import COLUMNS
@@ -65,18 +67,46 @@ def test_what_is_piped_into_a_chat_gets_the_answer_alone(
 ) -> None:
     asked: list[Any] = []
 
-    def create(**request: Any) -> list[Any]:
-        asked.append(request["messages"])
-        delta = SimpleNamespace(delta=SimpleNamespace(content="a joule per second"))
-        return [SimpleNamespace(choices=[delta])]
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content))
+        pieces = [{"choices": [{"delta": {"content": text}}]} for text in ("a joule", " per second")]
+        events = [json.dumps(one) for one in ({"choices": []}, *pieces)]
+        return httpx.Response(200, text="".join(f"data: {one}\n\n" for one in (*events, "[DONE]")))
 
-    @contextmanager
-    def client(session: Session) -> Any:
-        yield SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
-
-    monkeypatch.setattr(Session, "openai", client)
+    monkeypatch.setattr(Session, "chat", lambda session: chat_with(answer))
     monkeypatch.setenv("COMPUTILITY_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "stdin", io.StringIO("What is a watt?\nIn short.\n"))
     assert run("chat", "tiny") == 0
     assert capsys.readouterr().out == "a joule per second\n"
-    assert asked == [[{"role": "user", "content": "What is a watt?\nIn short.\n"}]]
+    assert [one["messages"] for one in asked] == [
+        [{"role": "user", "content": "What is a watt?\nIn short.\n"}]
+    ]
+
+
+def chat_with(answer: Callable[[httpx.Request], httpx.Response]) -> ChatClient:
+    return ChatClient("http://gateway/v1", "ck-x", transport=httpx.MockTransport(answer))
+
+
+def test_a_chat_that_fails_says_why_and_which_model_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = {"message": "there is no model tyni.", "code": "model_not_found", "param": "model"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/models":
+            return httpx.Response(200, json={"data": [{"id": "tiny"}, {"id": "large"}]})
+        if json.loads(request.content)["model"] == "tyni":
+            return httpx.Response(404, json={"error": error})
+        if json.loads(request.content)["model"] == "gone":
+            raise httpx.ConnectError("refused", request=request)
+        return httpx.Response(200, text='data: {"error": {"message": "the engine ended"}}\n\n')
+
+    monkeypatch.setattr(Session, "chat", lambda session: chat_with(answer))
+    monkeypatch.setenv("COMPUTILITY_HOME", str(tmp_path))
+    for model, code, said in (
+        ("tyni", 4, "there is no model tyni. Did you mean tiny?"),
+        ("gone", 6, "the gateway is not running at http://gateway/v1"),
+        ("tiny", 6, "the engine ended"),
+    ):
+        assert run("chat", model, "hi") == code, capsys.readouterr()
+        assert said in capsys.readouterr().err

@@ -130,6 +130,14 @@ def test_a_change_is_in_place_when_all_that_is_wanted_answers(
     assert progress_of(document)[0] is content
 
 
+def test_an_endpoint_that_is_to_have_no_engine_is_in_place_once_it_has_none() -> None:
+    document = endpoint(3, "False", 0, workload="e-0", phase="Ready", draining=True)
+    document["spec"]["replicas"] = 0
+    assert not progress_of(document)[0]
+    document["status"]["replicas"] = []
+    assert progress_of(document)[0]
+
+
 def test_what_has_failed_is_not_waited_for() -> None:
     with pytest.raises(Unavailable, match="out of memory"):
         progress_of(workload("Failed", message="out of memory"))
@@ -147,6 +155,27 @@ def test_a_change_that_never_comes_up_is_not_waited_for_while_old_engines_serve(
     document["status"]["replicas"].append(new)
     with pytest.raises(Unavailable, match="no such flag" if phase else "no folder"):
         progress_of(document)
+
+
+@pytest.mark.parametrize(
+    ("reason", "replica", "told"),
+    [
+        ("NoReplicaReady", {"neverFits": True, "message": "no node has 8 devices"}, "no node has 8 devices"),
+        ("NoReplicaReady", {"neverFits": True}, "it fits on no node"),
+        ("TooLittleMemory", {}, "of weights on each device do not fit"),
+    ],
+)
+def test_an_engine_that_fits_nowhere_is_not_waited_for(
+    reason: str, replica: dict[str, Any], told: str
+) -> None:
+    document = endpoint(3, "False", 0, workload="e-0", phase="Pending", **replica)
+    ready = document["status"]["conditions"][0]
+    ready.update(reason=reason, message="15.0 GiB of weights on each device do not fit into 7.4 GiB")
+    with pytest.raises(Unavailable, match=told):
+        progress_of(document)
+    document["status"]["replicas"][0]["outdated"] = True
+    if reason != "TooLittleMemory":  # the one that leaves is no reason to give up
+        assert not progress_of(document)[0]
 
 
 def test_a_drain_ends_when_nothing_has_a_process_on_the_node() -> None:

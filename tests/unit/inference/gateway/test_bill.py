@@ -192,7 +192,7 @@ def test_an_event_that_can_be_made_fits_a_slot(
 def test_the_longest_event_with_the_most_members_fits_a_slot(tmp_path: Path) -> None:
     tags = {f"{n:02}": '"' * 10 for n in range(MAX_TAGS)}
     event = UsageEvent("use-1", "inference", "t", "p", MAX_TIME_MS, MAX_TIME_MS, {}, endpoint="e", user="u")
-    labels = {"task": "completions", "request_id": "r" * 128}
+    labels = {"task": "completions", "request_id": "r" * 128, "choices": "64", "prompts": "2048"}
     event = replace(event, tags=tags, labels=labels, model_shared=True)
     names = EVENT_BYTES - sum(len(text) for text in (*labels, *labels.values(), *tags)) - 320 - 35
     event = replace(event, model="m" * names)
@@ -202,6 +202,42 @@ def test_the_longest_event_with_the_most_members_fits_a_slot(tmp_path: Path) -> 
     assert found.tags == tags
     assert found.model == event.model
     journal.close()
+
+
+LABELS = {"task": "chat", "request_id": "r"}
+DONE = TokenCounts(5, 0, 7)
+
+
+async def test_an_event_says_how_often_its_prompt_was_counted(world: World) -> None:
+    bill = world.bill(said={"n": 3})
+    bill.begin(replica())
+    await bill.settle(DONE, "completed")
+    assert [event["labels"] for event in world.spooled()] == [{**LABELS, "choices": "3"}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "further", "labels"),
+    [
+        (["r0"], [], {}),
+        (["prefill-0", "r0"], [], {"read_by": "prefill-0"}),
+        (["prefill-0", "prefill-1", "r0", "r1"], [], {"read_by": "prefill-1"}),
+        (["prefill-0"], [], {}),
+        (["r0"], ["r1", "r2"], {"continued_by": "r1 r2"}),
+        (["r0"], ["r" * 3500], {}),
+    ],
+)
+async def test_an_event_names_the_other_engines_that_had_a_part_in_it(
+    world: World, asked: list[str], further: list[str], labels: dict[str, str]
+) -> None:
+    bill = world.bill()
+    for name in asked:
+        bill.begin(replica(id=name, role="prefill" if name.startswith("prefill") else ""))
+    for name in further:
+        bill.goes_on(replica(id=name))
+    await bill.settle(DONE, "completed")
+    [event] = world.spooled()
+    assert event["labels"] == LABELS | labels
+    assert event["resource"] == asked[-1]
 
 
 async def test_a_second_replica_takes_the_slot_of_the_first(world: World) -> None:
@@ -304,6 +340,20 @@ async def test_what_runs_while_the_disk_fills_is_given_out_and_billed_once_there
     assert sorted(told) == [("cancelled", 1), ("completed", 7)]
     assert read_journal(world.folder / JOURNAL_FILE).events == [], "the slots are free again"
     world.bill(stream=stream).begin(replica())
+
+
+async def test_what_came_late_into_the_spool_was_not_shipped_before(world: World, disk: Disk) -> None:
+    bill, books, clock = world.bill(), world.books, VirtualClock(10)
+    books.clock = clock
+    bill.begin(replica())
+    disk.is_full = True
+    await bill.settle(TokenCounts(4, 0, 7), "completed")
+    assert books.settled_before(5) < 0, "it waits for room"
+    disk.is_full = False
+    await asyncio.gather(*books.overdue)
+    at = clock.monotonic_seconds()
+    assert books.settled_before(at) < 0, "nobody has shipped it"
+    assert books.settled_before(at + 1) == at + 1
 
 
 @pytest.mark.parametrize("stream", [True, False])

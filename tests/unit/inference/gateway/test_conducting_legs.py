@@ -62,7 +62,7 @@ class Engines:
         self.rested: list[str] = []
         self.told: list[tuple[str, str, bytes, float]] = []
         self.dropped: list[list[str]] = []
-        self.watch = SimpleNamespace(broken=0, gone=False, call=None, trace=None)
+        self.watch = SimpleNamespace(id="req-1", broken=0, gone=False, call=None, trace=None)
         self.legs = Legs(cast(Upstream, self), GatewaySettings())
 
     async def call(

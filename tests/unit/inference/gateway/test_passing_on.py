@@ -55,6 +55,16 @@ async def test_what_belongs_to_one_connection_is_not_passed_on(open_front: Front
     assert seen["Host"] != "public"
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+async def test_a_body_that_is_not_passed_on_takes_nothing_of_the_next_request(
+    open_front: Front, method: str
+) -> None:
+    """Both go over one connection to control."""
+    await open_front.ask(b"hello", "/v1/files/a", method, content_length="5")
+    assert (await open_front.ask(path="/v1/files/b")).json == {"path": "/v1/files/b", "method": "GET"}
+    assert all("Content-Length" not in seen for seen in open_front.control.seen_headers)
+
+
 async def test_no_answer_tells_of_the_inner_server(open_front: Front) -> None:
     answer = await open_front.ask(path="/v1/files/moved")
     assert answer.status == 307, "it is not followed either"

@@ -8,7 +8,7 @@ from common.auth import Principal
 from common.clock import VirtualClock
 from common.errors import Forbidden, NotFound, Unauthenticated
 from common.ids import secret_digest
-from common.wire import Route, RouteKey, RoutingTable
+from common.wire import Route, RouteKey, RouteReplica, RoutingTable
 from inference.gateway.control_link.table import RouteIndex, payer_of
 
 CLOCK = VirtualClock()
@@ -59,6 +59,38 @@ def test_a_checkpoint_that_is_not_served_says_how_it_will_be(name: str, hint: st
         INDEX.find(MEMBER, name)
     assert hint in error.value.message
     assert ("finetunes try" in error.value.message) is bool(hint)
+
+
+def test_the_name_of_a_model_or_an_endpoint_leads_to_what_it_is_served_as() -> None:
+    def engine(project: str) -> RouteReplica:
+        return RouteReplica(
+            id="e", url="http://e", endpoint=f"{project}/chat", model_identity="hub/llama", model_shared=True
+        )
+
+    def told(name: str, principal: Principal) -> str:
+        with pytest.raises(NotFound) as error:
+            index.find(principal, name)
+        return error.value.message.partition("access to it.")[2]
+
+    routes = (
+        route("tiny", "bots", "acme", replicas=(engine("bots"), engine("bots"))),
+        route("small", "models", "platform", shared=True, replicas=(engine("models"),)),
+        route("secret", "den", "rival", replicas=(engine("den"),)),
+        Route(
+            model="ft:tiny:acme:x/1",
+            backend_model="ft:tiny:acme:x/1",
+            base_model="tiny",
+            project="bots",
+            tenant="acme",
+            replicas=(engine("bots"),),
+        ),
+    )
+    index = RouteIndex(RoutingTable(version="1", keys=(), routes=routes))
+    for name in ("llama", "chat"):
+        assert told(name, MEMBER) == " It is served as `small` or `tiny`: put that into `model`."
+        assert told(name, Principal("r", "member", "rival", "other")).startswith(" It is served as `small`:")
+        assert not told(name, Principal("a", "agent", "acme", "bots", ("nothing",)))
+    assert not told("hub/llama", MEMBER)
 
 
 def test_a_known_key_is_let_in_whatever_the_case_of_the_scheme() -> None:

@@ -27,7 +27,7 @@ from inference.gateway.engines.upstream import JSON_CONTENT, EngineCall, Upstrea
 from tests.unit.inference.gateway.front_scene import Front
 
 REPLICA = RouteReplica(id="r0", url="http://r0", model_identity="p/m")
-REQUEST = cast(InferenceRequest, Told(task="completions", prompts=2))
+REQUEST = cast(InferenceRequest, Told(task="completions", api="completions", prompts=2))
 
 
 class Session:

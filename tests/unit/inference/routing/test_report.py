@@ -14,8 +14,8 @@ process_start_time_seconds 1.76e+09
 
 
 def test_ranks_of_data_parallelism_are_one_engine_and_its_fullest_cache_counts() -> None:
-    assert read_report(PAGE) == EngineReport(6, 0.5)
-    assert read_report(PAGE + MORE) == EngineReport(6, 0.5, 24_000, "1.76e+09")
+    assert read_report(PAGE) == EngineReport(6, 0.5, waiting=1)
+    assert read_report(PAGE + MORE) == EngineReport(6, 0.5, 24_000, "1.76e+09", 1)
 
 
 @pytest.mark.parametrize("gone", ["num_requests_running", "num_requests_waiting{", "kv_cache_usage_perc"])
@@ -28,7 +28,7 @@ def test_a_page_that_does_not_tell_the_load_tells_nothing(gone: str) -> None:
 def test_a_gauge_that_is_no_number_tells_nothing(value: str) -> None:
     assert read_report(PAGE.replace('model_name="tiny"} 3.0', f'model_name="tiny"}} {value}')) in (
         None,
-        EngineReport(3, 0.5),
+        EngineReport(3, 0.5, waiting=1),
     )
 
 
@@ -37,3 +37,14 @@ def test_any_page_is_read_or_tells_nothing(junk: str, at: int) -> None:
     whole = PAGE + MORE
     report = read_report(whole[:at] + junk + whole[at:])
     assert report is None or (report.requests >= 0 and 0 <= report.cache_use <= 1)
+
+
+def test_requests_that_wait_for_something_of_their_own_are_not_behind_others() -> None:
+    by_reason = "".join(
+        f'vllm:num_requests_waiting_by_reason{{engine="0",model_name="m",reason="{reason}"}} {count}.0\n'
+        for reason, count in (("capacity", 2), ("deferred", 5))
+    )
+    page = PAGE.replace("waiting{", "waiting_by{") + 'vllm:num_requests_waiting{engine="0"} 7.0\n'
+    told = read_report(page + by_reason)
+    assert told is not None
+    assert told.waiting == 2

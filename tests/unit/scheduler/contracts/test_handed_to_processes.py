@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from common.clock import SYSTEM_CLOCK, VirtualClock
+from common.log_times import LogTimes
 from common.resources.workload import Grant, Readiness, Sandbox
 from common.settings import Settings
 from scheduler.adapters.devices.accelerators import Found
@@ -78,6 +79,7 @@ def test_a_rank_is_run_by_a_launcher_of_its_own(tmp_path: Path, monkeypatch: pyt
             *(sys.executable, "-S", "-E", launcher.__file__),
             *(str(os.getpid()), "12.5", str(files.exit_code), "job", "0"),
         ],
+        "pass_fds": (),
         "stdin": subprocess.DEVNULL,
         "stderr": out,
         "env": build_environment(rank(), around),
@@ -108,7 +110,7 @@ def test_a_role_that_asks_for_a_cell_gets_one_with_what_it_names(
     asked: list[object] = []
     monkeypatch.setattr(process, "confined", noting(asked))
     wanted = Sandbox(readable=["$(HOME_DIR)/m", "/data"], writable=["/w/$(RANK)"], network=network)
-    process._command(rank(sandbox=wanted), surroundings(world_size))
+    process._command(rank(sandbox=wanted), surroundings(world_size), None)
     cell = Cell("/home", ("/home/m", "/data"), ("/w/0",), online, frozenset({"nvidia", "amd"}))
     assert asked == [["job", "0"], cell, "require", "none"]
 
@@ -177,6 +179,38 @@ def test_the_code_of_a_rank_is_what_its_launcher_wrote(
     assert not files.exit_code.exists()
 
 
+def test_it_is_noted_when_a_log_grew_once_a_second_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process.subprocess, "Popen", failing(OSError("no")))
+    files, clock = RankFiles(tmp_path / "logs" / "0.log", tmp_path / "run" / "0.exit"), VirtualClock()
+    made = RankProcess(rank(), surroundings(), files, 10.0, clock)
+    monkeypatch.setattr(RankProcess, "alive", True)
+    begin_ms, size = clock.now_ms(), files.log.stat().st_size
+
+    def look() -> bool:
+        wanted = made.wants_note()
+        if wanted:
+            made.note_time()
+        return wanted
+
+    assert look()
+    files.log.write_bytes(files.log.read_bytes() + b"more\n")
+    assert not look(), "not yet"
+    clock.advance(1)
+    assert look()
+    clock.advance(1)
+    assert not look(), "nothing was printed"
+    files.log.write_bytes(files.log.read_bytes() + b"end\n")
+    monkeypatch.setattr(RankProcess, "alive", False)
+    assert look()
+    assert LogTimes(files.log).marks() == (
+        (begin_ms, size),
+        (begin_ms + 1000, size + 5),
+        (begin_ms + 2000, size + 9),
+    )
+
+
 class Ranks:
     """Processes that are only noted."""
 
@@ -186,7 +220,8 @@ class Ranks:
     def __call__(self, order: RankOrder, around: Surroundings, files: RankFiles, *rest: Any) -> Any:
         self.made.append((order, around, files, *rest))
         record = RankRecord(order.rank, order.role, order.replica, "Exited", around.address, 0, around.ports)
-        return type("Ended", (), {"record": record, "alive": False, "log_is_full": False})()
+        quiet = {"keep_log": lambda _: asyncio.sleep(0)}
+        return type("Ended", (), {"record": record, "alive": False, **quiet})()
 
 
 OPTIONS = AgentOptions(

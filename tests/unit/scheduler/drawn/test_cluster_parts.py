@@ -16,8 +16,9 @@ from common.settings import RaySettings, SchedulerSettings, Settings
 from scheduler.adapters.ray import fabric as module
 from scheduler.adapters.ray.agent import ABANDONED
 from scheduler.adapters.ray.clusters import ManyClusters
-from scheduler.adapters.ray.fabric import RayFabric, unique_name
+from scheduler.adapters.ray.fabric import RayFabric
 from scheduler.adapters.ray.holding import Held, Holdings, withheld
+from scheduler.adapters.ray.names import NODE_LABEL, unique_name
 from scheduler.ports import GangRecord, NodeObservation
 from tests.fixtures.drawing import Drawn
 from tests.fixtures.ray_stand_in import StandInRay, gpu
@@ -144,7 +145,7 @@ async def _names(ray: StandInRay, drawn: Drawn) -> Answers:
     row = {
         "NodeID": "abcdefghij",
         "NodeManagerHostname": text,
-        "Labels": drawn.rng.choice((None, {}, {module.NODE_LABEL: text})),
+        "Labels": drawn.rng.choice((None, {}, {NODE_LABEL: text})),
     }
     name = unique_name(row, set())
     yield (

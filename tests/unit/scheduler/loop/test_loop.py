@@ -1,6 +1,7 @@
 """The loop on a fabric in memory and a virtual clock: what a user sees of a workload's life."""
 
 import importlib
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -267,6 +268,15 @@ async def test_control_dies_between_writing_a_placement_and_starting_it(scene: S
     assert len(scene.fabric.started) == 1
 
 
+async def test_a_job_that_ends_within_a_second_is_not_free(scene: Scene) -> None:
+    uid = await scene.submit()
+    await scene.steps(2)
+    scene.clock.advance(0.2)
+    scene.fabric.exit(uid, 0, 0)
+    await scene.steps(3)
+    assert scene.usage.device_seconds() == 1
+
+
 async def test_device_time_is_charged_to_the_second_across_restarts_of_control(scene: Scene) -> None:
     uid = await scene.submit(count=2)
     await scene.steps(2)
@@ -280,8 +290,7 @@ async def test_device_time_is_charged_to_the_second_across_restarts_of_control(s
     scene.clock.advance(0.9)
     scene.fabric.exit(uid, 0, 0)
     await scene.steps(3)
-    total_seconds = int(59.4 + 30.2 + 61.7 + 100.0 + 0.9)
-    assert scene.usage.device_seconds() == 2 * total_seconds
+    assert scene.usage.device_seconds() == math.ceil(2 * (59.4 + 30.2 + 61.7 + 100.0 + 0.9))
     event = next(iter(scene.usage.events.values()))
     assert (event.tenant, event.project, event.key, event.model) == ("acme", "p", "key-1", "m")
     assert (event.device_class, event.resource) == ("nvidia/H100", "w")

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from billing.core.events import UsageEvent
+from billing.store.ledger import PostResult
 from common.errors import Conflict, NotFound, Unavailable
 from common.resources import Queue, Workload
 from common.resources.meta import Metadata
@@ -161,13 +162,14 @@ def test_names_of_replicas_are_short_enough_and_differ() -> None:
 @pytest.mark.parametrize(
     ("finished_ms", "first", "spans"),
     [
-        (None, 0, [Span(0, 500, 60_500, 60)]),
+        (None, 0, [Span(0, 500, 60_500)]),
         (None, 1, []),
-        (90_999, 0, [Span(0, 500, 60_500, 60), Span(1, 60_500, 90_500, 30)]),
-        (90_999, 1, [Span(1, 60_500, 90_500, 30)]),
+        (90_999, 0, [Span(0, 500, 60_500), Span(1, 60_500, 90_999)]),
+        (90_999, 1, [Span(1, 60_500, 90_999)]),
         (90_999, 2, []),
-        (60_500, 0, [Span(0, 500, 60_500, 60)]),
-        (1_499, 0, []),
+        (60_500, 0, [Span(0, 500, 60_500)]),
+        (1_499, 0, [Span(0, 500, 1_499)]),
+        (500, 0, []),
         (100, 0, []),
     ],
 )
@@ -258,7 +260,7 @@ class CountedPosts(UsageLog):
         super().__init__()
         self.posts: list[int] = []
 
-    async def post(self, events: Sequence[UsageEvent]) -> object:
+    async def post(self, events: Sequence[UsageEvent]) -> PostResult:
         self.posts.append(len(events))
         return await super().post(events)
 

@@ -11,8 +11,8 @@ from common.errors import NotFound, Unavailable
 from scheduler.adapters.ray import clusters
 from scheduler.adapters.ray.clusters import ManyClusters
 from scheduler.adapters.ray.connector import answer
-from scheduler.adapters.ray.fabric import in_cluster
 from scheduler.adapters.ray.frames import frame, read_frame
+from scheduler.adapters.ray.names import in_cluster
 from scheduler.ports import Billing, Fabric, GangOrder, NodeObservation, RankOrder
 from tests.fixtures.fabric import FakeFabric, accelerator
 

@@ -13,7 +13,8 @@ from common.errors import Conflict, NotFound, SetupError, Unavailable
 from common.settings import RaySettings, SchedulerSettings, Settings
 from scheduler.adapters.ray import fabric as module
 from scheduler.adapters.ray.agent import ABANDONED
-from scheduler.adapters.ray.fabric import RayFabric, unique_name
+from scheduler.adapters.ray.fabric import RayFabric
+from scheduler.adapters.ray.names import NODE_LABEL, unique_name
 from scheduler.ports import Billing, GangOrder, GangRecord
 from tests.fixtures.ray_stand_in import StandInRay, gpu
 
@@ -28,7 +29,7 @@ class Scene:
     def __init__(self, home: Path, ray: StandInRay) -> None:
         self.ray, self.clock, self.home = ray, VirtualClock(), home
         ray.add_node(ONE, "Host_A", labels={"zone": "z1"})
-        ray.add_node(TWO, "b", labels={module.NODE_LABEL: "named"})
+        ray.add_node(TWO, "b", labels={NODE_LABEL: "named"})
         self.fabric = self.control()
 
     def control(self, instance: str = "first", cluster: str = "", **ray: str) -> RayFabric:
@@ -108,7 +109,7 @@ async def test_names_of_a_named_cluster_begin_with_it_and_its_address_may_be_tol
     ("host", "labels", "name"),
     [
         ("GPU_Box.lan", {}, "gpu-box.lan"),
-        ("x", {module.NODE_LABEL: "Rack 1"}, "rack-1"),
+        ("x", {NODE_LABEL: "Rack 1"}, "rack-1"),
         ("--", None, "node"),
         ("taken", {}, "taken-abcdefgh"),
         ("h" * 300, {}, "h" * 190),
@@ -171,7 +172,7 @@ async def test_a_node_that_leaves_ray_is_lost_and_told_until_its_name_comes_back
     scene.ray.remove_node(TWO)
     for _ in range(2):
         assert await scene.states() == {"host-a": "Alive", "named": "Lost"}
-    scene.ray.add_node(THREE, "c", labels={module.NODE_LABEL: "named"})
+    scene.ray.add_node(THREE, "c", labels={NODE_LABEL: "named"})
     assert await scene.states() == {"host-a": "Alive", "named": "Alive"}
     assert {node.ray_node_id for node in await scene.fabric.nodes()} == {ONE, THREE}
     scene.ray.rows[0]["Alive"] = False

@@ -209,7 +209,7 @@ async def _stops(rng: random.Random, _: Patch, home: Path) -> str:
     gateway: Any = Gateway(Settings(home=home), VirtualClock())
     lines: list[str] = []
     gateway.shipper = _Part("shipper", lines, rng.choice((None, broken(rng), broken(rng))))
-    for name in ("_books", "spool", "_session", "_upstream", "_proxy", "_inference"):
+    for name in ("_leases", "_books", "spool", "_session", "_upstream", "_proxy", "_inference"):
         setattr(gateway, name, _Part(name, lines))
     gateway._journal = SimpleNamespace(close=lambda: lines.append("journal is closed"))
     gateway.leave()

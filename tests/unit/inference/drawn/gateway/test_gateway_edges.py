@@ -231,11 +231,14 @@ async def _calls(rng: random.Random, patch: Patch, _: Path) -> str:
     engines.replicas = noted
     asked: Any = engines._client
     for _number in range(3):
+        task = rng.choice(("chat", "completions", "embeddings"))
         request: Any = SimpleNamespace(
-            task=rng.choice(("chat", "completions", "embeddings")),
+            task=task,
+            api=task,
             stream=rng.random() < 0.5,
             prompts=rng.choice((1, 2)),
             input_field="prompt",
+            prompt=b"",
         )
         replica = RouteReplica(id="r", url="http://r", model_identity="p/m")
         call = EngineCall(asked, replica, noted, request, "req-1")

@@ -214,7 +214,9 @@ async def _bills(rng: random.Random, patch: Patch, home: Path) -> str:
     patch.setattr(kept, "sync", lambda at: _may_refuse(rng, lines, f"sync {at}"))
     route = _route(model="n" * rng.choice((1, 1, 1, 5000)))
     names: Any = SimpleNamespace(request_id="req-1")
-    request: Any = SimpleNamespace(task=rng.choice(("chat", "embeddings")), user="", tags={})
+    request: Any = SimpleNamespace(
+        task=rng.choice(("chat", "embeddings")), user="", tags={}, choices_per_prompt=1, prompts=1
+    )
     who = Principal("k", "member", "t", "p")
     job = Job(names, None, request, who, route, "t", "p", clock.now_ms(), 0.0)  # type: ignore[arg-type]
     replica = RouteReplica(
@@ -348,7 +350,7 @@ async def _process(rng: random.Random, patch: Patch, home: Path) -> str:
     resource = SimpleNamespace(RLIMIT_AS=9, setrlimit=lambda *told: limits.append(told))
     patch.setattr(parse_worker, "resource", resource)
     patch.setattr(parse_worker, "give_way_alone", limits.append)
-    head = json.dumps({"task": "completions", "limits": {}}).encode()
+    head = json.dumps({"api": "completions", "limits": {}}).encode()
     raw = rng.choice(BODIES)
     asked = parse_worker.LENGTHS.pack(len(head), len(raw)) + head + raw
     pipes = SimpleNamespace(

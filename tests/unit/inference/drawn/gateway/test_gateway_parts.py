@@ -364,9 +364,8 @@ async def _reports(rng: random.Random, patch: Patch) -> str:
 
 
 async def _ids(rng: random.Random, _: Patch) -> str:
-    request: Any = SimpleNamespace(
-        task=rng.choice(("chat", "completions", "embeddings")), prompts=rng.randrange(4)
-    )
+    task = rng.choice(("chat", "completions", "embeddings"))
+    request: Any = SimpleNamespace(task=task, api=task, prompts=rng.randrange(4))
     return str((request.task, _engine_ids(request, "req-1")))
 
 

@@ -48,6 +48,7 @@ def test_what_never_fits_is_said_so(
     [
         ([node("a", gpu(0))], "DevicesBusy", "waits for running workloads to end"),
         ([node("a", gpu(0), cordoned=True)], "NodeCordoned", "waits for a node to be uncordoned"),
+        ([node("a", gpu(0), cordoned=True, draining=True)], "NodeCordoned", "the node is draining"),
         ([node("a", gpu(0), alive=False)], "NodeLost", "waits for a node to come back"),
         (
             [node("a", gpu(0, healthy=False, fault="XID 79"))],

@@ -44,7 +44,7 @@ def test_max_devices_counts_devices_of_all_kinds_and_parts_of_them() -> None:
     assert queues.check("q", {L20: 500}) is None
     assert held(queues, "q", {L20: 1000}) == QuotaRefusal(
         "QueueLimit",
-        "waits for queue q: needs 1 devices, 3.5 of maxDevices 4 are in use",
+        "waits for queue q: needs 1 device, 3.5 of maxDevices 4 are in use",
         "0.5 devices of the queue come free",
     )
     assert held(queues, "q", {L20: 3000, H100: 2000}) == QuotaRefusal(
@@ -78,7 +78,7 @@ def test_a_queue_on_its_own_has_its_nominal_quota() -> None:
     assert held(queues, "q", {H100: 3000}) == QuotaRefusal(
         "QuotaExhausted",
         "queue q: needs 3 of nvidia/H100, has 8 nominal, 6 in use",
-        "1 of nvidia/H100 come free in queue q, or its quota is raised",
+        "1 of nvidia/H100 comes free in queue q, or its quota is raised",
     )
     assert held(queues, "q", {H100: 9000}) == QuotaRefusal(
         "QuotaExhausted",
@@ -174,7 +174,7 @@ def test_a_grant_counts_in_every_class_that_covers_it() -> None:
     queues.charge("q", L20, 4000)
     assert held(queues, "q", {L20: 1000}).message.startswith("queue q: needs 1 of nvidia,")
     queues.charge("q", B910, 2000)
-    assert held(queues, "q", {B910: 1000}).message.startswith("queue q: needs 1 accelerators")
+    assert held(queues, "q", {B910: 1000}).message.startswith("queue q: needs 1 accelerator,")
     assert queues.check("q", {CPU: 50_000}) is None
 
 

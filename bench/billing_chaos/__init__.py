@@ -1,0 +1,1 @@
+"""Bills while processes are killed: what clients received, beside the events and the ledger."""

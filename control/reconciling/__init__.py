@@ -1,0 +1,1 @@
+"""Engines' counters, events and ledger, held against each other all the time."""
