@@ -4,6 +4,7 @@ in them is older than that."""
 from __future__ import annotations
 
 from billing.rejected import rejected_usage
+from control.budget_stops import BudgetStops
 from control.budget_watch import BudgetWatch
 from control.context import ControlContext
 from control.installation_key import keep_installation_key
@@ -58,8 +59,9 @@ class Leader:
             await context.tuning.files.tidy()
         await self._need.restore()
         rejected = rejected_usage(settings)
+        stops = BudgetStops(store, context.ledger.budgets, clock)
         self.scheduler = SchedulerLoop(
-            store, self._fabric, context.ledger, settings, clock, self._need.needs, rejected
+            store, self._fabric, context.ledger, settings, clock, self._need.needs, rejected, stops
         )
         auto_mode = AutoMode(store, context.planner, context.traffic, clock, self._autoscaler)
         tuning = FineTuneController(store, context.ledger, self._blobs, settings, clock, self._checks)

@@ -244,6 +244,10 @@ class RankPlacement(Model):
     idle: bool | None = Field(None, description="true = its session had no input for idleSeconds")
 
 
+BUDGET_EXHAUSTED = "BudgetExhausted"
+"""Code of the reason of a workload that a hard budget keeps from running."""
+
+
 class PendingReason(Model):
     """Why a workload waits: ``code`` is stable, ``nodes`` counts the nodes that it holds for."""
 

@@ -9,7 +9,7 @@ from scheduler.core.explain.kept_off import kept_off
 from scheduler.core.model.runtimes import Prediction, run_ms
 from scheduler.core.model.types import Admit, Defer
 from scheduler.insight.answers import Explanation, QueueRow, RoleSize
-from scheduler.insight.outlook import Outlook, is_stopping
+from scheduler.insight.outlook import Outlook, is_stopped, is_stopping
 from scheduler.nodes import LOST
 from scheduler.translate.transitions import pending_reason
 from scheduler.translate.views import holds_places, is_due, is_group
@@ -100,6 +100,9 @@ def _say_why_it_waits(answer: Explanation, workload: Workload, outlook: Outlook)
         answer.no_eta = "it is set aside until it can be handled"
     elif not is_due(workload, outlook.now_ms):
         _say_back_off(answer, workload)
+    elif is_stopped(workload):
+        answer.remedy = "somebody raises the budget's limit, or its next period begins"
+        answer.no_eta = "it waits until the budget has room again"
     elif is_stopping(workload):
         answer.no_eta = "it depends on when its earlier processes end"
     elif isinstance(decision, Admit):

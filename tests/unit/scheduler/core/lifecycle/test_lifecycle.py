@@ -281,6 +281,7 @@ def restarts(policy: Any) -> Restarts:
         st.booleans(),
         st.booleans(),
         st.sampled_from(["", "broken"]),
+        st.sampled_from(["", "spent"]),
         st.just(1.0),
         st.none() | st.builds(Successor, st.integers(4, 5), ranks_seen, st.booleans(), st.booleans()),
     ),
