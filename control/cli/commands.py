@@ -110,7 +110,11 @@ COMMANDS: dict[str, Row] = {
         "Stop a key, project, tenant or model at once, until `resume`; or list what is paused.",
     ),
     "resume": Row(ACCESS, "access.pauses", "Let what is paused go on."),
-    "whoami": Row(ACCESS, "access.who", "Show name, role, tenant and project of the key in use."),
+    "whoami": Row(
+        ACCESS,
+        "access.who",
+        "Show name, role, tenant and project of the key in use, and the budgets that bind it.",
+    ),
     "config": Row(ACCESS, "access.config", "Several Computilities by name: contexts.", "config_app"),
 }
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from common.auth import Principal
 from common.errors import Forbidden, InvalidInput, NotFound
 from common.pauses import BY_PLATFORM, BY_TENANT, KINDS, PAUSED, Pausable, is_locked, is_paused
 from common.resources import Model, Resource
@@ -107,6 +108,13 @@ async def delete_pause(
         ended = _body(scope, found)
         await _write(context, caller, found, "", "")
         return ended
+
+
+async def pauses_of(context: ControlContext, who: Principal) -> list[PauseBody]:
+    """What keeps the requests of a key from being answered: its project's pause, or its tenant's."""
+    named: tuple[tuple[Pausable, str | None], ...] = (("project", who.project), ("tenant", who.tenant))
+    found = [(scope, await context.store.find(KINDS[scope], name)) for scope, name in named if name]
+    return [_body(scope, one) for scope, one in found if one is not None and is_paused(one)]
 
 
 async def _found(
