@@ -13,7 +13,7 @@ from common.resources import ApiKey, Model, Project, Resource, Tenant
 
 PAUSED = "Paused"
 """The condition. Its reason says at which rank it was paused, its message why."""
-BY_PLATFORM, BY_TENANT = "ByPlatformAdmin", "ByTenantAdmin"
+BY_PLATFORM, BY_TENANT, BY_GUARD = "ByPlatformAdmin", "ByTenantAdmin", "ByGuard"
 Pausable = Literal["key", "project", "tenant", "model"]
 KINDS: dict[Pausable, type[Resource]] = {"key": ApiKey, "project": Project, "tenant": Tenant, "model": Model}
 """What can be paused, as people and paths call it."""

@@ -10,6 +10,7 @@ from control.context import ControlContext
 from control.installation_key import keep_installation_key
 from control.planning.auto_mode import AutoMode
 from control.price_events import PriceWatch
+from control.runaway_watch import RunawayWatch
 from finetune.adapters.blobs import LocalBlobs
 from finetune.files.dataset import DatasetChecks
 from finetune.jobs.controller import FineTuneController
@@ -75,6 +76,7 @@ class Leader:
         loops.add("finetunes", tuning.run)
         loops.add("prices", PriceWatch(store, clock).run)
         loops.add("budgets", BudgetWatch(store, context.ledger.budgets, clock).run)
+        loops.add("runaway", RunawayWatch(store, context.ledger, clock).run)
         if context.reconciler is not None:
             loops.add("reconciliation", context.reconciler.run)
         if context.tuning is not None:

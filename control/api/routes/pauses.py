@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from common.auth import Principal
 from common.errors import Forbidden, InvalidInput, NotFound
-from common.pauses import BY_PLATFORM, BY_TENANT, KINDS, PAUSED, Pausable, is_locked, is_paused
+from common.pauses import BY_GUARD, BY_PLATFORM, BY_TENANT, KINDS, PAUSED, Pausable, is_locked, is_paused
 from common.resources import Model, Resource
 from common.resources.fields import Text
 from common.resources.meta import Model as Part
@@ -29,6 +29,7 @@ router = APIRouter(
     responses=ERROR_RESPONSES,
     route_class=StrictRoute,
 )
+_BY = {BY_PLATFORM: "platform-admin", BY_GUARD: "guard"}
 NO_REASON = "no reason was given"
 OfProject = Annotated[str | None, Query(max_length=253, description="of a model; unset = that of the key")]
 
@@ -40,7 +41,8 @@ class PauseRequest(Part):
 
 
 class PauseBody(BaseModel):
-    """A pause. ``by`` is the role of who made it: what a platform-admin paused only one resumes."""
+    """A pause. ``by`` is the role of who made it, or ``guard``: what a platform-admin paused only one
+    resumes."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
@@ -161,6 +163,6 @@ def _body(scope: Pausable, paused: Resource) -> PauseBody:
         name=paused.name,
         project=paused.project,
         since_ms=condition.last_transition_ms,
-        by="platform-admin" if condition.reason == BY_PLATFORM else "tenant-admin",
+        by=_BY.get(condition.reason, "tenant-admin"),
         reason=condition.message,
     )
