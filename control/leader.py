@@ -4,13 +4,15 @@ in them is older than that."""
 from __future__ import annotations
 
 from billing.rejected import rejected_usage
-from control.budget_stops import BudgetStops
 from control.budget_watch import BudgetWatch
 from control.context import ControlContext
 from control.installation_key import keep_installation_key
 from control.planning.auto_mode import AutoMode
 from control.price_events import PriceWatch
 from control.runaway_watch import RunawayWatch
+from control.stops.budget_stops import BudgetStops
+from control.stops.pause_stops import PauseStops
+from control.stops.work_stops import WorkStops
 from finetune.adapters.blobs import LocalBlobs
 from finetune.files.dataset import DatasetChecks
 from finetune.jobs.controller import FineTuneController
@@ -60,7 +62,7 @@ class Leader:
             await context.tuning.files.tidy()
         await self._need.restore()
         rejected = rejected_usage(settings)
-        stops = BudgetStops(store, context.ledger.budgets, clock)
+        stops = WorkStops(PauseStops(store), BudgetStops(store, context.ledger.budgets, clock))
         self.scheduler = SchedulerLoop(
             store, self._fabric, context.ledger, settings, clock, self._need.needs, rejected, stops
         )

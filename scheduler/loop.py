@@ -225,7 +225,8 @@ class SchedulerLoop:
         if successor is not None and self._not_started(workload, successor.attempt) is not None:
             planned = [_given_up(rank) for rank in planned]
         grace_seconds = self._settings.scheduler.stop_grace_seconds
-        barred = self._stops.why(workload)
+        stop = self._stops.why(workload)
+        barred = stop.message if stop is not None else ""
         seen = seen_of(workload, ranks, planned, observed, world.nodes, grace_seconds, barred)
         step = advance(
             restarts_view(workload.spec.restart), workload.spec.suspend, state_view(workload), seen, now_ms

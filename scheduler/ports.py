@@ -17,6 +17,14 @@ from scheduler.sessions import SessionAnswer, SessionAsk
 RankRunState = Literal["Starting", "Running", "Ready", "Exited"]
 
 
+@dataclass(frozen=True)
+class Stop:
+    """Why a workload may not run for now: ``code`` is one of ``common.resources.workload.STOPS``."""
+
+    code: str
+    message: str
+
+
 class Stops(Protocol):
     """What may not run for now, whatever room there is."""
 
@@ -24,8 +32,8 @@ class Stops(Protocol):
         """Learn what holds now. Returns the tenants for whom something is other than at the last look."""
         ...
 
-    def why(self, workload: Workload, tenant: str) -> str:
-        """Why a workload, for whose time ``tenant`` pays, may not run; empty where it may."""
+    def why(self, workload: Workload, tenant: str) -> Stop | None:
+        """Why a workload, for whose time ``tenant`` pays, may not run; None where it may."""
         ...
 
 

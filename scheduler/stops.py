@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.guard import Guard
 from common.resources import Workload
-from scheduler.ports import Stops
+from scheduler.ports import Stop, Stops
 from scheduler.translate.views import World
 
 
@@ -20,16 +20,16 @@ class StopBook:
         learnt, what was known last holds on. Raises ``Unavailable`` where the database is away."""
         if self._stops is None:
             return set()
-        with self._items.item("Budget", ("stops", "look")) as tried:
+        with self._items.item("Stops", ("stops", "look")) as tried:
             tenants = await self._stops.look()
         if not tried.worked or not tenants:
             return set()
         return {uid for uid, workload in self._world.workloads.items() if self._payer(workload) in tenants}
 
-    def why(self, workload: Workload) -> str:
-        """Why it may not run; empty where it may."""
+    def why(self, workload: Workload) -> Stop | None:
+        """Why it may not run; None where it may."""
         payer = self._payer(workload)
-        return self._stops.why(workload, payer) if self._stops is not None and payer else ""
+        return self._stops.why(workload, payer) if self._stops is not None and payer else None
 
     def _payer(self, workload: Workload) -> str:
         """The tenant that pays for it; empty where it may run all the same."""

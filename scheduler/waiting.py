@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from common.resources import Workload
-from common.resources.workload import BUDGET_EXHAUSTED, PendingReason
+from common.resources.workload import STOPS, PendingReason
 from common.settings import Settings
 from scheduler.aside import SchedulerGuard
 from scheduler.core.lifecycle.lifecycle import PLACED, Note
@@ -68,7 +68,7 @@ class Waiting:
                 update = {"pending": [obstacle], "message": obstacle.message, "nominated": None}
                 held_back = workload.status.model_copy(update=update, deep=True)
                 self._journal.write(workload, held_back, world)
-                if obstacle.code == BUDGET_EXHAUSTED and workload.status.pending != [obstacle]:
+                if obstacle.code in STOPS and workload.status.pending != [obstacle]:
                     self._journal.note(workload, Note("Waiting", obstacle.message, "warning"))
                 return
             view = self._known[uid] = workload_view(workload, world, self._grace_seconds)
@@ -84,5 +84,5 @@ class Waiting:
             return PendingReason(code="ProjectUnknown", message=message)
         if observed.is_alive(workload.metadata.uid):
             return PendingReason(code="StillStopping", message="waits for its previous processes to end")
-        barred = self._stops.why(workload)
-        return PendingReason(code=BUDGET_EXHAUSTED, message=barred) if barred else None
+        stop = self._stops.why(workload)
+        return PendingReason(code=stop.code, message=stop.message) if stop is not None else None

@@ -244,8 +244,10 @@ class RankPlacement(Model):
     idle: bool | None = Field(None, description="true = its session had no input for idleSeconds")
 
 
-BUDGET_EXHAUSTED = "BudgetExhausted"
-"""Code of the reason of a workload that a hard budget keeps from running."""
+BUDGET_EXHAUSTED, STOPPED_BY_HAND = "BudgetExhausted", "Paused"
+STOPS = (BUDGET_EXHAUSTED, STOPPED_BY_HAND)
+"""Codes of reasons that keep a workload from running whatever room there is: a hard budget that is spent, or
+a pause of its key, project or tenant."""
 
 
 class PendingReason(Model):

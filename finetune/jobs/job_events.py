@@ -9,7 +9,6 @@ from typing import Literal
 from common.clock import Clock
 from common.ids import derived_id
 from common.resources import FineTune
-from common.resources.workload import BUDGET_EXHAUSTED
 from common.store.port import Event, Store
 from common.vocabulary import MAX_NUMBER
 from finetune.core.worker_events import WorkerEvent
@@ -56,13 +55,13 @@ async def note(store: Store, clock: Clock, job: FineTune, reason: Reason, messag
     )
 
 
-async def note_stop(store: Store, clock: Clock, job: FineTune, attempt: int, message: str) -> None:
-    """Record that a budget keeps the job from running: once after each attempt."""
-    event_id = f"{_prefix(job)}-{_WORKER_ORDER}-stop-{attempt:06d}"
+async def note_stop(
+    store: Store, clock: Clock, job: FineTune, attempt: int, reason: str, message: str
+) -> None:
+    """Record why the job may not run for now: each reason once after each attempt."""
+    event_id = f"{_prefix(job)}-{_WORKER_ORDER}-stop-{attempt:06d}-{reason}"
     await store.record(
-        Event(
-            event_id, clock.now_ms(), "warning", BUDGET_EXHAUSTED, message, "FineTune", job.name, job.project
-        )
+        Event(event_id, clock.now_ms(), "warning", reason, message, "FineTune", job.name, job.project)
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from common.resources import Workload
-from common.resources.workload import BUDGET_EXHAUSTED
+from common.resources.workload import STOPS
 from scheduler.aside import is_set_aside
 from scheduler.core.cycle import run_cycle
 from scheduler.core.forecast import Forecast, forecast
@@ -43,8 +43,8 @@ def is_stopping(workload: Workload) -> bool:
 
 
 def is_stopped(workload: Workload) -> bool:
-    """Whether the loop keeps it out of cycles until a budget has room for it again."""
-    return any(reason.code == BUDGET_EXHAUSTED for reason in workload.status.pending)
+    """Whether the loop keeps it out of cycles until a budget has room for it again, or a pause has ended."""
+    return any(reason.code in STOPS for reason in workload.status.pending)
 
 
 def _is_kept_out(workload: Workload) -> bool:

@@ -13,8 +13,8 @@ from common.resources import Budget, Metadata, Owner, Workload
 from common.resources.budgets import BudgetSpec
 from common.resources.workload import WorkloadRole, WorkloadSpec
 from common.store.memory import MemoryStore
-from control import budget_stops
-from control.budget_stops import LOOK_SECONDS, BudgetStops
+from control.stops import budget_stops
+from control.stops.budget_stops import LOOK_SECONDS, BudgetStops
 
 
 class Counts:
@@ -66,7 +66,9 @@ async def test_a_spent_budget_stops_and_a_raised_one_lets_go_on() -> None:
     assert not await scene.look()
     scene.counts.spent["cap"] = 100
     assert set(await scene.look()) == {"acme"}
-    why = scene.stops.why(workload(), "acme")
+    stop = scene.stops.why(workload(), "acme")
+    assert stop is not None
+    why = stop.message
     assert why.startswith("the budget cap is spent: 100 micro-credits for ")
     assert "; it goes on at " in why
     assert not scene.stops.why(workload(), "other")
@@ -149,4 +151,6 @@ async def test_one_budget_that_cannot_be_read_holds_up_no_other(monkeypatch: pyt
 
     monkeypatch.setattr(budget_stops, "terms_of", broken)
     await scene.look()
-    assert "the budget cap is spent" in scene.stops.why(workload(), "acme")
+    stop = scene.stops.why(workload(), "acme")
+    assert stop is not None
+    assert "the budget cap is spent" in stop.message

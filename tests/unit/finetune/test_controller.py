@@ -91,14 +91,14 @@ async def test_a_budget_that_stops_it_is_told_once_and_training_goes_on_later(wo
     await world.set_phase("Pending", message="the budget cap is spent", code=BUDGET_EXHAUSTED)
     await world.step(3)
     stopped = (await world.job()).status
-    condition = stopped.condition("WithinBudget")
+    condition = stopped.condition("MayRun")
     assert condition is not None
     assert (condition.status, condition.message) == ("False", "the budget cap is spent")
     assert stopped.state == "running"
     assert (await world.messages()).count("The job waits: the budget cap is spent") == 1
     await world.set_phase("Running")
     await world.step(3)
-    assert (await world.job()).status.is_true("WithinBudget")
+    assert (await world.job()).status.is_true("MayRun")
     await world.run_to_end()
     assert (await world.job()).status.state == "succeeded"
 

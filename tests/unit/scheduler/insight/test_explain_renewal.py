@@ -36,14 +36,21 @@ async def test_who_waits_for_several_budgets_waits_for_the_last_of_those_that_ar
     assert (await scene.explain("w")).not_before_ms == renews_ms
 
 
-async def test_what_a_budget_keeps_out_is_told_so_and_is_in_no_line() -> None:
+@pytest.mark.parametrize(
+    ("code", "remedy", "no_eta"),
+    [
+        ("BudgetExhausted", "raises the budget's limit", "it waits until the budget has room again"),
+        ("Paused", "an admin resumes", "it waits until somebody lets it go on"),
+    ],
+)
+async def test_what_is_stopped_is_told_so_and_is_in_no_line(code: str, remedy: str, no_eta: str) -> None:
     scene = PoolScene()
     await scene.project()
     await scene.node("a", devices("a"))
-    reason = PendingReason(code="BudgetExhausted", message="the budget cap is spent")
+    reason = PendingReason(code=code, message="why")
     await scene.workload("w", status=WorkloadStatus(pending=[reason], message=reason.message))
     answer = await scene.explain("w")
     assert (answer.message, answer.reasons) == (reason.message, [reason])
-    assert "raises the budget's limit" in answer.remedy
-    assert (answer.eta_ms, answer.no_eta) == (None, "it waits until the budget has room again")
+    assert remedy in answer.remedy
+    assert (answer.eta_ms, answer.no_eta) == (None, no_eta)
     assert not answer.position

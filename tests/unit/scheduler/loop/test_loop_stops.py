@@ -5,6 +5,7 @@ from collections.abc import Collection
 from common.resources import Project, Workload
 from common.resources.workload import BUDGET_EXHAUSTED
 from scheduler.insight.outlook import waiting_in
+from scheduler.ports import Stop
 from scheduler.translate.views import World
 from tests.unit.scheduler.loop_scene import Scene
 
@@ -25,8 +26,8 @@ class Cap:
         changed, self._told = self._told ^ self.spent, set(self.spent)
         return changed
 
-    def why(self, workload: Workload, tenant: str) -> str:
-        return SPENT if tenant in self._told else ""
+    def why(self, workload: Workload, tenant: str) -> Stop | None:
+        return Stop(BUDGET_EXHAUSTED, SPENT) if tenant in self._told else None
 
 
 async def _scene() -> tuple[Scene, Cap]:

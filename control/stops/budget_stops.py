@@ -12,8 +12,10 @@ from common.clock import Clock, rfc3339
 from common.guard import Guard
 from common.labels import KEY_LABEL
 from common.resources import Budget, Workload
+from common.resources.workload import BUDGET_EXHAUSTED
 from common.store.kept import KeptList
 from common.store.port import Store
+from scheduler.ports import Stop
 
 _UNITS = {"microcredits": "micro-credits", "tokens": "tokens", "device_seconds": "device-seconds"}
 LOOK_SECONDS = 1.0
@@ -43,12 +45,12 @@ class BudgetStops:
         self._looked_seconds = now_seconds
         return self._take([one for one in found if one is not None])
 
-    def why(self, workload: Workload, tenant: str) -> str:
+    def why(self, workload: Workload, tenant: str) -> Stop | None:
         """See ``scheduler.ports.Stops``. Goes by what its device time is billed to."""
         key, owner = workload.metadata.labels.get(KEY_LABEL, ""), workload.metadata.owner
         trains = owner is not None and owner.kind == "FineTune"
         found = self._exhausted.stopping(tenant, workload.project or "", key, trains)
-        return _words(found) if found is not None else ""
+        return Stop(BUDGET_EXHAUSTED, _words(found)) if found is not None else None
 
     def _hard(self, budgets: Collection[Budget], now_ms: int) -> Iterator[Terms]:
         for budget in budgets:
