@@ -111,9 +111,9 @@ class Seen:
     may_surge: bool = False
     told: bool = False
     leave: str = ""
-    barred: str = ""
     grace_seconds: float = 0.0
     successor: Successor | None = None
+    barred: str = ""
 
 
 @dataclass(frozen=True)
