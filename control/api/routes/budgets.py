@@ -19,6 +19,7 @@ from common.resources.budgets import BudgetScope
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.context import ControlContext
+from control.core.permissions import allows
 
 router = APIRouter(prefix="/api/v1", tags=["usage"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
 
@@ -67,10 +68,15 @@ async def get_balances(
 
 async def binding_balances(context: ControlContext, who: Principal) -> list[BalanceBody]:
     """Those in force that all requests of a key are in, whatever their user and tags. A key that belongs to
-    no tenant is in none."""
+    no tenant is in none; one that may read no Budgets is told of those that may refuse it."""
     if who.tenant is None:
         return []
-    found = [one for one in await context.store.list(Budget) if _binds(one.spec.scope, who)]
+    reads = allows(who.role, "Budget", "read")
+    found = [
+        one
+        for one in await context.store.list(Budget)
+        if _binds(one.spec.scope, who) and (reads or one.spec.enforcement == "hard")
+    ]
     return [one for one in await _balances(context, found) if one.in_force]
 
 

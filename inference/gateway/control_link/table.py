@@ -73,6 +73,8 @@ class RouteIndex:
             return Unauthenticated("incorrect API key: it is unknown or was revoked")
         if key.expires_ms is not None and key.expires_ms <= now_ms:
             return Unauthenticated("the API key has expired")
+        if not self._pauses:
+            return None
         return self.pause(f"key/{key.name}", f"project/{key.project or ''}", f"tenant/{key.tenant or ''}")
 
     def pause(self, *places: str) -> Paused | None:

@@ -6,12 +6,16 @@ from common.resources import API_VERSION
 from tests.integration.control.conftest import World
 
 
-async def _budget(world: World, name: str, **scope: object) -> None:
+async def _budget(world: World, name: str, enforcement: str = "hard", **scope: object) -> None:
     document = {
         "apiVersion": API_VERSION,
         "kind": "Budget",
         "metadata": {"name": name},
-        "spec": {"scope": {"tenant": "acme", **scope}, "limit": {"tokens": 100}},
+        "spec": {
+            "scope": {"tenant": "acme", **scope},
+            "limit": {"tokens": 100},
+            "enforcement": enforcement,
+        },
     }
     answer = await world.request("admin", "POST", "/api/v1/apply", json=[document])
     assert answer.status_code == 200, answer.text
@@ -21,8 +25,8 @@ async def _budget(world: World, name: str, **scope: object) -> None:
     ("key", "expected"),
     [
         ("search-agent", ["a-tenant", "b-project", "c-key"]),
-        ("search-member", ["a-tenant", "b-project"]),
-        ("acme-admin", ["a-tenant"]),
+        ("search-member", ["a-tenant", "b-project", "f-soft"]),
+        ("acme-admin", ["a-tenant", "f-soft"]),
         ("lab-member", []),
         ("admin", []),
     ],
@@ -35,6 +39,7 @@ async def test_a_key_is_told_the_budgets_that_all_its_requests_are_in(
     await _budget(world, "c-key", key="search-agent")
     await _budget(world, "d-user", user="ada")
     await _budget(world, "e-tag", tags={"team": "x"})
+    await _budget(world, "f-soft", "soft")
     told = (await world.request(key, "GET", "/api/v1/whoami")).json()
     assert [one["name"] for one in told["budgets"]] == expected
     assert all((one["limit"], one["spent"], one["left"]) == (100, 0, 100) for one in told["budgets"])
