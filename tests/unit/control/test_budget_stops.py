@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from billing.core.budgets import Terms
+from billing.store import Ledger
 from billing.store.budgets import Budgets, Spending
 from common.clock import VirtualClock
 from common.labels import KEY_LABEL
@@ -15,6 +16,10 @@ from common.resources.workload import WorkloadRole, WorkloadSpec
 from common.store.memory import MemoryStore
 from control.stops import budget_stops
 from control.stops.budget_stops import LOOK_SECONDS, BudgetStops
+from tests.contract.test_ledger import NOON, chat, ledger, prices
+from tests.unit.billing.test_ledger_store import database, migrated
+
+__all__ = ["database", "ledger", "migrated", "prices"]
 
 
 class Counts:
@@ -154,3 +159,23 @@ async def test_one_budget_that_cannot_be_read_holds_up_no_other(monkeypatch: pyt
     stop = scene.stops.why(workload(), "acme")
     assert stop is not None
     assert "the budget cap is spent" in stop.message
+
+
+async def test_what_the_ledger_has_posted_is_what_stops(ledger: Ledger, prices: MemoryStore) -> None:
+    content = {"scope": {"tenant": "acme"}, "limit": {"microcredits": 112}, "period": "day"}
+    await prices.apply(Budget(metadata=Metadata(name="cap"), spec=BudgetSpec.model_validate(content)))
+    clock = VirtualClock(NOON)
+    stops = BudgetStops(prices, ledger.budgets, clock)
+    for number in range(2):
+        assert not await stops.look()
+        assert stops.why(workload("web"), "acme") is None
+        await ledger.post([chat(f"use-{number}"), chat(f"use-{number}")])
+        clock.advance(LOOK_SECONDS)
+    assert set(await stops.look()) == {"acme"}
+    stop = stops.why(workload("web"), "acme")
+    assert stop is not None
+    assert "112 micro-credits for 2026-03-01" in stop.message
+    await ledger.reverse("use-0", "made in error")
+    clock.advance(LOOK_SECONDS)
+    assert set(await stops.look()) == {"acme"}
+    assert stops.why(workload("web"), "acme") is None
