@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from billing.core.sink import UsageSink
 from common.clock import Clock
 from common.errors import Conflict, NotFound
 from common.guard import fault_of
 from common.telemetry import get_logger
 from control.loops import Loops
 from scheduler.metering import DeviceMeter
-from scheduler.ports import Fabric, RejectedSink, UsageSink
+from scheduler.ports import Fabric, RejectedSink
 from scheduler.translate.observed import Observed
 
 POLL_SECONDS = 0.25

@@ -7,14 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from billing.core.events import UsageEvent
-
-
-class UsageSink(Protocol):
-    """Takes usage events; an id that it has already is no error and counts once."""
-
-    async def post(self, events: Sequence[UsageEvent]) -> object: ...
-
 
 @dataclass(frozen=True)
 class StagedBlob:

@@ -102,8 +102,8 @@ async def build_routing_table(store: Store) -> RoutingTable:
     for adapter in sorted(await store.list(Adapter), key=lambda a: (a.metadata.created_ms, a.key)):
         _add(routes, _adapter_route(adapter, hosts.get(adapter.model_key, ()), tenants))
     pauses = await _pauses(store)
-    stopped = frozenset(one.name for one in pauses if one.scope == "model")
-    ordered = tuple(_without(route, stopped) for _, route in sorted(routes.items()))
+    paused = frozenset(f"{one.scope}/{one.name}" for one in pauses)
+    ordered = tuple(_without(route, paused) for _, route in sorted(routes.items()))
     limits = {"projects": _limits_of(projects), "tenants": _limits_of(await store.list(Tenant))}
     budgets, books = await _budgets(store)
     version = _version((*keys, *ordered, *budgets, *books, *pauses), limits)
@@ -124,16 +124,21 @@ async def _pauses(store: Store) -> tuple[RoutePause, ...]:
     return tuple(found)
 
 
-def _without(route: Route, stopped: frozenset[str]) -> Route:
-    """The route without engines that run a paused Model, whatever the Endpoint says by now."""
-    if not stopped:
+def _without(route: Route, paused: frozenset[str]) -> Route:
+    """The route without engines that run a paused Model, whatever the Endpoint says by now, and without
+    copies that somebody would pay for who is paused. ``paused``: like ``tenant/acme``."""
+    if not paused:
         return route
-    replicas = tuple(one for one in route.replicas if one.model_identity not in stopped)
-    shadow = route.shadow
+    replicas, shadow = _going(route.replicas, paused), route.shadow
     if shadow is not None:
-        copies = tuple(one for one in shadow.replicas if one.model_identity not in stopped)
+        payers = {f"project/{route.project}", f"tenant/{route.tenant}"}
+        copies = () if payers & paused else _going(shadow.replicas, paused)
         shadow = shadow.model_copy(update={"replicas": copies})
     return route.model_copy(update={"replicas": replicas, "shadow": shadow})
+
+
+def _going(replicas: Sequence[RouteReplica], paused: frozenset[str]) -> tuple[RouteReplica, ...]:
+    return tuple(one for one in replicas if f"model/{one.model_identity}" not in paused)
 
 
 async def _budgets(store: Store) -> tuple[tuple[RouteBudget, ...], tuple[RouteBook, ...]]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from billing.core.sink import UsageSink
 from billing.rejected import rejected_usage
 from common.clock import Clock
 from common.guard import Fault, Guard
@@ -33,7 +34,7 @@ from scheduler.journal import Journal
 from scheduler.metering import DeviceMeter
 from scheduler.nodes import NodeWriter
 from scheduler.policy import PolicyMaker
-from scheduler.ports import Fabric, NodeObservation, RejectedSink, Stops, UsageSink
+from scheduler.ports import Fabric, NodeObservation, RejectedSink, Stops
 from scheduler.queue_events import QueueNews
 from scheduler.queues import QueueBook
 from scheduler.replicas import ReplicaKeeper

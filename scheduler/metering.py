@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from billing.core.events import UsageEvent
+from billing.core.sink import UsageSink, post_all
 from common.clock import Clock
 from common.errors import ComputilityError, Unavailable
 from common.guard import Fault, Guard, fault_of
@@ -19,7 +20,7 @@ from common.loop import in_turns
 from common.telemetry import get_logger
 from common.vocabulary import one_line
 from scheduler.core.lifecycle.metering import Span, device_seconds, due_spans
-from scheduler.ports import Fabric, GangRecord, NodeObservation, RankRecord, RejectedSink, UsageSink
+from scheduler.ports import Fabric, GangRecord, NodeObservation, RankRecord, RejectedSink
 from scheduler.translate.observed import Observed
 
 BATCH = 200
@@ -144,7 +145,7 @@ class DeviceMeter:
         self, batch: Sequence[tuple[_Key, list[_DueSpan]]], events: Sequence[UsageEvent]
     ) -> None:
         try:
-            await self._usage.post(events)
+            await post_all(self._usage, events)
         except Exception as error:  # noqa: BLE001 - found out, and told, when they are posted gang by gang
             _log.debug("device time is posted gang by gang", error=type(error).__name__)
             return
@@ -283,7 +284,7 @@ class DeviceMeter:
         """All at once, or, where that is refused, one by one. Returns whether the ledger took all."""
         spans = self._known[key].spans
         try:
-            await self._usage.post([_event(gang, rank, span) for rank, span in batch])
+            await post_all(self._usage, [_event(gang, rank, span) for rank, span in batch])
         except Exception as error:
             if isinstance(error, Unavailable):
                 raise
@@ -299,7 +300,7 @@ class DeviceMeter:
         """Post it, or keep it as what cannot be billed. Returns whether it is posted. Raises what may
         pass."""
         try:
-            await self._usage.post([_event(gang, rank, span)])
+            await post_all(self._usage, [_event(gang, rank, span)])
             return True
         except Exception as error:
             tries = self._guard.tries_of(("meter", gang.uid, key[0], gang.attempt))

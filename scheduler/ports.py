@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from billing.core.events import UsageEvent
 from common.load import ReplicaLoad
 from common.log_times import Mark
 from common.resources.pool import Device
@@ -262,12 +261,6 @@ class ServingLoads(Protocol):
         """Every engine that is ready, also one that did not tell its load. Raises ``Unavailable`` when it is
         not known which are."""
         ...
-
-
-class UsageSink(Protocol):
-    """Takes usage events; the same id twice counts once."""
-
-    async def post(self, events: Sequence[UsageEvent]) -> object: ...
 
 
 class RejectedSink(Protocol):

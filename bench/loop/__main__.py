@@ -29,6 +29,7 @@ from bench.loop.world import Size, apply_base, apply_running, observations, work
 from bench.scheduler_world import MODELS
 from billing.core.events import UsageEvent
 from billing.rejected import rejected_usage
+from billing.store.ledger import PostResult
 from common.clock import SYSTEM_CLOCK
 from common.db import Database
 from common.resources import Workload
@@ -50,9 +51,9 @@ class UsageCount:
     def __init__(self) -> None:
         self.events = 0
 
-    async def post(self, events: Sequence[UsageEvent]) -> object:
+    async def post(self, events: Sequence[UsageEvent]) -> PostResult:
         self.events += len(events)
-        return None
+        return PostResult(len(events), 0)
 
 
 class Bench:

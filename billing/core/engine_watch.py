@@ -14,6 +14,8 @@ SETTLE_MS = 60_000
 PATIENCE_MS = 900_000
 """So long what is missing is looked for again: usage may wait in a gateway's spool."""
 RETRY_MS = 120_000
+GIVEN_UP_MS = 86_400_000
+"""A window that could not be judged for so long is let go."""
 LONGEST_PAST_MS = 3_600_000
 """A process that is older when it is first seen is followed from where it is quiet, not from its start."""
 LONGEST_MS = 6 * 3_600_000
@@ -89,6 +91,12 @@ class EngineWatch:
         told = (window.begin.process, finding.from_ms, finding.missing, finding.surplus)
         known, self._told = self._told == told, told
         return not (known and (finding.missing.tokens or finding.surplus.tokens))
+
+    def postpone(self, window: Window, now_ms: int) -> None:
+        """The window could not be judged now."""
+        window.again_ms = now_ms + RETRY_MS
+        if now_ms > window.end.at_ms + GIVEN_UP_MS and window in self._windows:
+            self._windows.remove(window)
 
     def _ends_at(self, cut: Reading) -> bool:
         """Whether the window ends there, or is to be judged up to there."""

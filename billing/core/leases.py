@@ -19,6 +19,9 @@ GRACE_SECONDS = 30.0
 """So long after that control lends what is left of it to others: clocks differ a little in speed."""
 PART_OF_LIMIT, PART_OF_LEFT = 100, 8
 """What is granted beyond what waits is at most the 100th part of the limit, and the 8th of what is left."""
+KEPT_PART = 2
+"""Room that its requests did not take a holder keeps up to one part in so many of what is left, so that
+others find some."""
 MAX_AMOUNT = 2**62
 """Of anything counted here: sums stay within 64 bits."""
 
@@ -58,7 +61,7 @@ def renewed(lease: Lease | None, ask: Ask, limit: int, spent: int, others: int, 
     if lease is not None and ask.sequence <= lease.sequence:
         return lease if ask.sequence == lease.sequence else replace(lease, change=0)
     left = max(0, limit - spent - others - ask.firm)
-    wanted = ask.room
+    wanted = min(ask.room, left // KEPT_PART)
     if ask.active or ask.needed:
         wanted = max(wanted, ask.needed + spare(limit, left))
     room = min(left, wanted)

@@ -84,7 +84,8 @@ class Reconciler:
         await run_every(self.step, stop, PASS_SECONDS, health)
 
     async def step(self) -> None:
-        """Read all engines, judge what is due, and look at the ledger now and then."""
+        """Read all engines, judge what is due, and look at the ledger now and then. Raises what kept it from
+        judging, once all else is done."""
         workloads = {_engine_of(one): one for one in await self._workloads.now()}
         readings = await asyncio.gather(*(self._read(one) for one in workloads.values()))
         for engine, reading in zip(workloads, readings, strict=True):
@@ -92,10 +93,12 @@ class Reconciler:
                 self._watches.setdefault(engine, EngineWatch()).saw(*reading)
         for engine in [one for one in self._watches if one not in workloads]:
             self._watches[engine].lost()
-        await self._judge_all()
+        trouble = await self._judge_all()
         self._watches = {name: watch for name, watch in self._watches.items() if not watch.is_idle}
         telling.ENGINES.set(len(self._watches))
         await self._look_at_ledger()
+        if trouble is not None:
+            raise trouble
 
     async def _read(self, workload: Workload) -> tuple[Reading, int] | None:
         """What the engine has counted, and when its process was started; None where it does not tell now."""
@@ -112,16 +115,25 @@ class Reconciler:
         reading = Reading(process, self._clock.now_ms(), told.counts, told.under_way)
         return reading, told.started_ms
 
-    async def _judge_all(self) -> None:
-        """Windows of the same span are one question to the ledger."""
+    async def _judge_all(self) -> Exception | None:
+        """Windows of the same span are one question to the ledger; what fails holds up no others. Returns the
+        last failure."""
         due: dict[tuple[int, int], list[tuple[Engine, Window]]] = {}
         for engine, watch in self._watches.items():
             for window in watch.due(self._clock.now_ms()):
                 due.setdefault((window.begin.at_ms, window.end.at_ms), []).append((engine, window))
+        trouble: Exception | None = None
         for span, windows in sorted(due.items())[:SPANS_A_PASS]:
-            used = await self._ledger.engine_use(*span)
-            for engine, window in windows:
-                await self._judge(engine, window, used.get(engine, ()))
+            try:
+                used = await self._ledger.engine_use(*span)
+                for engine, window in windows:
+                    await self._judge(engine, window, used.get(engine, ()))
+            except Exception as error:  # noqa: BLE001 - one span's trouble is not the others'
+                _log.warning("windows are judged later", span=span, error=fault_of(error).message)
+                trouble = error
+                for engine, window in windows:
+                    self._watches[engine].postpone(window, self._clock.now_ms())
+        return trouble
 
     async def _judge(self, engine: Engine, window: Window, groups: Iterable[EventGroup]) -> None:
         finding = judge(window.begin, window.end, groups)

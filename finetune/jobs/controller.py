@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from billing.core.sink import UsageSink
 from billing.rejected import rejected_usage
 from common.clock import Clock
 from common.errors import ComputilityError, Conflict, InvalidInput, NotFound, Unavailable
@@ -35,7 +36,7 @@ from finetune.jobs.trainer_workload import (
     trainer_workload,
 )
 from finetune.objects import TERMINAL
-from finetune.ports import Blobs, UsageSink
+from finetune.ports import Blobs
 
 _TICK_SECONDS = 1.0
 _IDLE_TICK_SECONDS = 10.0

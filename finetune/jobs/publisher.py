@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from billing.core.events import UsageEvent
+from billing.core.sink import UsageSink, post_all
 from common.clock import Clock
 from common.ids import derived_id
 from common.resources import Adapter, Endpoint, File, FineTune, Metadata, Model, Project, Workload
@@ -18,7 +19,7 @@ from common.vocabulary import one_line
 from finetune.core.worker_events import WorkerEvent, last_of, result_csv
 from finetune.jobs.job_folder import JobFolder
 from finetune.jobs.trainer_workload import ROLE, adapter_name, adapter_served_name, result_file
-from finetune.ports import Blobs, UsageSink
+from finetune.ports import Blobs
 
 LOAD_WAIT_SECONDS = 120
 
@@ -144,7 +145,7 @@ async def post_usage(
         quantities={"trained_tokens": tokens},
         admitted_ms=min(job.metadata.created_ms, ended_ms),
     )
-    await usage.post([event])
+    await post_all(usage, [event])
 
 
 def _device_class(workload: Workload | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from common.errors import ComputilityError, ContextExceeded, EngineFailed, InvalidInput, Unavailable
 from common.vocabulary import quoted, shortened
+from inference.core.messages import odd_role
 
 REFUSED = "engine_refused"
 """The code of a request that an engine fails on, though it goes on serving others."""
@@ -54,8 +55,11 @@ def refused_by_engine() -> InvalidInput:
     )
 
 
-def error_from_engine(status: int, body: bytes, input_field: str) -> ComputilityError:
-    """The error for the client. ``input_field`` is what the request calls its prompt."""
+def error_from_engine(
+    status: int, body: bytes, input_field: str, prompt: memoryview | bytes = b""
+) -> ComputilityError:
+    """The error for the client. ``input_field`` is what the request calls its prompt, which is looked at
+    where the engine does not say what is wrong: templates of models raise for a role without naming it."""
     error = _error_object(body)
     if status >= 500:
         return EngineFailed("the engine failed to answer; try again")
@@ -68,6 +72,7 @@ def error_from_engine(status: int, body: bytes, input_field: str) -> Computility
     if param == "input_tokens" or "maximum context length" in message:
         return ContextExceeded(_plain(message, input_field), param=input_field)
     place = _path(_place_in(message) or (param if isinstance(param, str) else "")) or _subject(message)
+    place = place or odd_role(prompt)
     text = _plain(message, place)
     if "max_model_len" in message:
         return ContextExceeded(text, param=place or None)

@@ -21,7 +21,8 @@ MOST_COST = 1_000_000
 LATELY_SECONDS = 60.0
 """A tenant that has asked within this is one to leave room for."""
 SPARE_PART = 8
-"""One in so many turns is left for tenants that have less than their share."""
+"""One in so many turns is left for tenants that have less than their share; so many have to be free for
+requests of more."""
 WAITING_PART = 16
 """Where more than one in so many of an engine's requests wait there, it has too many."""
 STEADY_PART = 16
@@ -132,8 +133,8 @@ class FairTurns:
         self.unused = max(0, self.open - requests)
         if waiting > max(1, requests // WAITING_PART):
             self.is_found = True
-            mine = min(self.limit, self.open - self.unused)
-            self.limit = max(LEAST_LIMIT * self._engines, mine * (requests - waiting) // requests)
+            running = (self.open - self.unused) * (requests - waiting) // requests
+            self.limit = max(LEAST_LIMIT * self._engines, min(self.limit, running))
         elif self.waiting:
             more = self.limit // STEADY_PART if self.is_found else self.limit
             self.limit = min(MOST, self.limit + max(1, more))
@@ -165,8 +166,10 @@ class FairTurns:
         return max(tenant.ahead, self._virtual)
 
     def _fits(self, turns: int) -> bool:
+        """Whoever asks for many waits until a part of the turns is free, and then has more than there are: if
+        all had to end first, engines would have nothing to do meanwhile."""
         used = self.open - self.unused
-        return not used or used + turns <= self.limit
+        return not used or used + min(turns, max(1, self.limit // SPARE_PART)) <= self.limit
 
     def _may_have_more(self, tenant: _Tenant) -> bool:
         """A tenant with its share leaves some turns to those that have less."""

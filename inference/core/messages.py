@@ -6,6 +6,7 @@ they read. What no engine takes is refused here, because its own words name the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,9 @@ _MEDIA = frozenset(
     }
 )
 _CONTENT = "a string or a list of content parts"
+_ROLES = frozenset({"assistant", "developer", "function", "system", "tool", "user"})
+"""Those of OpenAI's API; what further ones a model knows is its template's to say."""
+_MAX_LOOKED_AT_BYTES = 65_536
 
 
 def check_messages(content: Mapping[str, Any]) -> None:
@@ -50,6 +54,19 @@ def check_messages(content: Mapping[str, Any]) -> None:
         if not isinstance(message, dict):
             wrong_type(path, "an object", message)
         _check_message(message, path)
+
+
+def odd_role(prompt: memoryview | bytes) -> str:
+    """The path of the first role that OpenAI's API does not know in what a chat's prompt is made of, an
+    object without its end; empty where there is none, or the prompt is long."""
+    if len(prompt) > _MAX_LOOKED_AT_BYTES:
+        return ""
+    try:
+        messages = json.loads(bytes(prompt) + b"}")["messages"]
+        odd = (f"messages[{at}].role" for at, message in enumerate(messages) if message["role"] not in _ROLES)
+        return next(odd, "")
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return ""
 
 
 def _check_message(message: Mapping[str, Any], path: str) -> None:

@@ -136,8 +136,8 @@ class Gateway:
         return Limiter(table, self._clock)
 
     def _posted_before(self) -> float:
-        """Before which moment all usage is posted: never, where some waits for room on the disk."""
-        return float("-inf") if self._books.overdue else self.shipper.posted_before
+        """Before which moment all usage is posted."""
+        return self._books.settled_before(self.shipper.posted_before)
 
     def leave(self) -> None:
         """What is at work is finished; what only waits for an engine would not be in time."""

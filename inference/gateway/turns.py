@@ -35,6 +35,7 @@ class Turn:
     room: _Room
     waiter: Waiter
     began_seconds: float
+    prompt_tokens_about: int
     done: asyncio.Future[bool] | None = None
     is_over: bool = False
     """Its turn came when it had just left."""
@@ -106,7 +107,8 @@ class Turns:
         most = max((limit for _, limit in request.token_limits), default=ASSUMED_ANSWER_TOKENS)
         cost = request.prompt_tokens_about + most * request.sequences
         now = self._clock.monotonic_seconds()
-        turn = Turn(room, Waiter(job.tenant, request.sequences, max(1, cost)), now)
+        waiter = Waiter(job.tenant, request.sequences, max(1, cost))
+        turn = Turn(room, waiter, now, request.prompt_tokens_about)
         self._check(job, room)
         if not room.turns.ask(turn.waiter, now):
             await self._wait(job, turn)
@@ -115,7 +117,11 @@ class Turns:
         return turn
 
     def finish(self, turn: Turn, tokens: int) -> None:
-        """The request has ended, and so many tokens of it are billed: others may begin."""
+        """The request has ended, and so many tokens of it are billed: others may begin. Where none are, an
+        engine may have read its prompt: else who leaves before each answer would always go next."""
+        self._end(turn, tokens or turn.prompt_tokens_about)
+
+    def _end(self, turn: Turn, tokens: int) -> None:
         room = turn.room
         room.turns.end(turn.waiter, self._clock.monotonic_seconds() - turn.began_seconds, tokens)
         self._call_next(room)
@@ -187,7 +193,7 @@ class Turns:
             if room.waiting.pop(waiter, None) is not None:
                 room.turns.leave(waiter)
             elif how != "served" and not turn.is_over:
-                self.finish(turn, 0)
+                self._end(turn, 0)
 
     def _call_next(self, room: _Room) -> None:
         while (waiter := room.turns.next()) is not None:

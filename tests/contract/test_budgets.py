@@ -133,7 +133,7 @@ async def test_a_lease_is_over_once_and_what_it_held_can_be_lent_again(
     assert (await ask(ledger, terms, "alive", 2, 0, 0, 600)).lease.change == 610
     await ledger.post([used(1, 400)])  # the spool of the dead one: more than was left, but within its lease
     assert await spent(ledger, terms) == Spending(800, 610)
-    assert (await ask(ledger, terms, "alive", 3, 0, 610, 10)).lease.change == -410
+    assert (await ask(ledger, terms, "alive", 3, 0, 610, 10)).lease.change == -510
 
 
 async def test_what_a_dead_holder_had_is_free_once_its_successor_says_that_all_is_posted(

@@ -66,7 +66,7 @@ class Wire:
     has one of these tasks. ``usage``: where an answer in one piece tells it. ``is_billed``: False where an
     engine makes and reads nothing for it. ``edited``: an answer in one piece as a client is given it, by the
     model's name that it knows. ``has_only_begun``: whether so much of a stream comes before anything was
-    made."""
+    made; told of its last bytes alone where those before have been looked at."""
 
     path: str
     engine_path: str

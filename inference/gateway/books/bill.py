@@ -58,7 +58,7 @@ class Job:
     trace: RequestTrace | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Books:
     """Where usage is written."""
 
@@ -67,6 +67,14 @@ class Books:
     clock: Clock
     overdue: set[asyncio.Task[None]] = field(default_factory=set)
     """Events of ended requests that wait for room on the disk; the journal has them all."""
+    late_seconds: float = float("-inf")
+    """When the last of them was spooled, in monotonic seconds."""
+
+    def settled_before(self, shipped_before: float) -> float:
+        """Before which moment all that was settled is posted, where all is that was spooled before
+        ``shipped_before``: never, where some waits for room, or came into the spool after that."""
+        is_late = bool(self.overdue) or self.late_seconds >= shipped_before
+        return float("-inf") if is_late else shipped_before
 
     def spool_later(self, event: UsageEvent, entry: Entry) -> None:
         """Spool the event when there is room, and then free its slot."""
@@ -81,6 +89,7 @@ class Books:
                 await self.spool.append(event, entry.free)
             except Unavailable:
                 continue
+            self.late_seconds = self.clock.monotonic_seconds()
             metrics.count_billed(event)
             return
 

@@ -15,6 +15,7 @@ from common.ids import new_id
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
+from inference.core.apis.beginning import Beginning
 from inference.core.apis.wires import WIRES
 from inference.core.body import InferenceRequest, response_id
 from inference.core.engine_errors import (
@@ -24,7 +25,6 @@ from inference.core.engine_errors import (
     refused_by_engine,
 )
 from inference.core.routing.router import Sent
-from inference.core.sse import without_comments
 from inference.gateway import metrics
 from inference.gateway.admission import Ticket
 from inference.gateway.engines.client import EngineClient
@@ -115,13 +115,16 @@ class EngineCall:
         self._response, self.status = response, response.status
         if self._request.stream and self.status == 200:
             limit_bytes = COMMENT_LIMIT_BYTES + 3 * len(body)  # what was asked may be told twice before
-            while self.content.startswith(b":") or self._wire.has_only_begun(self.content):
-                data = await response.readany()
-                if not data or len(self.content) > limit_bytes:
-                    raise Malformed("the engine ended the stream before its first event")
-                comments, self.content = without_comments(self.content + data)
-                if comments:
-                    await on_comments(comments)
+            beginning = Beginning(self._wire.has_only_begun)
+            try:
+                while not beginning.is_over:
+                    data = await response.readany()
+                    if not data or beginning.size_bytes > limit_bytes:
+                        raise Malformed("the engine ended the stream before its first event")
+                    if comments := beginning.add(data):
+                        await on_comments(comments)
+            finally:
+                self.content = beginning.content
         elif self.status == 200:
             self.answer = await read_answer(response, hold, self._wire.usage)
         else:
@@ -379,7 +382,7 @@ class Upstream:
             metrics.ENGINE_REFUSED.inc()
             _log.warning("an engine fails on a request", replica=call.replica.id, status=call.status)
             raise refused_by_engine()
-        failure = error_from_engine(call.status, call.content, request.input_field)
+        failure = error_from_engine(call.status, call.content, request.input_field, request.prompt)
         if is_retryable(call.status):
             return failure
         raise failure

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from inference.core.usage import UsageMember, find_usage
+from inference.core.usage import UsageMember, find_last_usage, find_usage
 from inference.gateway.engines.connection import Answer
 
 ANSWER_LIMIT_BYTES = 256 * 1024**2
@@ -58,13 +58,15 @@ async def read_error(response: Answer) -> bytes:
 
 
 async def _usage_beyond(response: Answer, kept: bytes, find: FindUsage) -> UsageMember | None:
-    """The last usage member of an answer of which ``kept`` was read; the rest is not kept."""
+    """The usage member of an answer of which ``kept`` was read: the first one, or the last one where ``find``
+    looks for that. The rest is not kept."""
     found, tail = find(kept), kept[-_WINDOW_BYTES:]
     async for data in _chunks(response):
-        window = tail + data
-        # A quote that stands first may have lost its backslash; a member there was whole before.
-        found = find(window[1:] if window.startswith(b'"') else window) or found
-        tail = window[-_WINDOW_BYTES:]
+        if found is None or find is find_last_usage:
+            window = tail + data
+            # A quote that stands first may have lost its backslash; a member there was whole before.
+            found = find(window[1:] if window.startswith(b'"') else window) or found
+            tail = window[-_WINDOW_BYTES:]
     return found
 
 

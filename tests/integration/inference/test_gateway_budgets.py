@@ -70,11 +70,11 @@ async def _refused_with_reasons(site: BudgetSite) -> None:
     """A refusal names the budget, and what is left."""
     await site.budget("small", {"microcredits": 30}, period="day")
     async with site.client() as client:
-        assert (await site.chat(client, 20)).status_code == 200
+        assert (await site.ask(client, 20)).status_code == 200
         await site.settled("small")
-        refused = await site.chat(client, 20)
-        endless = await site.chat(client, None)
-        fits = await site.chat(client, 10)
+        refused = await site.ask(client, 20)
+        endless = await site.ask(client, None)
+        fits = await site.ask(client, 10)
     assert (refused.status_code, endless.status_code, fits.status_code) == (429, 429, 200)
     error = refused.json()["error"]
     assert (error["type"], error["code"]) == ("insufficient_quota", "insufficient_quota")
@@ -92,9 +92,9 @@ async def _bound_together(site: BudgetSite) -> None:
     await site.budget("search", {"tokens": 2000}, scope=scope)
     await site.budget("all", {"microcredits": 60})
     async with site.client() as client:
-        tagged = [await site.chat(client, 20, metadata={"team": "search"}) for _ in range(2)]
-        other = [await site.chat(client, 20, metadata={"team": "sales"}) for _ in range(2)]
-        user = await site.chat(client, 1, user="somebody")
+        tagged = [await site.ask(client, 20, metadata={"team": "search"}) for _ in range(2)]
+        other = [await site.ask(client, 20, metadata={"team": "sales"}) for _ in range(2)]
+        user = await site.ask(client, 1, user="somebody")
     assert [one.status_code for one in (*tagged, *other, user)] == [200, 200, 200, 429, 429]
     assert other[1].json()["error"]["budget"]["name"] == "all"
     search, everything = await site.settled("search"), await site.settled("all")
@@ -105,11 +105,11 @@ async def _raised_and_deleted(site: BudgetSite) -> None:
     """A budget that is raised or gone holds up nobody."""
     await site.budget("cap", {"microcredits": 20})
     async with site.client() as client:
-        assert [(await site.chat(client)).status_code for _ in range(2)] == [200, 429]
+        assert [(await site.ask(client)).status_code for _ in range(2)] == [200, 429]
         await site.budget("cap", {"microcredits": 40})
-        assert [(await site.chat(client)).status_code for _ in range(2)] == [200, 429]
+        assert [(await site.ask(client)).status_code for _ in range(2)] == [200, 429]
         await site.remove_budgets()
-        assert (await site.chat(client)).status_code == 200
+        assert (await site.ask(client)).status_code == 200
 
 
 async def test_killed_workers_and_a_killed_control_overshoot_nothing(site: BudgetSite) -> None:

@@ -200,7 +200,10 @@ async def test_a_key_that_ends_ends_its_requests_and_pays_for_what_was_made(
         answer = await asking
         await anext(answer)
     else:
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(10):
+            while not engine.working:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
     routes = table([("r0", engine.url)], version="2")
     if end == "revoked":
         routes = routes.model_copy(update={"keys": routes.keys[1:]})

@@ -185,9 +185,23 @@ def test_room_is_cut_where_the_limit_is_lower_and_counts_until_that_is_heard() -
     first = renewed(None, Ask(1, 0, 0, needed=100), 1_000, 0, 0, 0)
     assert (first.open, first.change) == (110, 110)
     cut = renewed(first, Ask(2, 40, 70), 50, 0, 0, 0)
-    assert (cut.open, cut.change) == (110, -60)
-    heard = renewed(cut, Ask(3, 40, 10), 50, 0, 0, 0)
-    assert (heard.open, heard.change) == (50, 0)
+    assert (cut.open, cut.change) == (110, -65)
+    heard = renewed(cut, Ask(3, 40, 5), 50, 0, 0, 0)
+    assert (heard.open, heard.change) == (45, 0)
+
+
+def test_room_that_was_not_taken_is_not_kept_from_others() -> None:
+    """One process had a request that held nearly all and took little, and has small ones all the time."""
+    first, second = renewed(None, Ask(1, 0, 0, needed=900), 1000, 0, 0, 0), None
+    room = first.change - 10
+    for sequence in range(2, 6):
+        first = renewed(first, Ask(sequence, 0, room), 1000, 10, second.open if second else 0, 0)
+        room += first.change
+        second = renewed(second, Ask(sequence, 0, 0, needed=300), 1000, 10, first.open, 0)
+    assert second is not None
+    assert second.change >= 300
+    assert room >= 300, "nor is all taken from it"
+    assert 10 + first.open + second.open <= 1000
 
 
 def test_what_was_used_stays_firm_until_it_is_posted() -> None:

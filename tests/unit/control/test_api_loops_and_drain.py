@@ -12,6 +12,7 @@ import pytest
 
 from billing.core.events import UsageEvent
 from billing.rejected import RejectedUsage
+from billing.store.ledger import PostResult
 from common.clock import VirtualClock
 from common.errors import NotFound
 from common.loop import LoopHealth
@@ -67,8 +68,9 @@ class Usage:
     def __init__(self) -> None:
         self.seconds = 0
 
-    async def post(self, events: Sequence[UsageEvent]) -> None:
+    async def post(self, events: Sequence[UsageEvent]) -> PostResult:
         self.seconds += sum(event.quantities["device_seconds"] for event in events)
+        return PostResult(len(events), 0)
 
 
 def drain_of(fabric: OneNode, usage: Usage, clock: VirtualClock) -> Drain:

@@ -27,9 +27,12 @@ class Books:
         self.used: dict[tuple[str, str], list[EventGroup]] = {}
         self.apart: dict[str, int] = {}
         self.asked = 0
+        self.unknown: set[int] = set()
 
     async def engine_use(self, from_ms: int, to_ms: int) -> Mapping[tuple[str, str], Sequence[EventGroup]]:
         self.asked += 1
+        if to_ms in self.unknown:
+            raise ValueError("no such day")
         return self.used
 
     async def days_apart(self, from_day: str, to_day: str) -> Mapping[str, int]:
@@ -136,3 +139,26 @@ async def test_a_ledger_whose_sums_differ_is_told(caplog: pytest.LogCaptureFixtu
     scene.books.apart = {"completion_tokens": -1}
     await scene.passes(330)
     assert scene.reconciler.ledger_apart == {"completion_tokens": -1}
+
+
+async def test_a_window_that_cannot_be_judged_holds_up_no_other_and_is_let_go() -> None:
+    scene = Scene()
+    scene.counts(await scene.engine("chat-0", 1), 5, 8)
+    await scene.passes(30)
+    await scene.store.delete(Workload, "chat-0", "lab")
+    scene.books.unknown = {scene.clock.now_ms()}
+    scene.counts(await scene.engine("chat-1", 2), 5, 8)
+    scene.books.used = {("lab/chat", "chat-1"): [ONE]}
+    raised = 0
+    for _ in range(20):
+        try:
+            await scene.passes(PASS_SECONDS)
+        except ValueError:
+            raised += 1
+    assert scene.results == [("chat-1", "equal")]
+    assert scene.reconciler.engines == 2
+    assert 1 <= raised <= 3, "the health of the loop tells of it"
+    scene.clock.advance(90_000)
+    with pytest.raises(ValueError, match="no such day"):
+        await scene.passes(PASS_SECONDS)
+    assert scene.reconciler.engines == 1

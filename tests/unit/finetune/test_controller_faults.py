@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from common.errors import InvalidInput, Unavailable
+from billing.store.ledger import PostResult
+from common.errors import Unavailable
 from common.resources import Adapter, File, Metadata, Model, Workload
 from common.resources.tuning import FineTuneStatus
 from tests.fixtures.tuning import PROJECT, TuningWorld
@@ -287,8 +288,9 @@ async def test_a_job_whose_adapter_can_have_no_name_ends_and_says_so(world: Tuni
 async def test_trained_tokens_that_can_never_be_billed_are_kept_and_the_job_ends(
     world: TuningWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(*_: object) -> None:
-        raise InvalidInput("key: holds a control character")
+    async def refuse(events: Any) -> PostResult:
+        ids = [event.id for event in events]
+        return PostResult(0, 0, tuple(ids), dict.fromkeys(ids, "key: holds a control character"))
 
     monkeypatch.setattr(world.bill, "post", refuse)
     await world.apply_job()

@@ -1,8 +1,11 @@
 """The routing table says what is paused, and has no engines of paused Models."""
 
+import pytest
+
 from common.clock import VirtualClock
 from common.pauses import BY_TENANT, PAUSED
 from common.resources import ApiKey, Endpoint, Metadata, Model, Project, Resource, Tenant
+from common.resources.objectives import ShadowSpec
 from common.resources.people import ApiKeySpec, ApiKeyStatus, ProjectSpec
 from common.resources.serving import EndpointSpec, EndpointStatus, ModelSpec, Replica
 from common.store.memory import MemoryStore
@@ -79,3 +82,22 @@ async def test_engines_of_a_paused_model_get_nothing_while_others_of_the_route_d
     (route,) = (await build_routing_table(store)).routes
     assert route.model_identity == "lab/new"
     assert [replica.id for replica in route.replicas] == ["chat-new"]
+
+
+@pytest.mark.parametrize(
+    ("name", "copied"), [("old", True), ("new", False), ("project", False), ("tenant", False)]
+)
+async def test_nothing_is_copied_to_a_paused_model_or_at_the_cost_of_who_is_paused(
+    name: str, copied: bool
+) -> None:
+    store, made = await _world()
+    spec = EndpointSpec(model="old", served_name="busy", shadow=ShadowSpec(endpoint="chat", percent=100))
+    await store.apply(Endpoint(metadata=Metadata(name="busy", project="lab"), spec=spec))
+    chat = await store.get(Endpoint, "chat", "lab")
+    chat.status.replicas = [one for one in chat.status.replicas if one.workload == "chat-new"]
+    await store.set_status(chat)
+    await _set(store, made[name])
+    routes = {route.model: route for route in (await build_routing_table(store)).routes}
+    shadow = routes["busy"].shadow
+    assert shadow is not None
+    assert bool(shadow.replicas) == copied

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import EngineFailed
+from inference.core.apis.beginning import Beginning
 from inference.core.apis.events import EVENTS, RUNNING_USAGE, EventMeter
 from inference.core.apis.wires import WIRES
 from inference.core.engine_errors import status_in_stream
+from inference.core.sse import without_comments
 from inference.core.usage import TokenCounts, find_last_usage
 
 TRICKY = f'\n{RUNNING_USAGE} 1 1\n\nevent: message_stop\ndata: {{"usage":{{"input_tokens":7}}}}\n\n é'
@@ -154,6 +156,39 @@ def test_a_response_has_only_begun_until_something_was_made(cut: int) -> None:
     begun = len(b"".join(response_events(told=True)[:2]))
     name = len(b"event: response.output_text.delta\n")
     assert WIRES["responses"].has_only_begun(RESPONSE[:cut]) == (cut < begun + name)
+
+
+@given(
+    st.sampled_from([RESPONSE, b": ping\n\n:" + b"o" * 300 + b"\n\n" + RESPONSE, b"data: {}\n\n"]),
+    st.lists(st.integers(1, 400), max_size=20),
+)
+def test_a_beginning_is_over_with_the_first_piece_in_which_something_was_made(
+    whole: bytes, pieces: list[int]
+) -> None:
+    only_begun = WIRES["responses" if RESPONSE in whole else "chat"].has_only_begun
+    beginning, comments, held = Beginning(only_begun), b"", b""
+    for size in [*pieces, len(whole)]:
+        piece, whole = whole[:size], whole[size:]
+        told = beginning.add(piece)
+        passed, held = without_comments(held + piece)
+        comments += passed
+        assert (told, beginning.content) == (passed, held)
+        assert beginning.is_over == (not (held.startswith(b":") or only_begun(held)))
+        if beginning.is_over:
+            return
+
+
+def test_a_long_beginning_takes_no_more_than_a_look_at_each_byte() -> None:
+    looked: list[int] = []
+
+    def only_begun(content: bytes) -> bool:
+        looked.append(len(content))
+        return True
+
+    beginning = Beginning(only_begun)
+    for _ in range(200):
+        beginning.add(b"a" * 1000)
+    assert sum(looked) < 1.5 * beginning.size_bytes
 
 
 _json = st.recursive(

@@ -342,6 +342,20 @@ async def test_what_runs_while_the_disk_fills_is_given_out_and_billed_once_there
     world.bill(stream=stream).begin(replica())
 
 
+async def test_what_came_late_into_the_spool_was_not_shipped_before(world: World, disk: Disk) -> None:
+    bill, books, clock = world.bill(), world.books, VirtualClock(10)
+    books.clock = clock
+    bill.begin(replica())
+    disk.is_full = True
+    await bill.settle(TokenCounts(4, 0, 7), "completed")
+    assert books.settled_before(5) < 0, "it waits for room"
+    disk.is_full = False
+    await asyncio.gather(*books.overdue)
+    at = clock.monotonic_seconds()
+    assert books.settled_before(at) < 0, "nobody has shipped it"
+    assert books.settled_before(at + 1) == at + 1
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_gateway_killed_on_a_full_disk_is_billed_by_the_next(
     world: World, disk: Disk, stream: bool

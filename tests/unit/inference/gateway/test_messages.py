@@ -5,11 +5,13 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.errors import InvalidInput
 from inference.core.body import BodyLimits, parse_request
 from inference.core.engine_errors import error_from_engine
-from inference.core.messages import MAX_MESSAGES, check_messages
+from inference.core.messages import MAX_MESSAGES, check_messages, odd_role
 
 USER = {"role": "user", "content": "hi"}
 CALL = {"id": "call-1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -223,3 +225,33 @@ def test_one_request_asks_for_a_bounded_number_of_answers(
     with pytest.raises(InvalidInput, match="send several requests") as refused:
         parse_request(task, json.dumps({"model": "m", "messages": [USER], **body}).encode(), BodyLimits())
     assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("roles", "param"),
+    [
+        (["system", "wizard", "witch"], "messages[1].role"),
+        (["system", "user", "assistant", "tool", "developer", "function"], None),
+    ],
+)
+def test_a_role_that_a_template_raises_for_is_named(roles: list[str], param: str | None) -> None:
+    said = [{"role": role, "content": "x", "tool_call_id": "t"} for role in roles]
+    request = parse_request("chat", json.dumps({"model": "m", "messages": said, "top_p": 0.5}).encode())
+    answer = json.dumps({"error": {"message": "Unexpected role", "param": None, "code": 400}}).encode()
+    error = error_from_engine(400, answer, request.input_field, request.prompt)
+    assert isinstance(error, InvalidInput)
+    assert error.param == param
+
+
+@given(
+    st.binary(max_size=200)
+    | st.recursive(
+        st.none() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(st.sampled_from(["messages", "role", "x"]), inner, max_size=3)
+        ),
+    ).map(lambda value: json.dumps(value).encode()[:-1])
+)
+def test_whatever_a_prompt_is_made_of_can_be_looked_at(prompt: bytes) -> None:
+    assert odd_role(prompt) == "" or odd_role(prompt).startswith("messages[")

@@ -115,6 +115,23 @@ async def test_whose_tenant_has_had_least_goes_next(scene: Scene) -> None:
     assert await more is not None
 
 
+async def test_who_leaves_before_each_answer_does_not_always_go_next(scene: Scene) -> None:
+    first = await scene.turns.begin(scene.job("stays"))
+    assert first is not None
+    waiting = {name: await scene.waits(scene.job(name)) for name in ("leaves", "stays")}
+    scene.turns.finish(first, 15)
+    order: list[str] = []
+    for _ in range(4):
+        await asyncio.sleep(0)
+        [name] = [name for name, task in waiting.items() if task.done()]
+        turn = waiting[name].result()
+        assert turn is not None
+        order.append(name)
+        waiting[name] = await scene.waits(scene.job(name))
+        scene.turns.finish(turn, 15 if name == "stays" else 0)
+    assert order == ["leaves", "leaves", "stays", "leaves"]
+
+
 async def test_of_one_tenant_only_so_many_wait_and_the_rest_are_told_until_when(scene: Scene) -> None:
     await scene.turns.begin(scene.job())
     waiting = [await scene.waits(scene.job()) for _ in range(2)]

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from common.settings import GatewaySettings
 from common.wire import RouteKey
-from inference.core.usage import find_usage
+from inference.core.usage import find_last_usage, find_usage
 from inference.gateway.admission import KeyLoad, Ticket
 from inference.gateway.engines import whole_answer
 from inference.gateway.engines.connection import Answer
-from inference.gateway.engines.whole_answer import read_answer, read_error
+from inference.gateway.engines.whole_answer import FindUsage, read_answer, read_error
 
 WINDOW_BYTES = 300
 
@@ -67,6 +67,24 @@ async def test_the_usage_of_what_is_too_large_to_keep_is_found_all_the_same(
     assert found.usage is not None
     assert found.usage.counts == usage.counts
     assert found.content == (content if len(content) <= most else None)
+
+
+@pytest.mark.parametrize(("find", "tokens"), [(find_usage, 5), (find_last_usage, 7)])
+@pytest.mark.parametrize("most", [1, 10_000], ids=["too large", "kept"])
+async def test_of_several_usages_the_same_one_counts_however_large_the_answer_is(
+    find: FindUsage, tokens: int, most: int
+) -> None:
+    """Documents of a client may come after the usage of a rerank, or tools before that of a response."""
+    first, last = ({"prompt_tokens": count, "completion_tokens": 0} for count in (5, 7))
+    far = [{"text": "x" * 150}] * 10
+    content = json.dumps([{"usage": first}, far, {"usage": last}], separators=(",", ":")).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(whole_answer, "ANSWER_LIMIT_BYTES", most)
+        patch.setattr(whole_answer, "_WINDOW_BYTES", WINDOW_BYTES)
+        cut = Response(content, range(10, len(content), 90)).as_of_an_engine()
+        found = await read_answer(cut, lambda size: True, find)
+    assert found.usage is not None
+    assert found.usage.counts.prompt == tokens
 
 
 async def test_of_an_error_the_beginning_is_kept() -> None:

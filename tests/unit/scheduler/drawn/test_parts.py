@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from billing.store.ledger import PostResult
 from common.clock import VirtualClock
 from common.errors import (
     ComputilityError,
@@ -104,13 +105,17 @@ class Pool:
         self.nodes[node] = replace(self.nodes[node], gangs=kept)
 
 
+def _posted(name: str, *_: object) -> PostResult | None:
+    return PostResult(0, 0) if name == "post" else None
+
+
 async def _meter(drawn: Drawn) -> Answers:
     """Device time is posted, refused, kept aside; marks are left; nodes and gangs vanish."""
     clock, rng = VirtualClock(), drawn.rng
     errors = (InvalidInput("odd"), RuntimeError("boom"), Unavailable("full"), Conflict("other"))
     refusing = rng.choice((0, 0, 3, 5))
 
-    def answer(name: str, *arguments: Any) -> None:
+    def answer(name: str, *arguments: Any) -> object:
         """Whatever the order in which it is asked."""
         refused = [event.id for event in arguments[0]] if name == "post" else []
         bad = min((each for each in refused if refusing and int(each[-6:], 36) % refusing == 0), default="")
@@ -118,6 +123,7 @@ async def _meter(drawn: Drawn) -> Answers:
             raise errors[int(bad[-8:], 36) % len(errors)]
         if name != "post" and clock.now_ms() // 500 % 5 == 0:
             raise Unavailable("no answer")
+        return _posted(name)
 
     outside: Any = Asked(answer)
     observed, pool = Observed(), Pool(drawn, clock)
@@ -142,7 +148,7 @@ async def _meter(drawn: Drawn) -> Answers:
 async def _events(drawn: Drawn) -> Answers:
     """What a span is billed as, whole."""
     clock = VirtualClock()
-    outside: Any = Asked(lambda *_: None)
+    outside: Any = Asked(_posted)
     meter = DeviceMeter(outside, outside, outside, clock)
     billing = drawn.of(Billing, interval_seconds=7)
     gang = drawn.of(
@@ -157,7 +163,7 @@ async def _events(drawn: Drawn) -> Answers:
 async def _backlog(drawn: Drawn) -> Answers:
     """How much is posted at once after a long absence."""
     clock = VirtualClock()
-    outside: Any = Asked(lambda *_: None)
+    outside: Any = Asked(_posted)
     meter = DeviceMeter(outside, outside, outside, clock)
     billing, gangs, started_ms = drawn.of(Billing, tenant="t", interval_seconds=1), [], clock.now_ms()
     clock.advance(1000)

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from billing.core.events import UsageEvent
+from billing.store.ledger import PostResult
 from common.errors import Conflict, NotFound, Unavailable
 from common.resources import Queue, Workload
 from common.resources.meta import Metadata
@@ -259,7 +260,7 @@ class CountedPosts(UsageLog):
         super().__init__()
         self.posts: list[int] = []
 
-    async def post(self, events: Sequence[UsageEvent]) -> object:
+    async def post(self, events: Sequence[UsageEvent]) -> PostResult:
         self.posts.append(len(events))
         return await super().post(events)
 

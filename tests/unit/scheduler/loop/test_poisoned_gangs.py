@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import scheduler.metering as metering
-from common.errors import InvalidInput
+from billing.store.ledger import PostResult
 from tests.fixtures.past_the_gate import put
 from tests.unit.scheduler.loop_scene import Scene
 from tests.unit.scheduler.poison import BAD, phases, poison
@@ -94,14 +94,12 @@ async def test_a_ledger_that_refuses_one_event_takes_the_others(
 ) -> None:
     await scene.submit("one")
     await scene.steps(2)
-    original, refused = scene.usage.post, []
+    original = scene.usage.post
 
-    async def post(events: Any) -> object:
-        bad = [event for event in events if event.started_ms % 300_000 < 60_000]
-        if bad:
-            refused.append(bad)
-            raise InvalidInput("amount: too large")
-        return await original(events)
+    async def post(events: Any) -> PostResult:
+        bad = {event.id: "amount: too large" for event in events if event.started_ms % 300_000 < 60_000}
+        await original([event for event in events if event.id not in bad])
+        return PostResult(len(events) - len(bad), 0, tuple(bad), bad)
 
     monkeypatch.setattr(scene.usage, "post", post)
     await scene.steps(1, seconds=600)

@@ -238,6 +238,7 @@ async def _calls(rng: random.Random, patch: Patch, _: Path) -> str:
             stream=rng.random() < 0.5,
             prompts=rng.choice((1, 2)),
             input_field="prompt",
+            prompt=b"",
         )
         replica = RouteReplica(id="r", url="http://r", model_identity="p/m")
         call = EngineCall(asked, replica, noted, request, "req-1")
