@@ -31,8 +31,8 @@ GROUPS = ("tenant", "project", "month", "day", "outcome", "work_tag", "work_valu
 
 @dataclass(frozen=True)
 class Owner:
-    """The tenant that outcomes are of: its uid, which no namesake has, and when it was made. A project that
-    has them is never older than its tenant."""
+    """The tenant that outcomes are of: its uid, which no namesake has; and when it was made, or the project
+    that is asked for."""
 
     tenant_uid: str
     born_ms: int = 0
@@ -97,7 +97,7 @@ class Outcomes:
         now_ms = self._clock.now_ms()
         async with self._database.write() as connection:
             row = await _find(connection, owner, id_)
-            if row is None or project not in (None, row.project):
+            if row is None or project not in (None, row.project) or row.recorded_ms < owner.born_ms:
                 raise NotFound(f"there is no outcome {id_!r}")
             if row.withdrawn_ms is not None:
                 return _recorded(row, repeated=True)

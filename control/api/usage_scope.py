@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from billing.store import UsageFilter
+from billing.store.columns import TAG
 from common.clock import parse_rfc3339
 from common.errors import InvalidInput
 from common.resources import Project, Tenant
 from common.store.port import Store
-from common.vocabulary import MAX_TIME_MS
+from common.vocabulary import MAX_LIST, MAX_TIME_MS, shortened
 from control.admission.access import Caller
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -64,3 +66,16 @@ def _in_range(time_ms: int) -> int:
     if time_ms > MAX_TIME_MS:
         raise ValueError(f"{time_ms} ms is too far away")
     return time_ms
+
+
+def tags_of(text: str | None) -> dict[str, Sequence[str]]:
+    """``team=search,task=42`` as groups and the value of each. Raises ``InvalidInput``."""
+    tags: dict[str, Sequence[str]] = {}
+    for part in filter(None, (text or "").split(",")):
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise InvalidInput(f"tag: {shortened(part, 80)!r} is no tag; write name=value", param="tag")
+        tags[f"{TAG}{name}"] = (value,)
+    if len(tags) > MAX_LIST:
+        raise InvalidInput(f"tag: at most {MAX_LIST}, not {len(tags)}", param="tag")
+    return tags
