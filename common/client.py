@@ -242,6 +242,10 @@ class Client(SessionClient):
         """What work brought beside what it cost; parameters as of ``GET /api/v1/returns``."""
         return self._read("/api/v1/returns", **_plain(params))
 
+    def margins(self, **params: Any) -> Document:
+        """What models were charged beside what making it cost; parameters as of ``GET /api/v1/margins``."""
+        return self._read("/api/v1/margins", **_plain(params))
+
     def audit(self, limit: int = 100) -> Documents:
         """The newest entries of the audit log, newest first."""
         items: Documents = self._read("/api/v1/audit", limit=limit)["items"]

@@ -84,6 +84,7 @@ COMMANDS: dict[str, Row] = {
     "outcomes": Row(
         INSIGHT, "outcomes", "Record what work brought, and show it beside what it cost.", "outcomes_app"
     ),
+    "margin": Row(INSIGHT, "margin", "Show what models were charged beside what making it cost."),
     "reconcile": Row(INSIGHT, "reconcile", "Show where engines' counters, events and ledger differ."),
     "price": Row(INSIGHT, "prices", "Try price books on past usage.", "price_app"),
     "audit": Row(INSIGHT, "access.who", "Show who wrote what, and who was refused, newest first."),

@@ -95,3 +95,16 @@ async def test_a_wrong_outcome_is_refused_by_name(tmp_path: Path) -> None:
         assert unknown["error"]["code"] == "unknown_work"
         for query in ("?group_by=task", "?from=x", "?tag=x", "?from=2026-02-01&to=2026-01-01"):
             assert (await world.request("admin", "GET", f"{RETURNS}{query}")).status_code == 400
+
+
+async def test_only_platform_admins_see_what_devices_cost(tmp_path: Path) -> None:
+    async with running_world(tmp_path, "sqlite") as world:
+        await populate(world)
+        answer = await world.request("admin", "GET", "/api/v1/margins?group_by=model_identity,month")
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert (len(found["rows"]), found["total"]["tokens"], found["devices"]) == (1, 30, [])
+        for key in ("acme-admin", "search-member", "search-agent"):
+            assert (await world.request(key, "GET", "/api/v1/margins")).status_code == 403
+        for query in ("group_by=tenant", "from=x", "from=2026-02-01&to=2026-01-01"):
+            assert (await world.request("admin", "GET", f"/api/v1/margins?{query}")).status_code == 400

@@ -1,0 +1,105 @@
+"""What devices cost by the hour, and margins, checked by hand and against exact fractions."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from billing.core.device_costs import HOURS_PER_YEAR, CostTable, DeviceCost, Margin, Power, rounded
+from billing.margins import margin_report
+from billing.store import Ledger, UsageFilter
+from common.errors import InvalidInput
+from tests.contract.test_ledger import DAY_MS, NOON, chat, ledger, prices
+from tests.unit.billing.test_ledger_store import database, migrated
+
+__all__ = ["database", "ledger", "migrated", "prices"]
+
+H100 = DeviceCost(HOURS_PER_YEAR * 5 * 3_000_000, 5, busy_watts=1000, idle_watts=200)
+TABLE = CostTable({"nvidia/H100": H100}, Power(kwh_microcredits=100_000, pue_millis=1500))
+"""3 credits an hour for the purchase; 0.15 more where it is busy, 0.03 where it is idle."""
+
+
+def test_an_hour_checked_by_hand() -> None:
+    assert TABLE.hour_microcredits("nvidia/H100", busy=True) == 3_150_000
+    assert TABLE.hour_microcredits("nvidia/H100", busy=False) == 3_030_000
+    assert TABLE.made_microcredits("NVIDIA/h100", 7200) == 6_300_000
+    assert TABLE.made_microcredits("amd/MI300X", 7200) is None
+
+
+@given(st.integers(0, 10**15), st.integers(1, 20), st.integers(0, 10**5), st.integers(0, 10**15))
+def test_parts_of_a_time_cost_what_the_whole_does(
+    purchase: int, years: int, watts: int, seconds: int
+) -> None:
+    table = CostTable({"a/b": DeviceCost(purchase, years, watts)}, Power(123_457, 1337))
+    whole, part = table.made_microcredits("a/b", seconds), table.made_microcredits("a/b", seconds // 3)
+    rest = table.made_microcredits("a/b", seconds - seconds // 3)
+    assert whole is not None
+    assert part is not None
+    assert rest is not None
+    assert whole == part + rest >= 0
+    life = table.made_microcredits("a/b", years * HOURS_PER_YEAR * 3600)
+    assert life is not None
+    assert life >= purchase
+
+
+@given(st.fractions(max_denominator=10**9))
+def test_rounding_is_half_up(amount: Fraction) -> None:
+    assert Fraction(-1, 2) < rounded(amount) - amount <= Fraction(1, 2)
+
+
+def test_nothing_has_no_ratios() -> None:
+    assert [name for name, value in Margin().to_dict().items() if value is None] == [
+        "margin_millis",
+        "charged_per_million_tokens_microcredits",
+        "made_per_million_tokens_microcredits",
+    ]
+
+
+async def test_a_report_checked_by_hand(ledger: Ledger) -> None:
+    """Two requests of 17 tokens for 56 micro-credits each, whose engine held an H100 for an hour (at 900
+    micro-credits a second) and a device without a cost for a minute; and a job of no model."""
+    engine = {"kind": "device", "model_identity": "platform/tiny", "device_class": "nvidia/H100"}
+    job = {**engine, "model_identity": "", "model": "", "tenant": "umbrella"}
+    await ledger.post(
+        [
+            chat("a", device_class="nvidia/H100"),
+            chat("b", device_class="nvidia/H100", tenant="umbrella"),
+            chat("gpu", quantities={"device_seconds": 3600}, **engine),
+            chat("cpu", quantities={"device_seconds": 60}, **{**engine, "device_class": "cpu/x"}),
+            chat("job", quantities={"device_seconds": 7200}, ended_ms=NOON + 31 * DAY_MS, **job),
+        ]
+    )
+    report = await margin_report(ledger, TABLE, ["model_identity", "month"], UsageFilter())
+    assert list(report.rows) == [("", "2026-04"), ("platform/tiny", "2026-03")]
+    charged = 2 * 56 + 3600 * 900
+    assert report.rows["platform/tiny", "2026-03"].to_dict() == {
+        "tokens": 34,
+        "device_seconds": 3660,
+        "uncosted_device_seconds": 60,
+        "charged_microcredits": charged,
+        "made_microcredits": 3_150_000,
+        "margin_microcredits": charged - 3_150_000,
+        "margin_millis": rounded(Fraction(1000 * (charged - 3_150_000), charged)),
+        "charged_per_million_tokens_microcredits": rounded(Fraction(112 * 10**6, 34)),
+        "made_per_million_tokens_microcredits": rounded(Fraction(3_150_000 * 10**6, 34)),
+    }
+    whole = (await margin_report(ledger, TABLE, [], UsageFilter())).to_dict()
+    assert whole["total"] == report.total.to_dict()
+    assert whole["devices"] == [
+        {
+            "device_class": "nvidia/H100",
+            "busy_hour_microcredits": 3_150_000,
+            "idle_hour_microcredits": 3_030_000,
+        }
+    ]
+    by_class = await margin_report(ledger, TABLE, ["device_class"], UsageFilter())
+    assert (list(by_class.rows), by_class.total) == ([("cpu/x",), ("nvidia/H100",)], report.total)
+
+
+async def test_a_wrong_question_is_refused_by_name(ledger: Ledger) -> None:
+    for group_by in (["tenant"], ["day", "day"]):
+        with pytest.raises(InvalidInput, match="group_by"):
+            await margin_report(ledger, TABLE, group_by, UsageFilter())
+    with pytest.raises(InvalidInput, match="after from"):
+        await margin_report(ledger, TABLE, [], UsageFilter(from_ms=2, to_ms=1))
