@@ -72,21 +72,21 @@ class Outcomes:
         has no usage and for times that cannot be, ``TooManyRequests`` for more than a day's.
         """
         now_ms = self._clock.now_ms()
+        async with self._database.read() as connection:
+            before = await _said_before(connection, owner, said)
+            if before is not None:
+                return before
+            _check_time(said, owner, now_ms)
+            await _check_room(connection, owner, now_ms)
+            # Usage of a work does not go again, and looking for it must not hold up who posts.
+            usage = await known_work.find(connection, said, owner.born_ms, now_ms)
         async with self._database.write() as connection:
             if not self._database.is_sqlite:
                 await connection.execute(sa.text("LOCK TABLE outcomes IN SHARE ROW EXCLUSIVE MODE"))
-            before = await _find(connection, owner, said.id)
+            before = await _said_before(connection, owner, said)
             if before is not None:
-                if before.digest != said.digest():
-                    raise Conflict(
-                        f"id: {said.id!r} was recorded before and says something else; an outcome is not "
-                        "changed: withdraw it, and record what is right with another id",
-                        param="id",
-                    )
-                return _recorded(before, repeated=True)
-            _check_time(said, owner, now_ms)
+                return before
             await _check_room(connection, owner, now_ms)
-            usage = await known_work.find(connection, said, owner.born_ms, now_ms)
             row = _row(said, owner, usage, now_ms)
             await connection.execute(sa.insert(outcomes).values(row))
             return _recorded(row)
@@ -161,6 +161,21 @@ def _sums(row: Sequence[Any], groups: int) -> tuple[tuple[str, ...], Brought]:
 async def _find(connection: AsyncConnection, owner: Owner, id_: str) -> sa.Row[Any] | None:
     found = (outcomes.c.tenant_uid == owner.tenant_uid, outcomes.c.id == id_)
     return (await connection.execute(sa.select(outcomes).where(*found))).one_or_none()
+
+
+async def _said_before(connection: AsyncConnection, owner: Owner, said: Outcome) -> Recorded | None:
+    """The same outcome, where it was recorded before. Raises ``Conflict`` for an id that says something
+    else."""
+    before = await _find(connection, owner, said.id)
+    if before is None:
+        return None
+    if before.digest != said.digest():
+        raise Conflict(
+            f"id: {said.id!r} was recorded before and says something else; an outcome is not changed: "
+            "withdraw it, and record what is right with another id",
+            param="id",
+        )
+    return _recorded(before, repeated=True)
 
 
 def _check_time(said: Outcome, owner: Owner, now_ms: int) -> None:
