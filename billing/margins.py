@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from billing.core.device_costs import CostTable, Margin
-from billing.reports import MAX_ROWS
+from billing.reports import MAX_GROUPS, MAX_ROWS
 from billing.store import Ledger, UsageFilter, UsageRow
+from billing.store.columns import TAG
 from common.errors import InvalidInput
 from common.vocabulary import shortened
 
-MARGIN_GROUPS = ("model_identity", "device_class", "month", "day")
-_ALWAYS = ("device_class", "kind")
-"""What costs go by, and what tells tokens from device time."""
+OF_WORK = ("model_identity", "device_class", "month", "day")
+"""What a Model's tokens and the device time that made them have in common."""
+MARGIN_GROUPS = (*OF_WORK, "tenant", "project")
+_MODEL = "model_identity"
+_ALWAYS = (_MODEL, "device_class", "kind")
+"""Whose cost it is, what costs go by, and what tells tokens from device time."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,11 @@ class MarginReport:
 async def margin_report(
     ledger: Ledger, costs: CostTable, group_by: Sequence[str], where: UsageFilter
 ) -> MarginReport:
-    """By any of ``MARGIN_GROUPS``, of all tenants: an engine's device time is not that of one of them. Work
-    that is no model's stands under an empty name.
+    """By any of ``MARGIN_GROUPS`` and of tags; work that is no Model's stands under an empty name.
+
+    An engine's device time is not that of one of those whom it serves: by tenant, project or tag, what a
+    Model's devices cost is shared out by the tokens of each. Where there are none, it stays with whoever
+    held the devices.
 
     Raises ``InvalidInput`` for unknown or repeated groups, a span that ends before it begins, and too many
     rows.
@@ -64,13 +71,30 @@ async def margin_report(
         raise InvalidInput(
             f"group_by: more than {MAX_ROWS} rows; ask for a shorter time or fewer groups", param="group_by"
         )
+    parts = [_margin_of(row, costs) for row in used]
+    if any(name not in OF_WORK for name in group_by):
+        parts = _shared_out(used, parts, [_MODEL, *(name for name in group_by if name in OF_WORK)])
     rows: dict[tuple[str, ...], Margin] = {}
-    total = Margin()
-    for row in used:
-        key, part = tuple(row.group[name] for name in group_by), _margin_of(row, costs)
+    for row, part in zip(used, parts, strict=True):
+        key = tuple(row.group[name] for name in group_by)
         rows[key] = rows.get(key, Margin()) + part
-        total += part
+    total = sum(parts, start=Margin())
     return MarginReport(tuple(group_by), {key: rows[key] for key in sorted(rows)}, total, costs)
+
+
+def _shared_out(used: Sequence[UsageRow], parts: Sequence[Margin], by: Sequence[str]) -> list[Margin]:
+    """The same parts, in which the devices' cost of a Model is that of its tokens."""
+    pools: dict[tuple[str, ...], Margin] = {}
+    keys = [tuple(row.group[name] for name in by) for row in used]
+    for key, part in zip(keys, parts, strict=True):
+        pools[key] = pools.get(key, Margin()) + part
+    shared = []
+    for row, key, part in zip(used, keys, parts, strict=True):
+        pool = pools[key]
+        if row.group[_MODEL] and pool.tokens:
+            part = replace(part, made_microcredits=pool.made_microcredits * part.tokens / pool.tokens)
+        shared.append(part)
+    return shared
 
 
 def _margin_of(row: UsageRow, costs: CostTable) -> Margin:
@@ -87,12 +111,15 @@ def _margin_of(row: UsageRow, costs: CostTable) -> Margin:
 
 def _check(group_by: Sequence[str], where: UsageFilter) -> None:
     for name in group_by:
-        if name not in MARGIN_GROUPS:
+        if name not in MARGIN_GROUPS and (not name.startswith(TAG) or name == TAG):
             raise InvalidInput(
-                f"group_by: {shortened(name, 80)!r} is unknown; choose from {', '.join(MARGIN_GROUPS)}",
+                f"group_by: {shortened(name, 80)!r} is unknown; choose from {', '.join(MARGIN_GROUPS)}, "
+                f"{TAG}<name>",
                 param="group_by",
             )
     if len(set(group_by)) != len(group_by):
         raise InvalidInput("group_by: names a column twice", param="group_by")
+    if len(group_by) > MAX_GROUPS:
+        raise InvalidInput(f"group_by: at most {MAX_GROUPS} columns", param="group_by")
     if where.from_ms is not None and where.to_ms is not None and where.to_ms <= where.from_ms:
         raise InvalidInput("to: must be after from", param="to")

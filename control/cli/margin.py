@@ -16,7 +16,11 @@ from control.console.told.moments import begin_of
 def margin(
     context: typer.Context,
     by: Annotated[
-        str, typer.Option("--by", help="Group by these: model_identity, device_class, month, day.")
+        str,
+        typer.Option(
+            "--by",
+            help="Group by these: model_identity, device_class, month, day, tenant, project, tag:<name>.",
+        ),
     ] = "model_identity",
     begin: Annotated[str | None, typer.Option("--from", help="Begin, like 2026-11-01.")] = None,
     since: Annotated[str, typer.Option("--since", help="Begin so long ago, like 24h or 30d.")] = "",
@@ -27,7 +31,9 @@ def margin(
 
     For platform-admins. What devices cost is said by the settings `costs` of control.
 
-    Example: computility margin --by model_identity,month --since 90d
+    By tenant, project or tag, what a model's devices cost is shared out by tokens.
+
+    Examples: computility margin --by model_identity,month --since 90d; computility margin --by tag:team
     """
     asked = {"from_": begin_of(begin, since), "to": until}
     with session_of(context).client() as client:

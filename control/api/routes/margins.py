@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from billing.core.device_costs import CostTable, DeviceCost, Power
 from billing.margins import MARGIN_GROUPS, margin_report
 from billing.store import UsageFilter
+from billing.store.columns import TAG
 from common.errors import Forbidden
 from common.settings.costs import CostsSettings
 from control.api.errors import ERROR_RESPONSES
@@ -22,9 +23,9 @@ router = APIRouter(prefix="/api/v1", tags=["usage"], dependencies=KEY_REQUIRED, 
 class MarginsBody(BaseModel):
     """Each row holds its group, ``tokens`` (of prompts, of answers, trained), ``device_seconds`` and those of
     classes without a cost, ``charged_microcredits``, ``made_microcredits`` (what the devices cost, as if busy
-    all the time), ``margin_microcredits`` (charged less made), ``margin_millis`` (margin by charged, in
-    thousandths), and what a million tokens were charged and cost; null where there is nothing to divide by.
-    ``devices``: what an hour of each class costs, busy and idle."""
+    all the time; by tenant, project or tag shared out by tokens), ``margin_microcredits`` (charged less
+    made), ``margin_millis`` (margin by charged, in thousandths), and what a million tokens were charged and
+    cost; null where there is nothing to divide by. ``devices``: an hour of each class, busy and idle."""
 
     group_by: list[str]
     rows: list[dict[str, Any]]
@@ -36,7 +37,9 @@ class MarginsBody(BaseModel):
 async def get_margins(
     request: Request,
     caller: FromCaller,
-    group_by: Annotated[str, Query(description=f"by commas: {', '.join(MARGIN_GROUPS)}")] = "model_identity",
+    group_by: Annotated[
+        str, Query(description=f"by commas: {', '.join(MARGIN_GROUPS)}, or {TAG}<name>")
+    ] = "model_identity",
     from_: Annotated[str | None, Query(alias="from", description="RFC 3339, date or milliseconds")] = None,
     to: Annotated[str | None, Query(description="like from; usage that ended before it counts")] = None,
 ) -> dict[str, Any]:

@@ -106,5 +106,5 @@ async def test_only_platform_admins_see_what_devices_cost(tmp_path: Path) -> Non
         assert (len(found["rows"]), found["total"]["tokens"], found["devices"]) == (1, 30, [])
         for key in ("acme-admin", "search-member", "search-agent"):
             assert (await world.request(key, "GET", "/api/v1/margins")).status_code == 403
-        for query in ("group_by=tenant", "from=x", "from=2026-02-01&to=2026-01-01"):
+        for query in ("group_by=key", "from=x", "from=2026-02-01&to=2026-01-01"):
             assert (await world.request("admin", "GET", f"/api/v1/margins?{query}")).status_code == 400

@@ -1,5 +1,6 @@
 """What devices cost by the hour, and margins, checked by hand and against exact fractions."""
 
+import random
 from fractions import Fraction
 
 import pytest
@@ -97,8 +98,59 @@ async def test_a_report_checked_by_hand(ledger: Ledger) -> None:
     assert (list(by_class.rows), by_class.total) == ([("cpu/x",), ("nvidia/H100",)], report.total)
 
 
+async def test_what_a_model_cost_is_shared_out_by_tokens(ledger: Ledger) -> None:
+    """acme holds the devices of a Model that umbrella's searchers use for two thirds of the tokens, and those
+    of one that nobody uses."""
+    engine = {"kind": "device", "model_identity": "platform/tiny", "device_class": "nvidia/H100"}
+    idle = {**engine, "model_identity": "platform/idle"}
+    await ledger.post(
+        [
+            chat("a"),
+            *(chat(f"u-{n}", tenant="umbrella", tags={"team": "search"}) for n in range(2)),
+            chat("gpu", quantities={"device_seconds": 3600}, **engine),
+            chat("idle", quantities={"device_seconds": 7200}, **idle),
+        ]
+    )
+    report = await margin_report(ledger, TABLE, ["tenant"], UsageFilter())
+    found = {key: (row.made_microcredits, row.device_seconds) for key, row in report.rows.items()}
+    assert found == {("acme",): (1_050_000 + 6_300_000, 10_800), ("umbrella",): (2_100_000, 0)}
+    teams = await margin_report(ledger, TABLE, ["tag:team", "model_identity"], UsageFilter())
+    assert {key: row.made_microcredits for key, row in teams.rows.items()} == {
+        ("", "platform/idle"): 6_300_000,
+        ("", "platform/tiny"): 1_050_000,
+        ("search", "platform/tiny"): 2_100_000,
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_every_grouping_has_the_same_sums(ledger: Ledger, seed: int) -> None:
+    chance = random.Random(seed)
+    events = []
+    for number in range(120):
+        whose = {
+            "tenant": chance.choice(["acme", "umbrella"]),
+            "ended_ms": NOON + chance.randrange(9) * DAY_MS,
+        }
+        model = chance.choice(["", "lab/a", "lab/b"])
+        device = chance.choice(["nvidia/H100", "cpu/x"])
+        if chance.random() < 0.3:
+            held = {"quantities": {"device_seconds": chance.randrange(1, 10**6)}, "kind": "device"}
+            events.append(chat(f"u-{number}", model_identity=model, device_class=device, **whose, **held))
+        else:
+            tags = {"team": chance.choice(["search", "ads"])}
+            tokens = {"completion_tokens": chance.randrange(9)}
+            made = {"model_identity": model, "device_class": device, "tags": tags, "quantities": tokens}
+            events.append(chat(f"u-{number}", **whose, **made))
+    await ledger.post(events)
+    whole = (await margin_report(ledger, TABLE, [], UsageFilter())).total
+    assert whole.made_microcredits > 0
+    for group_by in (["tenant"], ["tag:team", "day"], ["device_class", "tenant", "project"], ["month"]):
+        report = await margin_report(ledger, TABLE, group_by, UsageFilter())
+        assert sum(report.rows.values(), start=Margin()) == report.total == whole
+
+
 async def test_a_wrong_question_is_refused_by_name(ledger: Ledger) -> None:
-    for group_by in (["tenant"], ["day", "day"]):
+    for group_by in (["key"], ["tag:"], ["day", "day"], [f"tag:{n}" for n in range(9)]):
         with pytest.raises(InvalidInput, match="group_by"):
             await margin_report(ledger, TABLE, group_by, UsageFilter())
     with pytest.raises(InvalidInput, match="after from"):
