@@ -31,6 +31,16 @@ MOST_SERIES = 1000
 
 
 @dataclass(frozen=True)
+class Owner:
+    """The tenant that outcomes are of: its uid, which no namesake has; when it was made, or the project that
+    is asked for; and its projects by now."""
+
+    tenant_uid: str
+    born_ms: int = 0
+    projects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Usage:
     """What all usage of a piece of work has in common; ``project`` empty = it was used in several."""
 
@@ -38,18 +48,18 @@ class Usage:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-async def find(connection: AsyncConnection, said: Outcome, born_ms: int, now_ms: int) -> Usage:
-    """The usage that an outcome is for, of its project where it names one; ``born_ms``: what ended before was
-    of others who had the names.
+async def find(connection: AsyncConnection, said: Outcome, owner: Owner, now_ms: int) -> Usage:
+    """The usage that an outcome is for, of its project where it names one. What ended before the owner was
+    made was of others who had the names.
 
     Raises ``InvalidInput`` where there is none, unless the tenant had more tags on a day than the ledger
     tells apart: then nobody knows, and the work is taken to be known.
     """
     first_ms = max(0, now_ms - LOOK_BACK_MS) // DAY_MS * DAY_MS
-    query = _series_of(connection.dialect.name, said, UsageFilter(from_ms=first_ms, born_ms=born_ms))
+    query = _series_of(connection.dialect.name, said, owner, first_ms)
     rows = (await connection.execute(query.limit(MOST_SERIES + 1))).all()
     if not rows:
-        if not await _is_told_apart(connection, said.tenant, max(first_ms, born_ms)):
+        if not await _is_told_apart(connection, said.tenant, max(first_ms, owner.born_ms)):
             return Usage()
         raise _unknown(said)
     projects = {row.project for row in rows}
@@ -58,20 +68,22 @@ async def find(connection: AsyncConnection, said: Outcome, born_ms: int, now_ms:
     return Usage(projects.pop() if len(projects) == 1 else "", shared_tags(json.loads(r.tags) for r in rows))
 
 
-def _series_of(dialect: str, said: Outcome, where: UsageFilter) -> Selected:
-    """Project and tags of what the tenant has used for the work, each once."""
+def _series_of(dialect: str, said: Outcome, owner: Owner, first_ms: int) -> Selected:
+    """Project and tags of what the tenant has used for the work, each once. Days come from the series that
+    they have, the day on which the owner was made from its events, by the index of projects and ends."""
     columns = (usage_series.c.project, usage_series.c.tags)
     named = [usage_series.c.tenant == said.tenant, _has_tag(dialect, said.work)]
     if said.project:
         named.append(usage_series.c.project == said.project)
-    spans = spans_of(where)
+    spans = spans_of(UsageFilter(from_ms=first_ms, born_ms=owner.born_ms))
     of_days = (
         sa.select(*columns)
         .join_from(tagged_series, usage_series, tagged_series.c.series == usage_series.c.id)
         .where(tagged_series.c.tenant == said.tenant, *spans.days(tagged_series.c.day), *named)
     )
     of_tenant = sa.select(*columns).select_from(events_with_series()).where(*named)
-    of_tenant = of_tenant.where(usage_events.c.tenant == said.tenant)
+    projects = (said.project,) if said.project else owner.projects
+    of_tenant = of_tenant.where(usage_events.c.tenant == said.tenant, usage_events.c.project.in_(projects))
     found = spans.rows(lambda: of_days, lambda *edge: of_tenant.where(*standing_between(*edge)))
     return sa.select(found.c.project, found.c.tags).distinct()
 

@@ -14,6 +14,7 @@ from billing.core.outcomes import Outcome, Work
 from billing.core.returns import Brought
 from billing.store import known_work
 from billing.store.columns import DAY_MS, TAG, UsageFilter, day_text, month_of, tag_of
+from billing.store.known_work import Owner
 from billing.store.schema import outcomes
 from billing.store.series import tags_text
 from common.clock import SYSTEM_CLOCK, Clock, rfc3339
@@ -27,15 +28,6 @@ CLOCKS_APART_MS = 300_000
 """So far in the future an outcome may lie, by a client's clock."""
 _MILLION = 10**6
 GROUPS = ("tenant", "project", "month", "day", "outcome", "work_tag", "work_value")
-
-
-@dataclass(frozen=True)
-class Owner:
-    """The tenant that outcomes are of: its uid, which no namesake has; and when it was made, or the project
-    that is asked for."""
-
-    tenant_uid: str
-    born_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,7 @@ class Outcomes:
             _check_time(said, owner, now_ms)
             await _check_room(connection, owner, now_ms)
             # Usage of a work does not go again, and looking for it must not hold up who posts.
-            usage = await known_work.find(connection, said, owner.born_ms, now_ms)
+            usage = await known_work.find(connection, said, owner, now_ms)
         async with self._database.write() as connection:
             if not self._database.is_sqlite:
                 await connection.execute(sa.text("LOCK TABLE outcomes IN SHARE ROW EXCLUSIVE MODE"))

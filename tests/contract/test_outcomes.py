@@ -12,7 +12,8 @@ from billing.core.outcomes import Outcome, Work
 from billing.returns import returns_report
 from billing.store import Ledger, UsageFilter, known_work, series
 from billing.store import outcomes as store
-from billing.store.outcomes import Outcomes, Owner
+from billing.store.known_work import Owner
+from billing.store.outcomes import Outcomes
 from common.clock import VirtualClock
 from common.db import Database
 from common.errors import Conflict, InvalidInput, NotFound, TooManyRequests
@@ -101,10 +102,13 @@ async def test_work_of_a_project_is_not_that_of_another(ledger: Ledger, outcomes
 
 async def test_what_a_namesake_of_before_did_is_unknown(ledger: Ledger, outcomes: Outcomes) -> None:
     await ledger.post([tagged("theirs", {"task": "T-1"}), tagged("ours", {"task": "T-2"}, ended_ms=NOON + 9)])
-    owner = Owner("uid-acme", NOON + 1)
+    owner = Owner("uid-acme", NOON + 1, ("lab", "web"))
     with pytest.raises(InvalidInput, match="no usage"):
         await outcomes.record(said("T-1"), owner)
+    with pytest.raises(InvalidInput, match="no usage"):
+        await outcomes.record(said("T-2", project="lab"), owner)
     await outcomes.record(said("T-2"), owner)
+    await outcomes.record(said("T-2", project="web", id="o"), owner)
 
 
 async def test_work_is_taken_for_known_where_tags_are_not_told_apart(

@@ -12,7 +12,8 @@ from billing.core.outcomes import ID_CHARACTERS, TASK, Outcome, Work, id_of
 from billing.returns import RETURN_GROUPS, returns_report
 from billing.store import UsageFilter
 from billing.store.columns import TAG
-from billing.store.outcomes import LIST_LIMIT, Outcomes, Owner, Recorded
+from billing.store.known_work import Owner
+from billing.store.outcomes import LIST_LIMIT, Outcomes, Recorded
 from common.clock import rfc3339
 from common.errors import InvalidInput
 from common.resources import Project, Tenant
@@ -208,7 +209,8 @@ async def _whose(
     made = [found.metadata.created_ms]
     if project is not None:
         made.append((await context.store.get(Project, project)).metadata.created_ms)
-    return _Whose(tenant, project or "", Owner(found.metadata.uid, max(made)))
+    projects = tuple(sorted(name for name, of in caller.directory.tenants.items() if of == tenant))
+    return _Whose(tenant, project or "", Owner(found.metadata.uid, max(made), projects))
 
 
 def _outcome_of(body: OutcomeRequest, whose: _Whose) -> Outcome:
