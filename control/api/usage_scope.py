@@ -58,7 +58,9 @@ def time_ms(name: str, text: str | None) -> int | None:
         return parse_rfc3339(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text)
     except ValueError as error:
         raise InvalidInput(
-            f"{name}: {text!r} is no time; write 2026-01-31, 2026-01-31T12:00:00Z or milliseconds", param=name
+            f"{name}: {shortened(text, 80)!r} is no time; write 2026-01-31, 2026-01-31T12:00:00Z or "
+            "milliseconds",
+            param=name,
         ) from error
 
 

@@ -17,6 +17,7 @@ from billing.store.outcomes import LIST_LIMIT, Outcomes, Recorded
 from common.clock import rfc3339
 from common.errors import InvalidInput
 from common.resources import Project, Tenant
+from common.resources.fields import Name
 from control.admission.access import Caller
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, StrictRoute, context_of
@@ -49,9 +50,9 @@ class OutcomeRequest(BaseModel):
     count: StrictInt = 1
     value_microcredits: StrictInt = Field(0, description="of all together; negative = a loss")
     quality_millis: StrictInt | None = Field(None, description="0 to 1000 = best; null = not judged")
-    at: str | None = Field(None, description="RFC 3339: when it came; null = now")
-    tenant: str | None = Field(None, description="needed by platform-admins")
-    project: str | None = Field(None, description="null = that of the work's usage; members have their own")
+    at: str | None = Field(None, max_length=64, description="RFC 3339: when it came; null = now")
+    tenant: Name | None = Field(None, description="needed by platform-admins")
+    project: Name | None = Field(None, description="null = that of the work's usage; members have their own")
     tags: dict[str, str] = Field({}, description="beside those that all usage of the work has")
 
 
