@@ -209,6 +209,24 @@ async def test_a_report_checked_by_hand(ledger: Ledger, outcomes: Outcomes) -> N
     assert (one["roi_millis"], one["cost_per_outcome_microcredits"], one["quality_millis"]) == (1381, 56, 900)
 
 
+async def test_a_span_may_begin_and_end_within_a_day(ledger: Ledger, outcomes: Outcomes) -> None:
+    """What is left of a day is read from events, in its month as whole days are."""
+    ends = (NOON - 1, NOON, NOON + 40 * DAY_MS - 1, NOON + 40 * DAY_MS)
+    await ledger.post([tagged(f"use-{end}", {"task": "T-1"}, started_ms=0, ended_ms=end) for end in ends])
+    for at_ms in (NOON - 1, NOON, NOON + DAY_MS):
+        await outcomes.record(said(id=f"o-{at_ms}", at_ms=at_ms, value_microcredits=9), OWNER)
+    where = UsageFilter(tenant="acme", from_ms=NOON, to_ms=NOON + 40 * DAY_MS)
+    for group_by, keys in (
+        (["month"], [("2026-03",), ("2026-04",)]),
+        (["month", "outcome"], [("2026-03", "answer"), ("2026-04", "answer")]),
+    ):
+        rows = (await returns_report(ledger, outcomes, group_by, where)).rows
+        assert [(key, row.cost_microcredits, row.brought.count) for key, row in rows.items()] == [
+            (keys[0], COST, 2),
+            (keys[1], COST, 0),
+        ]
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_every_grouping_has_the_same_sums(ledger: Ledger, outcomes: Outcomes, seed: int) -> None:
     chance = random.Random(seed)
