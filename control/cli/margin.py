@@ -27,9 +27,9 @@ def margin(
     until: Annotated[str | None, typer.Option("--until", help="End (not included).")] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show what models were charged beside what their devices cost, by a million tokens too.
+    """Show what models were charged beside what making it cost.
 
-    For platform-admins. What devices cost is said by the settings `costs` of control.
+    By a million tokens, too. For platform-admins; the settings `costs` of control say what devices cost.
 
     By tenant, project or tag, what a model's devices cost is shared out by tokens.
 
