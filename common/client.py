@@ -268,6 +268,21 @@ class Client(SessionClient):
         """Make a key invalid from now on; with ``made`` also all that were made with it."""
         return self._write("DELETE", f"/api/v1/keys/{name}{'?made=true' if made else ''}", None)
 
+    def pause(self, scope: str, name: str, reason: str = "", project: str | None = None) -> Document:
+        """Stop a key, project, tenant or model (of that project)."""
+        where = f"?project={project}" if project else ""
+        return self._write("PUT", f"/api/v1/pauses/{scope}/{name}{where}", {"reason": reason})
+
+    def resume(self, scope: str, name: str, project: str | None = None) -> Document:
+        """Let it go on."""
+        where = f"?project={project}" if project else ""
+        return self._write("DELETE", f"/api/v1/pauses/{scope}/{name}{where}", None)
+
+    def pauses(self) -> Documents:
+        """What is paused."""
+        items: Documents = self._read("/api/v1/pauses")["items"]
+        return items
+
     def whoami(self) -> Document:
         """Name, role, tenant and project of the key in use."""
         return self._read("/api/v1/whoami")

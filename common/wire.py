@@ -118,6 +118,7 @@ class Route(_Part):
         description="served name of the base, for information; equals model for a base model"
     )
     adapter_identity: str = Field("", description="project/name of the Adapter that it is, if it is one")
+    model_identity: str = Field("", description="project/name of the Model that it stands for")
     project: str
     tenant: str
     shared: bool = False
@@ -165,6 +166,15 @@ class RouteBook(_Part):
     items: tuple[dict[str, Any], ...]
 
 
+class RoutePause(_Part):
+    """What is stopped by hand, since when and why."""
+
+    scope: Literal["key", "project", "tenant", "model"]
+    name: str = Field(description="of a model: project/name of the Model")
+    since_ms: int
+    reason: str
+
+
 class RoutingTable(_Part):
     """All that a gateway must know. ``version`` changes with the content."""
 
@@ -177,6 +187,7 @@ class RoutingTable(_Part):
     tenants: dict[str, RouteLimits] = Field(default_factory=dict, description="the same")
     budgets: tuple[RouteBudget, ...] = Field((), description="those that refuse requests")
     books: tuple[RouteBook, ...] = Field((), description="where a budget is of money")
+    pauses: tuple[RoutePause, ...] = Field((), description="what nothing is answered for")
 
 
 Amount = Annotated[int, Field(ge=0, le=2**62)]

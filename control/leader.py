@@ -9,6 +9,10 @@ from control.context import ControlContext
 from control.installation_key import keep_installation_key
 from control.planning.auto_mode import AutoMode
 from control.price_events import PriceWatch
+from control.runaway_watch import RunawayWatch
+from control.stops.budget_stops import BudgetStops
+from control.stops.pause_stops import PauseStops
+from control.stops.work_stops import WorkStops
 from finetune.adapters.blobs import LocalBlobs
 from finetune.files.dataset import DatasetChecks
 from finetune.jobs.controller import FineTuneController
@@ -58,8 +62,9 @@ class Leader:
             await context.tuning.files.tidy()
         await self._need.restore()
         rejected = rejected_usage(settings)
+        stops = WorkStops(PauseStops(store), BudgetStops(store, context.ledger.budgets, clock))
         self.scheduler = SchedulerLoop(
-            store, self._fabric, context.ledger, settings, clock, self._need.needs, rejected
+            store, self._fabric, context.ledger, settings, clock, self._need.needs, rejected, stops
         )
         auto_mode = AutoMode(store, context.planner, context.traffic, clock, self._autoscaler)
         tuning = FineTuneController(store, context.ledger, self._blobs, settings, clock, self._checks)
@@ -73,6 +78,7 @@ class Leader:
         loops.add("finetunes", tuning.run)
         loops.add("prices", PriceWatch(store, clock).run)
         loops.add("budgets", BudgetWatch(store, context.ledger.budgets, clock).run)
+        loops.add("runaway", RunawayWatch(store, context.ledger, clock).run)
         if context.reconciler is not None:
             loops.add("reconciliation", context.reconciler.run)
         if context.tuning is not None:

@@ -14,6 +14,8 @@ from billing.core.budgets import Terms
 from billing.core.rating import PriceBook
 from billing.store.books import book_of, terms_of
 from common.errors import Conflict
+from common.pauses import KINDS as PAUSABLE
+from common.pauses import PAUSED, is_paused
 from common.resources import Adapter, ApiKey, Budget, Endpoint, Model, Price, Project, Tenant
 from common.resources.canary import trial_of
 from common.resources.rates import RateLimits
@@ -26,6 +28,7 @@ from common.wire import (
     RouteCanary,
     RouteKey,
     RouteLimits,
+    RoutePause,
     RouteReplica,
     RouteShadow,
     RouteWeights,
@@ -98,11 +101,44 @@ async def build_routing_table(store: Store) -> RoutingTable:
     hosts = _hosts(endpoints, models)
     for adapter in sorted(await store.list(Adapter), key=lambda a: (a.metadata.created_ms, a.key)):
         _add(routes, _adapter_route(adapter, hosts.get(adapter.model_key, ()), tenants))
-    ordered = tuple(route for _, route in sorted(routes.items()))
+    pauses = await _pauses(store)
+    paused = frozenset(f"{one.scope}/{one.name}" for one in pauses)
+    ordered = tuple(_without(route, paused) for _, route in sorted(routes.items()))
     limits = {"projects": _limits_of(projects), "tenants": _limits_of(await store.list(Tenant))}
     budgets, books = await _budgets(store)
-    version = _version((*keys, *ordered, *budgets, *books), limits)
-    return RoutingTable(version=version, keys=keys, routes=ordered, budgets=budgets, books=books, **limits)
+    version = _version((*keys, *ordered, *budgets, *books, *pauses), limits)
+    return RoutingTable(
+        version=version, keys=keys, routes=ordered, budgets=budgets, books=books, pauses=pauses, **limits
+    )
+
+
+async def _pauses(store: Store) -> tuple[RoutePause, ...]:
+    """All that is paused, in a fixed order."""
+    found = []
+    for scope, kind in PAUSABLE.items():
+        for one in filter(is_paused, await store.list(kind)):
+            condition = one.status.condition(PAUSED)
+            name = model_identity((one.project, one.name)) if scope == "model" else one.name
+            since_ms, reason = condition.last_transition_ms, condition.message
+            found.append(RoutePause(scope=scope, name=name, since_ms=since_ms, reason=reason))
+    return tuple(found)
+
+
+def _without(route: Route, paused: frozenset[str]) -> Route:
+    """The route without engines that run a paused Model, whatever the Endpoint says by now, and without
+    copies that somebody would pay for who is paused. ``paused``: like ``tenant/acme``."""
+    if not paused:
+        return route
+    replicas, shadow = _going(route.replicas, paused), route.shadow
+    if shadow is not None:
+        payers = {f"project/{route.project}", f"tenant/{route.tenant}"}
+        copies = () if payers & paused else _going(shadow.replicas, paused)
+        shadow = shadow.model_copy(update={"replicas": copies})
+    return route.model_copy(update={"replicas": replicas, "shadow": shadow})
+
+
+def _going(replicas: Sequence[RouteReplica], paused: frozenset[str]) -> tuple[RouteReplica, ...]:
+    return tuple(one for one in replicas if f"model/{one.model_identity}" not in paused)
 
 
 async def _budgets(store: Store) -> tuple[tuple[RouteBudget, ...], tuple[RouteBook, ...]]:
@@ -198,6 +234,7 @@ def _endpoint_route(
         model=name,
         backend_model=name,
         base_model=name,
+        model_identity=model_identity(endpoint.model_key),
         project=project,
         tenant=tenants.get(project, ""),
         shared=endpoint.spec.shared,
@@ -288,6 +325,7 @@ def _adapter_route(adapter: Adapter, of_model: Sequence[_Host], tenants: dict[st
         backend_model=name,
         base_model=served_name(endpoints[0]),
         adapter_identity=f"{project}/{adapter.name}",
+        model_identity=model_identity(adapter.model_key),
         project=project,
         tenant=tenants.get(project, ""),
         context_tokens=min(contexts, default=None),
@@ -343,7 +381,7 @@ def _min_prompt_tokens(endpoint: Endpoint) -> int:
 
 
 def _version(
-    parts: Sequence[RouteKey | Route | RouteBudget | RouteBook],
+    parts: Sequence[RouteKey | Route | RouteBudget | RouteBook | RoutePause],
     limits: Mapping[str, Mapping[str, RouteLimits]],
 ) -> str:
     """The same content always has the same version, also after a restart."""

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from common.resources.fields import ModelNames, Name, Priority, Text, TimeMs, Whole
 from common.resources.meta import Model, Resource, Status
 from common.resources.rates import RateLimits
-from common.vocabulary import MAX_LIST
+from common.vocabulary import MAX_LIST, MAX_NUMBER
 
 Role = Literal["platform-admin", "tenant-admin", "member", "agent"]
 
@@ -38,6 +38,20 @@ class ProjectLimits(Model):
     max_keys: Whole | None = Field(None, description="keys in force")
 
 
+class RunawayGuard(Model):
+    """What happens when a key of the tenant spends far faster than it ever did: more in an hour than
+    ``factor`` times the most in any hour of the week before. A key that was first used less than a day ago is
+    not judged."""
+
+    action: Literal["off", "notify", "pause"] = Field(
+        "off", description="notify: an event tells of it; pause: the key is paused as well"
+    )
+    factor: int = Field(5, ge=3, le=1000)
+    least_microcredits: Annotated[int, Field(gt=0, le=MAX_NUMBER)] = Field(
+        1_000_000, description="in an hour; a key that spends less is left alone"
+    )
+
+
 class TenantSpec(Model):
     """A paying organisation. ``queues`` and ``limits`` hold for each of its projects that has none of its
     own; ``limits.max_keys`` for the keys of its admins too."""
@@ -51,6 +65,7 @@ class TenantSpec(Model):
     max_projects: Whole | None = Field(
         None, description="while its admins make them; unset = as the settings say"
     )
+    runaway_guard: RunawayGuard = Field(default_factory=RunawayGuard)
 
 
 class Tenant(Resource):

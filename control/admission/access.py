@@ -10,6 +10,8 @@ from common.auth import Principal
 from common.clock import Clock, rfc3339
 from common.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from common.ids import secret_digest
+from common.pauses import PAUSED, is_paused
+from common.pauses import refusal as refusal_of_pause
 from common.resources import ApiKey, Budget, Model, Price, Project, Resource, Tenant
 from common.resources.rates import RateLimits
 from common.store.ownership import Viewer
@@ -40,7 +42,7 @@ class Directory:
 
     def principal_of(self, secret: str, now_ms: int) -> Principal:
         """The holder of a key. Raises ``Unauthenticated`` when it is unknown, revoked, expired or left
-        over.
+        over, ``Paused`` when somebody has paused it.
         """
         key = self.keys.get(secret_digest(secret))
         if key is None:
@@ -50,6 +52,10 @@ class Directory:
             raise Unauthenticated(f"the API key {key.name} was revoked")
         if spec.expires_ms is not None and spec.expires_ms <= now_ms:
             raise Unauthenticated(f"the API key {key.name} expired at {rfc3339(spec.expires_ms)}")
+        if is_paused(key):
+            paused = key.status.condition(PAUSED)
+            assert paused is not None
+            raise refusal_of_pause("key", key.name, paused.last_transition_ms, paused.message)
         if spec.project and spec.project not in self.tenants:
             raise Unauthenticated(f"the project of the API key {key.name} is gone")
         tenant = self.tenants.get(spec.project) if spec.project else spec.tenant

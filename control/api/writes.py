@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from common.errors import ComputilityError, Conflict, Forbidden, InvalidInput, NotFound, Problem
+from common.pauses import is_locked
 from common.resources import ApiKey, Endpoint, Project, Resource, Tenant, parse_resource
 from common.store.answers import Answer, Replay
 from common.store.port import Applied, Delete, Put, R, Store
@@ -181,6 +182,9 @@ async def delete_resource(
         found = await visible_resource(context, caller, kind, name, project)
         if not caller.sees(found, "delete"):
             raise caller.hidden(kind.__name__, name, project)
+        if is_locked(found) and not caller.principal.is_platform_admin:
+            caller.denied = True
+            raise Forbidden(f"{kind.__name__} {name} was paused by a platform-admin: only one deletes it")
         now_ms = context.clock.now_ms()
         await check_delete(found, caller, context.store, now_ms)
         wanted = Delete(kind, name, project, resource_version)

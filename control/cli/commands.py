@@ -104,7 +104,17 @@ COMMANDS: dict[str, Row] = {
         ACCESS, "machine.verify", "Chat with a model, and check that the bill has what the answers said."
     ),
     "keys": Row(ACCESS, "keys", "Make, list and revoke API keys.", "keys_app"),
-    "whoami": Row(ACCESS, "access.who", "Show name, role, tenant and project of the key in use."),
+    "pause": Row(
+        ACCESS,
+        "access.pauses",
+        "Stop a key, project, tenant or model at once, until `resume`; or list what is paused.",
+    ),
+    "resume": Row(ACCESS, "access.pauses", "Let what is paused go on."),
+    "whoami": Row(
+        ACCESS,
+        "access.who",
+        "Show name, role, tenant and project of the key in use, and the budgets that bind it.",
+    ),
     "config": Row(ACCESS, "access.config", "Several Computilities by name: contexts.", "config_app"),
 }
 
@@ -122,7 +132,9 @@ INSTEAD = {
     **dict.fromkeys(("auth", "can-i"), " Use `computility whoami`."),
     **dict.fromkeys(("start", "serve"), " Use `computility up` here, or apply an Endpoint."),
     **dict.fromkeys(
-        ("stop", "kill"), " Use `computility delete KIND NAME`; `computility down` stops all of it."
+        ("stop", "kill"),
+        " Use `computility delete KIND NAME`, or `pause` for a key, project, tenant or model; "
+        "`computility down` stops all of it.",
     ),
 }
 """What people type who come from elsewhere, and what does it here."""

@@ -24,6 +24,7 @@ from control.cli.asking.options import (
 )
 from control.console.formats import Output
 from control.console.output import console, print_document, to_stderr
+from control.console.tables.budget_table import print_binding
 from control.console.tables.usage_table import print_usage
 from control.console.terminal import log_line
 from control.console.told.canary import print_canary
@@ -268,6 +269,7 @@ def usage(
     with session_of(context).client() as client:
         given = {name: value for name, value in filters.items() if value}
         report = client.usage(group_by=_with_identity(by), from_=begin, to=until, **given)
+        budgets = client.whoami().get("budgets", ()) if output is Output.TABLE else ()
         if filters["project"] and not report["total"]["events"]:
             with suppress(Forbidden):
                 find(client, kind_named("project"), filters["project"], None)
@@ -275,6 +277,7 @@ def usage(
         print_document(report, output)
     else:
         print_usage(console(), report)
+        print_binding(console(), budgets, SYSTEM_CLOCK.now_ms())
 
 
 def _with_identity(by: str) -> str:

@@ -44,6 +44,7 @@ TABLE: Mapping[str, Mapping[Role, frozenset[Verb]]] = {
     # Things that are no kinds:
     "keys":      _row("rwd",          "rwd",        "",     ""),
     "usage":     _row("r",            "r",          "r",    ""),
+    "pauses":    _row("rw",           "rw",           "r",    ""),
     "invoices":  _row("rw",           "r",          "",     ""),
     "events":    _row("r",            "r",          "r",    ""),
     "watch":     _row("r",            "r",          "r",    ""),
@@ -83,6 +84,7 @@ CALLED: Mapping[str, str] = {
     "watch": "changes as they happen",
     "audit": "the audit log",
     "invoices": "invoices",
+    "pauses": "pauses",
     "sharing": "what all tenants share",
     "flags": "arguments and environment of engines",
     "paths": "models anywhere on the nodes",

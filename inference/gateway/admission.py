@@ -90,6 +90,8 @@ class Ticket:
         """Told once, at the end, how many tokens are billed; set where limits bind the request."""
         self.settle: Callable[[TokenCounts], None] | None = None
         """The same of tokens by kind; set where budgets do."""
+        self.places: tuple[str, ...] = ()
+        """What its request is of, besides its key: nothing of it may be paused."""
         self.counts = TokenCounts()
         """What is billed of it."""
         self._load = load
@@ -219,7 +221,8 @@ class Admission:
                 self._tenants.pop(key.tenant or "", None)
 
     async def watch_keys(self) -> None:
-        """End what belongs to keys that have been revoked or have expired, soon after. Until cancelled."""
+        """End what belongs to keys that have been revoked or have expired, or to what is paused, soon after.
+        Until cancelled."""
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             self.end_what_may_not_go_on()
@@ -228,7 +231,7 @@ class Admission:
         """Look once at the keys of all open requests."""
         index, now_ms = self._routes.index, self._clock.now_ms()
         for ticket in list(self._open):
-            error = index.refusal(ticket.key.digest, now_ms)
+            error = index.refusal(ticket.key.digest, now_ms) or index.pause(*ticket.places)
             if error is not None and ticket.end is not None:
                 ticket.end(error)
 

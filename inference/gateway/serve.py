@@ -26,7 +26,7 @@ from inference.gateway.books.bill import Bill, Books, Job, Outcome
 from inference.gateway.budgets.guard import Asking, BudgetGuard
 from inference.gateway.control_link.demand import DemandTeller
 from inference.gateway.control_link.routes import RouteFollower
-from inference.gateway.control_link.table import payer_of
+from inference.gateway.control_link.table import payer_of, places_of
 from inference.gateway.control_link.tallies import Tallies
 from inference.gateway.engines.legs import Answering, Legs
 from inference.gateway.engines.shadows import Shadows
@@ -158,6 +158,10 @@ class InferenceHandler:
         check_context(request, route.context_tokens)
         ticket.take_sequences(request.sequences)
         tenant, project = payer_of(principal, route)
+        ticket.places = places_of((tenant, project), route)
+        pause = self._routes.index.pause(*ticket.places)
+        if pause is not None:
+            raise pause
         if trace is not None:
             trace.is_billed_to(tenant, project)
         if self._routes.index.has_limits:

@@ -151,10 +151,13 @@ class WaitingRoom:
 
     def _find(self, job: Job) -> Route:
         """The route of today's table, which has to be the same thing for the same payer; the key is judged
-        again. Raises ``Unauthenticated``, ``NotFound``."""
+        again. Raises ``Unauthenticated``, ``NotFound``, ``Paused``."""
         index = self._routes.index
         principal = index.in_force(job.ticket.key.digest, self._clock.now_ms()).principal
         route = index.find(principal, job.request.model)
+        pause = index.pause(*job.ticket.places)
+        if pause is not None:
+            raise pause
         found = (route.project, route.backend_model, *payer_of(principal, route))
         if found != (job.route.project, job.route.backend_model, job.tenant, job.project):
             raise _in_vain(job, "was withdrawn, and another one has its name; send it again")

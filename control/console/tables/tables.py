@@ -172,6 +172,9 @@ def _key_state(document: Document) -> object:
     spec = document["spec"]
     if spec.get("revoked"):
         return "revoked"
+    paused = condition(document, "Paused")
+    if paused is not None and paused["status"] == "True":
+        return "paused"
     return "expired" if spec.get("expiresMs") and spec["expiresMs"] <= SYSTEM_CLOCK.now_ms() else "active"
 
 
