@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -221,7 +222,29 @@ class Client(SessionClient):
 
     def usage(self, **params: Any) -> Document:
         """The usage report; parameters as of ``GET /api/v1/usage`` (``from_`` stands for ``from``)."""
-        return self._read("/api/v1/usage", **{name.rstrip("_"): value for name, value in params.items()})
+        return self._read("/api/v1/usage", **_plain(params))
+
+    def record_outcome(self, outcome: Mapping[str, Any]) -> Document:
+        """Record what work brought; parameters as of ``POST /api/v1/outcomes``."""
+        return self._write("POST", "/api/v1/outcomes", outcome)
+
+    def withdraw_outcome(self, id_: str, tenant: str | None = None) -> Document:
+        """Let an outcome count no more."""
+        path = f"/api/v1/outcomes/{quote(id_, safe='')}"
+        return self._write("DELETE", path, None, tenant=tenant)
+
+    def outcomes(self, **params: Any) -> Documents:
+        """Outcomes, those that were recorded last first; parameters as of ``GET /api/v1/outcomes``."""
+        items: Documents = self._read("/api/v1/outcomes", **_plain(params))["items"]
+        return items
+
+    def returns(self, **params: Any) -> Document:
+        """What work brought beside what it cost; parameters as of ``GET /api/v1/returns``."""
+        return self._read("/api/v1/returns", **_plain(params))
+
+    def margins(self, **params: Any) -> Document:
+        """What models were charged beside what making it cost; parameters as of ``GET /api/v1/margins``."""
+        return self._read("/api/v1/margins", **_plain(params))
 
     def audit(self, limit: int = 100) -> Documents:
         """The newest entries of the audit log, newest first."""
@@ -323,3 +346,8 @@ class Client(SessionClient):
         if not isinstance(content, dict) or "loops" not in content:
             raise error_from_body(response.status_code, response.text)
         return content
+
+
+def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters by their names in a query: ``from_`` stands for ``from``."""
+    return {name.rstrip("_"): value for name, value in params.items()}

@@ -63,8 +63,13 @@ def columns_of(event: UsageEvent) -> Columns:
         event.endpoint,
         event.labels.get("task", ""),
         event.user,
-        _SORTED(dict(event.tags)) if event.tags else "",
+        tags_text(event.tags) if event.tags else "",
     )
+
+
+def tags_text(tags: Mapping[str, str]) -> str:
+    """Tags as a series has them: sorted JSON without spaces."""
+    return _SORTED(dict(tags))
 
 
 def series_id(columns: Columns) -> str:

@@ -26,6 +26,7 @@ from common.environment import variables
 from common.errors import InvalidInput, Problem
 from common.private import at_home, make_folder_in_home, make_home
 from common.resources.saying import problems_of
+from common.settings.costs import CostsSettings
 from common.settings.jobs import JobsSettings
 from common.settings.limits import LimitsSettings
 from common.settings.operator import OperatorSettings
@@ -103,6 +104,7 @@ class Settings(BaseSettings):
     jobs: JobsSettings = JobsSettings()
     tracing: TracingSettings = TracingSettings()
     limits: LimitsSettings = LimitsSettings()
+    costs: CostsSettings = CostsSettings()
     operator: OperatorSettings = OperatorSettings()
 
     @classmethod

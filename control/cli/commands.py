@@ -81,6 +81,10 @@ COMMANDS: dict[str, Row] = {
     "costs": Row(INSIGHT, "bills", "Print a tenant's month as FOCUS 1.2 cost rows, in CSV."),
     "invoice": Row(INSIGHT, "bills", "Issue, list and show invoices and credit notes.", "invoice_app"),
     "budget": Row(INSIGHT, "budgets", "Show budgets: spent, held, left.", "budget_app"),
+    "outcomes": Row(
+        INSIGHT, "outcomes", "Record what work brought, and show it beside what it cost.", "outcomes_app"
+    ),
+    "margin": Row(INSIGHT, "margin", "Show what models were charged beside what making it cost."),
     "reconcile": Row(INSIGHT, "reconcile", "Show where engines' counters, events and ledger differ."),
     "price": Row(INSIGHT, "prices", "Try price books on past usage.", "price_app"),
     "audit": Row(INSIGHT, "access.who", "Show who wrote what, and who was refused, newest first."),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from common.clock import SYSTEM_CLOCK, rfc3339
 from common.errors import Forbidden, InvalidInput, NotFound
 from control.cli.asking.finding import find
 from control.cli.asking.kinds import kind_named
@@ -32,7 +31,7 @@ from control.console.told.describe import print_events
 from control.console.told.endpoint_explained import print_endpoint
 from control.console.told.event_stream import follow_events
 from control.console.told.explanations import print_explanation
-from control.console.told.moments import parse_span
+from control.console.told.moments import begin_of, parse_span
 from control.console.told.scaling import print_scaling
 from control.console.told.two_legs import print_two_legs
 
@@ -233,7 +232,7 @@ def usage(
         typer.Option(
             "--by",
             help="Group by these: tenant, project, key, user, model, adapter, kind, device_class, endpoint, "
-            "task, day, hour, minute, or tag:<name> for the values of a tag.",
+            "task, month, day, hour, minute, or tag:<name> for the values of a tag.",
         ),
     ] = "tenant,model,key",
     begin: Annotated[str | None, typer.Option("--from", help="Begin, like 2026-11-01T00:00:00Z.")] = None,
@@ -253,11 +252,7 @@ def usage(
 
     Examples: computility usage --since 24h; computility usage --by tag:team,model --since 30d
     """
-    if since and begin:
-        raise InvalidInput("--since and --from: choose one of them", param="--since")
-    if since:
-        ago_ms = round(parse_span(since, "--since") * 1000)
-        begin = rfc3339(max(0, SYSTEM_CLOCK.now_ms() - ago_ms))
+    begin = begin_of(begin, since)
     filters = {
         "tenant": tenant,
         "project": project_of(context, project),

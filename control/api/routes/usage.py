@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -11,11 +10,9 @@ from pydantic import BaseModel
 
 from billing.reports import usage_report
 from billing.store.columns import GROUPS, TAG
-from common.errors import InvalidInput
-from common.vocabulary import MAX_LIST, shortened
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
-from control.api.usage_scope import scope_of, time_ms
+from control.api.usage_scope import scope_of, tags_of, time_ms
 
 router = APIRouter(prefix="/api/v1", tags=["usage"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
 
@@ -60,20 +57,7 @@ async def get_usage(
         model_identity=model_identity,
         from_ms=time_ms("from", from_),
         to_ms=time_ms("to", to),
-        among={**among, **_tags(tag)},
+        among={**among, **tags_of(tag)},
     )
     groups = [name for name in group_by.split(",") if name]
     return (await usage_report(context.ledger, groups, where)).to_dict()
-
-
-def _tags(text: str | None) -> dict[str, Sequence[str]]:
-    """``team=search,task=42`` as groups and the value of each. Raises ``InvalidInput``."""
-    tags: dict[str, Sequence[str]] = {}
-    for part in filter(None, (text or "").split(",")):
-        name, equals, value = part.partition("=")
-        if not equals or not name:
-            raise InvalidInput(f"tag: {shortened(part, 80)!r} is no tag; write name=value", param="tag")
-        tags[f"{TAG}{name}"] = (value,)
-    if len(tags) > MAX_LIST:
-        raise InvalidInput(f"tag: at most {MAX_LIST}, not {len(tags)}", param="tag")
-    return tags
