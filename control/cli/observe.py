@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from common.clock import SYSTEM_CLOCK
 from common.errors import Forbidden, InvalidInput, NotFound
 from control.cli.asking.finding import find
 from control.cli.asking.kinds import kind_named
