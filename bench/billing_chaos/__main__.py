@@ -127,7 +127,7 @@ def _figures(
         "trained_tokens": sum(sum(tokens) for tokens in books.training.values()),
         "device_seconds": books.device_seconds,
         "microcredits": books.microcredits,
-        "not_measured": "batches, and budgets with leases: the platform has none yet",
+        "not_measured": "budgets with leases; batches, which the platform does not have",
     }
 
 

@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
-from pydantic import ValidationError
 
 from common.clock import Clock
 from common.durable import put_in_place
@@ -33,6 +32,10 @@ row: unknown keys cost nobody more than that."""
 RENEWAL_SECONDS = 2.0
 """The longest that such a request waits for control."""
 _log = get_logger("gateway.routes")
+
+
+class UnusableTable(Exception):
+    """A table that this gateway cannot read: broken, or with what it does not know, as a time zone."""
 
 
 class RouteFollower:
@@ -72,15 +75,15 @@ class RouteFollower:
     def load(self) -> None:
         """Take up the table that an earlier run kept, if it is there, whole and not too old."""
         try:
-            table = RoutingTable.model_validate_json(self._file.read_bytes())
+            index = _index_of(self._file.read_bytes())
             age_seconds = self._clock.now_ms() / 1000 - self._file.stat().st_mtime
         except FileNotFoundError:
             return
-        except (OSError, ValidationError) as error:
+        except (OSError, UnusableTable) as error:
             _log.warning("kept routing table is not usable", file=str(self._file), error=str(error))
             return
         self._confirmed_seconds = self._clock.monotonic_seconds() - max(0.0, age_seconds)
-        self.index = RouteIndex(table)
+        self.index = index
         self._forget_what_is_too_old()
 
     def _forget_what_is_too_old(self) -> None:
@@ -126,7 +129,7 @@ class RouteFollower:
                         await self.poll(0.0)
                 except TimeoutError:  # one that hangs takes connections and says nothing
                     self._control.pass_over(url)
-                except (aiohttp.ClientError, OSError, ValidationError):
+                except (aiohttp.ClientError, OSError, UnusableTable):
                     pass
         return self.index
 
@@ -146,14 +149,15 @@ class RouteFollower:
             try:
                 await self.poll(WAIT_SECONDS)
                 pause = _FIRST_PAUSE_SECONDS
-            except (aiohttp.ClientError, OSError, ValidationError) as error:
+            except (aiohttp.ClientError, OSError, UnusableTable) as error:
                 _log.warning("no routing table from control", error=str(error) or type(error).__name__)
                 self._forget_what_is_too_old()
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     async def poll(self, wait_seconds: float) -> bool:
-        """Ask once; True when a new table came. Raises aiohttp's errors when control fails."""
+        """Ask once; True when a new table came. Raises aiohttp's errors when control fails, ``UnusableTable``
+        for a table that cannot be used: the one at hand ages then, as where control is away."""
         asked_with = self.index
         query = {"since": asked_with.version, "wait_seconds": str(wait_seconds)}
         timeout = aiohttp.ClientTimeout(total=wait_seconds + 15)
@@ -169,13 +173,20 @@ class RouteFollower:
                 content = await response.read()
         if self.index is not asked_with:
             return False  # a newer one may have come meanwhile: whoever asks again is told
-        self.index = RouteIndex(RoutingTable.model_validate_json(content))
+        self.index = _index_of(content)
         self._confirmed_seconds = self._clock.monotonic_seconds()
         self._changed()
         async with self._writing:
             await asyncio.to_thread(_write_atomically, self._file, content)
         _log.info("routing table", version=self.index.version, routes=len(self.index.routes))
         return True
+
+
+def _index_of(content: bytes) -> RouteIndex:
+    try:
+        return RouteIndex(RoutingTable.model_validate_json(content))
+    except Exception as error:  # a table that cannot be used must not end who asks for the next one
+        raise UnusableTable(f"{type(error).__name__}: {error}") from error
 
 
 def _touch(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.ids import secret_digest
+from common.wire import RouteBudget
 from inference.gateway.control_link import routes as following
 from tests.unit.inference.gateway.front_scene import ASK, CHAT, Front, front_scene
 
@@ -127,6 +128,35 @@ async def test_control_that_is_away_is_asked_again_with_growing_pauses(
         await front.gateway.routes.follow()
     monkeypatch.undo()
     assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+
+
+async def test_a_table_that_cannot_be_used_is_asked_for_again_and_kept_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who follows goes on: else a key that is revoked later would work for ever."""
+    odd = RouteBudget(
+        id="b", name="b", tenant="t", period="day", unit="tokens", limit=1, from_ms=0, zone="No/Where"
+    )
+    async with front_scene(tmp_path, monkeypatch) as front:
+        await front.start_control()
+        await front.stand_still()
+        unusable = front.routes(version="2").model_copy(update={"budgets": (odd,)})
+        front.control.table = unusable
+
+        async def sleep(seconds: float) -> None:
+            front.control.table = front.routes(version="3")
+
+        monkeypatch.setattr(following.asyncio, "sleep", sleep)
+        follower = asyncio.create_task(front.gateway.routes.follow())
+        while front.gateway.routes.index.version != "3" and not follower.done():
+            await asyncio.wait([follower], timeout=0.01)
+        monkeypatch.undo()
+        follower.cancel()
+        assert front.gateway.routes.index.version == "3"
+        await front.gateway.stop()
+        (front.settings.folder("spool") / "routes.json").write_text(unusable.model_dump_json())
+        await front.gateway.start()
+        assert not front.gateway.routes.known
 
 
 async def test_an_engine_that_no_route_names_is_forgotten_and_one_at_work_is_not(front: Front) -> None:
