@@ -14,7 +14,7 @@ from billing.core.events import UsageEvent
 from common.clock import VirtualClock
 from common.errors import InvalidInput, Unavailable
 from common.settings import GatewaySettings, Settings
-from common.wire import RouteReplica, RoutingTable
+from common.wire import RouteReplica
 from inference.core.body import InferenceRequest
 from inference.core.routing.router import Sent
 from inference.gateway.books.journal import Journal
@@ -155,17 +155,26 @@ async def test_routes_are_followed_on_whatever_control_does(settings: Settings, 
     assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 0.25]
 
 
-async def test_a_table_that_is_none_is_asked_for_again(settings: Settings, pauses: list[float]) -> None:
-    follow = follower(settings, Session())
-    answers = iter([b'{"version": 7, "routes": "none"}', b"{"])
+class Tables(Session):
+    """Answers with what is no table, one after the other."""
 
-    async def polled(wait_seconds: float) -> bool:
-        content = next(answers, None)
-        if content is None:
+    def __init__(self, *contents: bytes) -> None:
+        super().__init__()
+        self.contents = list(contents)
+
+    async def __aenter__(self) -> Any:
+        if not self.contents:
             raise asyncio.CancelledError
-        return RoutingTable.model_validate_json(content).version == ""
+        content = self.contents.pop(0)
 
-    follow.poll = polled  # type: ignore[method-assign]
+        async def read() -> bytes:
+            return content
+
+        return Told(status=200, raise_for_status=lambda: None, read=read)
+
+
+async def test_a_table_that_is_none_is_asked_for_again(settings: Settings, pauses: list[float]) -> None:
+    follow = follower(settings, Tables(b'{"version": 7, "routes": "none"}', b"{"))
     await _until_cancelled(follow.follow())
     assert pauses == [0.25, 0.5]
 
