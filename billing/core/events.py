@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from operator import attrgetter
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from billing.core.tags import check_tags, check_tags_size, check_user
 from common.errors import InvalidInput
@@ -47,12 +47,12 @@ _KINDS = get_args(UsageKind)
 _names_of = attrgetter(*_TEXTS[1:])
 _KNOWN_NAMES = 4096
 _MAPPINGS = ("quantities", "labels", "tags")
-_SINCE_IDENTITY = ("model_identity", "model_shared")
+_YOUNG = frozenset(("model_identity", "endpoint", "adapter_identity", "service_tier"))
+"""Texts that the JSON of an event leaves out where they are empty."""
 _SINCE_TIERS = ("adapter_identity", "service_tier", "admitted_ms")
 _TIMES = ("started_ms", "ended_ms")
-
-
-_SORTED = json.JSONEncoder(sort_keys=True).encode
+_SORTED_METERS = sorted(METERS)
+_quoted = json.JSONEncoder().encode
 
 
 @dataclass(frozen=True)
@@ -219,30 +219,89 @@ class UsageEvent:
 
     @cached_property
     def _canonical(self) -> str:
-        content = self.to_dict()
-        for name in _SINCE_IDENTITY:
-            if not content[name]:
-                del content[name]
-        content["quantities"] = {meter: amount for meter, amount in self.quantities.items() if amount}
-        return _SORTED(content)
+        part = _parts(self.model_shared, *_names_of(self))
+        return "".join(
+            (
+                part.first,
+                f'"admitted_ms": {self.admitted_ms}, ' if self.admitted_ms else "",
+                part.second,
+                f'"ended_ms": {self.ended_ms}, {part.endpoint}"id": {_quoted(self.id)}, ',
+                f'{part.third}"labels": {_texts(self.labels)}, ',
+                f'{part.fourth}"quantities": {_amounts(self.quantities)}, ',
+                f'{part.fifth}"started_ms": {self.started_ms}, ',
+                f'"tags": {_texts(self.tags)}, ' if self.tags else "",
+                part.last,
+                f', "user": {_quoted(self.user)}}}' if self.user else "}",
+            )
+        )
 
     @staticmethod
     def from_dict(content: object) -> UsageEvent:
         """Raises ``InvalidInput`` naming the field that is wrong, missing or unknown."""
         if not isinstance(content, Mapping):
             raise InvalidInput("a usage event must be a mapping")
-        known = {f.name for f in fields(UsageEvent)}
-        for name in content:
-            if name not in known:
-                short = shortened(str(name), 80)
-                raise InvalidInput(f"{short}: unknown field", param=short)
-        for name in ("id", "kind", "tenant", "project", *_TIMES, "quantities"):
-            if name not in content:
-                raise InvalidInput(f"{name}: required, but missing", param=name)
+        if not _REQUIRED <= content.keys() <= _KNOWN:
+            _refuse_names(content)
         for name in _MAPPINGS:
             if name in content and not isinstance(content[name], Mapping):
                 raise InvalidInput(f"{name}: must be a mapping", param=name)
-        return UsageEvent(**cast(dict[str, Any], dict(content)))
+        return UsageEvent(**cast(dict[str, Any], content))
+
+
+_KNOWN = frozenset(one.name for one in fields(UsageEvent))
+_REQUIRED = dict.fromkeys(("id", "kind", "tenant", "project", *_TIMES, "quantities")).keys()
+
+
+def _refuse_names(content: Mapping[Any, Any]) -> None:
+    for name in content:
+        if name not in _KNOWN:
+            short = shortened(str(name), 80)
+            raise InvalidInput(f"{short}: unknown field", param=short)
+    for name in _REQUIRED:
+        if name not in content:
+            raise InvalidInput(f"{name}: required, but missing", param=name)
+
+
+class _Parts(NamedTuple):
+    """Pieces of an event's sorted JSON that only its names decide."""
+
+    first: str
+    second: str
+    endpoint: str
+    third: str
+    fourth: str
+    fifth: str
+    last: str
+
+
+@lru_cache(maxsize=_KNOWN_NAMES)
+def _parts(shared: bool, *names: str) -> _Parts:
+    """Of events of one key and model these are the same, so they are put together once."""
+    said = dict(zip(_TEXTS[1:], names, strict=True))
+
+    def piece(*wanted: str) -> str:
+        there = (name for name in wanted if said[name] or name not in _YOUNG)
+        return "".join(f'"{name}": {_quoted(said[name])}, ' for name in there)
+
+    model = piece("model", "model_identity") + ('"model_shared": true, ' if shared else "")
+    return _Parts(
+        first="{" + piece("adapter_identity"),
+        second=piece("base_model", "device_class"),
+        endpoint=piece("endpoint"),
+        third=piece("key", "kind"),
+        fourth=model + piece("outcome", "project"),
+        fifth=piece("resource", "service_tier"),
+        last=piece("tenant").removesuffix(", "),
+    )
+
+
+def _texts(mapping: Mapping[str, str]) -> str:
+    return f"{{{', '.join(f'{_quoted(name)}: {_quoted(mapping[name])}' for name in sorted(mapping))}}}"
+
+
+def _amounts(quantities: Mapping[str, int]) -> str:
+    amounts = [f'"{meter}": {quantities[meter]}' for meter in _SORTED_METERS if quantities.get(meter)]
+    return f"{{{', '.join(amounts)}}}"
 
 
 def _checked_texts(event: UsageEvent) -> int:
@@ -300,6 +359,8 @@ def _check_size(texts: list[str]) -> None:
 
 
 def _check_whole(name: str, value: object, maximum: int) -> None:
+    if type(value) is int and 0 <= value <= maximum:
+        return
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= maximum:
         raise InvalidInput(
             f"{name}: must be a whole number from 0 to {maximum}, not {quoted(value)}", param=name
@@ -308,6 +369,8 @@ def _check_whole(name: str, value: object, maximum: int) -> None:
 
 def _check_quantities(quantities: Mapping[str, int]) -> None:
     for meter, amount in quantities.items():
+        if type(amount) is int and 0 <= amount <= MAX_QUANTITY and meter in METERS:
+            continue
         if meter not in METERS:
             path = f"quantities.{shortened(str(meter), 80)}"
             raise InvalidInput(f"{path}: unknown meter", param=path)

@@ -10,7 +10,7 @@ from billing.core.events import UsageEvent
 from billing.core.rating import RatedLine
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One side of a posting: debits are positive, credits negative. ``line`` is what earned a credit."""
 
@@ -19,7 +19,7 @@ class Entry:
     line: RatedLine | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Transaction:
     """What one usage event posts, or takes back. Raises ``ValueError`` when the entries do not balance."""
 
@@ -29,7 +29,7 @@ class Transaction:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        total = sum(entry.microcredits for entry in self.entries)
+        total = sum([entry.microcredits for entry in self.entries])
         if total:
             raise ValueError(f"the transaction for {self.event_id} is off balance by {total} micro-credits")
 
@@ -40,8 +40,9 @@ class Transaction:
 
 def usage_transaction(event: UsageEvent, lines: Sequence[RatedLine]) -> Transaction:
     """Debit what the project owes, credit the revenue of each meter."""
-    debit = Entry(f"receivable:{event.tenant}/{event.project}", sum(line.microcredits for line in lines))
-    earned = (Entry(f"revenue:{line.meter}", -line.microcredits, line) for line in lines)
+    owed = sum([line.microcredits for line in lines])
+    debit = Entry(f"receivable:{event.tenant}/{event.project}", owed)
+    earned = [Entry(f"revenue:{line.meter}", -line.microcredits, line) for line in lines]
     return Transaction(event.id, "usage", (debit, *earned))
 
 
