@@ -79,7 +79,7 @@ EVENTS = st.lists(
 ALLOTMENTS = st.lists(
     st.builds(
         lambda unit, granted, price, from_ms, span, carried, models: Allotment(
-            "", "acme", unit, granted, price, from_ms, from_ms + span, *carried, models=models
+            "", "acme", unit, granted, price, from_ms, from_ms + span, carried[0], carried[1], models
         ),
         st.sampled_from(["tokens", "microcredits"]),
         st.integers(1, 2000),
