@@ -41,7 +41,7 @@ class JobProgress:
             pass
 
     async def _follow(self, job: FineTune, workload: Workload) -> None:
-        """A job that has been stopped and waits for a device is queued again; its start stays the first one."""
+        """A job that was stopped and waits for a device is queued again; its start stays the first one."""
         status, phase = job.status, workload.status.phase
         if status.state == "queued" and phase in _BEGUN:
             status.state = "running"
