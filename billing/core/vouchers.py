@@ -9,8 +9,6 @@ from typing import Any
 from billing.core.products import MAX_TERM_DAYS, VOUCHER, Order, Product, ShelfPrice, check_whole
 from common.vocabulary import MAX_NUMBER, MAX_TIME_MS
 
-CODE_BYTES = 18
-"""Of chance in a code: nobody finds one by trying."""
 MOST_AT_ONCE = 100
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,13 +11,14 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.core.products import Order, Product
-from billing.core.vouchers import CODE_BYTES, Voucher
+from billing.core.vouchers import Voucher
 from billing.store import orders
 from billing.store.orders import Placed
 from billing.store.schema import products, vouchers
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database
 from common.errors import Conflict, InvalidInput, NotFound
+from common.ids import new_secret, secret_digest
 
 MOST_PRODUCTS = 1000
 LIST_LIMIT = 1000
@@ -89,7 +88,7 @@ class Shelf:
         made: list[tuple[Issued, str]] = []
         async with self._database.write() as connection:
             for voucher in wanted:
-                code = secrets.token_urlsafe(CODE_BYTES)
+                code = new_secret("vc")
                 taken = sa.select(vouchers.c.name).where(vouchers.c.name == voucher.name)
                 if (await connection.execute(taken)).one_or_none() is not None:
                     raise Conflict(
@@ -98,7 +97,7 @@ class Shelf:
                         param="id",
                     )
                 document = json.dumps(voucher.to_dict(), sort_keys=True)
-                row = (_digest(code), voucher.name, now_ms, document, None, None)
+                row = (secret_digest(code), voucher.name, now_ms, document, None, None)
                 await connection.execute(sa.insert(vouchers).values(row))
                 made.append((Issued(voucher, now_ms), code))
         return made
@@ -129,7 +128,7 @@ class Shelf:
         """
         now_ms = self._clock.now_ms()
         async with self._database.write() as connection:
-            row = await _find(connection, vouchers.c.digest == _digest(code))
+            row = await _find(connection, vouchers.c.digest == secret_digest(code))
             if row is None:
                 raise InvalidInput("code: is no voucher's", param="code")
             issued = _issued(row)
@@ -166,7 +165,3 @@ async def _find(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> s
 
 def _issued(row: sa.Row[Any]) -> Issued:
     return Issued(Voucher.from_dict(json.loads(row.document)), row.issued_ms, row.order_id, row.voided_ms)
-
-
-def _digest(code: str) -> str:
-    return hashlib.sha256(code.encode()).hexdigest()
