@@ -169,10 +169,13 @@ def give_back(
 def refund_microcredits(terms: Allotment, taken: Taken, at_ms: int) -> int:
     """What is given back for what is unused when an order is cancelled at this moment.
 
-    The price, less what was used of it. Devices are kept ready by the time: of their price no more is given
-    back than the part for the time that is left.
+    The price of the units that could still be used. Devices are kept ready by the time: of their price no
+    more is given back than the part for the time that is left.
     """
-    unused = terms.price_microcredits - terms.earned(taken.used)
+    if at_ms >= terms.ends_ms:
+        return 0
+    usable = taken.room(terms, at_ms >= terms.until_ms)
+    unused = terms.price_microcredits - terms.earned(terms.granted - usable)
     if terms.unit != "device_seconds":
         return unused
     left_ms = max(0, terms.until_ms - max(at_ms, terms.from_ms))
