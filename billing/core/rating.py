@@ -10,7 +10,7 @@ from datetime import UTC, tzinfo
 from functools import cached_property
 from typing import Any
 
-from billing.core.events import UsageEvent
+from billing.core.events import METERS, UsageEvent
 from billing.core.hours import Period, local_ms, period_of
 from billing.core.volume import Counter, Tier, parts_of
 from common.weekly import WeeklyWindow, parse_weekly
@@ -313,8 +313,10 @@ def by_volume(
 
 def charged_again(event: UsageEvent, lines: Sequence[RatedLine]) -> tuple[RatedLine, ...]:
     """The lines of an event, made once more of its quantities and of the prices that its lines name, without
-    any book. Raises ``ValueError`` where they do not fit what the event says."""
+    any book. What allotments covered is no part of it. Raises ``ValueError`` where they do not fit what the
+    event says."""
     sold = {meter: quantity for meter, quantity in _sold(event) if quantity}
+    lines = [line for line in lines if line.meter in METERS]
     for line in lines:
         sold[line.meter] = sold.get(line.meter, 0) - line.quantity
     if any(sold.values()):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from billing.core.events import METERS, UsageEvent
-from billing.core.ledger import Entry, Transaction
+from billing.core.ledger import Entry, Transaction, TransactionType
 from billing.core.rating import BookItem, PinnedPrice, RatedLine
 from billing.store.bulk import Row
 from common.clock import rfc3339
@@ -91,7 +91,7 @@ def price_ids(entries: str) -> set[str]:
 
 def transaction_of(row: Any, prices: Mapping[str, PinnedPrice]) -> Transaction:
     """The transaction of a journal row; ``prices`` are those that it names."""
-    kind = cast(Literal["usage", "reversal"], row.type)
+    kind = cast(TransactionType, row.type)
     entries = tuple(_entry_of(entry, prices) for entry in json.loads(row.entries))
     return Transaction(row.event_id, kind, entries, row.reason)
 
@@ -101,6 +101,5 @@ def _entry_of(content: list[Any], prices: Mapping[str, PinnedPrice]) -> Entry:
     if not line:
         return Entry(account, microcredits)
     meter, quantity, price, *volume = line
-    return Entry(
-        account, microcredits, RatedLine(meter, quantity, abs(microcredits), price and prices[price], *volume)
-    )
+    amount = abs(microcredits) if quantity >= 0 else -abs(microcredits)
+    return Entry(account, microcredits, RatedLine(meter, quantity, amount, price and prices[price], *volume))
