@@ -31,7 +31,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 def client_of(world: World, key: str = "search-member") -> AsyncOpenAI:
-    http = httpx.AsyncClient(transport=httpx.ASGITransport(world.app))
+    http: Any = httpx.AsyncClient(transport=httpx.ASGITransport(world.app))
     return AsyncOpenAI(
         api_key=world.secrets[key], base_url="http://control/v1", max_retries=0, http_client=http
     )
