@@ -12,8 +12,9 @@ from common.strict_json import parse_json
 
 WAITS = frozenset((408, 425, 429, 503, 529))
 """Statuses of an answer that says: later."""
-BROKE = frozenset((500, 502, 504))
-"""Statuses of an answer that another try may better."""
+BROKE = frozenset((401, 500, 502, 504))
+"""Statuses of an answer that another try may better. Whether a key is in force is known before a line is
+asked for: a gateway that does not know it has yet to hear of it."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from common.batch_line import LINE_HEADER, LineTold, line_told
 from common.errors import ComputilityError, EngineFailed, InvalidInput, NotFound
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
@@ -55,6 +56,7 @@ _TOO_LARGE = (
     "the answer was made, and is billed, but it is too large to be given out in one piece, by itself or with "
     "others that are on their way: ask for fewer choices, prompts or log probabilities, or for a stream"
 )
+_LINE = LINE_HEADER.encode()
 _log = get_logger("gateway.serve")
 
 
@@ -89,7 +91,7 @@ class InferenceHandler:
         self._limiter = limiter
         self._budgets = budgets
         self._bodies = Bodies(settings, media_hosts)
-        self._tracer = tracer
+        self._tracer, self._secret = tracer, secret
         self.admission = Admission(settings, routes, books.clock)
 
     @property
@@ -123,11 +125,15 @@ class InferenceHandler:
 
     async def handle(self, exchange: Exchange, api: Api) -> None:
         started_ms, started_seconds = self._clock.now_ms(), self._clock.monotonic_seconds()
-        key = await self._routes.key_of(exchange.credentials())
+        line = self._line_of(exchange)
+        if line is None:
+            key = await self._routes.key_of(exchange.credentials())
+        else:
+            key = await self._routes.key_with(line.digest)
         if self._tracer is not None:
             exchange.trace = self._tracer.inference(exchange, api, key.principal)
         with self.admission.request(key) as ticket:
-            job = await self._admit(exchange, api, ticket, started_ms, started_seconds)
+            job = await self._admit(exchange, api, ticket, started_ms, started_seconds, line)
             turn = await self._turns.begin(job)
             sent_seconds = self._clock.monotonic_seconds()
             try:
@@ -140,8 +146,23 @@ class InferenceHandler:
                 model = metrics.MODELS.of(job.route.model)
                 metrics.series(metrics.UPSTREAM_SECONDS, model).observe(spent)
 
+    def _line_of(self, exchange: Exchange) -> LineTold | None:
+        """The line of a batch that is asked for; None where it is none. Raises ``Unauthenticated``."""
+        value = exchange.headers.get(_LINE)
+        if value is None:
+            return None
+        line = line_told(self._secret, value.decode("latin-1"), self._clock.now_ms())
+        exchange.head[_LINE] = line.id.encode()
+        return line
+
     async def _admit(
-        self, exchange: Exchange, api: Api, ticket: Ticket, started_ms: int, started_seconds: float
+        self,
+        exchange: Exchange,
+        api: Api,
+        ticket: Ticket,
+        started_ms: int,
+        started_seconds: float,
+        line: LineTold | None,
     ) -> Job:
         """Everything that can be decided without an engine. Raises the client's error."""
         request = await self._bodies.read(exchange, api, ticket, self._routes)
@@ -164,7 +185,7 @@ class InferenceHandler:
             raise pause
         if trace is not None:
             trace.is_billed_to(tenant, project)
-        if self._routes.index.has_limits:
+        if self._routes.index.has_limits and line is None:
             whose = list(limited(self._routes.index, principal, route, tenant, project))
             if whose:
                 taken = self._limiter.admit(whose, request, exchange.head)
@@ -174,7 +195,7 @@ class InferenceHandler:
             held = await self._budgets.admit(self._routes.index, asking)
             ticket.settle = held.settle if held is not None else None
         started = started_ms, started_seconds
-        return Job(exchange, ticket, request, principal, route, tenant, project, *started, trace)
+        return Job(exchange, ticket, request, principal, route, tenant, project, *started, trace, line)
 
     async def _answer(self, job: Job) -> None:
         """A request that is answered in one piece. An engine that does not stop for a client that has gone
@@ -292,7 +313,7 @@ class InferenceHandler:
         waited = self._clock.monotonic_seconds() - job.started_seconds
         if job.trace is not None:
             job.trace.answers(waited)
-        if WIRES[job.request.api].is_billed:
+        if WIRES[job.request.api].is_billed and job.line is None:
             model = metrics.MODELS.of(job.route.model)
             metrics.series(metrics.FIRST_BYTE_SECONDS, model).observe(waited)
             self._shadows.copy(job)
