@@ -17,6 +17,7 @@ from common.auth import Principal
 from common.clock import Clock
 from common.errors import NO_ROOM, Forbidden, InvalidInput, Unavailable
 from common.ids import new_id
+from common.records import record
 from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
 from inference.core.body import InferenceRequest
@@ -43,7 +44,7 @@ Outcome = Literal["completed", "cancelled", "engine_failed"]
 _log = get_logger("gateway.bill")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Job:
     """One request on its way: who, what, where to, who pays, since when. ``trace``: None where it has none,
     as a copy."""
