@@ -208,7 +208,7 @@ class Gateway:
 
     async def _answer(self, exchange: Exchange, name: str, handler: Handler) -> None:
         code = ""
-        metrics.IN_FLIGHT.inc()
+        metrics.IN_FLIGHT.change += 1
         try:
             await handler(exchange)
         except ComputilityError as error:
@@ -223,7 +223,7 @@ class Gateway:
                 raise
             await exchange.respond_error(ComputilityError(f"internal error; mention {exchange.request_id}"))
         finally:
-            metrics.IN_FLIGHT.dec()
+            metrics.IN_FLIGHT.change -= 1
             if exchange.trace is not None:
                 variant = exchange.head.get(VARIANT_HEADER, b"").decode()
                 exchange.trace.end(exchange.status or 499, code, variant)

@@ -38,6 +38,20 @@ class Tally(Counter):
             self.labels(*labels).inc(amount)
 
 
+class Level(Gauge):
+    """The same of a gauge without labels."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.change = 0
+        """Since Prometheus asked."""
+        super().__init__(*args, **kwargs)
+
+    def collect(self) -> Iterable[Metric]:
+        change, self.change = self.change, 0
+        self.inc(change)
+        return super().collect()
+
+
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 REQUESTS = Tally(
@@ -45,7 +59,7 @@ REQUESTS = Tally(
     "Requests answered, by path, status and model",
     ("path", "status", "model"),
 )
-IN_FLIGHT = Gauge("computility_gateway_in_flight", "Requests being served")
+IN_FLIGHT = Level("computility_gateway_in_flight", "Requests being served")
 UPSTREAM_SECONDS = Histogram(
     "computility_gateway_upstream_seconds",
     "From sending a request to an engine to its end",

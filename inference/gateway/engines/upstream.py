@@ -17,7 +17,7 @@ from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
 from inference.core.apis.beginning import Beginning
 from inference.core.apis.wires import WIRES
-from inference.core.body import InferenceRequest, response_id
+from inference.core.body import InferenceRequest
 from inference.core.engine_errors import (
     error_from_engine,
     is_retryable,
@@ -35,6 +35,7 @@ from inference.gateway.engines.connection import (
     TransportFailed,
     Unreachable,
 )
+from inference.gateway.engines.ids import engine_ids as _engine_ids
 from inference.gateway.engines.limit import Limit
 from inference.gateway.engines.replicas import Replicas, why_nobody
 from inference.gateway.engines.reports import Reports
@@ -396,15 +397,3 @@ class Upstream:
         if is_retryable(call.status):
             return failure
         raise failure
-
-
-def _engine_ids(request: InferenceRequest, base: str) -> list[str]:
-    """What the engine calls a request that was sent with ``X-Request-Id: base``."""
-    if (
-        request.api == "responses"
-    ):  # the first of its turns, and without tools of an engine's own the only one
-        return [f"{response_id(base)}_0"]
-    if request.task == "chat":  # also where it is written for another API
-        return [f"chatcmpl-{base}"]
-    prefix = "cmpl" if request.task == "completions" else "embd"
-    return [f"{prefix}-{base}-{i}" for i in range(request.prompts)]
