@@ -104,6 +104,12 @@ COMMANDS: dict[str, Row] = {
         "jobs_app",
     ),
     "files": Row(ACCESS, "access.files", "Upload, list, get and delete files of a project.", "files_app"),
+    "batches": Row(
+        ACCESS,
+        "access.batches",
+        "Make, list, watch and cancel batches of requests, and get their answers.",
+        "batches_app",
+    ),
     "finetunes": Row(
         ACCESS, "access.finetunes", "Make, list, watch, try and cancel fine-tuning jobs.", "finetunes_app"
     ),
