@@ -41,6 +41,8 @@ CORE_MAY_IMPORT = {
     "bisect",
     "collections",
     "common.errors",
+    "common.compact_json",
+    "common.records",
     "common.strict_json",
     "common.units",
     "common.vocabulary",
