@@ -22,5 +22,6 @@ def quotas_in_force(queue: Queue) -> Sequence[DeviceQuota]:
             nominal = quotas[place].nominal_devices + more
             quotas[place] = quotas[place].model_copy(update={"nominal_devices": nominal})
         if not counting:
-            quotas.append(DeviceQuota(device_class=ordered.device_class, nominal_devices=more))
+            name = ordered.device_class
+            quotas.append(DeviceQuota.model_construct(device_class=name, nominal_devices=more))
     return quotas
