@@ -17,6 +17,7 @@ from common.resources.meta import (
     to_json,
 )
 from common.resources.money import Price
+from common.resources.one_door import ExternalModel, Route
 from common.resources.people import ApiKey, Project, Tenant
 from common.resources.pool import Node, Queue
 from common.resources.saying import problems_of
@@ -45,6 +46,8 @@ KINDS: dict[str, type[Resource]] = {
         Model,
         Adapter,
         Endpoint,
+        ExternalModel,
+        Route,
         Job,
         FineTune,
         File,
@@ -160,6 +163,7 @@ __all__ = [
     "ApiKey",
     "Budget",
     "Endpoint",
+    "ExternalModel",
     "File",
     "FineTune",
     "Job",
@@ -171,6 +175,7 @@ __all__ = [
     "Project",
     "Queue",
     "Resource",
+    "Route",
     "Status",
     "Tenant",
     "Workload",

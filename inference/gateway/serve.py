@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from common.errors import ComputilityError, EngineFailed, InvalidInput, NotFound
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
-from common.wire import Route
 from inference.core.apis.events import EVENTS, EventMeter
 from inference.core.apis.wires import WIRES, apis_of, served_by
 from inference.core.body import Api, check_context
@@ -43,6 +42,8 @@ from inference.gateway.engines.variants import Variants
 from inference.gateway.exchange import Exchange
 from inference.gateway.learning.thresholds import Thresholds
 from inference.gateway.limits.limiter import Limiter, limited
+from inference.gateway.one_door.doors import Doors
+from inference.gateway.one_door.passage import AnswerFailed
 from inference.gateway.streaming import STREAM_HEADERS, Stream, Streams, write
 from inference.gateway.turns import Turns
 from inference.gateway.waking import WaitingRoom
@@ -91,6 +92,7 @@ class InferenceHandler:
         self._bodies = Bodies(settings, media_hosts)
         self._tracer = tracer
         self.admission = Admission(settings, routes, books.clock)
+        self._doors = Doors(routes, limiter, budgets, demand, books.clock, secret, self._serve)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -128,17 +130,24 @@ class InferenceHandler:
             exchange.trace = self._tracer.inference(exchange, api, key.principal)
         with self.admission.request(key) as ticket:
             job = await self._admit(exchange, api, ticket, started_ms, started_seconds)
-            turn = await self._turns.begin(job)
-            sent_seconds = self._clock.monotonic_seconds()
-            try:
-                with self._demand.working(job.route):
-                    await (self._stream(job) if job.request.stream else self._answer(job))
-            finally:
-                if turn is not None:
-                    self._turns.finish(turn, ticket.tokens)
-                spent = self._clock.monotonic_seconds() - sent_seconds
-                model = metrics.MODELS.of(job.route.model)
-                metrics.series(metrics.UPSTREAM_SECONDS, model).observe(spent)
+            if job.route.door is None and job.route.external is None:
+                await self._serve(job)
+            else:
+                await self._doors.serve(job)
+
+    async def _serve(self, job: Job) -> None:
+        """Have the model of the job answer it."""
+        turn = await self._turns.begin(job)
+        sent_seconds = self._clock.monotonic_seconds()
+        try:
+            with self._demand.working(job.route):
+                await (self._stream(job) if job.request.stream else self._answer(job))
+        finally:
+            if turn is not None:
+                self._turns.finish(turn, job.ticket.tokens)
+            spent = self._clock.monotonic_seconds() - sent_seconds
+            model = metrics.MODELS.of(job.route.model)
+            metrics.series(metrics.UPSTREAM_SECONDS, model).observe(spent)
 
     async def _admit(
         self, exchange: Exchange, api: Api, ticket: Ticket, started_ms: int, started_seconds: float
@@ -151,7 +160,8 @@ class InferenceHandler:
         exchange.model, trace = route.model, exchange.trace
         if trace is not None:
             trace.serves(route, request)
-        if not served_by(api, route.tasks):
+        is_own = route.door is None and route.external is None
+        if is_own and not served_by(api, route.tasks):
             does = ", ".join(apis_of(route.tasks))
             message = f"the model {route.model} does not serve {api}; it serves {does}"
             raise NotFound(message, code="task_not_served", param="model")
@@ -166,10 +176,12 @@ class InferenceHandler:
             trace.is_billed_to(tenant, project)
         if self._routes.index.has_limits:
             whose = list(limited(self._routes.index, principal, route, tenant, project))
+            if not is_own:
+                whose = [one for one in whose if one.scope != "model"]
             if whose:
                 taken = self._limiter.admit(whose, request, exchange.head)
                 ticket.release = partial(self._limiter.release, taken)
-        if self._routes.index.budgets is not None and WIRES[request.api].is_billed:
+        if is_own and self._routes.index.budgets is not None and WIRES[request.api].is_billed:
             asking = Asking(request, route, tenant, project, principal.key, started_ms)
             held = await self._budgets.admit(self._routes.index, asking)
             ticket.settle = held.settle if held is not None else None
@@ -198,11 +210,15 @@ class InferenceHandler:
             counts = _counts(call.answer.usage, answering)
             if job.trace is not None and call.answer.content is not None:
                 job.trace.saw(call.answer.content)
+            told = _told(answering)
+            failed = _looked_at(job, told) if job.passage is not None and not watch.gone else None
             await bill.settle(counts, "cancelled" if watch.gone else "completed")
         if watch.cut is not None:
             raise watch.cut
+        if failed is not None:
+            raise failed
         if not watch.gone:
-            await _give_out(job, _told(answering))
+            await _give_out(job, told)
 
     async def _stream(self, job: Job) -> None:
         """A request that is answered event by event; its end is held back until the usage is durable."""
@@ -250,7 +266,7 @@ class InferenceHandler:
         try:
             return await self._variants.call(job, watch, bill.begin, on_comments)
         except NoEngine as error:
-            if not job.route.elastic or watch.gone:
+            if not job.route.elastic or watch.gone or (job.passage is not None and not job.passage.waits):
                 raise
             nobody = error
         began_seconds = self._clock.monotonic_seconds()
@@ -290,6 +306,8 @@ class InferenceHandler:
 
     def _saw_first_byte(self, job: Job) -> None:
         waited = self._clock.monotonic_seconds() - job.started_seconds
+        if job.passage is not None:
+            job.passage.began()
         if job.trace is not None:
             job.trace.answers(waited)
         if WIRES[job.request.api].is_billed:
@@ -299,7 +317,7 @@ class InferenceHandler:
 
 
 def _meter(job: Job) -> StreamMeter:
-    request, rename = job.request, _rename(job.route)
+    request, rename = job.request, _rename(job)
     events = EVENTS.get(request.api)
     if events is not None:
         return EventMeter(events, rename)
@@ -346,15 +364,23 @@ async def _give_out(job: Job, content: bytes | None) -> None:
     if content is None:
         job.ticket.drop_answer()
         raise InvalidInput(_TOO_LARGE, code="answer_too_large")
-    edited = WIRES[job.request.api].edited(content, _rename(job.route))
+    edited = WIRES[job.request.api].edited(content, _rename(job))
     await job.exchange.respond(200, edited, b"application/json")
 
 
-def _rename(route: Route) -> tuple[bytes, bytes] | None:
-    """The engine's model member and the client's, where they differ."""
-    if route.backend_model == route.model:
+def _looked_at(job: Job, content: bytes | None) -> AnswerFailed | None:
+    """What a Route finds wrong with the answer in one piece; None for nothing."""
+    if job.passage is None or content is None:
         return None
-    return _model_member(route.backend_model), _model_member(route.model)
+    return job.passage.look_at(WIRES[job.request.api].edited(content, _rename(job)))
+
+
+def _rename(job: Job) -> tuple[bytes, bytes] | None:
+    """The engine's model member and the client's, where they differ."""
+    model = job.passage.model if job.passage is not None else job.route.model
+    if job.route.backend_model == model:
+        return None
+    return _model_member(job.route.backend_model), _model_member(model)
 
 
 def _model_member(name: str) -> bytes:

@@ -37,6 +37,7 @@ CORE_MAY_IMPORT = {
     "array",
     "bisect",
     "collections",
+    "common.data_class",
     "common.errors",
     "common.strict_json",
     "common.units",

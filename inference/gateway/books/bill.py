@@ -29,6 +29,7 @@ from inference.gateway.books.spool import Spool
 from inference.gateway.exchange import Exchange
 
 if TYPE_CHECKING:
+    from inference.gateway.one_door.passage import Passage
     from inference.gateway.tracing.request import RequestTrace
 
 OVERDUE_SECONDS = 1.0
@@ -44,7 +45,7 @@ _log = get_logger("gateway.bill")
 @dataclass(frozen=True)
 class Job:
     """One request on its way: who, what, where to, who pays, since when. ``trace``: None where it has none,
-    as a copy."""
+    as a copy. ``passage``: how it came there, where that was not by the name of an own model."""
 
     exchange: Exchange
     ticket: Ticket
@@ -56,6 +57,7 @@ class Job:
     started_ms: int
     started_seconds: float
     trace: RequestTrace | None = None
+    passage: Passage | None = None
 
 
 @dataclass
@@ -211,6 +213,8 @@ class Bill:
         """The event with the other engines that had a part in the work, where their names find room in it."""
         reader = self._reader if self._reader != event.resource else ""
         others = {"read_by": reader, "continued_by": " ".join(self._others)}
+        if self._job.passage is not None:
+            others |= self._job.passage.labels_at_the_end()
         labels = {name: engines for name, engines in others.items() if engines}
         if not labels:
             return event
@@ -245,6 +249,7 @@ class Bill:
                 "task": job.request.task,
                 "request_id": job.exchange.request_id,
                 **{name: str(number) for name, number in counted.items() if number > 1},
+                **(job.passage.way.names() if job.passage is not None else {}),
             },
             endpoint=replica.endpoint,
             user=job.request.user,
