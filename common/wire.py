@@ -116,6 +116,7 @@ class RouteShadow(_Part):
     source: str = Field(description="name of the Endpoint that the copies are of")
     percent: float
     model: str = Field(description="what the engines call it")
+    context_tokens: int | None = None
     replicas: tuple[RouteReplica, ...] = ()
 
 

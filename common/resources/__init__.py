@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from common.errors import InvalidInput, Problem
+from common.resources.batches import Batch
 from common.resources.budgets import Budget
 from common.resources.jobs import Job
 from common.resources.meta import (
@@ -51,6 +52,7 @@ KINDS: dict[str, type[Resource]] = {
         Job,
         FineTune,
         File,
+        Batch,
         Price,
         Budget,
     )
@@ -161,6 +163,7 @@ __all__ = [
     "PLURALS",
     "Adapter",
     "ApiKey",
+    "Batch",
     "Budget",
     "Endpoint",
     "ExternalModel",

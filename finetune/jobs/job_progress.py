@@ -34,15 +34,21 @@ class JobProgress:
 
         Events come before the status: a process that dies between them records the same ids again.
         """
-        status = job.status
-        if workload is not None and status.state == "queued" and workload.status.phase in _BEGUN:
-            status.state = "running"
-            status.started_ms = _start_of(workload) or self._clock.now_ms()
-            await note(self._store, self._clock, job, "Running", "The job has started on its device")
         if workload is not None:
+            await self._follow(job, workload)
             await self._tell_of_stop(job, workload)
         while await self._take_part(job, folder):
             pass
+
+    async def _follow(self, job: FineTune, workload: Workload) -> None:
+        """A job that was stopped and waits for a device is queued again; its start stays the first one."""
+        status, phase = job.status, workload.status.phase
+        if status.state == "queued" and phase in _BEGUN:
+            status.state = "running"
+            status.started_ms = status.started_ms or _start_of(workload) or self._clock.now_ms()
+            await note(self._store, self._clock, job, "Running", "The job has started on its device")
+        elif status.state == "running" and phase == "Pending":
+            status.state = "queued"
 
     async def _tell_of_stop(self, job: FineTune, workload: Workload) -> None:
         """Say in a condition whether the job may run, and in an event when something begins to keep it from

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from common.clock import Clock
@@ -177,10 +177,15 @@ class Ticket:
         self.counts = counts
 
     def close(self) -> None:
-        if self.release is not None:
-            self.release(self.tokens)
-        if self.settle is not None:
-            self.settle(self.counts)
+        """Give back all that is held, whatever becomes of a part."""
+        with ExitStack() as last_first:
+            last_first.callback(self._uncount)
+            if self.settle is not None:
+                last_first.callback(self.settle, self.counts)
+            if self.release is not None:
+                last_first.callback(self.release, self.tokens)
+
+    def _uncount(self) -> None:
         self.drop_bytes()
         self.drop_answer()
         for load, _ in self._bounded:
@@ -214,11 +219,13 @@ class Admission:
             yield ticket
         finally:
             self._open.discard(ticket)
-            ticket.close()
-            if not load.requests:
-                self._loads.pop(key.digest, None)
-            if tenant is not None and not tenant.requests:
-                self._tenants.pop(key.tenant or "", None)
+            try:
+                ticket.close()
+            finally:
+                if not load.requests:
+                    self._loads.pop(key.digest, None)
+                if tenant is not None and not tenant.requests:
+                    self._tenants.pop(key.tenant or "", None)
 
     async def watch_keys(self) -> None:
         """End what belongs to keys that have been revoked or have expired, or to what is paused, soon after.

@@ -84,7 +84,7 @@ CANARY_REQUESTS = Counter(
 SHADOW_REQUESTS = Counter(
     "computility_gateway_shadow_requests",
     "Copies of requests of a model by what became of them: answered, failed, dropped (too much was under "
-    "way), absent (no engine was there)",
+    "way, or a hard budget has too little left), absent (no engine was there)",
     ("model", "outcome"),
 )
 QUEUED = Gauge("computility_gateway_queued", "Requests that wait for a turn at engines that are busy")

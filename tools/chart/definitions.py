@@ -205,7 +205,11 @@ def _bare(part: Any) -> Any:
     kept = {key: value for key, value in part.items() if key not in ("title", "default")}
     if "\\u" in str(kept.get("pattern", "")):
         del kept["pattern"]
+    named = kept.get("patternProperties", {})
+    if any("\\u" in pattern for pattern in named):
+        [kept["additionalProperties"]] = named.values()
+        del kept["patternProperties"]
     for key, value in kept.items():
-        named = key == "properties"
-        kept[key] = {name: _bare(one) for name, one in value.items()} if named else _bare(value)
+        by_name = key == "properties"
+        kept[key] = {name: _bare(one) for name, one in value.items()} if by_name else _bare(value)
     return kept

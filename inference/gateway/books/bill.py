@@ -37,6 +37,8 @@ OVERDUE_SECONDS = 1.0
 NOT_BILLABLE = "usage_not_billable"
 """The code of a request that no usage event can be made for."""
 
+_KNOWN_NAMES = 1024
+_Place = tuple[int, int, str, str, str]
 _CANNOT_RECORD = "usage cannot be recorded right now; try again"
 Outcome = Literal["completed", "cancelled", "engine_failed"]
 _log = get_logger("gateway.bill")
@@ -71,6 +73,20 @@ class Books:
     """Events of ended requests that wait for room on the disk; the journal has them all."""
     late_seconds: float = float("-inf")
     """When the last of them was spooled, in monotonic seconds."""
+    _names: dict[_Place, tuple[Route, RouteReplica, UsageEvent]] = field(default_factory=dict)
+
+    def names_of(self, job: Job, replica: RouteReplica) -> UsageEvent:
+        """An event with the names of all of those of a payer and a key at an engine: made and looked at once
+        for each table of routes. Raises ``InvalidInput`` where there is no such event."""
+        place = id(job.route), id(replica), job.tenant, job.project, job.principal.key
+        known = self._names.get(place)
+        if known is not None and known[0] is job.route and known[1] is replica:
+            return known[2]
+        if len(self._names) >= _KNOWN_NAMES:
+            self._names.clear()
+        event = _names(job, replica)
+        self._names[place] = job.route, replica, event
+        return event
 
     def settled_before(self, shipped_before: float) -> float:
         """Before which moment all that was settled is posted, where all is that was spooled before
@@ -227,36 +243,16 @@ class Bill:
     def _made(self, replica: RouteReplica) -> UsageEvent:
         """The event as of now, without numbers. It says how often the engine counts a prompt, and how many
         answers it makes, where that is not once and one."""
-        job = self._job
-        counted = {"choices": job.request.choices_per_prompt, "prompts": job.request.prompts}
-        return UsageEvent(
-            id=self._id,
-            kind="inference",
-            tenant=job.tenant,
-            project=job.project,
-            key=job.principal.key,
-            model=job.route.model,
-            base_model=job.route.base_model,
-            model_identity=replica.model_identity,
-            model_shared=replica.model_shared,
-            device_class=replica.device_class,
-            resource=replica.id,
-            outcome=LOST_OUTCOME,
-            started_ms=job.started_ms,
-            ended_ms=job.started_ms,
-            quantities={},
-            labels={
-                "task": job.request.task,
-                "request_id": job.exchange.request_id,
-                **{name: str(number) for name, number in counted.items() if number > 1},
-                **(job.passage.way.names() if job.passage is not None else {}),
-            },
-            endpoint=replica.endpoint,
-            user=job.request.user,
-            tags=job.request.tags,
-            adapter_identity=job.route.adapter_identity,
-            admitted_ms=job.started_ms,
-        )
+        job, request = self._job, self._job.request
+        labels = {"task": request.task, "request_id": job.exchange.request_id}
+        if request.choices_per_prompt > 1:
+            labels["choices"] = str(request.choices_per_prompt)
+        if request.prompts > 1:
+            labels["prompts"] = str(request.prompts)
+        if job.passage is not None:
+            labels |= job.passage.way.names()
+        names = self._books.names_of(job, replica)
+        return names.begun(self._id, job.started_ms, labels, request.user, request.tags)
 
     async def _set_aside(self, content: dict[str, Any], reason: str) -> None:
         try:
@@ -270,3 +266,26 @@ class Bill:
         if self._entry is not None:
             self._entry.free()
             self._entry = None
+
+
+def _names(job: Job, replica: RouteReplica) -> UsageEvent:
+    route = job.route
+    return UsageEvent(
+        id="use",
+        kind="inference",
+        tenant=job.tenant,
+        project=job.project,
+        key=job.principal.key,
+        model=route.model,
+        base_model=route.base_model,
+        model_identity=replica.model_identity,
+        model_shared=replica.model_shared,
+        device_class=replica.device_class,
+        resource=replica.id,
+        outcome=LOST_OUTCOME,
+        started_ms=0,
+        ended_ms=0,
+        quantities={},
+        endpoint=replica.endpoint,
+        adapter_identity=route.adapter_identity,
+    )

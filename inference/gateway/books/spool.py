@@ -25,7 +25,6 @@ from common.telemetry import get_logger
 SEGMENT_BYTES = 4 * 1024**2
 _SUFFIX = ".jsonl"
 _EVENT_ID = re.compile(rb'^\{"id":"([^"]*)".*\n', re.MULTILINE)
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 _log = get_logger("gateway.spool")
 
 
@@ -60,7 +59,7 @@ class Spool:
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        line = _encode(event.to_dict()).encode() + b"\n"
+        line = f"{event.text()}\n".encode()
         self._waiting.append((line, done, on_durable))
         if self._idle is None:
             self._idle = loop.create_future()

@@ -94,11 +94,15 @@ async def test_a_budget_that_stops_it_is_told_once_and_training_goes_on_later(wo
     condition = stopped.condition("MayRun")
     assert condition is not None
     assert (condition.status, condition.message) == ("False", "the budget cap is spent")
-    assert stopped.state == "running"
+    assert stopped.state == "queued"
     assert (await world.messages()).count("The job waits: the budget cap is spent") == 1
+    world.clock.advance(20)
     await world.set_phase("Running")
     await world.step(3)
-    assert (await world.job()).status.is_true("MayRun")
+    going_on = (await world.job()).status
+    assert going_on.is_true("MayRun")
+    assert (going_on.state, going_on.started_ms) == ("running", stopped.started_ms)
+    assert (await world.messages()).count("The job has started on its device") == 1
     await world.run_to_end()
     assert (await world.job()).status.state == "succeeded"
 
