@@ -288,7 +288,8 @@ class InferenceHandler:
         with self._waiting_room.place(job) as place:
             while (route := await self._waiting_room.next_route(job, watch, place)) is not None:
                 found = replace(job, route=route)
-                await self._hold(found)  # its engines may be dearer than those that were there
+                if job.passage is None:  # through a Route the dearest engines were held for
+                    await self._hold(found)  # its engines may be dearer than those that were there
                 try:
                     answering = await self._variants.call(found, watch, bill.begin, on_comments)
                 except NoEngine:

@@ -12,6 +12,7 @@ from inference.core.one_door.asked import Asked
 from inference.core.one_door.choose import Candidate, Outside, When, decide, place_of
 
 OUT = Outside("eu", "internal")
+ONLY_REGULATED = When(data_classes=("regulated",))
 NOON_MS = 12 * 3_600_000
 
 
@@ -53,7 +54,7 @@ def refusal(request: Asked, candidate: Candidate, local_ms: int = NOON_MS) -> st
         (asked(prompt_tokens=9), Candidate("a", when=When(min_prompt_tokens=10)), "length"),
         (asked(tags={"team": "a"}), Candidate("a", when=When(tags={"team": "a"})), ""),
         (asked(tags={"team": "b"}), Candidate("a", when=When(tags={"team": "a"})), "tags"),
-        (asked(), Candidate("a", when=When(data_classes=("regulated",))), "classes"),
+        (asked(), Candidate("a", when=ONLY_REGULATED), "classes"),
         (asked(), Candidate("a", when=When(hours="08:00-20:00")), ""),
         (asked(), Candidate("a", when=When(hours="20:00-08:00")), "hours"),
         (asked(), Candidate("a", price=5, max_price=5), ""),

@@ -72,7 +72,12 @@ def test_a_candidate_means_what_the_project_of_the_route_sees() -> None:
 
 
 def test_a_candidate_without_an_order_follows_the_one_before() -> None:
-    listed = [{"model": "a"}, {"model": "b", "order": 5}, {"model": "c"}, {"model": "d", "order": 5}]
+    listed: list[dict[str, Any]] = [
+        {"model": "a"},
+        {"model": "b", "order": 5},
+        {"model": "c"},
+        {"model": "d", "order": 5},
+    ]
     assert route(listed).spec.orders == [0, 5, 6, 5]
 
 
