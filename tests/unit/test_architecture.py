@@ -42,6 +42,8 @@ CORE_MAY_IMPORT = {
     "collections",
     "common.data_class",
     "common.errors",
+    "common.compact_json",
+    "common.records",
     "common.strict_json",
     "common.units",
     "common.vocabulary",

@@ -95,7 +95,7 @@ class RouteIndex:
                 code="model_not_found",
                 param="model",
             )
-        return min(seen, key=lambda route: _rank(principal, route))
+        return seen[0] if len(seen) == 1 else min(seen, key=lambda route: _rank(principal, route))
 
     def candidate(self, project: str, model: str) -> Route | None:
         """The route of that name of a project, which a Route of another one may lead to; None where there is

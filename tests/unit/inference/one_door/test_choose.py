@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data_class import DATA_CLASSES, is_within
+from common.data_class import DATA_CLASSES, DataClass, is_within
 from inference.core.one_door.asked import Asked
 from inference.core.one_door.choose import Candidate, Outside, When, decide, place_of
 
 OUT = Outside("eu", "internal")
-ONLY_REGULATED = When(data_classes=("regulated",))
+REGULATED: tuple[DataClass, ...] = ("regulated",)
+ONLY_REGULATED = When(data_classes=REGULATED)
 NOON_MS = 12 * 3_600_000
 
 
