@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -42,8 +41,8 @@ from inference.gateway.engines.variants import Variants
 from inference.gateway.exchange import Exchange
 from inference.gateway.learning.thresholds import Thresholds
 from inference.gateway.limits.limiter import Limiter, limited
+from inference.gateway.one_door.answers import looked_at, rename
 from inference.gateway.one_door.doors import Doors
-from inference.gateway.one_door.passage import AnswerFailed
 from inference.gateway.streaming import STREAM_HEADERS, Stream, Streams, write
 from inference.gateway.turns import Turns
 from inference.gateway.waking import WaitingRoom
@@ -224,7 +223,7 @@ class InferenceHandler:
             if job.trace is not None and call.answer.content is not None:
                 job.trace.saw(call.answer.content)
             told = _told(answering)
-            failed = _looked_at(job, told) if job.passage is not None and not watch.gone else None
+            failed = looked_at(job, told) if job.passage is not None and not watch.gone else None
             await bill.settle(counts, "cancelled" if watch.gone else "completed")
         if watch.cut is not None:
             raise watch.cut
@@ -332,11 +331,11 @@ class InferenceHandler:
 
 
 def _meter(job: Job) -> StreamMeter:
-    request, rename = job.request, _rename(job)
+    request, names = job.request, rename(job)
     events = EVENTS.get(request.api)
     if events is not None:
-        return EventMeter(events, rename)
-    return StreamMeter(request.usage_shown, request.choices_per_prompt, request.prompts, rename)
+        return EventMeter(events, names)
+    return StreamMeter(request.usage_shown, request.choices_per_prompt, request.prompts, names)
 
 
 def _counts(usage: UsageMember, answering: Answering) -> TokenCounts:
@@ -379,24 +378,5 @@ async def _give_out(job: Job, content: bytes | None) -> None:
     if content is None:
         job.ticket.drop_answer()
         raise InvalidInput(_TOO_LARGE, code="answer_too_large")
-    edited = WIRES[job.request.api].edited(content, _rename(job))
+    edited = WIRES[job.request.api].edited(content, rename(job))
     await job.exchange.respond(200, edited, b"application/json")
-
-
-def _looked_at(job: Job, content: bytes | None) -> AnswerFailed | None:
-    """What a Route finds wrong with the answer in one piece; None for nothing."""
-    if job.passage is None or content is None:
-        return None
-    return job.passage.look_at(WIRES[job.request.api].edited(content, _rename(job)))
-
-
-def _rename(job: Job) -> tuple[bytes, bytes] | None:
-    """The engine's model member and the client's, where they differ."""
-    model = job.passage.model if job.passage is not None else job.route.model
-    if job.route.backend_model == model:
-        return None
-    return _model_member(job.route.backend_model), _model_member(model)
-
-
-def _model_member(name: str) -> bytes:
-    return f'"model":{json.dumps(name, ensure_ascii=False)}'.encode()
