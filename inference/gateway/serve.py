@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from common.batch_line import LINE_HEADER, LineTold, line_told
 from common.errors import ComputilityError, EngineFailed, InvalidInput, NotFound
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
@@ -16,9 +17,10 @@ from inference.core.apis.wires import WIRES, apis_of, served_by
 from inference.core.body import Api, check_context
 from inference.core.engine_errors import error_in_stream, may_be_the_request, status_in_stream
 from inference.core.sse import StreamMeter
-from inference.core.usage import TokenCounts, UsageMember, with_cached
+from inference.core.usage import TokenCounts
 from inference.gateway import metrics
 from inference.gateway.admission import Admission, Ticket
+from inference.gateway.answers import counts_of, looked_at, rename, told_of
 from inference.gateway.bodies import Bodies
 from inference.gateway.books.bill import Bill, Books, Job, Outcome
 from inference.gateway.budgets.guard import Asking, BudgetGuard
@@ -41,7 +43,6 @@ from inference.gateway.engines.variants import Variants
 from inference.gateway.exchange import Exchange
 from inference.gateway.learning.thresholds import Thresholds
 from inference.gateway.limits.limiter import Limiter, limited
-from inference.gateway.one_door.answers import looked_at, rename
 from inference.gateway.one_door.doors import Doors
 from inference.gateway.streaming import STREAM_HEADERS, Stream, Streams, write
 from inference.gateway.turns import Turns
@@ -55,6 +56,7 @@ _TOO_LARGE = (
     "the answer was made, and is billed, but it is too large to be given out in one piece, by itself or with "
     "others that are on their way: ask for fewer choices, prompts or log probabilities, or for a stream"
 )
+_LINE = LINE_HEADER.encode()
 _log = get_logger("gateway.serve")
 
 
@@ -89,7 +91,7 @@ class InferenceHandler:
         self._limiter = limiter
         self._budgets = budgets
         self._bodies = Bodies(settings, media_hosts)
-        self._tracer = tracer
+        self._tracer, self._secret = tracer, secret
         self.admission = Admission(settings, routes, books.clock)
         self._doors = Doors(routes, limiter, budgets, demand, books.clock, secret, self._serve)
 
@@ -124,11 +126,15 @@ class InferenceHandler:
 
     async def handle(self, exchange: Exchange, api: Api) -> None:
         started_ms, started_seconds = self._clock.now_ms(), self._clock.monotonic_seconds()
-        key = await self._routes.key_of(exchange.credentials())
+        line = self._line_of(exchange)
+        if line is None:
+            key = await self._routes.key_of(exchange.credentials())
+        else:
+            key = await self._routes.key_with(line.digest)
         if self._tracer is not None:
             exchange.trace = self._tracer.inference(exchange, api, key.principal)
         with self.admission.request(key) as ticket:
-            job = await self._admit(exchange, api, ticket, started_ms, started_seconds)
+            job = await self._admit(exchange, api, ticket, started_ms, started_seconds, line)
             if job.route.door is None and job.route.external is None:
                 await self._serve(job)
             else:
@@ -148,8 +154,23 @@ class InferenceHandler:
             model = metrics.MODELS.of(job.route.model)
             metrics.series(metrics.UPSTREAM_SECONDS, model).observe(spent)
 
+    def _line_of(self, exchange: Exchange) -> LineTold | None:
+        """The line of a batch that is asked for; None where it is none. Raises ``Unauthenticated``."""
+        value = exchange.headers.get(_LINE)
+        if value is None:
+            return None
+        line = line_told(self._secret, value.decode("latin-1"), self._clock.now_ms())
+        exchange.head[_LINE] = line.id.encode()
+        return line
+
     async def _admit(
-        self, exchange: Exchange, api: Api, ticket: Ticket, started_ms: int, started_seconds: float
+        self,
+        exchange: Exchange,
+        api: Api,
+        ticket: Ticket,
+        started_ms: int,
+        started_seconds: float,
+        line: LineTold | None,
     ) -> Job:
         """Everything that can be decided without an engine. Raises the client's error."""
         request = await self._bodies.read(exchange, api, ticket, self._routes)
@@ -173,7 +194,7 @@ class InferenceHandler:
             raise pause
         if trace is not None:
             trace.is_billed_to(tenant, project)
-        if self._routes.index.has_limits:
+        if self._routes.index.has_limits and line is None:
             whose = list(limited(self._routes.index, principal, route, tenant, project))
             if not is_own:
                 whose = [one for one in whose if one.scope != "model"]
@@ -181,7 +202,7 @@ class InferenceHandler:
                 taken = self._limiter.admit(whose, request, exchange.head)
                 ticket.release = partial(self._limiter.release, taken)
         started = started_ms, started_seconds
-        job = Job(exchange, ticket, request, principal, route, tenant, project, *started, trace)
+        job = Job(exchange, ticket, request, principal, route, tenant, project, *started, trace, line)
         if is_own:
             await self._hold(job)
         return job
@@ -219,10 +240,10 @@ class InferenceHandler:
             if call.answer.usage is None:
                 self._rest(call)
                 raise EngineFailed(_NOT_TOLD)
-            counts = _counts(call.answer.usage, answering)
+            counts = counts_of(call.answer.usage, answering)
             if job.trace is not None and call.answer.content is not None:
                 job.trace.saw(call.answer.content)
-            told = _told(answering)
+            told = told_of(answering)
             failed = looked_at(job, told) if job.passage is not None and not watch.gone else None
             await bill.settle(counts, "cancelled" if watch.gone else "completed")
         if watch.cut is not None:
@@ -324,7 +345,7 @@ class InferenceHandler:
             job.passage.began()
         if job.trace is not None:
             job.trace.answers(waited)
-        if WIRES[job.request.api].is_billed:
+        if WIRES[job.request.api].is_billed and job.line is None:
             model = metrics.MODELS.of(job.route.model)
             metrics.series(metrics.FIRST_BYTE_SECONDS, model).observe(waited)
             self._shadows.copy(job)
@@ -336,19 +357,6 @@ def _meter(job: Job) -> StreamMeter:
     if events is not None:
         return EventMeter(events, names)
     return StreamMeter(request.usage_shown, request.choices_per_prompt, request.prompts, names)
-
-
-def _counts(usage: UsageMember, answering: Answering) -> TokenCounts:
-    """What is billed of an answer in one piece."""
-    return usage.counts if answering.cached is None else usage.counts.with_cached(answering.cached)
-
-
-def _told(answering: Answering) -> bytes | None:
-    """The answer in one piece, whose usage tells what is billed."""
-    content, usage = answering.call.answer.content, answering.call.answer.usage
-    if content is None or usage is None or answering.cached is None:
-        return content
-    return with_cached(content, usage, answering.cached)
 
 
 async def _finish(

@@ -106,7 +106,7 @@ class Doors:
         for at, candidate in enumerate(decision.asked):
             is_last = at == len(decision.asked) - 1
             passage = self._passage(job, door, way, asked, is_last and asleep is None)
-            if not is_last:
+            if not is_last and job.line is None:  # a line of a batch has one bill
                 passage.check = check_of(door.checks, job.request)
             error = await self._tried(job, door, candidate, passage, is_last)
             if error is None:
