@@ -32,6 +32,7 @@ from inference.gateway.books.spool import Spool
 from inference.gateway.exchange import Exchange
 
 if TYPE_CHECKING:
+    from inference.gateway.one_door.passage import Passage
     from inference.gateway.tracing.request import RequestTrace
 
 OVERDUE_SECONDS = 1.0
@@ -48,7 +49,8 @@ _log = get_logger("gateway.bill")
 @record(frozen=True)
 class Job:
     """One request on its way: who, what, where to, who pays, since when. ``trace``: None where it has none,
-    as a copy. ``line``: of the batch that it is of; None = of none."""
+    as a copy. ``line``: of the batch that it is of; None = of none. ``passage``: how it came there, where
+    that was not by the name of an own model."""
 
     exchange: Exchange
     ticket: Ticket
@@ -61,6 +63,7 @@ class Job:
     started_seconds: float
     trace: RequestTrace | None = None
     line: LineTold | None = None
+    passage: Passage | None = None
 
 
 @dataclass
@@ -220,6 +223,8 @@ class Bill:
         """The event with the other engines that had a part in the work, where their names find room in it."""
         reader = self._reader if self._reader != event.resource else ""
         others = {"read_by": reader, "continued_by": " ".join(self._others)}
+        if self._job.passage is not None:
+            others |= self._job.passage.labels_at_the_end()
         labels = {name: engines for name, engines in others.items() if engines}
         if not labels:
             return event
@@ -238,6 +243,8 @@ class Bill:
             labels["choices"] = str(request.choices_per_prompt)
         if request.prompts > 1:
             labels["prompts"] = str(request.prompts)
+        if job.passage is not None:
+            labels |= job.passage.way.names()
         route = job.route
         names = _names(
             (job.tenant, job.project, job.principal.key),
