@@ -244,7 +244,7 @@ class Bill:
         if request.prompts > 1:
             labels["prompts"] = str(request.prompts)
         if job.passage is not None:
-            labels |= job.passage.way.names()
+            labels |= job.passage.labels_at_first()
         route = job.route
         names = _names(
             (job.tenant, job.project, job.principal.key),
