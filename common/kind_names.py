@@ -32,6 +32,7 @@ KIND_NAMES = (
     KindName("Job", "jobs", "project"),
     KindName("FineTune", "finetunes", "project", "ft"),
     KindName("File", "files", "project"),
+    KindName("Batch", "batches", "project"),
     KindName("Price", "prices", "cluster"),
     KindName("Budget", "budgets", "cluster", "bu"),
 )

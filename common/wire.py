@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,7 +53,7 @@ class RouteKey(_Part):
     expires_ms: int | None = None
     limits: RouteLimits | None = None
 
-    @property
+    @cached_property
     def principal(self) -> Principal:
         return Principal(self.name, self.role, self.tenant, self.project, self.models)
 
@@ -106,6 +107,7 @@ class RouteShadow(_Part):
     source: str = Field(description="name of the Endpoint that the copies are of")
     percent: float
     model: str = Field(description="what the engines call it")
+    context_tokens: int | None = None
     replicas: tuple[RouteReplica, ...] = ()
 
 

@@ -267,6 +267,7 @@ def _shadow(endpoint: Endpoint, endpoints: Sequence[Endpoint], models: _Models) 
         source=endpoint.name,
         percent=shadow.percent,
         model=served_name(target),
+        context_tokens=target.status.context_tokens,
         replicas=tuple(
             _replica(r, target, models)
             for r in target.status.replicas

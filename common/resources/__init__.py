@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from common.errors import InvalidInput, Problem
+from common.resources.batches import Batch
 from common.resources.budgets import Budget
 from common.resources.jobs import Job
 from common.resources.meta import (
@@ -48,6 +49,7 @@ KINDS: dict[str, type[Resource]] = {
         Job,
         FineTune,
         File,
+        Batch,
         Price,
         Budget,
     )
@@ -158,6 +160,7 @@ __all__ = [
     "PLURALS",
     "Adapter",
     "ApiKey",
+    "Batch",
     "Budget",
     "Endpoint",
     "File",

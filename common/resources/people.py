@@ -32,6 +32,7 @@ class ProjectLimits(Model):
     max_models: Whole | None = None
     max_adapters: Whole | None = Field(None, description="adapters, and jobs that will make one")
     max_jobs: Whole | None = Field(None, description="Jobs that have not ended, and as many fine-tune jobs")
+    max_batches: Whole | None = Field(None, description="batches that have not ended")
     max_files: Whole | None = None
     max_file_bytes: Whole | None = Field(None, description="of all files together")
     max_document_bytes: Whole | None = Field(None, description="of all stored resources together")

@@ -10,6 +10,7 @@ from common.resources import (
     KINDS,
     Adapter,
     ApiKey,
+    Batch,
     Budget,
     Endpoint,
     FineTune,
@@ -221,6 +222,8 @@ WRITE_CHECKS: Mapping[type[Resource], Check] = {
 async def check_delete(resource: Resource, caller: Caller, store: Store, now_ms: int) -> None:
     """Raise ``Conflict`` naming what still uses the resource."""
     if isinstance(resource, FineTune) and resource.status.state not in FINISHED_JOBS:
+        raise Conflict(f"{resource.key} is {resource.status.state}; cancel it first")
+    if isinstance(resource, Batch) and not resource.has_ended:
         raise Conflict(f"{resource.key} is {resource.status.state}; cancel it first")
     if isinstance(resource, Price):
         check_price_delete(resource, now_ms)

@@ -10,7 +10,7 @@ from pathlib import Path
 from common.clock import Clock
 from common.errors import Conflict, InvalidInput, NotFound, Unavailable
 from common.ids import new_id
-from common.resources import File, FineTune, Metadata
+from common.resources import Batch, File, FineTune, Metadata
 from common.resources.jobs import ARTEFACTS_PURPOSE, FOLDER_PURPOSE
 from common.resources.people import ProjectLimits
 from common.resources.tuning import FileSpec
@@ -103,13 +103,19 @@ class FileService:
         return self._blobs.path(file.spec.sha256)
 
     async def delete(self, project: str, name: str, answer: Answer | None = None) -> None:
-        """Remove the file and keep the request's ``answer``. Raises ``Conflict`` while a job needs it."""
+        """Remove the file and keep the request's ``answer``. Raises ``Conflict`` while a job or a batch needs
+        it."""
         await self.get(project, name)
         for job in await self._store.list(FineTune, project=project):
             needed = name in (job.spec.training_file, job.spec.validation_file)
             if needed and job.status.state not in TERMINAL and not job.spec.cancelled:
                 raise Conflict(
                     f"file {name} is needed by job {job.name}; cancel the job first", code="file_in_use"
+                )
+        for batch in await self._store.list(Batch, project=project):
+            if name == batch.spec.input_file and not batch.has_ended:
+                raise Conflict(
+                    f"file {name} is needed by batch {batch.name}; cancel the batch first", code="file_in_use"
                 )
         await self._remove(project, name, answer)
 

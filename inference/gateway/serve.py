@@ -80,7 +80,7 @@ class InferenceHandler:
         self._legs = Legs(upstream, settings)
         self._streams = Streams(settings, routes, upstream, self._legs, books.clock)
         self._variants = Variants(self._legs, tallies, secret)
-        self._shadows = Shadows(settings, upstream, books)
+        self._shadows = Shadows(settings, routes, upstream, books, budgets)
         self._demand = demand
         self._turns = Turns(settings, upstream.reports, demand, books.clock)
         self._waiting_room = WaitingRoom(settings, routes, demand, books.clock)
@@ -169,12 +169,24 @@ class InferenceHandler:
             if whose:
                 taken = self._limiter.admit(whose, request, exchange.head)
                 ticket.release = partial(self._limiter.release, taken)
-        if self._routes.index.budgets is not None and WIRES[request.api].is_billed:
-            asking = Asking(request, route, tenant, project, principal.key, started_ms)
-            held = await self._budgets.admit(self._routes.index, asking)
-            ticket.settle = held.settle if held is not None else None
         started = started_ms, started_seconds
-        return Job(exchange, ticket, request, principal, route, tenant, project, *started, trace)
+        job = Job(exchange, ticket, request, principal, route, tenant, project, *started, trace)
+        await self._hold(job)
+        return job
+
+    async def _hold(self, job: Job) -> None:
+        """Hold of hard budgets what the job may cost at its route's engines, in place of what it held before.
+        Raises the client's error."""
+        ticket, index = job.ticket, self._routes.index
+        if ticket.settle is not None:
+            settle, ticket.settle = ticket.settle, None
+            settle(TokenCounts())
+        if index.budgets is not None and WIRES[job.request.api].is_billed:
+            asking = Asking(
+                job.request, job.route, job.tenant, job.project, job.principal.key, job.started_ms
+            )
+            held = await self._budgets.admit(index, asking)
+            ticket.settle = held.settle if held is not None else None
 
     async def _answer(self, job: Job) -> None:
         """A request that is answered in one piece. An engine that does not stop for a client that has gone
@@ -259,6 +271,7 @@ class InferenceHandler:
         with self._waiting_room.place(job) as place:
             while (route := await self._waiting_room.next_route(job, watch, place)) is not None:
                 found = replace(job, route=route)
+                await self._hold(found)  # its engines may be dearer than those that were there
                 try:
                     answering = await self._variants.call(found, watch, bill.begin, on_comments)
                 except NoEngine:

@@ -18,6 +18,7 @@ from billing.focus import GROUPS, Bill, csv_of, parquet_of, rows_of
 from billing.months import month_of
 from billing.store import Ledger, UsageFilter
 from billing.store.invoices import Invoices
+from billing.store.order_charges import charges_of
 from billing.store.orders import Orders
 from common.clock import VirtualClock
 from common.db import Database
@@ -100,8 +101,9 @@ async def test_the_validator_of_focus_finds_nothing(
     charges = await Ledger(database, prices).charges(
         GROUPS, UsageFilter(tenant="acme", from_ms=MARCH.begin_ms, to_ms=MARCH.end_ms)
     )
-    file, rows = tmp_path / f"march.{kind}", list(rows_of(bill, charges))
-    assert {row["ChargeCategory"] for row in rows} == {"Usage", "Adjustment", "Credit"}
+    ordered = await charges_of(database, "acme", MARCH, born_ms=0)
+    file, rows = tmp_path / f"march.{kind}", list(rows_of(bill, charges, ordered))
+    assert {row["ChargeCategory"] for row in rows} == {"Usage", "Adjustment", "Credit", "Purchase"}
     file.write_bytes("".join(csv_of(rows)).encode() if kind == "csv" else parquet_of(rows))
     words: list[str | Path] = ["--data-file", file, "--validate-version", "1.2", "--block-download"]
     words += ["--applicability-criteria", ",".join(SUPPORTED)]

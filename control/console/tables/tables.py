@@ -133,6 +133,12 @@ def _progress(document: Document) -> object:
     return f"{status.get('step', 0)}/{total}" if total else ""
 
 
+def _lines_done(document: Document) -> object:
+    status = document.get("status", {})
+    total = status.get("total", 0)
+    return f"{status.get('completed', 0)}/{total}" if total else ""
+
+
 def _bytes(path: str) -> Callable[[Document], object]:
     def read(document: Document) -> object:
         value = _at(path, None)(document)
@@ -292,6 +298,15 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("PURPOSE", _at("spec.purpose")),
         Column("SIZE", _bytes("spec.sizeBytes")),
         Column("STATE", _at("status.state")),
+    ),
+    "Batch": (
+        Column("STATE", _at("status.state")),
+        Column("DONE", _lines_done),
+        Column("FAILED", _at("status.failed", 0)),
+        Column("ENDPOINT", _at("spec.endpoint")),
+        Column("MODEL", _at("status.model")),
+        Column("OUTPUT", _at("status.outputFile"), wide=True),
+        Column("ERRORS", _at("status.errorFile"), wide=True),
     ),
     "Price": (
         Column("FROM", _at("spec.effectiveFrom")),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -17,6 +18,7 @@ from common.auth import Principal
 from common.clock import Clock
 from common.errors import NO_ROOM, Forbidden, InvalidInput, Unavailable
 from common.ids import new_id
+from common.records import record
 from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
 from inference.core.body import InferenceRequest
@@ -37,13 +39,12 @@ NOT_BILLABLE = "usage_not_billable"
 """The code of a request that no usage event can be made for."""
 
 _KNOWN_NAMES = 1024
-_Place = tuple[int, int, str, str, str]
 _CANNOT_RECORD = "usage cannot be recorded right now; try again"
 Outcome = Literal["completed", "cancelled", "engine_failed"]
 _log = get_logger("gateway.bill")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Job:
     """One request on its way: who, what, where to, who pays, since when. ``trace``: None where it has none,
     as a copy."""
@@ -71,20 +72,6 @@ class Books:
     """Events of ended requests that wait for room on the disk; the journal has them all."""
     late_seconds: float = float("-inf")
     """When the last of them was spooled, in monotonic seconds."""
-    _names: dict[_Place, tuple[Route, RouteReplica, UsageEvent]] = field(default_factory=dict)
-
-    def names_of(self, job: Job, replica: RouteReplica) -> UsageEvent:
-        """An event with the names of all of those of a payer and a key at an engine: made and looked at once
-        for each table of routes. Raises ``InvalidInput`` where there is no such event."""
-        place = id(job.route), id(replica), job.tenant, job.project, job.principal.key
-        known = self._names.get(place)
-        if known is not None and known[0] is job.route and known[1] is replica:
-            return known[2]
-        if len(self._names) >= _KNOWN_NAMES:
-            self._names.clear()
-        event = _names(job, replica)
-        self._names[place] = job.route, replica, event
-        return event
 
     def settled_before(self, shipped_before: float) -> float:
         """Before which moment all that was settled is posted, where all is that was spooled before
@@ -245,7 +232,14 @@ class Bill:
             labels["choices"] = str(request.choices_per_prompt)
         if request.prompts > 1:
             labels["prompts"] = str(request.prompts)
-        names = self._books.names_of(job, replica)
+        route = job.route
+        names = _names(
+            (job.tenant, job.project, job.principal.key),
+            (route.model, route.base_model, route.adapter_identity),
+            (replica.id, replica.endpoint, replica.device_class),
+            replica.model_identity,
+            replica.model_shared,
+        )
         return names.begun(self._id, job.started_ms, labels, request.user, request.tags)
 
     async def _set_aside(self, content: dict[str, Any], reason: str) -> None:
@@ -262,24 +256,35 @@ class Bill:
             self._entry = None
 
 
-def _names(job: Job, replica: RouteReplica) -> UsageEvent:
-    route = job.route
+@lru_cache(maxsize=_KNOWN_NAMES)
+def _names(
+    payer: tuple[str, str, str],
+    asked: tuple[str, str, str],
+    engine: tuple[str, str, str],
+    model_identity: str,
+    model_shared: bool,
+) -> UsageEvent:
+    """An event with the names of all of a key's at an engine, which are looked at once. Raises
+    ``InvalidInput``."""
+    tenant, project, key = payer
+    model, base_model, adapter_identity = asked
+    resource, endpoint, device_class = engine
     return UsageEvent(
         id="use",
         kind="inference",
-        tenant=job.tenant,
-        project=job.project,
-        key=job.principal.key,
-        model=route.model,
-        base_model=route.base_model,
-        model_identity=replica.model_identity,
-        model_shared=replica.model_shared,
-        device_class=replica.device_class,
-        resource=replica.id,
+        tenant=tenant,
+        project=project,
+        key=key,
+        model=model,
+        base_model=base_model,
+        model_identity=model_identity,
+        model_shared=model_shared,
+        device_class=device_class,
+        resource=resource,
         outcome=LOST_OUTCOME,
         started_ms=0,
         ended_ms=0,
         quantities={},
-        endpoint=replica.endpoint,
-        adapter_identity=route.adapter_identity,
+        endpoint=endpoint,
+        adapter_identity=adapter_identity,
     )

@@ -94,7 +94,7 @@ class RouteIndex:
                 code="model_not_found",
                 param="model",
             )
-        return min(seen, key=lambda route: _rank(principal, route))
+        return seen[0] if len(seen) == 1 else min(seen, key=lambda route: _rank(principal, route))
 
     def _served_as(self, principal: Principal, model: str) -> str:
         """What to ask for where the name is that of a Model or an Endpoint whose engines are called
