@@ -31,7 +31,7 @@ USUAL_SECONDS = 1.0
 _SMOOTH = 0.1
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Waiter:
     """A request that wants ``turns``, one for each answer; ``cost`` is what it may take, in tokens."""
 
@@ -86,10 +86,16 @@ class FairTurns:
 
     def ask(self, waiter: Waiter, now_seconds: float) -> bool:
         """Whether it is the request's turn at once; else it waits."""
-        tenant = self._tenants.setdefault(waiter.tenant, _Tenant())
+        tenant = self._tenants.get(waiter.tenant)
+        if tenant is None:
+            tenant = self._tenants[waiter.tenant] = _Tenant()
         tenant.seen_seconds = now_seconds
-        self._tenants.move_to_end(waiter.tenant)
-        self._forget(now_seconds)
+        if len(self._tenants) > 1:
+            self._tenants.move_to_end(waiter.tenant)
+            self._forget(now_seconds)
+        if not self.waiting and self._may_have_more(tenant) and self._fits(waiter.turns):
+            self._start(waiter, tenant)
+            return True
         tenant.waiting.append(waiter)
         self._queues[waiter.tenant] = None
         self.waiting += 1
@@ -97,7 +103,7 @@ class FairTurns:
 
     def next(self) -> Waiter | None:
         """The next one whose turn it is; None where nobody's is."""
-        return self._start_next()
+        return self._start_next() if self.waiting else None
 
     def leave(self, waiter: Waiter) -> None:
         """It waits no longer."""
@@ -156,11 +162,14 @@ class FairTurns:
         if (only is not None and waiter is not only) or not self._fits(waiter.turns):
             return None
         self.leave(waiter)
-        self._virtual = self._time_of(best)
-        best.ahead = self._virtual + min(waiter.cost, MOST_COST)
-        best.turns += waiter.turns
-        self.open += waiter.turns
+        self._start(waiter, best)
         return waiter
+
+    def _start(self, waiter: Waiter, tenant: _Tenant) -> None:
+        self._virtual = self._time_of(tenant)
+        tenant.ahead = self._virtual + min(waiter.cost, MOST_COST)
+        tenant.turns += waiter.turns
+        self.open += waiter.turns
 
     def _time_of(self, tenant: _Tenant) -> int:
         return max(tenant.ahead, self._virtual)

@@ -28,7 +28,7 @@ BUSY = "engines_busy"
 _ENDING_SECONDS = 1
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Turn:
     """What a request has of an Endpoint, or waits for. ``done`` is given True once it is its turn."""
 
@@ -104,12 +104,14 @@ class Turns:
         if room is None:
             return None
         request = job.request
-        most = max((limit for _, limit in request.token_limits), default=ASSUMED_ANSWER_TOKENS)
+        limits = request.token_limits
+        most = max([limit for _, limit in limits]) if limits else ASSUMED_ANSWER_TOKENS
         cost = request.prompt_tokens_about + most * request.sequences
         now = self._clock.monotonic_seconds()
         waiter = Waiter(job.tenant, request.sequences, max(1, cost))
         turn = Turn(room, waiter, now, request.prompt_tokens_about)
-        self._check(job, room)
+        if room.turns.waiting:
+            self._check(job, room)
         if not room.turns.ask(turn.waiter, now):
             await self._wait(job, turn)
             turn.began_seconds = self._clock.monotonic_seconds()
