@@ -108,9 +108,9 @@ class Turns:
         most = max([limit for _, limit in limits]) if limits else ASSUMED_ANSWER_TOKENS
         cost = request.prompt_tokens_about + most * request.sequences
         now = self._clock.monotonic_seconds()
-        waiter = Waiter(job.tenant, request.sequences, max(1, cost))
+        waiter = Waiter(job.tenant, request.sequences, max(1, cost), is_background=job.line is not None)
         turn = Turn(room, waiter, now, request.prompt_tokens_about)
-        if room.turns.waiting:
+        if room.turns.waiting and job.line is None:
             self._check(job, room)
         if not room.turns.ask(turn.waiter, now):
             await self._wait(job, turn)
