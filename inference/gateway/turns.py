@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from common.clock import Clock, rfc3339
@@ -174,7 +175,7 @@ class Turns:
         try:
             if self._ends:
                 raise NotAwake("this gateway ends", code=BUSY, retry_after_seconds=_ENDING_SECONDS)
-            with self._demand.holding(job.route):
+            with self._demand.holding(job.route) if job.line is None else nullcontext():
                 async with asyncio.timeout(self._settings.queue_timeout_seconds):
                     await turn.done
             how = "served"
