@@ -40,6 +40,7 @@ CORE_MAY_IMPORT = {
     "array",
     "bisect",
     "collections",
+    "common.data_class",
     "common.errors",
     "common.compact_json",
     "common.records",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from billing.core.events import UsageEvent
 from common.auth import Principal
+from common.batch_line import BATCH_TIER, USAGE_HEADER, LineTold
 from common.clock import Clock
 from common.errors import NO_ROOM, Forbidden, InvalidInput, Unavailable
 from common.ids import new_id
@@ -31,6 +32,7 @@ from inference.gateway.books.spool import Spool
 from inference.gateway.exchange import Exchange
 
 if TYPE_CHECKING:
+    from inference.gateway.one_door.passage import Passage
     from inference.gateway.tracing.request import RequestTrace
 
 OVERDUE_SECONDS = 1.0
@@ -47,7 +49,8 @@ _log = get_logger("gateway.bill")
 @record(frozen=True)
 class Job:
     """One request on its way: who, what, where to, who pays, since when. ``trace``: None where it has none,
-    as a copy."""
+    as a copy. ``line``: of the batch that it is of; None = of none. ``passage``: how it came there, where
+    that was not by the name of an own model."""
 
     exchange: Exchange
     ticket: Ticket
@@ -59,6 +62,8 @@ class Job:
     started_ms: int
     started_seconds: float
     trace: RequestTrace | None = None
+    line: LineTold | None = None
+    passage: Passage | None = None
 
 
 @dataclass
@@ -113,7 +118,7 @@ class Bill:
     def __init__(self, books: Books, job: Job, spent: Callable[[TokenCounts], None] | None = None) -> None:
         self._books = books
         self._job = job
-        self._id = new_id("use", books.clock)
+        self._id = job.line.id if job.line is not None else new_id("use", books.clock)
         self._spent = spent
         self._noted = TokenCounts()
         self._event: UsageEvent | None = None
@@ -143,7 +148,8 @@ class Bill:
             raise Unavailable(_CANNOT_RECORD, code=NO_ROOM)
         try:
             self._event = self._made(replica)
-            self._entry = self._books.journal.open(self._event)
+            if self._job.line is None:
+                self._entry = self._books.journal.open(self._event)
         except InvalidInput as error:
             _log.error("a request could not be billed", model=self._job.route.model, error=error.message)
             raise Forbidden(
@@ -193,6 +199,9 @@ class Bill:
             ended = {"outcome": outcome, "ended_ms": ended_ms, "quantities": quantities}
             await self._set_aside({**self._event.to_dict(), **ended}, error.message)
             return
+        if self._job.line is not None:  # whoever asked keeps it together with the answer, and posts it
+            self._job.exchange.head[USAGE_HEADER.encode()] = event.canonical().encode()
+            return
         await self._spool(event, counts)
 
     async def _spool(self, event: UsageEvent, counts: TokenCounts) -> None:
@@ -213,10 +222,12 @@ class Bill:
     def _shared(self, event: UsageEvent) -> UsageEvent:
         """The event with the other engines that had a part in the work, where their names find room in it."""
         reader = self._reader if self._reader != event.resource else ""
-        others = {"read_by": reader, "continued_by": " ".join(self._others)}
-        labels = {name: engines for name, engines in others.items() if engines}
-        if not labels:
+        if not reader and not self._others:
             return event
+        others = {"read_by": reader, "continued_by": " ".join(self._others)}
+        if self._job.passage is not None:
+            others |= self._job.passage.labels_at_the_end()
+        labels = {name: engines for name, engines in others.items() if engines}
         try:
             return replace(event, labels={**event.labels, **labels})
         except InvalidInput as error:
@@ -232,6 +243,8 @@ class Bill:
             labels["choices"] = str(request.choices_per_prompt)
         if request.prompts > 1:
             labels["prompts"] = str(request.prompts)
+        if job.passage is not None:
+            labels |= job.passage.way.names()
         route = job.route
         names = _names(
             (job.tenant, job.project, job.principal.key),
@@ -240,7 +253,8 @@ class Bill:
             replica.model_identity,
             replica.model_shared,
         )
-        return names.begun(self._id, job.started_ms, labels, request.user, request.tags)
+        event = names.begun(self._id, job.started_ms, labels, request.user, request.tags)
+        return event if job.line is None else replace(event, service_tier=BATCH_TIER)
 
     async def _set_aside(self, content: dict[str, Any], reason: str) -> None:
         try:
