@@ -29,6 +29,8 @@ KIND_NAMES = (
     KindName("Model", "models", "project", "mo"),
     KindName("Adapter", "adapters", "project", "ad"),
     KindName("Endpoint", "endpoints", "project", "ep"),
+    KindName("ExternalModel", "externalmodels", "project", "xm"),
+    KindName("Route", "routes", "project", "rt"),
     KindName("Job", "jobs", "project"),
     KindName("FineTune", "finetunes", "project", "ft"),
     KindName("File", "files", "project"),

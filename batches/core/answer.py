@@ -12,8 +12,11 @@ from common.strict_json import parse_json
 
 WAITS = frozenset((408, 425, 429, 503, 529))
 """Statuses of an answer that says: later."""
-BROKE = frozenset((500, 502, 504))
-"""Statuses of an answer that another try may better."""
+BROKE = frozenset((401, 500, 502, 504))
+"""Statuses of an answer that another try may better. Whether a key is in force is known before a line is
+asked for: a gateway that does not know it has yet to hear of it."""
+PAUSED = "paused"
+"""The code of an answer where somebody has stopped the key, project, tenant or model, until it is resumed."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
 
 
@@ -59,6 +62,8 @@ def judge(answer: Answer | None, tries: int, most_tries: int) -> Again | Final:
     body = _object(answer.content)
     if answer.status in WAITS:
         return Again(answer.retry_after_seconds, False, _why(answer, body))
+    if _code(body) == PAUSED:
+        return Again(LONGEST_PAUSE_SECONDS, False, _why(answer, body))
     if (answer.status in BROKE or body is None) and tries < most_tries:
         return Again(answer.retry_after_seconds, True, _why(answer, body))
     if body is None:
@@ -78,6 +83,11 @@ def _object(content: bytes) -> dict[str, Any] | None:
     except InvalidInput:
         return None
     return told if isinstance(told, dict) else None
+
+
+def _code(body: Mapping[str, Any] | None) -> object:
+    error = (body or {}).get("error")
+    return error.get("code") if isinstance(error, dict) else None
 
 
 def _why(answer: Answer, body: Mapping[str, Any] | None) -> str:

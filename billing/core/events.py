@@ -190,6 +190,7 @@ class UsageEvent:
     ) -> UsageEvent:
         """One that has begun and been admitted at that time, whose names are those of this one, which are not
         looked at again. Raises ``InvalidInput``."""
+        _ = self._names, self._names_characters  # made once for all
         event = self._with(
             id=id_, started_ms=at_ms, ended_ms=at_ms, admitted_ms=at_ms, labels=labels, user=user, tags=tags
         )

@@ -136,7 +136,8 @@ class PinnedPrice:
 class RatedLine:
     """A meter of an event, or its part at one tier. Without a price it costs nothing and counts as unpriced.
 
-    Where the price is by volume, ``counter`` is what it was counted by and ``before`` what came before.
+    Where the price is by volume, ``counter`` is what it was counted by and ``before`` what came before. A
+    line of less than nothing is what an order has paid for of the others.
     """
 
     meter: str
@@ -149,6 +150,11 @@ class RatedLine:
     @property
     def unpriced(self) -> bool:
         return self.price is None
+
+    @property
+    def is_cover(self) -> bool:
+        """Whether it takes from what the event's other lines cost."""
+        return self.quantity < 0
 
 
 def amount_microcredits(quantity: int, microcredits_per_million: int) -> int:

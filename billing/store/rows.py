@@ -27,8 +27,10 @@ def day_of(event: UsageEvent) -> str:
 
 
 def event_row(event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int, digest: str, series: str) -> Row:
-    """The row of ``usage_events``."""
+    """The row of ``usage_events``: with what the usage costs, whether an order has paid for it or not."""
     quantity = event.quantities.get
+    if lines and lines[-1].is_cover:
+        lines = [line for line in lines if not line.is_cover]
     return (
         event.id,
         digest,
@@ -101,5 +103,5 @@ def _entry_of(content: list[Any], prices: Mapping[str, PinnedPrice]) -> Entry:
     if not line:
         return Entry(account, microcredits)
     meter, quantity, price, *volume = line
-    amount = abs(microcredits) if quantity >= 0 else -abs(microcredits)
+    amount = -abs(microcredits) if quantity < 0 else abs(microcredits)
     return Entry(account, microcredits, RatedLine(meter, quantity, amount, price and prices[price], *volume))

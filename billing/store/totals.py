@@ -46,12 +46,15 @@ class Sums:
         sign = 1 if transaction.type == "usage" else -1
         day, series = place.day, place.series
         self.series[series] = place.columns
-        amount, unpriced = 0, 0
+        amount, covered, unpriced = 0, 0, 0
         for entry in transaction.entries:
             self.accounts[entry.account] += entry.microcredits
             line = entry.line
             if line is not None:
-                amount -= entry.microcredits
+                if line.quantity < 0:
+                    covered += entry.microcredits
+                else:
+                    amount -= entry.microcredits
                 unpriced += line.price is None
                 self._charge(day, series, line, sign, entry.microcredits)
                 if line.counter is not None:
@@ -65,7 +68,7 @@ class Sums:
         counts[-2] += amount
         counts[-1] += sign * unpriced
         if self._index.by_id:
-            self._budget(event, sign * amount, sign)
+            self._budget(event, sign * (amount - covered), sign)
 
     def _budget(self, event: UsageEvent, microcredits: int, sign: int) -> None:
         for terms in self._index.of_event(event):

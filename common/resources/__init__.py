@@ -18,6 +18,7 @@ from common.resources.meta import (
     to_json,
 )
 from common.resources.money import Price
+from common.resources.one_door import ExternalModel, Route
 from common.resources.people import ApiKey, Project, Tenant
 from common.resources.pool import Node, Queue
 from common.resources.saying import problems_of
@@ -46,6 +47,8 @@ KINDS: dict[str, type[Resource]] = {
         Model,
         Adapter,
         Endpoint,
+        ExternalModel,
+        Route,
         Job,
         FineTune,
         File,
@@ -163,6 +166,7 @@ __all__ = [
     "Batch",
     "Budget",
     "Endpoint",
+    "ExternalModel",
     "File",
     "FineTune",
     "Job",
@@ -174,6 +178,7 @@ __all__ = [
     "Project",
     "Queue",
     "Resource",
+    "Route",
     "Status",
     "Tenant",
     "Workload",

@@ -21,6 +21,7 @@ from common.resources import (
     Project,
     Queue,
     Resource,
+    Route,
     Tenant,
     Workload,
 )
@@ -29,6 +30,7 @@ from control.admission.access import Caller
 from control.admission.budgets import check_budget, check_rights
 from control.admission.jobs import check_job
 from control.admission.lookup import References, missing
+from control.admission.one_door import check_route
 from control.admission.prices import (
     begin_ms,
     check_beginning,
@@ -102,6 +104,10 @@ async def _price(resource: Resource, caller: Caller, references: References) -> 
 
 async def _budget(resource: Resource, caller: Caller, references: References) -> None:
     await check_budget(cast(Budget, resource), caller, references)
+
+
+async def _route(resource: Resource, caller: Caller, references: References) -> None:
+    await check_route(cast(Route, resource), caller, references)
 
 
 async def _workload(resource: Resource, caller: Caller, references: References) -> None:
@@ -215,6 +221,7 @@ WRITE_CHECKS: Mapping[type[Resource], Check] = {
     Model: _model,
     Endpoint: _endpoint,
     Adapter: _adapter,
+    Route: _route,
     Job: _job,
 }
 

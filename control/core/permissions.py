@@ -36,6 +36,8 @@ TABLE: Mapping[str, Mapping[Role, frozenset[Verb]]] = {
     "Model":     _row("rwd",          "rwd",        "rwd",  "r"),
     "Adapter":   _row("rwd",          "rd",         "rd",   ""),
     "Endpoint":  _row("rwd",          "rwd",        "rwd",  ""),
+    "ExternalModel": _row("rwd",      "r",          "r",    ""),
+    "Route":     _row("rwd",          "rwd",        "rwd",  ""),
     "Job":       _row("rwd",          "rwd",        "rwd",  ""),
     "FineTune":  _row("rd",           "rd",         "rd",   ""),
     "File":      _row("r",            "r",          "r",    ""),

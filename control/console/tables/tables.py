@@ -208,6 +208,10 @@ def _rates(document: Document) -> object:
     return ", ".join(told) or "none"
 
 
+def _candidates(document: Document) -> object:
+    return ", ".join(one["model"] for one in document["spec"].get("candidates", ()))
+
+
 def _scope(document: Document) -> object:
     return document["spec"].get("project") or document["spec"].get("tenant") or "everything"
 
@@ -298,6 +302,17 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("PURPOSE", _at("spec.purpose")),
         Column("SIZE", _bytes("spec.sizeBytes")),
         Column("STATE", _at("status.state")),
+    ),
+    "ExternalModel": (
+        Column("PROVIDER", _at("spec.provider", "external")),
+        Column("MODEL", _at("spec.model")),
+        Column("REGION", _at("spec.region")),
+        Column("DATA", _at("spec.dataClass")),
+        Column("URL", _at("spec.url"), wide=True),
+    ),
+    "Route": (
+        Column("MODEL", lambda route: route["spec"].get("servedName") or route["metadata"]["name"]),
+        Column("CANDIDATES", _candidates),
     ),
     "Batch": (
         Column("STATE", _at("status.state")),
