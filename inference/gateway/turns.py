@@ -29,7 +29,7 @@ BUSY = "engines_busy"
 _ENDING_SECONDS = 1
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Turn:
     """What a request has of an Endpoint, or waits for. ``done`` is given True once it is its turn."""
 
@@ -105,12 +105,13 @@ class Turns:
         if room is None:
             return None
         request = job.request
-        most = max((limit for _, limit in request.token_limits), default=ASSUMED_ANSWER_TOKENS)
+        limits = request.token_limits
+        most = max([limit for _, limit in limits]) if limits else ASSUMED_ANSWER_TOKENS
         cost = request.prompt_tokens_about + most * request.sequences
         now = self._clock.monotonic_seconds()
         waiter = Waiter(job.tenant, request.sequences, max(1, cost), is_background=job.line is not None)
         turn = Turn(room, waiter, now, request.prompt_tokens_about)
-        if job.line is None:
+        if room.turns.waiting and job.line is None:
             self._check(job, room)
         if not room.turns.ask(turn.waiter, now):
             await self._wait(job, turn)
