@@ -34,5 +34,6 @@ KIND_NAMES = (
     KindName("File", "files", "project"),
     KindName("Price", "prices", "cluster"),
     KindName("Budget", "budgets", "cluster", "bu"),
+    KindName("Guardrail", "guardrails", "cluster", "gr"),
 )
 """In the order of ``common.resources.KINDS``."""

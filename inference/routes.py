@@ -10,13 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from billing.core.budgets import Terms
-from billing.core.rating import PriceBook
-from billing.store.books import book_of, terms_of
 from common.errors import Conflict
 from common.pauses import KINDS as PAUSABLE
 from common.pauses import PAUSED, is_paused
-from common.resources import Adapter, ApiKey, Budget, Endpoint, Model, Price, Project, Tenant
+from common.resources import Adapter, ApiKey, Budget, Endpoint, Guardrail, Model, Price, Project, Tenant
 from common.resources.canary import trial_of
 from common.resources.rates import RateLimits
 from common.resources.serving import Replica, model_identity
@@ -26,6 +23,7 @@ from common.wire import (
     RouteBook,
     RouteBudget,
     RouteCanary,
+    RouteGuardrail,
     RouteKey,
     RouteLimits,
     RoutePause,
@@ -36,12 +34,14 @@ from common.wire import (
 )
 from inference.adapter_status import obstacle
 from inference.engine_workload import served_name
+from inference.route_policies import budgets_of, guardrails_of
 
 REST = 3
 """So many times as long as it took to make a table, no other is made."""
 MIN_PROMPT_TOKENS = 512
 """Where an Endpoint says nothing: reading a shorter prompt takes about as long as a second leg."""
-KINDS = tuple(kind.__name__ for kind in (Tenant, Project, ApiKey, Model, Endpoint, Adapter, Budget, Price))
+_KINDS = (Tenant, Project, ApiKey, Model, Endpoint, Adapter, Budget, Price, Guardrail)
+KINDS = tuple(kind.__name__ for kind in _KINDS)
 """What a table is made of."""
 _Models = dict[tuple[str | None, str], Model]
 
@@ -105,10 +105,18 @@ async def build_routing_table(store: Store) -> RoutingTable:
     paused = frozenset(f"{one.scope}/{one.name}" for one in pauses)
     ordered = tuple(_without(route, paused) for _, route in sorted(routes.items()))
     limits = {"projects": _limits_of(projects), "tenants": _limits_of(await store.list(Tenant))}
-    budgets, books = await _budgets(store)
-    version = _version((*keys, *ordered, *budgets, *books, *pauses), limits)
+    budgets, books = await budgets_of(store)
+    guardrails = await guardrails_of(store)
+    version = _version((*keys, *ordered, *budgets, *books, *pauses, *guardrails), limits)
     return RoutingTable(
-        version=version, keys=keys, routes=ordered, budgets=budgets, books=books, pauses=pauses, **limits
+        version=version,
+        keys=keys,
+        routes=ordered,
+        budgets=budgets,
+        books=books,
+        pauses=pauses,
+        guardrails=guardrails,
+        **limits,
     )
 
 
@@ -139,49 +147,6 @@ def _without(route: Route, paused: frozenset[str]) -> Route:
 
 def _going(replicas: Sequence[RouteReplica], paused: frozenset[str]) -> tuple[RouteReplica, ...]:
     return tuple(one for one in replicas if f"model/{one.model_identity}" not in paused)
-
-
-async def _budgets(store: Store) -> tuple[tuple[RouteBudget, ...], tuple[RouteBook, ...]]:
-    """The budgets that refuse requests and, where some are of money, the price books that it goes by. Device
-    time is used by no request."""
-    terms = [terms_of(one) for one in await store.list(Budget)]
-    hard = tuple(_budget(one) for one in terms if one.hard and one.unit != "device_seconds")
-    tenants = {one.tenant for one in hard if one.unit == "microcredits"}
-    if not tenants:
-        return hard, ()
-    books = [book_of(price) for price in await store.list(Price)]
-    return hard, tuple(_book(book) for book in books if book.tenant is None or book.tenant in tenants)
-
-
-def _budget(terms: Terms) -> RouteBudget:
-    scope = terms.scope
-    return RouteBudget(
-        id=terms.id,
-        name=terms.name,
-        tenant=scope.tenant,
-        project=scope.project,
-        key=scope.key,
-        user=scope.user,
-        tags=dict(scope.tags),
-        period=terms.period,
-        unit=terms.unit,
-        limit=terms.limit,
-        from_ms=terms.from_ms,
-        until_ms=terms.until_ms,
-        zone=str(terms.zone),
-    )
-
-
-def _book(book: PriceBook) -> RouteBook:
-    return RouteBook(
-        name=book.name,
-        version=book.version,
-        from_ms=book.from_ms,
-        until_ms=book.until_ms,
-        tenant=book.tenant,
-        zone=str(book.zone),
-        items=tuple(item.content() for item in book.items),
-    )
 
 
 def _limits_of(all_of_them: Sequence[Project] | Sequence[Tenant]) -> dict[str, RouteLimits]:
@@ -381,7 +346,7 @@ def _min_prompt_tokens(endpoint: Endpoint) -> int:
 
 
 def _version(
-    parts: Sequence[RouteKey | Route | RouteBudget | RouteBook | RoutePause],
+    parts: Sequence[RouteKey | Route | RouteBudget | RouteBook | RoutePause | RouteGuardrail],
     limits: Mapping[str, Mapping[str, RouteLimits]],
 ) -> str:
     """The same content always has the same version, also after a restart."""

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 
 from common.errors import InvalidInput, Problem
 from common.resources.budgets import Budget
+from common.resources.guardrails import Guardrail
 from common.resources.jobs import Job
 from common.resources.meta import (
     API_VERSION,
@@ -50,6 +51,7 @@ KINDS: dict[str, type[Resource]] = {
         File,
         Price,
         Budget,
+        Guardrail,
     )
 }
 """Kind name -> class, in the order in which documents of several kinds are best applied."""
@@ -162,6 +164,7 @@ __all__ = [
     "Endpoint",
     "File",
     "FineTune",
+    "Guardrail",
     "Job",
     "Metadata",
     "Model",

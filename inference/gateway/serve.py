@@ -41,6 +41,8 @@ from inference.gateway.engines.upstream import (
 )
 from inference.gateway.engines.variants import Variants
 from inference.gateway.exchange import Exchange
+from inference.gateway.guardrails.board import HitBoard
+from inference.gateway.guardrails.guarding import guarded
 from inference.gateway.learning.thresholds import Thresholds
 from inference.gateway.limits.limiter import Limiter, limited
 from inference.gateway.streaming import STREAM_HEADERS, Stream, Streams, write
@@ -72,6 +74,7 @@ class InferenceHandler:
         secret: str,
         limiter: Limiter,
         budgets: BudgetGuard,
+        hits: HitBoard,
         media_hosts: Sequence[str] = (),
         tracer: RequestTracer | None = None,
     ) -> None:
@@ -88,6 +91,7 @@ class InferenceHandler:
         self._clock = books.clock
         self._limiter = limiter
         self._budgets = budgets
+        self._hits = hits
         self._bodies = Bodies(settings, media_hosts)
         self._tracer = tracer
         self.admission = Admission(settings, routes, books.clock)
@@ -169,6 +173,10 @@ class InferenceHandler:
             if whose:
                 taken = self._limiter.admit(whose, request, exchange.head)
                 ticket.release = partial(self._limiter.release, taken)
+        guards = self._routes.index.guards
+        binding = guards.binding(tenant, project, principal.key, route.model) if guards is not None else None
+        if binding is not None:
+            request, exchange = await guarded(request, binding, exchange, ticket, self._hits)
         if self._routes.index.budgets is not None and WIRES[request.api].is_billed:
             asking = Asking(request, route, tenant, project, principal.key, started_ms)
             held = await self._budgets.admit(self._routes.index, asking)

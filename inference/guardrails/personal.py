@@ -188,6 +188,8 @@ IDENTITIES: Mapping[str, Identity] = {
     "ZA": Identity(r"\d{13}", "za.idnr"),
 }
 """By country."""
+REGIONS = frozenset(SUPPORTED_REGIONS)
+"""Countries whose telephone numbers are known."""
 STRONG = ("CH", "CN", "ES", "FI", "FR", "IN", "IT", "KR", "MX", "SE", "US", "ZA")
 """Those whose numbers are seldom other things; looked for where a policy names no countries."""
 _LONGEST_IDENTITY = 24
