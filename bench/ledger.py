@@ -42,6 +42,7 @@ from common.store.sql import SqlStore
 from inference.core.usage import TokenCounts
 from inference.gateway.books.journal import Journal
 from inference.gateway.books.spool import Spool
+from scheduler.translate.collector import set_world_apart
 from tests.fixtures.postgres import serving_postgres
 
 MONTH = "2026-03"
@@ -236,7 +237,8 @@ def databases(wanted: int) -> Iterator[dict[str, str]]:
 
 
 async def measure(count: int, batch: int, sizes: list[int], only: list[str]) -> dict[str, Any]:
-    """All figures."""
+    """All figures. Garbage is collected as in control."""
+    set_world_apart()
     with databases(len(sizes)) as urls:
         found = {name: await measured(urls[name], count, batch, sizes) for name in only}
     with tempfile.TemporaryDirectory(prefix="computility-spool-") as folder:

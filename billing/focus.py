@@ -11,9 +11,11 @@ from decimal import Decimal
 from importlib import import_module
 from typing import Any
 
-from billing.core.invoicing import Document, InvoiceLine, Period
+from billing.core.allotments import COVERED
+from billing.core.invoicing import Document, InvoiceLine, Period, is_of_order
 from billing.store.charges import ChargeRow
 from billing.store.columns import DAY_MS
+from billing.store.order_charges import OrderCharge
 from billing.store.series import ALL_OTHER, OTHER
 from common.clock import parse_rfc3339, rfc3339
 from common.errors import InvalidInput
@@ -51,6 +53,7 @@ _SERVICES: Mapping[str, tuple[str, str, str]] = {
     "training": ("AI and Machine Learning", "Generative AI", "Fine-tuning"),
     "device": ("Compute", "Other (Compute)", "Devices"),
 }
+_KINDS: Mapping[str, str] = {"trained_tokens": "training", "device_seconds": "device"}
 ISSUER = "Computility"
 
 Row = dict[str, Any]
@@ -68,19 +71,19 @@ class Bill:
     currency: str
 
 
-def rows_of(bill: Bill, charges: Sequence[ChargeRow]) -> Iterator[Row]:
-    """The rows of a tenant's month; ``charges`` are all that the ledger has of it, grouped by ``GROUPS``.
+def rows_of(bill: Bill, charges: Sequence[ChargeRow], ordered: Sequence[OrderCharge] = ()) -> Iterator[Row]:
+    """The rows of a tenant's month; ``charges`` are all that the ledger has of it, grouped by ``GROUPS``, and
+    ``ordered`` what was charged for orders.
 
     Those that name a document add up to it, and all to the charges. What comes to a document by other ways
     than quantity times price, as the rounding of events, is a row of its own: an adjustment.
     """
     first = bill.documents[0] if bill.documents else None
     exact = Decimal(0)
-    for charge in charges:
-        row = _usage_row(bill, charge, first)
+    for row in _charged_rows(bill, charges, ordered, first):
         exact += row["BilledCost"]
         yield row
-    charged = sum(charge.microcredits for charge in charges)
+    charged = sum(one.microcredits for one in charges) + sum(one.microcredits for one in ordered)
     rest = charged
     for document in bill.documents:
         rest -= document.microcredits
@@ -90,6 +93,15 @@ def rows_of(bill: Bill, charges: Sequence[ChargeRow]) -> Iterator[Row]:
         yield from _corrections(bill, document)
     if first is not None:
         yield from _adjusted(bill, None, _credits(rest), "not yet billed by any document")
+
+
+def _charged_rows(
+    bill: Bill, charges: Sequence[ChargeRow], ordered: Sequence[OrderCharge], first: Document | None
+) -> Iterator[Row]:
+    for charge in charges:
+        yield _usage_row(bill, charge, first)
+    for one in ordered:
+        yield _order_row(bill, one, first)
 
 
 def _corrections(bill: Bill, document: Document) -> Iterator[Row]:
@@ -115,6 +127,10 @@ def _usage_row(bill: Bill, charge: ChargeRow, document: Document | None) -> Row:
         ResourceType="Endpoint" if group["endpoint"] else None,
         Tags=_tags(group),
     )
+    if charge.meter.startswith(COVERED):
+        assert price is not None
+        row.update(_service(group["kind"]))
+        return _credited(row, f"Paid by order {price.book}", group["project"], charge.microcredits)
     model = group["model_identity"] or group["model"]
     _price(row, group["project"], model, group["device_class"], charge.meter, charge.quantity, rate)
     row.update(
@@ -126,11 +142,45 @@ def _usage_row(bill: Bill, charge: ChargeRow, document: Document | None) -> Row:
 def _correction_row(bill: Bill, document: Document, line: InvoiceLine) -> Row:
     key = line.key
     row = _row(bill, document)
+    if is_of_order(key):
+        row.update(_service("inference"), ChargeClass="Correction")
+        return _credited(row, f"{key.meter} {key.book}", key.project, line.microcredits)
     rate = key.microcredits_per_million or 0
     row.update(ChargeCategory="Usage", ChargeClass="Correction")
     _price(row, key.project, key.model, key.device_class, key.meter, line.quantity, rate)
     row.update(_service("device" if key.meter == "device_seconds" else "inference"))
     row["SkuPriceId"] = f"{key.book}/{key.version}/{rate}" if key.book else "none"
+    return row
+
+
+def _order_row(bill: Bill, charge: OrderCharge, document: Document | None) -> Row:
+    order, name = charge.order, charge.order.allotment.id
+    row = _row(bill, document)
+    row.update(_service(_KINDS.get(order.product.unit, "inference")))
+    row.update(ChargePeriodStart=rfc3339(charge.at_ms), ChargePeriodEnd=rfc3339(charge.at_ms + 1))
+    if charge.is_refund:
+        return _credited(row, f"Refund of order {name}", "", charge.microcredits)
+    row.update(
+        ChargeCategory="Purchase",
+        ChargeFrequency="One-Time",
+        ChargeDescription=f"Order {name}: {order.product.name}",
+        PricingQuantity=order.pieces,
+        PricingUnit="Pieces",
+        PricingCategory="Standard",
+        SkuId=order.product.name,
+        SkuPriceId=f"{order.product.name}/{order.ordered_ms}",
+    )
+    row.update(dict.fromkeys(_PRICES, _credits(charge.microcredits // order.pieces)))
+    row.update(dict.fromkeys(_COSTS, _credits(charge.microcredits)))
+    return row
+
+
+def _credited(row: Row, why: str, project: str, microcredits: int) -> Row:
+    """An amount without a price of its own: what an order has paid for, or what is given back for it."""
+    row.update(ChargeCategory="Credit", ChargeDescription=why)
+    if project:
+        row.update(SubAccountId=project, SubAccountName=project, SubAccountType="Project")
+    row.update(dict.fromkeys(_COSTS, _credits(microcredits)))
     return row
 
 

@@ -9,16 +9,14 @@ from urllib.parse import quote
 
 import httpx
 
-from common.client_sessions import SessionClient
-from common.client_transport import Document, query_of
+from common.client_orders import OrderClient
+from common.client_transport import Document, Documents, query_of
 from common.error_bodies import error_from_body
-
-Documents = list[Document]
 
 DRAIN_MARGIN_SECONDS = 15.0
 
 
-class Client(SessionClient):
+class Client(OrderClient):
     """What control answers, a method for each question."""
 
     # Resources

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.auth import Principal
+from common.data_class import DataClass
+from common.doors import RouteDoor, RouteExternal
 from common.resources.people import Role
 from common.units import MIB
 from common.vocabulary import MAX_NUMBER
@@ -42,6 +45,13 @@ class RouteLimits(_Part):
     sequences_per_request: int | None = None
 
 
+class RouteData(_Part):
+    """What binds data of some requests: their class at least, and where they may go; unset = nothing."""
+
+    data_class: DataClass | None = None
+    regions: tuple[str, ...] | None = None
+
+
 class RouteKey(_Part):
     """One API key that is in force."""
 
@@ -53,8 +63,9 @@ class RouteKey(_Part):
     models: tuple[str, ...] = ()
     expires_ms: int | None = None
     limits: RouteLimits | None = None
+    data: RouteData | None = None
 
-    @property
+    @cached_property
     def principal(self) -> Principal:
         return Principal(self.name, self.role, self.tenant, self.project, self.models)
 
@@ -108,6 +119,7 @@ class RouteShadow(_Part):
     source: str = Field(description="name of the Endpoint that the copies are of")
     percent: float
     model: str = Field(description="what the engines call it")
+    context_tokens: int | None = None
     replicas: tuple[RouteReplica, ...] = ()
 
 
@@ -136,6 +148,8 @@ class Route(_Part):
     )
     limits: RouteLimits | None = None
     limited_as: str = Field("", description="project/name of the Endpoint whose limits they are")
+    door: RouteDoor | None = Field(None, description="where it is a Route: no engine, but candidates")
+    external: RouteExternal | None = Field(None, description="where others serve it: it has no engine")
 
 
 class RouteBudget(_Part):
@@ -203,6 +217,9 @@ class RoutingTable(_Part):
     books: tuple[RouteBook, ...] = Field((), description="where a budget is of money")
     pauses: tuple[RoutePause, ...] = Field((), description="what nothing is answered for")
     guardrails: tuple[RouteGuardrail, ...] = ()
+    data: dict[str, RouteData] = Field(
+        default_factory=dict, description="what binds data of projects, of those where something does"
+    )
 
 
 Amount = Annotated[int, Field(ge=0, le=2**62)]

@@ -3,7 +3,9 @@ in them is older than that."""
 
 from __future__ import annotations
 
+from batches.controller import BatchController
 from billing.rejected import rejected_usage
+from common.store.batch_lines import BatchLines
 from control.budget_watch import BudgetWatch
 from control.context import ControlContext
 from control.installation_key import keep_installation_key
@@ -40,6 +42,7 @@ class Leader:
         need: ServingNeed,
         autoscaler: Autoscaler,
         canaries: CanaryJudge,
+        batch_lines: BatchLines,
     ) -> None:
         self._context = context
         self._fabric = fabric
@@ -49,6 +52,7 @@ class Leader:
         self._need = need
         self._autoscaler = autoscaler
         self._canaries = canaries
+        self._batch_lines = batch_lines
         self.scheduler: SchedulerLoop | None = None
 
     async def begin(self, epoch: int) -> None:
@@ -82,6 +86,10 @@ class Leader:
         if context.reconciler is not None:
             loops.add("reconciliation", context.reconciler.run)
         if context.tuning is not None:
+            batches = BatchController(
+                store, context.ledger, context.tuning.files, self._batch_lines, settings, clock
+            )
+            loops.add("batches", batches.run)
             loops.add("jobs", JobController(store, context.tuning.files, settings, clock).run)
         set_world_apart()
         loops.start()

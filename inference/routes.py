@@ -13,7 +13,19 @@ from typing import Any
 from common.errors import Conflict
 from common.pauses import KINDS as PAUSABLE
 from common.pauses import PAUSED, is_paused
-from common.resources import Adapter, ApiKey, Budget, Endpoint, Guardrail, Model, Price, Project, Tenant
+from common.resources import (
+    Adapter,
+    ApiKey,
+    Budget,
+    Endpoint,
+    ExternalModel,
+    Guardrail,
+    Model,
+    Price,
+    Project,
+    Tenant,
+)
+from common.resources import Route as RouteKind
 from common.resources.canary import trial_of
 from common.resources.rates import RateLimits
 from common.resources.serving import Replica, model_identity
@@ -23,6 +35,7 @@ from common.wire import (
     RouteBook,
     RouteBudget,
     RouteCanary,
+    RouteData,
     RouteGuardrail,
     RouteKey,
     RouteLimits,
@@ -33,15 +46,31 @@ from common.wire import (
     RoutingTable,
 )
 from inference.adapter_status import obstacle
+from inference.doors import by_name, data_of, door_has_price, door_route, external_route
 from inference.engine_workload import served_name
-from inference.route_policies import budgets_of, guardrails_of
+from inference.routed_budgets import budgets_and_books
+from inference.routed_guardrails import guardrails_of
 
 REST = 3
 """So many times as long as it took to make a table, no other is made."""
 MIN_PROMPT_TOKENS = 512
 """Where an Endpoint says nothing: reading a shorter prompt takes about as long as a second leg."""
-_KINDS = (Tenant, Project, ApiKey, Model, Endpoint, Adapter, Budget, Price, Guardrail)
-KINDS = tuple(kind.__name__ for kind in _KINDS)
+KINDS = tuple(
+    kind.__name__
+    for kind in (
+        Tenant,
+        Project,
+        ApiKey,
+        Model,
+        Endpoint,
+        Adapter,
+        ExternalModel,
+        RouteKind,
+        Budget,
+        Price,
+        Guardrail,
+    )
+)
 """What a table is made of."""
 _Models = dict[tuple[str | None, str], Model]
 
@@ -101,13 +130,20 @@ async def build_routing_table(store: Store) -> RoutingTable:
     hosts = _hosts(endpoints, models)
     for adapter in sorted(await store.list(Adapter), key=lambda a: (a.metadata.created_ms, a.key)):
         _add(routes, _adapter_route(adapter, hosts.get(adapter.model_key, ()), tenants))
+    for external in sorted(await store.list(ExternalModel), key=lambda e: (e.metadata.created_ms, e.key)):
+        _add(routes, external_route(external, tenants, _limits(external.spec.rate_limits)))
+    doors = sorted(await store.list(RouteKind), key=lambda d: (d.metadata.created_ms, d.key))
+    seen = by_name(routes.values())
+    for door in doors:
+        _add(routes, door_route(door, tenants, seen))
     pauses = await _pauses(store)
     paused = frozenset(f"{one.scope}/{one.name}" for one in pauses)
     ordered = tuple(_without(route, paused) for _, route in sorted(routes.items()))
     limits = {"projects": _limits_of(projects), "tenants": _limits_of(await store.list(Tenant))}
-    budgets, books = await budgets_of(store)
+    budgets, books = await budgets_and_books(store, any(door_has_price(door) for door in doors))
+    data = {one.name: found for one in projects if (found := data_of(one.spec.data)) is not None}
     guardrails = await guardrails_of(store)
-    version = _version((*keys, *ordered, *budgets, *books, *pauses, *guardrails), limits)
+    version = _version((*keys, *ordered, *budgets, *books, *pauses, *guardrails), limits, data)
     return RoutingTable(
         version=version,
         keys=keys,
@@ -115,6 +151,7 @@ async def build_routing_table(store: Store) -> RoutingTable:
         budgets=budgets,
         books=books,
         pauses=pauses,
+        data=data,
         guardrails=guardrails,
         **limits,
     )
@@ -186,6 +223,7 @@ def _key(key: ApiKey, tenants: dict[str, str]) -> RouteKey:
         models=tuple(spec.models),
         expires_ms=spec.expires_ms,
         limits=_limits(spec.rate_limits),
+        data=data_of(spec.data),
     )
 
 
@@ -232,6 +270,7 @@ def _shadow(endpoint: Endpoint, endpoints: Sequence[Endpoint], models: _Models) 
         source=endpoint.name,
         percent=shadow.percent,
         model=served_name(target),
+        context_tokens=target.status.context_tokens,
         replicas=tuple(
             _replica(r, target, models)
             for r in target.status.replicas
@@ -348,8 +387,10 @@ def _min_prompt_tokens(endpoint: Endpoint) -> int:
 def _version(
     parts: Sequence[RouteKey | Route | RouteBudget | RouteBook | RoutePause | RouteGuardrail],
     limits: Mapping[str, Mapping[str, RouteLimits]],
+    data: Mapping[str, RouteData],
 ) -> str:
     """The same content always has the same version, also after a restart."""
     content: list[object] = [part.model_dump(mode="json") for part in parts]
     content += [[(name, own.model_dump()) for name, own in some.items()] for some in limits.values()]
+    content += [[(name, own.model_dump()) for name, own in sorted(data.items())]] if data else []
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -11,6 +11,7 @@ from json.encoder import encode_basestring
 from operator import attrgetter
 from typing import Any, Literal, cast, get_args
 
+from billing.core.event_text import sorted_json
 from billing.core.tags import check_tags, check_tags_size, check_user
 from common.errors import InvalidInput
 from common.vocabulary import (
@@ -48,7 +49,6 @@ _KINDS = get_args(UsageKind)
 _names_of = attrgetter(*_TEXTS[1:])
 _KNOWN_NAMES = 4096
 _MAPPINGS = ("quantities", "labels", "tags")
-_SINCE_IDENTITY = ("model_identity", "model_shared")
 _SINCE_TIERS = ("adapter_identity", "service_tier", "admitted_ms")
 _TIMES = ("started_ms", "ended_ms")
 
@@ -56,7 +56,6 @@ _TIMES = ("started_ms", "ended_ms")
 _NAMES = (*(name for name in _TEXTS if name not in ("id", "outcome")), "model_shared")
 _OF_ALL = ("_digest", "_canonical")
 _OF_ALL_OR_BEGINNING = (*_OF_ALL, "beginning")
-_SORTED = json.JSONEncoder(sort_keys=True).encode
 _UNSORTED = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -191,6 +190,7 @@ class UsageEvent:
     ) -> UsageEvent:
         """One that has begun and been admitted at that time, whose names are those of this one, which are not
         looked at again. Raises ``InvalidInput``."""
+        _ = self._names, self._names_characters  # made once for all
         event = self._with(
             id=id_, started_ms=at_ms, ended_ms=at_ms, admitted_ms=at_ms, labels=labels, user=user, tags=tags
         )
@@ -264,30 +264,33 @@ class UsageEvent:
 
     @cached_property
     def _canonical(self) -> str:
-        content = self.to_dict()
-        for name in _SINCE_IDENTITY:
-            if not content[name]:
-                del content[name]
-        content["quantities"] = {meter: amount for meter, amount in self.quantities.items() if amount}
-        return _SORTED(content)
+        return sorted_json(self)
 
     @staticmethod
     def from_dict(content: object) -> UsageEvent:
         """Raises ``InvalidInput`` naming the field that is wrong, missing or unknown."""
         if not isinstance(content, Mapping):
             raise InvalidInput("a usage event must be a mapping")
-        known = {f.name for f in fields(UsageEvent)}
-        for name in content:
-            if name not in known:
-                short = shortened(str(name), 80)
-                raise InvalidInput(f"{short}: unknown field", param=short)
-        for name in ("id", "kind", "tenant", "project", *_TIMES, "quantities"):
-            if name not in content:
-                raise InvalidInput(f"{name}: required, but missing", param=name)
+        if not _REQUIRED <= content.keys() <= _KNOWN:
+            _refuse_names(content)
         for name in _MAPPINGS:
             if name in content and not isinstance(content[name], Mapping):
                 raise InvalidInput(f"{name}: must be a mapping", param=name)
-        return UsageEvent(**cast(dict[str, Any], dict(content)))
+        return UsageEvent(**cast(dict[str, Any], content))
+
+
+_KNOWN = frozenset(one.name for one in fields(UsageEvent))
+_REQUIRED = dict.fromkeys(("id", "kind", "tenant", "project", *_TIMES, "quantities")).keys()
+
+
+def _refuse_names(content: Mapping[Any, Any]) -> None:
+    for name in content:
+        if name not in _KNOWN:
+            short = shortened(str(name), 80)
+            raise InvalidInput(f"{short}: unknown field", param=short)
+    for name in _REQUIRED:
+        if name not in content:
+            raise InvalidInput(f"{name}: required, but missing", param=name)
 
 
 def _checked_texts(event: UsageEvent) -> int:
@@ -363,6 +366,8 @@ def _check_size(texts: list[str]) -> None:
 
 
 def _check_whole(name: str, value: object, maximum: int) -> None:
+    if type(value) is int and 0 <= value <= maximum:
+        return
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= maximum:
         raise InvalidInput(
             f"{name}: must be a whole number from 0 to {maximum}, not {quoted(value)}", param=name
@@ -371,6 +376,8 @@ def _check_whole(name: str, value: object, maximum: int) -> None:
 
 def _check_quantities(quantities: Mapping[str, int]) -> None:
     for meter, amount in quantities.items():
+        if type(amount) is int and 0 <= amount <= MAX_QUANTITY and meter in METERS:
+            continue
         if meter not in METERS:
             path = f"quantities.{shortened(str(meter), 80)}"
             raise InvalidInput(f"{path}: unknown meter", param=path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 from billing.core.allotments import COVERED, Allotment, Draw
@@ -13,7 +14,7 @@ from billing.core.rating import RatedLine
 TransactionType = Literal["usage", "reversal", "order", "end"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One side of a posting: debits are positive, credits negative. ``line`` is what earned a credit."""
 
@@ -22,7 +23,7 @@ class Entry:
     line: RatedLine | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Transaction:
     """What one usage event or order posts, or takes back. Raises ``ValueError`` when the entries do not
     balance."""
@@ -33,7 +34,7 @@ class Transaction:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        total = sum(entry.microcredits for entry in self.entries)
+        total = sum([entry.microcredits for entry in self.entries])
         if total:
             raise ValueError(f"the transaction for {self.event_id} is off balance by {total} micro-credits")
 
@@ -47,9 +48,10 @@ def usage_transaction(
 ) -> Transaction:
     """Debit what the project owes and what allotments cover (``draws``, whose lines stand among ``lines``),
     credit the revenue of each meter; and of what was paid beforehand, earn the part that was used."""
-    debit = Entry(f"receivable:{event.tenant}/{event.project}", sum(line.microcredits for line in lines))
-    rated = (Entry(_account_of(line), -line.microcredits, line) for line in lines)
-    earned = (entry for one in draws for entry in _earned(one.allotment, one.earned))
+    owed = sum([line.microcredits for line in lines])
+    debit = Entry(f"receivable:{event.tenant}/{event.project}", owed)
+    rated = [Entry(_account_of(line.meter), -line.microcredits, line) for line in lines]
+    earned = [entry for one in draws for entry in _earned(one.allotment, one.earned)] if draws else ()
     return Transaction(event.id, "usage", (debit, *rated, *earned))
 
 
@@ -96,10 +98,11 @@ def _prepaid(terms: Allotment) -> str:
     return f"prepaid:{terms.id}"
 
 
-def _account_of(line: RatedLine) -> str:
-    if line.meter.startswith(COVERED):
-        return f"covered:{line.meter.removeprefix(COVERED)}"
-    return f"revenue:{line.meter}"
+@cache
+def _account_of(meter: str) -> str:
+    if meter.startswith(COVERED):
+        return f"covered:{meter.removeprefix(COVERED)}"
+    return f"revenue:{meter}"
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ class PostResult:
 
 @dataclass(frozen=True)
 class Reversal:
-    """What was given back for an event. ``repeated``: it had been reversed before; nothing was posted now."""
+    """What was given back for an event, in money and to orders. ``repeated``: it had been reversed before;
+    nothing was posted now."""
 
     transaction_id: str
     microcredits: int

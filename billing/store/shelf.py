@@ -57,12 +57,12 @@ class Shelf:
             await connection.execute(sa.insert(products).values(row))
         return True
 
-    async def remove(self, name: str) -> None:
-        """Orders keep the product as it was. Raises ``NotFound``."""
+    async def remove(self, name: str) -> Product:
+        """The product, which is gone; orders keep it as it was. Raises ``NotFound``."""
+        found = await self.product(name)
         async with self._database.write() as connection:
-            done = await connection.execute(sa.delete(products).where(products.c.name == name))
-        if not done.rowcount:
-            raise NotFound(f"there is no product {name!r}")
+            await connection.execute(sa.delete(products).where(products.c.name == name))
+        return found
 
     async def products(self, tenant: str | None = None) -> list[Product]:
         """By name; for a tenant those that it can order."""

@@ -26,6 +26,7 @@ from common.environment import variables
 from common.errors import InvalidInput, Problem
 from common.private import at_home, make_folder_in_home, make_home
 from common.resources.saying import problems_of
+from common.settings.batches import BatchSettings
 from common.settings.costs import CostsSettings
 from common.settings.jobs import JobsSettings
 from common.settings.limits import LimitsSettings
@@ -102,6 +103,7 @@ class Settings(BaseSettings):
     sandbox: SandboxSettings = SandboxSettings()
     tuning: TuningSettings = TuningSettings()
     jobs: JobsSettings = JobsSettings()
+    batches: BatchSettings = BatchSettings()
     tracing: TracingSettings = TracingSettings()
     limits: LimitsSettings = LimitsSettings()
     costs: CostsSettings = CostsSettings()

@@ -10,6 +10,7 @@ from common.resources import (
     KINDS,
     Adapter,
     ApiKey,
+    Batch,
     Budget,
     Endpoint,
     FineTune,
@@ -21,6 +22,7 @@ from common.resources import (
     Project,
     Queue,
     Resource,
+    Route,
     Tenant,
     Workload,
 )
@@ -30,6 +32,7 @@ from control.admission.budgets import check_budget, check_rights
 from control.admission.guardrails import check_guardrail, check_guardrail_rights
 from control.admission.jobs import check_job
 from control.admission.lookup import References, missing
+from control.admission.one_door import check_route
 from control.admission.prices import (
     begin_ms,
     check_beginning,
@@ -107,6 +110,10 @@ async def _budget(resource: Resource, caller: Caller, references: References) ->
 
 async def _guardrail(resource: Resource, caller: Caller, references: References) -> None:
     await check_guardrail(cast(Guardrail, resource), caller, references)
+
+
+async def _route(resource: Resource, caller: Caller, references: References) -> None:
+    await check_route(cast(Route, resource), caller, references)
 
 
 async def _workload(resource: Resource, caller: Caller, references: References) -> None:
@@ -221,6 +228,7 @@ WRITE_CHECKS: Mapping[type[Resource], Check] = {
     Model: _model,
     Endpoint: _endpoint,
     Adapter: _adapter,
+    Route: _route,
     Job: _job,
 }
 
@@ -228,6 +236,8 @@ WRITE_CHECKS: Mapping[type[Resource], Check] = {
 async def check_delete(resource: Resource, caller: Caller, store: Store, now_ms: int) -> None:
     """Raise ``Conflict`` naming what still uses the resource."""
     if isinstance(resource, FineTune) and resource.status.state not in FINISHED_JOBS:
+        raise Conflict(f"{resource.key} is {resource.status.state}; cancel it first")
+    if isinstance(resource, Batch) and not resource.has_ended:
         raise Conflict(f"{resource.key} is {resource.status.state}; cancel it first")
     if isinstance(resource, Price):
         check_price_delete(resource, now_ms)

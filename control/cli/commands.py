@@ -81,6 +81,9 @@ COMMANDS: dict[str, Row] = {
     "costs": Row(INSIGHT, "bills", "Print a tenant's month as FOCUS 1.2 cost rows, in CSV."),
     "invoice": Row(INSIGHT, "bills", "Issue, list and show invoices and credit notes.", "invoice_app"),
     "budget": Row(INSIGHT, "budgets", "Show budgets: spent, held, left.", "budget_app"),
+    "product": Row(INSIGHT, "shelf", "Write and list what tenants can order.", "product_app"),
+    "order": Row(INSIGHT, "orders", "Order products, and show what is used of orders.", "order_app"),
+    "voucher": Row(INSIGHT, "shelf", "Issue vouchers, and redeem them.", "voucher_app"),
     "outcomes": Row(
         INSIGHT, "outcomes", "Record what work brought, and show it beside what it cost.", "outcomes_app"
     ),
@@ -101,6 +104,12 @@ COMMANDS: dict[str, Row] = {
         "jobs_app",
     ),
     "files": Row(ACCESS, "access.files", "Upload, list, get and delete files of a project.", "files_app"),
+    "batches": Row(
+        ACCESS,
+        "access.batches",
+        "Make, list, watch and cancel batches of requests, and get their answers.",
+        "batches_app",
+    ),
     "finetunes": Row(
         ACCESS, "access.finetunes", "Make, list, watch, try and cancel fine-tuning jobs.", "finetunes_app"
     ),

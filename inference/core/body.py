@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, NoReturn
 
+from common.compact_json import compact
 from common.errors import ContextExceeded, InvalidInput, TooLarge
+from common.records import record
 from common.strict_json import parse_json
 from inference.core.continuable import Continuable, continuable
 from inference.core.fields import (
@@ -60,7 +62,6 @@ _SESSION = ("prompt_cache_key", "user")
 SESSION_CHARACTERS = 256
 """So much of its name tells a session apart: it is hashed for each choice of a replica."""
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 _TELL_TOKENS = members({"return_token_ids": True})
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """One that does not end goes to the end of the body, so that no byte is looked at twice."""
@@ -80,7 +81,7 @@ class BodyLimits:
     media_hosts: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class InferenceRequest:
     """One request that passed the checks. ``rest`` is the JSON object for the engine, less the model and less
     what only the engine that answers has to know, which is in ``ending``: members, each behind a comma.
@@ -391,4 +392,4 @@ def prompt_first(rest: dict[str, Any], names: Sequence[str]) -> tuple[bytes, int
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    return _encode(value).encode()
+    return compact(value).encode()

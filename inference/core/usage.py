@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
+
+from common.records import record
 
 _KEY = b'"usage"'
 _VALUE_AT = len(_KEY) + 1
@@ -31,7 +33,7 @@ _BESIDE_INPUT = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _BRACE = re.compile(rb"[{}]")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TokenCounts:
     """Tokens of one request. ``cached`` is the part of ``prompt`` that came from the prefix cache."""
 
@@ -53,7 +55,7 @@ class TokenCounts:
         return {name: amount for name, amount in meters.items() if amount > 0}
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class UsageMember:
     """Where the member ``"usage":{…}`` lies in some JSON bytes (``start`` at its key), and what it says."""
 

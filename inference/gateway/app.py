@@ -49,6 +49,7 @@ from inference.gateway.workers.pages import PageServer, merged, pages_of
 from inference.gateway.workers.shares import spool_folder
 
 _MODELS_PATH = "/v1/models"
+_JSON = b"application/json"
 Handler = Callable[[Exchange], Awaitable[None]]
 _FAREWELL_SECONDS = 3.0
 _log = get_logger("gateway")
@@ -210,7 +211,7 @@ class Gateway:
 
     async def _answer(self, exchange: Exchange, name: str, handler: Handler) -> None:
         code = ""
-        metrics.IN_FLIGHT.inc()
+        metrics.IN_FLIGHT.change += 1
         try:
             await handler(exchange)
         except ComputilityError as error:
@@ -225,13 +226,12 @@ class Gateway:
                 raise
             await exchange.respond_error(ComputilityError(f"internal error; mention {exchange.request_id}"))
         finally:
-            metrics.IN_FLIGHT.dec()
+            metrics.IN_FLIGHT.change -= 1
             if exchange.trace is not None:
                 variant = exchange.head.get(VARIANT_HEADER, b"").decode()
                 exchange.trace.end(exchange.status or 499, code, variant)
-            metrics.series(
-                metrics.REQUESTS, name, str(exchange.status or 499), metrics.MODELS.of(exchange.model)
-            ).inc()
+            status, model = str(exchange.status or 499), metrics.MODELS.of(exchange.model)
+            metrics.REQUESTS.count(name, status, model)
 
     def _handler(self, exchange: Exchange) -> tuple[str, Handler]:
         """The path's name in metrics (few values), and what answers it."""
@@ -260,7 +260,9 @@ class Gateway:
         return path, {"GET": own[path]} if path in own else {}
 
     async def _infer(self, exchange: Exchange, api: Api) -> None:
-        require_json(exchange.headers.get(b"content-type", b"").decode("latin-1"))
+        kind = exchange.headers.get(b"content-type", b"")
+        if kind != _JSON:
+            require_json(kind.decode("latin-1"))
         await self._inference.handle(exchange, api)
 
     async def _pass_on(self, exchange: Exchange) -> None:

@@ -107,9 +107,10 @@ class Turns:
         most = max((limit for _, limit in request.token_limits), default=ASSUMED_ANSWER_TOKENS)
         cost = request.prompt_tokens_about + most * request.sequences
         now = self._clock.monotonic_seconds()
-        waiter = Waiter(job.tenant, request.sequences, max(1, cost))
+        waiter = Waiter(job.tenant, request.sequences, max(1, cost), is_background=job.line is not None)
         turn = Turn(room, waiter, now, request.prompt_tokens_about)
-        self._check(job, room)
+        if job.line is None:
+            self._check(job, room)
         if not room.turns.ask(turn.waiter, now):
             await self._wait(job, turn)
             turn.began_seconds = self._clock.monotonic_seconds()

@@ -114,6 +114,17 @@ CRDS: tuple[Crd, ...] = (
         ),
     ),
     Crd(
+        "ExternalModel",
+        ("cexternal",),
+        (
+            Column("Provider", ".spec.provider"),
+            Column("Region", ".spec.region"),
+            Column("Data", ".spec.dataClass"),
+            Column("URL", ".spec.url", wide=True),
+        ),
+    ),
+    Crd("Route", ("croute",), (Column("First", ".spec.candidates[0].model"),)),
+    Crd(
         "Node",
         ("cnode",),
         (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from common.errors import ComputilityError, Unavailable
 from common.telemetry import get_logger
-from common.wire import RouteGuardrail
+from common.wire import Route, RouteGuardrail
 from inference.guardrails.policy import rules_of
 from inference.guardrails.rules import Rules
 
@@ -15,8 +15,8 @@ _MOST_KNOWN = 4096
 UNUSABLE = "guardrail_unusable"
 """The code of requests that are refused because a guardrail that binds them cannot be applied."""
 _log = get_logger("gateway.guardrails")
-Place = tuple[str, str, str, str]
-"""Tenant, project, key and model of a request."""
+Place = tuple[str, str, str, tuple[str, ...]]
+"""Tenant, project, key and models of a request."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class GuardIndex:
         self._guardrails = guardrails
         self._known: dict[Place, Binding | None] = {}
 
-    def binding(self, tenant: str, project: str, key: str, model: str) -> Binding | None:
+    def binding(self, tenant: str, project: str, key: str, models: tuple[str, ...]) -> Binding | None:
         """What binds such requests; None where nothing does. Raises ``Unavailable`` where a guardrail that
         does cannot be applied here: what it forbids might pass else."""
-        place = (tenant, project, key, model)
+        place = (tenant, project, key, models)
         try:
             return self._known[place]
         except KeyError:
@@ -67,6 +67,16 @@ class GuardIndex:
         return Binding(ingoing, outgoing)
 
 
+def names_of(route: Route) -> tuple[str, ...]:
+    """The models that a request may be answered by: what it names, and the candidates of a name that stands
+    for several."""
+    if route.door is None:
+        return (route.model,)
+    return (route.model, *sorted(one.model for one in route.door.candidates))
+
+
 def _binds(guardrail: RouteGuardrail, place: Place) -> bool:
-    wanted = (guardrail.tenant, guardrail.project, guardrail.key, guardrail.model)
-    return all(not want or want == has for want, has in zip(wanted, place, strict=True))
+    wanted = (guardrail.tenant, guardrail.project, guardrail.key)
+    if guardrail.model and guardrail.model not in place[3]:
+        return False
+    return all(not want or want == has for want, has in zip(wanted, place, strict=False))

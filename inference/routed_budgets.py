@@ -1,25 +1,28 @@
-"""What the routing table says of policies: budgets that refuse requests, their price books, guardrails."""
+"""What gateways must know of Budgets and prices."""
 
 from __future__ import annotations
 
 from billing.core.budgets import Terms
 from billing.core.rating import PriceBook
 from billing.store.books import book_of, terms_of
-from common.resources import Budget, Guardrail, Price
+from common.resources import Budget, Price
 from common.store.port import Store
-from common.wire import RouteBook, RouteBudget, RouteGuardrail
+from common.wire import RouteBook, RouteBudget
 
 
-async def budgets_of(store: Store) -> tuple[tuple[RouteBudget, ...], tuple[RouteBook, ...]]:
-    """The budgets that refuse requests and, where some are of money, the price books that it goes by. Device
-    time is used by no request."""
+async def budgets_and_books(
+    store: Store, priced: bool
+) -> tuple[tuple[RouteBudget, ...], tuple[RouteBook, ...]]:
+    """The budgets that refuse requests and, where some are of money, the price books that it goes by; where
+    Routes go by prices (``priced``), all of them. Device time is used by no request."""
     terms = [terms_of(one) for one in await store.list(Budget)]
     hard = tuple(_budget(one) for one in terms if one.hard and one.unit != "device_seconds")
     tenants = {one.tenant for one in hard if one.unit == "microcredits"}
-    if not tenants:
+    if not (tenants or priced):
         return hard, ()
     books = [book_of(price) for price in await store.list(Price)]
-    return hard, tuple(_book(book) for book in books if book.tenant is None or book.tenant in tenants)
+    asked = (book for book in books if priced or book.tenant is None or book.tenant in tenants)
+    return hard, tuple(_book(book) for book in asked)
 
 
 def _budget(terms: Terms) -> RouteBudget:
@@ -38,23 +41,6 @@ def _budget(terms: Terms) -> RouteBudget:
         from_ms=terms.from_ms,
         until_ms=terms.until_ms,
         zone=str(terms.zone),
-    )
-
-
-async def guardrails_of(store: Store) -> tuple[RouteGuardrail, ...]:
-    """All of them, by name."""
-    return tuple(map(_guardrail, sorted(await store.list(Guardrail), key=lambda one: one.name)))
-
-
-def _guardrail(guardrail: Guardrail) -> RouteGuardrail:
-    scope = guardrail.spec.scope
-    return RouteGuardrail(
-        name=guardrail.name,
-        tenant=scope.tenant or "",
-        project=scope.project or "",
-        key=scope.key or "",
-        model=scope.model or "",
-        guards=tuple(guard.to_dict() for guard in guardrail.spec.guards),
     )
 
 
