@@ -12,6 +12,7 @@ from inference.gateway.admission import Ticket
 from inference.gateway.exchange import Exchange
 from inference.gateway.guardrails.board import HitBoard
 from inference.gateway.guardrails.index import Binding
+from inference.guardrails import folding
 from inference.guardrails.answers import GUARDED, guarded_answer
 from inference.guardrails.requests import guarded_request
 from inference.guardrails.streams import stream_under
@@ -28,6 +29,8 @@ async def guarded(
 ) -> tuple[InferenceRequest, Exchange]:
     """The request as engines are sent it, and the exchange that its answer goes through. Raises
     ``GuardrailBlocked``."""
+    if not folding.is_ready():
+        await asyncio.to_thread(folding.make_ready)
     if binding.input is not None:
         hits: list[Hit] = []
         try:
