@@ -104,6 +104,12 @@ class Orders:
                 closed.append(Placed(found.order, found.taken, now_ms))
         return closed
 
+    async def not_over(self) -> list[Placed]:
+        """All that are neither cancelled nor closed, of all tenants, by id."""
+        query = _orders().where(allotments.c.ended_ms.is_(None)).order_by(orders.c.id)
+        async with self._database.read() as connection:
+            return [_placed(row) for row in await connection.execute(query)]
+
     async def find(self, tenant: str, tenant_uid: str, id_: str) -> Placed:
         """Raises ``NotFound``."""
         async with self._database.read() as connection:

@@ -36,7 +36,7 @@ USUAL_SECONDS = 1.0
 _SMOOTH = 0.1
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Waiter:
     """A request that wants ``turns``, one for each answer; ``cost`` is what it may take, in tokens."""
 
@@ -97,10 +97,16 @@ class FairTurns:
             self._background.setdefault(waiter.tenant, deque()).append(waiter)
             self.waiting += 1
             return self._start_background(only=waiter) is waiter
-        tenant = self._tenants.setdefault(waiter.tenant, _Tenant())
+        tenant = self._tenants.get(waiter.tenant)
+        if tenant is None:
+            tenant = self._tenants[waiter.tenant] = _Tenant()
         tenant.seen_seconds = now_seconds
-        self._tenants.move_to_end(waiter.tenant)
-        self._forget(now_seconds)
+        if len(self._tenants) > 1:
+            self._tenants.move_to_end(waiter.tenant)
+            self._forget(now_seconds)
+        if not self._queues and self._may_have_more(tenant) and self._fits(waiter.turns):
+            self._start(waiter, tenant)
+            return True
         tenant.waiting.append(waiter)
         self._queues[waiter.tenant] = None
         self.waiting += 1
@@ -108,6 +114,8 @@ class FairTurns:
 
     def next(self) -> Waiter | None:
         """The next one whose turn it is; None where nobody's is."""
+        if not self.waiting:
+            return None
         return self._start_next() or self._start_background()
 
     def leave(self, waiter: Waiter) -> None:
@@ -171,11 +179,14 @@ class FairTurns:
         if (only is not None and waiter is not only) or not self._fits(waiter.turns):
             return None
         self.leave(waiter)
-        self._virtual = self._time_of(best)
-        best.ahead = self._virtual + min(waiter.cost, MOST_COST)
-        best.turns += waiter.turns
-        self.open += waiter.turns
+        self._start(waiter, best)
         return waiter
+
+    def _start(self, waiter: Waiter, tenant: _Tenant) -> None:
+        self._virtual = self._time_of(tenant)
+        tenant.ahead = self._virtual + min(waiter.cost, MOST_COST)
+        tenant.turns += waiter.turns
+        self.open += waiter.turns
 
     def _start_background(self, only: Waiter | None = None) -> Waiter | None:
         """Start one of whoever has waited longest, where nobody else waits and enough is free."""

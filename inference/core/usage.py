@@ -47,12 +47,14 @@ class TokenCounts:
 
     def quantities(self) -> dict[str, int]:
         """Billing meters, only those above zero."""
-        meters = {
-            "prompt_tokens": self.prompt,
-            "cached_tokens": self.cached,
-            "completion_tokens": self.completion,
-        }
-        return {name: amount for name, amount in meters.items() if amount > 0}
+        meters = {}
+        if self.prompt > 0:
+            meters["prompt_tokens"] = self.prompt
+        if self.cached > 0:
+            meters["cached_tokens"] = self.cached
+        if self.completion > 0:
+            meters["completion_tokens"] = self.completion
+        return meters
 
 
 @record(frozen=True)

@@ -43,6 +43,7 @@ from inference.gateway.guardrails.board import HitBoard
 from inference.gateway.learning.teller import ThresholdTeller
 from inference.gateway.limits.limiter import Limiter
 from inference.gateway.limits.table import LimitTable
+from inference.gateway.one_door.external import Externals
 from inference.gateway.serve import InferenceHandler
 from inference.gateway.tracing.start import start_tracing
 from inference.gateway.workers.pages import PageServer, merged, pages_of
@@ -110,6 +111,7 @@ class Gateway:
             settings.internal_token,
             self._limiter(),
             BudgetGuard(self._leases, self._clock),
+            Externals(settings.gateway, settings.folder("provider-keys")),
             self._hits,
             settings.engine.media_domains,
             self.tracer,

@@ -43,10 +43,10 @@ from inference.gateway.engines.variants import Variants
 from inference.gateway.exchange import Exchange
 from inference.gateway.guardrails.board import HitBoard
 from inference.gateway.guardrails.guarding import guarded
-from inference.gateway.guardrails.index import names_of
 from inference.gateway.learning.thresholds import Thresholds
 from inference.gateway.limits.limiter import Limiter, limited
 from inference.gateway.one_door.doors import Doors
+from inference.gateway.one_door.external import Externals
 from inference.gateway.streaming import STREAM_HEADERS, Stream, Streams, write
 from inference.gateway.turns import Turns
 from inference.gateway.waking import WaitingRoom
@@ -77,6 +77,7 @@ class InferenceHandler:
         secret: str,
         limiter: Limiter,
         budgets: BudgetGuard,
+        externals: Externals,
         hits: HitBoard,
         media_hosts: Sequence[str] = (),
         tracer: RequestTracer | None = None,
@@ -90,11 +91,9 @@ class InferenceHandler:
         self._demand = demand
         self._turns = Turns(settings, upstream.reports, demand, books.clock)
         self._waiting_room = WaitingRoom(settings, routes, demand, books.clock)
-        self._books = books
-        self._clock = books.clock
+        self._books, self._clock = books, books.clock
         self._limiter = limiter
-        self._budgets = budgets
-        self._hits = hits
+        self._budgets, self._externals, self._hits = budgets, externals, hits
         self._bodies = Bodies(settings, media_hosts)
         self._tracer, self._secret = tracer, secret
         self.admission = Admission(settings, routes, books.clock)
@@ -127,6 +126,7 @@ class InferenceHandler:
         await self._turns.close()
         await self._legs.close()
         await self._bodies.close()
+        await self._externals.close()
         self._limiter.close()
 
     async def handle(self, exchange: Exchange, api: Api) -> None:
@@ -206,11 +206,9 @@ class InferenceHandler:
             if whose:
                 taken = self._limiter.admit(whose, request, exchange.head)
                 ticket.release = partial(self._limiter.release, taken)
-        guards = self._routes.index.guards
-        if guards is not None:
-            binding = guards.binding(tenant, project, principal.key, names_of(route))
-            if binding is not None:
-                request, exchange = await guarded(request, binding, exchange, ticket, self._hits)
+        if (guards := self._routes.index.guards) is not None:
+            binding = guards.binding(tenant, project, principal.key, route)
+            request, exchange = await guarded(request, binding, exchange, ticket, self._hits)
         started = started_ms, started_seconds
         job = Job(exchange, ticket, request, principal, route, tenant, project, *started, trace, line)
         if is_own:
@@ -306,6 +304,8 @@ class InferenceHandler:
         self, job: Job, watch: ClientWatch, bill: Bill, on_comments: OnComments = drop_comments
     ) -> Answering:
         """The answered call. Where no engine is there, but one comes when somebody asks, it is waited for."""
+        if job.route.external is not None:
+            return await self._externals.call(job, watch, bill.begin, on_comments)
         try:
             return await self._variants.call(job, watch, bill.begin, on_comments)
         except NoEngine as error:

@@ -222,12 +222,12 @@ class Bill:
     def _shared(self, event: UsageEvent) -> UsageEvent:
         """The event with the other engines that had a part in the work, where their names find room in it."""
         reader = self._reader if self._reader != event.resource else ""
+        if not reader and not self._others:
+            return event
         others = {"read_by": reader, "continued_by": " ".join(self._others)}
         if self._job.passage is not None:
             others |= self._job.passage.labels_at_the_end()
         labels = {name: engines for name, engines in others.items() if engines}
-        if not labels:
-            return event
         try:
             return replace(event, labels={**event.labels, **labels})
         except InvalidInput as error:
@@ -244,7 +244,7 @@ class Bill:
         if request.prompts > 1:
             labels["prompts"] = str(request.prompts)
         if job.passage is not None:
-            labels |= job.passage.way.names()
+            labels |= job.passage.labels_at_first()
         route = job.route
         names = _names(
             (job.tenant, job.project, job.principal.key),

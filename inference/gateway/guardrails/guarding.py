@@ -25,10 +25,12 @@ _MOST_TOLD = 8
 
 
 async def guarded(
-    request: InferenceRequest, binding: Binding, exchange: Exchange, ticket: Ticket, board: HitBoard
+    request: InferenceRequest, binding: Binding | None, exchange: Exchange, ticket: Ticket, board: HitBoard
 ) -> tuple[InferenceRequest, Exchange]:
     """The request as engines are sent it, and the exchange that its answer goes through. Raises
     ``GuardrailBlocked``."""
+    if binding is None:
+        return request, exchange
     if not folding.is_ready():
         await asyncio.to_thread(folding.make_ready)
     if binding.input is not None:

@@ -34,10 +34,10 @@ class GuardIndex:
         self._guardrails = guardrails
         self._known: dict[Place, Binding | None] = {}
 
-    def binding(self, tenant: str, project: str, key: str, models: tuple[str, ...]) -> Binding | None:
+    def binding(self, tenant: str, project: str, key: str, route: Route) -> Binding | None:
         """What binds such requests; None where nothing does. Raises ``Unavailable`` where a guardrail that
         does cannot be applied here: what it forbids might pass else."""
-        place = (tenant, project, key, models)
+        place = (tenant, project, key, _names_of(route))
         try:
             return self._known[place]
         except KeyError:
@@ -67,7 +67,7 @@ class GuardIndex:
         return Binding(ingoing, outgoing)
 
 
-def names_of(route: Route) -> tuple[str, ...]:
+def _names_of(route: Route) -> tuple[str, ...]:
     """The models that a request may be answered by: what it names, and the candidates of a name that stands
     for several."""
     if route.door is None:

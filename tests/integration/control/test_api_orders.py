@@ -135,6 +135,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (PRODUCTS, {**PACK, "tenant": "nobody"}, "tenant"),
     (PRODUCTS, {**PACK, "name": "voucher"}, "name"),
     (PRODUCTS, {**H100, "device_class": None}, "device_class"),
+    (PRODUCTS, {**H100, "device_class": "nvidia"}, "device_class"),
+    (PRODUCTS, {**H100, "device_class": "nobody/X1"}, "device_class"),
     (PRODUCTS, {**H100, "devices_millis": 0}, "devices_millis"),
     (PRODUCTS, {**H100, "amount": 5}, "amount"),
     (PRODUCTS, {**H100, "carry_percent": 5, "carry_days": 5}, "carry_days"),
