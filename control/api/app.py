@@ -17,6 +17,7 @@ from control.api.routes import (
     costs,
     endpoints,
     events,
+    guardrails,
     health,
     insight,
     internal,
@@ -69,6 +70,7 @@ def build_app(context: ControlContext) -> FastAPI:
     app.router.routes.extend(resources.build_router().routes)
     parts = (
         budgets,
+        guardrails,
         keys,
         limits,
         watch,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -33,8 +33,7 @@ def try_text(
     Example: computility guardrails test acme-privacy 'write to jo@example.org'
     """
     with session_of(context).client() as client:
-        guardrail = client.get("guardrails", name)
-    tried = tried_on(text, name, guardrail["spec"]["guards"], direction)
+        tried = client.guardrail_trial(name, text, direction)
     if output in (Output.YAML, Output.JSON):
         print_document(tried, output)
         return
@@ -48,25 +47,3 @@ def try_text(
         out.print(f"blocked by {tried['blockedBy']}", markup=False, highlight=False)
     else:
         out.print(tried["text"], markup=False, highlight=False, soft_wrap=True)
-
-
-def tried_on(
-    text: str, name: str, guards: list[dict[str, Any]], direction: Literal["input", "output"]
-) -> dict[str, Any]:
-    """What guards find in a text, and what would go on of it; nothing where it is blocked."""
-    from inference.guardrails.masking import GuardedText
-    from inference.guardrails.policy import rules_of
-    from inference.guardrails.rules import Rules
-
-    guarded = GuardedText(Rules(rules_of(name, guards, direction)))
-    passed = guarded.whole(text)
-    sums: dict[tuple[str, str], int] = {}
-    for rule, count in guarded.hits.items():
-        sums[rule.guard, rule.action] = sums.get((rule.guard, rule.action), 0) + count
-    hits = [{"guard": guard, "action": action, "count": n} for (guard, action), n in sums.items()]
-    blocked = guarded.blocked
-    return {
-        "hits": hits,
-        "blockedBy": blocked.guard if blocked is not None else None,
-        "text": None if blocked is not None else passed,
-    }

@@ -20,19 +20,21 @@ def guarded_answer(api: Api, body: bytes, rules: Rules, told: Callable[[Hit], No
     """The answer with masks in place of hits, and without what spells its text out. Raises ``Blocked``."""
     content = json.loads(body)
     walk = Walk(rules, told)
+    spelt = False
     if api in ("chat", "completions"):
         for position, choice in enumerate(content["choices"]):
-            without_spelling(choice)
+            spelt |= without_spelling(choice)
             name = "message" if api == "chat" else "text"
             choice[name] = walk.value(choice.get(name), f"choices[{position}].{name}")
-        without_spelling(content)
+        spelt |= without_spelling(content)
     elif api == "messages":
         content["content"] = walk.value(content.get("content"), "content")
     elif api == "responses":
+        spelt = b'"logprobs"' in body
         content["output"] = guarded_output(walk, content.get("output"))
     else:
         content["prompt"] = walk.value(content.get("prompt"), "prompt")
-    return encoded(content)
+    return encoded(content) if walk.changed or spelt else body
 
 
 def encoded(content: Any) -> bytes:
@@ -52,8 +54,9 @@ def guarded_output(walk: Walk, output: Any) -> Any:
     return walk.value(output, "output")
 
 
-def without_spelling(member: dict[str, Any]) -> None:
-    """Take out what spells a text out token by token."""
-    for name in _SPELT_OUT:
-        if member.get(name) is not None:
-            member[name] = None
+def without_spelling(member: dict[str, Any]) -> bool:
+    """Take out what spells a text out token by token. Whether there was any."""
+    spelt = [name for name in _SPELT_OUT if member.get(name) is not None]
+    for name in spelt:
+        member[name] = None
+    return bool(spelt)

@@ -16,6 +16,7 @@ from control.admission.access import Caller, DirectoryCache
 from control.admission.guardrails import MAX_GUARDRAILS
 from control.admission.lookup import References
 from control.admission.references import check_delete, check_write
+from control.api.routes.guardrails import tried
 from control.guard_hits import tell_hits
 from inference.routes import build_routing_table
 
@@ -142,3 +143,19 @@ async def test_hits_are_one_event_a_minute_without_text(scene: Scene) -> None:
     assert [one.message for one in events] == [
         "secrets masked 2 in requests, as in req-1 at messages[0].content"
     ] * 2
+
+
+async def test_a_trial_tells_what_would_go_on(scene: Scene) -> None:
+    blocks = {
+        "kind": "terms",
+        "name": "falcon",
+        "action": "block",
+        "terms": ["falcon"],
+        "direction": "output",
+    }
+    made = await scene.write(guards=[{"kind": "personal", "action": "mask"}, blocks])
+    masked = tried(made, "of Falcon, to jo@example.org", "input")
+    assert (masked.text, masked.blocked_by) == ("of Falcon, to [EMAIL]", None)
+    assert [(one.guard, one.action, one.count) for one in masked.hits] == [("personal", "mask", 1)]
+    assert tried(made, "of Falcon", "output").model_dump()["blocked_by"] == "falcon"
+    assert tried(made, "of Falcon", "output").text is None

@@ -13,20 +13,19 @@ __all__ = ["control"]
 
 @pytest.mark.usefixtures("control")
 def test_a_text_is_tried_without_a_model(control: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    guards = [
-        {"kind": "personal", "action": "mask"},
-        {"kind": "terms", "action": "block", "terms": ["falcon"], "direction": "output"},
-    ]
-    document = {"kind": "Guardrail", "metadata": {"name": "acme"}, "spec": {"guards": guards}}
-    seen = control(lambda request: httpx.Response(200, json=document))
-    assert run("guardrails", "test", "acme", "[bold] of Falcon, to jo@example.org") == 0
-    shown = capsys.readouterr().out
-    assert "[bold] of Falcon, to [EMAIL]" in shown
-    assert run("guardrails", "test", "acme", "a falcon", "--direction", "output", "-o", "json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told == {
-        "hits": [{"guard": "terms", "action": "block", "count": 1}],
-        "blockedBy": "terms",
-        "text": None,
+    answer: dict[str, Any] = {
+        "hits": [{"guard": "personal", "action": "mask", "count": 1}],
+        "blockedBy": None,
+        "text": "[bold] to [EMAIL]",
     }
-    assert [request.url.path for request in seen] == ["/api/v1/guardrails/acme"] * 2
+    seen = control(lambda request: httpx.Response(200, json=answer))
+    assert run("guardrails", "test", "acme", "[bold] to jo@example.org") == 0
+    shown = capsys.readouterr().out
+    assert "[bold] to [EMAIL]" in shown
+    assert "personal" in shown
+    answer.update(blockedBy="falcon", text=None)
+    assert run("guardrails", "test", "acme", "a falcon", "--direction", "output") == 0
+    assert "blocked by falcon" in capsys.readouterr().out
+    asked = [json.loads(request.content) for request in seen]
+    assert asked[0] == {"name": "acme", "text": "[bold] to jo@example.org", "direction": "input"}
+    assert asked[1]["direction"] == "output"
