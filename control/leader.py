@@ -68,7 +68,7 @@ class Leader:
             await context.tuning.files.tidy()
         await self._need.restore()
         rejected = rejected_usage(settings)
-        stops = WorkStops(PauseStops(store), BudgetStops(store, context.ledger.budgets, clock))
+        stops = WorkStops(clock, PauseStops(store), BudgetStops(store, context.ledger.budgets, clock))
         self.scheduler = SchedulerLoop(
             store, self._fabric, context.ledger, settings, clock, self._need.needs, rejected, stops
         )

@@ -42,6 +42,7 @@ from inference.gateway.exchange import Exchange, Receive, Scope, Send
 from inference.gateway.learning.teller import ThresholdTeller
 from inference.gateway.limits.limiter import Limiter
 from inference.gateway.limits.table import LimitTable
+from inference.gateway.one_door.external import Externals
 from inference.gateway.serve import InferenceHandler
 from inference.gateway.tracing.start import start_tracing
 from inference.gateway.workers.pages import PageServer, merged, pages_of
@@ -109,6 +110,7 @@ class Gateway:
             settings.internal_token,
             self._limiter(),
             BudgetGuard(self._leases, self._clock),
+            Externals(settings.gateway, settings.folder("provider-keys")),
             settings.engine.media_domains,
             self.tracer,
         )

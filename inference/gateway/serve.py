@@ -44,6 +44,7 @@ from inference.gateway.exchange import Exchange
 from inference.gateway.learning.thresholds import Thresholds
 from inference.gateway.limits.limiter import Limiter, limited
 from inference.gateway.one_door.doors import Doors
+from inference.gateway.one_door.external import Externals
 from inference.gateway.streaming import STREAM_HEADERS, Stream, Streams, write
 from inference.gateway.turns import Turns
 from inference.gateway.waking import WaitingRoom
@@ -74,6 +75,7 @@ class InferenceHandler:
         secret: str,
         limiter: Limiter,
         budgets: BudgetGuard,
+        externals: Externals,
         media_hosts: Sequence[str] = (),
         tracer: RequestTracer | None = None,
     ) -> None:
@@ -89,7 +91,7 @@ class InferenceHandler:
         self._books = books
         self._clock = books.clock
         self._limiter = limiter
-        self._budgets = budgets
+        self._budgets, self._externals = budgets, externals
         self._bodies = Bodies(settings, media_hosts)
         self._tracer, self._secret = tracer, secret
         self.admission = Admission(settings, routes, books.clock)
@@ -122,6 +124,7 @@ class InferenceHandler:
         await self._turns.close()
         await self._legs.close()
         await self._bodies.close()
+        await self._externals.close()
         self._limiter.close()
 
     async def handle(self, exchange: Exchange, api: Api) -> None:
@@ -296,6 +299,8 @@ class InferenceHandler:
         self, job: Job, watch: ClientWatch, bill: Bill, on_comments: OnComments = drop_comments
     ) -> Answering:
         """The answered call. Where no engine is there, but one comes when somebody asks, it is waited for."""
+        if job.route.external is not None:
+            return await self._externals.call(job, watch, bill.begin, on_comments)
         try:
             return await self._variants.call(job, watch, bill.begin, on_comments)
         except NoEngine as error:

@@ -222,7 +222,7 @@ class Bill:
     def _shared(self, event: UsageEvent) -> UsageEvent:
         """The event with the other engines that had a part in the work, where their names find room in it."""
         reader = self._reader if self._reader != event.resource else ""
-        if not reader and not self._others:
+        if not reader and not self._others and self._job.passage is None:
             return event
         others = {"read_by": reader, "continued_by": " ".join(self._others)}
         if self._job.passage is not None:
@@ -244,7 +244,7 @@ class Bill:
         if request.prompts > 1:
             labels["prompts"] = str(request.prompts)
         if job.passage is not None:
-            labels |= job.passage.way.names()
+            labels |= job.passage.labels_at_first()
         route = job.route
         names = _names(
             (job.tenant, job.project, job.principal.key),

@@ -99,9 +99,12 @@ class EngineClient:
             self._idle.setdefault(place, []).append(connection)
             self._sweep_later()
 
-        connection = await open_connection(lambda: Connection(free, self._open.discard), place)
+        connection = await self._opened(lambda: Connection(free, self._open.discard), place)
         self._open.add(connection)
         return connection
+
+    async def _opened(self, make: Callable[[], Connection], place: Place) -> Connection:
+        return await open_connection(make, place)
 
     def _sweep_later(self) -> None:
         if self._sweeper is None:

@@ -33,6 +33,8 @@ class Passage:
     waits: bool = True
     check: Callable[[bytes], str] | None = None
     limit: asyncio.Timeout | None = None
+    provider: str = ""
+    """Of an external model."""
     labels: dict[str, str] = field(default_factory=dict)
     """What the usage event is told at its end."""
 
@@ -40,6 +42,11 @@ class Passage:
         """The answer has begun: its deadline is kept."""
         if self.limit is not None:
             self.limit.reschedule(None)
+
+    def labels_at_first(self) -> dict[str, str]:
+        """What the usage event is told from its beginning: usage of others is estimated until they tell."""
+        outside = {"provider": self.provider, "usage": "estimated"} if self.provider else {}
+        return {**self.way.names(), **outside}
 
     def labels_at_the_end(self) -> dict[str, str]:
         """What the usage event is told when it is known."""
