@@ -139,6 +139,20 @@ class Client(OrderClient):
             )
         )
 
+    def explain_route(
+        self,
+        name: str,
+        *,
+        project: str | None = None,
+        request: Mapping[str, Any] | None = None,
+        data_class: str | None = None,
+    ) -> Document:
+        """Whom the Route would ask for a request, and why not the others; nobody is asked."""
+        body = {"request": request, "dataClass": data_class}
+        where = f"?project={quote(project, safe='')}" if project else ""
+        path = f"/api/v1/routes/{quote(name, safe='')}/explain{where}"
+        return self._answer(self._send("POST", path, json={k: v for k, v in body.items() if v is not None}))
+
     def plan(
         self,
         docs: Sequence[Mapping[str, Any]],

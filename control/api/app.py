@@ -15,6 +15,7 @@ from control.api.requests import KEY_REQUIRED, caller_of
 from control.api.routes import (
     budgets,
     costs,
+    doors,
     endpoints,
     events,
     health,
@@ -85,6 +86,7 @@ def build_app(context: ControlContext) -> FastAPI:
         workloads,
         sessions,
         endpoints,
+        doors,
         nodes,
         insight,
         plan,
