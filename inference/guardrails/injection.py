@@ -30,10 +30,12 @@ _ANY = re.compile(rf"(?<![A-Za-z])(?=({'|'.join(_PHRASES)}))", re.IGNORECASE)
 _LONGEST = 160
 """No phrase is longer: each of its parts is bounded."""
 _SIGNS = (
-    *("instruction", "prompt", "rules", "guidelines", "directions", "orders", "messages", "context"),
-    *("system", "developer", "jailbr", "unrestricted", "dan", "mode"),
-    *("忽略", "<|", "<<", "[inst]", "[/inst]"),
+    *("ignore", "disregard", "forget", "override", "bypass", "skip"),
+    *("reveal", "print", "show", "repeat", "output", "tell", "new"),
+    *("dan", "developer", "jailbroken", "unrestricted", "enter", "enable", "activate", "switch"),
+    *("忽略", "<|", "<<", "</sys", "[inst]", "[/inst]"),
 )
+"""Words that requests do not have as names of members."""
 
 
 def injections(text: str) -> Iterator[tuple[int, int]]:

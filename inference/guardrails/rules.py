@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -12,6 +13,8 @@ from inference.guardrails.detecting import Detector
 
 Action = Literal["flag", "mask", "block"]
 _BLOCK = 4096
+_MOST_STEP = 48
+_PLAIN = re.compile(r"[^\"\\\x00-\x1f\x7f]+")
 SEVERITY: dict[Action, int] = {"flag": 0, "mask": 1, "block": 2}
 
 
@@ -46,9 +49,12 @@ class Rules:
                 by_sign.setdefault(sign, set()).add(number)
         self._signs = AhoCorasick(list(by_sign))
         self._of_sign = list(by_sign.values())
+        self._has_odd_signs = any(not _PLAIN.fullmatch(sign) for sign in by_sign)
         self._longest_sign = max(map(len, by_sign))
         detectors = [one.detector for one in self.rules]
         self._always_open = max((one.most_open for one in detectors if one.held is None), default=0)
+        self.step = min(_MOST_STEP, self._always_open // 4)
+        """So much of a text may wait to be looked at together."""
         self._often_open = [
             one
             for one in dict.fromkeys(detectors)
@@ -79,6 +85,11 @@ class Rules:
         for detector in self._often_open:
             most = max(most, detector.open(text))
         return most
+
+    def may_hit(self, text: str) -> bool:
+        """Whether anything may be found in a folded text, or in one in which only quotes, backslashes and
+        what nobody sees are written otherwise."""
+        return self._has_odd_signs or bool(self._told(text))
 
     def _told(self, text: str) -> set[int]:
         """The rules of which there are signs: all others find nothing."""

@@ -7,6 +7,7 @@ event that ends it, or in one of its own before that.
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -21,6 +22,12 @@ from inference.guardrails.rules import Rules
 from inference.guardrails.walking import Blocked, Hit, Walk
 
 _END = b"\n\n"
+_USUAL = re.compile(
+    rb'(data: \{"id":"[^"\\]*","object":"[^"\\]*","created":\d+,"model":"[^"\\]*",'
+    rb'"choices":\[\{"index":(\d{1,4}),"delta":\{"content":)"((?:[^"\\]|\\.)*)"'
+    rb'(\},"logprobs":null,"finish_reason":null(?:,"token_ids":null)?\}\]\})'
+)
+"""A chunk of a chat with text and nothing else."""
 _OF_CHUNKS = ("id", "object", "created", "model")
 Event = dict[str, Any]
 
@@ -62,6 +69,14 @@ class GuardedStream(ABC):
         """The events that take the place of one. Raises ``Blocked``."""
 
     def _fed(self, event: bytes) -> bytes:
+        usual = self._usual(event)
+        return usual if usual is not None else self._read(event)
+
+    def _usual(self, event: bytes) -> bytes | None:
+        """What takes the place of an event that need not be read as a whole; None of any other."""
+        return None
+
+    def _read(self, event: bytes) -> bytes:
         if event.startswith(b":"):
             return event + _END
         name, _, data = event.rpartition(b"\n") if event.startswith(b"event:") else (b"", b"", event)
@@ -113,6 +128,22 @@ class ChatStream(GuardedStream):
         self._tells_usage = tells_usage
         self._open: set[int] = set()
         self._last: Event = {}
+
+    def _usual(self, event: bytes) -> bytes | None:
+        found = _USUAL.fullmatch(event)
+        if found is None:
+            return None
+        index = int(found[2])
+        try:
+            text = json.loads(b'"%b"' % found[3])
+        except ValueError:
+            return None
+        try:
+            passed = self._text((index, "content"), f"choices[{index}].delta.content", text)
+        except Blocked:  # it is told again of the same text
+            return None
+        self._open.add(index)
+        return b"".join((found[1], encoded(passed), found[4], _END))
 
     def _stopped(self, event: Event) -> list[Event]:
         self._last = {name: event[name] for name in _OF_CHUNKS if name in event}
