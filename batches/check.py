@@ -6,9 +6,10 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from batches.check_file import EXIT_NO_MEMORY, CheckOrders, Verdict, verdict_of
 from batches.core.line import LineProblem
@@ -16,7 +17,7 @@ from common.errors import Unavailable
 from common.settings import Settings
 from common.telemetry import get_logger
 
-Check = Callable[[Path, str], Awaitable[Verdict]]
+Check = Callable[[Path, str], Coroutine[Any, Any, Verdict]]
 """What is told of a file by its path and the endpoint of its batch."""
 _MODULE = "batches.check_file"
 _ROOT = Path(__file__).parents[1]

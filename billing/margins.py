@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from billing.core.device_costs import CostTable, Margin
+from billing.core.device_costs import CostTable, Margin, shares
 from billing.reports import MAX_GROUPS, MAX_ROWS
 from billing.store import Ledger, UsageFilter, UsageRow
 from billing.store.columns import TAG
@@ -71,6 +72,11 @@ async def margin_report(
         raise InvalidInput(
             f"group_by: more than {MAX_ROWS} rows; ask for a shorter time or fewer groups", param="group_by"
         )
+    return await asyncio.to_thread(_report, costs, group_by, used)
+
+
+def _report(costs: CostTable, group_by: Sequence[str], used: Sequence[UsageRow]) -> MarginReport:
+    """Of many rows it takes seconds."""
     parts = [_margin_of(row, costs) for row in used]
     if any(name not in OF_WORK for name in group_by):
         parts = _shared_out(used, parts, [_MODEL, *(name for name in group_by if name in OF_WORK)])
@@ -84,16 +90,17 @@ async def margin_report(
 
 def _shared_out(used: Sequence[UsageRow], parts: Sequence[Margin], by: Sequence[str]) -> list[Margin]:
     """The same parts, in which the devices' cost of a Model is that of its tokens."""
-    pools: dict[tuple[str, ...], Margin] = {}
-    keys = [tuple(row.group[name] for name in by) for row in used]
-    for key, part in zip(keys, parts, strict=True):
-        pools[key] = pools.get(key, Margin()) + part
-    shared = []
-    for row, key, part in zip(used, keys, parts, strict=True):
-        pool = pools[key]
-        if row.group[_MODEL] and pool.tokens:
-            part = replace(part, made_microcredits=pool.made_microcredits * part.tokens / pool.tokens)
-        shared.append(part)
+    pools: dict[tuple[str, ...], list[int]] = {}
+    for at, row in enumerate(used):
+        if row.group[_MODEL]:
+            pools.setdefault(tuple(row.group[name] for name in by), []).append(at)
+    shared = list(parts)
+    for pool in pools.values():
+        tokens = [parts[at].tokens for at in pool]
+        if any(tokens):
+            made = sum((parts[at].made_microcredits for at in pool), Fraction(0))
+            for at, share in zip(pool, shares(made, tokens), strict=True):
+                shared[at] = replace(parts[at], made_microcredits=share)
     return shared
 
 

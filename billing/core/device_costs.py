@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+
+from billing.core.returns import allocated
 
 SECONDS_PER_HOUR = 3600
 HOURS_PER_YEAR = 8766
@@ -41,17 +43,17 @@ class CostTable:
     power: Power = Power()
 
     @cached_property
-    def _by_class(self) -> Mapping[str, DeviceCost]:
-        return {name.lower(): device for name, device in self.devices.items()}
+    def _busy_second(self) -> Mapping[str, Fraction]:
+        return {name.lower(): self._second(one, one.busy_watts) for name, one in self.devices.items()}
 
     def made_microcredits(self, device_class: str, seconds: int) -> Fraction | None:
         """What so many busy device-seconds cost, exactly; None for a class that has no cost."""
-        found = self._by_class.get(device_class.lower())
-        return None if found is None else seconds * self._second(found, found.busy_watts)
+        second = self._busy_second.get(device_class.lower())
+        return None if second is None else seconds * second
 
     def hour_microcredits(self, device_class: str, *, busy: bool) -> int:
         """An hour of a device that is there, rounded half up."""
-        found = self._by_class[device_class.lower()]
+        found = self.devices[device_class]
         return rounded(SECONDS_PER_HOUR * self._second(found, found.busy_watts if busy else found.idle_watts))
 
     def _second(self, device: DeviceCost, watts: int) -> Fraction:
@@ -102,6 +104,13 @@ class Margin:
             "charged_per_million_tokens_microcredits": _by(MILLION * self.token_microcredits, self.tokens),
             "made_per_million_tokens_microcredits": _by(MILLION * self.made_microcredits, self.tokens),
         }
+
+
+def shares(amount: Fraction, weights: Sequence[int]) -> list[Fraction]:
+    """``amount`` cut by ``weights`` into parts that add up to it exactly. Each is within a millionth of its
+    own part: parts of many amounts have few denominators, and so are soon added up. See ``allocated``."""
+    unit = amount.denominator * MILLION
+    return [Fraction(part, unit) for part in allocated(amount.numerator * MILLION, weights)]
 
 
 def rounded(amount: Fraction | int) -> int:

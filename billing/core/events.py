@@ -107,9 +107,9 @@ class UsageEvent:
 
     def _check(self, size: int) -> None:
         """Raise ``InvalidInput`` for what is wrong. ``size``: of all texts, which were looked at."""
-        for name in ("id", "tenant", "project"):
-            if not getattr(self, name):
-                raise InvalidInput(f"{name}: required, but empty", param=name)
+        if not (self.id and self.tenant and self.project):
+            name = next(name for name in ("id", "tenant", "project") if not getattr(self, name))
+            raise InvalidInput(f"{name}: required, but empty", param=name)
         if self.kind not in _KINDS:
             raise InvalidInput("kind: must be one of inference, training, device", param="kind")
         if not isinstance(self.model_shared, bool):
@@ -125,8 +125,8 @@ class UsageEvent:
             _check_size([*(getattr(self, name) for name in _TEXTS), *labels])
 
     def _check_numbers(self) -> None:
-        for name in _TIMES:
-            _check_whole(name, getattr(self, name), MAX_TIME_MS)
+        _check_whole("started_ms", self.started_ms, MAX_TIME_MS)
+        _check_whole("ended_ms", self.ended_ms, MAX_TIME_MS)
         if self.ended_ms < self.started_ms:
             raise InvalidInput("ended_ms: before started_ms", param="ended_ms")
         if self.admitted_ms != 0 or isinstance(self.admitted_ms, bool):
@@ -190,11 +190,13 @@ class UsageEvent:
     ) -> UsageEvent:
         """One that has begun and been admitted at that time, whose names are those of this one, which are not
         looked at again. Raises ``InvalidInput``."""
+        _ = self._names, self._names_characters  # made once for all
         event = self._with(
             id=id_, started_ms=at_ms, ended_ms=at_ms, admitted_ms=at_ms, labels=labels, user=user, tags=tags
         )
         _check_text("id", id_)
         event._check(self._names_characters + len(id_))
+        event.__dict__["beginning"] = event._beginning()
         return event
 
     def ended(self, outcome: str, ended_ms: int, quantities: Mapping[str, int]) -> UsageEvent:
@@ -220,6 +222,9 @@ class UsageEvent:
     def beginning(self) -> str:
         """``to_dict`` as JSON, less what is known at its end (outcome, time and quantities) and the last
         brace."""
+        return self._beginning()
+
+    def _beginning(self) -> str:
         own = f',"labels":{_texts_json(self.labels)}'
         if self.user:
             own += f',"user":{encode_basestring(self.user)}'

@@ -81,8 +81,8 @@ class Product:
                 raise InvalidInput("models: money is for any; leave them out", param="models")
             return
         check_whole("devices_millis", self.devices_millis, 1, MAX_DEVICES_MILLIS)
-        if not self.device_class:
-            raise InvalidInput("device_class: required for devices, like nvidia/H100", param="device_class")
+        if "/" not in self.device_class:
+            raise InvalidInput("device_class: must be one model, like nvidia/H100", param="device_class")
         if self.models or self.amount:
             name = "models" if self.models else "amount"
             raise InvalidInput(f"{name}: not for devices, which are granted by their time", param=name)

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from common.errors import InvalidInput, Problem
 from common.resources.batches import Batch
 from common.resources.budgets import Budget
+from common.resources.guardrails import Guardrail
 from common.resources.jobs import Job
 from common.resources.meta import (
     API_VERSION,
@@ -18,6 +19,7 @@ from common.resources.meta import (
     to_json,
 )
 from common.resources.money import Price
+from common.resources.one_door import ExternalModel, Route
 from common.resources.people import ApiKey, Project, Tenant
 from common.resources.pool import Node, Queue
 from common.resources.saying import problems_of
@@ -46,12 +48,15 @@ KINDS: dict[str, type[Resource]] = {
         Model,
         Adapter,
         Endpoint,
+        ExternalModel,
+        Route,
         Job,
         FineTune,
         File,
         Batch,
         Price,
         Budget,
+        Guardrail,
     )
 }
 """Kind name -> class, in the order in which documents of several kinds are best applied."""
@@ -163,8 +168,10 @@ __all__ = [
     "Batch",
     "Budget",
     "Endpoint",
+    "ExternalModel",
     "File",
     "FineTune",
+    "Guardrail",
     "Job",
     "Metadata",
     "Model",
@@ -174,6 +181,7 @@ __all__ = [
     "Project",
     "Queue",
     "Resource",
+    "Route",
     "Status",
     "Tenant",
     "Workload",

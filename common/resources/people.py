@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from common.resources.fields import ModelNames, Name, Priority, Text, TimeMs, Whole
+from common.data_class import DataClass
+from common.resources.fields import ModelNames, Name, Priority, Text, TimeMs, Whole, Word
 from common.resources.meta import Model, Resource, Status
 from common.resources.rates import RateLimits
 from common.vocabulary import MAX_LIST, MAX_NUMBER
@@ -15,6 +16,18 @@ Role = Literal["platform-admin", "tenant-admin", "member", "agent"]
 
 
 QueueNames = Annotated[list[Name], Field(max_length=MAX_LIST)]
+
+
+class DataGuard(Model):
+    """What binds data of requests on their way to models that others serve. A request may say more, and never
+    less."""
+
+    data_class: DataClass | None = Field(
+        None, description="of all data, at least; unset = what the request says, else internal"
+    )
+    regions: Annotated[list[Word], Field(max_length=MAX_LIST)] | None = Field(
+        None, description="of external models that may get them; empty = none, unset = all"
+    )
 
 
 class ProjectLimits(Model):
@@ -93,6 +106,9 @@ class ProjectSpec(Model):
     rate_limits: RateLimits = Field(
         default_factory=RateLimits, description="of all requests that are billed to the project, together"
     )
+    data: DataGuard = Field(
+        default_factory=DataGuard, description="of all requests that are billed to the project"
+    )
 
 
 class Project(Resource):
@@ -114,6 +130,7 @@ class ApiKeySpec(Model):
     )
     expires_ms: TimeMs | None = None
     rate_limits: RateLimits = Field(default_factory=RateLimits, description="of all requests with the key")
+    data: DataGuard = Field(default_factory=DataGuard, description="of all requests with the key")
     revoked: bool = False
 
     @model_validator(mode="after")

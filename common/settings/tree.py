@@ -151,8 +151,8 @@ class Settings(BaseSettings):
     def folder(self, name: str) -> Path:
         """``home/<name>``, made when missing, closed to other users of the machine like the home itself.
 
-        Used: run, logs, files, jobs, work, adapters, models, spool. Raises ``SetupError`` where the home is
-        for everybody.
+        Used: run, logs, files, jobs, work, adapters, models, spool, provider-keys. Raises ``SetupError``
+        where the home is for everybody.
         """
         path = self.home / name
         make_home(self.home)

@@ -32,10 +32,10 @@ class PauseStops:
             for one in await self._paused[scope].now()
         }
         changed = found.items() ^ self._reasons.items()
-        self._reasons = found
         if not changed:
             return ()
         owners = {project.name: project.spec.tenant for project in await self._projects.now()}
+        self._reasons = found
         tenants = set[str]()
         for (scope, name), _ in changed:
             # A key may have work in any project: it may be a platform-admin's, or gone by now.

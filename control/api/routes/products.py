@@ -14,7 +14,8 @@ from billing.store.shelf import Shelf
 from common.clock import rfc3339
 from common.errors import InvalidInput
 from common.resources import Tenant
-from common.resources.fields import AdapterName, DeviceModel, Name, Text
+from common.resources.fields import AdapterName, Name, Text
+from common.resources.pool import DeviceClass
 from common.vocabulary import MAX_LIST, NAME_CHARACTERS
 from control.admission.access import Caller
 from control.api.errors import ERROR_RESPONSES
@@ -55,7 +56,7 @@ class ProductRequest(BaseModel):
     models: list[AdapterName] = Field(
         default_factory=list, max_length=MAX_LIST, description="project/name, or a shared name; empty = any"
     )
-    device_class: DeviceModel | None = None
+    device_class: DeviceClass | None = Field(None, description="vendor/model")
     devices_millis: StrictInt = Field(0, description="thousandths of devices that a piece has all the time")
     carry_percent: StrictInt = Field(0, description="of the amount that may be used later, where it is left")
     carry_days: StrictInt = Field(0, description="how much later")

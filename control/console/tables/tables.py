@@ -133,6 +133,11 @@ def _progress(document: Document) -> object:
     return f"{status.get('step', 0)}/{total}" if total else ""
 
 
+def _guards(document: Document) -> str:
+    """What is looked for and what is done, like ``personal: mask``."""
+    return ", ".join(f"{one['kind']}: {one['action']}" for one in document["spec"].get("guards", ()))
+
+
 def _lines_done(document: Document) -> object:
     status = document.get("status", {})
     total = status.get("total", 0)
@@ -206,6 +211,10 @@ def _rates(document: Document) -> object:
     limits = document["spec"].get("rateLimits", {})
     told = [f"{limits[name]} {short}" for name, short in _SHORT_RATES.items() if limits.get(name) is not None]
     return ", ".join(told) or "none"
+
+
+def _candidates(document: Document) -> object:
+    return ", ".join(one["model"] for one in document["spec"].get("candidates", ()))
 
 
 def _scope(document: Document) -> object:
@@ -299,6 +308,17 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("SIZE", _bytes("spec.sizeBytes")),
         Column("STATE", _at("status.state")),
     ),
+    "ExternalModel": (
+        Column("PROVIDER", _at("spec.provider", "external")),
+        Column("MODEL", _at("spec.model")),
+        Column("REGION", _at("spec.region")),
+        Column("DATA", _at("spec.dataClass")),
+        Column("URL", _at("spec.url"), wide=True),
+    ),
+    "Route": (
+        Column("MODEL", lambda route: route["spec"].get("servedName") or route["metadata"]["name"]),
+        Column("CANDIDATES", _candidates),
+    ),
     "Batch": (
         Column("STATE", _at("status.state")),
         Column("DONE", _lines_done),
@@ -320,6 +340,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("PERIOD", _at("spec.period")),
         Column("ENFORCEMENT", _at("spec.enforcement")),
         Column("SPENT", lambda document: f"{(document.get('status') or {}).get('spentPercent', 0)}%"),
+    ),
+    "Guardrail": (
+        Column("TENANT", _at("spec.scope.tenant", "all")),
+        Column("PROJECT", _at("spec.scope.project", "all")),
+        Column("MODEL", _at("spec.scope.model", "all")),
+        Column("MANDATORY", _at("spec.mandatory")),
+        Column("GUARDS", _guards),
     ),
 }
 

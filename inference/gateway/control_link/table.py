@@ -11,6 +11,7 @@ from common.ids import secret_digest
 from common.pauses import refusal
 from common.wire import Route, RouteKey, RoutingTable
 from inference.gateway.budgets.terms import book_of, terms_of
+from inference.gateway.guardrails.index import GuardIndex
 
 _SCHEME = b"bearer "
 CHECKPOINT_MARK = ":ckpt-step-"
@@ -36,7 +37,10 @@ class RouteIndex:
         """Whether anybody has any: where nobody has, requests are not looked at for them."""
         self.budgets = BudgetIndex([terms_of(one) for one in table.budgets]) if table.budgets else None
         """None where nobody has any."""
+        self.guards = GuardIndex(table.guardrails) if table.guardrails else None
+        """The same."""
         self.ceilings = Ceilings([book_of(one) for one in table.books])
+        self.data = table.data
         self._pauses = {f"{one.scope}/{one.name}": one for one in table.pauses}
         self._by_model: dict[str, list[Route]] = {}
         self._by_other_name: dict[str, list[Route]] = {}
@@ -94,7 +98,13 @@ class RouteIndex:
                 code="model_not_found",
                 param="model",
             )
-        return min(seen, key=lambda route: _rank(principal, route))
+        return seen[0] if len(seen) == 1 else min(seen, key=lambda route: _rank(principal, route))
+
+    def candidate(self, project: str, model: str) -> Route | None:
+        """The route of that name of a project, which a Route of another one may lead to; None where there is
+        none, or it is a Route itself."""
+        routes = self._by_model.get(model, ())
+        return next((one for one in routes if one.project == project and one.door is None), None)
 
     def _served_as(self, principal: Principal, model: str) -> str:
         """What to ask for where the name is that of a Model or an Endpoint whose engines are called

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from common.clock import VirtualClock
+from common.errors import DATABASE_UNAVAILABLE, Unavailable
 from common.labels import KEY_LABEL
 from common.pauses import BY_TENANT, PAUSED
 from common.resources import ApiKey, Metadata, Model, Project, Resource, Tenant, Workload
@@ -87,7 +88,44 @@ class _Part:
 
 
 async def test_of_several_that_stop_the_first_is_told() -> None:
-    stops = WorkStops(_Part("a", "first"), _Part("a", "second"), _Part("b", "third"))
+    stops = WorkStops(VirtualClock(), _Part("a", "first"), _Part("a", "second"), _Part("b", "third"))
     assert set(await stops.look()) == {"a", "b"}
     found = [stops.why(_work(), tenant) for tenant in ("a", "b", "c")]
     assert found == [Stop("first", "m"), Stop("third", "m"), None]
+
+
+class _Broken(_Part):
+    async def look(self) -> Collection[str]:
+        raise ValueError("nobody knows")
+
+
+async def test_one_that_cannot_be_looked_at_holds_up_no_other() -> None:
+    stops = WorkStops(VirtualClock(), _Part("a", "first"), _Broken("b", "second"), _Part("c", "third"))
+    assert set(await stops.look()) == {"a", "c"}
+
+
+class _Away(_Part):
+    async def look(self) -> Collection[str]:
+        raise Unavailable("it is away", code=DATABASE_UNAVAILABLE)
+
+
+async def test_a_database_that_is_away_is_no_trouble_of_one() -> None:
+    with pytest.raises(Unavailable):
+        await WorkStops(VirtualClock(), _Away("a", "first")).look()
+
+
+async def test_a_pause_is_told_by_the_next_look_where_one_fails_midway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def broken() -> list[Project]:
+        raise ValueError("nobody knows")
+
+    store = await _store()
+    stops = PauseStops(store)
+    await stops.look()
+    await _set(store, Project, "web", holds=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(stops._projects, "now", broken)
+        with pytest.raises(ValueError, match="nobody"):
+            await stops.look()
+    assert set(await stops.look()) == {"acme"}

@@ -5,7 +5,7 @@ import pytest
 from common.resources import KINDS
 from control.core.permissions import GRANTABLE, ROLES, TABLE, Owner, Verb, allows, may_grant, visible
 
-WRITABLE_BY_MEMBERS = {"outcomes", "Model", "Endpoint", "files", "jobs", "batches", "Job"}
+WRITABLE_BY_MEMBERS = {"outcomes", "Model", "Endpoint", "files", "jobs", "batches", "Job", "Route"}
 
 
 def test_every_kind_has_a_row_for_every_role() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.core.device_costs import HOURS_PER_YEAR, CostTable, DeviceCost, Margin, Power, rounded
+from billing.core.device_costs import HOURS_PER_YEAR, CostTable, DeviceCost, Margin, Power, rounded, shares
 from billing.margins import margin_report
 from billing.store import Ledger, UsageFilter
 from common.errors import InvalidInput
@@ -47,6 +47,18 @@ def test_parts_of_a_time_cost_what_the_whole_does(
 @given(st.fractions(max_denominator=10**9))
 def test_rounding_is_half_up(amount: Fraction) -> None:
     assert Fraction(-1, 2) < rounded(amount) - amount <= Fraction(1, 2)
+
+
+@given(
+    st.fractions(0, 10**15, max_denominator=10**12),
+    st.lists(st.integers(0, 10**12), min_size=1, max_size=8).filter(any),
+)
+def test_shares_add_up_and_keep_to_few_denominators(amount: Fraction, weights: list[int]) -> None:
+    parts = shares(amount, weights)
+    assert sum(parts) == amount
+    for part, weight in zip(parts, weights, strict=True):
+        assert abs(part - amount * weight / sum(weights)) < Fraction(1, 10**6)
+        assert amount.denominator * 10**6 % part.denominator == 0
 
 
 def test_nothing_has_no_ratios() -> None:
