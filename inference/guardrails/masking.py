@@ -73,7 +73,11 @@ class GuardedText:
 
     def whole(self, text: str) -> str:
         """All of a text that has come at once."""
-        return self.feed(text) + self.finish()
+        if self._folder is None:
+            begin = text.lstrip(_SPACE)
+            self._folder = JsonFolder() if begin and begin[0] in _OPENS_JSON else _PlainFolder()
+        self._take(*self._folder.feed(text))
+        return self.finish()
 
     def _take(self, folded: str, atoms: Sequence[str]) -> None:
         if not folded:
