@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -65,7 +64,7 @@ class RouteKey(_Part):
     limits: RouteLimits | None = None
     data: RouteData | None = None
 
-    @cached_property
+    @property
     def principal(self) -> Principal:
         return Principal(self.name, self.role, self.tenant, self.project, self.models)
 
