@@ -177,7 +177,7 @@ async def place(connection: AsyncConnection, order: Order) -> Placed:
 def said_by(order: Order) -> str:
     """The same for orders that ask for the same, whenever they do."""
     asked = (order.product.name, order.pieces, order.queue, order.voucher)
-    begins = order.begins_ms if order.begins_ms > order.ordered_ms else None
+    begins = order.begins_ms if order.begins_ms != order.ordered_ms else None
     return digest_of([order.tenant_uid, order.id, *asked, begins])
 
 
