@@ -32,6 +32,7 @@ from common.store.batch_lines import BatchLines
 from common.store.kept import KeptList
 from common.store.port import Store
 from common.telemetry import get_logger
+from common.vocabulary import SERVED_NAME_CHARACTERS, shortened
 from finetune.files.file_service import FileService
 
 KINDS = ("Batch",)
@@ -80,6 +81,7 @@ class BatchController:
         self._chores = Chores()
         self._runs: dict[str, BatchRun] = {}
         self._running: Counter[str] = Counter()
+        self._checking: Counter[str] = Counter()
         self._next_sweep_ms = 0
         self._is_busy = True
 
@@ -105,6 +107,7 @@ class BatchController:
         self._is_busy = bool(open_)
         metrics.show(open_)
         self._running.clear()
+        self._checking.clear()
         for batch in open_:
             await self._guard.handle(batch, partial(self._batch, batch))
         known = {batch.metadata.uid for batch in open_}
@@ -152,9 +155,12 @@ class BatchController:
             await self._run(batch)
 
     async def _validate(self, batch: Batch) -> None:
-        uid = batch.metadata.uid
+        uid, project = batch.metadata.uid, batch.project or ""
+        self._checking[project] += 1
+        if self._checking[project] > 1:  # one of each project at a time: else one keeps all others waiting
+            return
         try:
-            file = await self._files.get(batch.project or "", batch.spec.input_file)
+            file = await self._files.get(project, batch.spec.input_file)
             path = self._files.content_path(file)
         except NotFound as error:
             await self._fail(batch, [LineProblem("input_file_gone", error.message, None, "input_file_id")])
@@ -167,7 +173,11 @@ class BatchController:
             await self._fail(batch, verdict.problems, verdict.problem_count)
             return
         status = batch.status
-        status.state, status.total, status.model = "in_progress", verdict.lines, verdict.model[:200]
+        status.state, status.total, status.model = (
+            "in_progress",
+            verdict.lines,
+            shortened(verdict.model, SERVED_NAME_CHARACTERS),
+        )
         status.in_progress_ms = self._clock.now_ms()
         batch = await self._store.set_status(batch)
         await note(self._store, self._clock, batch, "Validated", f"The file has {verdict.lines} requests")

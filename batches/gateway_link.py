@@ -13,6 +13,7 @@ from common.clock import Clock
 from common.settings import Settings
 from common.tls import ClientTrust
 
+_TOO_SLOW = b'{"error": {"message": "no answer came in time", "code": "line_timeout"}}'
 _HEADER_BYTES = 128 * 1024
 """A usage event has at most a part of it."""
 _LOOK_AGAIN_SECONDS = 30.0
@@ -40,8 +41,12 @@ class GatewayLink:
             async with self._opened().post(
                 f"{self._url}{path}", data=body, headers=headers, ssl=self._verify(), allow_redirects=False
             ) as response:
-                content = await response.read()
-        except (TimeoutError, aiohttp.ClientError, OSError):
+                content = await _read(response, self._settings.batches.max_answer_bytes)
+        except aiohttp.ClientError:
+            return None
+        except TimeoutError:  # it counts as a try: an engine may have worked on it all the while
+            return Answer(504, _TOO_SLOW, True, request_id)
+        except OSError:
             return None
         return Answer(
             status=response.status,
@@ -77,6 +82,16 @@ class GatewayLink:
             self._looked_seconds = now_seconds
             self._trust.look()
         return self._trust.verify
+
+
+async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> bytes | None:
+    """The body; None where it is longer than that."""
+    held = bytearray()
+    async for piece in response.content.iter_any():
+        held += piece
+        if len(held) > most_bytes:
+            return None
+    return bytes(held)
 
 
 def _seconds(text: str) -> float:

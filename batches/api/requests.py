@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -58,6 +58,14 @@ class CreateBatchBody(_Body):
                 param="completion_window",
             )
         return int(found[1])
+
+
+def create_batch_schema() -> dict[str, Any]:
+    """The body as the description of the API has it, without references."""
+    schema = CreateBatchBody.model_json_schema()
+    expiry = schema.pop("$defs")[ExpiryBody.__name__]
+    schema["properties"]["output_expires_after"] = {"anyOf": [expiry, {"type": "null"}], "default": None}
+    return schema
 
 
 def parse_create_batch(content: bytes) -> CreateBatchBody:

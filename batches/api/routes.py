@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from batches.api.requests import parse_create_batch
+from batches.api.requests import create_batch_schema, parse_create_batch
 from batches.api.service import BatchService
 from batches.objects import batch_object
 from common.auth import Principal
@@ -18,6 +18,8 @@ from common.store.answers import Answer, json_answer
 from finetune.api.routes import page_of
 from finetune.objects import page
 
+_CONTENT = {"application/json": {"schema": create_batch_schema()}}
+_BODY = {"requestBody": {"required": True, "content": _CONTENT}}
 Authenticate = Callable[[Request], Awaitable[Principal]]
 
 
@@ -32,7 +34,10 @@ def build_router(service: BatchService, authenticate: Authenticate) -> APIRouter
         ("POST", "/batches/{batch_id}/cancel", routes.cancel),
     )
     for method, path, handler in table:
-        router.add_api_route(path, handler, methods=[method], tags=["batches"], response_model=None)
+        described = _BODY if handler == routes.create else None
+        router.add_api_route(
+            path, handler, methods=[method], tags=["batches"], response_model=None, openapi_extra=described
+        )
     return router
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from common.errors import InvalidInput
 from common.strict_json import parse_json
+from common.vocabulary import shortened
 
 WAITS = frozenset((408, 425, 429, 503, 529))
 """Statuses of an answer that says: later."""
@@ -17,16 +18,19 @@ BROKE = frozenset((401, 500, 502, 504))
 asked for: a gateway that does not know it has yet to hear of it."""
 PAUSED = "paused"
 """The code of an answer where somebody has stopped the key, project, tenant or model, until it is resumed."""
+WHY_CHARACTERS = 200
+"""So much is told of what keeps a batch waiting."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
 
 
 @dataclass(frozen=True)
 class Answer:
     """What a gateway said of a line. ``is_told``: it knows the line, and says so; what does not is no answer
-    of a gateway to it. ``event``: the usage event that is to be billed with it; empty = none."""
+    of a gateway to it. ``content`` is None where it is longer than is kept. ``event``: the usage event that
+    is to be billed with it; empty = none."""
 
     status: int
-    content: bytes
+    content: bytes | None
     is_told: bool
     request_id: str = ""
     event: str = ""
@@ -59,6 +63,10 @@ def judge(answer: Answer | None, tries: int, most_tries: int) -> Again | Final:
         return Again(0.0, False, "no gateway answers")
     if not answer.is_told:
         return Again(0.0, False, f"what answers with {answer.status} is no gateway that knows of batches")
+    if answer.content is None:
+        return failed(
+            "answer_too_large", "the answer was made, and is billed, but it is too large to be kept"
+        )
     body = _object(answer.content)
     if answer.status in WAITS:
         return Again(answer.retry_after_seconds, False, _why(answer, body))
@@ -93,7 +101,7 @@ def _code(body: Mapping[str, Any] | None) -> object:
 def _why(answer: Answer, body: Mapping[str, Any] | None) -> str:
     error = (body or {}).get("error")
     message = error.get("message") if isinstance(error, dict) else None
-    return message if isinstance(message, str) else f"status {answer.status}"
+    return shortened(message, WHY_CHARACTERS) if isinstance(message, str) else f"status {answer.status}"
 
 
 def pause_seconds(refusals: int, asked_seconds: float) -> float:

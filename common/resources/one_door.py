@@ -58,7 +58,9 @@ class ExternalModelSpec(Model):
 
     served_name: ServedName | None = None
     url: BaseUrl = Field(description="base URL of the API, with its /v1 where it has one")
-    protocol: Protocol = "openai"
+    protocol: Protocol = Field(
+        "openai", description="what it speaks, untranslated: anthropic answers requests to /v1/messages alone"
+    )
     model: Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[!-~]+$")] = Field(
         description="what the provider calls it"
     )
@@ -83,7 +85,7 @@ class ExternalModelSpec(Model):
     @model_validator(mode="after")
     def _speaks_what_it_serves(self) -> ExternalModelSpec:
         if self.protocol == "anthropic" and set(self.tasks) != {"chat"}:
-            raise ValueError("tasks: protocol anthropic serves chat only")
+            raise ValueError("tasks: protocol anthropic serves chat only, at /v1/messages")
         return self
 
 

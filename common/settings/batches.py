@@ -28,6 +28,7 @@ class BatchSettings(Section):
     line_timeout_seconds: float = Field(
         1200.0, gt=0, description="longest wait for the answer to a line, its wait for a turn included"
     )
+    max_answer_bytes: int = Field(8 * MIB, ge=1024, le=256 * MIB, description="of the answer to one line")
     tries_per_line: int = Field(
         3, ge=1, le=100, description="answers that engines broke; a line that is told to wait waits on"
     )

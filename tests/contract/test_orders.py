@@ -19,7 +19,7 @@ from billing.store.schema import METADATA
 from billing.store.shelf import Shelf
 from common.clock import VirtualClock
 from common.db import Database
-from common.errors import Conflict, InvalidInput, NotFound
+from common.errors import Conflict, InvalidInput, NotFound, TooManyRequests
 from tests.contract.test_ledger import NOON, chat, ledger, many_events, prices
 
 __all__ = ["ledger", "prices"]
@@ -209,6 +209,14 @@ async def test_a_tenant_has_so_many_open_orders(orders: Orders, monkeypatch: pyt
     await orders.cancel("acme", "uid-acme", "a")
     await orders.place(ordered("c"))
     assert [one.order.id for one in await orders.latest("acme", open_only=True)] == ["b", "c"]
+
+
+async def test_a_tenant_places_so_many_orders_a_day(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MOST_A_DAY", 1)
+    await orders.place(ordered("a"))
+    with pytest.raises(TooManyRequests, match="1 orders today"):
+        await orders.place(ordered("b"))
+    await orders.place(ordered("b", ordered_ms=NOON + DAY_MS))
 
 
 async def test_a_voucher_is_redeemed_by_one_tenant(shelf: Shelf, clock: VirtualClock, ledger: Ledger) -> None:

@@ -56,7 +56,9 @@ def create(
         raise InvalidInput(f"{file} is neither a file here nor an id of one (file-…)", param="FILE")
     asked = endpoint or (_endpoint_of(path) if path.is_file() else "")
     if not asked:
-        raise InvalidInput("name the path of the requests, like /v1/chat/completions", param="--endpoint")
+        raise InvalidInput(
+            "--endpoint: name the path of the requests, like /v1/chat/completions", param="--endpoint"
+        )
     with session_of(context).client(timeout_seconds=600) as client:
         id_ = uploaded(client, path, "batch", where, param="FILE")["id"] if path.is_file() else file
         body = {"input_file_id": id_, "endpoint": asked, "completion_window": window}

@@ -222,7 +222,7 @@ class Bill:
     def _shared(self, event: UsageEvent) -> UsageEvent:
         """The event with the other engines that had a part in the work, where their names find room in it."""
         reader = self._reader if self._reader != event.resource else ""
-        if not reader and not self._others:
+        if not reader and not self._others and self._job.passage is None:
             return event
         others = {"read_by": reader, "continued_by": " ".join(self._others)}
         if self._job.passage is not None:

@@ -15,9 +15,10 @@ from inference.gateway.control_link.table import RouteIndex
 
 EXTERNAL_APIS = {
     "openai": frozenset({"chat", "completions", "embeddings"}),
-    "anthropic": frozenset({"chat", "messages"}),
+    "anthropic": frozenset({"messages"}),
 }
-"""What external models are asked in, by their protocol; of it they serve what their tasks say."""
+"""What external models are asked in, by their protocol; of it they serve what their tasks say. Nothing is
+translated: a provider answers in the API that it speaks."""
 
 
 def apis_of_route(route: Route) -> frozenset[str]:

@@ -42,6 +42,7 @@ from inference.gateway.one_door.provider_keys import ProviderKeys
 
 NOT_ALLOWED = "data_class_not_allowed"
 RETRY_AFTER_SECONDS = 5
+_ANTHROPIC_VERSION = "2023-06-01"
 _LARGE_BYTES = 256 * 1024
 _ITS_ERRORS = frozenset({400, 413, 422})
 _REQUEST_IDS = (b"x-request-id", b"request-id")
@@ -65,6 +66,7 @@ class ExternalCall(EngineCall):
         super().__init__(client, replica, Sent(ReplicaView(replica.url, 0), 0, ""), request, id_)
         self.key = ""
         self._passage, self._model = passage, job.route.backend_model
+        self._is_anthropic = external.protocol == "anthropic"
         self._estimates = external.untold_usage == "estimate"
         self._events = ForeignEvents(self._model, about_prompt(request), self._estimates)
         self._request_asked = request
@@ -73,7 +75,7 @@ class ExternalCall(EngineCall):
         """As that of an engine."""
         loop = asyncio.get_running_loop()
         began_seconds = loop.time()
-        headers = {**JSON_CONTENT, "Authorization": f"Bearer {self.key}"} if self.key else JSON_CONTENT
+        headers = _headers(self.key, self._is_anthropic)
         url = self.replica.url + WIRES[self._request_asked.api].path.removeprefix("/v1")
         response = await self._client.post(url, body, headers)
         self._response, self.status = response, response.status
@@ -85,7 +87,7 @@ class ExternalCall(EngineCall):
             if not self.content:
                 raise Malformed("the provider ended the stream before its first event")
         else:
-            self.answer = self._made(await read_answer(response, hold))
+            self.answer = self._made(await read_answer(response, hold, WIRES[self._request_asked.api].usage))
         self.waited_seconds = loop.time() - began_seconds
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -110,6 +112,9 @@ class ExternalCall(EngineCall):
     async def _more(self) -> bytes:
         """The next events, whole; empty at the end."""
         assert self._response is not None
+        if self._is_anthropic:  # its events tell the provider's count from the first one on
+            self._passage.labels["usage"] = "provider"
+            return await self._response.readany()
         while not self._events.ended:
             data = await self._response.readany()
             made = self._events.feed(data) if data else self._events.end()
@@ -121,7 +126,8 @@ class ExternalCall(EngineCall):
 
     def _made(self, answer: WholeAnswer) -> WholeAnswer:
         """The answer as an engine would give it; one that cannot be read has no usage, and is not given."""
-        if answer.content is None:
+        if answer.content is None or self._is_anthropic:
+            self._passage.labels |= {"usage": "provider"} if answer.usage is not None else {}
             return answer
         prompt = about_prompt(self._request_asked) if self._estimates else None
         try:
@@ -183,6 +189,14 @@ class Externals:
         call.close()
         _log.warning("an external model refuses", model=external.name, status=call.status)
         raise _error(call, job)
+
+
+def _headers(key: str, is_anthropic: bool) -> dict[str, str]:
+    """All that a provider is told beside what the connection asks for."""
+    if is_anthropic:
+        version = {**JSON_CONTENT, "anthropic-version": _ANTHROPIC_VERSION}
+        return {**version, "x-api-key": key} if key else version
+    return {**JSON_CONTENT, "Authorization": f"Bearer {key}"} if key else JSON_CONTENT
 
 
 def _may_go(passage: Passage, external: RouteExternal) -> bool:

@@ -49,6 +49,12 @@ async def test_a_product_is_ordered_used_and_cancelled(tmp_path: Path) -> None:
         await sent(world, "admin", "POST", PRODUCTS, 200, dearer)
         again = await sent(world, "acme-admin", "POST", ORDERS, 200, order)
         assert again == {**made, "repeated": True}
+        later = {"id": "po-2", "product": "pack", "begins": str(world.clock.now_ms() + 5000)}
+        upcoming = await sent(world, "acme-admin", "POST", ORDERS, 201, later)
+        assert upcoming["state"] == "upcoming"
+        world.clock.advance(60)
+        assert (await sent(world, "acme-admin", "POST", ORDERS, 200, later))["repeated"]
+        await sent(world, "acme-admin", "DELETE", f"{ORDERS}/po-2", 200)
         wrong = await sent(world, "acme-admin", "POST", ORDERS, 409, {**order, "quantity": 3})
         assert wrong["error"]["param"] == "id"
         spec = PriceSpec(effective_from="2020-01-01T00:00:00Z", items=ITEMS)

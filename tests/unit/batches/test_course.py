@@ -82,6 +82,13 @@ def test_who_is_told_to_wait_waits_however_often(status: int) -> None:
     assert told == Again(7, False, "busy")
 
 
+def test_what_is_too_large_to_be_kept_is_not_asked_for_again() -> None:
+    told = judge(Answer(200, None, True, event="{}"), 1, 3)
+    assert isinstance(told, Final)
+    assert told.error is not None
+    assert told.error["code"] == "answer_too_large"
+
+
 def test_what_is_paused_waits_until_it_is_resumed() -> None:
     told = judge(_answer(403, {"error": {"code": "paused", "message": "key ada"}}), 999, 3)
     assert told == Again(LONGEST_PAUSE_SECONDS, False, "key ada")

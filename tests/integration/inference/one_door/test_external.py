@@ -115,7 +115,7 @@ async def test_data_go_out_only_where_they_may(
 ) -> None:
     async with FakeProvider() as provider:
         away = external("away", f"{provider.url}/v1", data_class=outside)
-        routes = doors(own("small"), away, door("smart", "away"), data=bound)
+        routes = doors(own("small"), away, door("smart", "away"), bound=bound)
         async with serving(tmp_path, routes, **NEAR) as near:
             headers = {"x-computility-data-class": said} if said else {}
             if status == 200:
@@ -199,3 +199,28 @@ async def test_streams_of_others_are_counted(
             assert bill["quantities"]["completion_tokens"] == tokens
             assert bill["labels"]["usage"] == usage
             assert provider.bodies[0]["stream_options"] == {"include_usage": True}
+
+
+async def test_a_provider_that_speaks_anthropics_api_is_asked_in_it(tmp_path: Path) -> None:
+    async with FakeProvider() as provider:
+        away = external("away", f"{provider.url}/v1", protocol="anthropic")
+        body = {
+            "model": "smart",
+            "max_tokens": 4,
+            "messages": MESSAGES,
+            "metadata": {"user_id": "u", "t": "x"},
+        }
+        async with serving(tmp_path, doors(away, door("smart", "away")), **NEAR) as near:
+            client = near.client()
+            plain = await client.post("/messages", body=body, cast_to=dict[str, Any])
+            assert plain["model"] == "smart"
+            streamed = await client.post("/messages", body={**body, "stream": True}, cast_to=str)
+            assert "message_stop" in streamed
+            bills = await near.billed(2)
+            assert [bill["labels"]["usage"] for bill in bills] == ["provider"] * 2
+            assert sum(bill["quantities"]["completion_tokens"] for bill in bills) == provider.generated
+            assert provider.headers[0]["anthropic-version"]
+            assert provider.bodies[0]["metadata"] == {"user_id": "u"}
+            with pytest.raises(openai.BadRequestError) as error:
+                await ask(near)
+            assert error.value.code == "no_candidate"
