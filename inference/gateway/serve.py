@@ -97,7 +97,7 @@ class InferenceHandler:
         self._bodies = Bodies(settings, media_hosts)
         self._tracer, self._secret = tracer, secret
         self.admission = Admission(settings, routes, books.clock)
-        self._doors = Doors(routes, limiter, budgets, demand, books.clock, secret, self._serve)
+        self._doors = Doors(routes, limiter, demand, books.clock, secret, self._hold, self._serve)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -219,9 +219,7 @@ class InferenceHandler:
         """Hold of hard budgets what the job may cost at its route's engines, in place of what it held before.
         Raises the client's error."""
         ticket, index = job.ticket, self._routes.index
-        if ticket.settle is not None:
-            settle, ticket.settle = ticket.settle, None
-            settle(TokenCounts())
+        ticket.give_back(TokenCounts())
         if index.budgets is not None and WIRES[job.request.api].is_billed:
             asking = Asking(
                 job.request, job.route, job.tenant, job.project, job.principal.key, job.started_ms
@@ -318,8 +316,7 @@ class InferenceHandler:
         with self._waiting_room.place(job) as place:
             while (route := await self._waiting_room.next_route(job, watch, place)) is not None:
                 found = replace(job, route=route)
-                if job.passage is None:  # through a Route the dearest engines were held for
-                    await self._hold(found)  # its engines may be dearer than those that were there
+                await self._hold(found)  # its engines may be dearer than those that were there
                 try:
                     answering = await self._variants.call(found, watch, bill.begin, on_comments)
                 except NoEngine:
