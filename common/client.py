@@ -139,6 +139,20 @@ class Client(OrderClient):
             )
         )
 
+    def explain_route(
+        self,
+        name: str,
+        *,
+        project: str | None = None,
+        request: Mapping[str, Any] | None = None,
+        data_class: str | None = None,
+    ) -> Document:
+        """Whom the Route would ask for a request, and why not the others; nobody is asked."""
+        body = {"request": request, "dataClass": data_class}
+        where = f"?project={quote(project, safe='')}" if project else ""
+        path = f"/api/v1/routes/{quote(name, safe='')}/explain{where}"
+        return self._answer(self._send("POST", path, json={k: v for k, v in body.items() if v is not None}))
+
     def plan(
         self,
         docs: Sequence[Mapping[str, Any]],
@@ -202,6 +216,11 @@ class Client(OrderClient):
     def budget_balances(self, name: str | None = None) -> Document:
         """What budgets have come to; only the one of that ``name``, where it is given."""
         return self._read("/api/v1/budget-balances", **({"name": name} if name is not None else {}))
+
+    def guardrail_trial(self, name: str, text: str, direction: str) -> Document:
+        """What the Guardrail would do to a text."""
+        body = {"name": name, "text": text, "direction": direction}
+        return self._answer(self._send("POST", "/api/v1/guardrail-trials", json=body))
 
     def price_dry_run(
         self, docs: Sequence[Mapping[str, Any]], begin: str, end: str | None, tenant: str | None

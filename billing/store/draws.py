@@ -67,8 +67,8 @@ async def return_draws(connection: AsyncConnection, event: UsageEvent, usage: Tr
 async def _open_of(
     connection: AsyncConnection, tenants: Collection[str]
 ) -> Mapping[str, Mapping[Allotment, Taken]]:
-    """The allotments that are not over, by tenant."""
-    mine = allotments.c.tenant.in_(sorted(tenants))
+    """The allotments that are not over and not used up, by tenant."""
+    mine = sa.and_(allotments.c.tenant.in_(sorted(tenants)), allotments.c.used < allotments.c.granted)
     held: defaultdict[str, dict[Allotment, Taken]] = defaultdict(dict)
     for row in await connection.execute(_allotments().where(mine, allotments.c.ended_ms.is_(None))):
         held[row.tenant][_terms(row)] = Taken(row.used, row.carried)

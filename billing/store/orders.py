@@ -18,10 +18,12 @@ from billing.store.rows import transaction_row
 from billing.store.schema import account_totals, allotments, journal, orders
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database
-from common.errors import Conflict, NotFound
+from common.errors import Conflict, NotFound, TooManyRequests
 
 MOST_OPEN = 200
 """Orders of a tenant that are not over."""
+MOST_A_DAY = 500
+"""Orders that a tenant may place in a day (UTC)."""
 LIST_LIMIT = 1000
 SETTLE_MS = 7 * DAY_MS
 """So long after its end an order waits for usage that comes late, before what is left of it is closed."""
@@ -65,7 +67,8 @@ class Orders:
     async def place(self, order: Order) -> Placed:
         """Write it down, if it is new, and grant what it is for. When this returns, it is durable.
 
-        Raises ``Conflict`` for an id that says something else, and where too many orders are open.
+        Raises ``Conflict`` for an id that says something else, and where too many orders are open;
+        ``TooManyRequests`` for more than a day's.
         """
         order.check()
         async with self._database.write() as connection:
@@ -145,13 +148,7 @@ async def place(connection: AsyncConnection, order: Order) -> Placed:
     before = await _find(connection, terms.id)
     if before is not None:
         return _placed_before(before, order, said)
-    held = sa.select(sa.func.count()).where(
-        allotments.c.tenant == order.tenant, allotments.c.ended_ms.is_(None)
-    )
-    if (await connection.execute(held)).scalar_one() >= MOST_OPEN:
-        raise Conflict(
-            f"the tenant has {MOST_OPEN} orders that are not over; cancel some, or wait for their end"
-        )
+    await _check_room(connection, order)
     document = json.dumps(order.to_dict(), sort_keys=True)
     row = (
         terms.id,
@@ -174,10 +171,27 @@ async def place(connection: AsyncConnection, order: Order) -> Placed:
     return Placed(order, Taken())
 
 
+async def _check_room(connection: AsyncConnection, order: Order) -> None:
+    mine = sa.and_(allotments.c.tenant == order.tenant, allotments.c.ended_ms.is_(None))
+    if await _count(connection, mine) >= MOST_OPEN:
+        raise Conflict(f"the tenant has {MOST_OPEN} orders that are not over; cancel some of them")
+    midnight_ms = order.ordered_ms // DAY_MS * DAY_MS
+    today = sa.and_(orders.c.tenant == order.tenant, orders.c.ordered_ms >= midnight_ms)
+    if await _count(connection, today) >= MOST_A_DAY:
+        raise TooManyRequests(
+            f"the tenant has placed {MOST_A_DAY} orders today; go on after midnight (UTC)",
+            retry_after_seconds=-(-(midnight_ms + DAY_MS - order.ordered_ms) // 1000),
+        )
+
+
+async def _count(connection: AsyncConnection, where: sa.ColumnElement[bool]) -> int:
+    return int((await connection.execute(sa.select(sa.func.count()).where(where))).scalar_one())
+
+
 def said_by(order: Order) -> str:
     """The same for orders that ask for the same, whenever they do."""
     asked = (order.product.name, order.pieces, order.queue, order.voucher)
-    begins = order.begins_ms if order.begins_ms > order.ordered_ms else None
+    begins = order.begins_ms if order.begins_ms != order.ordered_ms else None
     return digest_of([order.tenant_uid, order.id, *asked, begins])
 
 

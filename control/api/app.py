@@ -15,8 +15,10 @@ from control.api.requests import KEY_REQUIRED, caller_of
 from control.api.routes import (
     budgets,
     costs,
+    doors,
     endpoints,
     events,
+    guardrails,
     health,
     insight,
     internal,
@@ -69,6 +71,7 @@ def build_app(context: ControlContext) -> FastAPI:
     app.router.routes.extend(resources.build_router().routes)
     parts = (
         budgets,
+        guardrails,
         keys,
         limits,
         watch,
@@ -85,6 +88,7 @@ def build_app(context: ControlContext) -> FastAPI:
         workloads,
         sessions,
         endpoints,
+        doors,
         nodes,
         insight,
         plan,

@@ -75,6 +75,7 @@ COMMANDS: dict[str, Row] = {
     "explain": Row(INSIGHT, "observe", "Say why a workload is where it is, or what it waits for."),
     "simulate": Row(INSIGHT, "pool", "Say whether Workloads or Jobs would start now and where, or why not."),
     "plan": Row(INSIGHT, "plan", "Show what would serve an Endpoint within its SLO, and its cost."),
+    "route": Row(INSIGHT, "doors", "Show whom a Route would ask.", "route_app"),
     "logs": Row(INSIGHT, "observe", "Print what a workload printed."),
     "events": Row(INSIGHT, "observe", "Show what happened to resources, oldest first."),
     "usage": Row(INSIGHT, "observe", "Show what was used and what it costs, in credits."),
@@ -84,6 +85,7 @@ COMMANDS: dict[str, Row] = {
     "product": Row(INSIGHT, "shelf", "Write and list what tenants can order.", "product_app"),
     "order": Row(INSIGHT, "orders", "Order products, and show what is used of orders.", "order_app"),
     "voucher": Row(INSIGHT, "shelf", "Issue vouchers, and redeem them.", "voucher_app"),
+    "guardrails": Row(INSIGHT, "guardrails", "Try guardrails on texts.", "guardrails_app"),
     "outcomes": Row(
         INSIGHT, "outcomes", "Record what work brought, and show it beside what it cost.", "outcomes_app"
     ),

@@ -19,7 +19,7 @@ from billing.store.schema import METADATA
 from billing.store.shelf import Shelf
 from common.clock import VirtualClock
 from common.db import Database
-from common.errors import Conflict, InvalidInput, NotFound
+from common.errors import Conflict, InvalidInput, NotFound, TooManyRequests
 from tests.contract.test_ledger import NOON, chat, ledger, many_events, prices
 
 __all__ = ["ledger", "prices"]
@@ -67,6 +67,12 @@ async def test_an_order_is_placed_once(ledger: Ledger, orders: Orders) -> None:
     assert await balances(ledger) == {"receivable:acme": 9000, "prepaid:acme/o-1": -9000}
     with pytest.raises(NotFound):
         await orders.find("acme", "uid-of-a-namesake", "o-1")
+
+
+async def test_an_order_that_has_begun_meanwhile_is_the_same_again(orders: Orders) -> None:
+    ahead = NOON + 3_600_000
+    first = await orders.place(ordered(begins_ms=ahead))
+    assert await orders.place(ordered(ordered_ms=ahead + 1, begins_ms=ahead)) == replace(first, repeated=True)
 
 
 async def test_many_that_order_at_once_place_one(ledger: Ledger, orders: Orders) -> None:
@@ -203,6 +209,14 @@ async def test_a_tenant_has_so_many_open_orders(orders: Orders, monkeypatch: pyt
     await orders.cancel("acme", "uid-acme", "a")
     await orders.place(ordered("c"))
     assert [one.order.id for one in await orders.latest("acme", open_only=True)] == ["b", "c"]
+
+
+async def test_a_tenant_places_so_many_orders_a_day(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MOST_A_DAY", 1)
+    await orders.place(ordered("a"))
+    with pytest.raises(TooManyRequests, match="1 orders today"):
+        await orders.place(ordered("b"))
+    await orders.place(ordered("b", ordered_ms=NOON + DAY_MS))
 
 
 async def test_a_voucher_is_redeemed_by_one_tenant(shelf: Shelf, clock: VirtualClock, ledger: Ledger) -> None:

@@ -171,18 +171,16 @@ def orders_of(context: ControlContext) -> Orders:
 async def _order_of(context: ControlContext, caller: Caller, whose: Whose, body: OrderRequest) -> Order:
     """Raises ``InvalidInput`` that names the field. An order of before is the same whatever its product has
     become."""
-    now_ms = context.clock.now_ms()
-    begins_ms = time_ms("begins", body.begins)
-    try:
-        product = (await orders_of(context).find(whose.tenant, whose.uid, body.id)).order.product
-    except NotFound:
+    now_ms, begins_ms = context.clock.now_ms(), time_ms("begins", body.begins)
+    before = await _placed_before(context, whose, body)
+    if before is not None:
+        now_ms, product = before.ordered_ms, before.product
+        queue = before.queue if body.queue is None else body.queue
+    else:
         product = await _on_shelf(context, whose, body.product, now_ms)
+        queue = _queue_of(product, whose, body.queue)
         if begins_ms is not None and not now_ms <= begins_ms <= now_ms + MOST_AHEAD_DAYS * DAY_MS:
-            raise InvalidInput(
-                f"begins: must be from now to {MOST_AHEAD_DAYS} days from now", param="begins"
-            ) from None
-    if product.name != body.product:
-        product = await _on_shelf(context, whose, body.product, now_ms)
+            raise InvalidInput(f"begins: must be from now to {MOST_AHEAD_DAYS} days from now", param="begins")
     return Order(
         id=body.id,
         tenant=whose.tenant,
@@ -192,8 +190,17 @@ async def _order_of(context: ControlContext, caller: Caller, whose: Whose, body:
         ordered_ms=now_ms,
         begins_ms=begins_ms or now_ms,
         by=caller.principal.key,
-        queue=_queue_of(product, whose, body.queue),
+        queue=queue,
     )
+
+
+async def _placed_before(context: ControlContext, whose: Whose, body: OrderRequest) -> Order | None:
+    """The order of that id, where it is of the same product."""
+    try:
+        found = (await orders_of(context).find(whose.tenant, whose.uid, body.id)).order
+    except NotFound:
+        return None
+    return found if found.product.name == body.product else None
 
 
 async def _on_shelf(context: ControlContext, whose: Whose, name: str, now_ms: int) -> Product:

@@ -49,6 +49,12 @@ async def test_a_product_is_ordered_used_and_cancelled(tmp_path: Path) -> None:
         await sent(world, "admin", "POST", PRODUCTS, 200, dearer)
         again = await sent(world, "acme-admin", "POST", ORDERS, 200, order)
         assert again == {**made, "repeated": True}
+        later = {"id": "po-2", "product": "pack", "begins": str(world.clock.now_ms() + 5000)}
+        upcoming = await sent(world, "acme-admin", "POST", ORDERS, 201, later)
+        assert upcoming["state"] == "upcoming"
+        world.clock.advance(60)
+        assert (await sent(world, "acme-admin", "POST", ORDERS, 200, later))["repeated"]
+        await sent(world, "acme-admin", "DELETE", f"{ORDERS}/po-2", 200)
         wrong = await sent(world, "acme-admin", "POST", ORDERS, 409, {**order, "quantity": 3})
         assert wrong["error"]["param"] == "id"
         spec = PriceSpec(effective_from="2020-01-01T00:00:00Z", items=ITEMS)
@@ -181,3 +187,18 @@ async def test_bad_input_is_refused_with_its_path(tmp_path: Path) -> None:
             refused = await sent(world, "admin", "POST", path, 400, given)
             assert refused["error"]["param"] == param, (path, body, refused)
             assert refused["error"]["message"].startswith(param), (path, body, refused)
+
+
+async def test_usage_is_told_in_card_hours_of_the_reference_device(tmp_path: Path) -> None:
+    async with running_world(tmp_path, "sqlite") as world:
+        held = {
+            "kind": "device",
+            "device_class": "nvidia/H100-SXM",
+            "quantities": {"device_seconds": 3600},
+        }
+        await post_usage(world, usage_event("held", model="", **held), usage_event("asked"))
+        report = await sent(world, "acme-admin", "GET", "/api/v1/usage?group_by=kind", 200)
+        assert report["compute_unit"] == "nvidia/A100"
+        found = {row["kind"]: row["compute_unit_millis"] for row in report["rows"]}
+        assert found == {"device": 3170, "inference": 0}
+        assert report["total"]["compute_unit_millis"] == 3170

@@ -115,7 +115,7 @@ async def test_data_go_out_only_where_they_may(
 ) -> None:
     async with FakeProvider() as provider:
         away = external("away", f"{provider.url}/v1", data_class=outside)
-        routes = doors(own("small"), away, door("smart", "away"), data=bound)
+        routes = doors(own("small"), away, door("smart", "away"), bound=bound)
         async with serving(tmp_path, routes, **NEAR) as near:
             headers = {"x-computility-data-class": said} if said else {}
             if status == 200:
