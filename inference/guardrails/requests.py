@@ -9,6 +9,7 @@ from typing import Any
 
 from common.errors import InvalidInput
 from inference.core.body import InferenceRequest, prompt_first
+from inference.guardrails.folding import folded
 from inference.guardrails.rules import Rules
 from inference.guardrails.walking import Blocked, Hit, Walk
 
@@ -48,7 +49,7 @@ def _is_clean(request: InferenceRequest, rules: Rules) -> bool:
     """Whether there is no sign of a hit, as in most requests: told from the prompt's JSON as it is, unless
     characters are escaped in it by their numbers."""
     prompt = bytes(request.prompt)
-    if not prompt or b"\\u" in prompt or not prompt.isascii() or rules.may_hit(prompt.decode()):
+    if not prompt or b"\\u" in prompt or not prompt.isascii() or rules.may_hit(folded(prompt.decode())):
         return False
     others = json.loads(b"{" + request.rest[len(prompt) :].removeprefix(b","))
     hits: list[Hit] = []

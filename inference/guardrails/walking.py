@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from inference.guardrails.folding import folded
 from inference.guardrails.masking import GuardedText
 from inference.guardrails.rules import Rule, Rules
 
@@ -14,7 +15,61 @@ _JSON_TEXTS = frozenset({"arguments", "partial_json"})
 """Members whose text holds JSON."""
 _NEVER_TEXT = frozenset({"type", "role", "id", "call_id", "item_id", "tool_call_id", "object", "status"})
 """Members that say what something is, as engine and client need it."""
-_KNOWN = _NEVER_TEXT | {"content", "text", "function", "name", "description", "parameters", "properties"}
+_KNOWN = _NEVER_TEXT | {
+    *(
+        "additionalProperties",
+        "annotations",
+        "arguments",
+        "audio",
+        "content",
+        "description",
+        "enum",
+        "format",
+    ),
+    *("function", "function_call", "index", "input", "input_schema", "instructions", "items", "json_schema"),
+    *(
+        "logprobs",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "max_tokens",
+        "message",
+        "messages",
+        "n",
+        "name",
+    ),
+    *(
+        "output",
+        "parameters",
+        "properties",
+        "reasoning",
+        "reasoning_content",
+        "refusal",
+        "required",
+        "schema",
+    ),
+    *(
+        "response_format",
+        "seed",
+        "signature",
+        "stop",
+        "stop_sequences",
+        "stream",
+        "strict",
+        "summary",
+        "system",
+    ),
+    *(
+        "temperature",
+        "text",
+        "thinking",
+        "title",
+        "tool_calls",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+    ),
+}
 """Names of members that are not looked at, as APIs make them."""
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 """A name that a path may show; others, which a client may have made of a text, are a star in it."""
@@ -48,6 +103,8 @@ class Walk:
 
     def text(self, text: str, path: str, is_json: bool = False) -> str:
         """The text with masks. Raises ``Blocked``."""
+        if "\\" not in text and not self.rules.may_hit(folded(text)):
+            return text
         guarded = GuardedText(self.rules, is_json)
         masked = guarded.whole(text)
         for rule, count in guarded.hits.items():
