@@ -230,7 +230,9 @@ def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
     for section, content in settings.model_dump(mode="json").items():
         if isinstance(content, dict):
             for key, value in content.items():
-                text = value if isinstance(value, str) else json.dumps(value)
-                env[f"COMPUTILITY_{section}__{key}".upper()] = text
+                name = f"COMPUTILITY_{section}__{key}".upper()
+                env.pop(name, None)
+                if value is not None:  # what is unset has no text that says so
+                    env[name] = value if isinstance(value, str) else json.dumps(value)
     env.update(extra)
     return env
