@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from common.errors import Unauthenticated
@@ -15,8 +17,9 @@ from common.errors import Unauthenticated
 LINE_HEADER = "computility-batch-line"
 """Of a request: a signed line. Of its answer, whatever that is: the id of the line."""
 USAGE_HEADER = "computility-usage"
-"""Of an answer to a line: the usage event that is to be billed with it, as JSON; none where nothing was
-used."""
+"""Of an answer to a line: the usage events that are to be billed with it, a JSON list; none where nothing was
+used. More than one model may have had a part in an answer."""
+_USAGE = USAGE_HEADER.encode()
 BATCH_TIER = "batch"
 """The service tier of its usage events: prices name it."""
 VALID_MS = 3_600_000
@@ -25,8 +28,8 @@ _PURPOSE = b"computility batch line"
 
 @dataclass(frozen=True)
 class LineTold:
-    """A line: ``id`` is that of its usage event, the same whenever it is asked for. ``digest``: of the key
-    whose request it is."""
+    """A line: ``id`` is that of its first usage event, the same whenever it is asked for. ``digest``: of the
+    key whose request it is."""
 
     id: str
     digest: str
@@ -48,6 +51,23 @@ def line_told(internal_token: str, value: str, now_ms: int) -> LineTold:
     if not is_signed or len(parts) != 3 or int(parts[2]) < now_ms:
         raise Unauthenticated(f"{LINE_HEADER}: lines of batches are asked for by the platform itself alone")
     return LineTold(parts[0], parts[1])
+
+
+def told_id(line: LineTold, head: Mapping[bytes, bytes]) -> str:
+    """The id of the next usage event of a line, of whose answer these headers are told by now."""
+    number = len(json.loads(head.get(_USAGE, b"[]"))) + 1
+    return event_id(line.id, number)
+
+
+def event_id(line_id: str, number: int) -> str:
+    """Of the usage event of a line with that number, from 1."""
+    return line_id if number == 1 else f"{line_id}-{number}"
+
+
+def tell_usage(head: MutableMapping[bytes, bytes], event: str) -> None:
+    """Add a usage event, as JSON in ASCII, to the headers of a line's answer."""
+    before = head.get(_USAGE)
+    head[_USAGE] = b"[%b]" % event.encode() if before is None else b"%b,%b]" % (before[:-1], event.encode())
 
 
 def _mark(internal_token: str, said: str) -> str:

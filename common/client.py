@@ -217,6 +217,11 @@ class Client(OrderClient):
         """What budgets have come to; only the one of that ``name``, where it is given."""
         return self._read("/api/v1/budget-balances", **({"name": name} if name is not None else {}))
 
+    def guardrail_trial(self, name: str, text: str, direction: str) -> Document:
+        """What the Guardrail would do to a text."""
+        body = {"name": name, "text": text, "direction": direction}
+        return self._answer(self._send("POST", "/api/v1/guardrail-trials", json=body))
+
     def price_dry_run(
         self, docs: Sequence[Mapping[str, Any]], begin: str, end: str | None, tenant: str | None
     ) -> Document:

@@ -37,5 +37,6 @@ KIND_NAMES = (
     KindName("Batch", "batches", "project"),
     KindName("Price", "prices", "cluster"),
     KindName("Budget", "budgets", "cluster", "bu"),
+    KindName("Guardrail", "guardrails", "cluster", "gr"),
 )
 """In the order of ``common.resources.KINDS``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,6 +25,8 @@ MAX_DEMANDS = 5000
 """Endpoints that one report tells of."""
 MAX_LEASES = 500
 """Of budgets that one report tells of."""
+MAX_GUARD_HITS = 500
+"""Guards that one report tells of."""
 MAX_TRIALS = 500
 """Trials of canaries that one report tells of."""
 
@@ -63,7 +64,7 @@ class RouteKey(_Part):
     limits: RouteLimits | None = None
     data: RouteData | None = None
 
-    @cached_property
+    @property
     def principal(self) -> Principal:
         return Principal(self.name, self.role, self.tenant, self.project, self.models)
 
@@ -189,6 +190,18 @@ class RoutePause(_Part):
     reason: str
 
 
+class RouteGuardrail(_Part):
+    """A Guardrail. What of the scope is empty fits all; ``guards`` as ``Guard.to_dict`` has them, so that a
+    gateway that does not know one refuses what it binds, and not the table."""
+
+    name: str
+    tenant: str = ""
+    project: str = ""
+    key: str = ""
+    model: str = ""
+    guards: tuple[dict[str, Any], ...]
+
+
 class RoutingTable(_Part):
     """All that a gateway must know. ``version`` changes with the content."""
 
@@ -202,6 +215,7 @@ class RoutingTable(_Part):
     budgets: tuple[RouteBudget, ...] = Field((), description="those that refuse requests")
     books: tuple[RouteBook, ...] = Field((), description="where a budget is of money")
     pauses: tuple[RoutePause, ...] = Field((), description="what nothing is answered for")
+    guardrails: tuple[RouteGuardrail, ...] = ()
     data: dict[str, RouteData] = Field(
         default_factory=dict, description="what binds data of projects, of those where something does"
     )
@@ -257,6 +271,24 @@ class Demand(_Part):
     endpoint: str = Field(max_length=600)
     held: int = Field(0, ge=0, le=MAX_NUMBER)
     active: int = Field(0, ge=0, le=MAX_NUMBER)
+
+
+class GuardHits(_Part):
+    """What a guard has found since this was told last: how often, and the request that was the last."""
+
+    guardrail: str = Field(max_length=253)
+    guard: str = Field(max_length=253)
+    action: Literal["flag", "mask", "block"]
+    direction: Literal["input", "output"]
+    count: int = Field(ge=0, le=MAX_NUMBER)
+    request_id: str = Field(max_length=200)
+    path: str = Field(max_length=200, description="where in the request or answer")
+
+
+class GuardReport(_Part):
+    """What guards have found at a gateway, without any text."""
+
+    hits: tuple[GuardHits, ...] = Field((), max_length=MAX_GUARD_HITS)
 
 
 Step = Annotated[int, Field(ge=0, le=200)]

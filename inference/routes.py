@@ -19,6 +19,7 @@ from common.resources import (
     Budget,
     Endpoint,
     ExternalModel,
+    Guardrail,
     Model,
     Price,
     Project,
@@ -35,6 +36,7 @@ from common.wire import (
     RouteBudget,
     RouteCanary,
     RouteData,
+    RouteGuardrail,
     RouteKey,
     RouteLimits,
     RoutePause,
@@ -47,6 +49,7 @@ from inference.adapter_status import obstacle
 from inference.doors import by_name, data_of, door_has_price, door_route, external_route
 from inference.engine_workload import served_name
 from inference.routed_budgets import budgets_and_books
+from inference.routed_guardrails import guardrails_of
 
 REST = 3
 """So many times as long as it took to make a table, no other is made."""
@@ -65,6 +68,7 @@ KINDS = tuple(
         RouteKind,
         Budget,
         Price,
+        Guardrail,
     )
 )
 """What a table is made of."""
@@ -138,7 +142,8 @@ async def build_routing_table(store: Store) -> RoutingTable:
     limits = {"projects": _limits_of(projects), "tenants": _limits_of(await store.list(Tenant))}
     budgets, books = await budgets_and_books(store, any(door_has_price(door) for door in doors))
     data = {one.name: found for one in projects if (found := data_of(one.spec.data)) is not None}
-    version = _version((*keys, *ordered, *budgets, *books, *pauses), limits, data)
+    guardrails = await guardrails_of(store)
+    version = _version((*keys, *ordered, *budgets, *books, *pauses, *guardrails), limits, data)
     return RoutingTable(
         version=version,
         keys=keys,
@@ -147,6 +152,7 @@ async def build_routing_table(store: Store) -> RoutingTable:
         books=books,
         pauses=pauses,
         data=data,
+        guardrails=guardrails,
         **limits,
     )
 
@@ -379,7 +385,7 @@ def _min_prompt_tokens(endpoint: Endpoint) -> int:
 
 
 def _version(
-    parts: Sequence[RouteKey | Route | RouteBudget | RouteBook | RoutePause],
+    parts: Sequence[RouteKey | Route | RouteBudget | RouteBook | RoutePause | RouteGuardrail],
     limits: Mapping[str, Mapping[str, RouteLimits]],
     data: Mapping[str, RouteData],
 ) -> str:

@@ -26,8 +26,8 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
 @dataclass(frozen=True)
 class Answer:
     """What a gateway said of a line. ``is_told``: it knows the line, and says so; what does not is no answer
-    of a gateway to it. ``content`` is None where it is longer than is kept. ``event``: the usage event that
-    is to be billed with it; empty = none."""
+    of a gateway to it. ``content`` is None where it is longer than is kept. ``event``: the usage events that
+    are to be billed with it, as JSON; empty = none."""
 
     status: int
     content: bytes | None

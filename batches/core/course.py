@@ -58,10 +58,10 @@ def next_step(seen: Seen) -> Step:
     what came of it."""
     if seen.state not in ("validating", "in_progress"):
         return Step(seen.state, seen.ending)
-    if seen.is_cancelled:
-        return Step("cancelling", "cancelled")
     if seen.state == "in_progress" and seen.done >= seen.total:
         return Step("finalizing", "completed")
+    if seen.is_cancelled:
+        return Step("cancelling", "cancelled")
     if seen.now_ms >= seen.expires_ms:
         return Step("finalizing", "expired")
     return Step(seen.state)

@@ -56,7 +56,7 @@ class EventPoster:
             events: list[UsageEvent] = []
             for text in waiting.values():
                 try:
-                    events.append(UsageEvent.from_dict(json.loads(text)))
+                    events += [UsageEvent.from_dict(one) for one in json.loads(text)]
                 except (InvalidInput, ValueError) as error:
                     await self._rejected.keep({"kind": "inference", "text": text}, str(error))
             reasons = (await self._usage.post(events)).reasons

@@ -15,7 +15,7 @@ from batches.requests import lines_of, result_id, usage_id
 from batches.running.keeping import EventPoster, OutcomeKeeper
 from batches.running.places import Places
 from billing.core.events import UsageEvent
-from common.batch_line import LineTold
+from common.batch_line import LineTold, event_id
 from common.clock import Clock
 from common.errors import DATABASE_UNAVAILABLE, InvalidInput, Unavailable
 from common.resources import Batch
@@ -121,29 +121,26 @@ class BatchRun:
         self, number: int, request: LineRequest, end: Final, answer: Answer | None = None
     ) -> LineOutcome:
         content = result_line(result_id(self._uid, number), request.custom_id, end)
-        event = self._event(number, answer)
-        if event is None:
-            return LineOutcome(number, end.is_good, content)
-        return LineOutcome(
-            number,
-            end.is_good,
-            content,
-            event.canonical(),
-            event.quantity("prompt_tokens"),
-            event.quantity("cached_tokens"),
-            event.quantity("completion_tokens"),
+        events = self._events(number, answer)
+        tokens = (
+            sum(event.quantity(meter) for event in events)
+            for meter in ("prompt_tokens", "cached_tokens", "completion_tokens")
         )
+        kept = f"[{','.join(event.canonical() for event in events)}]" if events else ""
+        return LineOutcome(number, end.is_good, content, kept, *tokens)
 
-    def _event(self, number: int, answer: Answer | None) -> UsageEvent | None:
-        """What the line is billed by; None where nothing was used."""
+    def _events(self, number: int, answer: Answer | None) -> list[UsageEvent]:
+        """What the line is billed by; none where nothing was used."""
         if answer is None or not answer.event:
-            return None
+            return []
         try:
-            event = UsageEvent.from_dict(parse_json(answer.event, "the usage of a line"))
+            told = parse_json(answer.event, "the usage of a line")
+            events = [UsageEvent.from_dict(one) for one in (told if isinstance(told, list) else [told])]
         except InvalidInput as error:
             _log.error("a gateway tells usage that is none", batch=self._batch.name, error=error.message)
-            return None
-        if event.id != usage_id(self._uid, number):
+            return []
+        ids = [event_id(usage_id(self._uid, number), place) for place in range(1, len(events) + 1)]
+        if [event.id for event in events] != ids:
             _log.error("a gateway tells the usage of another line", batch=self._batch.name, line=number)
-            return None
-        return event
+            return []
+        return events

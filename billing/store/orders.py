@@ -191,7 +191,7 @@ async def _count(connection: AsyncConnection, where: sa.ColumnElement[bool]) -> 
 def said_by(order: Order) -> str:
     """The same for orders that ask for the same, whenever they do."""
     asked = (order.product.name, order.pieces, order.queue, order.voucher)
-    begins = order.begins_ms if order.begins_ms > order.ordered_ms else None
+    begins = order.begins_ms if order.begins_ms != order.ordered_ms else None
     return digest_of([order.tenant_uid, order.id, *asked, begins])
 
 

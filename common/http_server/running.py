@@ -88,17 +88,27 @@ class Run:
     async def _answer_all(self, request: Request, answer: Answer, connection: HttpProtocol) -> None:
         """The request, and those that come after it, for as long as no other task waits for them."""
         await _answered(request, answer, connection)
-        while self._idle is None and not isinstance(answer, Asking) and connection.has_client():
-            idle = self._idle = connection.loop.create_future()
-            try:
-                request, answer = await idle
-            except asyncio.CancelledError:
-                if not connection.has_client():
-                    return
-                raise
-            finally:
-                self._idle = None
+        is_direct = not isinstance(answer, Asking)
+        while is_direct and self._idle is None and connection.has_client():
+            del request, answer  # nothing of an answer is kept while its connection is idle
+            following = await self._next(connection)
+            if following is None:
+                return
+            request, answer = following
+            del following
             await _answered(request, answer, connection)
+
+    async def _next(self, connection: HttpProtocol) -> tuple[Request, Answer] | None:
+        """The next request; None where the client has gone."""
+        self._idle = connection.loop.create_future()
+        try:
+            return await self._idle
+        except asyncio.CancelledError:
+            if connection.has_client():
+                raise
+            return None
+        finally:
+            self._idle = None
 
     def common_lines(self, headers: Headers) -> bytes:
         """``headers`` as lines; they change once a second."""

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from common.errors import InvalidInput, Problem
 from common.resources.batches import Batch
 from common.resources.budgets import Budget
+from common.resources.guardrails import Guardrail
 from common.resources.jobs import Job
 from common.resources.meta import (
     API_VERSION,
@@ -55,6 +56,7 @@ KINDS: dict[str, type[Resource]] = {
         Batch,
         Price,
         Budget,
+        Guardrail,
     )
 }
 """Kind name -> class, in the order in which documents of several kinds are best applied."""
@@ -169,6 +171,7 @@ __all__ = [
     "ExternalModel",
     "File",
     "FineTune",
+    "Guardrail",
     "Job",
     "Metadata",
     "Model",

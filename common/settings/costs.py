@@ -30,7 +30,8 @@ class DeviceCostSettings(Section):
 
 
 class CostsSettings(Section):
-    """What making tokens costs, for `computility margin`: nobody is charged by it."""
+    """What making tokens costs, for `computility margin`, and in what unit device time is counted: nobody is
+    charged by it."""
 
     devices: dict[DeviceModel, DeviceCostSettings] = Field(
         default_factory=dict,
@@ -39,6 +40,11 @@ class CostsSettings(Section):
         "busy_watts, idle_watts; as JSON in the environment",
     )
     kwh_microcredits: Whole = Field(0, description="price of a kilowatt-hour")
+    reference_device: DeviceModel = Field(
+        "nvidia/A100",
+        description="of which a card-hour is the standard compute unit of usage reports, by dense BF16 FLOPS "
+        "as the device catalogue has them",
+    )
     pue_millis: int = Field(
         1000,
         ge=1000,

@@ -18,8 +18,8 @@ _READ_AT_ONCE = 200
 @dataclass(frozen=True)
 class LineOutcome:
     """The end of one line, from 1. ``content`` is the line of JSON for the file of answers or, where it is
-    not ``is_good``, of errors. ``event`` is the usage event that it is billed by, as JSON; empty = nothing
-    was used. The tokens are those of the event."""
+    not ``is_good``, of errors. ``event`` has the usage events that it is billed by, a JSON list; empty =
+    nothing was used. The tokens are those of the events."""
 
     line: int
     is_good: bool

@@ -12,7 +12,7 @@ from common.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthent
 from common.ids import secret_digest
 from common.pauses import PAUSED, is_paused
 from common.pauses import refusal as refusal_of_pause
-from common.resources import ApiKey, Budget, Model, Price, Project, Resource, Tenant
+from common.resources import ApiKey, Budget, Guardrail, Model, Price, Project, Resource, Tenant
 from common.resources.rates import RateLimits
 from common.store.ownership import Viewer
 from common.store.port import Store
@@ -73,6 +73,8 @@ class Directory:
             case Price():
                 return Owner(tenant=resource.spec.tenant, public=resource.spec.tenant is None)
             case Budget():
+                return Owner(tenant=resource.spec.scope.tenant, project=resource.spec.scope.project)
+            case Guardrail():
                 return Owner(tenant=resource.spec.scope.tenant, project=resource.spec.scope.project)
         if resource.project is None:
             return Owner(public=True)

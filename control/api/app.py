@@ -18,6 +18,7 @@ from control.api.routes import (
     doors,
     endpoints,
     events,
+    guardrails,
     health,
     insight,
     internal,
@@ -70,6 +71,7 @@ def build_app(context: ControlContext) -> FastAPI:
     app.router.routes.extend(resources.build_router().routes)
     parts = (
         budgets,
+        guardrails,
         keys,
         limits,
         watch,

@@ -85,6 +85,7 @@ COMMANDS: dict[str, Row] = {
     "product": Row(INSIGHT, "shelf", "Write and list what tenants can order.", "product_app"),
     "order": Row(INSIGHT, "orders", "Order products, and show what is used of orders.", "order_app"),
     "voucher": Row(INSIGHT, "shelf", "Issue vouchers, and redeem them.", "voucher_app"),
+    "guardrails": Row(INSIGHT, "guardrails", "Try guardrails on texts.", "guardrails_app"),
     "outcomes": Row(
         INSIGHT, "outcomes", "Record what work brought, and show it beside what it cost.", "outcomes_app"
     ),

@@ -44,6 +44,7 @@ TABLE: Mapping[str, Mapping[Role, frozenset[Verb]]] = {
     "Batch":     _row("rd",           "rd",         "rd",   ""),
     "Price":     _row("rwd",          "r",          "r",    ""),
     "Budget":    _row("rwd",          "rwd",        "r",    ""),
+    "Guardrail": _row("rwd",          "rwd",        "r",    ""),
     # Things that are no kinds:
     "keys":      _row("rwd",          "rwd",        "",     ""),
     "usage":     _row("r",            "r",          "r",    ""),

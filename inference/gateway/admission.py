@@ -187,6 +187,12 @@ class Ticket:
         """So many tokens are billed of it."""
         self.counts = counts
 
+    def give_back(self, counts: TokenCounts) -> None:
+        """What is held of budgets, of which so much is billed."""
+        settle, self.settle = self.settle, None
+        if settle is not None:
+            settle(counts)
+
     def close(self) -> None:
         """Give back all that is held, whatever becomes of a part."""
         if self.settle is None and self.release is None:
@@ -194,8 +200,7 @@ class Ticket:
             return
         with ExitStack() as last_first:
             last_first.callback(self._uncount)
-            if self.settle is not None:
-                last_first.callback(self.settle, self.counts)
+            last_first.callback(self.give_back, self.counts)
             if self.release is not None:
                 last_first.callback(self.release, self.tokens)
 

@@ -39,6 +39,7 @@ from inference.gateway.direct import DirectExchange, is_plain
 from inference.gateway.engines.upstream import Upstream
 from inference.gateway.engines.variants import VARIANT_HEADER
 from inference.gateway.exchange import Exchange, Receive, Scope, Send
+from inference.gateway.guardrails.board import HitBoard
 from inference.gateway.learning.teller import ThresholdTeller
 from inference.gateway.limits.limiter import Limiter
 from inference.gateway.limits.table import LimitTable
@@ -99,7 +100,7 @@ class Gateway:
             Predecessors(self.spool.folder, self._clock.monotonic_seconds()),
         )
         demand = DemandTeller(settings, self._session)
-        tallies = Tallies(settings, self._session)
+        tallies, self._hits = Tallies(settings, self._session), HitBoard(settings, self._session)
         self._inference = InferenceHandler(
             settings.gateway,
             self.routes,
@@ -111,6 +112,7 @@ class Gateway:
             self._limiter(),
             BudgetGuard(self._leases, self._clock),
             Externals(settings.gateway, settings.folder("provider-keys")),
+            self._hits,
             settings.engine.media_domains,
             self.tracer,
         )
@@ -127,6 +129,7 @@ class Gateway:
             self._upstream.reports.follow(),
             demand.run(),
             tallies.run(),
+            self._hits.run(),
             ThresholdTeller(settings, self._session, self._inference.thresholds).run(),
         )
         self._tasks = [asyncio.create_task(loop) for loop in loops]

@@ -109,6 +109,11 @@ MIN_PROMPT_TOKENS = Gauge(
     "engine for that, as this gateway has learned",
     ("model",),
 )
+GUARD_HITS = Counter(
+    "computility_gateway_guard_hits",
+    "What guards have found in requests and answers, by what they look for, what was done, and direction",
+    ("finds", "action", "direction"),
+)
 CONTINUED = Counter(
     "computility_gateway_continued",
     "Streams whose engine broke in the middle, by what became of them: went_on (on another engine), anew "

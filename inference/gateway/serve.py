@@ -41,6 +41,8 @@ from inference.gateway.engines.upstream import (
 )
 from inference.gateway.engines.variants import Variants
 from inference.gateway.exchange import Exchange
+from inference.gateway.guardrails.board import HitBoard
+from inference.gateway.guardrails.guarding import guarded
 from inference.gateway.learning.thresholds import Thresholds
 from inference.gateway.limits.limiter import Limiter, limited
 from inference.gateway.one_door.doors import Doors
@@ -76,6 +78,7 @@ class InferenceHandler:
         limiter: Limiter,
         budgets: BudgetGuard,
         externals: Externals,
+        hits: HitBoard,
         media_hosts: Sequence[str] = (),
         tracer: RequestTracer | None = None,
     ) -> None:
@@ -88,14 +91,13 @@ class InferenceHandler:
         self._demand = demand
         self._turns = Turns(settings, upstream.reports, demand, books.clock)
         self._waiting_room = WaitingRoom(settings, routes, demand, books.clock)
-        self._books = books
-        self._clock = books.clock
+        self._books, self._clock = books, books.clock
         self._limiter = limiter
-        self._budgets, self._externals = budgets, externals
+        self._budgets, self._externals, self._hits = budgets, externals, hits
         self._bodies = Bodies(settings, media_hosts)
         self._tracer, self._secret = tracer, secret
         self.admission = Admission(settings, routes, books.clock)
-        self._doors = Doors(routes, limiter, budgets, demand, books.clock, secret, self._serve)
+        self._doors = Doors(routes, limiter, demand, books.clock, secret, self._hold, self._serve)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -204,6 +206,9 @@ class InferenceHandler:
             if whose:
                 taken = self._limiter.admit(whose, request, exchange.head)
                 ticket.release = partial(self._limiter.release, taken)
+        if (guards := self._routes.index.guards) is not None:
+            binding = guards.binding(tenant, project, principal.key, route)
+            request, exchange = await guarded(request, binding, exchange, ticket, self._hits)
         started = started_ms, started_seconds
         job = Job(exchange, ticket, request, principal, route, tenant, project, *started, trace, line)
         if is_own:
@@ -214,9 +219,7 @@ class InferenceHandler:
         """Hold of hard budgets what the job may cost at its route's engines, in place of what it held before.
         Raises the client's error."""
         ticket, index = job.ticket, self._routes.index
-        if ticket.settle is not None:
-            settle, ticket.settle = ticket.settle, None
-            settle(TokenCounts())
+        ticket.give_back(TokenCounts())
         if index.budgets is not None and WIRES[job.request.api].is_billed:
             asking = Asking(
                 job.request, job.route, job.tenant, job.project, job.principal.key, job.started_ms
@@ -313,8 +316,7 @@ class InferenceHandler:
         with self._waiting_room.place(job) as place:
             while (route := await self._waiting_room.next_route(job, watch, place)) is not None:
                 found = replace(job, route=route)
-                if job.passage is None:  # through a Route the dearest engines were held for
-                    await self._hold(found)  # its engines may be dearer than those that were there
+                await self._hold(found)  # its engines may be dearer than those that were there
                 try:
                     answering = await self._variants.call(found, watch, bill.begin, on_comments)
                 except NoEngine:

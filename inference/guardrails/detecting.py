@@ -19,20 +19,26 @@ Held = Callable[[str], int]
 class Detector:
     """Finds one kind of thing. ``mask`` takes the place of a hit. ``longest``: characters of the longest hit,
     or of its head, which ends before the ``tail``: characters over which a hit goes on for as long as there
-    are some. ``around``: how far before and behind a hit it looks."""
+    are some. ``around``: how far before and behind a hit it looks. ``signs``: in lower case, one of which is
+    in each hit or the text around it."""
 
     name: str
     mask: str
     find: Find
     longest: int
+    signs: tuple[str, ...]
     around: int = 1
     tail: frozenset[str] = frozenset()
     held: Held | None = None
 
     def open(self, text: str) -> int:
         """How many characters at the end of a text may begin a hit that goes on behind it, at most."""
-        most = self.longest + self.around
-        return most if self.held is None else min(most, self.held(text))
+        return self.most_open if self.held is None else min(self.most_open, self.held(text))
+
+    @property
+    def most_open(self) -> int:
+        """How many that can be at most."""
+        return self.longest + self.around
 
 
 def held_by(characters: str, longest: int) -> Held:

@@ -72,6 +72,16 @@ def _changes_length() -> re.Pattern[str]:
     return re.compile(f"[{found}]")
 
 
+def is_ready() -> bool:
+    """Whether the tables are made, which takes some tenths of a second."""
+    return bool(_changes_length.cache_info().currsize)
+
+
+def make_ready() -> None:
+    """Make the tables."""
+    _changes_length()
+
+
 def fold(text: str, unseen: str = "") -> tuple[str, Atoms, str]:
     """The folded text, its atoms, and what nobody sees at its end. ``unseen``: that of the text before."""
     if not unseen:

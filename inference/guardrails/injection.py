@@ -29,19 +29,20 @@ _PHRASES = (
 _ANY = re.compile(rf"(?<![A-Za-z])(?=({'|'.join(_PHRASES)}))", re.IGNORECASE)
 _LONGEST = 160
 """No phrase is longer: each of its parts is bounded."""
-_SIGNS = re.compile(
-    r"ignore|disregard|forget|override|bypass|skip|reveal|print|show|repeat|output|tell|you\s|enter|enable|activate|switch|new\s|忽略|<\||<<|\[/?INST",
-    re.IGNORECASE,
+_SIGNS = (
+    *("ignore", "disregard", "forget", "override", "bypass", "skip"),
+    *("reveal", "print", "show", "repeat", "output", "tell", "new"),
+    *("dan", "developer", "jailbroken", "unrestricted", "enter", "enable", "activate", "switch"),
+    *("忽略", "<|", "<<", "</sys", "[inst]", "[/inst]"),
 )
+"""Words that requests do not have as names of members."""
 
 
 def injections(text: str) -> Iterator[tuple[int, int]]:
     """The phrases in a text."""
-    if _SIGNS.search(text) is None:
-        return
     for found in _ANY.finditer(text):
         yield found.span(1)
 
 
 def injection_detector() -> Detector:
-    return Detector("injection", "[REMOVED]", injections, _LONGEST, around=2)
+    return Detector("injection", "[REMOVED]", injections, _LONGEST, _SIGNS, around=2)

@@ -43,6 +43,8 @@ class GuardedText:
         self.changed = False
         self._rules = rules
         self._folder: JsonFolder | _PlainFolder | None = JsonFolder() if is_json else None
+        self._waiting = ""
+        """Came in, and is not looked at yet."""
         self._text = ""
         self._atoms: list[str] | str = ""
         self._at = 0
@@ -61,19 +63,32 @@ class GuardedText:
             if not begin:
                 return text
             self._folder = JsonFolder() if begin[0] in _OPENS_JSON else _PlainFolder()
-        self._take(*self._folder.feed(text))
+        self._waiting += text
+        if len(self._waiting) <= self._rules.step:
+            return ""
+        self._take_waiting()
         return self._passed(max(self._at, len(self._text) - self._rules.open(self._text)))
 
     def finish(self) -> str:
         """What is left, now that nothing more comes."""
         if self.blocked is not None or self._folder is None:
             return ""
+        self._take_waiting()
         self._take(*self._folder.finish())
         return self._passed(len(self._text))
 
     def whole(self, text: str) -> str:
         """All of a text that has come at once."""
-        return self.feed(text) + self.finish()
+        if self._folder is None:
+            begin = text.lstrip(_SPACE)
+            self._folder = JsonFolder() if begin and begin[0] in _OPENS_JSON else _PlainFolder()
+        self._waiting = text
+        return self.finish()
+
+    def _take_waiting(self) -> None:
+        assert self._folder is not None
+        text, self._waiting = self._waiting, ""
+        self._take(*self._folder.feed(text))
 
     def _take(self, folded: str, atoms: Sequence[str]) -> None:
         if not folded:

@@ -14,6 +14,7 @@ from stdnum import iban
 
 from inference.guardrails.detecting import Detector, held_by
 
+_DIGITS = tuple(string.digits)
 _ALNUM = string.ascii_letters + string.digits
 _LOCAL = _ALNUM + ".!#$%&'*+/=?^_`{|}~-"
 _DOMAIN = _ALNUM + ".-"
@@ -188,6 +189,8 @@ IDENTITIES: Mapping[str, Identity] = {
     "ZA": Identity(r"\d{13}", "za.idnr"),
 }
 """By country."""
+REGIONS = frozenset(SUPPORTED_REGIONS)
+"""Countries whose telephone numbers are known."""
 STRONG = ("CH", "CN", "ES", "FI", "FR", "IN", "IT", "KR", "MX", "SE", "US", "ZA")
 """Those whose numbers are seldom other things; looked for where a policy names no countries."""
 _LONGEST_IDENTITY = 24
@@ -247,25 +250,29 @@ def _is_checked(number: str) -> bool:
 
 def email_detector() -> Detector:
     longest = _MAX_LOCAL + 1 + _MAX_DOMAIN
-    return Detector("email", "[EMAIL]", emails, longest, 2, held=held_by(_LOCAL + "@", longest))
+    return Detector("email", "[EMAIL]", emails, longest, ("@",), 2, held=held_by(_LOCAL + "@", longest))
 
 
 def card_detector() -> Detector:
-    return Detector("card", "[CARD]", cards, _LONGEST_CARD, held=held_by(string.digits + " -", _LONGEST_CARD))
+    return Detector(
+        "card", "[CARD]", cards, _LONGEST_CARD, _DIGITS, held=held_by(string.digits + " -", _LONGEST_CARD)
+    )
 
 
 def phone_detector(countries: Sequence[str] = ()) -> Detector:
-    held = held_by(_PHONE_CHARACTERS, _LONGEST_PHONE + 4)
-    return Detector(
-        "phone", "[PHONE]", partial(phones, countries=tuple(countries)), _LONGEST_PHONE + 4, held=held
-    )
+    longest = _LONGEST_PHONE + 4
+    find = partial(phones, countries=tuple(countries))
+    signs = _DIGITS if countries else ("+",)
+    return Detector("phone", "[PHONE]", find, longest, signs, held=held_by(_PHONE_CHARACTERS, longest))
 
 
 def identity_detector(countries: Sequence[str] = ()) -> Detector:
     held = held_by(_ALNUM + " .-+", _LONGEST_IDENTITY)
     find = partial(identities, countries=tuple(countries) or STRONG)
-    return Detector("identity", "[ID]", find, _LONGEST_IDENTITY, held=held)
+    return Detector("identity", "[ID]", find, _LONGEST_IDENTITY, _DIGITS, held=held)
 
 
 def iban_detector() -> Detector:
-    return Detector("iban", "[IBAN]", ibans, _LONGEST_IBAN, 5, held=held_by(_ALNUM + " ", _LONGEST_IBAN + 5))
+    return Detector(
+        "iban", "[IBAN]", ibans, _LONGEST_IBAN, _DIGITS, 5, held=held_by(_ALNUM + " ", _LONGEST_IBAN + 5)
+    )

@@ -72,9 +72,34 @@ def bits_per_character(text: str) -> float:
     return -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())
 
 
+_TOKEN_SIGNS = (
+    *(
+        "akia",
+        "asia",
+        "abia",
+        "acca",
+        "aiza",
+        "ghp_",
+        "gho_",
+        "ghu_",
+        "ghs_",
+        "ghr_",
+        "github_pat_",
+        "glpat-",
+    ),
+    *("gldt-", "glrt-", "xox", "hooks.slack.com", "k_live_", "sk-", "ck-", "hf_", "npm_", "pypi-age", "sg."),
+    *(f"sk{digit}" for digit in "0123456789abcdef"),
+    *("ltai", "akid", "dop_v1_", "eyj", "eyk"),
+)
+_PASSWORD_SIGNS = (
+    *(f"{what}{dash}key" for what in ("api", "access") for dash in ("", "_", "-")),
+    *("secret", "token", "passw", "passphrase", "pwd"),
+)
+
+
 def secret_detectors() -> tuple[Detector, ...]:
     return (
-        Detector("secret", "[SECRET]", tokens, _LONGEST, tail=_TAIL),
-        Detector("secret", "[SECRET]", private_keys, 80, 0, tail=_KEY_TAIL),
-        Detector("secret", "[SECRET]", passwords, 64, 32, tail=_TAIL),
+        Detector("secret", "[SECRET]", tokens, _LONGEST, _TOKEN_SIGNS, tail=_TAIL),
+        Detector("secret", "[SECRET]", private_keys, 80, ("-----begin ",), 0, tail=_KEY_TAIL),
+        Detector("secret", "[SECRET]", passwords, 64, _PASSWORD_SIGNS, 32, tail=_TAIL),
     )

@@ -24,10 +24,10 @@ class Terms:
     """Finds the terms of a list. ``whole_words``: not within longer words, of scripts that have such."""
 
     def __init__(self, terms: Sequence[str], whole_words: bool = True) -> None:
-        self._terms = folded_terms(terms)
+        self.terms = folded_terms(terms)
         self._whole_words = whole_words
-        self._automaton = AhoCorasick(self._terms)
-        self.longest = max(map(len, self._terms))
+        self._automaton = AhoCorasick(self.terms)
+        self.longest = max(map(len, self.terms))
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """All hits, also those within each other."""
@@ -80,4 +80,4 @@ def _are_one_word(first: str, second: str) -> bool:
 
 def terms_detector(terms: Sequence[str], whole_words: bool = True) -> Detector:
     found = Terms(terms, whole_words)
-    return Detector("terms", "[REMOVED]", found.find, found.longest)
+    return Detector("terms", "[REMOVED]", found.find, found.longest, tuple(found.terms))

@@ -104,6 +104,16 @@ CRDS: tuple[Crd, ...] = (
         ),
     ),
     Crd(
+        "Guardrail",
+        ("cguardrail",),
+        (
+            Column("Tenant", ".spec.scope.tenant"),
+            Column("Project", ".spec.scope.project"),
+            Column("Model", ".spec.scope.model"),
+            Column("Mandatory", ".spec.mandatory", "boolean"),
+        ),
+    ),
+    Crd(
         "ExternalModel",
         ("cexternal",),
         (

@@ -84,7 +84,7 @@ class Kube:
 
     async def patch(self, path: str, steps: Sequence[Mapping[str, Any]]) -> Body:
         """Do the steps of a JSON patch, all or none; raises ``InvalidInput`` where a test fails."""
-        return await self._patch(path, steps, "application/json-patch+json")
+        return await self._patch(path, steps, "application/json-patch+json", fieldManager=MANAGER)
 
     async def set_finalizers(self, body: Mapping[str, Any], finalizers: list[str]) -> Body:
         """The custom resource with these; raises ``Conflict`` where it changed meanwhile."""

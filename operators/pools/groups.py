@@ -2,7 +2,7 @@
 
 A RayCluster has pools where it has the label ``computility.io/pools``: the annotation of that name says which
 of its groups follow what waits, by their names, with their limits and what a node has until one has joined.
-A group's name is the pool's, which its nodes tell control.
+A group's name is the pool's; its nodes are those of its pods, whose names they tell control.
 
 KubeRay deletes the pods that ``scaleStrategy.workersToDelete`` names, whatever the number says, and then,
 where more are left than ``replicas``, any of them. So no number falls here without the names of those that
@@ -19,8 +19,9 @@ from urllib.parse import quote
 from operators.control.link import Document
 from operators.core.pools import Pool, Resize
 from operators.documents import Body
-from operators.kube.client import Kube, core_path
-from operators.pools.nodes import by_place, pool_nodes, shape_in, told_json, told_number, told_shape
+from operators.guard import guarded
+from operators.kube.client import MANAGER, Kube, core_path
+from operators.pools.nodes import POD, by_place, pool_nodes, shape_in, told_json, told_number, told_shape
 
 POOLS = "computility.io/pools"
 CLUSTER, GROUP = "ray.io/cluster", "ray.io/group"
@@ -55,7 +56,7 @@ class WorkerGroup:
         ceiling = told_number(self.body.get("maxReplicas"), MOST_PODS)
         replicas = min(max(told_number(self.body.get("replicas"), 0), floor), ceiling)
         staying = frozenset(pod for pod, leaves in self.pods.items() if not leaves) - set(self.named)
-        mine = by_place(self.name, lambda pod: pod if pod in staying else None, nodes)
+        mine = by_place(lambda labels: pod if (pod := labels.get(POD, "")) in staying else None, nodes)
         return Pool(
             self.name,
             replicas,
@@ -98,6 +99,8 @@ async def worker_groups(kube: Kube, namespace: str) -> list[WorkerGroup]:
     found: list[WorkerGroup] = []
     async for cluster in kube.each(path, labelSelector=POOLS):
         name = cluster["metadata"]["name"]
+        with guarded("pools", name):
+            await _disown(kube, f"{path}/{quote(name)}", cluster)
         told = told_json((cluster["metadata"].get("annotations") or {}).get(POOLS))
         pods: dict[str, dict[str, bool]] = {}
         async for pod in kube.each(core_path(namespace, "pods"), labelSelector=f"{CLUSTER}={name},{GROUP}"):
@@ -106,6 +109,17 @@ async def worker_groups(kube: Kube, namespace: str) -> list[WorkerGroup]:
             pods.setdefault(metadata["labels"][GROUP], {})[metadata["name"]] = leaves
         found += groups_of(f"{path}/{quote(name)}", cluster, told, pods)
     return found
+
+
+async def _disown(kube: Kube, path: str, cluster: Body) -> None:
+    """Have the list of groups be its author's again: it is one field, and Helm 4 refuses to upgrade what has
+    become somebody else's. What was just written is ours for one look, so that an upgrade which has read the
+    number before is refused."""
+    known = list(enumerate(cluster["metadata"].get("managedFields") or ()))
+    for index, entry in reversed(known):
+        if entry.get("manager") == MANAGER and entry.get("operation") == "Update":
+            at = f"/metadata/managedFields/{index}"
+            await kube.patch(path, [{"op": "test", "path": at, "value": entry}, {"op": "remove", "path": at}])
 
 
 def groups_of(

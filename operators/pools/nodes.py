@@ -52,13 +52,14 @@ def used_nodes(workloads: Iterable[Document]) -> set[str]:
     return used
 
 
-def by_place(pool: str, place: Callable[[str], P | None], nodes: Mapping[str, Document]) -> dict[P, Document]:
-    """The pool's nodes, in the order of their places. ``place`` of a pod's name; None = not the pool's."""
+def by_place(
+    place: Callable[[Mapping[str, str]], P | None], nodes: Mapping[str, Document]
+) -> dict[P, Document]:
+    """A pool's nodes, in the order of their places. ``place`` by a node's labels; None = not the pool's."""
     found: dict[P, Document] = {}
     for node in nodes.values():
-        labels = status_of(node).get("labels") or {}
-        where = place(labels.get(POD, ""))
-        if labels.get(POOL) == pool and where is not None:
+        where = place(status_of(node).get("labels") or {})
+        if where is not None:
             found[where] = node
     return dict(sorted(found.items()))
 

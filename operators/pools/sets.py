@@ -15,7 +15,16 @@ from operators.control.link import Document
 from operators.core.pools import Pool, Resize
 from operators.documents import Body
 from operators.kube.client import Kube
-from operators.pools.nodes import POOL, by_place, pool_nodes, shape_in, told_json, told_number, told_shape
+from operators.pools.nodes import (
+    POD,
+    POOL,
+    by_place,
+    pool_nodes,
+    shape_in,
+    told_json,
+    told_number,
+    told_shape,
+)
 
 LEAST, MOST = "computility.io/min-replicas", "computility.io/max-replicas"
 SHAPE = "computility.io/node-shape"
@@ -37,7 +46,7 @@ class NodeSet:
         """The pool that it stands for. ``idle_since`` by the names of nodes."""
         metadata, replicas = self.body["metadata"], int(self.body["spec"].get("replicas", 1))
         notes = metadata.get("annotations") or {}
-        mine = by_place(self.name, self._ordinal, nodes)
+        mine = by_place(self._ordinal, nodes)
         return Pool(
             self.name,
             replicas,
@@ -51,9 +60,9 @@ class NodeSet:
         """Have so many. Raises errors of ``common.errors``."""
         await kube.merge(f"{self.path}/scale", {"spec": {"replicas": wanted.replicas}})
 
-    def _ordinal(self, pod: str) -> int | None:
-        ordinal = pod.removeprefix(f"{self.body['metadata']['name']}-")
-        return int(ordinal) if ordinal.isdecimal() else None
+    def _ordinal(self, labels: Mapping[str, str]) -> int | None:
+        ordinal = labels.get(POD, "").removeprefix(f"{self.body['metadata']['name']}-")
+        return int(ordinal) if labels.get(POOL) == self.name and ordinal.isdecimal() else None
 
 
 async def node_sets(kube: Kube, namespace: str) -> list[NodeSet]:

@@ -69,6 +69,12 @@ async def test_an_order_is_placed_once(ledger: Ledger, orders: Orders) -> None:
         await orders.find("acme", "uid-of-a-namesake", "o-1")
 
 
+async def test_an_order_that_has_begun_meanwhile_is_the_same_again(orders: Orders) -> None:
+    ahead = NOON + 3_600_000
+    first = await orders.place(ordered(begins_ms=ahead))
+    assert await orders.place(ordered(ordered_ms=ahead + 1, begins_ms=ahead)) == replace(first, repeated=True)
+
+
 async def test_many_that_order_at_once_place_one(ledger: Ledger, orders: Orders) -> None:
     placed = await asyncio.gather(*(orders.place(ordered()) for _ in range(6)))
     assert sum(not one.repeated for one in placed) == 1

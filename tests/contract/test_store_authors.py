@@ -35,6 +35,7 @@ SPECS: dict[str, dict[str, Any]] = {
         "items": [{"meter": "prompt_tokens", "microcreditsPerMillion": 1_000_000}],
     },
     "Budget": {"scope": {"tenant": "acme"}, "limit": {"tokens": 1_000_000}},
+    "Guardrail": {"scope": {"tenant": "acme"}, "guards": [{"kind": "secrets", "action": "mask"}]},
 }
 CI = Author("ci", tenant="uid-of-acme")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
-from billing.reports import usage_report
+from billing.reports import compute_report, usage_report
 from billing.store.columns import GROUPS, TAG
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
@@ -19,11 +19,14 @@ router = APIRouter(prefix="/api/v1", tags=["usage"], dependencies=KEY_REQUIRED, 
 
 class UsageBody(BaseModel):
     """Each row holds its group (tenant, project, …) and its sums: ``events``, ``requests``, tokens by kind,
-    ``device_seconds`` and ``microcredits``; ``unpriced_lines`` counts what no price book covered."""
+    ``device_seconds`` and ``microcredits``; ``unpriced_lines`` counts what no price book covered.
+    ``compute_unit_millis`` is the device time in thousandths of card-hours of the ``compute_unit``, by dense
+    BF16 FLOPS; ``uncounted_device_seconds`` are of devices of which these are not known."""
 
     group_by: list[str]
     rows: list[dict[str, Any]]
     total: dict[str, Any]
+    compute_unit: str
 
 
 @router.get("/usage", response_model=UsageBody, summary="Usage and cost, added up by any columns")
@@ -60,4 +63,5 @@ async def get_usage(
         among={**among, **tags_of(tag)},
     )
     groups = [name for name in group_by.split(",") if name]
-    return (await usage_report(context.ledger, groups, where)).to_dict()
+    report = await usage_report(context.ledger, groups, where)
+    return await compute_report(context.ledger, report, where, context.planner.compute_units)

@@ -133,6 +133,11 @@ def _progress(document: Document) -> object:
     return f"{status.get('step', 0)}/{total}" if total else ""
 
 
+def _guards(document: Document) -> str:
+    """What is looked for and what is done, like ``personal: mask``."""
+    return ", ".join(f"{one['kind']}: {one['action']}" for one in document["spec"].get("guards", ()))
+
+
 def _lines_done(document: Document) -> object:
     status = document.get("status", {})
     total = status.get("total", 0)
@@ -335,6 +340,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("PERIOD", _at("spec.period")),
         Column("ENFORCEMENT", _at("spec.enforcement")),
         Column("SPENT", lambda document: f"{(document.get('status') or {}).get('spentPercent', 0)}%"),
+    ),
+    "Guardrail": (
+        Column("TENANT", _at("spec.scope.tenant", "all")),
+        Column("PROJECT", _at("spec.scope.project", "all")),
+        Column("MODEL", _at("spec.scope.model", "all")),
+        Column("MANDATORY", _at("spec.mandatory")),
+        Column("GUARDS", _guards),
     ),
 }
 

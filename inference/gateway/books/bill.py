@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from billing.core.events import UsageEvent
 from common.auth import Principal
-from common.batch_line import BATCH_TIER, USAGE_HEADER, LineTold
+from common.batch_line import BATCH_TIER, LineTold, tell_usage, told_id
 from common.clock import Clock
 from common.errors import NO_ROOM, Forbidden, InvalidInput, Unavailable
 from common.ids import new_id
@@ -118,7 +118,7 @@ class Bill:
     def __init__(self, books: Books, job: Job, spent: Callable[[TokenCounts], None] | None = None) -> None:
         self._books = books
         self._job = job
-        self._id = job.line.id if job.line is not None else new_id("use", books.clock)
+        self._id = new_id("use", books.clock) if job.line is None else told_id(job.line, job.exchange.head)
         self._spent = spent
         self._noted = TokenCounts()
         self._event: UsageEvent | None = None
@@ -200,7 +200,7 @@ class Bill:
             await self._set_aside({**self._event.to_dict(), **ended}, error.message)
             return
         if self._job.line is not None:  # whoever asked keeps it together with the answer, and posts it
-            self._job.exchange.head[USAGE_HEADER.encode()] = event.canonical().encode()
+            tell_usage(self._job.exchange.head, event.canonical())
             return
         await self._spool(event, counts)
 

@@ -11,6 +11,7 @@ from common.ids import secret_digest
 from common.pauses import refusal
 from common.wire import Route, RouteKey, RoutingTable
 from inference.gateway.budgets.terms import book_of, terms_of
+from inference.gateway.guardrails.index import GuardIndex
 
 _SCHEME = b"bearer "
 CHECKPOINT_MARK = ":ckpt-step-"
@@ -36,6 +37,8 @@ class RouteIndex:
         """Whether anybody has any: where nobody has, requests are not looked at for them."""
         self.budgets = BudgetIndex([terms_of(one) for one in table.budgets]) if table.budgets else None
         """None where nobody has any."""
+        self.guards = GuardIndex(table.guardrails) if table.guardrails else None
+        """The same."""
         self.ceilings = Ceilings([book_of(one) for one in table.books])
         self.data = table.data
         self._pauses = {f"{one.scope}/{one.name}": one for one in table.pauses}

@@ -27,7 +27,6 @@ from common.errors import (
 )
 from common.telemetry import get_logger
 from common.wire import Route
-from inference.core.apis.wires import WIRES
 from inference.core.body import check_context
 from inference.core.one_door.asked import Asked, asked_of
 from inference.core.one_door.checks import check_of
@@ -35,13 +34,12 @@ from inference.core.one_door.choose import ON_DATA, Candidate, Decision, Refused
 from inference.core.one_door.telling import Way
 from inference.core.usage import TokenCounts
 from inference.gateway.books.bill import Job
-from inference.gateway.budgets.guard import Asking, BudgetGuard
 from inference.gateway.control_link.demand import DemandTeller
 from inference.gateway.control_link.routes import RouteFollower
 from inference.gateway.control_link.table import places_of
 from inference.gateway.engines.upstream import NoEngine
 from inference.gateway.engines.variants import VARIANT_HEADER
-from inference.gateway.limits.limiter import Limited, Limiter
+from inference.gateway.limits.limiter import Limited, Limiter, Taken
 from inference.gateway.one_door.candidates import alone, decide_for
 from inference.gateway.one_door.passage import AnswerFailed, Passage
 from inference.gateway.turns import BUSY
@@ -62,23 +60,23 @@ given out yet."""
 
 
 class Doors:
-    """``serve`` asks one model. ``secret`` is the same in all gateways, so that they agree on who stays with
-    which candidate."""
+    """``hold`` holds of hard budgets what a job may cost at its model, ``serve`` asks that. ``secret`` is the
+    same in all gateways, so that they agree on who stays with which candidate."""
 
     def __init__(
         self,
         routes: RouteFollower,
         limiter: Limiter,
-        budgets: BudgetGuard,
         demand: DemandTeller,
         clock: Clock,
         secret: str,
+        hold: Serve,
         serve: Serve,
     ) -> None:
-        self._routes, self._limiter, self._budgets, self._demand = routes, limiter, budgets, demand
+        self._routes, self._limiter, self._demand = routes, limiter, demand
         self._clock = clock
         self._secret = secret.encode()
-        self._serve = serve
+        self._hold, self._serve = hold, serve
 
     async def serve(self, job: Job) -> None:
         """Answer the request. Raises ``Forbidden`` where its data may not go where it would."""
@@ -164,25 +162,23 @@ class Doors:
         exchange.head[ROUTE_HEADER] = passage.way.header(route.model)
         exchange.model = route.model
         before, ticket.counts = ticket.counts, TokenCounts()
-        check_context(found.request, route.context_tokens)
-        ticket.places = places_of((job.tenant, job.project), route)
-        taken, held = [], None
+        taken: list[Taken] = []
         try:
+            check_context(found.request, route.context_tokens)
+            ticket.places = places_of((job.tenant, job.project), route)
             if route.limits is not None:
                 whose = [Limited("model", route.limited_as, route.model, route.limits)]
                 taken = self._limiter.admit(whose, found.request, exchange.head)
-            if self._routes.index.budgets is not None and WIRES[job.request.api].is_billed:
-                key = job.principal.key
-                asking = Asking(found.request, route, job.tenant, job.project, key, job.started_ms)
-                held = await self._budgets.admit(self._routes.index, asking)
+            await self._hold(found)
             await self._within(found, passage, deadline_ms)
         finally:
             spent = ticket.counts
-            if taken:
-                self._limiter.release(taken, spent.prompt + spent.completion)
-            if held is not None:
-                held.settle(spent)
             ticket.counts = _sum(before, spent)
+            try:
+                if taken:
+                    self._limiter.release(taken, spent.prompt + spent.completion)
+            finally:
+                ticket.give_back(spent)
 
     async def _within(self, job: Job, passage: Passage, deadline_ms: int | None) -> None:
         try:

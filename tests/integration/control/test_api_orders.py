@@ -187,3 +187,18 @@ async def test_bad_input_is_refused_with_its_path(tmp_path: Path) -> None:
             refused = await sent(world, "admin", "POST", path, 400, given)
             assert refused["error"]["param"] == param, (path, body, refused)
             assert refused["error"]["message"].startswith(param), (path, body, refused)
+
+
+async def test_usage_is_told_in_card_hours_of_the_reference_device(tmp_path: Path) -> None:
+    async with running_world(tmp_path, "sqlite") as world:
+        held = {
+            "kind": "device",
+            "device_class": "nvidia/H100-SXM",
+            "quantities": {"device_seconds": 3600},
+        }
+        await post_usage(world, usage_event("held", model="", **held), usage_event("asked"))
+        report = await sent(world, "acme-admin", "GET", "/api/v1/usage?group_by=kind", 200)
+        assert report["compute_unit"] == "nvidia/A100"
+        found = {row["kind"]: row["compute_unit_millis"] for row in report["rows"]}
+        assert found == {"device": 3170, "inference": 0}
+        assert report["total"]["compute_unit_millis"] == 3170

@@ -41,7 +41,7 @@ async def test_a_line_tells_what_it_used_and_nobody_else_bills_it(engine: FakeEn
     async with serving(tmp_path, table([("r0", engine.url)])) as front:
         answer = await ask(front)
         assert (answer.status_code, answer.headers[LINE_HEADER]) == (200, "use-1")
-        event = UsageEvent.from_dict(json.loads(answer.headers[USAGE_HEADER]))
+        [event] = map(UsageEvent.from_dict, json.loads(answer.headers[USAGE_HEADER]))
         assert (event.id, event.key, event.project, event.service_tier) == (
             "use-1",
             "alice",

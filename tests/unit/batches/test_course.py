@@ -65,7 +65,10 @@ def test_what_ends_a_batch() -> None:
     assert _at(done=3) == Step("finalizing", "completed")
     assert _at(done=3, now_ms=9) == Step("finalizing", "completed")
     assert _at(now_ms=9) == Step("finalizing", "expired")
-    assert _at(is_cancelled=True, done=3) == Step("cancelling", "cancelled")
+    assert _at(is_cancelled=True) == Step("cancelling", "cancelled")
+    assert _at(is_cancelled=True, done=3) == Step("finalizing", "completed"), (
+        "there is nothing left to cancel"
+    )
     assert _at(state="validating", total=0, done=0) == Step("validating")
     assert _at(state="validating", is_cancelled=True) == Step("cancelling", "cancelled")
 

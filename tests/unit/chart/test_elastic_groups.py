@@ -2,6 +2,9 @@
 
 import json
 
+import helm_python
+import pytest
+
 from tests.unit.chart.rendering import Document, one, pods, preset, render
 
 EVALUATION = preset("evaluation")
@@ -64,6 +67,11 @@ def test_without_an_operator_or_room_nobody_sizes_groups() -> None:
         metadata = one(documents, "RayCluster", "test-computility")["metadata"]
         assert "computility.io/pools" not in {**metadata["labels"], **metadata["annotations"]}
     assert "COMPUTILITY_OPERATOR__POOLS_NAMESPACE" not in environment(rendered(FIXED))
+
+
+def test_two_groups_of_a_name_are_refused() -> None:
+    with pytest.raises(helm_python.HelmError, match="x: there are two of this name"):
+        rendered(ELASTIC, {"name": "x"})
 
 
 def test_the_operator_may_do_with_rayclusters_only_where_it_sizes_them() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from common.errors import InvalidInput
 from operators.core.pools import Pool, PoolNode, Resize, Shape
+from operators.kube.client import MANAGER
 from operators.pools.groups import POOLS, WorkerGroup, groups_of, worker_groups
 from tests.unit.operators.test_pools_of_sets import node
 
@@ -32,7 +33,7 @@ def pool(body: dict[str, Any], *nodes: dict[str, Any], told: Any = TOLD["gpu"], 
 def test_nodes_are_those_of_pods_that_stay() -> None:
     nodes = [node(pod) for pod in ("a", "b", "c", "stranger")]
     found = pool(group(named=["b"]), *nodes, node("d", pool="cpu"), a=False, b=False, c=True, d=False)
-    assert found.nodes == (PoolNode("n-a", "a", 5.0),)
+    assert found.nodes == (PoolNode("n-a", "a", 5.0), PoolNode("n-d", "d", 5.0)), "whatever they say else"
     assert found.pods == {"a", "d"}
     assert (found.least, found.most, found.replicas) == (0, 4, 2)
     assert (found.shape.model, found.shape.memory_bytes) == ("H100", 80)
@@ -101,7 +102,10 @@ def test_groups_whose_number_is_not_that_of_their_pods_are_left_alone(changes: d
 
 
 async def test_clusters_are_found_with_their_pods_by_groups() -> None:
-    asked = []
+    asked: list[Any] = []
+    disowned: list[Any] = []
+
+    ours = {"manager": MANAGER, "operation": "Update"}
 
     class Server:
         async def each(self, path: str, **query: str) -> Any:
@@ -110,11 +114,16 @@ async def test_clusters_are_found_with_their_pods_by_groups() -> None:
                 for name, more in (("x", {}), ("y", {"deletionTimestamp": "now"})):
                     yield {"metadata": {"name": name, "labels": {"ray.io/group": "gpu"}, **more}}
             else:
-                metadata = {"name": "ray", "annotations": {POOLS: '{"gpu": {"maxReplicas": 3}}'}}
+                metadata: dict[str, Any] = {
+                    "name": "ray",
+                    "annotations": {POOLS: '{"gpu": {"maxReplicas": 3}}'},
+                }
+                metadata |= {"managedFields": [{"manager": "helm", "operation": "Apply"}, ours]}
                 groups = [{"groupName": "fixed"}, group()]
                 yield {"metadata": metadata, "spec": {"workerGroupSpecs": groups}}
 
         async def patch(self, path: str, steps: Any) -> None:
+            disowned.append(steps)
             raise InvalidInput(path)
 
     server: Any = Server()
@@ -124,5 +133,8 @@ async def test_clusters_are_found_with_their_pods_by_groups() -> None:
         ("/api/v1/namespaces/ai/pods", "ray.io/cluster=ray,ray.io/group"),
     ]
     assert (found.name, found.index, found.pods) == ("gpu", 1, {"x": False, "y": True})
+    at = "/metadata/managedFields/1"
+    steps = [{"op": "test", "path": at, "value": ours}, {"op": "remove", "path": at}]
+    assert disowned == [steps], "and goes on where that fails"
     with pytest.raises(InvalidInput, match=r"/namespaces/ai/rayclusters/ray$"):
         await found.resize(server, Resize("gpu", 3))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.guardrails.detecting import Detector
+from inference.guardrails.folding import folded
 from inference.guardrails.injection import injection_detector
 from inference.guardrails.masking import GuardedText
 from inference.guardrails.personal import (
@@ -144,3 +145,12 @@ def test_only_what_may_begin_a_hit_is_held_back() -> None:
     guarded = GuardedText(rules("mask", email_detector(), card_detector()))
     assert guarded.feed("Hello there, ") == "Hello there,"
     assert guarded.feed("you ") == " you"
+
+
+@settings(max_examples=300)
+@given(TEXTS)
+def test_a_text_without_signs_has_no_hits(text: str) -> None:
+    plain = folded(text)
+    for detector in DETECTORS:
+        if any(True for _ in detector.find(plain)):
+            assert any(sign in plain.lower() for sign in detector.signs)
