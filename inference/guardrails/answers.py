@@ -34,7 +34,7 @@ def guarded_answer(api: Api, body: bytes, rules: Rules, told: Callable[[Hit], No
         content["output"] = guarded_output(walk, content.get("output"))
     else:
         content["prompt"] = walk.value(content.get("prompt"), "prompt")
-    return encoded(content) if walk.changed or spelt else body
+    return encoded(content) if rules.changes and (walk.changed or spelt) else body
 
 
 def encoded(content: Any) -> bytes:

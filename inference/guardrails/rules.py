@@ -42,6 +42,8 @@ class Rules:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
+        self.changes = any(one.action != "flag" for one in rules)
+        """Whether a text may come out otherwise than it came in."""
         self.around = max((one.detector.around for one in rules), default=0)
         by_sign: dict[str, set[int]] = {}
         for number, rule in enumerate(self.rules):

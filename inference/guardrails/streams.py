@@ -70,7 +70,8 @@ class GuardedStream(ABC):
 
     def _fed(self, event: bytes) -> bytes:
         usual = self._usual(event)
-        return usual if usual is not None else self._read(event)
+        passed = usual if usual is not None else self._read(event)
+        return passed if self._rules.changes else event + _END
 
     def _usual(self, event: bytes) -> bytes | None:
         """What takes the place of an event that need not be read as a whole; None of any other."""

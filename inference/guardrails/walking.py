@@ -73,7 +73,11 @@ _KNOWN = _NEVER_TEXT | {
 """Names of members that are not looked at, as APIs make them."""
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 """A name that a path may show; others, which a client may have made of a text, are a star in it."""
-_MEDIA = ("data:", "http://", "https://")
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
+_URLS = frozenset({"url", "image_url", "audio_url", "video_url", "file_url"})
+_CODED = re.compile(r"[A-Za-z0-9+/_=-]{128,}")
+_CODED_URL = re.compile(r"data:[\w.+/-]{0,80};base64,[A-Za-z0-9+/_=-]*", re.ASCII)
+"""Media in base64, which guards do not read."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +134,13 @@ class Walk:
         return made if any(new is not old for new, old in zip(made, values, strict=True)) else values
 
     def _members(self, members: dict[str, Any], path: str) -> dict[str, Any]:
-        is_coded = "media_type" in members or "format" in members or members.get("type") == "base64"
         made: dict[str, Any] = {}
         same = True
         for name, value in members.items():
             called = name if name in _KNOWN else self.text(name, path)
             shown = name if called == name and _PLAIN.fullmatch(name) else "*"
             where = f"{path}.{shown}" if path else shown
-            new = value if is_coded and name == "data" else self.value(value, where, name)
+            new = self.value(value, where, name)
             same = same and new is value and called == name
             made[called] = new
         return members if same else made
@@ -146,5 +149,7 @@ class Walk:
 def _is_text(name: str, value: str) -> bool:
     """Whether a member's text is one, and not what it is of, or media."""
     if name in _NEVER_TEXT:
-        return False
-    return not (name in ("url", "image_url", "audio_url", "video_url") and value.startswith(_MEDIA))
+        return _IDENTIFIER.fullmatch(value) is None
+    if name == "data":
+        return _CODED.fullmatch(value) is None
+    return name not in _URLS or _CODED_URL.fullmatch(value) is None

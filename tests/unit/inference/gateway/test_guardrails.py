@@ -205,3 +205,25 @@ async def test_hits_are_told_to_control_without_any_text(front: Front) -> None:
     ]
     await front.gateway._hits.tell()
     assert front.control.guard_hits[1] == {"hits": []}
+
+
+async def test_a_stream_under_guards_that_only_tell_comes_as_it_is(front: Front) -> None:
+    bind(front, terms("flag", "w3 w4"), tenant="acme")
+    answer = await front.ask({**ASK, "stream": True})
+    said_by_events = [text for text in _texts(answer.body) if text]
+    assert said_by_events == [f" w{number}" for number in range(1, 9)]
+
+
+async def test_media_is_not_looked_at_and_what_only_seems_to_be_is(front: Front) -> None:
+    bind(front, {"kind": "personal", "action": "mask", "find": ["card", "email"]}, tenant="acme")
+    image = f"data:image/png;base64,AAAA+4111111111111111+{'A' * 200}=="
+    parts = [
+        {"type": "image_url", "image_url": {"url": image}},
+        {"type": "text", "text": "x", "format": "y", "data": MAIL},
+        {"type": "image_url", "image_url": {"url": f"data:text/plain,{MAIL}"}},
+    ]
+    answer = await front.ask({**ASK, "messages": [{"role": "user", "content": parts}]})
+    assert answer.status == 200
+    [seen] = [body["messages"][0]["content"] for body in front.engines[0].bodies]
+    assert seen[0]["image_url"]["url"] == image
+    assert MAIL not in json.dumps(seen)
