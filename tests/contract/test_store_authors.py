@@ -27,6 +27,8 @@ SPECS: dict[str, dict[str, Any]] = {
     "Model": {"source": SECRET},
     "Adapter": {"model": "tiny", "servedName": "ft:tiny", "path": f"/adapters/{SECRET}"},
     "Endpoint": {"model": "tiny", "engine": {"env": {"HF_TOKEN": SECRET}}},
+    "ExternalModel": {"url": "https://a.example/v1", "model": SECRET, "region": "eu", "dataClass": "public"},
+    "Route": {"candidates": [{"model": "tiny", "when": {"tags": {"team": SECRET}}}]},
     "Job": {"command": ["sh", "-c", SECRET], "env": {"HF_TOKEN": SECRET}},
     "FineTune": {"model": "tiny", "base": "tiny", "baseProject": "web", "trainingFile": "file-1"},
     "File": {"filename": SECRET, "purpose": "fine-tune", "sizeBytes": 1, "sha256": "00"},

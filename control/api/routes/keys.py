@@ -19,7 +19,7 @@ from common.limits import check_room, find_limits, limits_of
 from common.resources import ApiKey, Metadata, Tenant
 from common.resources.fields import ModelNames, Name, TimeMs
 from common.resources.meta import Model
-from common.resources.people import ApiKeySpec, ApiKeyStatus, Role
+from common.resources.people import ApiKeySpec, ApiKeyStatus, DataGuard, Role
 from common.resources.rates import RateLimits
 from common.store.answers import Answer, Replay, json_answer
 from common.store.port import Applied, Delete, Put, Store, Write
@@ -49,6 +49,7 @@ class KeyRequest(Model):
     )
     expires_ms: TimeMs | None = Field(None, description="milliseconds since the epoch; unset = never")
     rate_limits: RateLimits = Field(default_factory=RateLimits, description="of all requests with the key")
+    data: DataGuard = Field(default_factory=DataGuard, description="of all requests with the key")
 
 
 class KeyMade(BaseModel):
@@ -241,6 +242,7 @@ async def _spec_of(wanted: KeyRequest, caller: Caller, context: ControlContext) 
         models=wanted.models,
         expires_ms=wanted.expires_ms,
         rate_limits=wanted.rate_limits,
+        data=wanted.data,
     )
 
 
