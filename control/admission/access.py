@@ -13,6 +13,7 @@ from common.ids import secret_digest
 from common.pauses import PAUSED, is_paused
 from common.pauses import refusal as refusal_of_pause
 from common.resources import ApiKey, Budget, Guardrail, Model, Price, Project, Resource, Tenant
+from common.resources.people import DataGuard
 from common.resources.rates import RateLimits
 from common.store.ownership import Viewer
 from common.store.port import Store
@@ -125,8 +126,8 @@ class DirectoryCache:
 @dataclass
 class Caller:
     """A principal with what it may see. ``key_uid`` tells its key from others that had the name,
-    ``expires_ms`` is when the key ends (None = never), ``rate_limits`` are those of the key; ``denied`` is
-    set when something was hidden or refused."""
+    ``expires_ms`` is when the key ends (None = never), ``rate_limits`` and ``data`` are those of the key;
+    ``denied`` is set when something was hidden or refused."""
 
     principal: Principal
     directory: Directory
@@ -134,6 +135,7 @@ class Caller:
     key_uid: str = ""
     expires_ms: int | None = None
     rate_limits: RateLimits = field(default_factory=RateLimits)
+    data: DataGuard = field(default_factory=DataGuard)
 
     @property
     def viewer(self) -> Viewer | None:
@@ -222,7 +224,7 @@ async def authenticate(
     principal = _acting(directory.principal_of(secret, clock.now_ms()), headers.get(ACT_AS), directory)
     key = directory.keys[secret_digest(secret)]
     uid, spec = key.metadata.uid, key.spec
-    return Caller(principal, directory, key_uid=uid, expires_ms=spec.expires_ms, rate_limits=spec.rate_limits)
+    return Caller(principal, directory, False, uid, spec.expires_ms, spec.rate_limits, spec.data)
 
 
 def _acting(principal: Principal, wanted: str | None, directory: Directory) -> Principal:

@@ -32,6 +32,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "Job": {"command": ["sh", "-c", SECRET], "env": {"HF_TOKEN": SECRET}},
     "FineTune": {"model": "tiny", "base": "tiny", "baseProject": "web", "trainingFile": "file-1"},
     "File": {"filename": SECRET, "purpose": "fine-tune", "sizeBytes": 1, "sha256": "00"},
+    "Batch": {"endpoint": "/v1/embeddings", "inputFile": "file-1", "metadata": {"team": SECRET}},
     "Price": {
         "effectiveFrom": "2090-01-01T00:00:00Z",
         "items": [{"meter": "prompt_tokens", "microcreditsPerMillion": 1_000_000}],
