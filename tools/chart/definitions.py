@@ -9,15 +9,16 @@ from common.settings import Settings
 Schema = dict[str, Any]
 
 OWNED: dict[str, frozenset[str]] = {
+    "batches": frozenset(("gateway_url",)),
     "control": frozenset(("admin_key", "host", "peer_name", "peer_url", "port", "urls")),
-    "gateway": frozenset(("drain_seconds", "host", "port")),
+    "gateway": frozenset(("drain_seconds", "host", "port", "provider_keys_folder")),
     "ray": frozenset(("address", "clusters", "driver_address", "node_address", "object_store_bytes")),
     "store": frozenset(("url",)),
     "operator": frozenset(
         (
             *("health_host", "health_port", "key", "key_file", "lease_name", "lease_namespace"),
             *("namespaces", "webhook_folder", "webhook_host", "webhook_port"),
-            *("pools_namespace", "webhook_unavailable"),
+            *("pools_kind", "pools_namespace", "webhook_unavailable"),
         )
     ),
 }
