@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from billing.core.searches import Searches
 from billing.store import Ledger
 from common.clock import SYSTEM_CLOCK, Clock
 from common.leadership.elector import Elector
@@ -69,11 +70,13 @@ class ControlContext:
     routes: RoutingTables = field(init=False)
     planner: Planner = field(init=False)
     memory: EngineMemory = field(init=False)
+    work_searches: Searches = field(init=False)
     thresholds: ThresholdBoard = field(init=False)
 
     def __post_init__(self) -> None:
         self.directories = DirectoryCache(self.store)
         self.engines = owned_workloads(self.store, Endpoint.__name__)
+        self.work_searches = Searches(self.clock)
         self.feed = ChangeFeed(self.store, self.settings.control.max_watches_per_key)
         self.audit = AuditTrail(self.store, self.clock)
         self.routes = RoutingTables(self.store)

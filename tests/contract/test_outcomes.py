@@ -2,12 +2,14 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from billing.core import searches
 from billing.core.outcomes import Outcome, Work
 from billing.returns import returns_report
 from billing.store import Ledger, UsageFilter, known_work, series
@@ -79,6 +81,23 @@ async def test_unknown_work_is_refused_and_says_what_to_do(
         await outcomes.record(said(work=Work(tag, value)), OWNER)
     assert refused.value.param == ("task" if tag == "task" else "tag")
     assert await outcomes.latest(UsageFilter()) == []
+
+
+async def test_unknown_work_is_looked_for_so_often_a_minute(
+    ledger: Ledger, outcomes: Outcomes, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searches, "MOST_A_MINUTE", 3)
+    await ledger.post([tagged(f"use-{n}", {"task": f"T-{n}"}) for n in range(5)])
+    for number in range(4):
+        await outcomes.record(said(f"T-{number}"), OWNER)
+    tries = [outcomes.record(said(f"none-{n}"), OWNER) for n in range(5)]
+    refused = await asyncio.gather(*tries, return_exceptions=True)
+    assert Counter(map(type, refused)) == {InvalidInput: 3, TooManyRequests: 2}
+    assert next(one for one in refused if isinstance(one, TooManyRequests)).retry_after_seconds <= 60
+    with pytest.raises(InvalidInput):  # another tenant's
+        await outcomes.record(said("none"), Owner("uid-of-another"))
+    clock.advance(60)
+    await outcomes.record(said("T-4"), OWNER)
 
 
 @pytest.mark.parametrize("value", ["T-1", 'a "quoted" one', "back\\", "a,b}", "ä–世", "{}"])

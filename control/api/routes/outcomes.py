@@ -171,7 +171,7 @@ class _Whose(NamedTuple):
 
 
 def _outcomes(context: ControlContext) -> Outcomes:
-    return Outcomes(context.ledger.database, context.clock)
+    return Outcomes(context.ledger.database, context.clock, context.work_searches)
 
 
 async def _where(

@@ -8,6 +8,7 @@ from tests.contract.test_outcomes import (
     test_a_withdrawn_outcome_counts_no_more,
     test_an_outcome_is_recorded_once_and_never_changed,
     test_times_and_counts_have_bounds,
+    test_unknown_work_is_looked_for_so_often_a_minute,
     test_unknown_work_is_refused_and_says_what_to_do,
 )
 from tests.unit.billing.test_ledger_store import database, migrated
@@ -23,5 +24,6 @@ __all__ = [
     "test_a_withdrawn_outcome_counts_no_more",
     "test_an_outcome_is_recorded_once_and_never_changed",
     "test_times_and_counts_have_bounds",
+    "test_unknown_work_is_looked_for_so_often_a_minute",
     "test_unknown_work_is_refused_and_says_what_to_do",
 ]
