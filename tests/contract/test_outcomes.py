@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from billing import returns
 from billing.core import searches
 from billing.core.outcomes import Outcome, Work
 from billing.returns import returns_report
@@ -277,6 +278,19 @@ async def test_every_grouping_has_the_same_sums(ledger: Ledger, outcomes: Outcom
         report = await returns_report(ledger, outcomes, group_by, where)
         assert report.total == whole
         assert list(report.rows) == sorted(report.rows)
+
+
+async def test_work_of_many_outcomes_is_shared_out_within_bounds(
+    ledger: Ledger, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(returns, "MAX_PARTS", 6)
+    await ledger.post([tagged(f"use-{day}", {"task": "T-1"}, ended_ms=NOON + day * DAY_MS) for day in (0, 1)])
+    for number in range(4):
+        if number == 3:
+            assert len((await returns_report(ledger, outcomes, ["outcome", "day"], UsageFilter())).rows) == 6
+        await outcomes.record(said(name=f"n{number}", id=f"o-{number}"), OWNER)
+    with pytest.raises(InvalidInput, match="more than 6 parts"):
+        await returns_report(ledger, outcomes, ["outcome", "day"], UsageFilter())
 
 
 async def test_a_wrong_question_is_refused_by_name(ledger: Ledger, outcomes: Outcomes) -> None:

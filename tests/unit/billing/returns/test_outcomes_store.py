@@ -10,6 +10,7 @@ from tests.contract.test_outcomes import (
     test_times_and_counts_have_bounds,
     test_unknown_work_is_looked_for_so_often_a_minute,
     test_unknown_work_is_refused_and_says_what_to_do,
+    test_work_of_many_outcomes_is_shared_out_within_bounds,
 )
 from tests.unit.billing.test_ledger_store import database, migrated
 
@@ -26,4 +27,5 @@ __all__ = [
     "test_times_and_counts_have_bounds",
     "test_unknown_work_is_looked_for_so_often_a_minute",
     "test_unknown_work_is_refused_and_says_what_to_do",
+    "test_work_of_many_outcomes_is_shared_out_within_bounds",
 ]
