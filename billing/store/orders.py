@@ -86,6 +86,7 @@ class Orders:
             if found.cancelled:
                 return found
             terms = found.order.allotment
+            now_ms = max(now_ms, found.order.ordered_ms)  # a clock that goes back cancels nothing beforehand
             if found.ended_ms is not None or now_ms >= terms.ends_ms:
                 raise Conflict(f"the order {id_} is over; there is nothing to cancel")
             refund = refund_microcredits(terms, found.taken, now_ms) if found.order.product.refundable else 0
