@@ -249,6 +249,21 @@ async def test_the_same_on_the_shelf_at_once_is_there_once(shelf: Shelf) -> None
     assert sorted(isinstance(one, Conflict) for one in issued) == [False, *[True] * 5]
 
 
+async def test_an_order_of_another_version_holds_up_no_other(
+    database: Database, orders: Orders, clock: VirtualClock
+) -> None:
+    await orders.place(ordered("b"))
+    async with database.write() as connection:
+        for table, row in (
+            (METADATA.tables["orders"], ("acme/a", "acme", "uid-acme", "", NOON, 0, '{"id": "a"}')),
+            (METADATA.tables["allotments"], ("acme/a", "acme", 1, NOON, 0, 0, None, 0, 0)),
+        ):
+            await connection.execute(sa.insert(table).values(row))
+    assert [one.order.id for one in await orders.not_over()] == ["b"]
+    clock.advance(60 * DAY_MS / 1000)
+    assert [one.order.id for one in await orders.close()] == ["b"]
+
+
 async def test_a_clock_that_went_back_loses_no_refund(
     database: Database, orders: Orders, clock: VirtualClock
 ) -> None:
