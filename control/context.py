@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from billing.core.searches import Searches
 from billing.store import Ledger
+from billing.store.searches import Searches
 from common.clock import SYSTEM_CLOCK, Clock
 from common.leadership.elector import Elector
 from common.resources import Endpoint, Workload

@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.core.outcomes import Outcome, Work
 from billing.core.returns import Brought
-from billing.core.searches import Searches
 from billing.store import known_work
 from billing.store.columns import DAY_MS, TAG, UsageFilter, day_text, month_of, tag_of
 from billing.store.known_work import Owner
 from billing.store.schema import outcomes
+from billing.store.searches import Searches
 from billing.store.series import tags_text
 from common.clock import SYSTEM_CLOCK, Clock, rfc3339
 from common.db import Database

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from billing import returns
-from billing.core import searches
 from billing.core.outcomes import Outcome, Work
 from billing.returns import returns_report
-from billing.store import Ledger, UsageFilter, known_work, series
+from billing.store import Ledger, UsageFilter, known_work, searches, series
 from billing.store import outcomes as store
 from billing.store.known_work import Owner
 from billing.store.outcomes import Outcomes
