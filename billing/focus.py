@@ -62,6 +62,7 @@ _SERVICES: Mapping[str, tuple[str, str, str]] = {
 }
 _KINDS: Mapping[str, str] = {"trained_tokens": "training", "device_seconds": "device"}
 ISSUER = "Computility"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Row = dict[str, Any]
 """Column -> text or ``Decimal``; None where it does not apply."""
@@ -307,7 +308,12 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else f"{value:f}" if isinstance(value, Decimal) else value
+    """As a cell. A text that a spreadsheet would take for a formula gets an apostrophe: what tenants are
+    called, or call a model, is their own."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    text = value or ""
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def parquet_of(rows: Iterable[Row]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -62,6 +63,12 @@ async def compute_report(
         asked, replace(where, among={**where.among, "kind": ("device",)}), MAX_ROWS + 1
     )
     _check_rows(found)
+    return await asyncio.to_thread(_with_units, report, found, units)
+
+
+def _with_units(report: UsageReport, found: Sequence[UsageRow], units: ComputeUnits) -> dict[str, Any]:
+    """In a thread: as many rows as there may be take longer than others should wait."""
+    groups = report.group_by
     used: dict[tuple[str, ...], list[tuple[str, int]]] = {}
     for row in found:
         key = tuple(row.group[name] for name in groups)

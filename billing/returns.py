@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from billing.core.outcomes import Work
 from billing.core.returns import Brought, Claims, Return, WorkOf
 from billing.reports import MAX_GROUPS, MAX_ROWS
-from billing.store import Ledger, UsageFilter
+from billing.store import Ledger, UsageFilter, UsageRow
 from billing.store.columns import TAG
 from billing.store.outcomes import Outcomes
 from common.errors import InvalidInput
@@ -17,6 +18,9 @@ from common.vocabulary import shortened
 
 OUTCOME = "outcome"
 RETURN_GROUPS = ("tenant", "project", OUTCOME, "month", "day")
+
+MAX_PARTS = 10 * MAX_ROWS
+"""Of the cost of usage that outcomes have, all together."""
 
 Key = tuple[str, ...]
 
@@ -52,14 +56,21 @@ async def returns_report(
     too many rows.
     """
     _check(group_by, where)
-    rows: dict[Key, Return] = {}
-    total = Return()
     if OUTCOME in group_by:
         costs = await _costs_by_outcome(ledger, outcomes, group_by, where)
     else:
         costs = await _costs(ledger, group_by, where)
     values = await outcomes.add_up(group_by, where, MAX_ROWS + 1)
     _check_rows(len(values))
+    return await asyncio.to_thread(_report, tuple(group_by), costs, values)
+
+
+def _report(
+    group_by: tuple[str, ...], costs: Mapping[Key, int], values: Sequence[tuple[Key, Brought]]
+) -> ReturnsReport:
+    """In a thread: as many rows as there may be take longer than others should wait."""
+    rows: dict[Key, Return] = {}
+    total = Return()
     parts = [*((key, Return(cost)) for key, cost in costs.items())]
     parts += ((key, Return(0, brought)) for key, brought in values)
     for key, part in parts:
@@ -67,7 +78,7 @@ async def returns_report(
         total += part
     _check_rows(len(rows))
     shown = {key: rows[key] for key in sorted(rows) if rows[key] != Return()} if group_by else {}
-    return ReturnsReport(tuple(group_by), shown, total)
+    return ReturnsReport(group_by, shown, total)
 
 
 async def _costs(ledger: Ledger, group_by: Sequence[str], where: UsageFilter) -> dict[Key, int]:
@@ -91,10 +102,26 @@ async def _costs_by_outcome(
         )
     used = await ledger.usage(asked, where, MAX_ROWS + 1)
     _check_rows(len(used))
+    return await asyncio.to_thread(_shared_out, claims, group_by, tags, used)
+
+
+def _shared_out(
+    claims: Claims, group_by: Sequence[str], tags: Sequence[str], used: Sequence[UsageRow]
+) -> dict[Key, int]:
+    """In a thread. Usage of work that has many outcomes has a part in each."""
     costs: dict[Key, int] = {}
+    parts = 0
     for row in used:
         values = [row.group[tag] for tag in tags]
-        for name, microcredits in claims.of(row.group["tenant"], values, row.microcredits):
+        shares = claims.of(row.group["tenant"], values, row.microcredits)
+        parts += len(shares)
+        if parts > MAX_PARTS:
+            raise InvalidInput(
+                f"group_by: outcomes have more than {MAX_PARTS} parts in usage of their work; ask for a "
+                "shorter time or fewer groups",
+                param="group_by",
+            )
+        for name, microcredits in shares:
             key = tuple(name if group == OUTCOME else row.group[group] for group in group_by)
             costs[key] = costs.get(key, 0) + microcredits
     return costs

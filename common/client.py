@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +14,8 @@ from common.client_transport import Document, Documents, query_of
 from common.error_bodies import error_from_body
 
 DRAIN_MARGIN_SECONDS = 15.0
+PAGE_ITEMS = 1000
+"""A list that comes in pages has more where one has so many."""
 
 
 class Client(OrderClient):
@@ -215,7 +217,9 @@ class Client(OrderClient):
 
     def budget_balances(self, name: str | None = None) -> Document:
         """What budgets have come to; only the one of that ``name``, where it is given."""
-        return self._read("/api/v1/budget-balances", **({"name": name} if name is not None else {}))
+        if name is not None:
+            return self._read("/api/v1/budget-balances", name=name)
+        return {"items": self._whole("/api/v1/budget-balances", lambda one: str(one["name"]))}
 
     def guardrail_trial(self, name: str, text: str, direction: str) -> Document:
         """What the Guardrail would do to a text."""
@@ -320,7 +324,16 @@ class Client(OrderClient):
 
     def pauses(self) -> Documents:
         """What is paused."""
-        items: Documents = self._read("/api/v1/pauses")["items"]
+        names = ("scope", "project", "name")
+        return self._whole("/api/v1/pauses", lambda one: "/".join(str(one[n]) for n in names if one[n]))
+
+    def _whole(self, path: str, place_of: Callable[[Document], str]) -> Documents:
+        """All items of a list that comes in pages, each after the place of the last one so far."""
+        items: Documents = self._read(path)["items"]
+        page = items
+        while len(page) == PAGE_ITEMS:
+            page = self._read(path, after=place_of(page[-1]))["items"]
+            items = [*items, *page]
         return items
 
     def whoami(self) -> Document:

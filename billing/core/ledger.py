@@ -42,6 +42,11 @@ class Transaction:
     def id(self) -> str:
         return f"{self.type}/{self.event_id}"
 
+    @property
+    def lines(self) -> tuple[RatedLine, ...]:
+        """What its entries were made of."""
+        return tuple(entry.line for entry in self.entries if entry.line is not None)
+
 
 def usage_transaction(
     event: UsageEvent, lines: Sequence[RatedLine], draws: Sequence[Draw] = ()

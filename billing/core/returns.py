@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,21 +100,23 @@ class Claims:
     counts where a value is negative or all are nothing."""
 
     def __init__(self, brought: Mapping[WorkOf, Mapping[str, Brought]]) -> None:
-        self._brought = brought
+        self._weights = {of: _weights_of(outcomes) for of, outcomes in brought.items() if outcomes}
         self.tags = sorted({work.tag for _, work in brought}, key=lambda tag: (tag != TASK, tag))
 
-    def of(self, tenant: str, values: Sequence[str], microcredits: int) -> Iterable[tuple[str, int]]:
+    def of(self, tenant: str, values: Sequence[str], microcredits: int) -> Sequence[tuple[str, int]]:
         """The names of outcomes, each with its part of the cost of a tenant's usage, which has ``values`` for
         ``tags``."""
         for tag, value in zip(self.tags, values, strict=True):
-            outcomes = self._brought.get((tenant, Work(tag, value))) if value else None
-            if outcomes:
-                names = sorted(outcomes)
-                weights = _weights([outcomes[name] for name in names])
-                return zip(names, allocated(microcredits, weights), strict=True)
+            claimed = self._weights.get((tenant, Work(tag, value))) if value else None
+            if claimed:
+                names, weights = claimed
+                return list(zip(names, allocated(microcredits, weights), strict=True))
         return [(NO_OUTCOME, microcredits)]
 
 
-def _weights(outcomes: Sequence[Brought]) -> list[int]:
-    values = [one.value_microcredits for one in outcomes]
-    return values if min(values) >= 0 and any(values) else [one.count for one in outcomes]
+def _weights_of(outcomes: Mapping[str, Brought]) -> tuple[list[str], list[int]]:
+    """Names in their order, and their shares."""
+    names = sorted(outcomes)
+    values = [outcomes[name].value_microcredits for name in names]
+    shares = values if min(values) >= 0 and any(values) else [outcomes[name].count for name in names]
+    return names, shares

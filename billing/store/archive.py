@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
 import hashlib
 import json
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -40,13 +42,33 @@ async def write_archive(database: Database, month: str, folder: Path, clock: Clo
     """Write a month (UTC) of all tenants, and what is told of it, which lies beside the files.
 
     Raises ``InvalidInput`` for a month that is none, not over, or was written before, and ``Conflict`` where
-    the rows are not what the ledger's totals say: as usage was posted meanwhile, or as something is wrong.
+    another writes into the folder, or the rows are not what the ledger's totals say: as usage was posted
+    meanwhile, or as something is wrong.
     """
     period = _period_over(month, clock)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _alone(folder):
+        return await _write_month(database, month, period, folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else writes into the folder meanwhile; the death of the process ends that. Raises
+    ``Conflict``."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise Conflict(f"{folder}: another archive is being written there; try again later") from error
+    finally:
+        os.close(handle)
+
+
+async def _write_month(database: Database, month: str, period: Period, folder: Path) -> Record:
     told = folder / _told_name(month)
     if told.exists():
         raise InvalidInput(f"month: {told} is there; archives are not overwritten", param="month")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     written = {table.name: _Written(table, folder / _name(table, month)) for table in TABLES}
     try:
         sums = _Sums()

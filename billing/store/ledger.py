@@ -27,7 +27,7 @@ from billing.store.schema import account_totals, journal, prices_pinned, usage_e
 from billing.store.series import Place, Places, place_of_before
 from billing.store.totals import Sums, Totals
 from billing.store.usage import UsageRow, add_up
-from billing.store.volumes import Rated, rate_by_volume
+from billing.store.volumes import Rated, rate_by_volume, take_counts
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database
 from common.errors import InvalidInput, NotFound, Unavailable
@@ -202,6 +202,7 @@ class Ledger:
             reversal = reversal_of(usage, reason)
             if not before:
                 event = UsageEvent.from_dict(json.loads(row.document))
+                await take_counts(connection, [(event.tenant, usage.lines)])
                 reversal = reversal_of(usage, reason, await return_draws(connection, event, usage))
                 place = await _place_of(connection, event, row.series)
                 await self._enter(connection, [(event, reversal, place)], sums, now_ms)

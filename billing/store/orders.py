@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,8 @@ from billing.store.rows import transaction_row
 from billing.store.schema import account_totals, allotments, journal, orders
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database
-from common.errors import Conflict, NotFound, TooManyRequests
+from common.errors import Conflict, InvalidInput, NotFound, TooManyRequests
+from common.telemetry import get_logger
 
 MOST_OPEN = 200
 """Orders of a tenant that are not over."""
@@ -27,6 +29,8 @@ MOST_A_DAY = 500
 LIST_LIMIT = 1000
 SETTLE_MS = 7 * DAY_MS
 """So long after its end an order waits for usage that comes late, before what is left of it is closed."""
+
+_log = get_logger("billing.orders")
 
 State = Literal["upcoming", "active", "carried", "used", "over", "cancelled"]
 
@@ -86,6 +90,7 @@ class Orders:
             if found.cancelled:
                 return found
             terms = found.order.allotment
+            now_ms = max(now_ms, found.order.ordered_ms)  # a clock that goes back cancels nothing beforehand
             if found.ended_ms is not None or now_ms >= terms.ends_ms:
                 raise Conflict(f"the order {id_} is over; there is nothing to cancel")
             refund = refund_microcredits(terms, found.taken, now_ms) if found.order.product.refundable else 0
@@ -101,17 +106,17 @@ class Orders:
         closed = []
         async with self._database.write() as connection:
             rows = (await connection.execute(query.limit(100).with_for_update(of=allotments))).all()
-            for row in rows:
-                found = _placed(row)
+            for found in _readable(rows):
                 await _end(connection, found.order.allotment, found.taken, now_ms, 0, "over")
                 closed.append(Placed(found.order, found.taken, now_ms))
         return closed
 
     async def not_over(self) -> list[Placed]:
-        """All that are neither cancelled nor closed, of all tenants, by id."""
+        """All that are neither cancelled nor closed, of all tenants, by id. One that cannot be read holds up
+        no other."""
         query = _orders().where(allotments.c.ended_ms.is_(None)).order_by(orders.c.id)
         async with self._database.read() as connection:
-            return [_placed(row) for row in await connection.execute(query)]
+            return list(_readable(await connection.execute(query)))
 
     async def find(self, tenant: str, tenant_uid: str, id_: str) -> Placed:
         """Raises ``NotFound``."""
@@ -231,6 +236,15 @@ async def _find(connection: AsyncConnection, id_: str, lock: bool = False) -> sa
         query = query.with_for_update(of=allotments)
     row: sa.Row[Any] | None = (await connection.execute(query)).one_or_none()
     return row
+
+
+def _readable(rows: Iterable[sa.Row[Any]]) -> Iterator[Placed]:
+    """All but what another version of this program wrote in a way that this one cannot read."""
+    for row in rows:
+        try:
+            yield _placed(row)
+        except (InvalidInput, ValueError, LookupError, TypeError) as error:
+            _log.error("an order cannot be read", order=row.id, error=repr(error))
 
 
 def _placed(row: sa.Row[Any], *, repeated: bool = False) -> Placed:

@@ -16,6 +16,7 @@ from billing.store import known_work
 from billing.store.columns import DAY_MS, TAG, UsageFilter, day_text, month_of, tag_of
 from billing.store.known_work import Owner
 from billing.store.schema import outcomes
+from billing.store.searches import Searches
 from billing.store.series import tags_text
 from common.clock import SYSTEM_CLOCK, Clock, rfc3339
 from common.db import Database
@@ -51,17 +52,21 @@ class Recorded:
 
 
 class Outcomes:
-    """Records outcomes, finds them and adds them up."""
+    """Records outcomes, finds them and adds them up. ``searches`` are those of all who record."""
 
-    def __init__(self, database: Database, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self, database: Database, clock: Clock = SYSTEM_CLOCK, searches: Searches | None = None
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._searches = searches or Searches(clock)
 
     async def record(self, said: Outcome, owner: Owner) -> Recorded:
         """Write it down, if it is new. When this returns, it is durable.
 
         Raises ``Conflict`` for an id that says something else, ``InvalidInput`` for work of which the ledger
-        has no usage and for times that cannot be, ``TooManyRequests`` for more than a day's.
+        has no usage and for times that cannot be, ``TooManyRequests`` for more than a day's, and for too much
+        work in a minute that is not known.
         """
         now_ms = self._clock.now_ms()
         async with self._database.read() as connection:
@@ -71,7 +76,8 @@ class Outcomes:
             _check_time(said, owner, now_ms)
             await _check_room(connection, owner, now_ms)
             # Usage of a work does not go again, and looking for it must not hold up who posts.
-            usage = await known_work.find(connection, said, owner, now_ms)
+            with self._searches.one(owner.tenant_uid, "usage of the work"):
+                usage = await known_work.find(connection, said, owner, now_ms)
         async with self._database.write() as connection:
             if not self._database.is_sqlite:
                 await connection.execute(sa.text("LOCK TABLE outcomes IN SHARE ROW EXCLUSIVE MODE"))

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.core.products import Order, Product
 from billing.core.vouchers import Voucher
-from billing.store import orders
+from billing.store import bulk, orders
 from billing.store.orders import Placed
 from billing.store.schema import products, vouchers
 from common.clock import SYSTEM_CLOCK, Clock
@@ -46,15 +46,17 @@ class Shelf:
         """Write a product, new or in place of the one of its name; whether it is new. Raises ``Conflict``
         where there are too many."""
         row = (product.name, self._clock.now_ms(), json.dumps(product.to_dict(), sort_keys=True))
+        change = sa.update(products).where(products.c.name == product.name)
+        change = change.values(changed_ms=row[1], document=row[2])
         async with self._database.write() as connection:
-            change = sa.update(products).where(products.c.name == product.name)
-            done = await connection.execute(change.values(changed_ms=row[1], document=row[2]))
-            if done.rowcount:
+            if (await connection.execute(change)).rowcount:
                 return False
             count = (await connection.execute(sa.select(sa.func.count()).select_from(products))).scalar_one()
             if count >= MOST_PRODUCTS:
                 raise Conflict(f"there are {MOST_PRODUCTS} products; delete some that nobody orders")
-            await connection.execute(sa.insert(products).values(row))
+            if not await bulk.insert_new(connection, products, [row]):  # another was first meanwhile
+                await connection.execute(change)
+                return False
         return True
 
     async def remove(self, name: str) -> Product:
@@ -90,15 +92,15 @@ class Shelf:
             for voucher in wanted:
                 code = new_secret("vc")
                 taken = sa.select(vouchers.c.name).where(vouchers.c.name == voucher.name)
-                if (await connection.execute(taken)).one_or_none() is not None:
+                document = json.dumps(voucher.to_dict(), sort_keys=True)
+                row = (secret_digest(code), voucher.name, now_ms, document, None, None)
+                known = (await connection.execute(taken)).one_or_none()
+                if known is not None or not await bulk.insert_new(connection, vouchers, [row]):
                     raise Conflict(
                         f"id: there is a voucher {voucher.name} already, and codes are shown once; choose "
                         "another id",
                         param="id",
                     )
-                document = json.dumps(voucher.to_dict(), sort_keys=True)
-                row = (secret_digest(code), voucher.name, now_ms, document, None, None)
-                await connection.execute(sa.insert(vouchers).values(row))
                 made.append((Issued(voucher, now_ms), code))
         return made
 

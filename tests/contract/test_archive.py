@@ -1,5 +1,6 @@
 """Archives of the ledger: what is read back is what was posted, and what is not is told of."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -41,6 +42,16 @@ async def test_a_month_is_read_back_as_it_was_posted(
     assert not list(tmp_path.glob("*.part"))
     with pytest.raises(InvalidInput, match="not overwritten"):
         await write_archive(database, "2026-03", tmp_path, CLOCK)
+
+
+async def test_two_never_write_into_a_folder_at_once(
+    database: Database, ledger: Ledger, tmp_path: Path
+) -> None:
+    await posted(ledger)
+    tries = [write_archive(database, "2026-03", tmp_path, CLOCK) for _ in range(2)]
+    both = await asyncio.gather(*tries, return_exceptions=True)
+    assert sorted(isinstance(one, Conflict) for one in both) == [False, True]
+    assert check_archive("2026-03", tmp_path) in both
 
 
 async def test_files_that_changed_are_told_of(database: Database, ledger: Ledger, tmp_path: Path) -> None:

@@ -106,6 +106,18 @@ async def test_a_month_without_bills_and_with_tags_says_all(database: Database, 
     assert {row["PricingQuantity"] for row in rows if row["SkuPriceId"].endswith("/none")} == {"5.0"}
 
 
+async def test_no_cell_is_a_formula(ledger: Ledger) -> None:
+    named = {"model_identity": "", "model": "=cmd()", "base_model": "=cmd()", "key": "@k", "user": "-1"}
+    await ledger.post([chat("a", endpoint="+web/chat", **named)])
+    period, charges = month_of("2026-03"), await ledger.charges(GROUPS, UsageFilter(tenant="acme"))
+    for name in ("=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "Acme-1"):
+        bill = Bill("acme", name, period, (), "USD")
+        for row in csv.DictReader(io.StringIO("".join(csv_of(rows_of(bill, charges))))):
+            assert row["BillingAccountName"].removeprefix("'") == name
+            texts = [cell for column, cell in row.items() if column not in (*DECIMALS, *QUANTITIES)]
+            assert not [cell for cell in texts if cell.startswith(("=", "+", "-", "@"))]
+
+
 async def test_parquet_has_the_same_rows(database: Database, ledger: Ledger) -> None:
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")

@@ -12,12 +12,14 @@ from sqlalchemy.exc import DBAPIError
 from billing.core.products import DAY_MS, Order, Product, ShelfPrice
 from billing.core.rating import charged_again
 from billing.core.vouchers import Voucher
+from billing.months import month_of
 from billing.store import Ledger
 from billing.store import orders as store
+from billing.store.order_charges import charges_of
 from billing.store.orders import Orders
 from billing.store.schema import METADATA
 from billing.store.shelf import Shelf
-from common.clock import VirtualClock
+from common.clock import VirtualClock, parse_rfc3339
 from common.db import Database
 from common.errors import Conflict, InvalidInput, NotFound, TooManyRequests
 from tests.contract.test_ledger import NOON, chat, ledger, many_events, prices
@@ -238,6 +240,40 @@ async def test_a_voucher_is_redeemed_by_one_tenant(shelf: Shelf, clock: VirtualC
         with pytest.raises(InvalidInput, match=why) as refused:
             await shelf.redeem(bad, "acme", "uid-acme", "k")
         assert refused.value.param == "code"
+
+
+async def test_the_same_on_the_shelf_at_once_is_there_once(shelf: Shelf) -> None:
+    assert sum(await asyncio.gather(*(shelf.put(PACK) for _ in range(6)))) == 1
+    wanted = [Voucher("gift", 100, NOON + DAY_MS, 30)]
+    issued = await asyncio.gather(*(shelf.issue(wanted) for _ in range(6)), return_exceptions=True)
+    assert sorted(isinstance(one, Conflict) for one in issued) == [False, *[True] * 5]
+
+
+async def test_an_order_of_another_version_holds_up_no_other(
+    database: Database, orders: Orders, clock: VirtualClock
+) -> None:
+    await orders.place(ordered("b"))
+    async with database.write() as connection:
+        for table, row in (
+            (METADATA.tables["orders"], ("acme/a", "acme", "uid-acme", "", NOON, 0, '{"id": "a"}')),
+            (METADATA.tables["allotments"], ("acme/a", "acme", 1, NOON, 0, 0, None, 0, 0)),
+        ):
+            await connection.execute(sa.insert(table).values(row))
+    assert [one.order.id for one in await orders.not_over()] == ["b"]
+    clock.advance(60 * DAY_MS / 1000)
+    assert [one.order.id for one in await orders.close()] == ["b"]
+
+
+async def test_a_clock_that_went_back_loses_no_refund(
+    database: Database, orders: Orders, clock: VirtualClock
+) -> None:
+    midnight = parse_rfc3339("2026-04-01T00:00:00Z")
+    clock.advance((midnight - NOON) / 1000)
+    await orders.place(ordered(ordered_ms=midnight, begins_ms=midnight))
+    behind = Orders(database, VirtualClock(midnight - 1))
+    await behind.cancel("acme", "uid-acme", "o-1")
+    charges = await charges_of(database, "acme", month_of("2026-04"), 0)
+    assert [one.microcredits for one in charges] == [9000, -9000]
 
 
 async def test_products_are_on_the_shelf_or_off_it(shelf: Shelf) -> None:

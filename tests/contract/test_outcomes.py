@@ -2,15 +2,17 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from billing import returns
 from billing.core.outcomes import Outcome, Work
 from billing.returns import returns_report
-from billing.store import Ledger, UsageFilter, known_work, series
+from billing.store import Ledger, UsageFilter, known_work, searches, series
 from billing.store import outcomes as store
 from billing.store.known_work import Owner
 from billing.store.outcomes import Outcomes
@@ -79,6 +81,23 @@ async def test_unknown_work_is_refused_and_says_what_to_do(
         await outcomes.record(said(work=Work(tag, value)), OWNER)
     assert refused.value.param == ("task" if tag == "task" else "tag")
     assert await outcomes.latest(UsageFilter()) == []
+
+
+async def test_unknown_work_is_looked_for_so_often_a_minute(
+    ledger: Ledger, outcomes: Outcomes, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searches, "MOST_A_MINUTE", 3)
+    await ledger.post([tagged(f"use-{n}", {"task": f"T-{n}"}) for n in range(5)])
+    for number in range(4):
+        await outcomes.record(said(f"T-{number}"), OWNER)
+    tries = [outcomes.record(said(f"none-{n}"), OWNER) for n in range(5)]
+    refused = await asyncio.gather(*tries, return_exceptions=True)
+    assert Counter(map(type, refused)) == {InvalidInput: 3, TooManyRequests: 2}
+    assert next(one for one in refused if isinstance(one, TooManyRequests)).retry_after_seconds <= 60
+    with pytest.raises(InvalidInput):  # another tenant's
+        await outcomes.record(said("none"), Owner("uid-of-another"))
+    clock.advance(60)
+    await outcomes.record(said("T-4"), OWNER)
 
 
 @pytest.mark.parametrize("value", ["T-1", 'a "quoted" one', "back\\", "a,b}", "ä–世", "{}"])
@@ -258,6 +277,19 @@ async def test_every_grouping_has_the_same_sums(ledger: Ledger, outcomes: Outcom
         report = await returns_report(ledger, outcomes, group_by, where)
         assert report.total == whole
         assert list(report.rows) == sorted(report.rows)
+
+
+async def test_work_of_many_outcomes_is_shared_out_within_bounds(
+    ledger: Ledger, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(returns, "MAX_PARTS", 6)
+    await ledger.post([tagged(f"use-{day}", {"task": "T-1"}, ended_ms=NOON + day * DAY_MS) for day in (0, 1)])
+    for number in range(4):
+        if number == 3:
+            assert len((await returns_report(ledger, outcomes, ["outcome", "day"], UsageFilter())).rows) == 6
+        await outcomes.record(said(name=f"n{number}", id=f"o-{number}"), OWNER)
+    with pytest.raises(InvalidInput, match="more than 6 parts"):
+        await returns_report(ledger, outcomes, ["outcome", "day"], UsageFilter())
 
 
 async def test_a_wrong_question_is_refused_by_name(ledger: Ledger, outcomes: Outcomes) -> None:

@@ -21,6 +21,7 @@ from control.api.requests import KEY_REQUIRED, FromCaller, context_of
 from control.context import ControlContext
 from control.core.permissions import allows
 
+LIST_LIMIT = 1000
 router = APIRouter(prefix="/api/v1", tags=["usage"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
 
 
@@ -55,6 +56,8 @@ async def get_balances(
     request: Request,
     caller: FromCaller,
     name: Annotated[str | None, Query(max_length=253, description="only this one")] = None,
+    after: Annotated[str, Query(max_length=253, description="only those whose names come after it")] = "",
+    limit: Annotated[int, Query(ge=1, le=LIST_LIMIT)] = LIST_LIMIT,
 ) -> BalanceList:
     """Those that the caller may see. Usage that waits in a gateway's spool is among ``held``."""
     caller.require("Budget", "read")
@@ -63,6 +66,7 @@ async def get_balances(
     chosen = [one for one in seen if name in (None, one.name)]
     if name is not None and not chosen:
         raise caller.hidden("Budget", name)
+    chosen = sorted((one for one in chosen if one.name > after), key=lambda one: one.name)[:limit]
     return BalanceList(items=await _balances(context, chosen))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -47,7 +48,8 @@ async def get_focus(
     name = f"focus-{tenant}-{month}.{format}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     if format == "parquet":
-        return Response(parquet_of(rows), media_type="application/vnd.apache.parquet", headers=headers)
+        content = await asyncio.to_thread(parquet_of, rows)
+        return Response(content, media_type="application/vnd.apache.parquet", headers=headers)
     return StreamingResponse(csv_of(rows), media_type="text/csv; charset=utf-8", headers=headers)
 
 

@@ -104,9 +104,10 @@ async def post_order(
     request: Request, response: Response, caller: FromCaller, body: OrderRequest
 ) -> OrderBody:
     context = context_of(request)
-    whose = await whose_orders(caller, context, "write", body.tenant)
-    order = await _order_of(context, caller, whose, body)
-    placed = await orders_of(context).place(order)
+    async with context.write_lock:  # nobody deletes the tenant meanwhile
+        whose = await whose_orders(caller, context, "write", body.tenant)
+        order = await _order_of(context, caller, whose, body)
+        placed = await orders_of(context).place(order)
     response.status_code = 200 if placed.repeated else 201
     return body_of(placed, context.clock.now_ms())
 

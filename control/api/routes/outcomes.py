@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Annotated, Any, NamedTuple
 
@@ -159,7 +160,8 @@ async def get_returns(
     context = context_of(request)
     where = await _where(caller, context, tenant, project, from_, to, tag)
     groups = [name for name in group_by.split(",") if name]
-    return (await returns_report(context.ledger, _outcomes(context), groups, where)).to_dict()
+    report = await returns_report(context.ledger, _outcomes(context), groups, where)
+    return await asyncio.to_thread(report.to_dict)
 
 
 class _Whose(NamedTuple):
@@ -171,7 +173,7 @@ class _Whose(NamedTuple):
 
 
 def _outcomes(context: ControlContext) -> Outcomes:
-    return Outcomes(context.ledger.database, context.clock)
+    return Outcomes(context.ledger.database, context.clock, context.work_searches)
 
 
 async def _where(

@@ -31,6 +31,7 @@ router = APIRouter(
 )
 _BY = {BY_PLATFORM: "platform-admin", BY_GUARD: "guard"}
 NO_REASON = "no reason was given"
+LIST_LIMIT = 1000
 OfProject = Annotated[str | None, Query(max_length=253, description="of a model; unset = that of the key")]
 
 
@@ -61,13 +62,36 @@ class PauseList(BaseModel):
 
 
 @router.get("", response_model=PauseList, summary="What is paused")
-async def list_pauses(request: Request, caller: FromCaller) -> PauseList:
+async def list_pauses(
+    request: Request,
+    caller: FromCaller,
+    after: Annotated[
+        str | None,
+        Query(max_length=600, description="the last one so far: scope/name, or model/project/name"),
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=LIST_LIMIT)] = LIST_LIMIT,
+) -> PauseList:
     caller.require("pauses", "read")
-    store = context_of(request).store
-    found = [(scope, one) for scope, kind in KINDS.items() for one in await store.list(kind)]
-    return PauseList(
-        items=[_body(scope, one) for scope, one in found if is_paused(one) and _owns(caller, one)]
-    )
+    store, items = context_of(request).store, list[PauseBody]()
+    begin, (project, name) = _place_of(after)
+    for scope in list(KINDS)[begin:]:
+        found = [one for one in await store.list(KINDS[scope]) if is_paused(one) and _owns(caller, one)]
+        for one in sorted(found, key=lambda one: (one.project or "", one.name)):
+            is_later = scope != list(KINDS)[begin] or (one.project or "", one.name) > (project, name)
+            if is_later and len(items) < limit:
+                items.append(_body(scope, one))
+    return PauseList(items=items)
+
+
+def _place_of(after: str | None) -> tuple[int, tuple[str, str]]:
+    """Where in the list it is: of which scope, project and name. Raises ``InvalidInput``."""
+    if after is None:
+        return 0, ("", "")
+    scope, _, rest = after.partition("/")
+    project, _, name = rest.rpartition("/")
+    if scope not in KINDS or not name:
+        raise InvalidInput("after: must be like key/ci or model/search/tiny", param="after")
+    return list(KINDS).index(scope), (project, name)
 
 
 @router.put("/{scope}/{name}", response_model=PauseBody, summary="Stop a key, project, tenant or model")

@@ -119,8 +119,9 @@ async def redeem_voucher(
     request: Request, response: Response, caller: FromCaller, body: RedeemRequest
 ) -> OrderBody:
     context = context_of(request)
-    whose = await whose_orders(caller, context, "write", body.tenant)
-    placed = await _shelf(context).redeem(body.code, whose.tenant, whose.uid, caller.principal.key)
+    async with context.write_lock:  # nobody deletes the tenant meanwhile
+        whose = await whose_orders(caller, context, "write", body.tenant)
+        placed = await _shelf(context).redeem(body.code, whose.tenant, whose.uid, caller.principal.key)
     response.status_code = 200 if placed.repeated else 201
     return body_of(placed, context.clock.now_ms())
 

@@ -1,11 +1,12 @@
 """Products are put on the shelf, ordered and cancelled; vouchers are issued once and redeemed once."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from common.resources import Metadata, Price
+from common.resources import Metadata, Price, Tenant
 from common.resources.money import PriceItem, PriceSpec
 from tests.integration.control.conftest import World, document, running_world
 from tests.integration.control.test_api_streams import post_usage, usage_event
@@ -73,6 +74,24 @@ async def test_a_product_is_ordered_used_and_cancelled(tmp_path: Path) -> None:
         balance = await world.context.ledger.trial_balance()
         assert balance.total_microcredits == 0
         assert balance.accounts["receivable:acme"] == 9 * used
+
+
+async def test_who_orders_waits_for_who_deletes_the_tenant(tmp_path: Path) -> None:
+    async with running_world(tmp_path, "sqlite") as world:
+        await sent(world, "admin", "POST", "/api/v1/apply", 200, TENANT)
+        await sent(world, "admin", "POST", PRODUCTS, 201, PACK)
+        [voucher] = (await sent(world, "admin", "POST", VOUCHERS, 201, GIFT))["items"]
+        order = {"id": "po-1", "product": "pack", "tenant": "buyer"}
+        code = {"code": voucher["code"], "tenant": "buyer"}
+        async with world.context.write_lock:  # as a deletion has it
+            asked = [
+                asyncio.create_task(sent(world, "admin", "POST", path, 404, body))
+                for path, body in ((ORDERS, order), (f"{VOUCHERS}/redeem", code))
+            ]
+            _, waiting = await asyncio.wait(asked, timeout=0.5)
+            assert len(waiting) == 2
+            await world.context.store.delete(Tenant, "buyer")
+        await asyncio.gather(*asked)
 
 
 async def test_a_tenant_with_an_order_is_not_deleted(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from common.resources import ApiKey
+from common.resources import API_VERSION, ApiKey, parse_resource
 from tests.integration.control.conftest import World, document
 
 
@@ -111,3 +111,40 @@ async def test_what_cannot_be_meant_is_refused(
     world: World, place: str, query: dict[str, Any], status: int
 ) -> None:
     assert await _pause(world, "admin", place, **query) == status
+
+
+async def test_what_is_paused_comes_in_pages(world: World) -> None:
+    assert (await world.apply(document("Model", "tiny", "search", shared=True))).status_code == 200
+    places = ["key/search-agent", "key/search-member", "project/search", "model/search/tiny"]
+    for place in places:
+        scope, *project, name = place.split("/")
+        assert (
+            await _pause(world, "acme-admin", f"{scope}/{name}", **({"project": "search"} if project else {}))
+            == 200
+        )
+    asked: dict[str, Any] = {"limit": 1}
+    for place in places:
+        (told,) = (await world.request("acme-admin", "GET", "/api/v1/pauses", params=asked)).json()["items"]
+        asked["after"] = "/".join(part for part in (told["scope"], told["project"], told["name"]) if part)
+        assert asked["after"] == place
+    whole = await world.request("acme-admin", "GET", "/api/v1/pauses")
+    assert len(whole.json()["items"]) == len(places)
+    assert (await world.request("acme-admin", "GET", "/api/v1/pauses", params=asked)).json()["items"] == []
+    for odd in ("web/x", "key", "key/"):
+        assert (
+            await world.request("admin", "GET", "/api/v1/pauses", params={"after": odd})
+        ).status_code == 400
+
+
+async def test_balances_of_budgets_come_in_pages(world: World) -> None:
+    for number, period in enumerate(("day", "week", "month")):
+        spec = {"scope": {"tenant": "acme"}, "limit": {"tokens": 9}, "period": period}
+        made = {"kind": "Budget", "metadata": {"name": f"b-{number}"}, "spec": spec}
+        await world.context.store.apply(parse_resource({"apiVersion": API_VERSION, **made}))
+    asked: dict[str, Any] = {"limit": 2}
+    pages = []
+    for _ in range(2):
+        answer = await world.request("acme-admin", "GET", "/api/v1/budget-balances", params=asked)
+        pages.append([one["name"] for one in answer.json()["items"]])
+        asked["after"] = pages[-1][-1]
+    assert pages == [["b-0", "b-1"], ["b-2"]]
