@@ -78,8 +78,11 @@ class PostedUsage(BaseModel):
 
 @router.get(
     "/routes",
-    response_model=RoutingTable,
-    responses={304: {"description": "nothing has changed"}},
+    response_class=Response,
+    responses={
+        200: {"content": {"application/json": {}}, "description": "a routing table, as gateways read it"},
+        304: {"description": "nothing has changed"},
+    },
     summary="What a gateway must know",
 )
 async def get_routes(
