@@ -17,24 +17,7 @@ from inference.core.two_legs import BYTES_PER_TOKEN
 _NOT_TOLD = "the provider told no usage"
 _FAILED = "the provider failed while it answered"
 _BAD_GATEWAY = 502
-_OURS = ("metadata", "store", "stream_options")
-"""Members of a request that are for this platform, or that it sets itself."""
-_USER = "user_id"
-"""What Anthropic's API has among the metadata that are for the provider."""
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-
-
-def foreign_body(request: InferenceRequest, model: str) -> bytes:
-    """The body for a provider's API: with the provider's name of the model, and usage asked for."""
-    content = json.loads(b"".join((request.rest[:-1], request.ending.encode(), b"}")))
-    rest = {name: value for name, value in content.items() if name not in _OURS}
-    if request.api == "messages":
-        told = content.get("metadata")
-        if isinstance(told, dict) and _USER in told:
-            rest["metadata"] = {_USER: told[_USER]}
-    elif request.stream:
-        rest["stream_options"] = {"include_usage": True}
-    return _encode({"model": model, **rest}).encode()
 
 
 def about_prompt(request: InferenceRequest) -> int:

@@ -19,7 +19,8 @@ from common.wire import Route, RouteReplica
 from inference.core.apis.wires import WIRES
 from inference.core.body import InferenceRequest
 from inference.core.engine_errors import error_from_engine
-from inference.core.one_door.foreign import ForeignEvents, about_prompt, foreign_answer, foreign_body
+from inference.core.one_door.foreign import ForeignEvents, about_prompt, foreign_answer
+from inference.core.one_door.foreign_body import foreign_body
 from inference.core.routing.router import Sent
 from inference.core.routing.views import ReplicaView
 from inference.core.usage import find_usage
