@@ -278,6 +278,9 @@ class InferenceHandler:
         except asyncio.CancelledError:
             await bill.settle(meter.counts, "cancelled")
             raise
+        except Exception:  # what was delivered is owed, whatever is wrong here
+            await bill.settle(meter.counts, "engine_failed")
+            raise
         finally:
             if stream is not None:
                 stream.call.close()

@@ -52,7 +52,8 @@ _OWN_TOOLS = (None, "custom", "function")
 
 def foreign_body(request: InferenceRequest, model: str) -> bytes:
     """The body for a provider's API: with the provider's name of the model, and usage asked for. Raises
-    ``InvalidInput`` for tools that the provider would run: they send data on, and have prices of their own."""
+    ``InvalidInput`` for tools that the provider would run: they send data on, and cost what is not counted.
+    """
     content = json.loads(b"".join((request.rest[:-1], request.ending.encode(), b"}")))
     _check_tools(content.get("tools"))
     members = _MEMBERS[request.api]

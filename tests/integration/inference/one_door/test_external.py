@@ -75,7 +75,7 @@ async def test_no_secret_of_ours_and_no_key_of_a_client_goes_out(tmp_path: Path)
             [headers] = provider.headers
             sent = {name.lower() for name in headers}
             assert sent == {"host", "content-length", "accept-encoding", "user-agent", "content-type"}
-            assert provider.bodies[0].keys() == {"model", "messages"}
+            assert provider.bodies[0].keys() == {"model", "messages", "max_tokens"}
             assert "cache_salt" not in provider.bodies[0]
 
 

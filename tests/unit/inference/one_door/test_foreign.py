@@ -95,3 +95,43 @@ def test_an_answer_in_one_piece_tells_what_it_used(
     assert (found.counts if found is not None else None) == counts
     assert is_told == exact
     assert json.loads(made)["model"] == "m"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(JSON, JSON, JSON)
+def test_any_values_are_read_or_refused(choices: Any, choice: Any, delta: Any) -> None:
+    for told in (choices, [choice], [{"index": 0, "delta": delta}], [{"index": choice, "text": "x"}]):
+        _, meter = metered([event(choices=told, usage=delta), piece("x")])
+        assert meter.counts.completion >= 0
+
+
+@pytest.mark.parametrize("index", [1, -1, 10**9, True, "0"])
+def test_a_choice_that_nobody_asked_for_ends_the_stream(index: Any) -> None:
+    told = event(choices=[{"index": index, "delta": {"content": "x"}}])
+    _, meter = metered([piece("1234"), told, piece("5678"), b"data: [DONE]\n\n"])
+    assert meter.error is not None
+    assert meter.counts == TokenCounts(5, 0, 1)
+
+
+def test_what_is_long_is_not_told_with_each_choice() -> None:
+    events = ForeignEvents("m", 5, True, 100)
+    told = [{"index": index, "delta": {"content": "x"}} for index in range(100)]
+    made = events.feed(event(id="i" * 10**5, choices=told, more="y" * 10**5))
+    assert len(made) < 3 * 10**5
+
+
+def test_signs_of_life_begin_no_answer_and_say_nothing() -> None:
+    events = ForeignEvents("m", 5, True)
+    assert events.feed(b": PROCESSING\n\n") == b""
+    assert events.feed(piece("x")) != b""
+    assert events.feed(b': x\rdata: {"choices":[]}\n\n') == b":\n\n"
+    silent = ForeignEvents("m", 5, True)
+    silent.feed(b": x\n\n" * 6_000_000)
+    with pytest.raises(EngineFailed):
+        silent.feed(b": x\n\n" * 1_000_000)
