@@ -104,7 +104,12 @@ class Doors:
             passage = self._passage(job, door, way, asked, is_last and asleep is None)
             if not is_last and job.line is None:  # a line of a batch has one bill
                 passage.check = check_of(door.checks, job.request)
-            error = await self._tried(job, door, candidate, passage, is_last)
+            try:
+                error = await self._tried(job, door, candidate, passage, is_last)
+            except InvalidInput:  # this one finds the request wrong: who has answered did not
+                if kept is None or job.exchange.started:
+                    raise
+                break
             if error is None:
                 return
             if isinstance(error, AnswerFailed):
