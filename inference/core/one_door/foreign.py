@@ -21,6 +21,9 @@ _FAILED = "the provider failed while it answered"
 _BAD_GATEWAY = 502
 _ALIVE = b":\n\n"
 _HEAD_CHARACTERS = 256
+_REST = ("choices", "data", "system_fingerprint", "service_tier")
+_OF_CHOICE = ("message", "delta", "text", "logprobs", "finish_reason", "stop_reason")
+"""Members of answers and their choices: guards know where texts are in them. Others are left out."""
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -44,7 +47,9 @@ def foreign_answer(content: bytes, model: str, prompt: int | None) -> tuple[byte
     else:
         estimate = None
     own = {"id": told.get("id", ""), "object": told.get("object", ""), "created": told.get("created", 0)}
-    rest = {name: value for name, value in told.items() if name not in (*own, "model", "usage")}
+    rest = {name: told[name] for name in _REST if name in told}
+    if isinstance(rest.get("choices"), list):
+        rest["choices"] = [_known(one) for one in rest["choices"]]
     return _encode({**own, "model": model, "usage": usage or estimate, **rest}).encode(), usage is not None
 
 
@@ -130,12 +135,10 @@ class ForeignEvents(ForeignStream):
             self._usage = usage
         for name, before in self._head.items():
             self._head[name] = head_of(content.pop(name, None), before)
-        choices, _ = content.pop("choices", None), content.pop("model", None)
-        found = [one for one in choices or () if isinstance(one, dict)]
-        rests = [content, *({} for _ in found)]
-        return b"".join(map(self._choice, found, rests))
+        found = [one for one in content.get("choices") or () if isinstance(one, dict)]
+        return b"".join(map(self._choice, found))
 
-    def _choice(self, choice: dict[str, Any], rest: dict[str, Any]) -> bytes:
+    def _choice(self, choice: dict[str, Any]) -> bytes:
         index = choice.pop("index", None)
         index = 0 if index is None else index
         if not is_count(index) or index >= self._most:
@@ -143,8 +146,8 @@ class ForeignEvents(ForeignStream):
         text = _text(choice.get("delta") or choice)
         self._text_bytes[index] = self._text_bytes.get(index, 0) + len(text.encode(errors="replace"))
         told = _told(self._each, -(-self._text_bytes[index] // BYTES_PER_TOKEN))
-        choices = [{"index": index, **choice}]
-        return _data({**self._head, "model": self._model, **rest, "choices": choices, "usage": told})
+        choices = [{**_known(choice), "index": index}]
+        return _data({**self._head, "model": self._model, "choices": choices, "usage": told})
 
     def _done(self) -> bytes:
         self.told, usage = self._usage is not None, self._usage
@@ -158,6 +161,11 @@ class ForeignEvents(ForeignStream):
 
     def _error(self, message: str) -> bytes:
         return _data(error_told(message))
+
+
+def _known(choice: Any) -> dict[str, Any]:
+    told = {name: choice[name] for name in _OF_CHOICE if name in choice}
+    return {"index": choice.get("index", 0), **told}
 
 
 def head_of(value: Any, before: Any) -> Any:

@@ -7,7 +7,6 @@ In between, what was delivered is estimated, as of other providers, and told as 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +20,17 @@ _NOT_TOLD = "the provider told no usage"
 _OF_PROMPT = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 _OF_ANSWER = "output_tokens"
 _PARTS = ("delta", "content_block")
-_NAME = re.compile(r"[a-z_]{1,64}")
+_MESSAGE = ("id", "type", "role", "content", "stop_reason", "stop_sequence")
+_EVENTS: Mapping[str, tuple[str, ...]] = {
+    "message_start": ("type", "message"),
+    "content_block_start": ("type", "index", "content_block"),
+    "content_block_delta": ("type", "index", "delta"),
+    "content_block_stop": ("type", "index"),
+    "message_delta": ("type", "delta", "usage"),
+    "message_stop": ("type",),
+    "ping": ("type",),
+}
+"""Events, and their members: guards know where texts are in them. Others are left out."""
 _TEXTS = ("text", "thinking", "partial_json")
 
 
@@ -37,8 +46,8 @@ def foreign_message(content: bytes, model: str, prompt: int | None) -> tuple[byt
         parts = told.get("content")
         size = sum(_size(part) for part in parts if isinstance(part, dict)) if isinstance(parts, list) else 0
         usage = {"input_tokens": prompt, _OF_ANSWER: -(-size // BYTES_PER_TOKEN)}
-    told.pop("model", None)
-    return compact({**told, "model": model, "usage": usage}).encode(), is_told
+    known = {name: told[name] for name in _MESSAGE if name in told}
+    return compact({**known, "model": model, "usage": usage}).encode(), is_told
 
 
 class ForeignMessages(ForeignStream):
@@ -55,10 +64,13 @@ class ForeignMessages(ForeignStream):
 
     def _made(self, content: dict[str, Any]) -> bytes:
         kind = content["type"]
-        if kind == "error" or _NAME.fullmatch(kind) is None:
+        if kind == "error":
             raise ValueError("an error")
+        if kind not in _EVENTS:
+            return b""
+        content = {name: content[name] for name in _EVENTS[kind] if name in content}
         if kind == "message_start":
-            self._begins(content["message"])
+            content["message"] = self._begun_by(content["message"])
         elif kind == "message_delta":
             usage = _usage(content.pop("usage", None), self._begun)
             self.told |= usage is not None
@@ -80,12 +92,14 @@ class ForeignMessages(ForeignStream):
         """Tokens of the answer until now, estimated."""
         return -(-self._text_bytes // BYTES_PER_TOKEN)
 
-    def _begins(self, message: dict[str, Any]) -> None:
-        usage = message.pop("usage", None)
+    def _begun_by(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The message as it begins: nothing is in it yet."""
+        usage = message.get("usage")
         told = usage if isinstance(usage, dict) else {}
         counts = {name: told[name] for name in _OF_PROMPT if is_count(told.get(name))}
         self._begun = counts if "input_tokens" in counts else self._begun
-        message |= {"model": self._model, "usage": {**self._begun, _OF_ANSWER: 0}}
+        known = {name: message[name] for name in _MESSAGE if name in message}
+        return {**known, "content": [], "model": self._model, "usage": {**self._begun, _OF_ANSWER: 0}}
 
     def _error(self, message: str) -> bytes:
         return named_event("error", error_told(message))

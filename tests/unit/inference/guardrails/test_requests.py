@@ -11,6 +11,7 @@ from inference.core.body import BodyLimits
 from inference.guardrails.policy import rules_of
 from inference.guardrails.requests import guarded_request
 from inference.guardrails.rules import Rules
+from inference.guardrails.streams import stream_under
 from inference.guardrails.walking import Hit
 
 GUARD = {"kind": "terms", "action": "mask", "terms": ["red/falcon"], "wholeWords": False}
@@ -38,3 +39,17 @@ def test_json_within_a_text_hides_nothing(escaped: list[bool]) -> None:
     written = [f"\\u{ord(one):04x}" if more else one for one, more in zip("red/falcon", escaped, strict=True)]
     assert hits(json.dumps({"to": "x"}).replace("x", "".join(written)))
     assert hits('{"to": "red\\/falcon"}')
+
+
+def test_what_tools_of_the_client_are_called_with_is_masked_in_streams() -> None:
+    stream = stream_under("chat", RULES, lambda hit: None)
+    made = b""
+    for piece in ("the red/fal", "con flies"):
+        call = {"index": 0, "type": "custom", "custom": {"name": "f", "input": piece}}
+        choice = {"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}
+        made += stream.feed(b"data: " + json.dumps({"id": "x", "choices": [choice]}).encode() + b"\n\n")
+    end = {"index": 0, "delta": {}, "finish_reason": "tool_calls"}
+    made += stream.feed(b"data: " + json.dumps({"id": "x", "choices": [end]}).encode() + b"\n\n")
+    events = [json.loads(line[6:]) for line in made.decode().splitlines() if line]
+    calls = [call for one in events for call in one["choices"][0]["delta"].get("tool_calls", ())]
+    assert "".join(call["custom"]["input"] for call in calls) == "the [REMOVED] flies"

@@ -135,3 +135,14 @@ def test_signs_of_life_begin_no_answer_and_say_nothing() -> None:
     silent.feed(b": x\n\n" * 6_000_000)
     with pytest.raises(EngineFailed):
         silent.feed(b": x\n\n" * 1_000_000)
+
+
+def test_no_text_comes_where_no_guard_looks_for_it() -> None:
+    choice = {"index": 0, "finish_reason": None, "note": "secret"}
+    more = {"citations": ["secret"], "search_results": [{"title": "secret"}]}
+    made, _ = metered([event(choices=[{**choice, "delta": {"content": "x"}}], **more)])
+    assert b"secret" not in made
+    whole = {"choices": [{**choice, "message": {"content": "x"}}], "usage": USAGE, **more}
+    made, _ = foreign_answer(json.dumps(whole).encode(), "m", None)
+    assert b"secret" not in made
+    assert json.loads(made)["choices"] == [{"index": 0, "message": {"content": "x"}, "finish_reason": None}]

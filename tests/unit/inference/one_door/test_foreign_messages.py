@@ -112,3 +112,16 @@ def test_nothing_that_a_model_wrote_is_taken_for_usage(
     assert (found.counts if found is not None else None) == counts
     assert is_told == (usage is BEGUN)
     assert json.loads(made)["model"] == "m"
+
+
+def test_no_text_comes_where_no_guard_looks_for_it() -> None:
+    message = {"id": "msg", "role": "assistant", "content": ["secret"], "usage": BEGUN, "note": "secret"}
+    odd = [
+        event("message_start", message=message, note="secret"),
+        event("secret", text="secret"),
+        event("content_block_delta", index=0, delta={"type": "text_delta", "text": "x"}, note="secret"),
+        event("message_delta", delta={}, usage={"output_tokens": 1}, note="secret"),
+    ]
+    assert b"secret" not in metered(odd)[0]
+    whole = {"content": [{"type": "text", "text": "x"}], "usage": BEGUN, "note": "secret"}
+    assert b"secret" not in foreign_message(json.dumps(whole).encode(), "m", None)[0]
