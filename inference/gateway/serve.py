@@ -294,7 +294,7 @@ class InferenceHandler:
         """The engine's call whose first bytes have come."""
 
         async def pass_on(comments: bytes) -> None:
-            if not watch.gone:
+            if not (watch.gone or (job.passage is not None and job.passage.is_timed)):
                 await write(job.exchange, comments)
 
         answering = await self._call(job, watch, bill, pass_on)
