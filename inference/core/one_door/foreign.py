@@ -19,6 +19,8 @@ from inference.core.two_legs import BYTES_PER_TOKEN
 _NOT_TOLD = "the provider told no usage"
 _FAILED = "the provider failed while it answered"
 _BAD_GATEWAY = 502
+MOST_TOKENS = 10**12
+"""Of any answer. Usage of more than a request can have is none: nobody pays for a slip of the provider's."""
 _ALIVE = b":\n\n"
 _HEAD_CHARACTERS = 256
 _REST = ("choices", "data", "system_fingerprint", "service_tier")
@@ -32,14 +34,16 @@ def about_prompt(request: InferenceRequest) -> int:
     return max(1, -(-len(request.prompt) // BYTES_PER_TOKEN))
 
 
-def foreign_answer(content: bytes, model: str, prompt: int | None) -> tuple[bytes, bool]:
+def foreign_answer(
+    content: bytes, model: str, prompt: int | None, most: int = MOST_TOKENS
+) -> tuple[bytes, bool]:
     """An answer in one piece as an engine would give it, and whether the provider told its usage. ``prompt``:
-    tokens of it where usage may be estimated; None = it may not be. Raises ``ValueError`` for what is no
-    answer."""
+    tokens of it where usage may be estimated; None = it may not be. ``most``: tokens that its usage may tell.
+    Raises ``ValueError`` for what is no answer."""
     told = json.loads(content)
     if not isinstance(told, dict):
         raise ValueError("no object")
-    usage = _usage(told.get("usage"))
+    usage = _usage(told.get("usage"), most)
     if usage is None and prompt is not None:
         choices = told.get("choices")
         texts = [_text(one.get("message") or one) for one in choices or () if isinstance(one, dict)]
@@ -112,12 +116,20 @@ class ForeignStream(ABC):
 
 class ForeignEvents(ForeignStream):
     """A stream of an API like OpenAI's. ``prompt``: tokens of all ``prompts`` together, estimated; each has
-    so many ``choices``."""
+    so many ``choices``. ``most``: tokens that its usage may tell."""
 
-    def __init__(self, model: str, prompt: int, estimates: bool, choices: int = 1, prompts: int = 1) -> None:
+    def __init__(
+        self,
+        model: str,
+        prompt: int,
+        estimates: bool,
+        choices: int = 1,
+        prompts: int = 1,
+        most: int = MOST_TOKENS,
+    ) -> None:
         super().__init__()
         self._model, self._prompt, self._estimates = model, prompt, estimates
-        self._most, self._each = choices * prompts, -(-prompt // prompts)
+        self._choices, self._each, self._most = choices * prompts, -(-prompt // prompts), most
         self._usage: Mapping[str, Any] | None = None
         self._text_bytes: dict[int, int] = {}
         self._head: dict[str, Any] = {"id": "", "object": "", "created": 0}
@@ -130,7 +142,7 @@ class ForeignEvents(ForeignStream):
     def _made(self, content: dict[str, Any]) -> bytes:
         if content.get("error") is not None:
             raise ValueError("an error")
-        usage = _usage(content.pop("usage", None))
+        usage = _usage(content.pop("usage", None), self._most)
         if usage is not None:
             self._usage = usage
         for name, before in self._head.items():
@@ -141,7 +153,7 @@ class ForeignEvents(ForeignStream):
     def _choice(self, choice: dict[str, Any]) -> bytes:
         index = choice.pop("index", None)
         index = 0 if index is None else index
-        if not is_count(index) or index >= self._most:
+        if not is_count(index) or index >= self._choices:
             raise ValueError("a choice that nobody asked for")
         text = _text(choice.get("delta") or choice)
         self._text_bytes[index] = self._text_bytes.get(index, 0) + len(text.encode(errors="replace"))
@@ -180,7 +192,7 @@ def error_told(message: str) -> dict[str, Any]:
     return {"error": {"message": message, "code": _BAD_GATEWAY}}
 
 
-def _usage(told: object) -> Mapping[str, Any] | None:
+def _usage(told: object, most: int) -> Mapping[str, Any] | None:
     """Usage as engines tell it; None where it is none."""
     if not isinstance(told, dict):
         return None
@@ -188,6 +200,8 @@ def _usage(told: object) -> Mapping[str, Any] | None:
     if not (is_count(prompt) and is_count(completion)):
         return None
     total = prompt + completion
+    if total > most:
+        return None
     own = {"prompt_tokens": prompt, "total_tokens": total, "completion_tokens": completion}
     rest = {name: value for name, value in told.items() if name not in own and name.endswith("_details")}
     return {**own, **rest}
@@ -195,7 +209,7 @@ def _usage(told: object) -> Mapping[str, Any] | None:
 
 def is_count(value: object) -> bool:
     """Whether it is a number of tokens, or of the like."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS
 
 
 def _told(prompt: int, completion: int) -> Mapping[str, Any]:

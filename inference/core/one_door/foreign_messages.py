@@ -13,7 +13,7 @@ from typing import Any
 from common.compact_json import compact
 from inference.core.apis.events import RUNNING_USAGE
 from inference.core.apis.wires import named_event
-from inference.core.one_door.foreign import ForeignStream, error_told, is_count
+from inference.core.one_door.foreign import MOST_TOKENS, ForeignStream, error_told, is_count
 from inference.core.two_legs import BYTES_PER_TOKEN
 
 _NOT_TOLD = "the provider told no usage"
@@ -34,13 +34,15 @@ _EVENTS: Mapping[str, tuple[str, ...]] = {
 _TEXTS = ("text", "thinking", "partial_json")
 
 
-def foreign_message(content: bytes, model: str, prompt: int | None) -> tuple[bytes, bool]:
+def foreign_message(
+    content: bytes, model: str, prompt: int | None, most: int = MOST_TOKENS
+) -> tuple[bytes, bool]:
     """As ``foreign_answer``, of a message: its usage stands last, behind all that a model wrote. Raises
     ``ValueError`` for what is none."""
     told = json.loads(content)
     if not isinstance(told, dict):
         raise ValueError("no object")
-    usage = _usage(told.pop("usage", None), {})
+    usage = _usage(told.pop("usage", None), {}, most)
     is_told = usage is not None
     if usage is None and prompt is not None:
         parts = told.get("content")
@@ -53,8 +55,9 @@ def foreign_message(content: bytes, model: str, prompt: int | None) -> tuple[byt
 class ForeignMessages(ForeignStream):
     """A stream of messages. ``prompt``: tokens of it until they are told, estimated."""
 
-    def __init__(self, model: str, prompt: int, estimates: bool) -> None:
+    def __init__(self, model: str, prompt: int, estimates: bool, most: int = MOST_TOKENS) -> None:
         super().__init__()
+        self._most = most
         self._model, self._estimates = model, estimates
         self._begun: Mapping[str, int] = {"input_tokens": prompt}
         self._text_bytes = 0
@@ -72,7 +75,7 @@ class ForeignMessages(ForeignStream):
         if kind == "message_start":
             content["message"] = self._begun_by(content["message"])
         elif kind == "message_delta":
-            usage = _usage(content.pop("usage", None), self._begun)
+            usage = _usage(content.pop("usage", None), self._begun, self._most)
             self.told |= usage is not None
             if usage is None and self._estimates:
                 usage = {**self._begun, _OF_ANSWER: self._written}
@@ -97,7 +100,8 @@ class ForeignMessages(ForeignStream):
         usage = message.get("usage")
         told = usage if isinstance(usage, dict) else {}
         counts = {name: told[name] for name in _OF_PROMPT if is_count(told.get(name))}
-        self._begun = counts if "input_tokens" in counts else self._begun
+        if "input_tokens" in counts and sum(counts.values()) <= self._most:
+            self._begun = counts
         known = {name: message[name] for name in _MESSAGE if name in message}
         return {**known, "content": [], "model": self._model, "usage": {**self._begun, _OF_ANSWER: 0}}
 
@@ -105,13 +109,14 @@ class ForeignMessages(ForeignStream):
         return named_event("error", error_told(message))
 
 
-def _usage(told: object, begun: Mapping[str, int]) -> Mapping[str, int] | None:
+def _usage(told: object, begun: Mapping[str, int], most: int) -> Mapping[str, int] | None:
     """Tokens of the whole message; those of the prompt may have been told before. None where they are not."""
     if not isinstance(told, dict) or not is_count(told.get(_OF_ANSWER)):
         return None
     counts = {name: told[name] for name in _OF_PROMPT if is_count(told.get(name))}
     prompt = counts if "input_tokens" in counts else begun
-    return {**prompt, _OF_ANSWER: told[_OF_ANSWER]} if prompt else None
+    counts = {**prompt, _OF_ANSWER: told[_OF_ANSWER]}
+    return counts if prompt and sum(counts.values()) <= most else None
 
 
 def _size(part: Any) -> int:

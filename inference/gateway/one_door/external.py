@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 from common.data_class import is_within
@@ -25,6 +26,7 @@ from inference.core.one_door.foreign_messages import ForeignMessages, foreign_me
 from inference.core.routing.router import Sent
 from inference.core.routing.views import ReplicaView
 from inference.gateway.books.bill import Job
+from inference.gateway.budgets.worst_case import most_of
 from inference.gateway.engines.connection import Malformed, TransportFailed
 from inference.gateway.engines.legs import Answering, Begin
 from inference.gateway.engines.upstream import (
@@ -69,6 +71,7 @@ class ExternalCall(EngineCall):
         self._passage, self._model = passage, job.route.backend_model
         self._is_anthropic = external.protocol == "anthropic"
         self._estimates = external.untold_usage == "estimate"
+        self._most = _most_tokens(request, job.route.context_tokens)
         self._events = self._events_of(request)
         self._request_asked = request
 
@@ -113,9 +116,9 @@ class ExternalCall(EngineCall):
     def _events_of(self, request: InferenceRequest) -> ForeignStream:
         prompt = about_prompt(request)
         if self._is_anthropic:
-            return ForeignMessages(self._model, prompt, self._estimates)
+            return ForeignMessages(self._model, prompt, self._estimates, self._most)
         choices = request.choices_per_prompt
-        return ForeignEvents(self._model, prompt, self._estimates, choices, request.prompts)
+        return ForeignEvents(self._model, prompt, self._estimates, choices, request.prompts, self._most)
 
     async def _more(self) -> bytes:
         """The next events, whole; empty at the end."""
@@ -137,7 +140,7 @@ class ExternalCall(EngineCall):
         prompt = about_prompt(self._request_asked) if self._estimates else None
         try:
             read = foreign_message if self._is_anthropic else foreign_answer
-            content, told = read(answer.content, self._model, prompt)
+            content, told = read(answer.content, self._model, prompt, self._most)
         except (ValueError, RecursionError, TypeError, AttributeError):
             return WholeAnswer(answer.content, None)
         if told:
@@ -203,6 +206,12 @@ def _headers(key: str, is_anthropic: bool) -> dict[str, str]:
         version = {**JSON_CONTENT, "anthropic-version": _ANTHROPIC_VERSION}
         return {**version, "x-api-key": key} if key else version
     return {**JSON_CONTENT, "Authorization": f"Bearer {key}"} if key else JSON_CONTENT
+
+
+def _most_tokens(request: InferenceRequest, context_tokens: int | None) -> int:
+    """No request uses more: twice what its bytes and the context say, as providers add to prompts, and some
+    count what a model thinks beside the tokens that were asked for."""
+    return 2 * sum(most_of(replace(request, token_limits=()), context_tokens))
 
 
 def _may_go(passage: Passage, external: RouteExternal) -> bool:

@@ -146,3 +146,12 @@ def test_no_text_comes_where_no_guard_looks_for_it() -> None:
     made, _ = foreign_answer(json.dumps(whole).encode(), "m", None)
     assert b"secret" not in made
     assert json.loads(made)["choices"] == [{"index": 0, "message": {"content": "x"}, "finish_reason": None}]
+
+
+def test_usage_beyond_what_can_be_is_none() -> None:
+    end = event(choices=[], usage={"prompt_tokens": 9, "completion_tokens": 10**9}) + b"data: [DONE]\n\n"
+    events, meter = ForeignEvents("m", 5, True, most=1000), StreamMeter("none")
+    meter.feed(events.feed(piece("12345678") + end))
+    assert meter.counts == TokenCounts(5, 0, 2)
+    told = {"choices": [], "usage": {"prompt_tokens": 10**9, "completion_tokens": 1}}
+    assert find_usage(foreign_answer(json.dumps(told).encode(), "m", None, 1000)[0]) is None

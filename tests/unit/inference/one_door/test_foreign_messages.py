@@ -125,3 +125,12 @@ def test_no_text_comes_where_no_guard_looks_for_it() -> None:
     assert b"secret" not in metered(odd)[0]
     whole = {"content": [{"type": "text", "text": "x"}], "usage": BEGUN, "note": "secret"}
     assert b"secret" not in foreign_message(json.dumps(whole).encode(), "m", None)[0]
+
+
+def test_usage_beyond_what_can_be_is_none() -> None:
+    events, meter = ForeignMessages("m", 7, True, most=1000), EventMeter(EVENTS["messages"])
+    much = {"input_tokens": 10**9}
+    meter.feed(events.feed(start(much) + piece("12345678") + end({"output_tokens": 10**9})))
+    assert meter.counts == TokenCounts(7, 0, 2)
+    whole = {"content": [], "usage": {**much, "output_tokens": 1}}
+    assert find_last_usage(foreign_message(json.dumps(whole).encode(), "m", None, 1000)[0]) is None
