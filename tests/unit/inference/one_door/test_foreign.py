@@ -132,9 +132,11 @@ def test_signs_of_life_begin_no_answer_and_say_nothing() -> None:
     assert events.feed(piece("x")) != b""
     assert events.feed(b': x\rdata: {"choices":[]}\n\n') == b":\n\n"
     silent = ForeignEvents("m", 5, True)
-    silent.feed(b": x\n\n" * 6_000_000)
+    comment = b": " + b"x" * 8 * 1024**2 + b"\n\n"
+    for _ in range(3):
+        silent.feed(comment)
     with pytest.raises(EngineFailed):
-        silent.feed(b": x\n\n" * 1_000_000)
+        silent.feed(comment)
 
 
 def test_no_text_comes_where_no_guard_looks_for_it() -> None:
