@@ -28,7 +28,7 @@ from inference.core.fields import (
 from inference.core.media import check_media
 from inference.core.messages import check_messages
 from inference.core.options import check_options
-from inference.core.reported import told_for_reports
+from inference.core.reported import told_class, told_for_reports
 from inference.core.sse import UsageShown
 from inference.core.two_legs import BYTES_PER_TOKEN, DECODE_ONLY, PREFILL_MEMBERS, members, why_one_leg
 
@@ -96,6 +96,7 @@ class InferenceRequest:
     what they ask for. ``session`` is the client's name for requests that belong together, empty without one.
     ``one_leg``: why one engine has to do all of it, in a word. ``continuable``: how another engine can go on
     with the answer to a stream; None where none can. ``user`` and ``tags`` are for reports of usage.
+    ``data_class``: of its data, as its metadata say; empty = they say nothing.
     ``other_api``: what it is written for, where that is not OpenAI's API of the task.
     """
 
@@ -115,6 +116,7 @@ class InferenceRequest:
     user: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     other_api: Api | None = None
+    data_class: str = ""
 
     @property
     def api(self) -> Api:
@@ -195,6 +197,7 @@ def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> 
         continuable(task, content, prompts, media=one_leg == "media") if stream else None,
         user,
         tags,
+        data_class=told_class(content.get("metadata")),
     )
 
 

@@ -278,6 +278,9 @@ class InferenceHandler:
         except asyncio.CancelledError:
             await bill.settle(meter.counts, "cancelled")
             raise
+        except Exception:  # what was delivered is owed, whatever is wrong here
+            await bill.settle(meter.counts, "engine_failed")
+            raise
         finally:
             if stream is not None:
                 stream.call.close()
@@ -291,7 +294,7 @@ class InferenceHandler:
         """The engine's call whose first bytes have come."""
 
         async def pass_on(comments: bytes) -> None:
-            if not watch.gone:
+            if not (watch.gone or (job.passage is not None and job.passage.is_timed)):
                 await write(job.exchange, comments)
 
         answering = await self._call(job, watch, bill, pass_on)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,8 @@ from inference.guardrails.walking import Blocked, Hit, Walk
 
 _NOT_READ = frozenset({"metadata", "prompt_cache_key", "safety_identifier", "user", "stream_options"})
 """Members that no model reads."""
+_ESCAPED = re.compile(rb"\\[bfu/]")
+"""Characters that nobody sees or beyond ASCII, as JSON writes them, and, in JSON within a text, any other."""
 _TOKENS = ("prompt", "input", "tokens")
 UNREADABLE = "guardrail_unreadable"
 """The code of a request whose text no guard can read."""
@@ -47,9 +50,11 @@ def guarded_request(request: InferenceRequest, rules: Rules, told: Callable[[Hit
 
 def _is_clean(request: InferenceRequest, rules: Rules) -> bool:
     """Whether there is no sign of a hit, as in most requests: told from the prompt's JSON as it is, unless
-    characters are escaped in it by their numbers."""
+    characters are escaped in it that stand for others, or for none."""
     prompt = bytes(request.prompt)
-    if not prompt or b"\\u" in prompt or not prompt.isascii() or rules.may_hit(folded(prompt.decode())):
+    if not prompt or not prompt.isascii() or _ESCAPED.search(prompt) is not None:
+        return False
+    if rules.may_hit(folded(prompt.decode())):
         return False
     others = json.loads(b"{" + request.rest[len(prompt) :].removeprefix(b","))
     hits: list[Hit] = []

@@ -194,16 +194,16 @@ class ChatStream(GuardedStream):
 
     def _call(self, call: Event, index: int, path: str) -> None:
         number = call.get("index", 0)
-        function = call.get("function")
-        if not isinstance(function, dict):
-            return
-        where = f"{path}.tool_calls[{number}].function"
-        for name, value in list(function.items()):
-            if name == "arguments" and isinstance(value, str):
-                key = (index, "tool_calls", number)
-                function[name] = self._text(key, f"{where}.arguments", value, is_json=True)
-            else:
-                function[name] = self._walk.value(value, f"{where}.{name}")
+        for what in ("function", "custom"):
+            part, where = call.get(what), f"{path}.tool_calls[{number}].{what}"
+            if not isinstance(part, dict):
+                continue
+            for name, value in list(part.items()):
+                if name in ("arguments", "input") and isinstance(value, str):
+                    key = (index, "tool_calls", number, what, name)
+                    part[name] = self._text(key, f"{where}.{name}", value, is_json=name == "arguments")
+                else:
+                    part[name] = self._walk.value(value, f"{where}.{name}")
 
     def _finish(self, delta: Event, index: int) -> None:
         for key in self._keys(index):
@@ -212,7 +212,7 @@ class ChatStream(GuardedStream):
                 continue
             if key[1] == "tool_calls":
                 calls = delta.setdefault("tool_calls", [])
-                calls.append({"index": key[2], "function": {"arguments": rest}})
+                calls.append({"index": key[2], key[3]: {key[4]: rest}})
             else:
                 delta[key[1]] = (delta.get(key[1]) or "") + rest
 

@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from common.data_class import DataClass
+from common.data_class import DATA_CLASSES, DataClass, class_of
+from common.errors import InvalidInput
 from inference.core.body import Api, InferenceRequest
+from inference.core.reported import CLASS_TAG
 from inference.core.usage import find_member
 
 _TOOLS = (b'"tools"', re.compile(rb'"tools"\s*:\s*\[\s*\{'))
@@ -44,3 +46,19 @@ def asked_of(request: InferenceRequest, data_class: DataClass, regions: frozense
         data_class,
         regions,
     )
+
+
+def class_in(request: InferenceRequest) -> DataClass | None:
+    """The class that the metadata of a request say; None where they say none. Raises ``InvalidInput``."""
+    return class_said(request.data_class, f"metadata.{CLASS_TAG}")
+
+
+def class_said(text: str, where: str) -> DataClass | None:
+    """The class of that name, None for no text. Raises ``InvalidInput`` naming ``where`` for any other."""
+    text = text.strip().lower()
+    if not text:
+        return None
+    found = class_of(text)
+    if found is None:
+        raise InvalidInput(f"{where}: must be one of {', '.join(DATA_CLASSES)}", param=where)
+    return found

@@ -17,6 +17,8 @@ from inference.gateway.engines.client import EngineClient, Place
 from inference.gateway.engines.connection import Connection
 
 _TRANSLATED = IPv6Network("64:ff9b::/96")
+_UNICAST = IPv6Network("2000::/3")
+"""All that was ever given out of the Internet's addresses; site-local ones, for one, lie elsewhere."""
 
 
 class PrivateAddress(OSError):
@@ -61,6 +63,8 @@ def is_public(text: str) -> bool:
             return False
         if inner is not None:
             return True
+        if address not in _UNICAST:
+            return False
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from common.clock import Clock
-from common.data_class import DATA_CLASSES, DataClass, class_of, highest
+from common.data_class import DataClass, highest
 from common.doors import RouteDoor
 from common.errors import (
     NO_ROOM,
@@ -28,7 +28,7 @@ from common.errors import (
 from common.telemetry import get_logger
 from common.wire import Route
 from inference.core.body import check_context
-from inference.core.one_door.asked import Asked, asked_of
+from inference.core.one_door.asked import Asked, asked_of, class_in, class_said
 from inference.core.one_door.checks import check_of
 from inference.core.one_door.choose import ON_DATA, Candidate, Decision, Refused, decide
 from inference.core.one_door.telling import Way
@@ -46,8 +46,6 @@ from inference.gateway.turns import BUSY
 
 ROUTE_HEADER = b"x-computility-route"
 CLASS_HEADER = b"x-computility-data-class"
-CLASS_TAG = "data_class"
-"""The member of a request's metadata that says the same as the header."""
 NOT_ALLOWED = "data_class_not_allowed"
 NO_CANDIDATE = "no_candidate"
 _CLIENTS_OWN = frozenset({"api", "tools", "vision", "context", "length", "tags", "classes"})
@@ -106,7 +104,12 @@ class Doors:
             passage = self._passage(job, door, way, asked, is_last and asleep is None)
             if not is_last and job.line is None:  # a line of a batch has one bill
                 passage.check = check_of(door.checks, job.request)
-            error = await self._tried(job, door, candidate, passage, is_last)
+            try:
+                error = await self._tried(job, door, candidate, passage, is_last)
+            except InvalidInput:  # this one finds the request wrong: who has answered did not
+                if kept is None or job.exchange.started:
+                    raise
+                break
             if error is None:
                 return
             if isinstance(error, AnswerFailed):
@@ -197,10 +200,9 @@ class Doors:
         ``InvalidInput`` where the request names a class that is none."""
         key, project = job.ticket.key.data, self._routes.index.data.get(job.project)
         bound = [one for one in (key, project) if one is not None]
-        said = (
-            _said(job.exchange.headers.get(CLASS_HEADER, b"").decode("latin-1"), CLASS_HEADER.decode()),
-            _said(job.request.tags.get(CLASS_TAG, ""), f"metadata.{CLASS_TAG}"),
-        )
+        header, told = CLASS_HEADER.decode(), (v for name, v in job.exchange.pairs if name == CLASS_HEADER)
+        said = [class_said(one, header) for value in told for one in value.decode("latin-1").split(",")]
+        said.append(class_in(job.request))
         regions = [frozenset(one.regions) for one in bound if one.regions is not None]
         allowed = frozenset.intersection(*regions) if regions else None
         return highest(*(one.data_class for one in bound), *said), allowed
@@ -236,16 +238,6 @@ def fault_of(error: ComputilityError) -> str | None:
     if isinstance(error, ContextExceeded):
         return "context"
     return "error" if isinstance(error, Unavailable) else None
-
-
-def _said(text: str, where: str) -> DataClass | None:
-    text = text.strip().lower()
-    if not text:
-        return None
-    found = class_of(text)
-    if found is None:
-        raise InvalidInput(f"{where}: must be one of {', '.join(DATA_CLASSES)}", param=where)
-    return found
 
 
 def _unit(job: Job, door: RouteDoor) -> str:

@@ -12,7 +12,7 @@ from common.data_class import DataClass, highest
 from common.errors import InvalidInput, NotFound
 from common.wire import RoutingTable
 from inference.core.body import BodyLimits, InferenceRequest, Task, parse_request
-from inference.core.one_door.asked import asked_of
+from inference.core.one_door.asked import asked_of, class_in
 from inference.gateway.control_link.table import RouteIndex
 from inference.gateway.one_door.candidates import decide_for
 
@@ -68,9 +68,10 @@ def explain_route(
     if route is None or route.door is None:
         raise NotFound(f"gateways know no Route {key}: another model of its project may have its name")
     bound = index.data.get(project)
-    told = highest(bound.data_class if bound is not None else None, data)
+    request = _request(_NOTHING if body is None else body)
+    told = highest(bound.data_class if bound is not None else None, data, class_in(request))
     regions = frozenset(bound.regions) if bound is not None and bound.regions is not None else None
-    asked = asked_of(_request(_NOTHING if body is None else body), told, regions)
+    asked = asked_of(request, told, regions)
     decision = decide_for(index, route.door, asked, route.tenant, now_ms, b"", "")
     places = {one.model: one.project for one in route.door.candidates}
     return RouteAnswer(

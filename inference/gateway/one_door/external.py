@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 from common.data_class import is_within
@@ -19,11 +20,13 @@ from common.wire import Route, RouteReplica
 from inference.core.apis.wires import WIRES
 from inference.core.body import InferenceRequest
 from inference.core.engine_errors import error_from_engine
-from inference.core.one_door.foreign import ForeignEvents, about_prompt, foreign_answer, foreign_body
+from inference.core.one_door.foreign import ForeignEvents, ForeignStream, about_prompt, foreign_answer
+from inference.core.one_door.foreign_body import foreign_body
+from inference.core.one_door.foreign_messages import ForeignMessages, foreign_message
 from inference.core.routing.router import Sent
 from inference.core.routing.views import ReplicaView
-from inference.core.usage import find_usage
 from inference.gateway.books.bill import Job
+from inference.gateway.budgets.worst_case import most_of
 from inference.gateway.engines.connection import Malformed, TransportFailed
 from inference.gateway.engines.legs import Answering, Begin
 from inference.gateway.engines.upstream import (
@@ -68,7 +71,8 @@ class ExternalCall(EngineCall):
         self._passage, self._model = passage, job.route.backend_model
         self._is_anthropic = external.protocol == "anthropic"
         self._estimates = external.untold_usage == "estimate"
-        self._events = ForeignEvents(self._model, about_prompt(request), self._estimates)
+        self._most = _most_tokens(request, job.route.context_tokens)
+        self._events = self._events_of(request)
         self._request_asked = request
 
     async def send(self, body: bytes, on_comments: OnComments, hold: Hold) -> None:
@@ -83,7 +87,7 @@ class ExternalCall(EngineCall):
         if self.status != 200:
             self.content = await read_error(response)
         elif self._request_asked.stream:
-            self.content = await self._more()
+            self.content = await self._more()  # no signs of life: whoever else may answer is not kept from it
             if not self.content:
                 raise Malformed("the provider ended the stream before its first event")
         else:
@@ -109,12 +113,16 @@ class ExternalCall(EngineCall):
         """Nobody can be asked."""
         return False
 
+    def _events_of(self, request: InferenceRequest) -> ForeignStream:
+        prompt = about_prompt(request)
+        if self._is_anthropic:
+            return ForeignMessages(self._model, prompt, self._estimates, self._most)
+        choices = request.choices_per_prompt
+        return ForeignEvents(self._model, prompt, self._estimates, choices, request.prompts, self._most)
+
     async def _more(self) -> bytes:
         """The next events, whole; empty at the end."""
         assert self._response is not None
-        if self._is_anthropic:  # its events tell the provider's count from the first one on
-            self._passage.labels["usage"] = "provider"
-            return await self._response.readany()
         while not self._events.ended:
             data = await self._response.readany()
             made = self._events.feed(data) if data else self._events.end()
@@ -126,17 +134,18 @@ class ExternalCall(EngineCall):
 
     def _made(self, answer: WholeAnswer) -> WholeAnswer:
         """The answer as an engine would give it; one that cannot be read has no usage, and is not given."""
-        if answer.content is None or self._is_anthropic:
+        if answer.content is None:
             self._passage.labels |= {"usage": "provider"} if answer.usage is not None else {}
             return answer
         prompt = about_prompt(self._request_asked) if self._estimates else None
         try:
-            content, told = foreign_answer(answer.content, self._model, prompt)
+            read = foreign_message if self._is_anthropic else foreign_answer
+            content, told = read(answer.content, self._model, prompt, self._most)
         except (ValueError, RecursionError, TypeError, AttributeError):
             return WholeAnswer(answer.content, None)
         if told:
             self._passage.labels["usage"] = "provider"
-        return WholeAnswer(content, find_usage(content))
+        return WholeAnswer(content, WIRES[self._request_asked.api].usage(content))
 
     def _keep_id(self, headers: dict[bytes, bytes]) -> None:
         for name in _REQUEST_IDS:
@@ -197,6 +206,12 @@ def _headers(key: str, is_anthropic: bool) -> dict[str, str]:
         version = {**JSON_CONTENT, "anthropic-version": _ANTHROPIC_VERSION}
         return {**version, "x-api-key": key} if key else version
     return {**JSON_CONTENT, "Authorization": f"Bearer {key}"} if key else JSON_CONTENT
+
+
+def _most_tokens(request: InferenceRequest, context_tokens: int | None) -> int:
+    """No request uses more: twice what its bytes and the context say, as providers add to prompts, and some
+    count what a model thinks beside the tokens that were asked for."""
+    return 2 * sum(most_of(replace(request, token_limits=()), context_tokens))
 
 
 def _may_go(passage: Passage, external: RouteExternal) -> bool:

@@ -38,6 +38,12 @@ class Passage:
     labels: dict[str, str] = field(default_factory=dict)
     """What the usage event is told at its end."""
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether the next candidate is asked if the answer does not begin in time: until it does, the client
+        is sent nothing."""
+        return self.limit is not None and self.limit.when() is not None
+
     def began(self) -> None:
         """The answer has begun: its deadline is kept."""
         if self.limit is not None:

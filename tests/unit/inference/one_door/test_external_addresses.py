@@ -37,7 +37,8 @@ def test_no_address_of_the_inside_is_public_however_it_is_written(address: IPv4A
 
 
 @pytest.mark.parametrize(
-    "text", ["::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "224.0.0.1", "240.0.0.1", "100.64.0.1"]
+    "text",
+    ["::1", "::", "fe80::1%eth0", "fec0::1", "fc00::1", "ff02::1", "224.0.0.1", "240.0.0.1", "100.64.0.1"],
 )
 def test_what_else_is_not(text: str) -> None:
     assert not is_public(text)

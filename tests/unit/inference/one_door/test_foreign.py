@@ -95,3 +95,65 @@ def test_an_answer_in_one_piece_tells_what_it_used(
     assert (found.counts if found is not None else None) == counts
     assert is_told == exact
     assert json.loads(made)["model"] == "m"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(JSON, JSON, JSON)
+def test_any_values_are_read_or_refused(choices: Any, choice: Any, delta: Any) -> None:
+    for told in (choices, [choice], [{"index": 0, "delta": delta}], [{"index": choice, "text": "x"}]):
+        _, meter = metered([event(choices=told, usage=delta), piece("x")])
+        assert meter.counts.completion >= 0
+
+
+@pytest.mark.parametrize("index", [1, -1, 10**9, True, "0"])
+def test_a_choice_that_nobody_asked_for_ends_the_stream(index: Any) -> None:
+    told = event(choices=[{"index": index, "delta": {"content": "x"}}])
+    _, meter = metered([piece("1234"), told, piece("5678"), b"data: [DONE]\n\n"])
+    assert meter.error is not None
+    assert meter.counts == TokenCounts(5, 0, 1)
+
+
+def test_what_is_long_is_not_told_with_each_choice() -> None:
+    events = ForeignEvents("m", 5, True, 100)
+    told = [{"index": index, "delta": {"content": "x"}} for index in range(100)]
+    made = events.feed(event(id="i" * 10**5, choices=told, more="y" * 10**5))
+    assert len(made) < 3 * 10**5
+
+
+def test_signs_of_life_begin_no_answer_and_say_nothing() -> None:
+    events = ForeignEvents("m", 5, True)
+    assert events.feed(b": PROCESSING\n\n") == b""
+    assert events.feed(piece("x")) != b""
+    assert events.feed(b': x\rdata: {"choices":[]}\n\n') == b":\n\n"
+    silent = ForeignEvents("m", 5, True)
+    comment = b": " + b"x" * 8 * 1024**2 + b"\n\n"
+    for _ in range(3):
+        silent.feed(comment)
+    with pytest.raises(EngineFailed):
+        silent.feed(comment)
+
+
+def test_no_text_comes_where_no_guard_looks_for_it() -> None:
+    choice = {"index": 0, "finish_reason": None, "note": "secret"}
+    more = {"citations": ["secret"], "search_results": [{"title": "secret"}]}
+    made, _ = metered([event(choices=[{**choice, "delta": {"content": "x"}}], **more)])
+    assert b"secret" not in made
+    whole = {"choices": [{**choice, "message": {"content": "x"}}], "usage": USAGE, **more}
+    made, _ = foreign_answer(json.dumps(whole).encode(), "m", None)
+    assert b"secret" not in made
+    assert json.loads(made)["choices"] == [{"index": 0, "message": {"content": "x"}, "finish_reason": None}]
+
+
+def test_usage_beyond_what_can_be_is_none() -> None:
+    end = event(choices=[], usage={"prompt_tokens": 9, "completion_tokens": 10**9}) + b"data: [DONE]\n\n"
+    events, meter = ForeignEvents("m", 5, True, most=1000), StreamMeter("none")
+    meter.feed(events.feed(piece("12345678") + end))
+    assert meter.counts == TokenCounts(5, 0, 2)
+    told = {"choices": [], "usage": {"prompt_tokens": 10**9, "completion_tokens": 1}}
+    assert find_usage(foreign_answer(json.dumps(told).encode(), "m", None, 1000)[0]) is None
