@@ -51,6 +51,7 @@ class BatchRun:
         self._uid, self._project = batch.metadata.uid, batch.project or ""
         self._keeper = OutcomeKeeper(parts.lines, self._uid, self._project)
         self._lines: Iterator[Line] = iter(())
+        self._posting = asyncio.Lock()
         self._refusals = 0
         self._open_at_seconds = 0.0
         self.why = ""
@@ -67,14 +68,16 @@ class BatchRun:
                 group.create_task(self._work()) for _ in range(self._parts.settings.lines_at_once_per_batch)
             ]
             await asyncio.gather(*workers)
-            posting.cancel()
+            async with self._posting:  # it is given up between two posts, never with a transaction open
+                posting.cancel()
         await self._parts.poster.post(self._uid)
 
     async def _post(self) -> None:
         while True:
             await self._parts.sleep(POST_SECONDS)
             try:
-                await self._parts.poster.post(self._uid)
+                async with self._posting:
+                    await self._parts.poster.post(self._uid)
             except Unavailable as error:  # events stay where they are, and are posted later
                 if error.code != DATABASE_UNAVAILABLE:
                     raise
