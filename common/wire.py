@@ -227,7 +227,7 @@ Amount = Annotated[int, Field(ge=0, le=2**62)]
 class LeaseAsk(_Part):
     """What a gateway process holds of a ``period`` of the Budget with this uid: ``firm`` is held by requests,
     or used and not known to be posted; ``room`` is there for further requests; requests wait for ``needed``
-    more. Without ``active`` it wants no more room than that."""
+    more, the smallest of them for ``least``. Without ``active`` it wants no more room than that."""
 
     budget: str = Field(max_length=100)
     period: str = Field(max_length=16)
@@ -235,6 +235,7 @@ class LeaseAsk(_Part):
     room: Amount
     needed: Amount = 0
     active: bool = True
+    least: Amount = 0
 
 
 class LeaseReport(_Part):
