@@ -6,7 +6,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.stamp
 # PACKAGES holds the product; SOURCES everything that is checked.
-PACKAGES := $(wildcard common scheduler inference finetune jobs billing control operators)
+PACKAGES := $(wildcard common scheduler inference finetune jobs batches billing control operators)
 SOURCES := $(PACKAGES) $(wildcard tests bench tools)
 # MODEL=<path or hub name> makes demo and up serve another model; PYTEST_ARGS adds to the test run.
 MODEL ?=

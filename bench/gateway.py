@@ -3,6 +3,9 @@
 ``python -m bench.gateway --json`` prints requests per second and latencies of plain and streamed requests,
 over 32 connections. LiteLLM's proxy is measured too where it is installed. All processes share the cores,
 so that only the differences mean something.
+
+``--against vllm-router`` measures with wrk what a fast load finds, beside a router that does not meter: it is
+installed into a folder of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from bench.gateway_against import PEERS
+from bench.gateway_against import measure as measure_against
 from common.settings import ControlSettings, GatewaySettings, Settings, child_environment
 from tests.fixtures.gateway import SECRET, table
 from tests.fixtures.ports import free_port
@@ -193,11 +198,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--requests", type=int, default=1000, help="per contender and kind of request")
+    parser.add_argument("--against", choices=PEERS, help="measure with wrk, beside this router")
+    parser.add_argument("--rounds", type=int, default=4, help="of each contender with --against")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of one round with --against")
     parser.add_argument("--pass-through", nargs=2, metavar=("PORT", "UPSTREAM"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.pass_through:
         port, upstream = arguments.pass_through
         asyncio.run(_pass_through(int(port), upstream))
+        return
+    if arguments.against:
+        told = measure_against([arguments.against], arguments.rounds, arguments.seconds)
+        print(json.dumps(told, indent=None if arguments.json else 2))
         return
     figures = asyncio.run(run(arguments.requests))
     if arguments.json:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from html import escape
 from typing import Literal
 
-from billing.core.invoicing import Document, InvoiceLine
+from billing.core.invoicing import Document, InvoiceLine, is_of_order
 from common.clock import rfc3339
 from common.units import format_credits
 
@@ -38,6 +38,12 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "completion_tokens": "completion tokens",
         "trained_tokens": "trained tokens",
         "device_seconds": "device-seconds",
+        "covered_tokens": "tokens that an order has paid for",
+        "covered_trained_tokens": "trained tokens that an order has paid for",
+        "covered_device_seconds": "device-seconds that an order has paid for",
+        "covered_microcredits": "paid by a voucher or credit, in millionths of a credit",
+        "order": "order (pieces)",
+        "order_refund": "refund of a cancelled order",
     },
     "zh": {
         "invoice": "账单",
@@ -63,6 +69,12 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "completion_tokens": "输出 token",
         "trained_tokens": "训练 token",
         "device_seconds": "设备·秒",
+        "covered_tokens": "套餐已付 token",
+        "covered_trained_tokens": "套餐已付训练 token",
+        "covered_device_seconds": "套餐已付设备·秒",
+        "covered_microcredits": "代金券或预付额已付(百万分之一点)",
+        "order": "订单(件)",
+        "order_refund": "取消订单退款",
     },
 }
 _TAGS: Mapping[Language, str] = {"en": "en", "zh": "zh-CN"}
@@ -121,7 +133,7 @@ def _row(line: InvoiceLine, words: Mapping[str, str]) -> str:
         "item": " · ".join(part for part in (key.model, key.device_class) if part),
         "meter": words.get(key.meter, key.meter),
         "quantity": f"{line.quantity:,}",
-        "price": unit_price(key.microcredits_per_million) or words["unpriced"],
+        "price": "" if is_of_order(key) else unit_price(key.microcredits_per_million) or words["unpriced"],
         "book": key.book,
         "amount": format_credits(line.microcredits),
     }

@@ -16,10 +16,13 @@ EVENTS = Counter(
 )
 QUANTITY = Counter(
     "computility_usage_posted",
-    "Tokens and device-seconds posted; prompt_tokens without those that came from a cache",
+    "Tokens and device-seconds posted; prompt_tokens without those that came from a cache, covered_ those "
+    "that orders had paid for",
     ["meter"],
 )
-MICROCREDITS = Counter("computility_usage_microcredits", "Micro-credits posted", ["meter"])
+MICROCREDITS = Counter(
+    "computility_usage_microcredits", "Micro-credits posted, and covered by orders", ["meter"]
+)
 UNPRICED = Counter("computility_usage_unpriced_lines", "Lines posted for which no price was found", ["meter"])
 
 
@@ -30,8 +33,8 @@ def count_posted(posted: Iterable[Sequence[RatedLine]], *, duplicates: int, refu
         events += 1
         for line in lines:
             sum_ = sums[line.meter]
-            sum_[0] += line.quantity
-            sum_[1] += line.microcredits
+            sum_[0] += abs(line.quantity)
+            sum_[1] += abs(line.microcredits)
             sum_[2] += line.price is None
     EVENTS.labels("posted").inc(events)
     EVENTS.labels("duplicate").inc(duplicates)

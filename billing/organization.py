@@ -46,7 +46,11 @@ RESULTS: Mapping[str, str] = {
     "web_search_calls": "web_searches",
 }
 """Paths that OpenAI has, and what their results are called. Of most there is nothing here to count."""
-UNITS: Mapping[str, str] = {"device_seconds": "duration_seconds"}
+UNITS: Mapping[str, str] = {
+    "device_seconds": "duration_seconds",
+    "covered_device_seconds": "duration_seconds",
+    "covered_microcredits": "microcredits",
+}
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from billing.core.compute_units import Compute, ComputeUnits
 from billing.store import Ledger, UsageFilter, UsageRow
 from billing.store.columns import GROUPS, STEPS_MS, TAG
 from common.errors import InvalidInput
@@ -45,12 +47,48 @@ async def usage_report(
     where = where or UsageFilter()
     _check(group_by, where)
     rows = await ledger.usage(group_by, where, MAX_ROWS + 1)
+    _check_rows(rows)
+    total = (await ledger.usage((), where))[0] if group_by else rows[0]
+    return UsageReport(tuple(group_by), tuple(rows) if group_by else (), total)
+
+
+async def compute_report(
+    ledger: Ledger, report: UsageReport, where: UsageFilter, units: ComputeUnits
+) -> dict[str, Any]:
+    """The report in plain JSON types, with the device time of each row in standard compute units. Raises
+    ``InvalidInput`` for more rows than ``MAX_ROWS``."""
+    groups = report.group_by
+    asked = groups if "device_class" in groups else (*groups, "device_class")
+    found = await ledger.usage(
+        asked, replace(where, among={**where.among, "kind": ("device",)}), MAX_ROWS + 1
+    )
+    _check_rows(found)
+    return await asyncio.to_thread(_with_units, report, found, units)
+
+
+def _with_units(report: UsageReport, found: Sequence[UsageRow], units: ComputeUnits) -> dict[str, Any]:
+    """In a thread: as many rows as there may be take longer than others should wait."""
+    groups = report.group_by
+    used: dict[tuple[str, ...], list[tuple[str, int]]] = {}
+    for row in found:
+        key = tuple(row.group[name] for name in groups)
+        used.setdefault(key, []).append((row.group["device_class"], row.device_seconds))
+    content = report.to_dict()
+    for flat in content["rows"]:
+        flat.update(_units(units.added(used.get(tuple(flat[name] for name in groups), ()))))
+    content["total"].update(_units(units.added(pair for pairs in used.values() for pair in pairs)))
+    return {**content, "compute_unit": units.reference}
+
+
+def _units(compute: Compute) -> dict[str, int]:
+    return {"compute_unit_millis": compute.unit_millis, "uncounted_device_seconds": compute.unknown_seconds}
+
+
+def _check_rows(rows: Sequence[UsageRow]) -> None:
     if len(rows) > MAX_ROWS:
         raise InvalidInput(
             f"group_by: more than {MAX_ROWS} rows; ask for a shorter time or fewer groups", param="group_by"
         )
-    total = (await ledger.usage((), where))[0] if group_by else rows[0]
-    return UsageReport(tuple(group_by), tuple(rows) if group_by else (), total)
 
 
 def check_group(name: str, param: str = "group_by") -> None:

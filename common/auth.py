@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
 
 from common.errors import Forbidden
+from common.records import record
 from common.resources.people import Role
 
 _ENGINE_PURPOSE = b"computility engine key"
@@ -34,7 +34,7 @@ def shows_token(authorization: bytes, token: str) -> bool:
     return bool(token) and scheme.lower() == b"bearer" and hmac.compare_digest(shown.strip(), token.encode())
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Principal:
     """The holder of an API key. ``tenant`` and ``project`` are None where the role is not bound to one."""
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
-from common.client_sessions import SessionClient
-from common.client_transport import Document, query_of
+from common.client_orders import OrderClient
+from common.client_transport import Document, Documents, query_of
 from common.error_bodies import error_from_body
 
-Documents = list[Document]
-
 DRAIN_MARGIN_SECONDS = 15.0
+PAGE_ITEMS = 1000
+"""A list that comes in pages has more where one has so many."""
 
 
-class Client(SessionClient):
+class Client(OrderClient):
     """What control answers, a method for each question."""
 
     # Resources
@@ -140,6 +141,20 @@ class Client(SessionClient):
             )
         )
 
+    def explain_route(
+        self,
+        name: str,
+        *,
+        project: str | None = None,
+        request: Mapping[str, Any] | None = None,
+        data_class: str | None = None,
+    ) -> Document:
+        """Whom the Route would ask for a request, and why not the others; nobody is asked."""
+        body = {"request": request, "dataClass": data_class}
+        where = f"?project={quote(project, safe='')}" if project else ""
+        path = f"/api/v1/routes/{quote(name, safe='')}/explain{where}"
+        return self._answer(self._send("POST", path, json={k: v for k, v in body.items() if v is not None}))
+
     def plan(
         self,
         docs: Sequence[Mapping[str, Any]],
@@ -202,7 +217,14 @@ class Client(SessionClient):
 
     def budget_balances(self, name: str | None = None) -> Document:
         """What budgets have come to; only the one of that ``name``, where it is given."""
-        return self._read("/api/v1/budget-balances", **({"name": name} if name is not None else {}))
+        if name is not None:
+            return self._read("/api/v1/budget-balances", name=name)
+        return {"items": self._whole("/api/v1/budget-balances", lambda one: str(one["name"]))}
+
+    def guardrail_trial(self, name: str, text: str, direction: str) -> Document:
+        """What the Guardrail would do to a text."""
+        body = {"name": name, "text": text, "direction": direction}
+        return self._answer(self._send("POST", "/api/v1/guardrail-trials", json=body))
 
     def price_dry_run(
         self, docs: Sequence[Mapping[str, Any]], begin: str, end: str | None, tenant: str | None
@@ -221,7 +243,29 @@ class Client(SessionClient):
 
     def usage(self, **params: Any) -> Document:
         """The usage report; parameters as of ``GET /api/v1/usage`` (``from_`` stands for ``from``)."""
-        return self._read("/api/v1/usage", **{name.rstrip("_"): value for name, value in params.items()})
+        return self._read("/api/v1/usage", **_plain(params))
+
+    def record_outcome(self, outcome: Mapping[str, Any]) -> Document:
+        """Record what work brought; parameters as of ``POST /api/v1/outcomes``."""
+        return self._write("POST", "/api/v1/outcomes", outcome)
+
+    def withdraw_outcome(self, id_: str, tenant: str | None = None) -> Document:
+        """Let an outcome count no more."""
+        path = f"/api/v1/outcomes/{quote(id_, safe='')}"
+        return self._write("DELETE", path, None, tenant=tenant)
+
+    def outcomes(self, **params: Any) -> Documents:
+        """Outcomes, those that were recorded last first; parameters as of ``GET /api/v1/outcomes``."""
+        items: Documents = self._read("/api/v1/outcomes", **_plain(params))["items"]
+        return items
+
+    def returns(self, **params: Any) -> Document:
+        """What work brought beside what it cost; parameters as of ``GET /api/v1/returns``."""
+        return self._read("/api/v1/returns", **_plain(params))
+
+    def margins(self, **params: Any) -> Document:
+        """What models were charged beside what making it cost; parameters as of ``GET /api/v1/margins``."""
+        return self._read("/api/v1/margins", **_plain(params))
 
     def audit(self, limit: int = 100) -> Documents:
         """The newest entries of the audit log, newest first."""
@@ -268,6 +312,30 @@ class Client(SessionClient):
         """Make a key invalid from now on; with ``made`` also all that were made with it."""
         return self._write("DELETE", f"/api/v1/keys/{name}{'?made=true' if made else ''}", None)
 
+    def pause(self, scope: str, name: str, reason: str = "", project: str | None = None) -> Document:
+        """Stop a key, project, tenant or model (of that project)."""
+        where = f"?project={project}" if project else ""
+        return self._write("PUT", f"/api/v1/pauses/{scope}/{name}{where}", {"reason": reason})
+
+    def resume(self, scope: str, name: str, project: str | None = None) -> Document:
+        """Let it go on."""
+        where = f"?project={project}" if project else ""
+        return self._write("DELETE", f"/api/v1/pauses/{scope}/{name}{where}", None)
+
+    def pauses(self) -> Documents:
+        """What is paused."""
+        names = ("scope", "project", "name")
+        return self._whole("/api/v1/pauses", lambda one: "/".join(str(one[n]) for n in names if one[n]))
+
+    def _whole(self, path: str, place_of: Callable[[Document], str]) -> Documents:
+        """All items of a list that comes in pages, each after the place of the last one so far."""
+        items: Documents = self._read(path)["items"]
+        page = items
+        while len(page) == PAGE_ITEMS:
+            page = self._read(path, after=place_of(page[-1]))["items"]
+            items = [*items, *page]
+        return items
+
     def whoami(self) -> Document:
         """Name, role, tenant and project of the key in use."""
         return self._read("/api/v1/whoami")
@@ -308,3 +376,8 @@ class Client(SessionClient):
         if not isinstance(content, dict) or "loops" not in content:
             raise error_from_body(response.status_code, response.text)
         return content
+
+
+def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters by their names in a query: ``from_`` stands for ``from``."""
+    return {name.rstrip("_"): value for name, value in params.items()}

@@ -22,6 +22,7 @@ from common.errors import NO_LEADER, NOT_LEADING, Unavailable
 from common.ids import new_id
 
 Document = dict[str, Any]
+Documents = list[Document]
 T = TypeVar("T")
 
 CONNECT_SECONDS = 5.0

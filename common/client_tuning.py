@@ -1,4 +1,4 @@
-"""What the client of the control API asks of files and fine-tuning jobs, in OpenAI's shapes."""
+"""What the client of the control API asks of files, fine-tuning jobs and batches, in OpenAI's shapes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from common.ids import new_id
 
 PAGE = 100
 MAX_ITEMS = 10_000
-_FILES, _JOBS = "/v1/files", "/v1/fine_tuning/jobs"
+_FILES, _JOBS, _BATCHES = "/v1/files", "/v1/fine_tuning/jobs", "/v1/batches"
 
 
 class TuningClient(Transport):
-    """Files and jobs. ``project`` is that of the key where it is None."""
+    """Files, jobs and batches. ``project`` is that of the key where it is None."""
 
     def upload_file(
         self,
@@ -72,6 +72,23 @@ class TuningClient(Transport):
         """Serve the adapter as it was after a step, named by its number or by the checkpoint's id."""
         path = f"{_JOBS}/{job}/checkpoints/{checkpoint}/serve"
         return self._answer(self._send("POST", path, headers=_of(project)))
+
+    def create_batch(self, body: Mapping[str, Any], project: str | None = None) -> Document:
+        """Make a batch of a file with requests."""
+        headers = {**_of(project), "Idempotency-Key": new_id("idem")}
+        return self._answer(self._send("POST", _BATCHES, headers=headers, json=dict(body)))
+
+    def list_batches(self, project: str | None = None) -> list[Document]:
+        """The batches of a project, newest first."""
+        return list(self._pages(_BATCHES, project))
+
+    def get_batch(self, batch: str, project: str | None = None) -> Document:
+        """One batch."""
+        return self._answer(self._send("GET", f"{_BATCHES}/{batch}", headers=_of(project)))
+
+    def cancel_batch(self, batch: str, project: str | None = None) -> Document:
+        """End a batch."""
+        return self._answer(self._send("POST", f"{_BATCHES}/{batch}/cancel", headers=_of(project)))
 
     def _pages(self, path: str, project: str | None) -> Iterator[Document]:
         after: dict[str, str] = {}

@@ -5,6 +5,8 @@ ComputilityError
 │   └── ContextExceeded   400  prompt or max_tokens beyond the model's context
 ├── Unauthenticated       401
 ├── Forbidden             403
+│   ├── Paused            403  a key, project, tenant or model was stopped; ``pause`` says which, and why
+│   └── GuardrailBlocked  403  a guardrail forbids what is in it; ``guardrail`` says which, and where
 ├── NotFound              404
 ├── MethodNotAllowed      405  the path is right, the method is not
 ├── UnsupportedMediaType  415  the body is said to be something that is not taken here
@@ -80,6 +82,41 @@ class Unauthenticated(ComputilityError):
 
 class Forbidden(ComputilityError):
     """The principal is known but may not do this."""
+
+
+@dataclass(frozen=True)
+class PauseTold:
+    """What is paused: a key, project, tenant or model (``scope``) of that name, ``since`` when (RFC 3339),
+    and the ``reason`` that was given."""
+
+    scope: str
+    name: str
+    since: str
+    reason: str
+
+
+@dataclass
+class Paused(Forbidden):
+    """Somebody has stopped it; to ask again is in vain until somebody resumes it."""
+
+    pause: PauseTold | None = None
+
+
+@dataclass(frozen=True)
+class GuardTold:
+    """The guard of a guardrail that found something, on its way in or out (``direction``), at ``path``."""
+
+    name: str
+    guard: str
+    direction: str
+    path: str
+
+
+@dataclass
+class GuardrailBlocked(Forbidden):
+    """What it holds may not pass; what that is, is not told."""
+
+    guardrail: GuardTold | None = None
 
 
 class NotFound(ComputilityError):
@@ -197,6 +234,8 @@ _TABLE: dict[type[ComputilityError], Mapping] = {
     ContextExceeded: Mapping(400, "invalid_request_error", "context_length_exceeded", 2, "ContextExceeded"),
     InvalidInput: Mapping(400, "invalid_request_error", "invalid_value", 2, "InvalidInput"),
     Unauthenticated: Mapping(401, "authentication_error", "invalid_api_key", 3, "Unauthenticated"),
+    Paused: Mapping(403, "permission_error", "paused", 3, "Paused"),
+    GuardrailBlocked: Mapping(403, "invalid_request_error", "guardrail_blocked", 3, "GuardrailBlocked"),
     Forbidden: Mapping(403, "permission_error", "forbidden", 3, "Forbidden"),
     NotFound: Mapping(404, "not_found_error", "not_found", 4, "NotFound"),
     MethodNotAllowed: Mapping(405, "invalid_request_error", "method_not_allowed", 2, "MethodNotAllowed"),
@@ -241,6 +280,10 @@ def openai_body(error: ComputilityError) -> dict[str, object]:
         ]
     if isinstance(error, RateLimited) and error.limit is not None:
         body["limit"] = asdict(error.limit)
+    if isinstance(error, Paused) and error.pause is not None:
+        body["pause"] = asdict(error.pause)
+    if isinstance(error, GuardrailBlocked) and error.guardrail is not None:
+        body["guardrail"] = asdict(error.guardrail)
     if isinstance(error, BudgetSpent) and error.budget is not None:
         body["budget"] = asdict(error.budget)
     return {"error": body}

@@ -16,13 +16,22 @@ from common.clock import SYSTEM_CLOCK, Clock
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-_DRAWN_AT_ONCE, _BITS_80 = 64, (1 << 80) - 1
-_MILLISECOND_PAIRS, _RANDOM_PAIRS = 5, 8
+_DRAWN_AT_ONCE, _BITS_80, _BITS_40 = 64, (1 << 80) - 1, (1 << 40) - 1
+_MILLISECOND_PAIRS = 5
 
 
 def _base32(value: int, pairs: int) -> str:
     """The last so many pairs of digits."""
     return "".join([_PAIRS[value >> shift & 1023] for shift in range(10 * (pairs - 1), -1, -10)])
+
+
+def _random(bits: int) -> str:
+    """80 bits: as ``_base32``, of two numbers that are quick to shift."""
+    high, low, pairs = bits >> 40, bits & _BITS_40, _PAIRS
+    return (
+        f"{pairs[high >> 30]}{pairs[high >> 20 & 1023]}{pairs[high >> 10 & 1023]}{pairs[high & 1023]}"
+        f"{pairs[low >> 30]}{pairs[low >> 20 & 1023]}{pairs[low >> 10 & 1023]}{pairs[low & 1023]}"
+    )
 
 
 @lru_cache(maxsize=1)
@@ -47,7 +56,7 @@ def fresh_bits() -> int:
 
 def new_id(prefix: str, clock: Clock = SYSTEM_CLOCK) -> str:
     """A fresh, time-ordered id such as ``use-01k…``."""
-    return f"{prefix}-{_time(clock.now_ms())}{_base32(fresh_bits(), _RANDOM_PAIRS)}"
+    return f"{prefix}-{_time(clock.now_ms())}{_random(fresh_bits())}"
 
 
 def derived_id(prefix: str, *parts: str | int) -> str:

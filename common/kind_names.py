@@ -29,10 +29,14 @@ KIND_NAMES = (
     KindName("Model", "models", "project", "mo"),
     KindName("Adapter", "adapters", "project", "ad"),
     KindName("Endpoint", "endpoints", "project", "ep"),
+    KindName("ExternalModel", "externalmodels", "project", "xm"),
+    KindName("Route", "routes", "project", "rt"),
     KindName("Job", "jobs", "project"),
     KindName("FineTune", "finetunes", "project", "ft"),
     KindName("File", "files", "project"),
+    KindName("Batch", "batches", "project"),
     KindName("Price", "prices", "cluster"),
     KindName("Budget", "budgets", "cluster", "bu"),
+    KindName("Guardrail", "guardrails", "cluster", "gr"),
 )
 """In the order of ``common.resources.KINDS``."""

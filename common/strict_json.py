@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections import Counter
 from typing import Any, NoReturn
 
@@ -26,7 +27,7 @@ def parse_json(raw: bytes | str, what: str = "the body", code: str = "") -> Any:
     of surrogate pairs, and what is nested too deeply to read.
     """
     try:
-        text = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw
+        text = raw.removeprefix(BOM_UTF8).decode() if isinstance(raw, bytes) else raw
         content = _DECODER.decode(text)
         if "\\u" in text or not isinstance(raw, bytes):
             _refuse_halves(content, what, code)

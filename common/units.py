@@ -19,6 +19,7 @@ _SUFFIXES = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
+_FIXED = re.compile(r"(-?)(\d{1,15})(?:\.(\d{1,12}))?", re.ASCII)
 _QUANTITY = re.compile(r"(\d{1,18})(k|M|G|T|Ki|Mi|Gi|Ti)?", re.ASCII)
 
 
@@ -45,3 +46,13 @@ def format_credits(microcredits: int) -> str:
     sign = "-" if microcredits < 0 else ""
     whole, rest = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
     return f"{sign}{whole}.{rest:06d}"
+
+
+def parse_fixed(text: str, places: int) -> int:
+    """A decimal number in units of its last place, exactly: ``1.5`` with 6 places → 1500000. ``ValueError``
+    for what is none, or has more places than that."""
+    match = _FIXED.fullmatch(text.strip())
+    if match is None or len(match[3] or "") > places:
+        raise ValueError(f"{text[:40]!r} is no number with at most {places} places")
+    amount = int(match[2] + (match[3] or "").ljust(places, "0"))
+    return -amount if match[1] else amount

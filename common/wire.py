@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.auth import Principal
+from common.data_class import DataClass
+from common.doors import RouteDoor, RouteExternal
 from common.resources.people import Role
 from common.units import MIB
 from common.vocabulary import MAX_NUMBER
@@ -23,6 +25,8 @@ MAX_DEMANDS = 5000
 """Endpoints that one report tells of."""
 MAX_LEASES = 500
 """Of budgets that one report tells of."""
+MAX_GUARD_HITS = 500
+"""Guards that one report tells of."""
 MAX_TRIALS = 500
 """Trials of canaries that one report tells of."""
 
@@ -40,6 +44,13 @@ class RouteLimits(_Part):
     sequences_per_request: int | None = None
 
 
+class RouteData(_Part):
+    """What binds data of some requests: their class at least, and where they may go; unset = nothing."""
+
+    data_class: DataClass | None = None
+    regions: tuple[str, ...] | None = None
+
+
 class RouteKey(_Part):
     """One API key that is in force."""
 
@@ -51,6 +62,7 @@ class RouteKey(_Part):
     models: tuple[str, ...] = ()
     expires_ms: int | None = None
     limits: RouteLimits | None = None
+    data: RouteData | None = None
 
     @property
     def principal(self) -> Principal:
@@ -106,6 +118,7 @@ class RouteShadow(_Part):
     source: str = Field(description="name of the Endpoint that the copies are of")
     percent: float
     model: str = Field(description="what the engines call it")
+    context_tokens: int | None = None
     replicas: tuple[RouteReplica, ...] = ()
 
 
@@ -118,6 +131,7 @@ class Route(_Part):
         description="served name of the base, for information; equals model for a base model"
     )
     adapter_identity: str = Field("", description="project/name of the Adapter that it is, if it is one")
+    model_identity: str = Field("", description="project/name of the Model that it stands for")
     project: str
     tenant: str
     shared: bool = False
@@ -133,6 +147,8 @@ class Route(_Part):
     )
     limits: RouteLimits | None = None
     limited_as: str = Field("", description="project/name of the Endpoint whose limits they are")
+    door: RouteDoor | None = Field(None, description="where it is a Route: no engine, but candidates")
+    external: RouteExternal | None = Field(None, description="where others serve it: it has no engine")
 
 
 class RouteBudget(_Part):
@@ -165,6 +181,27 @@ class RouteBook(_Part):
     items: tuple[dict[str, Any], ...]
 
 
+class RoutePause(_Part):
+    """What is stopped by hand, since when and why."""
+
+    scope: Literal["key", "project", "tenant", "model"]
+    name: str = Field(description="of a model: project/name of the Model")
+    since_ms: int
+    reason: str
+
+
+class RouteGuardrail(_Part):
+    """A Guardrail. What of the scope is empty fits all; ``guards`` as ``Guard.to_dict`` has them, so that a
+    gateway that does not know one refuses what it binds, and not the table."""
+
+    name: str
+    tenant: str = ""
+    project: str = ""
+    key: str = ""
+    model: str = ""
+    guards: tuple[dict[str, Any], ...]
+
+
 class RoutingTable(_Part):
     """All that a gateway must know. ``version`` changes with the content."""
 
@@ -177,6 +214,11 @@ class RoutingTable(_Part):
     tenants: dict[str, RouteLimits] = Field(default_factory=dict, description="the same")
     budgets: tuple[RouteBudget, ...] = Field((), description="those that refuse requests")
     books: tuple[RouteBook, ...] = Field((), description="where a budget is of money")
+    pauses: tuple[RoutePause, ...] = Field((), description="what nothing is answered for")
+    guardrails: tuple[RouteGuardrail, ...] = ()
+    data: dict[str, RouteData] = Field(
+        default_factory=dict, description="what binds data of projects, of those where something does"
+    )
 
 
 Amount = Annotated[int, Field(ge=0, le=2**62)]
@@ -185,7 +227,7 @@ Amount = Annotated[int, Field(ge=0, le=2**62)]
 class LeaseAsk(_Part):
     """What a gateway process holds of a ``period`` of the Budget with this uid: ``firm`` is held by requests,
     or used and not known to be posted; ``room`` is there for further requests; requests wait for ``needed``
-    more. Without ``active`` it wants no more room than that."""
+    more, the smallest of them for ``least``. Without ``active`` it wants no more room than that."""
 
     budget: str = Field(max_length=100)
     period: str = Field(max_length=16)
@@ -193,6 +235,7 @@ class LeaseAsk(_Part):
     room: Amount
     needed: Amount = 0
     active: bool = True
+    least: Amount = 0
 
 
 class LeaseReport(_Part):
@@ -229,6 +272,24 @@ class Demand(_Part):
     endpoint: str = Field(max_length=600)
     held: int = Field(0, ge=0, le=MAX_NUMBER)
     active: int = Field(0, ge=0, le=MAX_NUMBER)
+
+
+class GuardHits(_Part):
+    """What a guard has found since this was told last: how often, and the request that was the last."""
+
+    guardrail: str = Field(max_length=253)
+    guard: str = Field(max_length=253)
+    action: Literal["flag", "mask", "block"]
+    direction: Literal["input", "output"]
+    count: int = Field(ge=0, le=MAX_NUMBER)
+    request_id: str = Field(max_length=200)
+    path: str = Field(max_length=200, description="where in the request or answer")
+
+
+class GuardReport(_Part):
+    """What guards have found at a gateway, without any text."""
+
+    hits: tuple[GuardHits, ...] = Field((), max_length=MAX_GUARD_HITS)
 
 
 Step = Annotated[int, Field(ge=0, le=200)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 from prometheus_client import Counter, Gauge
 
@@ -11,6 +12,8 @@ from billing.core.budgets import Terms
 from billing.store.books import terms_of
 from billing.store.budgets import Budgets, Spending
 from common.clock import Clock, rfc3339
+from common.errors import ComputilityError
+from common.guard import Guard
 from common.loop import LoopHealth, run_passes
 from common.resources import Budget
 from common.store.kept import KeptList
@@ -33,10 +36,11 @@ THRESHOLDS = Counter(
 
 
 class BudgetWatch:
-    """Looks at the counts of all budgets that are in force."""
+    """Looks at the counts of all budgets that are in force. The trouble of one holds up no other."""
 
     def __init__(self, store: Store, budgets: Budgets, clock: Clock) -> None:
         self._store, self._budgets, self._clock = store, budgets, clock
+        self._guard = Guard("budgets", clock)
         self._kept = KeptList(store, Budget)
         self._told: dict[str, set[str]] = {}
         self._shown: set[str] = set()
@@ -57,20 +61,42 @@ class BudgetWatch:
         """Tell what has changed since the last look."""
         now_ms = self._clock.now_ms()
         found = await self._kept.now()
-        current = {one.metadata.uid: (one, terms_of(one)) for one in found}
-        in_force = [terms for _, terms in current.values() if terms.in_force(now_ms)]
+        current: dict[str, tuple[Budget, Terms]] = {}
+        in_force: list[Terms] = []
+        for budget in found:
+            with self._guard.item("Budget", ("read", budget.metadata.uid), budget.metadata.generation):
+                terms = terms_of(budget)
+                current[terms.id] = budget, terms
+                if terms.in_force(now_ms):
+                    in_force.append(terms)
         spending = await self._budgets.spending(in_force, now_ms) if in_force else {}
         writes: list[StatusWrite] = []
+        ratios: dict[str, float] = {}
         for terms in in_force:
             budget = current[terms.id][0]
-            writes += self._looked_at(budget, terms, spending[terms.id], now_ms)
-        if writes:
-            await self._store.set_statuses(writes)
-        self._told = {id_: told for id_, told in self._told.items() if id_ in current}
-        self._show({terms.name: spending[terms.id].spent / terms.limit for terms in in_force})
-        if current and now_ms - self._tidied_ms > TIDY_MS:
+            with self._guard.item("Budget", ("look", terms.id), budget.metadata.generation):
+                writes += self._looked_at(budget, terms, spending[terms.id], now_ms)
+                ratios[terms.name] = spending[terms.id].spent / terms.limit
+        await self._write(writes)
+        known = {one.metadata.uid for one in found}
+        self._told = {id_: told for id_, told in self._told.items() if id_ in known}
+        self._show(ratios)
+        self._guard.forget_gone()
+        if found and now_ms - self._tidied_ms > TIDY_MS:
             self._tidied_ms = now_ms
-            await self._budgets.tidy(current)
+            await self._budgets.tidy(known)
+
+    async def _write(self, writes: Sequence[StatusWrite]) -> None:
+        """Write what has changed. Told is only what was written: where another writer was first, the next
+        look does it again."""
+        if not writes:
+            return
+        for write, written in zip(writes, await self._store.set_statuses(writes), strict=True):
+            if write.resource is None or isinstance(written, ComputilityError):
+                continue
+            budget = cast(Budget, write.resource)
+            self._told[budget.metadata.uid].update(event.id for event in write.events)
+            THRESHOLDS.labels(budget.spec.enforcement).inc(len(write.events))
 
     def _looked_at(
         self, budget: Budget, terms: Terms, spending: Spending, now_ms: int
@@ -79,11 +105,9 @@ class BudgetWatch:
         period, percent = terms.period_at(now_ms), min(MAX_PERCENT, spending.spent * 100 // terms.limit)
         told = self._told.setdefault(terms.id, set())
         events = [event for event in _passed(budget, terms, percent, now_ms) if event.id not in told]
-        told.update(event.id for event in events)
         status = budget.status
         if not events and (status.period, status.spent_percent) == (period, percent):
             return
-        THRESHOLDS.labels(budget.spec.enforcement).inc(len(events))
         changed = budget.copy_deep()
         changed.status.period, changed.status.spent = period, spending.spent
         changed.status.spent_percent = percent

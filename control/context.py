@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from billing.store import Ledger
+from billing.store.searches import Searches
 from common.clock import SYSTEM_CLOCK, Clock
 from common.leadership.elector import Elector
 from common.resources import Endpoint, Workload
@@ -69,11 +70,13 @@ class ControlContext:
     routes: RoutingTables = field(init=False)
     planner: Planner = field(init=False)
     memory: EngineMemory = field(init=False)
+    work_searches: Searches = field(init=False)
     thresholds: ThresholdBoard = field(init=False)
 
     def __post_init__(self) -> None:
         self.directories = DirectoryCache(self.store)
         self.engines = owned_workloads(self.store, Endpoint.__name__)
+        self.work_searches = Searches(self.clock)
         self.feed = ChangeFeed(self.store, self.settings.control.max_watches_per_key)
         self.audit = AuditTrail(self.store, self.clock)
         self.routes = RoutingTables(self.store)

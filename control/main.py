@@ -32,6 +32,7 @@ from common.http_server.tls_gate import guarded_by_tls
 from common.leadership.elector import Elector
 from common.private import make_file
 from common.settings import Settings, load_settings
+from common.store.batch_lines import SqlBatchLines
 from common.store.port import Limits
 from common.store.samples import SqlSampleLog
 from common.store.sql import SqlStore
@@ -196,7 +197,8 @@ async def build(settings: Settings) -> _Parts:
         reconciler=Reconciler(store, engines, ledger, clock),
         loops=loops,
     )
-    leader = Leader(context, fabric, engines, blobs, checks, need, autoscaler, canaries)
+    lines = SqlBatchLines(database)
+    leader = Leader(context, fabric, engines, blobs, checks, need, autoscaler, canaries, lines)
     return _Parts(database, leases, store, fabric, engines, context, elector, leader, sole)
 
 

@@ -10,11 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from billing.core.budgets import Terms
-from billing.core.rating import PriceBook
-from billing.store.books import book_of, terms_of
 from common.errors import Conflict
-from common.resources import Adapter, ApiKey, Budget, Endpoint, Model, Price, Project, Tenant
+from common.pauses import KINDS as PAUSABLE
+from common.pauses import PAUSED, is_paused
+from common.resources import (
+    Adapter,
+    ApiKey,
+    Budget,
+    Endpoint,
+    ExternalModel,
+    Guardrail,
+    Model,
+    Price,
+    Project,
+    Tenant,
+)
+from common.resources import Route as RouteKind
 from common.resources.canary import trial_of
 from common.resources.rates import RateLimits
 from common.resources.serving import Replica, model_identity
@@ -24,21 +35,42 @@ from common.wire import (
     RouteBook,
     RouteBudget,
     RouteCanary,
+    RouteData,
+    RouteGuardrail,
     RouteKey,
     RouteLimits,
+    RoutePause,
     RouteReplica,
     RouteShadow,
     RouteWeights,
     RoutingTable,
 )
 from inference.adapter_status import obstacle
+from inference.doors import by_name, data_of, door_has_price, door_route, external_route
 from inference.engine_workload import served_name
+from inference.routed_budgets import budgets_and_books
+from inference.routed_guardrails import guardrails_of
 
 REST = 3
 """So many times as long as it took to make a table, no other is made."""
 MIN_PROMPT_TOKENS = 512
 """Where an Endpoint says nothing: reading a shorter prompt takes about as long as a second leg."""
-KINDS = tuple(kind.__name__ for kind in (Tenant, Project, ApiKey, Model, Endpoint, Adapter, Budget, Price))
+KINDS = tuple(
+    kind.__name__
+    for kind in (
+        Tenant,
+        Project,
+        ApiKey,
+        Model,
+        Endpoint,
+        Adapter,
+        ExternalModel,
+        RouteKind,
+        Budget,
+        Price,
+        Guardrail,
+    )
+)
 """What a table is made of."""
 _Models = dict[tuple[str | None, str], Model]
 
@@ -98,54 +130,60 @@ async def build_routing_table(store: Store) -> RoutingTable:
     hosts = _hosts(endpoints, models)
     for adapter in sorted(await store.list(Adapter), key=lambda a: (a.metadata.created_ms, a.key)):
         _add(routes, _adapter_route(adapter, hosts.get(adapter.model_key, ()), tenants))
-    ordered = tuple(route for _, route in sorted(routes.items()))
+    for external in sorted(await store.list(ExternalModel), key=lambda e: (e.metadata.created_ms, e.key)):
+        _add(routes, external_route(external, tenants, _limits(external.spec.rate_limits)))
+    doors = sorted(await store.list(RouteKind), key=lambda d: (d.metadata.created_ms, d.key))
+    seen = by_name(routes.values())
+    for door in doors:
+        _add(routes, door_route(door, tenants, seen))
+    pauses = await _pauses(store)
+    paused = frozenset(f"{one.scope}/{one.name}" for one in pauses)
+    ordered = tuple(_without(route, paused) for _, route in sorted(routes.items()))
     limits = {"projects": _limits_of(projects), "tenants": _limits_of(await store.list(Tenant))}
-    budgets, books = await _budgets(store)
-    version = _version((*keys, *ordered, *budgets, *books), limits)
-    return RoutingTable(version=version, keys=keys, routes=ordered, budgets=budgets, books=books, **limits)
-
-
-async def _budgets(store: Store) -> tuple[tuple[RouteBudget, ...], tuple[RouteBook, ...]]:
-    """The budgets that refuse requests and, where some are of money, the price books that it goes by. Device
-    time is used by no request."""
-    terms = [terms_of(one) for one in await store.list(Budget)]
-    hard = tuple(_budget(one) for one in terms if one.hard and one.unit != "device_seconds")
-    tenants = {one.tenant for one in hard if one.unit == "microcredits"}
-    if not tenants:
-        return hard, ()
-    books = [book_of(price) for price in await store.list(Price)]
-    return hard, tuple(_book(book) for book in books if book.tenant is None or book.tenant in tenants)
-
-
-def _budget(terms: Terms) -> RouteBudget:
-    scope = terms.scope
-    return RouteBudget(
-        id=terms.id,
-        name=terms.name,
-        tenant=scope.tenant,
-        project=scope.project,
-        key=scope.key,
-        user=scope.user,
-        tags=dict(scope.tags),
-        period=terms.period,
-        unit=terms.unit,
-        limit=terms.limit,
-        from_ms=terms.from_ms,
-        until_ms=terms.until_ms,
-        zone=str(terms.zone),
+    budgets, books = await budgets_and_books(store, any(door_has_price(door) for door in doors))
+    data = {one.name: found for one in projects if (found := data_of(one.spec.data)) is not None}
+    guardrails = await guardrails_of(store)
+    version = _version((*keys, *ordered, *budgets, *books, *pauses, *guardrails), limits, data)
+    return RoutingTable(
+        version=version,
+        keys=keys,
+        routes=ordered,
+        budgets=budgets,
+        books=books,
+        pauses=pauses,
+        data=data,
+        guardrails=guardrails,
+        **limits,
     )
 
 
-def _book(book: PriceBook) -> RouteBook:
-    return RouteBook(
-        name=book.name,
-        version=book.version,
-        from_ms=book.from_ms,
-        until_ms=book.until_ms,
-        tenant=book.tenant,
-        zone=str(book.zone),
-        items=tuple(item.content() for item in book.items),
-    )
+async def _pauses(store: Store) -> tuple[RoutePause, ...]:
+    """All that is paused, in a fixed order."""
+    found = []
+    for scope, kind in PAUSABLE.items():
+        for one in filter(is_paused, await store.list(kind)):
+            condition = one.status.condition(PAUSED)
+            name = model_identity((one.project, one.name)) if scope == "model" else one.name
+            since_ms, reason = condition.last_transition_ms, condition.message
+            found.append(RoutePause(scope=scope, name=name, since_ms=since_ms, reason=reason))
+    return tuple(found)
+
+
+def _without(route: Route, paused: frozenset[str]) -> Route:
+    """The route without engines that run a paused Model, whatever the Endpoint says by now, and without
+    copies that somebody would pay for who is paused. ``paused``: like ``tenant/acme``."""
+    if not paused:
+        return route
+    replicas, shadow = _going(route.replicas, paused), route.shadow
+    if shadow is not None:
+        payers = {f"project/{route.project}", f"tenant/{route.tenant}"}
+        copies = () if payers & paused else _going(shadow.replicas, paused)
+        shadow = shadow.model_copy(update={"replicas": copies})
+    return route.model_copy(update={"replicas": replicas, "shadow": shadow})
+
+
+def _going(replicas: Sequence[RouteReplica], paused: frozenset[str]) -> tuple[RouteReplica, ...]:
+    return tuple(one for one in replicas if f"model/{one.model_identity}" not in paused)
 
 
 def _limits_of(all_of_them: Sequence[Project] | Sequence[Tenant]) -> dict[str, RouteLimits]:
@@ -185,6 +223,7 @@ def _key(key: ApiKey, tenants: dict[str, str]) -> RouteKey:
         models=tuple(spec.models),
         expires_ms=spec.expires_ms,
         limits=_limits(spec.rate_limits),
+        data=data_of(spec.data),
     )
 
 
@@ -198,6 +237,7 @@ def _endpoint_route(
         model=name,
         backend_model=name,
         base_model=name,
+        model_identity=model_identity(endpoint.model_key),
         project=project,
         tenant=tenants.get(project, ""),
         shared=endpoint.spec.shared,
@@ -230,6 +270,7 @@ def _shadow(endpoint: Endpoint, endpoints: Sequence[Endpoint], models: _Models) 
         source=endpoint.name,
         percent=shadow.percent,
         model=served_name(target),
+        context_tokens=target.status.context_tokens,
         replicas=tuple(
             _replica(r, target, models)
             for r in target.status.replicas
@@ -288,6 +329,7 @@ def _adapter_route(adapter: Adapter, of_model: Sequence[_Host], tenants: dict[st
         backend_model=name,
         base_model=served_name(endpoints[0]),
         adapter_identity=f"{project}/{adapter.name}",
+        model_identity=model_identity(adapter.model_key),
         project=project,
         tenant=tenants.get(project, ""),
         context_tokens=min(contexts, default=None),
@@ -343,10 +385,12 @@ def _min_prompt_tokens(endpoint: Endpoint) -> int:
 
 
 def _version(
-    parts: Sequence[RouteKey | Route | RouteBudget | RouteBook],
+    parts: Sequence[RouteKey | Route | RouteBudget | RouteBook | RoutePause | RouteGuardrail],
     limits: Mapping[str, Mapping[str, RouteLimits]],
+    data: Mapping[str, RouteData],
 ) -> str:
     """The same content always has the same version, also after a restart."""
     content: list[object] = [part.model_dump(mode="json") for part in parts]
     content += [[(name, own.model_dump()) for name, own in some.items()] for some in limits.values()]
+    content += [[(name, own.model_dump()) for name, own in sorted(data.items())]] if data else []
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

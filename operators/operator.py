@@ -22,7 +22,7 @@ from operators.kube import handlers
 from operators.mirror import Mirror
 from operators.nodes import Nodes
 from operators.parts import Parts
-from operators.pools import Pools
+from operators.pools.follow import Pools
 from operators.work_queue import WorkQueue
 
 HURRY_SECONDS = 1.0

@@ -34,11 +34,12 @@ from scheduler.journal import Journal
 from scheduler.metering import DeviceMeter
 from scheduler.nodes import NodeWriter
 from scheduler.policy import PolicyMaker
-from scheduler.ports import Fabric, NodeObservation, RejectedSink
+from scheduler.ports import Fabric, NodeObservation, RejectedSink, Stops
 from scheduler.queue_events import QueueNews
 from scheduler.queues import QueueBook
 from scheduler.replicas import ReplicaKeeper
 from scheduler.serving_need import Need
+from scheduler.stops import StopBook
 from scheduler.translate.collector import LARGE_WORLD, set_world_apart
 from scheduler.translate.kept_world import KINDS, KeptWorld, WorldKeeper
 from scheduler.translate.observed import Moved, Observed, merge_ranks, seen_of
@@ -69,9 +70,11 @@ class SchedulerLoop:
         clock: Clock,
         needs: Mapping[str, Need] | None = None,
         rejected: RejectedSink | None = None,
+        stops: Stops | None = None,
     ) -> None:
         """``needs``: of inference, by class of devices; see ``PolicyMaker``. ``rejected``: keeps device time
-        that cannot be billed; None = a file beside those of the gateways."""
+        that cannot be billed; None = a file beside those of the gateways. ``stops``: what may not run for
+        now."""
         options = settings.scheduler
         self._fabric = fabric
         self._clock = clock
@@ -101,7 +104,8 @@ class SchedulerLoop:
         self._threads = Threads("decisions", 1)
         self._snapshots = SnapshotKeeper(catalogue, options.stop_grace_seconds)
         self._cycles = Cycles(self._snapshots)
-        self._waiting = Waiting(world, settings, self._journal, self._guard)
+        self._stops = StopBook(stops, world, items)
+        self._waiting = Waiting(world, settings, self._journal, self._guard, self._stops)
         self._to_view = world.reader()
         self._lingering: dict[str, Placement] = {}
         self._is_at_rest = False
@@ -157,6 +161,7 @@ class SchedulerLoop:
         await self._nodes.sync(world, observed, moved.nodes)
         await self._replicas.sync(world)
         uids = self._attention.look(moved, self._guard.aside())
+        uids |= await self._stops.look()
         async for workload in in_turns(_those(uids, world)):
             if not is_group(workload):
                 work = partial(self._advance, workload, world, observed)
@@ -221,7 +226,9 @@ class SchedulerLoop:
         if successor is not None and self._not_started(workload, successor.attempt) is not None:
             planned = [_given_up(rank) for rank in planned]
         grace_seconds = self._settings.scheduler.stop_grace_seconds
-        seen = seen_of(workload, ranks, planned, observed, world.nodes, grace_seconds)
+        stop = self._stops.why(workload)
+        barred = stop.message if stop is not None else ""
+        seen = seen_of(workload, ranks, planned, observed, world.nodes, grace_seconds, barred)
         step = advance(
             restarts_view(workload.spec.restart), workload.spec.suspend, state_view(workload), seen, now_ms
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -10,10 +10,30 @@ from common.load import ReplicaLoad
 from common.log_times import Mark
 from common.resources.pool import Device
 from common.resources.sessions import Session
-from common.resources.workload import Grant, Readiness, Sandbox
+from common.resources.workload import Grant, Readiness, Sandbox, Workload
 from scheduler.sessions import SessionAnswer, SessionAsk
 
 RankRunState = Literal["Starting", "Running", "Ready", "Exited"]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a workload may not run for now: ``code`` is one of ``common.resources.workload.STOPS``."""
+
+    code: str
+    message: str
+
+
+class Stops(Protocol):
+    """What may not run for now, whatever room there is."""
+
+    async def look(self) -> Collection[str]:
+        """Learn what holds now. Returns the tenants for whom something is other than at the last look."""
+        ...
+
+    def why(self, workload: Workload, tenant: str) -> Stop | None:
+        """Why a workload, for whose time ``tenant`` pays, may not run; None where it may."""
+        ...
 
 
 @dataclass(frozen=True)

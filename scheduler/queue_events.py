@@ -66,7 +66,12 @@ class QueueNews:
         self._known: dict[str, _Known] = {}
 
     def look(self, decisions: Sequence[Decision], world: World) -> None:
-        """Take note of what a cycle has decided; before it is carried out, as losses are what is held now."""
+        """Take note of what a cycle has decided; before it is carried out, as losses are what is held now.
+        What cannot be told keeps nothing from being done."""
+        with self._guard.item("Queue", ("news",)):
+            self._take_note(decisions, world)
+
+    def _take_note(self, decisions: Sequence[Decision], world: World) -> None:
         held: dict[str, dict[str, tuple[int, str]]] = {}
         for decision in decisions:
             if isinstance(decision, Defer):
@@ -99,7 +104,10 @@ class QueueNews:
 
     async def tell(self, world: World) -> None:
         """Record what is due. Raises ``Unavailable`` where the database is away; it is told later then."""
-        now_ms = self._clock.now_ms()
+        with self._guard.item("Queue", ("events",)):
+            await self._tell(world, self._clock.now_ms())
+
+    async def _tell(self, world: World, now_ms: int) -> None:
         self._forget(world.queues, now_ms)
         due = [
             (known, reason, event_of(queue, level, reason, message, now_ms, now_ms // MINUTE_MS))
@@ -109,9 +117,8 @@ class QueueNews:
         ]
         if not due:
             return
-        with self._guard.item("Queue", ("events",)) as tried:
-            await self._store.record(*(event for *_, event in due))
-        for known, reason, _ in due if tried.worked else ():
+        await self._store.record(*(event for *_, event in due))
+        for known, reason, _ in due:
             known.untold.discard(reason)
             known.losses.pop(reason, None)
             known.told_ms[reason] = now_ms

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from functools import partial
 
 from common.resources import Workload
-from common.resources.workload import PendingReason
+from common.resources.workload import STOPS, PendingReason
 from common.settings import Settings
 from scheduler.aside import SchedulerGuard
-from scheduler.core.lifecycle.lifecycle import PLACED
+from scheduler.core.lifecycle.lifecycle import PLACED, Note
 from scheduler.core.model.types import WorkloadView
 from scheduler.decisions import wants_successor
 from scheduler.journal import Journal
+from scheduler.stops import StopBook
 from scheduler.translate.kept_world import KeptWorld
 from scheduler.translate.observed import Observed
 from scheduler.translate.views import is_due, is_group, successor_view, workload_view
@@ -21,8 +22,16 @@ from scheduler.translate.views import is_due, is_group, successor_view, workload
 class Waiting:
     """Keeps the views of those who wait from pass to pass."""
 
-    def __init__(self, world: KeptWorld, settings: Settings, journal: Journal, guard: SchedulerGuard) -> None:
+    def __init__(
+        self,
+        world: KeptWorld,
+        settings: Settings,
+        journal: Journal,
+        guard: SchedulerGuard,
+        stops: StopBook,
+    ) -> None:
         self._world = world
+        self._stops = stops
         self._grace_seconds = settings.scheduler.stop_grace_seconds
         self._journal = journal
         self._guard = guard
@@ -56,9 +65,11 @@ class Waiting:
         elif is_due(workload, now_ms):
             obstacle = self._obstacle(workload, observed)
             if obstacle is not None:
-                update = {"pending": [obstacle], "message": obstacle.message}
+                update = {"pending": [obstacle], "message": obstacle.message, "nominated": None}
                 held_back = workload.status.model_copy(update=update, deep=True)
                 self._journal.write(workload, held_back, world)
+                if obstacle.code in STOPS and workload.status.pending != [obstacle]:
+                    self._journal.note(workload, Note("Waiting", obstacle.message, "warning"))
                 return
             view = self._known[uid] = workload_view(workload, world, self._grace_seconds)
             found.append(view)
@@ -73,4 +84,5 @@ class Waiting:
             return PendingReason(code="ProjectUnknown", message=message)
         if observed.is_alive(workload.metadata.uid):
             return PendingReason(code="StillStopping", message="waits for its previous processes to end")
-        return None
+        stop = self._stops.why(workload)
+        return PendingReason(code=stop.code, message=stop.message) if stop is not None else None

@@ -50,10 +50,14 @@ class Asker:
         """Until ``ends``; what is under way comes to its end."""
         kinds = [self._plain, self._choices, self._tool, self._prompts, self._leaves_answer]
         kinds += [self._stream, self._running, self._stream_choices, self._leaves_stream, self._stream] * 2
-        kinds += [self._embeddings] * (2 if self._embeds else 0)
         while not ends.is_set():
-            await self._ask(self._dice.choice(kinds))
+            also = [self._embeddings] * (2 if self._embeds else 0)
+            await self._ask(self._dice.choice([*kinds, *also]))
         await self._client.close()
+
+    def stop_embedding(self) -> None:
+        """The model that embeds is going."""
+        self._embeds = ""
 
     async def _ask(self, kind: Callable[[Received], Awaitable[None]]) -> None:
         self._asked += 1
@@ -154,19 +158,13 @@ class Asker:
 
 
 def _all_of(one: Received, answer: Any) -> None:
-    _counts(one, answer.usage)
+    one.note_usage(answer.usage)
     one.state, one.what = "answered", "answered"
-
-
-def _counts(one: Received, usage: Any) -> None:
-    details = usage.prompt_tokens_details
-    one.prompt, one.completion = usage.prompt_tokens, usage.completion_tokens
-    one.cached = (details.cached_tokens or 0) if details is not None else 0
 
 
 def _saw(one: Received, chunk: Any, answers: int) -> None:
     """Usage where it is told, of all choices together; else each chunk with text has a token at least."""
     if chunk.usage is not None and (not chunk.choices or answers == 1):
-        _counts(one, chunk.usage)
+        one.note_usage(chunk.usage)
         return
     one.completion += sum(bool(choice.delta and choice.delta.content) for choice in chunk.choices)

@@ -19,7 +19,7 @@ from common.db import Database
 
 _TABLES = (
     *(schema.usage_events, schema.journal, schema.account_totals),
-    *(schema.usage_totals, schema.charge_totals),
+    *(schema.usage_totals, schema.charge_totals, schema.budget_totals),
 )
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """The rows of each table, by its name."""
@@ -28,13 +28,15 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 @dataclass(frozen=True)
 class Books:
     """All of a ledger that is compared: ``requests`` are events of inference, ``training`` the trained tokens
-    of the events of each job, ``faults`` where tables do not agree."""
+    of the events of each job, ``faults`` where tables do not agree, ``budget_tokens`` what counts against
+    budgets."""
 
     requests: Sequence[Billed]
     training: Mapping[str, Sequence[int]]
     device_seconds: int
     microcredits: int
     faults: Sequence[str]
+    budget_tokens: int = 0
 
 
 async def used_between(url: str, from_ms: int, to_ms: int) -> Mapping[tuple[str, str], Sequence[EventGroup]]:
@@ -68,7 +70,7 @@ def books_of(rows: Rows) -> Books:
         if row["kind"] == "inference":
             counts = row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]
             request_id = document["labels"].get("request_id", "")
-            requests.append(Billed(row["id"], request_id, document["outcome"], *counts))
+            requests.append(Billed(row["id"], request_id, document["outcome"], *counts, row["key"]))
         elif row["kind"] == "training":
             training[document["resource"]].append(row["trained_tokens"])
         device_seconds += row["device_seconds"]
@@ -78,6 +80,7 @@ def books_of(rows: Rows) -> Books:
         device_seconds,
         sum(row["microcredits"] for row in rows["usage_events"]),
         _faults(rows),
+        sum(row["tokens"] for row in rows["budget_totals"]),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 State = Literal["answered", "cut", "refused"]
 
@@ -27,6 +27,12 @@ class Received:
     completion: int = 0
     what: str = ""
 
+    def note_usage(self, usage: Any) -> None:
+        """What an answer tells of itself."""
+        details = usage.prompt_tokens_details
+        self.prompt, self.completion = usage.prompt_tokens, usage.completion_tokens
+        self.cached = (details.cached_tokens or 0) if details is not None else 0
+
 
 @dataclass(frozen=True)
 class Billed:
@@ -38,6 +44,7 @@ class Billed:
     prompt: int
     cached: int
     completion: int
+    key: str = ""
 
 
 @dataclass(frozen=True)

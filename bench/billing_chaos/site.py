@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.billing_chaos.postgres import PostgresServer, serving
+from bench.billing_chaos.spending import make_budget
 from common.client import Client
-from common.errors import ComputilityError, Unavailable
+from common.errors import ComputilityError, NotFound, Unavailable
 from common.resources.meta import API_VERSION
 from common.settings import Settings, load_settings
 from control.demo import story
@@ -28,10 +29,10 @@ DRAIN_SECONDS = 600.0
 EMBEDS = "embeds"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Site:
-    """``key`` is a member's; ``models`` are the names of the one that chats and the one that embeds, empty =
-    none; ``server`` is None on SQLite."""
+    """``key`` is a member's, ``spender`` that of one with a hard budget; ``models`` are the names of the one
+    that chats and the one that embeds, empty = none; ``server`` is None on SQLite."""
 
     platform: Platform
     server: PostgresServer | None
@@ -39,10 +40,22 @@ class Site:
     endpoints: tuple[str, ...]
     models: tuple[str, str]
     key: str
+    spender: str
 
     @property
     def settings(self) -> Settings:
         return self.platform.settings
+
+    def stop_embedding(self) -> None:
+        """Remove the Endpoint that embeds, so that its devices are free. Again until control answers."""
+        while EMBEDS in self.endpoints:
+            try:
+                with Client(self.settings.control_url, self.platform.key) as client:
+                    client.delete("endpoints", EMBEDS, self.project)
+            except NotFound:
+                self.endpoints = tuple(name for name in self.endpoints if name != EMBEDS)
+            except ComputilityError:
+                time.sleep(0.5)
 
     def wait_drained(self) -> None:
         """Return when engines serve again and no gateway holds anything that is to be billed. Raises
@@ -120,7 +133,8 @@ def _site(platform: Platform, server: PostgresServer | None, embeds: bool) -> Si
             client.apply_all(_embedder(client, project, endpoint))
             served.append(_ready(client, project, EMBEDS))
         key = client.create_key("chaos", "member", project=project)["secret"]
-    return Site(platform, server, project, names, (served[0], served[1] if embeds else ""), key)
+        spender = make_budget(client, project)
+    return Site(platform, server, project, names, (served[0], served[1] if embeds else ""), key, spender)
 
 
 def _ready(client: Client, project: str, name: str) -> str:

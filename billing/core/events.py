@@ -7,9 +7,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
+from json.encoder import encode_basestring
 from operator import attrgetter
 from typing import Any, Literal, cast, get_args
 
+from billing.core.event_text import sorted_json
 from billing.core.tags import check_tags, check_tags_size, check_user
 from common.errors import InvalidInput
 from common.vocabulary import (
@@ -47,12 +49,14 @@ _KINDS = get_args(UsageKind)
 _names_of = attrgetter(*_TEXTS[1:])
 _KNOWN_NAMES = 4096
 _MAPPINGS = ("quantities", "labels", "tags")
-_SINCE_IDENTITY = ("model_identity", "model_shared")
 _SINCE_TIERS = ("adapter_identity", "service_tier", "admitted_ms")
 _TIMES = ("started_ms", "ended_ms")
 
 
-_SORTED = json.JSONEncoder(sort_keys=True).encode
+_NAMES = (*(name for name in _TEXTS if name not in ("id", "outcome")), "model_shared")
+_OF_ALL = ("_digest", "_canonical")
+_OF_ALL_OR_BEGINNING = (*_OF_ALL, "beginning")
+_UNSORTED = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -99,25 +103,19 @@ class UsageEvent:
     admitted_ms: int = 0
 
     def __post_init__(self) -> None:
-        size = _checked_texts(self)
-        for name in ("id", "tenant", "project"):
-            if not getattr(self, name):
-                raise InvalidInput(f"{name}: required, but empty", param=name)
+        self._check(_checked_texts(self))
+
+    def _check(self, size: int) -> None:
+        """Raise ``InvalidInput`` for what is wrong. ``size``: of all texts, which were looked at."""
+        if not (self.id and self.tenant and self.project):
+            name = next(name for name in ("id", "tenant", "project") if not getattr(self, name))
+            raise InvalidInput(f"{name}: required, but empty", param=name)
         if self.kind not in _KINDS:
             raise InvalidInput("kind: must be one of inference, training, device", param="kind")
         if not isinstance(self.model_shared, bool):
             raise InvalidInput("model_shared: must be true or false", param="model_shared")
-        for name in _TIMES:
-            _check_whole(name, getattr(self, name), MAX_TIME_MS)
-        if self.ended_ms < self.started_ms:
-            raise InvalidInput("ended_ms: before started_ms", param="ended_ms")
-        if self.admitted_ms != 0 or isinstance(self.admitted_ms, bool):
-            _check_whole("admitted_ms", self.admitted_ms, self.ended_ms)
-        _check_quantities(self.quantities)
-        for label, value in self.labels.items():
-            _check_text("labels", label)
-            _check_text(f"labels.{label}", value)
-            size += len(label) + len(value)
+        self._check_numbers()
+        size += _checked_labels(self.labels)
         _check_ids(self.id, self.tenant, self.project)
         if self.user != "" or self.tags:
             size += self._checked_tags()
@@ -125,6 +123,15 @@ class UsageEvent:
         if 4 * size > EVENT_BYTES:
             labels = (*self.labels, *self.labels.values(), self.user, *self.tags, *self.tags.values())
             _check_size([*(getattr(self, name) for name in _TEXTS), *labels])
+
+    def _check_numbers(self) -> None:
+        _check_whole("started_ms", self.started_ms, MAX_TIME_MS)
+        _check_whole("ended_ms", self.ended_ms, MAX_TIME_MS)
+        if self.ended_ms < self.started_ms:
+            raise InvalidInput("ended_ms: before started_ms", param="ended_ms")
+        if self.admitted_ms != 0 or isinstance(self.admitted_ms, bool):
+            _check_whole("admitted_ms", self.admitted_ms, self.ended_ms)
+        _check_quantities(self.quantities)
 
     def _checked_tags(self) -> int:
         """The length of user and tags. Raises ``InvalidInput``."""
@@ -178,32 +185,74 @@ class UsageEvent:
                 content[name] = value
         return content
 
+    def begun(
+        self, id_: str, at_ms: int, labels: Mapping[str, str], user: str, tags: Mapping[str, str]
+    ) -> UsageEvent:
+        """One that has begun and been admitted at that time, whose names are those of this one, which are not
+        looked at again. Raises ``InvalidInput``."""
+        _ = self._names, self._names_characters  # made once for all
+        event = self._with(
+            id=id_, started_ms=at_ms, ended_ms=at_ms, admitted_ms=at_ms, labels=labels, user=user, tags=tags
+        )
+        _check_text("id", id_)
+        event._check(self._names_characters + len(id_))
+        event.__dict__["beginning"] = event._beginning()
+        return event
+
     def ended(self, outcome: str, ended_ms: int, quantities: Mapping[str, int]) -> UsageEvent:
         """The same thing at its end. Raises ``InvalidInput``."""
-        return UsageEvent(
-            self.id,
-            self.kind,
-            self.tenant,
-            self.project,
-            self.started_ms,
-            ended_ms,
-            quantities,
-            self.key,
-            self.model,
-            self.base_model,
-            self.device_class,
-            self.resource,
-            outcome,
-            self.labels,
-            self.model_identity,
-            self.model_shared,
-            self.endpoint,
-            self.user,
-            self.tags,
-            self.adapter_identity,
-            self.service_tier,
-            self.admitted_ms,
+        event = self._with(outcome=outcome, ended_ms=ended_ms, quantities=quantities)
+        if 4 * len(self.beginning) + 6 * len(outcome) > EVENT_BYTES:
+            event._check(_checked_texts(event))
+        else:  # the beginning has all other texts, which are known to be sound
+            _check_text("outcome", outcome)
+            event._check_numbers()
+        return event
+
+    def _with(self, **changes: Any) -> UsageEvent:
+        """One that is not checked yet."""
+        event = object.__new__(UsageEvent)
+        own = event.__dict__
+        own.update(self.__dict__, **changes)
+        for name in _OF_ALL if "outcome" in changes else _OF_ALL_OR_BEGINNING:
+            own.pop(name, None)
+        return event
+
+    @cached_property
+    def beginning(self) -> str:
+        """``to_dict`` as JSON, less what is known at its end (outcome, time and quantities) and the last
+        brace."""
+        return self._beginning()
+
+    def _beginning(self) -> str:
+        own = f',"labels":{_texts_json(self.labels)}'
+        if self.user:
+            own += f',"user":{encode_basestring(self.user)}'
+        if self.tags:
+            own += f',"tags":{_texts_json(self.tags)}'
+        if self.admitted_ms:
+            own += f',"admitted_ms":{self.admitted_ms}'
+        return f'{{"id":{encode_basestring(self.id)},{self._names},"started_ms":{self.started_ms}{own}'
+
+    def text(self) -> str:
+        """``to_dict`` as JSON, which begins with the id."""
+        quantities = ",".join(
+            [f"{encode_basestring(name)}:{amount}" for name, amount in self.quantities.items()]
         )
+        outcome = encode_basestring(self.outcome)
+        return (
+            f'{self.beginning},"ended_ms":{self.ended_ms},"outcome":{outcome},"quantities":{{{quantities}}}}}'
+        )
+
+    @cached_property
+    def _names(self) -> str:
+        """The members that events of one key, model and engine have in common."""
+        content = self.to_dict()
+        return _UNSORTED({name: content[name] for name in _NAMES if name in content})[1:-1]
+
+    @cached_property
+    def _names_characters(self) -> int:
+        return sum(map(len, _names_of(self)))
 
     def digest(self) -> str:
         """The same for events that say the same, also for those posted before they could name a Model."""
@@ -219,30 +268,33 @@ class UsageEvent:
 
     @cached_property
     def _canonical(self) -> str:
-        content = self.to_dict()
-        for name in _SINCE_IDENTITY:
-            if not content[name]:
-                del content[name]
-        content["quantities"] = {meter: amount for meter, amount in self.quantities.items() if amount}
-        return _SORTED(content)
+        return sorted_json(self)
 
     @staticmethod
     def from_dict(content: object) -> UsageEvent:
         """Raises ``InvalidInput`` naming the field that is wrong, missing or unknown."""
         if not isinstance(content, Mapping):
             raise InvalidInput("a usage event must be a mapping")
-        known = {f.name for f in fields(UsageEvent)}
-        for name in content:
-            if name not in known:
-                short = shortened(str(name), 80)
-                raise InvalidInput(f"{short}: unknown field", param=short)
-        for name in ("id", "kind", "tenant", "project", *_TIMES, "quantities"):
-            if name not in content:
-                raise InvalidInput(f"{name}: required, but missing", param=name)
+        if not _REQUIRED <= content.keys() <= _KNOWN:
+            _refuse_names(content)
         for name in _MAPPINGS:
             if name in content and not isinstance(content[name], Mapping):
                 raise InvalidInput(f"{name}: must be a mapping", param=name)
-        return UsageEvent(**cast(dict[str, Any], dict(content)))
+        return UsageEvent(**cast(dict[str, Any], content))
+
+
+_KNOWN = frozenset(one.name for one in fields(UsageEvent))
+_REQUIRED = dict.fromkeys(("id", "kind", "tenant", "project", *_TIMES, "quantities")).keys()
+
+
+def _refuse_names(content: Mapping[Any, Any]) -> None:
+    for name in content:
+        if name not in _KNOWN:
+            short = shortened(str(name), 80)
+            raise InvalidInput(f"{short}: unknown field", param=short)
+    for name in _REQUIRED:
+        if name not in content:
+            raise InvalidInput(f"{name}: required, but missing", param=name)
 
 
 def _checked_texts(event: UsageEvent) -> int:
@@ -283,9 +335,27 @@ def _check_text(name: str, value: object) -> None:
         raise InvalidInput(f"{name}: holds the character {odd}, which cannot be seen", param=name)
 
 
+def _checked_labels(labels: Mapping[str, str]) -> int:
+    """The length of all labels. Raises ``InvalidInput``."""
+    try:
+        joined = "".join([*labels, *labels.values()])
+    except TypeError:
+        joined = None
+    if joined is None or odd_character(joined):
+        for label, value in labels.items():
+            _check_text("labels", label)
+            _check_text(f"labels.{label}", value)
+    return len(joined or "")
+
+
+def _texts_json(texts: Mapping[str, str]) -> str:
+    pairs = [f"{encode_basestring(name)}:{encode_basestring(text)}" for name, text in texts.items()]
+    return f"{{{','.join(pairs)}}}"
+
+
 def _check_ids(*texts: str) -> None:
     """Texts that the ledger's indexes hold side by side."""
-    if any(len(text) > LONG_NAME_CHARACTERS for text in texts):
+    if max(map(len, texts)) > LONG_NAME_CHARACTERS:
         raise InvalidInput(
             f"id: id, tenant and project have at most {LONG_NAME_CHARACTERS} characters", param="id"
         )
@@ -300,6 +370,8 @@ def _check_size(texts: list[str]) -> None:
 
 
 def _check_whole(name: str, value: object, maximum: int) -> None:
+    if type(value) is int and 0 <= value <= maximum:
+        return
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= maximum:
         raise InvalidInput(
             f"{name}: must be a whole number from 0 to {maximum}, not {quoted(value)}", param=name
@@ -308,6 +380,8 @@ def _check_whole(name: str, value: object, maximum: int) -> None:
 
 def _check_quantities(quantities: Mapping[str, int]) -> None:
     for meter, amount in quantities.items():
+        if type(amount) is int and 0 <= amount <= MAX_QUANTITY and meter in METERS:
+            continue
         if meter not in METERS:
             path = f"quantities.{shortened(str(meter), 80)}"
             raise InvalidInput(f"{path}: unknown meter", param=path)

@@ -14,7 +14,7 @@ PREFIXES: Mapping[str, str] = {"invoice": "INV", "credit_note": "CRN"}
 @dataclass(frozen=True)
 class LineKey:
     """What lines have in common: whose, of which Model, at which price. ``microcredits_per_million`` None =
-    no price was found. Texts that do not apply are empty."""
+    no price was found. Texts that do not apply are empty. What is of an order has it in place of a book."""
 
     project: str
     model: str
@@ -123,6 +123,11 @@ class Document:
         named = {name: content[name] for name in own}
         period = Period(**content["period"])
         return Document(**named, period=period, lines=tuple(map(InvoiceLine.from_dict, content["lines"])))
+
+
+def is_of_order(key: LineKey) -> bool:
+    """Whether a line is what an order costs, gives back, or has paid for."""
+    return key.meter.startswith(("order", "covered_"))
 
 
 def added(lines: Iterable[InvoiceLine]) -> tuple[InvoiceLine, ...]:

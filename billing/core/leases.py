@@ -42,13 +42,15 @@ class Lease:
 class Ask:
     """What a holder says and wants. ``firm``: what its requests hold, and what they have used and is not
     known to be posted; ``room``: what it may lend to further requests. ``needed``: what requests wait for
-    now; ``active``: whether there were requests lately, so that it should have room to spare."""
+    now, ``least`` what the smallest of them does; ``active``: whether there were requests lately, so that it
+    should have room to spare."""
 
     sequence: int
     firm: int
     room: int
     needed: int = 0
     active: bool = True
+    least: int = 0
 
 
 def renewed(lease: Lease | None, ask: Ask, limit: int, spent: int, others: int, now_ms: int) -> Lease:
@@ -56,7 +58,9 @@ def renewed(lease: Lease | None, ask: Ask, limit: int, spent: int, others: int, 
 
     A report that comes twice gets the same answer, one that comes after a younger one changes nothing. What
     is firm is taken as it is, also beyond the limit: it is used. Room that is cut (the limit is lower, or the
-    lease was over) counts as open until the holder says that it has it no more.
+    lease was over) counts as open until the holder says that it has it no more. Room that is too little for
+    any of those who wait is left to others: else holders that each have a part of the last room, and wait for
+    more, keep it from each other for good.
     """
     if lease is not None and ask.sequence <= lease.sequence:
         return lease if ask.sequence == lease.sequence else replace(lease, change=0)
@@ -65,6 +69,8 @@ def renewed(lease: Lease | None, ask: Ask, limit: int, spent: int, others: int, 
     if ask.active or ask.needed:
         wanted = max(wanted, ask.needed + spare(limit, left))
     room = min(left, wanted)
+    if room < ask.least:
+        room = 0
     expires_ms = now_ms + round((LEASE_SECONDS + GRACE_SECONDS) * 1000)
     return Lease(ask.firm + max(room, ask.room), ask.sequence, room - ask.room, expires_ms)
 

@@ -10,7 +10,7 @@ from datetime import UTC, tzinfo
 from functools import cached_property
 from typing import Any
 
-from billing.core.events import UsageEvent
+from billing.core.events import METERS, UsageEvent
 from billing.core.hours import Period, local_ms, period_of
 from billing.core.volume import Counter, Tier, parts_of
 from common.weekly import WeeklyWindow, parse_weekly
@@ -132,11 +132,12 @@ class PinnedPrice:
         return _digest(self.canonical())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RatedLine:
     """A meter of an event, or its part at one tier. Without a price it costs nothing and counts as unpriced.
 
-    Where the price is by volume, ``counter`` is what it was counted by and ``before`` what came before.
+    Where the price is by volume, ``counter`` is what it was counted by and ``before`` what came before. A
+    line of less than nothing is what an order has paid for of the others.
     """
 
     meter: str
@@ -149,6 +150,11 @@ class RatedLine:
     @property
     def unpriced(self) -> bool:
         return self.price is None
+
+    @property
+    def is_cover(self) -> bool:
+        """Whether it takes from what the event's other lines cost."""
+        return self.quantity < 0
 
 
 def amount_microcredits(quantity: int, microcredits_per_million: int) -> int:
@@ -230,7 +236,7 @@ class Rates:
         for book in sorted(books, key=lambda b: (b.from_ms, b.name), reverse=True):
             self._of_tenant.setdefault(book.tenant, []).append(book)
         self._timed = {id(book) for book in books if any(item.hours for item in book.items)}
-        self._pins: dict[tuple[object, ...], _Found | None] = {}
+        self._pins: dict[tuple[object, ...], dict[str, _Found | None]] = {}
 
     def lines(self, event: UsageEvent, used: Mapping[Counter, int] | None = None) -> tuple[RatedLine, ...]:
         """The lines of the event, one for each meter above zero and each tier that it reaches.
@@ -240,11 +246,26 @@ class Rates:
         counters.
         """
         asked = self.books_for(event)
+        prices = self._prices(event, asked)
         here: dict[Counter, int] = {}
         lines: list[RatedLine] = []
         for meter, quantity in _sold(event):
-            if quantity:
-                lines += self._lines(event, asked, meter, quantity, used or {}, here)
+            if not quantity:
+                continue
+            if meter not in prices:
+                prices[meter] = _find(event, asked, meter)
+            found = prices[meter]
+            if found is None:
+                lines.append(RatedLine(meter, quantity, 0, None))
+            elif not found.by_volume:
+                pin = found.pins[0]
+                amount = amount_microcredits(quantity, pin.item.microcredits_per_million)
+                lines.append(RatedLine(meter, quantity, amount, pin))
+            else:
+                counter = found.counter(event)
+                before = (used or {}).get(counter, 0) + here.get(counter, 0)
+                here[counter] = here.get(counter, 0) + quantity
+                lines += by_volume(meter, quantity, found.pins, counter, before)
         return tuple(lines)
 
     def books_for(self, event: UsageEvent) -> tuple[PriceBook, ...]:
@@ -253,39 +274,23 @@ class Rates:
         Of several in force when the event was admitted (on older ones: at its end) the one that began last
         counts (of those, the last by name).
         """
-        found = (self._in_force(tenant, event.priced_ms) for tenant in (event.tenant, None))
-        return tuple(book for book in found if book is not None)
+        own, always = self._in_force(event.tenant, event.priced_ms), self._in_force(None, event.priced_ms)
+        if own is None:
+            return () if always is None else (always,)
+        return (own,) if always is None else (own, always)
 
     def _in_force(self, tenant: str | None, at_ms: int) -> PriceBook | None:
-        return next((book for book in self._of_tenant.get(tenant, ()) if book.in_force(at_ms)), None)
+        for book in self._of_tenant.get(tenant, ()):
+            if book.in_force(at_ms):
+                return book
+        return None
 
-    def _lines(
-        self,
-        event: UsageEvent,
-        books: tuple[PriceBook, ...],
-        meter: str,
-        quantity: int,
-        used: Mapping[Counter, int],
-        here: dict[Counter, int],
-    ) -> Iterator[RatedLine]:
-        found = self._found(event, books, meter)
-        if found is None:
-            yield RatedLine(meter, quantity, 0, None)
-        elif not found.book.items[found.place].tiers:
-            amount = amount_microcredits(quantity, found.pins[0].item.microcredits_per_million)
-            yield RatedLine(meter, quantity, amount, found.pins[0])
-        else:
-            counter = found.counter(event)
-            before = used.get(counter, 0) + here.get(counter, 0)
-            here[counter] = here.get(counter, 0) + quantity
-            yield from by_volume(meter, quantity, found.pins, counter, before)
-
-    def _found(self, event: UsageEvent, books: tuple[PriceBook, ...], meter: str) -> _Found | None:
-        if not self._timed.isdisjoint(map(id, books)):
-            return _find(event, books, meter)
+    def _prices(self, event: UsageEvent, books: tuple[PriceBook, ...]) -> dict[str, _Found | None]:
+        """What was found by meter for events that are alike; nothing is remembered where hours count."""
+        if self._timed and not self._timed.isdisjoint(map(id, books)):
+            return {}
         alike = (
-            *(id(book) for book in books),
-            meter,
+            *map(id, books),
             event.kind,
             event.model_identity or (event.model, event.base_model),
             event.model_shared,
@@ -293,11 +298,12 @@ class Rates:
             event.adapter_identity,
             event.service_tier,
         )
-        if alike not in self._pins:
+        found = self._pins.get(alike)
+        if found is None:
             if len(self._pins) >= _REMEMBERED:
                 self._pins.clear()
-            self._pins[alike] = _find(event, books, meter)
-        return self._pins[alike]
+            found = self._pins[alike] = {}
+        return found
 
 
 def by_volume(
@@ -313,8 +319,10 @@ def by_volume(
 
 def charged_again(event: UsageEvent, lines: Sequence[RatedLine]) -> tuple[RatedLine, ...]:
     """The lines of an event, made once more of its quantities and of the prices that its lines name, without
-    any book. Raises ``ValueError`` where they do not fit what the event says."""
+    any book. What allotments covered is no part of it. Raises ``ValueError`` where they do not fit what the
+    event says."""
     sold = {meter: quantity for meter, quantity in _sold(event) if quantity}
+    lines = [line for line in lines if line.meter in METERS]
     for line in lines:
         sold[line.meter] = sold.get(line.meter, 0) - line.quantity
     if any(sold.values()):
@@ -349,6 +357,11 @@ class _Found:
     book: PriceBook
     place: int
     pins: tuple[PinnedPrice, ...]
+
+    @cached_property
+    def by_volume(self) -> bool:
+        """Whether there are tiers."""
+        return bool(self.book.items[self.place].tiers)
 
     @cached_property
     def _name(self) -> str:

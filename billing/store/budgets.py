@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,12 +17,17 @@ from billing.store.books import terms_of
 from billing.store.schema import budget_leases, budget_totals
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database
+from common.errors import ComputilityError
 from common.resources import Budget
 from common.store.kept import KeptList
 from common.store.port import Store
+from common.telemetry import get_logger
 
+ASKED_TOGETHER = 500
+"""Budgets in one question to the database."""
 KEPT_MS = 24 * 3_600_000
 """So long a lease that is over is remembered, in case that a report of before comes late."""
+_log = get_logger("billing.budgets")
 
 
 @dataclass(frozen=True)
@@ -63,13 +69,21 @@ class Budgets:
         self._unknown: set[str] = set()
 
     async def index(self) -> BudgetIndex:
-        """All budgets as the store has them now."""
+        """All budgets as the store has them now. One that cannot be read is none, and keeps nobody from
+        posting."""
         async with self._turn:
             found = await self._kept.now()
             state = tuple((one.metadata.uid, one.metadata.resource_version) for one in found)
             if state != self._known[0]:
-                self._known = state, BudgetIndex([terms_of(one) for one in found])
+                self._known = state, BudgetIndex([terms for one in found for terms in self._read(one)])
             return self._known[1]
+
+    def _read(self, budget: Budget) -> Iterator[Terms]:
+        """Its terms; nothing where it has none that make sense."""
+        try:
+            yield terms_of(budget)
+        except (ComputilityError, ValueError, LookupError, ArithmeticError, TypeError) as error:
+            _log.error("a budget cannot be read", budget=budget.name, error=repr(error))
 
     async def renew(self, holder: str, wanted: Sequence[Wanted]) -> list[Renewed]:
         """Take a holder's report and grant what there is, all in one transaction. Durable when it returns."""
@@ -93,10 +107,14 @@ class Budgets:
         periods = {terms.id: (terms.period_at(at_ms), terms) for terms in budgets}
         now_ms, found = self._clock.now_ms(), dict[str, Spending]()
         async with self._database.read() as connection:
-            names = sorted({period for period, _ in periods.values()})
-            of_now = sa.select(budget_totals).where(budget_totals.c.period.in_(names))
-            totals = (await connection.execute(of_now)).all()
-            leases = (await connection.execute(_open_leases(names, now_ms))).all()
+            totals: list[sa.Row[Any]] = []
+            leases: list[sa.Row[Any]] = []
+            for some in _together(sorted(periods)):
+                names = sorted({periods[id_][0] for id_ in some})
+                table = budget_totals.c
+                of_now = sa.select(budget_totals).where(table.budget.in_(some), table.period.in_(names))
+                totals += (await connection.execute(of_now)).all()
+                leases += (await connection.execute(_open_leases(some, names, now_ms))).all()
         held = {(row.budget, row.period): int(row.open) for row in leases}
         spent = {(row.budget, row.period): row for row in totals}
         for id_, (period, terms) in periods.items():
@@ -120,12 +138,19 @@ class Budgets:
         self._unknown = unknown
 
 
-def _open_leases(periods: Sequence[str], now_ms: int) -> sa.Select[tuple[str, str, int]]:
+def _together(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), ASKED_TOGETHER):
+        yield ids[start : start + ASKED_TOGETHER]
+
+
+def _open_leases(
+    budgets: Sequence[str], periods: Sequence[str], now_ms: int
+) -> sa.Select[tuple[str, str, int]]:
     table = budget_leases.c
     total = sa.func.sum(table.open).label("open")
     return (
         sa.select(table.budget, table.period, total)
-        .where(table.expires_ms > now_ms, table.period.in_(periods))
+        .where(table.expires_ms > now_ms, table.budget.in_(budgets), table.period.in_(periods))
         .group_by(table.budget, table.period)
     )
 

@@ -1,4 +1,9 @@
-"""Many rows in one statement: PostgreSQL takes a column as an array, SQLite a list of rows."""
+"""Many rows in one statement: PostgreSQL takes a column as one text, SQLite a list of rows.
+
+The driver for PostgreSQL looks at every value of an array four times. A column that is one text, cut up by
+the server, costs this process a tenth of that. Nothing can be confused: a separator that stands in a value
+means that the column goes as an array, after all.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,10 @@ Row = tuple[Any, ...]
 """The values of a table's columns, in their order."""
 
 IGNORE = "ON CONFLICT DO NOTHING"
+_SEPARATOR = "\x1f"
+_NULL = "\x1e"
+_FEW = 8
+"""So few rows go as arrays: texts would save nothing."""
 
 
 async def insert(
@@ -25,7 +34,8 @@ async def insert(
     if connection.dialect.name == "sqlite":
         await connection.exec_driver_sql(_by_rows(table, or_else), list(rows))
     else:
-        await connection.exec_driver_sql(_by_columns(table, or_else), _columns(rows))
+        statement, columns = _by_columns(table, rows, or_else)
+        await connection.exec_driver_sql(statement, columns)
 
 
 async def insert_new(connection: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> set[str]:
@@ -38,8 +48,11 @@ async def insert_new(connection: AsyncConnection, table: sa.Table, rows: Sequenc
         new = [row for row in rows if row[0] not in known]
         await insert(connection, table, new)
         return {row[0] for row in new}
-    statement = f"{_by_columns(table, IGNORE)} RETURNING {table.c[0].name}"
-    return set((await connection.exec_driver_sql(statement, _columns(rows))).scalars())
+    statement, columns = _by_columns(table, rows, f"{IGNORE} RETURNING {table.c[0].name}")
+    # As one value: the driver and SQLAlchemy would handle each row.
+    keys = f"WITH taken AS ({statement}) SELECT json_agg({table.c[0].name})::text FROM taken"
+    taken = (await connection.exec_driver_sql(keys, columns)).scalar_one()
+    return set(json.loads(taken)) if taken else set()
 
 
 async def look_up(
@@ -85,8 +98,41 @@ def _by_rows(table: sa.Table, or_else: str) -> str:
     return f"INSERT INTO {_target(table)} VALUES ({', '.join('?' * len(table.columns))}) {or_else}"
 
 
+def _by_columns(table: sa.Table, rows: Sequence[Row], or_else: str) -> tuple[str, tuple[Any, ...]]:
+    """The statement and its parameters, one for each column."""
+    columns = tuple(list(values) for values in zip(*rows, strict=True))
+    texts = _as_texts(table, columns) if len(rows) > _FEW else None
+    if texts is None:
+        return _from_arrays(table, or_else), columns
+    return _from_texts(table, or_else), texts
+
+
+def _as_texts(table: sa.Table, columns: Sequence[list[Any]]) -> tuple[str, ...] | None:
+    """Each column as its values with separators between; None where a value holds one, or reads as null."""
+    texts = []
+    for column, values in zip(table.columns, columns, strict=True):
+        if isinstance(column.type, sa.Integer):
+            values = [_NULL if value is None else str(value) for value in values]
+        elif None in values or _NULL in values:
+            return None
+        text = _SEPARATOR.join(values)
+        if text.count(_SEPARATOR) != len(values) - 1:
+            return None
+        texts.append(text)
+    return tuple(texts)
+
+
 @cache
-def _by_columns(table: sa.Table, or_else: str) -> str:
+def _from_texts(table: sa.Table, or_else: str) -> str:
+    cut = ", ".join(
+        f"string_to_array(${number}::text, E'\\x1f', E'\\x1e')::{_type(column)}[]"
+        for number, column in enumerate(table.columns, start=1)
+    )
+    return f"INSERT INTO {_target(table)} SELECT * FROM unnest({cut}) {or_else}"
+
+
+@cache
+def _from_arrays(table: sa.Table, or_else: str) -> str:
     arrays = ", ".join(
         f"${number}::{_type(column)}[]" for number, column in enumerate(table.columns, start=1)
     )
@@ -101,7 +147,3 @@ def _type(column: sa.Column[Any]) -> str:
     if isinstance(column.type, sa.BigInteger):
         return "bigint"
     return "integer" if isinstance(column.type, sa.Integer) else "text"
-
-
-def _columns(rows: Sequence[Row]) -> tuple[list[Any], ...]:
-    return tuple(list(values) for values in zip(*rows, strict=True))

@@ -20,8 +20,9 @@ STEPS_MS = {"hour": 3600 * 1000, "minute": 60 * 1000}
 """Groups of time that only events know, and their lengths."""
 GROUPS = (
     *("tenant", "project", "key", USER, "model", "adapter", "model_identity", "kind", "device_class"),
-    *("endpoint", "task", "day", *STEPS_MS),
+    *("endpoint", "task", "month", "day", *STEPS_MS),
 )
+MONTH_CHARACTERS = len("2026-03")
 DAY_MS = 24 * 3600 * 1000
 
 
@@ -66,11 +67,13 @@ class Source:
         """What the rows of this group have in common."""
         if group == "day":
             return self.day
+        if group == "month":
+            return month_of(self.day)
         if group in STEPS_MS:
             assert self.ended_ms is not None
             return sa.cast(self.ended_ms - self.ended_ms % STEPS_MS[group], sa.Text)
         if group.startswith(TAG):
-            return self._tag(group.removeprefix(TAG))
+            return tag_of(self.dialect, usage_series.c.tags, group.removeprefix(TAG))
         name = "end_user" if group == USER else group
         if self.ended_ms is not None and name not in SERIES_SINCE_TAGS:
             return usage_events.c[name]
@@ -78,24 +81,30 @@ class Source:
             sa.func.coalesce(usage_series.c[name], "") if self.ended_ms is not None else usage_series.c[name]
         )
 
-    def _tag(self, name: str) -> sa.ColumnElement[str]:
-        tags = usage_series.c.tags
-        if self.dialect == "sqlite":
-            member = sa.func.json_each(tags).table_valued("key", "value")
-            value = sa.select(member.c.value).where(member.c.key == name).scalar_subquery()
-        else:
-            value = sa.cast(tags, sa.dialects.postgresql.JSONB)[name].astext
-        return sa.case(
-            (sa.func.coalesce(tags, "") == "", ""),
-            (tags == ALL_OTHER, OTHER),
-            else_=sa.func.coalesce(value, ""),
-        )
-
     def held(self, where: UsageFilter) -> Iterator[sa.ColumnElement[bool]]:
         """The conditions of the filter, but for time."""
         for group, values in where.values().items():
             column = self.column(group)
             yield column == values[0] if len(values) == 1 else column.in_(list(values))
+
+
+def month_of(day: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+    """The month of a day, ``2026-03``."""
+    return sa.func.substr(day, 1, MONTH_CHARACTERS)
+
+
+def tag_of(dialect: str, tags: sa.ColumnElement[str], name: str) -> sa.ColumnElement[str]:
+    """The value of a tag in a column of them; empty where it is not among these."""
+    if dialect == "sqlite":
+        member = sa.func.json_each(tags).table_valued("key", "value")
+        value = sa.select(member.c.value).where(member.c.key == name).scalar_subquery()
+    else:
+        value = sa.cast(tags, sa.dialects.postgresql.JSONB)[name].astext
+    return sa.case(
+        (sa.func.coalesce(tags, "") == "", ""),
+        (tags == ALL_OTHER, OTHER),
+        else_=sa.func.coalesce(value, ""),
+    )
 
 
 def of_days(dialect: str, day: sa.ColumnElement[str]) -> Source:

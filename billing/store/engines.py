@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.core.allotments import COVERED
 from billing.core.events import METERS
 from billing.core.reconciliation import CLOCKS_APART_MS, EventGroup, Part
 from billing.store.schema import charge_totals, usage_events, usage_totals
@@ -98,7 +99,7 @@ def _groups(row: Any) -> list[tuple[str, EventGroup]]:
 
 async def days_apart(connection: AsyncConnection, from_day: str, to_day: str) -> Mapping[str, int]:
     """How far the sums of days (``YYYY-MM-DD``, both included) are apart, by count: what events that are not
-    reversed say, less what the totals and the charges say. Empty where all agree."""
+    reversed say, less what the totals and the charges say, whoever has paid. Empty where all agree."""
     names = (*METERS, "microcredits")
     events = usage_events.c
     standing = [events.day >= from_day, events.day <= to_day, events.reversed_ms.is_(None)]
@@ -106,6 +107,7 @@ async def days_apart(connection: AsyncConnection, from_day: str, to_day: str) ->
     days = [usage_totals.c.day >= from_day, usage_totals.c.day <= to_day]
     totals = await _sums(connection, [usage_totals.c[name] for name in names], days)
     days = [charge_totals.c.day >= from_day, charge_totals.c.day <= to_day]
+    days.append(charge_totals.c.meter.not_like(f"{COVERED}%"))
     [charged] = await _sums(connection, [charge_totals.c.microcredits], days)
     apart = {name: mine - theirs for name, mine, theirs in zip(names, told, totals, strict=True)}
     apart["charges"] = told[-1] - charged

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.core.invoicing import Document, InvoiceLine, LineKey, Period, added, not_yet_billed
 from billing.store.charges import ChargeRow, add_up_charges
 from billing.store.columns import UsageFilter
+from billing.store.order_charges import order_charges
 from billing.store.schema import invoices
 from common.clock import SYSTEM_CLOCK, Clock, rfc3339
 from common.db import Database
@@ -55,7 +56,8 @@ class Invoices:
             charged = await add_up_charges(connection, LINE_GROUPS, where, MAX_LINES + 1)
             if len(charged) > MAX_LINES:
                 raise InvalidInput(f"month: more than {MAX_LINES} lines", param="month")
-            lines = not_yet_billed(lines_of(charged), earlier)
+            ordered = [one.line for one in await order_charges(connection, tenant, period, born_ms)]
+            lines = not_yet_billed((*lines_of(charged), *ordered), earlier)
             if not lines:
                 return Issued(None, tuple(earlier))
             total = sum(line.microcredits for line in lines)

@@ -20,13 +20,14 @@ from billing.store.books import book_of
 from billing.store.budgets import Budgets
 from billing.store.charges import ChargeRow, add_up_charges
 from billing.store.columns import UsageFilter
+from billing.store.draws import cover, return_draws
 from billing.store.engines import Engine, days_apart, engine_use
 from billing.store.rows import event_row, price_ids, price_of, transaction_of, transaction_row
 from billing.store.schema import account_totals, journal, prices_pinned, usage_events, usage_series
 from billing.store.series import Place, Places, place_of_before
 from billing.store.totals import Sums, Totals
 from billing.store.usage import UsageRow, add_up
-from billing.store.volumes import Rated, rate_by_volume
+from billing.store.volumes import Rated, rate_by_volume, take_counts
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database
 from common.errors import InvalidInput, NotFound, Unavailable
@@ -60,7 +61,8 @@ class PostResult:
 
 @dataclass(frozen=True)
 class Reversal:
-    """What was given back for an event. ``repeated``: it had been reversed before; nothing was posted now."""
+    """What was given back for an event, in money and to orders. ``repeated``: it had been reversed before;
+    nothing was posted now."""
 
     transaction_id: str
     microcredits: int
@@ -142,23 +144,24 @@ class Ledger:
         return _Posted(known, [one for part in parts for one in part.batch])
 
     async def _post_batch(self, batch: Sequence[Rated], rates: Rates) -> _Posted:
-        """Post a batch, ordered by id after counts of volume are taken by theirs (so that two posters never
-        wait for each other in a circle).
+        """Post a batch, ordered by id after counts of volume and allotments are taken by theirs (so that two
+        posters never wait for each other in a circle).
         """
         now_ms = self._clock.now_ms()
         sums = Sums(await self.budgets.index())
         async with self._database.write() as connection:
             batch, placed = await rate_by_volume(connection, batch, rates)
+            batch, draws = await cover(connection, batch)
             places = await self._places.of(connection, [event for event, _, _ in batch])
             rows = [
                 event_row(event, lines, now_ms, digest, places[event.id].series)
                 for event, lines, digest in batch
             ]
             new = await bulk.insert_new(connection, usage_events, rows)
-            if not placed <= new:
+            if not placed | draws.keys() <= new:
                 raise Unavailable("this usage is being posted by another; try again")
             posted = [
-                (event, usage_transaction(event, lines), places[event.id])
+                (event, usage_transaction(event, lines, draws.get(event.id, ())), places[event.id])
                 for event, lines, _ in batch
                 if event.id in new
             ]
@@ -199,6 +202,8 @@ class Ledger:
             reversal = reversal_of(usage, reason)
             if not before:
                 event = UsageEvent.from_dict(json.loads(row.document))
+                await take_counts(connection, [(event.tenant, usage.lines)])
+                reversal = reversal_of(usage, reason, await return_draws(connection, event, usage))
                 place = await _place_of(connection, event, row.series)
                 await self._enter(connection, [(event, reversal, place)], sums, now_ms)
                 await connection.execute(

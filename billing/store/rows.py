@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from billing.core.events import METERS, UsageEvent
-from billing.core.ledger import Entry, Transaction
+from billing.core.ledger import Entry, Transaction, TransactionType
 from billing.core.rating import BookItem, PinnedPrice, RatedLine
 from billing.store.bulk import Row
 from common.clock import rfc3339
 
-_SHORT = json.JSONEncoder(separators=(",", ":")).encode
 _DAY_MS = 24 * 3600 * 1000
 
 
@@ -28,8 +27,10 @@ def day_of(event: UsageEvent) -> str:
 
 
 def event_row(event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int, digest: str, series: str) -> Row:
-    """The row of ``usage_events``."""
+    """The row of ``usage_events``: with what the usage costs, whether an order has paid for it or not."""
     quantity = event.quantities.get
+    if lines and lines[-1].is_cover:
+        lines = [line for line in lines if not line.is_cover]
     return (
         event.id,
         digest,
@@ -45,8 +46,8 @@ def event_row(event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int, dig
         posted_ms,
         None,
         *(quantity(meter, 0) for meter in METERS),
-        sum(line.microcredits for line in lines),
-        sum(line.price is None for line in lines),
+        sum([line.microcredits for line in lines]),
+        sum([line.price is None for line in lines]),
         event.model_identity,
         series,
     )
@@ -54,30 +55,23 @@ def event_row(event: UsageEvent, lines: Sequence[RatedLine], posted_ms: int, dig
 
 def transaction_row(transaction: Transaction, posted_ms: int) -> Row:
     """The row of ``journal``: a line's price is named by the id of its row in ``prices_pinned``."""
-    entries = [_entry_content(entry) for entry in transaction.entries]
-    return (
-        transaction.event_id,
-        transaction.type,
-        posted_ms,
-        transaction.reason,
-        _SHORT(entries),
-    )
+    entries = ",".join([_entry_text(entry) for entry in transaction.entries])
+    return (transaction.event_id, transaction.type, posted_ms, transaction.reason, f"[{entries}]")
 
 
-def _entry_content(entry: Entry) -> list[Any]:
-    if entry.line is None:
-        return [entry.account, entry.microcredits]
-    price = entry.line.price
-    content = [
-        entry.account,
-        entry.microcredits,
-        entry.line.meter,
-        entry.line.quantity,
-        price.id if price else None,
-    ]
-    if entry.line.counter is not None:
-        content += [entry.line.counter, entry.line.before]
-    return content
+def _entry_text(entry: Entry) -> str:
+    """The entry as JSON; the texts in it are few and remembered."""
+    line = entry.line
+    if line is None:
+        return f"[{_quoted(entry.account)},{entry.microcredits}]"
+    price = _quoted(line.price.id) if line.price else "null"
+    text = f"{_quoted(entry.account)},{entry.microcredits},{_quoted(line.meter)},{line.quantity},{price}"
+    return f"[{text}]" if line.counter is None else f"[{text},{_quoted(line.counter)},{line.before}]"
+
+
+@lru_cache(maxsize=10_000)
+def _quoted(text: str) -> str:
+    return json.dumps(text)
 
 
 def price_row(price: PinnedPrice) -> Row:
@@ -99,7 +93,7 @@ def price_ids(entries: str) -> set[str]:
 
 def transaction_of(row: Any, prices: Mapping[str, PinnedPrice]) -> Transaction:
     """The transaction of a journal row; ``prices`` are those that it names."""
-    kind = cast(Literal["usage", "reversal"], row.type)
+    kind = cast(TransactionType, row.type)
     entries = tuple(_entry_of(entry, prices) for entry in json.loads(row.entries))
     return Transaction(row.event_id, kind, entries, row.reason)
 
@@ -109,6 +103,5 @@ def _entry_of(content: list[Any], prices: Mapping[str, PinnedPrice]) -> Entry:
     if not line:
         return Entry(account, microcredits)
     meter, quantity, price, *volume = line
-    return Entry(
-        account, microcredits, RatedLine(meter, quantity, abs(microcredits), price and prices[price], *volume)
-    )
+    amount = -abs(microcredits) if quantity < 0 else abs(microcredits)
+    return Entry(account, microcredits, RatedLine(meter, quantity, amount, price and prices[price], *volume))

@@ -86,6 +86,7 @@ tagged_series = sa.Table(
     sa.Column("day", KEY, primary_key=True),
     sa.Column("tenant", KEY, primary_key=True),
     sa.Column("series", KEY, primary_key=True),
+    sa.Index("ix_tagged_series_tenant", "tenant", "day"),
 )
 """The series of a day that have a user or tags: so many a tenant may make, and no more."""
 
@@ -169,3 +170,80 @@ invoices = sa.Table(
     sa.Index("ix_invoices_tenant", "tenant", "begin_ms"),
 )
 """Invoices and credit notes as they were issued, append-only; ``number`` counts from 1 without gaps."""
+
+outcomes = sa.Table(
+    "outcomes",
+    METADATA,
+    sa.Column("tenant_uid", KEY, primary_key=True),
+    sa.Column("id", KEY, primary_key=True),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("tenant", KEY, nullable=False),
+    sa.Column("project", KEY, nullable=False),
+    sa.Column("work_tag", KEY, nullable=False),
+    sa.Column("work_value", KEY, nullable=False),
+    sa.Column("name", KEY, nullable=False),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("value_microcredits", sa.BigInteger, nullable=False),
+    sa.Column("quality_millis", sa.BigInteger, nullable=True),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("day", KEY, nullable=False),
+    sa.Column("recorded_ms", sa.BigInteger, nullable=False),
+    sa.Column("withdrawn_ms", sa.BigInteger, nullable=True),
+    sa.Column("tags", KEY, nullable=False),
+    sa.Index("ix_outcomes_tenant_at_ms", "tenant", "at_ms"),
+    sa.Index("ix_outcomes_recorded_ms", "tenant_uid", "recorded_ms"),
+)
+"""What work has brought: ``billing.core.outcomes.Outcome``. ``digest`` is that of what was said, ``tags`` a
+sorted JSON object with the tag of the work."""
+
+products = sa.Table(
+    "products",
+    METADATA,
+    sa.Column("name", KEY, primary_key=True),
+    sa.Column("changed_ms", sa.BigInteger, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+)
+"""What can be ordered: ``billing.core.products.Product``. An order keeps the product as it was."""
+
+orders = sa.Table(
+    "orders",
+    METADATA,
+    sa.Column("id", KEY, primary_key=True),
+    sa.Column("tenant", KEY, nullable=False),
+    sa.Column("tenant_uid", KEY, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("ordered_ms", sa.BigInteger, nullable=False),
+    sa.Column("microcredits", sa.BigInteger, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Index("ix_orders_tenant", "tenant", "ordered_ms"),
+)
+"""Orders as they were placed, append-only; ``id`` is ``tenant/id``."""
+
+allotments = sa.Table(
+    "allotments",
+    METADATA,
+    sa.Column("id", KEY, primary_key=True),
+    sa.Column("tenant", KEY, nullable=False),
+    sa.Column("granted", sa.BigInteger, nullable=False),
+    sa.Column("ends_ms", sa.BigInteger, nullable=False),
+    sa.Column("used", sa.BigInteger, nullable=False),
+    sa.Column("carried", sa.BigInteger, nullable=False),
+    sa.Column("ended_ms", sa.BigInteger, nullable=True),
+    sa.Column("cancelled", sa.Integer, nullable=False),
+    sa.Column("refund_microcredits", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("0 <= carried AND carried <= used AND used <= granted", name="ck_allotments_used"),
+    sa.Index("ix_allotments_tenant", "tenant", "ended_ms"),
+)
+"""What usage has taken of an order by now: ``billing.core.allotments.Taken``; it ends once."""
+
+vouchers = sa.Table(
+    "vouchers",
+    METADATA,
+    sa.Column("digest", KEY, primary_key=True),
+    sa.Column("name", KEY, nullable=False, unique=True),
+    sa.Column("issued_ms", sa.BigInteger, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("order_id", KEY, nullable=True),
+    sa.Column("voided_ms", sa.BigInteger, nullable=True),
+)
+"""Vouchers by the digests of their codes; ``order_id`` is set once, when one is redeemed."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,13 +26,14 @@ ALL_OTHER = "*"
 _OLD = len(SERIES) - len(SERIES_SINCE_TAGS)
 _USER, _TAGS = SERIES.index("end_user"), SERIES.index("tags")
 _REMEMBERED = 128
+_KNOWN_SERIES = 10_000
 _SORTED = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 Columns = tuple[str, ...]
 """The values of ``SERIES``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where an event counts: a day and a series."""
 
@@ -63,10 +65,16 @@ def columns_of(event: UsageEvent) -> Columns:
         event.endpoint,
         event.labels.get("task", ""),
         event.user,
-        _SORTED(dict(event.tags)) if event.tags else "",
+        tags_text(event.tags) if event.tags else "",
     )
 
 
+def tags_text(tags: Mapping[str, str]) -> str:
+    """Tags as a series has them: sorted JSON without spaces."""
+    return _SORTED(dict(tags))
+
+
+@lru_cache(maxsize=_KNOWN_SERIES)
 def series_id(columns: Columns) -> str:
     """The digest of the columns, without the younger ones where these are all empty."""
     return digest_of(columns if any(columns[_OLD:]) else columns[:_OLD])
@@ -76,20 +84,6 @@ def place_of_before(event: UsageEvent) -> Place:
     """That of an event that was posted before the younger columns were counted."""
     columns = (*columns_of(event)[:_OLD], *("" for _ in SERIES_SINCE_TAGS))
     return Place(day_of(event), series_id(columns), columns)
-
-
-@dataclass
-class _Batch:
-    """Ids of columns, and what it brings that was not known: (day, tenant) -> ids."""
-
-    ids: dict[Columns, str] = field(default_factory=dict)
-    fresh: dict[tuple[str, str], set[str]] = field(default_factory=dict)
-
-    def id_of(self, columns: Columns) -> str:
-        found = self.ids.get(columns)
-        if found is None:
-            found = self.ids[columns] = series_id(columns)
-        return found
 
 
 class Places:
@@ -104,28 +98,36 @@ class Places:
 
     async def of(self, connection: AsyncConnection, events: Sequence[UsageEvent]) -> dict[str, Place]:
         """The place of each event by its id."""
-        batch, found = _Batch(), {}
+        fresh: dict[tuple[str, str], set[str]] = {}
+        found = {}
         for event in events:
             day, columns = day_of(event), columns_of(event)
-            if _is_tagged(columns) and not await self._room(connection, day, columns, batch):
+            if _is_tagged(columns) and not await self._room(connection, day, columns, fresh):
                 columns = (*columns[:_USER], OTHER, ALL_OTHER)
-            found[event.id] = Place(day, batch.id_of(columns), columns)
+            found[event.id] = Place(day, series_id(columns), columns)
         return found
 
-    async def _room(self, connection: AsyncConnection, day: str, columns: Columns, batch: _Batch) -> bool:
-        owner, id_ = (day, columns[0]), batch.id_of(columns)
+    async def _room(
+        self,
+        connection: AsyncConnection,
+        day: str,
+        columns: Columns,
+        fresh: dict[tuple[str, str], set[str]],
+    ) -> bool:
+        """Whether the series may be there; ``fresh`` is what the batch brings: (day, tenant) -> ids."""
+        owner, id_ = (day, columns[0]), series_id(columns)
         known = self._known.get(owner)
         if known is None:
             known = self._known[owner] = await _read(connection, *owner)
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         self._known.move_to_end(owner)
-        fresh = batch.fresh.setdefault(owner, set())
-        if id_ in known or id_ in fresh:
+        new = fresh.setdefault(owner, set())
+        if id_ in known or id_ in new:
             return True
-        if len(known) + len(fresh) >= MAX_TAGGED_SERIES:
+        if len(known) + len(new) >= MAX_TAGGED_SERIES:
             return False
-        fresh.add(id_)
+        new.add(id_)
         return True
 
     async def note(self, connection: AsyncConnection, places: Iterable[Place]) -> None:

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.core.budgets import BudgetIndex, counted_ms, use_of
 from billing.core.events import METERS, UsageEvent
-from billing.core.ledger import Entry, Transaction
-from billing.core.rating import PinnedPrice
+from billing.core.ledger import Transaction
+from billing.core.rating import PinnedPrice, RatedLine
 from billing.store import bulk
 from billing.store.rows import price_row
 from billing.store.schema import (
@@ -24,6 +24,7 @@ from billing.store.schema import (
 from billing.store.series import Columns, Place
 
 _KNOWN_LIMIT = 100_000
+_PLACES = {meter: number for number, meter in enumerate(METERS, start=1)}
 
 
 class Sums:
@@ -45,35 +46,47 @@ class Sums:
         sign = 1 if transaction.type == "usage" else -1
         day, series = place.day, place.series
         self.series[series] = place.columns
-        amount, unpriced = 0, 0
+        amount, covered, unpriced = 0, 0, 0
         for entry in transaction.entries:
             self.accounts[entry.account] += entry.microcredits
-            if entry.line is not None:
-                amount -= entry.microcredits
-                unpriced += entry.line.price is None
-                self._charge(day, series, entry, sign)
-                if entry.line.counter is not None:
-                    self.volumes[event.tenant, entry.line.counter] += sign * entry.line.quantity
-        counts = self.usage.setdefault((day, series), [0] * (len(METERS) + 3))
+            line = entry.line
+            if line is not None:
+                if line.quantity < 0:
+                    covered += entry.microcredits
+                else:
+                    amount -= entry.microcredits
+                unpriced += line.price is None
+                self._charge(day, series, line, sign, entry.microcredits)
+                if line.counter is not None:
+                    self.volumes[event.tenant, line.counter] += sign * line.quantity
+        counts = self.usage.get((day, series))
+        if counts is None:
+            counts = self.usage[day, series] = [0] * (len(METERS) + 3)
         counts[0] += sign
-        for number, meter in enumerate(METERS, start=1):
-            counts[number] += sign * event.quantities.get(meter, 0)
+        for meter, quantity in event.quantities.items():
+            counts[_PLACES[meter]] += sign * quantity
         counts[-2] += amount
         counts[-1] += sign * unpriced
+        if self._index.by_id:
+            self._budget(event, sign * (amount - covered), sign)
+
+    def _budget(self, event: UsageEvent, microcredits: int, sign: int) -> None:
         for terms in self._index.of_event(event):
             count = self.budgets.setdefault((terms.id, terms.period_at(counted_ms(event))), [0, 0, 0])
-            for number, used in enumerate(use_of(event, sign * amount)):
+            for number, used in enumerate(use_of(event, microcredits)):
                 count[number] += sign * used
 
-    def _charge(self, day: str, series: str, entry: Entry, sign: int) -> None:
-        line = entry.line
-        assert line is not None
-        price = line.price.id if line.price else ""
+    def _charge(self, day: str, series: str, line: RatedLine, sign: int, microcredits: int) -> None:
+        price = ""
         if line.price is not None:
+            price = line.price.id
             self.prices[price] = line.price
-        charge = self.charges.setdefault((day, series, line.meter, price), [0, 0])
+        key = (day, series, line.meter, price)
+        charge = self.charges.get(key)
+        if charge is None:
+            charge = self.charges[key] = [0, 0]
         charge[0] += sign * line.quantity
-        charge[1] -= entry.microcredits
+        charge[1] -= microcredits
 
 
 class Totals:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,12 +26,9 @@ async def rate_by_volume(
 
     The counts stay taken until the transaction ends. Where no price goes by volume, nothing is read.
     """
-    counters = sorted({(event.tenant, counter) for event, lines, _ in batch for counter in _of(lines)})
-    if not counters:
+    used = await take_counts(connection, ((event.tenant, lines) for event, lines, _ in batch))
+    if not used:
         return batch, set()
-    used: dict[str, dict[Counter, int]] = defaultdict(dict)
-    for tenant, counter in counters:
-        used[tenant][counter] = await _take(connection, tenant, counter)
     ids = [event.id for event, lines, _ in batch if any(_of(lines))]
     known = dict(await bulk.look_up(connection, usage_events, ids, "digest"))
     placed: set[str] = set()
@@ -47,7 +44,18 @@ async def rate_by_volume(
     return rated, placed
 
 
-def _of(lines: Sequence[RatedLine]) -> Iterator[Counter]:
+async def take_counts(
+    connection: AsyncConnection, charged: Iterable[tuple[str, Iterable[RatedLine]]]
+) -> Mapping[str, MutableMapping[Counter, int]]:
+    """What the counts that lines of tenants go by have come to, by tenant; nobody else counts until the
+    transaction ends. Whoever takes allotments, too, takes these first: so no two wait in a circle."""
+    used: dict[str, dict[Counter, int]] = defaultdict(dict)
+    for tenant, counter in sorted({(tenant, counter) for tenant, lines in charged for counter in _of(lines)}):
+        used[tenant][counter] = await _take(connection, tenant, counter)
+    return used
+
+
+def _of(lines: Iterable[RatedLine]) -> Iterator[Counter]:
     return (line.counter for line in lines if line.counter is not None)
 
 

@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 
 from common.http_server.door import REFUSED, Door
 from common.http_server.refusal import Refusal, bad_framing, farewell, too_long_headers
-from common.http_server.request import Headers, Request
+from common.http_server.request import Headers, Request, asks_first
 from common.http_server.running import Answer, Run
 
 LINGER_SECONDS = 2.0
@@ -90,6 +90,7 @@ class HttpProtocol(asyncio.Protocol):
         self.door.leave(self)
         self.server.connections.discard(self)
         self._transport = None
+        self._run.end()
         self.resume_writing()
         for request in (self._current, *(one for one, _ in self._waiting)):
             if request is not None:
@@ -161,6 +162,10 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.close()
         else:
             self._current.keeps = False
+
+    def has_client(self) -> bool:
+        """Whether the client is there."""
+        return self._transport is not None
 
     # What a request asks
 
@@ -258,9 +263,7 @@ class HttpProtocol(asyncio.Protocol):
             raise _Stop
         request = Request(self, method, self._target, self._headers, version == "1.0")
         request.keeps = version == "1.1" and parser.should_keep_alive()
-        self._asked_first = request.expects = any(
-            name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers
-        )
+        self._asked_first = request.expects = asks_first(self._headers)
         answer = self._run.answer_of(request)
         self._reading, self._phase, self._body_bytes = request, "body", 0
         self._since = self._progress = self.loop.time()

@@ -22,6 +22,14 @@ _ENDS_HERE, _IN_CHUNKS = b"connection: close\r\n", b"transfer-encoding: chunked\
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
+def asks_first(headers: Headers) -> bool:
+    """Whether the client waits for a word before it sends the body."""
+    for name, value in headers:  # noqa: SIM110 - a generator takes three times as long
+        if name == b"expect" and value.lower() == b"100-continue":
+            return True
+    return False
+
+
 class ClientGone(Exception):
     """The client closed the connection before its request was read whole."""
 

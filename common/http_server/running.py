@@ -19,6 +19,17 @@ Answer = Callable[[Request], Awaitable[None]]
 _log = get_logger("http_server")
 
 
+class Asking:
+    """An application's answer to one request."""
+
+    def __init__(self, app: Any, scope: dict[str, Any]) -> None:
+        self._app, self._scope = app, scope
+
+    async def __call__(self, request: Request) -> None:
+        cycle = Cycle(request)
+        await self._app(self._scope, cycle.receive, cycle.send)
+
+
 class Run:
     """``direct`` says what answers a request; the application of ``config`` answers all others. ``tasks`` are
     waited for when the server ends."""
@@ -38,6 +49,8 @@ class Run:
         self._tasks = tasks
         self._direct = direct
         self._scope: dict[str, Any] = {}
+        self._idle: asyncio.Future[tuple[Request, Answer]] | None = None
+        """Waits for the next request."""
 
     def meets(self, transport: asyncio.Transport) -> str:
         """A client has connected. Returns its address; empty where it has none."""
@@ -55,19 +68,47 @@ class Run:
         answer = self._direct(request) if self._direct is not None else None
         if answer is not None:
             return answer
-        scope = {**scope_of(request, self._scope), "state": self._state.copy()}
-
-        async def ask(request: Request) -> None:
-            cycle = Cycle(request)
-            await self._app(scope, cycle.receive, cycle.send)
-
-        return ask
+        return Asking(self._app, {**scope_of(request, self._scope), "state": self._state.copy()})
 
     def begin(self, request: Request, answer: Answer, connection: HttpProtocol) -> None:
-        """Have it answered."""
-        task = connection.loop.create_task(_answered(request, answer, connection))
+        """Have it answered: by the task of the last one where that is done with it. Applications have a task
+        for each request, since they may keep things in its context."""
+        if self._idle is not None and not self._idle.done() and not isinstance(answer, Asking):
+            self._idle.set_result((request, answer))
+            return
+        task = connection.loop.create_task(self._answer_all(request, answer, connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def end(self) -> None:
+        """The client has gone."""
+        if self._idle is not None:
+            self._idle.cancel()
+
+    async def _answer_all(self, request: Request, answer: Answer, connection: HttpProtocol) -> None:
+        """The request, and those that come after it, for as long as no other task waits for them."""
+        await _answered(request, answer, connection)
+        is_direct = not isinstance(answer, Asking)
+        while is_direct and self._idle is None and connection.has_client():
+            del request, answer  # nothing of an answer is kept while its connection is idle
+            following = await self._next(connection)
+            if following is None:
+                return
+            request, answer = following
+            del following
+            await _answered(request, answer, connection)
+
+    async def _next(self, connection: HttpProtocol) -> tuple[Request, Answer] | None:
+        """The next request; None where the client has gone."""
+        self._idle = connection.loop.create_future()
+        try:
+            return await self._idle
+        except asyncio.CancelledError:
+            if connection.has_client():
+                raise
+            return None
+        finally:
+            self._idle = None
 
     def common_lines(self, headers: Headers) -> bytes:
         """``headers`` as lines; they change once a second."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from common.errors import InvalidInput, Problem
+from common.resources.batches import Batch
 from common.resources.budgets import Budget
+from common.resources.guardrails import Guardrail
 from common.resources.jobs import Job
 from common.resources.meta import (
     API_VERSION,
@@ -17,6 +19,7 @@ from common.resources.meta import (
     to_json,
 )
 from common.resources.money import Price
+from common.resources.one_door import ExternalModel, Route
 from common.resources.people import ApiKey, Project, Tenant
 from common.resources.pool import Node, Queue
 from common.resources.saying import problems_of
@@ -45,11 +48,15 @@ KINDS: dict[str, type[Resource]] = {
         Model,
         Adapter,
         Endpoint,
+        ExternalModel,
+        Route,
         Job,
         FineTune,
         File,
+        Batch,
         Price,
         Budget,
+        Guardrail,
     )
 }
 """Kind name -> class, in the order in which documents of several kinds are best applied."""
@@ -158,10 +165,13 @@ __all__ = [
     "PLURALS",
     "Adapter",
     "ApiKey",
+    "Batch",
     "Budget",
     "Endpoint",
+    "ExternalModel",
     "File",
     "FineTune",
+    "Guardrail",
     "Job",
     "Metadata",
     "Model",
@@ -171,6 +181,7 @@ __all__ = [
     "Project",
     "Queue",
     "Resource",
+    "Route",
     "Status",
     "Tenant",
     "Workload",

@@ -6,15 +6,28 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from common.resources.fields import ModelNames, Name, Priority, Text, TimeMs, Whole
+from common.data_class import DataClass
+from common.resources.fields import ModelNames, Name, Priority, Text, TimeMs, Whole, Word
 from common.resources.meta import Model, Resource, Status
 from common.resources.rates import RateLimits
-from common.vocabulary import MAX_LIST
+from common.vocabulary import MAX_LIST, MAX_NUMBER
 
 Role = Literal["platform-admin", "tenant-admin", "member", "agent"]
 
 
 QueueNames = Annotated[list[Name], Field(max_length=MAX_LIST)]
+
+
+class DataGuard(Model):
+    """What binds data of requests on their way to models that others serve. A request may say more, and never
+    less."""
+
+    data_class: DataClass | None = Field(
+        None, description="of all data, at least; unset = what the request says, else internal"
+    )
+    regions: Annotated[list[Word], Field(max_length=MAX_LIST)] | None = Field(
+        None, description="of external models that may get them; empty = none, unset = all"
+    )
 
 
 class ProjectLimits(Model):
@@ -32,10 +45,25 @@ class ProjectLimits(Model):
     max_models: Whole | None = None
     max_adapters: Whole | None = Field(None, description="adapters, and jobs that will make one")
     max_jobs: Whole | None = Field(None, description="Jobs that have not ended, and as many fine-tune jobs")
+    max_batches: Whole | None = Field(None, description="batches that have not ended")
     max_files: Whole | None = None
     max_file_bytes: Whole | None = Field(None, description="of all files together")
     max_document_bytes: Whole | None = Field(None, description="of all stored resources together")
     max_keys: Whole | None = Field(None, description="keys in force")
+
+
+class RunawayGuard(Model):
+    """What happens when a key of the tenant spends far faster than it ever did: more in an hour than
+    ``factor`` times the most in any hour of the week before. A key that was first used less than a day ago is
+    not judged."""
+
+    action: Literal["off", "notify", "pause"] = Field(
+        "off", description="notify: an event tells of it; pause: the key is paused as well"
+    )
+    factor: int = Field(5, ge=3, le=1000)
+    least_microcredits: Annotated[int, Field(gt=0, le=MAX_NUMBER)] = Field(
+        1_000_000, description="in an hour; a key that spends less is left alone"
+    )
 
 
 class TenantSpec(Model):
@@ -51,6 +79,7 @@ class TenantSpec(Model):
     max_projects: Whole | None = Field(
         None, description="while its admins make them; unset = as the settings say"
     )
+    runaway_guard: RunawayGuard = Field(default_factory=RunawayGuard)
 
 
 class Tenant(Resource):
@@ -77,6 +106,9 @@ class ProjectSpec(Model):
     rate_limits: RateLimits = Field(
         default_factory=RateLimits, description="of all requests that are billed to the project, together"
     )
+    data: DataGuard = Field(
+        default_factory=DataGuard, description="of all requests that are billed to the project"
+    )
 
 
 class Project(Resource):
@@ -98,6 +130,7 @@ class ApiKeySpec(Model):
     )
     expires_ms: TimeMs | None = None
     rate_limits: RateLimits = Field(default_factory=RateLimits, description="of all requests with the key")
+    data: DataGuard = Field(default_factory=DataGuard, description="of all requests with the key")
     revoked: bool = False
 
     @model_validator(mode="after")

@@ -247,14 +247,23 @@ class DeviceUse(Model):
     decayed_seconds: float = Field(0, ge=0, description="older use counts less")
 
 
+class OrderedQuota(Model):
+    """Devices that its tenant has ordered for a queue, beside its quotas."""
+
+    device_class: str = Field(description="vendor/model")
+    devices_millis: int = Field(ge=0, description="thousandths of devices")
+
+
 class QueueStatus(Status):
-    """``used`` is as of ``used_ms``, written at most once a minute."""
+    """``used`` is as of ``used_ms``, written at most once a minute. ``ordered`` raises the quotas that its
+    devices count in, as long as the orders hold."""
 
     pending: int = 0
     running: int = 0
     devices_in_use: int = 0
     used: list[DeviceUse] = Field(default_factory=list)
     used_ms: int | None = None
+    ordered: list[OrderedQuota] = Field(default_factory=list)
 
 
 class Queue(Resource):

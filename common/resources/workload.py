@@ -244,6 +244,12 @@ class RankPlacement(Model):
     idle: bool | None = Field(None, description="true = its session had no input for idleSeconds")
 
 
+BUDGET_EXHAUSTED, STOPPED_BY_HAND = "BudgetExhausted", "Paused"
+STOPS = (BUDGET_EXHAUSTED, STOPPED_BY_HAND)
+"""Codes of reasons that keep a workload from running whatever room there is: a hard budget that is spent, or
+a pause of its key, project or tenant."""
+
+
 class PendingReason(Model):
     """Why a workload waits: ``code`` is stable, ``nodes`` counts the nodes that it holds for."""
 

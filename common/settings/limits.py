@@ -31,6 +31,7 @@ class LimitsSettings(Section):
         500, ge=0, description="adapters, and jobs that will make one; a job above it is refused"
     )
     max_jobs: int = Field(50, ge=0, description="Jobs that have not ended, and as many fine-tune jobs")
+    max_batches: int = Field(20, ge=0, description="batches that have not ended")
     max_files: int = Field(2000, ge=0)
     max_file_bytes: int = Field(20 * GIB, ge=0, description="of all files together")
     max_document_bytes: int = Field(

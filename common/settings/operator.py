@@ -41,7 +41,12 @@ class OperatorSettings(Section):
     workers: int = Field(32, ge=1, le=64, description="documents that are mirrored at a time")
     events_per_minute: int = Field(120, ge=0, le=10_000, description="that are told as Kubernetes Events")
     pools_namespace: str = Field(
-        "", description="where StatefulSets with the label computility.io/pool follow demand; empty = nowhere"
+        "", description="where pools of Ray nodes follow demand, by their labels; empty = nowhere"
+    )
+    pools_kind: Literal["StatefulSet", "RayCluster"] = Field(
+        "StatefulSet",
+        description="what pools are there: StatefulSets with the label computility.io/pool, or groups of "
+        "RayClusters with the label computility.io/pools",
     )
     pools_look_seconds: float = Field(10.0, ge=0.2, description="between looks at pools")
     pools_cool_seconds: float = Field(

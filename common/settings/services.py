@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -182,6 +183,15 @@ class GatewaySettings(AddressSettings, ListenerSettings):
         ge=0,
         description="of what is kept of a request and its stream to continue it; one that needs more ends "
         "with an error when its engine breaks",
+    )
+    external_private_addresses: bool = Field(
+        False,
+        description="external models may be at loopback and private addresses, and be asked in clear",
+    )
+    provider_keys_folder: Path | None = Field(
+        None,
+        description="where the keys of external models lie, a file for each by its name; unset = "
+        "provider-keys in the home",
     )
     routes_max_age_seconds: float = Field(
         86_400.0,

@@ -26,6 +26,8 @@ from common.environment import variables
 from common.errors import InvalidInput, Problem
 from common.private import at_home, make_folder_in_home, make_home
 from common.resources.saying import problems_of
+from common.settings.batches import BatchSettings
+from common.settings.costs import CostsSettings
 from common.settings.jobs import JobsSettings
 from common.settings.limits import LimitsSettings
 from common.settings.operator import OperatorSettings
@@ -101,8 +103,10 @@ class Settings(BaseSettings):
     sandbox: SandboxSettings = SandboxSettings()
     tuning: TuningSettings = TuningSettings()
     jobs: JobsSettings = JobsSettings()
+    batches: BatchSettings = BatchSettings()
     tracing: TracingSettings = TracingSettings()
     limits: LimitsSettings = LimitsSettings()
+    costs: CostsSettings = CostsSettings()
     operator: OperatorSettings = OperatorSettings()
 
     @classmethod
@@ -147,8 +151,8 @@ class Settings(BaseSettings):
     def folder(self, name: str) -> Path:
         """``home/<name>``, made when missing, closed to other users of the machine like the home itself.
 
-        Used: run, logs, files, jobs, work, adapters, models, spool. Raises ``SetupError`` where the home is
-        for everybody.
+        Used: run, logs, files, jobs, work, adapters, models, spool, provider-keys. Raises ``SetupError``
+        where the home is for everybody.
         """
         path = self.home / name
         make_home(self.home)
@@ -226,7 +230,9 @@ def child_environment(settings: Settings, **extra: str) -> dict[str, str]:
     for section, content in settings.model_dump(mode="json").items():
         if isinstance(content, dict):
             for key, value in content.items():
-                text = value if isinstance(value, str) else json.dumps(value)
-                env[f"COMPUTILITY_{section}__{key}".upper()] = text
+                name = f"COMPUTILITY_{section}__{key}".upper()
+                env.pop(name, None)
+                if value is not None:  # what is unset has no text that says so
+                    env[name] = value if isinstance(value, str) else json.dumps(value)
     env.update(extra)
     return env

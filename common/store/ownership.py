@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from common.resources import ApiKey, Budget, Model, Price, Project, Resource, Tenant
+from common.resources import ApiKey, Budget, Guardrail, Model, Price, Project, Resource, Tenant
 
 EVERYBODY = "*"
 """In place of a tenant's uid: all may see it whose role reads such things."""
@@ -68,6 +68,11 @@ def parent_of(resource: Resource) -> Parent | None:
         case Budget():
             scope = resource.spec.scope
             return Parent("Project", scope.project) if scope.project else Parent("Tenant", scope.tenant)
+        case Guardrail():
+            whose = resource.spec.scope
+            if whose.tenant is None:
+                return None
+            return Parent("Project", whose.project) if whose.project else Parent("Tenant", whose.tenant)
     return Parent("Project", resource.project) if resource.project else None
 
 
@@ -80,6 +85,8 @@ def owner_below(resource: Resource, parent: Ownership) -> Ownership:
             return Ownership(parent.tenant, resource.metadata.uid)
         case ApiKey() | Budget():
             return parent
+        case Guardrail():
+            return parent if resource.spec.scope.tenant else NOBODY_ELSE
         case Price():
             return parent if resource.spec.tenant else Ownership(EVERYBODY)
         case Model() if resource.spec.shared:

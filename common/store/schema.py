@@ -123,6 +123,25 @@ samples = sa.Table(
     sa.Column("value", sa.Double, nullable=False),
 )
 
+batch_lines = sa.Table(
+    "batch_lines",
+    METADATA,
+    sa.Column("batch", KEY, primary_key=True),
+    sa.Column("line", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("project", KEY, nullable=False),
+    sa.Column("is_good", sa.Boolean, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("is_posted", sa.Boolean, nullable=False),
+    sa.Column("prompt_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cached_tokens", sa.BigInteger, nullable=False),
+    sa.Column("completion_tokens", sa.BigInteger, nullable=False),
+    sa.Index("ix_batch_lines_posted", "batch", "is_posted", "line"),
+    sa.Index("ix_batch_lines_project", "project", "size_bytes"),
+)
+"""What came of the lines of batches that have not ended: see ``common.store.batch_lines``."""
+
 leases = sa.Table(
     "leases",
     METADATA,

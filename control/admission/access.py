@@ -10,7 +10,10 @@ from common.auth import Principal
 from common.clock import Clock, rfc3339
 from common.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from common.ids import secret_digest
-from common.resources import ApiKey, Budget, Model, Price, Project, Resource, Tenant
+from common.pauses import PAUSED, is_paused
+from common.pauses import refusal as refusal_of_pause
+from common.resources import ApiKey, Budget, Guardrail, Model, Price, Project, Resource, Tenant
+from common.resources.people import DataGuard
 from common.resources.rates import RateLimits
 from common.store.ownership import Viewer
 from common.store.port import Store
@@ -40,7 +43,7 @@ class Directory:
 
     def principal_of(self, secret: str, now_ms: int) -> Principal:
         """The holder of a key. Raises ``Unauthenticated`` when it is unknown, revoked, expired or left
-        over.
+        over, ``Paused`` when somebody has paused it.
         """
         key = self.keys.get(secret_digest(secret))
         if key is None:
@@ -50,6 +53,10 @@ class Directory:
             raise Unauthenticated(f"the API key {key.name} was revoked")
         if spec.expires_ms is not None and spec.expires_ms <= now_ms:
             raise Unauthenticated(f"the API key {key.name} expired at {rfc3339(spec.expires_ms)}")
+        if is_paused(key):
+            paused = key.status.condition(PAUSED)
+            assert paused is not None
+            raise refusal_of_pause("key", key.name, paused.last_transition_ms, paused.message)
         if spec.project and spec.project not in self.tenants:
             raise Unauthenticated(f"the project of the API key {key.name} is gone")
         tenant = self.tenants.get(spec.project) if spec.project else spec.tenant
@@ -67,6 +74,8 @@ class Directory:
             case Price():
                 return Owner(tenant=resource.spec.tenant, public=resource.spec.tenant is None)
             case Budget():
+                return Owner(tenant=resource.spec.scope.tenant, project=resource.spec.scope.project)
+            case Guardrail():
                 return Owner(tenant=resource.spec.scope.tenant, project=resource.spec.scope.project)
         if resource.project is None:
             return Owner(public=True)
@@ -117,8 +126,8 @@ class DirectoryCache:
 @dataclass
 class Caller:
     """A principal with what it may see. ``key_uid`` tells its key from others that had the name,
-    ``expires_ms`` is when the key ends (None = never), ``rate_limits`` are those of the key; ``denied`` is
-    set when something was hidden or refused."""
+    ``expires_ms`` is when the key ends (None = never), ``rate_limits`` and ``data`` are those of the key;
+    ``denied`` is set when something was hidden or refused."""
 
     principal: Principal
     directory: Directory
@@ -126,6 +135,7 @@ class Caller:
     key_uid: str = ""
     expires_ms: int | None = None
     rate_limits: RateLimits = field(default_factory=RateLimits)
+    data: DataGuard = field(default_factory=DataGuard)
 
     @property
     def viewer(self) -> Viewer | None:
@@ -214,7 +224,7 @@ async def authenticate(
     principal = _acting(directory.principal_of(secret, clock.now_ms()), headers.get(ACT_AS), directory)
     key = directory.keys[secret_digest(secret)]
     uid, spec = key.metadata.uid, key.spec
-    return Caller(principal, directory, key_uid=uid, expires_ms=spec.expires_ms, rate_limits=spec.rate_limits)
+    return Caller(principal, directory, False, uid, spec.expires_ms, spec.rate_limits, spec.data)
 
 
 def _acting(principal: Principal, wanted: str | None, directory: Directory) -> Principal:

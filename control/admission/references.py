@@ -10,9 +10,11 @@ from common.resources import (
     KINDS,
     Adapter,
     ApiKey,
+    Batch,
     Budget,
     Endpoint,
     FineTune,
+    Guardrail,
     Job,
     Model,
     Node,
@@ -20,14 +22,17 @@ from common.resources import (
     Project,
     Queue,
     Resource,
+    Route,
     Tenant,
     Workload,
 )
 from common.store.port import Store
 from control.admission.access import Caller
 from control.admission.budgets import check_budget, check_rights
+from control.admission.guardrails import check_guardrail, check_guardrail_rights
 from control.admission.jobs import check_job
 from control.admission.lookup import References, missing
+from control.admission.one_door import check_route
 from control.admission.prices import (
     begin_ms,
     check_beginning,
@@ -101,6 +106,14 @@ async def _price(resource: Resource, caller: Caller, references: References) -> 
 
 async def _budget(resource: Resource, caller: Caller, references: References) -> None:
     await check_budget(cast(Budget, resource), caller, references)
+
+
+async def _guardrail(resource: Resource, caller: Caller, references: References) -> None:
+    await check_guardrail(cast(Guardrail, resource), caller, references)
+
+
+async def _route(resource: Resource, caller: Caller, references: References) -> None:
+    await check_route(cast(Route, resource), caller, references)
 
 
 async def _workload(resource: Resource, caller: Caller, references: References) -> None:
@@ -210,10 +223,12 @@ WRITE_CHECKS: Mapping[type[Resource], Check] = {
     Queue: _check_queue,
     Price: _price,
     Budget: _budget,
+    Guardrail: _guardrail,
     Workload: _workload,
     Model: _model,
     Endpoint: _endpoint,
     Adapter: _adapter,
+    Route: _route,
     Job: _job,
 }
 
@@ -222,10 +237,14 @@ async def check_delete(resource: Resource, caller: Caller, store: Store, now_ms:
     """Raise ``Conflict`` naming what still uses the resource."""
     if isinstance(resource, FineTune) and resource.status.state not in FINISHED_JOBS:
         raise Conflict(f"{resource.key} is {resource.status.state}; cancel it first")
+    if isinstance(resource, Batch) and not resource.has_ended:
+        raise Conflict(f"{resource.key} is {resource.status.state}; cancel it first")
     if isinstance(resource, Price):
         check_price_delete(resource, now_ms)
     if isinstance(resource, Budget):
         check_rights(resource, caller)
+    if isinstance(resource, Guardrail):
+        check_guardrail_rights(resource, caller)
     if isinstance(resource, Adapter):
         await _refuse_if_unfinished(resource, store)
     users_of = USERS.get(type(resource))
@@ -248,6 +267,7 @@ async def _of_tenant(name: str, tenant: Resource, store: Store, now_ms: int) -> 
         *(project for project in await store.list(Project) if project.spec.tenant == name),
         *(p for p in await store.list(Price) if p.spec.tenant == name and not has_ended(p, now_ms)),
         *(budget for budget in await store.list(Budget) if budget.spec.scope.tenant == name),
+        *(one for one in await store.list(Guardrail) if one.spec.scope.tenant == name),
         *(key for key in keys if key.spec.tenant == name),
     ]
 
@@ -258,6 +278,7 @@ async def _of_project(name: str, project: Resource, store: Store, now_ms: int) -
         if kind.SCOPE == "project":
             users += await store.list(kind, project=name)
     users += [budget for budget in await store.list(Budget) if budget.spec.scope.project == name]
+    users += [one for one in await store.list(Guardrail) if one.spec.scope.project == name]
     keys = keys_in_force(await store.list(ApiKey), now_ms)
     return [*users, *(key for key in keys if key.spec.project == name)]
 

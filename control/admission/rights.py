@@ -20,7 +20,7 @@ from common.limits import (
     inherited_rates,
     lifts_limits,
 )
-from common.resources import Endpoint, Job, Model, Project, Queue, Resource, Tenant
+from common.resources import Endpoint, Job, Model, Project, Queue, Resource, Route, Tenant
 from common.resources.people import ProjectLimits
 from common.resources.serving import EndpointSpec
 from common.sources import is_open_to
@@ -104,7 +104,7 @@ async def check_model(model: Model, caller: Caller, references: References) -> N
             require(caller, "sharing", "spec.tasks", "is shared, so only a platform-admin changes it")
     if not moved:
         return
-    _refuse_limited_key(caller, "spec.source")
+    refuse_limited_key(caller, "spec.source")
     if not is_open_to(model.project, model.spec.source):
         message = (
             f"must be a hub name or lie below $(HOME_DIR)/models/{model.project}; only a platform-admin "
@@ -133,9 +133,9 @@ async def check_endpoint(endpoint: Endpoint, caller: Caller, references: Referen
     old = await references.stored(endpoint)
     known = old.spec if old is not None else EndpointSpec(model=endpoint.spec.model)
     if old is None or (old.served_name, old.model_key) != (endpoint.served_name, endpoint.model_key):
-        _refuse_limited_key(caller, "spec.model")
+        refuse_limited_key(caller, "spec.model")
     if set(endpoint.spec.models) - set(known.models):
-        _refuse_limited_key(caller, "spec.canary.model")
+        refuse_limited_key(caller, "spec.canary.model")
     _check_flags(endpoint.spec, known, caller)
     if endpoint.spec.shared != known.shared:
         require(caller, "sharing", "spec.shared", "only a platform-admin shares with all tenants, or ends it")
@@ -145,7 +145,7 @@ async def check_endpoint(endpoint: Endpoint, caller: Caller, references: Referen
         await _check_demands(endpoint, old, references)
 
 
-def _refuse_limited_key(caller: Caller, path: str) -> None:
+def refuse_limited_key(caller: Caller, path: str) -> None:
     """A key for some models only does not say what their names lead to: it could ask any other by them."""
     models = caller.principal.models
     if models:
@@ -212,7 +212,7 @@ async def _check_demands(new: Endpoint, old: Endpoint | None, references: Refere
 async def check_withdrawal(resource: Resource, caller: Caller, store: Store) -> None:
     """Raise ``Forbidden`` where deleting the resource is the platform's: others use it, or making it anew
     would lift limits."""
-    if isinstance(resource, Model | Endpoint) and resource.spec.shared:
+    if isinstance(resource, Model | Endpoint | Route) and resource.spec.shared:
         require(caller, "sharing", resource.key, "is shared, so only a platform-admin deletes it")
     if isinstance(resource, Project) and not _may(caller, "limits"):
         tenant = await store.find(Tenant, resource.spec.tenant)

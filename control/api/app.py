@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Request
 
+from batches.api.routes import build_router as build_batch_router
+from batches.api.service import BatchService
 from common.auth import Principal
 from common.http_server.front import Front
 from control.api.edge import Edge
@@ -13,8 +15,10 @@ from control.api.requests import KEY_REQUIRED, caller_of
 from control.api.routes import (
     budgets,
     costs,
+    doors,
     endpoints,
     events,
+    guardrails,
     health,
     insight,
     internal,
@@ -22,17 +26,23 @@ from control.api.routes import (
     keys,
     leases,
     limits,
+    margins,
     models,
     nodes,
+    orders,
     organization,
+    outcomes,
+    pauses,
     plan,
     prices,
+    products,
     reconciliation,
     reference,
     resources,
     sessions,
     set_aside,
     usage,
+    vouchers,
     watch,
     workloads,
 )
@@ -41,6 +51,8 @@ from control.context import ControlContext
 from control.core.permissions import Verb
 from finetune.api.routes import build_router as build_tuning_router
 
+_THINGS = {"files": "files", "fine_tuning": "jobs", "batches": "batches"}
+"""What the first part of a path is in the table of permissions."""
 _VERBS: dict[str, Verb] = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
 
 
@@ -59,6 +71,7 @@ def build_app(context: ControlContext) -> FastAPI:
     app.router.routes.extend(resources.build_router().routes)
     parts = (
         budgets,
+        guardrails,
         keys,
         limits,
         watch,
@@ -67,13 +80,20 @@ def build_app(context: ControlContext) -> FastAPI:
         organization,
         invoices,
         costs,
+        products,
+        orders,
+        vouchers,
+        outcomes,
+        margins,
         workloads,
         sessions,
         endpoints,
+        doors,
         nodes,
         insight,
         plan,
         leases,
+        pauses,
         prices,
         reconciliation,
         models,
@@ -85,11 +105,13 @@ def build_app(context: ControlContext) -> FastAPI:
     for part in parts:
         app.include_router(part.router)
     if context.tuning is not None:
-        app.include_router(
+        batches = BatchService(context.store, context.tuning, context.settings, context.clock)
+        routers = (
             build_tuning_router(context.tuning, authenticate_tuning),
-            dependencies=KEY_REQUIRED,
-            responses=ERROR_RESPONSES,
+            build_batch_router(batches, authenticate_tuning),
         )
+        for router in routers:
+            app.include_router(router, dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
     install_error_handlers(app)
     app.add_middleware(Edge, context=context)
     if context.elector is not None:
@@ -99,8 +121,9 @@ def build_app(context: ControlContext) -> FastAPI:
 
 
 async def authenticate_tuning(request: Request) -> Principal:
-    """Who asks for ``/v1/files`` or ``/v1/fine_tuning``; ``Forbidden`` for roles that may not."""
+    """Who asks for ``/v1/files``, ``/v1/fine_tuning`` or ``/v1/batches``; ``Forbidden`` for roles that may
+    not."""
     caller = caller_of(request)
-    thing = "files" if request.url.path.startswith("/v1/files") else "jobs"
+    thing = _THINGS[request.url.path.split("/", 3)[2]]
     caller.require(thing, _VERBS.get(request.method, "write"))
     return caller.principal

@@ -37,7 +37,8 @@ METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"))
 """What is told by name in metrics; a client can make up others."""
 INTERNAL_PREFIX = "/internal/"
 WRITES = frozenset(("POST", "PUT", "PATCH", "DELETE"))
-NOT_AUDITED = frozenset(f"/internal/v1/{name}" for name in ("usage-events", "demand", "trials", "thresholds"))
+_TOLD_OFTEN = ("usage-events", "demand", "trials", "thresholds", "guard-hits")
+NOT_AUDITED = frozenset(f"/internal/v1/{name}" for name in _TOLD_OFTEN)
 """What gateways tell again and again: usage has a log of its own, the ledger, and the rest is kept in memory
 for a while and changes nothing that is stored."""
 

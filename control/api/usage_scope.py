@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from billing.store import UsageFilter
+from billing.store.columns import TAG
 from common.clock import parse_rfc3339
 from common.errors import InvalidInput
 from common.resources import Project, Tenant
 from common.store.port import Store
-from common.vocabulary import MAX_TIME_MS
+from common.vocabulary import MAX_LIST, MAX_TIME_MS, shortened
 from control.admission.access import Caller
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -56,7 +58,9 @@ def time_ms(name: str, text: str | None) -> int | None:
         return parse_rfc3339(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text)
     except ValueError as error:
         raise InvalidInput(
-            f"{name}: {text!r} is no time; write 2026-01-31, 2026-01-31T12:00:00Z or milliseconds", param=name
+            f"{name}: {shortened(text, 80)!r} is no time; write 2026-01-31, 2026-01-31T12:00:00Z or "
+            "milliseconds",
+            param=name,
         ) from error
 
 
@@ -64,3 +68,16 @@ def _in_range(time_ms: int) -> int:
     if time_ms > MAX_TIME_MS:
         raise ValueError(f"{time_ms} ms is too far away")
     return time_ms
+
+
+def tags_of(text: str | None) -> dict[str, Sequence[str]]:
+    """``team=search,task=42`` as groups and the value of each. Raises ``InvalidInput``."""
+    tags: dict[str, Sequence[str]] = {}
+    for part in filter(None, (text or "").split(",")):
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise InvalidInput(f"tag: {shortened(part, 80)!r} is no tag; write name=value", param="tag")
+        tags[f"{TAG}{name}"] = (value,)
+    if len(tags) > MAX_LIST:
+        raise InvalidInput(f"tag: at most {MAX_LIST}, not {len(tags)}", param="tag")
+    return tags

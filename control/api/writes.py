@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+from billing.store.orders import Orders
 from common.errors import ComputilityError, Conflict, Forbidden, InvalidInput, NotFound, Problem
+from common.pauses import is_locked
 from common.resources import ApiKey, Endpoint, Project, Resource, Tenant, parse_resource
 from common.store.answers import Answer, Replay
 from common.store.port import Applied, Delete, Put, R, Store
@@ -181,12 +183,29 @@ async def delete_resource(
         found = await visible_resource(context, caller, kind, name, project)
         if not caller.sees(found, "delete"):
             raise caller.hidden(kind.__name__, name, project)
+        if is_locked(found) and not caller.principal.is_platform_admin:
+            caller.denied = True
+            raise Forbidden(f"{kind.__name__} {name} was paused by a platform-admin: only one deletes it")
         now_ms = context.clock.now_ms()
         await check_delete(found, caller, context.store, now_ms)
+        await _refuse_with_orders(found, context)
         wanted = Delete(kind, name, project, resource_version)
         dead = await _dead_keys(found, context.store, now_ms)
         gone = await context.store.write_all([wanted, *dead], dry_run=dry_run, answer=answer)
         return cast(R, gone[0].resource)
+
+
+async def _refuse_with_orders(tenant: Resource, context: ControlContext) -> None:
+    """What a tenant has bought would pay for the usage of a later one of its name."""
+    if not isinstance(tenant, Tenant):
+        return
+    held = await Orders(context.ledger.database, context.clock).latest(tenant.name, open_only=True, limit=1)
+    if held:
+        raise Conflict(
+            f"{tenant.key} cannot be deleted: its order {held[0].order.id} is not over; cancel it first, or "
+            "wait for its end",
+            code="in_use",
+        )
 
 
 async def _dead_keys(scope: Resource, store: Store, now_ms: int) -> list[Delete]:

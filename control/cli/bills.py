@@ -141,13 +141,17 @@ def _print_document(document: dict[str, Any]) -> None:
             line["model"] or line["device_class"],
             line["meter"],
             line["quantity"],
-            _credits(line["microcredits_per_million"]),
+            line["book"] if _is_of_order(line["meter"]) else _credits(line["microcredits_per_million"]),
             format_credits(line["microcredits"]),
         ]
         for line in document["lines"]
     ]
     rows.append(["total", "", "", "", "", format_credits(document["microcredits"])])
-    print_table(["PROJECT", "MODEL OR DEVICE", "METER", "QUANTITY", "PER MILLION", "CREDITS"], rows)
+    print_table(["PROJECT", "MODEL OR DEVICE", "METER", "QUANTITY", "PER MILLION OR ORDER", "CREDITS"], rows)
+
+
+def _is_of_order(meter: str) -> bool:
+    return meter.startswith(("order", "covered_"))
 
 
 def _credits(microcredits: int | None) -> str:

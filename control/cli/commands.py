@@ -75,12 +75,21 @@ COMMANDS: dict[str, Row] = {
     "explain": Row(INSIGHT, "observe", "Say why a workload is where it is, or what it waits for."),
     "simulate": Row(INSIGHT, "pool", "Say whether Workloads or Jobs would start now and where, or why not."),
     "plan": Row(INSIGHT, "plan", "Show what would serve an Endpoint within its SLO, and its cost."),
+    "route": Row(INSIGHT, "doors", "Show whom a Route would ask.", "route_app"),
     "logs": Row(INSIGHT, "observe", "Print what a workload printed."),
     "events": Row(INSIGHT, "observe", "Show what happened to resources, oldest first."),
     "usage": Row(INSIGHT, "observe", "Show what was used and what it costs, in credits."),
     "costs": Row(INSIGHT, "bills", "Print a tenant's month as FOCUS 1.2 cost rows, in CSV."),
     "invoice": Row(INSIGHT, "bills", "Issue, list and show invoices and credit notes.", "invoice_app"),
     "budget": Row(INSIGHT, "budgets", "Show budgets: spent, held, left.", "budget_app"),
+    "product": Row(INSIGHT, "shelf", "Write and list what tenants can order.", "product_app"),
+    "order": Row(INSIGHT, "orders", "Order products, and show what is used of orders.", "order_app"),
+    "voucher": Row(INSIGHT, "shelf", "Issue vouchers, and redeem them.", "voucher_app"),
+    "guardrails": Row(INSIGHT, "guardrails", "Try guardrails on texts.", "guardrails_app"),
+    "outcomes": Row(
+        INSIGHT, "outcomes", "Record what work brought, and show it beside what it cost.", "outcomes_app"
+    ),
+    "margin": Row(INSIGHT, "margin", "Show what models were charged beside what making it cost."),
     "reconcile": Row(INSIGHT, "reconcile", "Show where engines' counters, events and ledger differ."),
     "price": Row(INSIGHT, "prices", "Try price books on past usage.", "price_app"),
     "audit": Row(INSIGHT, "access.who", "Show who wrote what, and who was refused, newest first."),
@@ -97,6 +106,12 @@ COMMANDS: dict[str, Row] = {
         "jobs_app",
     ),
     "files": Row(ACCESS, "access.files", "Upload, list, get and delete files of a project.", "files_app"),
+    "batches": Row(
+        ACCESS,
+        "access.batches",
+        "Make, list, watch and cancel batches of requests, and get their answers.",
+        "batches_app",
+    ),
     "finetunes": Row(
         ACCESS, "access.finetunes", "Make, list, watch, try and cancel fine-tuning jobs.", "finetunes_app"
     ),
@@ -104,7 +119,17 @@ COMMANDS: dict[str, Row] = {
         ACCESS, "machine.verify", "Chat with a model, and check that the bill has what the answers said."
     ),
     "keys": Row(ACCESS, "keys", "Make, list and revoke API keys.", "keys_app"),
-    "whoami": Row(ACCESS, "access.who", "Show name, role, tenant and project of the key in use."),
+    "pause": Row(
+        ACCESS,
+        "access.pauses",
+        "Stop a key, project, tenant or model at once, until `resume`; or list what is paused.",
+    ),
+    "resume": Row(ACCESS, "access.pauses", "Let what is paused go on."),
+    "whoami": Row(
+        ACCESS,
+        "access.who",
+        "Show name, role, tenant and project of the key in use, and the budgets that bind it.",
+    ),
     "config": Row(ACCESS, "access.config", "Several Computilities by name: contexts.", "config_app"),
 }
 
@@ -122,7 +147,9 @@ INSTEAD = {
     **dict.fromkeys(("auth", "can-i"), " Use `computility whoami`."),
     **dict.fromkeys(("start", "serve"), " Use `computility up` here, or apply an Endpoint."),
     **dict.fromkeys(
-        ("stop", "kill"), " Use `computility delete KIND NAME`; `computility down` stops all of it."
+        ("stop", "kill"),
+        " Use `computility delete KIND NAME`, or `pause` for a key, project, tenant or model; "
+        "`computility down` stops all of it.",
     ),
 }
 """What people type who come from elsewhere, and what does it here."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from common.clock import SYSTEM_CLOCK, rfc3339
+from common.clock import SYSTEM_CLOCK
 from common.errors import Forbidden, InvalidInput, NotFound
 from control.cli.asking.finding import find
 from control.cli.asking.kinds import kind_named
@@ -24,6 +24,7 @@ from control.cli.asking.options import (
 )
 from control.console.formats import Output
 from control.console.output import console, print_document, to_stderr
+from control.console.tables.budget_table import print_binding
 from control.console.tables.usage_table import print_usage
 from control.console.terminal import log_line
 from control.console.told.canary import print_canary
@@ -31,7 +32,7 @@ from control.console.told.describe import print_events
 from control.console.told.endpoint_explained import print_endpoint
 from control.console.told.event_stream import follow_events
 from control.console.told.explanations import print_explanation
-from control.console.told.moments import parse_span
+from control.console.told.moments import begin_of, parse_span
 from control.console.told.scaling import print_scaling
 from control.console.told.two_legs import print_two_legs
 
@@ -232,7 +233,7 @@ def usage(
         typer.Option(
             "--by",
             help="Group by these: tenant, project, key, user, model, adapter, kind, device_class, endpoint, "
-            "task, day, hour, minute, or tag:<name> for the values of a tag.",
+            "task, month, day, hour, minute, or tag:<name> for the values of a tag.",
         ),
     ] = "tenant,model,key",
     begin: Annotated[str | None, typer.Option("--from", help="Begin, like 2026-11-01T00:00:00Z.")] = None,
@@ -252,11 +253,7 @@ def usage(
 
     Examples: computility usage --since 24h; computility usage --by tag:team,model --since 30d
     """
-    if since and begin:
-        raise InvalidInput("--since and --from: choose one of them", param="--since")
-    if since:
-        ago_ms = round(parse_span(since, "--since") * 1000)
-        begin = rfc3339(max(0, SYSTEM_CLOCK.now_ms() - ago_ms))
+    begin = begin_of(begin, since)
     filters = {
         "tenant": tenant,
         "project": project_of(context, project),
@@ -268,6 +265,7 @@ def usage(
     with session_of(context).client() as client:
         given = {name: value for name, value in filters.items() if value}
         report = client.usage(group_by=_with_identity(by), from_=begin, to=until, **given)
+        budgets = client.whoami().get("budgets", ()) if output is Output.TABLE else ()
         if filters["project"] and not report["total"]["events"]:
             with suppress(Forbidden):
                 find(client, kind_named("project"), filters["project"], None)
@@ -275,6 +273,7 @@ def usage(
         print_document(report, output)
     else:
         print_usage(console(), report)
+        print_binding(console(), budgets, SYSTEM_CLOCK.now_ms())
 
 
 def _with_identity(by: str) -> str:

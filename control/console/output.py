@@ -42,6 +42,7 @@ PHASE_STYLES = {
     "validating_files": "yellow",
     "NotReady": "yellow",
     "warning": "yellow",
+    "paused": "yellow",
     "CrashLoopBackOff": "red",
     "Failed": "red",
     "failed": "red",

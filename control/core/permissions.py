@@ -36,15 +36,24 @@ TABLE: Mapping[str, Mapping[Role, frozenset[Verb]]] = {
     "Model":     _row("rwd",          "rwd",        "rwd",  "r"),
     "Adapter":   _row("rwd",          "rd",         "rd",   ""),
     "Endpoint":  _row("rwd",          "rwd",        "rwd",  ""),
+    "ExternalModel": _row("rwd",      "r",          "r",    ""),
+    "Route":     _row("rwd",          "rwd",        "rwd",  ""),
     "Job":       _row("rwd",          "rwd",        "rwd",  ""),
     "FineTune":  _row("rd",           "rd",         "rd",   ""),
     "File":      _row("r",            "r",          "r",    ""),
+    "Batch":     _row("rd",           "rd",         "rd",   ""),
     "Price":     _row("rwd",          "r",          "r",    ""),
     "Budget":    _row("rwd",          "rwd",        "r",    ""),
+    "Guardrail": _row("rwd",          "rwd",        "r",    ""),
     # Things that are no kinds:
     "keys":      _row("rwd",          "rwd",        "",     ""),
     "usage":     _row("r",            "r",          "r",    ""),
+    "pauses":    _row("rw",           "rw",           "r",    ""),
     "invoices":  _row("rw",           "r",          "",     ""),
+    "products":  _row("rwd",          "r",          "r",    ""),
+    "orders":    _row("rwd",          "rwd",        "r",    ""),
+    "vouchers":  _row("rwd",          "",           "",     ""),
+    "outcomes":  _row("rwd",          "rwd",        "rwd",  ""),
     "events":    _row("r",            "r",          "r",    ""),
     "watch":     _row("r",            "r",          "r",    ""),
     "audit":     _row("r",            "",           "",     ""),
@@ -54,11 +63,13 @@ TABLE: Mapping[str, Mapping[Role, frozenset[Verb]]] = {
     "limits":    _row("w",            "",           "",     ""),
     "files":     _row("rwd",          "rwd",        "rwd",  ""),
     "jobs":      _row("rwd",          "rwd",        "rwd",  ""),
+    "batches":   _row("rw",           "rw",         "rw",   ""),
 }
 """Thing -> role -> verbs. ``sharing`` is to show a Model or Endpoint to all tenants, and to change what is
 shared; ``flags`` are arguments and environment of engines, and what stands behind those that have some;
 ``paths`` are sources of Models anywhere on the nodes; ``limits`` are queues and limits of projects, and to go
-beyond them; ``files`` and ``jobs`` are the OpenAI-shaped ``/v1/files`` and ``/v1/fine_tuning/jobs``.
+beyond them; ``files``, ``jobs`` and ``batches`` are the OpenAI-shaped ``/v1/files``,
+``/v1/fine_tuning/jobs`` and ``/v1/batches``.
 
 Who writes a Workload, or an engine's flags, runs what they like as the platform's user on its nodes. A Job
 runs what its project likes in a cell."""
@@ -69,6 +80,7 @@ MADE_ELSEWHERE: Mapping[str, str] = {
     "File": "`computility files upload PATH` makes a file and `computility files delete ID` deletes it "
     "(POST /v1/files, DELETE /v1/files/{id})",
     "FineTune": "`computility finetunes create -m MODEL -f FILE` makes a job (POST /v1/fine_tuning/jobs)",
+    "Batch": "`computility batches create FILE` makes a batch (POST /v1/batches)",
     "Workload": "an Endpoint or a fine-tune job makes its own, and a Job (`computility run -- COMMAND`) runs "
     "a command of yours; only a platform-admin writes other Workloads, which run as the platform's own user",
     "Adapter": "a fine-tune job (`computility finetunes create -m MODEL -f FILE`) registers its adapter; "
@@ -83,12 +95,18 @@ CALLED: Mapping[str, str] = {
     "watch": "changes as they happen",
     "audit": "the audit log",
     "invoices": "invoices",
+    "pauses": "pauses",
+    "products": "products",
+    "orders": "orders",
+    "vouchers": "vouchers",
+    "outcomes": "outcomes",
     "sharing": "what all tenants share",
     "flags": "arguments and environment of engines",
     "paths": "models anywhere on the nodes",
     "limits": "queues and limits of projects",
     "files": "files",
     "jobs": "fine-tune jobs",
+    "batches": "batches",
 }
 """Things that are no kinds, as people call them."""
 

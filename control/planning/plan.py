@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from billing.core.compute_units import ComputeUnits
 from billing.core.events import UsageEvent
 from billing.core.rating import PriceBook, rate
 from billing.store.books import book_of
@@ -107,6 +109,16 @@ class Planner:
     def _catalogue(self) -> Catalogue:
         file = self._settings.scheduler.catalogue_file
         return load_catalogue(Path(file) if file else None)
+
+    @property
+    def compute_units(self) -> ComputeUnits:
+        """Device time in hours of the reference device, by what the catalogue says."""
+        return ComputeUnits(self._settings.costs.reference_device, self._tflops_of)
+
+    def _tflops_of(self, device_class: str) -> Fraction | None:
+        vendor, _, model = device_class.partition("/")
+        spec = self._catalogue.find(vendor.lower(), model)
+        return Fraction(str(spec.tflops_of("bf16"))) if spec else None
 
     def _plan(
         self,

@@ -16,7 +16,7 @@ from billing.core.engine_watch import EngineWatch, Window
 from billing.core.ledger import TrialBalance
 from billing.core.reconciliation import EventGroup, Finding, Reading, judge
 from common.clock import Clock, rfc3339
-from common.guard import fault_of
+from common.guard import fault_of, is_everybodys
 from common.ids import derived_id
 from common.loop import LoopHealth, run_every
 from common.resources import Endpoint, Workload
@@ -71,6 +71,7 @@ class Reconciler:
         self._watches: dict[Engine, EngineWatch] = {}
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._looked_seconds: float | None = None
+        self._untold: deque[Event] = deque(maxlen=KEPT_FINDINGS)
         self.findings: deque[EngineFinding] = deque(maxlen=KEPT_FINDINGS)
         self.ledger_apart: Mapping[str, int] | None = None
 
@@ -85,7 +86,7 @@ class Reconciler:
 
     async def step(self) -> None:
         """Read all engines, judge what is due, and look at the ledger now and then. Raises what kept it from
-        judging, once all else is done."""
+        judging, or from telling, once all else is done."""
         workloads = {_engine_of(one): one for one in await self._workloads.now()}
         readings = await asyncio.gather(*(self._read(one) for one in workloads.values()))
         for engine, reading in zip(workloads, readings, strict=True):
@@ -94,6 +95,7 @@ class Reconciler:
         for engine in [one for one in self._watches if one not in workloads]:
             self._watches[engine].lost()
         trouble = await self._judge_all()
+        trouble = await self._tell() or trouble
         self._watches = {name: watch for name, watch in self._watches.items() if not watch.is_idle}
         telling.ENGINES.set(len(self._watches))
         await self._look_at_ledger()
@@ -127,7 +129,7 @@ class Reconciler:
             try:
                 used = await self._ledger.engine_use(*span)
                 for engine, window in windows:
-                    await self._judge(engine, window, used.get(engine, ()))
+                    self._judge(engine, window, used.get(engine, ()))
             except Exception as error:  # noqa: BLE001 - one span's trouble is not the others'
                 _log.warning("windows are judged later", span=span, error=fault_of(error).message)
                 trouble = error
@@ -135,7 +137,7 @@ class Reconciler:
                     self._watches[engine].postpone(window, self._clock.now_ms())
         return trouble
 
-    async def _judge(self, engine: Engine, window: Window, groups: Iterable[EventGroup]) -> None:
+    def _judge(self, engine: Engine, window: Window, groups: Iterable[EventGroup]) -> None:
         finding = judge(window.begin, window.end, groups)
         if not self._watches[engine].judged(window, finding, self._clock.now_ms()):
             return
@@ -144,7 +146,22 @@ class Reconciler:
         telling.count(finding)
         if finding.result == "drift":
             _log.error("engine and events differ", endpoint=engine[0], engine=engine[1], finding=str(finding))
-            await self._store.record(_event(found, self._clock.now_ms()))
+            self._untold.append(_event(found, self._clock.now_ms()))
+
+    async def _tell(self) -> Exception | None:
+        """Record events of what was found; those that cannot be are tried again with the next pass. Returns
+        the last failure."""
+        trouble: Exception | None = None
+        for _ in range(len(self._untold)):
+            event = self._untold.popleft()
+            try:
+                await self._store.record(event)
+            except Exception as error:  # noqa: BLE001 - one event's trouble is not the others'
+                self._untold.append(event)
+                trouble = error
+                if is_everybodys(error):
+                    break
+        return trouble
 
     async def _look_at_ledger(self) -> None:
         now_seconds = self._clock.monotonic_seconds()

@@ -21,6 +21,7 @@ COPY scheduler ./scheduler
 COPY inference ./inference
 COPY finetune ./finetune
 COPY jobs ./jobs
+COPY batches ./batches
 COPY billing ./billing
 COPY control ./control
 COPY operators ./operators

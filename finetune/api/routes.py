@@ -89,7 +89,7 @@ class _Routes:
         files = await self._service.files.list(project, request.query_params.get("purpose"))
         if _choice(request, "order", ("desc", "asc")) == "desc":
             files.reverse()
-        part, more = _page_of(request, files, lambda f: f.name, default=10_000, most=10_000)
+        part, more = page_of(request, files, lambda f: f.name, default=10_000, most=10_000)
         return JSONResponse(page([file_object(f) for f in part], more))
 
     async def get_file(self, request: Request, file_id: str) -> JSONResponse:
@@ -119,7 +119,7 @@ class _Routes:
     async def list_jobs(self, request: Request) -> JSONResponse:
         _, project, tenant = await self._enter(request)
         jobs = await self._service.list_jobs(project, _metadata_filter(request.query_params))
-        part, more = _page_of(request, jobs, lambda j: j.name, default=20, most=100)
+        part, more = page_of(request, jobs, lambda j: j.name, default=20, most=100)
         return JSONResponse(page([job_object(j, tenant) for j in part], more))
 
     async def get_job(self, request: Request, job_id: str) -> JSONResponse:
@@ -134,13 +134,13 @@ class _Routes:
     async def job_events(self, request: Request, job_id: str) -> JSONResponse:
         _, project, _ = await self._enter(request)
         events = await self._service.job_events(project, job_id)
-        part, more = _page_of(request, events, lambda e: e.id, default=20, most=100)
+        part, more = page_of(request, events, lambda e: e.id, default=20, most=100)
         return JSONResponse(page([event_object(e) for e in part], more))
 
     async def job_checkpoints(self, request: Request, job_id: str) -> JSONResponse:
         job, tenant = await self._job(request, job_id)
         newest_first = sorted(job.status.checkpoints, key=lambda c: c.step, reverse=True)
-        part, more = _page_of(request, newest_first, lambda c: c.id, default=10, most=100)
+        part, more = page_of(request, newest_first, lambda c: c.id, default=10, most=100)
         return JSONResponse(page([_checkpoint(job, tenant, c) for c in part], more))
 
     async def serve_checkpoint(self, request: Request, job_id: str, checkpoint_id: str) -> JSONResponse:
@@ -239,7 +239,7 @@ def _metadata_filter(query: Mapping[str, str]) -> dict[str, str]:
     return {k[9:-1]: v for k, v in query.items() if k.startswith("metadata[") and k.endswith("]")}
 
 
-def _page_of(
+def page_of(
     request: Request, items: Sequence[T], id_of: Callable[[T], str], *, default: int, most: int
 ) -> tuple[Sequence[T], bool]:
     """The items after ``after``, at most ``limit``, and whether there are more."""

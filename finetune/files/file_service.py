@@ -10,7 +10,7 @@ from pathlib import Path
 from common.clock import Clock
 from common.errors import Conflict, InvalidInput, NotFound, Unavailable
 from common.ids import new_id
-from common.resources import File, FineTune, Metadata
+from common.resources import Batch, File, FineTune, Metadata
 from common.resources.jobs import ARTEFACTS_PURPOSE, FOLDER_PURPOSE
 from common.resources.people import ProjectLimits
 from common.resources.tuning import FileSpec
@@ -18,7 +18,7 @@ from common.settings import Settings
 from common.store.answers import Answer
 from common.store.port import Store
 from common.vocabulary import FILE_NAME_CHARACTERS, odd_character
-from finetune.files.file_index import FileIndex
+from finetune.files.file_index import FileIndex, Held
 from finetune.files.upload_room import UploadRoom
 from finetune.objects import TERMINAL
 from finetune.ports import Blobs, StagedBlob
@@ -27,6 +27,8 @@ PURPOSES = (
     *("assistants", "batch", "fine-tune", "vision", "user_data", "evals"),
     *(FOLDER_PURPOSE, ARTEFACTS_PURPOSE),
 )
+MOST_BYTES = 2**62
+"""Of a file of the platform's own: whoever makes it bounds it."""
 MIN_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 3600, 2_592_000
 
 
@@ -68,22 +70,55 @@ class FileService:
             try:
                 if not staged.size_bytes:
                     raise InvalidInput("file: is empty", param="file")
-                expires_ms = None
-                if expires_after_seconds:
-                    expires_ms = self._clock.now_ms() + 1000 * expires_after_seconds
-                spec = FileSpec(
-                    filename=filename,
-                    purpose=purpose,
-                    size_bytes=staged.size_bytes,
-                    sha256=staged.sha256,
-                    expires_ms=expires_ms,
-                )
+                spec = self._spec(staged, filename, purpose, expires_after_seconds)
                 metadata = Metadata(name=new_id("file", self._clock), project=project)
                 async with self._lock:
                     await self._room.check_stored(project, limits, staged.size_bytes)
                     return await self._keep(staged, File(metadata=metadata, spec=spec), answer)
             finally:
                 await self._blobs.discard(staged)
+
+    async def make(
+        self,
+        project: str,
+        name: str,
+        filename: str,
+        purpose: str,
+        chunks: AsyncIterator[bytes],
+        expires_after_seconds: int | None = None,
+    ) -> File | None:
+        """Keep a file of the platform's own under this ``name``; where one is there, it stays. None where it
+        would be empty."""
+        known = await self._store.find(File, name, project)
+        if known is not None:
+            return known
+        staged = await self._blobs.stage(chunks, MOST_BYTES)
+        try:
+            if not staged.size_bytes:
+                return None
+            spec = self._spec(staged, filename, purpose, expires_after_seconds)
+            async with self._lock:
+                return await self._keep(
+                    staged, File(metadata=Metadata(name=name, project=project), spec=spec), None
+                )
+        finally:
+            await self._blobs.discard(staged)
+
+    async def held(self, project: str) -> Held:
+        """What the files of the project are together."""
+        return await self._index.held(project)
+
+    def _spec(
+        self, staged: StagedBlob, filename: str, purpose: str, expires_after_seconds: int | None
+    ) -> FileSpec:
+        expires_ms = self._clock.now_ms() + 1000 * expires_after_seconds if expires_after_seconds else None
+        return FileSpec(
+            filename=filename,
+            purpose=purpose,
+            size_bytes=staged.size_bytes,
+            sha256=staged.sha256,
+            expires_ms=expires_ms,
+        )
 
     async def get(self, project: str, name: str) -> File:
         """The file. Raises ``NotFound``, also when it has expired."""
@@ -103,13 +138,19 @@ class FileService:
         return self._blobs.path(file.spec.sha256)
 
     async def delete(self, project: str, name: str, answer: Answer | None = None) -> None:
-        """Remove the file and keep the request's ``answer``. Raises ``Conflict`` while a job needs it."""
+        """Remove the file and keep the request's ``answer``. Raises ``Conflict`` while a job or a batch needs
+        it."""
         await self.get(project, name)
         for job in await self._store.list(FineTune, project=project):
             needed = name in (job.spec.training_file, job.spec.validation_file)
             if needed and job.status.state not in TERMINAL and not job.spec.cancelled:
                 raise Conflict(
                     f"file {name} is needed by job {job.name}; cancel the job first", code="file_in_use"
+                )
+        for batch in await self._store.list(Batch, project=project):
+            if name == batch.spec.input_file and not batch.has_ended:
+                raise Conflict(
+                    f"file {name} is needed by batch {batch.name}; cancel the batch first", code="file_in_use"
                 )
         await self._remove(project, name, answer)
 

@@ -55,6 +55,16 @@ async def note(store: Store, clock: Clock, job: FineTune, reason: Reason, messag
     )
 
 
+async def note_stop(
+    store: Store, clock: Clock, job: FineTune, attempt: int, reason: str, message: str
+) -> None:
+    """Record why the job may not run for now: each reason once after each attempt."""
+    event_id = f"{_prefix(job)}-{_WORKER_ORDER}-stop-{attempt:06d}-{reason}"
+    await store.record(
+        Event(event_id, clock.now_ms(), "warning", reason, message, "FineTune", job.name, job.project)
+    )
+
+
 async def record_worker_events(
     store: Store, clock: Clock, job: FineTune, events: Sequence[WorkerEvent]
 ) -> None:

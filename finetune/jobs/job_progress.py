@@ -8,13 +8,16 @@ from common.clock import Clock
 from common.ids import derived_id
 from common.resources import FineTune, Workload
 from common.resources.tuning import Checkpoint
+from common.resources.workload import STOPS
 from common.store.port import Store
 from common.vocabulary import harmless, shortened
 from finetune.core.worker_events import WorkerEvent, last_of
-from finetune.jobs.job_events import note, record_worker_events
+from finetune.jobs.job_events import note, note_stop, record_worker_events
 from finetune.jobs.job_folder import JobFolder
 
 MAX_CHECKPOINTS = 500
+MAY_RUN = "MayRun"
+"""The condition that is false while a spent budget or a pause keeps the job from running."""
 MAX_RECORDED = 10_000
 """Lines of one job that become events; of later ones only the numbers are taken."""
 _BEGUN = ("Running", "Ready", "Restarting", "CrashLoopBackOff", "Stopping", "Succeeded", "Failed")
@@ -31,13 +34,41 @@ class JobProgress:
 
         Events come before the status: a process that dies between them records the same ids again.
         """
-        status = job.status
-        if workload is not None and status.state == "queued" and workload.status.phase in _BEGUN:
-            status.state = "running"
-            status.started_ms = _start_of(workload) or self._clock.now_ms()
-            await note(self._store, self._clock, job, "Running", "The job has started on its device")
+        if workload is not None:
+            await self._follow(job, workload)
+            await self._tell_of_stop(job, workload)
         while await self._take_part(job, folder):
             pass
+
+    async def _follow(self, job: FineTune, workload: Workload) -> None:
+        """A job that was stopped and waits for a device is queued again; its start stays the first one."""
+        status, phase = job.status, workload.status.phase
+        if status.state == "queued" and phase in _BEGUN:
+            status.state = "running"
+            status.started_ms = status.started_ms or _start_of(workload) or self._clock.now_ms()
+            await note(self._store, self._clock, job, "Running", "The job has started on its device")
+        elif status.state == "running" and phase == "Pending":
+            status.state = "queued"
+
+    async def _tell_of_stop(self, job: FineTune, workload: Workload) -> None:
+        """Say in a condition whether the job may run, and in an event when something begins to keep it from
+        that."""
+        waits = workload.status.phase == "Pending"
+        stop = next((one for one in workload.status.pending if waits and one.code in STOPS), None)
+        known = job.status.condition(MAY_RUN)
+        if stop is None and known is None:
+            return
+        if stop is not None and (known is None or known.status == "True"):
+            text, attempt = f"The job waits: {stop.message}", workload.status.attempt
+            await note_stop(self._store, self._clock, job, attempt, stop.code, text)
+        job.status.set_condition(
+            MAY_RUN,
+            stop is None,
+            stop.code if stop is not None else MAY_RUN,
+            stop.message if stop is not None else "",
+            now_ms=self._clock.now_ms(),
+            generation=job.metadata.generation,
+        )
 
     async def _take_part(self, job: FineTune, folder: JobFolder) -> bool:
         """Take the next few megabytes; False when there was nothing."""

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, NoReturn
 
-from common.errors import ContextExceeded, InvalidInput, TooLarge
+from common.compact_json import compact
+from common.errors import ContextExceeded, InvalidInput
+from common.records import record
 from common.strict_json import parse_json
+from inference.core.body_size import check_nesting, check_values
 from inference.core.continuable import Continuable, continuable
 from inference.core.fields import (
     is_bool,
@@ -25,7 +28,7 @@ from inference.core.fields import (
 from inference.core.media import check_media
 from inference.core.messages import check_messages
 from inference.core.options import check_options
-from inference.core.reported import told_for_reports
+from inference.core.reported import told_class, told_for_reports
 from inference.core.sse import UsageShown
 from inference.core.two_legs import BYTES_PER_TOKEN, DECODE_ONLY, PREFILL_MEMBERS, members, why_one_leg
 
@@ -33,8 +36,6 @@ Task = Literal["chat", "completions", "embeddings"]
 Api = Literal[Task, "messages", "count_tokens", "responses", "rerank", "score", "tokenize", "detokenize"]
 """What a request is written for: OpenAI's API of its task, or one of the others that engines speak."""
 
-MAX_NESTING = 64
-"""Lists and objects within each other."""
 TEXTS_PER_ANSWER = 16
 """So many texts to embed count as one answer where a key's load is limited."""
 
@@ -59,11 +60,16 @@ _SESSION = ("prompt_cache_key", "user")
 """What names a client's session, the best first."""
 SESSION_CHARACTERS = 256
 """So much of its name tells a session apart: it is hashed for each choice of a replica."""
+_LOOKED_AT = frozenset(
+    {
+        *("bad_words", "response_format", "stop", "structured_outputs", "tool_choice", "tools"),
+        *("best_of", "encoding_format", "n", "stream_options", "use_beam_search"),
+        *_SESSION,
+    }
+)
+"""Members that most requests have none of, and whose checks take a good part of the time of all."""
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 _TELL_TOKENS = members({"return_token_ids": True})
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-"""One that does not end goes to the end of the body, so that no byte is looked at twice."""
 _MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
 _MODELS_LOOKED_AT = 16
 
@@ -80,7 +86,7 @@ class BodyLimits:
     media_hosts: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class InferenceRequest:
     """One request that passed the checks. ``rest`` is the JSON object for the engine, less the model and less
     what only the engine that answers has to know, which is in ``ending``: members, each behind a comma.
@@ -90,6 +96,7 @@ class InferenceRequest:
     what they ask for. ``session`` is the client's name for requests that belong together, empty without one.
     ``one_leg``: why one engine has to do all of it, in a word. ``continuable``: how another engine can go on
     with the answer to a stream; None where none can. ``user`` and ``tags`` are for reports of usage.
+    ``data_class``: of its data, as its metadata say; empty = they say nothing.
     ``other_api``: what it is written for, where that is not OpenAI's API of the task.
     """
 
@@ -109,6 +116,7 @@ class InferenceRequest:
     user: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     other_api: Api | None = None
+    data_class: str = ""
 
     @property
     def api(self) -> Api:
@@ -146,28 +154,32 @@ def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> 
     if not isinstance(model, str) or not model:
         wrong_type("model", "a non-empty string", model)
     stream = task != "embeddings" and optional(content, "stream", is_bool, "true or false", False)
-    options = optional(content, "stream_options", is_object, "an object", {})
+    usual = _LOOKED_AT.isdisjoint(content)
+    options = {} if usual else optional(content, "stream_options", is_object, "an object", {})
     token_limits = tuple(
-        (name, optional(content, name, is_count, "a whole number of at least 0"))
-        for name in _TOKEN_LIMITS
-        if content.get(name) is not None
+        [
+            (name, optional(content, name, is_count, "a whole number of at least 0"))
+            for name in _TOKEN_LIMITS
+            if content.get(name) is not None
+        ]
     )
-    _refuse_what_is_not_counted(task, content)
-    choices = optional(content, "n", is_positive, "a whole number of at least 1", 1)
-    check_options(content)
+    choices = best_of = 1
+    if not usual:
+        _refuse_what_is_not_counted(task, content)
+        choices = optional(content, "n", is_positive, "a whole number of at least 1", 1)
+        check_options(content)
     check_media(content, limits.media_hosts)
     if task == "chat":
         check_messages(content)
         prompts = 1
     else:
         prompts = _count_prompts(content, _INPUT_FIELD[task])
-    best_of = optional(content, "best_of", is_positive, "a whole number of at least 1", 1)
+    if not usual:
+        best_of = optional(content, "best_of", is_positive, "a whole number of at least 1", 1)
     _check_sequences(task, max(choices, best_of), prompts, limits)
     shown = _usage_shown(options)
     rest, prompt_bytes, ending = _rest(task, content, stream)
     one_leg = why_one_leg(task, content, max(choices, best_of), prompts)
-    session = next((content[field] for field in _SESSION if is_filled_text(content.get(field))), "")
-    session = session[:SESSION_CHARACTERS]
     user, tags = told_for_reports(content)
     return InferenceRequest(
         task,
@@ -181,11 +193,17 @@ def parse_request(task: Task, raw: bytes, limits: BodyLimits = BodyLimits()) -> 
         ending.decode(),
         one_leg,
         prompt_bytes,
-        session,
+        "" if usual else _session(content),
         continuable(task, content, prompts, media=one_leg == "media") if stream else None,
         user,
         tags,
+        data_class=told_class(content.get("metadata")),
     )
+
+
+def _session(content: dict[str, Any]) -> str:
+    session: str = next((content[field] for field in _SESSION if is_filled_text(content.get(field))), "")
+    return session[:SESSION_CHARACTERS]
 
 
 def check_context(request: InferenceRequest, context_tokens: int | None) -> None:
@@ -274,40 +292,12 @@ def models_named(raw: bytes) -> list[str] | None:
 
 def parse_object(raw: bytes, limits: BodyLimits) -> dict[str, Any]:
     """The JSON object of a body. Raises ``InvalidInput``, and ``TooLarge`` for more values than the limit."""
-    if _values_at_most(raw) > limits.values and _values(raw) > limits.values:
-        raise TooLarge(f"the body holds more than {limits.values} values")
+    check_values(raw, limits.values)
     content = parse_json(raw, code="invalid_json")
-    if raw.count(b"{") + raw.count(b"[") > MAX_NESTING:
-        _check_nesting(content)
+    check_nesting(raw, content)
     if not isinstance(content, dict):
         raise InvalidInput("the body must be a JSON object", code="invalid_type")
     return content
-
-
-def _values_at_most(raw: bytes) -> int:
-    """No body holds more values than this: one for every comma and bracket, also those within strings."""
-    return raw.count(b",") + raw.count(b"{") + raw.count(b"[")
-
-
-def _values(raw: bytes) -> int:
-    return _values_at_most(_STRING.sub(b"", raw))
-
-
-def _check_nesting(content: object) -> None:
-    level, depth = [content], 0
-    while level:
-        depth += 1
-        if depth > MAX_NESTING:
-            raise InvalidInput(
-                f"the body nests lists and objects more than {MAX_NESTING} deep", code="invalid_json"
-            )
-        inner: list[object] = []
-        for value in level:
-            if isinstance(value, dict):
-                inner.extend(one for one in value.values() if isinstance(one, dict | list))
-            elif isinstance(value, list):
-                inner.extend(one for one in value if isinstance(one, dict | list))
-        level = inner
 
 
 def _refuse_what_is_not_counted(task: Task, content: dict[str, Any]) -> None:
@@ -391,4 +381,4 @@ def prompt_first(rest: dict[str, Any], names: Sequence[str]) -> tuple[bytes, int
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    return _encode(value).encode()
+    return compact(value).encode()

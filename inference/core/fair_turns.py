@@ -4,6 +4,9 @@ Start-time fair queueing: each tenant has a time of its own, which goes on by wh
 whoever is furthest behind goes next. Who has asked for nothing for a while is not ahead for that. How many
 answers the engines work on is learned from what they tell: twice as many while none of them waits there, less
 as soon as some do, so that who waits, waits here.
+
+What is in the background, as lines of batches are, begins only while nobody else waits, and leaves a part of
+the turns free: who comes in the foreground finds room at once. It counts for no tenant's share.
 """
 
 from __future__ import annotations
@@ -27,17 +30,20 @@ WAITING_PART = 16
 """Where more than one in so many of an engine's requests wait there, it has too many."""
 STEADY_PART = 16
 """By one in so many the limit rises, once it was found."""
+BACKGROUND_PART = 4
+"""One in so many turns is never taken by the background."""
 USUAL_SECONDS = 1.0
 _SMOOTH = 0.1
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Waiter:
     """A request that wants ``turns``, one for each answer; ``cost`` is what it may take, in tokens."""
 
     tenant: str
     turns: int
     cost: int
+    is_background: bool = False
 
 
 @dataclass
@@ -66,6 +72,7 @@ class FairTurns:
         self._hold_seconds = USUAL_SECONDS
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
         self._queues: dict[str, None] = {}
+        self._background: OrderedDict[str, deque[Waiter]] = OrderedDict()
 
     @property
     def needs_look(self) -> bool:
@@ -86,10 +93,20 @@ class FairTurns:
 
     def ask(self, waiter: Waiter, now_seconds: float) -> bool:
         """Whether it is the request's turn at once; else it waits."""
-        tenant = self._tenants.setdefault(waiter.tenant, _Tenant())
+        if waiter.is_background:
+            self._background.setdefault(waiter.tenant, deque()).append(waiter)
+            self.waiting += 1
+            return self._start_background(only=waiter) is waiter
+        tenant = self._tenants.get(waiter.tenant)
+        if tenant is None:
+            tenant = self._tenants[waiter.tenant] = _Tenant()
         tenant.seen_seconds = now_seconds
-        self._tenants.move_to_end(waiter.tenant)
-        self._forget(now_seconds)
+        if len(self._tenants) > 1:
+            self._tenants.move_to_end(waiter.tenant)
+            self._forget(now_seconds)
+        if not self._queues and self._may_have_more(tenant) and self._fits(waiter.turns):
+            self._start(waiter, tenant)
+            return True
         tenant.waiting.append(waiter)
         self._queues[waiter.tenant] = None
         self.waiting += 1
@@ -97,10 +114,15 @@ class FairTurns:
 
     def next(self) -> Waiter | None:
         """The next one whose turn it is; None where nobody's is."""
-        return self._start_next()
+        if not self.waiting:
+            return None
+        return self._start_next() or self._start_background()
 
     def leave(self, waiter: Waiter) -> None:
         """It waits no longer."""
+        if waiter.is_background:
+            self._leave_background(waiter)
+            return
         tenant = self._tenants[waiter.tenant]
         tenant.waiting.remove(waiter)
         self.waiting -= 1
@@ -109,10 +131,11 @@ class FairTurns:
 
     def end(self, waiter: Waiter, held_seconds: float, used: int | None = None) -> None:
         """Its turns are over; ``used``: the tokens that it took, None where that is not known."""
-        tenant = self._tenants[waiter.tenant]
-        tenant.turns -= waiter.turns
-        if used is not None:
-            tenant.ahead -= min(waiter.cost, MOST_COST) - min(used, MOST_COST)
+        if not waiter.is_background:
+            tenant = self._tenants[waiter.tenant]
+            tenant.turns -= waiter.turns
+            if used is not None:
+                tenant.ahead -= min(waiter.cost, MOST_COST) - min(used, MOST_COST)
         self.open -= waiter.turns
         self.unused = min(self.unused, self.open)
         self._hold_seconds += _SMOOTH * (held_seconds - self._hold_seconds)
@@ -156,11 +179,36 @@ class FairTurns:
         if (only is not None and waiter is not only) or not self._fits(waiter.turns):
             return None
         self.leave(waiter)
-        self._virtual = self._time_of(best)
-        best.ahead = self._virtual + min(waiter.cost, MOST_COST)
-        best.turns += waiter.turns
+        self._start(waiter, best)
+        return waiter
+
+    def _start(self, waiter: Waiter, tenant: _Tenant) -> None:
+        self._virtual = self._time_of(tenant)
+        tenant.ahead = self._virtual + min(waiter.cost, MOST_COST)
+        tenant.turns += waiter.turns
+        self.open += waiter.turns
+
+    def _start_background(self, only: Waiter | None = None) -> Waiter | None:
+        """Start one of whoever has waited longest, where nobody else waits and enough is free."""
+        if self._queues or not self._background:
+            return None
+        name = next(iter(self._background))
+        waiter = self._background[name][0]
+        used, most = self.open - self.unused, self.limit - self.limit // BACKGROUND_PART
+        if (only is not None and waiter is not only) or (used and used + waiter.turns > most):
+            return None
+        self._leave_background(waiter)
+        if name in self._background:
+            self._background.move_to_end(name)
         self.open += waiter.turns
         return waiter
+
+    def _leave_background(self, waiter: Waiter) -> None:
+        line = self._background[waiter.tenant]
+        line.remove(waiter)
+        self.waiting -= 1
+        if not line:
+            del self._background[waiter.tenant]
 
     def _time_of(self, tenant: _Tenant) -> int:
         return max(tenant.ahead, self._virtual)

@@ -50,10 +50,17 @@ def check_messages(content: Mapping[str, Any]) -> None:
             f"messages: at most {MAX_MESSAGES}, not {len(messages)}", "too_many_messages", "messages"
         )
     for position, message in enumerate(messages):
+        if isinstance(message, dict) and len(message) == 2 and message.get("role") and _are_texts(message):
+            continue
         path = f"messages[{position}]"
         if not isinstance(message, dict):
             wrong_type(path, "an object", message)
         _check_message(message, path)
+
+
+def _are_texts(message: dict[str, Any]) -> bool:
+    """Whether there is a role and a text, both as they have to be, as in most messages."""
+    return isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
 
 
 def odd_role(prompt: memoryview | bytes) -> str:

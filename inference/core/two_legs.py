@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from common.compact_json import compact
+
 DECODE_ONLY = (
     "stream",
     "stream_options",
@@ -72,7 +74,7 @@ def members(content: Mapping[str, Any]) -> bytes:
     """``,"name":value`` for each: to be put behind the others of a JSON object that has some."""
     if not content:
         return b""
-    return b"," + json.dumps(content, separators=(",", ":")).encode()[1:-1]
+    return b"," + compact(content).encode()[1:-1]
 
 
 PREFILL_MEMBERS = members({"stream": False, "max_tokens": 1, "kv_transfer_params": _TO_BE_FETCHED})

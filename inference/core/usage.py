@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
+
+from common.records import record
 
 _KEY = b'"usage"'
 _VALUE_AT = len(_KEY) + 1
@@ -31,7 +33,7 @@ _BESIDE_INPUT = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _BRACE = re.compile(rb"[{}]")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TokenCounts:
     """Tokens of one request. ``cached`` is the part of ``prompt`` that came from the prefix cache."""
 
@@ -45,15 +47,17 @@ class TokenCounts:
 
     def quantities(self) -> dict[str, int]:
         """Billing meters, only those above zero."""
-        meters = {
-            "prompt_tokens": self.prompt,
-            "cached_tokens": self.cached,
-            "completion_tokens": self.completion,
-        }
-        return {name: amount for name, amount in meters.items() if amount > 0}
+        meters = {}
+        if self.prompt > 0:
+            meters["prompt_tokens"] = self.prompt
+        if self.cached > 0:
+            meters["cached_tokens"] = self.cached
+        if self.completion > 0:
+            meters["completion_tokens"] = self.completion
+        return meters
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class UsageMember:
     """Where the member ``"usage":{…}`` lies in some JSON bytes (``start`` at its key), and what it says."""
 

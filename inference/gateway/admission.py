@@ -6,8 +6,8 @@ One key cannot take the gateway or a shared engine from the others, nor can a te
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from common.clock import Clock
@@ -41,6 +41,11 @@ class Bounds:
     requests: int
     sequences: int
     body_bytes: int
+
+    @staticmethod
+    def of(settings: GatewaySettings) -> tuple[Bounds, Bounds]:
+        """A key's, and a tenant's."""
+        return Bounds.of_key(settings), Bounds.of_tenant(settings)
 
     @staticmethod
     def of_key(settings: GatewaySettings) -> Bounds:
@@ -81,8 +86,14 @@ class Ticket:
     """One open request of a key. What it holds is given back when it ends."""
 
     def __init__(
-        self, key: RouteKey, load: KeyLoad, settings: GatewaySettings, tenant: KeyLoad | None = None
+        self,
+        key: RouteKey,
+        load: KeyLoad,
+        settings: GatewaySettings,
+        tenant: KeyLoad | None = None,
+        bounds: tuple[Bounds, Bounds] | None = None,
     ) -> None:
+        of_key, of_tenant = bounds or Bounds.of(settings)
         self.key = key
         self.end: Callable[[ComputilityError], None] | None = None
         """Ends the request before its time; set while it has an engine."""
@@ -90,12 +101,14 @@ class Ticket:
         """Told once, at the end, how many tokens are billed; set where limits bind the request."""
         self.settle: Callable[[TokenCounts], None] | None = None
         """The same of tokens by kind; set where budgets do."""
+        self.places: tuple[str, ...] = ()
+        """What its request is of, besides its key: nothing of it may be paused."""
         self.counts = TokenCounts()
         """What is billed of it."""
         self._load = load
-        self._bounded = [(load, Bounds.of_key(settings))]
+        self._bounded = [(load, of_key)]
         if tenant is not None:
-            self._bounded.append((tenant, Bounds.of_tenant(settings)))
+            self._bounded.append((tenant, of_tenant))
         self._answers, self._most_answer_bytes = tenant or load, settings.answer_bytes_per_tenant
         self._sequences = 0
         self._body_bytes = 0
@@ -174,11 +187,24 @@ class Ticket:
         """So many tokens are billed of it."""
         self.counts = counts
 
+    def give_back(self, counts: TokenCounts) -> None:
+        """What is held of budgets, of which so much is billed."""
+        settle, self.settle = self.settle, None
+        if settle is not None:
+            settle(counts)
+
     def close(self) -> None:
-        if self.release is not None:
-            self.release(self.tokens)
-        if self.settle is not None:
-            self.settle(self.counts)
+        """Give back all that is held, whatever becomes of a part."""
+        if self.settle is None and self.release is None:
+            self._uncount()
+            return
+        with ExitStack() as last_first:
+            last_first.callback(self._uncount)
+            last_first.callback(self.give_back, self.counts)
+            if self.release is not None:
+                last_first.callback(self.release, self.tokens)
+
+    def _uncount(self) -> None:
         self.drop_bytes()
         self.drop_answer()
         for load, _ in self._bounded:
@@ -196,30 +222,36 @@ class Admission:
         self._loads: dict[str, KeyLoad] = {}
         self._tenants: dict[str, KeyLoad] = {}
         self._open: set[Ticket] = set()
+        self._bounds = Bounds.of(settings)
 
-    @contextmanager
-    def request(self, key: RouteKey) -> Iterator[Ticket]:
-        """Count a request as open. Raises ``TooManyRequests`` when its key or tenant has too many."""
+    def request(self, key: RouteKey) -> _Opened:
+        """Counts a request as open while entered. Raises ``TooManyRequests`` when its key or tenant has too
+        many."""
         load = self._loads.get(key.digest) or KeyLoad()
         tenant = self._tenants.get(key.tenant) or KeyLoad() if key.tenant is not None else None
-        ticket = Ticket(key, load, self._settings, tenant)
+        ticket = Ticket(key, load, self._settings, tenant, self._bounds)
         ticket.open()
         self._loads[key.digest] = load
         if tenant is not None and key.tenant is not None:
             self._tenants[key.tenant] = tenant
         self._open.add(ticket)
+        return _Opened(self, ticket, load, tenant)
+
+    def close(self, ticket: Ticket, load: KeyLoad, tenant: KeyLoad | None) -> None:
+        """The request has ended."""
+        key = ticket.key
+        self._open.discard(ticket)
         try:
-            yield ticket
-        finally:
-            self._open.discard(ticket)
             ticket.close()
+        finally:
             if not load.requests:
                 self._loads.pop(key.digest, None)
             if tenant is not None and not tenant.requests:
                 self._tenants.pop(key.tenant or "", None)
 
     async def watch_keys(self) -> None:
-        """End what belongs to keys that have been revoked or have expired, soon after. Until cancelled."""
+        """End what belongs to keys that have been revoked or have expired, or to what is paused, soon after.
+        Until cancelled."""
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             self.end_what_may_not_go_on()
@@ -228,9 +260,24 @@ class Admission:
         """Look once at the keys of all open requests."""
         index, now_ms = self._routes.index, self._clock.now_ms()
         for ticket in list(self._open):
-            error = index.refusal(ticket.key.digest, now_ms)
+            error = index.refusal(ticket.key.digest, now_ms) or index.pause(*ticket.places)
             if error is not None and ticket.end is not None:
                 ticket.end(error)
+
+
+class _Opened:
+    """A request that is open until the block ends."""
+
+    __slots__ = ("_admission", "_load", "_tenant", "_ticket")
+
+    def __init__(self, admission: Admission, ticket: Ticket, load: KeyLoad, tenant: KeyLoad | None) -> None:
+        self._admission, self._ticket, self._load, self._tenant = admission, ticket, load, tenant
+
+    def __enter__(self) -> Ticket:
+        return self._ticket
+
+    def __exit__(self, *_: object) -> None:
+        self._admission.close(self._ticket, self._load, self._tenant)
 
 
 def _too_many(why: str) -> TooManyRequests:

@@ -39,15 +39,18 @@ from inference.gateway.direct import DirectExchange, is_plain
 from inference.gateway.engines.upstream import Upstream
 from inference.gateway.engines.variants import VARIANT_HEADER
 from inference.gateway.exchange import Exchange, Receive, Scope, Send
+from inference.gateway.guardrails.board import HitBoard
 from inference.gateway.learning.teller import ThresholdTeller
 from inference.gateway.limits.limiter import Limiter
 from inference.gateway.limits.table import LimitTable
+from inference.gateway.one_door.external import Externals
 from inference.gateway.serve import InferenceHandler
 from inference.gateway.tracing.start import start_tracing
 from inference.gateway.workers.pages import PageServer, merged, pages_of
 from inference.gateway.workers.shares import spool_folder
 
 _MODELS_PATH = "/v1/models"
+_JSON = b"application/json"
 Handler = Callable[[Exchange], Awaitable[None]]
 _FAREWELL_SECONDS = 3.0
 _log = get_logger("gateway")
@@ -97,7 +100,7 @@ class Gateway:
             Predecessors(self.spool.folder, self._clock.monotonic_seconds()),
         )
         demand = DemandTeller(settings, self._session)
-        tallies = Tallies(settings, self._session)
+        tallies, self._hits = Tallies(settings, self._session), HitBoard(settings, self._session)
         self._inference = InferenceHandler(
             settings.gateway,
             self.routes,
@@ -108,6 +111,8 @@ class Gateway:
             settings.internal_token,
             self._limiter(),
             BudgetGuard(self._leases, self._clock),
+            Externals(settings.gateway, settings.folder("provider-keys")),
+            self._hits,
             settings.engine.media_domains,
             self.tracer,
         )
@@ -124,6 +129,7 @@ class Gateway:
             self._upstream.reports.follow(),
             demand.run(),
             tallies.run(),
+            self._hits.run(),
             ThresholdTeller(settings, self._session, self._inference.thresholds).run(),
         )
         self._tasks = [asyncio.create_task(loop) for loop in loops]
@@ -207,7 +213,7 @@ class Gateway:
 
     async def _answer(self, exchange: Exchange, name: str, handler: Handler) -> None:
         code = ""
-        metrics.IN_FLIGHT.inc()
+        metrics.IN_FLIGHT.change += 1
         try:
             await handler(exchange)
         except ComputilityError as error:
@@ -222,13 +228,12 @@ class Gateway:
                 raise
             await exchange.respond_error(ComputilityError(f"internal error; mention {exchange.request_id}"))
         finally:
-            metrics.IN_FLIGHT.dec()
+            metrics.IN_FLIGHT.change -= 1
             if exchange.trace is not None:
                 variant = exchange.head.get(VARIANT_HEADER, b"").decode()
                 exchange.trace.end(exchange.status or 499, code, variant)
-            metrics.series(
-                metrics.REQUESTS, name, str(exchange.status or 499), metrics.MODELS.of(exchange.model)
-            ).inc()
+            status, model = str(exchange.status or 499), metrics.MODELS.of(exchange.model)
+            metrics.REQUESTS.count(name, status, model)
 
     def _handler(self, exchange: Exchange) -> tuple[str, Handler]:
         """The path's name in metrics (few values), and what answers it."""
@@ -257,7 +262,9 @@ class Gateway:
         return path, {"GET": own[path]} if path in own else {}
 
     async def _infer(self, exchange: Exchange, api: Api) -> None:
-        require_json(exchange.headers.get(b"content-type", b"").decode("latin-1"))
+        kind = exchange.headers.get(b"content-type", b"")
+        if kind != _JSON:
+            require_json(kind.decode("latin-1"))
         await self._inference.handle(exchange, api)
 
     async def _pass_on(self, exchange: Exchange) -> None:

@@ -15,7 +15,10 @@ _SAFE = b"%b: %b\r\n" % NO_SNIFFING
 
 def is_plain(request: Request) -> bool:
     """Whether nothing has to be done to the request on its way."""
-    return all(name not in _ON_THE_WAY for name, _ in request.headers)
+    for name, _ in request.headers:  # noqa: SIM110 - a generator takes three times as long
+        if name in _ON_THE_WAY:
+            return False
+    return True
 
 
 class DirectExchange(Exchange):

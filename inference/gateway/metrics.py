@@ -3,21 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, Metric
 
 from billing.core.events import UsageEvent
 from inference.core.routing.breaker import State
 
+
+class Tally(Counter):
+    """A counter for the loop's thread alone. ``count`` adds up what is told to Prometheus when it asks:
+    to look for a series and to lock it takes longer than all else of counting."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._counted: dict[tuple[str, ...], int] = {}
+        super().__init__(*args, **kwargs)
+
+    def count(self, *labels: str, amount: int = 1) -> None:
+        """As ``labels(…).inc(amount)``."""
+        counted = self._counted
+        counted[labels] = counted.get(labels, 0) + amount
+
+    def collect(self) -> Iterable[Metric]:
+        self._tell()
+        return super().collect()
+
+    def remove_by_labels(self, labels: dict[str, str]) -> None:
+        self._tell()
+        super().remove_by_labels(labels)
+
+    def _tell(self) -> None:
+        while self._counted:
+            labels, amount = self._counted.popitem()
+            self.labels(*labels).inc(amount)
+
+
+class Level(Gauge):
+    """The same of a gauge without labels."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.change = 0
+        """Since Prometheus asked."""
+        super().__init__(*args, **kwargs)
+
+    def collect(self) -> Iterable[Metric]:
+        change, self.change = self.change, 0
+        self.inc(change)
+        return super().collect()
+
+
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
-REQUESTS = Counter(
+REQUESTS = Tally(
     "computility_gateway_requests",
     "Requests answered, by path, status and model",
     ("path", "status", "model"),
 )
-IN_FLIGHT = Gauge("computility_gateway_in_flight", "Requests being served")
+IN_FLIGHT = Level("computility_gateway_in_flight", "Requests being served")
 UPSTREAM_SECONDS = Histogram(
     "computility_gateway_upstream_seconds",
     "From sending a request to an engine to its end",
@@ -30,20 +72,20 @@ FIRST_BYTE_SECONDS = Histogram(
     ("model",),
     buckets=_SECONDS,
 )
-TOKENS = Counter("computility_gateway_tokens", "Tokens billed, by meter", ("model", "kind"))
-OUTCOMES = Counter("computility_gateway_outcomes", "Billed requests, by how they ended", ("model", "outcome"))
+TOKENS = Tally("computility_gateway_tokens", "Tokens billed, by meter", ("model", "kind"))
+OUTCOMES = Tally("computility_gateway_outcomes", "Billed requests, by how they ended", ("model", "outcome"))
 ENGINE_REFUSED = Counter(
     "computility_gateway_engine_refused",
     "Requests that an engine failed on though it goes on serving others; told as the client's mistake",
 )
 FAILOVERS = Counter("computility_gateway_failovers", "Attempts moved on to another replica", ("model",))
-ROUTED = Counter(
+ROUTED = Tally(
     "computility_gateway_routed",
     "Requests sent to a replica, by what decided for it: the prompt in its cache, its queue, its load, the "
     "adapter, the session; tie = nothing, only = it was the only one",
     ("model", "reason"),
 )
-ROUTED_BYTES = Counter(
+ROUTED_BYTES = Tally(
     "computility_gateway_routed_prompt_bytes",
     "Of prompts sent to replicas, by whether the replica was sent the same beginning before",
     ("model", "cached"),
@@ -67,6 +109,11 @@ MIN_PROMPT_TOKENS = Gauge(
     "engine for that, as this gateway has learned",
     ("model",),
 )
+GUARD_HITS = Counter(
+    "computility_gateway_guard_hits",
+    "What guards have found in requests and answers, by what they look for, what was done, and direction",
+    ("finds", "action", "direction"),
+)
 CONTINUED = Counter(
     "computility_gateway_continued",
     "Streams whose engine broke in the middle, by what became of them: went_on (on another engine), anew "
@@ -74,17 +121,17 @@ CONTINUED = Counter(
     "what it takes, does not allow it), no_engine (no other one took it), differs (it went on otherwise)",
     ("model", "outcome"),
 )
-CANARY_REQUESTS = Counter(
+CANARY_REQUESTS = Tally(
     "computility_gateway_canary_requests",
     "Requests of models with a canary, by side and what became of them there: answered, failed (those of the "
     "canary go on to the stable side), refused (as wrong), left (the client, before a first token), absent "
     "(no engine was there)",
     ("model", "variant", "outcome"),
 )
-SHADOW_REQUESTS = Counter(
+SHADOW_REQUESTS = Tally(
     "computility_gateway_shadow_requests",
     "Copies of requests of a model by what became of them: answered, failed, dropped (too much was under "
-    "way), absent (no engine was there)",
+    "way, or a hard budget has too little left), absent (no engine was there)",
     ("model", "outcome"),
 )
 QUEUED = Gauge("computility_gateway_queued", "Requests that wait for a turn at engines that are busy")
@@ -172,13 +219,12 @@ OTHER_MODELS = "other"
 _STATES: Mapping[State, int] = {"closed": 0, "open": 1, "half_open": 2}
 
 
-_Metric = TypeVar("_Metric", Counter, Histogram)
-_SERIES: dict[tuple[object, ...], Any] = {}
+_SERIES: dict[tuple[Histogram, tuple[str, ...]], Histogram] = {}
 
 
-def series(metric: _Metric, *labels: str) -> _Metric:
+def series(metric: Histogram, *labels: str) -> Histogram:
     """As ``metric.labels``, whose look-up takes longer than the counting, looked up once."""
-    found: _Metric | None = _SERIES.get((metric, labels))
+    found = _SERIES.get((metric, labels))
     if found is None:
         found = _SERIES[metric, labels] = metric.labels(*labels)
     return found
@@ -220,6 +266,6 @@ def show_breakers(states: Mapping[tuple[str, str], State]) -> None:
 def count_billed(event: UsageEvent) -> None:
     """Count a request that is in the spool now."""
     model = MODELS.of(event.model)
-    series(OUTCOMES, model, event.outcome).inc()
+    OUTCOMES.count(model, event.outcome)
     for kind, amount in event.quantities.items():
-        series(TOKENS, model, kind).inc(amount)
+        TOKENS.count(model, kind, amount=amount)

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from common.batch_line import LINE_HEADER, LineTold, line_told
 from common.errors import ComputilityError, EngineFailed, InvalidInput, NotFound
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
-from common.wire import Route
 from inference.core.apis.events import EVENTS, EventMeter
 from inference.core.apis.wires import WIRES, apis_of, served_by
 from inference.core.body import Api, check_context
 from inference.core.engine_errors import error_in_stream, may_be_the_request, status_in_stream
 from inference.core.sse import StreamMeter
-from inference.core.usage import TokenCounts, UsageMember, with_cached
+from inference.core.usage import TokenCounts
 from inference.gateway import metrics
 from inference.gateway.admission import Admission, Ticket
+from inference.gateway.answers import counts_of, looked_at, rename, told_of
 from inference.gateway.bodies import Bodies
 from inference.gateway.books.bill import Bill, Books, Job, Outcome
 from inference.gateway.budgets.guard import Asking, BudgetGuard
 from inference.gateway.control_link.demand import DemandTeller
 from inference.gateway.control_link.routes import RouteFollower
-from inference.gateway.control_link.table import payer_of
+from inference.gateway.control_link.table import payer_of, places_of
 from inference.gateway.control_link.tallies import Tallies
 from inference.gateway.engines.legs import Answering, Legs
 from inference.gateway.engines.shadows import Shadows
@@ -41,8 +41,12 @@ from inference.gateway.engines.upstream import (
 )
 from inference.gateway.engines.variants import Variants
 from inference.gateway.exchange import Exchange
+from inference.gateway.guardrails.board import HitBoard
+from inference.gateway.guardrails.guarding import guarded
 from inference.gateway.learning.thresholds import Thresholds
 from inference.gateway.limits.limiter import Limiter, limited
+from inference.gateway.one_door.doors import Doors
+from inference.gateway.one_door.external import Externals
 from inference.gateway.streaming import STREAM_HEADERS, Stream, Streams, write
 from inference.gateway.turns import Turns
 from inference.gateway.waking import WaitingRoom
@@ -55,6 +59,7 @@ _TOO_LARGE = (
     "the answer was made, and is billed, but it is too large to be given out in one piece, by itself or with "
     "others that are on their way: ask for fewer choices, prompts or log probabilities, or for a stream"
 )
+_LINE = LINE_HEADER.encode()
 _log = get_logger("gateway.serve")
 
 
@@ -72,6 +77,8 @@ class InferenceHandler:
         secret: str,
         limiter: Limiter,
         budgets: BudgetGuard,
+        externals: Externals,
+        hits: HitBoard,
         media_hosts: Sequence[str] = (),
         tracer: RequestTracer | None = None,
     ) -> None:
@@ -80,17 +87,17 @@ class InferenceHandler:
         self._legs = Legs(upstream, settings)
         self._streams = Streams(settings, routes, upstream, self._legs, books.clock)
         self._variants = Variants(self._legs, tallies, secret)
-        self._shadows = Shadows(settings, upstream, books)
+        self._shadows = Shadows(settings, routes, upstream, books, budgets)
         self._demand = demand
         self._turns = Turns(settings, upstream.reports, demand, books.clock)
         self._waiting_room = WaitingRoom(settings, routes, demand, books.clock)
-        self._books = books
-        self._clock = books.clock
+        self._books, self._clock = books, books.clock
         self._limiter = limiter
-        self._budgets = budgets
+        self._budgets, self._externals, self._hits = budgets, externals, hits
         self._bodies = Bodies(settings, media_hosts)
-        self._tracer = tracer
+        self._tracer, self._secret = tracer, secret
         self.admission = Admission(settings, routes, books.clock)
+        self._doors = Doors(routes, limiter, demand, books.clock, secret, self._hold, self._serve)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -119,29 +126,56 @@ class InferenceHandler:
         await self._turns.close()
         await self._legs.close()
         await self._bodies.close()
+        await self._externals.close()
         self._limiter.close()
 
     async def handle(self, exchange: Exchange, api: Api) -> None:
         started_ms, started_seconds = self._clock.now_ms(), self._clock.monotonic_seconds()
-        key = await self._routes.key_of(exchange.credentials())
+        line = self._line_of(exchange)
+        if line is None:
+            key = await self._routes.key_of(exchange.credentials())
+        else:
+            key = await self._routes.key_with(line.digest)
         if self._tracer is not None:
             exchange.trace = self._tracer.inference(exchange, api, key.principal)
         with self.admission.request(key) as ticket:
-            job = await self._admit(exchange, api, ticket, started_ms, started_seconds)
-            turn = await self._turns.begin(job)
-            sent_seconds = self._clock.monotonic_seconds()
-            try:
-                with self._demand.working(job.route):
-                    await (self._stream(job) if job.request.stream else self._answer(job))
-            finally:
-                if turn is not None:
-                    self._turns.finish(turn, ticket.tokens)
-                spent = self._clock.monotonic_seconds() - sent_seconds
-                model = metrics.MODELS.of(job.route.model)
-                metrics.series(metrics.UPSTREAM_SECONDS, model).observe(spent)
+            job = await self._admit(exchange, api, ticket, started_ms, started_seconds, line)
+            if job.route.door is None and job.route.external is None:
+                await self._serve(job)
+            else:
+                await self._doors.serve(job)
+
+    async def _serve(self, job: Job) -> None:
+        """Have the model of the job answer it."""
+        turn = await self._turns.begin(job)
+        sent_seconds = self._clock.monotonic_seconds()
+        try:
+            with self._demand.working(job.route):
+                await (self._stream(job) if job.request.stream else self._answer(job))
+        finally:
+            if turn is not None:
+                self._turns.finish(turn, job.ticket.tokens)
+            spent = self._clock.monotonic_seconds() - sent_seconds
+            model = metrics.MODELS.of(job.route.model)
+            metrics.series(metrics.UPSTREAM_SECONDS, model).observe(spent)
+
+    def _line_of(self, exchange: Exchange) -> LineTold | None:
+        """The line of a batch that is asked for; None where it is none. Raises ``Unauthenticated``."""
+        value = exchange.headers.get(_LINE)
+        if value is None:
+            return None
+        line = line_told(self._secret, value.decode("latin-1"), self._clock.now_ms())
+        exchange.head[_LINE] = line.id.encode()
+        return line
 
     async def _admit(
-        self, exchange: Exchange, api: Api, ticket: Ticket, started_ms: int, started_seconds: float
+        self,
+        exchange: Exchange,
+        api: Api,
+        ticket: Ticket,
+        started_ms: int,
+        started_seconds: float,
+        line: LineTold | None,
     ) -> Job:
         """Everything that can be decided without an engine. Raises the client's error."""
         request = await self._bodies.read(exchange, api, ticket, self._routes)
@@ -151,26 +185,47 @@ class InferenceHandler:
         exchange.model, trace = route.model, exchange.trace
         if trace is not None:
             trace.serves(route, request)
-        if not served_by(api, route.tasks):
+        is_own = route.door is None and route.external is None
+        if is_own and not served_by(api, route.tasks):
             does = ", ".join(apis_of(route.tasks))
             message = f"the model {route.model} does not serve {api}; it serves {does}"
             raise NotFound(message, code="task_not_served", param="model")
         check_context(request, route.context_tokens)
         ticket.take_sequences(request.sequences)
         tenant, project = payer_of(principal, route)
+        ticket.places = places_of((tenant, project), route)
+        pause = self._routes.index.pause(*ticket.places)
+        if pause is not None:
+            raise pause
         if trace is not None:
             trace.is_billed_to(tenant, project)
-        if self._routes.index.has_limits:
+        if self._routes.index.has_limits and line is None:
             whose = list(limited(self._routes.index, principal, route, tenant, project))
+            if not is_own:
+                whose = [one for one in whose if one.scope != "model"]
             if whose:
                 taken = self._limiter.admit(whose, request, exchange.head)
                 ticket.release = partial(self._limiter.release, taken)
-        if self._routes.index.budgets is not None and WIRES[request.api].is_billed:
-            asking = Asking(request, route, tenant, project, principal.key, started_ms)
-            held = await self._budgets.admit(self._routes.index, asking)
-            ticket.settle = held.settle if held is not None else None
+        if (guards := self._routes.index.guards) is not None:
+            binding = guards.binding(tenant, project, principal.key, route)
+            request, exchange = await guarded(request, binding, exchange, ticket, self._hits)
         started = started_ms, started_seconds
-        return Job(exchange, ticket, request, principal, route, tenant, project, *started, trace)
+        job = Job(exchange, ticket, request, principal, route, tenant, project, *started, trace, line)
+        if is_own:
+            await self._hold(job)
+        return job
+
+    async def _hold(self, job: Job) -> None:
+        """Hold of hard budgets what the job may cost at its route's engines, in place of what it held before.
+        Raises the client's error."""
+        ticket, index = job.ticket, self._routes.index
+        ticket.give_back(TokenCounts())
+        if index.budgets is not None and WIRES[job.request.api].is_billed:
+            asking = Asking(
+                job.request, job.route, job.tenant, job.project, job.principal.key, job.started_ms
+            )
+            held = await self._budgets.admit(index, asking)
+            ticket.settle = held.settle if held is not None else None
 
     async def _answer(self, job: Job) -> None:
         """A request that is answered in one piece. An engine that does not stop for a client that has gone
@@ -191,14 +246,18 @@ class InferenceHandler:
             if call.answer.usage is None:
                 self._rest(call)
                 raise EngineFailed(_NOT_TOLD)
-            counts = _counts(call.answer.usage, answering)
+            counts = counts_of(call.answer.usage, answering)
             if job.trace is not None and call.answer.content is not None:
                 job.trace.saw(call.answer.content)
+            told = told_of(answering)
+            failed = looked_at(job, told) if job.passage is not None and not watch.gone else None
             await bill.settle(counts, "cancelled" if watch.gone else "completed")
         if watch.cut is not None:
             raise watch.cut
+        if failed is not None:
+            raise failed
         if not watch.gone:
-            await _give_out(job, _told(answering))
+            await _give_out(job, told)
 
     async def _stream(self, job: Job) -> None:
         """A request that is answered event by event; its end is held back until the usage is durable."""
@@ -219,6 +278,9 @@ class InferenceHandler:
         except asyncio.CancelledError:
             await bill.settle(meter.counts, "cancelled")
             raise
+        except Exception:  # what was delivered is owed, whatever is wrong here
+            await bill.settle(meter.counts, "engine_failed")
+            raise
         finally:
             if stream is not None:
                 stream.call.close()
@@ -232,7 +294,7 @@ class InferenceHandler:
         """The engine's call whose first bytes have come."""
 
         async def pass_on(comments: bytes) -> None:
-            if not watch.gone:
+            if not (watch.gone or (job.passage is not None and job.passage.is_timed)):
                 await write(job.exchange, comments)
 
         answering = await self._call(job, watch, bill, pass_on)
@@ -243,10 +305,12 @@ class InferenceHandler:
         self, job: Job, watch: ClientWatch, bill: Bill, on_comments: OnComments = drop_comments
     ) -> Answering:
         """The answered call. Where no engine is there, but one comes when somebody asks, it is waited for."""
+        if job.route.external is not None:
+            return await self._externals.call(job, watch, bill.begin, on_comments)
         try:
             return await self._variants.call(job, watch, bill.begin, on_comments)
         except NoEngine as error:
-            if not job.route.elastic or watch.gone:
+            if not job.route.elastic or watch.gone or (job.passage is not None and not job.passage.waits):
                 raise
             nobody = error
         began_seconds = self._clock.monotonic_seconds()
@@ -255,6 +319,7 @@ class InferenceHandler:
         with self._waiting_room.place(job) as place:
             while (route := await self._waiting_room.next_route(job, watch, place)) is not None:
                 found = replace(job, route=route)
+                await self._hold(found)  # its engines may be dearer than those that were there
                 try:
                     answering = await self._variants.call(found, watch, bill.begin, on_comments)
                 except NoEngine:
@@ -286,33 +351,22 @@ class InferenceHandler:
 
     def _saw_first_byte(self, job: Job) -> None:
         waited = self._clock.monotonic_seconds() - job.started_seconds
+        if job.passage is not None:
+            job.passage.began()
         if job.trace is not None:
             job.trace.answers(waited)
-        if WIRES[job.request.api].is_billed:
+        if WIRES[job.request.api].is_billed and job.line is None:
             model = metrics.MODELS.of(job.route.model)
             metrics.series(metrics.FIRST_BYTE_SECONDS, model).observe(waited)
             self._shadows.copy(job)
 
 
 def _meter(job: Job) -> StreamMeter:
-    request, rename = job.request, _rename(job.route)
+    request, names = job.request, rename(job)
     events = EVENTS.get(request.api)
     if events is not None:
-        return EventMeter(events, rename)
-    return StreamMeter(request.usage_shown, request.choices_per_prompt, request.prompts, rename)
-
-
-def _counts(usage: UsageMember, answering: Answering) -> TokenCounts:
-    """What is billed of an answer in one piece."""
-    return usage.counts if answering.cached is None else usage.counts.with_cached(answering.cached)
-
-
-def _told(answering: Answering) -> bytes | None:
-    """The answer in one piece, whose usage tells what is billed."""
-    content, usage = answering.call.answer.content, answering.call.answer.usage
-    if content is None or usage is None or answering.cached is None:
-        return content
-    return with_cached(content, usage, answering.cached)
+        return EventMeter(events, names)
+    return StreamMeter(request.usage_shown, request.choices_per_prompt, request.prompts, names)
 
 
 async def _finish(
@@ -342,16 +396,5 @@ async def _give_out(job: Job, content: bytes | None) -> None:
     if content is None:
         job.ticket.drop_answer()
         raise InvalidInput(_TOO_LARGE, code="answer_too_large")
-    edited = WIRES[job.request.api].edited(content, _rename(job.route))
+    edited = WIRES[job.request.api].edited(content, rename(job))
     await job.exchange.respond(200, edited, b"application/json")
-
-
-def _rename(route: Route) -> tuple[bytes, bytes] | None:
-    """The engine's model member and the client's, where they differ."""
-    if route.backend_model == route.model:
-        return None
-    return _model_member(route.backend_model), _model_member(route.model)
-
-
-def _model_member(name: str) -> bytes:
-    return f'"model":{json.dumps(name, ensure_ascii=False)}'.encode()

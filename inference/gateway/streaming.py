@@ -84,8 +84,14 @@ class Streams:
         index = self._routes.index
         try:
             key = index.in_force(job.ticket.key.digest, self._clock.now_ms())
-            route = index.find(key.principal, job.request.model)
+            route: Route | None
+            if job.passage is not None:
+                route = index.candidate(job.route.project, job.route.model)
+            else:
+                route = index.find(key.principal, job.request.model)
         except ComputilityError:
+            return None
+        if route is None:
             return None
         return route if route.backend_model == job.route.backend_model else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from common.clock import Clock, rfc3339
@@ -28,7 +29,7 @@ BUSY = "engines_busy"
 _ENDING_SECONDS = 1
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Turn:
     """What a request has of an Endpoint, or waits for. ``done`` is given True once it is its turn."""
 
@@ -104,12 +105,14 @@ class Turns:
         if room is None:
             return None
         request = job.request
-        most = max((limit for _, limit in request.token_limits), default=ASSUMED_ANSWER_TOKENS)
+        limits = request.token_limits
+        most = max([limit for _, limit in limits]) if limits else ASSUMED_ANSWER_TOKENS
         cost = request.prompt_tokens_about + most * request.sequences
         now = self._clock.monotonic_seconds()
-        waiter = Waiter(job.tenant, request.sequences, max(1, cost))
+        waiter = Waiter(job.tenant, request.sequences, max(1, cost), is_background=job.line is not None)
         turn = Turn(room, waiter, now, request.prompt_tokens_about)
-        self._check(job, room)
+        if room.turns.waiting and job.line is None:
+            self._check(job, room)
         if not room.turns.ask(turn.waiter, now):
             await self._wait(job, turn)
             turn.began_seconds = self._clock.monotonic_seconds()
@@ -172,7 +175,7 @@ class Turns:
         try:
             if self._ends:
                 raise NotAwake("this gateway ends", code=BUSY, retry_after_seconds=_ENDING_SECONDS)
-            with self._demand.holding(job.route):
+            with self._demand.holding(job.route) if job.line is None else nullcontext():
                 async with asyncio.timeout(self._settings.queue_timeout_seconds):
                     await turn.done
             how = "served"

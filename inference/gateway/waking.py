@@ -151,9 +151,17 @@ class WaitingRoom:
 
     def _find(self, job: Job) -> Route:
         """The route of today's table, which has to be the same thing for the same payer; the key is judged
-        again. Raises ``Unauthenticated``, ``NotFound``."""
+        again. Raises ``Unauthenticated``, ``NotFound``, ``Paused``."""
         index = self._routes.index
         principal = index.in_force(job.ticket.key.digest, self._clock.now_ms()).principal
+        pause = index.pause(*job.ticket.places)
+        if pause is not None:
+            raise pause
+        if job.passage is not None:
+            again = index.candidate(job.route.project, job.route.model)
+            if again is None:
+                raise _in_vain(job, _NOT_COMING)
+            return again
         route = index.find(principal, job.request.model)
         found = (route.project, route.backend_model, *payer_of(principal, route))
         if found != (job.route.project, job.route.backend_model, job.tenant, job.project):

@@ -1,7 +1,8 @@
 """How many nodes a pool should have: more where what waits fits on them, fewer where they are idle for long.
 
 A pool grows only for what waits for devices; who waits for a quota, a budget or a repair would wait on more
-nodes too. It shrinks from its last node down, as a StatefulSet does, and drains a node before it takes it.
+nodes too. It drains a node before it takes it. Where nodes have ordinals it shrinks from the last one down,
+as a StatefulSet does; where they have names alone each one that goes is named.
 """
 
 from __future__ import annotations
@@ -76,12 +77,16 @@ class Demand:
     since_seconds: float | None = None
 
 
+Place = int | str
+"""A node's place in its pool: an ordinal, or the name of its pod where pods have no ordinals."""
+
+
 @dataclass(frozen=True)
 class PoolNode:
-    """A node that has joined. ``ordinal`` is its place in the pool; ``idle_since_seconds`` None = in use."""
+    """A node that has joined. ``idle_since_seconds`` None = in use."""
 
     name: str
-    ordinal: int
+    place: Place
     idle_since_seconds: float | None = None
     is_draining: bool = False
 
@@ -89,7 +94,11 @@ class PoolNode:
 @dataclass(frozen=True)
 class Pool:
     """``replicas`` nodes are asked for now; ``nodes`` are those of them that have joined, ``absent`` since
-    when others (by their ordinals) have been missing; those that are not named are missing since now."""
+    when others (by their places) have been missing; those that are not named are missing since now.
+
+    ``pods`` are those that there are and nobody is taking, where they are taken by their names; None where
+    places are ordinals.
+    """
 
     name: str
     replicas: int
@@ -97,23 +106,31 @@ class Pool:
     most: int
     shape: Shape
     nodes: tuple[PoolNode, ...] = ()
-    absent: tuple[tuple[int, float], ...] = ()
+    absent: tuple[tuple[Place, float], ...] = ()
+    pods: frozenset[str] | None = None
 
-    def overdue(self, now_seconds: float, patience_seconds: float) -> set[int]:
-        """The ordinals that have been missing for so long."""
-        return {ordinal for ordinal, since in self.absent if now_seconds - since >= patience_seconds}
+    def missing(self) -> set[Place]:
+        """The places whose nodes have not joined; numbers stand for pods that are not made yet."""
+        pods = self.pods or frozenset()
+        places = {*pods, *range(self.replicas - len(pods))}
+        return places - {node.place for node in self.nodes}
+
+    def overdue(self, now_seconds: float, patience_seconds: float) -> set[Place]:
+        """The places that have been missing for so long."""
+        return {place for place, since in self.absent if now_seconds - since >= patience_seconds}
 
 
 @dataclass(frozen=True)
 class Resize:
     """What a pool should be: ``drain`` are nodes that are to be emptied, ``keep`` those that are not any
-    more."""
+    more. ``take`` are the pods that go, where they are taken by their names."""
 
     pool: str
     replicas: int
     drain: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     reason: str = ""
+    take: tuple[str, ...] = ()
 
 
 def resize(
@@ -175,15 +192,46 @@ def _placed(demand: Demand, empty: list[Shape]) -> bool:
 def _grown(pool: Pool, nodes: int, demands: list[str]) -> Resize:
     keep = tuple(node.name for node in pool.nodes if node.is_draining)
     reason = f"for {', '.join(demands[:3])}{' and others' if len(demands) > 3 else ''}"
-    return Resize(pool.name, max(pool.replicas, nodes, pool.least), keep=keep, reason=reason)
+    replicas = max(pool.replicas, nodes, pool.least, len(pool.pods or ()))
+    return Resize(pool.name, replicas, keep=keep, reason=reason)
 
 
 def _shrunk(pool: Pool, now_seconds: float, cool_seconds: float) -> Resize:
-    """The last nodes, as far as they are idle for long: first drained, then taken. One that never came is
-    taken too."""
+    """The nodes that are idle for long are first drained, then taken. One that never came is taken too."""
+    if pool.pods is None:
+        return _shrunk_from_the_end(pool, now_seconds, cool_seconds)
+    return _shrunk_by_name(pool, pool.pods, now_seconds, cool_seconds)
+
+
+def _shrunk_by_name(pool: Pool, pods: frozenset[str], now_seconds: float, cool_seconds: float) -> Resize:
+    """Those longest idle go first, wherever they are. Whoever else is drained is kept. Nobody is to choose
+    among the pods: all that there are and that are not named are asked for."""
+    before = max(pool.replicas, pool.least, len(pods))
+    spare = before - pool.least
+    late = sorted(pods & pool.overdue(now_seconds, max(JOIN_SECONDS, cool_seconds)))[:spare]
+    idle = sorted(
+        (node.idle_since_seconds, node.name, node)
+        for node in pool.nodes
+        if node.idle_since_seconds is not None and now_seconds - node.idle_since_seconds >= cool_seconds
+    )[: spare - len(late)]
+    goes = [node for *_, node in idle]
+    take = (*late, *(str(node.place) for node in goes if node.is_draining))
+    drain = tuple(node.name for node in goes if not node.is_draining)
+    return Resize(
+        pool.name,
+        before - len(take),
+        drain,
+        tuple(node.name for node in pool.nodes if node.is_draining and node not in goes),
+        "idle" if drain or take else "",
+        take,
+    )
+
+
+def _shrunk_from_the_end(pool: Pool, now_seconds: float, cool_seconds: float) -> Resize:
+    """The last nodes, one after the other, as far as they are idle for long."""
     replicas, drain = max(pool.replicas, pool.least), []
     overdue = pool.overdue(now_seconds, max(JOIN_SECONDS, cool_seconds))
-    by_ordinal = {node.ordinal: node for node in pool.nodes}
+    by_ordinal = {node.place: node for node in pool.nodes}
     while replicas > pool.least:
         node = by_ordinal.get(replicas - 1)
         if node is None and replicas - 1 in overdue:

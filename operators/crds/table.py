@@ -104,6 +104,27 @@ CRDS: tuple[Crd, ...] = (
         ),
     ),
     Crd(
+        "Guardrail",
+        ("cguardrail",),
+        (
+            Column("Tenant", ".spec.scope.tenant"),
+            Column("Project", ".spec.scope.project"),
+            Column("Model", ".spec.scope.model"),
+            Column("Mandatory", ".spec.mandatory", "boolean"),
+        ),
+    ),
+    Crd(
+        "ExternalModel",
+        ("cexternal",),
+        (
+            Column("Provider", ".spec.provider"),
+            Column("Region", ".spec.region"),
+            Column("Data", ".spec.dataClass"),
+            Column("URL", ".spec.url", wide=True),
+        ),
+    ),
+    Crd("Route", ("croute",), (Column("First", ".spec.candidates[0].model"),)),
+    Crd(
         "Node",
         ("cnode",),
         (

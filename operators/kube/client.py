@@ -7,7 +7,7 @@ import base64
 import json
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -82,6 +82,10 @@ class Kube:
         """Merge a patch into it. ``dry_run``: only what would be the answer."""
         return await self._patch(path, patch, "application/merge-patch+json", **(_DRY if dry_run else {}))
 
+    async def patch(self, path: str, steps: Sequence[Mapping[str, Any]]) -> Body:
+        """Do the steps of a JSON patch, all or none; raises ``InvalidInput`` where a test fails."""
+        return await self._patch(path, steps, "application/json-patch+json", fieldManager=MANAGER)
+
     async def set_finalizers(self, body: Mapping[str, Any], finalizers: list[str]) -> Body:
         """The custom resource with these; raises ``Conflict`` where it changed meanwhile."""
         metadata = body["metadata"]
@@ -98,7 +102,7 @@ class Kube:
             path, wanted, "application/apply-patch+yaml", fieldManager=MANAGER, force="true"
         )
 
-    async def _patch(self, path: str, patch: Mapping[str, Any], kind: str, **query: str) -> Body:
+    async def _patch(self, path: str, patch: Any, kind: str, **query: str) -> Body:
         headers = {"Content-Type": kind}
         return await self._ask("PATCH", path, params=query, content=json.dumps(patch), headers=headers)
 

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from common.resources import Workload
-from common.resources.workload import PendingReason
+from common.resources.workload import BUDGET_EXHAUSTED, STOPPED_BY_HAND, PendingReason
 from scheduler.aside import is_set_aside
 from scheduler.core.explain.kept_off import kept_off
 from scheduler.core.model.runtimes import Prediction, run_ms
 from scheduler.core.model.types import Admit, Defer
 from scheduler.insight.answers import Explanation, QueueRow, RoleSize
-from scheduler.insight.outlook import Outlook, is_stopping
+from scheduler.insight.outlook import Outlook, is_stopped, is_stopping
 from scheduler.nodes import LOST
 from scheduler.translate.transitions import pending_reason
 from scheduler.translate.views import holds_places, is_due, is_group
+
+_STOPPED = {
+    BUDGET_EXHAUSTED: (
+        "somebody raises the budget's limit, or its next period begins",
+        "it waits until the budget has room again",
+    ),
+    STOPPED_BY_HAND: (
+        "an admin resumes what is paused (`computility pause` lists it)",
+        "it waits until somebody lets it go on",
+    ),
+}
+"""What lets a stopped workload go on, and why nobody knows when."""
 
 
 def explain_workload(workload: Workload, outlook: Outlook) -> Explanation:
@@ -100,6 +112,9 @@ def _say_why_it_waits(answer: Explanation, workload: Workload, outlook: Outlook)
         answer.no_eta = "it is set aside until it can be handled"
     elif not is_due(workload, outlook.now_ms):
         _say_back_off(answer, workload)
+    elif is_stopped(workload):
+        code = next(one.code for one in workload.status.pending if one.code in _STOPPED)
+        answer.remedy, answer.no_eta = _STOPPED[code]
     elif is_stopping(workload):
         answer.no_eta = "it depends on when its earlier processes end"
     elif isinstance(decision, Admit):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from common.resources import Workload
+from common.resources.workload import STOPS
 from scheduler.aside import is_set_aside
 from scheduler.core.cycle import run_cycle
 from scheduler.core.forecast import Forecast, forecast
@@ -41,6 +42,15 @@ def is_stopping(workload: Workload) -> bool:
     return any(reason.code == STILL_STOPPING for reason in workload.status.pending)
 
 
+def is_stopped(workload: Workload) -> bool:
+    """Whether the loop keeps it out of cycles until a budget has room for it again, or a pause has ended."""
+    return any(reason.code in STOPS for reason in workload.status.pending)
+
+
+def _is_kept_out(workload: Workload) -> bool:
+    return is_stopping(workload) or is_stopped(workload)
+
+
 def waiting_in(world: World, now_ms: int, grace_seconds: float) -> list[WorkloadView]:
     """What the next cycle decides about: what waits, and gangs that are to start beside others."""
     views = []
@@ -49,7 +59,7 @@ def waiting_in(world: World, now_ms: int, grace_seconds: float) -> list[Workload
             continue
         if wants_successor(workload, world, now_ms):
             views.append(successor_view(workload, world, grace_seconds))
-        elif is_due(workload, now_ms) and workload.project in world.projects and not is_stopping(workload):
+        elif is_due(workload, now_ms) and workload.project in world.projects and not _is_kept_out(workload):
             views.append(workload_view(workload, world, grace_seconds))
     return views
 

@@ -193,8 +193,10 @@ def seen_of(
     observed: Observed,
     nodes: dict[str, Node],
     default_grace_seconds: float,
+    barred: str = "",
 ) -> Seen:
-    """What the lifecycle is told about a workload. ``planned``: the ranks of its successor, if it has one."""
+    """What the lifecycle is told about a workload. ``planned``: the ranks of its successor, if it has one.
+    ``barred``: why it may not run now."""
     uid, status, spec = workload.metadata.uid, workload.status, workload.spec
     digest, grace = roles_digest(spec.roles), spec.grace_seconds
     return Seen(
@@ -205,6 +207,7 @@ def seen_of(
         may_surge=spec.rollout.max_surge > 0,
         told=observed.was_told(uid, status.attempt),
         leave=why_leave(workload, observed, nodes),
+        barred=barred,
         grace_seconds=default_grace_seconds if grace is None else grace,
         successor=_successor(workload, planned, digest, observed, nodes),
     )

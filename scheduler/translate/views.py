@@ -32,6 +32,7 @@ from scheduler.core.model.types import (
     WorkloadView,
 )
 from scheduler.core.quota.spending import Spent, renews_ms
+from scheduler.translate.ordered_quota import quotas_in_force
 from scheduler.translate.placements import beyond, nominated_of, placement_of, planned_of
 
 DEFAULT_QUEUE = "default"
@@ -320,7 +321,7 @@ def queue_view(queue: Queue, spent: Mapping[str, Spent], now_ms: int) -> QueueVi
         max_devices=spec.max_devices,
         parent=spec.parent or "",
         weight=spec.weight,
-        quotas=tuple(quota_view(quota) for quota in spec.quotas),
+        quotas=tuple(map(quota_view, quotas_in_force(queue))),
         budgets=tuple(
             PeriodBudget(
                 budget.device_class,

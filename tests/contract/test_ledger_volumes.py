@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import pytest
 import sqlalchemy as sa
 
+from billing.core.products import Order, Product, ShelfPrice
 from billing.core.rating import charged_again
 from billing.store import Ledger, bulk
+from billing.store.orders import Orders
 from billing.store.schema import volume_totals
 from common.clock import VirtualClock
 from common.db import Database
@@ -101,6 +103,24 @@ async def test_what_is_taken_back_gives_its_volume_back(database: Database, ledg
     assert await sold(ledger) == {FIRST: 90}
     await ledger.post([chat("use-3", quantities={"prompt_tokens": 90})])
     assert await sold(ledger) == {FIRST: 100, SECOND: 80}
+
+
+async def test_posting_and_taking_back_lock_counts_before_allotments(
+    database: Database, ledger: Ledger
+) -> None:
+    pack = Product("pack", "tokens", 30, (ShelfPrice(0, 9000),), amount=1000)
+    await Orders(database).place(Order("o-1", "acme", "uid", pack, 1, NOON - 1000, NOON - 1000))
+    for work in (lambda: ledger.post([chat("use-1")]), lambda: ledger.reverse("use-1", "wrong")):
+        asked: list[str] = []
+
+        def note(_: object, __: object, statement: str, *___: object, asked: list[str] = asked) -> None:
+            asked.append(statement)
+
+        sa.event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+        await work()
+        sa.event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+        first = [next(n for n, one in enumerate(asked) if t in one) for t in ("volume_totals", "allotments")]
+        assert first == sorted(first)
 
 
 async def test_a_month_counts_by_the_calendar_of_the_book_s_zone(database: Database, ledger: Ledger) -> None:

@@ -27,14 +27,18 @@ SPECS: dict[str, dict[str, Any]] = {
     "Model": {"source": SECRET},
     "Adapter": {"model": "tiny", "servedName": "ft:tiny", "path": f"/adapters/{SECRET}"},
     "Endpoint": {"model": "tiny", "engine": {"env": {"HF_TOKEN": SECRET}}},
+    "ExternalModel": {"url": "https://a.example/v1", "model": SECRET, "region": "eu", "dataClass": "public"},
+    "Route": {"candidates": [{"model": "tiny", "when": {"tags": {"team": SECRET}}}]},
     "Job": {"command": ["sh", "-c", SECRET], "env": {"HF_TOKEN": SECRET}},
     "FineTune": {"model": "tiny", "base": "tiny", "baseProject": "web", "trainingFile": "file-1"},
     "File": {"filename": SECRET, "purpose": "fine-tune", "sizeBytes": 1, "sha256": "00"},
+    "Batch": {"endpoint": "/v1/embeddings", "inputFile": "file-1", "metadata": {"team": SECRET}},
     "Price": {
         "effectiveFrom": "2090-01-01T00:00:00Z",
         "items": [{"meter": "prompt_tokens", "microcreditsPerMillion": 1_000_000}],
     },
     "Budget": {"scope": {"tenant": "acme"}, "limit": {"tokens": 1_000_000}},
+    "Guardrail": {"scope": {"tenant": "acme"}, "guards": [{"kind": "secrets", "action": "mask"}]},
 }
 CI = Author("ci", tenant="uid-of-acme")
 

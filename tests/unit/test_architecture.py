@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("common", "scheduler", "inference", "finetune", "jobs", "billing", "control", "operators")
+PACKAGES = (
+    *("common", "scheduler", "inference", "finetune", "jobs", "batches", "billing", "control"),
+    "operators",
+)
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 70
 MAX_TEST_FILES = 15
@@ -37,7 +40,10 @@ CORE_MAY_IMPORT = {
     "array",
     "bisect",
     "collections",
+    "common.data_class",
     "common.errors",
+    "common.compact_json",
+    "common.records",
     "common.strict_json",
     "common.units",
     "common.vocabulary",

@@ -9,15 +9,16 @@ from common.settings import Settings
 Schema = dict[str, Any]
 
 OWNED: dict[str, frozenset[str]] = {
+    "batches": frozenset(("gateway_url",)),
     "control": frozenset(("admin_key", "host", "peer_name", "peer_url", "port", "urls")),
-    "gateway": frozenset(("drain_seconds", "host", "port")),
+    "gateway": frozenset(("drain_seconds", "host", "port", "provider_keys_folder")),
     "ray": frozenset(("address", "clusters", "driver_address", "node_address", "object_store_bytes")),
     "store": frozenset(("url",)),
     "operator": frozenset(
         (
             *("health_host", "health_port", "key", "key_file", "lease_name", "lease_namespace"),
             *("namespaces", "webhook_folder", "webhook_host", "webhook_port"),
-            *("pools_namespace", "webhook_unavailable"),
+            *("pools_kind", "pools_namespace", "webhook_unavailable"),
         )
     ),
 }
@@ -205,7 +206,11 @@ def _bare(part: Any) -> Any:
     kept = {key: value for key, value in part.items() if key not in ("title", "default")}
     if "\\u" in str(kept.get("pattern", "")):
         del kept["pattern"]
+    named = kept.get("patternProperties", {})
+    if any("\\u" in pattern for pattern in named):
+        [kept["additionalProperties"]] = named.values()
+        del kept["patternProperties"]
     for key, value in kept.items():
-        named = key == "properties"
-        kept[key] = {name: _bare(one) for name, one in value.items()} if named else _bare(value)
+        by_name = key == "properties"
+        kept[key] = {name: _bare(one) for name, one in value.items()} if by_name else _bare(value)
     return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,11 +12,16 @@ from pydantic.alias_generators import to_camel
 from billing.core.budgets import Terms
 from billing.store.books import terms_of
 from billing.store.budgets import Spending
+from common.auth import Principal
 from common.clock import rfc3339
 from common.resources import Budget
+from common.resources.budgets import BudgetScope
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
+from control.context import ControlContext
+from control.core.permissions import allows
 
+LIST_LIMIT = 1000
 router = APIRouter(prefix="/api/v1", tags=["usage"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
 
 
@@ -50,6 +56,8 @@ async def get_balances(
     request: Request,
     caller: FromCaller,
     name: Annotated[str | None, Query(max_length=253, description="only this one")] = None,
+    after: Annotated[str, Query(max_length=253, description="only those whose names come after it")] = "",
+    limit: Annotated[int, Query(ge=1, le=LIST_LIMIT)] = LIST_LIMIT,
 ) -> BalanceList:
     """Those that the caller may see. Usage that waits in a gateway's spool is among ``held``."""
     caller.require("Budget", "read")
@@ -58,11 +66,43 @@ async def get_balances(
     chosen = [one for one in seen if name in (None, one.name)]
     if name is not None and not chosen:
         raise caller.hidden("Budget", name)
+    chosen = sorted((one for one in chosen if one.name > after), key=lambda one: one.name)[:limit]
+    return BalanceList(items=await _balances(context, chosen))
+
+
+async def binding_balances(context: ControlContext, who: Principal) -> list[BalanceBody]:
+    """Those in force that all requests of a key are in, whatever their user and tags. A key that belongs to
+    no tenant is in none; one that may read no Budgets is told of those that may refuse it."""
+    if who.tenant is None:
+        return []
+    reads = allows(who.role, "Budget", "read")
+    found = [
+        one
+        for one in await context.store.list(Budget)
+        if _binds(one.spec.scope, who) and (reads or one.spec.enforcement == "hard")
+    ]
+    return [one for one in await _balances(context, found) if one.in_force]
+
+
+def _binds(scope: BudgetScope, who: Principal) -> bool:
+    wide = scope.user is None and not scope.tags
+    return (
+        wide
+        and scope.tenant == who.tenant
+        and scope.project in (None, who.project)
+        and (scope.key in (None, who.key))
+    )
+
+
+async def _balances(context: ControlContext, budgets: Sequence[Budget]) -> list[BalanceBody]:
+    """By name."""
+    if not budgets:
+        return []
     now_ms = context.clock.now_ms()
-    terms = {one.name: terms_of(one) for one in chosen}
+    terms = {one.name: terms_of(one) for one in budgets}
     spending = await context.ledger.budgets.spending(terms.values(), now_ms)
-    items = [_balance(one, terms[one.name], spending[terms[one.name].id], now_ms) for one in chosen]
-    return BalanceList(items=sorted(items, key=lambda item: item.name))
+    items = [_balance(one, terms[one.name], spending[terms[one.name].id], now_ms) for one in budgets]
+    return sorted(items, key=lambda item: item.name)
 
 
 def _balance(budget: Budget, terms: Terms, spending: Spending, now_ms: int) -> BalanceBody:

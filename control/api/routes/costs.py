@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -11,6 +12,7 @@ from billing.core.invoicing import Period
 from billing.focus import GROUPS, Bill, csv_of, parquet_of, rows_of
 from billing.store import ChargeRow, Ledger, UsageFilter
 from billing.store.invoices import Invoices
+from billing.store.order_charges import charges_of
 from common.errors import InvalidInput
 from common.resources import Tenant
 from control.api.errors import ERROR_RESPONSES
@@ -41,11 +43,13 @@ async def get_focus(
     documents = await Invoices(context.ledger.database, context.clock).of_period(tenant, period, born_ms)
     charges = await _charges(context.ledger, tenant, period, born_ms)
     bill = Bill(tenant, found.spec.display_name, period, documents, currency)
-    rows = rows_of(bill, charges)
+    ordered = await charges_of(context.ledger.database, tenant, period, born_ms)
+    rows = rows_of(bill, charges, ordered)
     name = f"focus-{tenant}-{month}.{format}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     if format == "parquet":
-        return Response(parquet_of(rows), media_type="application/vnd.apache.parquet", headers=headers)
+        content = await asyncio.to_thread(parquet_of, rows)
+        return Response(content, media_type="application/vnd.apache.parquet", headers=headers)
     return StreamingResponse(csv_of(rows), media_type="text/csv; charset=utf-8", headers=headers)
 
 

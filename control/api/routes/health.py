@@ -15,6 +15,8 @@ from common.resources import API_VERSION
 from common.telemetry import get_logger, render_metrics
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
+from control.api.routes.budgets import BalanceBody, binding_balances
+from control.api.routes.pauses import PauseBody, pauses_of
 from control.loops import LoopState
 
 _log = get_logger("control.api")
@@ -30,13 +32,16 @@ class Version(BaseModel):
 
 
 class WhoAmI(BaseModel):
-    """The key in use."""
+    """The key in use. ``budgets``: those that all of its requests are in; ``paused``: what keeps these from
+    being answered."""
 
     key: str
     role: str
     tenant: str | None = None
     project: str | None = None
     models: list[str] = []
+    budgets: list[BalanceBody] = []
+    paused: list[PauseBody] = []
 
 
 class LoopBody(BaseModel):
@@ -140,6 +145,14 @@ async def get_version() -> Version:
     responses=ERROR_RESPONSES,
     summary="The key in use",
 )
-async def whoami(caller: FromCaller) -> WhoAmI:
-    who = caller.principal
-    return WhoAmI(key=who.key, role=who.role, tenant=who.tenant, project=who.project, models=list(who.models))
+async def whoami(request: Request, caller: FromCaller) -> WhoAmI:
+    who, context = caller.principal, context_of(request)
+    return WhoAmI(
+        key=who.key,
+        role=who.role,
+        tenant=who.tenant,
+        project=who.project,
+        models=list(who.models),
+        budgets=await binding_balances(context, who),
+        paused=await pauses_of(context, who),
+    )

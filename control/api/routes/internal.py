@@ -13,11 +13,12 @@ from pydantic.alias_generators import to_camel
 from billing import metrics as billing_metrics
 from billing.core.events import UsageEvent
 from common.errors import InvalidInput, Unavailable
-from common.wire import DemandReport, RoutingTable, ThresholdReport, TrialReport
+from common.wire import DemandReport, GuardReport, RoutingTable, ThresholdReport, TrialReport
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import TOKEN_REQUIRED, StrictRoute, context_of, json_of
 from control.api.routes.keys import KeyMade, bootstrap_admin, made_response
 from control.context import ControlContext
+from control.guard_hits import tell_hits
 from inference.routes import KINDS
 
 MAX_WAIT_SECONDS = 60.0
@@ -77,8 +78,11 @@ class PostedUsage(BaseModel):
 
 @router.get(
     "/routes",
-    response_model=RoutingTable,
-    responses={304: {"description": "nothing has changed"}},
+    response_class=Response,
+    responses={
+        200: {"content": {"application/json": {}}, "description": "a routing table, as gateways read it"},
+        304: {"description": "nothing has changed"},
+    },
     summary="What a gateway must know",
 )
 async def get_routes(
@@ -182,6 +186,14 @@ async def post_trials(request: Request, report: TrialReport) -> Response:
 async def post_thresholds(request: Request, report: ThresholdReport) -> Response:
     """Takes the place of what the gateway told before; what it tells for a while counts no more then."""
     context_of(request).thresholds.report(report)
+    return Response(status_code=204)
+
+
+@router.post("/guard-hits", status_code=204, summary="What guards have found at a gateway")
+async def post_guard_hits(request: Request, report: GuardReport) -> Response:
+    """Told once; an event of each guard, action and direction is kept for a minute."""
+    context = context_of(request)
+    await tell_hits(context.store, report, context.clock.now_ms())
     return Response(status_code=204)
 
 

@@ -13,13 +13,14 @@ from pydantic import BaseModel, Field
 from pydantic.alias_generators import to_camel
 
 from common.clock import rfc3339
+from common.data_class import is_within
 from common.errors import Conflict, Forbidden, InvalidInput
 from common.ids import new_secret, secret_digest
 from common.limits import check_room, find_limits, limits_of
 from common.resources import ApiKey, Metadata, Tenant
 from common.resources.fields import ModelNames, Name, TimeMs
 from common.resources.meta import Model
-from common.resources.people import ApiKeySpec, ApiKeyStatus, Role
+from common.resources.people import ApiKeySpec, ApiKeyStatus, DataGuard, Role
 from common.resources.rates import RateLimits
 from common.store.answers import Answer, Replay, json_answer
 from common.store.port import Applied, Delete, Put, Store, Write
@@ -49,6 +50,7 @@ class KeyRequest(Model):
     )
     expires_ms: TimeMs | None = Field(None, description="milliseconds since the epoch; unset = never")
     rate_limits: RateLimits = Field(default_factory=RateLimits, description="of all requests with the key")
+    data: DataGuard = Field(default_factory=DataGuard, description="of all requests with the key")
 
 
 class KeyMade(BaseModel):
@@ -173,9 +175,20 @@ def _check_within(wanted: KeyRequest, caller: Caller) -> None:
         if most is not None and (asked is None or asked > most):
             path = f"rateLimits.{to_camel(name)}"
             _refuse(caller, path, f"the key {caller.principal.key} has {most}; name that or less")
+    _check_data(wanted.data, caller)
     if caller.expires_ms is not None and (wanted.expires_ms is None or wanted.expires_ms > caller.expires_ms):
         until = f"{caller.expires_ms} ({rfc3339(caller.expires_ms)})"
         _refuse(caller, "expiresMs", f"the key {caller.principal.key} ends at {until}; name that or earlier")
+
+
+def _check_data(wanted: DataGuard, caller: Caller) -> None:
+    """What may not be sent out with the key is not sent out with one that it makes."""
+    least, regions, key = caller.data.data_class, caller.data.regions, caller.principal.key
+    if least is not None and (wanted.data_class is None or not is_within(least, wanted.data_class)):
+        _refuse(caller, "data.dataClass", f"the data of key {key} are {least}; name that or a higher class")
+    if regions is not None and (wanted.regions is None or not set(wanted.regions) <= set(regions)):
+        may = ", ".join(regions) or "none"
+        _refuse(caller, "data.regions", f"the data of key {key} may go to {may}; name some of them, or []")
 
 
 def _refuse(caller: Caller, path: str, message: str) -> None:
@@ -241,6 +254,7 @@ async def _spec_of(wanted: KeyRequest, caller: Caller, context: ControlContext) 
         models=wanted.models,
         expires_ms=wanted.expires_ms,
         rate_limits=wanted.rate_limits,
+        data=wanted.data,
     )
 
 

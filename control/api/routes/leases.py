@@ -42,7 +42,7 @@ async def post_budget_leases(request: Request, report: LeaseReport) -> LeaseAnsw
 
 
 def _asked(report: LeaseReport, ask: LeaseAsk) -> Ask:
-    return Ask(report.sequence, ask.firm, ask.room, ask.needed, ask.active)
+    return Ask(report.sequence, ask.firm, ask.room, ask.needed, ask.active, ask.least)
 
 
 def _answer(ask: LeaseAsk, found: Renewed) -> LeaseAnswer:

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
 from common.limits import FIELDS, limits_of, origin_of, queues_of
-from common.resources import ApiKey, Endpoint, File, FineTune, Job, Project, Tenant
+from common.resources import ApiKey, Batch, Endpoint, File, FineTune, Job, Project, Tenant
 from control.admission.references import FINISHED_JOBS, keys_in_force
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
@@ -75,6 +75,7 @@ async def _used(context: ControlContext, project: str) -> dict[str, int]:
         "max_models": counts.get("Model", 0),
         "max_adapters": counts.get("Adapter", 0) + sum(jobs),
         "max_jobs": max(sum(jobs), len(own)),
+        "max_batches": sum(not b.has_ended for b in await store.list(Batch, project=project)),
         "max_files": len(files),
         "max_file_bytes": sum(file.spec.size_bytes for file in files),
         "max_document_bytes": sum(size.document_bytes for size in sizes.values()),

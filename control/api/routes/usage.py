@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
-from billing.reports import usage_report
+from billing.reports import compute_report, usage_report
 from billing.store.columns import GROUPS, TAG
-from common.errors import InvalidInput
-from common.vocabulary import MAX_LIST, shortened
 from control.api.errors import ERROR_RESPONSES
 from control.api.requests import KEY_REQUIRED, FromCaller, context_of
-from control.api.usage_scope import scope_of, time_ms
+from control.api.usage_scope import scope_of, tags_of, time_ms
 
 router = APIRouter(prefix="/api/v1", tags=["usage"], dependencies=KEY_REQUIRED, responses=ERROR_RESPONSES)
 
 
 class UsageBody(BaseModel):
     """Each row holds its group (tenant, project, …) and its sums: ``events``, ``requests``, tokens by kind,
-    ``device_seconds`` and ``microcredits``; ``unpriced_lines`` counts what no price book covered."""
+    ``device_seconds`` and ``microcredits``; ``unpriced_lines`` counts what no price book covered.
+    ``compute_unit_millis`` is the device time in thousandths of card-hours of the ``compute_unit``, by dense
+    BF16 FLOPS; ``uncounted_device_seconds`` are of devices of which these are not known."""
 
     group_by: list[str]
     rows: list[dict[str, Any]]
     total: dict[str, Any]
+    compute_unit: str
 
 
 @router.get("/usage", response_model=UsageBody, summary="Usage and cost, added up by any columns")
@@ -60,20 +60,8 @@ async def get_usage(
         model_identity=model_identity,
         from_ms=time_ms("from", from_),
         to_ms=time_ms("to", to),
-        among={**among, **_tags(tag)},
+        among={**among, **tags_of(tag)},
     )
     groups = [name for name in group_by.split(",") if name]
-    return (await usage_report(context.ledger, groups, where)).to_dict()
-
-
-def _tags(text: str | None) -> dict[str, Sequence[str]]:
-    """``team=search,task=42`` as groups and the value of each. Raises ``InvalidInput``."""
-    tags: dict[str, Sequence[str]] = {}
-    for part in filter(None, (text or "").split(",")):
-        name, equals, value = part.partition("=")
-        if not equals or not name:
-            raise InvalidInput(f"tag: {shortened(part, 80)!r} is no tag; write name=value", param="tag")
-        tags[f"{TAG}{name}"] = (value,)
-    if len(tags) > MAX_LIST:
-        raise InvalidInput(f"tag: at most {MAX_LIST}, not {len(tags)}", param="tag")
-    return tags
+    report = await usage_report(context.ledger, groups, where)
+    return await compute_report(context.ledger, report, where, context.planner.compute_units)

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from common.clock import SYSTEM_CLOCK
 from control.cli.asking.options import OutputOption, session_of
 from control.console.formats import Output
 from control.console.output import age, console, print_document, print_table
+from control.console.tables.budget_table import print_binding
 
 MAY = {
     "platform-admin": "everything",
@@ -20,7 +22,7 @@ MAY = {
 
 
 def whoami(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Show name, role, tenant and project of the key in use.
+    """Show name, role, tenant and project of the key in use, and the budgets that bind it.
 
     Example: computility whoami
     """
@@ -41,6 +43,10 @@ def whoami(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     ]
     for title, value in rows:
         console().print(f"{title:8} {value}", markup=False, soft_wrap=True)
+    print_binding(console(), answer.get("budgets", ()), SYSTEM_CLOCK.now_ms())
+    for one in answer.get("paused", ()):
+        why = f"the {one['scope']} {one['name']}, by a {one['by']}: {one['reason']}"
+        console().print(f"{'paused':8} {why}", markup=False, soft_wrap=True)
 
 
 def audit(

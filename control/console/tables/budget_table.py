@@ -38,6 +38,16 @@ def _row(one: Mapping[str, Any], now_ms: int) -> list[object]:
     ]
 
 
+def print_binding(out: Console, items: Sequence[Mapping[str, Any]], now_ms: int) -> None:
+    """A line for each budget that binds a key: ``budget  acme-month: 40.00 of 100.00 spent, …``."""
+    for one in items:
+        limit, spent, left = (amount_text(one[name], one["unit"]) for name in ("limit", "spent", "left"))
+        resets = f", begins anew in {age(now_ms, parse_rfc3339(one['resetsAt']))}" if one["resetsAt"] else ""
+        told = "" if one["enforcement"] == "hard" else " (told only)"
+        line = f"{one['name']}: {spent} of {limit} spent, {left} left{resets}{told}"
+        out.print(f"{'budget':8} {line}", markup=False, soft_wrap=True, highlight=False)
+
+
 def scope_text(scope: Mapping[str, Any]) -> str:
     """``acme, project bots, team=search``."""
     named = (f"{name} {scope[name]}" for name in ("project", "key", "user") if scope.get(name))

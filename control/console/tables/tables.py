@@ -133,6 +133,17 @@ def _progress(document: Document) -> object:
     return f"{status.get('step', 0)}/{total}" if total else ""
 
 
+def _guards(document: Document) -> str:
+    """What is looked for and what is done, like ``personal: mask``."""
+    return ", ".join(f"{one['kind']}: {one['action']}" for one in document["spec"].get("guards", ()))
+
+
+def _lines_done(document: Document) -> object:
+    status = document.get("status", {})
+    total = status.get("total", 0)
+    return f"{status.get('completed', 0)}/{total}" if total else ""
+
+
 def _bytes(path: str) -> Callable[[Document], object]:
     def read(document: Document) -> object:
         value = _at(path, None)(document)
@@ -172,6 +183,9 @@ def _key_state(document: Document) -> object:
     spec = document["spec"]
     if spec.get("revoked"):
         return "revoked"
+    paused = condition(document, "Paused")
+    if paused is not None and paused["status"] == "True":
+        return "paused"
     return "expired" if spec.get("expiresMs") and spec["expiresMs"] <= SYSTEM_CLOCK.now_ms() else "active"
 
 
@@ -197,6 +211,10 @@ def _rates(document: Document) -> object:
     limits = document["spec"].get("rateLimits", {})
     told = [f"{limits[name]} {short}" for name, short in _SHORT_RATES.items() if limits.get(name) is not None]
     return ", ".join(told) or "none"
+
+
+def _candidates(document: Document) -> object:
+    return ", ".join(one["model"] for one in document["spec"].get("candidates", ()))
 
 
 def _scope(document: Document) -> object:
@@ -290,6 +308,26 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("SIZE", _bytes("spec.sizeBytes")),
         Column("STATE", _at("status.state")),
     ),
+    "ExternalModel": (
+        Column("PROVIDER", _at("spec.provider", "external")),
+        Column("MODEL", _at("spec.model")),
+        Column("REGION", _at("spec.region")),
+        Column("DATA", _at("spec.dataClass")),
+        Column("URL", _at("spec.url"), wide=True),
+    ),
+    "Route": (
+        Column("MODEL", lambda route: route["spec"].get("servedName") or route["metadata"]["name"]),
+        Column("CANDIDATES", _candidates),
+    ),
+    "Batch": (
+        Column("STATE", _at("status.state")),
+        Column("DONE", _lines_done),
+        Column("FAILED", _at("status.failed", 0)),
+        Column("ENDPOINT", _at("spec.endpoint")),
+        Column("MODEL", _at("status.model")),
+        Column("OUTPUT", _at("status.outputFile"), wide=True),
+        Column("ERRORS", _at("status.errorFile"), wide=True),
+    ),
     "Price": (
         Column("FROM", _at("spec.effectiveFrom")),
         Column("UNTIL", _at("spec.effectiveUntil")),
@@ -302,6 +340,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("PERIOD", _at("spec.period")),
         Column("ENFORCEMENT", _at("spec.enforcement")),
         Column("SPENT", lambda document: f"{(document.get('status') or {}).get('spentPercent', 0)}%"),
+    ),
+    "Guardrail": (
+        Column("TENANT", _at("spec.scope.tenant", "all")),
+        Column("PROJECT", _at("spec.scope.project", "all")),
+        Column("MODEL", _at("spec.scope.model", "all")),
+        Column("MANDATORY", _at("spec.mandatory")),
+        Column("GUARDS", _guards),
     ),
 }
 

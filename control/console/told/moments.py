@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from common.clock import SYSTEM_CLOCK, Clock, rfc3339
 from common.errors import InvalidInput
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -20,6 +21,16 @@ def parse_span(text: str, option: str) -> float:
         )
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return float(days * DAY + hours * HOUR + minutes * MINUTE + seconds)
+
+
+def begin_of(begin: str | None, since: str, clock: Clock = SYSTEM_CLOCK) -> str | None:
+    """Where a report begins: as ``--from`` says, or so long ago as ``--since``. Raises ``InvalidInput`` for
+    both."""
+    if since and begin:
+        raise InvalidInput("--since and --from: choose one of them", param="--since")
+    if not since:
+        return begin
+    return rfc3339(max(0, clock.now_ms() - round(parse_span(since, "--since") * 1000)))
 
 
 def clock_time(moment_ms: int, now_ms: int) -> str:

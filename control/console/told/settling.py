@@ -85,8 +85,9 @@ def _workload(document: Document) -> Progress:
 
 def _ready(document: Document) -> Progress:
     found = condition(document, "Ready")
-    if found is None:
+    if found is None or not _is_current(document, found.get("observedGeneration", 0)):
         return False, "not looked at yet"
+    _refuse_hopeless(found, ())
     return found["status"] == "True", found.get("message") or found["reason"]
 
 

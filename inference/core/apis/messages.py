@@ -29,7 +29,7 @@ from inference.core.fields import (
 from inference.core.media import check_url
 from inference.core.messages import MAX_MESSAGES
 from inference.core.options import MAX_STOPS, check_references, check_texts
-from inference.core.reported import told_for_reports
+from inference.core.reported import told_class, told_for_reports
 
 _PROMPT = ("chat_template_kwargs", "output_config", "thinking", "tool_choice", "tools", "system", "messages")
 """What the prompt is made of, the messages last: a longer conversation begins like a shorter one."""
@@ -78,6 +78,7 @@ def parse_messages(content: dict[str, Any], limits: BodyLimits) -> InferenceRequ
         session=session,
         user=user,
         tags=tags,
+        data_class=told_class(content.get("metadata")),
         other_api="messages",
     )
 

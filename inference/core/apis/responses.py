@@ -31,7 +31,7 @@ from inference.core.fields import (
 from inference.core.media import check_urls
 from inference.core.messages import MAX_MESSAGES
 from inference.core.options import check_references, check_stop, check_structured
-from inference.core.reported import told_for_reports
+from inference.core.reported import told_class, told_for_reports
 
 _PROMPT = ("chat_template_kwargs", "reasoning", "text", "tool_choice", "tools", "instructions", "input")
 """What the prompt is made of, the input last: a longer conversation begins like a shorter one."""
@@ -95,6 +95,7 @@ def parse_responses(content: dict[str, Any], limits: BodyLimits) -> InferenceReq
         session=session[:SESSION_CHARACTERS],
         user=user,
         tags=tags,
+        data_class=told_class(content.get("metadata")),
         other_api="responses",
     )
 

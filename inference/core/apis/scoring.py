@@ -9,7 +9,7 @@ from common.errors import InvalidInput
 from inference.core.body import Api, BodyLimits, InferenceRequest, for_any_engine, prompt_first
 from inference.core.fields import is_count, is_filled_text, optional, required, wrong_type
 from inference.core.media import check_urls
-from inference.core.reported import told_for_reports
+from inference.core.reported import told_class, told_for_reports
 
 _PAIRS = (("queries", "documents"), ("queries", "items"), ("text_1", "text_2"), ("data_1", "data_2"))
 """Names of the two sides of a score; the first pair that is there counts, as for an engine."""
@@ -64,6 +64,7 @@ def _request(
         prompt_bytes=prompt_bytes,
         user=user,
         tags=tags,
+        data_class=told_class(content.get("metadata")),
         other_api=api,
     )
 

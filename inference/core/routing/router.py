@@ -20,9 +20,9 @@ the same one.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 
+from common.records import record
 from inference.core.routing.blocks import ENDS, KIB
 from inference.core.routing.index import ENTRIES, PrefixIndex
 from inference.core.routing.report import EngineReport
@@ -49,7 +49,7 @@ ONLY, TIE = "only", "tie"
 REASONS = (*PARTS, ONLY, TIE)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Row:
     """What one replica would cost, by part as in ``PARTS``. ``cached_bytes``: likely, of this prompt."""
 
@@ -59,7 +59,7 @@ class Row:
     total: float
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Decision:
     """The chosen replica and why: the part of the cost in which it is furthest below the mean of all."""
 
@@ -157,8 +157,11 @@ class Router:
         if not usable:
             return None
         if usable & (usable - 1) == 0:
+            if len(group.members) == 1:
+                row = _row(group.members[0], ask, 0, usable, weights)
+                return Decision(row, ONLY, (row,))
             view = next(view for view in group.members if usable >> view.slot & 1)
-            cached = self._levels(ask, usable) if len(group.members) > 1 else []
+            cached = self._levels(ask, usable)
             row = _row(view, ask, ENDS[cached[0][0] - 1] if cached else 0, usable, weights)
             return Decision(row, ONLY, (row,))
         levels = self._levels(ask, usable)

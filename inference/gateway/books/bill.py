@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from billing.core.events import UsageEvent
 from common.auth import Principal
+from common.batch_line import BATCH_TIER, LineTold, tell_usage, told_id
 from common.clock import Clock
 from common.errors import NO_ROOM, Forbidden, InvalidInput, Unavailable
 from common.ids import new_id
+from common.records import record
 from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
 from inference.core.body import InferenceRequest
@@ -29,6 +32,7 @@ from inference.gateway.books.spool import Spool
 from inference.gateway.exchange import Exchange
 
 if TYPE_CHECKING:
+    from inference.gateway.one_door.passage import Passage
     from inference.gateway.tracing.request import RequestTrace
 
 OVERDUE_SECONDS = 1.0
@@ -36,15 +40,17 @@ OVERDUE_SECONDS = 1.0
 NOT_BILLABLE = "usage_not_billable"
 """The code of a request that no usage event can be made for."""
 
+_KNOWN_NAMES = 1024
 _CANNOT_RECORD = "usage cannot be recorded right now; try again"
 Outcome = Literal["completed", "cancelled", "engine_failed"]
 _log = get_logger("gateway.bill")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Job:
     """One request on its way: who, what, where to, who pays, since when. ``trace``: None where it has none,
-    as a copy."""
+    as a copy. ``line``: of the batch that it is of; None = of none. ``passage``: how it came there, where
+    that was not by the name of an own model."""
 
     exchange: Exchange
     ticket: Ticket
@@ -56,6 +62,8 @@ class Job:
     started_ms: int
     started_seconds: float
     trace: RequestTrace | None = None
+    line: LineTold | None = None
+    passage: Passage | None = None
 
 
 @dataclass
@@ -110,7 +118,7 @@ class Bill:
     def __init__(self, books: Books, job: Job, spent: Callable[[TokenCounts], None] | None = None) -> None:
         self._books = books
         self._job = job
-        self._id = new_id("use", books.clock)
+        self._id = new_id("use", books.clock) if job.line is None else told_id(job.line, job.exchange.head)
         self._spent = spent
         self._noted = TokenCounts()
         self._event: UsageEvent | None = None
@@ -140,7 +148,8 @@ class Bill:
             raise Unavailable(_CANNOT_RECORD, code=NO_ROOM)
         try:
             self._event = self._made(replica)
-            self._entry = self._books.journal.open(self._event)
+            if self._job.line is None:
+                self._entry = self._books.journal.open(self._event)
         except InvalidInput as error:
             _log.error("a request could not be billed", model=self._job.route.model, error=error.message)
             raise Forbidden(
@@ -190,6 +199,9 @@ class Bill:
             ended = {"outcome": outcome, "ended_ms": ended_ms, "quantities": quantities}
             await self._set_aside({**self._event.to_dict(), **ended}, error.message)
             return
+        if self._job.line is not None:  # whoever asked keeps it together with the answer, and posts it
+            tell_usage(self._job.exchange.head, event.canonical())
+            return
         await self._spool(event, counts)
 
     async def _spool(self, event: UsageEvent, counts: TokenCounts) -> None:
@@ -210,10 +222,12 @@ class Bill:
     def _shared(self, event: UsageEvent) -> UsageEvent:
         """The event with the other engines that had a part in the work, where their names find room in it."""
         reader = self._reader if self._reader != event.resource else ""
-        others = {"read_by": reader, "continued_by": " ".join(self._others)}
-        labels = {name: engines for name, engines in others.items() if engines}
-        if not labels:
+        if not reader and not self._others and self._job.passage is None:
             return event
+        others = {"read_by": reader, "continued_by": " ".join(self._others)}
+        if self._job.passage is not None:
+            others |= self._job.passage.labels_at_the_end()
+        labels = {name: engines for name, engines in others.items() if engines}
         try:
             return replace(event, labels={**event.labels, **labels})
         except InvalidInput as error:
@@ -223,35 +237,24 @@ class Bill:
     def _made(self, replica: RouteReplica) -> UsageEvent:
         """The event as of now, without numbers. It says how often the engine counts a prompt, and how many
         answers it makes, where that is not once and one."""
-        job = self._job
-        counted = {"choices": job.request.choices_per_prompt, "prompts": job.request.prompts}
-        return UsageEvent(
-            id=self._id,
-            kind="inference",
-            tenant=job.tenant,
-            project=job.project,
-            key=job.principal.key,
-            model=job.route.model,
-            base_model=job.route.base_model,
-            model_identity=replica.model_identity,
-            model_shared=replica.model_shared,
-            device_class=replica.device_class,
-            resource=replica.id,
-            outcome=LOST_OUTCOME,
-            started_ms=job.started_ms,
-            ended_ms=job.started_ms,
-            quantities={},
-            labels={
-                "task": job.request.task,
-                "request_id": job.exchange.request_id,
-                **{name: str(number) for name, number in counted.items() if number > 1},
-            },
-            endpoint=replica.endpoint,
-            user=job.request.user,
-            tags=job.request.tags,
-            adapter_identity=job.route.adapter_identity,
-            admitted_ms=job.started_ms,
+        job, request = self._job, self._job.request
+        labels = {"task": request.task, "request_id": job.exchange.request_id}
+        if request.choices_per_prompt > 1:
+            labels["choices"] = str(request.choices_per_prompt)
+        if request.prompts > 1:
+            labels["prompts"] = str(request.prompts)
+        if job.passage is not None:
+            labels |= job.passage.labels_at_first()
+        route = job.route
+        names = _names(
+            (job.tenant, job.project, job.principal.key),
+            (route.model, route.base_model, route.adapter_identity),
+            (replica.id, replica.endpoint, replica.device_class),
+            replica.model_identity,
+            replica.model_shared,
         )
+        event = names.begun(self._id, job.started_ms, labels, request.user, request.tags)
+        return event if job.line is None else replace(event, service_tier=BATCH_TIER)
 
     async def _set_aside(self, content: dict[str, Any], reason: str) -> None:
         try:
@@ -265,3 +268,37 @@ class Bill:
         if self._entry is not None:
             self._entry.free()
             self._entry = None
+
+
+@lru_cache(maxsize=_KNOWN_NAMES)
+def _names(
+    payer: tuple[str, str, str],
+    asked: tuple[str, str, str],
+    engine: tuple[str, str, str],
+    model_identity: str,
+    model_shared: bool,
+) -> UsageEvent:
+    """An event with the names of all of a key's at an engine, which are looked at once. Raises
+    ``InvalidInput``."""
+    tenant, project, key = payer
+    model, base_model, adapter_identity = asked
+    resource, endpoint, device_class = engine
+    return UsageEvent(
+        id="use",
+        kind="inference",
+        tenant=tenant,
+        project=project,
+        key=key,
+        model=model,
+        base_model=base_model,
+        model_identity=model_identity,
+        model_shared=model_shared,
+        device_class=device_class,
+        resource=resource,
+        outcome=LOST_OUTCOME,
+        started_ms=0,
+        ended_ms=0,
+        quantities={},
+        endpoint=endpoint,
+        adapter_identity=adapter_identity,
+    )

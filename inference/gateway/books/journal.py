@@ -33,9 +33,8 @@ _SUM = struct.Struct("<I")
 _COUNTS_AT = (16, 64)
 _EVENT_AT = 112
 _FREE = bytes(_HEAD.size)
-_NO_COUNTS = bytes(_COUNTS.size + _SUM.size)
+_NO_COUNTS = bytes(_EVENT_AT - _COUNTS_AT[0])
 _MOST = 2**64 - 1
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class Journal:
@@ -57,18 +56,13 @@ class Journal:
 
         Raises ``InvalidInput`` when the event is too long for a slot, ``OSError`` when the disk is full.
         """
-        content = event.to_dict()
-        for name in ("quantities", "ended_ms", "outcome"):
-            del content[name]
-        skeleton = _encode(content).encode()
+        skeleton = f"{event.beginning}}}".encode()
         if len(skeleton) > SLOT_BYTES - _EVENT_AT:
             raise InvalidInput(f"the names of event {event.id} are too long for the journal")
         if not self._free:
             self._grow(self.slots)
         start, checksum = self._free.pop() * SLOT_BYTES, crc32(skeleton)
-        for at in _COUNTS_AT:
-            self.write(start + at, _NO_COUNTS)
-        self.write(start + _EVENT_AT, skeleton)
+        self.write(start + _COUNTS_AT[0], _NO_COUNTS + skeleton)
         return Entry(self, start, checksum, _HEAD.pack(len(skeleton), checksum))
 
     def release(self, start: int) -> None:
@@ -121,8 +115,10 @@ class Entry:
     def note(self, counts: TokenCounts, now_ms: int) -> None:
         """Write what the request has used by now; when this returns, it outlives the process."""
         self._sequence += 1
-        numbers = (counts.prompt, counts.cached, counts.completion, now_ms)
-        body = _COUNTS.pack(self._sequence, *(min(number, _MOST) for number in numbers))
+        numbers = [counts.prompt, counts.cached, counts.completion, now_ms]
+        if max(numbers) > _MOST:
+            numbers = [min(number, _MOST) for number in numbers]
+        body = _COUNTS.pack(self._sequence, *numbers)
         at = self._start + _COUNTS_AT[self._sequence & 1]
         self._journal.write(at, body + _SUM.pack(crc32(body, self._checksum)))
         if self._sequence == 1:

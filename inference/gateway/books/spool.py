@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from common.telemetry import get_logger
 SEGMENT_BYTES = 4 * 1024**2
 _SUFFIX = ".jsonl"
 _EVENT_ID = re.compile(rb'^\{"id":"([^"]*)".*\n', re.MULTILINE)
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 _log = get_logger("gateway.spool")
 
 
@@ -60,7 +60,7 @@ class Spool:
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        line = _encode(event.to_dict()).encode() + b"\n"
+        line = f"{event.text()}\n".encode()
         self._waiting.append((line, done, on_durable))
         if self._idle is None:
             self._idle = loop.create_future()
@@ -68,7 +68,13 @@ class Spool:
         await done
 
     async def seal(self) -> None:
-        """Close the segment being written, so that it can be shipped."""
+        """Close the segment being written, so that it can be shipped: with all that came before, also that of
+        requests that have ended without waiting for it."""
+        if self._idle is not None:
+            written = asyncio.get_running_loop().create_future()
+            self._waiting.append((b"", written, lambda: None))
+            with suppress(Unavailable):
+                await written
         await asyncio.get_running_loop().run_in_executor(self._writer, self._seal)
 
     def sealed(self) -> list[Path]:
@@ -94,7 +100,8 @@ class Spool:
         """In the writer's thread."""
         failure: OSError | None = None
         try:
-            self._write(lines)
+            if lines:
+                self._write(lines)
         except OSError as error:
             failure = error
         loop.call_soon_threadsafe(self._committed, failure, loop)

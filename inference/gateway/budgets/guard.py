@@ -18,6 +18,7 @@ from inference.gateway import metrics
 from inference.gateway.budgets.keeper import LeaseKeeper, Share
 from inference.gateway.budgets.worst_case import Most, most_of
 from inference.gateway.control_link.table import RouteIndex
+from inference.gateway.one_door.candidates import doers_of
 
 ROUNDS = 3
 """So often control is asked for one request: others may take what was granted for it."""
@@ -167,10 +168,7 @@ class BudgetGuard:
         if known is None or known[0] is not route:
             if len(self._doers) >= _REMEMBERED:
                 self._doers.clear()
-            doers = frozenset(
-                Doer(one.model_identity, one.model_shared, one.device_class) for one in route.replicas
-            )
-            known = self._doers[id(route)] = route, doers
+            known = self._doers[id(route)] = route, doers_of(route)
         return known[1]
 
 

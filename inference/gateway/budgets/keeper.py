@@ -46,8 +46,8 @@ class Share:
     terms: Terms
     period: str
     account: Account = field(default_factory=Account)
-    needed: int = 0
-    """What requests wait for."""
+    waiting: list[int] = field(default_factory=list)
+    """What requests wait for, each."""
     lent: int = 0
     """Room after the last answer: where half of it is gone, more is asked for."""
     spent: int = 0
@@ -110,7 +110,7 @@ class LeaseKeeper:
         """Return when control has answered who asked for these amounts. Raises ``Unavailable`` where it does
         not."""
         for share, amount in wanted:
-            share.needed += amount
+            share.waiting.append(amount)
         self._news.set()
         try:
             async with asyncio.timeout(2 * ANSWER_SECONDS):
@@ -119,7 +119,7 @@ class LeaseKeeper:
             raise _not_reached() from None
         finally:
             for share, amount in wanted:
-                share.needed -= amount
+                share.waiting.remove(amount)
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -186,19 +186,19 @@ class LeaseKeeper:
             firm = account.firm
             account.posted(before)
             share.changed |= account.firm != firm
-            if account.is_empty and not share.needed and account.used_at + IDLE_SECONDS < now:
+            if account.is_empty and not share.waiting and account.used_at + IDLE_SECONDS < now:
                 if not share.changed:
                     del self._shares[place]
                 continue
         wanted = [
             share
             for share in self._shares.values()
-            if share.needed
+            if share.waiting
             or share.changed
             or share.told_at + RENEW_SECONDS < now
             or (share.account.used_at + IDLE_SECONDS < now and not share.account.is_empty)
         ]
-        return sorted(wanted, key=lambda share: (not share.needed, share.told_at))[:MAX_LEASES]
+        return sorted(wanted, key=lambda share: (not share.waiting, share.told_at))[:MAX_LEASES]
 
     async def _post(self, report: LeaseReport) -> LeaseAnswers:
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
@@ -219,10 +219,16 @@ class LeaseKeeper:
 
 
 def _ask(share: Share, now: float) -> LeaseAsk:
-    active = bool(share.needed) or share.account.used_at + IDLE_SECONDS >= now
+    active = bool(share.waiting) or share.account.used_at + IDLE_SECONDS >= now
     firm, room = share.account.to_report(now, keep=active)
     return LeaseAsk(
-        budget=share.terms.id, period=share.period, firm=firm, room=room, needed=share.needed, active=active
+        budget=share.terms.id,
+        period=share.period,
+        firm=firm,
+        room=room,
+        needed=sum(share.waiting),
+        active=active,
+        least=min(share.waiting, default=0),
     )
 
 

@@ -24,12 +24,17 @@ class Most(NamedTuple):
 
 
 def most_of(request: InferenceRequest, context_tokens: int | None) -> Most:
-    """No token of a prompt is less than a byte of it, and no prompt or answer is longer than the context.
-    An answer has at most what the request says or, where it says nothing, the whole context."""
+    """No token of a prompt is less than a byte of it, and no prompt or answer is longer than the context,
+    where that is known. An answer has at most what the request says or, where it says nothing, the whole
+    context."""
     context = context_tokens or ASSUMED_CONTEXT_TOKENS
     prompt = context * (request.prompts + (request.api in _PAIRS))
-    if request.api not in _PAIRS and not any(mark in request.rest for mark in _MEDIA):
-        prompt = min(prompt, len(request.rest) + TEMPLATE_TOKENS * request.prompts)
+    if request.api not in _PAIRS:
+        texts = len(request.rest) + TEMPLATE_TOKENS * request.prompts
+        if any(mark in request.rest for mark in _MEDIA):
+            prompt = prompt if context_tokens else max(prompt, texts)
+        else:
+            prompt = min(prompt, texts) if context_tokens else texts
     if request.task == "embeddings":
         return Most(prompt, 0)
     said = max((limit for _, limit in request.token_limits), default=context)

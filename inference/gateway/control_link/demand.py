@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -25,6 +25,7 @@ LEAST_SECONDS = 0.2
 ASKED_SECONDS = 10.0
 """Who may not wait is told of for so long: control has looked by then."""
 _ANSWER_SECONDS = 5.0
+_NOTHING_TO_TELL = nullcontext()
 _log = get_logger("gateway.demand")
 
 
@@ -49,11 +50,13 @@ class DemandTeller:
         self._news = asyncio.Event()
         self._told = False
 
-    @contextmanager
-    def working(self, route: Route) -> Iterator[None]:
+    def working(self, route: Route) -> AbstractContextManager[None]:
         """While entered a request of the route is under way. Which Endpoint has it is known where there is
         one only; what engines tell counts anyway."""
-        names = route.elastic if len(route.elastic) == 1 else ()
+        return self._at_work(route.elastic) if len(route.elastic) == 1 else _NOTHING_TO_TELL
+
+    @contextmanager
+    def _at_work(self, names: tuple[str, ...]) -> Iterator[None]:
         self._active.update(names)
         try:
             yield

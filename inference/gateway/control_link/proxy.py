@@ -18,7 +18,7 @@ from common.wire import JSON_LIMIT_BYTES, MULTIPART_OVERHEAD_BYTES
 from inference.gateway.control_link.addresses import ControlAddresses
 from inference.gateway.exchange import Exchange
 
-PROXIED_PREFIXES = ("/v1/files", "/v1/fine_tuning", "/v1/organization")
+PROXIED_PREFIXES = ("/v1/batches", "/v1/files", "/v1/fine_tuning", "/v1/organization")
 
 _HOP_BY_HOP = frozenset(
     {

@@ -104,6 +104,14 @@ class RouteFollower:
                 raise
             return (await self.renewed()).key_of(authorization, self._clock)
 
+    async def key_with(self, digest: str) -> RouteKey:
+        """The key of this digest, also one that was made a moment ago. Raises as ``RouteIndex.in_force``
+        does."""
+        try:
+            return self.index.in_force(digest, self._clock.now_ms())
+        except Unauthenticated:
+            return (await self.renewed()).in_force(digest, self._clock.now_ms())
+
     async def find(self, digest: str, model: str) -> tuple[RouteKey, Route]:
         """What ``model`` means to the holder of the key, also one that was made a moment ago. Raises as
         ``RouteIndex.in_force`` and ``RouteIndex.find`` do."""

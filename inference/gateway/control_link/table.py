@@ -6,10 +6,12 @@ from billing.core.budgets import BudgetIndex
 from billing.core.ceilings import Ceilings
 from common.auth import Principal
 from common.clock import Clock
-from common.errors import ComputilityError, Forbidden, NotFound, Unauthenticated, Unavailable
+from common.errors import ComputilityError, Forbidden, NotFound, Paused, Unauthenticated, Unavailable
 from common.ids import secret_digest
+from common.pauses import refusal
 from common.wire import Route, RouteKey, RoutingTable
 from inference.gateway.budgets.terms import book_of, terms_of
+from inference.gateway.guardrails.index import GuardIndex
 
 _SCHEME = b"bearer "
 CHECKPOINT_MARK = ":ckpt-step-"
@@ -35,7 +37,11 @@ class RouteIndex:
         """Whether anybody has any: where nobody has, requests are not looked at for them."""
         self.budgets = BudgetIndex([terms_of(one) for one in table.budgets]) if table.budgets else None
         """None where nobody has any."""
+        self.guards = GuardIndex(table.guardrails) if table.guardrails else None
+        """The same."""
         self.ceilings = Ceilings([book_of(one) for one in table.books])
+        self.data = table.data
+        self._pauses = {f"{one.scope}/{one.name}": one for one in table.pauses}
         self._by_model: dict[str, list[Route]] = {}
         self._by_other_name: dict[str, list[Route]] = {}
         for route in table.routes:
@@ -57,9 +63,9 @@ class RouteIndex:
 
     def in_force(self, digest: str, now_ms: int) -> RouteKey:
         """The key of this digest. Raises what ``refusal`` says."""
-        refusal = self.refusal(digest, now_ms)
-        if refusal is not None:
-            raise refusal
+        refused = self.refusal(digest, now_ms)
+        if refused is not None:
+            raise refused
         return self._keys[digest]
 
     def refusal(self, digest: str, now_ms: int) -> ComputilityError | None:
@@ -71,7 +77,16 @@ class RouteIndex:
             return Unauthenticated("incorrect API key: it is unknown or was revoked")
         if key.expires_ms is not None and key.expires_ms <= now_ms:
             return Unauthenticated("the API key has expired")
-        return None
+        if not self._pauses:
+            return None
+        return self.pause(f"key/{key.name}", f"project/{key.project or ''}", f"tenant/{key.tenant or ''}")
+
+    def pause(self, *places: str) -> Paused | None:
+        """Why nothing is answered for one of these places (``tenant/acme``); None where none is paused."""
+        if not self._pauses:
+            return None
+        found = next((self._pauses[place] for place in places if place in self._pauses), None)
+        return refusal(found.scope, found.name, found.since_ms, found.reason) if found is not None else None
 
     def find(self, principal: Principal, model: str) -> Route:
         """What ``model`` means to this principal. Raises ``NotFound``, alike for absent and hidden."""
@@ -83,7 +98,13 @@ class RouteIndex:
                 code="model_not_found",
                 param="model",
             )
-        return min(seen, key=lambda route: _rank(principal, route))
+        return seen[0] if len(seen) == 1 else min(seen, key=lambda route: _rank(principal, route))
+
+    def candidate(self, project: str, model: str) -> Route | None:
+        """The route of that name of a project, which a Route of another one may lead to; None where there is
+        none, or it is a Route itself."""
+        routes = self._by_model.get(model, ())
+        return next((one for one in routes if one.project == project and one.door is None), None)
 
     def _served_as(self, principal: Principal, model: str) -> str:
         """What to ask for where the name is that of a Model or an Endpoint whose engines are called
@@ -133,6 +154,12 @@ def payer_of(principal: Principal, route: Route) -> tuple[str, str]:
             f"{route.model} belongs to another tenant: use a project's key, so that the project is billed"
         )
     return route.tenant, route.project
+
+
+def places_of(payer: tuple[str, str], route: Route) -> tuple[str, ...]:
+    """What may be paused of a request besides its key: who is billed, and the Model that answers."""
+    tenant, project = payer
+    return f"model/{route.model_identity}", f"project/{project}", f"tenant/{tenant}"
 
 
 def _sees(principal: Principal, route: Route) -> bool:

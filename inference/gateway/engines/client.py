@@ -41,7 +41,7 @@ class EngineClient:
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
         """An answer whose status and headers are there; it has to be closed. Raises ``TransportFailed``."""
-        return await self._ask("POST", url, body, headers or {})
+        return await self._ask("POST", url, body, headers)
 
     @asynccontextmanager
     async def asking(
@@ -57,7 +57,7 @@ class EngineClient:
         answer = None
         try:
             async with asyncio.timeout(seconds) as limit:
-                answer = await self._ask(method, url, body, headers or {})
+                answer = await self._ask(method, url, body, headers)
                 yield answer
         except TimeoutError as error:
             if limit.expired():
@@ -67,10 +67,10 @@ class EngineClient:
             if answer is not None:
                 answer.close()
 
-    async def _ask(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def _ask(self, method: str, url: str, body: bytes, headers: Mapping[str, str] | None) -> Answer:
         place, host, path = _parts(url)
-        length = b"Content-Length: %d\r\n" % len(body)
-        request = b"%b%b%b%b\r\n" % (_head(method, host, path), length, self._headers, _lines(headers))
+        head, lines = _head(method, host, path), _lines(headers) if headers else b""
+        request = b"%bContent-Length: %d\r\n%b%b\r\n" % (head, len(body), self._headers, lines)
         answer = (await self._connection(place)).ask(request, body, self._silence_seconds)
         try:
             await answer.begun()
@@ -99,9 +99,12 @@ class EngineClient:
             self._idle.setdefault(place, []).append(connection)
             self._sweep_later()
 
-        connection = await open_connection(lambda: Connection(free, self._open.discard), place)
+        connection = await self._opened(lambda: Connection(free, self._open.discard), place)
         self._open.add(connection)
         return connection
+
+    async def _opened(self, make: Callable[[], Connection], place: Place) -> Connection:
+        return await open_connection(make, place)
 
     def _sweep_later(self) -> None:
         if self._sweeper is None:
@@ -153,7 +156,7 @@ def _head(method: str, host: str, path: str) -> bytes:
 
 def _lines(headers: Mapping[str, str]) -> bytes:
     """Raises ``ValueError`` for what would be more than one line."""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         raise ValueError("a header has the end of a line in it")
     return lines.encode("latin-1")

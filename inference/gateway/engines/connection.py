@@ -50,7 +50,6 @@ class Answer:
         self._loop = connection.loop
         self._silence_seconds = silence_seconds
         self._last_seconds = self._loop.time()
-        self._timer: asyncio.TimerHandle | None = self._loop.call_later(silence_seconds, self._look)
         self._parts: list[bytes] = []
         self._kept_bytes = 0
         self._ended = False
@@ -82,7 +81,6 @@ class Answer:
         """Give the connection back, or end it where the answer has not come whole. Safe to repeat."""
         if not self._ended and self._trouble is None:
             self._trouble = Disconnected("the answer was given up")
-            self._stop()
             self._connection.abort()
 
     # Called by the connection
@@ -105,13 +103,11 @@ class Answer:
 
     def end(self) -> None:
         self._ended = True
-        self._stop()
         self._wake()
 
     def fail(self, trouble: TransportFailed) -> None:
         if not self._ended and self._trouble is None:
             self._trouble = trouble
-            self._stop()
             self._wake()
 
     async def _wait(self) -> None:
@@ -127,23 +123,51 @@ class Answer:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _stop(self) -> None:
+    def left_seconds(self) -> float | None:
+        """How long nothing may come from now on, before it is given up; None once it has ended."""
+        if self._ended or self._trouble is not None:
+            return None
+        now = self._loop.time()
+        if self._paused:
+            self._last_seconds = now
+        return self._last_seconds + self._silence_seconds - now
+
+    def give_up(self) -> None:
+        """Nothing has come for too long."""
+        self.fail(Silent("the engine said nothing for too long"))
+        self._connection.abort()
+
+
+class SilenceTimer:
+    """One timer for all answers of a connection, which looks again when it would have been set again: to set
+    and cancel one for each answer takes longer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._answer: Answer | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, answer: Answer, seconds: float) -> None:
+        """Give the answer up when nothing comes for so long."""
+        self._answer = answer
+        if self._timer is None:
+            self._timer = self._loop.call_later(seconds, self._look)
+
+    def end(self) -> None:
+        """The connection is gone."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _look(self) -> None:
-        """One timer for the whole answer, which looks again when it would have been set again."""
-        now = self._loop.time()
-        if self._paused:
-            self._last_seconds = now
-        left_seconds = self._last_seconds + self._silence_seconds - now
-        if left_seconds > 0:
-            self._timer = self._loop.call_later(left_seconds, self._look)
-            return
         self._timer = None
-        self.fail(Silent("the engine said nothing for too long"))
-        self._connection.abort()
+        left_seconds = self._answer.left_seconds() if self._answer is not None else None
+        if self._answer is None or left_seconds is None:
+            self._answer = None
+        elif left_seconds > 0:
+            self._timer = self._loop.call_later(left_seconds, self._look)
+        else:
+            self._answer.give_up()
 
 
 class Connection(asyncio.Protocol):
@@ -160,6 +184,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._header_bytes = 0
         self._to_the_end = False
+        self._silence = SilenceTimer(self.loop)
 
     @property
     def is_open(self) -> bool:
@@ -172,6 +197,7 @@ class Connection(asyncio.Protocol):
         answer = self._answer = Answer(self, silence_seconds)
         self._headers, self._header_bytes, self._to_the_end = {}, 0, False
         self._transport.writelines((request, body))
+        self._silence.watch(answer, silence_seconds)
         return answer
 
     def abort(self) -> None:
@@ -206,6 +232,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         answer, self._answer, self._transport = self._answer, None, None
+        self._silence.end()
         self._on_end(self)
         if answer is None:
             return

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.errors import ComputilityError, EngineFailed, Unavailable
+from common.records import record
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
@@ -40,7 +41,7 @@ Kin = tuple[str, str]
 _log = get_logger("gateway.legs")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Answering:
     """A call that is answered. ``cached``: tokens of the prompt that the engine which read it had already;
     None where the answering engine tells that itself. ``tells_tokens``: it was asked to. ``learned``: what is

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from common.clock import Clock
@@ -16,6 +17,19 @@ from inference.core.routing.router import Router, Sent
 from inference.core.routing.views import Ask, Group, Weights
 from inference.gateway import metrics
 
+_KNOWN_STARTS = 4096
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Replicas among which one is chosen, and by what."""
+
+    replicas: Sequence[RouteReplica]
+    group: Group
+    by_url: Mapping[str, RouteReplica]
+    routing: RouteWeights
+    weights: Weights
+
 
 class Replicas:
     """What this gateway knows of engines, by their URLs. ``entries``: of the index of prompts."""
@@ -26,7 +40,8 @@ class Replicas:
         """URLs of replicas that have others beside them."""
         self._clock = clock
         self._secret = new_secret("index").encode()
-        self._groups: dict[int, tuple[Sequence[RouteReplica], Group, dict[str, RouteReplica]]] = {}
+        self._groups: dict[int, _Known] = {}
+        self._starts: dict[tuple[str, ...], bytes] = {}
 
     def keep_only(self, routes: Sequence[Route]) -> None:
         """Forget replicas that no route names any more."""
@@ -41,26 +56,31 @@ class Replicas:
     def ask(self, route: Route, request: InferenceRequest, tenant: str) -> Ask:
         """The request as the choice sees it. Tenants meet nobody else's prompts, as in engines' caches."""
         adapter = "" if route.model == route.base_model else route.backend_model
-        start = b""
-        if request.task != "embeddings":
-            start = partition(self._secret, tenant, route.backend_model)
+        start = b"" if request.task == "embeddings" else self._start(tenant, route.backend_model)
         return Ask(request.prompt, start, adapter, request.session)
 
+    def _start(self, *names: str) -> bytes:
+        start = self._starts.get(names)
+        if start is None:
+            if len(self._starts) >= _KNOWN_STARTS:
+                self._starts.clear()
+            start = self._starts[names] = partition(self._secret, *names)
+        return start
+
     def choose(
-        self, route: Route, replicas: Sequence[RouteReplica], ask: Ask, tried: Iterable[str]
+        self, route: Route, replicas: Sequence[RouteReplica], ask: Ask, tried: Collection[str]
     ) -> tuple[RouteReplica, Sent] | None:
         """One of ``replicas`` (all of the route's, or some) that has the request now; None where none may."""
-        group, by_url = self._group(replicas)
-        decision = self.router.choose(
-            group, ask, self._clock.monotonic_seconds(), _weights(route.routing), tuple(tried)
-        )
+        known = self._group(route, replicas)
+        now_seconds = self._clock.monotonic_seconds()
+        decision = self.router.choose(known.group, ask, now_seconds, known.weights, tried)
         if decision is None:
             return None
         model, cached = metrics.MODELS.of(route.model), decision.row.cached_bytes
-        metrics.series(metrics.ROUTED, model, decision.reason).inc()
-        metrics.series(metrics.ROUTED_BYTES, model, "yes").inc(cached)
-        metrics.series(metrics.ROUTED_BYTES, model, "no").inc(len(ask.prompt) - cached)
-        return by_url[decision.view.name], self.router.send(group, ask, decision)
+        metrics.ROUTED.count(model, decision.reason)
+        metrics.ROUTED_BYTES.count(model, "yes", amount=cached)
+        metrics.ROUTED_BYTES.count(model, "no", amount=len(ask.prompt) - cached)
+        return known.by_url[decision.view.name], self.router.send(known.group, ask, decision)
 
     def answered(self, url: str) -> None:
         """A request was answered well there. While the replica is left alone that says nothing: the request
@@ -97,15 +117,16 @@ class Replicas:
                     states[metrics.MODELS.of(route.model), replica.id] = state
         return states
 
-    def _group(self, replicas: Sequence[RouteReplica]) -> tuple[Group, dict[str, RouteReplica]]:
+    def _group(self, route: Route, replicas: Sequence[RouteReplica]) -> _Known:
         """Kept by the list's identity for as long as the table is the same."""
         known = self._groups.get(id(replicas))
-        if known is None or known[0] is not replicas:
+        if known is None or known.replicas is not replicas or known.routing is not route.routing:
             by_url = {replica.url: replica for replica in replicas}
-            known = self._groups[id(replicas)] = (replicas, self.router.group(by_url), by_url)
+            group, weights = self.router.group(by_url), _weights(route.routing)
+            known = self._groups[id(replicas)] = _Known(replicas, group, by_url, route.routing, weights)
             for url, replica in by_url.items():
                 self.router.view(url).adapter_slots = replica.adapter_slots
-        return known[1], known[2]
+        return known
 
 
 def why_nobody(route: Route) -> str:

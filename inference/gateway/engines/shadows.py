@@ -7,18 +7,22 @@ copy is sent to engines, not through the gateway, so that it is never copied aga
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from common.auth import Principal
-from common.errors import ComputilityError
+from common.errors import BudgetSpent, ComputilityError, Unavailable
 from common.ids import new_id
 from common.settings import GatewaySettings
 from common.telemetry import get_logger
 from common.wire import Route, RouteShadow
 from inference.core.body import copied_body
 from inference.core.canary.split import side_of
+from inference.core.usage import TokenCounts
 from inference.gateway import metrics
 from inference.gateway.books.bill import Bill, Books, Job
+from inference.gateway.budgets.guard import Asking, BudgetGuard
+from inference.gateway.control_link.routes import RouteFollower
 from inference.gateway.engines.upstream import ClientWatch, Upstream
 
 SHADOW_KEY = "shadow:"
@@ -36,8 +40,16 @@ class _Load:
 class Shadows:
     """All copies that are under way: so many, of so many bytes at most; what is beyond is not made."""
 
-    def __init__(self, settings: GatewaySettings, upstream: Upstream, books: Books) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        routes: RouteFollower,
+        upstream: Upstream,
+        books: Books,
+        budgets: BudgetGuard,
+    ) -> None:
         self._settings, self._upstream, self._books = settings, upstream, books
+        self._routes, self._budgets = routes, budgets
         self._load = _Load()
         self._tasks: set[asyncio.Task[None]] = set()
         self._targets: dict[int, tuple[Route, Route]] = {}
@@ -77,7 +89,7 @@ class Shadows:
     async def _send(self, job: Job, shadow: RouteShadow, size: int) -> None:
         target = self._target(job.route, shadow)
         try:
-            _count(job, "answered" if await self._is_answered(job, shadow, target) else "failed")
+            _count(job, await self._outcome(job, self._copied(job, shadow, target)))
         except Exception as error:  # noqa: BLE001 - the copy's boundary: its trouble is nobody's
             _log.warning("a copy of a request failed", model=target.model, error=type(error).__name__)
             _count(job, "failed")
@@ -85,10 +97,26 @@ class Shadows:
             self._load.requests -= 1
             self._load.body_bytes -= size
 
-    async def _is_answered(self, job: Job, shadow: RouteShadow, target: Route) -> bool:
-        """Whether an engine has answered; what it used is on the bill of the Endpoint's project. The cache of
-        the engine is parted by the client's tenant, as ever."""
-        copied = replace(
+    async def _outcome(self, job: Job, copied: Job) -> str:
+        """What became of the copy. One that does not fit into the hard budgets of who pays for it is not
+        made."""
+        whose = copied.tenant, copied.project, copied.principal.key
+        try:
+            held = await self._budgets.admit(
+                self._routes.index, Asking(copied.request, copied.route, *whose, copied.started_ms)
+            )
+        except (BudgetSpent, Unavailable):
+            return "dropped"
+        billed = [TokenCounts()]
+        try:
+            return "answered" if await self._is_answered(job, copied, billed.append) else "failed"
+        finally:
+            if held is not None:
+                held.settle(billed[-1])
+
+    def _copied(self, job: Job, shadow: RouteShadow, target: Route) -> Job:
+        """The request as the copy's: the Endpoint's project pays for it."""
+        return replace(
             job,
             request=replace(job.request, stream=False),
             principal=Principal(f"{SHADOW_KEY}{shadow.source}", "agent"),
@@ -98,10 +126,15 @@ class Shadows:
             started_ms=self._books.clock.now_ms(),
             trace=None,
         )
+
+    async def _is_answered(self, job: Job, copied: Job, spent: Callable[[TokenCounts], None]) -> bool:
+        """Whether an engine has answered; what it used is on the copy's bill. The cache of the engine is
+        parted by the client's tenant, as ever."""
+        target = copied.route
         content = copied_body(job.request, target.backend_model, job.tenant)
         watch = ClientWatch(job.exchange, job.ticket, None)  # never entered: no client is there to leave
         watch.hold = _keep_nothing
-        with Bill(self._books, copied) as bill:
+        with Bill(self._books, copied, spent) as bill:
             try:
                 call = await self._upstream.call(
                     target, copied.request, job.tenant, lambda _: content, watch, bill.begin
@@ -125,6 +158,7 @@ class Shadows:
                 base_model=shadow.model,
                 project=route.project,
                 tenant=route.tenant,
+                context_tokens=shadow.context_tokens,
                 replicas=shadow.replicas,
             )
             known = self._targets[id(route)] = route, made

@@ -17,7 +17,7 @@ from common.telemetry import get_logger
 from common.wire import Route, RouteReplica
 from inference.core.apis.beginning import Beginning
 from inference.core.apis.wires import WIRES
-from inference.core.body import InferenceRequest, response_id
+from inference.core.body import InferenceRequest
 from inference.core.engine_errors import (
     error_from_engine,
     is_retryable,
@@ -35,6 +35,8 @@ from inference.gateway.engines.connection import (
     TransportFailed,
     Unreachable,
 )
+from inference.gateway.engines.ids import engine_ids as _engine_ids
+from inference.gateway.engines.limit import Limit
 from inference.gateway.engines.replicas import Replicas, why_nobody
 from inference.gateway.engines.reports import Reports
 from inference.gateway.engines.whole_answer import Hold, WholeAnswer, read_answer, read_error
@@ -202,7 +204,6 @@ class ClientWatch:
         trace: RequestTrace | None = None,
     ) -> None:
         self.gone = False
-        self.left = asyncio.Event()
         self.gone_seconds = 0.0
         self.cut: ComputilityError | None = None
         self.call: EngineCall | None = None
@@ -213,11 +214,21 @@ class ClientWatch:
         self._ticket = ticket
         self.hold: Hold = ticket.take_answer
         self._drain_seconds = drain_seconds
-        self._limit = asyncio.timeout(None)
+        self._left: asyncio.Event | None = None
+        self._limit = Limit()
         self._stopping: asyncio.Task[None] | None = None
 
+    @property
+    def left(self) -> asyncio.Event:
+        """Set once the client has gone."""
+        if self._left is None:
+            self._left = asyncio.Event()
+            if self.gone:
+                self._left.set()
+        return self._left
+
     async def __aenter__(self) -> ClientWatch:
-        await self._limit.__aenter__()
+        self._limit.begin()
         self._leave_be = self._exchange.when_gone(self._has_left)
         self._ticket.end = self._end
         return self
@@ -229,7 +240,7 @@ class ClientWatch:
         self._leave_be()
         if self._stopping is not None:
             self._stopping.cancel()
-        await self._limit.__aexit__(kind, error, trace)
+        self._limit.end(kind)
 
     def _end(self, why: ComputilityError) -> None:
         if not self.gone:
@@ -239,17 +250,17 @@ class ClientWatch:
     def _has_left(self) -> None:
         if self._stopping is None:
             self.gone, self.gone_seconds = True, asyncio.get_running_loop().time()
-            self.left.set()
+            if self._left is not None:
+                self._left.set()
             self._stopping = asyncio.create_task(self._stop())
 
     async def _stop(self) -> None:
-        loop = asyncio.get_running_loop()
         if self._drain_seconds is not None:
-            self._limit.reschedule(loop.time() + self._drain_seconds)
+            self._limit.set(self._drain_seconds)
         while self.call is None or await self.call.abort():
             await asyncio.sleep(ABORT_INTERVAL_SECONDS)
         if self._drain_seconds is not None:
-            self._limit.reschedule(loop.time())
+            self._limit.set(0.0)
 
 
 async def drop_comments(comments: bytes) -> None:
@@ -319,7 +330,7 @@ class Upstream:
         """
         tried = set() if tried is None else tried
         ask = self.replicas.ask(route, request, tenant)
-        error: ComputilityError = NoEngine(why_nobody(route))
+        error: ComputilityError | None = None
         while not watch.gone and watch.broken < MAX_FAILED_ENGINES:
             chosen = self.replicas.choose(route, route.replicas, ask, tried)
             if chosen is None:
@@ -342,7 +353,7 @@ class Upstream:
             broke = call.status == 0 or call.status >= 500
             watch.broken += broke and isinstance(failure, EngineFailed)
             error = failure
-        raise error
+        raise error or NoEngine(why_nobody(route))
 
     async def _attempt(
         self,
@@ -386,15 +397,3 @@ class Upstream:
         if is_retryable(call.status):
             return failure
         raise failure
-
-
-def _engine_ids(request: InferenceRequest, base: str) -> list[str]:
-    """What the engine calls a request that was sent with ``X-Request-Id: base``."""
-    if (
-        request.api == "responses"
-    ):  # the first of its turns, and without tools of an engine's own the only one
-        return [f"{response_id(base)}_0"]
-    if request.task == "chat":  # also where it is written for another API
-        return [f"chatcmpl-{base}"]
-    prefix = "cmpl" if request.task == "completions" else "embd"
-    return [f"{prefix}-{base}-{i}" for i in range(request.prompts)]

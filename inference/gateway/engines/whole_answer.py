@@ -6,9 +6,9 @@ be given out or not.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 
+from common.records import record
 from inference.core.usage import UsageMember, find_last_usage, find_usage
 from inference.gateway.engines.connection import Answer
 
@@ -24,7 +24,7 @@ Hold = Callable[[int], bool]
 """Asks for room for so many more bytes of answers; False when there is none."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class WholeAnswer:
     """``content`` is None where the answer is too large to be given out."""
 
@@ -35,21 +35,21 @@ class WholeAnswer:
 async def read_answer(response: Answer, hold: Hold, find: FindUsage = find_usage) -> WholeAnswer:
     """Read all of it; ``find`` looks for its usage. Raises ``TransportFailed`` when the engine breaks off."""
     parts, size = [], 0
-    async for data in _chunks(response):
+    while data := await response.readany():
         parts.append(data)
         size += len(data)
         if size > ANSWER_LIMIT_BYTES or not hold(len(data)):
             kept = b"".join(parts)
             parts.clear()
             return WholeAnswer(None, await _usage_beyond(response, kept, find))
-    content = b"".join(parts)
+    content = parts[0] if len(parts) == 1 else b"".join(parts)
     return WholeAnswer(content, find(content))
 
 
 async def read_error(response: Answer) -> bytes:
     """The beginning of an answer that is an error."""
     parts, size = [], 0
-    async for data in _chunks(response):
+    while data := await response.readany():
         parts.append(data)
         size += len(data)
         if size > ERROR_LIMIT_BYTES:
@@ -61,15 +61,10 @@ async def _usage_beyond(response: Answer, kept: bytes, find: FindUsage) -> Usage
     """The usage member of an answer of which ``kept`` was read: the first one, or the last one where ``find``
     looks for that. The rest is not kept."""
     found, tail = find(kept), kept[-_WINDOW_BYTES:]
-    async for data in _chunks(response):
+    while data := await response.readany():
         if found is None or find is find_last_usage:
             window = tail + data
             # A quote that stands first may have lost its backslash; a member there was whole before.
             found = find(window[1:] if window.startswith(b'"') else window) or found
             tail = window[-_WINDOW_BYTES:]
     return found
-
-
-async def _chunks(response: Answer) -> AsyncIterator[bytes]:
-    while data := await response.readany():
-        yield data

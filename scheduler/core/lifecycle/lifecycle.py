@@ -100,7 +100,8 @@ class Seen:
 
     ``alive``: any process of it, of any attempt. ``places_usable``: those that it holds. ``spec_changed``:
     the gang runs other roles than the spec says; ``may_surge``: the new one is to start beside it then.
-    ``told``: the gang was told to end. ``leave``: why it cannot stay where it is, in words.
+    ``told``: the gang was told to end. ``leave``: why it cannot stay where it is, in words. ``barred``: why
+    it may not run at all for now.
     """
 
     ranks: tuple[Rank, ...] = ()
@@ -112,6 +113,7 @@ class Seen:
     leave: str = ""
     grace_seconds: float = 0.0
     successor: Successor | None = None
+    barred: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,8 @@ def advance(restarts: Restarts, suspend: bool, state: State, seen: Seen, now_ms:
         return Step(state)
     if suspend:
         return _suspend(state, seen)
+    if seen.barred and state.phase in PLACED | BACKING_OFF:
+        return _bar(state, seen, now_ms)
     return _PHASES[state.phase](restarts, state, seen, now_ms)
 
 
@@ -155,6 +159,20 @@ def _suspend(state: State, seen: Seen) -> Step:
     notes = () if state.phase == "Suspended" else (Note("Suspended", "suspended: spec.suspend is set"),)
     message = "suspended: set spec.suspend to false to go on"
     return Step(replace(state, phase="Suspended", message=message, next_start_ms=None), notes, release=True)
+
+
+def _bar(state: State, seen: Seen, now_ms: int) -> Step:
+    """It ends as if preempted, with its grace and at no cost of restarts, and waits until it may run."""
+    if state.phase in BACKING_OFF:
+        return Step(replace(state, phase="Pending", next_start_ms=None, message=seen.barred), release=True)
+    leaving = replace(
+        state,
+        phase="Preempting",
+        leaves_by_ms=now_ms + round(seen.grace_seconds * 1000),
+        message=seen.barred,
+    )
+    note = Note("Stopping", f"{seen.barred}; it has {seen.grace_seconds:g} s to end", "warning")
+    return Step(leaving, (note,), drop=True)
 
 
 def _resume(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> Step:
@@ -256,7 +274,7 @@ def _leave(restarts: Restarts, state: State, seen: Seen, now_ms: int) -> Step:
         return Step(state)
     fresh = replace(state, next_start_ms=None, leaves_by_ms=None)
     successor = seen.successor
-    if successor is not None and successor.usable:
+    if successor is not None and successor.usable and not seen.barred:
         what = "with other ranks" if state.phase == "Resizing" else "at its new place"
         note = Note("Resized" if state.phase == "Resizing" else "Migrated", f"starts again {what}")
         started = replace(fresh, phase="Starting", attempt=successor.attempt, message="")

@@ -43,6 +43,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "Node": {},
     "File": {"filename": "a.jsonl", "purpose": "fine-tune", "sizeBytes": 1, "sha256": "00"},
     "FineTune": {"model": "tiny", "base": "tiny", "baseProject": "lab", "trainingFile": "file-1"},
+    "Batch": {"inputFile": "file-1", "endpoint": "/v1/embeddings"},
 }
 PLURAL_OF = {kind.__name__: plural for plural, kind in PLURALS.items()}
 

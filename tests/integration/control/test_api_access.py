@@ -10,13 +10,13 @@ from common.resources import KINDS, ApiKey
 from tests.integration.control.conftest import PLURAL_OF, SPECS, TOKEN, World, document
 
 pytestmark = pytest.mark.integration
-IN_PROJECT = ("Workload", "Model", "Endpoint", "Adapter", "Job", "File", "FineTune")
+IN_PROJECT = ("Workload", "Model", "Endpoint", "Adapter", "Job", "File", "FineTune", "Batch")
 OUTSIDERS = ("search-member", "acme-admin")
 
 
 async def fill_lab(world: World) -> None:
     """One resource of every kind in the other tenant's project, and a price of its own."""
-    for kind in ("Model", "Workload", "Endpoint", "Adapter", "File", "FineTune"):
+    for kind in ("Model", "Workload", "Endpoint", "Adapter", "File", "FineTune", "Batch"):
         await world.store_directly(kind, "tiny" if kind == "Model" else "theirs", "lab")
     await world.apply(document("Price", "theirs", tenant="globex"))
 

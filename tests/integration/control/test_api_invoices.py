@@ -58,8 +58,8 @@ async def _check_focus(world: World) -> None:
     rows = list(csv.DictReader(io.StringIO(file.text)))
     assert (file.status_code, {row["InvoiceId"] for row in rows}) == (200, {"INV-000001"}), file.text
     assert [(row["SkuMeter"], row["PricingQuantity"]) for row in rows] == [
-        ("Output Tokens", "5"),
-        ("Input Tokens", "10"),
+        ("Output Tokens", "5.0"),
+        ("Input Tokens", "10.0"),
     ]
     parquet = await world.request("acme-admin", "GET", f"{FOCUS}&format=parquet")
     assert parquet.status_code == 400 or parquet.content.startswith(b"PAR1")

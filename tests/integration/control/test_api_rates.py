@@ -50,6 +50,26 @@ async def test_a_limited_key_makes_no_key_with_more(world: World) -> None:
     assert answer.json()["resource"]["spec"]["rateLimits"] == limits
 
 
+async def test_a_key_whose_data_are_bound_makes_no_key_that_lets_them_out(world: World) -> None:
+    bound = {"dataClass": "confidential", "regions": ["eu", "us"]}
+    await world.make_key("boss", "tenant-admin", tenant="acme", data=bound)
+    wanted: dict[str, Any] = {"name": "made", "role": "agent", "project": "search"}
+    for asked, path in (
+        ({}, "data.dataClass"),
+        ({"dataClass": "internal", "regions": ["eu"]}, "data.dataClass"),
+        ({"dataClass": "confidential"}, "data.regions"),
+        ({"dataClass": "confidential", "regions": ["eu", "cn"]}, "data.regions"),
+    ):
+        answer = await world.request("boss", "POST", "/api/v1/keys", json={**wanted, "data": asked})
+        assert refusal(answer) == (403, path)
+    for name, asked in (("made", bound), ("stricter", {"dataClass": "regulated", "regions": []})):
+        answer = await world.request(
+            "boss", "POST", "/api/v1/keys", json={**wanted, "name": name, "data": asked}
+        )
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["resource"]["spec"]["data"] == asked
+
+
 @pytest.mark.parametrize("who", ["search-member", "acme-admin"])
 async def test_the_limits_of_a_shared_endpoint_are_the_platforms(world: World, who: str) -> None:
     model = document("Model", "tiny", "search")

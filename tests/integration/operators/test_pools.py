@@ -66,10 +66,13 @@ def stateful_set() -> dict[str, Any]:
     }
 
 
-def replicas(site: Site) -> int:
-    """As many as there are to be; those are made to join, as Ray and the kubelet would."""
+def replicas(site: Site, drained: set[str] | None = None) -> int:
+    """As many as there are to be; those are made to join, as Ray and the kubelet would. Into ``drained`` go
+    the nodes that are drained before any is taken."""
     found = site.plane.get("statefulset", "pool", "-n", SPACE)["spec"]["replicas"]
     assert isinstance(site.control, PoolControl)
+    if drained is not None:
+        drained |= {node["metadata"]["name"] for node in site.client.list("nodes") if node["spec"]["drain"]}
     site.control.set_nodes(POOL, [f"pool-{i}" for i in range(found)])
     return int(found)
 
@@ -115,12 +118,7 @@ def test_a_pool_follows_what_waits(elastic: Site) -> None:
     for name in ("too-many", "too-large", "gang"):
         site.client.delete("workloads", name, "search")
     drained: set[str] = set()
-
-    def is_empty() -> bool:
-        drained.update(n["metadata"]["name"] for n in site.client.list("nodes") if n["spec"].get("drain"))
-        return replicas(site) == 0
-
-    site.wait_until(is_empty, 60)
+    site.wait_until(lambda: replicas(site, drained) == 0, 60)
     assert drained == {"pool-0", "pool-1"}
 
 

@@ -30,8 +30,8 @@ EVERYWHERE = [
     rule("apiextensions.k8s.io", "customresourcedefinitions", "get list watch"),
     rule(
         "computility.io",
-        "tenants projects queues prices budgets nodes tenants/status projects/status queues/status "
-        "prices/status budgets/status nodes/status",
+        "tenants projects queues prices budgets guardrails nodes tenants/status projects/status "
+        "queues/status prices/status budgets/status guardrails/status nodes/status",
         "get list watch update patch",
     ),
     rule("computility.io", "nodes", "create delete"),

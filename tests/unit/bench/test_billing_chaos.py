@@ -1,6 +1,7 @@
 """What a run under kills says of a bill: each kind of wrong bill is found, and a right one is not blamed."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from bench.billing_chaos.comparing import Verdict, compare, compare_training
 from bench.billing_chaos.ledger import books_of
 from bench.billing_chaos.records import Billed, Received, Trained
+from bench.billing_chaos.spending import KEY, spent
 
 ANSWERED = Received("r", "plain", most=8, state="answered", prompt=5, cached=2, completion=8)
 LEFT = Received("r", "leaves_stream", most=60, prompt=5, completion=7, what="left")
@@ -88,11 +90,12 @@ def rows(**changed: Any) -> dict[str, Any]:
     sums = {"prompt_tokens": 5, "cached_tokens": 2, "completion_tokens": 8, "trained_tokens": 0}
     sums |= {"device_seconds": 0, "microcredits": 3}
     found: dict[str, Any] = {
-        "usage_events": [{"id": "e", "kind": "inference", "document": document, **sums}],
+        "usage_events": [{"id": "e", "kind": "inference", "key": "", "document": document, **sums}],
         "journal": [{"event_id": "e", "type": "usage", "entries": '[["a", 3], ["b", -3]]'}],
         "account_totals": [{"account": "a", "microcredits": 3}, {"account": "b", "microcredits": -3}],
         "usage_totals": [sums],
         "charge_totals": [{"microcredits": 3}],
+        "budget_totals": [{"tokens": 7}, {"tokens": 6}],
     }
     return found | changed
 
@@ -101,6 +104,7 @@ def test_a_ledger_that_agrees_with_itself() -> None:
     books = books_of(rows())
     assert books.faults == []
     assert list(books.requests) == [billed()]
+    assert books.budget_tokens == 13
 
 
 @pytest.mark.parametrize(
@@ -115,3 +119,13 @@ def test_a_ledger_that_agrees_with_itself() -> None:
 )
 def test_a_ledger_that_does_not(changed: dict[str, Any]) -> None:
     assert books_of(rows(**changed)).faults
+
+
+@pytest.mark.parametrize(
+    ("tokens", "counted", "leases", "faults"),
+    [(5990, 5990, 0, 0), (6000, 6000, 0, 0), (6001, 6001, 1, 0), (6061, 6061, 2, 0), (5990, 6001, 1, 1)],
+)
+def test_what_a_budget_came_to(tokens: int, counted: int, leases: int, faults: int) -> None:
+    events = [replace(billed(prompt=tokens - 8), key=KEY), billed(prompt=9000)]
+    came = spent(events, counted, [REFUSED])
+    assert (came.billed, came.overshoot_leases, len(came.faults)) == (tokens, leases, faults)

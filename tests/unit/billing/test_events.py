@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from billing.core.events import MAX_QUANTITY, UsageEvent
+from billing.core.events import MAX_QUANTITY, METERS, UsageEvent
 from common.errors import InvalidInput
 
 EVENT: dict[str, Any] = {
@@ -104,6 +106,39 @@ def test_an_event_of_before_models_were_named_is_known_again() -> None:
     assert event.digest() == was
     assert replace(event, model_identity="platform/tiny").digest() != was
     assert replace(event, model_shared=True).digest() != was
+
+
+_NAME = st.text(st.sampled_from('ab"\\/éß界 {}'), max_size=6)
+_NAMES = ("key", "model", "base_model", "device_class", "resource", "outcome")
+_YOUNG = ("model_identity", "endpoint", "adapter_identity", "service_tier", "user", "tags", "admitted_ms")
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "id": _NAME.map("x".__add__),
+            "quantities": st.dictionaries(st.sampled_from(METERS), st.integers(0, 9)),
+        },
+        optional={
+            **dict.fromkeys((*_NAMES, "model_identity", "endpoint", "adapter_identity", "user"), _NAME),
+            "service_tier": st.sampled_from(["", "batch"]),
+            "model_shared": st.booleans(),
+            "labels": st.dictionaries(_NAME, _NAME, max_size=3),
+            "tags": st.dictionaries(_NAME.map("t".__add__), _NAME, max_size=3),
+            "admitted_ms": st.integers(0, 100),
+        },
+    )
+)
+def test_what_the_digest_is_of_is_the_sorted_json_of_what_is_said(said: dict[str, Any]) -> None:
+    quantities = {**said["quantities"], "cached_tokens": 0}
+    event = UsageEvent.from_dict({**EVENT, **said, "quantities": quantities})
+    content: dict[str, Any] = {
+        name: value
+        for name, value in vars(event).items()
+        if not name.startswith("_") and (value or name not in (*_YOUNG, "model_shared"))
+    }
+    content["quantities"] = {meter: amount for meter, amount in quantities.items() if amount}
+    assert event.canonical() == json.dumps(content, sort_keys=True)
 
 
 def test_what_is_younger_and_not_used_is_not_sent() -> None:

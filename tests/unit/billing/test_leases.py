@@ -94,7 +94,8 @@ class World:
         holder.sequence += 1
         firm, room = holder.account.to_report(self.now, self.chance.random() < 0.8)
         needed = self.chance.choice((0, 0, 30))
-        self.post.append((name, Ask(holder.sequence, firm, room, needed)))
+        least = self.chance.choice((0, needed, needed // 3))
+        self.post.append((name, Ask(holder.sequence, firm, room, needed, least=least)))
         holder.asked_at[holder.sequence] = self.now
 
     def deliver(self) -> None:
@@ -202,6 +203,21 @@ def test_room_that_was_not_taken_is_not_kept_from_others() -> None:
     assert second.change >= 300
     assert room >= 300, "nor is all taken from it"
     assert 10 + first.open + second.open <= 1000
+
+
+def test_the_last_room_comes_together_where_each_has_too_little_of_it() -> None:
+    """Two processes with 10 each, in both of which requests for 20 wait all the time."""
+    leases = [renewed(None, Ask(1, 0, 0, needed=10), 20, 0, 0, 0) for _ in range(2)]
+    rooms = [10, 10]
+    for sequence in range(2, 5):
+        for one in range(2):
+            ask = Ask(sequence, 0, rooms[one], needed=60, least=20)
+            leases[one] = renewed(leases[one], ask, 20, 0, leases[1 - one].open, 0)
+            rooms[one] += leases[one].change
+            assert sum(rooms) <= 20
+        if 20 in rooms:
+            break
+    assert sorted(rooms) == [0, 20]
 
 
 def test_what_was_used_stays_firm_until_it_is_posted() -> None:

@@ -78,6 +78,19 @@ def test_secrets_reach_those_alone_that_need_them() -> None:
                 assert "INTERNAL_TOKEN" not in shown, name
 
 
+def test_keys_of_providers_reach_gateways_alone() -> None:
+    values = {"gateway": {"providerKeys": {"existingSecret": "providers"}}}
+    for name, spec in pods(render(EVALUATION, values)):
+        mounted = [v for v in spec["volumes"] if v.get("secret", {}).get("secretName") == "providers"]
+        assert bool(mounted) == name.endswith("-gateway"), name
+    gateway = one(render(EVALUATION, values), "StatefulSet", "test-computility-gateway")
+    [container] = gateway["spec"]["template"]["spec"]["containers"]
+    told = {each["name"]: each.get("value") for each in container["env"]}
+    [mount] = [each for each in container["volumeMounts"] if each["name"] == "provider-keys"]
+    assert told["COMPUTILITY_GATEWAY__PROVIDER_KEYS_FOLDER"] == mount["mountPath"]
+    assert mount["readOnly"]
+
+
 @pytest.mark.parametrize(
     ("name", "resource", "count"),
     [

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from common.clock import parse_rfc3339
-from control.console.tables.budget_table import bar, print_budgets, scope_text
+from control.console.tables.budget_table import bar, print_binding, print_budgets, scope_text
 
 NOW = parse_rfc3339("2026-11-30T12:00:00Z")
 
@@ -62,3 +62,13 @@ def test_a_bar_is_as_long_as_the_limit(spent: int, held: int, expected: str) -> 
 def test_a_scope_in_words() -> None:
     assert scope_text({"tenant": "acme"}) == "acme"
     assert scope_text({"tenant": "acme", "key": "ci", "user": "u-1"}) == "acme, key ci, user u-1"
+
+
+def test_each_budget_that_binds_a_key_has_a_line() -> None:
+    out = io.StringIO()
+    endless = one(name="total", enforcement="soft", unit="tokens", resetsAt=None)
+    print_binding(Console(file=out, width=200), [one(), endless], NOW)
+    assert out.getvalue().splitlines() == [
+        "budget   cap: 1.000000 of 2.000000 spent, 0.750000 left, begins anew in 12h",
+        "budget   total: 1,000,000 tokens of 2,000,000 tokens spent, 750,000 tokens left (told only)",
+    ]

@@ -1,6 +1,6 @@
 """Budgets tell of each threshold once a period, and show what they have come to."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from prometheus_client import REGISTRY
@@ -8,9 +8,12 @@ from prometheus_client import REGISTRY
 from billing.core.budgets import Terms
 from billing.store.budgets import Budgets, Spending
 from common.clock import VirtualClock
-from common.resources import Budget, Metadata
+from common.db import Database
+from common.errors import ComputilityError, Conflict
+from common.resources import Budget, Metadata, Resource
 from common.resources.budgets import BudgetSpec
 from common.store.memory import MemoryStore
+from common.store.port import StatusWrite
 from control.budget_watch import LOOK_SECONDS, REST_SECONDS, TIDY_MS, BudgetWatch
 
 
@@ -28,10 +31,24 @@ class Counts:
         self.tidied.append(set(known))
 
 
+class Contested(MemoryStore):
+    """A store to which others write, too: ``lost`` times they are first."""
+
+    lost = 0
+
+    async def set_statuses(
+        self, writes: Sequence[StatusWrite]
+    ) -> Sequence[Resource | ComputilityError | None]:
+        if not self.lost:
+            return await super().set_statuses(writes)
+        self.lost -= 1
+        return [Conflict("it has changed meanwhile") for _ in writes]
+
+
 class Scene:
     def __init__(self) -> None:
         self.clock = VirtualClock()
-        self.store = MemoryStore(self.clock)
+        self.store = Contested(self.clock)
         self.counts = Counts()
         self.watch = self.another()
 
@@ -110,3 +127,28 @@ async def test_what_is_gone_has_no_metric_and_is_tidied_away() -> None:
     await scene.watch.step()
     assert REGISTRY.get_sample_value("computility_budget_spent_ratio", {"budget": "one"}) is None
     assert [len(known) for known in scene.counts.tidied] == [2, 1]
+
+
+async def test_a_threshold_is_told_although_another_writer_was_first() -> None:
+    scene = Scene()
+    await scene.budget()
+    scene.counts.spent["cap"] = 100
+    scene.store.lost = 1
+    await scene.watch.step()
+    assert await scene.told() == []
+    await scene.watch.step()
+    assert len(await scene.told()) == 3
+
+
+async def test_a_budget_that_cannot_be_read_holds_up_no_other() -> None:
+    scene = Scene()
+    for name, odd in (("a-odd", {"time_zone": "Nowhere/Atlantis"}), ("cap", {})):
+        content = {"scope": {"tenant": "acme"}, "limit": {"tokens": 100}, "period": "day"}
+        spec = BudgetSpec.model_validate(content).model_copy(update=odd)
+        await scene.store.apply(Budget(metadata=Metadata(name=name), spec=spec))
+    scene.counts.spent["cap"] = 100
+    await scene.watch.step()
+    assert len(await scene.told()) == 3
+    assert [len(known) for known in scene.counts.tidied] == [2]
+    index = await Budgets(cast(Database, None), scene.store, scene.clock).index()
+    assert [terms.name for terms in index.by_id.values()] == ["cap"]

@@ -5,7 +5,7 @@ import pytest
 from common.resources import KINDS
 from control.core.permissions import GRANTABLE, ROLES, TABLE, Owner, Verb, allows, may_grant, visible
 
-WRITABLE_BY_MEMBERS = {"Model", "Endpoint", "files", "jobs", "Job"}
+WRITABLE_BY_MEMBERS = {"outcomes", "Model", "Endpoint", "files", "jobs", "batches", "Job", "Route"}
 
 
 def test_every_kind_has_a_row_for_every_role() -> None:
@@ -33,7 +33,7 @@ def test_only_the_platform_writes_what_all_tenants_depend_on(thing: str) -> None
     assert writers == ["platform-admin"]
 
 
-@pytest.mark.parametrize("kind", ["ApiKey", "File", "FineTune"])
+@pytest.mark.parametrize("kind", ["ApiKey", "File", "FineTune", "Batch"])
 def test_nobody_writes_what_only_controllers_write(kind: str) -> None:
     assert not any(allows(role, kind, "write") for role in ROLES)
 

@@ -7,11 +7,12 @@ import pytest
 from billing.core.ledger import TrialBalance
 from billing.core.reconciliation import Counts, EventGroup
 from common.clock import VirtualClock
-from common.errors import Unavailable
+from common.errors import DATABASE_UNAVAILABLE, Unavailable
 from common.resources import Metadata, Workload
 from common.resources.meta import Owner
 from common.resources.workload import Grant, RankPlacement, WorkloadRole, WorkloadSpec, WorkloadStatus
 from common.store.memory import MemoryStore
+from common.store.port import Event
 from control.reconciling.loop import PASS_SECONDS, Reconciler
 from control.reconciling.telling import in_words
 from inference.engine_workload import ENDPOINT_LABEL
@@ -162,3 +163,21 @@ async def test_a_window_that_cannot_be_judged_holds_up_no_other_and_is_let_go() 
     with pytest.raises(ValueError, match="no such day"):
         await scene.passes(PASS_SECONDS)
     assert scene.reconciler.engines == 1
+
+
+async def test_a_finding_that_cannot_be_told_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene()
+    scene.counts(await scene.engine("chat-0", 1), 5, 8)
+    scene.books.used = {("lab/chat", "chat-0"): [ONE, ONE]}
+
+    async def away(*_: Event) -> None:
+        raise Unavailable("the database is away", code=DATABASE_UNAVAILABLE)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scene.store, "record", away)
+        with pytest.raises(Unavailable, match="away"):
+            await scene.passes(180)
+    assert scene.results == [("chat-0", "drift")]
+    assert not await scene.store.events(reason="UsageDrift")
+    await scene.passes(2 * PASS_SECONDS)
+    assert len(await scene.store.events(reason="UsageDrift")) == 1

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.unit
 OTHERS = frozenset(
     (
         "curl",
+        "install",
         "pip",
         "helm",
         "kubectl",
@@ -49,7 +50,7 @@ WRITTEN = frozenset(("bench/out/",))
 """What commands write."""
 ENDINGS = "py|md|sh|yaml|yml|json|jsonl|txt|svg|png|toml"
 FOLDERS = (
-    "common|control|scheduler|inference|finetune|jobs|billing|operators|deploy|bench|tests|tools|examples|"
+    "batches|common|control|scheduler|inference|finetune|jobs|billing|operators|deploy|bench|tests|tools|examples|"
     "docs"
 )
 

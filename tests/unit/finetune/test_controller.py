@@ -9,6 +9,7 @@ import pytest
 from common.resources import File, FineTune, Metadata, Queue
 from common.resources.pool import QueueSpec
 from common.resources.tuning import FineTuneSpec, Hyperparameters
+from common.resources.workload import BUDGET_EXHAUSTED
 from finetune.adapters.blob_folder import BlobFolder
 from finetune.core.job import parse_job
 from finetune.jobs.publisher import LOAD_WAIT_SECONDS
@@ -80,6 +81,30 @@ async def test_progress_is_shown_while_it_trains(world: TuningWorld) -> None:
     assert status.started_ms is not None
     assert status.estimated_finish_ms == status.started_ms + 90_000
     assert (await world.messages())[-3:] == ["Step 1/9", "Step 2/9", "Checkpoint"]
+
+
+async def test_a_budget_that_stops_it_is_told_once_and_training_goes_on_later(world: TuningWorld) -> None:
+    await world.apply_job()
+    await world.step()
+    await world.set_phase("Running")
+    await world.step()
+    await world.set_phase("Pending", message="the budget cap is spent", code=BUDGET_EXHAUSTED)
+    await world.step(3)
+    stopped = (await world.job()).status
+    condition = stopped.condition("MayRun")
+    assert condition is not None
+    assert (condition.status, condition.message) == ("False", "the budget cap is spent")
+    assert stopped.state == "queued"
+    assert (await world.messages()).count("The job waits: the budget cap is spent") == 1
+    world.clock.advance(20)
+    await world.set_phase("Running")
+    await world.step(3)
+    going_on = (await world.job()).status
+    assert going_on.is_true("MayRun")
+    assert (going_on.state, going_on.started_ms) == ("running", stopped.started_ms)
+    assert (await world.messages()).count("The job has started on its device") == 1
+    await world.run_to_end()
+    assert (await world.job()).status.state == "succeeded"
 
 
 async def test_half_a_line_is_read_when_it_is_whole(world: TuningWorld) -> None:

@@ -19,7 +19,9 @@ from operators.guard import TROUBLES, guarded
 from operators.kube.client import Kube
 from operators.kube.cluster import Cluster
 from operators.parts import Parts
-from operators.pools import LEAST, MOST, POOL, SHAPE, Pools, pool_of
+from operators.pools.follow import Pools
+from operators.pools.nodes import POOL
+from operators.pools.sets import LEAST, MOST, SHAPE, NodeSet
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,9 @@ async def test_a_pool_that_fails_holds_up_no_other() -> None:
                 raise Forbidden("Kubernetes: no")
             scaled.append(path.rpartition("statefulsets/")[2])
 
-    wanted = SimpleNamespace(pools_namespace="ns", pools_look_seconds=1.0, pools_cool_seconds=60.0)
+    wanted = SimpleNamespace(
+        pools_namespace="ns", pools_kind="StatefulSet", pools_look_seconds=1.0, pools_cool_seconds=60.0
+    )
     parts = parts_of(Server(), None)
     parts.view.learn({"kind": "Workload", "metadata": {"name": "w"}, "status": {"pending": [{}]}})
     parts.view.learn({"kind": "Node", "metadata": {"name": "n"}})
@@ -98,10 +102,10 @@ def test_whatever_a_shape_says_it_is_a_shape(told: Any) -> None:
         "metadata": {"name": "set", "labels": {POOL: "p"}, "annotations": {SHAPE: json.dumps(told)}},
         "spec": {"replicas": 1},
     }
-    assert isinstance(pool_of("p", found, {}, {}).shape, Shape)
+    assert isinstance(NodeSet("/set", found).pool({}, {}).shape, Shape)
 
 
 def test_a_shape_of_any_depth_is_a_shape() -> None:
     notes = {SHAPE: "[" * 100_000}
-    found = {"metadata": {"name": "set", "annotations": notes}, "spec": {}}
-    assert pool_of("p", found, {}, {}).shape == Shape("")
+    found = {"metadata": {"name": "set", "labels": {POOL: "p"}, "annotations": notes}, "spec": {}}
+    assert NodeSet("/set", found).pool({}, {}).shape == Shape("")

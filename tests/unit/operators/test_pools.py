@@ -127,7 +127,7 @@ def test_always_within_limits_and_never_from_under_what_runs(
     before = pool(replicas=len(there) + coming, nodes=there, least=least, most=most)
     [found] = resize([before], waiting, NOW, COOL)
     assert min(least, before.replicas) <= found.replicas <= most
-    last_busy = max((node.ordinal for node in there if node.idle_since_seconds is None), default=-1)
+    last_busy = max((int(node.place) for node in there if node.idle_since_seconds is None), default=-1)
     assert found.replicas > last_busy
     assert not set(found.drain) & {node.name for node in there if node.idle_since_seconds is None}
     assert resize([before], waiting, NOW, COOL) == [found]

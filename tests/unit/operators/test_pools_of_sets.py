@@ -14,19 +14,9 @@ from operators.core.pools import Pool, PoolNode, Shape
 from operators.kube.client import Kube
 from operators.kube.cluster import Cluster
 from operators.parts import Parts
-from operators.pools import (
-    DRAINED,
-    LEAST,
-    MOST,
-    POD,
-    POOL,
-    SHAPE,
-    Pools,
-    is_there,
-    pool_of,
-    shape_of,
-    used_nodes,
-)
+from operators.pools.follow import Pools
+from operators.pools.nodes import DRAINED, POD, POOL, is_there, shape_of, used_nodes
+from operators.pools.sets import LEAST, MOST, SHAPE, NodeSet
 
 
 def stateful_set(notes: dict[str, str] | None) -> dict[str, Any]:
@@ -53,7 +43,7 @@ def node(
 
 def pool(*nodes: dict[str, Any], idle: tuple[str, ...] = (), notes: dict[str, str] | None = None) -> Pool:
     named = {one["metadata"]["name"]: one for one in nodes}
-    return pool_of("gpu", stateful_set(notes), named, dict.fromkeys(idle, 5.0))
+    return NodeSet("/set", stateful_set(notes)).pool(named, dict.fromkeys(idle, 5.0))
 
 
 def test_nodes_are_those_whose_pods_are_of_the_set() -> None:
@@ -145,7 +135,9 @@ async def test_a_demand_that_more_nodes_do_not_help_grows_no_pool_and_holds_none
             "status": pending,
         }
     )
-    wanted = SimpleNamespace(pools_namespace="ns", pools_look_seconds=1.0, pools_cool_seconds=60.0)
+    wanted = SimpleNamespace(
+        pools_namespace="ns", pools_kind="StatefulSet", pools_look_seconds=1.0, pools_cool_seconds=60.0
+    )
     parts = Parts(Cluster("c"), cast(Kube, Server()), cast(ControlLink, Control()), view, clock)
     pools = Pools(parts, cast(Settings, SimpleNamespace(operator=wanted)))
     found["spec"]["replicas"], sizes = 1, []

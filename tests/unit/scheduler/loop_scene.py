@@ -11,6 +11,7 @@ from common.settings import SchedulerSettings, Settings
 from common.store.memory import MemoryStore
 from common.vendors import Vendor
 from scheduler.loop import SchedulerLoop
+from scheduler.ports import Stops
 from tests.fixtures.fabric import FakeFabric, RejectedLog, UsageLog, accelerator, cpu_device
 
 
@@ -27,6 +28,7 @@ class Scene:
             c=[cpu_device("c")],
         )
         self.usage, self.rejected = UsageLog(), RejectedLog()
+        self.stops: Stops | None = None
         self.loop = self.new_loop()
 
     def new_loop(self, **options: Any) -> SchedulerLoop:
@@ -34,7 +36,13 @@ class Scene:
         scheduler = SchedulerSettings(usage_interval_seconds=60, **options)
         settings = Settings(scheduler=scheduler)
         return SchedulerLoop(
-            self.store, self.fabric, self.usage, settings, self.clock, rejected=self.rejected
+            self.store,
+            self.fabric,
+            self.usage,
+            settings,
+            self.clock,
+            rejected=self.rejected,
+            stops=self.stops,
         )
 
     async def set_up(self) -> "Scene":

@@ -228,9 +228,50 @@ volumes:
 {{- if and (hasKey . "minReplicas") (hasKey . "maxReplicas") }}{{ if lt (int .minReplicas) (int .maxReplicas) }}yes{{ end }}{{ end }}
 {{- end }}
 
-{{/* "yes" where one of the pools is elastic, and its StatefulSet is the chart's. */}}
+{{/* What a node of a pool has, as its `shape` says, as JSON; empty where it says nothing: <pool>. */}}
+{{- define "computility.nodeShape" -}}
+{{- if .shape -}}
+{{- $shape := dict "vendor" .vendor "devices" (max 1 (int .accelerator.count)) -}}
+{{- $labels := mergeOverwrite (deepCopy (default dict .labels)) (dict "computility.io/pool" .name) -}}
+{{ mergeOverwrite $shape .shape (dict "labels" $labels) | toJson }}
+{{- end }}
+{{- end }}
+
+{{/* Limits and nodes of the groups of a RayCluster that the operator sizes, by their names, as JSON. */}}
+{{- define "computility.elasticGroups" -}}
+{{- $found := dict -}}
+{{- range $given := .Values.nodePools -}}
+{{- $pool := include "computility.pool" (list $ $given) | fromYaml -}}
+{{- if and $.Values.operator.enabled (include "computility.isElastic" $pool) -}}
+{{- $told := dict "minReplicas" (int $pool.minReplicas) "maxReplicas" (int $pool.maxReplicas) -}}
+{{- with include "computility.nodeShape" $pool }}{{ $_ := set $told "shape" (fromJson .) }}{{ end -}}
+{{- $_ := set $found $pool.name $told -}}
+{{- end -}}
+{{- end -}}
+{{ toJson $found }}
+{{- end }}
+
+{{/*
+How many there are of a RayCluster's elastic group: as many as now, which an upgrade is not to change; at first the least.
+Where that is more than the most, the operator takes those beyond; KubeRay would take any: (list <pool> <group as it is>).
+*/}}
+{{- define "computility.elasticGroup" -}}
+{{- $pool := index . 0 -}}
+{{- $now := index . 1 -}}
+{{- $count := int (default 0 $now.replicas) -}}
+{{- $count = max (int $pool.minReplicas) (min $count (int (default $count $now.maxReplicas))) -}}
+replicas: {{ $count }}
+minReplicas: {{ $pool.minReplicas }}
+maxReplicas: {{ max $count (int $pool.maxReplicas) }}
+{{- with $now.scaleStrategy }}
+scaleStrategy:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* "yes" where one of the pools is elastic, and its pods are the chart's. */}}
 {{- define "computility.hasElasticPools" -}}
-{{- if eq .Values.ray.mode "builtin" }}
+{{- if ne .Values.ray.mode "external" }}
 {{- range .Values.nodePools }}
 {{- if include "computility.isElastic" (include "computility.pool" (list $ .) | fromYaml) }}yes{{ end }}
 {{- end }}

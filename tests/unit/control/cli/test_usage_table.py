@@ -32,3 +32,13 @@ def test_each_row_has_its_share_of_the_credits() -> None:
 def test_one_row_and_what_costs_nothing_have_no_shares() -> None:
     for rows in ([row(5, user="ann")], [row(0, user="ann"), row(0, user="bob")]):
         assert "SHARE" not in printed(rows, ["user"])[0]
+
+
+def test_device_time_is_told_in_card_hours_of_the_reference_device() -> None:
+    out, unit = io.StringIO(), {"compute_unit_millis": 1234, "uncounted_device_seconds": 0}
+    rows = [{**row(5, user="ann"), **unit}]
+    report = {"group_by": ["user"], "rows": rows, "total": {**row(5), **unit}, "compute_unit": "nvidia/A100"}
+    print_usage(Console(file=out, width=120), report)
+    lines = out.getvalue().splitlines()
+    assert "CARD-HOURS (nvidia/A100)" in lines[0]
+    assert ["1.234" in line for line in lines[1:]].count(True) == 2

@@ -157,6 +157,19 @@ def test_a_change_that_never_comes_up_is_not_waited_for_while_old_engines_serve(
         progress_of(document)
 
 
+def test_a_model_that_cannot_be_served_is_told_at_once_and_what_was_said_of_the_last_one_does_not_count() -> (
+    None
+):
+    found = {"type": "Ready", "status": "True", "reason": "Found", "message": "/x", "observedGeneration": 1}
+    model = {"kind": "Model", "metadata": {"name": "m", "generation": 2}, "status": {"conditions": [found]}}
+    assert not progress_of(model)[0]
+    found["observedGeneration"] = 2
+    assert progress_of(model)[0]
+    found.update(status="False", reason="PathNotFound", message="there is no folder /x")
+    with pytest.raises(Unavailable, match="no folder"):
+        progress_of(model)
+
+
 @pytest.mark.parametrize(
     ("reason", "replica", "told"),
     [

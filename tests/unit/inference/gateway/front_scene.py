@@ -12,10 +12,13 @@ import pytest
 
 from common.auth import engine_key
 from common.clock import VirtualClock
+from common.errors import ComputilityError
 from common.settings import GatewaySettings, Settings
 from common.wire import RoutingTable
+from inference.core.usage import TokenCounts
 from inference.gateway.app import Gateway
 from inference.gateway.books.spool import read_segment, segments
+from inference.gateway.budgets.guard import Asking
 from inference.gateway.control_link.table import RouteIndex
 from inference.gateway.engines import client
 from tests.fixtures.fake_engine import FakeEngine
@@ -24,6 +27,24 @@ from tests.fixtures.wire import Answer, Visit, Wire
 
 CHAT = "/v1/chat/completions"
 ASK: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "three words here"}]}
+
+
+class StandInBudgets:
+    """Hard budgets that let all through, or nothing; what was asked of them and what it came to."""
+
+    def __init__(self, refuses: ComputilityError | None = None) -> None:
+        self.refuses = refuses
+        self.asked: list[Asking] = []
+        self.settled: list[TokenCounts] = []
+
+    async def admit(self, _: RouteIndex, asking: Asking) -> "StandInBudgets":
+        self.asked.append(asking)
+        if self.refuses is not None:
+            raise self.refuses
+        return self
+
+    def settle(self, counts: TokenCounts) -> None:
+        self.settled.append(counts)
 
 
 class Front:

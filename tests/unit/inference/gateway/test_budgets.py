@@ -50,7 +50,8 @@ class Control:
             held = sum(
                 lease.open for other, lease in self.leases.items() if other[0] == place[0] and other != place
             )
-            ask = Ask(report["sequence"], asked["firm"], asked["room"], asked["needed"], asked["active"])
+            names = ("firm", "room", "needed", "active", "least")
+            ask = Ask(report["sequence"], *(asked[name] for name in names))
             spent = self.spent.get(place[0], 0)
             lease = renewed(self.leases.get(place), ask, self.limits[place[0]], spent, held, 0)
             self.leases[place] = lease

@@ -19,6 +19,7 @@ from inference.gateway.engines.connection import (
     Connection,
     Disconnected,
     Malformed,
+    SilenceTimer,
     Silent,
     TransportFailed,
     Unreachable,
@@ -247,7 +248,9 @@ class Watched:
 
 def watched() -> tuple[Watched, Answer]:
     connection = Watched()
-    return connection, Answer(cast(Connection, connection), 10.0)
+    answer = Answer(cast(Connection, connection), 10.0)
+    SilenceTimer(connection.loop).watch(answer, 10.0)
+    return connection, answer
 
 
 async def test_an_engine_that_says_nothing_is_not_waited_for_longer() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from inference.core.sse import StreamMeter
 from tests.unit.inference.gateway.front_scene import ASK, Front, front_scene
 
 STREAM: dict[str, Any] = {**ASK, "stream": True}
@@ -282,3 +283,20 @@ async def test_a_stream_of_which_only_the_role_came_is_made_anew_whatever_commen
     assert {chunk["id"] for chunk in chunks} == {"x"}
     assert done == "[DONE]"
     assert (len(bad.bodies), len(good.bodies)) == (1, 1)
+
+
+async def test_what_was_delivered_is_billed_whatever_goes_wrong(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = StreamMeter.feed
+
+    def feed(meter: StreamMeter, data: bytes) -> bytes:
+        read(meter, data)
+        raise LookupError
+
+    monkeypatch.setattr(StreamMeter, "feed", feed)
+    answer = await front.ask({**ASK, "stream": True, "max_tokens": 9})
+    assert answer.status == 500
+    [event] = front.spooled()
+    assert event["outcome"] == "engine_failed"
+    assert event["quantities"]["completion_tokens"]

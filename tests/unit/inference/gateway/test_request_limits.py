@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from common.errors import InvalidInput, TooLarge
-from inference.core.body import MAX_NESTING, BodyLimits, engine_body, models_named, parse_request
+from inference.core.body import BodyLimits, engine_body, models_named, parse_request
+from inference.core.body_size import MAX_NESTING
 
 CHAT: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 

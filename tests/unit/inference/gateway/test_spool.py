@@ -70,6 +70,21 @@ async def test_segments_roll_over_and_only_sealed_ones_are_offered(tmp_path: Pat
     await spool.close()
 
 
+async def test_what_nobody_waits_for_any_more_is_sealed_with_the_rest(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    first = asyncio.create_task(spool.append(usage(0)))
+    while not spool._batch:
+        await asyncio.sleep(0)
+    second = asyncio.create_task(spool.append(usage(1)))  # waits for the write of the first
+    await asyncio.sleep(0)
+    second.cancel()
+    await spool.seal()
+    await first
+    found = [event["id"] for path in spool.sealed() for event in read_segment(path).events]
+    assert found == [usage(0).id, usage(1).id]
+    await spool.close()
+
+
 async def test_a_torn_tail_is_left_out_and_a_new_run_starts_a_new_segment(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     await spool.append(usage(1))

@@ -5,6 +5,7 @@ import pytest
 from common.errors import TooManyRequests
 from common.settings import GatewaySettings
 from common.wire import RouteKey
+from inference.core.usage import TokenCounts
 from inference.gateway.admission import RETRY_AFTER_SECONDS, KeyLoad, Ticket
 
 SETTINGS = GatewaySettings(
@@ -131,4 +132,21 @@ def test_what_is_not_kept_of_a_stream_any_more_is_room_for_others() -> None:
     assert second.take_record(400)
     first.close()
     second.close()
+    assert scene.held() == NOTHING
+
+
+def test_what_cannot_be_given_back_keeps_nothing_else() -> None:
+    def broken(_: int) -> None:
+        raise OSError("no locks available")
+
+    scene, settled = Scene(), list[TokenCounts]()
+    ticket = scene.ticket()
+    ticket.take_sequences(2)
+    ticket.take_bytes(30)
+    ticket.take_answer(9)
+    ticket.spent(TokenCounts(3, 4))
+    ticket.release, ticket.settle = broken, settled.append
+    with pytest.raises(OSError, match="no locks"):
+        ticket.close()
+    assert settled == [TokenCounts(3, 4)]
     assert scene.held() == NOTHING

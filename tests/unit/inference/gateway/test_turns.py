@@ -65,6 +65,7 @@ class Scene:
                 request=request,
                 tenant=tenant,
                 ticket=SimpleNamespace(end=None),
+                line=None,
                 exchange=Client(),
             ),
         )

@@ -9,13 +9,14 @@ import pytest
 import uvicorn
 from prometheus_client import REGISTRY
 
-from common.wire import RoutingTable
+from common.wire import RouteBudget, RoutingTable
+from inference.core.usage import TokenCounts
 from inference.gateway.control_link import demand
 from inference.gateway.control_link.demand import ASKED_SECONDS
 from inference.gateway.main import GatewayServer
 from tests.fixtures.gateway import OTHER_SECRET, table
 from tests.fixtures.wire import Answer
-from tests.unit.inference.gateway.front_scene import ASK, Front, front_scene
+from tests.unit.inference.gateway.front_scene import ASK, Front, StandInBudgets, front_scene
 
 NAME = "acme-bots/chat"
 
@@ -80,6 +81,24 @@ async def test_those_who_wait_are_answered_when_a_table_has_an_engine(front: Fro
     assert [answer.status for answer in await asyncio.gather(*tasks)] == [200, 200]
     assert len(front.spooled()) == 2
     assert (waiting(), metric("computility_gateway_woken_total", how="served")) == (0, served + 2)
+
+
+async def test_who_has_waited_holds_what_the_engines_that_came_may_cost(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets = StandInBudgets()
+    monkeypatch.setattr(front.gateway._inference, "_budgets", budgets)
+    budget = RouteBudget(id="b", name="b", tenant="acme", period="total", unit="tokens", limit=1, from_ms=0)
+    bound = {"budgets": (budget,)}
+    front.tell(asleep().model_copy(update=bound))
+    [task] = asked(front)
+    await until(lambda: waiting() == 1)
+    front.tell(awake(front).model_copy(update=bound))
+    assert (await task).status == 200
+    assert [len(asking.route.replicas) for asking in budgets.asked] == [0, 1]
+    before, billed = budgets.settled
+    assert before == TokenCounts()
+    assert billed.completion
 
 
 async def test_the_wait_has_an_end(front: Front) -> None:

@@ -35,6 +35,7 @@ from scheduler.cycles import CycleInput, Cycles
 from scheduler.decisions import Decider
 from scheduler.ports import GangRecord, NodeObservation
 from scheduler.replicas import ReplicaKeeper
+from scheduler.stops import StopBook
 from scheduler.translate.kept_world import WorldKeeper
 from scheduler.translate.observed import Observed
 from scheduler.translate.placements import held_by
@@ -153,7 +154,10 @@ async def _attention(drawn: Drawn) -> Answers:
     """Who is looked at, waits, and is at rest."""
     desk = await Desk(drawn).set_up()
     rng, world, observed = drawn.rng, desk.world, Observed()
-    attention, waiting = Attention(world, desk.clock), Waiting(world, desk.settings, desk.journal, desk.guard)
+    attention, waiting = (
+        Attention(world, desk.clock),
+        Waiting(world, desk.settings, desk.journal, desk.guard, StopBook(None, world, desk.guard.items)),
+    )
     for _ in range(8):
         gangs = {(gang.uid, gang.attempt): gang for gang in drawn.some(GangRecord, 3)}
         gang = tuple(replace(one, uid=f"uid-{rng.randrange(6)}") for one in list(gangs.values())[:1])

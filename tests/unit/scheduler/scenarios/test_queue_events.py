@@ -5,9 +5,15 @@ from typing import Any
 
 import pytest
 
+from common.clock import VirtualClock
 from common.errors import DATABASE_UNAVAILABLE, Unavailable
+from common.guard import Guard
 from common.resources import Metadata, Queue, Workload
 from common.resources.pool import QueueSpec
+from common.store.memory import MemoryStore
+from scheduler.core.model.types import Defer
+from scheduler.queue_events import QueueNews
+from scheduler.translate.kept_world import WorldKeeper
 from tests.unit.scheduler.loop_scene import Scene
 
 TOLD = ("QuotaReached", "BudgetSpent", "Reclaimed", "Preempted")
@@ -109,3 +115,14 @@ async def test_what_cannot_be_written_is_told_later(scene: Scene, monkeypatch: p
     down = False
     await scene.steps(2)
     assert [reason for reason, _ in await told(scene, "q")] == ["QuotaReached"]
+
+
+async def test_a_decision_that_cannot_be_told_ends_no_pass() -> None:
+    clock = VirtualClock()
+    store, guard = MemoryStore(clock), Guard("scheduler", clock)
+    news, world = QueueNews(store, clock, guard), WorldKeeper(store).world
+    news.look([Defer("uid", (), "")], world)
+    assert guard.fault_of(("news",)) is not None
+    news.look([], world)
+    assert guard.fault_of(("news",)) is None
+    await news.tell(world)

@@ -187,7 +187,7 @@ async def _waiting(rng: random.Random, _: Patch) -> str:
         for _number in range(rng.choice((1, 3, 6))):
             size, key = rng.choice((0, 5, 10)), rng.choice(keys)
             route = _route(rng, elastic=rng.choice((("p/a",), ("q/b", "p/a"))), project="p", tenant="t")
-            ticket: Any = SimpleNamespace(body_bytes=size, key=key)
+            ticket: Any = SimpleNamespace(body_bytes=size, key=key, places=())
             request: Any = SimpleNamespace(model=route.model)
             tenant, project = rng.choice((("t", "p"), ("u", "q")))
             job = Job(None, ticket, request, key.principal, route, tenant, project, 0, 0.0)  # type: ignore[arg-type]

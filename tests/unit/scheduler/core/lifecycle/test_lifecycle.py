@@ -283,6 +283,7 @@ def restarts(policy: Any) -> Restarts:
         st.sampled_from(["", "broken"]),
         st.just(1.0),
         st.none() | st.builds(Successor, st.integers(4, 5), ranks_seen, st.booleans(), st.booleans()),
+        st.sampled_from(["", "spent"]),
     ),
     policy=st.sampled_from(["Always", "OnFailure", "Never"]).map(restarts),
     suspend=st.booleans(),

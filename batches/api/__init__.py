@@ -1,0 +1,1 @@
+"""``/v1/batches``: what a request may say, and the answers to it."""

@@ -1,0 +1,1 @@
+"""What a line is, what comes of it, and how a batch goes: pure."""

@@ -1,0 +1,1 @@
+"""What works on one batch: its lines, their outcomes and events, and its files."""

@@ -1,0 +1,1 @@
+"""Requests that name a Route, or a model that others serve."""
