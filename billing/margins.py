@@ -9,11 +9,9 @@ from fractions import Fraction
 from typing import Any
 
 from billing.core.device_costs import CostTable, Margin, shares
-from billing.reports import MAX_GROUPS, MAX_ROWS
+from billing.reports import MAX_ROWS, check_group, check_grouping
 from billing.store import Ledger, UsageFilter, UsageRow
-from billing.store.columns import TAG
 from common.errors import InvalidInput
-from common.vocabulary import shortened
 
 OF_WORK = ("model_identity", "device_class", "month", "day")
 """What a Model's tokens and the device time that made them have in common."""
@@ -118,15 +116,5 @@ def _margin_of(row: UsageRow, costs: CostTable) -> Margin:
 
 def _check(group_by: Sequence[str], where: UsageFilter) -> None:
     for name in group_by:
-        if name not in MARGIN_GROUPS and (not name.startswith(TAG) or name == TAG):
-            raise InvalidInput(
-                f"group_by: {shortened(name, 80)!r} is unknown; choose from {', '.join(MARGIN_GROUPS)}, "
-                f"{TAG}<name>",
-                param="group_by",
-            )
-    if len(set(group_by)) != len(group_by):
-        raise InvalidInput("group_by: names a column twice", param="group_by")
-    if len(group_by) > MAX_GROUPS:
-        raise InvalidInput(f"group_by: at most {MAX_GROUPS} columns", param="group_by")
-    if where.from_ms is not None and where.to_ms is not None and where.to_ms <= where.from_ms:
-        raise InvalidInput("to: must be after from", param="to")
+        check_group(name, groups=MARGIN_GROUPS)
+    check_grouping(group_by, where)

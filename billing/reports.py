@@ -91,24 +91,29 @@ def _check_rows(rows: Sequence[UsageRow]) -> None:
         )
 
 
-def check_group(name: str, param: str = "group_by") -> None:
-    """Raise ``InvalidInput`` unless it is a group or a tag."""
-    if name not in GROUPS and (not name.startswith(TAG) or name == TAG):
-        raise InvalidInput(
-            f"{param}: {shortened(name, 80)!r} is unknown; choose from {', '.join(GROUPS)}, {TAG}<name>",
-            param=param,
-        )
+def check_group(
+    name: str, param: str = "group_by", *, groups: Sequence[str] = GROUPS, tags: str = f"{TAG}<name>"
+) -> None:
+    """Raise ``InvalidInput`` unless it is a group or a tag. ``tags``: how tags are named to whoever asked."""
+    if name not in groups and (not name.startswith(TAG) or name == TAG):
+        known = ", ".join((*groups, tags))
+        raise InvalidInput(f"{param}: {shortened(name, 80)!r} is unknown; choose from {known}", param=param)
 
 
-def _check(group_by: Sequence[str], where: UsageFilter) -> None:
-    for name in (*group_by, *where.among):
-        check_group(name)
+def check_grouping(group_by: Sequence[str], where: UsageFilter) -> None:
+    """Raise ``InvalidInput`` where groups come twice, are too many, or the time is none."""
     if len(set(group_by)) != len(group_by):
         raise InvalidInput("group_by: names a column twice", param="group_by")
     if len(group_by) > MAX_GROUPS:
         raise InvalidInput(f"group_by: at most {MAX_GROUPS} columns", param="group_by")
     if where.from_ms is not None and where.to_ms is not None and where.to_ms <= where.from_ms:
         raise InvalidInput("to: must be after from", param="to")
+
+
+def _check(group_by: Sequence[str], where: UsageFilter) -> None:
+    for name in (*group_by, *where.among):
+        check_group(name)
+    check_grouping(group_by, where)
     _check_steps(group_by, where)
 
 

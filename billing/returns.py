@@ -9,12 +9,11 @@ from typing import Any
 
 from billing.core.outcomes import Work
 from billing.core.returns import Brought, Claims, Return, WorkOf
-from billing.reports import MAX_GROUPS, MAX_ROWS
+from billing.reports import MAX_GROUPS, MAX_ROWS, check_group, check_grouping
 from billing.store import Ledger, UsageFilter, UsageRow
 from billing.store.columns import TAG
 from billing.store.outcomes import Outcomes
 from common.errors import InvalidInput
-from common.vocabulary import shortened
 
 OUTCOME = "outcome"
 RETURN_GROUPS = ("tenant", "project", OUTCOME, "month", "day")
@@ -138,18 +137,8 @@ async def _brought_by_work(outcomes: Outcomes, where: UsageFilter) -> Mapping[Wo
 
 def _check(group_by: Sequence[str], where: UsageFilter) -> None:
     for name in group_by:
-        if name not in RETURN_GROUPS and (not name.startswith(TAG) or name == TAG):
-            raise InvalidInput(
-                f"group_by: {shortened(name, 80)!r} is unknown; choose from {', '.join(RETURN_GROUPS)}, "
-                f"{TAG}<name> (tasks are {TAG}task)",
-                param="group_by",
-            )
-    if len(set(group_by)) != len(group_by):
-        raise InvalidInput("group_by: names a column twice", param="group_by")
-    if len(group_by) > MAX_GROUPS:
-        raise InvalidInput(f"group_by: at most {MAX_GROUPS} columns", param="group_by")
-    if where.from_ms is not None and where.to_ms is not None and where.to_ms <= where.from_ms:
-        raise InvalidInput("to: must be after from", param="to")
+        check_group(name, groups=RETURN_GROUPS, tags=f"{TAG}<name> (tasks are {TAG}task)")
+    check_grouping(group_by, where)
 
 
 def _check_rows(rows: int) -> None:

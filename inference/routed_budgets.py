@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from billing.core.budgets import Terms
 from billing.core.rating import PriceBook
-from billing.store.books import book_of, terms_of
+from billing.store.books import book_of, readable_terms
 from common.resources import Budget, Price
 from common.store.port import Store
 from common.wire import RouteBook, RouteBudget
@@ -15,7 +15,7 @@ async def budgets_and_books(
 ) -> tuple[tuple[RouteBudget, ...], tuple[RouteBook, ...]]:
     """The budgets that refuse requests and, where some are of money, the price books that it goes by; where
     Routes go by prices (``priced``), all of them. Device time is used by no request."""
-    terms = [terms_of(one) for one in await store.list(Budget)]
+    terms = readable_terms(await store.list(Budget))
     hard = tuple(_budget(one) for one in terms if one.hard and one.unit != "device_seconds")
     tenants = {one.tenant for one in hard if one.unit == "microcredits"}
     if not (tenants or priced):

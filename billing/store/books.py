@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from zoneinfo import ZoneInfo
 
 from billing.core.budgets import Scope, Terms, Unit
 from billing.core.rating import BookItem, PriceBook
 from billing.core.volume import Tier
 from common.clock import parse_rfc3339
+from common.errors import ComputilityError
 from common.resources import Budget, Price
 from common.resources.budgets import SECONDS_PER_HOUR
 from common.resources.money import PriceItem
+from common.telemetry import get_logger
+
+_log = get_logger("billing.budgets")
 
 
 def book_of(price: Price) -> PriceBook:
@@ -64,6 +69,18 @@ def terms_of(budget: Budget) -> Terms:
         until_ms=parse_rfc3339(spec.effective_until) if spec.effective_until else None,
         zone=ZoneInfo(spec.time_zone),
     )
+
+
+def readable_terms(budgets: Iterable[Budget]) -> list[Terms]:
+    """What Budgets declare. One that cannot be read (its time zone is unknown to this machine) is told of
+    and left out: it holds up no other."""
+    found = []
+    for budget in budgets:
+        try:
+            found.append(terms_of(budget))
+        except (ComputilityError, ValueError, LookupError, ArithmeticError, TypeError) as error:
+            _log.error("a budget cannot be read", budget=budget.name, error=repr(error))
+    return found
 
 
 def _limit_of(budget: Budget) -> tuple[Unit, int]:

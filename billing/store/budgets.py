@@ -13,21 +13,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.core.budgets import BudgetIndex, Terms
 from billing.core.leases import Ask, Lease, renewed
 from billing.store import bulk
-from billing.store.books import terms_of
+from billing.store.books import readable_terms
 from billing.store.schema import budget_leases, budget_totals
 from common.clock import SYSTEM_CLOCK, Clock
 from common.db import Database
-from common.errors import ComputilityError
 from common.resources import Budget
 from common.store.kept import KeptList
 from common.store.port import Store
-from common.telemetry import get_logger
 
 ASKED_TOGETHER = 500
 """Budgets in one question to the database."""
 KEPT_MS = 24 * 3_600_000
 """So long a lease that is over is remembered, in case that a report of before comes late."""
-_log = get_logger("billing.budgets")
 
 
 @dataclass(frozen=True)
@@ -75,15 +72,8 @@ class Budgets:
             found = await self._kept.now()
             state = tuple((one.metadata.uid, one.metadata.resource_version) for one in found)
             if state != self._known[0]:
-                self._known = state, BudgetIndex([terms for one in found for terms in self._read(one)])
+                self._known = state, BudgetIndex(readable_terms(found))
             return self._known[1]
-
-    def _read(self, budget: Budget) -> Iterator[Terms]:
-        """Its terms; nothing where it has none that make sense."""
-        try:
-            yield terms_of(budget)
-        except (ComputilityError, ValueError, LookupError, ArithmeticError, TypeError) as error:
-            _log.error("a budget cannot be read", budget=budget.name, error=repr(error))
 
     async def renew(self, holder: str, wanted: Sequence[Wanted]) -> list[Renewed]:
         """Take a holder's report and grant what there is, all in one transaction. Durable when it returns."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from billing.core.budgets import Terms
-from billing.store.books import terms_of
+from billing.store.books import readable_terms
 from billing.store.budgets import Spending
 from common.auth import Principal
 from common.clock import rfc3339
@@ -99,9 +99,10 @@ async def _balances(context: ControlContext, budgets: Sequence[Budget]) -> list[
     if not budgets:
         return []
     now_ms = context.clock.now_ms()
-    terms = {one.name: terms_of(one) for one in budgets}
+    terms = {one.name: one for one in readable_terms(budgets)}
     spending = await context.ledger.budgets.spending(terms.values(), now_ms)
-    items = [_balance(one, terms[one.name], spending[terms[one.name].id], now_ms) for one in budgets]
+    read = [one for one in budgets if one.name in terms]
+    items = [_balance(one, terms[one.name], spending[terms[one.name].id], now_ms) for one in read]
     return sorted(items, key=lambda item: item.name)
 
 

@@ -135,4 +135,5 @@ def test_what_is_written_into_a_node_goes_to_control(elastic: Site) -> None:
         return bool(spec["cordoned"]) and spec["labels"] == {"rack": "a"}
 
     site.wait_until(is_cordoned)
+    assert is_cordoned(), "and the operator does not put it back"
     site.client.delete("workloads", "one", "search")

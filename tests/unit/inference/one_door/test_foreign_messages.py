@@ -82,7 +82,9 @@ def test_an_end_without_usage_is_estimated_or_an_error(usage: Any) -> None:
 @given(st.lists(st.binary(max_size=40), max_size=6))
 def test_any_bytes_are_read_or_refused(parts: list[bytes]) -> None:
     with contextlib.suppress(EngineFailed):
-        metered([start(), *(b"data: " + part + b"\n\n" for part in parts)])
+        _, meter, _ = metered([start(), *(b"data: " + part + b"\n\n" for part in parts)])
+        assert meter.counts.prompt >= 0
+        assert meter.counts.completion >= 0
 
 
 @given(st.sampled_from(["message_start", "message_delta", "content_block_start", "x\ny"]), JSON, JSON)
